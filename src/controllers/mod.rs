@@ -8,6 +8,7 @@
 pub mod bankroute;
 pub mod breakerpolicy;
 pub mod collector;
+pub mod conditions;
 pub mod providerconnection;
 pub mod resolve;
 pub mod shell;
@@ -99,7 +100,7 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The kind.
     type Object: Reported;
     /// What `observe` saw.
-    type Observed: Send;
+    type Observed: Send + Sync;
     /// One idempotent step.
     type Step: Send + Sync;
 
@@ -118,6 +119,7 @@ pub trait Reconciler: Send + Sync + 'static {
     fn act(
         ctx: &Ctx,
         object: &Self::Object,
+        observed: Self::Observed,
         steps: Vec<Self::Step>,
     ) -> impl Future<Output = Result<(), ReconcileError>> + Send;
 }

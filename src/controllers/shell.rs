@@ -144,7 +144,7 @@ impl<R: Reconciler> Shell<R> {
         let observed = R::observe(&self.ctx, object).await?;
         let now = self.ctx.clock.now();
         let Decision { status, steps, notes, next } = R::decide(object, previous.as_deref(), &observed, now);
-        R::act(&self.ctx, object, steps).await?;
+        R::act(&self.ctx, object, observed, steps).await?;
         let mut wait = jittered(next, now.mono);
         if let Some(status) = status {
             match self.status.timing(object, previous.as_deref(), &status) {
