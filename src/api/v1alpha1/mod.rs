@@ -18,7 +18,6 @@ pub mod maps;
 pub mod provider_connection;
 pub mod reasons;
 pub mod rule;
-
 pub mod sync_job;
 pub mod text;
 
