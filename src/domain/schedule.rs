@@ -300,3 +300,7 @@ const PROBE_FROM: &str = "2025-01-01T00:00:00Z";
 fn first_line(text: &str) -> &str {
     text.lines().next_back().unwrap_or(text).trim()
 }
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;
