@@ -1,1 +1,3 @@
-#![allow(missing_docs)] fn main(){}
+//! The one integration binary: each module is a subject.
+
+mod sim;
