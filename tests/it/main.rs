@@ -7,3 +7,6 @@
 mod architecture;
 mod docs;
 mod source;
+//! The one integration binary: each module is a subject.
+
+mod sim;
