@@ -1,0 +1,1 @@
+//! Which bank takes a payout.
