@@ -133,7 +133,7 @@ fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec
                 found.push(at(number + 1, format!("`{banned}` outside tests: return an error")));
             }
         }
-        if line.contains("Box<dyn") && line.contains("Error") {
+        if ["Box<dyn Error", "Box<dyn std::error::Error"].iter().any(|b| line.contains(b)) {
             found.push(at(number + 1, "`Box<dyn Error>`: name the error (thiserror)".to_owned()));
         }
     }

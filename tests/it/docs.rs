@@ -62,7 +62,7 @@ fn dead_links(document: &Path, text: &str) -> Vec<String> {
         let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
         let file = if path.is_empty() { document.to_owned() } else { folder.join(path) };
         let at = format!("{}:{line}: {target}", document.display());
-        if !root().join(&file).exists() {
+        if !path.is_empty() && !root().join(&file).exists() {
             dead.push(format!("{at}: no such file"));
         } else if !anchor.is_empty() && file.extension().is_some_and(|e| e == "md") {
             let there = if path.is_empty() { anchors(text) } else { anchors(&read(&file)) };
@@ -193,7 +193,7 @@ fn every_place_that_the_requirements_name_exists() {
 #[test]
 fn what_is_planted_wrong_is_found() {
     let page = Path::new("docs/page.md");
-    let dead = dead_links(page, "# A title\n[a](../README.md) [b](nowhere.md) [c](#a-title) [d](#no-title)\n");
+    let dead = dead_links(page, "# A title\n[a](../Makefile) [b](nowhere.md) [c](#a-title) [d](#no-title)\n");
     assert_eq!(dead, ["docs/page.md:2: nowhere.md: no such file", "docs/page.md:2: #no-title: no such heading"]);
     assert_eq!(dead_links(page, "```\n[b](nowhere.md)\n```\n"), Vec::<String>::new());
     let commands: Vec<_> = make_commands("Run `make tea`.\n```sh\nmake coffee ARGS=1\n```\n");
