@@ -48,7 +48,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "api",
         ours: Only(&[]),
-        others: O::Only(&["kube", "k8s_openapi", "schemars", "serde", "serde_json"]),
+        others: O::Only(&["kube", "k8s_openapi", "schemars", "serde", "serde_json", "serde_yaml", "thiserror"]),
     },
     Layer { name: "clock", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
     Layer { name: "error", ours: Only(&[]), others: O::AllBut(KUBE) },
@@ -133,7 +133,7 @@ fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec
                 found.push(at(number + 1, format!("`{banned}` outside tests: return an error")));
             }
         }
-        if line.contains("dyn Error") || line.contains("dyn std::error::Error") && line.contains("Box<") {
+        if ["Box<dyn Error", "Box<dyn std::error::Error"].iter().any(|b| line.contains(b)) {
             found.push(at(number + 1, "`Box<dyn Error>`: name the error (thiserror)".to_owned()));
         }
     }
