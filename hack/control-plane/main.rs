@@ -1,6 +1,6 @@
 //! Starts a local control plane and keeps it up until Ctrl-C, for people who want to try something by hand.
 //!
-//! `cargo run --features testbed --example control-plane` starts one with Busbar's CRDs and ClusterRoles;
+//! `cargo run --features testbed --example control-plane` starts one with Busbar's CRDs and cluster roles;
 //! `-- --bare` leaves it empty.
 
 use std::error::Error as _;
@@ -20,7 +20,7 @@ const MANIFESTS: [&str; 2] = [
 #[derive(Parser)]
 #[command(about = "Start a local Kubernetes control plane and keep it up until Ctrl-C")]
 struct Args {
-    /// Install neither the CRDs nor the ClusterRoles.
+    /// Install neither the CRDs nor the cluster roles.
     #[arg(long)]
     bare: bool,
     /// Stop as soon as it is up; shows that it works and how long it takes.
@@ -50,11 +50,12 @@ async fn run(args: &Args) -> Result<(), Error> {
         say(&format!("{component} was ready after {took:.1?}"));
     }
     for manifest in MANIFESTS.iter().filter(|path| !args.bare && Path::new(path).exists()) {
-        let applied = plane.kubectl().args(["apply", "--server-side", "-f", manifest]).status();
-        say(&format!(
-            "applied {manifest}: {}",
-            if applied.is_ok_and(|status| status.success()) { "done" } else { "FAILED" }
-        ));
+        let applied = plane.kubectl().args(["apply", "--server-side", "-f", manifest]).output();
+        match applied {
+            Ok(output) if output.status.success() => say(&format!("applied {manifest}")),
+            Ok(output) => say(&format!("cannot apply {manifest}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => say(&format!("cannot apply {manifest}: {error}")),
+        }
     }
     say(&format!(
         "\nKubernetes API: {url}\nlogs:           {logs}\n\nlook around:\n  export KUBECONFIG={kubeconfig}\n  {kubectl} get namespaces",

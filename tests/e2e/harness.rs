@@ -14,7 +14,7 @@ use kube::{Api, Client, Config};
 use crate::support::plane::{PATIENCE, forbidden, may, tell};
 use crate::support::{Operator, TestNs, eventually, own_plane, shared_plane};
 
-/// A client that is this ServiceAccount, as the operator is one.
+/// A client that is this service account, as the operator is one.
 async fn client_of(ns: &TestNs, account: &str) -> Client {
     let path = ns.plane().service_account_kubeconfig(ns.name(), account).await.unwrap();
     let kubeconfig = Kubeconfig::read_from(path).unwrap();

@@ -31,7 +31,7 @@ pub enum Decision {
 /// One request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuditRequest {
-    /// For a ServiceAccount `system:serviceaccount:<namespace>:<name>`.
+    /// For a service account `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,

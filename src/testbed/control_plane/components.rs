@@ -22,7 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Lines of a log that an error shows.
 const LOG_TAIL: usize = 15;
 
-/// The controllers that run: what namespaces, ServiceAccounts, workloads and our own tests need, and no more, for each
+/// The controllers that run: what namespaces, service accounts, workloads and our own tests need, and no more, for each
 /// one costs memory and requests.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
 root-ca-certificate-publisher-controller,cronjob-controller,job-controller,deployment-controller,\
@@ -36,7 +36,7 @@ pub enum Component {
     Etcd,
     /// The API server.
     ApiServer,
-    /// Namespace deletion, garbage collection, ServiceAccounts, workloads.
+    /// Namespace deletion, garbage collection, service accounts, workloads.
     ControllerManager,
 }
 
@@ -73,17 +73,17 @@ impl Ports {
     /// Lets the system choose: all are held together, so that no two are the same, and then released. Somebody else may
     /// take one before it is used; the start is then tried again with others.
     pub(crate) fn reserve() -> Result<Self, Error> {
-        let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Port);
-        let held = [hold()?, hold()?, hold()?, hold()?];
+        let reserve = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Port);
+        let held = [reserve()?, reserve()?, reserve()?, reserve()?];
         let port = |of: usize| held[of].local_addr().map(|address| address.port()).map_err(Error::Port);
         Ok(Self { etcd_client: port(0)?, etcd_peer: port(1)?, api_server: port(2)?, controller_manager: port(3)? })
     }
 
-    pub(crate) fn etcd_url(&self) -> String {
+    pub(crate) fn etcd_url(self) -> String {
         format!("http://127.0.0.1:{}", self.etcd_client)
     }
 
-    pub(crate) fn api_server_url(&self) -> String {
+    pub(crate) fn api_server_url(self) -> String {
         format!("https://127.0.0.1:{}", self.api_server)
     }
 }
@@ -251,13 +251,21 @@ async fn ask(component: Component, ports: Ports, client: &Client) -> Result<(), 
             client.request_text(request).await.map(drop).map_err(|error| error.to_string())
         }
         Component::ControllerManager => {
+            let http = plain_http().map_err(|error| error.to_string())?;
+            let url = format!("https://127.0.0.1:{}/healthz", ports.controller_manager);
+            let answer = http.get(url).send().await.map_err(|error| error.to_string())?;
+            if !answer.status().is_success() {
+                return Err(format!("/healthz answers {}", answer.status()));
+            }
+            // Healthy is not yet at work: the first thing it does for anybody is this ServiceAccount.
             let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
             accounts.get("default").await.map(drop).map_err(|error| error.to_string())
         }
     }
 }
 
-/// A client for loopback: no proxy, no waiting for ever.
+/// A client for health checks on loopback: no proxy, no waiting for ever. The controller-manager signs its certificate
+/// itself, and nothing secret is asked or told.
 pub(crate) fn plain_http() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()
+    reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).timeout(Duration::from_secs(10)).build()
 }

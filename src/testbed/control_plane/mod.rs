@@ -50,10 +50,11 @@ use crate::testbed::control_plane::process::{Process, Signal};
 /// Starts that are tried, with other ports each time, if somebody else takes a port first.
 const START_ATTEMPTS: usize = 3;
 
-/// How long a component may take to end on SIGTERM: the API server waits for open requests, and a watch is one.
-const TERM_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a component may take to end on SIGTERM. Servers wait for open requests, and a watch is one, so most would use
+/// any time they are given; what was answered is in etcd, and SIGKILL loses nothing of it.
+const TERM_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Seconds that a ServiceAccount token is good for: longer than any run.
+/// Seconds that a service account token is good for: longer than any run.
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
 /// How a control plane is to be. [`Options::default`] is what most tests want.
@@ -76,7 +77,7 @@ impl Default for Options {
             api_server_args: Vec::new(),
             controller_manager_args: Vec::new(),
             // Four seconds are usual for all three together; a minute each bears a machine that is busy compiling.
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
         }
     }
 }
@@ -215,7 +216,7 @@ impl ControlPlane {
         &self.binaries.kubectl
     }
 
-    /// Asks for a token of an existing ServiceAccount and writes a kubeconfig with it.
+    /// Asks for a token of an existing service account and writes a kubeconfig with it.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
         let request = TokenRequest {

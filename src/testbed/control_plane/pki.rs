@@ -1,5 +1,5 @@
 //! Keys and certificates of one run: a CA for a week, the API server's serving pair, two client pairs, and the pair
-//! that signs ServiceAccount tokens. All are P-256: making an RSA key takes longer than starting etcd.
+//! that signs service account tokens. All are P-256: making an RSA key takes longer than starting etcd.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -79,12 +79,12 @@ impl Pki {
         self.directory.join("serving.key")
     }
 
-    /// Signs ServiceAccount tokens.
+    /// Signs service account tokens.
     pub(crate) fn token_key(&self) -> PathBuf {
         self.directory.join("tokens.key")
     }
 
-    /// Verifies ServiceAccount tokens.
+    /// Verifies service account tokens.
     pub(crate) fn token_public_key(&self) -> PathBuf {
         self.directory.join("tokens.pub")
     }

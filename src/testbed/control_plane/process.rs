@@ -182,7 +182,7 @@ impl Drop for Process {
     }
 }
 
-/// True if `setpriv` is here and knows `--pdeathsig` (BusyBox has one that does not).
+/// True if `setpriv` is here and knows `--pdeathsig` (`BusyBox` has one that does not).
 fn has_setpriv() -> bool {
     static PRESENT: OnceLock<bool> = OnceLock::new();
     *PRESENT.get_or_init(|| {

@@ -39,7 +39,7 @@ impl Canaries {
                 // Upper-case hex digits are the same secret; base64 is case-sensitive.
                 let at = if form == "base64" { text.find(&needle) } else { lower.find(&needle) };
                 if let Some(at) = at {
-                    let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+                    let line = text[..at].matches('\n').count() + 1;
                     leaks.push(format!("the secret `{label}` is in {place}, line {line}, as {form}"));
                     break;
                 }
@@ -51,14 +51,14 @@ impl Canaries {
 
 /// The forms in which a core may appear, each with its name.
 fn forms(core: &str) -> Vec<(&'static str, String)> {
-    let hex: String = core.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = core.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let mut forms = vec![("plain or URL-encoded text", core.to_owned()), ("hex", hex)];
     for before in 0..3_usize {
         let shifted: Vec<u8> = std::iter::repeat_n(0, before).chain(core.bytes()).collect();
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let encoded = engine.encode(&shifted);
             // Characters that also hold bits of a neighbour are left out.
-            let end = encoded.len() - usize::from(shifted.len() % 3 != 0);
+            let end = encoded.len() - usize::from(!shifted.len().is_multiple_of(3));
             forms.push(("base64", encoded[(before * 8).div_ceil(6)..end].to_owned()));
         }
     }

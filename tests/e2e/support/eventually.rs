@@ -34,7 +34,7 @@ async fn wait<T>(
             Ok(Some(seen)) => return seen,
             Ok(None) if clock.mono().since(began) < deadline => tokio::time::sleep(LOOK_EVERY).await,
             Ok(None) => panic!("{caller}: not within {deadline:?}: {what}"),
-            Err(_) => panic!("{caller}: not within {deadline:?} (the last look hung): {what}"),
+            Err(_elapsed) => panic!("{caller}: not within {deadline:?} (the last look hung): {what}"),
         }
     }
 }

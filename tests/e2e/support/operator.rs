@@ -1,4 +1,4 @@
-//! The operator under test: the real binary, a ServiceAccount's token, the rights of `config/rbac/`.
+//! The operator under test: the real binary, a service account's token, the rights of `config/rbac/`.
 //!
 //! Every test ends with [`Operator::finish`], which searches all that came out of the operator for the planted secrets,
 //! ends it in order, and asks the audit log whether it was refused anything.
@@ -20,7 +20,7 @@ use super::metrics;
 use super::namespace::TestNs;
 use super::plane::{PATIENCE, forbidden, may, repository};
 
-/// The ServiceAccount of `config/rbac/`.
+/// The service account of `config/rbac/`.
 const SERVICE_ACCOUNT: &str = "busbar-operator";
 
 /// The namespace that the manifests of `config/rbac/` name; each test puts its own in its place.

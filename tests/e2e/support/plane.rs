@@ -23,7 +23,7 @@ pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The one control plane of this binary, with CRDs and ClusterRoles. It is started by the first test that asks and dies
+/// The one control plane of this binary, with CRDs and cluster roles. It is started by the first test that asks and dies
 /// with the process. Never stop, pause or compact it, nor touch a CRD: that is what [`own_plane`] is for.
 pub(crate) async fn shared_plane() -> Arc<ControlPlane> {
     // The outcome is kept either way: if it cannot be had, every test says so at once instead of trying again.
@@ -81,7 +81,7 @@ pub(crate) fn tell(line: &str) {
     drop(writeln!(io::stderr(), "e2e: {line}"));
 }
 
-/// Applies what an administrator would: the CRDs and the ClusterRoles. Bindings come with each operator.
+/// Applies what an administrator would: the CRDs and the cluster roles. Bindings come with each operator.
 async fn install(plane: &ControlPlane) -> Result<(), String> {
     let crds = repository("crds");
     let crds = crds.to_string_lossy();
@@ -139,4 +139,4 @@ pub(crate) async fn may(client: &Client, user: &str, namespace: &str, verb: &str
 }
 
 /// A minute: long enough for a machine that compiles beside us.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
