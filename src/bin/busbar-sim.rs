@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-#![allow(missing_docs)]
-fn main() {}
-=======
 //! Simulated banks as a process of their own: flags in, an announce file out, ends on SIGTERM or SIGINT.
 //!
 //! Everything it does is in [`busbar::testbed::sim`]; see `docs/simulator.md`.
@@ -32,4 +28,3 @@ fn main() -> ExitCode {
         }
     }
 }
->>>>>>> part/sim

@@ -6,7 +6,5 @@
 
 mod architecture;
 mod docs;
-mod source;
-//! The one integration binary: each module is a subject.
-
 mod sim;
+mod source;
