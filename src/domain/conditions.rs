@@ -165,14 +165,18 @@ fn is_camel(word: &str) -> bool {
 /// The first word that looks like an id, a duration or a count that would make an unchanged condition look changed.
 fn telltale(message: &str) -> Option<&str> {
     let words = message.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '"' | '\''));
-    words.map(|w| w.trim_end_matches(['.', ':', '!'])).find(|word| is_uuid(word) || is_duration(word) || is_attempt(word))
+    words
+        .map(|w| w.trim_end_matches(['.', ':', '!']))
+        .find(|word| is_uuid(word) || is_duration(word) || is_attempt(word))
 }
 
 fn is_uuid(word: &str) -> bool {
     word.len() == 36
-        && word.bytes().enumerate().all(|(i, b)| {
-            if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
-        })
+        && word.bytes().enumerate().all(
+            |(i, b)| {
+                if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
+            },
+        )
 }
 
 fn is_duration(word: &str) -> bool {
@@ -254,7 +258,10 @@ mod tests {
             vec![condition("Ready", true), condition("Healthy", false), condition("CircuitOpen", true)],
             vec![condition("Ready", false), condition("Reconciling", true)],
             vec![condition("Ready", Status::Unknown), condition("Stalled", true)],
-            vec![Condition { message: "the provider answered HTTP 401; fix spec.auth".into(), ..condition("Ready", true) }],
+            vec![Condition {
+                message: "the provider answered HTTP 401; fix spec.auth".into(),
+                ..condition("Ready", true)
+            }],
         ] {
             assert_eq!(check_invariants(&conditions), Ok(()));
         }

@@ -13,4 +13,5 @@ pub mod lease;
 pub mod money;
 pub mod route;
 pub mod schedule;
+pub mod spread;
 pub mod time;

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp, TimestampRound, RoundMode, Unit};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
 use super::half_open::Trials;
 use super::window::Window;
@@ -346,12 +346,7 @@ impl Breaker {
         self.overlay_changed(overlay, reason, now)
     }
 
-    fn overlay_changed(
-        &mut self,
-        overlay: Option<Override>,
-        reason: TripReason,
-        now: Mono,
-    ) -> Option<Transition> {
+    fn overlay_changed(&mut self, overlay: Option<Override>, reason: TripReason, now: Mono) -> Option<Transition> {
         let from = self.effective();
         self.overlay = overlay;
         let to = self.effective();

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::domain::spread;
+
 /// Whether the breaker blocks or only counts.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mode {
@@ -145,7 +147,7 @@ impl Policy {
 
     /// The length of the `k`-th opening in a row (1 = first): base · factor^(k−1), jittered, never above `max`.
     ///
-    /// The jitter is a function of seed and epoch (splitmix64, Steele et al. 2014), so that a replay opens for exactly
+    /// The jitter is a function of seed and epoch ([`spread::mix`]), so that a replay opens for exactly
     /// as long.
     pub(super) fn open_time(&self, k: u32, epoch: i64) -> Duration {
         let max = self.open.max.max(MIN_OPEN).as_nanos();
@@ -161,9 +163,9 @@ impl Policy {
         }
         let percent = u128::from(self.open.jitter_percent.min(100));
         if percent > 0 {
-            let spread = nanos * percent / 100;
-            let random = u128::from(splitmix64(self.jitter_seed ^ epoch.cast_unsigned()));
-            nanos = (nanos - spread + (2 * spread * random >> 64)).clamp(MIN_OPEN.as_nanos(), max);
+            let width = nanos * percent / 100;
+            let random = u128::from(spread::mix(self.jitter_seed ^ epoch.cast_unsigned()));
+            nanos = (nanos - width + ((2 * width * random) >> 64)).clamp(MIN_OPEN.as_nanos(), max);
         }
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
@@ -177,11 +179,3 @@ impl Default for Policy {
 
 /// An open circuit refuses at least one call even if a policy says zero.
 const MIN_OPEN: Duration = Duration::from_millis(1);
-
-/// Sebastiano Vigna's finaliser of splitmix64: spreads near-equal seeds over all 64 bits.
-fn splitmix64(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}

@@ -140,13 +140,7 @@ impl TimeWindow {
 
 impl CallWindow {
     fn new(len: u16) -> Self {
-        Self {
-            len: len.clamp(1, MAX_CALLS),
-            next: 0,
-            total: Counts::default(),
-            failed: [0; WORDS],
-            slow: [0; WORDS],
-        }
+        Self { len: len.clamp(1, MAX_CALLS), next: 0, total: Counts::default(), failed: [0; WORDS], slow: [0; WORDS] }
     }
 
     #[inline]
