@@ -35,6 +35,9 @@ pub struct Stream {
     /// The record's amount; absent for records without money.
     #[serde(default)]
     pub money: Option<Amounts>,
+    /// The account that the records are on; absent for records without one.
+    #[serde(default)]
+    pub account: Option<Account>,
     /// Further canonical fields, by name, each with its pointer.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
@@ -85,6 +88,9 @@ pub enum Pagination {
         first: u64,
         /// Pointers to the next page's link or number; no value or an empty one is the end.
         next: Vec<String>,
+        /// Pointers to the count of all records of the window, which shows a list that changes under the walk.
+        #[serde(default)]
+        total: Vec<String>,
         /// The query parameter of the page's size.
         size_parameter: String,
         /// The page size asked for.
@@ -92,6 +98,17 @@ pub enum Pagination {
     },
     /// The whole answer is one page.
     None,
+}
+
+/// The account that a request's records are on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Account {
+    /// The job's parameter that names it.
+    pub parameter: String,
+    /// Pointers to its number in the joined answer, tried in order; shown masked. None found: the parameter is shown so.
+    #[serde(default)]
+    pub number: Vec<String>,
 }
 
 /// A record's time.
@@ -206,8 +223,9 @@ impl Stream {
         if self.records.is_empty() {
             return Err("records must name at least one JSON pointer".to_owned());
         }
-        if let Pagination::Page { next, size, .. } = &self.pagination {
-            pointers.extend(next.iter().map(String::as_str));
+        pointers.extend(self.account.iter().flat_map(|account| &account.number).map(String::as_str));
+        if let Pagination::Page { next, total, size, .. } = &self.pagination {
+            pointers.extend(next.iter().chain(total).map(String::as_str));
             if next.is_empty() || *size == 0 {
                 return Err("pagination must name where the next page is told, and a size above 0".to_owned());
             }
