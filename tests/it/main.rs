@@ -1,2 +1,5 @@
-#![allow(missing_docs)]
-fn main() {}
+//! The one integration binary: each module is a subject.
+
+mod call_path;
+mod probes;
+mod sim;
