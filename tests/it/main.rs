@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
 mod architecture;
+mod call_path;
 mod docs;
+mod probes;
 mod sim;
 mod source;
