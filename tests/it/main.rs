@@ -1,3 +1,5 @@
 //! The one integration binary: each module is a subject.
+#![allow(clippy::unwrap_used, reason = "a test that fails loudly does its job")]
 
 mod sim;
+mod sim_process;
