@@ -9,4 +9,5 @@ mod call_path;
 mod docs;
 mod probes;
 mod sim;
+mod sim_process;
 mod source;

@@ -139,11 +139,11 @@ async fn deliver(behaviour: &Behaviour, reply: Reply, cut: &Arc<Cut>) -> Result<
             return Err(CutByScript);
         }
         Behaviour::Dribble { bytes, every_ms } => SimBody::dribble(data, *bytes, Duration::from_millis(*every_ms)),
-        Behaviour::Stall(Moment::AfterHead) => SimBody::part(data, half, End::Never, cut.clone()),
-        Behaviour::Reset(Moment::AfterHead) => SimBody::part(data, half, End::Reset, cut.clone()),
+        Behaviour::Stall(Moment::AfterHead) => SimBody::part(&data, half, End::Never, cut.clone()),
+        Behaviour::Reset(Moment::AfterHead) => SimBody::part(&data, half, End::Reset, cut.clone()),
         Behaviour::Truncate { percent } => {
             let sent = data.len() * usize::from(*percent) / 100;
-            SimBody::part(data, sent, End::Close, cut.clone())
+            SimBody::part(&data, sent, End::Close, cut.clone())
         }
         Behaviour::Garbage(Garbage::ContentType) => {
             content_type = "text/plain";
