@@ -66,7 +66,7 @@ docs: build ## write docs/reference/*.md from the flags, types, reasons and metr
 check-docs: build ## fail if docs/reference/ is stale, a link is dead or a rustdoc warning appears
 	@hack/ci/same $(REFERENCE) "make docs" $(BUSBAR) docs --out
 	$(CARGO) test --test it -- docs::
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --examples
 
 deny: ## dependencies: bans, licences, sources, advisories (from the dated snapshot)
 	@hack/ci/deny

@@ -104,9 +104,6 @@ fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec
     let Some(layer) = LAYERS.iter().find(|layer| governs(layer.name, path)) else {
         return vec![at(1, "no layer of tests/it/architecture.rs covers this file: add it there".to_owned())];
     };
-    if is_test_file(path) {
-        return Vec::new();
-    }
     let code = without_tests(&without_text(text));
     let mut found = Vec::new();
     for (line, named) in paths(&code) {
@@ -153,9 +150,23 @@ fn top(path: &str) -> &str {
     path.split('/').next().map_or(path, |first| first.strip_suffix(".rs").unwrap_or(first))
 }
 
-/// A module that its parent declares under `#[cfg(test)]`.
+/// A file of tests by its name. Others are found by how they are declared: [`test_modules`].
 fn is_test_file(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/") || path.ends_with("_tests.rs")
+}
+
+/// The files that `path` declares as `#[cfg(test)] mod name;`, relative to `src/`.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let folder = path.strip_suffix("mod.rs").map_or_else(|| path.replace(".rs", "/"), str::to_owned);
+    let folder = if matches!(path, "lib.rs" | "main.rs") { "" } else { &folder };
+    let code = without_text(text);
+    let declared = code.split("#[cfg(test)]").skip(1).filter_map(|after| {
+        let item = after.split([';', '{']).next()?;
+        let name =
+            item.rsplit("mod ").next().filter(|_| item.contains("mod ") && after[item.len()..].starts_with(';'))?;
+        Some(format!("{folder}{}.rs", name.trim()))
+    });
+    declared.collect()
 }
 
 /// Which of our top modules `named` leads into; `None` if it leads elsewhere.
@@ -231,12 +242,19 @@ fn sources() -> Vec<String> {
     files("src", "rs").iter().map(|p| p.strip_prefix("src").unwrap().to_str().unwrap().to_owned()).collect()
 }
 
+/// The source files that are compiled outside tests.
+fn product_sources() -> Vec<String> {
+    let all = sources();
+    let tests: Vec<_> = all.iter().flat_map(|p| test_modules(p, &read(Path::new("src").join(p)))).collect();
+    all.into_iter().filter(|p| !is_test_file(p) && !tests.contains(p)).collect()
+}
+
 #[test]
 fn every_file_keeps_to_its_layer() {
     let (ours, others) = (our_modules(), other_crates());
     assert!(ours.iter().any(|m| m == "domain") && others.iter().any(|c| c == "kube"), "the scan found too little");
     let found: Vec<_> =
-        sources().iter().flat_map(|p| violations(p, &read(Path::new("src").join(p)), &ours, &others)).collect();
+        product_sources().iter().flat_map(|p| violations(p, &read(Path::new("src").join(p)), &ours, &others)).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
@@ -253,9 +271,9 @@ fn every_file_can_be_read_at_one_sitting() {
 
 #[test]
 fn every_file_says_first_what_it_is_for() {
-    let silent: Vec<_> = sources()
+    let silent: Vec<_> = product_sources()
         .into_iter()
-        .filter(|p| !is_test_file(p) && !read(Path::new("src").join(p)).starts_with("//! "))
+        .filter(|p| !read(Path::new("src").join(p)).starts_with("//! "))
         .map(|p| format!("src/{p}: starts without a `//!` line"))
         .collect();
     assert!(silent.is_empty(), "\n{}\n", silent.join("\n"));
@@ -317,4 +335,12 @@ fn what_is_allowed_is_not_reported() {
     for (path, line) in allowed {
         assert_eq!(violations(path, line, &ours, &others), Vec::<String>::new(), "{path}: {line}");
     }
+}
+
+#[test]
+fn modules_that_only_tests_see_are_known_by_their_declaration() {
+    let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\npub(crate) mod c;\n#[cfg(test)]\nmod d {\n    mod e;\n}\n";
+    assert_eq!(test_modules("domain/mod.rs", text), ["domain/b.rs", "domain/c.rs"]);
+    assert_eq!(test_modules("domain/route.rs", text), ["domain/route/b.rs", "domain/route/c.rs"]);
+    assert_eq!(test_modules("lib.rs", text), ["b.rs", "c.rs"]);
 }
