@@ -1,2 +1,3 @@
-#![allow(missing_docs)]
-fn main() {}
+//! Integration tests that need no cluster.
+
+mod crds;
