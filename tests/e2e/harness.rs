@@ -40,6 +40,20 @@ async fn the_control_plane_is_of_the_pinned_version_and_kubectl_agrees() {
 }
 
 #[tokio::test]
+async fn the_crds_are_served_explained_and_the_same_after_a_second_apply() {
+    let ns = TestNs::new("crds").await;
+    let listed = ns.kubectl(&["get", "busbar"]).await;
+    assert!(listed.success, "the category `busbar`: {}", listed.stderr);
+    for short in ["pconn", "sjob", "broute", "brkp"] {
+        let explained = ns.kubectl(&["explain", &format!("{short}.spec")]).await.ok().unwrap();
+        assert!(explained.contains("busbar.dev"), "{explained}");
+    }
+    let crds = crate::support::plane::repository("crds");
+    let diff = ns.kubectl(&["diff", "--server-side", "-f", &crds.to_string_lossy()]).await;
+    assert!(diff.success && diff.stdout.is_empty(), "{}{}", diff.stdout, diff.stderr);
+}
+
+#[tokio::test]
 async fn the_controller_manager_makes_the_service_account_of_a_new_namespace_and_removes_the_namespace() {
     let ns = TestNs::new("gone").await;
     if !ns.plane().has_controller_manager() {
