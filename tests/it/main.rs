@@ -6,6 +6,7 @@
 
 mod architecture;
 mod call_path;
+mod crds;
 mod docs;
 mod probes;
 mod sim;

@@ -30,11 +30,13 @@ async fn wait<T>(
     loop {
         // A look that hangs must not outlive the deadline either.
         let left = deadline.saturating_sub(clock.mono().since(began));
-        match tokio::time::timeout(left.max(LOOK_EVERY), look()).await {
-            Ok(Some(seen)) => return seen,
-            Ok(None) if clock.mono().since(began) < deadline => tokio::time::sleep(LOOK_EVERY).await,
-            Ok(None) => panic!("{caller}: not within {deadline:?}: {what}"),
-            Err(_elapsed) => panic!("{caller}: not within {deadline:?} (the last look hung): {what}"),
+        let Ok(seen) = tokio::time::timeout(left.max(LOOK_EVERY), look()).await else {
+            panic!("{caller}: not within {deadline:?} (the last look hung): {what}");
+        };
+        match seen {
+            Some(seen) => return seen,
+            None if clock.mono().since(began) < deadline => tokio::time::sleep(LOOK_EVERY).await,
+            None => panic!("{caller}: not within {deadline:?}: {what}"),
         }
     }
 }

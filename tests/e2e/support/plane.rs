@@ -1,5 +1,6 @@
 //! The shared control plane, and control planes that a test may break.
 
+use std::fs;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 
 use super::namespace::kubectl;
 
-/// How long CRDs may take to be served.
-const CRD_PATIENCE: &str = "--timeout=30s";
+/// Where our kinds are served.
+const GROUP_VERSION: &str = "busbar.dev/v1alpha1";
 
 /// A file or folder of the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
@@ -84,14 +85,41 @@ pub(crate) fn tell(line: &str) {
 /// Applies what an administrator would: the CRDs and the cluster roles. Bindings come with each operator.
 async fn install(plane: &ControlPlane) -> Result<(), String> {
     let crds = repository("crds");
-    let crds = crds.to_string_lossy();
-    if Path::new(&*crds).is_dir() {
-        kubectl(plane, &["apply", "--server-side", "-f", &crds], "").await.ok()?;
-        kubectl(plane, &["wait", "--for=condition=Established", CRD_PATIENCE, "-f", &crds], "").await.ok()?;
+    if crds.is_dir() {
+        apply(plane, &crds).await?;
+        let count = fs::read_dir(&crds).map_err(|error| error.to_string())?.count();
+        wait_served(plane, count).await?;
     }
-    let roles = repository("config/rbac/clusterroles.yaml");
-    kubectl(plane, &["apply", "--server-side", "-f", &roles.to_string_lossy()], "").await.ok()?;
-    Ok(())
+    apply(plane, &repository("config/rbac/clusterroles.yaml")).await
+}
+
+/// Applies a file or folder; a warning of the API server is a failure, for an administrator would see it too.
+async fn apply(plane: &ControlPlane, path: &Path) -> Result<(), String> {
+    let output = kubectl(plane, &["apply", "--server-side", "-f", &path.to_string_lossy()], "").await;
+    if output.stderr.contains("Warning:") {
+        return Err(format!("{}: {}", output.command, output.stderr.trim()));
+    }
+    output.ok().map(drop)
+}
+
+/// Waits until `count` kinds of ours are in discovery and the OpenAPI document has them. Both lag a second or so behind
+/// the condition `Established`, and until then kubectl knows neither short names nor `explain`.
+async fn wait_served(plane: &ControlPlane, count: usize) -> Result<(), String> {
+    let client = plane.client().map_err(|error| error.to_string())?;
+    let served = async || {
+        let kinds = client.list_api_group_resources(GROUP_VERSION).await.ok()?;
+        let listed = kinds.resources.iter().filter(|resource| !resource.name.contains('/')).count();
+        let document = http::Request::get(format!("/openapi/v3/apis/{GROUP_VERSION}")).body(Vec::new()).ok()?;
+        let described = client.request_text(document).await.is_ok();
+        (listed == count && described).then_some(())
+    };
+    let wait = async {
+        while served().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let end = tokio::time::timeout(PATIENCE, wait).await;
+    end.map_err(|_| format!("the {count} kinds of crds/ are not served {PATIENCE:?} after they were applied"))
 }
 
 /// The run directory is removed at the end of the process; after a failure somebody will want to read it.

@@ -1,1 +1,0 @@
-//! Simulated banks. To be written.
