@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::backoff;
+use crate::domain::backoff::Backoff;
 use crate::domain::key::{Kind, ObjectKey};
 
 /// First and longest pause after a failed reconcile.
 const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(300);
+const PACE: Backoff = Backoff { base: BASE, max: CAP };
 
 /// Failure streaks of objects.
 #[derive(Debug, Default)]
@@ -22,16 +23,16 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Counts one more failure of this incarnation of the object; answers how long to wait. `random` is uniform in
-    /// \[0, 1).
-    pub fn failed(&self, kind: Kind, key: &ObjectKey, uid: &str, random: f64) -> (u32, Duration) {
+    /// Counts one more failure of this incarnation of the object; answers how long to wait. `random` is uniform
+    /// over its whole range.
+    pub fn failed(&self, kind: Kind, key: &ObjectKey, uid: &str, random: u64) -> (u32, Duration) {
         let mut streaks = self.streaks.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = streaks.entry((kind, key.clone())).or_insert_with(|| (uid.to_owned(), 0));
         if entry.0 != uid {
             *entry = (uid.to_owned(), 0);
         }
         entry.1 = entry.1.saturating_add(1);
-        (entry.1, BASE.max(backoff::full_jitter(BASE, CAP, entry.1, random)))
+        (entry.1, BASE.max(PACE.wait(entry.1 - 1, random)))
     }
 
     /// Ends the streak. If the object had been failing, answers all others that still are: what kept this one from
@@ -58,10 +59,10 @@ mod tests {
     fn a_success_ends_the_streak_and_names_those_still_failing() {
         let failures = Failures::default();
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
-        assert_eq!(failures.failed(Kind::SyncJob, &a, "1", 0.5).0, 1);
-        assert_eq!(failures.failed(Kind::SyncJob, &a, "1", 0.5).0, 2);
-        assert_eq!(failures.failed(Kind::SyncJob, &a, "2", 0.5).0, 1, "another incarnation starts anew");
-        failures.failed(Kind::SyncJob, &b, "1", 0.5);
+        assert_eq!(failures.failed(Kind::SyncJob, &a, "1", 7).0, 1);
+        assert_eq!(failures.failed(Kind::SyncJob, &a, "1", 7).0, 2);
+        assert_eq!(failures.failed(Kind::SyncJob, &a, "2", 7).0, 1, "another incarnation starts anew");
+        failures.failed(Kind::SyncJob, &b, "1", 7);
         assert_eq!(failures.succeeded(Kind::SyncJob, &a), vec![(Kind::SyncJob, b)]);
         assert!(failures.succeeded(Kind::SyncJob, &a).is_empty());
     }
@@ -70,8 +71,8 @@ mod tests {
     fn the_pause_is_never_under_a_second_nor_over_five_minutes() {
         let failures = Failures::default();
         let key = ObjectKey::new("ns", "a");
-        for round in 0..40 {
-            let random = f64::from(round) / 40.0;
+        for round in 0..40_u64 {
+            let random = u64::MAX / 40 * round;
             let (_, pause) = failures.failed(Kind::SyncJob, &key, "1", random);
             assert!(pause >= BASE && pause <= CAP, "{pause:?}");
         }

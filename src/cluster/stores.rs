@@ -126,8 +126,12 @@ pub type Mirror = futures::future::BoxFuture<'static, ()>;
 
 impl Stores {
     /// Stores for `namespaces` (empty: all) and the tasks that fill them, not yet running.
-    pub fn new(client: &Client, namespaces: &[String], sink: &Sink) -> (Self, Vec<Mirror>) {
-        let references = Arc::new(References::default());
+    pub fn new(
+        client: &Client,
+        namespaces: &[String],
+        references: Arc<References>,
+        sink: &Sink,
+    ) -> (Self, Vec<Mirror>) {
         let mut mirrors = Vec::new();
         let stores = Self {
             connections: open(client, namespaces, &references, sink, &mut mirrors),

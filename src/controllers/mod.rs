@@ -124,10 +124,3 @@ pub trait Reconciler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ReconcileError>> + Send;
 }
 
-/// Pokes `key` and everyone who refers to it: its state may decide theirs.
-pub fn poke_with_dependents(stores: &Stores, pokes: &Pokes, kind: Kind, key: &ObjectKey) {
-    pokes.poke(kind, key);
-    for (kind, key) in stores.references.dependents(kind, key) {
-        pokes.poke(kind, &key);
-    }
-}

@@ -10,6 +10,7 @@ use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config, Error as RunError};
 use kube::runtime::reflector::ObjectRef;
 use prometheus::{HistogramVec, IntCounterVec};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::cluster::lease::RENEW_EVERY;
@@ -79,16 +80,15 @@ impl<R: Reconciler> Shell<R> {
     }
 
     /// Reconciles what is poked, until `stop` resolves; then finishes what is under way.
-    pub async fn run(self: Arc<Self>, store: &KindStore<R::Object>, stop: impl Future<Output = ()> + Send + Clone + 'static) {
+    pub async fn run(self: Arc<Self>, store: KindStore<R::Object>, stop: CancellationToken) {
         let kind = R::Object::KIND;
         let runs = store.scopes().iter().map(|(namespace, reader)| {
-            let namespace = namespace.clone();
             let queue = self
                 .ctx
                 .pokes
-                .subscribe(kind, namespace)
+                .subscribe(kind, namespace.as_deref())
                 .map(|key| Ok::<_, std::convert::Infallible>(ObjectRef::<R::Object>::new(&key.name).within(&key.namespace)))
-                .take_until(stop.clone());
+                .take_until(stop.clone().cancelled_owned());
             let config = Config::default().concurrency(self.concurrency);
             applier(
                 |object, shell: Arc<Self>| async move { shell.reconcile(&object).await }.boxed(),
