@@ -1,4 +1,4 @@
-//! What a bank is told to do: a [`Script`] of rules, each a sequence of steps. Data only; [`super::engine`] plays it.
+//! What a bank is told to do: a [`Script`] of rules, each a sequence of steps. Data only; `engine` plays it.
 //!
 //! The JSON form is what the control API takes. Enums are tagged from outside (`{"status": {"code": 503}}`) because
 //! serde buffers the other kinds, and a buffered number does not survive `arbitrary_precision`.
