@@ -351,3 +351,29 @@ async fn finastra_lists_collaterals_by_offset() {
     assert_eq!(status(&bank, &format!("{path}/{id}")).await, 200);
     assert_eq!(status(&bank, &format!("{path}/COL-99999999")).await, 404);
 }
+
+#[tokio::test]
+async fn hundreds_of_connections_share_one_bank_and_go_down_together() {
+    let (_sim, bank) = plain().await;
+    let keeping = client();
+    let ask = |i: usize| {
+        let url = format!("{}/health", bank.labelled_url(&i.to_string()));
+        let keeping = keeping.clone();
+        async move { keeping.get(url).send().await.map(|r| r.status().as_u16()) }
+    };
+    // All at once, so that none can be served on another's connection: each is answered only after a while.
+    bank.fail_with(Step::slow(Duration::from_millis(500))).await.unwrap();
+    let all = futures::future::join_all((0..200).map(ask)).await;
+    assert!(all.iter().all(|r| matches!(r, Ok(200))));
+    let log = bank.arrivals().entries;
+    assert_eq!(log.iter().map(|a| a.path.as_str()).collect::<HashSet<_>>().len(), 200);
+    assert!(bank.counts().connections_open > 20, "{:?}", bank.counts());
+    bank.fail_with(Behaviour::Down(Down::Refuse)).await.unwrap();
+    assert!(ask(0).await.unwrap_err().is_connect());
+    let all_closed = async {
+        while bank.counts().connections_open > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_closed).await.unwrap();
+}

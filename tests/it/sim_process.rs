@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use busbar::testbed::sim::announce::Announcement;
-use busbar::testbed::sim::{Script, Sim, SimConfig};
+use busbar::testbed::sim::{BankConfig, Script, Sim, SimConfig, SimError};
 use reqwest::{Certificate as Ca, Client, Response, StatusCode};
 use serde_json::Value;
 
@@ -106,6 +106,19 @@ async fn the_process_announces_itself_whole_and_ends_on_a_signal() {
         assert!(ended.success(), "{signal}: {ended}");
         assert!(stalled.await.unwrap().is_err());
     }
+}
+
+#[tokio::test]
+async fn nothing_listens_beyond_loopback_unless_allowed() {
+    let anywhere = "0.0.0.0:0".parse().unwrap();
+    let control = SimConfig { control: Some(anywhere), allow_remote: false };
+    assert!(matches!(Sim::start(control).await, Err(SimError::NotLoopback { .. })));
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let open = BankConfig { listen: anywhere, ..BankConfig::new("b") };
+    assert!(matches!(sim.add_bank(open.clone()).await, Err(SimError::NotLoopback { .. })));
+    assert!(matches!(sim.add_bank(BankConfig::new("a/b")).await, Err(SimError::BadName(_))));
+    let allowed = Sim::start(SimConfig { control: None, allow_remote: true }).await.unwrap();
+    allowed.add_bank(open).await.unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A bank's port: listens while the bank is up, refuses while it is down, and never loses the port to anybody else.
+//! A bank's port: listens while the bank is up, refuses while it is down, and stays the bank's own in between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A port that is kept, listening or not.
 ///
 /// A second socket is bound to it all the time without listening. While nobody listens connections are refused, yet
-/// the kernel gives the port to nobody else; to listen again, the spare listens and a new spare is bound.
+/// the kernel hands the port out to nobody who asks for a free one; to listen again, the spare listens and a new spare is bound.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,

@@ -154,7 +154,10 @@ async fn deliver(behaviour: &Behaviour, reply: Reply, cut: &Arc<Cut>) -> Result<
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().extend(headers);
+    for (name, value) in headers {
+        // Inserted, not appended: a script may name another content type.
+        response.headers_mut().insert(name, value);
+    }
     Ok(response)
 }
 
