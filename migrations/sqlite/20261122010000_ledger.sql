@@ -38,7 +38,6 @@ CREATE TABLE sync_state (
   candidate_hwm TEXT,
   seen_tokens   TEXT NOT NULL DEFAULT '[]',
   rows_in       INTEGER NOT NULL DEFAULT 0,
-  rows_changed  INTEGER NOT NULL DEFAULT 0,
   rows_dead     INTEGER NOT NULL DEFAULT 0,
   updated_ms    INTEGER NOT NULL,
   PRIMARY KEY (stream_id, job)

@@ -79,8 +79,6 @@ pub struct Window {
     pub seen_tokens: Vec<String>,
     /// Records read in this window.
     pub rows_in: u64,
-    /// Rows inserted or updated in this window.
-    pub rows_changed: u64,
     /// Records kept aside in this window.
     pub rows_dead: u64,
 }

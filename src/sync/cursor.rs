@@ -91,7 +91,6 @@ pub fn open(
         candidate_hwm: None,
         seen_tokens: Vec::new(),
         rows_in: 0,
-        rows_changed: 0,
         rows_dead: 0,
     })
 }
@@ -140,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_later_window_looks_back_whole_days_and_never_before_the_start() {
-        for (hours, from) in [(None, "2026-09-04"), (Some(0), "2026-09-04"), (Some(25), "2026-09-03"), (Some(72), "2026-09-02")] {
+        for (hours, from) in
+            [(None, "2026-09-04"), (Some(0), "2026-09-04"), (Some(25), "2026-09-03"), (Some(72), "2026-09-02")]
+        {
             assert_eq!(window(Some("2026-09-05"), None, hours).0, from, "{hours:?}");
         }
         assert_eq!(window(Some("2026-09-05"), Some("2026-09-05T00:00:00Z"), Some(72)).0, "2026-09-05");

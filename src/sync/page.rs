@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn both_shapes_are_pages() {
         let flat = page(r#"{"data": [1, 2], "meta": {"total": 7, "next": "https://x/v2/acc/transactions?page=2"}}"#);
-        let nested = page(r#"{"data": {"transactions": [1, 2], "paging": {"total": 7, "next": "/t?limit=2&page=2#x"}}}"#);
+        let nested =
+            page(r#"{"data": {"transactions": [1, 2], "paging": {"total": 7, "next": "/t?limit=2&page=2#x"}}}"#);
         assert_eq!(flat, nested);
         let flat = flat.unwrap();
         assert_eq!((flat.records.len(), flat.next.as_deref(), flat.total), (2, Some("2"), Some(7)));
@@ -101,7 +102,9 @@ mod tests {
         for meta in ["{}", r#"{"next": null}"#, r#"{"next": ""}"#] {
             assert_eq!(page(&format!(r#"{{"data": [], "meta": {meta}}}"#)).unwrap().next, None, "{meta}");
         }
-        for (next, token) in [("3", "3"), ("\"3\"", "3"), ("\"?page=%33\"", "3"), ("\"https://evil.test/?page=003\"", "3")] {
+        for (next, token) in
+            [("3", "3"), ("\"3\"", "3"), ("\"?page=%33\"", "3"), ("\"https://evil.test/?page=003\"", "3")]
+        {
             let body = format!(r#"{{"data": [], "meta": {{"next": {next}}}}}"#);
             assert_eq!(page(&body).unwrap().next.as_deref(), Some(token), "{next}");
         }

@@ -95,7 +95,6 @@ fn state(version: i64, token: &str) -> CursorState {
             candidate_hwm: Some("2026-09-01".into()),
             seen_tokens: vec!["a".into(), "b".into()],
             rows_in: 3,
-            rows_changed: 2,
             rows_dead: 1,
         }),
     }
@@ -288,7 +287,7 @@ proptest! {
 
     /// The commit's future is dropped after any number of its steps: the page is in with its cursor, or not at all.
     #[test]
-    fn a_page_abandoned_at_any_step_is_in_entirely_or_not_at_all(polls in 0usize..40, rows in 1i64..160) {
+    fn a_page_abandoned_at_any_step_is_in_entirely_or_not_at_all(polls in 1usize..40, rows in 1i64..160) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (_dir, _path, ledger) = fresh().await;
@@ -296,13 +295,14 @@ proptest! {
             let many: Vec<_> = (0..rows).map(|n| row(&format!("k{n}"), n)).collect();
             let first = state(0, "2");
             let mut page = Box::pin(commit(&ledger, &held, &first, &many));
-            for _ in 0..polls {
-                let step = futures::future::poll_fn(|cx| Poll::Ready(page.as_mut().poll(cx).is_ready())).await;
-                if step {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            // Polled only when something happened, so that each step is one.
+            let mut left = polls;
+            futures::future::poll_fn(|cx| {
+                let ended = page.as_mut().poll(cx).is_ready();
+                left = left.saturating_sub(1);
+                if ended || left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
             drop(page);
             let version = ledger.load_state(&job("books", "")).await.unwrap().map_or(0, |s| s.version);
             // The next writer goes on from whatever is true.

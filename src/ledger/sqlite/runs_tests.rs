@@ -79,7 +79,6 @@ async fn a_run_that_never_ended_is_interrupted_when_the_next_begins() {
         candidate_hwm: None,
         seen_tokens: Vec::new(),
         rows_in: 0,
-        rows_changed: 0,
         rows_dead: 0,
     };
     let page = PageCommit {

@@ -13,12 +13,12 @@ const STREAM: Step = Step("naming a stream");
 
 /// The columns that [`decode`] reads.
 pub(super) const COLUMNS: &str = "s.state_version, s.fence, s.spec_hash, s.window_kind, s.window_from, s.window_to, \
-     s.page_no, s.page_token, s.total, s.committed_hwm, s.candidate_hwm, s.seen_tokens, s.rows_in, s.rows_changed, \
-     s.rows_dead";
+     s.page_no, s.page_token, s.total, s.committed_hwm, s.candidate_hwm, s.seen_tokens, s.rows_in, s.rows_dead";
 
 impl SqliteLedger {
     pub(super) async fn state_load(&self, job: &JobKey) -> Result<Option<CursorState>, LedgerError> {
-        let mut conn = self.reader(LOAD).await?;
+        // Through the writer: a commit whose caller was dropped may still be under way, and must be seen.
+        let mut conn = self.writer.acquire().await.map_err(|e| LOAD.failed(e))?;
         Ok(load(&mut conn, job).await?.map(|(state, _)| state))
     }
 }
@@ -58,7 +58,6 @@ pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
                 seen_tokens: serde_json::from_str(&seen)
                     .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
                 rows_in: count(row, "rows_in")?,
-                rows_changed: count(row, "rows_changed")?,
                 rows_dead: count(row, "rows_dead")?,
             })
         }
@@ -88,16 +87,15 @@ pub(super) async fn advance(
     // One statement for both: an INSERT that may only happen for version 0, an UPDATE that may only replace its own.
     let done = sqlx::query(
         "INSERT INTO sync_state (stream_id, job, state_version, fence, spec_hash, window_kind, window_from, window_to,
-             page_no, page_token, total, committed_hwm, candidate_hwm, seen_tokens, rows_in, rows_changed, rows_dead,
-             updated_ms)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
+             page_no, page_token, total, committed_hwm, candidate_hwm, seen_tokens, rows_in, rows_dead, updated_ms)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
          WHERE ?3 = 1 OR EXISTS (SELECT 1 FROM sync_state WHERE stream_id = ?1 AND job = ?2)
          ON CONFLICT (stream_id, job) DO UPDATE SET
              state_version = excluded.state_version, fence = excluded.fence, spec_hash = excluded.spec_hash,
              window_kind = excluded.window_kind, window_from = excluded.window_from, window_to = excluded.window_to,
              page_no = excluded.page_no, page_token = excluded.page_token, total = excluded.total,
              committed_hwm = excluded.committed_hwm, candidate_hwm = excluded.candidate_hwm,
-             seen_tokens = excluded.seen_tokens, rows_in = excluded.rows_in, rows_changed = excluded.rows_changed,
+             seen_tokens = excluded.seen_tokens, rows_in = excluded.rows_in,
              rows_dead = excluded.rows_dead, updated_ms = excluded.updated_ms
          WHERE sync_state.state_version = excluded.state_version - 1",
     )
@@ -116,7 +114,6 @@ pub(super) async fn advance(
     .bind(window.and_then(|w| w.candidate_hwm.as_deref()))
     .bind(seen)
     .bind(window.map_or(0, |w| signed(w.rows_in)))
-    .bind(window.map_or(0, |w| signed(w.rows_changed)))
     .bind(window.map_or(0, |w| signed(w.rows_dead)))
     .bind(millis(page.now))
     .execute(conn)
