@@ -25,7 +25,7 @@ use crate::provider::settings::Settings;
 
 /// Sends one request to the provider.
 #[derive(Clone)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     client: Client,
     clock: Clock,
     base: Arc<Url>,
