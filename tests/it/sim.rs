@@ -217,12 +217,12 @@ async fn down_refuses_closes_or_hangs_also_for_connections_that_were_open() {
     assert!(impatient().get(&url).send().await.unwrap_err().is_timeout());
     // A time that ends by itself, with nobody asking in between.
     bank.fail_with(Step::from(Behaviour::Down(Down::Refuse)).during(Duration::from_millis(50))).await.unwrap();
-    let back = async {
+    let up_again = async {
         while get(&bank, "/health").await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, back).await.unwrap();
+    tokio::time::timeout(PATIENCE, up_again).await.unwrap();
 }
 
 #[tokio::test]
@@ -353,41 +353,27 @@ async fn finastra_lists_collaterals_by_offset() {
 }
 
 #[tokio::test]
-async fn the_control_api_does_what_the_library_does() {
-    let control = Some("127.0.0.1:0".parse().unwrap());
-    let sim = Sim::start(SimConfig { control, ..SimConfig::default() }).await.unwrap();
-    let base = format!("http://{}", sim.control().unwrap());
-    let send = |method: &str, path: &str, body: &str| {
-        let request = client().request(method.parse().unwrap(), format!("{base}{path}"));
-        request.header("content-type", "application/json").body(body.to_owned()).send()
+async fn hundreds_of_connections_share_one_bank_and_go_down_together() {
+    let (_sim, bank) = plain().await;
+    let keeping = client();
+    let ask = |i: usize| {
+        let url = format!("{}/health", bank.labelled_url(&i.to_string()));
+        let keeping = keeping.clone();
+        async move { keeping.get(url).send().await.map(|r| r.status().as_u16()) }
     };
-    let made = send("POST", "/banks", r#"{"name":"b","auth":{"bearer":{"token":"canary"}}}"#).await.unwrap();
-    assert_eq!(made.status(), StatusCode::CREATED);
-    let url = json(made).await["http"].as_str().unwrap().to_owned();
-    assert_eq!(send("POST", "/banks", r#"{"name":"b"}"#).await.unwrap().status(), StatusCode::CONFLICT);
-    let ask = || client().get(format!("{url}/health?x=canary")).bearer_auth("canary").send();
-    assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
-    let step = r#"{"do":{"status":{"code":502}},"requests":1}"#;
-    assert_eq!(send("POST", "/banks/b/fail", step).await.unwrap().status(), StatusCode::NO_CONTENT);
-    assert_eq!(ask().await.unwrap().status(), StatusCode::BAD_GATEWAY);
-    let bad = send("PUT", "/banks/b/script", r#"{"rules":[{"steps":[]}]}"#).await.unwrap();
-    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
-    assert!(bad.text().await.unwrap().contains("rules[0] has no steps"));
-    send("PUT", "/banks/b/script", r#"{"rules":[{"steps":[{"do":{"down":"refuse"}}]}]}"#).await.unwrap();
-    assert!(ask().await.unwrap_err().is_connect());
-    send("POST", "/banks/b/recover", "").await.unwrap();
-    let rows = r#"[{"id":"t","narration":"n","amount":5,"type":"debit","balance":1,"date":"2026-01-01T00:00:00Z"}]"#;
-    for (account, want) in [("acc-1", StatusCode::NO_CONTENT), ("x", StatusCode::NOT_FOUND)] {
-        let path = format!("/banks/b/accounts/{account}/transactions");
-        assert_eq!(send("POST", &path, rows).await.unwrap().status(), want);
-    }
-    let log = send("GET", "/banks/b/arrivals?since=0", "").await.unwrap().text().await.unwrap();
-    assert!(!log.contains("canary"), "{log}");
-    let statuses: Value = serde_json::from_str(&log).unwrap();
-    let statuses: Vec<_> = statuses["entries"].as_array().unwrap().iter().map(|a| a["status"].as_u64()).collect();
-    assert_eq!(statuses, [Some(200), Some(502)]);
-    assert_eq!(json(send("GET", "/banks/b/counters", "").await.unwrap()).await["answered5xx"], 1);
-    assert!(send("GET", "/ca.pem", "").await.unwrap().text().await.unwrap().starts_with("-----BEGIN CERT"));
-    assert_eq!(send("DELETE", "/banks/b", "").await.unwrap().status(), StatusCode::NO_CONTENT);
-    assert_eq!(send("GET", "/banks/b", "").await.unwrap().status(), StatusCode::NOT_FOUND);
+    // All at once, so that none can be served on another's connection: each is answered only after a while.
+    bank.fail_with(Step::slow(Duration::from_millis(500))).await.unwrap();
+    let all = futures::future::join_all((0..200).map(ask)).await;
+    assert!(all.iter().all(|r| matches!(r, Ok(200))));
+    let log = bank.arrivals().entries;
+    assert_eq!(log.iter().map(|a| a.path.as_str()).collect::<HashSet<_>>().len(), 200);
+    assert!(bank.counts().connections_open > 20, "{:?}", bank.counts());
+    bank.fail_with(Behaviour::Down(Down::Refuse)).await.unwrap();
+    assert!(ask(0).await.unwrap_err().is_connect());
+    let all_closed = async {
+        while bank.counts().connections_open > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_closed).await.unwrap();
 }

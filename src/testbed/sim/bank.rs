@@ -95,7 +95,7 @@ impl Bank {
     }
 }
 
-/// A bank from outside. Cheap to clone; the bank lives until [`Self::remove`] or the end of its simulator.
+/// A bank from outside. Cheap to clone; the bank lives until `Sim::remove_bank` or the end of its simulator.
 #[derive(Clone)]
 pub struct BankHandle {
     pub(crate) bank: Arc<Bank>,

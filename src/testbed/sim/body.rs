@@ -70,7 +70,7 @@ impl SimBody {
     }
 
     /// The first `send` bytes, then `end`. At least one promised byte is withheld, or nothing would be missing.
-    pub(crate) fn part(data: Bytes, send: usize, end: End, cut: Arc<Cut>) -> Self {
+    pub(crate) fn part(data: &Bytes, send: usize, end: End, cut: Arc<Cut>) -> Self {
         let promised = data.len().max(1);
         let rest = data.slice(..send.min(promised - 1).min(data.len()));
         Self { rest, promised: promised as u64, plan: Plan::Part { end, cut, pause: None } }
@@ -103,9 +103,8 @@ impl Body for SimBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutByScript>>> {
         let left = self.rest.len();
         match &mut self.plan {
-            Plan::Whole if left == 0 => Poll::Ready(None),
+            Plan::Whole | Plan::Dribble { .. } if left == 0 => Poll::Ready(None),
             Plan::Whole => self.take(left),
-            Plan::Dribble { .. } if left == 0 => Poll::Ready(None),
             Plan::Dribble { bytes, every, pause } => {
                 if !passed(pause, cx) {
                     return Poll::Pending;
@@ -122,9 +121,9 @@ impl Body for SimBody {
                     return Poll::Pending;
                 }
                 if matches!(end, End::Reset) {
-                    cut.reset()
+                    cut.reset();
                 } else {
-                    cut.close()
+                    cut.close();
                 }
                 Poll::Ready(Some(Err(CutByScript)))
             }

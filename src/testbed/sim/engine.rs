@@ -152,9 +152,11 @@ impl Playing {
     /// Leaves the steps whose time is over. Ends, because a step without `ms` stops it and whole rounds are skipped.
     fn advance(&mut self, now: Mono) {
         if let (true, Some(round)) = (self.repeat, self.round) {
-            let over = now.since(self.since).as_nanos() % round.as_nanos().max(1);
-            let whole = now.since(self.since) - Duration::from_nanos(u64::try_from(over).unwrap_or(0));
-            self.since = self.since + whole;
+            let elapsed = now.since(self.since);
+            if elapsed >= round {
+                let over = elapsed.as_nanos() % round.as_nanos().max(1);
+                self.since = now - Duration::from_nanos(u64::try_from(over).unwrap_or(0));
+            }
         }
         while let Some(end) = self.current().and_then(|s| s.ms).map(|ms| self.since + Duration::from_millis(ms)) {
             if end > now {
@@ -212,7 +214,7 @@ impl Draw {
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): spreads every bit of the input over the output.
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): spreads every bit of the input over the output.
 pub(crate) const fn mix(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

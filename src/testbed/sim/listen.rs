@@ -1,4 +1,4 @@
-//! A bank's port: listens while the bank is up, refuses while it is down, and never loses the port to anybody else.
+//! A bank's port: listens while the bank is up, refuses while it is down, and stays the bank's own in between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A port that is kept, listening or not.
 ///
 /// A second socket is bound to it all the time without listening. While nobody listens connections are refused, yet
-/// the kernel gives the port to nobody else; to listen again, the spare listens and a new spare is bound.
+/// the kernel hands the port out to nobody who asks for a free one; to listen again, the spare listens and a new spare is bound.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
@@ -77,19 +77,19 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 
 /// Serves a bank until it is stopped.
 pub(crate) async fn run(bank: Arc<Bank>, mut port: Port) {
-    let mut wishes = bank.wished.subscribe();
-    let mut live = bank.stop.child_token();
+    let mut script = bank.wished.subscribe();
+    let mut connections = bank.stop.child_token();
     let mut hanging = Vec::new();
     let mut before = None;
     loop {
-        let wished = *wishes.borrow_and_update();
+        let version = *script.borrow_and_update();
         let now = bank.clock.mono();
         let (line, change) = bank.playing().map_or((None, None), |mut e| (e.line(now), e.next_change(now)));
         if line != before {
             hanging.clear();
             if line.is_some() {
-                live.cancel();
-                live = bank.stop.child_token();
+                connections.cancel();
+                connections = bank.stop.child_token();
             }
             before = line;
         }
@@ -99,16 +99,16 @@ pub(crate) async fn run(bank: Arc<Bank>, mut port: Port) {
             tracing::warn!(bank = bank.config.name, %error, "cannot listen again");
             tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
         }
-        bank.in_force.send_replace(wished);
+        bank.in_force.send_replace(version);
         let accepted = tokio::select! {
             () = bank.stop.cancelled() => return,
-            _ = wishes.changed() => continue,
+            _ = script.changed() => continue,
             () = until(&bank, change) => continue,
             accepted = port.accept() => accepted,
         };
         match (accepted, line) {
             (Ok(tcp), None) => {
-                tokio::spawn(connection(bank.clone(), tcp, live.clone()));
+                tokio::spawn(connection(bank.clone(), tcp, connections.clone()));
             }
             (Ok(tcp), Some(how)) => {
                 bump(&bank.counters.turned_away);

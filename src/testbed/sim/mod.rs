@@ -6,8 +6,8 @@
 //!
 //! It must not know the operator: it only plays the other side. Nothing here is part of the operator's own build.
 //!
-//! Reading order: [`script`] (what can be told), [`engine`] (plays it, pure), [`serve`] (one request), [`listen`] (the
-//! port), [`bank`] (state and handle), [`control`] (the same over HTTP).
+//! Reading order: `script` (what can be told), `engine` (plays it, pure), `serve` (one request), `listen` (the
+//! port), `bank` (state and handle), `control` (the same over HTTP).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

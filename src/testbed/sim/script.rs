@@ -1,4 +1,4 @@
-//! What a bank is told to do: a [`Script`] of rules, each a sequence of steps. Data only; [`super::engine`] plays it.
+//! What a bank is told to do: a [`Script`] of rules, each a sequence of steps. Data only; `engine` plays it.
 //!
 //! The JSON form is what the control API takes. Enums are tagged from outside (`{"status": {"code": 503}}`) because
 //! serde buffers the other kinds, and a buffered number does not survive `arbitrary_precision`.
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::header;
 use serde::{Deserialize, Serialize};
 
 /// How a bank answers one request, or treats one connection.
@@ -315,7 +316,7 @@ impl Step {
             (self.requests != Some(0), "requests", "at least 1"),
             (self.ms != Some(0), "ms", "at least 1"),
             (code_fits(&self.behaviour), "do.status.code", "200 to 599"),
-            (headers_fit(&self.behaviour), "do.status.headers", "legal HTTP headers"),
+            (headers_fit(&self.behaviour), "do.status.headers", "legal HTTP headers, none about the body's length"),
             (!matches!(self.behaviour, Behaviour::Dribble { bytes: 0, .. }), "do.dribble.bytes", "at least 1"),
             (!matches!(self.behaviour, Behaviour::Truncate { percent: 100.. }), "do.truncate.percent", "0 to 99"),
         ];
@@ -333,7 +334,10 @@ fn code_fits(behaviour: &Behaviour) -> bool {
 fn headers_fit(behaviour: &Behaviour) -> bool {
     let Behaviour::Status { headers, .. } = behaviour else { return true };
     headers.iter().all(|(name, value)| {
-        http::HeaderName::try_from(name.as_str()).is_ok() && http::HeaderValue::try_from(value.as_str()).is_ok()
+        // Lengths are the HTTP library's business: it would refuse to send a lie. `truncate` is the way to tell one.
+        let framing = |n: &http::HeaderName| [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(n);
+        http::HeaderName::try_from(name.as_str()).is_ok_and(|n| !framing(&n))
+            && http::HeaderValue::try_from(value.as_str()).is_ok()
     })
 }
 

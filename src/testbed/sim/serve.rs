@@ -139,11 +139,11 @@ async fn deliver(behaviour: &Behaviour, reply: Reply, cut: &Arc<Cut>) -> Result<
             return Err(CutByScript);
         }
         Behaviour::Dribble { bytes, every_ms } => SimBody::dribble(data, *bytes, Duration::from_millis(*every_ms)),
-        Behaviour::Stall(Moment::AfterHead) => SimBody::part(data, half, End::Never, cut.clone()),
-        Behaviour::Reset(Moment::AfterHead) => SimBody::part(data, half, End::Reset, cut.clone()),
+        Behaviour::Stall(Moment::AfterHead) => SimBody::part(&data, half, End::Never, cut.clone()),
+        Behaviour::Reset(Moment::AfterHead) => SimBody::part(&data, half, End::Reset, cut.clone()),
         Behaviour::Truncate { percent } => {
             let sent = data.len() * usize::from(*percent) / 100;
-            SimBody::part(data, sent, End::Close, cut.clone())
+            SimBody::part(&data, sent, End::Close, cut.clone())
         }
         Behaviour::Garbage(Garbage::ContentType) => {
             content_type = "text/plain";
@@ -154,7 +154,10 @@ async fn deliver(behaviour: &Behaviour, reply: Reply, cut: &Arc<Cut>) -> Result<
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().extend(headers);
+    for (name, value) in headers {
+        // Inserted, not appended: a script may name another content type.
+        response.headers_mut().insert(name, value);
+    }
     Ok(response)
 }
 
