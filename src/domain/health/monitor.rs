@@ -190,7 +190,7 @@ mod tests {
         for n in 100..300 {
             let _ = monitor.observe_call(true, Duration::from_secs(9), at(n));
         }
-        let known = monitor.assess(at(300));
+        let known = monitor.assess(at(299));
         assert!(!known.critical && (500_000..510_000).contains(&known.risk.get()), "{:?}", known.risk);
         assert_eq!((known.health, known.p95), (Health::Degraded, Some(Duration::from_secs(9))));
         let mut monitor = well(100);
