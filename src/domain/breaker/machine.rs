@@ -130,6 +130,11 @@ impl Breaker {
         self.epoch
     }
 
+    /// When the automatic state was entered (for a restored circuit: when it was restored).
+    pub fn since(&self) -> Mono {
+        self.since
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
