@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::api::v1alpha1::common::{Condition as Wire, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::v1alpha1::common::Condition as Wire;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::domain::conditions::{Condition, Status, merge};
 

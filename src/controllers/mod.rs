@@ -26,14 +26,13 @@ use crate::cluster::lease::Leadership;
 use crate::cluster::secrets::Secrets;
 use crate::cluster::status::Reported;
 use crate::cluster::stores::Stores;
-use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError};
 use crate::provider::profile::Profiles;
 use crate::provider::registry::Registry;
 use crate::work::poke::Pokes;
 use crate::work::pool::SyncPool;
-use crate::work::probes::Prober;
+use crate::work::probes::ProbeHandle;
 
 /// What every reconciler has at hand.
 pub struct Ctx {
@@ -44,13 +43,13 @@ pub struct Ctx {
     /// Publishes events.
     pub events: Events,
     /// Failure streaks.
-    pub failures: Failures,
+    pub failures: Arc<Failures>,
     /// Whether this replica may reconcile.
     pub leadership: Leadership,
     /// Live connections.
-    pub registry: Arc<Registry>,
+    pub registry: Registry,
     /// Asks for probes out of turn.
-    pub prober: Prober,
+    pub prober: ProbeHandle,
     /// Runs syncs.
     pub pool: Arc<SyncPool>,
     /// What must survive.

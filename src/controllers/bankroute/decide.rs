@@ -1,7 +1,7 @@
 //! What a route's status says. Pure and total.
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::Resource as _;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState, CandidateStatus, Failover};

@@ -3,7 +3,7 @@
 
 pub mod plan;
 
-use kube::ResourceExt as _;
+use kube::Resource as _;
 
 use crate::api::v1alpha1::BreakerPolicy;
 use crate::api::v1alpha1::breaker_policy::{BreakerPolicyStatus, PolicyConnections};

@@ -15,7 +15,8 @@ use crate::controllers::{Ctx, ReconcileError};
 use crate::domain::breaker::Policy;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::provider::classify::Classify;
-use crate::provider::live::{Live, Verdict as LiveVerdict};
+use crate::provider::live::Live;
+use crate::provider::observe::Verdict as LiveVerdict;
 use crate::provider::profile::{CheckMode, Profile};
 use crate::provider::settings::{Auth, Settings};
 
@@ -40,7 +41,7 @@ pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, Rec
             }
         },
     };
-    let live = ctx.registry.get(&key).filter(|live| Some(live.uid()) == object.uid().as_deref());
+    let live = ctx.registry.get(&key).filter(|live| Some(&**live.uid()) == object.uid().as_deref());
     let references = &ctx.stores.references;
     let count = |from| i32::try_from(references.count(from, Kind::ProviderConnection, &key)).unwrap_or(i32::MAX);
     let (target, settings) = match resolved {
@@ -122,8 +123,8 @@ fn view(live: &Live) -> LiveView {
         health: status.health,
         verdict: match status.verdict {
             LiveVerdict::Verified => Verdict::Verified,
-            LiveVerdict::AuthenticationFailed => Verdict::Refused,
-            LiveVerdict::Inconclusive => Verdict::Inconclusive,
+            LiveVerdict::AuthenticationFailed { .. } => Verdict::Refused,
+            LiveVerdict::Inconclusive(_) => Verdict::Inconclusive,
             LiveVerdict::Pending if passive => Verdict::NoAttempt,
             LiveVerdict::Pending => Verdict::Pending,
         },

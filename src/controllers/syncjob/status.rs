@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::common::{Condition, Tri};
 use crate::api::v1alpha1::sync_job::{
-    ActiveRun, DeliveryGuarantee, HISTORY_MAX, HistoryEntry, PartitionCounts, RunResult as WireResult,
+    ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult,
     RunTrigger as WireTrigger, SyncJobStatus,
 };
-use crate::api::v1alpha1::sync_job::status::CURSOR_PREVIEW_MAX;
+use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
 use crate::controllers::conditions::time;
 use crate::controllers::syncjob::decide::Active;
 use crate::ledger::{JobHistory, RunRecord, RunResult, RunTrigger};
