@@ -50,6 +50,9 @@ pub enum AppError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The custom resource definitions could not be written.
+    #[error(transparent)]
+    Crds(#[from] crate::api::CrdError),
     /// Metrics could not be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

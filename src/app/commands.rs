@@ -11,7 +11,8 @@ use crate::ledger::sqlite::SqliteLedger;
 
 /// Writes the custom resource definitions.
 pub(super) fn crds(out: &Path) -> Result<(), AppError> {
-    crate::api::write_crds(out).map_err(|source| AppError::Io { what: format!("writing into {}", out.display()), source })
+    crate::api::write_crds(out)?;
+    Ok(())
 }
 
 /// Writes the generated reference documents.
@@ -53,7 +54,7 @@ pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
         let t = &row.record;
         println!(
             "{:<24} {:<20} {:<10} {:>16} {:<3} {:<8} {}",
-            row.stream.connection,
+            row.connection,
             t.booked.text,
             t.account,
             t.amount,

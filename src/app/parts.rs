@@ -68,7 +68,7 @@ pub(super) fn build(
     let references = Arc::new(References::default());
     let registry = Registry::new(clock, metrics)?;
     let driver =
-        ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
+        ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
     let pool = Arc::new(SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, identity, args.sync_concurrency.into())?);
     let failures = Arc::new(Failures::default());
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::cluster::ApiError;
-use crate::domain::lease::{LeaseView, Verdict, evaluate};
+use crate::domain::lease::{LeaseView, Verdict, evaluate, may_act};
 use crate::domain::time::Mono;
 
 /// How long a silent holder keeps the lease: long enough for an API server's restart, short enough to notice a death.
@@ -44,7 +44,7 @@ impl Leadership {
     /// that was frozen past its deadline does nothing when it wakes.
     pub fn holds(&self, now: Mono) -> bool {
         let renewed = self.renewed.load(Ordering::Acquire);
-        renewed != 0 && now.since(Mono::from_nanos(renewed)) < RENEW_DEADLINE
+        renewed != 0 && may_act(Mono::from_nanos(renewed), RENEW_DEADLINE, now)
     }
 
     /// Notes a renewal that was begun at `at`, or with `None` that the lease is not ours.
@@ -79,8 +79,6 @@ pub struct Elector {
     clock: Clock,
     leadership: Leadership,
     seen: Option<LeaseView>,
-    /// The renew time that came with `seen`: a change of it is a sign of life.
-    seen_renew: Option<MicroTime>,
     failing: bool,
 }
 
@@ -88,7 +86,7 @@ impl Elector {
     /// An elector that has not looked yet.
     pub fn new(client: Client, config: LeaseConfig, clock: Clock, leadership: Leadership) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, config, clock, leadership, seen: None, seen_renew: None, failing: false }
+        Self { api, config, clock, leadership, seen: None, failing: false }
     }
 
     /// Waits until the lease is ours; false if `stop` came first.
@@ -155,7 +153,9 @@ impl Elector {
         let found = quick(self.api.get_opt(&self.config.name)).await?;
         self.observe(found.as_ref(), now);
         match evaluate(self.seen.as_ref(), &self.config.identity, holding, now) {
-            Verdict::Acquire { transitions, resource_version } => {
+            Verdict::Acquire => {
+                let resource_version = self.seen.as_ref().map(|s| s.resource_version.clone());
+                let transitions = self.seen.as_ref().map_or(0, |s| s.transitions.saturating_add(1));
                 let lease = self.lease(transitions, resource_version.clone(), true);
                 let written = match resource_version {
                     None => quick(self.api.create(&PostParams::default(), &lease)).await?,
@@ -164,9 +164,10 @@ impl Elector {
                 self.observe(Some(&written), now);
                 Ok(true)
             }
-            Verdict::Renew { resource_version } => {
+            Verdict::Renew => {
                 let transitions = self.seen.as_ref().map_or(0, |s| s.transitions);
-                let mut lease = self.lease(transitions, Some(resource_version), true);
+                let resource_version = self.seen.as_ref().map(|s| s.resource_version.clone());
+                let mut lease = self.lease(transitions, resource_version, true);
                 if let (Some(spec), Some(old)) = (&mut lease.spec, found.and_then(|l| l.spec)) {
                     spec.acquire_time = old.acquire_time;
                 }
@@ -175,7 +176,10 @@ impl Elector {
                 Ok(true)
             }
             Verdict::Wait { .. } => Ok(false),
-            Verdict::Lost { holder } => Err(Trouble::Lost(holder)),
+            Verdict::Lost => {
+                let holder = self.seen.as_ref().and_then(LeaseView::held_by).unwrap_or_default();
+                Err(Trouble::Lost(holder.to_owned()))
+            }
         }
     }
 
@@ -192,21 +196,20 @@ impl Elector {
     fn observe(&mut self, found: Option<&Lease>, now: Mono) {
         let Some(lease) = found else {
             self.seen = None;
-            self.seen_renew = None;
             return;
         };
         let spec = lease.spec.clone().unwrap_or_default();
-        let holder = spec.holder_identity.filter(|h| !h.is_empty());
-        let same = self.seen.as_ref().is_some_and(|s| s.holder == holder) && self.seen_renew == spec.renew_time;
-        let since = self.seen.as_ref().map(|s| s.renew_observed_at).filter(|_| same).unwrap_or(now);
         let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-        self.seen_renew = spec.renew_time;
-        self.seen = Some(LeaseView {
-            holder,
-            renew_observed_at: since,
+        let fresh = LeaseView {
+            holder: spec.holder_identity,
+            renew_observed_at: now,
             duration: Duration::from_secs(seconds),
             transitions: spec.lease_transitions.unwrap_or(0),
             resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        };
+        self.seen = Some(match self.seen.take() {
+            Some(seen) => seen.seen_again(fresh),
+            None => fresh,
         });
     }
 

@@ -13,7 +13,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::{Event, ExponentialBackoff};
+use kube::runtime::utils::Backoff as Reopening;
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -21,10 +22,11 @@ use serde::de::DeserializeOwned;
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
 use crate::cluster::guard::{Guarded, Undecodable};
 use crate::cluster::references::References;
+use crate::domain::backoff::Backoff;
 use crate::domain::key::{Kind, ObjectKey};
 
-/// Longest pause between tries to open a watch: an API server that is back is noticed within it.
-const WATCH_BACK_OFF_CAP: Duration = Duration::from_secs(10);
+/// Pauses between tries to open a watch: an API server that is back is noticed within ten seconds.
+const REOPEN: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
 
 /// The annotation that asks for an act now, and the one Flux writes for the same purpose; ours wins.
 const REQUESTED_AT: [&str; 2] = ["busbar.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
@@ -243,6 +245,28 @@ impl Seen {
     }
 }
 
+/// The pauses of one watch: ever longer, with full jitter, from the start again once it is open.
+#[derive(Default)]
+struct Reopen {
+    attempt: u32,
+}
+
+impl Iterator for Reopen {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = REOPEN.wait(self.attempt, rand::random());
+        self.attempt = self.attempt.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Reopening for Reopen {
+    fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}
+
 struct Filling<K: Watched> {
     writer: Writer<K>,
     seen: Seen,
@@ -252,8 +276,7 @@ struct Filling<K: Watched> {
 
 impl<K: Watched> Filling<K> {
     async fn run(mut self, api: Api<Guarded<K>>) {
-        let back_off = ExponentialBackoff::new(Duration::from_millis(200), WATCH_BACK_OFF_CAP, 2.0, true);
-        let mut events = watcher(api, watcher::Config::default()).backoff(back_off).boxed();
+        let mut events = watcher(api, watcher::Config::default()).backoff(Reopen::default()).boxed();
         let mut failing = false;
         while let Some(event) = events.next().await {
             match event {

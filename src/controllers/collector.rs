@@ -6,7 +6,7 @@ use prometheus::{IntGaugeVec, Opts};
 
 use crate::api::v1alpha1::common::Condition;
 use crate::cluster::status::Reported;
-use crate::cluster::stores::{KindStore, Stores, Watched as _};
+use crate::cluster::stores::{KindStore, Stores};
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config, Error as RunError};
 use kube::runtime::reflector::ObjectRef;

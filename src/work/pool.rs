@@ -14,6 +14,10 @@ pub struct Active { /// x
 pub struct SyncPool {}
 impl SyncPool {
     /// x
+    pub fn new(_: Arc<dyn crate::ledger::Ledger>, _: crate::work::poke::Pokes, _: crate::clock::Clock, _: &crate::metrics::Metrics, _: &str, _: usize) -> Result<Self, crate::metrics::MetricsError> { Ok(Self{}) }
+    /// x
+    pub async fn run(&self, s: tokio_util::sync::CancellationToken) { s.cancelled().await }
+    /// x
     pub fn active(&self, _: &ObjectKey) -> Option<Active> { None }
     /// x
     pub fn start(&self, _: SyncPlan, _: Arc<Live>, _: RunId, _: RunTrigger, _: Option<Timestamp>) {}

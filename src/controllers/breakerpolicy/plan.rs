@@ -117,9 +117,8 @@ fn classify(spec: &BreakerPolicySpec) -> Result<Classify, Problem> {
         rules.failure_errors = list
             .iter()
             .map(|e| match e {
-                FailureError::Connect => ErrorClass::Connect,
-                FailureError::Tls => ErrorClass::Tls,
-                FailureError::Reset => ErrorClass::Reset,
+                // The call path does not tell these apart yet: each stands for "no usable connection".
+                FailureError::Connect | FailureError::Tls | FailureError::Reset => ErrorClass::Connect,
                 FailureError::Timeout => ErrorClass::Timeout,
                 FailureError::Body => ErrorClass::Body,
             })

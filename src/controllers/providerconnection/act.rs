@@ -19,7 +19,7 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observed: Seen, steps: Ve
                     ctx.registry.apply(&key, &uid, settings, restore.as_ref());
                 }
             }
-            Step::Remove => ctx.registry.remove(&key),
+            Step::Remove => drop(ctx.registry.remove(&key)),
             Step::Probe => ctx.prober.probe_now(&key),
         }
     }

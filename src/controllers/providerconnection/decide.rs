@@ -242,20 +242,20 @@ fn ready(
 fn healthy(conditions: &mut Conditions, live: &LiveView) {
     let (status, reason, message) = match live.health {
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
-        Health::Degraded => (Status::True, Reason::SlowResponses, "checks pass, but slower than healthCheck.latencyThreshold"),
+        Health::Degraded => (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold"),
         Health::Unhealthy => (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected"),
         Health::Unknown if live.verdict == Verdict::Inconclusive => {
             (Status::Unknown, Reason::ChecksFailing, "the first checks failed; too few to judge")
         }
-        Health::Unknown => (Status::Unknown, Reason::NoChecksYet, "no check has spoken yet"),
+        Health::Unknown => (Status::Unknown, Reason::NotChecked, "no check has spoken yet"),
     };
     conditions.set(ConditionType::Healthy, status, reason, message);
 }
 
 fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) {
     let (status, reason, message) = match live.authenticated {
-        _ if !target.authenticates => (Status::Unknown, Reason::NoCredential, "spec.auth is not set: calls carry no credential"),
-        Some(true) => (Status::True, Reason::Verified, "the provider accepts the credential"),
+        _ if !target.authenticates => (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential"),
+        Some(true) => (Status::True, Reason::CredentialAccepted, "the provider accepts the credential"),
         Some(false) => (
             Status::False,
             Reason::AuthenticationFailed,

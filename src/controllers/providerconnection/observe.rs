@@ -62,7 +62,7 @@ pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, Rec
 fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
     let version = |found: &Found| found.data.as_ref().map(|data| data.resource_version.clone());
     Target {
-        revision: settings.revision().to_owned(),
+        revision: settings.revision().to_string(),
         host: settings.host(),
         credential: secrets.auth.as_ref().and_then(version),
         uses_secrets: secrets.auth.is_some() || secrets.tls.is_some(),
@@ -88,7 +88,7 @@ fn policy(
             Ok((rules, PolicyStatus { name, source }))
         }
         None if named.is_some() => Err(Problem::waiting(
-            Reason::PolicyNotFound,
+            Reason::BreakerPolicyNotFound,
             format!("spec.breakerPolicyRef names BreakerPolicy {name:?}, which does not exist: create it in this namespace"),
         )),
         None => {
@@ -116,7 +116,7 @@ fn view(live: &Live) -> LiveView {
     let settings = live.settings();
     let passive = settings.suspended() || settings.health_check().mode == CheckMode::Passive;
     LiveView {
-        revision: settings.revision().to_owned(),
+        revision: settings.revision().to_string(),
         effective: status.effective,
         snapshot: status.snapshot,
         flapping: status.flapping,

@@ -126,7 +126,7 @@ fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Prob
     if draft.base_url.is_empty() {
         return Err(Problem::invalid("endpoint.baseURL", "is required: the provider's profile has no address of its own"));
     }
-    draft.parameters = endpoint.parameters.clone().unwrap_or_default().into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    draft.parameters = endpoint.parameters.as_deref().cloned().unwrap_or_default();
     Ok(())
 }
 
