@@ -5,17 +5,10 @@
 
 use std::error::Error as _;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use busbar::testbed::control_plane::{ControlPlane, Error, Options};
 use clap::Parser;
-
-/// What is applied, if it is there.
-const MANIFESTS: [&str; 2] = [
-    concat!(env!("CARGO_MANIFEST_DIR"), "/crds"),
-    concat!(env!("CARGO_MANIFEST_DIR"), "/config/rbac/clusterroles.yaml"),
-];
 
 #[derive(Parser)]
 #[command(about = "Start a local Kubernetes control plane and keep it up until Ctrl-C")]
@@ -49,13 +42,9 @@ async fn run(args: &Args) -> Result<(), Error> {
     for (component, took) in plane.timings() {
         say(&format!("{component} was ready after {took:.1?}"));
     }
-    for manifest in MANIFESTS.iter().filter(|path| !args.bare && Path::new(path).exists()) {
-        let applied = plane.kubectl().args(["apply", "--server-side", "-f", manifest]).output();
-        match applied {
-            Ok(output) if output.status.success() => say(&format!("applied {manifest}")),
-            Ok(output) => say(&format!("cannot apply {manifest}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-            Err(error) => say(&format!("cannot apply {manifest}: {error}")),
-        }
+    if !args.bare {
+        plane.install().await?;
+        say("the CRDs and the cluster roles are installed");
     }
     say(&format!(
         "\nKubernetes API: {url}\nlogs:           {logs}\n\nlook around:\n  export KUBECONFIG={kubeconfig}\n  {kubectl} get namespaces",

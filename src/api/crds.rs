@@ -67,10 +67,29 @@ pub fn write_crds(directory: &Path) -> Result<Vec<String>, CrdError> {
     Ok(written)
 }
 
-/// The YAML of one CRD, without the empty `status` that the type would print.
+/// The YAML of one CRD. By way of JSON text: with `arbitrary_precision`, a number inside a `Value` is a private map to
+/// any serializer but `serde_json`'s own.
 fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
-    let text = serde_yaml::to_string(crd)?;
-    Ok(format!("# Generated from src/api by `make crds`. Do not edit.\n{text}"))
+    let json = serde_json::to_string(crd).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
+    let value: serde_yaml::Value = serde_yaml::from_str(&json)?;
+    let text = serde_yaml::to_string(&value)?;
+    let mut quoted = String::from("# Generated from src/api by `make crds`. Do not edit.\n");
+    for line in text.lines() {
+        quoted.push_str(&quote_old_booleans(line));
+        quoted.push('\n');
+    }
+    Ok(quoted)
+}
+
+/// Quotes a bare `Off` and its like at the end of a line: `kubectl` reads YAML 1.1, where they are booleans.
+fn quote_old_booleans(line: &str) -> String {
+    const WORDS: [&str; 6] = ["on", "off", "yes", "no", "y", "n"];
+    line.rsplit_once(' ')
+        .filter(|(before, word)| {
+            let starts_value = before.ends_with(':') || before.trim_start() == "-";
+            starts_value && WORDS.iter().any(|old| old.eq_ignore_ascii_case(word))
+        })
+        .map_or_else(|| line.to_owned(), |(before, word)| format!("{before} \"{word}\""))
 }
 
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {

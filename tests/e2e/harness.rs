@@ -11,7 +11,7 @@ use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
-use crate::support::plane::{PATIENCE, forbidden, may, tell};
+use crate::support::plane::{PATIENCE, forbidden, repository, tell};
 use crate::support::{Operator, TestNs, eventually, own_plane, shared_plane};
 
 /// A client that is this service account, as the operator is one.
@@ -29,7 +29,7 @@ async fn create_account(ns: &TestNs, name: &str) {
 async fn the_control_plane_is_of_the_pinned_version_and_kubectl_agrees() {
     let ns = TestNs::new("version").await;
     let server = ns.client().apiserver_version().await.unwrap();
-    let go_mod = fs::read_to_string(crate::support::plane::repository("hack/control-plane/kube/go.mod")).unwrap();
+    let go_mod = fs::read_to_string(repository("hack/control-plane/kube/go.mod")).unwrap();
     assert!(
         go_mod.contains(&format!("k8s.io/kubernetes {} ", server.git_version)),
         "the server calls itself {}, which hack/control-plane/kube/go.mod does not pin",
@@ -48,7 +48,7 @@ async fn the_crds_are_served_explained_and_the_same_after_a_second_apply() {
         let explained = ns.kubectl(&["explain", &format!("{short}.spec")]).await.ok().unwrap();
         assert!(explained.contains("busbar.dev"), "{explained}");
     }
-    let crds = crate::support::plane::repository("crds");
+    let crds = repository("crds");
     let diff = ns.kubectl(&["diff", "--server-side", "-f", &crds.to_string_lossy()]).await;
     assert!(diff.success && diff.stdout.is_empty(), "{}{}", diff.stdout, diff.stderr);
 }
@@ -102,10 +102,9 @@ async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
     let ns = TestNs::new("rights").await;
     let operator = Operator::start(&ns, &["--help"]).await;
     let user = operator.user().to_owned();
-    let client = ns.client();
     let mut wrong = Vec::new();
     let mut check = async |want: bool, verb: &str, group: &str, resource: &str| {
-        if may(&client, &user, ns.name(), verb, group, resource).await != want {
+        if ns.plane().may(&user, ns.name(), verb, group, resource).await.unwrap() != want {
             wrong.push(format!("{verb} {resource}: expected {want}"));
         }
     };
@@ -124,7 +123,7 @@ async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // The bindings end at the namespace.
-    assert!(!may(&client, &user, "default", "get", "", "secrets").await);
+    assert!(!ns.plane().may(&user, "default", "get", "", "secrets").await.unwrap());
     operator.finish(&ns).await;
 }
 
@@ -204,6 +203,13 @@ async fn stopping_a_control_plane_leaves_nothing_behind() {
     let plane = own_plane(Options::default()).await;
     let directory = plane.run_dir().path().to_path_buf();
     let url = plane.url().trim_start_matches("https://").to_owned();
+    // On the way, for it needs a control plane of its own: the bindings for the whole cluster reach other namespaces.
+    let ns = TestNs::on(&plane, "wide").await;
+    let operator = Operator::start_cluster_wide(&ns, &["--help"]).await;
+    assert!(plane.may(operator.user(), "default", "get", "", "secrets").await.unwrap());
+    assert!(!plane.may(operator.user(), "default", "get", "coordination.k8s.io", "leases").await.unwrap());
+    operator.finish(&ns).await;
+    drop(ns);
     drop(plane);
     assert!(!directory.exists());
     assert!(tokio::net::TcpStream::connect(url).await.is_err(), "somebody still listens");

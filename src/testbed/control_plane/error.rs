@@ -100,6 +100,22 @@ pub enum Error {
         /// Its answer.
         source: Box<kube::Error>,
     },
+    /// Manifests were refused, or accepted with a warning.
+    #[error("cannot apply {what} without a complaint of the API server: {detail}")]
+    Apply {
+        /// File, folder, or `-`.
+        what: String,
+        /// What kubectl said.
+        detail: String,
+    },
+    /// Something that takes moments took too long.
+    #[error("the API server did not {what} within {patience:?}")]
+    Late {
+        /// What was waited for.
+        what: &'static str,
+        /// How long it was given.
+        patience: Duration,
+    },
     /// etcd refused a compaction.
     #[error("etcd could not be compacted: {0}")]
     Compact(String),

@@ -18,6 +18,7 @@ mod audit;
 mod binaries;
 mod components;
 mod error;
+mod install;
 mod kubeconfig;
 mod pki;
 pub mod process;
@@ -39,6 +40,7 @@ pub use crate::testbed::control_plane::audit::{AuditLog, AuditRequest, Decision,
 pub use crate::testbed::control_plane::binaries::Binaries;
 pub use crate::testbed::control_plane::components::Component;
 pub use crate::testbed::control_plane::error::Error;
+pub use crate::testbed::control_plane::install::{Identity, Reach};
 pub use crate::testbed::control_plane::rundir::RunDir;
 
 use crate::clock::Clock;

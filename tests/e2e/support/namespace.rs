@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use busbar::testbed::control_plane::ControlPlane;
@@ -12,7 +11,6 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use super::canaries::Canaries;
@@ -36,23 +34,7 @@ impl Output {
 
 /// Runs kubectl as admin with `input` on its stdin.
 pub(crate) async fn kubectl(plane: &ControlPlane, args: &[&str], input: &str) -> Output {
-    let mut command = tokio::process::Command::from(plane.kubectl());
-    let mut child = command
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("kubectl starts");
-    let mut stdin = child.stdin.take().expect("kubectl has a stdin");
-    // One that reads nothing closes the pipe, which is no error of ours.
-    let feed = async {
-        drop(stdin.write_all(input.as_bytes()).await);
-        drop(stdin);
-    };
-    let ((), output) = tokio::join!(feed, child.wait_with_output());
-    let output = output.expect("kubectl ends");
+    let output = plane.run_kubectl(args, input).await.expect("kubectl runs");
     Output {
         command: format!("kubectl {}", args.join(" ")),
         success: output.status.success(),

@@ -12,19 +12,12 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::process::{Process, Signal, Spec};
-use busbar::testbed::control_plane::{AuditLog, Query};
+use busbar::testbed::control_plane::{AuditLog, ControlPlane, Query, Reach};
 use serde::Deserialize;
 
-use super::eventually::eventually;
 use super::metrics;
 use super::namespace::TestNs;
-use super::plane::{PATIENCE, forbidden, may, repository};
-
-/// The service account of `config/rbac/`.
-const SERVICE_ACCOUNT: &str = "busbar-operator";
-
-/// The namespace that the manifests of `config/rbac/` name; each test puts its own in its place.
-const SHIPPED_NAMESPACE: &str = "busbar-system";
+use super::plane::{PATIENCE, forbidden};
 
 /// How long an operator may take to end on SIGTERM: the grace that Kubernetes gives by default.
 const GRACE: Duration = Duration::from_secs(30);
@@ -49,7 +42,7 @@ pub(crate) struct Operator {
     admin: Option<String>,
     user: String,
     namespace: String,
-    plane: Arc<busbar::testbed::control_plane::ControlPlane>,
+    plane: Arc<ControlPlane>,
     http: reqwest::Client,
     may_be_forbidden: bool,
     finished: bool,
@@ -70,17 +63,27 @@ impl Operator {
 
     /// One of several replicas: the same identity and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
-        grant(ns).await;
+        Self::launch(ns, Reach::Namespace, replica, extra).await
+    }
+
+    /// One that serves every namespace. Only on a control plane of the test's own, or it would serve other tests too.
+    pub(crate) async fn start_cluster_wide(ns: &TestNs, extra: &[&str]) -> Self {
+        Self::launch(ns, Reach::Cluster, "a", extra).await
+    }
+
+    async fn launch(ns: &TestNs, reach: Reach, replica: &str, extra: &[&str]) -> Self {
         let plane = Arc::clone(ns.plane());
-        let kubeconfig =
-            plane.service_account_kubeconfig(ns.name(), SERVICE_ACCOUNT).await.expect("a token for the operator");
+        let identity = plane.grant_operator(ns.name(), reach).await.expect("identity and rights for the operator");
         let directory = plane.run_dir().path().join("operators").join(ns.name()).join(replica);
         fs::create_dir_all(&directory).expect("a directory for the operator");
         let announce = directory.join("announce.json");
+        let watched = match reach {
+            Reach::Namespace => Some(format!("--watch-namespaces={}", ns.name())),
+            Reach::Cluster => None,
+        };
         let flags = [
             "run".to_owned(),
-            format!("--kubeconfig={}", kubeconfig.display()),
-            format!("--watch-namespaces={}", ns.name()),
+            format!("--kubeconfig={}", identity.kubeconfig.display()),
             format!("--lease-namespace={}", ns.name()),
             "--admin-address=127.0.0.1:0".to_owned(),
             format!("--ledger=sqlite:{}", directory.join("busbar.db").display()),
@@ -90,7 +93,12 @@ impl Operator {
         let spec = Spec {
             name: format!("busbar of {}", ns.name()),
             program: env!("CARGO_BIN_EXE_busbar").into(),
-            args: flags.into_iter().chain(extra.iter().map(ToString::to_string)).map(OsString::from).collect(),
+            args: flags
+                .into_iter()
+                .chain(watched)
+                .chain(extra.iter().map(ToString::to_string))
+                .map(OsString::from)
+                .collect(),
             env: vec![("RUST_BACKTRACE".to_owned(), "1".into())],
             log: directory.join("busbar.log"),
         };
@@ -99,7 +107,7 @@ impl Operator {
             announce,
             process: None,
             admin: None,
-            user: user_of(ns.name()),
+            user: identity.user,
             namespace: ns.name().to_owned(),
             plane,
             http: reqwest::Client::builder()
@@ -300,27 +308,6 @@ impl Drop for Operator {
             self.namespace
         );
     }
-}
-
-/// The user name of the operator of a namespace.
-fn user_of(namespace: &str) -> String {
-    format!("system:serviceaccount:{namespace}:{SERVICE_ACCOUNT}")
-}
-
-/// Gives the operator its identity and its rights in `ns`: the shipped manifests with another namespace.
-async fn grant(ns: &TestNs) {
-    for file in ["config/rbac/serviceaccount.yaml", "config/rbac/namespaced.yaml"] {
-        let text = fs::read_to_string(repository(file)).expect("the RBAC manifests are in the repository");
-        ns.apply(&text.replace(SHIPPED_NAMESPACE, ns.name())).await;
-    }
-    // The authorizer learns of a binding by a watch. A request in between would be refused, and counted against us.
-    let (client, user) = (ns.client(), user_of(ns.name()));
-    eventually(PATIENCE, "the rights of the operator are in force", async || {
-        let works = may(&client, &user, ns.name(), "get", "", "secrets").await;
-        let leads = may(&client, &user, ns.name(), "get", "coordination.k8s.io", "leases").await;
-        (works && leads).then_some(())
-    })
-    .await;
 }
 
 /// Everything in the namespace that the operator may have written.

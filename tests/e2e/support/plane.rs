@@ -1,6 +1,5 @@
 //! The shared control plane, and control planes that a test may break.
 
-use std::fs;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -9,15 +8,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::{AuditLog, ControlPlane, Decision, Options, Query};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
-use kube::{Api, Client};
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
-
-use super::namespace::kubectl;
-
-/// Where our kinds are served.
-const GROUP_VERSION: &str = "busbar.dev/v1alpha1";
 
 /// A file or folder of the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
@@ -70,7 +61,7 @@ async fn start(options: Options) -> Result<Arc<ControlPlane>, String> {
     let plane = ControlPlane::start(options).await.map_err(|error| error.to_string())?;
     let each: Vec<String> = plane.timings().iter().map(|(part, took)| format!("{part} {took:.1?}")).collect();
     let up = clock.mono().since(began);
-    install(&plane).await?;
+    plane.install().await.map_err(|error| error.to_string())?;
     let installed = clock.mono().since(began);
     tell(&format!("control plane up after {up:.1?} ({}), CRDs and roles after {installed:.1?}", each.join(", ")));
     Ok(Arc::new(plane))
@@ -80,46 +71,6 @@ async fn start(options: Options) -> Result<Arc<ControlPlane>, String> {
 /// what goes through `println!`.
 pub(crate) fn tell(line: &str) {
     drop(writeln!(io::stderr(), "e2e: {line}"));
-}
-
-/// Applies what an administrator would: the CRDs and the cluster roles. Bindings come with each operator.
-async fn install(plane: &ControlPlane) -> Result<(), String> {
-    let crds = repository("crds");
-    if crds.is_dir() {
-        apply(plane, &crds).await?;
-        let count = fs::read_dir(&crds).map_err(|error| error.to_string())?.count();
-        wait_served(plane, count).await?;
-    }
-    apply(plane, &repository("config/rbac/clusterroles.yaml")).await
-}
-
-/// Applies a file or folder; a warning of the API server is a failure, for an administrator would see it too.
-async fn apply(plane: &ControlPlane, path: &Path) -> Result<(), String> {
-    let output = kubectl(plane, &["apply", "--server-side", "-f", &path.to_string_lossy()], "").await;
-    if output.stderr.contains("Warning:") {
-        return Err(format!("{}: {}", output.command, output.stderr.trim()));
-    }
-    output.ok().map(drop)
-}
-
-/// Waits until `count` kinds of ours are in discovery and the OpenAPI document has them. Both lag a second or so behind
-/// the condition `Established`, and until then kubectl knows neither short names nor `explain`.
-async fn wait_served(plane: &ControlPlane, count: usize) -> Result<(), String> {
-    let client = plane.client().map_err(|error| error.to_string())?;
-    let served = async || {
-        let kinds = client.list_api_group_resources(GROUP_VERSION).await.ok()?;
-        let listed = kinds.resources.iter().filter(|resource| !resource.name.contains('/')).count();
-        let document = http::Request::get(format!("/openapi/v3/apis/{GROUP_VERSION}")).body(Vec::new()).ok()?;
-        let described = client.request_text(document).await.is_ok();
-        (listed == count && described).then_some(())
-    };
-    let wait = async {
-        while served().await.is_none() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let end = tokio::time::timeout(PATIENCE, wait).await;
-    end.map_err(|_| format!("the {count} kinds of crds/ are not served {PATIENCE:?} after they were applied"))
 }
 
 /// The run directory is removed at the end of the process; after a failure somebody will want to read it.
@@ -140,30 +91,6 @@ pub(crate) fn forbidden(audit: &AuditLog, user: &str) -> Vec<String> {
     let query = Query { user: Some(user), decision: Some(Decision::Forbid), ..Query::default() };
     let refused = audit.requests(&query).expect("the audit log can be read");
     refused.iter().map(|request| format!("{} {} ({})", request.verb, request.uri, request.code)).collect()
-}
-
-/// True if the API server would let `user` do this in `namespace`. Asks the server itself, as admin: the question is not
-/// in the audit log under the user's name, and it needs no CRD.
-pub(crate) async fn may(client: &Client, user: &str, namespace: &str, verb: &str, group: &str, resource: &str) -> bool {
-    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-    let review = SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.to_owned()),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
-                verb: Some(verb.to_owned()),
-                group: Some(group.to_owned()),
-                resource: Some(resource.to_owned()),
-                subresource: Some(subresource.to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    };
-    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await.expect("the API server answers a review");
-    answer.status.is_some_and(|status| status.allowed)
 }
 
 /// A minute: long enough for a machine that compiles beside us.
