@@ -1,3 +1,11 @@
-//! Integration tests that need no cluster.
+//! The integration tests, in one binary: one link instead of many.
+//!
+//! What is here asks about the house (architecture, documents) or needs more than one module of the library. One line
+//! per file, in the order of the alphabet.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
 mod crds;
+mod manifests;
+mod reference;
+mod rules;
+mod samples;
