@@ -1,2 +1,1 @@
-#![allow(missing_docs)]
-fn main() {}
+#![allow(missing_docs)] fn main(){}
