@@ -3,5 +3,15 @@
 //! What is decided here can be replayed and tested with values alone. Nothing in this layer may name Kubernetes, a
 //! socket or a runtime; a test scans for that.
 
+pub mod backoff;
+pub mod breaker;
+pub mod conditions;
+pub mod duration;
+pub mod health;
 pub mod key;
+pub mod lease;
+pub mod money;
+pub mod route;
+pub mod schedule;
+pub mod spread;
 pub mod time;

@@ -62,10 +62,11 @@ impl Now {
     pub fn wall_at(self, mono: Mono) -> Timestamp {
         let ahead = SignedDuration::try_from(mono.since(self.mono)).unwrap_or(SignedDuration::MAX);
         let behind = SignedDuration::try_from(self.mono.since(mono)).unwrap_or(SignedDuration::MAX);
-        self.wall
-            .checked_add(ahead)
-            .and_then(|t| t.checked_sub(behind))
-            .unwrap_or(if mono > self.mono { Timestamp::MAX } else { Timestamp::MIN })
+        self.wall.checked_add(ahead).and_then(|t| t.checked_sub(behind)).unwrap_or(if mono > self.mono {
+            Timestamp::MAX
+        } else {
+            Timestamp::MIN
+        })
     }
 
     /// The monotonic instant that belongs to `wall`, as seen from this moment; [`Mono::ZERO`] for what was before the

@@ -9,3 +9,12 @@ mod manifests;
 mod reference;
 mod rules;
 mod samples;
+=======
+mod architecture;
+mod crds;
+mod docs;
+mod manifests;
+mod reference;
+mod rules;
+mod samples;
+mod source;

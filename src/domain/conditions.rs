@@ -1,0 +1,269 @@
+//! Conditions as values: merged so that `lastTransitionTime` moves only with the status, and checked against the rules
+//! that every kind of ours keeps.
+//!
+//! The rules are kstatus's (sigs.k8s.io/cli-utils, `pkg/kstatus`): `Reconciling` and `Stalled` are abnormal-true, exist
+//! only while true and never together, and either of them means that `Ready` is not true. The shape is that of
+//! `metav1.Condition`; the merge is that of apimachinery's `meta.SetStatusCondition`.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+/// A condition's status.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Status {
+    /// The status as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// Reads what the API wrote; whatever is neither `True` nor `False` is unknown.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Status {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One condition, as it is to be or as it was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Condition {
+    /// The condition's type: `Ready`, `Healthy` …
+    pub type_: String,
+    /// Whether it holds.
+    pub status: Status,
+    /// One of the closed reasons, UpperCamelCase.
+    pub reason: String,
+    /// For people: what, and what they can do. No ids, durations or attempt numbers.
+    pub message: String,
+    /// The generation of the spec that this speaks of.
+    pub observed_generation: i64,
+    /// When `status` last changed; set by [`merge`].
+    pub last_transition: Timestamp,
+}
+
+impl Condition {
+    /// A condition that holds or not since `now`.
+    pub fn new(
+        type_: impl Into<String>,
+        status: impl Into<Status>,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+        observed_generation: i64,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+            observed_generation,
+            last_transition: now,
+        }
+    }
+}
+
+/// The conditions to write: exactly `wanted`, in its order, each with the `last_transition` it had in `old` if its status
+/// is the same. What is no longer wanted disappears, which is how an abnormal-true condition ends.
+pub fn merge(old: &[Condition], wanted: Vec<Condition>) -> Vec<Condition> {
+    wanted
+        .into_iter()
+        .map(|mut new| {
+            if let Some(was) = old.iter().find(|c| c.type_ == new.type_ && c.status == new.status) {
+                new.last_transition = was.last_transition;
+            }
+            new
+        })
+        .collect()
+}
+
+/// Whether a reader would learn something new: any change but that of `observed_generation` alone counts.
+pub fn changed(old: &[Condition], new: &[Condition]) -> bool {
+    old.len() != new.len()
+        || new.iter().any(|n| {
+            old.iter()
+                .find(|o| o.type_ == n.type_)
+                .is_none_or(|o| (o.status, &o.reason, &o.message) != (n.status, &n.reason, &n.message))
+        })
+}
+
+/// The conditions that exist only while true.
+const ONLY_WHILE_TRUE: [&str; 9] = [
+    "Reconciling",
+    "Stalled",
+    "Throttled",
+    "CircuitOpen",
+    "Suspended",
+    "SchemaDrifted",
+    "DeadLetters",
+    "Degraded",
+    "PayoutsHeld",
+];
+
+/// Checks the rules that hold for the conditions of every object at every time. The error says which one is broken.
+pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {
+    let find = |type_: &str| conditions.iter().find(|c| c.type_ == type_);
+    for (i, condition) in conditions.iter().enumerate() {
+        let type_ = &condition.type_;
+        if conditions[..i].iter().any(|c| &c.type_ == type_) {
+            return Err(format!("{type_} appears twice"));
+        }
+        if ONLY_WHILE_TRUE.contains(&type_.as_str()) && condition.status != Status::True {
+            return Err(format!("{type_} exists only while True, but is {}", condition.status));
+        }
+        if !is_camel(&condition.reason) {
+            return Err(format!("{type_} has reason {:?}, which is not an UpperCamelCase word", condition.reason));
+        }
+        if let Some(word) = telltale(&condition.message) {
+            return Err(format!("the message of {type_} carries {word:?}: no ids, durations or attempt numbers"));
+        }
+        if condition.observed_generation < 0 {
+            return Err(format!("{type_} speaks of generation {}", condition.observed_generation));
+        }
+    }
+    match (find("Reconciling"), find("Stalled")) {
+        (Some(_), Some(_)) => return Err("Reconciling and Stalled exist together".to_owned()),
+        (Some(c), None) | (None, Some(c)) if find("Ready").is_some_and(|r| r.status == Status::True) => {
+            return Err(format!("{} exists although Ready is True", c.type_));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn is_camel(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_uppercase()) && word.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+/// The first word that looks like an id, a duration or a count that would make an unchanged condition look changed.
+fn telltale(message: &str) -> Option<&str> {
+    let words = message.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '"' | '\''));
+    words
+        .map(|w| w.trim_end_matches(['.', ':', '!']))
+        .find(|word| is_uuid(word) || is_duration(word) || is_attempt(word))
+}
+
+fn is_uuid(word: &str) -> bool {
+    word.len() == 36
+        && word.bytes().enumerate().all(
+            |(i, b)| {
+                if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
+            },
+        )
+}
+
+fn is_duration(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_digit())
+        && ["ms", "s", "m", "h", "µs"].iter().any(|unit| {
+            word.strip_suffix(unit).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+        })
+}
+
+/// `#3`, `3/5`: a count of tries.
+fn is_attempt(word: &str) -> bool {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    word.strip_prefix('#').is_some_and(digits) || word.split_once('/').is_some_and(|(a, b)| digits(a) && digits(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn condition(type_: &str, status: impl Into<Status>) -> Condition {
+        Condition::new(type_, status, "Because", "all is said", 1, at(100))
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let old = [condition("Ready", true), condition("Healthy", true), condition("Stalled", true)];
+        let mut ready = condition("Ready", true);
+        ready.reason = "Other".into();
+        ready.last_transition = at(200);
+        let mut healthy = condition("Healthy", false);
+        healthy.last_transition = at(200);
+        let merged = merge(&old, vec![ready, healthy]);
+        assert_eq!(merged.len(), 2, "what is no longer wanted is gone");
+        assert_eq!((merged[0].last_transition, merged[0].reason.as_str()), (at(100), "Other"));
+        assert_eq!(merged[1].last_transition, at(200));
+        assert!(changed(&old, &merged));
+        assert!(!changed(&merged, &merged.clone()));
+    }
+
+    #[test]
+    fn unknown_differs_from_false() {
+        let old = [condition("Fresh", Status::Unknown)];
+        let mut fresh = condition("Fresh", false);
+        fresh.last_transition = at(300);
+        assert_eq!(merge(&old, vec![fresh])[0].last_transition, at(300));
+    }
+
+    #[test]
+    fn each_broken_rule_is_named() {
+        let message = |text: &str| Condition { message: text.into(), ..condition("Ready", false) };
+        let reason = |text: &str| Condition { reason: text.into(), ..condition("Ready", false) };
+        for (conditions, want) in [
+            (vec![condition("Ready", true), condition("Reconciling", true)], "Reconciling exists although Ready"),
+            (vec![condition("Ready", true), condition("Stalled", true)], "Stalled exists although Ready"),
+            (vec![condition("Reconciling", true), condition("Stalled", true)], "exist together"),
+            (vec![condition("Reconciling", false)], "exists only while True"),
+            (vec![condition("CircuitOpen", Status::Unknown)], "exists only while True"),
+            (vec![condition("Ready", true), condition("Ready", true)], "appears twice"),
+            (vec![message("try #3 failed")], "#3"),
+            (vec![message("failed 3/5 times")], "3/5"),
+            (vec![message("no answer within 1500ms")], "1500ms"),
+            (vec![message("request 123e4567-e89b-12d3-a456-426614174000.")], "123e4567"),
+            (vec![reason("not camel")], "UpperCamelCase"),
+            (vec![reason("")], "UpperCamelCase"),
+        ] {
+            let error = check_invariants(&conditions).unwrap_err();
+            assert!(error.contains(want), "{error} should say {want}");
+        }
+    }
+
+    #[test]
+    fn what_the_rules_allow_passes() {
+        for conditions in [
+            vec![],
+            vec![condition("Ready", true), condition("Healthy", false), condition("CircuitOpen", true)],
+            vec![condition("Ready", false), condition("Reconciling", true)],
+            vec![condition("Ready", Status::Unknown), condition("Stalled", true)],
+            vec![Condition {
+                message: "the provider answered HTTP 401; fix spec.auth".into(),
+                ..condition("Ready", true)
+            }],
+        ] {
+            assert_eq!(check_invariants(&conditions), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! When something is due next: after a fixed interval, or by a cron line in a time zone. Pure: `last` and `now` go in,
+//! an instant comes out, and the same object gets the same jitter in every process.
+//!
+//! Cron is the five-field form with Vixie's rules, by the `cronexpr` crate on jiff's calendar. Where the crate and
+//! Vixie's cron part ways at daylight-saving changes, Vixie wins ("man 8 cron", Debian): a line with fixed hours runs
+//! right after a gap that swallowed it, and once, not twice, when the hour repeats; a line with `*` in minute or hour
+//! follows real time.
+
+use std::time::Duration;
+
+use cronexpr::Crontab;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::spread;
+
+/// The most jitter there is. It spreads a thousand jobs of the same slot to under four a second, and nobody's morning
+/// sync is noticeably late; a tenth of a day, or of a month, would be.
+pub const MAX_JITTER: Duration = Duration::from_secs(300);
+
+/// Why a schedule cannot be used. Every message names the remedy.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// Not five fields.
+    #[error("schedule must have five fields (minute hour day-of-month month day-of-week), but has {0}")]
+    FieldCount(usize),
+    /// A nickname.
+    #[error("schedule must be written out in five fields: nicknames such as @daily are not read")]
+    Nickname,
+    /// A zone within the line.
+    #[error("schedule must not set a time zone: use the field timeZone")]
+    ZoneInLine,
+    /// A field that cannot be read.
+    #[error("schedule must be a cron line, for example \"*/15 * * * *\": {0}")]
+    Malformed(String),
+    /// Days that no year within reach has.
+    #[error("schedule must match at least once in four years, but never does")]
+    Never,
+    /// Not a zone of the IANA database.
+    #[error("timeZone must be a name of the IANA time zone database, for example Europe/Oslo")]
+    TimeZone,
+    /// No length.
+    #[error("interval must be longer than zero")]
+    ZeroInterval,
+}
+
+/// A cron line in a zone.
+#[derive(Clone, Debug)]
+pub struct Cron {
+    line: String,
+    zone: TimeZone,
+    zoned: Crontab,
+    /// The same line on a calendar without gaps: finds what a gap swallowed.
+    civil: Crontab,
+    /// Minute or hour begin with `*`: follows real time over daylight-saving changes.
+    wild: bool,
+}
+
+impl PartialEq for Cron {
+    fn eq(&self, other: &Self) -> bool {
+        self.line == other.line && self.zone == other.zone
+    }
+}
+
+impl Eq for Cron {}
+
+/// When something is due, again and again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Schedule {
+    /// So long after the last start.
+    Interval(Duration),
+    /// At the slots of a cron line.
+    Cron(Box<Cron>),
+}
+
+/// What is due now.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// Start the run of this slot now.
+    Start {
+        /// The slot, without jitter.
+        slot: Timestamp,
+        /// Whether earlier slots passed without a run; this one run stands for all of them.
+        missed: bool,
+    },
+    /// Nothing before `until`.
+    Wait {
+        /// The next slot, without jitter.
+        slot: Timestamp,
+        /// When its run is to start.
+        until: Timestamp,
+    },
+    /// The slot passed longer than the starting deadline ago: note it as handled, and say so.
+    Missed {
+        /// The last slot that was missed.
+        slot: Timestamp,
+    },
+}
+
+impl Schedule {
+    /// A fixed interval.
+    pub fn interval(length: Duration) -> Result<Self, ScheduleError> {
+        if length.is_zero() { Err(ScheduleError::ZeroInterval) } else { Ok(Self::Interval(length)) }
+    }
+
+    /// A cron line in a zone of the IANA database; `None` is UTC.
+    pub fn cron(line: &str, time_zone: Option<&str>) -> Result<Self, ScheduleError> {
+        Cron::parse(line, time_zone).map(|cron| Self::Cron(Box::new(cron)))
+    }
+
+    /// When the next run is to start, jitter included; in the past if it is overdue. `last` is the last slot (cron) or
+    /// start (interval) that was handled; without one an interval is due at once, a cron line at its next slot. However
+    /// many slots passed since `last`, only the latest is left.
+    pub fn next_after(&self, last: Option<Timestamp>, now: Timestamp, uid_seed: &str, jitter_percent: u8) -> Timestamp {
+        match (self, last) {
+            (Self::Interval(_), None) => now,
+            (Self::Interval(length), Some(last)) => {
+                let slot = later(last, *length);
+                later(slot, jitter(*length, jitter_percent, uid_seed))
+            }
+            (Self::Cron(cron), last) => {
+                let slot = last
+                    .and_then(|last| cron.latest(last, now).or_else(|| cron.next(last)))
+                    .or_else(|| cron.next(now))
+                    .unwrap_or(Timestamp::MAX);
+                self.start_of(slot, uid_seed, jitter_percent)
+            }
+        }
+    }
+
+    /// What is due now. `last` is the last slot (cron) or start (interval) that was handled, `created` the time before
+    /// which nothing was due. The deadline is for cron slots only: an interval has no slot to be late for.
+    pub fn due(
+        &self,
+        last: Option<Timestamp>,
+        created: Timestamp,
+        now: Timestamp,
+        uid_seed: &str,
+        jitter_percent: u8,
+        starting_deadline: Duration,
+    ) -> Due {
+        let cron = match self {
+            Self::Interval(length) => {
+                let slot = last.map_or(created, |last| later(last, *length));
+                let until = last.map_or(created, |_| self.next_after(last, now, uid_seed, jitter_percent));
+                let missed = last.is_some() && now >= later(slot, *length);
+                return if now >= until { Due::Start { slot, missed } } else { Due::Wait { slot, until } };
+            }
+            Self::Cron(cron) => cron,
+        };
+        let anchor = last.unwrap_or(created);
+        let Some(first) = cron.next(anchor) else {
+            return Due::Wait { slot: Timestamp::MAX, until: Timestamp::MAX };
+        };
+        let slot = cron.latest(anchor, now).unwrap_or(first);
+        let start = self.start_of(slot, uid_seed, jitter_percent);
+        if now < start {
+            Due::Wait { slot, until: start }
+        } else if now > later(start, starting_deadline) {
+            Due::Missed { slot }
+        } else {
+            Due::Start { slot, missed: slot != first }
+        }
+    }
+
+    /// The time between two runs, as far as the schedule alone tells: the interval, or the gap between the next two
+    /// slots after `now`. What a default staleness is reckoned from.
+    pub fn gap(&self, now: Timestamp) -> Duration {
+        match self {
+            Self::Interval(length) => *length,
+            Self::Cron(cron) => cron.next(now).map_or(Duration::MAX, |slot| cron.gap(slot)),
+        }
+    }
+
+    fn start_of(&self, slot: Timestamp, uid_seed: &str, jitter_percent: u8) -> Timestamp {
+        let gap = match self {
+            Self::Interval(length) => *length,
+            Self::Cron(cron) => cron.gap(slot),
+        };
+        later(slot, jitter(gap, jitter_percent, uid_seed))
+    }
+}
+
+/// The object's own share of `percent` of the gap: from zero up to (not including) all of it, whole milliseconds.
+pub fn jitter(gap: Duration, percent: u8, uid_seed: &str) -> Duration {
+    let most = (gap.min(Duration::from_secs(1 << 32)) * u32::from(percent.min(100)) / 100).min(MAX_JITTER);
+    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(spread::scale(millis, spread::hash(uid_seed)))
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}
+
+impl Cron {
+    fn parse(line: &str, time_zone: Option<&str>) -> Result<Self, ScheduleError> {
+        let upper = line.trim_start().to_ascii_uppercase();
+        if upper.starts_with("TZ=") || upper.starts_with("CRON_TZ=") {
+            return Err(ScheduleError::ZoneInLine);
+        }
+        if upper.starts_with('@') {
+            return Err(ScheduleError::Nickname);
+        }
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        if fields.len() != 5 {
+            return Err(ScheduleError::FieldCount(fields.len()));
+        }
+        let name = time_zone.unwrap_or("UTC");
+        let zone = TimeZone::get(name).map_err(|_| ScheduleError::TimeZone)?;
+        let line = fields.join(" ");
+        // The crate wants the zone as a sixth field; it reads IANA names as `TimeZone::get` does.
+        let parse = |zone: &str| {
+            cronexpr::parse_crontab(&format!("{line} {zone}"))
+                .map_err(|e| ScheduleError::Malformed(first_line(&e.to_string()).to_owned()))
+        };
+        let zoned = parse(name)?;
+        let civil = parse("UTC")?;
+        // Any instant will do: the crate looks four years ahead, which holds every date but a weekday's 29 February.
+        civil.find_next(PROBE_FROM).map_err(|_| ScheduleError::Never)?;
+        let wild = fields[0].starts_with('*') || fields[1].starts_with('*');
+        Ok(Self { line, zone, zoned, civil, wild })
+    }
+
+    /// The first slot after `at`; `None` beyond the calendar's end.
+    fn next(&self, at: Timestamp) -> Option<Timestamp> {
+        let mut found = self.find(at)?;
+        if self.wild {
+            return Some(found);
+        }
+        if let Some(swallowed) = self.swallowed(at, found) {
+            return Some(swallowed);
+        }
+        // The second pass of a repeated hour: at most an hour or two of minutes.
+        for _ in 0..240 {
+            if !self.is_repeat(found) {
+                break;
+            }
+            found = self.find(found)?;
+        }
+        Some(found)
+    }
+
+    fn find(&self, at: Timestamp) -> Option<Timestamp> {
+        // The crate gives up after four years; a 29 February may be eight away.
+        let far = later(at, Duration::from_secs(4 * 365 * 86_400));
+        self.zoned.find_next(at).or_else(|_| self.zoned.find_next(far)).ok().map(|z| z.timestamp())
+    }
+
+    /// The end of the first gap after `at` and before `before` that swallowed a slot.
+    fn swallowed(&self, at: Timestamp, before: Timestamp) -> Option<Timestamp> {
+        // Eight years have at most a few dozen changes of offset.
+        self.zone.following(at).take(64).take_while(|t| t.timestamp() < before).map(|t| t.timestamp()).find(|&end| {
+            let offset = |t: Timestamp| self.zone.to_offset(t);
+            let Ok(eve) = end.checked_sub(SignedDuration::from_nanos(1)) else { return false };
+            let civil = |t: Timestamp| offset(t).to_datetime(t).to_zoned(TimeZone::UTC).map(|z| z.timestamp());
+            // Civil time runs up to `from` (exclusive of the gap's first minute) and goes on at `to`.
+            let (Ok(from), Ok(to)) = (civil(eve), civil(end)) else { return false };
+            offset(end) > offset(eve) && self.civil.find_next(from).is_ok_and(|z| z.timestamp() < to)
+        })
+    }
+
+    fn is_repeat(&self, at: Timestamp) -> bool {
+        let civil = self.zone.to_datetime(at);
+        let ambiguous = self.zone.to_ambiguous_timestamp(civil);
+        ambiguous.is_ambiguous() && ambiguous.earlier().is_ok_and(|first| first != at)
+    }
+
+    /// The latest slot after `after` and not after `now`: found by halving, because a line is only a rule, and a month
+    /// of downtime holds 43 200 slots of `* * * * *`.
+    fn latest(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let mut found = self.next(after).filter(|&slot| slot <= now)?;
+        let mut end = now.as_second();
+        for _ in 0..64 {
+            let start = found.as_second();
+            if end - start <= 60 {
+                break;
+            }
+            let middle = start + (end - start) / 2;
+            let from = Timestamp::from_second(middle).ok()?;
+            match self.next(from).filter(|&slot| slot <= now) {
+                Some(slot) => found = slot,
+                None => end = middle,
+            }
+        }
+        // Within a minute and a half of the end: at most two more slots.
+        while let Some(slot) = self.next(found).filter(|&slot| slot <= now) {
+            found = slot;
+        }
+        Some(found)
+    }
+
+    fn gap(&self, slot: Timestamp) -> Duration {
+        let next = self.next(slot).unwrap_or(Timestamp::MAX);
+        Duration::try_from(next.duration_since(slot)).unwrap_or_default()
+    }
+}
+
+const PROBE_FROM: &str = "2025-01-01T00:00:00Z";
+
+fn first_line(text: &str) -> &str {
+    text.lines().next_back().unwrap_or(text).trim()
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -1,0 +1,1 @@
+//! Simulated banks. To be written.
