@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
+use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
 
 /// What can go wrong while CRDs are written out.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ fn repository() -> &'static Path {
 }
 
 /// Name and root schema of each kind, as they are installed.
-fn schemas() -> Vec<(String, Value)> {
+pub(crate) fn schemas() -> Vec<(String, Value)> {
     api::crds()
         .into_iter()
         .map(|crd| {
@@ -23,7 +23,7 @@ fn schemas() -> Vec<(String, Value)> {
 }
 
 /// Calls `visit` with the path of every node of a schema.
-fn walk(path: &str, schema: &Value, visit: &mut dyn FnMut(&str, &Value)) {
+pub(crate) fn walk(path: &str, schema: &Value, visit: &mut dyn FnMut(&str, &Value)) {
     visit(path, schema);
     for (name, child) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         walk(&format!("{path}.{name}"), child, visit);

@@ -6,9 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Condition, conditions_schema};
-use super::rule;
-use super::text::{DecimalText, DurationText, StatusMatch};
+use crate::api::v1alpha1::common::{Condition, conditions_schema};
+use crate::api::v1alpha1::rule;
+use crate::api::v1alpha1::text::{DecimalText, DurationText, StatusMatch};
 
 closed_enum!(
     /// Where the defaults of a policy come from.

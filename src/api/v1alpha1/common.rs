@@ -8,8 +8,8 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::rule;
-pub use super::text::{CronText, DurationText, EntryName, Instant, ObjectName, SecretKey, ZoneText};
+use crate::api::v1alpha1::rule;
+pub use crate::api::v1alpha1::text::{CronText, DurationText, EntryName, Instant, ObjectName, SecretKey, ZoneText};
 
 /// One condition of a status: the type of Kubernetes itself.
 pub type Condition = MetaCondition;

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::text::QuantityText;
+use crate::api::v1alpha1::text::QuantityText;
 
 /// Values for a profile's placeholders by name: at most 16, each at most 256 characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

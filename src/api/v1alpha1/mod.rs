@@ -8,6 +8,10 @@
     unreachable_pub,
     reason = "`derive(KubeSchema)` copies each public struct into a function body to print its schema"
 )]
+#![allow(
+    clippy::doc_markdown,
+    reason = "`kubectl explain` shows these docs as they are, where back-ticks around names are noise"
+)]
 
 #[macro_use]
 mod closed;

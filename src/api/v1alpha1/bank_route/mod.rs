@@ -18,8 +18,8 @@ pub use choice::{
 };
 pub use status::{BankRouteStatus, CandidateState, CandidateStatus, Failover};
 
-use super::rule;
-use super::text::CurrencyCode;
+use crate::api::v1alpha1::rule;
+use crate::api::v1alpha1::text::CurrencyCode;
 
 closed_enum!(
     /// When a route leaves a bank.

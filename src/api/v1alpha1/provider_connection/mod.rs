@@ -27,9 +27,9 @@ pub use status::{
     PolicyStatus, ProviderConnectionStatus, RiskTier,
 };
 
-use super::common::{Instant, LocalRef, Window};
-use super::rule;
-use super::text::ReasonText;
+use crate::api::v1alpha1::common::{Instant, LocalRef, Window};
+use crate::api::v1alpha1::rule;
+use crate::api::v1alpha1::text::ReasonText;
 
 closed_enum!(
     /// How `circuitOverride` bends a circuit.

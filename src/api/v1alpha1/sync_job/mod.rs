@@ -19,10 +19,10 @@ pub use manners::{
 pub use source::{Partition, PartitionsFrom};
 pub use status::{ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult, RunTrigger, SyncJobStatus};
 
-use super::common::{DurationText, Instant, LocalRef};
-use super::maps::Parameters;
-use super::rule;
-use super::text::{CronText, Word, ZoneText};
+use crate::api::v1alpha1::common::{DurationText, Instant, LocalRef};
+use crate::api::v1alpha1::maps::Parameters;
+use crate::api::v1alpha1::rule;
+use crate::api::v1alpha1::text::{CronText, Word, ZoneText};
 
 /// What a `SyncJob` should be.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
