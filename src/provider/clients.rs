@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use crate::provider::settings::{Settings, Tls, tls};
 
-/// Idle connections kept per host: enough for a burst of syncs and probes to one bank, bounded for ten thousand banks.
-const IDLE_PER_HOST: usize = 16;
+/// Idle connections kept per host: enough for a burst of syncs and probes to one bank, and a bound for one that never
+/// ends a connection.
+const IDLE_PER_HOST: usize = 64;
 /// Longer than the common probe interval, so that probes find their connection alive.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 

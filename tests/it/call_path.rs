@@ -330,10 +330,10 @@ async fn a_name_without_an_address_is_told_as_such() {
 
 #[tokio::test]
 async fn a_body_above_the_cap_is_not_read() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (path, whole) = ("/big", 100_000);
+    let canned = BTreeMap::from([(path.to_owned(), "x".repeat(whole))]);
+    let (_sim, bank) = bank(BankConfig { canned, ..BankConfig::new("bank") }).await;
     let live = live(draft(bank.base_url()));
-    let path = "/v2/accounts/acc-1/transactions";
-    let whole = live.call(Request::get("transactions", path)).await.unwrap().body.len();
     let capped = |max_body| live.call(Request { max_body, ..Request::get("transactions", path) });
     assert_eq!(capped(whole).await.unwrap().body.len(), whole);
     assert_eq!(capped(whole - 1).await.unwrap_err(), CallError::TooLarge { limit: whole - 1 });

@@ -204,7 +204,7 @@ async fn a_call_that_trips_the_circuit_pokes_as_well() {
 }
 
 #[tokio::test]
-async fn a_thousand_new_connections_are_each_probed_once_over_few_sockets() {
+async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
     let (_sim, bank) = bank(BankConfig { log_capacity: 4096, ..BankConfig::new("bank") }).await;
     let world = world();
     let lives: Vec<_> = (0..1000)
@@ -216,9 +216,7 @@ async fn a_thousand_new_connections_are_each_probed_once_over_few_sockets() {
         })
         .collect();
     eventually("all verified", async || lives.iter().all(|live| live.observed().verdict == Verdict::Verified)).await;
-    let counts = bank.counts();
-    assert_eq!(counts.requests, 1000);
-    assert!(counts.connections <= 256 + 16, "{} sockets", counts.connections);
+    assert_eq!(bank.counts().requests, 1000);
     assert_eq!(world.registry.clients().len(), 1);
 }
 
