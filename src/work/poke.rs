@@ -14,7 +14,7 @@ use crate::domain::key::ObjectKey;
 /// The kind of the object to look at.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// A ProviderConnection.
+    /// A `ProviderConnection`.
     ProviderConnection,
     /// A `SyncJob`.
     SyncJob,
