@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use crate::provider::settings::{Settings, Tls, tls};
 
-/// Idle connections kept per host: enough for a burst of syncs and probes to one bank, bounded for ten thousand banks.
-const IDLE_PER_HOST: usize = 16;
+/// Idle connections kept per host: enough for a burst of syncs and probes to one bank, and a bound for one that never
+/// ends a connection.
+const IDLE_PER_HOST: usize = 64;
 /// Longer than the common probe interval, so that probes find their connection alive.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -202,7 +203,7 @@ mod tests {
             .collect();
         assert_eq!(clients.len(), 1);
         let secure = client(&clients, |draft| draft.base_url = "https://bank.test".to_owned());
-        let slow = client(&clients, |draft| draft.timeouts.connect = Duration::from_secs(60));
+        let slow = client(&clients, |draft| draft.timeouts.connect = Duration::from_mins(1));
         assert_eq!(clients.len(), 3);
         drop((all, secure, slow));
         assert!(clients.is_empty());
