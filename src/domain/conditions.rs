@@ -59,7 +59,7 @@ pub struct Condition {
     pub type_: String,
     /// Whether it holds.
     pub status: Status,
-    /// One of the closed reasons, UpperCamelCase.
+    /// One of the closed reasons, `UpperCamelCase`.
     pub reason: String,
     /// For people: what, and what they can do. No ids, durations or attempt numbers.
     pub message: String,

@@ -15,7 +15,7 @@ use crate::domain::time::Mono;
 
 /// So many openings from closed within [`FLAP_WINDOW`] are flapping.
 const FLAP_OPENS: usize = 3;
-const FLAP_WINDOW: Duration = Duration::from_secs(3600);
+const FLAP_WINDOW: Duration = Duration::from_hours(1);
 
 /// One connection's circuit. See the [module](super).
 #[derive(Clone, Debug)]

@@ -227,7 +227,7 @@ mod tests {
         let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
         // Ours has twelve buckets whatever its length: the same in sixtieths.
         for (second, left) in [(55, 2), (60, 1)] {
-            let mut window = Window::new(WindowSpec::Time(Duration::from_secs(60)), at(0));
+            let mut window = Window::new(WindowSpec::Time(Duration::from_mins(1)), at(0));
             window.add(true, false, at(0));
             window.add(false, false, at(second));
             assert_eq!(window.total().calls, left);
