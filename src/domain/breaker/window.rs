@@ -37,13 +37,13 @@ impl Counts {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Window {
     Time(TimeWindow),
     Calls(CallWindow),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct TimeWindow {
     bucket_nanos: u64,
     /// The current bucket's end, exclusive.
@@ -53,7 +53,7 @@ pub(super) struct TimeWindow {
     buckets: [Counts; BUCKETS],
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct CallWindow {
     len: u16,
     next: u16,

@@ -153,7 +153,7 @@ impl Played {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn never_leaves_open_early(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
@@ -220,10 +220,9 @@ proptest! {
             let late = played.out.iter().filter(|p| p.epoch() < entered || p.kind() == PermitKind::Observer);
             for &permit in late {
                 let mut copy = played.breaker.clone();
-                let _ = copy.take_transition();
                 for outcome in [Outcome::Success, Outcome::Failure, Outcome::Ignored] {
                     prop_assert_eq!(copy.record(permit, outcome, SLOW, played.now), None);
-                    prop_assert_eq!(format!("{:?}", &copy), format!("{:?}", &played.breaker));
+                    prop_assert!(copy == played.breaker);
                 }
             }
         }
