@@ -341,3 +341,7 @@ fn select<'a>(reference: &Reference, list: &'a [Fee]) -> Option<&'a Fee> {
             .then_with(|| a.name.cmp(&b.name))
     })
 }
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

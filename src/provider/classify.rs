@@ -152,7 +152,8 @@ fn judge_status(rules: &Classify, class: CallClass, expected: &[StatusPattern], 
     let credentials = match status {
         401 => Credentials::Refused,
         403 if probe => Credentials::Refused,
-        200..=399 => Credentials::Accepted,
+        // A redirect may lead to a log-in page.
+        200..=299 => Credentials::Accepted,
         _ => Credentials::Silent,
     };
     let outcome = if matches!(status, 401 | 403 | 429) || any(&rules.ignore_statuses) {

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use crate::provider::settings::{Settings, Tls, tls};
 
-/// Idle connections kept per host: enough for a burst of syncs and probes to one bank, bounded for ten thousand banks.
-const IDLE_PER_HOST: usize = 16;
+/// Idle connections kept per host: enough for a burst of syncs and probes to one bank, and a bound for one that never
+/// ends a connection.
+const IDLE_PER_HOST: usize = 64;
 /// Longer than the common probe interval, so that probes find their connection alive.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -180,5 +181,67 @@ impl Resolve for Names {
             }
             Ok::<Addrs, _>(Box::new(found.into_iter()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::settings::Draft;
+    use crate::provider::testkit::settings;
+
+    fn client(clients: &Clients, change: impl FnOnce(&mut Draft)) -> (Client, Arc<Settings>) {
+        let settings = settings(change);
+        (clients.for_provider(&settings), settings)
+    }
+
+    #[test]
+    fn connections_of_one_shape_share_a_client_and_the_last_one_takes_it_along() {
+        let clients = Clients::new();
+        let all: Vec<_> = (0..100)
+            .map(|n| client(&clients, |draft| draft.base_url = format!("http://bank-{n}.test/v{n}")).0)
+            .collect();
+        assert_eq!(clients.len(), 1);
+        let secure = client(&clients, |draft| draft.base_url = "https://bank.test".to_owned());
+        let slow = client(&clients, |draft| draft.timeouts.connect = Duration::from_secs(60));
+        assert_eq!(clients.len(), 3);
+        drop((all, secure, slow));
+        assert!(clients.is_empty());
+    }
+
+    #[test]
+    fn a_server_name_goes_into_the_url_and_the_host_stays_what_it_was() {
+        let (client, settings) = client(&Clients::new(), |draft| {
+            draft.base_url = "https://10.0.0.1:8443/v1".to_owned();
+            draft.tls.server_name = Some("bank.internal".to_owned());
+        });
+        let (url, host) = client.aim(settings.base_url().clone());
+        assert_eq!(url.as_str(), "https://bank.internal:8443/v1");
+        assert_eq!(host.as_deref(), Some("10.0.0.1:8443"));
+    }
+
+    #[test]
+    fn two_addresses_behind_one_server_name_never_share_connections() {
+        let clients = Clients::new();
+        let named = |host: &'static str| {
+            client(&clients, move |draft| {
+                draft.base_url = format!("https://{host}");
+                draft.tls.server_name = Some("bank.internal".to_owned());
+            })
+        };
+        let both = (named("a.test"), named("b.test"));
+        assert_eq!(clients.len(), 2);
+        drop(both);
+    }
+
+    #[test]
+    fn a_server_name_speaks_of_the_base_urls_host_only() {
+        let clients = Clients::new();
+        let (_, settings) = client(&clients, |draft| {
+            draft.base_url = "https://bank.test".to_owned();
+            draft.tls.server_name = Some("bank.internal".to_owned());
+        });
+        let token_url = Url::parse("https://login.test/token").unwrap();
+        assert_eq!(clients.client(&settings, &token_url).aim(token_url.clone()), (token_url, None));
     }
 }

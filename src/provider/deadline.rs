@@ -106,3 +106,44 @@ impl<S: Inner> Service<Timed> for Cutoff<S> {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::provider::testkit::{answer, below, settings};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_at_its_total_and_a_probe_at_its_checks_timeout() {
+        let settings = settings(|draft| {
+            draft.timeouts.total = Duration::from_secs(60);
+            draft.health_check.timeout = Duration::from_secs(5);
+        });
+        let clock = Clock::system();
+        let path = Deadline::new(Cutoff::new(below(|_| pending()), clock), clock, settings);
+        for (request, seconds) in [
+            (Request::get("x", "/"), 60),
+            (Request::probe("/"), 5),
+            (Request { within: Some(Duration::from_secs(3)), ..Request::get("x", "/") }, 3),
+            (Request { within: Some(Duration::from_secs(600)), ..Request::get("x", "/") }, 60),
+        ] {
+            let started = clock.mono();
+            let end = path.clone().oneshot(request).await;
+            assert!(matches!(end, Err(CallError::Timeout)));
+            let took = clock.mono().since(started);
+            assert_eq!(took.as_secs(), seconds, "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_there_at_the_deadline_counts() {
+        let clock = Clock::system();
+        let path = Cutoff::new(below(|_| async { Ok(answer(200)) }), clock);
+        let timed = Timed { request: Request::get("x", "/"), deadline: clock.mono() };
+        assert_eq!(path.oneshot(timed).await.unwrap().status, 200);
+    }
+}

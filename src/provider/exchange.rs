@@ -25,7 +25,7 @@ use crate::provider::settings::Settings;
 
 /// Sends one request to the provider.
 #[derive(Clone)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     client: Client,
     clock: Clock,
     base: Arc<Url>,
@@ -120,17 +120,7 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
     let mut problem = None;
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(source) = next {
-        if source.is::<NoSuchName>() {
-            problem = Some(ConnectProblem::Name);
-        } else if let Some(tls) = source.downcast_ref::<rustls::Error>() {
-            problem = Some(explain_tls(tls));
-        } else if let Some(io) = source.downcast_ref::<io::Error>() {
-            problem = explain_io(io).or(problem);
-            // An io::Error shows its content's source, not its content.
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                problem = Some(explain_tls(tls));
-            }
-        }
+        problem = explain_source(source).or(problem);
         next = source.source();
     }
     match problem {
@@ -140,6 +130,20 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
         }
         None => CallError::Malformed,
     }
+}
+
+/// What one link of the chain of causes says.
+fn explain_source(source: &(dyn Error + 'static)) -> Option<ConnectProblem> {
+    if source.is::<NoSuchName>() {
+        return Some(ConnectProblem::Name);
+    }
+    if let Some(tls) = source.downcast_ref::<rustls::Error>() {
+        return Some(explain_tls(tls));
+    }
+    let io = source.downcast_ref::<io::Error>()?;
+    // An io::Error that wraps another error shows that one's source as its own: the error itself must be asked for.
+    let wrapped = io.get_ref().and_then(|inner| explain_source(inner));
+    wrapped.or_else(|| explain_io(io))
 }
 
 fn explain_io(error: &io::Error) -> Option<ConnectProblem> {
@@ -158,7 +162,8 @@ fn explain_io(error: &io::Error) -> Option<ConnectProblem> {
 fn explain_tls(error: &rustls::Error) -> ConnectProblem {
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
-            CertificateError::UnknownIssuer => ConnectProblem::UnknownIssuer,
+            // A bad signature is what an issuer of the right name and the wrong key looks like.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => ConnectProblem::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 ConnectProblem::WrongName
             }

@@ -8,16 +8,18 @@
 
 pub mod admission;
 pub mod auth;
-pub mod body;
+mod body;
 pub mod call;
 pub mod classify;
 pub mod clients;
 pub mod deadline;
-pub mod exchange;
+mod exchange;
 pub mod live;
 pub mod observe;
 pub mod profile;
 pub mod registry;
 pub mod series;
 pub mod settings;
-pub mod stack;
+mod stack;
+#[cfg(test)]
+mod testkit;

@@ -3,18 +3,16 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
+use jiff::Timestamp;
 
 use super::half_open::Trials;
 use super::window::Window;
 use super::{
-    CallClass, Effective, Mode, OnUnhealthy, Outcome, Override, Permit, PermitKind, Policy, Refusal, Snapshot, State,
-    Transition, TripReason,
+    CallClass, Effective, Mode, OnUnhealthy, Outcome, Override, Permit, PermitKind, Policy, Refusal, State, Transition,
+    TripReason,
 };
-use crate::domain::time::{Mono, Now};
+use crate::domain::time::Mono;
 
-/// A restored opening that lies further in the future than this was written by a clock that was wrong.
-const RESTORE_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// So many openings from closed within [`FLAP_WINDOW`] are flapping.
 const FLAP_OPENS: usize = 3;
 const FLAP_WINDOW: Duration = Duration::from_secs(3600);
@@ -22,30 +20,30 @@ const FLAP_WINDOW: Duration = Duration::from_secs(3600);
 /// One connection's circuit. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    policy: Policy,
-    overlay: Option<Override>,
-    state: State,
+    pub(super) policy: Policy,
+    pub(super) overlay: Option<Override>,
+    pub(super) state: State,
     /// Goes up by one with every transition, also of an overlay; strictly.
-    epoch: i64,
+    pub(super) epoch: i64,
     /// The epoch at which the automatic state was entered: older permits are late.
-    state_epoch: i64,
+    pub(super) state_epoch: i64,
     /// When the automatic state was entered.
-    since: Mono,
+    pub(super) since: Mono,
     /// While open: when the next trial is due.
-    until: Mono,
-    consecutive: u32,
-    window: Window,
-    trials: Trials,
-    opens: u32,
-    reason: Option<TripReason>,
+    pub(super) until: Mono,
+    pub(super) consecutive: u32,
+    pub(super) window: Window,
+    pub(super) trials: Trials,
+    pub(super) opens: u32,
+    pub(super) reason: Option<TripReason>,
     /// When the circuit last opened from closed, newest first.
-    trips: [Option<Mono>; FLAP_OPENS],
-    flapping: bool,
+    pub(super) trips: [Option<Mono>; FLAP_OPENS],
+    pub(super) flapping: bool,
     /// Wall times of `since` and `until`: fixed by the first snapshot after a transition, so that two clocks that drift
     /// apart never make an unchanged circuit look changed.
-    since_wall: OnceLock<Timestamp>,
-    until_wall: OnceLock<Timestamp>,
-    pending: Option<Transition>,
+    pub(super) since_wall: OnceLock<Timestamp>,
+    pub(super) until_wall: OnceLock<Timestamp>,
+    pub(super) pending: Option<Transition>,
 }
 
 impl Breaker {
@@ -70,36 +68,6 @@ impl Breaker {
             pending: None,
             policy,
         }
-    }
-
-    /// The circuit that a former process left, one epoch later: permits of that process are late here.
-    ///
-    /// An open circuit stays open for what is left of its time, never longer than `open.max`; an opening that lies in
-    /// the future beyond a skew of 5 s happened now. A half-open circuit starts its dwell anew: nobody can have reported
-    /// while no process ran.
-    pub fn restore(policy: Policy, snapshot: &Snapshot, now: Now) -> Self {
-        let mut breaker = Self::new(policy, now.mono);
-        breaker.state = snapshot.state;
-        breaker.epoch = snapshot.epoch.clamp(0, i64::MAX / 2) + 1;
-        breaker.state_epoch = breaker.epoch;
-        breaker.opens = u32::try_from(snapshot.opens).unwrap_or(0);
-        breaker.reason = snapshot.reason;
-        if snapshot.last_transition.duration_since(now.wall) <= RESTORE_SKEW {
-            breaker.since_wall = OnceLock::from(snapshot.last_transition);
-        }
-        if snapshot.state == State::Open {
-            let opened = (*breaker.since_wall.get_or_init(|| whole_second(now.wall, RoundMode::Floor))).min(now.wall);
-            let planned = snapshot.next_trial.unwrap_or_else(|| {
-                let left = policy.open_time(breaker.opens.max(1), breaker.epoch);
-                SignedDuration::try_from(left).ok().and_then(|d| opened.checked_add(d).ok()).unwrap_or(now.wall)
-            });
-            let left = Duration::try_from(planned.duration_since(now.wall)).unwrap_or(Duration::ZERO);
-            if left <= policy.open.max {
-                breaker.until_wall = OnceLock::from(planned);
-            }
-            breaker.until = now.mono + left.min(policy.open.max);
-        }
-        breaker
     }
 
     /// What callers experience, as of the last [`tick`](Self::tick).
@@ -128,6 +96,11 @@ impl Breaker {
     /// Goes up by one with every transition.
     pub fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// When the automatic state was entered (for a restored circuit: when it was restored).
+    pub fn since(&self) -> Mono {
+        self.since
     }
 
     /// The policy in force.
@@ -393,24 +366,4 @@ impl Breaker {
         self.until_wall = OnceLock::new();
         Transition { from, to: self.effective(), state, reason, epoch: self.epoch, at: now }
     }
-
-    /// What is to be kept for the next process. Two snapshots with no transition between them are equal.
-    pub fn snapshot(&self, now: Now) -> Snapshot {
-        let last = *self.since_wall.get_or_init(|| whole_second(now.wall_at(self.since), RoundMode::Floor));
-        let next_trial = self
-            .next_trial()
-            .map(|until| *self.until_wall.get_or_init(|| whole_second(now.wall_at(until), RoundMode::Ceil)));
-        Snapshot {
-            state: self.state,
-            last_transition: last,
-            epoch: self.epoch,
-            opens: i32::try_from(self.opens).unwrap_or(i32::MAX),
-            next_trial,
-            reason: self.reason,
-        }
-    }
-}
-
-fn whole_second(at: Timestamp, mode: RoundMode) -> Timestamp {
-    at.round(TimestampRound::new().smallest(Unit::Second).mode(mode)).unwrap_or(at)
 }

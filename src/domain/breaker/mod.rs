@@ -20,6 +20,7 @@
 
 mod half_open;
 mod machine;
+mod persist;
 mod policy;
 #[cfg(test)]
 mod reference;

@@ -171,3 +171,76 @@ fn set(word: &mut u64, bit: u64, on: bool) {
         *word &= !bit;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn recount<'a>(calls: impl Iterator<Item = &'a (Mono, bool, bool)>) -> Counts {
+        let mut counts = Counts::default();
+        calls.for_each(|&(_, failed, slow)| counts.add(failed, slow));
+        counts
+    }
+
+    proptest! {
+        #[test]
+        fn the_running_totals_of_a_time_window_are_those_of_a_recount(
+            length in 12u64..2000,
+            script in prop::collection::vec((0u64..300, any::<bool>(), any::<bool>()), 1..300),
+        ) {
+            let start = Mono::from_nanos(77);
+            let mut window = Window::new(WindowSpec::Time(Duration::from_nanos(length)), start);
+            let bucket = length / BUCKETS as u64;
+            let mut calls = vec![];
+            let mut now = start;
+            for (wait, failed, slow) in script {
+                // Mostly within a bucket or two, sometimes over the whole window.
+                now = now + Duration::from_nanos(if wait > 280 { wait * 10 } else { wait / 8 });
+                window.add(failed, slow, now);
+                calls.push((now, failed, slow));
+                let number = |at: Mono| u64::try_from(at.since(start).as_nanos()).unwrap() / bucket;
+                let inside = calls.iter().filter(|c| number(c.0) + BUCKETS as u64 > number(now));
+                prop_assert_eq!(window.total(), recount(inside));
+            }
+        }
+
+        #[test]
+        fn the_running_totals_of_a_call_window_are_those_of_a_recount(
+            len in prop_oneof![1u16..8, 60u16..70, Just(MAX_CALLS)],
+            script in prop::collection::vec((any::<bool>(), any::<bool>()), 1..300),
+        ) {
+            let mut window = Window::new(WindowSpec::Calls(len), Mono::ZERO);
+            let mut calls = vec![];
+            for (failed, slow) in script {
+                window.add(failed, slow, Mono::ZERO);
+                calls.push((Mono::ZERO, failed, slow));
+                prop_assert_eq!(window.total(), recount(calls.iter().rev().take(usize::from(len))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_of_resilience4j_rolls_as_theirs_does() {
+        // Their SlidingTimeWindowMetricsTest: a 5-second window keeps what is 4 s old and has lost what is 5 s old.
+        let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
+        // Ours has twelve buckets whatever its length: the same in sixtieths.
+        for (second, left) in [(55, 2), (60, 1)] {
+            let mut window = Window::new(WindowSpec::Time(Duration::from_secs(60)), at(0));
+            window.add(true, false, at(0));
+            window.add(false, false, at(second));
+            assert_eq!(window.total().calls, left);
+        }
+    }
+
+    #[test]
+    fn lengths_that_make_no_sense_are_still_windows() {
+        for spec in [WindowSpec::Time(Duration::ZERO), WindowSpec::Time(Duration::MAX), WindowSpec::Calls(0)] {
+            let mut window = Window::new(spec, Mono::MAX);
+            window.add(true, true, Mono::ZERO);
+            window.add(true, true, Mono::MAX);
+            assert!(window.total().calls >= 1);
+        }
+    }
+}

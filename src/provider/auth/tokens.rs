@@ -149,3 +149,30 @@ impl Tokens {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(expires_in: Option<u64>, refresh_before: u64) -> (u64, u64) {
+        let fetched = Fetched {
+            access_token: SecretString::from("canary-token"),
+            expires_in: expires_in.map(Duration::from_secs),
+        };
+        let token = Token::new(&fetched, Mono::ZERO, Duration::from_secs(refresh_before));
+        assert!(!format!("{token:?}").contains("canary"));
+        let seconds = |at: Mono| at.since(Mono::ZERO).as_secs();
+        (seconds(token.refresh_at), seconds(token.expires_at))
+    }
+
+    #[test]
+    fn a_token_is_refreshed_early_but_never_all_its_life() {
+        assert_eq!(token(Some(3600), 60), (3540, 3600), "refreshBefore bounds a long life");
+        assert_eq!(token(Some(90), 60), (60, 90), "a third of a short one");
+        assert_eq!(token(Some(2), 60), (1, 2), "at least a second");
+        assert_eq!(token(Some(2), 0), (1, 2), "refreshBefore below a second is a second");
+        assert_eq!(token(Some(0), 60), (0, 0));
+        assert_eq!(token(None, 60), (240, 300), "an unknown life is short, not over");
+        assert_eq!(token(Some(86_400), 60), (3540, 3600), "kept an hour at most");
+    }
+}

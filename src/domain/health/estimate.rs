@@ -1,0 +1,109 @@
+//! How often the provider succeeds: a Beta estimate whose evidence fades.
+//!
+//! Time-decayed Beta: each outcome adds one to the successes or the failures, and both halve every 30 minutes; a prior
+//! of twenty observations, nineteen of them good, keeps a single early failure from looking like an outage. (The
+//! discounted counts are those of discounted Thompson sampling, Raj & Kalyani 2017; a raw ratio must never be a Beta's
+//! parameter: it degenerates at one.)
+
+use std::time::Duration;
+
+use super::{Ppm, halved};
+use crate::domain::time::Mono;
+
+/// Evidence of this age counts half.
+pub const HALF_LIFE: Duration = Duration::from_secs(30 * 60);
+/// What is believed of a provider nobody has called: 19 of 20 succeed.
+const PRIOR: (f64, f64) = (19.0, 1.0);
+
+/// A fading estimate of the share of successes.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct SuccessEstimate {
+    good: f64,
+    bad: f64,
+    at: Mono,
+}
+
+impl SuccessEstimate {
+    /// Adds one outcome.
+    pub fn add(&mut self, success: bool, now: Mono) {
+        let fade = halved(now.since(self.at), HALF_LIFE);
+        self.good *= fade;
+        self.bad *= fade;
+        // A clock that steps back neither fades nor refreshes anything.
+        self.at = self.at.max(now);
+        if success {
+            self.good += 1.0;
+        } else {
+            self.bad += 1.0;
+        }
+    }
+
+    /// The share of successes, prior included.
+    pub fn success(&self, now: Mono) -> Ppm {
+        let fade = halved(now.since(self.at), HALF_LIFE);
+        let (good, bad) = (self.good * fade + PRIOR.0, self.bad * fade + PRIOR.1);
+        Ppm::of(good / (good + bad))
+    }
+
+    /// How many fresh outcomes the evidence is worth, in whole ones.
+    pub fn evidence(&self, now: Mono) -> u32 {
+        Ppm::of((self.good + self.bad) * halved(now.since(self.at), HALF_LIFE) / 1e6).get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: u64) -> Mono {
+        Mono::ZERO + Duration::from_secs(minutes * 60)
+    }
+
+    #[test]
+    fn a_provider_nobody_has_called_is_believed_to_succeed_nineteen_times_in_twenty() {
+        let estimate = SuccessEstimate::default();
+        assert_eq!(estimate.success(at(0)).get(), 950_000);
+        assert_eq!(estimate.evidence(at(0)), 0);
+    }
+
+    #[test]
+    fn evidence_halves_every_half_hour_and_the_estimate_returns_to_the_prior() {
+        let mut estimate = SuccessEstimate::default();
+        for _ in 0..20 {
+            estimate.add(false, at(0));
+        }
+        assert_eq!((estimate.success(at(0)).get(), estimate.evidence(at(0))), (475_000, 20), "19 of 40");
+        assert_eq!((estimate.success(at(30)).get(), estimate.evidence(at(30))), (633_333, 10), "19 of 30");
+        assert_eq!(estimate.success(at(60 * 24)).get(), 950_000);
+        assert_eq!(estimate.success(at(0)).get(), 475_000, "a clock that steps back changes nothing");
+    }
+
+    #[test]
+    fn the_estimate_is_that_of_a_sum_over_all_outcomes_weighted_by_age() {
+        let mut estimate = SuccessEstimate::default();
+        let outcomes: Vec<(u64, bool)> = (0..200).map(|n| (n * 7 % 90 + n, n % 5 != 0)).collect();
+        let mut sorted = outcomes.clone();
+        sorted.sort_unstable();
+        for &(minute, good) in &sorted {
+            estimate.add(good, at(minute));
+        }
+        let weight = |good: bool| -> f64 {
+            let age = |m: u64| Duration::from_secs((300 - m) * 60).as_secs_f64() / HALF_LIFE.as_secs_f64();
+            sorted.iter().filter(|o| o.1 == good).map(|o| 0.5f64.powf(age(o.0))).sum()
+        };
+        let (good, bad) = (weight(true) + 19.0, weight(false) + 1.0);
+        assert!(Ppm::of(good / (good + bad)).get().abs_diff(estimate.success(at(300)).get()) <= 1);
+    }
+
+    #[test]
+    fn one_failure_of_an_old_acquaintance_weighs_less_than_that_of_a_stranger() {
+        let mut friend = SuccessEstimate::default();
+        for n in 0..240 {
+            friend.add(true, at(n));
+        }
+        let mut stranger = SuccessEstimate::default();
+        friend.add(false, at(240));
+        stranger.add(false, at(240));
+        assert!(friend.success(at(240)) > stranger.success(at(240)));
+    }
+}

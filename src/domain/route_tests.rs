@@ -1,0 +1,267 @@
+//! Tests of the choice of a bank: the golden fees, each exclusion, tiers, and that the order of the list never matters.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::money::parse_decimal;
+
+fn dec(text: &str) -> Decimal {
+    parse_decimal(text).unwrap()
+}
+
+fn currency(code: &str) -> Currency {
+    Currency::parse(code).unwrap()
+}
+
+fn payout(amount: &str, code: &str) -> Reference {
+    Reference { amount: dec(amount), currency: currency(code), rail: None, country: None }
+}
+
+fn price(bps: &str, fixed: &str) -> Fee {
+    Fee { basis_points: dec(bps), fixed: dec(fixed), ..Fee::default() }
+}
+
+fn bank(name: &str, bps: &str, fixed: &str) -> Candidate {
+    Candidate {
+        name: name.into(),
+        circuit: Some(Effective::Closed),
+        fees: vec![price(bps, fixed)],
+        ..Candidate::default()
+    }
+}
+
+fn places(evaluation: &Evaluation) -> Vec<(&str, &str, &str)> {
+    evaluation.standings.iter().map(|s| (s.name.as_str(), s.state.as_str(), s.reason.as_str())).collect()
+}
+
+#[test]
+fn the_golden_fees_are_met_exactly() {
+    for (amount, code, bps, fixed, want) in [
+        ("1000", "USD", "50", "0.30", "5.30"),
+        ("1000", "USD", "40", "1.00", "5.00"),
+        ("1000", "USD", "45", "0.80", "5.30"),
+        ("10", "USD", "50", "0.30", "0.35"),
+        ("1000000", "USD", "50", "0.30", "5000.30"),
+        ("655957", "XOF", "50", "200", "3480"),
+    ] {
+        let fee = fee(&payout(amount, code), &[price(bps, fixed)]);
+        assert_eq!(fee, Some(dec(want)), "{amount} {code} at {bps} bps + {fixed}");
+    }
+}
+
+#[test]
+fn the_lowest_fee_is_preferred_and_the_name_breaks_ties() {
+    let banks = [bank("a", "50", "0.30"), bank("b", "40", "1.00"), bank("c", "45", "0.80")];
+    let evaluation = evaluate(&payout("1000", "USD"), &banks);
+    assert_eq!(evaluation.active.as_deref(), Some("b"));
+    assert_eq!(
+        places(&evaluation),
+        [("a", "Standby", "HigherCost"), ("b", "Preferred", "LowestCost"), ("c", "Standby", "HigherCost")]
+    );
+    assert_eq!(evaluation.available(), 3);
+    let evaluation = evaluate(&payout("1000", "USD"), &[banks[2].clone(), banks[0].clone()]);
+    assert_eq!(places(&evaluation), [("a", "Preferred", "LowestCost"), ("c", "Standby", "TieBrokenByName")]);
+}
+
+#[test]
+fn the_fee_is_clamped_and_rounded_the_way_the_bank_rounds() {
+    let priced = |fee_: Fee| fee(&payout("1000", "USD"), &[fee_]).unwrap();
+    assert_eq!(priced(Fee { min: Some(dec("7.50")), ..price("50", "0") }), dec("7.50"));
+    assert_eq!(priced(Fee { max: Some(dec("2")), ..price("50", "0") }), dec("2"));
+    assert_eq!(priced(Fee { min: Some(dec("9")), max: Some(dec("3")), ..price("50", "0") }), dec("3"), "max wins");
+    let half = |rounding| priced(Fee { rounding, ..price("50", "0.005") });
+    assert_eq!(
+        [Rounding::HalfEven, Rounding::HalfUp, Rounding::Up, Rounding::Down].map(half),
+        [dec("5.00"), dec("5.01"), dec("5.01"), dec("5.00")]
+    );
+}
+
+#[test]
+fn the_entry_with_most_matching_selectors_applies_then_the_smallest_limit_then_the_name() {
+    let entry = |name: &str, rails: &[&str], codes: &[&str], limit: Option<&str>| Fee {
+        name: name.into(),
+        rails: rails.iter().map(|&r| r.into()).collect(),
+        currencies: codes.iter().map(|&c| currency(c)).collect(),
+        up_to_amount: limit.map(dec),
+        ..Fee::default()
+    };
+    let list = [
+        entry("any", &[], &[], None),
+        entry("any-small", &[], &[], Some("100")),
+        entry("sepa", &["SEPA"], &[], None),
+        entry("sepa-eur", &["SEPA", "INST"], &["EUR"], Some("5000")),
+        entry("sepa-eur-small", &["SEPA"], &["EUR"], Some("100")),
+        entry("sepa-eur-twin", &["SEPA"], &["EUR"], Some("100")),
+    ];
+    let pick = |amount: &str, code: &str, rail: Option<&str>| {
+        let asked = Reference { rail: rail.map(str::to_owned), ..payout(amount, code) };
+        select(&asked, &list).map(|f| f.name.as_str())
+    };
+    assert_eq!(pick("100", "EUR", Some("SEPA")), Some("sepa-eur-small"), "inclusive");
+    assert_eq!(pick("101", "EUR", Some("SEPA")), Some("sepa-eur"));
+    assert_eq!(pick("9000", "EUR", Some("SEPA")), Some("sepa"));
+    assert_eq!(pick("50", "USD", None), Some("any-small"), "a payout without a rail matches no rail");
+    assert_eq!(pick("500", "USD", Some("ACH")), Some("any"));
+}
+
+#[test]
+fn a_fee_that_cannot_be_known_ranks_after_every_known_one() {
+    let mut foreign = bank("a", "1", "0");
+    foreign.fees[0].currency = Some(currency("EUR"));
+    let mut unpriced = bank("b", "1", "0");
+    unpriced.fees[0].rails = vec!["SEPA".into()];
+    let banks = [foreign, unpriced, bank("z", "999", "0")];
+    let evaluation = evaluate(&payout("1000", "USD"), &banks);
+    assert_eq!(
+        places(&evaluation),
+        [("a", "Standby", "CostUnknown"), ("b", "Standby", "CostUnknown"), ("z", "Preferred", "LowestCost")]
+    );
+    let evaluation = evaluate(&payout("1000", "USD"), &banks[..2]);
+    assert_eq!(evaluation.active.as_deref(), Some("a"), "better an unknown fee than no bank");
+    assert_eq!(evaluation.standings[0].reason, Reason::CostUnknown);
+    let huge = price("999999999999999", "0");
+    assert_eq!(fee(&payout("999999999999999.99999999", "USD"), &[huge]), None, "does not fit");
+    assert_eq!(fee(&payout("1000", "QQQ"), &[price("1", "0")]), None, "no minor unit to round to");
+    assert_eq!(fee(&payout("1000", "QQQ"), &[]), Some(Decimal::ZERO), "no price list is free");
+}
+
+#[test]
+fn each_exclusion_has_its_own_reason() {
+    let asked = Reference { rail: Some("SEPA".into()), country: Some("NO".into()), ..payout("1000", "EUR") };
+    let base = bank("x", "1", "0");
+    for (candidate, want) in [
+        (Candidate { circuit: None, ..base.clone() }, "ConnectionNotFound"),
+        (Candidate { circuit: Some(Effective::Open), ..base.clone() }, "CircuitOpen"),
+        (Candidate { circuit: Some(Effective::HalfOpen), ..base.clone() }, "CircuitHalfOpen"),
+        (Candidate { circuit: Some(Effective::ForcedOpen), ..base.clone() }, "ForcedOpen"),
+        (Candidate { suspended: true, ..base.clone() }, "Suspended"),
+        (Candidate { exclusion: Some(Reason::ConnectionNotReady), ..base.clone() }, "ConnectionNotReady"),
+        (Candidate { currencies: vec![currency("USD")], ..base.clone() }, "CurrencyNotServed"),
+        (Candidate { countries: vec!["SE".into()], ..base.clone() }, "CountryNotServed"),
+        (Candidate { rails: vec!["ACH".into()], ..base.clone() }, "RailNotServed"),
+        (Candidate { min_amount: Some(dec("1000.01")), ..base.clone() }, "AmountOutOfRange"),
+        (Candidate { max_amount: Some(dec("999.99")), ..base.clone() }, "AmountOutOfRange"),
+    ] {
+        let evaluation = evaluate(&asked, &[candidate]);
+        assert_eq!((evaluation.active.as_deref(), evaluation.available()), (None, 0));
+        assert_eq!(places(&evaluation), [("x", "Excluded", want)]);
+        assert_eq!(evaluation.standings[0].fee, None);
+    }
+    for circuit in [Effective::Closed, Effective::ForcedClosed, Effective::Shadow] {
+        let inclusive = Candidate {
+            circuit: Some(circuit),
+            min_amount: Some(dec("1000")),
+            max_amount: Some(dec("1000")),
+            currencies: vec![currency("EUR")],
+            countries: vec!["NO".into()],
+            rails: vec!["SEPA".into()],
+            ..base.clone()
+        };
+        assert_eq!(evaluate(&asked, &[inclusive]).active.as_deref(), Some("x"), "{circuit}");
+    }
+}
+
+#[test]
+fn a_fallback_is_considered_only_when_no_primary_passes() {
+    let fallback = |name: &str, bps: &str| Candidate { tier: Tier::Fallback, ..bank(name, bps, "0") };
+    let mut banks = [bank("dear", "100", "0"), fallback("cheap", "1"), fallback("free", "0")];
+    let evaluation = evaluate(&payout("1000", "USD"), &banks);
+    assert_eq!(
+        places(&evaluation),
+        [
+            ("cheap", "Fallback", "PrimaryAvailable"),
+            ("dear", "Preferred", "LowestCost"),
+            ("free", "Fallback", "PrimaryAvailable")
+        ]
+    );
+    banks[0].circuit = Some(Effective::Open);
+    let evaluation = evaluate(&payout("1000", "USD"), &banks);
+    assert_eq!(
+        places(&evaluation),
+        [("cheap", "Standby", "HigherCost"), ("dear", "Excluded", "CircuitOpen"), ("free", "Preferred", "LowestCost")]
+    );
+}
+
+#[test]
+fn what_a_new_evaluation_means_depends_on_who_was_active_and_why_he_is_no_more() {
+    let mut banks = [bank("a", "10", "0"), bank("b", "20", "0")];
+    let asked = payout("1000", "USD");
+    let both = evaluate(&asked, &banks);
+    assert_eq!(change(None, None, &both), Change::Available);
+    assert_eq!(change(Some("a"), None, &both), Change::None);
+    banks[0].circuit = Some(Effective::Open);
+    let without_a = evaluate(&asked, &banks);
+    assert_eq!(change(Some("a"), None, &without_a), Change::FailedOver);
+    assert_eq!(change(Some("b"), Some("a"), &without_a), Change::None);
+    assert_eq!(change(Some("b"), Some("a"), &both), Change::FailedBack);
+    assert_eq!(change(Some("b"), None, &both), Change::Switched, "b would still be available");
+    assert_eq!(change(Some("removed"), None, &both), Change::FailedOver, "a candidate that was taken out");
+    banks[1].suspended = true;
+    let none = evaluate(&asked, &banks);
+    assert_eq!(change(Some("b"), Some("a"), &none), Change::NoneAvailable);
+    assert_eq!(change(None, None, &none), Change::None);
+    assert_eq!(change(None, Some("a"), &both), Change::FailedBack, "over a time with no bank at all");
+}
+
+fn circuit() -> impl Strategy<Value = Option<Effective>> {
+    prop::option::weighted(0.9, prop::sample::select(Effective::ALL.to_vec()))
+}
+
+fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+    let one = (circuit(), any::<bool>(), 0u32..40, 0u32..4, prop::bool::weighted(0.1), prop::bool::weighted(0.1));
+    prop::collection::vec(one, 0..8).prop_map(|list| {
+        let build = |(n, bank_): (usize, (Option<Effective>, bool, u32, u32, bool, bool))| {
+            let (circuit, fallback, bps, fixed, suspended, foreign) = bank_;
+            let mut candidate = bank(&format!("bank-{n}"), "0", "0");
+            candidate.circuit = circuit;
+            candidate.tier = if fallback { Tier::Fallback } else { Tier::Primary };
+            candidate.suspended = suspended;
+            candidate.fees[0].basis_points = Decimal::from(bps);
+            candidate.fees[0].fixed = Decimal::new(i64::from(fixed), 1);
+            candidate.fees[0].currency = foreign.then(|| currency("EUR"));
+            candidate
+        };
+        list.into_iter().enumerate().map(build).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_the_candidates_never_matters(
+        (sorted, shuffled) in candidates().prop_flat_map(|c| (Just(c.clone()), Just(c).prop_shuffle())),
+    ) {
+        let asked = payout("1000", "USD");
+        prop_assert_eq!(evaluate(&asked, &sorted), evaluate(&asked, &shuffled));
+    }
+
+    #[test]
+    fn nobody_excluded_is_active_and_nobody_cheaper_of_the_same_tier_is_passed_over(list in candidates()) {
+        let asked = payout("1000", "USD");
+        let evaluation = evaluate(&asked, &list);
+        let find = |name: &str| list.iter().find(|c| c.name == name).unwrap();
+        prop_assert_eq!(evaluation.active.is_some(), evaluation.available() > 0);
+        prop_assert_eq!(evaluation.standings.len(), list.len());
+        let Some(active) = evaluation.active.as_deref().map(find) else { return Ok(()) };
+        prop_assert!(active.circuit.is_some_and(Effective::carries_payouts) && !active.suspended);
+        for standing in evaluation.standings.iter().filter(|s| s.state != StandingState::Excluded) {
+            let other = find(&standing.name);
+            prop_assert!(active.tier <= other.tier);
+            if active.tier == other.tier && let Some(theirs) = standing.fee {
+                prop_assert!(fee(&asked, &active.fees).is_some_and(|mine| mine <= theirs));
+            }
+        }
+    }
+
+    #[test]
+    fn taking_a_candidate_away_never_makes_another_ineligible(list in candidates(), gone in any::<prop::sample::Index>()) {
+        prop_assume!(!list.is_empty());
+        let asked = payout("1000", "USD");
+        let before = evaluate(&asked, &list);
+        let mut fewer = list.clone();
+        fewer.remove(gone.index(list.len()));
+        for standing in evaluate(&asked, &fewer).standings {
+            let was = before.standing(&standing.name).unwrap().state;
+            prop_assert_eq!(standing.state == StandingState::Excluded, was == StandingState::Excluded);
+        }
+    }
+}
