@@ -4,12 +4,6 @@
 //! per file, in the order of the alphabet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
-mod crds;
-mod manifests;
-mod reference;
-mod rules;
-mod samples;
-=======
 mod architecture;
 mod crds;
 mod docs;
