@@ -1,0 +1,125 @@
+//! Reading rows back: for the command line and for tests. Never for a decision about what to write.
+
+use std::str::FromStr;
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::SqliteLedger;
+use super::codec::{Step, get, instant, instant_opt, word};
+use crate::ledger::record::{StoredTransaction, TransactionFilter};
+use crate::ledger::{Booked, Granularity, KeyQuality, LedgerError, RowStatus, TransactionRecord};
+
+const LIST: Step = Step("listing transactions");
+const COUNT: Step = Step("counting transactions");
+const DEAD: Step = Step("counting dead letters");
+
+const COLUMNS: &str = "SELECT t.namespace, t.connection, t.partition, x.account_token, x.record_key, x.key_quality, \
+     x.account, x.booked_on, x.booked_ms, x.booked_text, x.granularity, x.amount, x.amount_minor, x.currency, \
+     x.status, x.counterparty, x.narration, x.category, x.revision, x.run_id, x.created_ms, x.updated_ms \
+     FROM transactions x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1";
+
+impl SqliteLedger {
+    pub(super) async fn transactions(
+        &self,
+        filter: &TransactionFilter,
+        limit: u32,
+    ) -> Result<Vec<StoredTransaction>, LedgerError> {
+        let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
+        restrict(&mut sql, filter);
+        restrict_days(&mut sql, filter);
+        sql.push(" ORDER BY x.booked_on DESC, x.id DESC LIMIT ").push_bind(limit);
+        let rows = sql.build().fetch_all(&self.readers).await.map_err(|e| LIST.failed(e))?;
+        rows.iter().map(stored).collect()
+    }
+
+    pub(super) async fn transaction_count(&self, filter: &TransactionFilter) -> Result<u64, LedgerError> {
+        let mut sql: QueryBuilder<Sqlite> =
+            QueryBuilder::new("SELECT count(*) FROM transactions x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1");
+        restrict(&mut sql, filter);
+        restrict_days(&mut sql, filter);
+        scalar(self, sql, COUNT).await
+    }
+
+    pub(super) async fn dead_letter_count(&self, filter: &TransactionFilter) -> Result<u64, LedgerError> {
+        let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "SELECT count(*) FROM dead_letters x JOIN streams t ON t.id = x.stream_id WHERE x.resolved_ms IS NULL",
+        );
+        restrict(&mut sql, filter);
+        scalar(self, sql, DEAD).await
+    }
+}
+
+async fn scalar(ledger: &SqliteLedger, mut sql: QueryBuilder<Sqlite>, step: Step) -> Result<u64, LedgerError> {
+    let count: i64 = sql.build_query_scalar().fetch_one(&ledger.readers).await.map_err(|e| step.failed(e))?;
+    u64::try_from(count).map_err(|_| LedgerError::Corrupt { column: "count" })
+}
+
+fn restrict(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
+    let equal = [
+        (" AND t.namespace = ", &filter.namespace),
+        (" AND t.connection = ", &filter.connection),
+        (" AND t.stream = ", &filter.stream),
+        (" AND t.partition = ", &filter.partition),
+    ];
+    for (clause, value) in equal {
+        if let Some(value) = value {
+            sql.push(clause).push_bind(value.clone());
+        }
+    }
+}
+
+fn restrict_days(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
+    // Days are stored as YYYY-MM-DD, so their texts sort as they do.
+    if let Some(from) = filter.from {
+        sql.push(" AND x.booked_on >= ").push_bind(from.to_string());
+    }
+    if let Some(to) = filter.to {
+        sql.push(" AND x.booked_on <= ").push_bind(to.to_string());
+    }
+}
+
+fn stored(row: &SqliteRow) -> Result<StoredTransaction, LedgerError> {
+    Ok(StoredTransaction {
+        namespace: get(row, "namespace")?,
+        connection: get(row, "connection")?,
+        partition: get(row, "partition")?,
+        record: record(row)?,
+        revision: get(row, "revision")?,
+        run_id: get(row, "run_id")?,
+        created: instant(get(row, "created_ms")?, "transactions.created_ms")?,
+        updated: instant(get(row, "updated_ms")?, "transactions.updated_ms")?,
+    })
+}
+
+fn record(row: &SqliteRow) -> Result<TransactionRecord, LedgerError> {
+    let quality: String = get(row, "key_quality")?;
+    let granularity: String = get(row, "granularity")?;
+    let status: String = get(row, "status")?;
+    Ok(TransactionRecord {
+        account_token: get(row, "account_token")?,
+        key: get(row, "record_key")?,
+        key_quality: word(&KeyQuality::ALL, KeyQuality::as_str, &quality, "transactions.key_quality")?,
+        account: get(row, "account")?,
+        booked: Booked {
+            on: parsed::<Date>(row, "booked_on")?,
+            at: instant_opt(get(row, "booked_ms")?, "transactions.booked_ms")?,
+            text: get(row, "booked_text")?,
+            granularity: word(&Granularity::ALL, Granularity::as_str, &granularity, "transactions.granularity")?,
+        },
+        amount: parsed::<Decimal>(row, "amount")?,
+        amount_minor: parsed::<i128>(row, "amount_minor")?,
+        currency: get(row, "currency")?,
+        status: word(&RowStatus::ALL, RowStatus::as_str, &status, "transactions.status")?,
+        counterparty: get(row, "counterparty")?,
+        narration: get(row, "narration")?,
+        category: get(row, "category")?,
+    })
+}
+
+fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, LedgerError> {
+    let text: String = get(row, column)?;
+    text.parse().map_err(|_| LedgerError::Corrupt { column })
+}

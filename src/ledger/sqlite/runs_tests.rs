@@ -1,0 +1,138 @@
+//! Runs as history, on a real file.
+
+use super::page_tests::{at, fresh, job, lease, row, run_id};
+use super::*;
+use crate::ledger::runs::RunCounts;
+use crate::ledger::{PageCommit, RunResult, RunTrigger, Window, WindowKind};
+
+fn books() -> ObjectKey {
+    ObjectKey::new("team", "books")
+}
+
+async fn start(ledger: &SqliteLedger, n: u128, seconds: i64) {
+    let run = RunStart {
+        id: run_id(n),
+        job: books(),
+        trigger: RunTrigger::Schedule,
+        slot: Some(at(seconds)),
+        dry_run: false,
+        at: at(seconds),
+    };
+    ledger.start_run(&run).await.unwrap();
+}
+
+async fn finish(ledger: &SqliteLedger, n: u128, result: RunResult, fetched: u64, seconds: i64) {
+    let end = RunEnd {
+        id: run_id(n),
+        job: books(),
+        result,
+        reason: (result == RunResult::Failed).then_some("ProviderError"),
+        counts: RunCounts { fetched, ..RunCounts::default() },
+        at: at(seconds),
+    };
+    ledger.finish_run(&end).await.unwrap();
+}
+
+#[tokio::test]
+async fn streaks_count_what_the_provider_did_and_survive_a_restart() {
+    let (_dir, path, ledger) = fresh().await;
+    let story = [
+        (RunResult::Succeeded, 5),
+        (RunResult::Failed, 0),
+        (RunResult::Cancelled, 0),
+        (RunResult::Failed, 0),
+        (RunResult::Skipped, 0),
+    ];
+    for (n, (result, fetched)) in (1..).zip(story) {
+        start(&ledger, n, i64::try_from(n).unwrap() * 10).await;
+        finish(&ledger, n, result, fetched, i64::try_from(n).unwrap() * 10 + 1).await;
+    }
+    ledger.close().await;
+    let ledger = SqliteLedger::open(&path).await.unwrap();
+    let history = ledger.job_history(&books(), 3).await.unwrap();
+    assert_eq!((history.failure_streak, history.empty_streak), (2, 0));
+    assert_eq!((history.last_success, history.last_slot), (Some(at(11)), Some(at(50))));
+    let results: Vec<_> = history.last.iter().map(|r| r.result.unwrap()).collect();
+    assert_eq!(results, [RunResult::Skipped, RunResult::Failed, RunResult::Cancelled]);
+    assert_eq!(history.last[1].reason.as_deref(), Some("ProviderError"));
+
+    for n in 6..8 {
+        start(&ledger, n, 100).await;
+        finish(&ledger, n, RunResult::Succeeded, 0, 101).await;
+    }
+    let history = ledger.job_history(&books(), 3).await.unwrap();
+    assert_eq!((history.failure_streak, history.empty_streak), (0, 2));
+}
+
+#[tokio::test]
+async fn a_run_that_never_ended_is_interrupted_when_the_next_begins() {
+    let (_dir, _path, ledger) = fresh().await;
+    start(&ledger, 1, 0).await;
+    let held = lease(&ledger, "me", at(0)).await;
+    let window = Window {
+        kind: WindowKind::Incremental,
+        from: "a".into(),
+        to: "b".into(),
+        page_no: 1,
+        page_token: None,
+        total: None,
+        candidate_hwm: None,
+        seen_tokens: Vec::new(),
+        rows_in: 0,
+        rows_dead: 0,
+    };
+    let page = PageCommit {
+        job: &job("books", ""),
+        lease: &held,
+        run: run_id(1),
+        state: &CursorState { window: Some(window), ..CursorState::default() },
+        rows: &[row("a", 1), row("b", 2)],
+        dead: &[],
+        fetched: 2,
+        pages: 1,
+        now: at(1),
+    };
+    ledger.commit_page(page).await.unwrap();
+    start(&ledger, 2, 60).await;
+    // A late end of the first run changes nothing.
+    finish(&ledger, 1, RunResult::Succeeded, 99, 61).await;
+    let history = ledger.job_history(&books(), 10).await.unwrap();
+    let old = &history.last[1];
+    assert_eq!((old.result, old.ended), (Some(RunResult::Interrupted), Some(at(60))));
+    assert_eq!((old.counts.inserted, old.counts.pages), (2, 1), "its pages are counted with their rows");
+    assert_eq!((history.last[0].result, history.failure_streak), (None, 0));
+    assert_eq!(history.cursors.len(), 1);
+    assert_eq!(history.last_success, None);
+}
+
+#[tokio::test]
+async fn old_runs_are_pruned_and_a_forgotten_job_leaves_nothing() {
+    let (_dir, _path, ledger) = fresh().await;
+    for n in 1..=230u32 {
+        start(&ledger, n.into(), n.into()).await;
+        finish(&ledger, n.into(), RunResult::Succeeded, 1, n.into()).await;
+    }
+    assert_eq!(ledger.job_history(&books(), 1000).await.unwrap().last.len(), 200);
+    let held = lease(&ledger, "me", at(0)).await;
+    for (job, version) in [(job("books", ""), 0), (job("other", ""), 0), (job("books", "two"), 0)] {
+        let page = PageCommit {
+            job: &job,
+            lease: &held,
+            run: run_id(1),
+            state: &CursorState { version, ..CursorState::default() },
+            rows: &[row("a", 1)],
+            dead: &[],
+            fetched: 1,
+            pages: 1,
+            now: at(1),
+        };
+        ledger.commit_page(page).await.unwrap();
+    }
+    let all = TransactionFilter::default();
+    assert_eq!(ledger.count_transactions(&all).await.unwrap(), 2, "two jobs share the rows of one stream");
+    ledger.forget_job(&books()).await.unwrap();
+    assert_eq!(ledger.job_history(&books(), 10).await.unwrap(), JobHistory::default());
+    assert_eq!(ledger.count_transactions(&all).await.unwrap(), 1, "the other job's rows stay");
+    ledger.forget_job(&ObjectKey::new("team", "other")).await.unwrap();
+    assert_eq!(ledger.count_transactions(&all).await.unwrap(), 0);
+}

@@ -1,0 +1,71 @@
+//! Rows into the table: new ones inserted, changed ones updated, equal ones left alone.
+//!
+//! Many rows to a statement, because each statement is a trip to SQLite's thread. The guard on the content hash keeps
+//! a page read a second time from writing anything: no row, no index, no journal.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::codec::{Step, millis};
+use crate::ledger::{LedgerError, PageCommit, PageCounts, TransactionRecord};
+
+const ROWS: Step = Step("writing rows");
+
+/// Rows per statement: a trip costs little per row from here on, and the few lengths of rest fit the statement cache.
+const ROWS_PER_STATEMENT: usize = 50;
+
+const INSERT: &str = "INSERT INTO transactions (stream_id, account_token, record_key, key_quality, account, booked_on, \
+     booked_ms, booked_text, granularity, amount, amount_minor, currency, status, counterparty, narration, category, \
+     content_hash, run_id, created_ms, updated_ms) ";
+
+const ON_CONFLICT: &str = " ON CONFLICT (stream_id, account_token, record_key) DO UPDATE SET \
+     key_quality = excluded.key_quality, account = excluded.account, booked_on = excluded.booked_on, \
+     booked_ms = excluded.booked_ms, booked_text = excluded.booked_text, granularity = excluded.granularity, \
+     amount = excluded.amount, amount_minor = excluded.amount_minor, currency = excluded.currency, \
+     status = excluded.status, counterparty = excluded.counterparty, narration = excluded.narration, \
+     category = excluded.category, content_hash = excluded.content_hash, run_id = excluded.run_id, \
+     updated_ms = excluded.updated_ms, revision = transactions.revision + 1 \
+     WHERE transactions.content_hash IS NOT excluded.content_hash RETURNING revision";
+
+pub(super) async fn rows(
+    conn: &mut SqliteConnection,
+    stream_id: i64,
+    page: &PageCommit<'_>,
+) -> Result<PageCounts, LedgerError> {
+    let mut counts = PageCounts::default();
+    let run = page.run.to_string();
+    let now = millis(page.now);
+    for chunk in page.rows.chunks(ROWS_PER_STATEMENT) {
+        let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(INSERT);
+        sql.push_values(chunk, |mut row, record: &TransactionRecord| {
+            row.push_bind(stream_id)
+                .push_bind(&record.account_token)
+                .push_bind(&record.key)
+                .push_bind(record.key_quality.as_str())
+                .push_bind(&record.account)
+                .push_bind(record.booked.on.to_string())
+                .push_bind(record.booked.at.map(millis))
+                .push_bind(&record.booked.text)
+                .push_bind(record.booked.granularity.as_str())
+                .push_bind(record.amount.to_string())
+                .push_bind(record.amount_minor.to_string())
+                .push_bind(&record.currency)
+                .push_bind(record.status.as_str())
+                .push_bind(record.counterparty.as_deref())
+                .push_bind(record.narration.as_deref())
+                .push_bind(record.category.as_deref())
+                .push_bind(record.content_hash().to_vec())
+                .push_bind(&run)
+                .push_bind(now)
+                .push_bind(now);
+        });
+        sql.push(ON_CONFLICT);
+        let revisions: Vec<i64> = sql.build_query_scalar().fetch_all(&mut *conn).await.map_err(|e| ROWS.failed(e))?;
+        let inserted = revisions.iter().filter(|revision| **revision == 1).count() as u64;
+        let touched = revisions.len() as u64;
+        counts.inserted += inserted;
+        counts.updated += touched - inserted;
+        counts.unchanged += (chunk.len() as u64).saturating_sub(touched);
+    }
+    Ok(counts)
+}

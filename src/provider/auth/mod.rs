@@ -1,0 +1,150 @@
+//! Puts a connection's credentials on each try.
+//!
+//! Values go straight from the Secret into a header marked sensitive, or into the query of the URL, which no error and
+//! no log ever shows. A fetched token that is refused with 401 is fetched anew once, and then the call gives up.
+
+mod fetch;
+pub mod tokens;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt as _;
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use tower::{Service, ServiceExt as _};
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::provider::auth::fetch::Fetch;
+use crate::provider::auth::tokens::{Token, Tokens};
+use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::clients::Clients;
+use crate::provider::deadline::{Calling, Inner, Timed};
+use crate::provider::settings::{Auth, Placement, Settings};
+
+/// Authenticates each try.
+#[derive(Clone)]
+pub struct Authenticate<S> {
+    inner: S,
+    settings: Arc<Settings>,
+    tokens: Option<Arc<Tokens>>,
+}
+
+impl<S> Authenticate<S> {
+    /// Wraps `inner`. `tokens` is where tokens come from, if the settings want any.
+    pub(crate) fn new(inner: S, settings: Arc<Settings>, tokens: Option<Arc<Tokens>>) -> Self {
+        Self { inner, settings, tokens }
+    }
+}
+
+impl<S: Inner + Clone + Send + 'static> Service<Timed> for Authenticate<S> {
+    type Response = Answer;
+    type Error = CallError;
+    type Future = Calling;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut timed: Timed) -> Calling {
+        if let Some(tokens) = &self.tokens {
+            return with_token(self.inner.clone(), Arc::clone(tokens), timed).boxed();
+        }
+        match apply(self.settings.auth(), &mut timed.request) {
+            Ok(()) => self.inner.call(timed).boxed(),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+}
+
+async fn with_token<S>(inner: S, tokens: Arc<Tokens>, timed: Timed) -> Result<Answer, CallError>
+where
+    S: Inner + Clone + Send + 'static,
+{
+    let token = tokens.get().await?;
+    let answer = inner.clone().oneshot(bearing(&token, timed.clone())?).await?;
+    if answer.status != StatusCode::UNAUTHORIZED {
+        return Ok(answer);
+    }
+    tokens.refused(&token);
+    let token = tokens.get().await?;
+    inner.oneshot(bearing(&token, timed)?).await
+}
+
+/// The request with the token on it.
+fn bearing(token: &Token, mut timed: Timed) -> Result<Timed, CallError> {
+    timed.request.headers.insert(AUTHORIZATION, sensitive(token.header())?);
+    Ok(timed)
+}
+
+/// Where the tokens of a connection come from, if its settings want any.
+pub(crate) fn tokens(settings: &Settings, clients: &Clients, clock: Clock) -> Option<Arc<Tokens>> {
+    let Auth::ClientCredentials { scopes, audience, refresh_before, client_id, client_secret, .. } = settings.auth()
+    else {
+        return None;
+    };
+    let url = settings.auth().token_url()?;
+    let fetch = Fetch {
+        client: clients.client(settings, &url),
+        url,
+        scopes: scopes.clone(),
+        audience: audience.clone(),
+        client_id: client_id.clone(),
+        client_secret: client_secret.clone(),
+        timeout: settings.timeouts().request,
+    };
+    Some(Tokens::new(fetch, clock, *refresh_before))
+}
+
+/// Puts credentials that need no call of their own on a request.
+fn apply(auth: &Auth, request: &mut Request) -> Result<(), CallError> {
+    match auth {
+        Auth::None | Auth::ClientCredentials { .. } => {}
+        Auth::Bearer { token } => {
+            let value = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+            request.headers.insert(AUTHORIZATION, sensitive(&value)?);
+        }
+        Auth::Basic { username, password } => {
+            let pair = Zeroizing::new(format!("{}:{}", username.expose_secret(), password.expose_secret()));
+            let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+            let value = Zeroizing::new(format!("Basic {}", encoded.as_str()));
+            request.headers.insert(AUTHORIZATION, sensitive(&value)?);
+        }
+        Auth::ApiKey { placement: Placement::Header, name, prefix, key } => {
+            let value = Zeroizing::new(format!("{prefix}{}", key.expose_secret()));
+            request.headers.insert(header_name(name)?, sensitive(&value)?);
+        }
+        Auth::ApiKey { placement: Placement::Query, name, prefix, key } => {
+            request.query.push((name.clone(), format!("{prefix}{}", key.expose_secret())));
+        }
+        Auth::Profile { headers, query } => {
+            for (name, value) in headers {
+                request.headers.insert(header_name(name)?, sensitive(value.expose_secret())?);
+            }
+            request.query.extend(
+                query
+                    .iter()
+                    .map(|(name, value): &(String, SecretString)| (name.clone(), value.expose_secret().to_owned())),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn header_name(name: &str) -> Result<HeaderName, CallError> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| CallError::Request("a credential's header name is not valid"))
+}
+
+fn sensitive(value: &str) -> Result<HeaderValue, CallError> {
+    let mut value =
+        HeaderValue::from_str(value).map_err(|_| CallError::Request("a credential cannot be sent in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use super::*;
+use crate::domain::time::Mono;
+use crate::provider::testkit::{answer, below, settings};
+use std::sync::Mutex;
+
+fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+/// What a request looks like below the layer.
+async fn sent(auth: Auth) -> Request {
+    let settings = settings(|draft| draft.auth = auth);
+    let seen = Arc::new(Mutex::new(None));
+    let inner = below({
+        let seen = Arc::clone(&seen);
+        move |timed: Timed| {
+            *seen.lock().unwrap() = Some(timed.request);
+            async { Ok(answer(200)) }
+        }
+    });
+    let path = Authenticate::new(inner, settings, None);
+    path.oneshot(Timed { request: Request::get("x", "/"), deadline: Mono::MAX }).await.unwrap();
+    let request = seen.lock().unwrap().take();
+    request.unwrap()
+}
+
+#[tokio::test]
+async fn each_kind_puts_its_credentials_where_they_belong() {
+    assert!(sent(Auth::None).await.headers.is_empty());
+    let bearer = sent(Auth::Bearer { token: secret("canary-token") }).await;
+    assert_eq!(bearer.headers[AUTHORIZATION], "Bearer canary-token");
+    let basic = sent(Auth::Basic { username: secret("Aladdin"), password: secret("open sesame") }).await;
+    // The example of RFC 7617.
+    assert_eq!(basic.headers[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    let key = |placement, prefix: &str| Auth::ApiKey {
+        placement,
+        name: "x-key".to_owned(),
+        prefix: prefix.to_owned(),
+        key: secret("canary-key"),
+    };
+    assert_eq!(sent(key(Placement::Header, "Token ")).await.headers["x-key"], "Token canary-key");
+    let query = sent(key(Placement::Query, "")).await;
+    assert_eq!(query.query, [("x-key".to_owned(), "canary-key".to_owned())]);
+    assert!(query.headers.is_empty());
+    let profile = Auth::Profile {
+        headers: vec![("plaid-client-id".to_owned(), secret("id")), ("plaid-secret".to_owned(), secret("canary"))],
+        query: vec![("apikey".to_owned(), secret("canary-q"))],
+    };
+    let profile = sent(profile).await;
+    assert_eq!(
+        (&profile.headers["plaid-client-id"], &profile.headers["plaid-secret"]),
+        (&"id".parse().unwrap(), &"canary".parse().unwrap())
+    );
+    assert_eq!(profile.query.len(), 1);
+}
+
+#[tokio::test]
+async fn no_credential_is_ever_printed() {
+    for auth in [
+        Auth::Bearer { token: secret("canary-1") },
+        Auth::Basic { username: secret("canary-1"), password: secret("canary-2") },
+        Auth::ApiKey {
+            placement: Placement::Query,
+            name: "k".to_owned(),
+            prefix: String::new(),
+            key: secret("canary-1"),
+        },
+    ] {
+        let kind = format!("{auth:?}");
+        let request = sent(auth).await;
+        let printed = format!("{kind} {request:?} {:?}", request.headers);
+        assert!(!printed.contains("canary") && !printed.contains("Y2FuYXJ5"), "{printed}");
+    }
+}

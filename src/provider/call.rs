@@ -1,0 +1,243 @@
+//! What goes into the call path and what comes out of it.
+//!
+//! An HTTP answer of any status is an [`Answer`]; a [`CallError`] means that there is none. Errors carry our own words
+//! only: no URL (it may hold a key), no text of the provider's.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::domain::breaker::CallClass;
+use crate::provider::classify::ErrorClass;
+
+/// An answer's body may be this large unless the call says otherwise: pages of records, not downloads.
+pub const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// A health check's answer is read only to keep its connection usable.
+pub const MAX_PROBE_BODY: usize = 64 * 1024;
+
+/// One call to a provider.
+#[derive(Clone)]
+pub struct Request {
+    /// What kind of call it is: decides admission while the circuit is not closed.
+    pub class: CallClass,
+    /// A name for metrics, one of few per provider: the profile's operation or stream, or `probe`.
+    pub operation: Arc<str>,
+    /// The method.
+    pub method: Method,
+    /// Path below the connection's base URL, percent-encoded, starting with `/`. May carry a query of its own.
+    pub path: String,
+    /// Query parameters, encoded when the URL is built.
+    pub query: Vec<(String, String)>,
+    /// Headers beside those the path adds (credentials, user agent).
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// The whole call must end within this; unset, the connection's `timeout.total` (a probe: its check's time-out).
+    pub within: Option<Duration>,
+    /// Largest body that is read.
+    pub max_body: usize,
+}
+
+impl Request {
+    /// A GET of class `Read`.
+    pub fn get(operation: impl Into<Arc<str>>, path: impl Into<String>) -> Self {
+        Self {
+            class: CallClass::Read,
+            operation: operation.into(),
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: None,
+            within: None,
+            max_body: MAX_BODY,
+        }
+    }
+
+    /// A health check.
+    pub fn probe(path: impl Into<String>) -> Self {
+        Self { class: CallClass::Probe, max_body: MAX_PROBE_BODY, ..Self::get("probe", path) }
+    }
+
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn with_query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.query.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Only what may be logged: the path and the query can name accounts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("class", &self.class)
+            .field("operation", &self.operation)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the provider answered.
+#[derive(Clone)]
+pub struct Answer {
+    /// The HTTP status, whatever it is.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, complete.
+    pub body: Bytes,
+    /// From the start of the last try to the last byte.
+    pub elapsed: Duration,
+}
+
+impl fmt::Debug for Answer {
+    /// Status and size only: the rest belongs to the caller who asked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status.as_u16())
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a connection could not be made.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum ConnectProblem {
+    /// The host's name has no address.
+    Name,
+    /// Nobody listens there.
+    Refused,
+    /// The certificate is signed by nobody we trust.
+    UnknownIssuer,
+    /// The certificate is for another name.
+    WrongName,
+    /// The certificate is expired or not yet valid.
+    Expired,
+    /// TLS failed otherwise.
+    Tls,
+    /// The network failed otherwise, or the connection broke.
+    Network,
+}
+
+impl ConnectProblem {
+    /// What happened, in words for a condition's message.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "the host's name cannot be resolved",
+            Self::Refused => "the connection was refused",
+            Self::UnknownIssuer => "its certificate is signed by an unknown issuer",
+            Self::WrongName => "its certificate is not valid for the server's name",
+            Self::Expired => "its certificate is expired or not yet valid",
+            Self::Tls => "TLS could not be agreed on",
+            Self::Network => "the connection failed",
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The breaker refused; nothing was sent.
+    #[error("the circuit is open")]
+    CircuitOpen {
+        /// Until the next trial may be made, where known.
+        retry_in: Option<Duration>,
+    },
+    /// The connection is suspended; nothing was sent.
+    #[error("the connection is suspended")]
+    Suspended,
+    /// No complete answer in time.
+    #[error("the provider did not answer in time")]
+    Timeout,
+    /// No connection.
+    #[error("the provider cannot be reached: {}", .0.as_str())]
+    Connect(ConnectProblem),
+    /// The answer is larger than the call allows.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The cap.
+        limit: usize,
+    },
+    /// What came back is not HTTP.
+    #[error("the answer is not valid HTTP")]
+    Malformed,
+    /// The token endpoint refused the client's credentials.
+    #[error("the token endpoint refused the credentials with status {status}")]
+    CredentialsRefused {
+        /// Its HTTP status.
+        status: u16,
+    },
+    /// The token endpoint gave no token, for a reason of its own.
+    #[error("the token endpoint gave no token{}", TokenStatus(*status))]
+    NoToken {
+        /// Its HTTP status, if it answered.
+        status: Option<u16>,
+        /// What kind of failure it was.
+        class: ErrorClass,
+    },
+    /// The request cannot be put into a URL or a header.
+    #[error("the request is not valid: {0}")]
+    Request(&'static str),
+    /// No client could be built from the connection's TLS settings.
+    #[error("no client can be built from the TLS settings: {0}")]
+    Client(Arc<str>),
+}
+
+/// Prints an optional status.
+struct TokenStatus(Option<u16>);
+
+impl fmt::Display for TokenStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(status) => write!(f, " (status {status})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CallError {
+    /// The machine-readable code, stable, also used in metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::Suspended => "suspended",
+            Self::Timeout => "timeout",
+            Self::Connect(ConnectProblem::Name) => "dns",
+            Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
+            Self::Connect(_) => "tls",
+            Self::TooLarge { .. } => "too_large",
+            Self::Malformed => "malformed",
+            Self::CredentialsRefused { .. } => "credentials_refused",
+            Self::NoToken { .. } => "no_token",
+            Self::Request(_) => "bad_request",
+            Self::Client(_) => "client",
+        }
+    }
+
+    /// The class of failure that a policy can count; none for what the provider had no part in.
+    ///
+    /// A token endpoint that fails counts like the provider it belongs to: without a token the provider cannot be used.
+    pub const fn class(&self) -> Option<ErrorClass> {
+        match self {
+            Self::Timeout => Some(ErrorClass::Timeout),
+            Self::Connect(_) => Some(ErrorClass::Connect),
+            Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
+            Self::NoToken { class, .. } => Some(*class),
+            Self::CircuitOpen { .. }
+            | Self::Suspended
+            | Self::CredentialsRefused { .. }
+            | Self::Request(_)
+            | Self::Client(_) => None,
+        }
+    }
+
+    /// Whether anything may have been sent to the provider.
+    pub const fn was_sent(&self) -> bool {
+        !matches!(self, Self::CircuitOpen { .. } | Self::Suspended | Self::Request(_) | Self::Client(_))
+    }
+}

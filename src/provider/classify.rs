@@ -1,0 +1,248 @@
+//! What the end of a call means: for the breaker, for health, for the credentials.
+//!
+//! One table for all callers. A status of 5xx and a failure to connect or to answer in time count against the provider;
+//! a policy may replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
+//! else the provider answers, it answered.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::domain::breaker::{CallClass, Outcome};
+use crate::provider::call::{Answer, CallError};
+
+/// A status (`503`) or a class of statuses (`5xx`).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StatusPattern {
+    /// All statuses of the hundred.
+    Class(u16),
+    /// One status.
+    Exact(u16),
+}
+
+/// A text that is neither a status nor a class of statuses.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no HTTP status: write 100 to 599, or a class such as 5xx")]
+pub struct BadStatus(String);
+
+impl StatusPattern {
+    /// Whether `status` is meant.
+    pub const fn matches(self, status: u16) -> bool {
+        match self {
+            Self::Class(hundred) => status / 100 == hundred,
+            Self::Exact(exact) => status == exact,
+        }
+    }
+}
+
+impl FromStr for StatusPattern {
+    type Err = BadStatus;
+    fn from_str(text: &str) -> Result<Self, BadStatus> {
+        let bad = || BadStatus(text.to_owned());
+        let (pattern, hundred) = if let Some(class) = text.strip_suffix("xx") {
+            let hundred = class.parse().map_err(|_| bad())?;
+            (Self::Class(hundred), hundred)
+        } else {
+            let status: u16 = text.parse().map_err(|_| bad())?;
+            (Self::Exact(status), status / 100)
+        };
+        if (1..=5).contains(&hundred) { Ok(pattern) } else { Err(bad()) }
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// YAML writes `200` as a number and `2xx` as a text.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(u16),
+            Text(String),
+        }
+        let text = match Raw::deserialize(deserializer)? {
+            Raw::Number(number) => number.to_string(),
+            Raw::Text(text) => text,
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A kind of failure without an HTTP status.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ErrorClass {
+    /// No connection, or it broke: name, address, TLS, reset.
+    Connect,
+    /// No complete answer in time.
+    Timeout,
+    /// An answer that cannot be taken: too large, or not HTTP.
+    Body,
+}
+
+/// Which ends of a call count against the provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Classify {
+    /// Statuses that are failures.
+    pub failure_statuses: Vec<StatusPattern>,
+    /// Errors that are failures.
+    pub failure_errors: Vec<ErrorClass>,
+    /// Statuses that are neither success nor failure; they outrank `failure_statuses`.
+    pub ignore_statuses: Vec<StatusPattern>,
+}
+
+impl Default for Classify {
+    fn default() -> Self {
+        Self {
+            failure_statuses: vec![StatusPattern::Class(5)],
+            failure_errors: vec![ErrorClass::Connect, ErrorClass::Timeout],
+            ignore_statuses: Vec::new(),
+        }
+    }
+}
+
+/// What the end of a call says about the credentials.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Credentials {
+    /// They were accepted.
+    Accepted,
+    /// They were refused.
+    Refused,
+    /// Nothing.
+    Silent,
+}
+
+/// The judgement on one call.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// What the breaker records.
+    pub outcome: Outcome,
+    /// What is known about the credentials now.
+    pub credentials: Credentials,
+}
+
+/// Judges the end of a call. `expected` are the statuses a health check counts as well; other calls have none.
+pub fn judge(
+    rules: &Classify,
+    class: CallClass,
+    expected: &[StatusPattern],
+    end: Result<&Answer, &CallError>,
+) -> Judgement {
+    match end {
+        Ok(answer) => judge_status(rules, class, expected, answer.status.as_u16()),
+        Err(CallError::CredentialsRefused { .. }) => {
+            Judgement { outcome: Outcome::Ignored, credentials: Credentials::Refused }
+        }
+        Err(error) => {
+            let failed = error.class().is_some_and(|class| rules.failure_errors.contains(&class));
+            let outcome = if failed { Outcome::Failure } else { Outcome::Ignored };
+            Judgement { outcome, credentials: Credentials::Silent }
+        }
+    }
+}
+
+fn judge_status(rules: &Classify, class: CallClass, expected: &[StatusPattern], status: u16) -> Judgement {
+    let probe = class == CallClass::Probe;
+    let any = |patterns: &[StatusPattern]| patterns.iter().any(|pattern| pattern.matches(status));
+    if probe && any(expected) {
+        return Judgement { outcome: Outcome::Success, credentials: Credentials::Accepted };
+    }
+    // A 403 to an ordinary call is most often about a plan or one item; only a health check is known to be allowed.
+    let credentials = match status {
+        401 => Credentials::Refused,
+        403 if probe => Credentials::Refused,
+        // A redirect may lead to a log-in page.
+        200..=299 => Credentials::Accepted,
+        _ => Credentials::Silent,
+    };
+    let outcome = if matches!(status, 401 | 403 | 429) || any(&rules.ignore_statuses) {
+        Outcome::Ignored
+    } else if any(&rules.failure_statuses) || probe {
+        // A health check that is not answered as expected has failed, whatever the status.
+        Outcome::Failure
+    } else {
+        Outcome::Success
+    };
+    Judgement { outcome, credentials }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    fn answer(status: u16) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn outcome(rules: &Classify, class: CallClass, status: u16) -> Outcome {
+        judge(rules, class, &[StatusPattern::Class(2)], Ok(&answer(status))).outcome
+    }
+
+    #[test]
+    fn by_default_only_5xx_connect_and_timeout_count_against_the_provider() {
+        let rules = Classify::default();
+        for status in [500, 502, 503, 504, 599] {
+            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Failure, "{status}");
+        }
+        for status in [200, 204, 302, 400, 402, 404, 409, 410, 423] {
+            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Success, "{status}");
+        }
+        for status in [401, 403, 429] {
+            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Ignored, "{status}");
+            assert_eq!(outcome(&rules, CallClass::Probe, status), Outcome::Ignored, "{status}");
+        }
+        let timeout = judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout));
+        assert_eq!(timeout.outcome, Outcome::Failure);
+        let large = judge(&rules, CallClass::Read, &[], Err(&CallError::TooLarge { limit: 1 }));
+        assert_eq!(large.outcome, Outcome::Ignored);
+    }
+
+    #[test]
+    fn a_set_list_replaces_the_default_and_ignore_outranks_failure() {
+        let rules = Classify {
+            failure_statuses: vec![StatusPattern::Exact(404), StatusPattern::Class(5)],
+            failure_errors: vec![],
+            ignore_statuses: vec![StatusPattern::Exact(503)],
+        };
+        assert_eq!(outcome(&rules, CallClass::Read, 404), Outcome::Failure);
+        assert_eq!(outcome(&rules, CallClass::Read, 503), Outcome::Ignored);
+        assert_eq!(judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout)).outcome, Outcome::Ignored);
+    }
+
+    #[test]
+    fn a_health_check_that_is_not_answered_as_expected_has_failed() {
+        let rules = Classify::default();
+        assert_eq!(outcome(&rules, CallClass::Probe, 404), Outcome::Failure);
+        let expected = [StatusPattern::Exact(401)];
+        let said = judge(&rules, CallClass::Probe, &expected, Ok(&answer(401)));
+        assert_eq!(said, Judgement { outcome: Outcome::Success, credentials: Credentials::Accepted });
+    }
+
+    #[test]
+    fn credentials_are_refused_by_401_and_by_a_health_checks_403() {
+        let rules = Classify::default();
+        let said = |class, status| judge(&rules, class, &[StatusPattern::Class(2)], Ok(&answer(status))).credentials;
+        assert_eq!(said(CallClass::Read, 401), Credentials::Refused);
+        assert_eq!(said(CallClass::Read, 403), Credentials::Silent);
+        assert_eq!(said(CallClass::Probe, 403), Credentials::Refused);
+        assert_eq!(said(CallClass::Read, 200), Credentials::Accepted);
+        assert_eq!(said(CallClass::Read, 503), Credentials::Silent);
+    }
+
+    #[test]
+    fn patterns_read_what_specs_may_write() {
+        assert_eq!("5xx".parse(), Ok(StatusPattern::Class(5)));
+        assert_eq!("404".parse(), Ok(StatusPattern::Exact(404)));
+        for bad in ["6xx", "0xx", "99", "600", "x", "5XX", ""] {
+            assert!(bad.parse::<StatusPattern>().is_err(), "{bad}");
+        }
+    }
+}

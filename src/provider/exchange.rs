@@ -1,0 +1,206 @@
+//! The last layer: one try over HTTP.
+//!
+//! Bodies are read whole, up to the call's cap. Errors are turned into our own words on the spot, so that neither a URL
+//! (with a key in its query) nor a provider's text can travel further.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use reqwest::Url;
+use reqwest::header::HOST;
+use rustls::CertificateError;
+use tower::Service;
+
+use crate::clock::Clock;
+use crate::provider::body;
+use crate::provider::call::{Answer, CallError, ConnectProblem, Request};
+use crate::provider::clients::{Client, NoSuchName};
+use crate::provider::deadline::{Calling, Timed};
+use crate::provider::settings::Settings;
+
+/// Sends one request to the provider.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    client: Client,
+    clock: Clock,
+    base: Arc<Url>,
+    /// Of one try.
+    timeout: Duration,
+}
+
+impl Exchange {
+    pub(crate) fn new(client: Client, clock: Clock, settings: &Settings) -> Self {
+        Self { client, clock, base: Arc::new(settings.base_url().clone()), timeout: settings.timeouts().request }
+    }
+
+    fn request(&self, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
+        let url = join(&self.base, &request.path, &request.query)?;
+        let (url, host) = self.client.aim(url);
+        let http = self.client.http().map_err(CallError::Client)?;
+        let mut builder = http.request(request.method, url).headers(request.headers);
+        if let Some(host) = host {
+            builder = builder.header(HOST, host);
+        }
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        Ok(builder)
+    }
+}
+
+impl Service<Timed> for Exchange {
+    type Response = Answer;
+    type Error = CallError;
+    type Future = Calling;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, timed: Timed) -> Calling {
+        let (clock, timeout, cap) = (self.clock, self.timeout, timed.request.max_body);
+        let request = self.request(timed.request);
+        async move {
+            let started = clock.mono();
+            let request = request?;
+            let exchange = async {
+                let response = request.send().await.map_err(|error| explain(&error))?;
+                let (status, headers) = (response.status(), response.headers().clone());
+                let body: Bytes = body::read(response, cap).await?;
+                Ok((status, headers, body))
+            };
+            match tokio::time::timeout(timeout, exchange).await {
+                Ok(Ok((status, headers, body))) => {
+                    Ok(Answer { status, headers, body, elapsed: clock.mono().since(started) })
+                }
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(CallError::Timeout),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The URL of a request: the base URL's path, then the request's; never another origin, never above the base.
+fn join(base: &Url, path: &str, query: &[(String, String)]) -> Result<Url, CallError> {
+    let (path, own_query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    if !path.starts_with('/') || path.contains('#') || own_query.is_some_and(|query| query.contains('#')) {
+        return Err(CallError::Request("the path must start with / and have no fragment"));
+    }
+    // The URL standard reads an encoded dot as a dot, and a backslash as a slash.
+    let climbs = path.split(['/', '\\']).any(|segment| {
+        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+        plain == "." || plain == ".."
+    });
+    if climbs || path.contains('\\') {
+        return Err(CallError::Request("the path must not hold . or .. segments"));
+    }
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url.set_query(own_query.filter(|query| !query.is_empty()));
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    Ok(url)
+}
+
+/// Our word for what went wrong.
+pub(crate) fn explain(error: &reqwest::Error) -> CallError {
+    if error.is_timeout() {
+        return CallError::Timeout;
+    }
+    if error.is_builder() {
+        return CallError::Request("the request cannot be put into HTTP");
+    }
+    let mut problem = None;
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(source) = next {
+        problem = explain_source(source).or(problem);
+        next = source.source();
+    }
+    match problem {
+        Some(problem) => CallError::Connect(problem),
+        None if error.is_connect() || error.is_body() || error.is_request() => {
+            CallError::Connect(ConnectProblem::Network)
+        }
+        None => CallError::Malformed,
+    }
+}
+
+/// What one link of the chain of causes says.
+fn explain_source(source: &(dyn Error + 'static)) -> Option<ConnectProblem> {
+    if source.is::<NoSuchName>() {
+        return Some(ConnectProblem::Name);
+    }
+    if let Some(tls) = source.downcast_ref::<rustls::Error>() {
+        return Some(explain_tls(tls));
+    }
+    let io = source.downcast_ref::<io::Error>()?;
+    // An io::Error that wraps another error shows that one's source as its own: the error itself must be asked for.
+    let wrapped = io.get_ref().and_then(|inner| explain_source(inner));
+    wrapped.or_else(|| explain_io(io))
+}
+
+fn explain_io(error: &io::Error) -> Option<ConnectProblem> {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Some(ConnectProblem::Refused),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::UnexpectedEof => Some(ConnectProblem::Network),
+        _ => None,
+    }
+}
+
+fn explain_tls(error: &rustls::Error) -> ConnectProblem {
+    match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            // A bad signature is what an issuer of the right name and the wrong key looks like.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => ConnectProblem::UnknownIssuer,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                ConnectProblem::WrongName
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => ConnectProblem::Expired,
+            _ => ConnectProblem::Tls,
+        },
+        _ => ConnectProblem::Tls,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(base: &str, path: &str, query: &[(&str, &str)]) -> Result<String, CallError> {
+        let query: Vec<_> = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        join(&Url::parse(base).unwrap(), path, &query).map(String::from)
+    }
+
+    #[test]
+    fn a_path_is_put_below_the_base_url() {
+        assert_eq!(joined("https://bank.test/v2/", "/accounts", &[]).unwrap(), "https://bank.test/v2/accounts");
+        assert_eq!(
+            joined("https://bank.test:8443", "/a?limit=1", &[("page", "2"), ("q", "a b&c")]).unwrap(),
+            "https://bank.test:8443/a?limit=1&page=2&q=a+b%26c"
+        );
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_base_url() {
+        for bad in ["accounts", "/../x", "/a/%2e%2E/x", "/a/./b", "/a#b", "/a\\..\\b", "", "/a?b#c"] {
+            assert!(matches!(joined("https://bank.test/v2", bad, &[]), Err(CallError::Request(_))), "{bad}");
+        }
+        assert_eq!(joined("https://bank.test", "//evil.test/x", &[]).unwrap(), "https://bank.test//evil.test/x");
+        assert_eq!(joined("https://bank.test", "/@evil.test", &[]).unwrap(), "https://bank.test/@evil.test");
+    }
+}

@@ -1,0 +1,128 @@
+//! One running connection: settings in force, the path built for them, and what was observed.
+//!
+//! Settings are replaced as a whole. A call that is under way keeps the ones it started with.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tower::ServiceExt as _;
+
+use crate::domain::breaker::Snapshot;
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+use crate::provider::auth::tokens::Tokens;
+use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::clients::Client;
+use crate::provider::observe::{Core, LiveStatus};
+use crate::provider::settings::Settings;
+use crate::provider::stack::{self, Stack};
+
+/// A connection that calls can be made through.
+pub struct Live {
+    uid: Arc<str>,
+    core: Arc<Core>,
+    running: RwLock<Running>,
+}
+
+/// What is replaced when settings change.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stack: Stack,
+    pub(crate) tokens: Option<Arc<Tokens>>,
+}
+
+impl Live {
+    pub(crate) fn new(uid: Arc<str>, core: Arc<Core>, running: Running) -> Self {
+        Self { uid, core, running: RwLock::new(running) }
+    }
+
+    /// The object's namespace and name.
+    pub fn key(&self) -> &ObjectKey {
+        self.core.key()
+    }
+
+    /// The object's UID: another object of the same name is another connection.
+    pub fn uid(&self) -> &Arc<str> {
+        &self.uid
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.read().settings)
+    }
+
+    /// Makes one call through the whole path. Dropping the future ends the call.
+    pub async fn call(&self, request: Request) -> Result<Answer, CallError> {
+        let stack = self.read().stack.clone();
+        stack.oneshot(request).await
+    }
+
+    /// Makes one health check, if there is anything to check.
+    pub async fn probe(&self) -> Option<Result<Answer, CallError>> {
+        let path = self.settings().health_check().path.clone()?;
+        Some(self.call(Request::probe(path)).await)
+    }
+
+    /// The connection as it is now.
+    pub fn observed(&self) -> LiveStatus {
+        self.core.observed(&self.settings())
+    }
+
+    /// The circuit, as it is kept over a restart.
+    pub fn snapshot(&self) -> Snapshot {
+        self.observed().snapshot
+    }
+
+    /// While the circuit is open: when the next trial is due.
+    pub fn next_trial(&self) -> Option<Mono> {
+        self.core.next_trial()
+    }
+
+    /// When [`tick`](Self::tick) may next have something to say.
+    pub fn next_tick(&self) -> Option<Mono> {
+        self.core.next_tick()
+    }
+
+    /// Lets time pass for the circuit: lost trials, the end of its dwell. Returns when to come again.
+    pub fn tick(&self) -> Option<Mono> {
+        self.core.tick()
+    }
+
+    /// When the token in use expires, where tokens are fetched.
+    pub fn token_expires_at(&self) -> Option<Mono> {
+        self.read().tokens.as_ref().and_then(|tokens| tokens.expires_at())
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn read(&self) -> Running {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts new settings in force. Whoever is in a call finishes it with the old ones.
+    pub(crate) fn replace(&self, running: Running) {
+        let old = self.settings();
+        let new = Arc::clone(&running.settings);
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = running;
+        self.core.reconfigure(&old, &new);
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("key", self.key()).field("uid", &self.uid).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn running(
+    core: &Arc<Core>,
+    settings: Arc<Settings>,
+    client: Client,
+    tokens: Option<Arc<Tokens>>,
+) -> Running {
+    let stack = stack::build(core, &settings, client, tokens.as_ref());
+    Running { settings, stack, tokens }
+}

@@ -1,0 +1,374 @@
+//! What is known about one connection: its circuit, its health, what its credentials are worth.
+//!
+//! Every call reports here, once. All of it sits behind one short lock; nobody waits for I/O under it. Whoever is
+//! interested in changes is told after the lock is gone, and only of changes that a status shows.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Permit, Refusal, Snapshot, Transition};
+use crate::domain::health::{Health, HealthTracker, Thresholds};
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+use crate::provider::call::{Answer, CallError};
+use crate::provider::classify::{Credentials, Judgement, judge};
+use crate::provider::profile::CheckMode;
+use crate::provider::registry::{Change, Listeners};
+use crate::provider::series::{Code, Counts, Durations};
+use crate::provider::settings::{HealthCheck, Settings};
+
+/// What the verification of a connection's provider, endpoint, credentials and TLS came to.
+///
+/// It belongs to one `verdict_revision`. What was verified stays verified: a later 401 is told by
+/// [`LiveStatus::authenticated`]. A refused or inconclusive verdict gives way to a better one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Verdict {
+    /// No attempt has ended yet.
+    #[default]
+    Pending,
+    /// The provider took the credentials.
+    Verified,
+    /// The provider, or its token endpoint, refused the credentials.
+    AuthenticationFailed {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The attempt ended without saying anything about the credentials.
+    Inconclusive(Ended),
+}
+
+/// How a call ended, in words for a condition: never the provider's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// With an HTTP status.
+    Status(u16),
+    /// Without one.
+    Error(CallError),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the provider answered with status {status}"),
+            Self::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The last health check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastProbe {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether it was answered as expected.
+    pub success: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// A connection as it is now.
+#[derive(Clone, Debug)]
+pub struct LiveStatus {
+    /// What callers of the circuit experience.
+    pub effective: Effective,
+    /// The circuit, as it is kept over a restart.
+    pub snapshot: Snapshot,
+    /// Whether it opens again and again.
+    pub flapping: bool,
+    /// How the provider is doing.
+    pub health: Health,
+    /// What the verification came to, for the settings in force.
+    pub verdict: Verdict,
+    /// Whether the provider took the credentials when they last mattered; none if they never did.
+    pub authenticated: Option<bool>,
+    /// The last health check, if there was one.
+    pub last_probe: Option<LastProbe>,
+    /// The revision of the settings in force.
+    pub revision: Arc<str>,
+    /// The revision the verdict belongs to.
+    pub verdict_revision: Arc<str>,
+}
+
+/// The part of a connection that outlives its settings.
+pub(crate) struct Core {
+    key: ObjectKey,
+    clock: Clock,
+    listeners: Arc<Listeners>,
+    durations: Durations,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    breaker: Breaker,
+    health: HealthTracker,
+    verdict: Verdict,
+    verdict_revision: Arc<str>,
+    authenticated: Option<bool>,
+    last_probe: Option<LastProbe>,
+    pub(crate) counts: Counts,
+}
+
+/// What of the state a status shows at once.
+#[derive(PartialEq)]
+struct Shown {
+    effective: Effective,
+    epoch: i64,
+    health: Health,
+    verdict: Verdict,
+    authenticated: Option<bool>,
+}
+
+impl State {
+    fn shown(&self) -> Shown {
+        Shown {
+            effective: self.breaker.effective(),
+            epoch: self.breaker.epoch(),
+            health: self.health.health(),
+            verdict: self.verdict.clone(),
+            authenticated: self.authenticated,
+        }
+    }
+
+    pub(crate) fn effective(&self) -> Effective {
+        self.breaker.effective()
+    }
+
+    pub(crate) fn last_probe(&self) -> Option<&LastProbe> {
+        self.last_probe.as_ref()
+    }
+
+    /// Health takes in the end of a check or call; on its turn to the worst the circuit may open.
+    fn observe_health(&mut self, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
+        let change = self.health.observe(success, elapsed)?;
+        if change.to == Health::Unhealthy { self.breaker.trip_unhealthy(now) } else { None }
+    }
+
+    fn judge_credentials(&mut self, said: Credentials, ended: &Ended) {
+        match said {
+            Credentials::Accepted => {
+                self.authenticated = Some(true);
+                self.verdict = Verdict::Verified;
+            }
+            Credentials::Refused => {
+                self.authenticated = Some(false);
+                if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
+                    self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
+                }
+            }
+            Credentials::Silent => {
+                if self.verdict == Verdict::Pending {
+                    self.verdict = Verdict::Inconclusive(ended.clone());
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        key: ObjectKey,
+        clock: Clock,
+        listeners: Arc<Listeners>,
+        durations: Durations,
+        settings: &Settings,
+        restore: Option<&Snapshot>,
+    ) -> Arc<Self> {
+        let now = clock.now();
+        let breaker = match restore {
+            Some(snapshot) => Breaker::restore(*settings.breaker(), snapshot, now),
+            None => Breaker::new(*settings.breaker(), now.mono),
+        };
+        let state = State {
+            breaker,
+            health: HealthTracker::new(thresholds(settings.health_check())),
+            verdict: Verdict::Pending,
+            verdict_revision: Arc::clone(settings.verdict_revision()),
+            authenticated: None,
+            last_probe: None,
+            counts: Counts::default(),
+        };
+        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state) })
+    }
+
+    pub(crate) fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `act` under the lock, counts the transitions it returns, and tells listeners if anything a status shows is
+    /// different afterwards.
+    fn change<T>(&self, act: impl FnOnce(&mut State, Mono) -> (T, [Option<Transition>; 2])) -> T {
+        let (result, changed) = {
+            let mut state = self.lock();
+            let before = state.shown();
+            let (result, transitions) = act(&mut state, self.clock.mono());
+            for transition in transitions.into_iter().flatten() {
+                state.counts.transition(&transition);
+                tracing::info!(
+                    namespace = %self.key.namespace, name = %self.key.name,
+                    from = transition.from.as_str(), to = transition.to.as_str(), reason = transition.reason.as_str(),
+                    "circuit moved"
+                );
+            }
+            (result, before != state.shown())
+        };
+        if changed {
+            self.listeners.tell(&Change::Observed(self.key.clone()));
+        }
+        result
+    }
+
+    /// Asks the breaker.
+    pub(crate) fn admit(&self, class: CallClass, now: Mono) -> Result<Permit, Refusal> {
+        self.change(|state, _| {
+            let admitted = state.breaker.admit(class, now);
+            (admitted, [state.breaker.take_transition(), None])
+        })
+    }
+
+    /// Counts a call that the breaker refused.
+    pub(crate) fn refused(&self, _: &Settings, operation: &Arc<str>) {
+        self.lock().counts.request(operation, Code::Word("circuit_open"), "refused");
+    }
+
+    /// A call was dropped before it ended.
+    pub(crate) fn abandoned(&self, permit: Permit) {
+        self.change(|state, now| {
+            state.breaker.abandon(permit, now);
+            ((), [state.breaker.tick(now), None])
+        });
+    }
+
+    /// A call ended.
+    pub(crate) fn finished(
+        &self,
+        settings: &Settings,
+        permit: Permit,
+        class: CallClass,
+        operation: &Arc<str>,
+        started: Mono,
+        end: Result<&Answer, &CallError>,
+    ) {
+        let check = settings.health_check();
+        let Judgement { outcome, credentials } = judge(settings.classify(), class, &check.expected_statuses, end);
+        let now = self.clock.now();
+        let elapsed = now.mono.since(started);
+        let probe = class == CallClass::Probe;
+        let (ended, code) = match end {
+            Ok(answer) => (Ended::Status(answer.status.as_u16()), Code::Status(answer.status.as_u16())),
+            Err(error) => (Ended::Error(error.clone()), Code::Word(error.code())),
+        };
+        self.durations.call(settings.provider(), operation, probe, elapsed);
+        self.change(|state, mono| {
+            state.counts.request(operation, code, outcome_label(outcome));
+            let moved = state.breaker.record(permit, outcome, elapsed, mono);
+            let success = outcome == Outcome::Success;
+            if probe {
+                state.last_probe = Some(LastProbe { at: now.wall, success, elapsed, ended: ended.clone() });
+            }
+            // What an older endpoint or credential did says nothing about the one in force.
+            if state.verdict_revision != *settings.verdict_revision() {
+                return ((), [moved, None]);
+            }
+            let tells_health = probe || check.mode == CheckMode::Passive;
+            let tripped = (tells_health && outcome != Outcome::Ignored)
+                .then(|| state.observe_health(success, elapsed, mono))
+                .flatten();
+            // A request that never left says nothing.
+            if end.err().is_none_or(CallError::was_sent) {
+                state.judge_credentials(credentials, &ended);
+            }
+            ((), [moved, tripped])
+        });
+    }
+
+    /// Puts new settings in force.
+    pub(crate) fn reconfigure(&self, old: &Settings, new: &Settings) {
+        self.change(|state, now| {
+            let moved =
+                if old.breaker() == new.breaker() { None } else { state.breaker.set_policy(*new.breaker(), now) };
+            state.health.set_thresholds(thresholds(new.health_check()));
+            if old.verdict_revision() != new.verdict_revision() {
+                state.verdict = Verdict::Pending;
+                state.verdict_revision = Arc::clone(new.verdict_revision());
+                state.authenticated = None;
+                if old.base_url() != new.base_url() {
+                    // Another endpoint is another provider; other credentials are not.
+                    state.health.reset();
+                }
+            }
+            ((), [moved, None])
+        });
+    }
+
+    /// Lets time pass for the breaker. Returns when it wants the next tick.
+    pub(crate) fn tick(&self) -> Option<Mono> {
+        self.change(|state, now| {
+            let first = state.breaker.tick(now);
+            let second = first.and_then(|_| state.breaker.tick(now));
+            (state.breaker.next_tick(), [first, second])
+        })
+    }
+
+    /// When the next trial of an open circuit is due.
+    pub(crate) fn next_trial(&self) -> Option<Mono> {
+        self.lock().breaker.next_trial()
+    }
+
+    /// When the breaker wants its next tick.
+    pub(crate) fn next_tick(&self) -> Option<Mono> {
+        self.lock().breaker.next_tick()
+    }
+
+    pub(crate) fn observed(&self, settings: &Settings) -> LiveStatus {
+        let now = self.clock.now();
+        let state = self.lock();
+        LiveStatus {
+            effective: state.breaker.effective_at(now.mono),
+            snapshot: state.breaker.snapshot(now),
+            flapping: state.breaker.is_flapping(),
+            health: state.health.health(),
+            verdict: state.verdict.clone(),
+            authenticated: state.authenticated,
+            last_probe: state.last_probe.clone(),
+            revision: Arc::clone(settings.revision()),
+            verdict_revision: Arc::clone(&state.verdict_revision),
+        }
+    }
+}
+
+fn thresholds(check: &HealthCheck) -> Thresholds {
+    Thresholds {
+        healthy: check.healthy_threshold,
+        unhealthy: check.unhealthy_threshold,
+        latency: check.latency_threshold,
+    }
+}
+
+fn status_of(ended: &Ended) -> u16 {
+    match ended {
+        Ended::Status(status) | Ended::Error(CallError::CredentialsRefused { status }) => *status,
+        Ended::Error(_) => 0,
+    }
+}
+
+const fn outcome_label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success => "success",
+        Outcome::Failure => "failure",
+        Outcome::Ignored => "ignored",
+    }
+}

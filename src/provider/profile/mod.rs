@@ -1,0 +1,264 @@
+//! Profiles: what a provider looks like, as data. One YAML file per provider, compiled in.
+//!
+//! No other file of Busbar names a provider. A profile gives defaults (base URL, time-outs, breaker preset, health
+//! check), says how the keys of a Secret become credentials, and describes the streams a sync can fetch. Whatever a
+//! connection sets itself wins over its profile. The format is the least that the built-in ones need.
+
+mod auth;
+mod builtin;
+mod stream;
+mod template;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::domain::breaker::Preset;
+use crate::domain::duration::parse_duration;
+use crate::provider::classify::StatusPattern;
+
+use builtin::BUILTIN;
+
+pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenCall};
+pub use stream::{
+    AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
+};
+pub use template::{Template, TemplateError};
+
+/// Everything known about one provider before any connection to it exists.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Profile {
+    /// The id that `spec.provider` names.
+    pub id: String,
+    /// The provider's own name, for people.
+    pub title: String,
+    /// Where the provider is, per environment; absent where every customer has an address of his own.
+    #[serde(default, rename = "baseURL")]
+    pub base_url: BaseUrls,
+    /// The breaker's constants where no `BreakerPolicy` speaks.
+    #[serde(deserialize_with = "preset")]
+    pub breaker: Preset,
+    /// Time-outs where the connection sets none.
+    #[serde(default)]
+    pub timeouts: ProfileTimeouts,
+    /// The health check where the connection sets none.
+    pub health_check: ProfileCheck,
+    /// How a Secret's keys become credentials under `auth.profile`; absent where the provider has no such mapping.
+    #[serde(default)]
+    pub auth: Option<ProfileAuth>,
+    /// What a sync can fetch, by name.
+    #[serde(default)]
+    pub streams: BTreeMap<String, Arc<Stream>>,
+}
+
+/// Base URLs per environment.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BaseUrls {
+    /// For `environment: Sandbox`.
+    pub sandbox: Option<String>,
+    /// For `environment: Production`.
+    pub production: Option<String>,
+}
+
+/// The time-outs of a call: to connect, for one try, and for the whole call.
+#[derive(Copy, Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProfileTimeouts {
+    /// To a connection, TLS included.
+    #[serde(deserialize_with = "duration")]
+    pub connect: Duration,
+    /// One try, from the first byte sent to the last byte read.
+    #[serde(deserialize_with = "duration")]
+    pub request: Duration,
+    /// The whole call, with its retries and waits.
+    #[serde(deserialize_with = "duration")]
+    pub total: Duration,
+}
+
+impl Default for ProfileTimeouts {
+    /// The defaults of `spec.timeout`: 5s / 30s / 2m.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), request: Duration::from_secs(30), total: Duration::from_mins(2) }
+    }
+}
+
+/// A profile's health check.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileCheck {
+    /// Whether the operator asks, or only listens to real calls (the default of metered data).
+    #[serde(default)]
+    pub mode: CheckMode,
+    /// How often.
+    #[serde(default = "check_interval", deserialize_with = "duration")]
+    pub interval: Duration,
+    /// How long one check may take.
+    #[serde(default = "check_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Path and query below the base URL; absent where the provider has nothing fit to ask with a GET.
+    pub path: Option<String>,
+    /// Statuses that count as well.
+    #[serde(default = "check_statuses")]
+    pub expected_statuses: Vec<StatusPattern>,
+}
+
+/// Whether health comes from probes or from real calls.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+pub enum CheckMode {
+    /// Probes on an interval.
+    #[default]
+    Active,
+    /// Real calls only.
+    Passive,
+}
+
+/// Which of a provider's worlds a connection talks to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+pub enum Environment {
+    /// Test data, no money.
+    Sandbox,
+    /// The real thing.
+    Production,
+}
+
+impl Environment {
+    /// The name used in specs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sandbox => "Sandbox",
+            Self::Production => "Production",
+        }
+    }
+}
+
+impl Profile {
+    /// The default base URL for `environment`.
+    pub fn base_url(&self, environment: Environment) -> Option<&str> {
+        match environment {
+            Environment::Sandbox => self.base_url.sandbox.as_deref(),
+            Environment::Production => self.base_url.production.as_deref(),
+        }
+    }
+
+    /// Reads one profile. `file` is only used to say where an error is.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
+        let profile: Self =
+            serde_yaml::from_str(text).map_err(|source| ProfileError::Syntax { file: file.to_owned(), source })?;
+        for (name, stream) in &profile.streams {
+            stream.check().map_err(|problem| ProfileError::Stream {
+                file: file.to_owned(),
+                stream: name.clone(),
+                problem,
+            })?;
+        }
+        Ok(profile)
+    }
+}
+
+/// A profile that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// Not YAML, or not the format's fields.
+    #[error("profile {file}: {source}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// Where and why, with line and column.
+        source: serde_yaml::Error,
+    },
+    /// A stream that contradicts itself.
+    #[error("profile {file}, stream {stream}: {problem}")]
+    Stream {
+        /// The file.
+        file: String,
+        /// The stream's name.
+        stream: String,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+    /// Two files claim one id.
+    #[error("profile {file}: the id {id} is taken by another profile; choose another id")]
+    Duplicate {
+        /// The later file.
+        file: String,
+        /// The id.
+        id: String,
+    },
+}
+
+/// All profiles the operator knows.
+#[derive(Clone, Debug, Default)]
+pub struct Profiles {
+    by_id: BTreeMap<String, Arc<Profile>>,
+}
+
+impl Profiles {
+    /// The profiles compiled in. Fails only if one of them is broken, which the build's tests exclude.
+    pub fn builtin() -> Result<Self, ProfileError> {
+        let mut profiles = Self::default();
+        for (file, text) in BUILTIN {
+            profiles.add(file, text)?;
+        }
+        Ok(profiles)
+    }
+
+    /// Adds one profile from its text.
+    pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
+        let profile = Profile::parse(file, text)?;
+        if self.by_id.contains_key(&profile.id) {
+            return Err(ProfileError::Duplicate { file: file.to_owned(), id: profile.id });
+        }
+        self.by_id.insert(profile.id.clone(), Arc::new(profile));
+        Ok(())
+    }
+
+    /// The profile called `id`.
+    pub fn get(&self, id: &str) -> Option<Arc<Profile>> {
+        self.by_id.get(id).cloned()
+    }
+
+    /// All ids, sorted.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.by_id.keys().map(String::as_str)
+    }
+}
+
+fn check_interval() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn check_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn check_statuses() -> Vec<StatusPattern> {
+    vec![StatusPattern::Class(2)]
+}
+
+/// Reads a duration in the text form that the custom resources use.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Preset, D::Error> {
+    /// The presets by the names that specs use.
+    #[derive(Deserialize)]
+    enum Name {
+        Api,
+        Data,
+        Bank,
+    }
+    Ok(match Name::deserialize(deserializer)? {
+        Name::Api => Preset::Api,
+        Name::Data => Preset::Data,
+        Name::Bank => Preset::Bank,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Paths and values with placeholders: `/accounts/{accountId}/transactions`.
+//!
+//! A value is percent-encoded before it enters a path, and a value that could change the path's shape (empty, `.` or
+//! `..`) is refused: a parameter of a custom resource must never choose another endpoint.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Deserializer};
+
+/// RFC 3986's unreserved characters stay as they are; everything else is encoded.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A text with `{placeholders}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Part {
+    Text(String),
+    Parameter(String),
+}
+
+/// A template that cannot be read or filled.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// Braces that do not pair, or an empty name.
+    #[error("{text:?} is no template: write each placeholder as {{name}}")]
+    Malformed {
+        /// The template.
+        text: String,
+    },
+    /// A placeholder without a value.
+    #[error("the parameter {name} is missing")]
+    Missing {
+        /// The parameter.
+        name: String,
+    },
+    /// A value that would change the shape of a path.
+    #[error("the parameter {name} must not be empty, `.` or `..`")]
+    Unsafe {
+        /// The parameter.
+        name: String,
+    },
+}
+
+impl Template {
+    /// Reads a template.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let malformed = || TemplateError::Malformed { text: text.to_owned() };
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(open);
+            let Some(from) = from.strip_prefix('{') else { return Err(malformed()) };
+            let Some((name, after)) = from.split_once('}') else { return Err(malformed()) };
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+                return Err(malformed());
+            }
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            parts.push(Part::Parameter(name.to_owned()));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// The template as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The names of its placeholders, in order of appearance.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Parameter(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// Fills a path: each value becomes (part of) one segment.
+    pub fn path(&self, parameters: &BTreeMap<String, String>) -> Result<String, TemplateError> {
+        self.fill(parameters, |name, value| {
+            if value.is_empty() || value == "." || value == ".." {
+                return Err(TemplateError::Unsafe { name: name.to_owned() });
+            }
+            Ok(utf8_percent_encode(value, SEGMENT).to_string())
+        })
+    }
+
+    /// Fills a plain value, such as that of a query parameter, which is encoded when the URL is built.
+    pub fn value(&self, parameters: &BTreeMap<String, String>) -> Result<String, TemplateError> {
+        self.fill(parameters, |_, value| Ok(value.to_owned()))
+    }
+
+    fn fill(
+        &self,
+        parameters: &BTreeMap<String, String>,
+        encode: impl Fn(&str, &str) -> Result<String, TemplateError>,
+    ) -> Result<String, TemplateError> {
+        let mut filled = String::with_capacity(self.text.len());
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Parameter(name) => match parameters.get(name) {
+                    Some(value) => filled.push_str(&encode(name, value)?),
+                    None => return Err(TemplateError::Missing { name: name.clone() }),
+                },
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_value_is_encoded_into_one_segment() {
+        let path = Template::parse("/accounts/{accountId}/transactions").unwrap();
+        assert_eq!(path.parameters().collect::<Vec<_>>(), ["accountId"]);
+        let filled = path.path(&parameters(&[("accountId", "a/b?c=1#d")])).unwrap();
+        assert_eq!(filled, "/accounts/a%2Fb%3Fc%3D1%23d/transactions");
+    }
+
+    #[test]
+    fn a_value_cannot_climb_out_of_its_path() {
+        let path = Template::parse("/accounts/{id}").unwrap();
+        for bad in ["", ".", ".."] {
+            assert_eq!(path.path(&parameters(&[("id", bad)])), Err(TemplateError::Unsafe { name: "id".into() }));
+        }
+    }
+
+    #[test]
+    fn a_missing_parameter_is_named() {
+        let path = Template::parse("/{tenant}/x").unwrap();
+        assert_eq!(path.path(&BTreeMap::new()), Err(TemplateError::Missing { name: "tenant".into() }));
+    }
+
+    #[test]
+    fn unpaired_braces_are_refused() {
+        for bad in ["/{a", "/a}", "/{}", "/{a b}"] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use super::*;
+use crate::provider::settings::{Draft, Settings};
+
+#[test]
+fn every_built_in_profile_parses_and_is_called_like_its_file() {
+    let profiles = Profiles::builtin().unwrap();
+    let ids: Vec<_> = profiles.ids().collect();
+    assert_eq!(
+        ids,
+        [
+            "finastra",
+            "fmp",
+            "fred",
+            "generic",
+            "gocardless",
+            "mono",
+            "newsapi",
+            "open-banking-uk",
+            "plaid",
+            "polygon",
+            "stripe"
+        ]
+    );
+    for (file, text) in BUILTIN {
+        assert_eq!(format!("{}.yaml", Profile::parse(file, text).unwrap().id), *file);
+    }
+    assert!(profiles.get("unheard-of").is_none());
+}
+
+#[test]
+fn every_file_of_the_folder_is_compiled_in() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/provider/profiles");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    let listed: Vec<_> = BUILTIN.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(files, listed, "list the file in profile/builtin.rs");
+}
+
+#[test]
+fn every_built_in_profile_makes_settings_that_hold_for_both_environments() {
+    let profiles = Profiles::builtin().unwrap();
+    for profile in profiles.ids().filter_map(|id| profiles.get(id)) {
+        for environment in [Environment::Sandbox, Environment::Production] {
+            let mut draft = Draft::new(Arc::clone(&profile), environment);
+            if draft.base_url.is_empty() {
+                let error = Settings::resolve(draft.clone()).unwrap_err();
+                assert_eq!(error.field, "endpoint.baseURL");
+                draft.base_url = "https://bank.example".to_owned();
+            }
+            assert!(draft.base_url.starts_with("https://"), "{}", profile.id);
+            Settings::resolve(draft).unwrap();
+        }
+    }
+}
+
+#[test]
+fn presets_and_checks_are_those_of_the_sources() {
+    let profiles = Profiles::builtin().unwrap();
+    let of = |id: &str| profiles.get(id).unwrap();
+    for id in ["fmp", "polygon", "fred", "newsapi"] {
+        assert_eq!(of(id).breaker, Preset::Data, "{id}");
+        assert_eq!(of(id).health_check.mode, CheckMode::Passive, "{id}: metered");
+    }
+    let seconds = |id: &str| of(id).timeouts.request.as_secs();
+    assert_eq!([seconds("fmp"), seconds("polygon"), seconds("fred"), seconds("newsapi")], [5, 5, 10, 3]);
+    assert_eq!(of("finastra").breaker, Preset::Api);
+    assert_eq!(of("generic").breaker, Preset::Bank);
+    let bank = &of("generic").health_check;
+    assert_eq!((bank.interval.as_secs(), bank.timeout.as_secs()), (30, 5));
+}
+
+#[test]
+fn the_transactions_of_mono_are_described_as_documented() {
+    let mono = Profiles::builtin().unwrap().get("mono").unwrap();
+    let stream = &mono.streams["transactions"];
+    assert_eq!(stream.parameters(), ["accountId"]);
+    assert_eq!(stream.records, ["/data", "/data/transactions"]);
+    let Pagination::Page { parameter, next, .. } = &stream.pagination else { panic!("paged") };
+    assert_eq!((parameter.as_str(), next.len()), ("page", 2));
+    let window = stream.window.as_ref().unwrap();
+    let day = jiff::civil::date(2026, 3, 9);
+    assert_eq!(jiff::fmt::strtime::format(&window.format, day).unwrap(), "09-03-2026");
+    assert!(window.lookback >= Duration::from_hours(24), "days are whole");
+    let money = stream.money.as_ref().unwrap();
+    assert_eq!(money.repr, AmountRepr::MinorInteger);
+    assert!(matches!(money.currency, CurrencySource::Join { .. }));
+    assert_eq!(mono.auth.as_ref().unwrap().headers[0].name, "mono-sec-key");
+    assert_eq!(mono.auth.as_ref().unwrap().secret_keys(), ["api-key"]);
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_its_place() {
+    let text = "id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {}\nspeed: high\n";
+    let error = Profile::parse("x.yaml", text).unwrap_err().to_string();
+    assert!(error.contains("x.yaml") && error.contains("speed") && error.contains("line 5"), "{error}");
+}
+
+#[test]
+fn a_stream_that_contradicts_itself_is_refused_by_name() {
+    let text = r"
+id: x
+title: X
+breaker: Bank
+healthCheck: {path: /}
+streams:
+  rows:
+    record: transaction
+    path: /rows
+    records: [data]
+    pagination: {kind: none}
+    key: /id
+    time: {pointer: /at}
+";
+    let error = Profile::parse("x.yaml", text).unwrap_err().to_string();
+    assert_eq!(error, r#"profile x.yaml, stream rows: "data" is no JSON pointer: it must be empty or start with /"#);
+}
+
+#[test]
+fn an_id_is_given_once() {
+    let mut profiles = Profiles::builtin().unwrap();
+    let text = "id: generic\ntitle: X\nbreaker: Bank\nhealthCheck: {}\n";
+    assert!(matches!(profiles.add("mine.yaml", text), Err(ProfileError::Duplicate { .. })));
+}

@@ -1,0 +1,165 @@
+//! All running connections, by name. Custom resources say what should be; this is it, as running things.
+//!
+//! Applying the same settings again changes nothing; changed settings keep the circuit, the health and the counters, and
+//! keep the verdict unless they changed what it speaks about.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::clock::Clock;
+use crate::domain::breaker::Snapshot;
+use crate::domain::key::ObjectKey;
+use crate::metrics::{Metrics, MetricsError};
+use crate::provider::auth;
+use crate::provider::auth::tokens::Tokens;
+use crate::provider::clients::Clients;
+use crate::provider::live::{self, Live};
+use crate::provider::observe::Core;
+use crate::provider::series::{Collected, Durations};
+use crate::provider::settings::Settings;
+
+/// Something about a connection that others may want to act on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// New or changed settings are in force.
+    Applied(ObjectKey),
+    /// The connection is gone.
+    Removed(ObjectKey),
+    /// Circuit, health, verdict or the credentials' standing is different.
+    Observed(ObjectKey),
+}
+
+type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// Who is told of changes.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    all: RwLock<Vec<Listener>>,
+}
+
+impl Listeners {
+    pub(crate) fn tell(&self, change: &Change) {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for listener in all {
+            listener(change);
+        }
+    }
+}
+
+/// The running connections. Cloning shares them.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Clock,
+    clients: Clients,
+    durations: Durations,
+    listeners: Arc<Listeners>,
+    by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
+    /// Held over each apply and remove, so that two of them for one key never interleave.
+    changing: Mutex<()>,
+}
+
+impl Registry {
+    /// An empty registry whose series are in `metrics`.
+    pub fn new(clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
+        let inner = Arc::new(Inner {
+            clock,
+            clients: Clients::new(),
+            durations: Durations::new(metrics)?,
+            listeners: Arc::default(),
+            by_key: RwLock::default(),
+            changing: Mutex::new(()),
+        });
+        let registry = Self { inner };
+        let weak = Arc::downgrade(&registry.inner);
+        metrics.collector(Box::new(Collected::new(move || {
+            weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()
+        })?))?;
+        Ok(registry)
+    }
+
+    /// Calls `listener` on every change from now on. It must be quick and must not call back into the registry's
+    /// `apply` or `remove`.
+    pub fn on_change(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+        let mut all = self.inner.listeners.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::new(listener));
+    }
+
+    /// Makes `settings` the ones in force for the object `key` with `uid`. `restore` is the circuit a former process
+    /// left; it is only looked at when the connection is new here.
+    pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Live> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = Arc::new(settings);
+        let existing = self.get(key).filter(|live| **live.uid() == *uid);
+        if let Some(live) = existing {
+            let old = live.read();
+            if old.settings.revision() == settings.revision() {
+                return live;
+            }
+            let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
+            let tokens = if same_auth { old.tokens } else { self.tokens(&settings) };
+            let client = self.inner.clients.for_provider(&settings);
+            live.replace(live::running(live.core(), settings, client, tokens));
+            self.inner.listeners.tell(&Change::Applied(key.clone()));
+            return live;
+        }
+        let core = Core::new(
+            key.clone(),
+            self.inner.clock,
+            Arc::clone(&self.inner.listeners),
+            self.inner.durations.clone(),
+            &settings,
+            restore,
+        );
+        let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings));
+        let running = live::running(&core, settings, client, tokens);
+        let live = Arc::new(Live::new(Arc::from(uid), core, running));
+        self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
+        self.inner.listeners.tell(&Change::Applied(key.clone()));
+        live
+    }
+
+    /// The connection called `key`.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+        self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Forgets the connection. Calls under way end by themselves.
+    pub fn remove(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.write(|map| map.remove(key))?;
+        self.inner.listeners.tell(&Change::Removed(key.clone()));
+        Some(removed)
+    }
+
+    /// All connections, sorted by name.
+    pub fn list(&self) -> Vec<Arc<Live>> {
+        self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The HTTP clients in use.
+    pub fn clients(&self) -> &Clients {
+        &self.inner.clients
+    }
+
+    fn tokens(&self, settings: &Settings) -> Option<Arc<Tokens>> {
+        auth::tokens(settings, &self.inner.clients, self.inner.clock)
+    }
+
+    fn write<T>(&self, act: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<Live>>) -> T) -> T {
+        act(&mut self.inner.by_key.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,226 @@
+//! The numbers of the call path.
+//!
+//! Counts that name a connection are kept with the connection and printed at scrape time, so they vanish with it; each
+//! connection has a fixed budget of series, because a provider must not be able to fill our memory with new status
+//! codes. Histograms carry provider and operation, never the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{HistogramVec, Opts};
+
+use crate::domain::breaker::{Effective, Transition};
+use crate::metrics::{Metrics, MetricsError};
+use crate::provider::live::Live;
+
+/// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
+const MAX_REQUESTS: usize = 5;
+/// Distinct `(from, to, reason)` of one connection; what comes later is counted as reason `Other`.
+const MAX_TRANSITIONS: usize = 4;
+/// What a label says when its budget is used up.
+const OTHER: &str = "other";
+
+/// How a call ended, as a label.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Code {
+    /// An HTTP status.
+    Status(u16),
+    /// One of our own codes.
+    Word(&'static str),
+}
+
+/// The counters of one connection.
+#[derive(Default)]
+pub(crate) struct Counts {
+    requests: Vec<(Arc<str>, Code, &'static str, u64)>,
+    /// By outcome, beyond the budget.
+    other_requests: Vec<(&'static str, u64)>,
+    transitions: Vec<([&'static str; 3], u64)>,
+    other_transitions: u64,
+}
+
+impl Counts {
+    pub(crate) fn request(&mut self, operation: &Arc<str>, code: Code, outcome: &'static str) {
+        let known = self.requests.iter_mut().find(|(o, c, out, _)| *c == code && *out == outcome && o == operation);
+        if let Some((.., count)) = known {
+            *count += 1;
+        } else if self.requests.len() < MAX_REQUESTS {
+            self.requests.push((Arc::clone(operation), code, outcome, 1));
+        } else if let Some((_, count)) = self.other_requests.iter_mut().find(|(known, _)| *known == outcome) {
+            *count += 1;
+        } else {
+            self.other_requests.push((outcome, 1));
+        }
+    }
+
+    pub(crate) fn transition(&mut self, transition: &Transition) {
+        let labels = [transition.from.as_str(), transition.to.as_str(), transition.reason.as_str()];
+        if let Some((_, count)) = self.transitions.iter_mut().find(|(known, _)| *known == labels) {
+            *count += 1;
+        } else if self.transitions.len() < MAX_TRANSITIONS {
+            self.transitions.push((labels, 1));
+        } else {
+            self.other_transitions += 1;
+        }
+    }
+}
+
+/// The histograms, shared by all connections.
+#[derive(Clone)]
+pub(crate) struct Durations {
+    requests: HistogramVec,
+    probes: HistogramVec,
+}
+
+impl Durations {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let requests = metrics.seconds(
+            "busbar_provider_request_duration_seconds",
+            "Time of a whole call to a provider, retries included.",
+            &["provider", "operation"],
+        )?;
+        let probes =
+            metrics.seconds("busbar_probe_duration_seconds", "Time of a health check of a provider.", &["provider"])?;
+        Ok(Self { requests, probes })
+    }
+
+    pub(crate) fn call(&self, provider: &str, operation: &str, probe: bool, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f64();
+        self.requests.with_label_values(&[provider, operation]).observe(seconds);
+        if probe {
+            self.probes.with_label_values(&[provider]).observe(seconds);
+        }
+    }
+}
+
+/// Prints the series of all connections at scrape time.
+pub(crate) struct Collected<F> {
+    list: F,
+    descs: Vec<Desc>,
+}
+
+const REQUESTS: (&str, &str) =
+    ("busbar_provider_requests_total", "Calls to a provider, one per call after its retries.");
+const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of a connection's circuit.");
+const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
+const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
+
+impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collected<F> {
+    pub(crate) fn new(list: F) -> Result<Self, MetricsError> {
+        let desc = |(name, help): (&str, &str), labels: &[&str]| {
+            let labels = [&["namespace", "connection"], labels].concat().iter().map(ToString::to_string).collect();
+            let opts = Opts::new(name, help);
+            Desc::new(opts.fq_name(), opts.help, labels, opts.const_labels)
+        };
+        let descs = vec![
+            desc(REQUESTS, &["provider", "operation", "code", "outcome"])?,
+            desc(TRANSITIONS, &["from", "to", "reason"])?,
+            desc(STATE, &["state"])?,
+            desc(PROBE, &[])?,
+        ];
+        Ok(Self { list, descs })
+    }
+}
+
+impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collector for Collected<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let lives = (self.list)();
+        let [mut requests, mut transitions, mut circuits, mut probes]: [Vec<Metric>; 4] = Default::default();
+        circuits.reserve_exact(lives.len() * Effective::ALL.len());
+        for live in &lives {
+            let settings = live.settings();
+            let seen = live.core().lock();
+            let counts = &seen.counts;
+            for (operation, code, outcome, count) in &counts.requests {
+                let code = match code {
+                    Code::Status(status) => status.to_string(),
+                    Code::Word(word) => (*word).to_owned(),
+                };
+                requests.push(counter(live, &request_labels(settings.provider(), operation, &code, outcome), *count));
+            }
+            for (outcome, count) in &counts.other_requests {
+                requests.push(counter(live, &request_labels(settings.provider(), OTHER, OTHER, outcome), *count));
+            }
+            for ([from, to, reason], count) in &counts.transitions {
+                transitions.push(counter(live, &[("from", from), ("reason", reason), ("to", to)], *count));
+            }
+            if counts.other_transitions > 0 {
+                let labels = [("from", OTHER), ("reason", OTHER), ("to", OTHER)];
+                transitions.push(counter(live, &labels, counts.other_transitions));
+            }
+            let effective = seen.effective();
+            for one in Effective::ALL {
+                circuits.push(gauge(live, &[("state", one.as_str())], one == effective));
+            }
+            if let Some(probe) = seen.last_probe() {
+                probes.push(gauge(live, &[], probe.success));
+            }
+        }
+        [
+            family(REQUESTS, MetricType::COUNTER, requests),
+            family(TRANSITIONS, MetricType::COUNTER, transitions),
+            family(STATE, MetricType::GAUGE, circuits),
+            family(PROBE, MetricType::GAUGE, probes),
+        ]
+        .into_iter()
+        .filter(|family| !family.get_metric().is_empty())
+        .collect()
+    }
+}
+
+fn request_labels<'a>(
+    provider: &'a str,
+    operation: &'a str,
+    code: &'a str,
+    outcome: &'a str,
+) -> [(&'static str, &'a str); 4] {
+    [("code", code), ("operation", operation), ("outcome", outcome), ("provider", provider)]
+}
+
+fn labels(live: &Live, own: &[(&str, &str)]) -> Vec<LabelPair> {
+    let key = live.key();
+    let mut pairs: Vec<LabelPair> = [("connection", &*key.name), ("namespace", &*key.namespace)]
+        .iter()
+        .chain(own)
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a counter above 2^53 has lost its units digit to no one's harm")]
+fn counter(live: &Live, own: &[(&str, &str)], count: u64) -> Metric {
+    let mut value = Counter::default();
+    value.set_value(count as f64);
+    let mut metric = Metric::from_label(labels(live, own));
+    metric.set_counter(value);
+    metric
+}
+
+fn gauge(live: &Live, own: &[(&str, &str)], on: bool) -> Metric {
+    let mut value = Gauge::default();
+    value.set_value(if on { 1.0 } else { 0.0 });
+    let mut metric = Metric::from_label(labels(live, own));
+    metric.set_gauge(value);
+    metric
+}
+
+fn family((name, help): (&str, &str), kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}

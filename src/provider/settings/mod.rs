@@ -1,0 +1,305 @@
+//! What one connection needs, resolved and checked: the spec over the profile, the policy, the Secrets' values.
+//!
+//! The controllers fill a [`Draft`]; [`Settings::resolve`] checks it and stamps two revisions. `verdict_revision` changes
+//! with what a verification of the credentials speaks about (provider, endpoint, auth, TLS); `revision` with anything.
+//! Both are built from the Secrets' resource versions, never from their values.
+
+mod auth;
+pub(crate) mod tls;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use sha2::{Digest, Sha256};
+
+use crate::domain::breaker::Policy;
+use crate::provider::classify::{Classify, StatusPattern};
+use crate::provider::profile::{CheckMode, Environment, Profile};
+
+pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement};
+pub use tls::{ClientCertificate, Tls};
+
+/// Time-outs of a call.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// To a connection, TLS included.
+    pub connect: Duration,
+    /// One try.
+    pub request: Duration,
+    /// The whole call.
+    pub total: Duration,
+}
+
+/// The health check in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    /// Probes, or real calls only.
+    pub mode: CheckMode,
+    /// Between two probes.
+    pub interval: Duration,
+    /// Of one probe.
+    pub timeout: Duration,
+    /// Path and query below the base URL.
+    pub path: Option<String>,
+    /// Statuses that count as well.
+    pub expected_statuses: Vec<StatusPattern>,
+    /// Good checks in a row until Healthy.
+    pub healthy_threshold: u32,
+    /// Bad checks in a row until Unhealthy, slow ones until Degraded.
+    pub unhealthy_threshold: u32,
+    /// Slower than this is slow.
+    pub latency_threshold: Option<Duration>,
+}
+
+/// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
+#[derive(Clone)]
+pub struct Draft {
+    /// The provider's profile.
+    pub profile: Arc<Profile>,
+    /// Which of its worlds.
+    pub environment: Environment,
+    /// Where it is.
+    pub base_url: String,
+    /// Values of the profile's placeholders.
+    pub parameters: BTreeMap<String, String>,
+    /// The credentials.
+    pub auth: Auth,
+    /// Name, UID and resourceVersion of the Secret the credentials come from; empty without one.
+    pub credential_revision: String,
+    /// TLS beyond the system's roots.
+    pub tls: Tls,
+    /// Time-outs.
+    pub timeouts: Timeouts,
+    /// The health check.
+    pub health_check: HealthCheck,
+    /// The breaker's rules.
+    pub breaker: Policy,
+    /// What counts against the provider.
+    pub classify: Classify,
+    /// No probes, and calls answer `suspended`.
+    pub suspended: bool,
+}
+
+impl Draft {
+    /// The profile's own settings: what a connection that sets nothing gets. The base URL is empty where the profile
+    /// has none.
+    pub fn new(profile: Arc<Profile>, environment: Environment) -> Self {
+        let check = &profile.health_check;
+        let health_check = HealthCheck {
+            mode: check.mode,
+            interval: check.interval,
+            timeout: check.timeout,
+            path: check.path.clone(),
+            expected_statuses: check.expected_statuses.clone(),
+            healthy_threshold: 2,
+            unhealthy_threshold: 3,
+            latency_threshold: None,
+        };
+        let t = profile.timeouts;
+        Self {
+            environment,
+            base_url: profile.base_url(environment).unwrap_or_default().to_owned(),
+            parameters: BTreeMap::new(),
+            auth: Auth::None,
+            credential_revision: String::new(),
+            tls: Tls::default(),
+            timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
+            health_check,
+            breaker: Policy::preset(profile.breaker),
+            classify: Classify::default(),
+            suspended: false,
+            profile,
+        }
+    }
+}
+
+/// Settings that were checked. Read-only; a change is a new value.
+#[derive(Clone)]
+pub struct Settings {
+    draft: Draft,
+    base_url: Url,
+    revision: Arc<str>,
+    verdict_revision: Arc<str>,
+}
+
+/// A setting that cannot be used: which field, and why.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SettingsError {
+    /// The field, as it is called in `spec`.
+    pub field: &'static str,
+    /// What is wrong and what to do. Never holds a value of a Secret.
+    pub problem: String,
+}
+
+impl SettingsError {
+    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+impl Settings {
+    /// Checks a draft.
+    pub fn resolve(draft: Draft) -> Result<Self, SettingsError> {
+        let base_url = parse_url("endpoint.baseURL", &draft.base_url)?;
+        draft.auth.check()?;
+        draft.tls.check()?;
+        let check = &draft.health_check;
+        if check.mode == CheckMode::Active {
+            match &check.path {
+                Some(path) if path.starts_with('/') => {}
+                Some(_) => return Err(SettingsError::new("healthCheck.path", "must start with /")),
+                None => {
+                    let problem = "the provider has no check of its own: set a path, or mode: Passive";
+                    return Err(SettingsError::new("healthCheck.path", problem));
+                }
+            }
+            if check.interval.is_zero() || check.timeout.is_zero() || check.timeout > check.interval {
+                let problem = "must be above zero and at most healthCheck.interval";
+                return Err(SettingsError::new("healthCheck.timeout", problem));
+            }
+        }
+        let verdict_revision = digest(&[
+            &draft.profile.id,
+            draft.environment.as_str(),
+            base_url.as_str(),
+            &format!("{:?}", draft.parameters),
+            &draft.auth.shape(),
+            &draft.credential_revision,
+            &draft.tls.shape(),
+        ]);
+        let revision = digest(&[
+            &verdict_revision,
+            &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
+            &format!("{:?}{}", draft.classify, draft.suspended),
+        ]);
+        Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
+    }
+
+    /// The provider's profile.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.draft.profile
+    }
+
+    /// The provider's id, for metrics.
+    pub fn provider(&self) -> &str {
+        &self.draft.profile.id
+    }
+
+    /// Which of the provider's worlds.
+    pub fn environment(&self) -> Environment {
+        self.draft.environment
+    }
+
+    /// Where the provider is.
+    pub fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// Host and, where it is not the scheme's own, port of the provider.
+    pub fn host(&self) -> String {
+        let host = self.base_url.host_str().unwrap_or_default();
+        self.base_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Values of the profile's placeholders.
+    pub fn parameters(&self) -> &BTreeMap<String, String> {
+        &self.draft.parameters
+    }
+
+    /// The credentials.
+    pub fn auth(&self) -> &Auth {
+        &self.draft.auth
+    }
+
+    /// TLS beyond the system's roots.
+    pub fn tls(&self) -> &Tls {
+        &self.draft.tls
+    }
+
+    /// Time-outs.
+    pub fn timeouts(&self) -> Timeouts {
+        self.draft.timeouts
+    }
+
+    /// The health check.
+    pub fn health_check(&self) -> &HealthCheck {
+        &self.draft.health_check
+    }
+
+    /// The breaker's rules.
+    pub fn breaker(&self) -> &Policy {
+        &self.draft.breaker
+    }
+
+    /// What counts against the provider.
+    pub fn classify(&self) -> &Classify {
+        &self.draft.classify
+    }
+
+    /// Whether the connection is suspended.
+    pub fn suspended(&self) -> bool {
+        self.draft.suspended
+    }
+
+    /// Whether the operator probes: active, and not suspended.
+    pub fn probed(&self) -> bool {
+        !self.draft.suspended && self.draft.health_check.mode == CheckMode::Active
+    }
+
+    /// Changes with every change.
+    pub fn revision(&self) -> &Arc<str> {
+        &self.revision
+    }
+
+    /// Changes with the provider, the endpoint, the credentials and TLS: what a verification speaks about.
+    pub fn verdict_revision(&self) -> &Arc<str> {
+        &self.verdict_revision
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("provider", &self.provider())
+            .field("host", &self.host())
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads an absolute http(s) URL without user, query or fragment.
+pub(crate) fn parse_url(field: &'static str, text: &str) -> Result<Url, SettingsError> {
+    if text.is_empty() {
+        return Err(SettingsError::new(field, "the provider has no address of its own: set one"));
+    }
+    let url = Url::parse(text).map_err(|error| SettingsError::new(field, format!("is no URL: {error}")))?;
+    let plain = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(SettingsError::new(field, "must be an http or https URL with a host"));
+    }
+    if !plain || url.query().is_some() || url.fragment().is_some() {
+        return Err(SettingsError::new(field, "must have no user, query or fragment"));
+    }
+    Ok(url)
+}
+
+/// A short digest over texts, each with its length so that no two lists print alike.
+fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let bytes = hash.finalize();
+    bytes.iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

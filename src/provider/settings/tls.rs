@@ -1,0 +1,93 @@
+//! TLS beyond the system's roots: a CA of one's own, a client certificate, another server name.
+//!
+//! A given CA replaces the system's roots: a connection that names its CA trusts nobody else. Everything is parsed
+//! here, so that a bad certificate is a condition on the object and not a failing call at noon.
+
+use std::fmt;
+
+use reqwest::{Certificate, Identity};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, DnsName};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::SettingsError;
+
+/// A client certificate with its key.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// The chain, PEM.
+    pub certificate: Vec<u8>,
+    /// The key, PEM.
+    pub key: SecretString,
+}
+
+/// TLS settings of a connection.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// The only roots that are trusted, PEM (`ca.crt`).
+    pub ca: Option<Vec<u8>>,
+    /// The certificate shown to the provider (`tls.crt`, `tls.key`).
+    pub client: Option<ClientCertificate>,
+    /// The name asked for (SNI) and verified, where it is not the base URL's host.
+    pub server_name: Option<String>,
+    /// Name, UID and resourceVersion of the Secret these come from; empty without one.
+    pub revision: String,
+}
+
+impl Tls {
+    /// What may enter a revision.
+    pub fn shape(&self) -> String {
+        let client = self.client.is_some();
+        format!("ca={} client={client} name={:?} {:?}", self.ca.is_some(), self.server_name, self.revision)
+    }
+
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        if let Some(ca) = &self.ca {
+            let field = "tls.certSecretRef";
+            if roots(ca).is_none_or(|store| store.is_empty()) || certificates(ca).is_none() {
+                return Err(SettingsError::new(field, "ca.crt holds no certificate that can be read: give PEM"));
+            }
+        }
+        if let Some(client) = &self.client
+            && identity(client).is_none()
+        {
+            let problem = "tls.crt and tls.key cannot be read: give the chain and its key as PEM";
+            return Err(SettingsError::new("tls.certSecretRef", problem));
+        }
+        if let Some(name) = &self.server_name
+            && DnsName::try_from(name.as_str()).is_err()
+        {
+            return Err(SettingsError::new("tls.serverName", "must be a DNS name"));
+        }
+        Ok(())
+    }
+}
+
+/// The roots in a PEM bundle; none if one of them cannot be a root.
+fn roots(pem: &[u8]) -> Option<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        store.add(certificate.ok()?).ok()?;
+    }
+    Some(store)
+}
+
+/// The certificates of a PEM bundle, for the client.
+pub(crate) fn certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
+    Certificate::from_pem_bundle(pem).ok()
+}
+
+/// The client certificate, for the client.
+pub(crate) fn identity(client: &ClientCertificate) -> Option<Identity> {
+    let mut pem = zeroize::Zeroizing::new(client.key.expose_secret().as_bytes().to_vec());
+    pem.push(b'\n');
+    pem.extend_from_slice(&client.certificate);
+    Identity::from_pem(&pem).ok()
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shape())
+    }
+}

@@ -1,0 +1,112 @@
+//! The numbers of syncs. No account, no text and no partition in a label.
+
+use prometheus::{HistogramVec, IntCounterVec};
+
+use super::report::RunReport;
+use crate::domain::key::ObjectKey;
+use crate::metrics::{Metrics, MetricsError};
+
+/// A stage of a page.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From the request to the last byte.
+    Fetch,
+    /// From bytes to rows.
+    Transform,
+    /// The page transaction.
+    Persist,
+}
+
+impl Stage {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Transform => "transform",
+            Self::Persist => "persist",
+        }
+    }
+}
+
+/// The series of this layer. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct SyncMetrics {
+    runs: IntCounterVec,
+    stages: HistogramVec,
+    errors: IntCounterVec,
+    records: IntCounterVec,
+    pages: IntCounterVec,
+    empty_runs: IntCounterVec,
+}
+
+impl SyncMetrics {
+    /// Registers the series.
+    pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let job = ["namespace", "syncjob"];
+        Ok(Self {
+            runs: metrics.counter(
+                "busbar_sync_runs_total",
+                "Sync runs that ended, by result.",
+                &["namespace", "syncjob", "result"],
+            )?,
+            stages: metrics.seconds(
+                "busbar_sync_stage_seconds",
+                "Time per page and stage of a sync, in seconds.",
+                &["stage", "outcome"],
+            )?,
+            errors: metrics.counter(
+                "busbar_sync_errors_total",
+                "Errors of syncs, by stage and class.",
+                &["stage", "class"],
+            )?,
+            records: metrics.counter(
+                "busbar_sync_records_total",
+                "Records of syncs, by what became of them.",
+                &["namespace", "syncjob", "op"],
+            )?,
+            pages: metrics.counter("busbar_sync_pages_total", "Pages committed.", &job)?,
+            empty_runs: metrics.counter("busbar_sync_empty_runs_total", "Good runs that read no record.", &job)?,
+        })
+    }
+
+    /// One stage of one page ended well (`class` is `None`) or with an error of that class.
+    pub(crate) fn stage(&self, stage: Stage, seconds: f64, class: Option<&'static str>) {
+        let outcome = if class.is_none() { "success" } else { "error" };
+        self.stages.with_label_values(&[stage.as_str(), outcome]).observe(seconds);
+        if let Some(class) = class {
+            self.errors.with_label_values(&[stage.as_str(), class]).inc();
+        }
+    }
+
+    /// A run ended.
+    pub(crate) fn run_ended(&self, job: &ObjectKey, report: &RunReport) {
+        let (namespace, name) = (&*job.namespace, &*job.name);
+        self.runs.with_label_values(&[namespace, name, report.result.as_str()]).inc();
+        self.pages.with_label_values(&[namespace, name]).inc_by(report.counts.pages);
+        if report.empty {
+            self.empty_runs.with_label_values(&[namespace, name]).inc();
+        }
+        let counts = &report.counts;
+        for (op, count) in [
+            ("inserted", counts.inserted),
+            ("updated", counts.updated),
+            ("unchanged", counts.unchanged),
+            ("rejected", counts.rejected),
+        ] {
+            self.records.with_label_values(&[namespace, name, op]).inc_by(count);
+        }
+    }
+
+    /// A job is gone: its series vanish with it.
+    pub(crate) fn forget(&self, job: &ObjectKey) {
+        let (namespace, name) = (&*job.namespace, &*job.name);
+        // Removing a series that never was is an error that means nothing.
+        for result in crate::ledger::RunResult::ALL {
+            self.runs.remove_label_values(&[namespace, name, result.as_str()]).ok();
+        }
+        for op in ["inserted", "updated", "unchanged", "rejected"] {
+            self.records.remove_label_values(&[namespace, name, op]).ok();
+        }
+        self.pages.remove_label_values(&[namespace, name]).ok();
+        self.empty_runs.remove_label_values(&[namespace, name]).ok();
+    }
+}

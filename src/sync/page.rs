@@ -1,0 +1,137 @@
+//! A provider's answer as a page: the records, what comes next, how many there are. Pure.
+//!
+//! The link to the next page is never followed: only its parameter is taken out, because providers are known to print
+//! links that lead elsewhere, and a link is the provider's word about where our credentials go.
+
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::report::{RunReason, Stop, refused};
+use crate::provider::call::Answer;
+use crate::provider::profile::{Pagination, Stream};
+
+/// One page as read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The records, as the provider sent them.
+    pub records: Vec<Value>,
+    /// The next page; `None` at the end.
+    pub next: Option<String>,
+    /// The provider's count of all records of the window.
+    pub total: Option<u64>,
+}
+
+/// Reads a page.
+pub fn read(answer: &Answer, stream: &Stream) -> Result<Page, Stop> {
+    let mut body = json(answer)?;
+    let next = next(&body, &stream.pagination)?;
+    let total = total(&body, &stream.pagination);
+    // Both shapes: the first pointer that leads to an array. No array at all is not "no records": it is drift.
+    let found = stream.records.iter().find(|pointer| body.pointer(pointer).is_some_and(Value::is_array));
+    let records = found.and_then(|pointer| body.pointer_mut(pointer)).map(Value::take);
+    match records {
+        Some(Value::Array(records)) => Ok(Page { records, next, total }),
+        _ => Err(RunReason::SchemaDrifted.into()),
+    }
+}
+
+/// The body of a good answer as JSON.
+pub fn json(answer: &Answer) -> Result<Value, Stop> {
+    if !answer.status.is_success() {
+        return Err(refused(answer.status.as_u16()));
+    }
+    let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
+    serde_json::from_slice(body)
+        .map_err(|_| Stop { reason: RunReason::BodyUnreadable, http_status: Some(answer.status.as_u16()) })
+}
+
+fn next(body: &Value, pagination: &Pagination) -> Result<Option<String>, Stop> {
+    let Pagination::Page { parameter, next, .. } = pagination else { return Ok(None) };
+    let told = next.iter().filter_map(|pointer| body.pointer(pointer)).find(|value| !value.is_null());
+    let text = match told {
+        None => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Value::String(text)) => text.trim().to_owned(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => return Err(RunReason::PaginationUnreadable.into()),
+    };
+    let token = if text.bytes().all(|b| b.is_ascii_digit()) { Some(text) } else { query_value(&text, parameter) };
+    match token.as_deref().map(str::parse::<u64>) {
+        Some(Ok(page)) => Ok(Some(page.to_string())),
+        _ => Err(RunReason::PaginationUnreadable.into()),
+    }
+}
+
+fn total(body: &Value, pagination: &Pagination) -> Option<u64> {
+    let Pagination::Page { total, .. } = pagination else { return None };
+    total.iter().find_map(|pointer| body.pointer(pointer)?.as_u64())
+}
+
+/// The value of a query parameter in an absolute or relative URL.
+fn query_value(url: &str, parameter: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    let query = query.split('#').next().unwrap_or(query);
+    query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (percent_decode_str(name).decode_utf8().ok()? == parameter)
+            .then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::walk_tests::{answer, stream};
+
+    fn page(body: &str) -> Result<Page, RunReason> {
+        read(&answer(200, body), &stream(10)).map_err(|stop| stop.reason)
+    }
+
+    #[test]
+    fn both_shapes_are_pages() {
+        let flat = page(r#"{"data": [1, 2], "meta": {"total": 7, "next": "https://x/v2/acc/transactions?page=2"}}"#);
+        let nested =
+            page(r#"{"data": {"transactions": [1, 2], "paging": {"total": 7, "next": "/t?limit=2&page=2#x"}}}"#);
+        assert_eq!(flat, nested);
+        let flat = flat.unwrap();
+        assert_eq!((flat.records.len(), flat.next.as_deref(), flat.total), (2, Some("2"), Some(7)));
+    }
+
+    #[test]
+    fn the_end_is_told_by_the_absence_of_a_next_page() {
+        for meta in ["{}", r#"{"next": null}"#, r#"{"next": ""}"#] {
+            assert_eq!(page(&format!(r#"{{"data": [], "meta": {meta}}}"#)).unwrap().next, None, "{meta}");
+        }
+        for (next, token) in
+            [("3", "3"), ("\"3\"", "3"), ("\"?page=%33\"", "3"), ("\"https://evil.test/?page=003\"", "3")]
+        {
+            let body = format!(r#"{{"data": [], "meta": {{"next": {next}}}}}"#);
+            assert_eq!(page(&body).unwrap().next.as_deref(), Some(token), "{next}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_an_empty_page() {
+        for (body, reason) in [
+            ("", RunReason::BodyUnreadable),
+            ("<html>", RunReason::BodyUnreadable),
+            (r#"{"data": [1, 2"#, RunReason::BodyUnreadable),
+            (r#"{"data": [{"amount": NaN}]}"#, RunReason::BodyUnreadable),
+            ("{}", RunReason::SchemaDrifted),
+            (r#"{"data": {"items": []}}"#, RunReason::SchemaDrifted),
+            (r#"{"data": null}"#, RunReason::SchemaDrifted),
+            (r#"{"data": [], "meta": {"next": "https://x/?cursor=2"}}"#, RunReason::PaginationUnreadable),
+            (r#"{"data": [], "meta": {"next": "?page=-1"}}"#, RunReason::PaginationUnreadable),
+            (r#"{"data": [], "meta": {"next": ["2"]}}"#, RunReason::PaginationUnreadable),
+        ] {
+            assert_eq!(page(body), Err(reason), "{body}");
+        }
+        assert_eq!(page("\u{feff}{\"data\": []}").unwrap().records.len(), 0, "a byte order mark is no fault");
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let page = page(r#"{"data": [123456789012345678901234567890.10]}"#).unwrap();
+        assert_eq!(page.records[0].to_string(), "123456789012345678901234567890.10");
+    }
+}

@@ -1,0 +1,229 @@
+//! One record of a provider's body as a canonical row, or the reason why it cannot be one. Pure.
+//!
+//! Numbers are read from their digits, never through a float. What is not plain is refused instead of guessed: an
+//! amount with a fraction where minor units were promised, an unknown direction, a currency without a known exponent.
+
+use jiff::civil::{Date, DateTime};
+use jiff::{Timestamp, Zoned};
+use rust_decimal::Decimal;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::key::MAX_KEY;
+use super::mask::MaskRules;
+use crate::domain::money::{Currency, Money, parse_decimal};
+use crate::ledger::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
+use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream};
+
+/// Years outside these are a wrong unit or a placeholder, not a booking.
+const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
+/// A dead letter's sample shows at most this many fields.
+const SAMPLE_FIELDS: usize = 32;
+
+/// The account that a partition's records are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// Opaque identity.
+    pub token: String,
+    /// Masked, for people.
+    pub shown: String,
+    /// Its currency, where the records carry none.
+    pub currency: Option<Currency>,
+}
+
+/// All that a record is read with.
+#[derive(Copy, Clone, Debug)]
+pub struct Reading<'a> {
+    /// The stream's description.
+    pub stream: &'a Stream,
+    /// The account.
+    pub account: &'a AccountInfo,
+    /// What is hidden.
+    pub mask: &'a MaskRules,
+    /// How much of a time to believe.
+    pub grain: Granularity,
+}
+
+/// Why a record is no row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// A closed word.
+    pub reason: &'static str,
+    /// The pointer of the field.
+    pub path: String,
+}
+
+fn reject<T>(reason: &'static str, path: &str) -> Result<T, Rejection> {
+    Err(Rejection { reason, path: path.to_owned() })
+}
+
+impl Reading<'_> {
+    /// The record as a row. A blank id leaves the key empty, to be derived.
+    pub fn row(&self, record: &Value) -> Result<TransactionRecord, Rejection> {
+        if !record.is_object() {
+            return reject("NotAnObject", "");
+        }
+        let key = self.key(record)?;
+        let Some(amounts) = &self.stream.money else { return reject("AmountMissing", "") };
+        let (money, amount_minor) = self.money(record, amounts)?;
+        let text = |field: &str| {
+            let pointer = self.stream.fields.get(field)?;
+            self.mask.text(field, record.pointer(pointer)?.as_str()?)
+        };
+        Ok(TransactionRecord {
+            account_token: self.account.token.clone(),
+            key_quality: if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider },
+            key,
+            account: self.account.shown.clone(),
+            booked: self.booked(record)?,
+            amount: money.amount,
+            amount_minor,
+            currency: money.currency.to_string(),
+            status: RowStatus::Booked,
+            counterparty: text("counterparty"),
+            narration: text("narration"),
+            category: text("category"),
+        })
+    }
+
+    fn key(&self, record: &Value) -> Result<String, Rejection> {
+        let path = &self.stream.key;
+        let key = match record.pointer(path) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(_) => return reject("KeyInvalid", path),
+        };
+        if key.len() > MAX_KEY || key.contains('\0') { reject("KeyInvalid", path) } else { Ok(key) }
+    }
+
+    fn booked(&self, record: &Value) -> Result<Booked, Rejection> {
+        let path = &self.stream.time.pointer;
+        let text = match record.pointer(path) {
+            None | Some(Value::Null) => return reject("TimeMissing", path),
+            Some(Value::String(text)) => text.trim(),
+            Some(_) => return reject("TimeInvalid", path),
+        };
+        let Some((on, at)) = read_time(text) else { return reject("TimeInvalid", path) };
+        if !YEARS.contains(&on.year()) {
+            return reject("TimeOutOfRange", path);
+        }
+        let granularity = if at.is_none() { Granularity::Day } else { self.grain };
+        Ok(Booked { on, at, text: text.to_owned(), granularity })
+    }
+
+    fn money(&self, record: &Value, amounts: &Amounts) -> Result<(Money, i128), Rejection> {
+        let currency = match &amounts.currency {
+            CurrencySource::Join { .. } => match self.account.currency {
+                Some(currency) => currency,
+                None => return reject("CurrencyUnknown", ""),
+            },
+            CurrencySource::Field { pointer } => {
+                match record.pointer(pointer).and_then(Value::as_str).and_then(read_currency) {
+                    Some(currency) => currency,
+                    None => return reject("CurrencyUnknown", pointer),
+                }
+            }
+        };
+        let path = &amounts.amount;
+        let value = match record.pointer(path) {
+            None | Some(Value::Null) => return reject("AmountMissing", path),
+            Some(value) => value,
+        };
+        let plain = match (amounts.repr, value) {
+            (AmountRepr::MinorInteger, Value::Number(number)) => match number.to_string().parse::<i128>() {
+                Ok(minor) => Money::from_minor(minor, currency).ok(),
+                Err(_) => return reject("AmountNotInteger", path),
+            },
+            (AmountRepr::MinorInteger, _) => return reject("AmountNotInteger", path),
+            (AmountRepr::DecimalString, Value::String(text)) => {
+                parse_decimal(text.trim()).ok().map(|amount| Money { amount, currency })
+            }
+            (AmountRepr::DecimalString, _) => return reject("AmountNotText", path),
+        };
+        let Some(plain) = plain else { return reject("AmountInvalid", path) };
+        let signed = Money { amount: sign(record, amounts, plain.amount)?, currency };
+        // Finer than the currency's smallest unit is refused here: rounding would invent money.
+        match signed.to_minor() {
+            Ok(minor) => Ok((signed, minor)),
+            Err(_) => reject("AmountTooFine", path),
+        }
+    }
+}
+
+fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, Rejection> {
+    match &amounts.sign {
+        Sign::Signed => Ok(amount),
+        Sign::Field { pointer, credit, debit } => {
+            let word = match record.pointer(pointer) {
+                None | Some(Value::Null) => return reject("DirectionMissing", pointer),
+                Some(value) => value.as_str().unwrap_or(""),
+            };
+            // Both a sign and a direction: nobody can tell what they mean together.
+            if amount.is_sign_negative() && !amount.is_zero() {
+                return reject("AmountSigned", &amounts.amount);
+            }
+            if word.eq_ignore_ascii_case(credit) {
+                Ok(amount.abs())
+            } else if word.eq_ignore_ascii_case(debit) {
+                // A zero has no sign, or it would print as -0.
+                Ok(if amount.is_zero() { amount.abs() } else { -amount })
+            } else {
+                reject("DirectionUnknown", pointer)
+            }
+        }
+    }
+}
+
+/// The booking day as written, and the moment where the text names one.
+fn read_time(text: &str) -> Option<(Date, Option<Timestamp>)> {
+    // `Z` and offsets first: the day is the one that is written, in the provider's own zone.
+    if let Ok(at) = text.parse::<Timestamp>() {
+        let on = text.get(..10).and_then(|day| day.parse::<Date>().ok())?;
+        return Some((on, Some(at)));
+    }
+    if let Ok(zoned) = text.parse::<Zoned>() {
+        return Some((zoned.date(), Some(zoned.timestamp())));
+    }
+    text.parse::<DateTime>().ok().map(|civil| (civil.date(), None))
+}
+
+/// A currency whose smallest unit is known, in any case.
+pub fn read_currency(text: &str) -> Option<Currency> {
+    let currency = Currency::parse(&text.trim().to_ascii_uppercase()).ok()?;
+    currency.exponent().is_ok().then_some(currency)
+}
+
+/// A rejected record, kept aside without its values.
+pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u32) -> DeadLetter {
+    let print = Sha256::new().chain_update(record.to_string()).chain_update(rejection.reason);
+    DeadLetter {
+        reason: rejection.reason,
+        path: rejection.path,
+        sample: shape(record),
+        fingerprint: print.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+        index,
+        page_no,
+    }
+}
+
+/// The fields of a record and their types.
+fn shape(record: &Value) -> String {
+    let kind = |value: &Value| match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let Some(fields) = record.as_object() else { return kind(record).to_owned() };
+    // A name is the schema's, unless the provider keys a map by its data: only names that look like names are shown.
+    let named = |name: &str| {
+        let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic() || b"_-.@".contains(&b));
+        if plain { name.to_owned() } else { "?".to_owned() }
+    };
+    let fields: Vec<String> =
+        fields.iter().take(SAMPLE_FIELDS).map(|(name, value)| format!("{}: {}", named(name), kind(value))).collect();
+    format!("{{{}}}", fields.join(", "))
+}

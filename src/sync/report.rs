@@ -1,0 +1,259 @@
+//! How a run ended, in closed words: alerts, status and metrics can rely on them.
+
+use crate::ledger::runs::RunCounts;
+use crate::ledger::{LedgerError, RunResult};
+use crate::provider::call::CallError;
+
+/// Why a run did not simply succeed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RunReason {
+    /// No connection, no answer in time, or no HTTP.
+    ProviderUnreachable,
+    /// A 5xx answer.
+    ProviderError,
+    /// The provider refused the credentials.
+    AuthenticationFailed,
+    /// The provider refused this account or plan (402, 403).
+    AccessDenied,
+    /// What was asked for is not there (404, 410).
+    NotFound,
+    /// Too many requests (429).
+    RateLimited,
+    /// Another 4xx answer, or a redirect.
+    RequestRejected,
+    /// The circuit is open.
+    CircuitOpen,
+    /// The connection is suspended.
+    ConnectionSuspended,
+    /// The connection's own settings make calls impossible.
+    ConnectionInvalid,
+    /// The answer is larger than is read.
+    AnswerTooLarge,
+    /// The answer is not JSON.
+    BodyUnreadable,
+    /// The records are not where they were, or more of a page than the budget allows is invalid.
+    SchemaDrifted,
+    /// The currency of the account is missing or not in ISO 4217.
+    CurrencyUnknown,
+    /// The next page could not be read out of the answer.
+    PaginationUnreadable,
+    /// A page led back to an earlier one.
+    PaginationCycle,
+    /// Too many empty pages in a row.
+    TooManyEmptyPages,
+    /// The run's cap on pages.
+    PageCapReached,
+    /// The provider's list kept shrinking under the walk.
+    WindowUnstable,
+    /// The run's time was up.
+    RunTimeout,
+    /// A parameter that the stream needs is missing or unusable.
+    ParameterInvalid,
+    /// The ledger could not read or write.
+    LedgerUnavailable,
+    /// The stored cursor cannot be read.
+    CursorUnreadable,
+    /// Another process took the lease.
+    LeaseLost,
+    /// Another process is running the job.
+    LeaseHeld,
+    /// Stopped on request.
+    StopRequested,
+    /// A fault of Busbar's own.
+    InternalError,
+}
+
+impl RunReason {
+    /// All reasons.
+    pub const ALL: [Self; 27] = [
+        Self::ProviderUnreachable,
+        Self::ProviderError,
+        Self::AuthenticationFailed,
+        Self::AccessDenied,
+        Self::NotFound,
+        Self::RateLimited,
+        Self::RequestRejected,
+        Self::CircuitOpen,
+        Self::ConnectionSuspended,
+        Self::ConnectionInvalid,
+        Self::AnswerTooLarge,
+        Self::BodyUnreadable,
+        Self::SchemaDrifted,
+        Self::CurrencyUnknown,
+        Self::PaginationUnreadable,
+        Self::PaginationCycle,
+        Self::TooManyEmptyPages,
+        Self::PageCapReached,
+        Self::WindowUnstable,
+        Self::RunTimeout,
+        Self::ParameterInvalid,
+        Self::LedgerUnavailable,
+        Self::CursorUnreadable,
+        Self::LeaseLost,
+        Self::LeaseHeld,
+        Self::StopRequested,
+        Self::InternalError,
+    ];
+
+    /// The word in status, metrics and the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProviderUnreachable => "ProviderUnreachable",
+            Self::ProviderError => "ProviderError",
+            Self::AuthenticationFailed => "AuthenticationFailed",
+            Self::AccessDenied => "AccessDenied",
+            Self::NotFound => "NotFound",
+            Self::RateLimited => "RateLimited",
+            Self::RequestRejected => "RequestRejected",
+            Self::CircuitOpen => "CircuitOpen",
+            Self::ConnectionSuspended => "ConnectionSuspended",
+            Self::ConnectionInvalid => "ConnectionInvalid",
+            Self::AnswerTooLarge => "AnswerTooLarge",
+            Self::BodyUnreadable => "BodyUnreadable",
+            Self::SchemaDrifted => "SchemaDrifted",
+            Self::CurrencyUnknown => "CurrencyUnknown",
+            Self::PaginationUnreadable => "PaginationUnreadable",
+            Self::PaginationCycle => "PaginationCycle",
+            Self::TooManyEmptyPages => "TooManyEmptyPages",
+            Self::PageCapReached => "PageCapReached",
+            Self::WindowUnstable => "WindowUnstable",
+            Self::RunTimeout => "RunTimeout",
+            Self::ParameterInvalid => "ParameterInvalid",
+            Self::LedgerUnavailable => "LedgerUnavailable",
+            Self::CursorUnreadable => "CursorUnreadable",
+            Self::LeaseLost => "LeaseLost",
+            Self::LeaseHeld => "LeaseHeld",
+            Self::StopRequested => "StopRequested",
+            Self::InternalError => "InternalError",
+        }
+    }
+
+    /// How a run ends that ends for this reason, if nothing of it was committed.
+    pub const fn result(self) -> RunResult {
+        match self {
+            Self::PageCapReached | Self::WindowUnstable => RunResult::Incomplete,
+            Self::StopRequested | Self::LeaseLost => RunResult::Cancelled,
+            Self::LeaseHeld => RunResult::Skipped,
+            _ => RunResult::Failed,
+        }
+    }
+}
+
+/// An end before the end: the reason, and the provider's HTTP status where there is one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Why.
+    pub reason: RunReason,
+    /// The provider's status.
+    pub http_status: Option<u16>,
+}
+
+impl From<RunReason> for Stop {
+    fn from(reason: RunReason) -> Self {
+        Self { reason, http_status: None }
+    }
+}
+
+impl From<&CallError> for Stop {
+    fn from(error: &CallError) -> Self {
+        let reason = match error {
+            CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
+            CallError::Suspended => RunReason::ConnectionSuspended,
+            CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
+            CallError::CredentialsRefused { status } => {
+                return Self { reason: RunReason::AuthenticationFailed, http_status: Some(*status) };
+            }
+            CallError::NoToken { status, .. } => {
+                return Self { reason: RunReason::ProviderUnreachable, http_status: *status };
+            }
+            CallError::Request(_) => RunReason::ParameterInvalid,
+            CallError::Client(_) => RunReason::ConnectionInvalid,
+            CallError::Timeout | CallError::Connect(_) | CallError::Malformed => RunReason::ProviderUnreachable,
+        };
+        reason.into()
+    }
+}
+
+impl From<&LedgerError> for Stop {
+    fn from(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Fenced { .. } | LedgerError::StateMoved { .. } => RunReason::LeaseLost,
+            _ => RunReason::LedgerUnavailable,
+        }
+        .into()
+    }
+}
+
+/// The class of an HTTP status that is not a success.
+pub fn refused(status: u16) -> Stop {
+    let reason = match status {
+        401 => RunReason::AuthenticationFailed,
+        402 | 403 => RunReason::AccessDenied,
+        404 | 410 => RunReason::NotFound,
+        429 => RunReason::RateLimited,
+        500.. => RunReason::ProviderError,
+        _ => RunReason::RequestRejected,
+    };
+    Stop { reason, http_status: Some(status) }
+}
+
+/// A run that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunReport {
+    /// How.
+    pub result: RunResult,
+    /// Why, unless it succeeded.
+    pub reason: Option<RunReason>,
+    /// The provider's HTTP status that ended it, if one did.
+    pub http_status: Option<u16>,
+    /// What it moved. A dry run's `inserted` are the rows it would have written.
+    pub counts: RunCounts,
+    /// Records that shared their key with a later one of the same page.
+    pub duplicates: u64,
+    /// Partitions of the job.
+    pub partitions: u32,
+    /// Those that did not succeed.
+    pub failing: u32,
+    /// Whether it succeeded and read nothing.
+    pub empty: bool,
+    /// Whether a complete window held fewer records than the provider had announced.
+    pub short_of_total: bool,
+}
+
+impl RunReport {
+    /// A run that ended before it began.
+    pub fn ended(stop: Stop) -> Self {
+        Self {
+            result: stop.reason.result(),
+            reason: Some(stop.reason),
+            http_status: stop.http_status,
+            counts: RunCounts::default(),
+            duplicates: 0,
+            partitions: 0,
+            failing: 0,
+            empty: false,
+            short_of_total: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_word() {
+        let words: BTreeSet<_> = RunReason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(words.len(), RunReason::ALL.len());
+        assert!(words.iter().all(|w| w.chars().next().is_some_and(char::is_uppercase)));
+    }
+
+    #[test]
+    fn statuses_fall_into_their_classes() {
+        let classes: Vec<_> =
+            [302, 400, 401, 402, 404, 429, 500, 503].map(|status| refused(status).reason.as_str()).into();
+        insta::assert_compact_debug_snapshot!(classes, @r#"["RequestRejected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "RateLimited", "ProviderError", "ProviderError"]"#);
+    }
+}

@@ -1,0 +1,246 @@
+//! Walks against a scripted bank, on a real ledger file.
+
+mod bank;
+mod crash;
+mod guards;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(super) use bank::{Bank, answer};
+
+use super::metrics::SyncMetrics;
+use super::{Limits, MaskRules, Partition, RunContext, RunReport, SyncPlan, run};
+use crate::clock::Clock;
+use crate::domain::key::ObjectKey;
+use crate::ledger::record::{StoredTransaction, TransactionFilter};
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{
+    Booked, Granularity, KeyQuality, Lease, Ledger, RowStatus, RunId, RunResult, RunStart, RunTrigger,
+    TransactionRecord,
+};
+use crate::metrics::Metrics;
+use crate::provider::profile::{Pagination, Profiles, Stream};
+
+pub(super) const NOW: &str = "2026-09-10T12:00:00Z";
+
+/// The stream of bank transactions, with pages of `size`.
+pub(super) fn stream(size: u64) -> Stream {
+    let profile = Profiles::builtin().unwrap().get("mono").unwrap();
+    let mut stream = Stream::clone(&profile.streams["transactions"]);
+    if let Pagination::Page { size: asked, .. } = &mut stream.pagination {
+        *asked = size;
+    }
+    stream
+}
+
+pub(super) fn record(key: &str, minor: i64) -> TransactionRecord {
+    TransactionRecord {
+        account_token: "t".into(),
+        key: key.into(),
+        key_quality: KeyQuality::Provider,
+        account: "****1234".into(),
+        booked: Booked {
+            on: jiff::civil::date(2026, 9, 1),
+            at: None,
+            text: "2026-09-01".into(),
+            granularity: Granularity::Day,
+        },
+        amount: rust_decimal::Decimal::new(minor, 2),
+        amount_minor: minor.into(),
+        currency: "NGN".into(),
+        status: RowStatus::Booked,
+        counterparty: None,
+        narration: None,
+        category: None,
+    }
+}
+
+pub(super) fn partition(name: &str, account: &str) -> Partition {
+    Partition { name: name.into(), parameters: [("accountId".to_owned(), account.to_owned())].into() }
+}
+
+pub(super) fn plan(size: u64) -> SyncPlan {
+    SyncPlan {
+        job: ObjectKey::new("team", "books"),
+        connection: "bank-a".into(),
+        provider: "mono".into(),
+        environment: "Sandbox".into(),
+        stream_name: "transactions".into(),
+        stream: Arc::new(stream(size)),
+        partitions: vec![partition("", "acc-000000001")],
+        start: None,
+        lookback: None,
+        run_timeout: Duration::from_secs(3600),
+        dead_letter_budget_percent: 10,
+        mask: MaskRules::default(),
+        dry_run: false,
+        limits: Limits::default(),
+    }
+}
+
+/// A ledger, a clock, a bank: all that a run needs.
+pub(super) struct World {
+    _dir: tempfile::TempDir,
+    pub(super) ledger: SqliteLedger,
+    pub(super) bank: Bank,
+    pub(super) clock: Clock,
+    pub(super) cancel: CancellationToken,
+    metrics: SyncMetrics,
+}
+
+impl World {
+    pub(super) async fn new(bank: Bank) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap();
+        Self {
+            _dir: dir,
+            ledger,
+            bank,
+            clock: Clock::starting_at(NOW.parse().unwrap()),
+            cancel: CancellationToken::new(),
+            metrics: SyncMetrics::register(&Metrics::new()).unwrap(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    pub(super) async fn lease(&self) -> Lease {
+        self.ledger.acquire_lease("books", "me", Duration::from_secs(30), self.now(), None).await.unwrap().unwrap()
+    }
+
+    pub(super) async fn run(&self, plan: &SyncPlan) -> RunReport {
+        let (lease, id) = (self.lease().await, RunId(Uuid::new_v4()));
+        let start = RunStart {
+            id,
+            job: plan.job.clone(),
+            trigger: RunTrigger::Manual,
+            slot: None,
+            dry_run: plan.dry_run,
+            at: self.now(),
+        };
+        self.ledger.start_run(&start).await.unwrap();
+        let cx = RunContext {
+            ledger: &self.ledger,
+            fetch: &self.bank,
+            lease: &lease,
+            clock: self.clock,
+            metrics: &self.metrics,
+            run: id,
+            cancel: &self.cancel,
+        };
+        run(plan, cx).await
+    }
+
+    pub(super) async fn rows(&self) -> Vec<StoredTransaction> {
+        self.ledger.list_transactions(&TransactionFilter::default(), 100_000).await.unwrap()
+    }
+
+    /// Key and minor amount of each row, sorted.
+    pub(super) async fn table(&self) -> Vec<(String, i128)> {
+        let mut table: Vec<_> =
+            self.rows().await.into_iter().map(|row| (row.record.key, row.record.amount_minor)).collect();
+        table.sort();
+        table
+    }
+
+    pub(super) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
+        let state = self.ledger.load_state(&plan.job_key(&plan.partitions[0])).await.unwrap();
+        state.map_or((None, false), |state| (state.committed_hwm, state.window.is_some()))
+    }
+}
+
+#[tokio::test]
+async fn a_first_run_reads_everything_a_second_changes_nothing_and_edits_are_upserted() {
+    let world = World::new(Bank::with(95)).await;
+    let plan = plan(10);
+    let first = world.run(&plan).await;
+    assert_eq!((first.result, first.reason), (RunResult::Succeeded, None));
+    assert_eq!((first.counts.fetched, first.counts.inserted, first.counts.pages), (95, 95, 10));
+    assert_eq!(world.table().await, world.bank.table());
+    assert_eq!(world.cursor(&plan).await, (Some("2026-09-10".into()), false));
+
+    let again = world.run(&plan).await;
+    assert_eq!((again.result, again.counts.inserted, again.counts.updated), (RunResult::Succeeded, 0, 0));
+    assert!(again.counts.fetched < 95, "only the lookback is read again: {}", again.counts.fetched);
+
+    world.bank.edit(|rows| rows[0].minor = 123_456);
+    world.bank.add(3);
+    let edited = world.run(&plan).await;
+    assert_eq!((edited.counts.inserted, edited.counts.updated), (3, 1));
+    assert_eq!(world.table().await, world.bank.table());
+}
+
+#[tokio::test]
+async fn a_row_is_canonical_exact_and_masked() {
+    let bank = Bank::with(0);
+    bank.push("x1", 1_234_567_890_123_456, "debit", "2026-09-09T00:00:00.000Z", "TRF TO 0131883461");
+    bank.push("x2", 5, "credit", "2026-09-08", "");
+    let world = World::new(bank).await;
+    assert_eq!(world.run(&plan(10)).await.counts.inserted, 2);
+    let rows = world.rows().await;
+    let (x1, x2) = (&rows[0].record, &rows[1].record);
+    assert_eq!((x1.amount.to_string().as_str(), x1.amount_minor), ("-12345678901234.56", -1_234_567_890_123_456));
+    assert_eq!((x1.currency.as_str(), x1.account.as_str()), ("NGN", "****3461"));
+    assert_eq!(x1.narration.as_deref(), Some("TRF TO ****3461"));
+    assert_eq!((x1.booked.on, x1.booked.granularity), (jiff::civil::date(2026, 9, 9), Granularity::Day));
+    assert_eq!(x1.booked.at, Some("2026-09-09T00:00:00Z".parse().unwrap()));
+    assert_eq!((x2.amount.to_string().as_str(), x2.booked.at, x2.narration.as_deref()), ("0.05", None, None));
+}
+
+#[tokio::test]
+async fn a_nested_body_is_read_too_and_yen_have_no_minor_unit() {
+    let bank = Bank::with(25);
+    bank.configure(|config| {
+        config.nested = true;
+        config.currency = Some("JPY");
+    });
+    let world = World::new(bank).await;
+    assert_eq!(world.run(&plan(10)).await.counts.inserted, 25);
+    let rows = world.rows().await;
+    assert!(rows.iter().all(|row| row.record.amount.to_string() == row.record.amount_minor.to_string()));
+}
+
+#[tokio::test]
+async fn partitions_have_cursors_of_their_own_and_one_that_fails_does_not_stop_the_others() {
+    let world = World::new(Bank::with(12)).await;
+    let mut plan = plan(5);
+    plan.partitions = vec![partition("gone", "missing"), partition("main", "acc-000000001")];
+    let report = world.run(&plan).await;
+    assert_eq!((report.result, report.reason.unwrap().as_str()), (RunResult::Failed, "NotFound"));
+    assert_eq!((report.partitions, report.failing, report.counts.inserted, report.http_status), (2, 1, 12, Some(404)));
+    let history = world.ledger.job_history(&plan.job, 5).await.unwrap();
+    assert_eq!(history.cursors.len(), 1);
+    assert_eq!(history.cursors[0].0.partition, "main");
+}
+
+#[tokio::test]
+async fn a_dry_run_looks_at_one_page_and_writes_nothing() {
+    let world = World::new(Bank::with(30)).await;
+    let mut plan = plan(10);
+    plan.dry_run = true;
+    let report = world.run(&plan).await;
+    assert_eq!((report.result, report.counts.fetched, report.counts.inserted), (RunResult::Succeeded, 10, 10));
+    assert_eq!(world.bank.pages_served(), 1);
+    assert!(world.rows().await.is_empty());
+    assert_eq!(world.cursor(&plan).await, (None, false));
+}
+
+#[tokio::test]
+async fn another_account_under_the_same_name_starts_from_the_beginning() {
+    let world = World::new(Bank::with(20)).await;
+    let mut plan = plan(10);
+    world.run(&plan).await;
+    plan.partitions = vec![partition("", "acc-000000002")];
+    let report = world.run(&plan).await;
+    assert_eq!((report.counts.fetched, report.counts.inserted), (20, 20), "the other account's rows are its own");
+    // Another page size is another page number, not another cursor.
+    plan.stream = Arc::new(stream(7));
+    assert!(world.run(&plan).await.counts.fetched < 20);
+}

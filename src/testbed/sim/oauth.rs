@@ -1,0 +1,57 @@
+//! The token endpoint: client credentials in the form or as Basic, as RFC 6749 §4.4 and §2.3.1 have them.
+
+use axum::body::Bytes;
+use http::{HeaderMap, header};
+use serde::Serialize;
+
+use crate::domain::time::Mono;
+use crate::testbed::sim::auth::{Guard, Tokens, basic};
+use crate::testbed::sim::reply::{Reply, param};
+
+/// The path that every bank serves; Finastra's `/login/v1/{tenant}/oidc/token` works as well.
+pub(crate) const TOKEN_PATH: &str = "/oauth/token";
+
+/// Whether a path is the token endpoint's.
+pub(crate) fn is_token_path(path: &str) -> bool {
+    path == TOKEN_PATH
+        || path.strip_prefix("/login/v1/").and_then(|p| p.split_once('/')).is_some_and(|(_, p)| p == "oidc/token")
+}
+
+#[derive(Serialize)]
+struct Granted<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: &'static str,
+}
+
+/// Answers one token request.
+pub(crate) fn answer(guard: &Guard, headers: &HeaderMap, form: &Bytes, now: Mono, tokens: &Tokens) -> Reply {
+    let Guard::Issued { client_id, client_secret, life } = guard else {
+        return Reply::fixed(404, r#"{"error":"invalid_request","error_description":"this bank issues no tokens"}"#);
+    };
+    let form = std::str::from_utf8(form).ok();
+    let field = |name: &str| param(form, name);
+    if field("grant_type").as_deref() != Some("client_credentials") {
+        return Reply::fixed(400, r#"{"error":"unsupported_grant_type"}"#);
+    }
+    let right = match headers.get(header::AUTHORIZATION) {
+        Some(sent) => sent.as_bytes() == basic(&escaped(client_id), &escaped(client_secret)).as_bytes(),
+        None => {
+            field("client_id").as_ref() == Some(client_id) && field("client_secret").as_ref() == Some(client_secret)
+        }
+    };
+    if !right {
+        return Reply::fixed(401, r#"{"error":"invalid_client"}"#).with(header::WWW_AUTHENTICATE, "Basic");
+    }
+    let token = tokens.issue(now, *life);
+    let granted = Granted { access_token: &token, token_type: "Bearer", expires_in: life.as_secs(), scope: "openid" };
+    Reply::json(200, &granted).with(header::CACHE_CONTROL, "no-store")
+}
+
+/// RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic.
+fn escaped(text: &str) -> String {
+    const KEPT: percent_encoding::AsciiSet =
+        percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
+    percent_encoding::utf8_percent_encode(text, &KEPT).to_string().replace(' ', "+")
+}

@@ -1,0 +1,233 @@
+//! The probe driver against simulated banks: when it asks, what comes of it, whom it tells.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::clock::Clock;
+use busbar::domain::breaker::Effective;
+use busbar::domain::health::Health;
+use busbar::domain::key::ObjectKey;
+use busbar::metrics::Metrics;
+use busbar::provider::live::Live;
+use busbar::provider::observe::Verdict;
+use busbar::provider::profile::CheckMode;
+use busbar::provider::registry::Registry;
+use busbar::provider::settings::{Draft, Settings};
+use busbar::testbed::sim::{BankConfig, Behaviour, Moment};
+use busbar::work::poke::{Kind, Pokes};
+use busbar::work::probes::{ProbeDriver, ProbeHandle};
+use futures::{FutureExt as _, StreamExt as _};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::call_path::{PATIENCE, bank, draft, eventually, key};
+
+/// A registry with its driver running; ends when dropped.
+struct World {
+    registry: Registry,
+    pokes: Pokes,
+    probes: ProbeHandle,
+    _stop: DropGuard,
+}
+
+fn world() -> World {
+    let (clock, metrics, pokes) = (Clock::system(), Metrics::new(), Pokes::new());
+    let registry = Registry::new(clock, &metrics).unwrap();
+    let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap();
+    let (probes, stop) = (driver.handle(), CancellationToken::new());
+    tokio::spawn(driver.run(stop.clone()));
+    World { registry, pokes, probes, _stop: stop.drop_guard() }
+}
+
+impl World {
+    fn apply(&self, draft: Draft) -> Arc<Live> {
+        self.registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
+    }
+}
+
+fn every(base_url: String, interval: Duration) -> Draft {
+    let mut draft = draft(base_url);
+    draft.health_check.interval = interval;
+    draft.health_check.timeout = interval.min(Duration::from_secs(1));
+    draft
+}
+
+const OFTEN: Duration = Duration::from_millis(50);
+const RARELY: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn a_bank_that_fails_opens_its_circuit_and_one_that_recovers_closes_it() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let mut draft = every(bank.base_url(), OFTEN);
+    draft.breaker.consecutive_failures = 2;
+    draft.breaker.open.base = Duration::from_millis(300);
+    let live = world.apply(draft);
+    eventually("verified", async || live.observed().verdict == Verdict::Verified).await;
+    assert_eq!(live.observed().health, Health::Healthy);
+
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    eventually("open", async || live.observed().effective == Effective::Open).await;
+    eventually("unhealthy", async || live.observed().health == Health::Unhealthy).await;
+    assert_eq!(live.observed().verdict, Verdict::Verified, "an outage takes no verdict");
+    bank.recover().await;
+    eventually("closed", async || live.observed().effective == Effective::Closed).await;
+    eventually("healthy", async || live.observed().health == Health::Healthy).await;
+}
+
+#[tokio::test]
+async fn probes_of_an_open_circuit_close_nothing_before_the_trial_is_due() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    let world = world();
+    let mut draft = every(bank.base_url(), OFTEN);
+    draft.breaker.consecutive_failures = 1;
+    draft.breaker.open.base = Duration::from_hours(1);
+    let live = world.apply(draft);
+    eventually("open", async || live.observed().effective == Effective::Open).await;
+    bank.recover().await;
+    eventually("healthy again", async || live.observed().health == Health::Healthy).await;
+    assert_eq!(live.observed().effective, Effective::Open);
+}
+
+#[tokio::test]
+async fn the_trial_is_taken_when_it_is_due_and_not_at_the_next_beat() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    let world = world();
+    let mut draft = every(bank.base_url(), RARELY);
+    draft.breaker.consecutive_failures = 1;
+    draft.breaker.open.base = Duration::from_millis(200);
+    let live = world.apply(draft);
+    eventually("open", async || live.observed().effective == Effective::Open).await;
+    bank.recover().await;
+    eventually("closed", async || live.observed().effective == Effective::Closed).await;
+}
+
+#[tokio::test]
+async fn new_settings_and_a_request_are_probed_at_once() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let first = every(bank.base_url(), RARELY);
+    world.apply(first.clone());
+    let asked = async |times: u64| {
+        eventually("probed", async || bank.counts().requests == times).await;
+    };
+    asked(1).await;
+    world.apply(first.clone());
+    let mut changed = first;
+    changed.breaker.consecutive_failures = 9;
+    world.apply(changed);
+    asked(2).await;
+    world.probes.probe_now(&key("bank"));
+    asked(3).await;
+    world.probes.probe_now(&key("nobody"));
+    world.probes.probe_now(&key("bank"));
+    asked(4).await;
+}
+
+#[tokio::test]
+async fn passive_suspended_and_removed_connections_are_not_probed() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let apply = |name: &str, change: fn(&mut Draft)| {
+        let mut draft = every(bank.labelled_url(name), OFTEN);
+        change(&mut draft);
+        world.registry.apply(&key(name), name, Settings::resolve(draft).unwrap(), None)
+    };
+    let passive = apply("passive", |draft| draft.health_check.mode = CheckMode::Passive);
+    apply("suspended", |draft| draft.suspended = true);
+    let removed = apply("removed", |_| {});
+    eventually("probed", async || removed.observed().last_probe.is_some()).await;
+    world.registry.remove(&key("removed"));
+    apply("probed", |_| {});
+    eventually("ten beats", async || {
+        bank.arrivals().entries.iter().filter(|arrival| arrival.path.starts_with("/c/probed/")).count() >= 10
+    })
+    .await;
+    let arrivals = bank.arrivals().entries;
+    let asked = |name: &str| arrivals.iter().filter(|arrival| arrival.path.contains(name)).count();
+    assert_eq!((asked("passive"), asked("suspended")), (0, 0));
+    assert!(asked("removed") < 5, "it went on: {}", asked("removed"));
+    assert_eq!(passive.observed().verdict, Verdict::Pending);
+    assert_eq!(passive.observed().health, Health::Unknown);
+}
+
+#[tokio::test]
+async fn one_probe_of_a_connection_runs_at_a_time() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    let world = world();
+    let mut draft = every(bank.base_url(), Duration::from_millis(200));
+    draft.health_check.timeout = Duration::from_millis(200);
+    world.apply(draft);
+    for _ in 0..20 {
+        world.probes.probe_now(&key("bank"));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(bank.counts().requests <= 2, "{}", bank.counts().requests);
+}
+
+#[tokio::test]
+async fn a_change_pokes_the_controller_and_sameness_does_not() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let mut draft = every(bank.base_url(), OFTEN);
+    draft.breaker.consecutive_failures = 2;
+    let live = world.apply(draft);
+    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection));
+    let first = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
+    assert_eq!(first, Some(key("bank")));
+    assert_eq!(live.observed().verdict, Verdict::Verified);
+    let before = bank.counts().requests;
+    eventually("ten more probes", async || bank.counts().requests >= before + 10).await;
+    assert!(pokes.next().now_or_never().is_none(), "nothing changed");
+
+    bank.set_script(Behaviour::status(500)).await.unwrap();
+    let again = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
+    assert_eq!(again, Some(key("bank")));
+    assert_eq!(live.observed().effective, Effective::Open, "the circuit is the first thing that changes");
+}
+
+#[tokio::test]
+async fn a_call_that_trips_the_circuit_pokes_as_well() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let mut draft = every(bank.base_url(), RARELY);
+    draft.health_check.mode = CheckMode::Passive;
+    draft.breaker.consecutive_failures = 1;
+    let live = world.apply(draft);
+    bank.set_script(Behaviour::status(500)).await.unwrap();
+    live.call(busbar::provider::call::Request::get("test", "/health")).await.unwrap();
+    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection));
+    assert_eq!(tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap(), Some(key("bank")));
+    assert_eq!(live.observed().effective, Effective::Open);
+}
+
+#[tokio::test]
+async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
+    let (_sim, bank) = bank(BankConfig { log_capacity: 4096, ..BankConfig::new("bank") }).await;
+    let world = world();
+    let lives: Vec<_> = (0..1000)
+        .map(|n| {
+            let name = format!("bank-{n:04}");
+            let draft = every(bank.labelled_url(&name), RARELY);
+            let key = ObjectKey::new("treasury", name.as_str());
+            world.registry.apply(&key, &name, Settings::resolve(draft).unwrap(), None)
+        })
+        .collect();
+    eventually("all verified", async || lives.iter().all(|live| live.observed().verdict == Verdict::Verified)).await;
+    assert_eq!(bank.counts().requests, 1000);
+    assert_eq!(world.registry.clients().len(), 1);
+}
+
+#[tokio::test]
+async fn probes_in_flight_end_with_the_driver() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    let world = world();
+    let live = world.apply(every(bank.base_url(), RARELY));
+    eventually("a probe hangs", async || bank.counts().connections_open == 1).await;
+    drop(world);
+    eventually("its line is closed", async || bank.counts().connections_open == 0).await;
+    assert_eq!(live.observed().verdict, Verdict::Pending, "a dropped probe says nothing");
+}

@@ -1,0 +1,133 @@
+//! The simulator from outside its process: control API, announce file, signals.
+
+use std::time::Duration;
+
+use busbar::testbed::sim::announce::Announcement;
+use busbar::testbed::sim::{BankConfig, Script, Sim, SimConfig, SimError};
+use reqwest::{Certificate as Ca, Client, Response, StatusCode};
+use serde_json::Value;
+
+/// Long enough for anything on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn client() -> Client {
+    Client::builder().timeout(PATIENCE).build().unwrap()
+}
+
+async fn json(response: Response) -> Value {
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_control_api_does_what_the_library_does() {
+    let control = Some("127.0.0.1:0".parse().unwrap());
+    let sim = Sim::start(SimConfig { control, ..SimConfig::default() }).await.unwrap();
+    let base = format!("http://{}", sim.control().unwrap());
+    let send = |method: &str, path: &str, body: &str| {
+        let request = client().request(method.parse().unwrap(), format!("{base}{path}"));
+        request.header("content-type", "application/json").body(body.to_owned()).send()
+    };
+    let made = send("POST", "/banks", r#"{"name":"b","auth":{"bearer":{"token":"canary"}}}"#).await.unwrap();
+    assert_eq!(made.status(), StatusCode::CREATED);
+    let url = json(made).await["http"].as_str().unwrap().to_owned();
+    assert_eq!(send("POST", "/banks", r#"{"name":"b"}"#).await.unwrap().status(), StatusCode::CONFLICT);
+    let ask = || client().get(format!("{url}/health?x=canary")).bearer_auth("canary").send();
+    assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    let step = r#"{"do":{"status":{"code":502}},"requests":1}"#;
+    assert_eq!(send("POST", "/banks/b/fail", step).await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(ask().await.unwrap().status(), StatusCode::BAD_GATEWAY);
+    let bad = send("PUT", "/banks/b/script", r#"{"rules":[{"steps":[]}]}"#).await.unwrap();
+    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+    assert!(bad.text().await.unwrap().contains("rules[0] has no steps"));
+    send("PUT", "/banks/b/script", r#"{"rules":[{"steps":[{"do":{"down":"refuse"}}]}]}"#).await.unwrap();
+    assert!(ask().await.unwrap_err().is_connect());
+    send("POST", "/banks/b/recover", "").await.unwrap();
+    let rows = r#"[{"id":"t","narration":"n","amount":5,"type":"debit","balance":1,"date":"2026-01-01T00:00:00Z"}]"#;
+    for (account, want) in [("acc-1", StatusCode::NO_CONTENT), ("x", StatusCode::NOT_FOUND)] {
+        let path = format!("/banks/b/accounts/{account}/transactions");
+        assert_eq!(send("POST", &path, rows).await.unwrap().status(), want);
+    }
+    let log = send("GET", "/banks/b/arrivals?since=0", "").await.unwrap().text().await.unwrap();
+    assert!(!log.contains("canary"), "{log}");
+    let statuses: Value = serde_json::from_str(&log).unwrap();
+    let statuses: Vec<_> = statuses["entries"].as_array().unwrap().iter().map(|a| a["status"].as_u64()).collect();
+    assert_eq!(statuses, [Some(200), Some(502)]);
+    assert_eq!(json(send("GET", "/banks/b/counters", "").await.unwrap()).await["answered5xx"], 1);
+    assert!(send("GET", "/ca.pem", "").await.unwrap().text().await.unwrap().starts_with("-----BEGIN CERT"));
+    assert_eq!(send("DELETE", "/banks/b", "").await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(send("GET", "/banks/b", "").await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+async fn arrived(control: &str, bank: &str) {
+    while json(client().get(format!("{control}/banks/{bank}/counters")).send().await.unwrap()).await["requests"] == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_process_announces_itself_whole_and_ends_on_a_signal() {
+    for signal in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (announce, ca) = (dir.path().join("sim.json"), dir.path().join("ca.pem"));
+        let mut sim = tokio::process::Command::new(env!("CARGO_BIN_EXE_busbar-sim"))
+            .args(["--banks", "3", "--mono-key", "canary", "--announce-file"])
+            .arg(&announce)
+            .arg("--ca-file")
+            .arg(&ca)
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let text = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match std::fs::read_to_string(&announce) {
+                    Ok(text) => return text,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        let told: Announcement = serde_json::from_str(&text.await.unwrap()).unwrap();
+        assert_eq!(told.banks.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["bank-a", "bank-b", "bank-c"]);
+        let ca = Ca::from_pem(&std::fs::read(told.ca_file.unwrap()).unwrap()).unwrap();
+        let trusting = Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build().unwrap();
+        let url = format!("{}/health", told.banks[2].https);
+        let answer = trusting.get(url).header("mono-sec-key", "canary").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        // A request that stalls on purpose must not hold the process.
+        let fail = client().post(format!("{}/banks/bank-a/fail", told.control));
+        let fail = fail.header("content-type", "application/json").body(r#"{"do":{"stall":"beforeHead"}}"#);
+        assert_eq!(fail.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        let stalled = tokio::spawn(trusting.get(format!("{}/health", told.banks[0].http)).send());
+        tokio::time::timeout(PATIENCE, arrived(&told.control, "bank-a")).await.unwrap();
+        let pid = told.pid.to_string();
+        let kill = tokio::process::Command::new("kill").args(["-s", signal, &pid]).status().await.unwrap();
+        assert!(kill.success());
+        let ended = tokio::time::timeout(PATIENCE, sim.wait()).await.unwrap().unwrap();
+        assert!(ended.success(), "{signal}: {ended}");
+        assert!(stalled.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn nothing_listens_beyond_loopback_unless_allowed() {
+    let anywhere = "0.0.0.0:0".parse().unwrap();
+    let control = SimConfig { control: Some(anywhere), allow_remote: false };
+    assert!(matches!(Sim::start(control).await, Err(SimError::NotLoopback { .. })));
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let open = BankConfig { listen: anywhere, ..BankConfig::new("b") };
+    assert!(matches!(sim.add_bank(open.clone()).await, Err(SimError::NotLoopback { .. })));
+    assert!(matches!(sim.add_bank(BankConfig::new("a/b")).await, Err(SimError::BadName(_))));
+    let allowed = Sim::start(SimConfig { control: None, allow_remote: true }).await.unwrap();
+    allowed.add_bank(open).await.unwrap();
+}
+
+#[test]
+fn the_scripts_in_the_documentation_can_be_played() {
+    let text = include_str!("../../docs/simulator.md");
+    let scripts: Vec<_> =
+        text.split("```json script\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        serde_json::from_str::<Script>(script).unwrap().validate().unwrap();
+    }
+}
