@@ -12,27 +12,6 @@ use tokio::sync::Notify;
 pub use crate::domain::key::Kind;
 use crate::domain::key::ObjectKey;
 
-<<<<<<< HEAD
-=======
-/// The kind of the object to look at.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Kind {
-    /// A `ProviderConnection`.
-    ProviderConnection,
-    /// A `SyncJob`.
-    SyncJob,
-    /// A `BankRoute`.
-    BankRoute,
-    /// A `BreakerPolicy`.
-    BreakerPolicy,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::ProviderConnection, Self::SyncJob, Self::BankRoute, Self::BreakerPolicy];
-}
-
->>>>>>> part/provider
 /// Names waiting to be taken, in the order they came, each once, with a bell.
 #[derive(Default)]
 pub(crate) struct Waiting {
