@@ -4,4 +4,5 @@
 //! the object. It knows objects by kind and name only, and writes nothing to the API server.
 
 pub mod poke;
+pub mod pool;
 pub mod probes;
