@@ -5,3 +5,4 @@ mod call_path;
 mod probes;
 mod sim;
 mod sim_process;
+mod sync;

@@ -75,7 +75,7 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
         partitions: vec![partition("", "acc-000000001")],
         start: None,
         lookback: None,
-        run_timeout: Duration::from_secs(3600),
+        run_timeout: Duration::from_hours(1),
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
         dry_run: false,

@@ -30,15 +30,14 @@ pub(super) async fn attempt(
     cancel: CancellationToken,
 ) {
     let whole = AssertUnwindSafe(in_turn(&shared, &plan, &*fetch, order, &cancel)).catch_unwind();
-    let (report, recorded) = match whole.await {
-        Ok(ended) => ended,
-        Err(_) => {
-            // A fault of ours ends the run, not the process. The lease is ours to take again.
-            let report = RunReport::ended(RunReason::InternalError.into());
-            shared.metrics.run_ended(&plan.job, &report);
-            let recorded = finish(&shared, &plan.job, order, &report).await;
-            (report, recorded)
-        }
+    let (report, recorded) = if let Ok(ended) = whole.await {
+        ended
+    } else {
+        // A fault of ours ends the run, not the process. The lease is ours to take again.
+        let report = RunReport::ended(RunReason::InternalError.into());
+        shared.metrics.run_ended(&plan.job, &report);
+        let recorded = finish(&shared, &plan.job, order, &report).await;
+        (report, recorded)
     };
     log(&plan, order, &report, recorded);
     conclude(&shared, &plan.job, order, report, recorded).await;
