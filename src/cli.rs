@@ -1,1 +1,211 @@
-//! To be written.
+//! The command line: every setting is a flag with a `BUSBAR_…` twin, and there is no configuration file.
+//!
+//! The only place that reads the environment (through clap). What is parsed here is checked here: a bad value ends the
+//! process at start, with the name of the flag, not at noon.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::domain::duration::parse_duration;
+
+/// Version and commit, as `--version` and `busbar_build_info` print them.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit this binary was built from, or `unknown` outside a checkout.
+pub const COMMIT: &str = env!("BUSBAR_COMMIT");
+const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUSBAR_COMMIT"), ")");
+
+/// Busbar keeps a business connected to its banks and financial-data providers.
+#[derive(Debug, Parser)]
+#[command(name = "busbar", version = LONG_VERSION, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<RunArgs>),
+    /// Write the custom resource definitions, one file per kind.
+    Crds(OutArgs),
+    /// Write the generated reference documents.
+    Docs(OutArgs),
+    /// Look into the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// Where generated files go.
+#[derive(Debug, Args)]
+pub struct OutArgs {
+    /// The folder to write into; it must exist.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Read-only looks into the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Print the newest transactions, masked as they are stored.
+    Transactions(TransactionsArgs),
+}
+
+/// Which transactions to print.
+#[derive(Debug, Args)]
+pub struct TransactionsArgs {
+    /// Where the ledger is.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
+    /// Only those of connections in this namespace.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// Only those of this connection.
+    #[arg(long)]
+    pub connection: Option<String>,
+    /// How many rows at most.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+}
+
+/// How log lines look.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Plain,
+}
+
+/// Settings of the operator.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Kubeconfig file; unset: the Pod's ServiceAccount, else the usual kubeconfig.
+    #[arg(long, env = "BUSBAR_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespaces to watch, separated by commas; unset: all.
+    #[arg(long, env = "BUSBAR_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Namespace of the leader lease.
+    #[arg(long, env = "BUSBAR_LEASE_NAMESPACE", default_value = "busbar-system")]
+    pub lease_namespace: String,
+    /// Name of the leader lease: operators that share it take turns.
+    #[arg(long, env = "BUSBAR_LEASE_NAME", default_value = "busbar")]
+    pub lease_name: String,
+    /// This replica's name in the lease and in events; unset: one made at start. In a Pod: its name.
+    #[arg(long, env = "BUSBAR_IDENTITY")]
+    pub identity: Option<String>,
+    /// Address of /livez, /readyz and /metrics. Port 0 takes a free one.
+    #[arg(long, env = "BUSBAR_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
+    pub admin_address: SocketAddr,
+    /// Where the ledger is: `sqlite:PATH`.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
+    /// How log lines look.
+    #[arg(long, env = "BUSBAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+    /// What is logged, as tracing directives (`info`, `busbar=debug,info`). Changeable at run time: PUT /log-level.
+    #[arg(long, env = "BUSBAR_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// Reconciles that may run at once, per kind.
+    #[arg(long, env = "BUSBAR_RECONCILE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub reconcile_concurrency: u16,
+    /// Probes that may be in flight at once.
+    #[arg(long, env = "BUSBAR_PROBE_CONCURRENCY", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub probe_concurrency: u16,
+    /// Syncs that may run at once.
+    #[arg(long, env = "BUSBAR_SYNC_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub sync_concurrency: u16,
+    /// How old a Secret's copy may grow before it is read again (1s to 60s).
+    #[arg(long, env = "BUSBAR_SECRET_REFRESH", default_value = "60s", value_parser = secret_refresh)]
+    pub secret_refresh: Duration,
+    /// How long a shutdown waits for work in flight before it ends the process (1s to 10m).
+    #[arg(long, env = "BUSBAR_SHUTDOWN_GRACE", default_value = "20s", value_parser = shutdown_grace)]
+    pub shutdown_grace: Duration,
+    /// File to write the bound addresses to, as JSON, once they are bound.
+    #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
+    pub announce_file: Option<PathBuf>,
+}
+
+/// Where the ledger is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerUrl {
+    /// An embedded SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl std::str::FromStr for LedgerUrl {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            _ => Err("must be sqlite:PATH".into()),
+        }
+    }
+}
+
+fn secret_refresh(s: &str) -> Result<Duration, String> {
+    bounded(s, Duration::from_secs(1), Duration::from_secs(60))
+}
+
+fn shutdown_grace(s: &str) -> Result<Duration, String> {
+    bounded(s, Duration::from_secs(1), Duration::from_secs(600))
+}
+
+fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let d = parse_duration(s).map_err(|e| e.to_string())?;
+    if d < min || d > max {
+        return Err(format!("must be between {}s and {}s", min.as_secs(), max.as_secs()));
+    }
+    Ok(d)
+}
+
+/// The flags of `busbar run` as a Markdown table: flag, environment twin, default, meaning.
+pub fn flags_reference() -> String {
+    use std::fmt::Write as _;
+    let mut out = String::from(
+        "# Flags of `busbar run`\n\nGenerated by `make docs`. Every setting is a flag with an environment twin; the flag wins.\n\n\
+         | flag | environment | default | meaning |\n|---|---|---|---|\n",
+    );
+    let mut command = Cli::command();
+    command.build();
+    let Some(run) = command.find_subcommand("run") else { return out };
+    for arg in run.get_arguments() {
+        let (Some(long), Some(env)) = (arg.get_long(), arg.get_env()) else { continue };
+        let default: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
+        let default = if default.is_empty() { "–".into() } else { format!("`{}`", default.join(",")) };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(out, "| `--{long}` | `{}` | {default} | {help} |", env.to_string_lossy());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_run_flag_has_a_busbar_twin() {
+        let mut command = Cli::command();
+        command.build();
+        let run = command.find_subcommand("run").unwrap();
+        for arg in run.get_arguments().filter(|a| a.get_id() != "help") {
+            let env = arg.get_env().unwrap_or_else(|| panic!("--{} has no twin", arg.get_id())).to_string_lossy();
+            let long = arg.get_long().unwrap().to_uppercase().replace('-', "_");
+            assert_eq!(env, format!("BUSBAR_{long}"));
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused_with_its_bounds() {
+        let error = Cli::try_parse_from(["busbar", "run", "--secret-refresh", "2h"]).unwrap_err().to_string();
+        assert!(error.contains("--secret-refresh") && error.contains("between 1s and 60s"), "{error}");
+        let error = Cli::try_parse_from(["busbar", "run", "--ledger", "mysql:x"]).unwrap_err().to_string();
+        assert!(error.contains("must be sqlite:PATH"), "{error}");
+    }
+}

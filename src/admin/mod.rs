@@ -1,1 +1,82 @@
-//! To be written.
+//! The admin port: `/livez`, `/readyz`, `/metrics` and the log level.
+//!
+//! Open to probes and scrapers without a token, so nothing here shows more than gates and numbers, and the one thing
+//! that changes something, the log level, is taken from loopback only (`kubectl port-forward` arrives there).
+
+pub mod gates;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::gates::Gates;
+use crate::metrics::Metrics;
+use crate::telemetry::LogLevel;
+
+/// What the admin port shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// The gates of `/readyz`.
+    pub gates: Gates,
+    /// The series of `/metrics`.
+    pub metrics: Metrics,
+    /// The log level, if logging is ours to change.
+    pub log_level: Option<LogLevel>,
+}
+
+impl Admin {
+    /// Serves on `listener` until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+        let app = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/log-level", get(log_level).put(set_log_level))
+            .with_state(self)
+            .into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let (ready, text) = admin.gates.report();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, text).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn log_level(State(admin): State<Admin>) -> Response {
+    match &admin.log_level {
+        Some(level) => format!("{}\n", level.get()).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn set_log_level(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> Response {
+    if !peer.ip().is_loopback() {
+        return (StatusCode::FORBIDDEN, "the log level is taken from loopback only: use kubectl port-forward\n").into_response();
+    }
+    let Some(level) = &admin.log_level else { return StatusCode::NOT_FOUND.into_response() };
+    match level.set(body.trim()) {
+        Ok(()) => {
+            tracing::info!(level = body.trim(), "the log level was changed");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,1 +1,58 @@
-//! To be written.
+//! Everything Busbar says to the Kubernetes API, and nothing else.
+//!
+//! One concern a file: the [`client`], the [`lease`] that elects one worker, the [`stores`] that mirror our four kinds,
+//! the only writer of [`status`], [`events`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and
+//! the [`failures`] that space retries. It decides nothing: what to write comes from `controllers`.
+
+pub mod client;
+pub mod discovery;
+pub mod events;
+pub mod failures;
+pub mod guard;
+pub mod lease;
+pub mod references;
+pub mod secrets;
+pub mod status;
+pub mod stores;
+
+use std::time::Duration;
+
+/// Longest that one request of a reconcile may take. The API server answers in milliseconds or is in trouble; a
+/// reconcile that waits longer holds a slot that a healthy object needs.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request to the API server did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No answer within [`CALL_TIMEOUT`].
+    #[error("the API server did not answer within {}s", CALL_TIMEOUT.as_secs())]
+    Timeout,
+    /// The API server refused, or could not be reached.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+}
+
+impl ApiError {
+    /// Whether the object asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_not_found())
+    }
+
+    /// Whether a right is missing.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_forbidden())
+    }
+
+    /// Whether the API server's state moved on under us, or the object was replaced by another of the same name.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_conflict())
+    }
+}
+
+/// Runs one request under [`CALL_TIMEOUT`].
+pub async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(CALL_TIMEOUT, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(ApiError::Timeout),
+    }
+}

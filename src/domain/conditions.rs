@@ -59,7 +59,7 @@ pub struct Condition {
     pub type_: String,
     /// Whether it holds.
     pub status: Status,
-    /// One of the closed reasons, UpperCamelCase.
+    /// One of the closed reasons, `UpperCamelCase`.
     pub reason: String,
     /// For people: what, and what they can do. No ids, durations or attempt numbers.
     pub message: String,
@@ -165,9 +165,11 @@ fn is_camel(word: &str) -> bool {
 /// The first word that looks like an id, a duration or a count that would make an unchanged condition look changed.
 fn telltale(message: &str) -> Option<&str> {
     let words = message.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '"' | '\''));
-    words
-        .map(|w| w.trim_end_matches(['.', ':', '!']))
-        .find(|word| is_uuid(word) || is_duration(word) || is_attempt(word))
+    let mut before = "";
+    words.map(|w| w.trim_end_matches(['.', ':', '!'])).find(|word| {
+        let previous = std::mem::replace(&mut before, word);
+        is_uuid(word) || is_duration(word) || is_attempt(previous, word)
+    })
 }
 
 fn is_uuid(word: &str) -> bool {
@@ -186,10 +188,11 @@ fn is_duration(word: &str) -> bool {
         })
 }
 
-/// `#3`, `3/5`: a count of tries.
-fn is_attempt(word: &str) -> bool {
+/// `#3`, `attempt 3`, `3 times`: a count of tries. A number alone may be an HTTP status or a field's value.
+fn is_attempt(previous: &str, word: &str) -> bool {
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    word.strip_prefix('#').is_some_and(digits) || word.split_once('/').is_some_and(|(a, b)| digits(a) && digits(b))
+    let counts = ["attempt", "try", "retry", "tries", "retries"].iter().any(|w| previous.eq_ignore_ascii_case(w));
+    word.strip_prefix('#').is_some_and(digits) || (counts && digits(word)) || (word == "times" && digits(previous))
 }
 
 #[cfg(test)]
@@ -240,7 +243,8 @@ mod tests {
             (vec![condition("CircuitOpen", Status::Unknown)], "exists only while True"),
             (vec![condition("Ready", true), condition("Ready", true)], "appears twice"),
             (vec![message("try #3 failed")], "#3"),
-            (vec![message("failed 3/5 times")], "3/5"),
+            (vec![message("failed 3 times")], "times"),
+            (vec![message("gave up after attempt 3")], "\"3\""),
             (vec![message("no answer within 1500ms")], "1500ms"),
             (vec![message("request 123e4567-e89b-12d3-a456-426614174000.")], "123e4567"),
             (vec![reason("not camel")], "UpperCamelCase"),
@@ -259,7 +263,7 @@ mod tests {
             vec![condition("Ready", false), condition("Reconciling", true)],
             vec![condition("Ready", Status::Unknown), condition("Stalled", true)],
             vec![Condition {
-                message: "the provider answered HTTP 401; fix spec.auth".into(),
+                message: "the provider answered HTTP 401/403 (status 401); fix spec.auth".into(),
                 ..condition("Ready", true)
             }],
         ] {

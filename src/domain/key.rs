@@ -3,6 +3,40 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// The four kinds Busbar serves, group `busbar.dev`.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// How to reach one bank or data provider.
+    ProviderConnection,
+    /// What to fetch, how often, into where.
+    SyncJob,
+    /// Which bank takes a payout.
+    BankRoute,
+    /// When to keep a failing provider away.
+    BreakerPolicy,
+}
+
+impl Kind {
+    /// All of them, in the order they are listed in documents.
+    pub const ALL: [Self; 4] = [Self::ProviderConnection, Self::SyncJob, Self::BankRoute, Self::BreakerPolicy];
+
+    /// The kind as written in a manifest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProviderConnection => "ProviderConnection",
+            Self::SyncJob => "SyncJob",
+            Self::BankRoute => "BankRoute",
+            Self::BreakerPolicy => "BreakerPolicy",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Namespace and name of one custom resource. Prints as `namespace/name`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {

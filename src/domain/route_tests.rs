@@ -210,8 +210,8 @@ fn circuit() -> impl Strategy<Value = Option<Effective>> {
 fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
     let one = (circuit(), any::<bool>(), 0u32..40, 0u32..4, prop::bool::weighted(0.1), prop::bool::weighted(0.1));
     prop::collection::vec(one, 0..8).prop_map(|list| {
-        let build = |(n, bank_): (usize, (Option<Effective>, bool, u32, u32, bool, bool))| {
-            let (circuit, fallback, bps, fixed, suspended, foreign) = bank_;
+        let build = |(n, one)| {
+            let (circuit, fallback, bps, fixed, suspended, foreign): (_, bool, u32, u32, bool, bool) = one;
             let mut candidate = bank(&format!("bank-{n}"), "0", "0");
             candidate.circuit = circuit;
             candidate.tier = if fallback { Tier::Fallback } else { Tier::Primary };

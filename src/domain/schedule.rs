@@ -16,7 +16,7 @@ use crate::domain::spread;
 
 /// The most jitter there is. It spreads a thousand jobs of the same slot to under four a second, and nobody's morning
 /// sync is noticeably late; a tenth of a day, or of a month, would be.
-pub const MAX_JITTER: Duration = Duration::from_secs(300);
+pub const MAX_JITTER: Duration = Duration::from_mins(5);
 
 /// Why a schedule cannot be used. Every message names the remedy.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -242,7 +242,7 @@ impl Cron {
 
     fn find(&self, at: Timestamp) -> Option<Timestamp> {
         // The crate gives up after four years; a 29 February may be eight away.
-        let far = later(at, Duration::from_secs(4 * 365 * 86_400));
+        let far = later(at, Duration::from_hours(35040));
         self.zoned.find_next(at).or_else(|_| self.zoned.find_next(far)).ok().map(|z| z.timestamp())
     }
 

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

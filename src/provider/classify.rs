@@ -39,15 +39,12 @@ impl FromStr for StatusPattern {
     type Err = BadStatus;
     fn from_str(text: &str) -> Result<Self, BadStatus> {
         let bad = || BadStatus(text.to_owned());
-        let (pattern, hundred) = match text.strip_suffix("xx") {
-            Some(class) => {
-                let hundred = class.parse().map_err(|_| bad())?;
-                (Self::Class(hundred), hundred)
-            }
-            None => {
-                let status: u16 = text.parse().map_err(|_| bad())?;
-                (Self::Exact(status), status / 100)
-            }
+        let (pattern, hundred) = if let Some(class) = text.strip_suffix("xx") {
+            let hundred = class.parse().map_err(|_| bad())?;
+            (Self::Class(hundred), hundred)
+        } else {
+            let status: u16 = text.parse().map_err(|_| bad())?;
+            (Self::Exact(status), status / 100)
         };
         if (1..=5).contains(&hundred) { Ok(pattern) } else { Err(bad()) }
     }

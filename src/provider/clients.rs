@@ -203,7 +203,7 @@ mod tests {
             .collect();
         assert_eq!(clients.len(), 1);
         let secure = client(&clients, |draft| draft.base_url = "https://bank.test".to_owned());
-        let slow = client(&clients, |draft| draft.timeouts.connect = Duration::from_secs(60));
+        let slow = client(&clients, |draft| draft.timeouts.connect = Duration::from_mins(1));
         assert_eq!(clients.len(), 3);
         drop((all, secure, slow));
         assert!(clients.is_empty());

@@ -12,6 +12,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::provider::auth::tokens::Tokens;
 use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::clients::Client;
 use crate::provider::observe::{Core, LiveStatus};
 use crate::provider::settings::Settings;
 use crate::provider::stack::{self, Stack};
@@ -119,9 +120,9 @@ impl fmt::Debug for Live {
 pub(crate) fn running(
     core: &Arc<Core>,
     settings: Arc<Settings>,
-    client: crate::provider::clients::Client,
+    client: Client,
     tokens: Option<Arc<Tokens>>,
 ) -> Running {
-    let stack = stack::build(core, &settings, client, tokens.clone());
+    let stack = stack::build(core, &settings, client, tokens.as_ref());
     Running { settings, stack, tokens }
 }

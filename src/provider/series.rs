@@ -131,12 +131,12 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collector for Collected<F> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let lives = (self.list)();
-        let [mut requests, mut transitions, mut states, mut probes]: [Vec<Metric>; 4] = Default::default();
-        states.reserve_exact(lives.len() * Effective::ALL.len());
+        let [mut requests, mut transitions, mut circuits, mut probes]: [Vec<Metric>; 4] = Default::default();
+        circuits.reserve_exact(lives.len() * Effective::ALL.len());
         for live in &lives {
             let settings = live.settings();
-            let state = live.core().lock();
-            let counts = &state.counts;
+            let seen = live.core().lock();
+            let counts = &seen.counts;
             for (operation, code, outcome, count) in &counts.requests {
                 let code = match code {
                     Code::Status(status) => status.to_string(),
@@ -154,18 +154,18 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collector for Collected<F> {
                 let labels = [("from", OTHER), ("reason", OTHER), ("to", OTHER)];
                 transitions.push(counter(live, &labels, counts.other_transitions));
             }
-            let effective = state.effective();
+            let effective = seen.effective();
             for one in Effective::ALL {
-                states.push(gauge(live, &[("state", one.as_str())], one == effective));
+                circuits.push(gauge(live, &[("state", one.as_str())], one == effective));
             }
-            if let Some(probe) = state.last_probe() {
+            if let Some(probe) = seen.last_probe() {
                 probes.push(gauge(live, &[], probe.success));
             }
         }
         [
             family(REQUESTS, MetricType::COUNTER, requests),
             family(TRANSITIONS, MetricType::COUNTER, transitions),
-            family(STATE, MetricType::GAUGE, states),
+            family(STATE, MetricType::GAUGE, circuits),
             family(PROBE, MetricType::GAUGE, probes),
         ]
         .into_iter()

@@ -21,12 +21,12 @@ use crate::provider::settings::Settings;
 pub(crate) type Stack = Deadline<Admission<Cutoff<Authenticate<Exchange>>>>;
 
 /// Builds the path.
-pub(crate) fn build(core: &Arc<Core>, settings: &Arc<Settings>, client: Client, tokens: Option<Arc<Tokens>>) -> Stack {
+pub(crate) fn build(core: &Arc<Core>, settings: &Arc<Settings>, client: Client, tokens: Option<&Arc<Tokens>>) -> Stack {
     let clock = core.clock();
     ServiceBuilder::new()
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Cutoff::new(inner, clock))
-        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(settings), tokens.clone()))
+        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(settings), tokens.cloned()))
         .service(Exchange::new(client, clock, settings))
 }

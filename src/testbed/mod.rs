@@ -1,3 +1,6 @@
-//! The test bench: what the operator's tests, demo and benches run against. Never part of the operator's own build.
+//! What tests, the demo and the benches run against: a real control plane and simulated banks.
+//!
+//! Behind the feature `testbed`, which no release build has. Nothing of the operator may depend on it.
 
+pub mod control_plane;
 pub mod sim;

@@ -9,25 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::Stream;
 use tokio::sync::Notify;
 
+pub use crate::domain::key::Kind;
 use crate::domain::key::ObjectKey;
-
-/// The kind of the object to look at.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Kind {
-    /// A ProviderConnection.
-    ProviderConnection,
-    /// A `SyncJob`.
-    SyncJob,
-    /// A `BankRoute`.
-    BankRoute,
-    /// A `BreakerPolicy`.
-    BreakerPolicy,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::ProviderConnection, Self::SyncJob, Self::BankRoute, Self::BreakerPolicy];
-}
 
 /// Names waiting to be taken, in the order they came, each once, with a bell.
 #[derive(Default)]
@@ -80,39 +63,66 @@ impl Waiting {
     }
 }
 
-/// Where pokes go. Cloning shares it.
-#[derive(Clone, Default)]
-pub struct Pokes {
-    waiting: Arc<[Waiting; 4]>,
+/// The waiting objects of one watched namespace (`None`: of all), by kind.
+#[derive(Default)]
+struct Scope {
+    namespace: Option<Arc<str>>,
+    waiting: [Waiting; 4],
 }
 
-impl Pokes {
-    /// No poke yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks for another look at an object. Never blocks; a poke that is already waiting is enough.
-    pub fn poke(&self, kind: Kind, key: &ObjectKey) {
-        self.of(kind).add(key);
-    }
-
-    /// The pokes of one kind, as they come. There is one taker per kind: two would share the pokes, not each see all.
-    pub fn subscribe(&self, kind: Kind) -> impl Stream<Item = ObjectKey> + Send + 'static {
-        futures::stream::unfold(self.clone(), move |pokes| async move {
-            let key = pokes.of(kind).take().await;
-            Some((key, pokes))
-        })
-    }
-
+impl Scope {
     fn of(&self, kind: Kind) -> &Waiting {
-        let [connections, jobs, routes, policies] = &*self.waiting;
+        let [connections, jobs, routes, policies] = &self.waiting;
         match kind {
             Kind::ProviderConnection => connections,
             Kind::SyncJob => jobs,
             Kind::BankRoute => routes,
             Kind::BreakerPolicy => policies,
         }
+    }
+}
+
+/// Where pokes go. Cloning shares it.
+#[derive(Clone)]
+pub struct Pokes {
+    scopes: Arc<[Scope]>,
+}
+
+impl Default for Pokes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pokes {
+    /// For all namespaces at once.
+    pub fn new() -> Self {
+        Self { scopes: Arc::new([Scope::default()]) }
+    }
+
+    /// One taker per namespace; pokes of objects elsewhere are dropped. An empty list means all namespaces.
+    pub fn of_namespaces<'a>(namespaces: impl IntoIterator<Item = &'a str>) -> Self {
+        let scopes: Vec<_> =
+            namespaces.into_iter().map(|ns| Scope { namespace: Some(ns.into()), ..Scope::default() }).collect();
+        if scopes.is_empty() { Self::new() } else { Self { scopes: scopes.into() } }
+    }
+
+    /// Asks for another look at `key`.
+    pub fn poke(&self, kind: Kind, key: &ObjectKey) {
+        let scope = self.scopes.iter().find(|s| s.namespace.as_ref().is_none_or(|ns| *ns == key.namespace));
+        if let Some(scope) = scope {
+            scope.of(kind).add(key);
+        }
+    }
+
+    /// What is poked of one kind in one of the scopes this was made with. Each poke goes to one taker.
+    pub fn subscribe(&self, kind: Kind, namespace: Option<&str>) -> impl Stream<Item = ObjectKey> + Send + 'static {
+        let index = self.scopes.iter().position(|s| s.namespace.as_deref() == namespace);
+        futures::stream::unfold(self.clone(), move |pokes| async move {
+            let scope = pokes.scopes.get(index?)?;
+            let key = scope.of(kind).take().await;
+            Some((key, pokes))
+        })
     }
 }
 
@@ -130,10 +140,10 @@ mod tests {
             pokes.poke(Kind::ProviderConnection, &key);
         }
         pokes.poke(Kind::BankRoute, &key.sibling("r"));
-        let mut connections = std::pin::pin!(pokes.subscribe(Kind::ProviderConnection));
+        let mut connections = std::pin::pin!(pokes.subscribe(Kind::ProviderConnection, None));
         assert_eq!(connections.next().await, Some(key));
         assert!(connections.next().now_or_never().is_none());
-        let mut routes = std::pin::pin!(pokes.subscribe(Kind::BankRoute));
+        let mut routes = std::pin::pin!(pokes.subscribe(Kind::BankRoute, None));
         assert_eq!(routes.next().await.unwrap().to_string(), "ns/r");
     }
 
@@ -142,7 +152,7 @@ mod tests {
         let pokes = Pokes::new();
         let taker = tokio::spawn({
             let pokes = pokes.clone();
-            async move { std::pin::pin!(pokes.subscribe(Kind::SyncJob)).next().await }
+            async move { std::pin::pin!(pokes.subscribe(Kind::SyncJob, None)).next().await }
         });
         tokio::task::yield_now().await;
         pokes.poke(Kind::SyncJob, &ObjectKey::new("ns", "late"));
@@ -153,7 +163,7 @@ mod tests {
     async fn a_poke_during_the_handling_of_another_is_not_lost() {
         let pokes = Pokes::new();
         let key = ObjectKey::new("ns", "a");
-        let mut stream = std::pin::pin!(pokes.subscribe(Kind::SyncJob));
+        let mut stream = std::pin::pin!(pokes.subscribe(Kind::SyncJob, None));
         pokes.poke(Kind::SyncJob, &key);
         assert_eq!(stream.next().await.as_ref(), Some(&key));
         pokes.poke(Kind::SyncJob, &key);

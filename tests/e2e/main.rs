@@ -1,2 +1,13 @@
-#![allow(missing_docs)]
-fn main() {}
+//! Busbar against a real API server and etcd. Run with `cargo test --test e2e`.
+//!
+//! One control plane is shared by the whole binary, each test has a namespace of its own. The operator is the real
+//! binary, with a service account's token and the rights of `config/rbac/`; a test that needs to break the control plane
+//! starts one of its own. A control plane that cannot be had is a failure: a suite that skips itself shows nothing.
+
+// The lints that forbid `unwrap` and its kin know tests by this attribute.
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod support;

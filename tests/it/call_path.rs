@@ -23,30 +23,30 @@ use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Long enough for any condition on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+    assert!(waited.await.is_ok(), "not within {PATIENCE:?}: {what}");
 }
 
-pub async fn bank(config: BankConfig) -> (Sim, BankHandle) {
+pub(crate) async fn bank(config: BankConfig) -> (Sim, BankHandle) {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let bank = sim.add_bank(config).await.unwrap();
     (sim, bank)
 }
 
-pub fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new("treasury", name)
 }
 
 /// A connection of the generic provider to `base_url`, checked at `/health`.
-pub fn draft(base_url: impl Into<String>) -> Draft {
+pub(crate) fn draft(base_url: impl Into<String>) -> Draft {
     let profile = Profiles::builtin().unwrap().get("generic").unwrap();
     let mut draft = Draft::new(profile, Environment::Sandbox);
     draft.base_url = base_url.into();
@@ -55,12 +55,12 @@ pub fn draft(base_url: impl Into<String>) -> Draft {
     draft
 }
 
-pub fn registry() -> (Registry, Metrics) {
+pub(crate) fn registry() -> (Registry, Metrics) {
     let metrics = Metrics::new();
     (Registry::new(Clock::system(), &metrics).unwrap(), metrics)
 }
 
-pub fn apply(registry: &Registry, draft: Draft) -> Arc<Live> {
+pub(crate) fn apply(registry: &Registry, draft: Draft) -> Arc<Live> {
     registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 

@@ -1,8 +1,19 @@
-//! The one integration binary: each module is a subject.
-#![allow(clippy::unwrap_used, reason = "a test that fails loudly does its job")]
+//! The integration tests, in one binary: one link instead of many.
+//!
+//! What is here asks about the house (architecture, documents) or needs more than one module of the library. One line
+//! per file, in the order of the alphabet.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
+mod architecture;
 mod call_path;
+mod crds;
+mod docs;
+mod manifests;
 mod probes;
+mod reference;
+mod rules;
+mod samples;
 mod sim;
 mod sim_process;
+mod source;
 mod sync;

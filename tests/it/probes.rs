@@ -109,20 +109,20 @@ async fn new_settings_and_a_request_are_probed_at_once() {
     let world = world();
     let first = every(bank.base_url(), RARELY);
     world.apply(first.clone());
-    let probed = async |times: u64| {
+    let asked = async |times: u64| {
         eventually("probed", async || bank.counts().requests == times).await;
     };
-    probed(1).await;
+    asked(1).await;
     world.apply(first.clone());
     let mut changed = first;
     changed.breaker.consecutive_failures = 9;
     world.apply(changed);
-    probed(2).await;
+    asked(2).await;
     world.probes.probe_now(&key("bank"));
-    probed(3).await;
+    asked(3).await;
     world.probes.probe_now(&key("nobody"));
     world.probes.probe_now(&key("bank"));
-    probed(4).await;
+    asked(4).await;
 }
 
 #[tokio::test]
@@ -183,8 +183,8 @@ async fn a_change_pokes_the_controller_and_sameness_does_not() {
     assert!(pokes.next().now_or_never().is_none(), "nothing changed");
 
     bank.set_script(Behaviour::status(500)).await.unwrap();
-    let poked = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
-    assert_eq!(poked, Some(key("bank")));
+    let again = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
+    assert_eq!(again, Some(key("bank")));
     assert_eq!(live.observed().effective, Effective::Open, "the circuit is the first thing that changes");
 }
 

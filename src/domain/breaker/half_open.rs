@@ -11,14 +11,14 @@ use crate::domain::time::Mono;
 /// The most trials a policy can ask for at once.
 pub const MAX_TRIALS: usize = 16;
 
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 struct Lease {
     ticket: u32,
     expires: Mono,
 }
 
 /// The leases and the verdict so far of one half-open time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Trials {
     leases: [Option<Lease>; MAX_TRIALS],
     /// Never reused within a process, so that a late result cannot be taken for a newer trial's.

@@ -15,10 +15,10 @@ use crate::domain::time::Mono;
 
 /// So many openings from closed within [`FLAP_WINDOW`] are flapping.
 const FLAP_OPENS: usize = 3;
-const FLAP_WINDOW: Duration = Duration::from_secs(3600);
+const FLAP_WINDOW: Duration = Duration::from_hours(1);
 
 /// One connection's circuit. See the [module](super).
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Breaker {
     pub(super) policy: Policy,
     pub(super) overlay: Option<Override>,
@@ -174,7 +174,8 @@ impl Breaker {
         Err(Refusal { effective, retry_at: self.next_trial() })
     }
 
-    /// The transition that the last [`admit`](Self::admit) made, once.
+    /// The transition that the last [`admit`](Self::admit) made, once. To be asked after each `admit` whose permit is a
+    /// trial or that refused; one that nobody asked for is replaced by the next.
     pub fn take_transition(&mut self) -> Option<Transition> {
         self.pending.take()
     }

@@ -117,8 +117,8 @@ impl Policy {
     pub const fn preset(preset: Preset) -> Self {
         let (consecutive_failures, base, unhealthy) = match preset {
             Preset::Api => (5, Duration::from_secs(30), OnUnhealthy::Ignore),
-            Preset::Data => (3, Duration::from_secs(60), OnUnhealthy::Ignore),
-            Preset::Bank => (5, Duration::from_secs(300), OnUnhealthy::Open),
+            Preset::Data => (3, Duration::from_mins(1), OnUnhealthy::Ignore),
+            Preset::Bank => (5, Duration::from_mins(5), OnUnhealthy::Open),
         };
         Self {
             mode: Mode::Enforce,
@@ -128,13 +128,13 @@ impl Policy {
             slow_call_duration: Duration::from_secs(5),
             minimum_calls: 20,
             unhealthy,
-            window: WindowSpec::Time(Duration::from_secs(60)),
-            open: OpenPolicy { base, max: Duration::from_secs(3600), factor_milli: 1000, jitter_percent: 0 },
+            window: WindowSpec::Time(Duration::from_mins(1)),
+            open: OpenPolicy { base, max: Duration::from_hours(1), factor_milli: 1000, jitter_percent: 0 },
             half_open: HalfOpenPolicy {
                 trials: 1,
                 required_successes: 1,
-                lease: Duration::from_secs(60),
-                max_dwell: Duration::from_secs(600),
+                lease: Duration::from_mins(1),
+                max_dwell: Duration::from_mins(10),
             },
             jitter_seed: 0,
         }

@@ -106,7 +106,7 @@ impl Model {
 
     fn flapping(&self) -> bool {
         let n = self.openings.len();
-        n >= 3 && self.openings[n - 1].since(self.openings[n - 3]) <= Duration::from_secs(3600)
+        n >= 3 && self.openings[n - 1].since(self.openings[n - 3]) <= Duration::from_hours(1)
     }
 
     pub(super) fn tick(&mut self, now: Mono) -> Option<Transition> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::domain::time::Mono;
 
 /// The longest a provider can ask us to stay away.
-pub const MAX_THROTTLE: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_THROTTLE: Duration = Duration::from_hours(24);
 
 /// Until when a provider asked not to be called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

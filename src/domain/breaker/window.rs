@@ -37,13 +37,13 @@ impl Counts {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Window {
     Time(TimeWindow),
     Calls(CallWindow),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct TimeWindow {
     bucket_nanos: u64,
     /// The current bucket's end, exclusive.
@@ -53,7 +53,7 @@ pub(super) struct TimeWindow {
     buckets: [Counts; BUCKETS],
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct CallWindow {
     len: u16,
     next: u16,
@@ -227,7 +227,7 @@ mod tests {
         let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
         // Ours has twelve buckets whatever its length: the same in sixtieths.
         for (second, left) in [(55, 2), (60, 1)] {
-            let mut window = Window::new(WindowSpec::Time(Duration::from_secs(60)), at(0));
+            let mut window = Window::new(WindowSpec::Time(Duration::from_mins(1)), at(0));
             window.add(true, false, at(0));
             window.add(false, false, at(second));
             assert_eq!(window.total().calls, left);

@@ -11,7 +11,7 @@ use super::{Ppm, halved};
 use crate::domain::time::Mono;
 
 /// Evidence of this age counts half.
-pub const HALF_LIFE: Duration = Duration::from_secs(30 * 60);
+pub const HALF_LIFE: Duration = Duration::from_mins(30);
 /// What is believed of a provider nobody has called: 19 of 20 succeed.
 const PRIOR: (f64, f64) = (19.0, 1.0);
 

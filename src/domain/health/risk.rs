@@ -10,7 +10,7 @@ use super::{Ppm, halved};
 use crate::domain::time::Mono;
 
 /// Risk that nothing confirms halves in this time.
-pub const FALL: Duration = Duration::from_secs(5 * 60);
+pub const FALL: Duration = Duration::from_mins(5);
 /// A tier is left this far below its line.
 pub const HYSTERESIS: Ppm = Ppm(100_000);
 

@@ -91,6 +91,7 @@ fn count(run: &mut u32, goes_on: bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::Health::{Degraded as D, Healthy as H, Unhealthy as U, Unknown as X};
     use super::*;
 
     const FAST: Duration = Duration::from_millis(100);
@@ -118,14 +119,12 @@ mod tests {
     fn failures_in_a_row_make_it_unhealthy_and_good_checks_in_a_row_healthy_again() {
         let f = (false, FAST);
         let t = (true, FAST);
-        use Health::{Healthy as H, Unhealthy as U};
         assert_eq!(walk(&[t, f, f, t, f, f, f, t, f, t, t]), [H, H, H, H, H, H, U, U, U, U, H]);
     }
 
     #[test]
     fn slow_answers_in_a_row_degrade_and_a_slow_recovery_is_not_health() {
         let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
-        use Health::{Degraded as D, Healthy as H, Unhealthy as U, Unknown as X};
         assert_eq!(walk(&[t, s, s, s, t, t]), [H, H, H, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, s]), [X, X, U, U, D]);
     }

@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn a_life_is_read_as_number_or_text_and_may_be_missing() {
-        assert_eq!(life(r#"{"access_token":"x","expires_in":3600}"#), Some(Duration::from_secs(3600)));
-        assert_eq!(life(r#"{"access_token":"x","expires_in":"60"}"#), Some(Duration::from_secs(60)));
+        assert_eq!(life(r#"{"access_token":"x","expires_in":3600}"#), Some(Duration::from_hours(1)));
+        assert_eq!(life(r#"{"access_token":"x","expires_in":"60"}"#), Some(Duration::from_mins(1)));
         assert_eq!(life(r#"{"access_token":"x","expires_in":59.9}"#), Some(Duration::from_secs(59)));
         assert_eq!(life(r#"{"access_token":"x"}"#), None);
         assert_eq!(life(r#"{"access_token":"x","expires_in":null}"#), None);

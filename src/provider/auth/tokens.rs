@@ -95,7 +95,8 @@ impl Tokens {
                 Some(token) if now < token.expires_at => {
                     let token = Arc::clone(token);
                     if now >= state.pause_until {
-                        let _ = self.fly(&mut state);
+                        // It flies by itself; nobody needs to wait for it.
+                        drop(self.fly(&mut state));
                     }
                     return Ok(token);
                 }

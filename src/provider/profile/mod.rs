@@ -5,6 +5,7 @@
 //! connection sets itself wins over its profile. The format is the least that the built-in ones need.
 
 mod auth;
+mod builtin;
 mod stream;
 mod template;
 
@@ -17,6 +18,8 @@ use serde::{Deserialize, Deserializer};
 use crate::domain::breaker::Preset;
 use crate::domain::duration::parse_duration;
 use crate::provider::classify::StatusPattern;
+
+use builtin::BUILTIN;
 
 pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenCall};
 pub use stream::{
@@ -35,7 +38,7 @@ pub struct Profile {
     /// Where the provider is, per environment; absent where every customer has an address of his own.
     #[serde(default, rename = "baseURL")]
     pub base_url: BaseUrls,
-    /// The breaker's constants where no BreakerPolicy speaks.
+    /// The breaker's constants where no `BreakerPolicy` speaks.
     #[serde(deserialize_with = "preset")]
     pub breaker: Preset,
     /// Time-outs where the connection sets none.
@@ -186,27 +189,6 @@ pub enum ProfileError {
         id: String,
     },
 }
-
-macro_rules! builtin {
-    ($($file:literal),* $(,)?) => {
-        &[$(($file, include_str!(concat!("../profiles/", $file)))),*]
-    };
-}
-
-/// The compiled-in files. Adding a provider is a file and a line here.
-const BUILTIN: &[(&str, &str)] = builtin![
-    "finastra.yaml",
-    "fmp.yaml",
-    "fred.yaml",
-    "generic.yaml",
-    "gocardless.yaml",
-    "mono.yaml",
-    "newsapi.yaml",
-    "open-banking-uk.yaml",
-    "plaid.yaml",
-    "polygon.yaml",
-    "stripe.yaml",
-];
 
 /// All profiles the operator knows.
 #[derive(Clone, Debug, Default)]

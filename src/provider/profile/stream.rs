@@ -1,6 +1,6 @@
 //! The description of one stream of records: where to ask, how to page, how a record becomes canonical.
 //!
-//! It is the same format that a user will write inline in a SyncJob. Paths into a body are JSON pointers (RFC 6901);
+//! It is the same format that a user will write inline in a `SyncJob`. Paths into a body are JSON pointers (RFC 6901);
 //! where a provider is known to answer in two shapes, a list of them is tried in order.
 
 use std::collections::BTreeMap;

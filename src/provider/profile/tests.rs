@@ -28,6 +28,16 @@ fn every_built_in_profile_parses_and_is_called_like_its_file() {
 }
 
 #[test]
+fn every_file_of_the_folder_is_compiled_in() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/provider/profiles");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    let listed: Vec<_> = BUILTIN.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(files, listed, "list the file in profile/builtin.rs");
+}
+
+#[test]
 fn every_built_in_profile_makes_settings_that_hold_for_both_environments() {
     let profiles = Profiles::builtin().unwrap();
     for profile in profiles.ids().filter_map(|id| profiles.get(id)) {
@@ -88,7 +98,7 @@ fn an_unknown_field_is_refused_with_its_place() {
 
 #[test]
 fn a_stream_that_contradicts_itself_is_refused_by_name() {
-    let text = r#"
+    let text = r"
 id: x
 title: X
 breaker: Bank
@@ -101,7 +111,7 @@ streams:
     pagination: {kind: none}
     key: /id
     time: {pointer: /at}
-"#;
+";
     let error = Profile::parse("x.yaml", text).unwrap_err().to_string();
     assert_eq!(error, r#"profile x.yaml, stream rows: "data" is no JSON pointer: it must be empty or start with /"#);
 }

@@ -142,12 +142,10 @@ impl Auth {
     /// Names can be sent, values fit into a header, the token URL is a URL.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         match self {
-            Self::None => Ok(()),
             Self::Bearer { token } => sendable("auth.bearer.secretRef", token),
             Self::Basic { username, .. } if username.expose_secret().contains(':') => {
                 Err(SettingsError::new("auth.basic.secretRef", "the user name must not hold a colon"))
             }
-            Self::Basic { .. } => Ok(()),
             Self::ApiKey { placement: Placement::Header, name, key, .. } => {
                 named("auth.apiKey.name", name)?;
                 sendable("auth.apiKey.secretRef", key)
@@ -155,7 +153,7 @@ impl Auth {
             Self::ApiKey { placement: Placement::Query, name, .. } if name.is_empty() => {
                 Err(SettingsError::new("auth.apiKey.name", "must not be empty"))
             }
-            Self::ApiKey { .. } => Ok(()),
+            Self::None | Self::Basic { .. } | Self::ApiKey { .. } => Ok(()),
             Self::ClientCredentials { token_url, .. } => {
                 parse_url("auth.oauth2ClientCredentials.tokenURL", token_url).map(drop)
             }

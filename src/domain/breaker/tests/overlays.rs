@@ -2,14 +2,14 @@
 
 use super::*;
 
-fn forced(mode: OverrideMode, until: Mono) -> Option<Override> {
-    Some(Override { mode, until })
+fn forced(mode: OverrideMode, until: Mono) -> Override {
+    Override { mode, until }
 }
 
 #[test]
 fn forced_open_refuses_all_but_probes_and_says_until_when() {
     let mut b = Breaker::new(bank(), secs(0));
-    let t = b.set_override(forced(OverrideMode::ForcedOpen, secs(100)), secs(1)).unwrap();
+    let t = b.set_override(Some(forced(OverrideMode::ForcedOpen, secs(100))), secs(1)).unwrap();
     assert_eq!((t.from, t.to, t.reason), (Effective::Closed, Effective::ForcedOpen, TripReason::OverrideApplied));
     for class in [CallClass::Read, CallClass::Write, CallClass::Money] {
         assert_eq!(
@@ -26,7 +26,7 @@ fn forced_open_refuses_all_but_probes_and_says_until_when() {
 #[test]
 fn forced_closed_refuses_nothing_and_the_truth_beneath_comes_out_when_it_ends() {
     let mut b = Breaker::new(bank(), secs(0));
-    let _ = b.set_override(forced(OverrideMode::ForcedClosed, secs(100)), secs(0));
+    let _ = b.set_override(Some(forced(OverrideMode::ForcedClosed, secs(100))), secs(0));
     let t = trip(&mut b, secs(10));
     assert_eq!((t.from, t.to, t.state), (Effective::ForcedClosed, Effective::ForcedClosed, State::Open));
     assert_eq!(b.admit(CallClass::Money, secs(11)).unwrap().kind(), PermitKind::Observer);
@@ -39,10 +39,14 @@ fn forced_closed_refuses_nothing_and_the_truth_beneath_comes_out_when_it_ends() 
 #[test]
 fn an_override_that_is_taken_away_or_already_over_has_no_effect() {
     let mut b = Breaker::new(bank(), secs(0));
-    assert_eq!(b.set_override(forced(OverrideMode::ForcedOpen, secs(5)), secs(5)), None);
+    assert_eq!(b.set_override(Some(forced(OverrideMode::ForcedOpen, secs(5))), secs(5)), None);
     assert_eq!(b.effective(), Effective::Closed);
-    let _ = b.set_override(forced(OverrideMode::ForcedOpen, secs(50)), secs(5));
-    assert_eq!(b.set_override(forced(OverrideMode::ForcedOpen, secs(60)), secs(6)), None, "longer, but not other");
+    let _ = b.set_override(Some(forced(OverrideMode::ForcedOpen, secs(50))), secs(5));
+    assert_eq!(
+        b.set_override(Some(forced(OverrideMode::ForcedOpen, secs(60))), secs(6)),
+        None,
+        "longer, but not other"
+    );
     let t = b.set_override(None, secs(7)).unwrap();
     assert_eq!((t.to, t.reason), (Effective::Closed, TripReason::OverrideRemoved));
 }
@@ -51,7 +55,7 @@ fn an_override_that_is_taken_away_or_already_over_has_no_effect() {
 fn an_override_does_not_make_calls_in_flight_late() {
     let mut b = opened(bank(), secs(0));
     let trial = b.admit(CallClass::Probe, secs(300)).unwrap();
-    let _ = b.set_override(forced(OverrideMode::ForcedOpen, secs(900)), secs(301));
+    let _ = b.set_override(Some(forced(OverrideMode::ForcedOpen, secs(900))), secs(301));
     let t = b.record(trial, Outcome::Success, FAST, secs(302)).unwrap();
     assert_eq!((t.state, t.to), (State::Closed, Effective::ForcedOpen), "the trial under way still decides");
 }
@@ -59,7 +63,7 @@ fn an_override_does_not_make_calls_in_flight_late() {
 #[test]
 fn probes_bring_the_circuit_back_beneath_a_forced_open() {
     let mut b = opened(bank(), secs(0));
-    let _ = b.set_override(forced(OverrideMode::ForcedOpen, secs(1000)), secs(1));
+    let _ = b.set_override(Some(forced(OverrideMode::ForcedOpen, secs(1000))), secs(1));
     assert_eq!(call(&mut b, CallClass::Probe, Outcome::Success, secs(300)).unwrap().state, State::Closed);
     assert!(b.admit(CallClass::Read, secs(301)).is_err());
     assert_eq!(b.tick(secs(1000)).unwrap().to, Effective::Closed);

@@ -12,7 +12,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    StepBack(u64),
+    TurnBack(u64),
     Start(CallClass),
     End { which: usize, outcome: Outcome, slow: bool },
     Drop(usize),
@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0u64..4000).prop_map(Step::Wait),
         1 => (10_000u64..400_000).prop_map(Step::Wait),
-        1 => (0u64..30_000).prop_map(Step::StepBack),
+        1 => (0u64..30_000).prop_map(Step::TurnBack),
         12 => class().prop_map(Step::Start),
         12 => (any::<prop::sample::Index>(), outcome(), any::<bool>())
             .prop_map(|(i, outcome, slow)| Step::End { which: i.index(1000), outcome, slow }),
@@ -80,7 +80,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 window,
                 open: OpenPolicy {
                     base: Duration::from_secs(open.0),
-                    max: Duration::from_secs(300),
+                    max: Duration::from_mins(5),
                     factor_milli: open.1,
                     jitter_percent: 0,
                 },
@@ -119,7 +119,7 @@ impl Played {
                 self.now = self.now + Duration::from_millis(ms);
                 None
             }
-            Step::StepBack(ms) => {
+            Step::TurnBack(ms) => {
                 self.now = self.now - Duration::from_millis(ms);
                 None
             }
@@ -153,7 +153,7 @@ impl Played {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn never_leaves_open_early(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
@@ -220,10 +220,9 @@ proptest! {
             let late = played.out.iter().filter(|p| p.epoch() < entered || p.kind() == PermitKind::Observer);
             for &permit in late {
                 let mut copy = played.breaker.clone();
-                let _ = copy.take_transition();
                 for outcome in [Outcome::Success, Outcome::Failure, Outcome::Ignored] {
                     prop_assert_eq!(copy.record(permit, outcome, SLOW, played.now), None);
-                    prop_assert_eq!(format!("{:?}", &copy), format!("{:?}", &played.breaker));
+                    prop_assert!(copy == played.breaker);
                 }
             }
         }
@@ -253,7 +252,6 @@ proptest! {
             let (asked, moved) = played.play(step);
             let now = played.now;
             let expected = match *step {
-                Step::Wait(_) | Step::StepBack(_) => None,
                 Step::Start(class) => {
                     let (pass, moved) = model.admit(class, now);
                     out.extend(pass);
@@ -269,7 +267,7 @@ proptest! {
                     model.abandon(pass, now);
                     None
                 }
-                Step::End { .. } | Step::Drop(_) => None,
+                Step::Wait(_) | Step::TurnBack(_) | Step::End { .. } | Step::Drop(_) => None,
                 Step::Tick => model.tick(now),
                 Step::Unhealthy => model.trip_unhealthy(now),
                 Step::Force(mode, ms) => {

@@ -56,7 +56,7 @@ fn rule_2_every_boundary_counts_as_reached() {
 
     let just_slow = Policy { slow_call_percent: 100, failure_percent: 0, minimum_calls: 1, ..ratio() };
     let mut b = Breaker::new(just_slow, secs(0));
-    let faster = just_slow.slow_call_duration - Duration::from_nanos(1);
+    let faster = just_slow.slow_call_duration.checked_sub(Duration::from_nanos(1)).unwrap();
     assert_eq!(timed(&mut b, CallClass::Read, Outcome::Failure, faster, secs(1)), None);
     let mut b = Breaker::new(just_slow, secs(0));
     assert!(timed(&mut b, CallClass::Read, Outcome::Success, just_slow.slow_call_duration, secs(1)).is_some());
@@ -145,14 +145,14 @@ fn rule_7_opening_times_grow_by_the_factor_up_to_the_cap_and_decay_while_healthy
     trip(&mut b, closed + Duration::from_secs(299));
     assert_eq!(b.next_trial().unwrap().since(b.since()).as_secs(), 600, "closing keeps k");
     let closed = heal(&mut b);
-    trip(&mut b, closed + Duration::from_secs(600));
+    trip(&mut b, closed + Duration::from_mins(10));
     assert_eq!(b.next_trial().unwrap().since(b.since()).as_secs(), 300, "two healthy base times are two steps back");
 }
 
 #[test]
 fn rule_7_three_openings_within_an_hour_are_flapping() {
     let mut policy = bank();
-    policy.open.base = Duration::from_secs(60);
+    policy.open.base = Duration::from_mins(1);
     let mut b = Breaker::new(policy, secs(0));
     let mut now = secs(0);
     for expected in [false, false, true] {
@@ -178,7 +178,7 @@ fn rule_7_three_openings_within_an_hour_are_flapping() {
 #[test]
 fn rule_7_a_flapping_bank_that_opted_into_growth_must_prove_itself_twice() {
     let mut policy = bank();
-    policy.open.base = Duration::from_secs(60);
+    policy.open.base = Duration::from_mins(1);
     policy.open.factor_milli = 1500;
     let mut b = Breaker::new(policy, secs(0));
     let mut now = secs(0);
@@ -211,11 +211,11 @@ fn rule_8_closing_clears_every_counter() {
 fn rule_9_a_policy_edit_while_open_never_lengthens_the_opening() {
     let mut b = opened(bank(), secs(0));
     let mut longer = bank();
-    longer.open.base = Duration::from_secs(1800);
+    longer.open.base = Duration::from_mins(30);
     assert_eq!(b.set_policy(longer, secs(10)), None);
     assert_eq!(b.next_trial(), Some(secs(300)), "the new base is for the next opening");
     let mut shorter = bank();
-    shorter.open.max = Duration::from_secs(120);
+    shorter.open.max = Duration::from_mins(2);
     assert_eq!(b.set_policy(shorter, secs(20)), None);
     assert_eq!(b.next_trial(), Some(secs(120)), "a shorter cap shortens this one");
     let _ = b.set_policy(longer, secs(30));
@@ -290,7 +290,7 @@ fn rule_13_a_throttled_call_is_no_failure_and_only_moves_not_before() {
     let mut throttle = Throttle::default();
     for _ in 0..100 {
         assert_eq!(call(&mut b, CallClass::Read, Outcome::Ignored, secs(1)), None);
-        throttle.note(Duration::from_secs(120), secs(1));
+        throttle.note(Duration::from_mins(2), secs(1));
     }
     assert_eq!((b.state(), throttle.until(secs(1))), (State::Closed, Some(secs(121))));
 }

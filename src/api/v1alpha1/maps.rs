@@ -1,0 +1,66 @@
+//! Maps with bounded values, whose schema a derive cannot print.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::api::v1alpha1::text::QuantityText;
+
+/// Values for a profile's placeholders by name: at most 16, each at most 256 characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Parameters(pub BTreeMap<String, String>);
+
+impl Deref for Parameters {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl JsonSchema for Parameters {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Parameters".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "maxProperties": 16,
+            "additionalProperties": { "type": "string", "maxLength": 256 }
+        })
+    }
+}
+
+/// Amounts of CPU and memory by resource name, as a Pod writes them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResourceList(pub BTreeMap<String, Quantity>);
+
+/// An amount as Kubernetes writes it; a bare number is taken too.
+pub type Quantity = k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+impl JsonSchema for ResourceList {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ResourceList".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "maxProperties": 8,
+            "additionalProperties": QuantityText::json_schema(generator)
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! The shapes of CEL rules that the four kinds use, each with a message that begins with "must".
+//!
+//! A builder per shape keeps the wording and the null-safety the same everywhere. Two-field rules compare only what is
+//! set, since defaults are filled in by the operator and are absent from the object.
+
+use kube::core::Rule;
+
+/// One rule with its message.
+pub fn rule(expression: impl Into<String>, message: impl AsRef<str>) -> Rule {
+    Rule::new(expression).message(message.as_ref())
+}
+
+/// A duration field lies within bounds, both inclusive.
+pub fn duration(min: &str, max: &str) -> Rule {
+    rule(
+        format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
+        format!("must be a duration from {min} to {max}"),
+    )
+}
+
+/// The duration at `lower` is not longer than the one at `upper`; both are fields of `self`.
+pub fn durations_ordered(lower: &str, upper: &str) -> Rule {
+    rule(
+        format!("!has(self.{lower}) || !has(self.{upper}) || duration(self.{lower}) <= duration(self.{upper})"),
+        format!("must set {lower} no longer than {upper}"),
+    )
+}
+
+/// The amount at `lower` is not greater than the one at `upper`; both are fields of `self`.
+pub fn amounts_ordered(lower: &str, upper: &str) -> Rule {
+    rule(
+        format!(
+            "!has(self.{lower}) || !has(self.{upper}) || quantity(self.{lower}).compareTo(quantity(self.{upper})) <= 0"
+        ),
+        format!("must set {lower} no greater than {upper}"),
+    )
+}
+
+/// A decimal field lies within bounds, both inclusive; exact, never through a float.
+pub fn decimal(min: &str, max: &str) -> Rule {
+    rule(
+        format!("quantity(self).compareTo(quantity('{min}')) >= 0 && quantity(self).compareTo(quantity('{max}')) <= 0"),
+        format!("must be a decimal from {min} to {max}"),
+    )
+}
+
+/// A decimal field is greater than zero.
+pub fn positive() -> Rule {
+    rule("quantity(self).isGreaterThan(quantity('0'))", "must be greater than 0")
+}
+
+/// Exactly one member of a union is set.
+pub fn exactly_one(members: &[&str]) -> Rule {
+    let list: Vec<String> = members.iter().map(|member| format!("has(self.{member})")).collect();
+    rule(format!("[{}].exists_one(x, x)", list.join(", ")), format!("must set exactly one of {}", members.join(", ")))
+}
+
+/// Two fields are set together or not at all.
+pub fn together(first: &str, second: &str) -> Rule {
+    rule(format!("has(self.{first}) == has(self.{second})"), format!("must set {first} and {second} together"))
+}
+
+/// `field` makes sense only where `other` is set.
+pub fn only_with(field: &str, other: &str) -> Rule {
+    rule(format!("!has(self.{field}) || has(self.{other})"), format!("must set {field} only together with {other}"))
+}
+
+/// A field never changes its value.
+pub fn immutable(field: &str) -> Rule {
+    rule("self == oldSelf", format!("must not change {field}: delete the object and create another"))
+}
+
+/// The instant at `first` lies before the one at `second`; both are fields of `self`.
+pub fn instants_ordered(first: &str, second: &str) -> Rule {
+    rule(
+        format!("!has(self.{first}) || !has(self.{second}) || self.{first} < self.{second}"),
+        format!("must set {first} before {second}"),
+    )
+}
+
+/// The keys of a map are words: letters, digits, `-`, `_`, `.`; at most 63 characters.
+pub fn word_keys() -> Rule {
+    rule(
+        "self.all(k, k.matches('^[A-Za-z][-A-Za-z0-9_.]{0,62}$'))",
+        "must use keys of at most 63 letters, digits, '-', '_' and '.' that begin with a letter",
+    )
+}
+
+/// The root rule: names are short and dot-free, so that Job names, labels and URLs can derive from them.
+pub fn object_name() -> Rule {
+    rule(
+        "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
+        "must have a metadata.name of at most 52 characters and without a dot",
+    )
+}

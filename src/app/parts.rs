@@ -1,0 +1,190 @@
+//! The parts that work: registry, probes, syncs, reconcilers, and how word travels between them.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounterVec, IntGauge};
+use tokio_util::sync::CancellationToken;
+
+use super::{AppError, Parts};
+use crate::cli::RunArgs;
+use crate::clock::Clock;
+use crate::cluster::client::Clients;
+use crate::cluster::events::Events;
+use crate::cluster::failures::Failures;
+use crate::cluster::lease::Leadership;
+use crate::cluster::references::References;
+use crate::cluster::secrets::Secrets;
+use crate::cluster::status::{Reported, StatusWriter};
+use crate::cluster::stores::{Change, KindStore, Mirror, Sink, Stores};
+use crate::controllers::bankroute::Routes;
+use crate::controllers::breakerpolicy::Policies;
+use crate::controllers::collector::Objects;
+use crate::controllers::providerconnection::Connections;
+use crate::controllers::shell::{Shell, ShellMetrics};
+use crate::controllers::syncjob::Jobs;
+use crate::controllers::{Ctx, Reconciler};
+use crate::domain::key::{Kind, ObjectKey};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::provider::profile::Profiles;
+use crate::provider::registry::{Change as Lived, Registry};
+use crate::work::poke::Pokes;
+use crate::work::pool::SyncPool;
+use crate::work::probes::ProbeDriver;
+
+/// Everything that was built and not yet started.
+pub(super) struct Built {
+    /// What reconcilers have at hand.
+    pub(super) ctx: Arc<Ctx>,
+    /// The watches.
+    pub(super) mirrors: Vec<Mirror>,
+    /// 1 while this replica leads.
+    pub(super) leading: IntGauge,
+    /// What starts once this replica leads.
+    pub(super) work: Work,
+}
+
+/// What only the leader runs.
+pub(super) struct Work {
+    ctx: Arc<Ctx>,
+    clients: Clients,
+    driver: ProbeDriver,
+    shell_metrics: ShellMetrics,
+    status_writes: IntCounterVec,
+    clock: Clock,
+}
+
+/// Builds the parts and wires them.
+pub(super) fn build(
+    args: &RunArgs,
+    clients: &Clients,
+    identity: &str,
+    leadership: &Leadership,
+    clock: Clock,
+    metrics: &Metrics,
+    ledger: Arc<dyn Ledger>,
+) -> Result<Built, AppError> {
+    let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
+    let references = Arc::new(References::default());
+    let registry = Registry::new(clock, metrics)?;
+    let driver =
+        ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
+    let pool = Arc::new(SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, identity, args.sync_concurrency.into())?);
+    let failures = Arc::new(Failures::default());
+
+    let sink = sink(&pokes, &references, &registry, &pool, &failures);
+    let (stores, mirrors) = Stores::new(&clients.watch, &args.watch_namespaces, Arc::clone(&references), &sink);
+    registry.on_change({
+        let (pokes, references) = (pokes.clone(), Arc::clone(&references));
+        move |change| match change {
+            Lived::Applied(key) | Lived::Removed(key) | Lived::Observed(key) => {
+                poke_all(&pokes, &references, Kind::ProviderConnection, key);
+            }
+        }
+    });
+    Objects::register(metrics, stores.clone())?;
+    let leading = metrics
+        .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
+        .with_label_values(&[args.lease_name.as_str()]);
+    let ctx = Arc::new(Ctx {
+        stores,
+        secrets: Secrets::new(clients.calls.clone(), clock, args.secret_refresh),
+        events: Events::new(clients.calls.clone(), identity),
+        failures,
+        leadership: leadership.clone(),
+        registry,
+        prober: driver.handle(),
+        pool,
+        ledger,
+        pokes,
+        profiles: Arc::new(Profiles::builtin()?),
+        clock,
+    });
+    let work = Work {
+        ctx: Arc::clone(&ctx),
+        clients: clients.clone(),
+        driver,
+        shell_metrics: ShellMetrics::new(metrics)?,
+        status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
+        clock,
+    };
+    Ok(Built { ctx, mirrors, leading, work })
+}
+
+/// Starts probes, syncs and reconcilers.
+pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
+    let Work { ctx, clients, driver, shell_metrics, status_writes, clock } = work;
+    let probes_stop = stop.clone();
+    tasks.spawn(async move {
+        driver.run(probes_stop).await;
+        ("probes", Ok(()))
+    });
+    let (pool, pool_stop) = (Arc::clone(&ctx.pool), stop.clone());
+    tasks.spawn(async move {
+        pool.run(pool_stop).await;
+        ("syncs", Ok(()))
+    });
+    let start = Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
+    start.one::<Policies>("policies", ctx.stores.policies.clone(), tasks);
+    start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
+    start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);
+    start.one::<Routes>("routes", ctx.stores.routes.clone(), tasks);
+}
+
+struct Start<'a> {
+    ctx: &'a Arc<Ctx>,
+    clients: &'a Clients,
+    metrics: ShellMetrics,
+    writes: IntCounterVec,
+    clock: Clock,
+    args: &'a RunArgs,
+    stop: &'a CancellationToken,
+}
+
+impl Start<'_> {
+    fn one<R: Reconciler>(&self, name: &'static str, store: KindStore<R::Object>, tasks: &mut Parts)
+    where
+        R::Object: Reported,
+    {
+        let writer = StatusWriter::<R::Object>::new(self.clients.calls.clone(), self.clock, self.writes.clone());
+        let shell =
+            Shell::<R>::new(Arc::clone(self.ctx), writer, self.metrics.clone(), self.args.reconcile_concurrency);
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            shell.run(store, stop).await;
+            (name, Ok(()))
+        });
+    }
+}
+
+/// What the stores' word of a change does.
+fn sink(
+    pokes: &Pokes,
+    references: &Arc<References>,
+    registry: &Registry,
+    pool: &Arc<SyncPool>,
+    failures: &Arc<Failures>,
+) -> Sink {
+    let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
+    let (pool, failures) = (Arc::clone(pool), Arc::clone(failures));
+    Arc::new(move |change: Change| {
+        let Change { kind, key, gone } = change;
+        if gone {
+            failures.forget(kind, &key);
+            match kind {
+                Kind::ProviderConnection => drop(registry.remove(&key)),
+                Kind::SyncJob => pool.cancel(&key),
+                Kind::BankRoute | Kind::BreakerPolicy => {}
+            }
+        }
+        poke_all(&pokes, &references, kind, &key);
+    })
+}
+
+/// Pokes `key` and everyone who refers to it: its state may decide theirs.
+fn poke_all(pokes: &Pokes, references: &References, kind: Kind, key: &ObjectKey) {
+    pokes.poke(kind, key);
+    for (kind, key) in references.dependents(kind, key) {
+        pokes.poke(kind, &key);
+    }
+}

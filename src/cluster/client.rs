@@ -1,0 +1,63 @@
+//! Clients for the API server, one for each temper.
+//!
+//! Watches may wait and retry for minutes; a reconcile and above all the leader lease may not. kube's default client
+//! retries 429 and 503 up to fifteen times inside one call and never times out a read, so whoever must know soon gets
+//! a client without retries, and every one of its requests runs under a deadline ([`super::call`]).
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// How long connecting may take, for those who must not wait.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The clients of one process.
+#[derive(Clone)]
+pub struct Clients {
+    /// For lists and watches: retries, waits.
+    pub watch: Client,
+    /// For reconciles: no retry of its own, a reconcile's back-off is the retry.
+    pub calls: Client,
+    /// For the leader lease alone: no retry, a connection that nothing else can block.
+    pub lease: Client,
+}
+
+/// The API server's address or our credentials are not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig cannot be read or does not parse.
+    #[error("kubeconfig {path}: {source}")]
+    Kubeconfig {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        source: kube::config::KubeconfigError,
+    },
+    /// Neither a Pod's ServiceAccount nor a kubeconfig was found.
+    #[error("no cluster to talk to: give --kubeconfig, or run in a Pod with a ServiceAccount: {0}")]
+    Infer(#[source] kube::config::InferConfigError),
+    /// The TLS material or the address is unusable.
+    #[error("API client: {0}")]
+    Build(#[source] kube::Error),
+}
+
+impl Clients {
+    /// Builds the clients from `kubeconfig`, or from what the environment of the process offers.
+    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ClientError> {
+        let config = match kubeconfig {
+            Some(path) => {
+                let error = |source| ClientError::Kubeconfig { path: path.display().to_string(), source };
+                let file = Kubeconfig::read_from(path).map_err(error)?;
+                Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(error)?
+            }
+            None => Config::infer().await.map_err(ClientError::Infer)?,
+        };
+        let mut prompt = config.clone();
+        prompt.default_retry = false;
+        prompt.connect_timeout = Some(CONNECT_TIMEOUT);
+        let build = |config: Config| Client::try_from(config).map_err(ClientError::Build);
+        Ok(Self { watch: build(config)?, calls: build(prompt.clone())?, lease: build(prompt)? })
+    }
+}

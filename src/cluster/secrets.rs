@@ -1,0 +1,91 @@
+//! Secrets, one `get` at a time.
+//!
+//! Busbar never lists or watches Secrets: it may only read those that an object of the same namespace names. A copy is
+//! shared by all who name the Secret and is read again once it is older than the refresh time. What is kept is wiped
+//! when dropped and has no `Debug` that would print it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use secrecy::SecretSlice;
+
+use crate::clock::Clock;
+use crate::cluster::ApiError;
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+
+/// One reading of a Secret.
+pub struct SecretData {
+    /// Its version when it was read: changes with every change, tells nothing of the content.
+    pub resource_version: String,
+    values: BTreeMap<String, SecretSlice<u8>>,
+}
+
+impl SecretData {
+    /// The bytes under `key`.
+    pub fn get(&self, key: &str) -> Option<&SecretSlice<u8>> {
+        self.values.get(key)
+    }
+}
+
+impl std::fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretData({}, {} keys)", self.resource_version, self.values.len())
+    }
+}
+
+struct Copy {
+    read: Mono,
+    data: Option<Arc<SecretData>>,
+}
+
+/// Reads Secrets and shares fresh copies.
+pub struct Secrets {
+    client: Client,
+    clock: Clock,
+    refresh: Duration,
+    copies: Mutex<HashMap<ObjectKey, Copy>>,
+}
+
+impl Secrets {
+    /// A reader whose copies live for `refresh`.
+    pub fn new(client: Client, clock: Clock, refresh: Duration) -> Self {
+        Self { client, clock, refresh, copies: Mutex::default() }
+    }
+
+    /// How long a copy is good.
+    pub fn refresh(&self) -> Duration {
+        self.refresh
+    }
+
+    /// The Secret at `key`, at most [`Secrets::refresh`] old; `None` if there is none of that name.
+    pub async fn get(&self, key: &ObjectKey) -> Result<Option<Arc<SecretData>>, ApiError> {
+        let now = self.clock.mono();
+        {
+            let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+            copies.retain(|_, copy| now.since(copy.read) < self.refresh);
+            if let Some(copy) = copies.get(key) {
+                return Ok(copy.data.clone());
+            }
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        let data = super::call(api.get_opt(&key.name)).await?.map(|secret| Arc::new(read(secret)));
+        let copy = Copy { read: self.clock.mono(), data: data.clone() };
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), copy);
+        Ok(data)
+    }
+
+    /// Drops the copy, so that the next [`Secrets::get`] reads anew: after a credential was refused.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+fn read(secret: Secret) -> SecretData {
+    let values =
+        secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, SecretSlice::from(bytes.0))).collect();
+    SecretData { resource_version: secret.metadata.resource_version.unwrap_or_default(), values }
+}

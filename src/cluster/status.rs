@@ -1,0 +1,160 @@
+//! The only writer of `status`.
+//!
+//! A write costs the API server the same whether it changes something or not, so nothing is written that is there
+//! already, a worse state goes out at once, any other transition at least [`SPACING`] after the last write of the same
+//! object, and what only rides along (times of last and next, counts, history) alone at most every [`QUIET`]. The whole
+//! status is applied server-side under one field manager, so a field that is no longer said goes away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use prometheus::IntCounterVec;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::cluster::stores::Watched;
+use crate::cluster::{ApiError, call};
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+
+/// The name under which Busbar owns fields.
+pub const FIELD_MANAGER: &str = "busbar";
+/// Least time between two writes of one object's status, unless it got worse.
+pub const SPACING: Duration = Duration::from_secs(5);
+/// Least time between two writes that carry nothing but ride-along fields.
+pub const QUIET: Duration = Duration::from_secs(600);
+
+/// A kind whose status Busbar writes.
+pub trait Reported: Watched + Serialize {
+    /// Its status.
+    type Status: Clone + PartialEq + Serialize + Send + Sync + 'static;
+
+    /// The status as last seen on the API server.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// The status without what only rides along: two that are equal here differ in nothing a user must hear of soon.
+    fn transitions(status: &Self::Status) -> Self::Status;
+
+    /// Whether going from `old` to `new` is news that must not wait.
+    fn is_worse(old: Option<&Self::Status>, new: &Self::Status) -> bool;
+}
+
+/// When a status should be written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Nothing to write.
+    Unchanged,
+    /// Now.
+    Now,
+    /// Not before this much time has passed.
+    In(Duration),
+}
+
+/// When `new` should be written over `old`, given how long ago this object's status was last written (`None`: not by
+/// this process).
+pub fn timing<K: Reported>(old: Option<&K::Status>, new: &K::Status, since_last: Option<Duration>) -> Timing {
+    if old == Some(new) {
+        return Timing::Unchanged;
+    }
+    let same_transitions = old.is_some_and(|old| K::transitions(old) == K::transitions(new));
+    let least = if same_transitions {
+        QUIET
+    } else if K::is_worse(old, new) {
+        Duration::ZERO
+    } else {
+        SPACING
+    };
+    match since_last {
+        Some(since) if since < least => Timing::In(least - since),
+        _ => Timing::Now,
+    }
+}
+
+struct Memory<S> {
+    uid: String,
+    at: Mono,
+    /// What was written, until the watch has brought it back.
+    pending: Option<(u64, Arc<S>)>,
+}
+
+/// Writes the status of one kind.
+pub struct StatusWriter<K: Reported> {
+    client: Client,
+    clock: Clock,
+    started: Mono,
+    writes: IntCounterVec,
+    memory: Mutex<HashMap<ObjectKey, Memory<K::Status>>>,
+}
+
+impl<K: Reported> StatusWriter<K> {
+    /// A writer that counts into `writes{kind}`.
+    pub fn new(client: Client, clock: Clock, writes: IntCounterVec) -> Self {
+        Self { client, clock, started: clock.mono(), writes, memory: Mutex::default() }
+    }
+
+    /// The newest status known of `object`: what this process wrote last if the watch has not brought it back yet.
+    pub fn current(&self, object: &K) -> Option<Arc<K::Status>> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = || object.status().cloned().map(Arc::new);
+        let Some(entry) = memory.get_mut(&object.key()) else { return stored() };
+        let same_object = object.uid().as_deref() == Some(entry.uid.as_str());
+        match &entry.pending {
+            Some((written, status)) if same_object && version(object) < *written => Some(status.clone()),
+            _ => {
+                entry.pending = None;
+                stored()
+            }
+        }
+    }
+
+    /// When `new` is due, given the newest status known.
+    pub fn timing(&self, object: &K, old: Option<&K::Status>, new: &K::Status) -> Timing {
+        let now = self.clock.mono();
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match memory.get(&object.key()) {
+            Some(entry) if object.uid().as_deref() == Some(entry.uid.as_str()) => Some(now.since(entry.at)),
+            // A restart is no reason to write ride-along fields of every object at once.
+            _ => old
+                .is_some_and(|old| K::transitions(old) == K::transitions(new))
+                .then(|| now.since(self.started)),
+        };
+        timing::<K>(old, new, since)
+    }
+
+    /// Applies `status` to `object`.
+    ///
+    /// # Errors
+    /// A conflict if the object was replaced by another of the same name; not found if it is gone.
+    pub async fn write(&self, object: &K, status: &K::Status) -> Result<(), ApiError> {
+        let key = object.key();
+        let uid = object.uid().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": &*key.name, "uid": uid },
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = call(api.patch_status(&key.name, &params, &Patch::Apply(&body))).await?;
+        self.writes.with_label_values(&[K::KIND.as_str()]).inc();
+        let entry = Memory { uid, at: self.clock.mono(), pending: Some((version(&applied), Arc::new(status.clone()))) };
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+        Ok(())
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The object's version as a number. Versions of one resource are comparable decimal numbers; anything else counts as
+/// newest, which errs towards believing the API server.
+fn version<K: Watched>(object: &K) -> u64 {
+    object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,370 @@
+//! Mirrors of our four kinds, and word of what changed in them.
+//!
+//! One watch per kind and watched namespace fills a store and tells a sink which objects deserve a reconcile. Writes of
+//! `status`, our own above all, are no news: only a new generation, a fresh `requestedAt`, a deletion mark, another
+//! UID or the object's end are. A relist that finds an object gone says so too, so nothing outlives its object because
+//! a delete was missed.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::utils::Backoff as Reopening;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
+use crate::cluster::guard::{Guarded, Undecodable};
+use crate::cluster::references::References;
+use crate::domain::backoff::Backoff;
+use crate::domain::key::{Kind, ObjectKey};
+
+/// Pauses between tries to open a watch: an API server that is back is noticed within ten seconds.
+const REOPEN: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
+
+/// The annotation that asks for an act now, and the one Flux writes for the same purpose; ours wins.
+const REQUESTED_AT: [&str; 2] = ["busbar.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
+
+/// One of our kinds, as the stores see it.
+pub trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    /// Which of the four it is.
+    const KIND: Kind;
+
+    /// The objects whose change this one must hear of.
+    fn references(&self) -> Vec<(Kind, ObjectKey)>;
+
+    /// Where the object is.
+    fn key(&self) -> ObjectKey {
+        ObjectKey::new(self.namespace().unwrap_or_default(), self.name_any())
+    }
+
+    /// The request to act now that the object carries, if any.
+    fn requested_at(&self) -> Option<&str> {
+        REQUESTED_AT.iter().find_map(|name| self.annotations().get(*name)).map(String::as_str)
+    }
+}
+
+/// Word of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its kind.
+    pub kind: Kind,
+    /// Where it is, or was.
+    pub key: ObjectKey,
+    /// Whether it is there no more.
+    pub gone: bool,
+}
+
+/// Takes word of changes; must not block.
+pub type Sink = Arc<dyn Fn(Change) + Send + Sync>;
+
+/// The mirror of one kind, over one store per watched namespace.
+#[derive(Clone, Debug)]
+pub struct KindStore<K: Watched> {
+    scopes: Vec<(Option<Arc<str>>, Store<K>)>,
+}
+
+impl<K: Watched> KindStore<K> {
+    /// The object at `key`.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        let object = ObjectRef::new(&key.name).within(&key.namespace);
+        self.scopes.iter().filter(|(ns, _)| ns.as_ref().is_none_or(|ns| *ns == key.namespace)).find_map(|(_, s)| s.get(&object))
+    }
+
+    /// Every object.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.scopes.iter().flat_map(|(_, store)| store.state()).collect()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.scopes.iter().map(|(_, store)| store.len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The stores, each with the namespace it is bound to (`None`: all).
+    pub fn scopes(&self) -> &[(Option<Arc<str>>, Store<K>)] {
+        &self.scopes
+    }
+
+    /// Returns once every store has seen its first list.
+    pub async fn ready(&self) {
+        for (_, store) in &self.scopes {
+            // An error means the writer is gone: the process is ending, and its task says why.
+            let _ = store.wait_until_ready().await;
+        }
+    }
+}
+
+/// The four mirrors and the index of who refers to whom.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Connections.
+    pub connections: KindStore<ProviderConnection>,
+    /// Jobs.
+    pub jobs: KindStore<SyncJob>,
+    /// Routes.
+    pub routes: KindStore<BankRoute>,
+    /// Policies.
+    pub policies: KindStore<BreakerPolicy>,
+    /// Who refers to whom.
+    pub references: Arc<References>,
+}
+
+/// A task that runs one watch for as long as the process lives.
+pub type Mirror = futures::future::BoxFuture<'static, ()>;
+
+impl Stores {
+    /// Stores for `namespaces` (empty: all) and the tasks that fill them, not yet running.
+    pub fn new(
+        client: &Client,
+        namespaces: &[String],
+        references: Arc<References>,
+        sink: &Sink,
+    ) -> (Self, Vec<Mirror>) {
+        let mut mirrors = Vec::new();
+        let stores = Self {
+            connections: open(client, namespaces, &references, sink, &mut mirrors),
+            jobs: open(client, namespaces, &references, sink, &mut mirrors),
+            routes: open(client, namespaces, &references, sink, &mut mirrors),
+            policies: open(client, namespaces, &references, sink, &mut mirrors),
+            references,
+        };
+        (stores, mirrors)
+    }
+
+    /// Returns once all four kinds are mirrored.
+    pub async fn ready(&self) {
+        self.connections.ready().await;
+        self.jobs.ready().await;
+        self.routes.ready().await;
+        self.policies.ready().await;
+    }
+
+    /// Everything that exists, for the first reconcile of all.
+    pub fn all(&self) -> Vec<(Kind, ObjectKey)> {
+        fn keys<K: Watched>(store: &KindStore<K>) -> impl Iterator<Item = (Kind, ObjectKey)> {
+            store.list().into_iter().map(|o| (K::KIND, o.key()))
+        }
+        keys(&self.policies).chain(keys(&self.connections)).chain(keys(&self.jobs)).chain(keys(&self.routes)).collect()
+    }
+}
+
+fn open<K: Watched>(
+    client: &Client,
+    namespaces: &[String],
+    references: &Arc<References>,
+    sink: &Sink,
+    mirrors: &mut Vec<Mirror>,
+) -> KindStore<K> {
+    let scopes: Vec<Option<&str>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(|n| Some(n.as_str())).collect() };
+    let scopes = scopes
+        .into_iter()
+        .map(|ns| {
+            let api: Api<Guarded<K>> = match ns {
+                Some(ns) => Api::namespaced(client.clone(), ns),
+                None => Api::all(client.clone()),
+            };
+            let writer = Writer::<K>::default();
+            let reader = writer.as_reader();
+            let mirror = Filling { writer, seen: Seen::default(), references: references.clone(), sink: sink.clone() };
+            mirrors.push(Box::pin(mirror.run(api)));
+            (ns.map(Arc::from), reader)
+        })
+        .collect();
+    KindStore { scopes }
+}
+
+/// What makes an object worth a reconcile when it changes.
+#[derive(PartialEq, Eq)]
+struct Mark {
+    uid: Option<String>,
+    generation: Option<i64>,
+    requested_at: Option<String>,
+    deleting: bool,
+}
+
+impl Mark {
+    fn of<K: Watched>(object: &K) -> Self {
+        Self {
+            uid: object.uid(),
+            generation: object.meta().generation,
+            requested_at: object.requested_at().map(str::to_owned),
+            deleting: object.meta().deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// Remembers the last mark of every object, and which of them the running relist has met.
+#[derive(Default)]
+struct Seen {
+    marks: HashMap<ObjectKey, Mark>,
+    listed: Option<HashMap<ObjectKey, ()>>,
+}
+
+impl Seen {
+    /// Whether this state of the object is news.
+    fn note<K: Watched>(&mut self, object: &K) -> bool {
+        let mark = Mark::of(object);
+        let key = object.key();
+        if let Some(listed) = &mut self.listed {
+            listed.insert(key.clone(), ());
+        }
+        if self.marks.get(&key) == Some(&mark) {
+            return false;
+        }
+        self.marks.insert(key, mark);
+        true
+    }
+
+    fn forget(&mut self, key: &ObjectKey) -> bool {
+        self.marks.remove(key).is_some()
+    }
+
+    /// Ends a relist: what it did not meet is gone.
+    fn end_list(&mut self) -> Vec<ObjectKey> {
+        let Some(listed) = self.listed.take() else { return Vec::new() };
+        let gone: Vec<_> = self.marks.keys().filter(|k| !listed.contains_key(*k)).cloned().collect();
+        for key in &gone {
+            self.marks.remove(key);
+        }
+        gone
+    }
+}
+
+/// The pauses of one watch: ever longer, with full jitter, from the start again once it is open.
+#[derive(Default)]
+struct Reopen {
+    attempt: u32,
+}
+
+impl Iterator for Reopen {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = REOPEN.wait(self.attempt, rand::random());
+        self.attempt = self.attempt.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Reopening for Reopen {
+    fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}
+
+struct Filling<K: Watched> {
+    writer: Writer<K>,
+    seen: Seen,
+    references: Arc<References>,
+    sink: Sink,
+}
+
+impl<K: Watched> Filling<K> {
+    async fn run(mut self, api: Api<Guarded<K>>) {
+        let mut events = watcher(api, watcher::Config::default()).backoff(Reopen::default()).boxed();
+        let mut failing = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(kind = K::KIND.as_str(), "watching again");
+                    }
+                    self.take(event);
+                }
+                Err(error) => {
+                    // Said once per outage: the back-off repeats the same error every few seconds.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(kind = K::KIND.as_str(), %error, "the watch is down; trying again");
+                    } else {
+                        tracing::debug!(kind = K::KIND.as_str(), %error, "the watch is still down");
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event<Guarded<K>>) {
+        match event {
+            Event::Init => {
+                self.seen.listed = Some(HashMap::new());
+                self.writer.apply_watcher_event(&Event::Init);
+            }
+            Event::InitApply(guarded) => self.applied(guarded, Event::InitApply),
+            Event::Apply(guarded) => self.applied(guarded, Event::Apply),
+            Event::InitDone => {
+                self.writer.apply_watcher_event(&Event::InitDone);
+                for key in self.seen.end_list() {
+                    self.gone(key);
+                }
+            }
+            Event::Delete(guarded) => {
+                let key = ObjectKey::new(guarded.namespace().unwrap_or_default(), guarded.name_any());
+                if let Guarded(Ok(object)) = guarded {
+                    self.writer.apply_watcher_event(&Event::Delete(object));
+                }
+                if self.seen.forget(&key) {
+                    self.gone(key);
+                }
+            }
+        }
+    }
+
+    fn applied(&mut self, guarded: Guarded<K>, event: fn(K) -> Event<K>) {
+        match guarded {
+            Guarded(Ok(mut object)) => {
+                // Neither is read, and together they weigh more than the rest of a small object.
+                object.managed_fields_mut().clear();
+                object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+                let news = self.seen.note(&object);
+                let key = object.key();
+                if news {
+                    self.references.set(K::KIND, &key, object.references());
+                }
+                self.writer.apply_watcher_event(&event(object));
+                if news {
+                    (self.sink)(Change { kind: K::KIND, key, gone: false });
+                }
+            }
+            Guarded(Err(bad)) => self.undecodable(&bad),
+        }
+    }
+
+    /// The object stays in the store as last decoded; what it says now cannot be acted on.
+    fn undecodable(&mut self, bad: &Undecodable) {
+        let key = ObjectKey::new(
+            bad.metadata.namespace.clone().unwrap_or_default(),
+            bad.metadata.name.clone().unwrap_or_default(),
+        );
+        if let Some(listed) = &mut self.seen.listed {
+            listed.insert(key.clone(), ());
+            // A relist starts an empty store: carry over what could be read last.
+            if let Some(last) = self.writer.as_reader().get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+                self.writer.apply_watcher_event(&Event::InitApply(K::clone(&last)));
+            }
+        }
+        tracing::error!(
+            kind = K::KIND.as_str(), namespace = %key.namespace, name = %key.name, place = %bad.error,
+            "the object does not decode: this version of Busbar cannot read it; it keeps working on the last version it could read"
+        );
+    }
+
+    fn gone(&mut self, key: ObjectKey) {
+        self.references.remove(K::KIND, &key);
+        (self.sink)(Change { kind: K::KIND, key, gone: true });
+    }
+}

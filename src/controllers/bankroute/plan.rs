@@ -1,0 +1,105 @@
+//! From a route's spec to candidates that can be compared. Pure.
+
+use rust_decimal::Decimal;
+
+use crate::api::v1alpha1::bank_route::{BankRouteSpec, Candidate as Wire, Fee as WireFee, RouteMode, Rounding as WireRounding, Tier as WireTier};
+use crate::controllers::resolve::Problem;
+use crate::domain::money::{Currency, Rounding, parse_unsigned};
+use crate::domain::route::{Candidate, Fee, Reference, Tier};
+
+/// The amount of the reference payout where the spec names none.
+const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
+
+/// Set fields that no code reads yet; the choice is made without them.
+pub fn unread_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
+    let any = |set: fn(&Wire) -> bool| spec.candidates.iter().any(set);
+    let set = [
+        ("mode", spec.mode != RouteMode::Reactive),
+        ("match", spec.match_.is_some()),
+        ("cost", spec.cost.is_some()),
+        ("referenceRates", spec.reference_rates.is_some()),
+        ("scorer", spec.scorer.is_some()),
+        ("hysteresis", spec.hysteresis.is_some()),
+        ("adjustments", spec.adjustments.as_ref().is_some_and(|a| !a.is_empty())),
+        ("pin", spec.pin.is_some()),
+        ("stuck", spec.stuck.is_some()),
+        ("candidates[].fx", any(|c| c.fx.is_some())),
+        ("candidates[].settlementDays", any(|c| c.settlement_days.is_some())),
+        ("candidates[].score", any(|c| c.score.is_some())),
+        ("candidates[].dailyLimit", any(|c| c.daily_limit.is_some())),
+        ("candidates[].acceptWindows", any(|c| c.accept_windows.is_some())),
+    ];
+    set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+}
+
+/// The payout that `status.active` speaks of.
+pub fn reference(spec: &BankRouteSpec) -> Result<Reference, Problem> {
+    let wanted = spec.reference.as_ref();
+    let code = wanted.and_then(|r| r.currency.as_deref()).unwrap_or(&spec.reference_currency);
+    Ok(Reference {
+        amount: wanted
+            .and_then(|r| r.amount.as_deref())
+            .map_or(Ok(REFERENCE_AMOUNT), |text| parse_unsigned(text).map_err(|e| Problem::invalid("reference.amount", e)))?,
+        currency: Currency::parse(code).map_err(|e| Problem::invalid("reference.currency", e))?,
+        rail: wanted.and_then(|r| r.rail.as_ref()).map(ToString::to_string),
+        country: wanted.and_then(|r| r.country.as_ref()).map(ToString::to_string),
+    })
+}
+
+/// A candidate without what is known of its connection.
+pub fn candidate(wire: &Wire) -> Result<Candidate, Problem> {
+    let field = |name: &str| format!("candidates[{}].{name}", &*wire.name);
+    let fees = wire.fees.iter().flatten().map(|fee| convert_fee(wire, fee)).collect::<Result<_, _>>()?;
+    Ok(Candidate {
+        name: wire.name.to_string(),
+        tier: match wire.tier {
+            None | Some(WireTier::Primary) => Tier::Primary,
+            Some(WireTier::Fallback) => Tier::Fallback,
+        },
+        fees,
+        currencies: currencies(&field("currencies"), wire.currencies.as_deref())?,
+        countries: texts(wire.countries.as_deref()),
+        rails: texts(wire.rails.as_deref()),
+        min_amount: amount(&field("minAmount"), wire.min_amount.as_deref())?,
+        max_amount: amount(&field("maxAmount"), wire.max_amount.as_deref())?,
+        ..Candidate::default()
+    })
+}
+
+fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, Problem> {
+    let field = |name: &str| format!("candidates[{}].fees[{}].{name}", &*candidate.name, &*fee.name);
+    Ok(Fee {
+        name: fee.name.to_string(),
+        rails: texts(fee.rails.as_deref()),
+        currencies: currencies(&field("currencies"), fee.currencies.as_deref())?,
+        currency: fee
+            .currency
+            .as_deref()
+            .map(|code| Currency::parse(code).map_err(|e| Problem::invalid(&field("currency"), e)))
+            .transpose()?,
+        up_to_amount: amount(&field("upToAmount"), fee.up_to_amount.as_deref())?,
+        basis_points: amount(&field("basisPoints"), fee.basis_points.as_deref())?.unwrap_or_default(),
+        fixed: amount(&field("fixed"), fee.fixed.as_deref())?.unwrap_or_default(),
+        min: amount(&field("min"), fee.min.as_deref())?,
+        max: amount(&field("max"), fee.max.as_deref())?,
+        rounding: match fee.rounding {
+            None => Rounding::default(),
+            Some(WireRounding::HalfUp) => Rounding::HalfUp,
+            Some(WireRounding::HalfEven) => Rounding::HalfEven,
+            Some(WireRounding::Up) => Rounding::Up,
+            Some(WireRounding::Down) => Rounding::Down,
+        },
+    })
+}
+
+fn amount(field: &str, text: Option<&str>) -> Result<Option<Decimal>, Problem> {
+    text.map(|text| parse_unsigned(text).map_err(|e| Problem::invalid(field, e))).transpose()
+}
+
+fn currencies(field: &str, codes: Option<&[crate::api::v1alpha1::text::CurrencyCode]>) -> Result<Vec<Currency>, Problem> {
+    codes.unwrap_or_default().iter().map(|code| Currency::parse(code).map_err(|e| Problem::invalid(field, e))).collect()
+}
+
+fn texts<T: ToString>(list: Option<&[T]>) -> Vec<String> {
+    list.unwrap_or_default().iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,70 @@
+//! Gauges about our objects, built from the stores at scrape time, so that they vanish with the object.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGaugeVec, Opts};
+
+use crate::api::v1alpha1::common::Condition;
+use crate::cluster::status::Reported;
+use crate::cluster::stores::{KindStore, Stores};
+use crate::domain::key::ObjectKey;
+use crate::metrics::{Metrics, MetricsError};
+
+/// The gauges `busbar_resource_info` and `busbar_resource_condition`.
+pub struct Objects {
+    stores: Stores,
+    descriptions: Vec<Desc>,
+}
+
+fn families() -> Result<(IntGaugeVec, IntGaugeVec), prometheus::Error> {
+    let info = Opts::new("busbar_resource_info", "1 for every object that Busbar has seen.");
+    let condition = Opts::new(
+        "busbar_resource_condition",
+        "1 for the status that each condition of each object has: True, False or Unknown.",
+    );
+    Ok((
+        IntGaugeVec::new(info, &["kind", "namespace", "name", "suspended"])?,
+        IntGaugeVec::new(condition, &["kind", "namespace", "name", "type", "status"])?,
+    ))
+}
+
+impl Objects {
+    /// Registers the gauges.
+    pub fn register(metrics: &Metrics, stores: Stores) -> Result<(), MetricsError> {
+        let (info, condition) = families()?;
+        let descriptions = [info.desc(), condition.desc()].concat().into_iter().cloned().collect();
+        metrics.collector(Box::new(Self { stores, descriptions }))
+    }
+}
+
+impl Collector for Objects {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Ok((info, condition)) = families() else { return Vec::new() };
+        let gauges = (&info, &condition);
+        add(gauges, &self.stores.connections, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        add(gauges, &self.stores.jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        add(gauges, &self.stores.routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        add(gauges, &self.stores.policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
+        [info.collect(), condition.collect()].concat()
+    }
+}
+
+fn add<K: Reported>(
+    (info, condition): (&IntGaugeVec, &IntGaugeVec),
+    store: &KindStore<K>,
+    read: impl Fn(&K) -> (bool, Option<&[Condition]>),
+) {
+    for object in store.list() {
+        let ObjectKey { namespace, name } = object.key();
+        let kind = K::KIND.as_str();
+        let (suspended, conditions) = read(&object);
+        info.with_label_values(&[kind, &*namespace, &*name, if suspended { "true" } else { "false" }]).set(1);
+        for c in conditions.unwrap_or_default() {
+            condition.with_label_values(&[kind, &*namespace, &*name, c.type_.as_str(), c.status.as_str()]).set(1);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What a connection's status says, and what is to be done. Pure and total.
+//!
+//! `Ready` tells of the spec, not of the bank: it is True once the spec is accepted, the references resolve and one
+//! verification attempt has ended, whatever the provider answered, unless it refused the credential. Once True for a
+//! generation only a missing reference or an invalid spec takes it away; how the bank is doing is told by `Healthy`,
+//! `Authenticated` and `CircuitOpen`. Nothing is written before the first verdict: an object is in progress until then.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Resource as _;
+
+use crate::api::v1alpha1::ProviderConnection;
+use crate::api::v1alpha1::provider_connection::{
+    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, HealthStatus, PolicyStatus,
+    ProviderConnectionStatus,
+};
+use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
+use crate::cluster::events::Note;
+use crate::cluster::stores::Watched as _;
+use crate::controllers::conditions::{Conditions, reason_of, seconds, status_of, time};
+use crate::controllers::resolve::Problem;
+use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
+use crate::domain::breaker::{Effective, Snapshot, State};
+use crate::domain::conditions::Status;
+use crate::domain::health::Health;
+use crate::domain::time::Now;
+
+/// What the first verification attempt, or a later one for another credential, came to.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Still under way.
+    Pending,
+    /// The provider accepted us.
+    Verified,
+    /// The provider refused the credential.
+    Refused,
+    /// No verdict: a time-out, a 5xx, no connection.
+    Inconclusive,
+    /// There is no attempt: the check is passive, or the connection is suspended.
+    NoAttempt,
+}
+
+/// How the live connection is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveView {
+    /// Revision of the settings it runs on.
+    pub revision: String,
+    /// The circuit, overlays included.
+    pub effective: Effective,
+    /// The breaker's own state.
+    pub snapshot: Snapshot,
+    /// Opened again and again within the hour.
+    pub flapping: bool,
+    /// What the checks say.
+    pub health: Health,
+    /// What is known of the credential.
+    pub verdict: Verdict,
+    /// Whether the last call that could tell had its credential accepted.
+    pub authenticated: Option<bool>,
+}
+
+/// What `observe` saw.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The revision of the settings the spec resolves to, or why it does not.
+    pub target: Result<Target, Problem>,
+    /// The live connection, if there is one for this very object.
+    pub live: Option<LiveView>,
+    /// The policy in effect.
+    pub policy: Option<PolicyStatus>,
+    /// Set fields that no code reads yet.
+    pub unread: Vec<&'static str>,
+    /// Who uses the connection.
+    pub consumers: ConnectionConsumers,
+    /// How long a copy of a Secret is good.
+    pub secret_refresh: Duration,
+}
+
+/// What the spec resolves to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Revision of the settings.
+    pub revision: String,
+    /// Host that is called.
+    pub host: String,
+    /// Version of the credential's Secret.
+    pub credential: Option<String>,
+    /// Whether any Secret is named.
+    pub uses_secrets: bool,
+    /// Whether calls carry a credential.
+    pub authenticates: bool,
+}
+
+/// One step of `act`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Bring the live connection to the observed settings; a new one starts from this circuit.
+    Apply(Option<Snapshot>),
+    /// End the live connection: its credential is gone.
+    Remove,
+    /// Probe out of turn.
+    Probe,
+}
+
+/// Judges.
+pub fn decide(
+    object: &ProviderConnection,
+    previous: Option<&ProviderConnectionStatus>,
+    observed: &Observed,
+    now: Now,
+) -> Decision<ProviderConnectionStatus, Step> {
+    let target = match &observed.target {
+        Ok(target) => target,
+        Err(problem) => return refused(object, previous, observed, problem, now),
+    };
+    let Some(live) = observed.live.as_ref().filter(|live| live.revision == target.revision) else {
+        // Look again at once, at what the live connection says then.
+        let restored = previous.and_then(|s| s.circuit_state.as_ref()).and_then(snapshot);
+        return Decision { status: None, steps: vec![Step::Apply(restored)], notes: Vec::new(), next: Duration::ZERO };
+    };
+    let mut steps = Vec::new();
+    let requested = object.requested_at();
+    if requested.is_some() && requested != previous.and_then(|s| s.last_handled_reconcile_at.as_deref()) {
+        steps.push(Step::Probe);
+    }
+    let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
+    let generation = object.meta().generation.unwrap_or_default();
+    let was_ready = previous.is_some_and(|s| {
+        s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
+    });
+    if live.verdict == Verdict::Pending && !was_ready {
+        return Decision { status: None, steps, notes: Vec::new(), next };
+    }
+    let mut conditions = Conditions::new(generation, now.wall);
+    ready(&mut conditions, object, previous.filter(|_| was_ready), observed, live);
+    healthy(&mut conditions, live);
+    authenticated(&mut conditions, target, live);
+    circuit(&mut conditions, live);
+    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no probes, no syncs, no calls");
+
+    let status = ProviderConnectionStatus {
+        observed_generation: Some(generation),
+        conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
+        last_handled_reconcile_at: requested.map(str::to_owned),
+        health: Some(health_status(live.health)),
+        circuit: Some(circuit_status(live.effective)),
+        circuit_state: Some(circuit_state(&live.snapshot)),
+        risk: None,
+        credential: credential(previous, target, live, now.wall),
+        throttled_until_time: None,
+        host: Some(target.host.clone()),
+        policy: observed.policy.clone(),
+        consumers: Some(observed.consumers.clone()),
+    };
+    let notes = notes(previous, &status, live);
+    Decision { status: Some(status), steps, notes, next }
+}
+
+/// The spec cannot be put to work. A running connection goes on as it was, unless its credential is gone.
+fn refused(
+    object: &ProviderConnection,
+    previous: Option<&ProviderConnectionStatus>,
+    observed: &Observed,
+    problem: &Problem,
+    now: Now,
+) -> Decision<ProviderConnectionStatus, Step> {
+    let generation = object.meta().generation.unwrap_or_default();
+    let credential_gone = matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
+    let steps = if credential_gone && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
+    let live = observed.live.as_ref().filter(|_| !credential_gone);
+    let mut conditions = Conditions::new(generation, now.wall);
+    conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
+    match live {
+        Some(live) => healthy(&mut conditions, live),
+        None => conditions.set(ConditionType::Healthy, Status::Unknown, problem.reason, "not checked: see Ready"),
+    }
+    conditions.set(ConditionType::Authenticated, Status::Unknown, problem.reason, "not checked: see Ready");
+    let (type_, next) =
+        if problem.waiting { (ConditionType::Reconciling, observed.secret_refresh) } else { (ConditionType::Stalled, USER_MUST_ACT) };
+    conditions.set(type_, true, problem.reason, problem.message.clone());
+    if let Some(live) = live {
+        circuit(&mut conditions, live);
+    }
+    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no probes, no syncs, no calls");
+    let old = previous.cloned().unwrap_or_default();
+    let status = ProviderConnectionStatus {
+        observed_generation: Some(generation),
+        conditions: conditions.merged(&old.conditions),
+        last_handled_reconcile_at: object.requested_at().map(str::to_owned),
+        health: Some(live.map_or(HealthStatus::Unknown, |l| health_status(l.health))),
+        circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
+        circuit_state: live.map(|l| circuit_state(&l.snapshot)).or(old.circuit_state),
+        credential: old.credential,
+        host: old.host,
+        policy: observed.policy.clone(),
+        consumers: Some(observed.consumers.clone()),
+        ..ProviderConnectionStatus::default()
+    };
+    Decision { status: Some(status), steps, notes: Vec::new(), next }
+}
+
+fn ready(
+    conditions: &mut Conditions,
+    object: &ProviderConnection,
+    stays: Option<&ProviderConnectionStatus>,
+    observed: &Observed,
+    live: &LiveView,
+) {
+    let unread = if observed.unread.is_empty() {
+        String::new()
+    } else {
+        format!("; not used by this version yet: spec.{}", observed.unread.join(", spec."))
+    };
+    let was_verified = stays.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
+    match live.verdict {
+        Verdict::Refused if stays.is_none() => {
+            let message = "the provider refused the credential: correct the Secret that spec.auth names";
+            conditions.set(ConditionType::Ready, false, Reason::AuthenticationFailed, message);
+            conditions.set(ConditionType::Reconciling, true, Reason::AuthenticationFailed, message);
+        }
+        Verdict::Verified => {
+            conditions.set(ConditionType::Ready, true, Reason::Verified, format!("the provider accepts our calls{unread}"));
+        }
+        // A verdict once given is not taken back by an outage, a restart or a bad rotation.
+        _ if was_verified && !object.spec.suspend => {
+            conditions.set(ConditionType::Ready, true, Reason::Verified, format!("the provider accepts our calls{unread}"));
+        }
+        _ => {
+            let why = if object.spec.suspend {
+                "the connection is suspended"
+            } else if live.verdict == Verdict::NoAttempt {
+                "the health check is passive"
+            } else {
+                "the provider has not answered usefully yet; see Healthy"
+            };
+            conditions.set(ConditionType::Ready, true, Reason::Unverified, format!("accepted, not verified: {why}{unread}"));
+        }
+    }
+}
+
+fn healthy(conditions: &mut Conditions, live: &LiveView) {
+    let (status, reason, message) = match live.health {
+        Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
+        Health::Degraded => (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold"),
+        Health::Unhealthy => (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected"),
+        Health::Unknown if live.verdict == Verdict::Inconclusive => {
+            (Status::Unknown, Reason::ChecksFailing, "the first checks failed; too few to judge")
+        }
+        Health::Unknown => (Status::Unknown, Reason::NotChecked, "no check has spoken yet"),
+    };
+    conditions.set(ConditionType::Healthy, status, reason, message);
+}
+
+fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) {
+    let (status, reason, message) = match live.authenticated {
+        _ if !target.authenticates => (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential"),
+        Some(true) => (Status::True, Reason::CredentialAccepted, "the provider accepts the credential"),
+        Some(false) => (
+            Status::False,
+            Reason::AuthenticationFailed,
+            "the provider refuses the credential: correct the Secret that spec.auth names",
+        ),
+        None => (Status::Unknown, Reason::Unverified, "no answer has shown yet whether the credential is accepted"),
+    };
+    conditions.set(ConditionType::Authenticated, status, reason, message);
+}
+
+fn circuit(conditions: &mut Conditions, live: &LiveView) {
+    let (reason, message) = match live.effective {
+        Effective::Open if live.flapping => (Reason::Flapping, "calls fail at once: the circuit opened again and again"),
+        Effective::Open => (Reason::CircuitOpen, "calls fail at once until a trial succeeds"),
+        Effective::HalfOpen => (Reason::CircuitHalfOpen, "trials decide whether the circuit closes; payouts wait"),
+        Effective::ForcedOpen => (Reason::ForcedOpen, "calls fail at once: spec.circuitOverride says so"),
+        Effective::Closed | Effective::ForcedClosed | Effective::Shadow => return,
+    };
+    conditions.set(ConditionType::CircuitOpen, true, reason, message);
+}
+
+/// What the credential is; `verifiedTime` moves only when another version of the Secret is accepted.
+fn credential(
+    previous: Option<&ProviderConnectionStatus>,
+    target: &Target,
+    live: &LiveView,
+    now: Timestamp,
+) -> Option<CredentialStatus> {
+    let version = target.credential.clone()?;
+    let old = previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
+    let verified = old.and_then(|c| c.verified_time.clone()).or_else(|| (live.authenticated == Some(true)).then(|| time(now)));
+    Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time: None })
+}
+
+/// Events for what changed between two statuses.
+fn notes(previous: Option<&ProviderConnectionStatus>, new: &ProviderConnectionStatus, live: &LiveView) -> Vec<Note> {
+    let empty = ProviderConnectionStatus::default();
+    let old = previous.unwrap_or(&empty);
+    let mut notes = Vec::new();
+    let reason = |s: &ProviderConnectionStatus| reason_of(&s.conditions, ConditionType::Ready).map(str::to_owned);
+    if reason(new).as_deref() == Some(Reason::Verified.as_str()) && reason(old) != reason(new) {
+        notes.push(Note::normal(EventReason::ConnectionVerified, "the provider accepts our calls; it is checked from now on"));
+    }
+    let refused = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Authenticated) == Status::False;
+    if refused(new) && !refused(old) {
+        notes.push(Note::warning(
+            EventReason::AuthenticationFailed,
+            "the provider refuses the credential; it is tried again at every check: correct the Secret that spec.auth names",
+        ));
+    }
+    let open = |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::HalfOpen));
+    if open(new) && !open(old) {
+        let why = live.snapshot.reason.map_or("the policy", |r| r.as_str());
+        notes.push(Note::warning(
+            EventReason::CircuitOpened,
+            format!("calls to the provider fail at once ({why}); trials begin when the open time has passed, routes avoid it until one succeeds"),
+        ));
+    }
+    if open(old) && new.circuit == Some(CircuitStatus::Closed) {
+        notes.push(Note::normal(EventReason::CircuitClosed, "trials succeeded: calls pass again and routes may choose it"));
+    }
+    let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
+    if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
+        notes.push(Note::normal(EventReason::CredentialRotated, "the Secret changed: calls use its new content from now on"));
+    }
+    if old.policy.is_some() && new.policy.is_some() && old.policy != new.policy {
+        notes.push(Note::normal(EventReason::PolicyChanged, "another breaker policy guards the connection from now on; its open time applies from the next opening"));
+    }
+    notes
+}
+
+fn circuit_status(effective: Effective) -> CircuitStatus {
+    match effective {
+        Effective::Closed => CircuitStatus::Closed,
+        Effective::HalfOpen => CircuitStatus::HalfOpen,
+        Effective::Open => CircuitStatus::Open,
+        Effective::ForcedOpen => CircuitStatus::ForcedOpen,
+        Effective::ForcedClosed => CircuitStatus::ForcedClosed,
+        Effective::Shadow => CircuitStatus::Shadow,
+    }
+}
+
+fn health_status(health: Health) -> HealthStatus {
+    match health {
+        Health::Healthy => HealthStatus::Healthy,
+        Health::Degraded => HealthStatus::Degraded,
+        Health::Unhealthy => HealthStatus::Unhealthy,
+        Health::Unknown => HealthStatus::Unknown,
+    }
+}
+
+fn circuit_state(snapshot: &Snapshot) -> CircuitState {
+    CircuitState {
+        state: match snapshot.state {
+            State::Closed => BreakerState::Closed,
+            State::HalfOpen => BreakerState::HalfOpen,
+            State::Open => BreakerState::Open,
+        },
+        last_transition_time: time(snapshot.last_transition),
+        epoch: snapshot.epoch,
+        opens: snapshot.opens,
+        next_trial_time: snapshot.next_trial.map(time),
+        reason: snapshot.reason.map(|r| r.as_str().to_owned()),
+    }
+}
+
+/// The circuit as a restarted operator finds it in the status.
+fn snapshot(state: &CircuitState) -> Option<Snapshot> {
+    Some(Snapshot {
+        state: state.state.as_str().parse().ok()?,
+        last_transition: seconds(state.last_transition_time.0),
+        epoch: state.epoch,
+        opens: state.opens,
+        next_trial: state.next_trial_time.as_ref().map(|t| t.0),
+        reason: state.reason.as_deref().and_then(|r| r.parse().ok()),
+    })
+}

@@ -1,0 +1,167 @@
+//! `SyncJob`: runs when they are due, and the truth about them.
+//!
+//! What has run is read from the ledger, never from memory, so a restarted operator goes on where the last one ended.
+//! A run itself is a job in the pool; its end pokes this controller.
+
+pub mod decide;
+pub mod plan;
+pub mod status;
+
+use kube::ResourceExt as _;
+use uuid::Uuid;
+
+use crate::api::v1alpha1::SyncJob;
+use crate::api::v1alpha1::common::Tri;
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::api::v1alpha1::sync_job::status::HISTORY_MAX;
+use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
+use crate::cluster::status::Reported;
+use crate::cluster::stores::Watched;
+use crate::controllers::conditions::status_of;
+use crate::controllers::resolve::Problem;
+use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
+use crate::domain::conditions::Status;
+use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::time::Now;
+use crate::ledger::{RunEnd, RunId, RunResult, RunStart, RunTrigger};
+use crate::provider::profile::CheckMode;
+use crate::sync::plan::SyncPlan;
+
+use self::decide::{Active, ConnectionView, Observed, Step};
+
+impl Watched for SyncJob {
+    const KIND: Kind = Kind::SyncJob;
+
+    fn references(&self) -> Vec<(Kind, ObjectKey)> {
+        vec![(Kind::ProviderConnection, self.key().sibling(&*self.spec.connection_ref.name))]
+    }
+}
+
+impl Reported for SyncJob {
+    type Status = SyncJobStatus;
+
+    fn status(&self) -> Option<&SyncJobStatus> {
+        self.status.as_ref()
+    }
+
+    fn transitions(status: &SyncJobStatus) -> SyncJobStatus {
+        SyncJobStatus {
+            last_schedule_time: None,
+            last_successful_time: None,
+            next_schedule_time: None,
+            next_retry_time: None,
+            last_records: None,
+            cursor: None,
+            history: Vec::new(),
+            failure_streak: None,
+            empty_streak: None,
+            ..status.clone()
+        }
+    }
+
+    fn is_worse(old: Option<&SyncJobStatus>, new: &SyncJobStatus) -> bool {
+        let empty = SyncJobStatus::default();
+        let old = old.unwrap_or(&empty);
+        let ready = |s: &SyncJobStatus| status_of(&s.conditions, ConditionType::Ready);
+        (ready(old) == Status::True && ready(new) == Status::False)
+            || (new.fresh == Some(Tri::False) && old.fresh != new.fresh)
+            || (new.last_result == Some(WireResult::Failed) && old.last_result != new.last_result)
+    }
+}
+
+/// The reconciler of jobs.
+pub struct Jobs;
+
+/// What was seen, and the sync that `act` would start.
+pub struct Seen {
+    view: Observed,
+    plan: Option<SyncPlan>,
+}
+
+impl Reconciler for Jobs {
+    type Object = SyncJob;
+    type Observed = Seen;
+    type Step = Step;
+
+    async fn observe(ctx: &Ctx, object: &SyncJob) -> Result<Seen, ReconcileError> {
+        let key = object.key();
+        let now = ctx.clock.now();
+        let (resolved, connection) = resolve(ctx, object, &key);
+        let cadence = plan::refuse_unimplemented(&object.spec).and_then(|()| plan::cadence(&object.spec, now.wall));
+        let (ready, plan) = match (cadence, resolved) {
+            (Err(problem), _) | (Ok(_), Err(problem)) => (Err(problem), None),
+            (Ok(cadence), Ok(plan)) => (Ok(cadence), Some(plan)),
+        };
+        let history = ctx.ledger.job_history(&key, u32::try_from(HISTORY_MAX * 2).unwrap_or(20)).await?;
+        let view = Observed {
+            cadence: ready,
+            connection,
+            history,
+            active: ctx.pool.active(&key).map(|a| Active { id: a.id, trigger: a.trigger, since: a.started }),
+            partitions: plan.as_ref().map_or(0, |p| p.partitions.len()),
+            unread: plan::unread_fields(&object.spec),
+        };
+        Ok(Seen { view, plan })
+    }
+
+    fn decide(object: &SyncJob, previous: Option<&SyncJobStatus>, seen: &Seen, now: Now) -> Decision<SyncJobStatus, Step> {
+        decide::decide(object, previous, &seen.view, now)
+    }
+
+    async fn act(ctx: &Ctx, object: &SyncJob, mut seen: Seen, steps: Vec<Step>) -> Result<(), ReconcileError> {
+        let key = object.key();
+        for step in steps {
+            match step {
+                Step::Start { trigger, slot } => {
+                    let connection = key.sibling(&*object.spec.connection_ref.name);
+                    if let (Some(plan), Some(live)) = (seen.plan.take(), ctx.registry.get(&connection)) {
+                        ctx.pool.start(plan, live, RunId(Uuid::new_v4()), trigger, slot);
+                    }
+                }
+                Step::Stop => ctx.pool.cancel(&key),
+                Step::Skip { slot } => skip(ctx, &key, slot).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A slot that was missed is a fact like a run: without a record it would be missed again after a restart.
+async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), ReconcileError> {
+    let (id, at) = (RunId(Uuid::new_v4()), ctx.clock.now().wall);
+    let start =
+        RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
+    ctx.ledger.start_run(&start).await?;
+    let end = RunEnd {
+        id,
+        job: key.clone(),
+        result: RunResult::Skipped,
+        reason: Some("StartingDeadlineExceeded"),
+        counts: crate::ledger::runs::RunCounts::default(),
+        at,
+    };
+    Ok(ctx.ledger.finish_run(&end).await?)
+}
+
+fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Problem>, Option<ConnectionView>) {
+    let name = &*object.spec.connection_ref.name;
+    let connection = key.sibling(name);
+    let Some(found) = ctx.stores.connections.get(&connection) else {
+        let message = format!("spec.connectionRef names ProviderConnection {name:?}, which does not exist: create it in this namespace");
+        return (Err(Problem::waiting(Reason::ConnectionNotFound, message)), None);
+    };
+    let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == found.uid().as_deref());
+    let Some(live) = live else {
+        let message = format!("ProviderConnection {name:?} is not usable yet: see its conditions");
+        return (Err(Problem::waiting(Reason::ConnectionNotReady, message)), None);
+    };
+    let settings = live.settings();
+    let status = live.observed();
+    let view = ConnectionView {
+        suspended: settings.suspended(),
+        probed: settings.health_check().mode == CheckMode::Active,
+        effective: status.effective,
+        next_trial: status.snapshot.next_trial,
+    };
+    (plan::sync(key, &object.spec, &settings), Some(view))
+}

@@ -1,0 +1,144 @@
+//! The status of a job, out of what the ledger knows. Pure.
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::common::{Condition, Tri};
+use crate::api::v1alpha1::sync_job::{
+    ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult,
+    RunTrigger as WireTrigger, SyncJobStatus,
+};
+use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
+use crate::controllers::conditions::time;
+use crate::controllers::syncjob::decide::Active;
+use crate::ledger::{JobHistory, RunRecord, RunResult, RunTrigger};
+
+/// What the status says beside the ledger's history.
+pub struct Facts<'a> {
+    /// The generation it speaks of.
+    pub generation: i64,
+    /// The request that was acted on.
+    pub handled: Option<String>,
+    /// How often, for people.
+    pub cadence: Option<String>,
+    /// Whether the data is recent enough.
+    pub fresh: Tri,
+    /// The next slot.
+    pub next_slot: Option<Timestamp>,
+    /// The next retry.
+    pub next_retry: Option<Timestamp>,
+    /// The run under way, if it is worth showing.
+    pub active: Option<&'a Active>,
+    /// How many partitions there are.
+    pub partitions: usize,
+}
+
+/// Puts the status together.
+pub fn build(facts: &Facts<'_>, history: &JobHistory, conditions: Vec<Condition>) -> SyncJobStatus {
+    let ended = history.last.iter().filter(|r| wire_result(r).is_some());
+    let last = ended.clone().next();
+    let failing = i32::from(history.failure_streak > 0);
+    SyncJobStatus {
+        observed_generation: Some(facts.generation),
+        conditions,
+        last_handled_reconcile_at: facts.handled.clone(),
+        fresh: Some(facts.fresh),
+        last_result: last.and_then(wire_result),
+        last_schedule_time: history.last_slot.map(time),
+        last_successful_time: history.last_success.map(time),
+        next_schedule_time: facts.next_slot.map(time),
+        next_retry_time: facts.next_retry.map(time),
+        cadence: facts.cadence.clone(),
+        last_records: last.map(|r| records(r)),
+        active_run: facts.active.map(|a| ActiveRun {
+            id: a.id.to_string(),
+            start_time: time(a.since),
+            trigger: wire_trigger(a.trigger),
+        }),
+        cursor: history.cursors.first().and_then(|(_, c)| c.committed_hwm.as_deref()).map(preview),
+        partitions: (facts.partitions > 0).then(|| PartitionCounts {
+            total: i32::try_from(facts.partitions).unwrap_or(i32::MAX),
+            failing,
+        }),
+        delivery_guarantee: Some(DeliveryGuarantee::OncePerVersion),
+        history: merged(ended),
+        failure_streak: Some(i32::try_from(history.failure_streak).unwrap_or(i32::MAX)),
+        empty_streak: Some(i32::try_from(history.empty_streak).unwrap_or(i32::MAX)),
+        last_handled_resync_id: None,
+    }
+}
+
+/// Newest first, neighbours with the same outcome as one entry with a count.
+fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
+    let mut entries: Vec<HistoryEntry> = Vec::new();
+    for run in runs {
+        let Some(result) = wire_result(run) else { continue };
+        let quiet = run.counts.inserted == 0 && run.counts.updated == 0 && run.counts.rejected == 0;
+        if let Some(last) = entries.last_mut()
+            && quiet
+            && (last.inserted, last.updated, last.rejected) == (0, 0, 0)
+            && last.result == result
+            && last.reason == run.reason
+        {
+            last.count = last.count.saturating_add(1);
+            continue;
+        }
+        if entries.len() == HISTORY_MAX {
+            break;
+        }
+        entries.push(entry(run, result));
+    }
+    entries
+}
+
+fn entry(run: &RunRecord, result: WireResult) -> HistoryEntry {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let took = run.ended.map_or(0, |end| end.duration_since(run.started).as_millis().max(0));
+    let duration = if took < 10_000 { format!("{took}ms") } else { format!("{}s", (took / 1000).min(99_999)) };
+    HistoryEntry {
+        id: run.id.to_string(),
+        start_time: time(run.started),
+        duration: duration.into(),
+        trigger: wire_trigger(run.trigger),
+        result,
+        fetched: number(run.counts.fetched),
+        inserted: number(run.counts.inserted),
+        updated: number(run.counts.updated),
+        unchanged: number(run.counts.unchanged),
+        rejected: number(run.counts.rejected),
+        reason: run.reason.clone(),
+        count: 1,
+    }
+}
+
+fn records(run: &RunRecord) -> String {
+    let c = &run.counts;
+    let mut text = format!("{} new, {} changed, {} same", c.inserted, c.updated, c.unchanged);
+    if c.rejected > 0 {
+        text.push_str(&format!(", {} rejected", c.rejected));
+    }
+    text
+}
+
+/// `None` for what is no run: a slot that was skipped, or a run that has not ended.
+fn wire_result(run: &RunRecord) -> Option<WireResult> {
+    Some(match run.result? {
+        RunResult::Succeeded => WireResult::Succeeded,
+        RunResult::Failed => WireResult::Failed,
+        // A run that died with its process is as one that reached a cap: the next goes on from its last page.
+        RunResult::Incomplete | RunResult::Interrupted => WireResult::Incomplete,
+        RunResult::Cancelled => WireResult::Canceled,
+        RunResult::Skipped => return None,
+    })
+}
+
+fn wire_trigger(trigger: RunTrigger) -> WireTrigger {
+    match trigger {
+        RunTrigger::Schedule | RunTrigger::CatchUp => WireTrigger::Schedule,
+        RunTrigger::Retry => WireTrigger::Retry,
+        RunTrigger::Manual => WireTrigger::Request,
+    }
+}
+
+fn preview(cursor: &str) -> String {
+    cursor.chars().take(CURSOR_PREVIEW_MAX).collect()
+}

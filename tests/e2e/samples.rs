@@ -1,0 +1,162 @@
+//! The samples on a real API server: what users copy is accepted without a warning and stays as written, what is wrong
+//! is refused with the message it names, and `kubectl explain` has a sentence for every field.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures::{StreamExt, stream};
+use kube::api::DynamicObject;
+use kube::core::TypeMeta;
+use kube::discovery::ApiResource;
+use kube::{Api, ResourceExt};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::support::plane::{PATIENCE, repository};
+use crate::support::{Operator, TestNs, eventually};
+
+/// Runs of kubectl at a time: more would only wait for the processors.
+const AT_ONCE: usize = 4;
+
+/// The files of a folder, without its subfolders, in order.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(repository(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{folder} holds no samples");
+    files
+}
+
+/// What the first line of a sample says that it earns.
+fn want(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("# want: ").unwrap_or_else(|| panic!("{}: no `# want: `", path.display())).trim().to_owned()
+}
+
+/// Our objects in a sample; it may bring a Secret along, which is not one of them.
+fn objects(path: &Path) -> Vec<DynamicObject> {
+    let text = fs::read_to_string(path).unwrap();
+    serde_yaml::Deserializer::from_str(&text)
+        .map(|document| serde_yaml::Value::deserialize(document).unwrap())
+        .filter(|document| document["apiVersion"].as_str().is_some_and(|version| version.starts_with("busbar.dev/")))
+        // By way of JSON text: `serde_json` keeps the digits of numbers in a form that only it can read.
+        .map(|document| serde_json::from_str(&serde_json::to_string(&document).unwrap()).unwrap())
+        .collect()
+}
+
+fn api_of(ns: &TestNs, object: &DynamicObject) -> Api<DynamicObject> {
+    let TypeMeta { kind, .. } = object.types.clone().unwrap();
+    let gvk = kube::core::GroupVersionKind::gvk("busbar.dev", "v1alpha1", &kind);
+    Api::namespaced_with(ns.client(), ns.name(), &ApiResource::from_gvk(&gvk))
+}
+
+async fn apply_without_a_warning(ns: &TestNs, path: &str) {
+    let output = ns.kubectl(&["apply", "--server-side", "-f", path]).await;
+    assert!(output.success && output.stderr.is_empty(), "{path}: {}", output.stderr);
+    let diff = ns.kubectl(&["diff", "--server-side", "-f", path]).await;
+    assert!(
+        diff.success && diff.stdout.is_empty(),
+        "{path} differs after it was applied:\n{}{}",
+        diff.stdout,
+        diff.stderr
+    );
+}
+
+#[tokio::test]
+async fn the_samples_apply_as_one_set_without_a_warning_and_stay_as_written() {
+    for folder in ["config/samples", "config/samples/full"] {
+        let ns = TestNs::new("samples").await;
+        apply_without_a_warning(&ns, &repository(folder).to_string_lossy()).await;
+    }
+}
+
+#[tokio::test]
+async fn every_invalid_sample_is_refused_with_the_message_it_names() {
+    let ns = TestNs::new("invalid").await;
+    // As a user would, file by file: some mistakes are made by how kubectl reads YAML.
+    let refusals = files("config/samples/invalid").into_iter().map(async |path| {
+        let output = ns.kubectl(&["apply", "-f", &path.to_string_lossy()]).await;
+        // A rule about changes needs an object to change: all but the last are good.
+        let good = objects(&path).len() - 1;
+        let want = want(&path);
+        if output.success {
+            Some(format!("{}: accepted", path.display()))
+        } else if output.stdout.lines().count() != good || !output.stderr.contains(&want) {
+            Some(format!("{}: expected `{want}`, but: {}{}", path.display(), output.stdout, output.stderr))
+        } else {
+            None
+        }
+    });
+    let wrong: Vec<String> = stream::iter(refusals).buffered(AT_ONCE).filter_map(async |wrong| wrong).collect().await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn every_broken_sample_is_accepted_without_a_warning() {
+    let ns = TestNs::new("broken").await;
+    apply_without_a_warning(&ns, &repository("config/samples/broken").to_string_lossy()).await;
+}
+
+#[tokio::test]
+async fn every_broken_sample_is_stalled_or_reconciling_for_the_reason_it_names() {
+    let ns = TestNs::new("stalled").await;
+    ns.kubectl(&["apply", "--server-side", "-f", &repository("config/samples/broken").to_string_lossy()])
+        .await
+        .ok()
+        .unwrap();
+    let operator = Operator::ready(&ns, &[]).await;
+    for path in files("config/samples/broken") {
+        let (want, objects) = (want(&path), objects(&path));
+        // What it is about stands last, after what it needs.
+        let object = objects.last().unwrap_or_else(|| panic!("{}: no object of ours", path.display()));
+        let api = api_of(&ns, object);
+        eventually(PATIENCE, &format!("{want} on {}", path.display()), async || {
+            let seen = api.get(&object.name_any()).await.ok()?;
+            let conditions = seen.data["status"]["conditions"].as_array()?.clone();
+            let earned = conditions.iter().any(|condition| {
+                ["Stalled", "Reconciling"].iter().any(|kind| condition["type"] == *kind)
+                    && condition["status"] == "True"
+                    && condition["reason"] == want.as_str()
+            });
+            earned.then_some(())
+        })
+        .await;
+    }
+    operator.finish(&ns).await;
+}
+
+/// Paths of properties without a description, below one schema.
+fn unexplained(path: &str, schema: &Value, found: &mut Vec<String>) {
+    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        // A reference to another schema of the document (metadata) stands in `allOf`, with a description beside it.
+        if child["description"].as_str().is_none_or(str::is_empty) {
+            found.push(path.clone());
+        }
+        unexplained(&path, child, found);
+    }
+    for below in ["items", "additionalProperties"] {
+        if schema[below].is_object() {
+            unexplained(&format!("{path}[]"), &schema[below], found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn kubectl_explain_has_a_sentence_for_every_field() {
+    let ns = TestNs::new("explain").await;
+    // The document that `kubectl explain` prints from.
+    let request = http::Request::get("/openapi/v3/apis/busbar.dev/v1alpha1").body(Vec::new()).unwrap();
+    let document: Value = serde_json::from_str(&ns.client().request_text(request).await.unwrap()).unwrap();
+    let mut found = Vec::new();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for kind in ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"] {
+        let schema = schemas.iter().find(|(name, _)| name.ends_with(&format!(".{kind}")));
+        unexplained(kind, schema.unwrap_or_else(|| panic!("{kind} is not in the OpenAPI document")).1, &mut found);
+    }
+    assert!(found.is_empty(), "no description:\n{}", found.join("\n"));
+}

@@ -1,0 +1,85 @@
+//! Secret values that must never be seen again, and the search for them.
+//!
+//! Each value holds a core of hexadecimal digits that occurs nowhere else and that no URL encoding and no JSON escape
+//! changes; around it are characters that need escaping. The search is for the core: as it is, as hex, and in base64
+//! at each of the three alignments, so that `user:secret` in a Basic header is found too.
+
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
+/// The planted values of one test.
+#[derive(Debug, Default)]
+pub(crate) struct Canaries {
+    planted: Mutex<Vec<(String, String)>>,
+}
+
+impl Canaries {
+    /// None yet.
+    pub(crate) fn plant() -> Self {
+        Self::default()
+    }
+
+    /// A new secret value; `label` says in a failure which one leaked.
+    pub(crate) fn value(&self, label: &str) -> String {
+        let core = Uuid::new_v4().simple().to_string();
+        let value = format!("fake-{label}-canary+{core}/=&");
+        self.planted.lock().unwrap_or_else(PoisonError::into_inner).push((label.to_owned(), core));
+        value
+    }
+
+    /// Leaks in `text`: one line for each, without the value.
+    pub(crate) fn leaks(&self, place: &str, text: &str) -> Vec<String> {
+        let lower = text.to_ascii_lowercase();
+        let mut leaks = Vec::new();
+        for (label, core) in self.planted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (form, needle) in forms(core) {
+                // Upper-case hex digits are the same secret; base64 is case-sensitive.
+                let at = if form == "base64" { text.find(&needle) } else { lower.find(&needle) };
+                if let Some(at) = at {
+                    let line = text[..at].matches('\n').count() + 1;
+                    leaks.push(format!("the secret `{label}` is in {place}, line {line}, as {form}"));
+                    break;
+                }
+            }
+        }
+        leaks
+    }
+}
+
+/// The forms in which a core may appear, each with its name.
+fn forms(core: &str) -> Vec<(&'static str, String)> {
+    let hex = core.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let mut forms = vec![("plain or URL-encoded text", core.to_owned()), ("hex", hex)];
+    for before in 0..3_usize {
+        let shifted: Vec<u8> = std::iter::repeat_n(0, before).chain(core.bytes()).collect();
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let encoded = engine.encode(&shifted);
+            // Characters that also hold bits of a neighbour are left out.
+            let end = encoded.len() - usize::from(!shifted.len().is_multiple_of(3));
+            forms.push(("base64", encoded[(before * 8).div_ceil(6)..end].to_owned()));
+        }
+    }
+    forms
+}
+
+#[test]
+fn a_planted_secret_is_found_in_every_form_and_nothing_is_found_where_none_is() {
+    let canaries = Canaries::plant();
+    let value = canaries.value("token");
+    let other = Canaries::plant().value("token");
+    let quoted = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let mut texts = vec![value.clone(), quoted, format!("{value:?}"), value.to_ascii_uppercase()];
+    for prefix in ["", "u", "us", "user:"] {
+        texts.push(STANDARD_NO_PAD.encode(format!("{prefix}{value}")));
+        texts.push(URL_SAFE_NO_PAD.encode(format!("{prefix}{value}")));
+    }
+    for text in &texts {
+        assert_eq!(canaries.leaks("a log", &format!("first\nx{text}y")).len(), 1, "not found in {text}");
+    }
+    assert!(canaries.leaks("a log", &other).is_empty());
+    let told = &canaries.leaks("a log", &format!("first\n{value}"))[0];
+    assert!(told.contains("line 2") && !told.contains(&value), "{told}");
+}

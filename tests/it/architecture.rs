@@ -1,0 +1,356 @@
+//! Keeps the layers apart (docs/architecture.md), and the few rules that no compiler knows.
+//!
+//! Every path that code names is looked at, in `use` lines and inline; test code is free. To move a border, change
+//! [`LAYERS`] here, the table in docs/architecture.md, and say why in an ADR.
+
+use std::path::Path;
+
+use crate::source::{files, paths, read, without_tests, without_text};
+
+/// What a layer may use of ours, and of others.
+struct Layer {
+    /// The layer's module, or a file's path under `src/` where one file has rules of its own (first match counts).
+    name: &'static str,
+    /// Our modules it may use, besides itself.
+    ours: Ours,
+    /// Crates it may use.
+    others: Others,
+}
+
+enum Ours {
+    Only(&'static [&'static str]),
+    AllBut(&'static [&'static str]),
+}
+
+enum Others {
+    /// These and no more (`std` is always allowed).
+    Only(&'static [&'static str]),
+    /// All but what starts with one of these paths.
+    AllBut(&'static [&'static str]),
+}
+
+use Others as O;
+use Ours::{AllBut, Only};
+
+/// Usable by every layer but `domain` and `api`.
+const COMMON: &[&str] = &["clock", "error", "metrics", "telemetry"];
+
+/// Everything that runs things over a network or a runtime: what pure code must not know.
+const KUBE: &[&str] = &["kube", "kube_runtime", "kube_client", "k8s_openapi"];
+
+const LAYERS: &[Layer] = &[
+    Layer {
+        name: "domain",
+        ours: Only(&[]),
+        others: O::Only(&["jiff", "serde", "rust_decimal", "thiserror", "sha2", "hmac", "uuid", "cronexpr"]),
+    },
+    // The derives live in `kube`; its client does not belong here, and a schema is all that `api` makes.
+    Layer {
+        name: "api",
+        ours: Only(&[]),
+        others: O::Only(&["kube", "k8s_openapi", "schemars", "serde", "serde_json", "serde_yaml", "thiserror"]),
+    },
+    Layer { name: "clock", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
+    Layer { name: "error", ours: Only(&[]), others: O::AllBut(KUBE) },
+    Layer { name: "metrics", ours: Only(&[]), others: O::AllBut(KUBE) },
+    Layer { name: "telemetry", ours: Only(&[]), others: O::AllBut(KUBE) },
+    Layer { name: "shutdown", ours: Only(&[]), others: O::AllBut(KUBE) },
+    Layer { name: "ledger", ours: Only(&["domain"]), others: O::AllBut(&["kube", "k8s_openapi", "axum", "reqwest"]) },
+    Layer {
+        name: "provider",
+        ours: Only(&["domain", "ledger"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "sqlx"]),
+    },
+    Layer {
+        name: "sync",
+        ours: Only(&["domain", "provider", "ledger"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "sqlx"]),
+    },
+    Layer {
+        name: "work",
+        ours: Only(&["domain", "provider", "ledger", "sync"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "sqlx"]),
+    },
+    Layer { name: "cluster", ours: Only(&["domain", "api"]), others: O::AllBut(&["sqlx", "reqwest"]) },
+    Layer { name: "controllers/*/plan.rs", ours: Only(&["domain", "api", "controllers"]), others: O::Only(DECIDE) },
+    Layer { name: "controllers/*/decide.rs", ours: Only(&["domain", "api", "controllers"]), others: O::Only(DECIDE) },
+    Layer {
+        name: "controllers",
+        ours: AllBut(&["gateway", "admin", "app", "cli", "testbed"]),
+        others: O::AllBut(&["axum", "sqlx", "reqwest"]),
+    },
+    Layer { name: "admin", ours: Only(&["cluster"]), others: O::AllBut(&["sqlx", "reqwest"]) },
+    Layer {
+        name: "gateway",
+        ours: Only(&["domain", "provider", "ledger", "cluster"]),
+        others: O::AllBut(&["kube_runtime", "sqlx"]),
+    },
+    // The bench knows what a bank and an API server look like from outside, nothing of how Busbar works inside.
+    Layer { name: "testbed", ours: Only(&["domain", "api"]), others: O::AllBut(&["sqlx"]) },
+    Layer { name: "cli", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
+    Layer { name: "config", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
+    Layer { name: "app", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
+    Layer { name: "main", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
+    Layer { name: "bin", ours: AllBut(&[]), others: O::AllBut(&[]) },
+    Layer { name: "lib", ours: AllBut(&[]), others: O::AllBut(&[]) },
+];
+
+/// A decision is values in, values out: plain data types only, nothing that could wait or reach out.
+const DECIDE: &[&str] = &["jiff", "serde", "serde_json", "rust_decimal", "thiserror", "k8s_openapi", "schemars"];
+
+/// Plain values of other layers that `plan` and `decide` may name although the layer itself is out of bounds: a module
+/// or type, as `provider::settings`. Nothing here may wait, hold a lock or reach out. Each addition needs an ADR.
+const PLAIN_VALUES: &[&str] = &[];
+
+/// What is wrong in one file, a line each. `path` is relative to `src/`.
+fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec<String> {
+    let at = |line: usize, what: String| format!("src/{path}:{line}: {what}");
+    let Some(layer) = LAYERS.iter().find(|layer| governs(layer.name, path)) else {
+        return vec![at(1, "no layer of tests/it/architecture.rs covers this file: add it there".to_owned())];
+    };
+    let code = without_tests(&without_text(text));
+    let mut found = Vec::new();
+    for (line, named) in paths(&code) {
+        let name = named.join("::");
+        if let Some(module) = own_module(path, &named, ours) {
+            let plain = layer.name.contains('*') && PLAIN_VALUES.iter().any(|v| within(&name, &format!("crate::{v}")));
+            if !plain && !may_use(layer, &module) {
+                found.push(at(line, format!("`{}` may not use `{module}` ({name})", layer.name)));
+            }
+        } else if others.contains(&named[0]) && !may_use_crate(layer, &name) {
+            found.push(at(line, format!("`{}` may not use the crate `{}` ({name})", layer.name, named[0])));
+        }
+        let ends =
+            |a: &[&str], b: &[&str]| named.windows(2).any(|w| a.contains(&w[0].as_str()) && b.contains(&w[1].as_str()));
+        if path != "clock.rs" && ends(&["Instant", "SystemTime", "Timestamp", "Zoned", "Utc", "Local"], &["now"]) {
+            found.push(at(line, format!("only clock.rs reads time ({name})")));
+        }
+        if path != "cli.rs" && ends(&["env"], &["var", "vars", "var_os", "vars_os", "args", "args_os", "set_var"]) {
+            found.push(at(line, format!("only cli.rs reads the environment ({name})")));
+        }
+    }
+    for (number, line) in code.lines().enumerate() {
+        for banned in [".unwrap()", ".unwrap_err()", ".expect(", ".expect_err(", "panic!", "todo!", "unimplemented!"] {
+            if line.contains(banned) {
+                found.push(at(number + 1, format!("`{banned}` outside tests: return an error")));
+            }
+        }
+        if ["Box<dyn Error", "Box<dyn std::error::Error"].iter().any(|b| line.contains(b)) {
+            found.push(at(number + 1, "`Box<dyn Error>`: name the error (thiserror)".to_owned()));
+        }
+    }
+    found
+}
+
+/// Whether the rules called `name` are those of the file `path`.
+fn governs(name: &str, path: &str) -> bool {
+    match name.split_once('*') {
+        Some((before, after)) => path.starts_with(before) && path.ends_with(after) && path.len() > name.len(),
+        None => top(path) == name,
+    }
+}
+
+/// The module right under the crate's root that `path` belongs to.
+fn top(path: &str) -> &str {
+    path.split('/').next().map_or(path, |first| first.strip_suffix(".rs").unwrap_or(first))
+}
+
+/// A file of tests by its name. Others are found by how they are declared: [`test_modules`].
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/") || path.ends_with("_tests.rs")
+}
+
+/// The files that `path` declares as `#[cfg(test)] mod name;`, relative to `src/`.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let folder = path.strip_suffix("mod.rs").map_or_else(|| path.replace(".rs", "/"), str::to_owned);
+    let folder = if matches!(path, "lib.rs" | "main.rs") { "" } else { &folder };
+    let code = without_text(text);
+    let declared = code.split("#[cfg(test)]").skip(1).filter_map(|after| {
+        let item = after.split([';', '{']).next()?;
+        let name =
+            item.rsplit("mod ").next().filter(|_| item.contains("mod ") && after[item.len()..].starts_with(';'))?;
+        Some(format!("{folder}{}.rs", name.trim()))
+    });
+    declared.collect()
+}
+
+/// Which of our top modules `named` leads into; `None` if it leads elsewhere.
+fn own_module(path: &str, named: &[String], ours: &[String]) -> Option<String> {
+    let mut at: Vec<&str> = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
+    let mut rest = named.iter().map(String::as_str).peekable();
+    match rest.next()? {
+        "crate" | "busbar" => at.clear(),
+        "super" => {
+            at.pop();
+            while rest.next_if(|&s| s == "super").is_some() {
+                at.pop();
+            }
+        }
+        _ => return None,
+    }
+    let module = at.first().copied().or_else(|| rest.next())?;
+    ours.iter().any(|m| m == module).then(|| module.to_owned())
+}
+
+fn may_use(layer: &Layer, module: &str) -> bool {
+    let own = layer.name.split('/').next() == Some(module);
+    let common = !matches!(layer.name, "domain" | "api") && !layer.name.contains('*') && COMMON.contains(&module);
+    own || common
+        || match layer.ours {
+            Only(list) => list.contains(&module),
+            AllBut(list) => !list.contains(&module),
+        }
+}
+
+/// Whether the path `name` is `prefix` or something in it.
+fn within(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn may_use_crate(layer: &Layer, name: &str) -> bool {
+    let within = |prefix: &&str| within(name, prefix);
+    // The derives of `kube`, not its client: `api` says what objects look like, it talks to nobody.
+    if layer.name == "api"
+        && ["kube::client", "kube::Client", "kube::Api", "kube::api::Api", "kube::runtime"].iter().any(within)
+    {
+        return false;
+    }
+    match layer.others {
+        O::Only(list) => list.iter().any(within),
+        O::AllBut(list) => !list.iter().any(within),
+    }
+}
+
+/// Our top modules, from the files under `src/`.
+fn our_modules() -> Vec<String> {
+    let mut modules: Vec<_> = sources().iter().map(|p| top(p).to_owned()).collect();
+    modules.dedup();
+    modules
+}
+
+/// The crates that Cargo.toml names, as code spells them.
+fn other_crates() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let mut section = "";
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.contains("dependencies")
+            && let Some((name, _)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
+            names.push(name.trim().replace('-', "_"));
+        }
+    }
+    names.retain(|name| name != "busbar");
+    names
+}
+
+/// Every source file, its path relative to `src/`.
+fn sources() -> Vec<String> {
+    files("src", "rs").iter().map(|p| p.strip_prefix("src").unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// The source files that are compiled outside tests.
+fn product_sources() -> Vec<String> {
+    let all = sources();
+    let tests: Vec<_> = all.iter().flat_map(|p| test_modules(p, &read(Path::new("src").join(p)))).collect();
+    all.into_iter().filter(|p| !is_test_file(p) && !tests.contains(p)).collect()
+}
+
+#[test]
+fn every_file_keeps_to_its_layer() {
+    let (ours, others) = (our_modules(), other_crates());
+    assert!(ours.iter().any(|m| m == "domain") && others.iter().any(|c| c == "kube"), "the scan found too little");
+    let found: Vec<_> =
+        product_sources().iter().flat_map(|p| violations(p, &read(Path::new("src").join(p)), &ours, &others)).collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn every_file_can_be_read_at_one_sitting() {
+    let long: Vec<_> = sources()
+        .iter()
+        .map(|p| (p, read(Path::new("src").join(p)).lines().count()))
+        .filter(|(_, lines)| *lines > 400)
+        .map(|(p, lines)| format!("src/{p}: {lines} lines, at most 400 (tests may move to a tests.rs beside it)"))
+        .collect();
+    assert!(long.is_empty(), "\n{}\n", long.join("\n"));
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let silent: Vec<_> = product_sources()
+        .into_iter()
+        .filter(|p| !read(Path::new("src").join(p)).starts_with("//! "))
+        .map(|p| format!("src/{p}: starts without a `//!` line"))
+        .collect();
+    assert!(silent.is_empty(), "\n{}\n", silent.join("\n"));
+}
+
+#[test]
+fn a_planted_line_of_each_forbidden_sort_is_found() {
+    let (ours, others) = (our_modules(), other_crates());
+    let planted = [
+        ("domain/breaker.rs", "use kube::Client;"),
+        ("domain/breaker.rs", "use crate::clock::Clock;"),
+        ("domain/breaker.rs", "use super::super::ledger::Ledger;"),
+        ("domain/breaker.rs", "fn f() { tokio::spawn(g()); }"),
+        ("domain/breaker.rs", "fn f() { let t = jiff::Timestamp::now(); }"),
+        ("api/v1alpha1/common.rs", "use crate::domain::key::ObjectKey;"),
+        ("api/v1alpha1/common.rs", "use kube::{Client, CustomResource};"),
+        ("ledger/sqlite.rs", "use crate::{\n    domain::key,\n    provider::live::Live,\n};"),
+        ("provider/live.rs", "use crate::api::v1alpha1::ProviderConnection;"),
+        ("provider/live.rs", "use sqlx::SqlitePool;"),
+        ("work/pool.rs", "fn f(c: &kube::Client) {}"),
+        ("cluster/lease.rs", "use crate::ledger::Ledger;"),
+        ("controllers/bank_route/decide.rs", "use crate::provider::registry::Registry;"),
+        ("controllers/bank_route/decide.rs", "use futures::StreamExt;"),
+        ("controllers/bank_route/act.rs", "use crate::admin::Server;"),
+        ("admin/mod.rs", "use crate::controllers::Ctx;"),
+        ("app.rs", "use crate::testbed::sim::Sim;"),
+        ("app.rs", "fn f() { let _ = std::time::Instant::now(); }"),
+        ("app.rs", "use std::env;\nfn f() { env::var(\"HOME\"); }"),
+        ("app.rs", "fn f() -> u8 { g().unwrap() }"),
+        ("app.rs", "fn f() { panic!(\"no\") }"),
+        ("app.rs", "fn f() -> Result<(), Box<dyn Error>> { Ok(()) }"),
+        ("nowhere/mod.rs", "fn f() {}"),
+    ];
+    for (path, line) in planted {
+        assert!(!violations(path, line, &ours, &others).is_empty(), "not found in {path}: {line}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_reported() {
+    let (ours, others) = (our_modules(), other_crates());
+    let allowed = [
+        (
+            "domain/breaker.rs",
+            "use crate::domain::time::Mono;\nuse jiff::Timestamp;\n/// Not [`kube::Client`].\nfn f() {}",
+        ),
+        (
+            "domain/breaker.rs",
+            "#[cfg(test)]\nmod tests {\n    use proptest::prelude::*;\n    fn f() { g().unwrap(); }\n}",
+        ),
+        ("api/v1alpha1/common.rs", "use kube::CustomResource;"),
+        ("provider/live.rs", "use crate::{clock::Clock, domain::breaker::Breaker, ledger::Ledger, metrics::Metrics};"),
+        ("controllers/bank_route/act.rs", "use crate::{cluster::events::Recorder, provider::registry::Registry};"),
+        ("controllers/bank_route/decide.rs", "use super::observe::Observed;\nuse crate::domain::route::evaluate;"),
+        ("clock.rs", "fn f() { let t = Timestamp::now(); }"),
+        ("cli.rs", "fn f() { std::env::var(\"BUSBAR_X\"); }"),
+        ("app.rs", "fn f() -> u8 { g().unwrap_or(1) }"),
+    ];
+    for (path, line) in allowed {
+        assert_eq!(violations(path, line, &ours, &others), Vec::<String>::new(), "{path}: {line}");
+    }
+}
+
+#[test]
+fn modules_that_only_tests_see_are_known_by_their_declaration() {
+    let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\npub(crate) mod c;\n#[cfg(test)]\nmod d {\n    mod e;\n}\n";
+    assert_eq!(test_modules("domain/mod.rs", text), ["domain/b.rs", "domain/c.rs"]);
+    assert_eq!(test_modules("domain/route.rs", text), ["domain/route/b.rs", "domain/route/c.rs"]);
+    assert_eq!(test_modules("lib.rs", text), ["b.rs", "c.rs"]);
+}
