@@ -3,14 +3,13 @@
 // Each test file uses some of it.
 #![allow(dead_code, unused_imports, reason = "a toolbox is complete before every tool is used")]
 
-pub(crate) mod canaries;
 pub(crate) mod eventually;
 pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod plane;
 
-pub(crate) use canaries::Canaries;
+pub(crate) use busbar::testbed::canaries::Canaries;
 pub(crate) use eventually::eventually;
 pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
