@@ -11,8 +11,11 @@ pub(crate) enum Failure {
     /// Ctrl-C before the end of the story.
     #[error("stopped before the end of the story")]
     Interrupted,
+    /// Ctrl-C could not be heard.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    Signals(std::io::Error),
     /// What a step waits for did not come.
-    #[error("not within {deadline:?}: {what}\n  last seen: {seen}")]
+    #[error("not within {deadline:?}: {what}; last seen: {seen}")]
     Late {
         /// What was awaited.
         what: String,
@@ -62,7 +65,7 @@ pub(crate) enum Failure {
         detail: String,
     },
     /// A secret was seen, or a right is missing.
-    #[error("{}", .0.join("\n  "))]
+    #[error("{}", .0.join("; "))]
     Findings(Vec<String>),
 }
 

@@ -38,23 +38,21 @@ async fn main() -> ExitCode {
     let stop = CancellationToken::new();
     let mut screen = Screen::new(args.plain);
     if let Err(source) = listen_for_signals(&stop) {
-        screen.failed(&format!("cannot listen for Ctrl-C: {source}"));
+        screen.failed(&Failure::Signals(source));
         return ExitCode::FAILURE;
     }
     match demo(&args, &mut screen, &stop).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            screen.failed(&failure.to_string());
-            // As a shell reports a program that Ctrl-C has ended.
-            if matches!(failure, Failure::Interrupted) { ExitCode::from(130) } else { ExitCode::FAILURE }
-        }
+        // As a shell reports a program that Ctrl-C has ended.
+        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Starts the world, plays, and ends the world, whatever happened in between.
+/// Starts the world, plays, and ends the world, whatever happened in between. A failure has been told when this returns.
 async fn demo(args: &Args, screen: &mut Screen, stop: &CancellationToken) -> Result<(), Failure> {
     screen.title("Busbar", "a payments company, its banks, and one that fails");
-    let world = World::start(screen, stop).await?;
+    let world = World::start(screen, stop).await.inspect_err(|failure| screen.failed(failure))?;
     let mut played = story::play(&world, screen).await;
     if let Ok(places) = &played
         && !args.once
@@ -64,10 +62,12 @@ async fn demo(args: &Args, screen: &mut Screen, stop: &CancellationToken) -> Res
             played = Err(failure);
         }
     }
-    if played.as_ref().is_err_and(|failure| !matches!(failure, Failure::Interrupted)) {
+    let played = played.map(drop).inspect_err(|failure| screen.failed(failure));
+    let wrong = played.as_ref().is_err_and(|failure| !matches!(failure, Failure::Interrupted));
+    if wrong {
         world.keep_and_show_logs(screen);
     }
-    let ended = world.end(screen).await;
+    let ended = world.end(screen, wrong).await.inspect_err(|failure| screen.failed(failure));
     played.and(ended)
 }
 

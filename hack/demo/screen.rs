@@ -8,6 +8,8 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::time::Mono;
 
+use crate::failure::Failure;
+
 /// Sentences are broken here; what commands print is never broken.
 const WIDTH: usize = 96;
 
@@ -65,6 +67,7 @@ impl Screen {
 
     /// A sentence of the story.
     pub(crate) fn say(&self, text: &str) {
+        self.settle();
         for part in wrap(text, WIDTH - INDENT.len()) {
             line(&format!("{INDENT}{part}"));
         }
@@ -109,12 +112,11 @@ impl Screen {
 
     /// A command as one would type it, and what it printed.
     pub(crate) fn command(&self, command: &str, printed: &str) {
-        line("");
-        line(&format!("{INDENT}{} {}", self.paint(DIM, "$"), self.paint(BOLD, command)));
+        self.settle();
+        line(&format!("\n{INDENT}{} {}", self.paint(DIM, "$"), self.paint(BOLD, command)));
         for text in printed.trim_end().lines() {
             line(format!("{INDENT}{text}").trim_end());
         }
-        line("");
     }
 
     /// A word and what it leads to, for the list of places to look at.
@@ -129,20 +131,31 @@ impl Screen {
         line("");
         for (number, (title, took)) in self.steps.iter().enumerate() {
             let number = self.paint(DIM, &(number + 1).to_string());
-            line(&format!("  {number}  {title:<60}{:>8.1} s", took.as_secs_f64()));
+            line(&format!("  {number}  {title:<40}{:>6.1} s", took.as_secs_f64()));
         }
-        line(&format!("     {:<60}{:>8.1} s", "in all", total.as_secs_f64()));
+        line(&format!("     {:<40}{:>6.1} s", "in all", total.as_secs_f64()));
     }
 
     /// A heading that is no step.
     pub(crate) fn heading(&self, text: &str) {
+        self.settle();
         line(&format!("\n  {}", self.paint(BOLD, text)));
     }
 
     /// The demo did not come true.
-    pub(crate) fn failed(&self, why: &str) {
+    pub(crate) fn failed(&self, failure: &Failure) {
         self.settle();
-        line(&format!("\n  {} {why}", self.paint(RED, "✗")));
+        line("");
+        let mut cause: Option<&dyn std::error::Error> = Some(failure);
+        let mut mark = self.paint(RED, "✗");
+        // The causes of a transparent error repeat none of its text.
+        while let Some(error) = cause {
+            for part in wrap(&error.to_string(), WIDTH - INDENT.len() - 2) {
+                line(&format!("{INDENT}{mark} {part}"));
+                " ".clone_into(&mut mark);
+            }
+            cause = error.source();
+        }
     }
 }
 

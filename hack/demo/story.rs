@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::sim::{Auth, Direction, Transaction};
+use jiff::Unit;
 use serde_json::Value;
 
 use crate::banks::Banks;
@@ -39,11 +40,9 @@ const GET: [&str; 2] = ["get", "pconn,broute,sjob"];
 
 /// Plays it.
 pub(crate) async fn play(world: &World, screen: &mut Screen) -> Result<Places, Failure> {
-    screen.step("Three simulated banks, and the operator");
     let places = world.places(screen).await?;
-    screen.tick("three banks listen on loopback, the operator is ready under its own ServiceAccount");
+    screen.tick("the banks listen; the operator is ready, under its own ServiceAccount");
     let banks = Banks::new(world.http.clone(), &places.banks.control);
-    samples(world, screen).await?;
 
     screen.step("All is well");
     connect(world, &places, &banks).await?;
@@ -55,35 +54,33 @@ pub(crate) async fn play(world: &World, screen: &mut Screen) -> Result<Places, F
     screen.step("Bank A recovers");
     bank_a_recovers(world, screen, &banks).await?;
 
-    screen.step("Looking for what must not be there");
+    screen.step("A look behind the scenes");
     screen.waiting("logs, status, events, metrics and HTTP answers are searched");
     let bytes = check::everything(world, &places).await?;
     screen.tick(&format!(
-        "the banks' secrets are in none of logs, status, events, metrics and HTTP answers (plain, hex, base64, \
-         URL-encoded; {} KiB searched)",
+        "no bank's secret is in logs, status, events, metrics or HTTP answers ({} KiB read)",
         bytes / 1024
     ));
     screen.tick("the API server refused the operator nothing: config/rbac/ is enough");
+    samples(world, screen).await?;
     screen.times();
     Ok(places)
 }
 
 /// The samples that users copy are understood, every one of them.
 async fn samples(world: &World, screen: &Screen) -> Result<(), Failure> {
-    let args = ["-n", SAMPLES, "get", "busbar", "-o", "json"];
-    world.until(screen, "every sample is Ready", SOON, async || {
-        let text = world.run("kubectl", &args).await.map_err(|failure| failure.to_string())?;
-        let list: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        for item in list["items"].as_array().into_iter().flatten() {
-            let conditions = item["status"]["conditions"].as_array();
-            let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
-            if ready.is_none_or(|condition| condition["status"] != "True") {
-                return Err(format!("{} {}: {}", item["kind"], item["metadata"]["name"], ready.unwrap_or(&Value::Null)));
-            }
-        }
-        Ok(())
-    }).await?;
-    screen.tick("every object of config/samples is Ready (suspended here: their banks are not on this machine)");
+    for plural in ["providerconnections", "breakerpolicies", "syncjobs", "bankroutes"] {
+        world
+            .until(screen, &format!("the samples of {plural} are Ready"), SOON, async || {
+                let list = world.ask(&path(SAMPLES, plural)).await?;
+                let items = list["items"].as_array().filter(|items| !items.is_empty()).ok_or("none")?;
+                let waiting = items.iter().find(|item| condition(item, "Ready")["status"] != "True");
+                waiting
+                    .map_or(Ok(()), |item| Err(format!("{}: {}", item["metadata"]["name"], condition(item, "Ready"))))
+            })
+            .await?;
+    }
+    screen.tick("every object of config/samples is Ready (suspended: their banks are not here)");
     Ok(())
 }
 
@@ -120,38 +117,45 @@ async fn connect(world: &World, places: &Places, banks: &Banks) -> Result<(), Fa
 }
 
 async fn all_well(world: &World, screen: &Screen) -> Result<(), Failure> {
-    screen.say("A SyncJob fetches bank A's transactions. A BankRoute sends payouts to the cheapest bank: A, then B, then C.");
-    screen.say("Their files, short enough to read: hack/demo/*.yaml");
+    screen.say("A SyncJob fetches bank A's transactions. A BankRoute sends payouts to the cheapest bank.");
+    screen.say("Their files are short enough to read: hack/demo/*.yaml");
     for bank in ["bank-a", "bank-b", "bank-c"] {
-        world.until(screen, &format!("{bank} is Healthy"), SOON, async || {
-            let seen = object(world, "providerconnection", bank).await?;
-            want(&seen, &[("/status/health", "Healthy"), ("/status/circuit", "Closed")])
-        }).await?;
+        let well = [("/status/health", "Healthy"), ("/status/circuit", "Closed")];
+        let (what, object) = (format!("{bank} is Healthy"), format!("providerconnections/{bank}"));
+        until(world, screen, &what, SOON, &object, &well).await?;
     }
     screen.tick("all three banks are Healthy, their circuits Closed");
     active(world, screen, "bank-a").await?;
     screen.tick("the route takes the cheapest, bank-a");
     rows(world, screen, BOOKED).await?;
     screen.tick(&format!("bank A's {BOOKED} transactions are in the ledger"));
+    until(world, screen, "the job's data is Fresh", SOON, "syncjobs/bank-a-transactions", &[("/status/fresh", "True")])
+        .await?;
+    screen.tick("and the job's status says so: Fresh");
     show(world, screen, "kubectl", &GET).await?;
     show(world, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
 }
 
 async fn bank_a_fails(world: &World, screen: &Screen, places: &Places, banks: &Banks) -> Result<(), Failure> {
-    screen.say("From now on bank A answers 503 to everything. It is checked every 5 s, and two failures open its circuit.");
+    screen.say(
+        "From now on bank A answers 503 to everything. It is checked every 5 s, and two failures open its circuit.",
+    );
     banks.fail("bank-a").await?;
-    circuit(world, screen, "Open", OUTAGE_SEEN).await?;
-    screen.tick("bank-a's circuit is Open: calls to it fail at once, and cost it nothing");
+    let fields = [("/status/circuit", "Open"), ("/status/health", "Unhealthy")];
+    until(world, screen, "bank-a's circuit is Open", OUTAGE_SEEN, "providerconnections/bank-a", &fields).await?;
+    screen.tick("bank-a's circuit is Open: calls to it fail at once instead of waiting");
     active(world, screen, "bank-b").await?;
     screen.tick("the route has moved to the next cheapest, bank-b");
     event(world, screen, "FailedOver").await?;
     show(world, screen, "kubectl", &GET).await?;
-    events(world, screen).await?;
+    show(world, screen, "kubectl", &["get", "events", "--field-selector=type=Warning"]).await?;
     metrics(world, screen, places).await
 }
 
 async fn bank_a_recovers(world: &World, screen: &Screen, banks: &Banks) -> Result<(), Failure> {
     let now = Clock::system().now().wall;
+    // Banks tell whole seconds.
+    let now = now.round(Unit::Second).unwrap_or(now);
     let booked = (1..=MEANWHILE).map(|number| Transaction {
         id: format!("{number:024x}"),
         narration: format!("Booked during the outage ({number} of {MEANWHILE})"),
@@ -167,23 +171,41 @@ async fn bank_a_recovers(world: &World, screen: &Screen, banks: &Banks) -> Resul
         "Bank A is well again, and has booked {MEANWHILE} more transactions meanwhile. Nobody tells Busbar: when the open \
          time is over, one check is let through as a trial."
     ));
-    circuit(world, screen, "HalfOpen", RECOVERY_SEEN).await?;
-    screen.tick("a first trial has succeeded: the circuit is HalfOpen, payouts still wait");
-    circuit(world, screen, "Closed", RECOVERY_SEEN).await?;
-    screen.tick("a second one has, too: the circuit is Closed");
+    circuit(world, screen, "HalfOpen").await?;
+    screen.tick("a first trial is let through: the circuit is HalfOpen, payouts still wait");
+    circuit(world, screen, "Closed").await?;
+    screen.tick("two trials in a row have succeeded: the circuit is Closed");
     active(world, screen, "bank-a").await?;
     screen.tick("the route has moved back to bank-a");
     event(world, screen, "FailedBack").await?;
     rows(world, screen, BOOKED + MEANWHILE).await?;
     screen.tick(&format!("the sync has caught up: {} transactions, none lost, none twice", BOOKED + MEANWHILE));
     show(world, screen, "kubectl", &GET).await?;
+    show(world, screen, "kubectl", &["get", "events", "--field-selector=reason=FailedBack"]).await?;
     show(world, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
 }
 
-/// An object of the story as JSON.
-async fn object(world: &World, kind: &str, name: &str) -> Result<Value, String> {
-    let text = world.run("kubectl", &["get", kind, name, "-o", "json"]).await.map_err(|failure| failure.to_string())?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+/// Where the API server has our objects.
+fn path(namespace: &str, rest: &str) -> String {
+    format!("/apis/busbar.dev/v1alpha1/namespaces/{namespace}/{rest}")
+}
+
+/// A condition of an object, or null.
+fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
+}
+
+/// Waits until an object of the story has these values.
+async fn until(
+    world: &World,
+    screen: &Screen,
+    what: &str,
+    deadline: Duration,
+    object: &str,
+    fields: &[(&str, &str)],
+) -> Result<(), Failure> {
+    world.until(screen, what, deadline, async || want(&world.ask(&path(NAMESPACE, object)).await?, fields)).await
 }
 
 /// Fails with what is there if a field is not as wanted.
@@ -196,36 +218,40 @@ fn want(object: &Value, fields: &[(&str, &str)]) -> Result<(), String> {
     Err(told.join(", "))
 }
 
-async fn circuit(world: &World, screen: &Screen, state: &str, deadline: Duration) -> Result<(), Failure> {
+async fn circuit(world: &World, screen: &Screen, state: &str) -> Result<(), Failure> {
     let what = format!("bank-a's circuit is {state}");
-    world.until(screen, &what, deadline, async || {
-        want(&object(world, "providerconnection", "bank-a").await?, &[("/status/circuit", state)])
-    }).await
+    until(world, screen, &what, RECOVERY_SEEN, "providerconnections/bank-a", &[("/status/circuit", state)]).await
 }
 
 async fn active(world: &World, screen: &Screen, bank: &str) -> Result<(), Failure> {
-    world.until(screen, &format!("the route takes {bank}"), SOON, async || {
-        want(&object(world, "bankroute", "payouts").await?, &[("/status/active", bank)])
-    }).await
+    let what = format!("the route takes {bank}");
+    until(world, screen, &what, SOON, "bankroutes/payouts", &[("/status/active", bank)]).await
 }
 
 /// Waits for exactly so many rows.
 async fn rows(world: &World, screen: &Screen, count: u64) -> Result<(), Failure> {
-    world.until(screen, &format!("{count} transactions are in the ledger"), RECOVERY_SEEN, async || {
-        let args = ["ledger", "transactions", "--connection=bank-a", "--limit=1"];
-        let printed = world.run("busbar", &args).await.map_err(|failure| failure.to_string())?;
-        let last = printed.trim_end().lines().next_back().unwrap_or_default().to_owned();
-        if last.contains(&format!("of {count} transactions")) { Ok(()) } else { Err(last) }
-    }).await
+    world
+        .until(screen, &format!("{count} transactions are in the ledger"), RECOVERY_SEEN, async || {
+            let args = ["ledger", "transactions", "--connection=bank-a", "--limit=1"];
+            let printed = world.run("busbar", &args).await.map_err(|failure| failure.to_string())?;
+            let last = printed.trim_end().lines().next_back().unwrap_or_default().to_owned();
+            if last.contains(&format!("of {count} transactions")) { Ok(()) } else { Err(last) }
+        })
+        .await
 }
 
 async fn event(world: &World, screen: &Screen, reason: &str) -> Result<(), Failure> {
-    world.until(screen, &format!("the event {reason} is published"), SOON, async || {
-        let selector = format!("--field-selector=reason={reason}");
-        let printed = world.run("kubectl", &["get", "events", &selector, "-o", "name"]).await;
-        let printed = printed.map_err(|failure| failure.to_string())?;
-        if printed.trim().is_empty() { Err("no such event".to_owned()) } else { Ok(()) }
-    }).await
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/events?fieldSelector=reason%3D{reason}");
+    world
+        .until(screen, &format!("the event {reason} is published"), SOON, async || {
+            let events = world.ask(&path).await?;
+            if events["items"].as_array().is_some_and(|items| !items.is_empty()) {
+                Ok(())
+            } else {
+                Err("no such event".to_owned())
+            }
+        })
+        .await
 }
 
 async fn show(world: &World, screen: &Screen, program: &str, args: &[&str]) -> Result<(), Failure> {
@@ -234,17 +260,17 @@ async fn show(world: &World, screen: &Screen, program: &str, args: &[&str]) -> R
     Ok(())
 }
 
-async fn events(world: &World, screen: &Screen) -> Result<(), Failure> {
-    let args = ["get", "events", "--field-selector=type=Warning"];
-    show(world, screen, "kubectl", &args).await
-}
-
 async fn metrics(world: &World, screen: &Screen, places: &Places) -> Result<(), Failure> {
     let url = format!("http://{}/metrics", places.admin);
     let (_, text) = world.get(&url).await?;
-    let of_bank_a = |line: &&str| line.starts_with("busbar_breaker") && line.contains("\"bank-a\"") && line.ends_with(" 1");
+    let of_bank_a = |line: &&str| {
+        line.starts_with("busbar_breaker")
+            && line.contains("\"bank-a\"")
+            && line.contains("\"demo\"")
+            && line.ends_with(" 1")
+    };
     let lines: Vec<&str> = text.lines().filter(of_bank_a).collect();
-    screen.command(&format!("curl -s {url} | grep '^busbar_breaker.*\"bank-a\".* 1$'"), &lines.join("\n"));
+    screen.command(&format!("curl -s {url} | grep '^busbar_breaker.*\"bank-a\".*\"demo\".* 1$'"), &lines.join("\n"));
     if lines.iter().any(|line| line.starts_with("busbar_breaker_state") && line.contains("\"Open\"")) {
         return Ok(());
     }
@@ -261,7 +287,10 @@ pub(crate) fn how_to_look(world: &World, screen: &Screen, places: &Places) {
     screen.entry("", "kubectl describe pconn bank-a");
     screen.entry("", &format!("busbar ledger transactions --ledger={}", world.ledger()));
     screen.entry("", &format!("curl -s http://{}/metrics", places.admin));
-    screen.entry("play", &format!("curl -X POST {control}/banks/bank-b/fail --json '{{\"do\":{{\"status\":{{\"code\":503}}}}}}'"));
+    screen.entry(
+        "play",
+        &format!("curl -X POST {control}/banks/bank-b/fail --json '{{\"do\":{{\"status\":{{\"code\":503}}}}}}'"),
+    );
     screen.entry("", &format!("curl -X POST {control}/banks/bank-b/recover"));
     screen.entry("logs", &world.log().display().to_string());
     screen.entry("stop", "Ctrl-C here: everything ends, nothing is left behind");

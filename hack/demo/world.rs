@@ -13,6 +13,7 @@ use busbar::testbed::control_plane::process::{Process, Spec};
 use busbar::testbed::control_plane::{ControlPlane, Identity, Options, Reach};
 use busbar::testbed::sim::announce::Announcement;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::check;
@@ -34,6 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the operator and the simulator may take to listen.
 const START: Duration = Duration::from_secs(20);
 
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_secs(20);
+
 /// How long the operator may take to end on SIGTERM: longer than its own grace would be a bug.
 const END: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,7 @@ pub(crate) struct World {
     // First, so that they end before the control plane does.
     operator: Mutex<Process>,
     simulator: Mutex<Process>,
+    client: kube::Client,
     pub(crate) plane: ControlPlane,
     pub(crate) identity: Identity,
     pub(crate) canaries: Canaries,
@@ -85,15 +90,16 @@ impl World {
         };
         let parts: Vec<_> =
             plane.timings().iter().map(|(part, took)| format!("{part} {:.1} s", took.as_secs_f64())).collect();
-        screen.tick(&format!("it works: {}", parts.join(", ")));
+        screen.tick(&parts.join(", "));
 
         screen.waiting("the custom resources are installed");
         let identity = tokio::select! {
             identity = install(&plane) => identity?,
             failure = interrupted() => return Err(failure),
         };
-        screen.tick("Busbar's custom resources, rights and samples are applied: crds/, config/rbac/, config/samples/");
+        screen.tick("crds/, config/rbac/ and config/samples/ are applied");
 
+        screen.step("Three simulated banks, and the operator");
         let directory = plane.run_dir().path().join("demo");
         prepare(&directory, &plane, &busbar)?;
         let operator = Process::spawn(plane.run_dir(), &operator(&busbar, &directory, &identity))?;
@@ -102,6 +108,7 @@ impl World {
         Ok(Self {
             operator: Mutex::new(operator),
             simulator: Mutex::new(simulator),
+            client: plane.client()?,
             plane,
             identity,
             canaries: Canaries::plant(),
@@ -182,6 +189,12 @@ impl World {
         Ok((status, answer.text().await.map_err(failed)?))
     }
 
+    /// An answer of the API server, as admin; what went wrong as text, for it may be there at the next look.
+    pub(crate) async fn ask(&self, path: &str) -> Result<Value, String> {
+        let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+        self.client.request(request).await.map_err(|error| error.to_string())
+    }
+
     /// Runs a command as the person at the terminal would after `source env`; its stdout.
     pub(crate) async fn run(&self, program: &str, args: &[&str]) -> Result<String, Failure> {
         let command = format!("{program} {}", args.join(" "));
@@ -193,9 +206,10 @@ impl World {
             .env("BUSBAR_LEDGER", self.ledger())
             .stdin(Stdio::null())
             .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+            .output();
+        let output =
+            tokio::time::timeout(COMMAND, output).await.map_err(|_| failed(format!("no end after {COMMAND:?}")))?;
+        let output = output.map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
@@ -226,7 +240,7 @@ impl World {
     }
 
     /// Ends everything in order, the operator first; then looks once more at what it said while it ended.
-    pub(crate) async fn end(self, screen: &Screen) -> Result<(), Failure> {
+    pub(crate) async fn end(self, screen: &Screen, logs_kept: bool) -> Result<(), Failure> {
         screen.heading("Stopping");
         let mut operator = self.operator.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut simulator = self.simulator.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -235,7 +249,8 @@ impl World {
         simulator.stop(END).await;
         let found = check::logs_and_audit(&self.canaries, &self.plane, &self.identity.user, &self.directory);
         self.plane.stop().await;
-        screen.say(&format!("Ended: {pids}, and the control plane. Nothing is left behind."));
+        let left = if logs_kept { "Only the logs are left." } else { "Nothing is left behind." };
+        screen.say(&format!("Ended: {pids}, and the control plane. {left}"));
         match status {
             Some(status) if status.success() => found,
             Some(status) => Err(Failure::Ended { name: "the operator", status: status.to_string() }),
