@@ -25,7 +25,7 @@ pub(super) fn docs(out: &Path) -> Result<(), AppError> {
 }
 
 /// Every generated document: file name and text.
-pub fn documents() -> Vec<(&'static str, String)> {
+pub(super) fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("flags.md", flags_reference()),
         ("crds.md", crate::api::reference::crds_markdown()),

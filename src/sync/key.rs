@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::plan::short_hex;
+use super::plan::{hex, short_hex};
 use crate::ledger::TransactionRecord;
 
 /// Raised with the recipe of [`fallback`]: another recipe is another identity for every row without an id.
@@ -75,7 +75,7 @@ pub fn account_token(namespace: &str, connection: &str, account: &str) -> String
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize(), 12)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub mod report;
 mod run;
 mod walk;
 #[cfg(test)]
-mod walk_tests;
+pub(crate) mod walk_tests;
 
 pub use fetch::Fetch;
 pub use mask::{Mask, MaskRules};

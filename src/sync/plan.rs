@@ -129,5 +129,12 @@ impl CursorHash {
 
 /// The first 64 bits of a digest: for telling apart the few values that one job ever has.
 pub(super) fn short_hex(digest: Sha256) -> String {
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize(), 8)
+}
+
+/// The first `len` bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8], len: usize) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+    bytes.iter().take(len).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

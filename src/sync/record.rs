@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
 use super::mask::MaskRules;
+use super::plan::hex;
 use crate::domain::money::{Currency, Money, parse_decimal};
 use crate::ledger::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream};
@@ -201,7 +202,7 @@ pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u3
         reason: rejection.reason,
         path: rejection.path,
         sample: shape(record),
-        fingerprint: print.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+        fingerprint: hex(&print.finalize(), 16),
         index,
         page_no,
     }

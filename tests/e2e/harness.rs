@@ -137,7 +137,6 @@ async fn an_operator_that_ends_at_once_is_reported_with_its_log() {
 }
 
 #[tokio::test]
-#[ignore = "until `busbar run` exists"]
 async fn an_operator_becomes_ready_survives_sigkill_and_ends_in_order() {
     let ns = TestNs::new("life").await;
     ns.secret("credentials", &[("token", ns.canary("token").as_bytes())]).await;

@@ -102,7 +102,6 @@ async fn every_broken_sample_is_accepted_without_a_warning() {
 }
 
 #[tokio::test]
-#[ignore = "until the controllers exist"]
 async fn every_broken_sample_is_stalled_or_reconciling_for_the_reason_it_names() {
     let ns = TestNs::new("stalled").await;
     ns.kubectl(&["apply", "--server-side", "-f", &repository("config/samples/broken").to_string_lossy()])

@@ -16,3 +16,4 @@ mod samples;
 mod sim;
 mod sim_process;
 mod source;
+mod sync;

@@ -30,7 +30,7 @@ impl SqliteLedger {
     }
 
     /// After a COMMIT that was not acknowledged.
-    async fn find_out(
+    pub(super) async fn find_out(
         &self,
         page: &PageCommit<'_>,
         outcome: PageOutcome,

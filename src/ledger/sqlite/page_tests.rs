@@ -216,6 +216,46 @@ async fn a_state_that_moved_on_refuses_the_page() {
 }
 
 #[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_looked_up() {
+    let (_dir, _path, ledger) = fresh().await;
+    let held = lease(&ledger, "me", at(0)).await;
+    let (job, state) = (job("books", ""), state(0, "2"));
+    let page = PageCommit {
+        job: &job,
+        lease: &held,
+        run: run_id(1),
+        state: &state,
+        rows: &[],
+        dead: &[],
+        fetched: 0,
+        pages: 1,
+        now: at(1),
+    };
+    let expected = PageOutcome { version: 1, counts: PageCounts::default() };
+    let lost = || sqlx::Error::WorkerCrashed;
+    assert!(ledger.find_out(&page, expected, lost()).await.is_err(), "it is not in");
+    let outcome = ledger.commit_page(page.clone()).await.unwrap();
+    assert_eq!(ledger.find_out(&page, outcome, lost()).await.unwrap(), expected, "it is in");
+    ledger.writer.close().await;
+    let error = ledger.find_out(&page, outcome, lost()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::CommitUnknown { .. }), "nobody knows");
+}
+
+#[tokio::test]
+async fn a_full_disk_moves_no_cursor() {
+    let (_dir, _path, ledger) = fresh().await;
+    let held = lease(&ledger, "me", at(0)).await;
+    commit(&ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1").execute(&ledger.writer).await.unwrap();
+    let many: Vec<_> = (0..2_000).map(|n| row(&format!("k{n}"), n)).collect();
+    let error = commit(&ledger, &held, &state(1, "3"), &many).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Storage { .. }) && error.is_transient(), "{error}");
+    sqlx::query("PRAGMA max_page_count = 1000000").execute(&ledger.writer).await.unwrap();
+    assert_eq!((ledger.load_state(&job("books", "")).await.unwrap().unwrap().version, count(&ledger).await), (1, 1));
+    commit(&ledger, &held, &state(1, "3"), &many).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_bad_record_seen_again_is_one_dead_letter() {
     let (_dir, _path, ledger) = fresh().await;
     let held = lease(&ledger, "me", at(0)).await;

@@ -14,27 +14,27 @@ use crate::provider::call::{Answer, CallError, Request};
 use crate::sync::Fetch;
 
 #[derive(Clone)]
-pub(in crate::sync) struct Row {
-    pub(in crate::sync) id: String,
-    pub(in crate::sync) minor: i64,
-    pub(in crate::sync) kind: &'static str,
-    pub(in crate::sync) date: String,
-    pub(in crate::sync) narration: String,
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) minor: i64,
+    pub(crate) kind: &'static str,
+    pub(crate) date: String,
+    pub(crate) narration: String,
 }
 
 /// What a request may be answered with instead.
-pub(in crate::sync) type Trick = Box<dyn Fn(u64, Value) -> Result<Answer, CallError> + Send + Sync>;
+pub(crate) type Trick = Box<dyn Fn(u64, Value) -> Result<Answer, CallError> + Send + Sync>;
 
 #[derive(Default)]
-pub(in crate::sync) struct Config {
-    pub(in crate::sync) nested: bool,
-    pub(in crate::sync) currency: Option<&'static str>,
+pub(crate) struct Config {
+    pub(crate) nested: bool,
+    pub(crate) currency: Option<&'static str>,
     /// Given the page's number and its honest body.
-    pub(in crate::sync) trick: Option<Trick>,
+    pub(crate) trick: Option<Trick>,
     /// The page of that number is not answered before it is notified.
-    pub(in crate::sync) stall: Option<(u64, Arc<Notify>)>,
+    pub(crate) stall: Option<(u64, Arc<Notify>)>,
     /// Done before the page of that number is answered, once.
-    pub(in crate::sync) meanwhile: Option<(u64, Box<dyn FnOnce(&mut Vec<Row>) + Send>)>,
+    pub(crate) meanwhile: Option<(u64, Box<dyn FnOnce(&mut Vec<Row>) + Send>)>,
 }
 
 #[derive(Default)]
@@ -47,9 +47,9 @@ struct State {
 }
 
 #[derive(Default)]
-pub(in crate::sync) struct Bank(Mutex<State>);
+pub(crate) struct Bank(Mutex<State>);
 
-pub(in crate::sync) fn answer(status: u16, body: &str) -> Answer {
+pub(crate) fn answer(status: u16, body: &str) -> Answer {
     Answer {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
@@ -60,13 +60,13 @@ pub(in crate::sync) fn answer(status: u16, body: &str) -> Answer {
 
 impl Bank {
     /// With `count` transactions, a few a day, up to 2026-09-10.
-    pub(in crate::sync) fn with(count: usize) -> Self {
+    pub(crate) fn with(count: usize) -> Self {
         let bank = Self::default();
         bank.add(count);
         bank
     }
 
-    pub(in crate::sync) fn add(&self, count: usize) {
+    pub(crate) fn add(&self, count: usize) {
         let mut state = self.0.lock().unwrap();
         for _ in 0..count {
             let n = state.made;
@@ -86,25 +86,25 @@ impl Bank {
         }
     }
 
-    pub(in crate::sync) fn push(&self, id: &str, minor: i64, kind: &'static str, date: &str, narration: &str) {
+    pub(crate) fn push(&self, id: &str, minor: i64, kind: &'static str, date: &str, narration: &str) {
         let row = Row { id: id.into(), minor, kind, date: date.into(), narration: narration.into() };
         self.0.lock().unwrap().rows.push(row);
     }
 
-    pub(in crate::sync) fn edit(&self, edit: impl FnOnce(&mut Vec<Row>)) {
+    pub(crate) fn edit(&self, edit: impl FnOnce(&mut Vec<Row>)) {
         edit(&mut self.0.lock().unwrap().rows);
     }
 
-    pub(in crate::sync) fn configure(&self, configure: impl FnOnce(&mut Config)) {
+    pub(crate) fn configure(&self, configure: impl FnOnce(&mut Config)) {
         configure(&mut self.0.lock().unwrap().config);
     }
 
-    pub(in crate::sync) fn pages_served(&self) -> usize {
+    pub(crate) fn pages_served(&self) -> usize {
         self.0.lock().unwrap().pages
     }
 
     /// What the ledger should hold in the end.
-    pub(in crate::sync) fn table(&self) -> Vec<(String, i128)> {
+    pub(crate) fn table(&self) -> Vec<(String, i128)> {
         let state = self.0.lock().unwrap();
         let signed = |row: &Row| if row.kind == "credit" { i128::from(row.minor) } else { -i128::from(row.minor) };
         let mut table: Vec<_> = state.rows.iter().map(|row| (row.id.clone(), signed(row))).collect();

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(super) use bank::{Bank, answer};
+pub(crate) use bank::{Bank, answer};
 
 use super::metrics::SyncMetrics;
 use super::{Limits, MaskRules, Partition, RunContext, RunReport, SyncPlan, run};
@@ -26,10 +26,10 @@ use crate::ledger::{
 use crate::metrics::Metrics;
 use crate::provider::profile::{Pagination, Profiles, Stream};
 
-pub(super) const NOW: &str = "2026-09-10T12:00:00Z";
+pub(crate) const NOW: &str = "2026-09-10T12:00:00Z";
 
 /// The stream of bank transactions, with pages of `size`.
-pub(super) fn stream(size: u64) -> Stream {
+pub(crate) fn stream(size: u64) -> Stream {
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let mut stream = Stream::clone(&profile.streams["transactions"]);
     if let Pagination::Page { size: asked, .. } = &mut stream.pagination {
@@ -38,7 +38,7 @@ pub(super) fn stream(size: u64) -> Stream {
     stream
 }
 
-pub(super) fn record(key: &str, minor: i64) -> TransactionRecord {
+pub(crate) fn record(key: &str, minor: i64) -> TransactionRecord {
     TransactionRecord {
         account_token: "t".into(),
         key: key.into(),
@@ -60,11 +60,11 @@ pub(super) fn record(key: &str, minor: i64) -> TransactionRecord {
     }
 }
 
-pub(super) fn partition(name: &str, account: &str) -> Partition {
+pub(crate) fn partition(name: &str, account: &str) -> Partition {
     Partition { name: name.into(), parameters: [("accountId".to_owned(), account.to_owned())].into() }
 }
 
-pub(super) fn plan(size: u64) -> SyncPlan {
+pub(crate) fn plan(size: u64) -> SyncPlan {
     SyncPlan {
         job: ObjectKey::new("team", "books"),
         connection: "bank-a".into(),
@@ -75,7 +75,7 @@ pub(super) fn plan(size: u64) -> SyncPlan {
         partitions: vec![partition("", "acc-000000001")],
         start: None,
         lookback: None,
-        run_timeout: Duration::from_secs(3600),
+        run_timeout: Duration::from_hours(1),
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
         dry_run: false,
@@ -84,17 +84,17 @@ pub(super) fn plan(size: u64) -> SyncPlan {
 }
 
 /// A ledger, a clock, a bank: all that a run needs.
-pub(super) struct World {
+pub(crate) struct World {
     _dir: tempfile::TempDir,
-    pub(super) ledger: SqliteLedger,
-    pub(super) bank: Bank,
-    pub(super) clock: Clock,
-    pub(super) cancel: CancellationToken,
+    pub(crate) ledger: SqliteLedger,
+    pub(crate) bank: Bank,
+    pub(crate) clock: Clock,
+    pub(crate) cancel: CancellationToken,
     metrics: SyncMetrics,
 }
 
 impl World {
-    pub(super) async fn new(bank: Bank) -> Self {
+    pub(crate) async fn new(bank: Bank) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap();
         Self {
@@ -111,11 +111,11 @@ impl World {
         self.clock.now().wall
     }
 
-    pub(super) async fn lease(&self) -> Lease {
+    pub(crate) async fn lease(&self) -> Lease {
         self.ledger.acquire_lease("books", "me", Duration::from_secs(30), self.now(), None).await.unwrap().unwrap()
     }
 
-    pub(super) async fn run(&self, plan: &SyncPlan) -> RunReport {
+    pub(crate) async fn run(&self, plan: &SyncPlan) -> RunReport {
         let (lease, id) = (self.lease().await, RunId(Uuid::new_v4()));
         let start = RunStart {
             id,
@@ -138,19 +138,19 @@ impl World {
         run(plan, cx).await
     }
 
-    pub(super) async fn rows(&self) -> Vec<StoredTransaction> {
+    pub(crate) async fn rows(&self) -> Vec<StoredTransaction> {
         self.ledger.list_transactions(&TransactionFilter::default(), 100_000).await.unwrap()
     }
 
     /// Key and minor amount of each row, sorted.
-    pub(super) async fn table(&self) -> Vec<(String, i128)> {
+    pub(crate) async fn table(&self) -> Vec<(String, i128)> {
         let mut table: Vec<_> =
             self.rows().await.into_iter().map(|row| (row.record.key, row.record.amount_minor)).collect();
         table.sort();
         table
     }
 
-    pub(super) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
+    pub(crate) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
         let state = self.ledger.load_state(&plan.job_key(&plan.partitions[0])).await.unwrap();
         state.map_or((None, false), |state| (state.committed_hwm, state.window.is_some()))
     }

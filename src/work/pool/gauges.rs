@@ -1,0 +1,78 @@
+//! Gauges that name a job, built when they are scraped, so that they vanish with it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts};
+
+use crate::domain::key::ObjectKey;
+use crate::metrics::{Metrics, MetricsError};
+
+const LABELS: [&str; 2] = ["namespace", "syncjob"];
+
+#[derive(Copy, Clone)]
+struct Values {
+    failure_streak: u32,
+    last_success: Option<Timestamp>,
+}
+
+/// The values by job. Cloning shares them.
+#[derive(Clone, Default)]
+pub(super) struct Gauges {
+    jobs: Arc<Mutex<HashMap<ObjectKey, Values>>>,
+}
+
+impl Gauges {
+    pub(super) fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let gauges = Self::default();
+        metrics.collector(Box::new(Scrape { gauges: gauges.clone(), families: families()? }))?;
+        Ok(gauges)
+    }
+
+    pub(super) fn set(&self, job: &ObjectKey, failure_streak: u32, last_success: Option<Timestamp>) {
+        self.lock().insert(job.clone(), Values { failure_streak, last_success });
+    }
+
+    pub(super) fn remove(&self, job: &ObjectKey) {
+        self.lock().remove(job);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Values>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Scrape {
+    gauges: Gauges,
+    families: [GaugeVec; 2],
+}
+
+fn families() -> Result<[GaugeVec; 2], MetricsError> {
+    let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &LABELS);
+    Ok([
+        gauge("busbar_sync_failure_streak", "Failed runs since the last good one.")?,
+        gauge("busbar_sync_last_success_timestamp_seconds", "End of the last good run, in seconds since 1970.")?,
+    ])
+}
+
+impl Collector for Scrape {
+    fn desc(&self) -> Vec<&Desc> {
+        self.families.iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Made anew each time: a job that is gone leaves nothing to clean up.
+        let Ok([streaks, successes]) = families() else { return Vec::new() };
+        for (job, values) in &*self.gauges.lock() {
+            let labels = [&*job.namespace, &*job.name];
+            streaks.with_label_values(&labels).set(f64::from(values.failure_streak));
+            if let Some(at) = values.last_success {
+                successes.with_label_values(&labels).set(at.as_duration().as_secs_f64());
+            }
+        }
+        streaks.collect().into_iter().chain(successes.collect()).collect()
+    }
+}
