@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::key::{Kind, ObjectKey};
+use busbar::domain::key::ObjectKey;
 use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{JobHistory, Ledger, RunId, RunResult, RunTrigger};
+use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
@@ -17,8 +17,8 @@ use busbar::provider::registry::Registry;
 use busbar::provider::settings::{Auth, Draft, Settings};
 use busbar::sync::{Limits, MaskRules, Partition, RunReason, SyncPlan};
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, Step, Transaction};
-use busbar::work::poke::Pokes;
-use busbar::work::pool::{Started, SyncPool};
+use busbar::work::poke::{Kind, Pokes};
+use busbar::work::pool::{JobView, Order, PoolOptions, Started, SyncPool};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 
@@ -75,17 +75,17 @@ impl Operator {
     async fn on(path: &Path) -> Self {
         let ledger = Arc::new(SqliteLedger::open(path).await.unwrap());
         let (pokes, metrics) = (Pokes::new(), Metrics::new());
-        let pool = SyncPool::new(ledger.clone(), pokes.clone(), Clock::system(), &metrics, "the-operator", 8).unwrap();
+        let options = PoolOptions::new("the-operator");
+        let pool = SyncPool::new(ledger.clone(), pokes.clone(), Clock::system(), &metrics, options).unwrap();
         Self { ledger, pool, pokes, metrics }
     }
 
-    async fn run(&self, plan: &Arc<SyncPlan>, live: &Arc<Live>) -> JobHistory {
-        let run = RunId(uuid::Uuid::new_v4());
-        let started = self.pool.start(plan.clone(), live.clone(), run, RunTrigger::Manual, None);
-        assert_eq!(started, Started::Accepted);
-        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob, None));
+    async fn run(&self, plan: &Arc<SyncPlan>, live: &Arc<Live>) -> JobView {
+        let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
+        assert_eq!(self.pool.start(plan.clone(), live.clone(), order), Started::Accepted);
+        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob));
         tokio::time::timeout(Duration::from_mins(2), pokes.next()).await.unwrap().unwrap();
-        self.pool.history(&plan.job, 100).await.unwrap()
+        self.pool.view(&plan.job, 100).await.unwrap()
     }
 
     async fn count(&self) -> u64 {
@@ -109,7 +109,7 @@ async fn thousands_of_transactions_are_paged_in_once_and_edits_are_upserted() {
     let (plan, live) = (plan(&["acc-1", "acc-2"]), connection(&bank.base_url()));
 
     let first = operator.run(&plan, &live).await;
-    assert_eq!(first.last[0].result, Some(RunResult::Succeeded), "{:?}", first.last[0]);
+    assert_eq!(first.last[0].result, Some(RunResult::Succeeded), "{:?}", first.last_outcome);
     assert_eq!(
         (first.last[0].counts.inserted, first.last[0].counts.rejected, operator.count().await),
         (3_496, 0, 3_496)
@@ -154,7 +154,7 @@ async fn a_bank_that_fails_ends_the_run_with_its_reason_and_the_next_run_goes_on
     };
     bank.set_script(down_after(4)).await.unwrap();
     let view = operator.run(&plan, &live).await;
-    let outcome = operator.pool.last_outcome(&plan.job).unwrap().report;
+    let outcome = view.last_outcome.unwrap().report;
     assert_eq!((outcome.result, outcome.reason), (RunResult::Failed, Some(RunReason::ProviderError)));
     assert_eq!((outcome.http_status, view.failure_streak, view.last[0].counts.inserted), (Some(503), 1, 300));
     bank.recover().await;

@@ -8,11 +8,12 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{Order, Outcome, Shared};
-use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::ledger::{Lease, LeaseView, RunEnd, RunStart};
 use crate::sync::report::Stop;
 use crate::sync::{Fetch, RunContext, RunReason, RunReport, SyncPlan, run};
+use crate::work::poke::Kind;
 
 /// How often a held lease is looked at again.
 const LEASE_POLL: Duration = Duration::from_secs(1);
@@ -20,9 +21,6 @@ const LEASE_POLL: Duration = Duration::from_secs(1);
 /// job will find it interrupted.
 const FINISH_TRIES: u32 = 5;
 const FINISH_PAUSE: Duration = Duration::from_millis(200);
-/// How long a job rests whose run could not be written down: whoever is poked sees nothing of it and would start another
-/// at once.
-const UNRECORDED_REST: Duration = Duration::from_secs(5);
 
 pub(super) async fn attempt(
     shared: Arc<Shared>,
@@ -42,12 +40,6 @@ pub(super) async fn attempt(
         (report, recorded)
     };
     log(&plan, order, &report, recorded);
-    if !recorded {
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = shared.clock.sleep_until(shared.clock.mono() + UNRECORDED_REST) => {}
-        }
-    }
     conclude(&shared, &plan.job, order, report, recorded).await;
 }
 
@@ -119,8 +111,8 @@ async fn with_lease(
     let mut running = std::pin::pin!(run(plan, cx));
     let lost = async {
         loop {
-            shared.clock.sleep_until(shared.clock.mono() + shared.lease_ttl / 3).await;
-            let renewed = shared.ledger.renew_lease(lease, shared.lease_ttl, shared.clock.now().wall).await;
+            shared.clock.sleep_until(shared.clock.mono() + shared.options.lease_ttl / 3).await;
+            let renewed = shared.ledger.renew_lease(lease, shared.options.lease_ttl, shared.clock.now().wall).await;
             // A ledger in trouble is not a lost lease: whoever takes it needs the ledger too.
             if matches!(renewed, Ok(false)) {
                 return;
@@ -145,12 +137,12 @@ async fn with_lease(
 /// out, by the wall clock or, should that have been set back, by our own.
 async fn lease(shared: &Shared, job: &ObjectKey, cancel: &CancellationToken) -> Result<Lease, Stop> {
     let name = format!("sync/{}/{}", job.namespace, job.name);
-    let ttl = shared.lease_ttl;
+    let ttl = shared.options.lease_ttl;
     let mut watched: Option<(LeaseView, Mono)> = None;
     loop {
         let now = shared.clock.now();
         let stale = watched.as_ref().filter(|(_, since)| now.mono.since(*since) >= ttl).map(|(view, _)| view.clone());
-        let taken = shared.ledger.acquire_lease(&name, &shared.holder, ttl, now.wall, stale).await;
+        let taken = shared.ledger.acquire_lease(&name, &shared.options.holder, ttl, now.wall, stale).await;
         let held = match taken.map_err(|error| Stop::from(&error))? {
             Ok(lease) => return Ok(lease),
             Err(held) => held,

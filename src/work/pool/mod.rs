@@ -1,7 +1,7 @@
 //! The pool of sync runs: a few at a time, one per job, first come first served.
 //!
 //! It knows nothing of schedules: a controller says when ([`SyncPool::start`]), and is poked when a run has ended. What
-//! a controller may show of a job comes from [`SyncPool::history`], which reads the ledger, so that it is right after a
+//! a controller may show of a job comes from [`SyncPool::view`], which reads the ledger, so that it is right after a
 //! restart too. The queue is bounded by the number of jobs, because a job that waits or runs is not started again.
 //!
 //! A run holds the job's lease in the ledger, named by namespace and job: two processes never run the same job, while
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
-use crate::ledger::{JobHistory, Ledger, LedgerError, RunId, RunTrigger};
+use crate::ledger::{Ledger, LedgerError, RunId, RunTrigger};
 use crate::metrics::{Metrics, MetricsError};
 use crate::sync::metrics::SyncMetrics;
 use crate::sync::{Fetch, RunReport, SyncPlan};
@@ -29,19 +29,39 @@ mod attempt;
 mod gauges;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use gauges::Gauges;
+pub use view::JobView;
 
-/// How long a lease outlives its holder; renewed three times as often. Long enough for a slow disk, short enough that a
-/// job whose process died is taken up again soon.
-const LEASE_TTL: Duration = Duration::from_secs(15);
+/// How the pool runs.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// Who this process is, to the leases in the ledger. The same name after a restart takes its own leases back at
+    /// once; another name waits until they run out.
+    pub holder: String,
+    /// Runs at a time. Most of a run is waiting for a provider, but each may hold a page of some megabytes.
+    pub concurrency: usize,
+    /// How long a lease outlives its holder. Renewed three times as often.
+    pub lease_ttl: Duration,
+}
 
-/// A run as it was ordered.
-#[derive(Copy, Clone, Debug)]
-struct Order {
-    run: RunId,
-    trigger: RunTrigger,
-    slot: Option<Timestamp>,
+impl PoolOptions {
+    /// The usual numbers, for `holder`.
+    pub fn new(holder: impl Into<String>) -> Self {
+        Self { holder: holder.into(), concurrency: 16, lease_ttl: Duration::from_secs(15) }
+    }
+}
+
+/// A run to start.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its correlation id.
+    pub run: RunId,
+    /// What made it start.
+    pub trigger: RunTrigger,
+    /// The slot of the schedule that it serves, if one.
+    pub slot: Option<Timestamp>,
 }
 
 /// What became of an order.
@@ -57,13 +77,13 @@ pub enum Started {
 
 /// A run under way.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Active {
+pub struct ActiveRun {
     /// Its id.
     pub id: RunId,
     /// What made it start.
     pub trigger: RunTrigger,
     /// When it was ordered.
-    pub started: Timestamp,
+    pub since: Timestamp,
     /// Whether it still waits for its turn.
     pub queued: bool,
     /// Whether it was asked to stop.
@@ -95,8 +115,7 @@ struct Shared {
     clock: Clock,
     metrics: SyncMetrics,
     gauges: Gauges,
-    holder: String,
-    lease_ttl: Duration,
+    options: PoolOptions,
     permits: Semaphore,
     jobs: Mutex<HashMap<ObjectKey, Job>>,
     tasks: TaskTracker,
@@ -105,35 +124,32 @@ struct Shared {
 
 #[derive(Default)]
 struct Job {
-    active: Option<(Active, CancellationToken)>,
+    active: Option<(ActiveRun, CancellationToken)>,
     last: Option<Outcome>,
     /// The object is gone; so shall this be when its run has ended.
     forgotten: bool,
 }
 
 impl SyncPool {
-    /// A pool without runs, for `concurrency` at a time. Most of a run is waiting for a provider, but each may hold a
-    /// page of some megabytes. Registers its metrics.
-    ///
-    /// `holder` is this process to the leases in the ledger: the same name after a restart takes its own leases back at
-    /// once, another name waits until they run out.
+    /// A pool without runs. Registers its metrics.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         pokes: Pokes,
         clock: Clock,
         metrics: &Metrics,
-        holder: &str,
-        concurrency: usize,
+        options: PoolOptions,
     ) -> Result<Self, MetricsError> {
+        let gauges = Gauges::register(metrics)?;
+        let metrics = SyncMetrics::register(metrics)?;
+        let permits = Semaphore::new(options.concurrency.max(1));
         let shared = Shared {
             ledger,
             pokes,
             clock,
-            gauges: Gauges::register(metrics)?,
-            metrics: SyncMetrics::register(metrics)?,
-            holder: holder.to_owned(),
-            lease_ttl: LEASE_TTL,
-            permits: Semaphore::new(concurrency.max(1)),
+            metrics,
+            gauges,
+            options,
+            permits,
             jobs: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -141,32 +157,10 @@ impl SyncPool {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Leases that live this long: for tests of two processes.
-    #[cfg(test)]
-    fn with_lease_ttl(mut self, ttl: Duration) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.lease_ttl = ttl;
-        }
-        self
-    }
-
-    /// Lives until `stop`, then stops every run at its next page boundary and waits for all of them.
-    pub async fn run(&self, stop: CancellationToken) {
-        stop.cancelled().await;
-        self.close().await;
-    }
-
     /// Runs `plan` through `fetch` as soon as there is room, unless a run of the job is under way. Must be called
     /// within a runtime. The end of the run pokes the `SyncJob`.
-    pub fn start(
-        &self,
-        plan: impl Into<Arc<SyncPlan>>,
-        fetch: Arc<dyn Fetch>,
-        run: RunId,
-        trigger: RunTrigger,
-        slot: Option<Timestamp>,
-    ) -> Started {
-        let (shared, plan, order) = (&self.shared, plan.into(), Order { run, trigger, slot });
+    pub fn start(&self, plan: Arc<SyncPlan>, fetch: Arc<dyn Fetch>, order: Order) -> Started {
+        let shared = &self.shared;
         if shared.closing.is_cancelled() {
             return Started::Closed;
         }
@@ -177,10 +171,10 @@ impl SyncPool {
             if let Some((active, _)) = &job.active {
                 return Started::AlreadyActive(active.id);
             }
-            let active = Active {
+            let active = ActiveRun {
                 id: order.run,
                 trigger: order.trigger,
-                started: shared.clock.now().wall,
+                since: shared.clock.now().wall,
                 queued: true,
                 stopping: false,
             };
@@ -191,29 +185,33 @@ impl SyncPool {
     }
 
     /// The run of `job` that is under way, if one.
-    pub fn active(&self, job: &ObjectKey) -> Option<Active> {
+    pub fn active(&self, job: &ObjectKey) -> Option<ActiveRun> {
         self.shared.jobs().get(job)?.active.as_ref().map(|(active, _)| *active)
     }
 
-    /// Asks the run of `job` to stop at the next page boundary, if there is one; its end pokes.
-    pub fn cancel(&self, job: &ObjectKey) {
-        if let Some((active, cancel)) = self.shared.jobs().get_mut(job).and_then(|job| job.active.as_mut()) {
-            active.stopping = true;
-            cancel.cancel();
+    /// Asks the run of `job` to stop at the next page boundary; its end pokes. `false` if there is none.
+    pub fn cancel(&self, job: &ObjectKey) -> bool {
+        match self.shared.jobs().get_mut(job).and_then(|job| job.active.as_mut()) {
+            Some((active, cancel)) => {
+                active.stopping = true;
+                cancel.cancel();
+                true
+            }
+            None => false,
         }
     }
 
-    /// How the last run of `job` in this process ended.
-    pub fn last_outcome(&self, job: &ObjectKey) -> Option<Outcome> {
-        self.shared.jobs().get(job)?.last.clone()
-    }
-
-    /// What the ledger remembers of `job`, which is right after a restart too; brings the job's gauges up to date.
-    /// Ask for [`active`](Self::active) first: a run that ends in between is then seen twice rather than not at all.
-    pub async fn history(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {
+    /// All that a status shows of `job`: what runs, and what the ledger remembers of the last `limit` runs.
+    pub async fn view(&self, job: &ObjectKey, limit: u32) -> Result<JobView, LedgerError> {
+        // First what runs, then what is remembered: a run that ends in between is seen twice rather than not at all.
+        let (active, last_outcome) = {
+            let jobs = self.shared.jobs();
+            let known = jobs.get(job);
+            (known.and_then(|job| job.active.as_ref().map(|(run, _)| *run)), known.and_then(|job| job.last.clone()))
+        };
         let history = self.shared.ledger.job_history(job, limit).await?;
         self.shared.gauges.set(job, history.failure_streak, history.last_success);
-        Ok(history)
+        Ok(JobView::new(active, last_outcome, history))
     }
 
     /// Forgets a job that is gone: stops its run and drops its series. The ledger is left alone.
@@ -246,6 +244,6 @@ impl Shared {
 
 impl fmt::Debug for SyncPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SyncPool").field("holder", &self.shared.holder).finish_non_exhaustive()
+        f.debug_struct("SyncPool").field("options", &self.shared.options).finish_non_exhaustive()
     }
 }

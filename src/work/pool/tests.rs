@@ -5,11 +5,11 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::key::Kind;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{RunResult, RunStart};
 use crate::sync::RunReason;
 use crate::sync::walk_tests::{Bank, NOW, plan};
+use crate::work::poke::Kind;
 
 struct House {
     dir: tempfile::TempDir,
@@ -20,21 +20,20 @@ struct House {
     pool: SyncPool,
 }
 
-fn pool(ledger: &Arc<SqliteLedger>, pokes: &Pokes, clock: Clock, metrics: &Metrics) -> SyncPool {
-    let pool = SyncPool::new(ledger.clone(), pokes.clone(), clock, metrics, "me", 1).unwrap();
-    pool.with_lease_ttl(Duration::from_secs(3))
+fn options(holder: &str) -> PoolOptions {
+    PoolOptions { concurrency: 1, lease_ttl: Duration::from_secs(3), ..PoolOptions::new(holder) }
 }
 
 async fn house() -> House {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
     let (pokes, clock, metrics) = (Pokes::new(), Clock::starting_at(NOW.parse().unwrap()), Metrics::new());
-    let pool = pool(&ledger, &pokes, clock, &metrics);
+    let pool = SyncPool::new(ledger.clone(), pokes.clone(), clock, &metrics, options("me")).unwrap();
     House { dir, ledger, pokes, clock, metrics, pool }
 }
 
-fn new_run() -> RunId {
-    RunId(Uuid::new_v4())
+fn order() -> Order {
+    Order { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Schedule, slot: Some(NOW.parse().unwrap()) }
 }
 
 fn job(name: &str) -> Arc<SyncPlan> {
@@ -44,19 +43,14 @@ fn job(name: &str) -> Arc<SyncPlan> {
 
 impl House {
     async fn poked(&self) -> ObjectKey {
-        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob, None));
+        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob));
         tokio::time::timeout(Duration::from_secs(20), pokes.next()).await.unwrap().unwrap()
     }
 
-    fn start(&self, plan: &Arc<SyncPlan>, bank: &Arc<Bank>, run: RunId) -> Started {
-        self.pool.start(plan.clone(), bank.clone(), run, RunTrigger::Schedule, Some(NOW.parse().unwrap()))
-    }
-
-    async fn run(&self, plan: &Arc<SyncPlan>, bank: &Arc<Bank>) -> JobHistory {
-        assert_eq!(self.start(plan, bank, new_run()), Started::Accepted);
+    async fn run(&self, plan: &Arc<SyncPlan>, bank: &Arc<Bank>) -> JobView {
+        assert_eq!(self.pool.start(plan.clone(), bank.clone(), order()), Started::Accepted);
         assert_eq!(self.poked().await, plan.job);
-        assert_eq!(self.pool.active(&plan.job), None);
-        self.pool.history(&plan.job, 10).await.unwrap()
+        self.pool.view(&plan.job, 10).await.unwrap()
     }
 }
 
@@ -72,11 +66,11 @@ async fn the_end_of_a_run_pokes_and_everything_is_there_to_be_seen() {
     let house = house().await;
     let (plan, bank) = (job("books"), Arc::new(Bank::with(25)));
     let view = house.run(&plan, &bank).await;
-    assert_eq!((view.failure_streak, view.last.len()), (0, 1));
+    assert_eq!((view.active, view.failure_streak, view.last.len()), (None, 0, 1));
     assert_eq!((view.last[0].result, view.last[0].counts.inserted), (Some(RunResult::Succeeded), 25));
-    assert_eq!(view.cursors[0].1.committed_hwm.as_deref(), Some("2026-09-10"));
+    assert_eq!(view.cursor_preview.as_deref(), Some("2026-09-10"));
     assert!(view.last_success.is_some() && view.last_slot.is_some());
-    assert!(house.pool.last_outcome(&plan.job).unwrap().recorded);
+    assert!(view.last_outcome.unwrap().recorded);
     let text = house.metrics.render().unwrap();
     for line in [
         r#"busbar_sync_runs_total{namespace="team",result="Succeeded",syncjob="books"} 1"#,
@@ -95,10 +89,10 @@ async fn one_run_per_job_and_the_rest_waits_its_turn() {
     let house = house().await;
     let (slow, bell) = stalling(25, 2);
     let (first, second) = (job("first"), job("second"));
-    let one = new_run();
-    assert_eq!(house.start(&first, &slow, one), Started::Accepted);
-    assert_eq!(house.start(&first, &slow, new_run()), Started::AlreadyActive(one));
-    assert_eq!(house.start(&second, &Arc::new(Bank::with(5)), new_run()), Started::Accepted);
+    let one = order();
+    assert_eq!(house.pool.start(first.clone(), slow.clone(), one), Started::Accepted);
+    assert_eq!(house.pool.start(first.clone(), slow.clone(), order()), Started::AlreadyActive(one.run));
+    assert_eq!(house.pool.start(second.clone(), Arc::new(Bank::with(5)), order()), Started::Accepted);
     while house.pool.active(&first.job).unwrap().queued && house.pool.active(&second.job).unwrap().queued {
         tokio::task::yield_now().await;
     }
@@ -107,7 +101,7 @@ async fn one_run_per_job_and_the_rest_waits_its_turn() {
     bell.notify_one();
     assert_eq!(house.poked().await, first.job);
     assert_eq!(house.poked().await, second.job);
-    assert_eq!(house.pool.history(&second.job, 1).await.unwrap().last[0].result, Some(RunResult::Succeeded));
+    assert_eq!(house.pool.view(&second.job, 1).await.unwrap().last[0].result, Some(RunResult::Succeeded));
 }
 
 #[tokio::test]
@@ -115,15 +109,15 @@ async fn a_cancelled_run_ends_between_pages_and_the_next_goes_on() {
     let house = house().await;
     let (bank, _bell) = stalling(45, 4);
     let plan = job("books");
-    house.pool.cancel(&plan.job);
-    house.start(&plan, &bank, new_run());
+    assert!(!house.pool.cancel(&plan.job));
+    house.pool.start(plan.clone(), bank.clone(), order());
     let all = crate::ledger::record::TransactionFilter::default();
     while house.ledger.count_transactions(&all).await.unwrap() < 30 {
         tokio::task::yield_now().await;
     }
-    house.pool.cancel(&plan.job);
+    assert!(house.pool.cancel(&plan.job));
     assert_eq!(house.poked().await, plan.job);
-    let view = house.pool.history(&plan.job, 10).await.unwrap();
+    let view = house.pool.view(&plan.job, 10).await.unwrap();
     assert_eq!((view.last[0].result, view.last[0].counts.inserted), (Some(RunResult::Cancelled), 30));
     assert_eq!(view.last[0].reason.as_deref(), Some("StopRequested"));
     bank.configure(|config| config.stall = None);
@@ -146,14 +140,14 @@ async fn failures_are_counted_over_a_restart_and_a_panic_is_one_of_them() {
     });
     assert_eq!(house.run(&plan, &broken).await.failure_streak, 2);
     house.pool.close().await;
-    assert_eq!(house.start(&plan, &broken, new_run()), Started::Closed);
+    assert_eq!(house.pool.start(plan.clone(), broken.clone(), order()), Started::Closed);
     house.ledger.close().await;
 
     let ledger = Arc::new(SqliteLedger::open(house.dir.path().join("ledger.db")).await.unwrap());
     let metrics = Metrics::new();
-    let pool = pool(&ledger, &Pokes::new(), house.clock, &metrics);
-    let view = pool.history(&plan.job, 10).await.unwrap();
-    assert_eq!((view.failure_streak, view.last.len(), pool.last_outcome(&plan.job)), (2, 2, None));
+    let pool = SyncPool::new(ledger, Pokes::new(), house.clock, &metrics, options("me")).unwrap();
+    let view = pool.view(&plan.job, 10).await.unwrap();
+    assert_eq!((view.failure_streak, view.last.len(), view.last_outcome), (2, 2, None));
     assert!(metrics.render().unwrap().contains("busbar_sync_failure_streak"));
 }
 
@@ -164,7 +158,7 @@ async fn a_job_that_another_process_runs_is_skipped_and_its_leftover_lease_taken
     let (name, ttl) = ("sync/team/books", Duration::from_secs(3));
     let other = house.ledger.acquire_lease(name, "other", ttl, house.clock.now().wall, None).await.unwrap().unwrap();
     let theirs = RunStart {
-        id: new_run(),
+        id: order().run,
         job: plan.job.clone(),
         trigger: RunTrigger::Manual,
         slot: None,
@@ -182,7 +176,7 @@ async fn a_job_that_another_process_runs_is_skipped_and_its_leftover_lease_taken
         }
     });
     let view = house.run(&plan, &bank).await;
-    let outcome = house.pool.last_outcome(&plan.job).unwrap();
+    let outcome = view.last_outcome.unwrap();
     assert_eq!((outcome.report.result, outcome.report.reason), (RunResult::Skipped, Some(RunReason::LeaseHeld)));
     assert_eq!((view.last.len(), view.last[0].ended), (1, None), "the other's run is left alone");
     renewing.abort();
@@ -197,12 +191,12 @@ async fn closing_stops_runs_under_way_and_those_that_wait() {
     let house = house().await;
     let (slow, _bell) = stalling(25, 2);
     for name in ["a", "b", "c"] {
-        house.start(&job(name), &slow, new_run());
+        house.pool.start(job(name), slow.clone(), order());
     }
     tokio::time::timeout(Duration::from_secs(20), house.pool.close()).await.unwrap();
     for name in ["a", "b", "c"] {
-        let key = job(name).job.clone();
-        assert_eq!(house.pool.active(&key), None);
-        assert_eq!(house.pool.last_outcome(&key).unwrap().report.result, RunResult::Cancelled);
+        let view = house.pool.view(&job(name).job, 1).await.unwrap();
+        assert_eq!(view.active, None);
+        assert_eq!(view.last_outcome.unwrap().report.result, RunResult::Cancelled);
     }
 }
