@@ -187,8 +187,10 @@ async fn until<T>(
     step: impl Future<Output = T>,
 ) -> Result<Option<T>, AppError> {
     tokio::select! {
-        done = step => Ok(Some(done)),
+        // In this order: parts that end because the process was asked to stop are no surprise.
+        biased;
         () = stop.cancelled() => Ok(None),
+        done = step => Ok(Some(done)),
         Some(end) = tasks.join_next() => Err(match end {
             Ok((_, Err(error))) => error,
             Ok((name, Ok(()))) => AppError::PartEnded(name),

@@ -28,7 +28,7 @@ const BATCH: u32 = 4096;
 /// A subject plays `BATCH` calls.
 type Subject<'a> = (&'a str, Box<dyn FnMut() + 'a>);
 
-pub fn run(figures: &mut Figures) {
+pub(crate) fn run(figures: &mut Figures) {
     let policy = Policy { failure_percent: 50, slow_call_percent: 80, ..Policy::preset(Preset::Bank) };
     let fast = Duration::from_millis(20);
 
@@ -41,8 +41,8 @@ pub fn run(figures: &mut Figures) {
     let ewma = failsafe::failure_policy::success_rate_over_time_window(
         0.5,
         20,
-        Duration::from_secs(60),
-        failsafe::backoff::constant(Duration::from_secs(300)),
+        Duration::from_mins(1),
+        failsafe::backoff::constant(Duration::from_mins(5)),
     );
     let failsafe = failsafe::Config::new().failure_policy(ewma).build();
     let recloser = recloser::Recloser::custom().error_rate(0.5).closed_len(100).build();

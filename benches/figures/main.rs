@@ -17,13 +17,13 @@ type Group = (&'static str, fn(&mut Figures));
 const GROUPS: &[Group] = &[("breaker", breaker::run)];
 
 /// Prints figures and keeps their lines.
-pub struct Figures {
+pub(crate) struct Figures {
     lines: String,
 }
 
 impl Figures {
     /// Prints one figure. `value` with as many places as it is worth.
-    pub fn figure(&mut self, id: &str, value: impl std::fmt::Display, unit: &str) {
+    pub(crate) fn figure(&mut self, id: &str, value: impl std::fmt::Display, unit: &str) {
         println!("figure {id} {value} {unit}");
         // Writing to a string does not fail.
         let _ = writeln!(self.lines, "figure {id} {value} {unit}");

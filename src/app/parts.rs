@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::provider::profile::Profiles;
 use crate::provider::registry::{Change as Lived, Registry};
 use crate::work::poke::Pokes;
-use crate::work::pool::SyncPool;
+use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::ProbeDriver;
 
 /// Everything that was built and not yet started.
@@ -69,7 +69,8 @@ pub(super) fn build(
     let registry = Registry::new(clock, metrics)?;
     let driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
-    let pool = Arc::new(SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, identity, args.sync_concurrency.into())?);
+    let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
+    let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
 
     let sink = sink(&pokes, &references, &registry, &pool, &failures);
@@ -119,9 +120,10 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         driver.run(probes_stop).await;
         ("probes", Ok(()))
     });
-    let (pool, pool_stop) = (Arc::clone(&ctx.pool), stop.clone());
+    let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {
-        pool.run(pool_stop).await;
+        pool_stop.cancelled().await;
+        pool.close().await;
         ("syncs", Ok(()))
     });
     let start = Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
@@ -162,18 +164,18 @@ fn sink(
     pokes: &Pokes,
     references: &Arc<References>,
     registry: &Registry,
-    pool: &Arc<SyncPool>,
+    pool: &SyncPool,
     failures: &Arc<Failures>,
 ) -> Sink {
     let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
-    let (pool, failures) = (Arc::clone(pool), Arc::clone(failures));
+    let (pool, failures) = (pool.clone(), Arc::clone(failures));
     Arc::new(move |change: Change| {
         let Change { kind, key, gone } = change;
         if gone {
             failures.forget(kind, &key);
             match kind {
                 Kind::ProviderConnection => drop(registry.remove(&key)),
-                Kind::SyncJob => pool.cancel(&key),
+                Kind::SyncJob => pool.forget(&key),
                 Kind::BankRoute | Kind::BreakerPolicy => {}
             }
         }

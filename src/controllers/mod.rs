@@ -51,7 +51,7 @@ pub struct Ctx {
     /// Asks for probes out of turn.
     pub prober: ProbeHandle,
     /// Runs syncs.
-    pub pool: Arc<SyncPool>,
+    pub pool: SyncPool,
     /// What must survive.
     pub ledger: Arc<dyn Ledger>,
     /// Wakes reconcilers.

@@ -174,7 +174,7 @@ async fn a_change_pokes_the_controller_and_sameness_does_not() {
     let mut draft = every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 2;
     let live = world.apply(draft);
-    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection));
+    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection, None));
     let first = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
     assert_eq!(first, Some(key("bank")));
     assert_eq!(live.observed().verdict, Verdict::Verified);
@@ -198,7 +198,7 @@ async fn a_call_that_trips_the_circuit_pokes_as_well() {
     let live = world.apply(draft);
     bank.set_script(Behaviour::status(500)).await.unwrap();
     live.call(busbar::provider::call::Request::get("test", "/health")).await.unwrap();
-    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection));
+    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection, None));
     assert_eq!(tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap(), Some(key("bank")));
     assert_eq!(live.observed().effective, Effective::Open);
 }

@@ -83,7 +83,7 @@ impl Operator {
     async fn run(&self, plan: &Arc<SyncPlan>, live: &Arc<Live>) -> JobView {
         let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
         assert_eq!(self.pool.start(plan.clone(), live.clone(), order), Started::Accepted);
-        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob));
+        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob, None));
         tokio::time::timeout(Duration::from_mins(2), pokes.next()).await.unwrap().unwrap();
         self.pool.view(&plan.job, 100).await.unwrap()
     }

@@ -23,7 +23,8 @@ use crate::domain::breaker::Effective;
 use crate::domain::conditions::Status;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
-use crate::ledger::{JobHistory, RunId, RunResult, RunTrigger};
+use crate::ledger::{RunResult, RunTrigger};
+use crate::work::pool::JobView;
 
 /// A run is shown as active only once it has taken this long: shorter ones would cost writes for nothing.
 const SHOW_ACTIVE_AFTER: SignedDuration = SignedDuration::from_secs(30);
@@ -41,17 +42,6 @@ pub struct ConnectionView {
     pub next_trial: Option<Timestamp>,
 }
 
-/// The run under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Active {
-    /// Its id.
-    pub id: RunId,
-    /// What made it start.
-    pub trigger: RunTrigger,
-    /// When.
-    pub since: Timestamp,
-}
-
 /// What `observe` saw.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -59,10 +49,8 @@ pub struct Observed {
     pub cadence: Result<Cadence, Problem>,
     /// Its connection, if it is usable.
     pub connection: Option<ConnectionView>,
-    /// What the ledger knows.
-    pub history: JobHistory,
-    /// The run under way.
-    pub active: Option<Active>,
+    /// The run under way, and what the ledger knows of those before.
+    pub runs: JobView,
     /// How many partitions there are.
     pub partitions: usize,
     /// Set fields that no code reads yet.
@@ -113,7 +101,7 @@ pub fn decide(
                 if problem.waiting { (ConditionType::Reconciling, IDLE) } else { (ConditionType::Stalled, USER_MUST_ACT) };
             conditions.set(type_, true, problem.reason, problem.message.clone());
             conditions.set(ConditionType::Fresh, Status::Unknown, problem.reason, "not judged: see Ready");
-            let steps = if observed.active.is_some() { vec![Step::Stop] } else { Vec::new() };
+            let steps = if observed.runs.active.is_some() { vec![Step::Stop] } else { Vec::new() };
             (Plan { steps, next_slot: None, next_retry: None, missed: false }, Tri::Unknown, next)
         }
         Ok(cadence) => {
@@ -123,13 +111,13 @@ pub fn decide(
                 format!("; not used by this version yet: spec.{}", observed.unread.join(", spec."))
             };
             conditions.set(ConditionType::Ready, true, Reason::Accepted, format!("runs when it is due{unread}"));
-            let fresh = freshness(&mut conditions, object, cadence, &observed.history, now.wall);
+            let fresh = freshness(&mut conditions, object, cadence, &observed.runs, now.wall);
             let due = plan(object, previous, observed, cadence, suspended, now.wall);
             let next = wait(&due, observed, cadence, now.wall);
             (due, fresh, next)
         }
     };
-    drifted(&mut conditions, &observed.history);
+    drifted(&mut conditions, &observed.runs);
     conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no run is started");
     let facts = Facts {
         generation,
@@ -138,10 +126,10 @@ pub fn decide(
         fresh,
         next_slot: due.next_slot,
         next_retry: due.next_retry,
-        active: observed.active.as_ref().filter(|a| now.wall.duration_since(a.since) >= SHOW_ACTIVE_AFTER),
+        active: observed.runs.active.as_ref().filter(|a| now.wall.duration_since(a.since) >= SHOW_ACTIVE_AFTER),
         partitions: observed.partitions,
     };
-    let status = status::build(&facts, &observed.history, conditions.merged(previous.map_or(&[], |s| &s.conditions)));
+    let status = status::build(&facts, &observed.runs, conditions.merged(previous.map_or(&[], |s| &s.conditions)));
     let notes = notes(previous, &status, due.missed);
     Decision { status: Some(status), steps: due.steps, notes, next }
 }
@@ -156,7 +144,7 @@ fn plan(
 ) -> Plan {
     let created = object.meta().creation_timestamp.as_ref().map_or(now, |t| t.0);
     let uid = object.uid().unwrap_or_default();
-    let history = &observed.history;
+    let history = &observed.runs;
     let due = cadence.schedule.due(history.last_slot, created, now, &uid, cadence.jitter_percent, cadence.starting_deadline);
     let next_slot = match due {
         Due::Wait { until, .. } => Some(until),
@@ -167,13 +155,13 @@ fn plan(
     let next_retry = retry_at(history, cadence);
     let mut plan = Plan { steps: Vec::new(), next_slot, next_retry, missed: false };
     if suspended {
-        if observed.active.is_some() {
+        if observed.runs.active.is_some() {
             plan.steps.push(Step::Stop);
         }
         (plan.next_slot, plan.next_retry) = (None, None);
         return plan;
     }
-    if observed.active.is_some() || !admits(observed.connection.as_ref(), now) {
+    if observed.runs.active.is_some() || !admits(observed.connection.as_ref(), now) {
         return plan;
     }
     let requested = object.requested_at();
@@ -213,7 +201,7 @@ fn admits(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
 }
 
 /// When a failing job is tried again: the retry interval, doubled with every further failure.
-fn retry_at(history: &JobHistory, cadence: &Cadence) -> Option<Timestamp> {
+fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
     if history.failure_streak == 0 {
         return None;
     }
@@ -225,9 +213,9 @@ fn retry_at(history: &JobHistory, cadence: &Cadence) -> Option<Timestamp> {
 
 /// Until something is due: a slot, a retry, the end of freshness, or a run that becomes worth showing.
 fn wait(plan: &Plan, observed: &Observed, cadence: &Cadence, now: Timestamp) -> Duration {
-    let stale = observed.history.last_success.and_then(|at| later(at, cadence.max_staleness)).filter(|at| *at > now);
-    let shown = observed.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
-    let held = observed.active.is_some() || !admits(observed.connection.as_ref(), now);
+    let stale = observed.runs.last_success.and_then(|at| later(at, cadence.max_staleness)).filter(|at| *at > now);
+    let shown = observed.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
+    let held = observed.runs.active.is_some() || !admits(observed.connection.as_ref(), now);
     let trial = observed.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
     let due = if held { [None, None] } else { [plan.next_slot, plan.next_retry] };
     due.into_iter()
@@ -246,7 +234,7 @@ fn freshness(
     conditions: &mut Conditions,
     object: &SyncJob,
     cadence: &Cadence,
-    history: &JobHistory,
+    history: &JobView,
     now: Timestamp,
 ) -> Tri {
     let born = object.meta().creation_timestamp.as_ref().map_or(now, |t| t.0);
@@ -262,7 +250,7 @@ fn freshness(
     tri
 }
 
-fn drifted(conditions: &mut Conditions, history: &JobHistory) {
+fn drifted(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
     let drifted = last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason.as_deref() == Some("SchemaDrifted"));
     conditions.set_if(

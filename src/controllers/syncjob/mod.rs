@@ -7,13 +7,14 @@ pub mod decide;
 pub mod plan;
 pub mod status;
 
+use std::sync::Arc;
+
 use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::Tri;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::api::v1alpha1::sync_job::status::HISTORY_MAX;
 use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
 use crate::cluster::status::Reported;
 use crate::cluster::stores::Watched;
@@ -26,8 +27,9 @@ use crate::domain::time::Now;
 use crate::ledger::{RunEnd, RunId, RunResult, RunStart, RunTrigger};
 use crate::provider::profile::CheckMode;
 use crate::sync::plan::SyncPlan;
+use crate::work::pool::Order;
 
-use self::decide::{Active, ConnectionView, Observed, Step};
+use self::decide::{ConnectionView, Observed, Step};
 
 impl Watched for SyncJob {
     const KIND: Kind = Kind::SyncJob;
@@ -69,6 +71,9 @@ impl Reported for SyncJob {
     }
 }
 
+/// How many runs are read for a status: more than it shows, because equal neighbours are merged.
+const RUNS_READ: u32 = 20;
+
 /// The reconciler of jobs.
 pub struct Jobs;
 
@@ -92,12 +97,11 @@ impl Reconciler for Jobs {
             (Err(problem), _) | (Ok(_), Err(problem)) => (Err(problem), None),
             (Ok(cadence), Ok(plan)) => (Ok(cadence), Some(plan)),
         };
-        let history = ctx.ledger.job_history(&key, u32::try_from(HISTORY_MAX * 2).unwrap_or(20)).await?;
+        let runs = ctx.pool.view(&key, RUNS_READ).await?;
         let view = Observed {
             cadence: ready,
             connection,
-            history,
-            active: ctx.pool.active(&key).map(|a| Active { id: a.id, trigger: a.trigger, since: a.started }),
+            runs,
             partitions: plan.as_ref().map_or(0, |p| p.partitions.len()),
             unread: plan::unread_fields(&object.spec),
         };
@@ -115,10 +119,13 @@ impl Reconciler for Jobs {
                 Step::Start { trigger, slot } => {
                     let connection = key.sibling(&*object.spec.connection_ref.name);
                     if let (Some(plan), Some(live)) = (seen.plan.take(), ctx.registry.get(&connection)) {
-                        ctx.pool.start(plan, live, RunId(Uuid::new_v4()), trigger, slot);
+                        let order = Order { run: RunId(Uuid::new_v4()), trigger, slot };
+                        ctx.pool.start(Arc::new(plan), live, order);
                     }
                 }
-                Step::Stop => ctx.pool.cancel(&key),
+                Step::Stop => {
+                    ctx.pool.cancel(&key);
+                }
                 Step::Skip { slot } => skip(ctx, &key, slot).await?,
             }
         }

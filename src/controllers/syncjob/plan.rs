@@ -44,11 +44,14 @@ pub fn refuse_unimplemented(spec: &SyncJobSpec) -> Result<(), Problem> {
         ("spec.retention.mode other than \"Off\"", mode != RetentionMode::Off),
         ("spec.partitionsFrom", spec.partitions_from.is_some()),
         ("spec.resync", spec.resync.is_some()),
-        ("spec.execution: Job", spec.execution == Execution::Job),
         ("spec.deletionPolicy: Delete", spec.deletion_policy == DeletionPolicy::Delete),
         ("spec.concurrencyPolicy: Replace", spec.concurrency_policy == ConcurrencyPolicy::Replace),
     ];
     let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
+    if spec.execution == Execution::Job {
+        let message = "spec.execution: Job needs a ledger that Pods can share, and SQLite is none: use InProcess";
+        return Err(Problem::stalled(Reason::LedgerNotShared, message));
+    }
     if names.is_empty() {
         return Ok(());
     }

@@ -9,8 +9,8 @@ use crate::api::v1alpha1::sync_job::{
 };
 use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
 use crate::controllers::conditions::time;
-use crate::controllers::syncjob::decide::Active;
-use crate::ledger::{JobHistory, RunRecord, RunResult, RunTrigger};
+use crate::ledger::{RunRecord, RunResult, RunTrigger};
+use crate::work::pool::{ActiveRun as Running, JobView};
 
 /// What the status says beside the ledger's history.
 pub struct Facts<'a> {
@@ -27,13 +27,13 @@ pub struct Facts<'a> {
     /// The next retry.
     pub next_retry: Option<Timestamp>,
     /// The run under way, if it is worth showing.
-    pub active: Option<&'a Active>,
+    pub active: Option<&'a Running>,
     /// How many partitions there are.
     pub partitions: usize,
 }
 
 /// Puts the status together.
-pub fn build(facts: &Facts<'_>, history: &JobHistory, conditions: Vec<Condition>) -> SyncJobStatus {
+pub fn build(facts: &Facts<'_>, history: &JobView, conditions: Vec<Condition>) -> SyncJobStatus {
     let ended = history.last.iter().filter(|r| wire_result(r).is_some());
     let last = ended.clone().next();
     let failing = i32::from(history.failure_streak > 0);
@@ -54,7 +54,7 @@ pub fn build(facts: &Facts<'_>, history: &JobHistory, conditions: Vec<Condition>
             start_time: time(a.since),
             trigger: wire_trigger(a.trigger),
         }),
-        cursor: history.cursors.first().and_then(|(_, c)| c.committed_hwm.as_deref()).map(preview),
+        cursor: history.cursor_preview.as_deref().map(preview),
         partitions: (facts.partitions > 0).then(|| PartitionCounts {
             total: i32::try_from(facts.partitions).unwrap_or(i32::MAX),
             failing,

@@ -43,7 +43,7 @@ fn job(name: &str) -> Arc<SyncPlan> {
 
 impl House {
     async fn poked(&self) -> ObjectKey {
-        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob));
+        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob, None));
         tokio::time::timeout(Duration::from_secs(20), pokes.next()).await.unwrap().unwrap()
     }
 

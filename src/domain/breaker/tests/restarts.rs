@@ -1,6 +1,7 @@
 //! What survives the process, and what a wrong wall clock can do to it.
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
 
 use super::*;
 use crate::domain::time::Now;
@@ -127,4 +128,41 @@ fn a_closed_circuit_comes_back_closed_and_its_flap_history_starts_anew() {
     let again = Breaker::restore(bank(), &kept, noon(500));
     assert_eq!((again.effective(), again.epoch(), again.is_flapping()), (Effective::Closed, kept.epoch + 1, false));
     assert_eq!(again.snapshot(noon(500)).last_transition, kept.last_transition);
+}
+
+proptest! {
+    #[test]
+    fn no_chain_of_restarts_and_policy_edits_admits_a_trial_before_it_was_first_promised(
+        opened_ms in 0u64..5_000,
+        lives in prop::collection::vec((1u64..200_000, 300u64..4_000), 1..6),
+    ) {
+        // Wall time starts at noon and runs on over the restarts; each process's own clock starts at zero.
+        let mut wall_ms = opened_ms;
+        let now = |mono_ms: u64, wall_ms: u64| Now {
+            mono: Mono::ZERO + Duration::from_millis(mono_ms),
+            wall: noon(0).wall + SignedDuration::from_millis(wall_ms.cast_signed()),
+        };
+        let mut b = opened(bank(), now(opened_ms, opened_ms).mono);
+        let promised = wall_ms + 300_000;
+        let mut mono_ms = opened_ms;
+        for (life, base_s) in lives {
+            let mut policy = bank();
+            policy.open.base = Duration::from_secs(base_s);
+            policy.open.max = Duration::from_secs(base_s.max(301));
+            let before = b.next_trial();
+            let _ = b.set_policy(policy, now(mono_ms, wall_ms).mono);
+            prop_assert_eq!(b.next_trial(), before, "an edit neither lengthens nor, above the cap, shortens");
+            mono_ms += life;
+            wall_ms += life;
+            let kept = b.snapshot(now(mono_ms, wall_ms));
+            let early = b.clone().admit(CallClass::Read, now(mono_ms, wall_ms).mono).is_ok();
+            prop_assert!(!early || wall_ms >= promised);
+            b = Breaker::restore(policy, &kept, now(0, wall_ms));
+            mono_ms = 0;
+            prop_assert_eq!(b.snapshot(now(0, wall_ms)), Snapshot { epoch: kept.epoch + 1, ..kept });
+            // Whole seconds are rounded once, not once per restart.
+            let left = b.next_trial().unwrap().since(Mono::ZERO).as_millis();
+            prop_assert!(u128::from(wall_ms) + left < u128::from(promised) + 1000 || left == 0);
+        }
+    }
 }
