@@ -22,9 +22,9 @@ pub mod plan;
 pub mod record;
 pub mod report;
 mod run;
-mod walk;
 #[cfg(test)]
-pub(crate) mod walk_tests;
+pub(crate) mod tests;
+mod walk;
 
 pub use fetch::Fetch;
 pub use mask::{Mask, MaskRules};
