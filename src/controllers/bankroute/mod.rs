@@ -4,6 +4,8 @@
 
 pub mod decide;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use kube::ResourceExt as _;
 

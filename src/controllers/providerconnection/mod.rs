@@ -8,6 +8,8 @@ pub mod act;
 pub mod decide;
 pub mod observe;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{CircuitStatus, HealthStatus, ProviderConnectionStatus};

@@ -199,8 +199,13 @@ fn admits(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
     }
 }
 
-/// When a failing job is tried again: the retry interval, doubled with every further failure.
+/// When a job is tried again out of turn: at once if its last run died or was stopped, since its slot counts as served;
+/// after a failure when the retry interval, doubled with every further one, has passed.
 fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
+    let newest = history.last.first();
+    if let Some(run) = newest.filter(|r| matches!(r.result, None | Some(RunResult::Interrupted | RunResult::Cancelled))) {
+        return Some(run.ended.unwrap_or(run.started));
+    }
     if history.failure_streak == 0 {
         return None;
     }

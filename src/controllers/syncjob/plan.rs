@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
 use crate::api::v1alpha1::sync_job::{
-    ConcurrencyPolicy, DeletionPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec,
+    CommitScope, ConcurrencyPolicy, DeletionPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec,
 };
 use crate::controllers::resolve::{Problem, duration};
 use crate::domain::key::ObjectKey;
@@ -42,6 +42,7 @@ pub fn refuse_unimplemented(spec: &SyncJobSpec) -> Result<(), Problem> {
     let mode = spec.retention.as_ref().map(|r| r.mode).unwrap_or_default();
     let set = [
         ("spec.retention.mode other than \"Off\"", mode != RetentionMode::Off),
+        ("spec.commitScope: Window", spec.commit_scope == Some(CommitScope::Window)),
         ("spec.partitionsFrom", spec.partitions_from.is_some()),
         ("spec.resync", spec.resync.is_some()),
         ("spec.deletionPolicy: Delete", spec.deletion_policy == DeletionPolicy::Delete),
@@ -64,7 +65,6 @@ pub fn unread_fields(spec: &SyncJobSpec) -> Vec<&'static str> {
     let sla = spec.sla.as_ref();
     let set = [
         ("validations", spec.validations.is_some()),
-        ("commitScope", spec.commit_scope.is_some()),
         ("jobTemplate", spec.job_template.is_some()),
         ("sla.fetchDuration", sla.is_some_and(|s| s.fetch_duration.is_some())),
         ("sla.failureStreak", sla.is_some_and(|s| s.failure_streak.is_some())),
