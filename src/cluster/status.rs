@@ -118,9 +118,7 @@ impl<K: Reported> StatusWriter<K> {
         let since = match memory.get(&object.key()) {
             Some(entry) if object.uid().as_deref() == Some(entry.uid.as_str()) => Some(now.since(entry.at)),
             // A restart is no reason to write ride-along fields of every object at once.
-            _ => old
-                .is_some_and(|old| K::transitions(old) == K::transitions(new))
-                .then(|| now.since(self.started)),
+            _ => old.is_some_and(|old| K::transitions(old) == K::transitions(new)).then(|| now.since(self.started)),
         };
         timing::<K>(old, new, since)
     }

@@ -76,7 +76,10 @@ impl<K: Watched> KindStore<K> {
     /// The object at `key`.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         let object = ObjectRef::new(&key.name).within(&key.namespace);
-        self.scopes.iter().filter(|(ns, _)| ns.as_ref().is_none_or(|ns| *ns == key.namespace)).find_map(|(_, s)| s.get(&object))
+        self.scopes
+            .iter()
+            .filter(|(ns, _)| ns.as_ref().is_none_or(|ns| *ns == key.namespace))
+            .find_map(|(_, s)| s.get(&object))
     }
 
     /// Every object.

@@ -104,7 +104,8 @@ pub trait Reconciler: Send + Sync + 'static {
     type Step: Send + Sync;
 
     /// Reads stores, Secrets, ledger and live state. No judgement, no writes.
-    fn observe(ctx: &Ctx, object: &Self::Object) -> impl Future<Output = Result<Self::Observed, ReconcileError>> + Send;
+    fn observe(ctx: &Ctx, object: &Self::Object)
+    -> impl Future<Output = Result<Self::Observed, ReconcileError>> + Send;
 
     /// Judges. Pure and total. `previous` is the newest status known.
     fn decide(
@@ -122,4 +123,3 @@ pub trait Reconciler: Send + Sync + 'static {
         steps: Vec<Self::Step>,
     ) -> impl Future<Output = Result<(), ReconcileError>> + Send;
 }
-

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use kube::{Resource as _, ResourceExt as _};
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config, Error as RunError};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 use prometheus::{HistogramVec, IntCounterVec};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -87,7 +87,9 @@ impl<R: Reconciler> Shell<R> {
                 .ctx
                 .pokes
                 .subscribe(kind, namespace.as_deref())
-                .map(|key| Ok::<_, std::convert::Infallible>(ObjectRef::<R::Object>::new(&key.name).within(&key.namespace)))
+                .map(|key| {
+                    Ok::<_, std::convert::Infallible>(ObjectRef::<R::Object>::new(&key.name).within(&key.namespace))
+                })
                 .take_until(stop.clone().cancelled_owned());
             let config = Config::default().concurrency(self.concurrency);
             applier(

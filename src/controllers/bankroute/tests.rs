@@ -40,7 +40,11 @@ fn route() -> BankRoute {
     route
 }
 
-fn run(route: &BankRoute, previous: Option<&BankRouteStatus>, connections: &[ConnectionState]) -> (BankRouteStatus, Vec<EventReason>) {
+fn run(
+    route: &BankRoute,
+    previous: Option<&BankRouteStatus>,
+    connections: &[ConnectionState],
+) -> (BankRouteStatus, Vec<EventReason>) {
     let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
     let decision = decide(route, previous, &Observed { connections: connections.to_vec() }, now);
     let status = decision.status.unwrap();
@@ -73,7 +77,10 @@ fn a_tripped_bank_is_left_at_once_and_returned_to() {
     assert_eq!((over.active.as_deref(), notes), (Some("b"), vec![EventReason::FailedOver]));
     assert!(BankRoute::is_worse(Some(&first), &over));
     let failover = over.last_failover.clone().unwrap();
-    assert_eq!((failover.from.as_str(), failover.to.as_deref(), failover.reason.as_str()), ("a", Some("b"), "CircuitOpen"));
+    assert_eq!(
+        (failover.from.as_str(), failover.to.as_deref(), failover.reason.as_str()),
+        ("a", Some("b"), "CircuitOpen")
+    );
     let (back, notes) = run(&route(), Some(&over), &[UP, UP, UP]);
     assert_eq!((back.active.as_deref(), notes), (Some("a"), vec![EventReason::FailedBack]));
     assert_eq!(back.last_failover, over.last_failover, "the record of the last failover stays");
@@ -85,7 +92,10 @@ fn without_a_primary_the_fallback_serves_and_without_any_nobody_does() {
     let (fallback, _) = run(&route(), Some(&first), &[DOWN, DOWN, UP]);
     assert_eq!(fallback.active.as_deref(), Some("c"));
     let (none, notes) = run(&route(), Some(&fallback), &[DOWN, DOWN, DOWN]);
-    assert_eq!((none.active.as_deref(), none.available, notes), (None, Some(Tri::False), vec![EventReason::NoBankAvailable]));
+    assert_eq!(
+        (none.active.as_deref(), none.available, notes),
+        (None, Some(Tri::False), vec![EventReason::NoBankAvailable])
+    );
     assert_eq!(status_of(&none.conditions, ConditionType::Ready), Status::True, "an outage is not the spec's fault");
 }
 
@@ -117,7 +127,8 @@ fn a_transition_time_moves_only_with_the_state() {
         c.last_transition_time = earlier.clone();
     }
     let (next, _) = run(&route(), Some(&first), &[DOWN, UP, UP]);
-    let kept: Vec<_> = next.candidates.iter().filter(|c| c.last_transition_time == earlier).map(|c| c.name.as_str()).collect();
+    let kept: Vec<_> =
+        next.candidates.iter().filter(|c| c.last_transition_time == earlier).map(|c| c.name.as_str()).collect();
     assert_eq!(kept, ["c"]);
 }
 
@@ -127,5 +138,9 @@ fn an_amount_that_does_not_parse_is_stalled_and_names_its_field() {
     bad.spec.candidates[1].fees.as_mut().unwrap()[0].fixed = Some("much".into());
     let (s, _) = run(&bad, None, &[UP, UP, UP]);
     assert_eq!(status_of(&s.conditions, ConditionType::Stalled), Status::True);
-    assert!(s.conditions.iter().any(|c| c.message.contains("spec.candidates[b].fees[all].fixed")), "{:?}", s.conditions);
+    assert!(
+        s.conditions.iter().any(|c| c.message.contains("spec.candidates[b].fees[all].fixed")),
+        "{:?}",
+        s.conditions
+    );
 }

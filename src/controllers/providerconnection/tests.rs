@@ -30,7 +30,14 @@ fn object() -> ProviderConnection {
 }
 
 fn snapshot(state: State) -> Snapshot {
-    Snapshot { state, last_transition: T0.parse().unwrap(), epoch: 4, opens: 1, next_trial: None, reason: Some(TripReason::ConsecutiveFailures) }
+    Snapshot {
+        state,
+        last_transition: T0.parse().unwrap(),
+        epoch: 4,
+        opens: 1,
+        next_trial: None,
+        reason: Some(TripReason::ConsecutiveFailures),
+    }
 }
 
 fn live() -> LiveView {
@@ -46,7 +53,13 @@ fn live() -> LiveView {
 }
 
 fn target() -> Target {
-    Target { revision: "r1".into(), host: "bank.example".into(), credential: Some("7".into()), uses_secrets: true, authenticates: true }
+    Target {
+        revision: "r1".into(),
+        host: "bank.example".into(),
+        credential: Some("7".into()),
+        uses_secrets: true,
+        authenticates: true,
+    }
 }
 
 fn observed(live: Option<LiveView>) -> Observed {
@@ -61,7 +74,11 @@ fn observed(live: Option<LiveView>) -> Observed {
 }
 
 /// Decides, and checks the rules that hold for every status.
-fn status(object: &ProviderConnection, previous: Option<&ProviderConnectionStatus>, seen: &Observed) -> ProviderConnectionStatus {
+fn status(
+    object: &ProviderConnection,
+    previous: Option<&ProviderConnectionStatus>,
+    seen: &Observed,
+) -> ProviderConnectionStatus {
     let status = decide(object, previous, seen, now()).status.expect("a status");
     let conditions: Vec<_> = status.conditions.iter().map(read).collect();
     check_invariants(&conditions).unwrap();
@@ -95,7 +112,10 @@ fn a_verified_connection_is_ready_healthy_and_authenticated() {
     assert_eq!(ready(&s), (Status::True, "Verified"));
     assert_eq!(status_of(&s.conditions, ConditionType::Healthy), Status::True);
     assert_eq!(status_of(&s.conditions, ConditionType::Authenticated), Status::True);
-    assert_eq!((s.observed_generation, s.circuit, s.health), (Some(3), Some(CircuitStatus::Closed), Some(HealthStatus::Healthy)));
+    assert_eq!(
+        (s.observed_generation, s.circuit, s.health),
+        (Some(3), Some(CircuitStatus::Closed), Some(HealthStatus::Healthy))
+    );
     assert!(s.credential.unwrap().verified_time.is_some());
 }
 
@@ -110,7 +130,8 @@ fn an_outage_at_the_first_apply_leaves_ready_true_and_unverified() {
 #[test]
 fn an_outage_later_never_takes_ready_away() {
     let before = status(&object(), None, &observed(Some(live())));
-    let down = LiveView { effective: Effective::Open, snapshot: snapshot(State::Open), health: Health::Unhealthy, ..live() };
+    let down =
+        LiveView { effective: Effective::Open, snapshot: snapshot(State::Open), health: Health::Unhealthy, ..live() };
     let s = status(&object(), Some(&before), &observed(Some(down)));
     assert_eq!(ready(&s), (Status::True, "Verified"));
     assert_eq!(status_of(&s.conditions, ConditionType::Healthy), Status::False);
@@ -123,7 +144,11 @@ fn a_restart_during_an_outage_keeps_the_verdict_once_given() {
     let before = status(&object(), None, &observed(Some(live())));
     for verdict in [Verdict::Pending, Verdict::Inconclusive, Verdict::Refused] {
         let fresh = LiveView { verdict, authenticated: None, ..live() };
-        assert_eq!(ready(&status(&object(), Some(&before), &observed(Some(fresh)))), (Status::True, "Verified"), "{verdict:?}");
+        assert_eq!(
+            ready(&status(&object(), Some(&before), &observed(Some(fresh)))),
+            (Status::True, "Verified"),
+            "{verdict:?}"
+        );
     }
 }
 
@@ -153,7 +178,8 @@ fn a_missing_secret_is_reconciling_ends_the_live_connection_and_keeps_the_circui
     let open = LiveView { effective: Effective::Open, snapshot: snapshot(State::Open), ..live() };
     let before = status(&object(), None, &observed(Some(open.clone())));
     let mut gone = observed(Some(open));
-    gone.target = Err(Problem::waiting(Reason::SecretNotFound, "spec.auth.bearer.secretRef names Secret \"x\": create it"));
+    gone.target =
+        Err(Problem::waiting(Reason::SecretNotFound, "spec.auth.bearer.secretRef names Secret \"x\": create it"));
     let decision = decide(&object(), Some(&before), &gone, now());
     assert_eq!(decision.steps, vec![Step::Remove]);
     let s = decision.status.unwrap();
@@ -226,7 +252,10 @@ fn an_unchanged_world_is_never_written_again_and_ride_along_fields_wait() {
     ride_along.consumers = Some(ConnectionConsumers { sync_jobs: 1, bank_routes: 0 });
     assert_eq!(timing::<ProviderConnection>(Some(&old), &ride_along, Some(Duration::ZERO)), Timing::In(QUIET));
     let degraded = status(&object(), Some(&old), &observed(Some(LiveView { health: Health::Degraded, ..live() })));
-    assert_eq!(timing::<ProviderConnection>(Some(&old), &degraded, Some(Duration::from_secs(1))), Timing::In(SPACING - Duration::from_secs(1)));
+    assert_eq!(
+        timing::<ProviderConnection>(Some(&old), &degraded, Some(Duration::from_secs(1))),
+        Timing::In(SPACING - Duration::from_secs(1))
+    );
     let unhealthy = status(&object(), Some(&old), &observed(Some(LiveView { health: Health::Unhealthy, ..live() })));
     assert_eq!(timing::<ProviderConnection>(Some(&old), &unhealthy, Some(Duration::ZERO)), Timing::Now);
 }

@@ -153,7 +153,11 @@ fn stream(connection: &Settings, name: &str) -> Result<Arc<Stream>, Problem> {
     let streams = &connection.profile().streams;
     streams.get(name).cloned().ok_or_else(|| {
         let known: Vec<_> = streams.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "it has none in this version".to_owned() } else { format!("it has: {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "it has none in this version".to_owned()
+        } else {
+            format!("it has: {}", known.join(", "))
+        };
         Problem::stalled(
             Reason::StreamNotFound,
             format!("spec.stream {name:?} is no stream of provider {:?}; {known}", connection.provider()),
@@ -168,7 +172,8 @@ fn mask(spec: &SyncJobSpec) -> Result<MaskRules, Problem> {
             MaskRule::Drop => Mask::Drop,
             MaskRule::Last4 => Mask::Last4,
             MaskRule::Token => {
-                let message = format!("spec.mask.{field}: Token cannot be honoured by this version of Busbar: use Drop or Last4");
+                let message =
+                    format!("spec.mask.{field}: Token cannot be honoured by this version of Busbar: use Drop or Last4");
                 return Err(Problem::stalled(Reason::NotImplemented, message));
             }
         };

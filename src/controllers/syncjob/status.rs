@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::common::{Condition, Tri};
-use crate::api::v1alpha1::sync_job::{
-    ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult,
-    RunTrigger as WireTrigger, SyncJobStatus,
-};
 use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
+use crate::api::v1alpha1::sync_job::{
+    ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult, RunTrigger as WireTrigger,
+    SyncJobStatus,
+};
 use crate::controllers::conditions::time;
 use crate::ledger::{RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
@@ -55,10 +55,8 @@ pub fn build(facts: &Facts<'_>, history: &JobView, conditions: Vec<Condition>) -
             trigger: wire_trigger(a.trigger),
         }),
         cursor: history.cursor_preview.as_deref().map(preview),
-        partitions: (facts.partitions > 0).then(|| PartitionCounts {
-            total: i32::try_from(facts.partitions).unwrap_or(i32::MAX),
-            failing,
-        }),
+        partitions: (facts.partitions > 0)
+            .then(|| PartitionCounts { total: i32::try_from(facts.partitions).unwrap_or(i32::MAX), failing }),
         delivery_guarantee: Some(DeliveryGuarantee::OncePerVersion),
         history: merged(ended),
         failure_streak: Some(i32::try_from(history.failure_streak).unwrap_or(i32::MAX)),
