@@ -180,17 +180,17 @@ async fn lead(
     Ok(())
 }
 
-/// Waits for `step`; `None` if the process is asked to stop first, an error if a part ends first.
+/// Waits for `awaited`; `None` if the process is asked to stop first, an error if a part ends first.
 async fn until<T>(
     stop: &CancellationToken,
     tasks: &mut Parts,
-    step: impl Future<Output = T>,
+    awaited: impl Future<Output = T>,
 ) -> Result<Option<T>, AppError> {
     tokio::select! {
         // In this order: parts that end because the process was asked to stop are no surprise.
         biased;
         () = stop.cancelled() => Ok(None),
-        done = step => Ok(Some(done)),
+        done = awaited => Ok(Some(done)),
         Some(end) = tasks.join_next() => Err(match end {
             Ok((_, Err(error))) => error,
             Ok((name, Ok(()))) => AppError::PartEnded(name),

@@ -90,9 +90,9 @@ pub struct Decision<S, P> {
 }
 
 /// Nothing is due: look again after this long, jittered, in case a wake-up was lost.
-pub const IDLE: Duration = Duration::from_secs(2700);
+pub const IDLE: Duration = Duration::from_mins(45);
 /// The user must act: on change, and this often.
-pub const USER_MUST_ACT: Duration = Duration::from_secs(6 * 3600);
+pub const USER_MUST_ACT: Duration = Duration::from_hours(6);
 
 /// How one kind is reconciled.
 pub trait Reconciler: Send + Sync + 'static {

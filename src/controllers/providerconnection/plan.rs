@@ -29,8 +29,11 @@ pub struct FoundSecrets {
     pub tls: Option<Found>,
 }
 
-/// The Secrets that `spec` names: field and name of each.
-pub fn needed_secrets(spec: &ProviderConnectionSpec) -> (Option<(&'static str, &str)>, Option<(&'static str, &str)>) {
+/// A field below `spec`, and the Secret that it names.
+pub type Named<'a> = (&'static str, &'a str);
+
+/// The Secrets that `spec` names: that of `auth`, and that of `tls`.
+pub fn needed_secrets(spec: &ProviderConnectionSpec) -> (Option<Named<'_>>, Option<Named<'_>>) {
     let auth = spec.auth.as_ref().and_then(|auth| {
         auth.profile
             .as_ref()
@@ -114,7 +117,7 @@ pub fn settings(
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
-    Settings::resolve(draft).map_err(problem)
+    Settings::resolve(draft).map_err(|e| problem(&e))
 }
 
 fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Problem> {
@@ -179,7 +182,7 @@ fn credentials(auth: &AuthSpec, found: &Found, draft: &Draft) -> Result<Auth, Pr
             found.text(key)?;
         }
         return Auth::from_profile(mapping, &draft.base_url, &draft.parameters, |key| found.text(key).ok())
-            .map_err(problem);
+            .map_err(|e| problem(&e));
     }
     Err(Problem::invalid("auth", "must set exactly one way to authenticate"))
 }
@@ -219,7 +222,7 @@ fn client_credentials(oauth: &OAuth2, found: &Found, draft: &Draft) -> Result<Au
 
 fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft) -> Result<(), Problem> {
     let Some(tls) = &spec.tls else { return Ok(()) };
-    draft.tls.server_name = tls.server_name.clone();
+    draft.tls.server_name.clone_from(&tls.server_name);
     let Some(found) = &secrets.tls else { return Ok(()) };
     found.data()?;
     draft.tls.revision = found.revision();
@@ -302,7 +305,7 @@ fn health_check(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), 
 }
 
 /// A setting that cannot be used is the Secret's fault where the field names one, else the spec's.
-fn problem(error: SettingsError) -> Problem {
+fn problem(error: &SettingsError) -> Problem {
     let message = format!("spec.{}: {}", error.field, error.problem);
     if error.field.ends_with("ecretRef") {
         Problem::waiting(Reason::SecretKeyInvalid, message)

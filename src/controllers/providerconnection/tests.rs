@@ -69,7 +69,7 @@ fn observed(live: Option<LiveView>) -> Observed {
         policy: None,
         unread: Vec::new(),
         consumers: ConnectionConsumers::default(),
-        secret_refresh: Duration::from_secs(60),
+        secret_refresh: Duration::from_mins(1),
     }
 }
 
@@ -254,7 +254,7 @@ fn an_unchanged_world_is_never_written_again_and_ride_along_fields_wait() {
     let degraded = status(&object(), Some(&old), &observed(Some(LiveView { health: Health::Degraded, ..live() })));
     assert_eq!(
         timing::<ProviderConnection>(Some(&old), &degraded, Some(Duration::from_secs(1))),
-        Timing::In(SPACING - Duration::from_secs(1))
+        Timing::In(SPACING.checked_sub(Duration::from_secs(1)).unwrap())
     );
     let unhealthy = status(&object(), Some(&old), &observed(Some(LiveView { health: Health::Unhealthy, ..live() })));
     assert_eq!(timing::<ProviderConnection>(Some(&old), &unhealthy, Some(Duration::ZERO)), Timing::Now);

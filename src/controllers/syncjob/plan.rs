@@ -35,7 +35,7 @@ pub struct Cadence {
 }
 
 /// Longest pause between retries of a failing job.
-pub const RETRY_CAP: Duration = Duration::from_secs(6 * 3600);
+pub const RETRY_CAP: Duration = Duration::from_hours(6);
 
 /// Fields whose being ignored would betray the user.
 pub fn refuse_unimplemented(spec: &SyncJobSpec) -> Result<(), Problem> {
@@ -97,8 +97,8 @@ pub fn cadence(spec: &SyncJobSpec, now: Timestamp) -> Result<Cadence, Problem> {
     Ok(Cadence {
         schedule,
         jitter_percent: u8::try_from(spec.jitter_percent.unwrap_or(10)).unwrap_or(10),
-        starting_deadline: duration("startingDeadline", spec.starting_deadline.as_deref(), Duration::from_secs(3600))?,
-        retry_interval: duration("retryInterval", spec.retry_interval.as_deref(), gap.min(Duration::from_secs(900)))?,
+        starting_deadline: duration("startingDeadline", spec.starting_deadline.as_deref(), Duration::from_hours(1))?,
+        retry_interval: duration("retryInterval", spec.retry_interval.as_deref(), gap.min(Duration::from_mins(15)))?,
         max_staleness: duration("sla.maxStaleness", max_staleness, late)?,
         text,
     })
@@ -137,7 +137,7 @@ pub fn sync(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Resul
         partitions,
         start,
         lookback: spec.lookback.as_deref().map(|text| duration("lookback", Some(text), Duration::ZERO)).transpose()?,
-        run_timeout: duration("runTimeout", spec.run_timeout.as_deref(), Duration::from_secs(3600))?,
+        run_timeout: duration("runTimeout", spec.run_timeout.as_deref(), Duration::from_hours(1))?,
         dead_letter_budget_percent: u8::try_from(spec.dead_letter_budget_percent.unwrap_or(10)).unwrap_or(10),
         mask: mask(spec)?,
         dry_run: spec.dry_run,

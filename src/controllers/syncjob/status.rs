@@ -48,7 +48,7 @@ pub fn build(facts: &Facts<'_>, history: &JobView, conditions: Vec<Condition>) -
         next_schedule_time: facts.next_slot.map(time),
         next_retry_time: facts.next_retry.map(time),
         cadence: facts.cadence.clone(),
-        last_records: last.map(|r| records(r)),
+        last_records: last.map(records),
         active_run: facts.active.map(|a| ActiveRun {
             id: a.id.to_string(),
             start_time: time(a.since),
@@ -110,11 +110,8 @@ fn entry(run: &RunRecord, result: WireResult) -> HistoryEntry {
 
 fn records(run: &RunRecord) -> String {
     let c = &run.counts;
-    let mut text = format!("{} new, {} changed, {} same", c.inserted, c.updated, c.unchanged);
-    if c.rejected > 0 {
-        text.push_str(&format!(", {} rejected", c.rejected));
-    }
-    text
+    let text = format!("{} new, {} changed, {} same", c.inserted, c.updated, c.unchanged);
+    if c.rejected > 0 { format!("{text}, {} rejected", c.rejected) } else { text }
 }
 
 /// `None` for what is no run: a slot that was skipped, or a run that has not ended.
