@@ -8,6 +8,7 @@ pub mod act;
 pub mod decide;
 pub mod observe;
 pub mod plan;
+pub mod status;
 #[cfg(test)]
 mod tests;
 
