@@ -19,7 +19,8 @@ pub(super) fn crds(out: &Path) -> Result<(), AppError> {
 pub(super) fn docs(out: &Path) -> Result<(), AppError> {
     for (name, text) in documents() {
         let path = out.join(name);
-        std::fs::write(&path, text).map_err(|source| AppError::Io { what: format!("writing {}", path.display()), source })?;
+        std::fs::write(&path, text)
+            .map_err(|source| AppError::Io { what: format!("writing {}", path.display()), source })?;
     }
     Ok(())
 }
@@ -85,7 +86,11 @@ fn table(rows: &[StoredTransaction]) -> String {
 }
 
 fn filter(args: &TransactionsArgs) -> TransactionFilter {
-    TransactionFilter { namespace: args.namespace.clone(), connection: args.connection.clone(), ..TransactionFilter::default() }
+    TransactionFilter {
+        namespace: args.namespace.clone(),
+        connection: args.connection.clone(),
+        ..TransactionFilter::default()
+    }
 }
 
 #[cfg(test)]
