@@ -12,7 +12,7 @@ use crate::banks::Banks;
 use crate::check;
 use crate::failure::Failure;
 use crate::screen::Screen;
-use crate::world::{NAMESPACE, Places, SAMPLES, World};
+use crate::world::{NAMESPACE, Places, SAMPLES, World, kubectl};
 
 /// The repository, found from where this program was compiled.
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
@@ -108,12 +108,7 @@ async fn connect(world: &World, places: &Places, banks: &Banks) -> Result<(), Fa
         all.push_str(&std::fs::read_to_string(&path).map_err(Failure::file("read", &path))?);
     }
     let all = values.iter().fold(all, |text, (name, value)| text.replace(name, value));
-    let output = world.plane.run_kubectl(&["-n", NAMESPACE, "apply", "--server-side", "-f", "-"], &all).await?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Failure::Command { command: "kubectl apply -f hack/demo".into(), detail })
+    kubectl(&world.plane, &["-n", NAMESPACE, "apply", "--server-side", "-f", "-"], &all).await.map(drop)
 }
 
 async fn all_well(world: &World, screen: &Screen) -> Result<(), Failure> {

@@ -239,8 +239,9 @@ impl World {
         self.plane.run_dir().keep();
     }
 
-    /// Ends everything in order, the operator first; then looks once more at what it said while it ended.
-    pub(crate) async fn end(self, screen: &Screen, logs_kept: bool) -> Result<(), Failure> {
+    /// Ends everything in order, the operator first; then looks once more at what it said while it ended. `failed`: the
+    /// demo has failed already, and what went wrong has been told.
+    pub(crate) async fn end(self, screen: &Screen, failed: bool) -> Result<(), Failure> {
         screen.heading("Stopping");
         let mut operator = self.operator.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut simulator = self.simulator.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -248,14 +249,20 @@ impl World {
         let status = operator.stop(END).await;
         simulator.stop(END).await;
         let found = check::logs_and_audit(&self.canaries, &self.plane, &self.identity.user, &self.directory);
-        self.plane.stop().await;
-        let left = if logs_kept { "Only the logs are left." } else { "Nothing is left behind." };
-        screen.say(&format!("Ended: {pids}, and the control plane. {left}"));
-        match status {
-            Some(status) if status.success() => found,
+        let ended = match status {
+            _ if failed => Ok(()),
+            Some(status) if status.success() => Ok(()),
             Some(status) => Err(Failure::Ended { name: "the operator", status: status.to_string() }),
             None => Err(Failure::Ended { name: "the operator", status: format!("killed {END:?} after SIGTERM") }),
+        };
+        let result = found.and(ended);
+        if result.is_err() {
+            self.plane.run_dir().keep();
         }
+        self.plane.stop().await;
+        let left = if failed || result.is_err() { "Only the logs are left." } else { "Nothing is left behind." };
+        screen.say(&format!("Ended: {pids}, and the control plane. {left}"));
+        result
     }
 }
 
@@ -273,17 +280,17 @@ async fn install(plane: &ControlPlane) -> Result<Identity, Failure> {
         plane.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n")).await?;
     }
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
-    kubectl(plane, &["-n", SAMPLES, "apply", "--server-side", "-f", &samples.to_string_lossy()]).await?;
+    kubectl(plane, &["-n", SAMPLES, "apply", "--server-side", "-f", &samples.to_string_lossy()], "").await?;
     // They name addresses in the world outside, which a demo on this machine leaves in peace.
-    let connections = kubectl(plane, &["-n", SAMPLES, "get", "pconn", "-o", "name"]).await?;
+    let connections = kubectl(plane, &["-n", SAMPLES, "get", "pconn", "-o", "name"], "").await?;
     let quiet = ["-n", SAMPLES, "patch", "--type=merge", r#"--patch={"spec":{"suspend":true}}"#];
-    kubectl(plane, &quiet.into_iter().chain(connections.split_whitespace()).collect::<Vec<_>>()).await?;
+    kubectl(plane, &quiet.into_iter().chain(connections.split_whitespace()).collect::<Vec<_>>(), "").await?;
     Ok(plane.grant_operator(SYSTEM, Reach::Cluster).await?)
 }
 
-/// Runs kubectl as admin; a warning of the API server is a failure.
-async fn kubectl(plane: &ControlPlane, args: &[&str]) -> Result<String, Failure> {
-    let output = plane.run_kubectl(args, "").await?;
+/// Runs kubectl as admin with `input` on its stdin; a warning of the API server is a failure.
+pub(crate) async fn kubectl(plane: &ControlPlane, args: &[&str], input: &str) -> Result<String, Failure> {
+    let output = plane.run_kubectl(args, input).await?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() && said.is_empty() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -64,7 +64,7 @@ fn table(rows: &[StoredTransaction]) -> String {
         let narration = t.narration.clone().unwrap_or_default();
         let booked = t.booked.text.clone();
         let connection = format!("{}/{}", row.namespace, row.connection);
-        let (amount, currency, status) = (t.amount.to_string(), t.currency.to_string(), t.status.as_str().to_owned());
+        let (amount, currency, status) = (t.amount.to_string(), t.currency.clone(), t.status.as_str().to_owned());
         // A provider's text must not move the cursor of whoever reads it.
         [connection, booked, t.account.clone(), amount, currency, status, narration]
             .map(|cell| cell.replace(char::is_control, " "))
