@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::domain::duration::parse_duration;
+use crate::telemetry::LogFormat;
 
 /// Version and commit, as `--version` and `busbar_build_info` print them.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -70,15 +71,6 @@ pub struct TransactionsArgs {
     /// How many rows at most.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
-}
-
-/// How log lines look.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Plain,
 }
 
 /// Settings of the operator.

@@ -91,6 +91,11 @@ impl Found {
         })
     }
 
+    /// A copy of the bytes under `key`, for what is no secret: certificates.
+    pub fn copy(&self, key: &str) -> Result<Vec<u8>, Problem> {
+        Ok(self.bytes(key)?.expose_secret().to_vec())
+    }
+
     /// Whether the Secret has `key`.
     pub fn has(&self, key: &str) -> bool {
         self.data.as_ref().is_some_and(|data| data.get(key).is_some())

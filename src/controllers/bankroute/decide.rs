@@ -1,7 +1,6 @@
 //! What a route's status says. Pure and total.
 
 use jiff::Timestamp;
-use kube::Resource as _;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState, CandidateStatus, Failover};
@@ -51,7 +50,7 @@ pub fn decide(
         Ok(evaluation) => evaluation,
         Err(problem) => return stalled(object, previous, &problem, now.wall),
     };
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     let missing = names(object, observed, |c| c == ConnectionState::Missing);
     let all_missing = missing.len() == object.spec.candidates.len();
@@ -148,7 +147,7 @@ fn stalled(
     problem: &Problem,
     now: Timestamp,
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now);
     conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
     conditions.set(ConditionType::Available, false, problem.reason, "no choice is made: see Ready");

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Resource as _;
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
@@ -125,7 +124,7 @@ pub fn decide(
         steps.push(Step::Probe);
     }
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
     });
@@ -165,7 +164,7 @@ fn refused(
     problem: &Problem,
     now: Now,
 ) -> Decision<ProviderConnectionStatus, Step> {
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let credential_gone = matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
     let steps = if credential_gone && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
     let live = observed.live.as_ref().filter(|_| !credential_gone);

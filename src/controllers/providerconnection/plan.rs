@@ -17,6 +17,7 @@ use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Environment, Profile};
 use crate::provider::settings::{
     Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, HealthCheck, Placement, Settings, SettingsError, Timeouts,
+    with_path,
 };
 
 /// The Secrets a spec names, as they were found.
@@ -177,9 +178,7 @@ fn client_credentials(oauth: &OAuth2, found: &Found, draft: &Draft) -> Result<Au
         })?;
         let host = oauth.auth_base_url.as_deref().unwrap_or(&draft.base_url);
         let path = call.path.path(&draft.parameters).map_err(|e| Problem::invalid("endpoint.parameters", e))?;
-        let mut url = url::parse(host).ok_or_else(|| Problem::invalid("auth.oauth2ClientCredentials.authBaseURL", "must be a URL"))?;
-        url.set_path(&path);
-        url.into()
+        with_path(host, &path).ok_or_else(|| Problem::invalid("auth.oauth2ClientCredentials.authBaseURL", "must be a URL"))?
     };
     let scopes = oauth.scopes.clone().or_else(|| profile_call.map(|c| c.scopes.clone())).unwrap_or_default();
     Ok(Auth::ClientCredentials {
@@ -192,13 +191,6 @@ fn client_credentials(oauth: &OAuth2, found: &Found, draft: &Draft) -> Result<Au
     })
 }
 
-/// A URL parser that `plan` may use without naming the HTTP client.
-mod url {
-    pub(super) fn parse(text: &str) -> Option<reqwest::Url> {
-        text.parse().ok()
-    }
-}
-
 fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft) -> Result<(), Problem> {
     let Some(tls) = &spec.tls else { return Ok(()) };
     draft.tls.server_name = tls.server_name.clone();
@@ -206,10 +198,10 @@ fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft)
     found.data()?;
     draft.tls.revision = found.revision();
     if found.has("ca.crt") {
-        draft.tls.ca = Some(secrecy::ExposeSecret::expose_secret(found.bytes("ca.crt")?).to_vec());
+        draft.tls.ca = Some(found.copy("ca.crt")?);
     }
     if found.has("tls.crt") || found.has("tls.key") {
-        let certificate = secrecy::ExposeSecret::expose_secret(found.bytes("tls.crt")?).to_vec();
+        let certificate = found.copy("tls.crt")?;
         draft.tls.client = Some(ClientCertificate { certificate, key: found.text("tls.key")? });
     }
     if draft.tls.ca.is_none() && draft.tls.client.is_none() {

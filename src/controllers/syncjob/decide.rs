@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{Resource as _, ResourceExt as _};
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::Tri;
@@ -91,7 +90,7 @@ pub fn decide(
     observed: &Observed,
     now: Now,
 ) -> Decision<SyncJobStatus, Step> {
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     let suspended = object.spec.suspend || observed.connection.as_ref().is_some_and(|c| c.suspended);
     let (due, fresh, next) = match &observed.cadence {
@@ -142,8 +141,8 @@ fn plan(
     suspended: bool,
     now: Timestamp,
 ) -> Plan {
-    let created = object.meta().creation_timestamp.as_ref().map_or(now, |t| t.0);
-    let uid = object.uid().unwrap_or_default();
+    let created = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
+    let uid = object.metadata.uid.clone().unwrap_or_default();
     let history = &observed.runs;
     let due = cadence.schedule.due(history.last_slot, created, now, &uid, cadence.jitter_percent, cadence.starting_deadline);
     let next_slot = match due {
@@ -237,7 +236,7 @@ fn freshness(
     history: &JobView,
     now: Timestamp,
 ) -> Tri {
-    let born = object.meta().creation_timestamp.as_ref().map_or(now, |t| t.0);
+    let born = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
     let since = history.last_success.unwrap_or(born);
     let stale = later(since, cadence.max_staleness).is_some_and(|end| now >= end);
     let (tri, status, reason, message) = match (history.last_success, stale) {
