@@ -1,6 +1,7 @@
 //! Every way to authenticate, the right credential, the wrong one, and the change from one to the other.
 
 use busbar::testbed::sim::{Auth, BankConfig};
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, message, verified};
@@ -133,8 +134,8 @@ async fn every_way_to_authenticate_is_verified_with_a_single_status_write() {
         assert_eq!(credential["verifiedTime"].is_string(), name != "none", "{credential}");
         world.event(name, "ConnectionVerified").await;
     }
+    join_all(banks.iter().map(|bank| further(bank, "/", 2))).await;
     for bank in &banks {
-        further(bank, "/", 2).await;
         let refused: Vec<_> = bank.arrivals().entries.into_iter().filter(|a| a.status != Some(200)).collect();
         assert!(refused.is_empty(), "{refused:?}");
         assert_eq!(world.writes(bank.name()), 1, "status writes of {}", bank.name());

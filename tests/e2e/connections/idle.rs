@@ -37,7 +37,7 @@ async fn populate(world: &World, bank: &BankHandle, token: &str) {
         // The second job runs again and again and finds nothing new: that is no news either.
         let interval = if number == 1 { "15s" } else { "1h" };
         let job = json!({
-            "connectionRef": {"name": name(number)}, "stream": {"name": "transactions"},
+            "connectionRef": {"name": name(number)}, "stream": "transactions",
             "parameters": {"accountId": "acc-1"}, "interval": interval, "retention": {"mode": "Off"},
         });
         world.put(&object("SyncJob", &format!("job-{number}"), &job)).await;

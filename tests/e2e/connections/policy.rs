@@ -22,11 +22,6 @@ async fn a_policy_is_found_by_reference_then_by_the_name_default_then_in_the_pro
     world.quick_policy("default", "5s").await;
     world.until("free", "NamespaceDefault", |o| guarded_by(o, "default", "NamespaceDefault")).await;
     world.event("free", "PolicyChanged").await;
-    let total = |o: &Value| o["status"]["connections"]["total"] == 1;
-    let witness = world.operator.witness();
-    for name in ["mine", "default"] {
-        witness.until("BreakerPolicy", name, crate::support::plane::PATIENCE, "one connection", total).await;
-    }
     assert!(guarded_by(&world.now("by-ref"), "mine", "Ref"));
 
     world.put(&connection("by-ref", &bank.base_url(), json!({}))).await;

@@ -12,6 +12,13 @@ use crate::support::plane::PATIENCE;
 /// A dead holder's lease runs out after 15 s; a standby looks every second.
 const TAKE_OVER: Duration = Duration::from_secs(17);
 
+/// A lease that was given back is taken at the next look.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+async fn leads(world: &World) -> bool {
+    world.operator.metric("leader_election_master_status", &[("name", "busbar")]).await == Some(1.0)
+}
+
 #[tokio::test]
 async fn a_killed_operator_comes_back_with_the_circuit_as_it_was_and_writes_nothing_new() {
     let mut world = World::new("killed").await;
@@ -35,11 +42,7 @@ async fn a_killed_operator_comes_back_with_the_circuit_as_it_was_and_writes_noth
     let written: Vec<usize> = ["down", "well", "guarded"].map(|name| world.writes(name)).into();
     let asked = arrivals(&down, "/");
     world.operator.restart().await;
-    let leads = async || {
-        let leading = world.operator.metric("leader_election_master_status", &[("name", "busbar")]).await;
-        (leading == Some(1.0)).then_some(())
-    };
-    eventually(TAKE_OVER, "the new process leads", leads).await;
+    eventually(TAKE_OVER, "the new process leads", async || leads(&world).await.then_some(())).await;
     // Three checks, as many as it takes to call a bank unhealthy.
     eventually(PATIENCE, "the bank is probed again", async || (arrivals(&down, "/") >= asked + 3).then_some(())).await;
     further(&well, "/", 1).await;
@@ -60,5 +63,13 @@ async fn a_killed_operator_comes_back_with_the_circuit_as_it_was_and_writes_noth
     }
     assert_eq!(new["epoch"].as_i64(), old["epoch"].as_i64().map(|epoch| epoch + 1));
     assert!(verified(&after) && settled(&after), "{:#}", after["status"]);
+
+    // An end in order gives the lease back: the successor need not wait for it to run out.
+    world.operator.sigterm().await;
+    world.operator.restart().await;
+    eventually(HAND_OVER, "the next process leads", async || leads(&world).await.then_some(())).await;
+    further(&down, "/", 1).await;
+    assert_eq!(world.operator.metric("busbar_breaker_state", &labels).await, Some(1.0));
+    assert_eq!(world.now("down")["status"]["circuitState"], *new);
     world.finish().await;
 }

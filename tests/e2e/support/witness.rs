@@ -46,7 +46,7 @@ const MAY_UNREADY: [&str; 8] = [
 pub(crate) struct Sight {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
-    /// When the watch told of it.
+    /// When the watch told of it, on the witness's clock.
     pub(crate) at: Mono,
     /// The object; its last state if it is gone.
     pub(crate) object: Value,
@@ -55,8 +55,7 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    fn of(kind: &'static str, object: &DynamicObject, gone: bool) -> Self {
-        let at = Clock::system().mono();
+    fn of(kind: &'static str, object: &DynamicObject, gone: bool, at: Mono) -> Self {
         let mut value = serde_json::to_value(object).expect("an object is JSON");
         if let Some(metadata) = value["metadata"].as_object_mut() {
             metadata.remove("managedFields");
@@ -86,7 +85,7 @@ impl Witness {
     pub(crate) fn of(ns: &TestNs) -> Self {
         let sights = Arc::<Mutex<Vec<Sight>>>::default();
         let apis: Vec<_> = KINDS.into_iter().map(|kind| (kind, api(ns, kind))).collect();
-        let mut watches = JoinSet::new();
+        let (clock, mut watches) = (Clock::system(), JoinSet::new());
         for (kind, api) in apis.clone() {
             let sights = Arc::clone(&sights);
             watches.spawn(async move {
@@ -94,8 +93,8 @@ impl Witness {
                 while let Some(event) = events.next().await {
                     // An error is an API server that a test has stopped; the watch comes back.
                     let sight = match event {
-                        Ok(Event::Apply(object) | Event::InitApply(object)) => Sight::of(kind, &object, false),
-                        Ok(Event::Delete(object)) => Sight::of(kind, &object, true),
+                        Ok(Event::Apply(object) | Event::InitApply(object)) => Sight::of(kind, &object, false, clock.mono()),
+                        Ok(Event::Delete(object)) => Sight::of(kind, &object, true, clock.mono()),
                         Ok(Event::Init | Event::InitDone) | Err(_) => continue,
                     };
                     sights.lock().unwrap_or_else(PoisonError::into_inner).push(sight);
