@@ -142,11 +142,11 @@ impl std::str::FromStr for LedgerUrl {
 }
 
 fn secret_refresh(s: &str) -> Result<Duration, String> {
-    bounded(s, Duration::from_secs(1), Duration::from_secs(60))
+    bounded(s, Duration::from_secs(1), Duration::from_mins(1))
 }
 
 fn shutdown_grace(s: &str) -> Result<Duration, String> {
-    bounded(s, Duration::from_secs(1), Duration::from_secs(600))
+    bounded(s, Duration::from_secs(1), Duration::from_mins(10))
 }
 
 fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {

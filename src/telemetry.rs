@@ -64,7 +64,14 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
     let registry = tracing_subscriber::registry().with(filter);
     let done = match format {
         LogFormat::Json => registry
-            .with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(true)
+                    .with_span_list(false)
+                    .with_writer(std::io::stderr),
+            )
             .try_init(),
         LogFormat::Plain => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
     };

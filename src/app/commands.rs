@@ -19,7 +19,8 @@ pub(super) fn crds(out: &Path) -> Result<(), AppError> {
 pub(super) fn docs(out: &Path) -> Result<(), AppError> {
     for (name, text) in documents() {
         let path = out.join(name);
-        std::fs::write(&path, text).map_err(|source| AppError::Io { what: format!("writing {}", path.display()), source })?;
+        std::fs::write(&path, text)
+            .map_err(|source| AppError::Io { what: format!("writing {}", path.display()), source })?;
     }
     Ok(())
 }
@@ -49,7 +50,10 @@ pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
     let filter = filter(&args);
     let total = ledger.count_transactions(&filter).await?;
     let rows = ledger.list_transactions(&filter, args.limit).await?;
-    println!("{:<24} {:<20} {:<10} {:>16} {:<3} {:<8} NARRATION", "CONNECTION", "BOOKED", "ACCOUNT", "AMOUNT", "", "STATUS");
+    println!(
+        "{:<24} {:<20} {:<10} {:>16} {:<3} {:<8} NARRATION",
+        "CONNECTION", "BOOKED", "ACCOUNT", "AMOUNT", "", "STATUS"
+    );
     for row in &rows {
         let t = &row.record;
         println!(
@@ -69,5 +73,9 @@ pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
 }
 
 fn filter(args: &TransactionsArgs) -> TransactionFilter {
-    TransactionFilter { namespace: args.namespace.clone(), connection: args.connection.clone(), ..TransactionFilter::default() }
+    TransactionFilter {
+        namespace: args.namespace.clone(),
+        connection: args.connection.clone(),
+        ..TransactionFilter::default()
+    }
 }

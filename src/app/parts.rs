@@ -67,8 +67,7 @@ pub(super) fn build(
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
     let registry = Registry::new(clock, metrics)?;
-    let driver =
-        ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
+    let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
@@ -126,7 +125,8 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         pool.close().await;
         ("syncs", Ok(()))
     });
-    let start = Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
+    let start =
+        Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
     start.one::<Policies>("policies", ctx.stores.policies.clone(), tasks);
     start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
     start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);

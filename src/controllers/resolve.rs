@@ -64,7 +64,10 @@ impl Found {
         self.data.as_deref().ok_or_else(|| {
             Problem::waiting(
                 Reason::SecretNotFound,
-                format!("spec.{} names Secret {:?}, which does not exist: create it in this namespace", self.field, self.name),
+                format!(
+                    "spec.{} names Secret {:?}, which does not exist: create it in this namespace",
+                    self.field, self.name
+                ),
             )
         })
     }
@@ -75,7 +78,10 @@ impl Found {
         let text = std::str::from_utf8(bytes.expose_secret()).map_err(|_| {
             Problem::waiting(
                 Reason::SecretKeyInvalid,
-                format!("key {key:?} of Secret {:?} (spec.{}) holds bytes that are not UTF-8 text: store the plain text", self.name, self.field),
+                format!(
+                    "key {key:?} of Secret {:?} (spec.{}) holds bytes that are not UTF-8 text: store the plain text",
+                    self.name, self.field
+                ),
             )
         })?;
         Ok(SecretString::from(text.to_owned()))

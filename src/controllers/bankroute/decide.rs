@@ -65,7 +65,12 @@ pub fn decide(
         } else {
             format!("; not used by this version yet: spec.{}", unread.join(", spec."))
         };
-        conditions.set(ConditionType::Ready, true, Reason::Accepted, format!("the route chooses among its candidates{unread}"));
+        conditions.set(
+            ConditionType::Ready,
+            true,
+            Reason::Accepted,
+            format!("the route chooses among its candidates{unread}"),
+        );
     }
     // A suspended route answers no payout, whatever its banks could do.
     let active = evaluation.active.clone().filter(|_| !object.spec.suspend);
@@ -81,7 +86,12 @@ pub fn decide(
         Reason::CandidatesUnresolved,
         format!("create the connections of these candidates, or remove them: {}", missing.join(", ")),
     );
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: the route takes no payout");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: the route takes no payout",
+    );
 
     let before = previous.and_then(|s| s.active.as_deref());
     let last = previous.and_then(|s| s.last_failover.as_ref());
@@ -152,7 +162,12 @@ fn stalled(
     conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
     conditions.set(ConditionType::Available, false, problem.reason, "no choice is made: see Ready");
     conditions.set(ConditionType::Stalled, true, problem.reason, problem.message.clone());
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: the route takes no payout");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: the route takes no payout",
+    );
     let old = previous.cloned().unwrap_or_default();
     let status = BankRouteStatus {
         observed_generation: Some(generation),
@@ -204,12 +219,19 @@ fn notes(change: Change, before: Option<&str>, status: &BankRouteStatus) -> Vec<
     match change {
         Change::FailedOver => vec![Note::warning(
             EventReason::FailedOver,
-            format!("payouts go to {to}: {from} is excluded ({why}); the route goes back when {from} can take payouts again and costs least"),
+            format!(
+                "payouts go to {to}: {from} is excluded ({why}); the route goes back when {from} can take payouts again and costs least"
+            ),
         )],
-        Change::FailedBack => vec![Note::normal(EventReason::FailedBack, format!("payouts go to {to} again: it can take them and costs least"))],
+        Change::FailedBack => vec![Note::normal(
+            EventReason::FailedBack,
+            format!("payouts go to {to} again: it can take them and costs least"),
+        )],
         Change::NoneAvailable => vec![Note::warning(
             EventReason::NoBankAvailable,
-            format!("no bank can take payouts: {from} is excluded too ({why}); payouts are held or refused as spec.whenNoneAvailable says, see status.candidates"),
+            format!(
+                "no bank can take payouts: {from} is excluded too ({why}); payouts are held or refused as spec.whenNoneAvailable says, see status.candidates"
+            ),
         )],
         Change::None | Change::Switched | Change::Available => Vec::new(),
     }

@@ -64,7 +64,12 @@ impl Reconciler for Policies {
         let mut conditions = Conditions::new(generation, now.wall);
         let next = match plan::rules(&object.spec, 0) {
             Ok(_) => {
-                conditions.set(ConditionType::Ready, true, Reason::Accepted, "the policy is in force where it is referenced");
+                conditions.set(
+                    ConditionType::Ready,
+                    true,
+                    Reason::Accepted,
+                    "the policy is in force where it is referenced",
+                );
                 IDLE
             }
             Err(problem) => {

@@ -17,8 +17,8 @@ use crate::api::v1alpha1::provider_connection::{
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::Note;
 use crate::cluster::stores::Watched as _;
-use crate::controllers::providerconnection::memory;
 use crate::controllers::conditions::{Conditions, reason_of, seconds, status_of, time};
+use crate::controllers::providerconnection::memory;
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
 use crate::domain::breaker::{Effective, Snapshot, State};
@@ -137,7 +137,12 @@ pub fn decide(
     healthy(&mut conditions, live);
     authenticated(&mut conditions, target, live);
     circuit(&mut conditions, live);
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no probes, no syncs, no calls");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: no probes, no syncs, no calls",
+    );
 
     let status = ProviderConnectionStatus {
         observed_generation: Some(generation),
@@ -166,7 +171,8 @@ fn refused(
     now: Now,
 ) -> Decision<ProviderConnectionStatus, Step> {
     let generation = object.metadata.generation.unwrap_or_default();
-    let credential_gone = matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
+    let credential_gone =
+        matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
     let steps = if credential_gone && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
     let live = observed.live.as_ref().filter(|_| !credential_gone);
     let mut conditions = Conditions::new(generation, now.wall);
@@ -176,13 +182,21 @@ fn refused(
         None => conditions.set(ConditionType::Healthy, Status::Unknown, problem.reason, "not checked: see Ready"),
     }
     conditions.set(ConditionType::Authenticated, Status::Unknown, problem.reason, "not checked: see Ready");
-    let (type_, next) =
-        if problem.waiting { (ConditionType::Reconciling, observed.secret_refresh) } else { (ConditionType::Stalled, USER_MUST_ACT) };
+    let (type_, next) = if problem.waiting {
+        (ConditionType::Reconciling, observed.secret_refresh)
+    } else {
+        (ConditionType::Stalled, USER_MUST_ACT)
+    };
     conditions.set(type_, true, problem.reason, problem.message.clone());
     if let Some(live) = live {
         circuit(&mut conditions, live);
     }
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no probes, no syncs, no calls");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: no probes, no syncs, no calls",
+    );
     let old = previous.cloned().unwrap_or_default();
     let status = ProviderConnectionStatus {
         observed_generation: Some(generation),
@@ -212,7 +226,8 @@ fn ready(
     } else {
         format!("; not used by this version yet: spec.{}", observed.unread.join(", spec."))
     };
-    let was_verified = stays.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
+    let was_verified =
+        stays.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
     match live.verdict {
         Verdict::Refused if stays.is_none() => {
             let message = "the provider refused the credential: correct the Secret that spec.auth names";
@@ -220,11 +235,21 @@ fn ready(
             conditions.set(ConditionType::Reconciling, true, Reason::AuthenticationFailed, message);
         }
         Verdict::Verified => {
-            conditions.set(ConditionType::Ready, true, Reason::Verified, format!("the provider accepts our calls{unread}"));
+            conditions.set(
+                ConditionType::Ready,
+                true,
+                Reason::Verified,
+                format!("the provider accepts our calls{unread}"),
+            );
         }
         // A verdict once given is not taken back by an outage, a restart or a bad rotation.
         _ if was_verified => {
-            conditions.set(ConditionType::Ready, true, Reason::Verified, format!("the provider accepts our calls{unread}"));
+            conditions.set(
+                ConditionType::Ready,
+                true,
+                Reason::Verified,
+                format!("the provider accepts our calls{unread}"),
+            );
         }
         _ => {
             let why = if object.spec.suspend {
@@ -234,7 +259,12 @@ fn ready(
             } else {
                 "the provider has not answered usefully yet; see Healthy"
             };
-            conditions.set(ConditionType::Ready, true, Reason::Unverified, format!("accepted, not verified: {why}{unread}"));
+            conditions.set(
+                ConditionType::Ready,
+                true,
+                Reason::Unverified,
+                format!("accepted, not verified: {why}{unread}"),
+            );
         }
     }
 }
@@ -242,8 +272,12 @@ fn ready(
 fn healthy(conditions: &mut Conditions, live: &LiveView) {
     let (status, reason, message) = match live.health {
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
-        Health::Degraded => (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold"),
-        Health::Unhealthy => (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected"),
+        Health::Degraded => {
+            (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold")
+        }
+        Health::Unhealthy => {
+            (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected")
+        }
         Health::Unknown if live.verdict == Verdict::Inconclusive => {
             (Status::Unknown, Reason::ChecksFailing, "the first checks failed; too few to judge")
         }
@@ -254,7 +288,9 @@ fn healthy(conditions: &mut Conditions, live: &LiveView) {
 
 fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) {
     let (status, reason, message) = match live.authenticated {
-        _ if !target.authenticates => (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential"),
+        _ if !target.authenticates => {
+            (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential")
+        }
         Some(true) => (Status::True, Reason::CredentialAccepted, "the provider accepts the credential"),
         Some(false) => (
             Status::False,
@@ -268,7 +304,9 @@ fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) 
 
 fn circuit(conditions: &mut Conditions, live: &LiveView) {
     let (reason, message) = match live.effective {
-        Effective::Open if live.flapping => (Reason::Flapping, "calls fail at once: the circuit opened again and again"),
+        Effective::Open if live.flapping => {
+            (Reason::Flapping, "calls fail at once: the circuit opened again and again")
+        }
         Effective::Open => (Reason::CircuitOpen, "calls fail at once until a trial succeeds"),
         Effective::HalfOpen => (Reason::CircuitHalfOpen, "trials decide whether the circuit closes; payouts wait"),
         Effective::ForcedOpen => (Reason::ForcedOpen, "calls fail at once: spec.circuitOverride says so"),
@@ -285,8 +323,10 @@ fn credential(
     now: Timestamp,
 ) -> Option<CredentialStatus> {
     let version = target.credential.clone()?;
-    let old = previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
-    let verified = old.and_then(|c| c.verified_time.clone()).or_else(|| (live.authenticated == Some(true)).then(|| time(now)));
+    let old =
+        previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
+    let verified =
+        old.and_then(|c| c.verified_time.clone()).or_else(|| (live.authenticated == Some(true)).then(|| time(now)));
     Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time: None })
 }
 
@@ -297,9 +337,13 @@ fn notes(previous: Option<&ProviderConnectionStatus>, new: &ProviderConnectionSt
     let mut notes = Vec::new();
     let reason = |s: &ProviderConnectionStatus| reason_of(&s.conditions, ConditionType::Ready).map(str::to_owned);
     if reason(new).as_deref() == Some(Reason::Verified.as_str()) && reason(old) != reason(new) {
-        notes.push(Note::normal(EventReason::ConnectionVerified, "the provider accepts our calls; it is checked from now on"));
+        notes.push(Note::normal(
+            EventReason::ConnectionVerified,
+            "the provider accepts our calls; it is checked from now on",
+        ));
     }
-    let refused = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Authenticated) == Status::False;
+    let refused =
+        |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Authenticated) == Status::False;
     if refused(new) && !refused(old) {
         notes.push(Note::warning(
             EventReason::AuthenticationFailed,
@@ -315,14 +359,23 @@ fn notes(previous: Option<&ProviderConnectionStatus>, new: &ProviderConnectionSt
         ));
     }
     if open(old) && new.circuit == Some(CircuitStatus::Closed) {
-        notes.push(Note::normal(EventReason::CircuitClosed, "trials succeeded: calls pass again and routes may choose it"));
+        notes.push(Note::normal(
+            EventReason::CircuitClosed,
+            "trials succeeded: calls pass again and routes may choose it",
+        ));
     }
     let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
     if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
-        notes.push(Note::normal(EventReason::CredentialRotated, "the Secret changed: calls use its new content from now on"));
+        notes.push(Note::normal(
+            EventReason::CredentialRotated,
+            "the Secret changed: calls use its new content from now on",
+        ));
     }
     if old.policy.is_some() && new.policy.is_some() && old.policy != new.policy {
-        notes.push(Note::normal(EventReason::PolicyChanged, "another breaker policy guards the connection from now on; its open time applies from the next opening"));
+        notes.push(Note::normal(
+            EventReason::PolicyChanged,
+            "another breaker policy guards the connection from now on; its open time applies from the next opening",
+        ));
     }
     notes
 }

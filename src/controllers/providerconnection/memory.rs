@@ -88,7 +88,10 @@ mod tests {
             observed_generation: Some(1),
             conditions: conditions.merged(&[]),
             health: Some(HealthStatus::Unhealthy),
-            credential: Some(CredentialStatus { secret_resource_version: Some("7".into()), ..CredentialStatus::default() }),
+            credential: Some(CredentialStatus {
+                secret_resource_version: Some("7".into()),
+                ..CredentialStatus::default()
+            }),
             last_handled_reconcile_at: Some("then".into()),
             ..ProviderConnectionStatus::default()
         }

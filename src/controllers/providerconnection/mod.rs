@@ -9,6 +9,8 @@ pub mod decide;
 pub mod memory;
 pub mod observe;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{CircuitStatus, HealthStatus, ProviderConnectionStatus};
@@ -56,9 +58,8 @@ impl Reported for ProviderConnection {
         let falls = |type_, from: Status, to: Status| {
             status_of(&old.conditions, type_) == from && status_of(&new.conditions, type_) == to
         };
-        let blocked = |s: &ProviderConnectionStatus| {
-            matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen))
-        };
+        let blocked =
+            |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen));
         (blocked(new) && !blocked(old))
             || (new.health == Some(HealthStatus::Unhealthy) && old.health != new.health)
             || falls(ConditionType::Ready, Status::True, Status::False)

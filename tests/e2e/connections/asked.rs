@@ -93,7 +93,10 @@ async fn a_request_for_a_check_makes_exactly_one_and_is_acknowledged() {
     beats(&bank).await;
     for name in ["flux", "born"] {
         let checks = arrivals(&bank, &format!("/c/{name}/"));
-        assert_eq!(checks, 2, "{name}: the check that verifies it is the one asked for at birth; one more was asked for");
+        assert_eq!(
+            checks, 2,
+            "{name}: the check that verifies it is the one asked for at birth; one more was asked for"
+        );
     }
     world.finish().await;
 }

@@ -4,9 +4,9 @@ use busbar::testbed::sim::{Auth, Behaviour};
 use serde_json::json;
 
 use super::{World, arrivals, circuit, connection, further, verified};
+use crate::support::eventually;
 use crate::support::metrics::parse;
 use crate::support::plane::PATIENCE;
-use crate::support::eventually;
 
 #[tokio::test]
 async fn a_deleted_connection_is_no_longer_checked_and_its_series_vanish() {
@@ -19,8 +19,13 @@ async fn a_deleted_connection_is_no_longer_checked_and_its_series_vanish() {
     let series = async || {
         let samples = parse(&world.operator.metrics().await);
         let of = |label: &str| {
-            samples.iter().filter(|s| s.labels.get("namespace").is_some_and(|ns| ns == world.ns.name())
-                && s.labels.get(label).is_some_and(|name| name == "gone")).count()
+            samples
+                .iter()
+                .filter(|s| {
+                    s.labels.get("namespace").is_some_and(|ns| ns == world.ns.name())
+                        && s.labels.get(label).is_some_and(|name| name == "gone")
+                })
+                .count()
         };
         (of("connection"), of("name"))
     };
@@ -50,9 +55,8 @@ async fn a_connection_created_anew_under_the_same_name_starts_with_a_closed_circ
 
     world.delete("ProviderConnection", "bank").await;
     world.put(&connection("bank", &well.base_url(), json!({}))).await;
-    let new = world.until("bank", "another, verified", |o| {
-        verified(o) && o["metadata"]["uid"] != old["metadata"]["uid"]
-    });
+    let new =
+        world.until("bank", "another, verified", |o| verified(o) && o["metadata"]["uid"] != old["metadata"]["uid"]);
     let new = new.await;
     assert!(circuit(&new, "Closed"), "{:#}", new["status"]);
     assert_eq!(new["status"]["circuitState"]["opens"], 0, "{:#}", new["status"]);

@@ -139,6 +139,7 @@ async fn further(bank: &BankHandle, path: &str, more: usize) {
 }
 
 /// A connection to `url` that is checked every [`INTERVAL`]; `spec` is laid over that as a merge patch.
+#[expect(clippy::needless_pass_by_value, reason = "written in place, everywhere")]
 fn connection(name: &str, url: &str, spec: Value) -> Value {
     let mut whole = json!({
         "provider": "generic",
@@ -151,6 +152,7 @@ fn connection(name: &str, url: &str, spec: Value) -> Value {
 }
 
 /// A breaker policy.
+#[expect(clippy::needless_pass_by_value, reason = "written in place, everywhere")]
 fn policy(name: &str, spec: Value) -> Value {
     object("BreakerPolicy", name, &spec)
 }
@@ -179,8 +181,7 @@ fn lay(over: &mut Value, patch: Value) {
 
 /// Whether the object has this condition, for the present generation.
 fn is(object: &Value, condition_type: &str, status: &str, reason: &str) -> bool {
-    current(object)
-        && condition(object, condition_type).is_some_and(|c| c["status"] == status && c["reason"] == reason)
+    current(object) && condition(object, condition_type).is_some_and(|c| c["status"] == status && c["reason"] == reason)
 }
 
 /// Whether the status speaks of the present generation.

@@ -46,12 +46,7 @@ fn broken() -> [Broken; 8] {
             reason: "SecretKeyInvalid",
             says: &["spec.auth.bearer.secretRef", "\"bytes\"", "\"token\"", "UTF-8"],
         },
-        Broken {
-            name: "line-break",
-            spec: bearer("lines"),
-            reason: "SecretKeyInvalid",
-            says: &["spec.auth.bearer"],
-        },
+        Broken { name: "line-break", spec: bearer("lines"), reason: "SecretKeyInvalid", says: &["spec.auth.bearer"] },
         Broken {
             name: "no-policy",
             spec: json!({"breakerPolicyRef": {"name": "strict"}}),

@@ -93,7 +93,9 @@ impl Witness {
                 while let Some(event) = events.next().await {
                     // An error is an API server that a test has stopped; the watch comes back.
                     let sight = match event {
-                        Ok(Event::Apply(object) | Event::InitApply(object)) => Sight::of(kind, &object, false, clock.mono()),
+                        Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                            Sight::of(kind, &object, false, clock.mono())
+                        }
                         Ok(Event::Delete(object)) => Sight::of(kind, &object, true, clock.mono()),
                         Ok(Event::Init | Event::InitDone) | Err(_) => continue,
                     };
@@ -203,7 +205,8 @@ fn check(sights: &[Sight]) -> Vec<String> {
         }
         let generation = sight.object["metadata"]["generation"].as_i64().unwrap_or_default();
         let observed = sight.object["status"]["observedGeneration"].as_i64();
-        if !now.is_empty() && now.iter().any(|c| Some(c.observed_generation) != observed || observed > Some(generation)) {
+        if !now.is_empty() && now.iter().any(|c| Some(c.observed_generation) != observed || observed > Some(generation))
+        {
             tell(format!("observedGeneration is {observed:?} of {generation}, and not that of every condition"));
         }
         if let Some((was, old)) = before.get(sight.uid()) {
@@ -229,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn sight(version: u32, ready: (&str, &str, &str), more: Value) -> Sight {
+    fn sight(version: u32, ready: (&str, &str, &str), more: &Value) -> Sight {
         let (status, reason, at) = ready;
         let ready = json!({"type": "Ready", "status": status, "reason": reason, "message": "", "observedGeneration": 1,
             "lastTransitionTime": at});
@@ -245,13 +248,13 @@ mod tests {
     #[test]
     fn a_true_course_passes_and_each_broken_rule_is_found() {
         let one = ("True", "Verified", "2026-01-01T00:00:01Z");
-        assert!(check(&[sight(1, one, json!([])), sight(2, one, json!([]))]).is_empty());
+        assert!(check(&[sight(1, one, &json!([])), sight(2, one, &json!([]))]).is_empty());
         let stalled = json!([{"type": "Stalled", "status": "True", "reason": "InvalidSpec", "message": "",
             "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:01Z"}]);
-        assert!(check(&[sight(1, one, stalled)])[0].contains("Stalled exists although Ready"));
+        assert!(check(&[sight(1, one, &stalled)])[0].contains("Stalled exists although Ready"));
         let moved = ("True", "Verified", "2026-01-01T00:00:02Z");
-        assert!(check(&[sight(1, one, json!([])), sight(2, moved, json!([]))])[0].contains("transition time"));
+        assert!(check(&[sight(1, one, &json!([])), sight(2, moved, &json!([]))])[0].contains("transition time"));
         let lost = ("False", "AuthenticationFailed", "2026-01-01T00:00:02Z");
-        assert!(check(&[sight(1, one, json!([])), sight(2, lost, json!([]))])[0].contains("taken away"));
+        assert!(check(&[sight(1, one, &json!([])), sight(2, lost, &json!([]))])[0].contains("taken away"));
     }
 }
