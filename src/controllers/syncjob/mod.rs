@@ -70,6 +70,8 @@ impl Reported for SyncJob {
         (ready(old) == Status::True && ready(new) == Status::False)
             || (new.fresh == Some(Tri::False) && old.fresh != new.fresh)
             || (new.last_result == Some(WireResult::Failed) && old.last_result != new.last_result)
+            // Somebody waits for it; and until it is written, the request would be met again.
+            || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
 
