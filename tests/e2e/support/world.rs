@@ -145,18 +145,19 @@ impl World {
         }
     }
 
-    /// Waits until an event with this reason tells of this object; its message.
+    /// Waits until an event with this reason and these words tells of the object.
     #[track_caller]
-    pub(crate) fn event(&self, kind: &str, name: &str, reason: &str) -> impl Future<Output = String> {
+    pub(crate) fn event(&self, kind: &str, name: &str, reason: &str, words: &str) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             let began = self.clock.mono();
             loop {
                 let events = self.events(kind, name).await;
-                if let Some((_, note)) = events.iter().find(|(seen, _)| seen == reason) {
-                    return note.clone();
+                if events.iter().any(|(seen, note)| seen == reason && note.contains(words)) {
+                    return;
                 }
-                assert!(self.clock.mono().since(began) < PATIENCE, "{caller}: no event {reason} of {name}: {events:?}");
+                let late = self.clock.mono().since(began) > PATIENCE;
+                assert!(!late, "{caller}: no event {reason} of {name} says {words:?}: {events:#?}");
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
