@@ -3,6 +3,7 @@
 //! Log lines carry namespace, name and reason of what they speak of as fields. Nothing a provider answered and nothing
 //! a Secret holds is ever a field or a message.
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -21,6 +22,9 @@ pub enum LogError {
     /// Not a list of tracing directives.
     #[error("log level must be tracing directives such as info or busbar=debug,info: {0}")]
     Directives(#[from] tracing_subscriber::filter::ParseError),
+    /// Nothing, or a bare word that is no level: tracing takes it for a target, and everything else falls silent.
+    #[error("log level must be tracing directives such as info or busbar=debug,info: {0:?} is neither a level nor target=level")]
+    NoLevel(String),
     /// The subscriber is gone or already set.
     #[error("logging: {0}")]
     Setup(String),
@@ -29,7 +33,7 @@ pub enum LogError {
 impl LogLevel {
     /// Replaces the directives.
     pub fn set(&self, directives: &str) -> Result<(), LogError> {
-        let filter = EnvFilter::try_new(directives)?;
+        let filter = filter(directives)?;
         self.handle.reload(filter).map_err(|e| LogError::Setup(e.to_string()))
     }
 
@@ -39,9 +43,27 @@ impl LogLevel {
     }
 }
 
+/// Reads directives, more strictly than tracing does.
+///
+/// # Errors
+/// If they do not parse, or if a word among them is no level and has none.
+pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
+    // Directives with spans and fields have commas of their own; whoever writes one knows what he does.
+    if !directives.contains('[') {
+        for part in directives.split(',').map(str::trim) {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            // Nothing would be read as `error`.
+            if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+                return Err(LogError::NoLevel(part.to_owned()));
+            }
+        }
+    }
+    Ok(EnvFilter::try_new(directives)?)
+}
+
 /// Installs the process's subscriber.
 pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(directives)?);
+    let (filter, handle) = reload::Layer::new(filter(directives)?);
     let registry = tracing_subscriber::registry().with(filter);
     let done = match format {
         LogFormat::Json => registry
@@ -51,4 +73,21 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
     };
     done.map_err(|e| LogError::Setup(e.to_string()))?;
     Ok(LogLevel { handle })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_or_targets_with_levels_are_taken_and_a_bare_word_is_not() {
+        for good in ["info", "OFF", "busbar=debug,info", "warn,busbar::work=trace", "busbar[reconcile{name=a}]=debug"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        // The last would silence everything but a target that does not exist.
+        for bad in ["", "info,", "busbar=loud", "busbar=", "verbose"] {
+            let error = filter(bad).unwrap_err().to_string();
+            assert!(error.contains("must be tracing directives"), "{bad}: {error}");
+        }
+    }
 }
