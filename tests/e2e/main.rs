@@ -10,6 +10,8 @@ mod harness;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod runtime;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod support;
