@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod runtime;
