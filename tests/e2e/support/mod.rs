@@ -10,6 +10,7 @@ pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod plane;
 pub(crate) mod witness;
+pub(crate) mod world;
 
 pub(crate) use canaries::Canaries;
 pub(crate) use eventually::eventually;
@@ -17,3 +18,4 @@ pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
 pub(crate) use plane::{OwnPlane, own_plane, shared_plane};
 pub(crate) use witness::Witness;
+pub(crate) use world::World;
