@@ -3,7 +3,6 @@
 // Each test file uses some of it.
 #![allow(dead_code, unused_imports, reason = "a toolbox is complete before every tool is used")]
 
-pub(crate) mod canaries;
 pub(crate) mod eventually;
 pub(crate) mod metrics;
 pub(crate) mod namespace;
@@ -12,7 +11,7 @@ pub(crate) mod plane;
 pub(crate) mod witness;
 pub(crate) mod world;
 
-pub(crate) use canaries::Canaries;
+pub(crate) use busbar::testbed::canaries::Canaries;
 pub(crate) use eventually::eventually;
 pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
