@@ -8,9 +8,13 @@ pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod plane;
+pub(crate) mod witness;
+pub(crate) mod world;
 
 pub(crate) use busbar::testbed::canaries::Canaries;
 pub(crate) use eventually::eventually;
 pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
 pub(crate) use plane::{OwnPlane, own_plane, shared_plane};
+pub(crate) use witness::Witness;
+pub(crate) use world::World;

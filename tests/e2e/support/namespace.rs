@@ -117,6 +117,12 @@ impl TestNs {
         self.api::<Secret>().patch(name, &apply, &Patch::Apply(&secret)).await.expect("the Secret is applied");
     }
 
+    /// The text under a key of a Secret, read as admin.
+    pub(crate) async fn secret_text(&self, name: &str, key: &str) -> String {
+        let secret = self.api::<Secret>().get(name).await.expect("the Secret exists");
+        String::from_utf8(secret.data.expect("data")[key].0.clone()).expect("text")
+    }
+
     /// `kubectl -n <this namespace> <args>`.
     pub(crate) async fn kubectl(&self, args: &[&str]) -> Output {
         self.kubectl_with(args, "").await
