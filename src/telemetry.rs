@@ -3,6 +3,8 @@
 //! Log lines carry namespace, name and reason of what they speak of as fields. Nothing a provider answered and nothing
 //! a Secret holds is ever a field or a message.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -13,6 +15,7 @@ use crate::cli::LogFormat;
 /// Changes what is logged, while the process runs.
 #[derive(Clone)]
 pub struct LogLevel {
+    directives: Arc<Mutex<String>>,
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -34,14 +37,19 @@ impl LogLevel {
     /// Replaces the directives.
     pub fn set(&self, directives: &str) -> Result<(), LogError> {
         let filter = filter(directives)?;
-        self.handle.reload(filter).map_err(|e| LogError::Setup(e.to_string()))
+        self.handle.reload(filter).map_err(|e| LogError::Setup(e.to_string()))?;
+        directives.clone_into(&mut self.directives.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
     /// The directives in force.
     pub fn get(&self) -> String {
-        self.handle.with_current(ToString::to_string).unwrap_or_default()
+        self.directives.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+/// What is silent unless it is asked for.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 /// Reads directives, more strictly than tracing does.
 ///
@@ -58,7 +66,10 @@ pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
             }
         }
     }
-    Ok(EnvFilter::try_new(directives)?)
+    // kube logs every failed try of every request. What fails is told by us, once; whoever looks closer, or asks for
+    // kube by name, sees its lines too.
+    let closer = ["kube", "debug", "trace"].iter().any(|word| directives.to_ascii_lowercase().contains(word));
+    if closer { Ok(EnvFilter::try_new(directives)?) } else { Ok(EnvFilter::try_new(format!("{directives},{QUIET}"))?) }
 }
 
 /// Installs the process's subscriber.
@@ -72,7 +83,7 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
         LogFormat::Plain => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
     };
     done.map_err(|e| LogError::Setup(e.to_string()))?;
-    Ok(LogLevel { handle })
+    Ok(LogLevel { directives: Arc::new(Mutex::new(directives.to_owned())), handle })
 }
 
 #[cfg(test)]
