@@ -1,4 +1,8 @@
 //! Puts the commit into the binary, so that `--version` and `busbar_build_info` can tell which source it is.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a build script is told by the environment; no setting of the operator is read here"
+)]
 
 use std::process::Command;
 

@@ -22,7 +22,7 @@ use crate::cli::{Cli, Command, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery;
-use crate::cluster::lease::{Elector, LeaseConfig, LeaseError, Leadership};
+use crate::cluster::lease::{Elector, Leadership, LeaseConfig, LeaseError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::profile::ProfileError;
@@ -180,17 +180,17 @@ async fn lead(
     Ok(())
 }
 
-/// Waits for `step`; `None` if the process is asked to stop first, an error if a part ends first.
+/// Waits for `awaited`; `None` if the process is asked to stop first, an error if a part ends first.
 async fn until<T>(
     stop: &CancellationToken,
     tasks: &mut Parts,
-    step: impl Future<Output = T>,
+    awaited: impl Future<Output = T>,
 ) -> Result<Option<T>, AppError> {
     tokio::select! {
         // In this order: parts that end because the process was asked to stop are no surprise.
         biased;
         () = stop.cancelled() => Ok(None),
-        done = step => Ok(Some(done)),
+        done = awaited => Ok(Some(done)),
         Some(end) = tasks.join_next() => Err(match end {
             Ok((_, Err(error))) => error,
             Ok((name, Ok(()))) => AppError::PartEnded(name),
@@ -211,7 +211,10 @@ async fn drain(tasks: &mut Parts, grace: Duration, admin_stop: &CancellationToke
     })
     .await;
     if finished.is_err() {
-        tracing::warn!(left = tasks.len() - 1, "the grace time is over; ending with work in flight, which stands on the ledger's leases");
+        tracing::warn!(
+            left = tasks.len() - 1,
+            "the grace time is over; ending with work in flight, which stands on the ledger's leases"
+        );
     }
     admin_stop.cancel();
     let _ = tokio::time::timeout(Duration::from_millis(500), tasks.join_next()).await;

@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::domain::duration::parse_duration;
+use crate::telemetry::LogFormat;
 
 /// Version and commit, as `--version` and `busbar_build_info` print them.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -70,15 +71,6 @@ pub struct TransactionsArgs {
     /// How many rows at most.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
-}
-
-/// How log lines look.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Plain,
 }
 
 /// Settings of the operator.
@@ -163,11 +155,11 @@ fn log_level(s: &str) -> Result<String, String> {
 }
 
 fn secret_refresh(s: &str) -> Result<Duration, String> {
-    bounded(s, Duration::from_secs(1), Duration::from_secs(60))
+    bounded(s, Duration::from_secs(1), Duration::from_mins(1))
 }
 
 fn shutdown_grace(s: &str) -> Result<Duration, String> {
-    bounded(s, Duration::from_secs(1), Duration::from_secs(600))
+    bounded(s, Duration::from_secs(1), Duration::from_mins(10))
 }
 
 fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {

@@ -67,9 +67,14 @@ async fn log_level(State(admin): State<Admin>) -> Response {
     }
 }
 
-async fn set_log_level(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> Response {
+async fn set_log_level(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    body: String,
+) -> Response {
     if !peer.ip().is_loopback() {
-        return (StatusCode::FORBIDDEN, "the log level is taken from loopback only: use kubectl port-forward\n").into_response();
+        return (StatusCode::FORBIDDEN, "the log level is taken from loopback only: use kubectl port-forward\n")
+            .into_response();
     }
     let Some(level) = &admin.log_level else { return StatusCode::NOT_FOUND.into_response() };
     match level.set(body.trim()) {

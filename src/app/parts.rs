@@ -67,8 +67,7 @@ pub(super) fn build(
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
     let registry = Registry::new(clock, metrics)?;
-    let driver =
-        ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
+    let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
@@ -126,7 +125,8 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         pool.close().await;
         ("syncs", Ok(()))
     });
-    let start = Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
+    let start =
+        Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
     start.one::<Policies>("policies", ctx.stores.policies.clone(), tasks);
     start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
     start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);
@@ -170,7 +170,7 @@ fn sink(
     let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
     let (pool, failures) = (pool.clone(), Arc::clone(failures));
     Arc::new(move |change: Change| {
-        let Change { kind, key, gone } = change;
+        let Change { kind, key, gone, touched } = change;
         if gone {
             failures.forget(kind, &key);
             match kind {
@@ -180,6 +180,10 @@ fn sink(
             }
         }
         poke_all(&pokes, &references, kind, &key);
+        // A policy's status counts the connections it guards; nobody who depends on the policy has to hear of that.
+        for (kind, key) in touched.iter().filter(|(kind, _)| *kind == Kind::BreakerPolicy) {
+            pokes.poke(*kind, key);
+        }
     })
 }
 

@@ -13,7 +13,7 @@ use crate::domain::key::{Kind, ObjectKey};
 
 /// First and longest pause after a failed reconcile.
 const BASE: Duration = Duration::from_secs(1);
-const CAP: Duration = Duration::from_secs(300);
+const CAP: Duration = Duration::from_mins(5);
 const PACE: Backoff = Backoff { base: BASE, max: CAP };
 
 /// Failure streaks of objects.

@@ -26,7 +26,7 @@ pub const FIELD_MANAGER: &str = "busbar";
 /// Least time between two writes of one object's status, unless it got worse.
 pub const SPACING: Duration = Duration::from_secs(5);
 /// Least time between two writes that carry nothing but ride-along fields.
-pub const QUIET: Duration = Duration::from_secs(600);
+pub const QUIET: Duration = Duration::from_mins(10);
 
 /// A kind whose status Busbar writes.
 pub trait Reported: Watched + Serialize {
@@ -69,7 +69,7 @@ pub fn timing<K: Reported>(old: Option<&K::Status>, new: &K::Status, since_last:
         SPACING
     };
     match since_last {
-        Some(since) if since < least => Timing::In(least - since),
+        Some(since) if since < least => Timing::In(least.saturating_sub(since)),
         _ => Timing::Now,
     }
 }
@@ -118,9 +118,7 @@ impl<K: Reported> StatusWriter<K> {
         let since = match memory.get(&object.key()) {
             Some(entry) if object.uid().as_deref() == Some(entry.uid.as_str()) => Some(now.since(entry.at)),
             // A restart is no reason to write ride-along fields of every object at once.
-            _ => old
-                .is_some_and(|old| K::transitions(old) == K::transitions(new))
-                .then(|| now.since(self.started)),
+            _ => old.is_some_and(|old| K::transitions(old) == K::transitions(new)).then(|| now.since(self.started)),
         };
         timing::<K>(old, new, since)
     }

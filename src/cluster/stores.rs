@@ -5,7 +5,7 @@
 //! UID or the object's end are. A relist that finds an object gone says so too, so nothing outlives its object because
 //! a delete was missed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub struct Change {
     pub key: ObjectKey,
     /// Whether it is there no more.
     pub gone: bool,
+    /// Whom it refers to since this change, or no longer does.
+    pub touched: Vec<(Kind, ObjectKey)>,
 }
 
 /// Takes word of changes; must not block.
@@ -76,7 +78,10 @@ impl<K: Watched> KindStore<K> {
     /// The object at `key`.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         let object = ObjectRef::new(&key.name).within(&key.namespace);
-        self.scopes.iter().filter(|(ns, _)| ns.as_ref().is_none_or(|ns| *ns == key.namespace)).find_map(|(_, s)| s.get(&object))
+        self.scopes
+            .iter()
+            .filter(|(ns, _)| ns.as_ref().is_none_or(|ns| *ns == key.namespace))
+            .find_map(|(_, s)| s.get(&object))
     }
 
     /// Every object.
@@ -212,7 +217,7 @@ impl Mark {
 #[derive(Default)]
 struct Seen {
     marks: HashMap<ObjectKey, Mark>,
-    listed: Option<HashMap<ObjectKey, ()>>,
+    listed: Option<HashSet<ObjectKey>>,
 }
 
 impl Seen {
@@ -221,7 +226,7 @@ impl Seen {
         let mark = Mark::of(object);
         let key = object.key();
         if let Some(listed) = &mut self.listed {
-            listed.insert(key.clone(), ());
+            listed.insert(key.clone());
         }
         if self.marks.get(&key) == Some(&mark) {
             return false;
@@ -237,7 +242,7 @@ impl Seen {
     /// Ends a relist: what it did not meet is gone.
     fn end_list(&mut self) -> Vec<ObjectKey> {
         let Some(listed) = self.listed.take() else { return Vec::new() };
-        let gone: Vec<_> = self.marks.keys().filter(|k| !listed.contains_key(*k)).cloned().collect();
+        let gone: Vec<_> = self.marks.keys().filter(|k| !listed.contains(*k)).cloned().collect();
         for key in &gone {
             self.marks.remove(key);
         }
@@ -288,10 +293,10 @@ impl<K: Watched> Filling<K> {
                 }
                 Err(error) => {
                     // Said once per outage: the back-off repeats the same error every few seconds.
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(kind = K::KIND.as_str(), %error, "the watch is down; trying again");
-                    } else {
+                    if std::mem::replace(&mut failing, true) {
                         tracing::debug!(kind = K::KIND.as_str(), %error, "the watch is still down");
+                    } else {
+                        tracing::warn!(kind = K::KIND.as_str(), %error, "the watch is down; trying again");
                     }
                 }
             }
@@ -301,7 +306,7 @@ impl<K: Watched> Filling<K> {
     fn take(&mut self, event: Event<Guarded<K>>) {
         match event {
             Event::Init => {
-                self.seen.listed = Some(HashMap::new());
+                self.seen.listed = Some(HashSet::new());
                 self.writer.apply_watcher_event(&Event::Init);
             }
             Event::InitApply(guarded) => self.applied(guarded, Event::InitApply),
@@ -332,12 +337,10 @@ impl<K: Watched> Filling<K> {
                 object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
                 let news = self.seen.note(&object);
                 let key = object.key();
-                if news {
-                    self.references.set(K::KIND, &key, object.references());
-                }
+                let touched = news.then(|| self.references.set(K::KIND, &key, object.references()));
                 self.writer.apply_watcher_event(&event(object));
-                if news {
-                    (self.sink)(Change { kind: K::KIND, key, gone: false });
+                if let Some(touched) = touched {
+                    (self.sink)(Change { kind: K::KIND, key, gone: false, touched });
                 }
             }
             Guarded(Err(bad)) => self.undecodable(&bad),
@@ -351,7 +354,7 @@ impl<K: Watched> Filling<K> {
             bad.metadata.name.clone().unwrap_or_default(),
         );
         if let Some(listed) = &mut self.seen.listed {
-            listed.insert(key.clone(), ());
+            listed.insert(key.clone());
             // A relist starts an empty store: carry over what could be read last.
             if let Some(last) = self.writer.as_reader().get(&ObjectRef::new(&key.name).within(&key.namespace)) {
                 self.writer.apply_watcher_event(&Event::InitApply(K::clone(&last)));
@@ -364,7 +367,7 @@ impl<K: Watched> Filling<K> {
     }
 
     fn gone(&mut self, key: ObjectKey) {
-        self.references.remove(K::KIND, &key);
-        (self.sink)(Change { kind: K::KIND, key, gone: true });
+        let touched = self.references.remove(K::KIND, &key);
+        (self.sink)(Change { kind: K::KIND, key, gone: true, touched });
     }
 }

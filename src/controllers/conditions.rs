@@ -23,8 +23,7 @@ impl Conditions {
 
     /// Adds one.
     pub fn set(&mut self, type_: ConditionType, status: impl Into<Status>, reason: Reason, message: impl Into<String>) {
-        let condition =
-            Condition::new(type_.as_str(), status, reason.as_str(), message, self.generation, self.now);
+        let condition = Condition::new(type_.as_str(), status, reason.as_str(), message, self.generation, self.now);
         self.wanted.push(condition);
     }
 

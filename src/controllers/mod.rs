@@ -90,9 +90,9 @@ pub struct Decision<S, P> {
 }
 
 /// Nothing is due: look again after this long, jittered, in case a wake-up was lost.
-pub const IDLE: Duration = Duration::from_secs(2700);
+pub const IDLE: Duration = Duration::from_mins(45);
 /// The user must act: on change, and this often.
-pub const USER_MUST_ACT: Duration = Duration::from_secs(6 * 3600);
+pub const USER_MUST_ACT: Duration = Duration::from_hours(6);
 
 /// How one kind is reconciled.
 pub trait Reconciler: Send + Sync + 'static {
@@ -104,7 +104,8 @@ pub trait Reconciler: Send + Sync + 'static {
     type Step: Send + Sync;
 
     /// Reads stores, Secrets, ledger and live state. No judgement, no writes.
-    fn observe(ctx: &Ctx, object: &Self::Object) -> impl Future<Output = Result<Self::Observed, ReconcileError>> + Send;
+    fn observe(ctx: &Ctx, object: &Self::Object)
+    -> impl Future<Output = Result<Self::Observed, ReconcileError>> + Send;
 
     /// Judges. Pure and total. `previous` is the newest status known.
     fn decide(
@@ -122,4 +123,3 @@ pub trait Reconciler: Send + Sync + 'static {
         steps: Vec<Self::Step>,
     ) -> impl Future<Output = Result<(), ReconcileError>> + Send;
 }
-

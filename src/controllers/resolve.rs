@@ -64,7 +64,10 @@ impl Found {
         self.data.as_deref().ok_or_else(|| {
             Problem::waiting(
                 Reason::SecretNotFound,
-                format!("spec.{} names Secret {:?}, which does not exist: create it in this namespace", self.field, self.name),
+                format!(
+                    "spec.{} names Secret {:?}, which does not exist: create it in this namespace",
+                    self.field, self.name
+                ),
             )
         })
     }
@@ -75,7 +78,10 @@ impl Found {
         let text = std::str::from_utf8(bytes.expose_secret()).map_err(|_| {
             Problem::waiting(
                 Reason::SecretKeyInvalid,
-                format!("key {key:?} of Secret {:?} (spec.{}) holds bytes that are not UTF-8 text: store the plain text", self.name, self.field),
+                format!(
+                    "key {key:?} of Secret {:?} (spec.{}) holds bytes that are not UTF-8 text: store the plain text",
+                    self.name, self.field
+                ),
             )
         })?;
         Ok(SecretString::from(text.to_owned()))
@@ -89,6 +95,11 @@ impl Found {
                 format!("Secret {:?} (spec.{}) has no key {key:?}: add it", self.name, self.field),
             )
         })
+    }
+
+    /// A copy of the bytes under `key`, for what is no secret: certificates.
+    pub fn copy(&self, key: &str) -> Result<Vec<u8>, Problem> {
+        Ok(self.bytes(key)?.expose_secret().to_vec())
     }
 
     /// Whether the Secret has `key`.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use kube::{Resource as _, ResourceExt as _};
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config, Error as RunError};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 use prometheus::{HistogramVec, IntCounterVec};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -21,7 +21,7 @@ use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
 /// A reconcile that panicked is a defect: the object is left alone this long.
-const AFTER_PANIC: Duration = Duration::from_secs(600);
+const AFTER_PANIC: Duration = Duration::from_mins(10);
 
 /// Series of the reconcilers, named as Go operators name theirs.
 #[derive(Clone)]
@@ -87,7 +87,9 @@ impl<R: Reconciler> Shell<R> {
                 .ctx
                 .pokes
                 .subscribe(kind, namespace.as_deref())
-                .map(|key| Ok::<_, std::convert::Infallible>(ObjectRef::<R::Object>::new(&key.name).within(&key.namespace)))
+                .map(|key| {
+                    Ok::<_, std::convert::Infallible>(ObjectRef::<R::Object>::new(&key.name).within(&key.namespace))
+                })
                 .take_until(stop.clone().cancelled_owned());
             let config = Config::default().concurrency(self.concurrency);
             applier(
@@ -193,12 +195,12 @@ impl<R: Reconciler> Shell<R> {
 
 /// Long waits are spread by up to a third, so that objects which came together do not stay together.
 fn jittered(wait: Duration, now: Mono) -> Duration {
-    if wait < Duration::from_secs(600) {
+    if wait < Duration::from_mins(10) {
         return wait;
     }
     let third = wait / 3;
     let spread = u32::try_from(now.nanos() / 1000 % 1000).unwrap_or(0);
-    wait - third + third * spread / 1000
+    wait.saturating_sub(third) + third * spread / 1000
 }
 
 #[cfg(test)]
@@ -209,8 +211,8 @@ mod tests {
     fn only_long_waits_are_spread_and_never_beyond_what_was_asked() {
         assert_eq!(jittered(Duration::from_secs(5), Mono::from_nanos(123_456)), Duration::from_secs(5));
         for nanos in [0, 1_000, 999_000, 123_456_789] {
-            let wait = jittered(Duration::from_secs(2700), Mono::from_nanos(nanos));
-            assert!(wait >= Duration::from_secs(1800) && wait <= Duration::from_secs(2700), "{wait:?}");
+            let wait = jittered(Duration::from_mins(45), Mono::from_nanos(nanos));
+            assert!(wait >= Duration::from_mins(30) && wait <= Duration::from_mins(45), "{wait:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP clients, shared by all connections that need the same kind.
 //!
 //! A client owns a connection pool, a TLS configuration and its roots: too much to have ten thousand of. What may differ
-//! between two connections is a [`Shape`]; clients live as long as a connection needs their shape. No environment
+//! between two connections is a shape; clients live as long as a connection needs their shape. No environment
 //! proxies, no redirects: a provider's address is the one that was configured, and nothing else.
 
 use std::collections::HashMap;

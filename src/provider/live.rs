@@ -104,10 +104,9 @@ impl Live {
 
     /// Puts new settings in force. Whoever is in a call finishes it with the old ones.
     pub(crate) fn replace(&self, running: Running) {
-        let old = self.settings();
-        let new = Arc::clone(&running.settings);
+        // In this order, no call can end with the new settings before what it says is listened to.
+        self.core.reconfigure(&self.settings(), &running.settings);
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = running;
-        self.core.reconfigure(&old, &new);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What a provider looks like is data ([`profile`]); what one connection needs, resolved and checked, is a
 //! [`settings::Settings`]; what runs is a [`live::Live`], kept by the [`registry::Registry`]. The path itself is one
-//! stack of `tower` layers, visible in [`stack`]: deadline → breaker → auth → HTTP. This layer knows no Kubernetes: it is
+//! stack of `tower` layers, visible in `stack.rs`: deadline → breaker → auth → HTTP. This layer knows no Kubernetes: it is
 //! told settings and it tells what it observed. Provider answers go to the caller who asked and nowhere else: not into
 //! errors, logs or metrics.
 

@@ -117,7 +117,7 @@ pub fn wire(cursor: &str, grain: Granularity, format: &str) -> Result<String, Cu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::walk_tests::stream;
+    use crate::sync::tests::stream;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

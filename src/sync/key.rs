@@ -82,7 +82,7 @@ pub fn account_token(namespace: &str, connection: &str, account: &str) -> String
 mod tests {
     use super::*;
     use crate::ledger::KeyQuality;
-    use crate::sync::walk_tests::record;
+    use crate::sync::tests::record;
 
     fn without_id(minor: i64) -> TransactionRecord {
         TransactionRecord { key_quality: KeyQuality::Derived, ..record("", minor) }

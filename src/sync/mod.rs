@@ -5,9 +5,14 @@
 //! controller's) and nothing about *how a call is made* (that is the provider layer's, behind [`Fetch`]). It never
 //! holds a transaction while it waits for the provider.
 //!
-//! - [`plan`]: what to fetch, resolved. - [`cursor`]: windows and how they move. - [`page`]: a body as records and a
-//!   next page. - [`record`], [`key`], [`mask`]: a record as a row. - [`walk`]: one partition. - [`run()`]: all of
-//!   them, with deadline and cancellation. - [`report`]: how it ended, in closed words. - [`metrics`]: its numbers.
+//! - [`plan`]: what to fetch, resolved.
+//! - [`cursor`]: windows and how they move.
+//! - [`page`]: a body as records and a next page.
+//! - [`record`], [`key`], [`mask`]: a record as a row.
+//! - `walk`: one partition, window by window, page by page.
+//! - [`run()`]: all of them, with deadline and cancellation.
+//! - [`report`]: how it ended, in closed words.
+//! - [`metrics`]: its numbers.
 //!
 //! A run that is killed between any two statements loses and doubles nothing: what was committed is found again by the
 //! cursor that was committed with it, and a page that is read twice changes no row.
@@ -22,9 +27,9 @@ pub mod plan;
 pub mod record;
 pub mod report;
 mod run;
-mod walk;
 #[cfg(test)]
-pub(crate) mod walk_tests;
+pub(crate) mod tests;
+mod walk;
 
 pub use fetch::Fetch;
 pub use mask::{Mask, MaskRules};

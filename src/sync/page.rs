@@ -81,7 +81,7 @@ fn query_value(url: &str, parameter: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::walk_tests::{answer, stream};
+    use crate::sync::tests::{answer, stream};
 
     fn page(body: &str) -> Result<Page, RunReason> {
         read(&answer(200, body), &stream(10)).map_err(|stop| stop.reason)

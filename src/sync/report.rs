@@ -206,7 +206,7 @@ pub struct RunReport {
     pub reason: Option<RunReason>,
     /// The provider's HTTP status that ended it, if one did.
     pub http_status: Option<u16>,
-    /// What it moved. A dry run's `inserted` are the rows it would have written.
+    /// What it moved. A dry run only fetches and rejects.
     pub counts: RunCounts,
     /// Records that shared their key with a later one of the same page.
     pub duplicates: u64,

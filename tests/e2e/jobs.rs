@@ -137,7 +137,8 @@ async fn what_the_bank_has_is_in_the_ledger_once_and_exactly_and_the_status_tell
         (operator.metric("busbar_sync_runs_total", &runs).await == Some(2.0)).then_some(())
     })
     .await;
-    let of = |op: &'static str| [("namespace", world.ns.name().to_owned()), ("syncjob", "feed".into()), ("op", op.into())];
+    let of =
+        |op: &'static str| [("namespace", world.ns.name().to_owned()), ("syncjob", "feed".into()), ("op", op.into())];
     let records = async |op: &'static str| {
         let labels = of(op);
         let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -177,7 +178,10 @@ async fn what_the_bank_has_is_in_the_ledger_once_and_exactly_and_the_status_tell
     assert!(metric(&operator, "busbar_sync_pages_total", &job).await >= 5.0);
     assert_eq!(metric(&operator, "busbar_sync_failure_streak", &job).await, 0.0);
     assert!(metric(&operator, "busbar_sync_last_success_timestamp_seconds", &job).await > 1.7e9);
-    assert!(metric(&operator, "busbar_sync_stage_seconds_count", &[("stage", "persist"), ("outcome", "success")]).await >= 5.0);
+    assert!(
+        metric(&operator, "busbar_sync_stage_seconds_count", &[("stage", "persist"), ("outcome", "success")]).await
+            >= 5.0
+    );
 
     // With the object its series vanish; what was fetched stays.
     world.ns.api::<SyncJob>().delete("feed", &kube::api::DeleteParams::default()).await.unwrap();
@@ -230,9 +234,8 @@ async fn no_run_is_started_while_the_circuit_is_open_and_a_request_waits_for_it(
     let operator = Operator::ready(&world.ns, &[]).await;
     bank.fail_with(down()).await.unwrap();
     world.put(&policy("quick", "trip: {consecutiveFailures: 1}, open: {base: 5s}")).await;
-    let circuit = |open: &'static str| {
-        move |c: &ProviderConnection| (c.status.as_ref()?.circuit?.as_str() == open).then_some(())
-    };
+    let circuit =
+        |open: &'static str| move |c: &ProviderConnection| (c.status.as_ref()?.circuit?.as_str() == open).then_some(());
     world.request::<ProviderConnection>("mono").await;
     world.until("mono", "the circuit is open", circuit("Open")).await;
 
@@ -266,7 +269,8 @@ async fn a_failing_job_is_told_paced_and_stale_and_recovers() {
     let world = World::new("failing").await;
     never_open(&world).await;
     let bank = world.mono("mono", |c| c).await;
-    let fails = Rule { path: Some(TRANSACTIONS.to_owned()), method: None, steps: vec![Step::from(down())], repeat: true };
+    let fails =
+        Rule { path: Some(TRANSACTIONS.to_owned()), method: None, steps: vec![Step::from(down())], repeat: true };
     bank.set_script(fails).await.unwrap();
     world.put(&job("mono", "1h", "retryInterval: 1s, sla: {maxStaleness: 10s}")).await;
     let operator = Operator::ready(&world.ns, &[]).await;

@@ -25,9 +25,7 @@ fn is(status: &BankRouteStatus, kind: &str, value: &str, reason: &str) -> bool {
 /// Waits until the route's status is as wanted.
 async fn until(world: &World, what: &str, look: impl Fn(&BankRouteStatus) -> bool) -> BankRouteStatus {
     world
-        .until::<BankRoute, _>("payouts", what, |route| {
-            route.status.as_ref().filter(|status| look(status)).cloned()
-        })
+        .until::<BankRoute, _>("payouts", what, |route| route.status.as_ref().filter(|status| look(status)).cloned())
         .await
 }
 
@@ -149,7 +147,9 @@ async fn a_candidate_without_a_connection_degrades_the_route_until_it_is_created
     let world = World::new("missing").await;
     let bank = world.sim.add_bank(busbar::testbed::sim::BankConfig::new("late")).await.unwrap();
     let cheap = "fees: [{name: all, fixed: '0.10'}]";
-    world.put(&route("payouts", &[("dear", "present", "fees: [{name: all, fixed: '9'}]"), ("cheap", "late", cheap)], "")).await;
+    world
+        .put(&route("payouts", &[("dear", "present", "fees: [{name: all, fixed: '9'}]"), ("cheap", "late", cheap)], ""))
+        .await;
     let operator = Operator::ready(&world.ns, &[]).await;
 
     let waiting = until(&world, "the route waits for a connection", |s| {

@@ -6,9 +6,9 @@ use busbar::api::v1alpha1::ProviderConnection;
 use busbar::testbed::control_plane::Query;
 use busbar::testbed::sim::BankConfig;
 
+use crate::support::plane::PATIENCE;
 use crate::support::world::connection;
 use crate::support::{Operator, TestNs, World, eventually, metrics};
-use crate::support::plane::PATIENCE;
 
 /// Runs the binary to its end, with nothing of this process's environment that it would read.
 fn busbar(args: &[&str]) -> Output {
@@ -110,9 +110,7 @@ async fn a_namespace_that_is_not_watched_is_left_alone() {
     let operator = Operator::ready(&world.ns, &[]).await;
     // Whatever it does at once for one namespace it has had the time to do for the other.
     world
-        .until::<ProviderConnection, _>("bank", "the connection is verified", |c| {
-            c.status.as_ref()?.circuit.map(drop)
-        })
+        .until::<ProviderConnection, _>("bank", "the connection is verified", |c| c.status.as_ref()?.circuit.map(drop))
         .await;
     let untouched = other.ns.api::<ProviderConnection>().get("bank").await.unwrap();
     assert_eq!(untouched.status.unwrap().observed_generation, Some(-1));

@@ -19,8 +19,7 @@ const TAKEOVER: Duration = Duration::from_secs(17 + 13);
 async fn replica(world: &World, name: &str) -> Operator {
     let ledger: PathBuf = ledger_file(&world.ns, "a");
     let flags = [format!("--ledger=sqlite:{}", ledger.display()), format!("--identity=replica-{name}")];
-    let mut operator =
-        Operator::start_replica(&world.ns, name, &flags.each_ref().map(String::as_str)).await;
+    let mut operator = Operator::start_replica(&world.ns, name, &flags.each_ref().map(String::as_str)).await;
     operator.wait_ready().await;
     operator
 }
@@ -40,7 +39,12 @@ async fn leads_and_probes(operator: &Operator, bank: &BankHandle, what: &str) {
 async fn assert_idle(standby: &Operator) {
     let scrape = standby.metrics().await;
     assert_eq!(metrics::value(&scrape, "leader_election_master_status", &[]), Some(0.0));
-    for series in ["controller_runtime_reconcile_total", "busbar_provider_requests_total", "busbar_status_writes_total", "busbar_sync_runs_total"] {
+    for series in [
+        "controller_runtime_reconcile_total",
+        "busbar_provider_requests_total",
+        "busbar_status_writes_total",
+        "busbar_sync_runs_total",
+    ] {
         let found = metrics::find(&scrape, series, &[]);
         assert!(found.iter().all(|sample| sample.value == 0.0), "a standby works: {found:?}");
     }

@@ -15,7 +15,7 @@ use busbar::provider::live::Live;
 use busbar::provider::observe::Verdict;
 use busbar::provider::profile::{Environment, Profiles};
 use busbar::provider::registry::Registry;
-use busbar::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings};
+use busbar::provider::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings};
 use busbar::testbed::sim::{
     Auth as Wants, BankConfig, BankHandle, Behaviour, Certificate, Down, Garbage, Moment, Sim, SimConfig,
 };
@@ -274,6 +274,30 @@ async fn under_a_server_name_the_host_header_stays_the_base_urls() {
     // The simulated bank builds its links from the Host header.
     assert!(body.contains(&bank.https_url()), "{body}");
     assert!(!body.contains("bank.sim.test"));
+}
+
+#[tokio::test]
+async fn a_client_certificate_makes_a_client_of_its_own() {
+    let (sim, bank) = bank(BankConfig::new("bank")).await;
+    let made = rcgen::generate_simple_self_signed(["operator.test".to_owned()]).unwrap();
+    let (registry, _) = registry();
+    let mut plain = draft(bank.https_url());
+    plain.tls.ca = Some(sim.ca_pem().into());
+    let mut mutual = plain.clone();
+    mutual.tls.client =
+        Some(ClientCertificate { certificate: made.cert.pem().into(), key: made.signing_key.serialize_pem().into() });
+    mutual.tls.revision = "tls/2".to_owned();
+    let resolve = |draft| Settings::resolve(draft).unwrap();
+    let one = registry.apply(&key("one"), "1", resolve(plain), None);
+    let two = registry.apply(&key("two"), "2", resolve(mutual.clone()), None);
+    assert_eq!((probe(&one).await, probe(&two).await), (Ok(200), Ok(200)));
+    assert_eq!(registry.clients().len(), 2, "a certificate is never shown in another connection's name");
+
+    // The chain of one pair with the key of another is told before any call.
+    let other = rcgen::KeyPair::generate().unwrap();
+    let client = mutual.tls.client.as_mut().unwrap();
+    client.key = other.serialize_pem().into();
+    assert_eq!(Settings::resolve(mutual).unwrap_err().field, "tls.certSecretRef");
 }
 
 #[tokio::test]

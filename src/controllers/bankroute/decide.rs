@@ -1,7 +1,6 @@
 //! What a route's status says. Pure and total.
 
 use jiff::Timestamp;
-use kube::Resource as _;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState, CandidateStatus, Failover};
@@ -51,7 +50,7 @@ pub fn decide(
         Ok(evaluation) => evaluation,
         Err(problem) => return stalled(object, previous, &problem, now.wall),
     };
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     let missing = names(object, observed, |c| c == ConnectionState::Missing);
     let all_missing = missing.len() == object.spec.candidates.len();
@@ -66,7 +65,12 @@ pub fn decide(
         } else {
             format!("; not used by this version yet: spec.{}", unread.join(", spec."))
         };
-        conditions.set(ConditionType::Ready, true, Reason::Accepted, format!("the route chooses among its candidates{unread}"));
+        conditions.set(
+            ConditionType::Ready,
+            true,
+            Reason::Accepted,
+            format!("the route chooses among its candidates{unread}"),
+        );
     }
     // A suspended route answers no payout, whatever its banks could do.
     let active = evaluation.active.clone().filter(|_| !object.spec.suspend);
@@ -82,7 +86,12 @@ pub fn decide(
         Reason::CandidatesUnresolved,
         format!("create the connections of these candidates, or remove them: {}", missing.join(", ")),
     );
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: the route takes no payout");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: the route takes no payout",
+    );
 
     let before = previous.and_then(|s| s.active.as_deref());
     let last = previous.and_then(|s| s.last_failover.as_ref());
@@ -124,7 +133,12 @@ pub fn decide(
 fn returned<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) -> Option<&'a str> {
     let (previous, active) = (previous?, evaluation.active.as_deref()?);
     previous.last_failover.as_ref()?;
-    let out = [route::Reason::CircuitOpen, route::Reason::CircuitHalfOpen, route::Reason::ForcedOpen, route::Reason::Suspended];
+    let out = [
+        route::Reason::CircuitOpen,
+        route::Reason::CircuitHalfOpen,
+        route::Reason::ForcedOpen,
+        route::Reason::Suspended,
+    ];
     let was_out = |c: &CandidateStatus| {
         c.name == active && c.state == CandidateState::Excluded && out.iter().any(|reason| c.reason == reason.as_str())
     };
@@ -160,12 +174,17 @@ fn stalled(
     problem: &Problem,
     now: Timestamp,
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now);
     conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
     conditions.set(ConditionType::Available, false, problem.reason, "no choice is made: see Ready");
     conditions.set(ConditionType::Stalled, true, problem.reason, problem.message.clone());
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: the route takes no payout");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: the route takes no payout",
+    );
     let old = previous.cloned().unwrap_or_default();
     let status = BankRouteStatus {
         observed_generation: Some(generation),
@@ -217,12 +236,19 @@ fn notes(change: Change, before: Option<&str>, status: &BankRouteStatus) -> Vec<
     match change {
         Change::FailedOver => vec![Note::warning(
             EventReason::FailedOver,
-            format!("payouts go to {to}: {from} is excluded ({why}); the route goes back when {from} can take payouts again and costs least"),
+            format!(
+                "payouts go to {to}: {from} is excluded ({why}); the route goes back when {from} can take payouts again and costs least"
+            ),
         )],
-        Change::FailedBack => vec![Note::normal(EventReason::FailedBack, format!("payouts go to {to} again: it can take them and costs least"))],
+        Change::FailedBack => vec![Note::normal(
+            EventReason::FailedBack,
+            format!("payouts go to {to} again: it can take them and costs least"),
+        )],
         Change::NoneAvailable => vec![Note::warning(
             EventReason::NoBankAvailable,
-            format!("no bank can take payouts: {from} is excluded too ({why}); payouts are held or refused as spec.whenNoneAvailable says, see status.candidates"),
+            format!(
+                "no bank can take payouts: {from} is excluded too ({why}); payouts are held or refused as spec.whenNoneAvailable says, see status.candidates"
+            ),
         )],
         Change::None | Change::Switched | Change::Available => Vec::new(),
     }

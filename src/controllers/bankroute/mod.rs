@@ -4,6 +4,8 @@
 
 pub mod decide;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use kube::ResourceExt as _;
 
@@ -45,7 +47,8 @@ impl Reported for BankRoute {
         let empty = BankRouteStatus::default();
         let old = old.unwrap_or(&empty);
         let ready = |s: &BankRouteStatus| status_of(&s.conditions, ConditionType::Ready);
-        let excluded = |s: &BankRouteStatus| s.candidates.iter().filter(|c| c.state == CandidateState::Excluded).count();
+        let excluded =
+            |s: &BankRouteStatus| s.candidates.iter().filter(|c| c.state == CandidateState::Excluded).count();
         new.active != old.active
             || (new.available == Some(Tri::False) && old.available != new.available)
             || excluded(new) > excluded(old)

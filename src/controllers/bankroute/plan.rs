@@ -2,7 +2,9 @@
 
 use rust_decimal::Decimal;
 
-use crate::api::v1alpha1::bank_route::{BankRouteSpec, Candidate as Wire, Fee as WireFee, RouteMode, Rounding as WireRounding, Tier as WireTier};
+use crate::api::v1alpha1::bank_route::{
+    BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, RouteMode, Tier as WireTier,
+};
 use crate::controllers::resolve::Problem;
 use crate::domain::money::{Currency, Rounding, parse_unsigned};
 use crate::domain::route::{Candidate, Fee, Reference, Tier};
@@ -37,9 +39,9 @@ pub fn reference(spec: &BankRouteSpec) -> Result<Reference, Problem> {
     let wanted = spec.reference.as_ref();
     let code = wanted.and_then(|r| r.currency.as_deref()).unwrap_or(&spec.reference_currency);
     Ok(Reference {
-        amount: wanted
-            .and_then(|r| r.amount.as_deref())
-            .map_or(Ok(REFERENCE_AMOUNT), |text| parse_unsigned(text).map_err(|e| Problem::invalid("reference.amount", e)))?,
+        amount: wanted.and_then(|r| r.amount.as_deref()).map_or(Ok(REFERENCE_AMOUNT), |text| {
+            parse_unsigned(text).map_err(|e| Problem::invalid("reference.amount", e))
+        })?,
         currency: Currency::parse(code).map_err(|e| Problem::invalid("reference.currency", e))?,
         rail: wanted.and_then(|r| r.rail.as_ref()).map(ToString::to_string),
         country: wanted.and_then(|r| r.country.as_ref()).map(ToString::to_string),
@@ -96,7 +98,10 @@ fn amount(field: &str, text: Option<&str>) -> Result<Option<Decimal>, Problem> {
     text.map(|text| parse_unsigned(text).map_err(|e| Problem::invalid(field, e))).transpose()
 }
 
-fn currencies(field: &str, codes: Option<&[crate::api::v1alpha1::text::CurrencyCode]>) -> Result<Vec<Currency>, Problem> {
+fn currencies(
+    field: &str,
+    codes: Option<&[crate::api::v1alpha1::text::CurrencyCode]>,
+) -> Result<Vec<Currency>, Problem> {
     codes.unwrap_or_default().iter().map(|code| Currency::parse(code).map_err(|e| Problem::invalid(field, e))).collect()
 }
 

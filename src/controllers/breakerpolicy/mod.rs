@@ -31,8 +31,9 @@ impl Reported for BreakerPolicy {
         self.status.as_ref()
     }
 
+    // The count is what a user looks a policy up for, and moves only when somebody creates or deletes objects.
     fn transitions(status: &BreakerPolicyStatus) -> BreakerPolicyStatus {
-        BreakerPolicyStatus { connections: None, ..status.clone() }
+        status.clone()
     }
 
     fn is_worse(old: Option<&BreakerPolicyStatus>, new: &BreakerPolicyStatus) -> bool {
@@ -64,7 +65,12 @@ impl Reconciler for Policies {
         let mut conditions = Conditions::new(generation, now.wall);
         let next = match plan::rules(&object.spec, 0) {
             Ok(_) => {
-                conditions.set(ConditionType::Ready, true, Reason::Accepted, "the policy is in force where it is referenced");
+                conditions.set(
+                    ConditionType::Ready,
+                    true,
+                    Reason::Accepted,
+                    "the policy is in force where it is referenced",
+                );
                 IDLE
             }
             Err(problem) => {

@@ -43,10 +43,12 @@ fn number<T: TryFrom<i32>>(field: &str, value: Option<i32>, default: T) -> Resul
 
 fn trip(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
     let Some(trip) = &spec.trip else { return Ok(()) };
-    policy.consecutive_failures = number("trip.consecutiveFailures", trip.consecutive_failures, policy.consecutive_failures)?;
+    policy.consecutive_failures =
+        number("trip.consecutiveFailures", trip.consecutive_failures, policy.consecutive_failures)?;
     policy.failure_percent = number("trip.failurePercent", trip.failure_percent, policy.failure_percent)?;
     policy.slow_call_percent = number("trip.slowCallPercent", trip.slow_call_percent, policy.slow_call_percent)?;
-    policy.slow_call_duration = duration("trip.slowCallDuration", trip.slow_call_duration.as_deref(), policy.slow_call_duration)?;
+    policy.slow_call_duration =
+        duration("trip.slowCallDuration", trip.slow_call_duration.as_deref(), policy.slow_call_duration)?;
     policy.minimum_calls = number("trip.minimumCalls", trip.minimum_calls, policy.minimum_calls)?;
     policy.unhealthy = match trip.unhealthy {
         None => policy.unhealthy,

@@ -7,21 +7,20 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use kube::Resource as _;
-
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, HealthStatus, PolicyStatus,
-    ProviderConnectionStatus,
+    ConnectionConsumers, HealthStatus, PolicyStatus, ProviderConnectionStatus,
 };
-use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
-use crate::cluster::events::Note;
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::stores::Watched as _;
-use crate::controllers::conditions::{Conditions, reason_of, seconds, status_of, time};
+use crate::controllers::conditions::{Conditions, reason_of, status_of};
+use crate::controllers::providerconnection::memory;
+use crate::controllers::providerconnection::status::{
+    circuit_state, circuit_status, credential, health_status, notes, snapshot,
+};
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
-use crate::domain::breaker::{Effective, Snapshot, State};
+use crate::domain::breaker::{Effective, Snapshot};
 use crate::domain::conditions::Status;
 use crate::domain::health::Health;
 use crate::domain::time::Now;
@@ -119,25 +118,30 @@ pub fn decide(
         let restored = previous.and_then(|s| s.circuit_state.as_ref()).and_then(snapshot);
         return Decision { status: None, steps: vec![Step::Apply(restored)], notes: Vec::new(), next: Duration::ZERO };
     };
-    let mut steps = Vec::new();
-    let requested = object.requested_at();
-    if requested.is_some() && requested != previous.and_then(|s| s.last_handled_reconcile_at.as_deref()) {
-        steps.push(Step::Probe);
-    }
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
     });
-    if live.verdict == Verdict::Pending && !was_ready {
-        return Decision { status: None, steps, notes: Vec::new(), next };
+    if live.verdict == Verdict::Pending {
+        // A check is under way: whatever was written stands until it has spoken, after a restart too.
+        return Decision { status: None, steps: Vec::new(), notes: Vec::new(), next };
     }
+    let requested = object.requested_at();
+    let steps = if memory::asks(requested, previous) { vec![Step::Probe] } else { Vec::new() };
+    let stays = previous.filter(|_| was_ready);
+    let live = &memory::completed(live, stays, target);
     let mut conditions = Conditions::new(generation, now.wall);
-    ready(&mut conditions, object, previous.filter(|_| was_ready), observed, live);
+    ready(&mut conditions, object, stays, observed, live);
     healthy(&mut conditions, live);
     authenticated(&mut conditions, target, live);
     circuit(&mut conditions, live);
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no probes, no syncs, no calls");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: no probes, no syncs, no calls",
+    );
 
     let status = ProviderConnectionStatus {
         observed_generation: Some(generation),
@@ -165,8 +169,9 @@ fn refused(
     problem: &Problem,
     now: Now,
 ) -> Decision<ProviderConnectionStatus, Step> {
-    let generation = object.meta().generation.unwrap_or_default();
-    let credential_gone = matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
+    let generation = object.metadata.generation.unwrap_or_default();
+    let credential_gone =
+        matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
     let steps = if credential_gone && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
     let live = observed.live.as_ref().filter(|_| !credential_gone);
     let mut conditions = Conditions::new(generation, now.wall);
@@ -176,13 +181,21 @@ fn refused(
         None => conditions.set(ConditionType::Healthy, Status::Unknown, problem.reason, "not checked: see Ready"),
     }
     conditions.set(ConditionType::Authenticated, Status::Unknown, problem.reason, "not checked: see Ready");
-    let (type_, next) =
-        if problem.waiting { (ConditionType::Reconciling, observed.secret_refresh) } else { (ConditionType::Stalled, USER_MUST_ACT) };
+    let (type_, next) = if problem.waiting {
+        (ConditionType::Reconciling, observed.secret_refresh)
+    } else {
+        (ConditionType::Stalled, USER_MUST_ACT)
+    };
     conditions.set(type_, true, problem.reason, problem.message.clone());
     if let Some(live) = live {
         circuit(&mut conditions, live);
     }
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no probes, no syncs, no calls");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: no probes, no syncs, no calls",
+    );
     let old = previous.cloned().unwrap_or_default();
     let status = ProviderConnectionStatus {
         observed_generation: Some(generation),
@@ -212,7 +225,8 @@ fn ready(
     } else {
         format!("; not used by this version yet: spec.{}", observed.unread.join(", spec."))
     };
-    let was_verified = stays.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
+    let was_verified =
+        stays.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
     match live.verdict {
         Verdict::Refused if stays.is_none() => {
             let message = "the provider refused the credential: correct the Secret that spec.auth names";
@@ -220,11 +234,21 @@ fn ready(
             conditions.set(ConditionType::Reconciling, true, Reason::AuthenticationFailed, message);
         }
         Verdict::Verified => {
-            conditions.set(ConditionType::Ready, true, Reason::Verified, format!("the provider accepts our calls{unread}"));
+            conditions.set(
+                ConditionType::Ready,
+                true,
+                Reason::Verified,
+                format!("the provider accepts our calls{unread}"),
+            );
         }
         // A verdict once given is not taken back by an outage, a restart or a bad rotation.
-        _ if was_verified && !object.spec.suspend => {
-            conditions.set(ConditionType::Ready, true, Reason::Verified, format!("the provider accepts our calls{unread}"));
+        _ if was_verified => {
+            conditions.set(
+                ConditionType::Ready,
+                true,
+                Reason::Verified,
+                format!("the provider accepts our calls{unread}"),
+            );
         }
         _ => {
             let why = if object.spec.suspend {
@@ -234,7 +258,12 @@ fn ready(
             } else {
                 "the provider has not answered usefully yet; see Healthy"
             };
-            conditions.set(ConditionType::Ready, true, Reason::Unverified, format!("accepted, not verified: {why}{unread}"));
+            conditions.set(
+                ConditionType::Ready,
+                true,
+                Reason::Unverified,
+                format!("accepted, not verified: {why}{unread}"),
+            );
         }
     }
 }
@@ -242,8 +271,12 @@ fn ready(
 fn healthy(conditions: &mut Conditions, live: &LiveView) {
     let (status, reason, message) = match live.health {
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
-        Health::Degraded => (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold"),
-        Health::Unhealthy => (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected"),
+        Health::Degraded => {
+            (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold")
+        }
+        Health::Unhealthy => {
+            (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected")
+        }
         Health::Unknown if live.verdict == Verdict::Inconclusive => {
             (Status::Unknown, Reason::ChecksFailing, "the first checks failed; too few to judge")
         }
@@ -254,7 +287,9 @@ fn healthy(conditions: &mut Conditions, live: &LiveView) {
 
 fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) {
     let (status, reason, message) = match live.authenticated {
-        _ if !target.authenticates => (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential"),
+        _ if !target.authenticates => {
+            (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential")
+        }
         Some(true) => (Status::True, Reason::CredentialAccepted, "the provider accepts the credential"),
         Some(false) => (
             Status::False,
@@ -268,108 +303,13 @@ fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) 
 
 fn circuit(conditions: &mut Conditions, live: &LiveView) {
     let (reason, message) = match live.effective {
-        Effective::Open if live.flapping => (Reason::Flapping, "calls fail at once: the circuit opened again and again"),
+        Effective::Open if live.flapping => {
+            (Reason::Flapping, "calls fail at once: the circuit opened again and again")
+        }
         Effective::Open => (Reason::CircuitOpen, "calls fail at once until a trial succeeds"),
         Effective::HalfOpen => (Reason::CircuitHalfOpen, "trials decide whether the circuit closes; payouts wait"),
         Effective::ForcedOpen => (Reason::ForcedOpen, "calls fail at once: spec.circuitOverride says so"),
         Effective::Closed | Effective::ForcedClosed | Effective::Shadow => return,
     };
     conditions.set(ConditionType::CircuitOpen, true, reason, message);
-}
-
-/// What the credential is; `verifiedTime` moves only when another version of the Secret is accepted.
-fn credential(
-    previous: Option<&ProviderConnectionStatus>,
-    target: &Target,
-    live: &LiveView,
-    now: Timestamp,
-) -> Option<CredentialStatus> {
-    let version = target.credential.clone()?;
-    let old = previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
-    let verified = old.and_then(|c| c.verified_time.clone()).or_else(|| (live.authenticated == Some(true)).then(|| time(now)));
-    Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time: None })
-}
-
-/// Events for what changed between two statuses.
-fn notes(previous: Option<&ProviderConnectionStatus>, new: &ProviderConnectionStatus, live: &LiveView) -> Vec<Note> {
-    let empty = ProviderConnectionStatus::default();
-    let old = previous.unwrap_or(&empty);
-    let mut notes = Vec::new();
-    let reason = |s: &ProviderConnectionStatus| reason_of(&s.conditions, ConditionType::Ready).map(str::to_owned);
-    if reason(new).as_deref() == Some(Reason::Verified.as_str()) && reason(old) != reason(new) {
-        notes.push(Note::normal(EventReason::ConnectionVerified, "the provider accepts our calls; it is checked from now on"));
-    }
-    let refused = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Authenticated) == Status::False;
-    if refused(new) && !refused(old) {
-        notes.push(Note::warning(
-            EventReason::AuthenticationFailed,
-            "the provider refuses the credential; it is tried again at every check: correct the Secret that spec.auth names",
-        ));
-    }
-    let open = |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::HalfOpen));
-    if open(new) && !open(old) {
-        let why = live.snapshot.reason.map_or("the policy", |r| r.as_str());
-        notes.push(Note::warning(
-            EventReason::CircuitOpened,
-            format!("calls to the provider fail at once ({why}); trials begin when the open time has passed, routes avoid it until one succeeds"),
-        ));
-    }
-    if open(old) && new.circuit == Some(CircuitStatus::Closed) {
-        notes.push(Note::normal(EventReason::CircuitClosed, "trials succeeded: calls pass again and routes may choose it"));
-    }
-    let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
-    if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
-        notes.push(Note::normal(EventReason::CredentialRotated, "the Secret changed: calls use its new content from now on"));
-    }
-    if old.policy.is_some() && new.policy.is_some() && old.policy != new.policy {
-        notes.push(Note::normal(EventReason::PolicyChanged, "another breaker policy guards the connection from now on; its open time applies from the next opening"));
-    }
-    notes
-}
-
-fn circuit_status(effective: Effective) -> CircuitStatus {
-    match effective {
-        Effective::Closed => CircuitStatus::Closed,
-        Effective::HalfOpen => CircuitStatus::HalfOpen,
-        Effective::Open => CircuitStatus::Open,
-        Effective::ForcedOpen => CircuitStatus::ForcedOpen,
-        Effective::ForcedClosed => CircuitStatus::ForcedClosed,
-        Effective::Shadow => CircuitStatus::Shadow,
-    }
-}
-
-fn health_status(health: Health) -> HealthStatus {
-    match health {
-        Health::Healthy => HealthStatus::Healthy,
-        Health::Degraded => HealthStatus::Degraded,
-        Health::Unhealthy => HealthStatus::Unhealthy,
-        Health::Unknown => HealthStatus::Unknown,
-    }
-}
-
-fn circuit_state(snapshot: &Snapshot) -> CircuitState {
-    CircuitState {
-        state: match snapshot.state {
-            State::Closed => BreakerState::Closed,
-            State::HalfOpen => BreakerState::HalfOpen,
-            State::Open => BreakerState::Open,
-        },
-        last_transition_time: time(snapshot.last_transition),
-        epoch: snapshot.epoch,
-        opens: snapshot.opens,
-        next_trial_time: snapshot.next_trial.map(time),
-        reason: snapshot.reason.map(|r| r.as_str().to_owned()),
-    }
-}
-
-/// The circuit as a restarted operator finds it in the status.
-fn snapshot(state: &CircuitState) -> Option<Snapshot> {
-    Some(Snapshot {
-        state: state.state.as_str().parse().ok()?,
-        last_transition: seconds(state.last_transition_time.0),
-        epoch: state.epoch,
-        opens: state.opens,
-        next_trial: state.next_trial_time.as_ref().map(|t| t.0),
-        reason: state.reason.as_deref().and_then(|r| r.parse().ok()),
-    })
 }

@@ -6,8 +6,12 @@
 
 pub mod act;
 pub mod decide;
+pub mod memory;
 pub mod observe;
 pub mod plan;
+pub mod status;
+#[cfg(test)]
+mod tests;
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{CircuitStatus, HealthStatus, ProviderConnectionStatus};
@@ -55,13 +59,14 @@ impl Reported for ProviderConnection {
         let falls = |type_, from: Status, to: Status| {
             status_of(&old.conditions, type_) == from && status_of(&new.conditions, type_) == to
         };
-        let blocked = |s: &ProviderConnectionStatus| {
-            matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen))
-        };
+        let blocked =
+            |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen));
         (blocked(new) && !blocked(old))
             || (new.health == Some(HealthStatus::Unhealthy) && old.health != new.health)
             || falls(ConditionType::Ready, Status::True, Status::False)
             || falls(ConditionType::Authenticated, Status::True, Status::False)
+            // Somebody waits for it; and until it is written, the request would be met again.
+            || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
 

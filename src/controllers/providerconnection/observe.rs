@@ -83,13 +83,18 @@ fn policy(
     match ctx.stores.policies.get(&key.sibling(name.as_str())) {
         Some(found) => {
             let rules = policy_plan::rules(&found.spec, policy_plan::seed(key)).map_err(|problem| {
-                Problem::waiting(Reason::PolicyInvalid, format!("BreakerPolicy {name:?} cannot be used: {}", problem.message))
+                Problem::waiting(
+                    Reason::PolicyInvalid,
+                    format!("BreakerPolicy {name:?} cannot be used: {}", problem.message),
+                )
             })?;
             Ok((rules, PolicyStatus { name, source }))
         }
         None if named.is_some() => Err(Problem::waiting(
             Reason::BreakerPolicyNotFound,
-            format!("spec.breakerPolicyRef names BreakerPolicy {name:?}, which does not exist: create it in this namespace"),
+            format!(
+                "spec.breakerPolicyRef names BreakerPolicy {name:?}, which does not exist: create it in this namespace"
+            ),
         )),
         None => {
             let mut policy = Policy::preset(profile.breaker);
@@ -105,7 +110,11 @@ async fn secrets(ctx: &Ctx, object: &ProviderConnection, key: &ObjectKey) -> Res
     Ok(FoundSecrets { auth: find(ctx, key, auth).await?, tls: find(ctx, key, tls).await? })
 }
 
-async fn find(ctx: &Ctx, key: &ObjectKey, named: Option<(&'static str, &str)>) -> Result<Option<Found>, ReconcileError> {
+async fn find(
+    ctx: &Ctx,
+    key: &ObjectKey,
+    named: Option<(&'static str, &str)>,
+) -> Result<Option<Found>, ReconcileError> {
     let Some((field, name)) = named else { return Ok(None) };
     let data = ctx.secrets.get(&key.sibling(name)).await?;
     Ok(Some(Found { field, name: name.to_owned(), data }))

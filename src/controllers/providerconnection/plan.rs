@@ -17,6 +17,7 @@ use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Environment, Profile};
 use crate::provider::settings::{
     Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, HealthCheck, Placement, Settings, SettingsError, Timeouts,
+    with_path,
 };
 
 /// The Secrets a spec names, as they were found.
@@ -28,14 +29,22 @@ pub struct FoundSecrets {
     pub tls: Option<Found>,
 }
 
-/// The Secrets that `spec` names: field and name of each.
-pub fn needed_secrets(spec: &ProviderConnectionSpec) -> (Option<(&'static str, &str)>, Option<(&'static str, &str)>) {
+/// A field below `spec`, and the Secret that it names.
+pub type Named<'a> = (&'static str, &'a str);
+
+/// The Secrets that `spec` names: that of `auth`, and that of `tls`.
+pub fn needed_secrets(spec: &ProviderConnectionSpec) -> (Option<Named<'_>>, Option<Named<'_>>) {
     let auth = spec.auth.as_ref().and_then(|auth| {
-        auth.profile.as_ref().map(|a| ("auth.profile.secretRef", &*a.secret_ref.name))
+        auth.profile
+            .as_ref()
+            .map(|a| ("auth.profile.secretRef", &*a.secret_ref.name))
             .or(auth.bearer.as_ref().map(|a| ("auth.bearer.secretRef", &*a.secret_ref.name)))
             .or(auth.basic.as_ref().map(|a| ("auth.basic.secretRef", &*a.secret_ref.name)))
             .or(auth.api_key.as_ref().map(|a| ("auth.apiKey.secretRef", &*a.secret_ref.name)))
-            .or(auth.oauth2_client_credentials.as_ref().map(|a| ("auth.oauth2ClientCredentials.secretRef", &*a.secret_ref.name)))
+            .or(auth
+                .oauth2_client_credentials
+                .as_ref()
+                .map(|a| ("auth.oauth2ClientCredentials.secretRef", &*a.secret_ref.name)))
     });
     let tls = spec.tls.as_ref().and_then(|tls| tls.cert_secret_ref.as_ref()).map(|r| ("tls.certSecretRef", &*r.name));
     (auth, tls)
@@ -98,14 +107,17 @@ pub fn settings(
     draft.suspended = spec.suspend;
     endpoint(spec, &mut draft)?;
     if let Some(auth) = &spec.auth {
-        let found = secrets.auth.as_ref().ok_or_else(|| Problem::invalid("auth", "must set exactly one way to authenticate"))?;
+        let found = secrets
+            .auth
+            .as_ref()
+            .ok_or_else(|| Problem::invalid("auth", "must set exactly one way to authenticate"))?;
         draft.credential_revision = found.revision();
         draft.auth = credentials(auth, found, &draft)?;
     }
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
-    Settings::resolve(draft).map_err(problem)
+    Settings::resolve(draft).map_err(|e| problem(&e))
 }
 
 fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Problem> {
@@ -119,12 +131,18 @@ fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Prob
     if let Some(url) = &endpoint.base_url {
         let plain = url.starts_with("http://");
         if plain && !(endpoint.insecure == Some(true) && draft.environment == Environment::Sandbox) {
-            return Err(Problem::invalid("endpoint.baseURL", "must be https unless endpoint.insecure is true and the environment is Sandbox"));
+            return Err(Problem::invalid(
+                "endpoint.baseURL",
+                "must be https unless endpoint.insecure is true and the environment is Sandbox",
+            ));
         }
         url.to_string().clone_into(&mut draft.base_url);
     }
     if draft.base_url.is_empty() {
-        return Err(Problem::invalid("endpoint.baseURL", "is required: the provider's profile has no address of its own"));
+        return Err(Problem::invalid(
+            "endpoint.baseURL",
+            "is required: the provider's profile has no address of its own",
+        ));
     }
     draft.parameters = endpoint.parameters.as_deref().cloned().unwrap_or_default();
     Ok(())
@@ -154,13 +172,17 @@ fn credentials(auth: &AuthSpec, found: &Found, draft: &Draft) -> Result<Auth, Pr
     }
     if auth.profile.is_some() {
         let mapping = draft.profile.auth.as_ref().ok_or_else(|| {
-            Problem::invalid("auth.profile", "cannot be used: the provider's profile does not say how to authenticate; use another member of auth")
+            Problem::invalid(
+                "auth.profile",
+                "cannot be used: the provider's profile does not say how to authenticate; use another member of auth",
+            )
         })?;
         // Each key is read first, so that a missing one is told with the Secret's name.
         for key in mapping.secret_keys() {
             found.text(key)?;
         }
-        return Auth::from_profile(mapping, &draft.base_url, &draft.parameters, |key| found.text(key).ok()).map_err(problem);
+        return Auth::from_profile(mapping, &draft.base_url, &draft.parameters, |key| found.text(key).ok())
+            .map_err(|e| problem(&e));
     }
     Err(Problem::invalid("auth", "must set exactly one way to authenticate"))
 }
@@ -173,49 +195,51 @@ fn client_credentials(oauth: &OAuth2, found: &Found, draft: &Draft) -> Result<Au
         url.to_string()
     } else {
         let call = profile_call.ok_or_else(|| {
-            Problem::invalid("auth.oauth2ClientCredentials.tokenURL", "is required: the provider's profile does not know where tokens are given")
+            Problem::invalid(
+                "auth.oauth2ClientCredentials.tokenURL",
+                "is required: the provider's profile does not know where tokens are given",
+            )
         })?;
         let host = oauth.auth_base_url.as_deref().unwrap_or(&draft.base_url);
         let path = call.path.path(&draft.parameters).map_err(|e| Problem::invalid("endpoint.parameters", e))?;
-        let mut url = url::parse(host).ok_or_else(|| Problem::invalid("auth.oauth2ClientCredentials.authBaseURL", "must be a URL"))?;
-        url.set_path(&path);
-        url.into()
+        with_path(host, &path)
+            .ok_or_else(|| Problem::invalid("auth.oauth2ClientCredentials.authBaseURL", "must be a URL"))?
     };
     let scopes = oauth.scopes.clone().or_else(|| profile_call.map(|c| c.scopes.clone())).unwrap_or_default();
     Ok(Auth::ClientCredentials {
         token_url,
         scopes,
         audience: oauth.audience.clone(),
-        refresh_before: duration(&format!("{FIELD}.refreshBefore"), oauth.refresh_before.as_deref(), DEFAULT_REFRESH_BEFORE)?,
+        refresh_before: duration(
+            &format!("{FIELD}.refreshBefore"),
+            oauth.refresh_before.as_deref(),
+            DEFAULT_REFRESH_BEFORE,
+        )?,
         client_id: found.text("client-id")?,
         client_secret: found.text("client-secret")?,
     })
 }
 
-/// A URL parser that `plan` may use without naming the HTTP client.
-mod url {
-    pub(super) fn parse(text: &str) -> Option<reqwest::Url> {
-        text.parse().ok()
-    }
-}
-
 fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft) -> Result<(), Problem> {
     let Some(tls) = &spec.tls else { return Ok(()) };
-    draft.tls.server_name = tls.server_name.clone();
+    draft.tls.server_name.clone_from(&tls.server_name);
     let Some(found) = &secrets.tls else { return Ok(()) };
     found.data()?;
     draft.tls.revision = found.revision();
     if found.has("ca.crt") {
-        draft.tls.ca = Some(secrecy::ExposeSecret::expose_secret(found.bytes("ca.crt")?).to_vec());
+        draft.tls.ca = Some(found.copy("ca.crt")?);
     }
     if found.has("tls.crt") || found.has("tls.key") {
-        let certificate = secrecy::ExposeSecret::expose_secret(found.bytes("tls.crt")?).to_vec();
+        let certificate = found.copy("tls.crt")?;
         draft.tls.client = Some(ClientCertificate { certificate, key: found.text("tls.key")? });
     }
     if draft.tls.ca.is_none() && draft.tls.client.is_none() {
         return Err(Problem::waiting(
             Reason::SecretKeyMissing,
-            format!("Secret {:?} (spec.tls.certSecretRef) has neither \"ca.crt\" nor \"tls.crt\" with \"tls.key\": add one", found.name),
+            format!(
+                "Secret {:?} (spec.tls.certSecretRef) has neither \"ca.crt\" nor \"tls.crt\" with \"tls.key\": add one",
+                found.name
+            ),
         ));
     }
     Ok(())
@@ -242,12 +266,18 @@ fn health_check(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), 
         None => base.expected_statuses,
         Some(list) => list
             .iter()
-            .map(|s| s.parse().map_err(|_| Problem::invalid("healthCheck.expectedStatuses", "must hold statuses such as 204 or 2xx")))
+            .map(|s| {
+                s.parse().map_err(|_| {
+                    Problem::invalid("healthCheck.expectedStatuses", "must hold statuses such as 204 or 2xx")
+                })
+            })
             .collect::<Result<_, _>>()?,
     };
     let threshold = |field: &str, set: Option<i32>, default: u32| match set {
         None => Ok(default),
-        Some(n) => u32::try_from(n).ok().filter(|n| *n > 0).ok_or_else(|| Problem::invalid(field, "must be at least 1")),
+        Some(n) => {
+            u32::try_from(n).ok().filter(|n| *n > 0).ok_or_else(|| Problem::invalid(field, "must be at least 1"))
+        }
     };
     draft.health_check = HealthCheck {
         mode: match check.mode {
@@ -260,7 +290,11 @@ fn health_check(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), 
         path: check.path.clone().or(base.path),
         expected_statuses: statuses,
         healthy_threshold: threshold("healthCheck.healthyThreshold", check.healthy_threshold, base.healthy_threshold)?,
-        unhealthy_threshold: threshold("healthCheck.unhealthyThreshold", check.unhealthy_threshold, base.unhealthy_threshold)?,
+        unhealthy_threshold: threshold(
+            "healthCheck.unhealthyThreshold",
+            check.unhealthy_threshold,
+            base.unhealthy_threshold,
+        )?,
         latency_threshold: check
             .latency_threshold
             .as_deref()
@@ -271,7 +305,7 @@ fn health_check(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), 
 }
 
 /// A setting that cannot be used is the Secret's fault where the field names one, else the spec's.
-fn problem(error: SettingsError) -> Problem {
+fn problem(error: &SettingsError) -> Problem {
     let message = format!("spec.{}: {}", error.field, error.problem);
     if error.field.ends_with("ecretRef") {
         Problem::waiting(Reason::SecretKeyInvalid, message)

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{Resource as _, ResourceExt as _};
 use uuid::Uuid;
 
 use crate::api::v1alpha1::SyncJob;
@@ -96,14 +95,17 @@ pub fn decide(
     observed: &Observed,
     now: Now,
 ) -> Decision<SyncJobStatus, Step> {
-    let generation = object.meta().generation.unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     let suspended = object.spec.suspend || observed.connection.as_ref().is_some_and(|c| c.suspended);
     let (due, fresh, next) = match &observed.cadence {
         Err(problem) => {
             conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
-            let (type_, next) =
-                if problem.waiting { (ConditionType::Reconciling, IDLE) } else { (ConditionType::Stalled, USER_MUST_ACT) };
+            let (type_, next) = if problem.waiting {
+                (ConditionType::Reconciling, IDLE)
+            } else {
+                (ConditionType::Stalled, USER_MUST_ACT)
+            };
             conditions.set(type_, true, problem.reason, problem.message.clone());
             conditions.set(ConditionType::Fresh, Status::Unknown, problem.reason, "not judged: see Ready");
             let steps = if observed.runs.active.is_some() { vec![Step::Stop] } else { Vec::new() };
@@ -123,7 +125,12 @@ pub fn decide(
         }
     };
     drifted(&mut conditions, &observed.runs);
-    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, "spec.suspend is true: no run is started");
+    conditions.set_if(
+        object.spec.suspend,
+        ConditionType::Suspended,
+        Reason::Suspended,
+        "spec.suspend is true: no run is started",
+    );
     let facts = Facts {
         generation,
         handled: acknowledged(object, previous, observed, &due),
@@ -142,7 +149,7 @@ pub fn decide(
 /// The id of the run that answers the object's request for one, if there is a request: the same however often it is
 /// looked at, so that one request is one run even if its acknowledgement is written later, or not at all.
 pub fn requested_run(object: &SyncJob) -> Option<RunId> {
-    let object_id = object.uid().and_then(|uid| Uuid::parse_str(&uid).ok()).unwrap_or_default();
+    let object_id = object.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()).unwrap_or_default();
     object.requested_at().map(|request| RunId(Uuid::new_v5(&object_id, request.as_bytes())))
 }
 
@@ -171,10 +178,11 @@ fn plan(
     suspended: bool,
     now: Timestamp,
 ) -> Plan {
-    let created = object.meta().creation_timestamp.as_ref().map_or(now, |t| t.0);
-    let uid = object.uid().unwrap_or_default();
+    let created = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
+    let uid = object.metadata.uid.clone().unwrap_or_default();
     let history = &observed.runs;
-    let due = cadence.schedule.due(history.last_slot, created, now, &uid, cadence.jitter_percent, cadence.starting_deadline);
+    let due =
+        cadence.schedule.due(history.last_slot, created, now, &uid, cadence.jitter_percent, cadence.starting_deadline);
     let next_slot = match due {
         Due::Wait { until, .. } => Some(until),
         Due::Start { slot, .. } | Due::Missed { slot } => {
@@ -260,7 +268,8 @@ fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
 /// Until something is due: a slot, a retry, the end of freshness, or a run that becomes worth showing.
 fn wait(plan: &Plan, observed: &Observed, cadence: &Cadence, now: Timestamp) -> Duration {
     let stale = observed.runs.last_success.and_then(|at| later(at, cadence.max_staleness)).filter(|at| *at > now);
-    let shown = observed.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
+    let shown =
+        observed.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
     let unheld = held_back_until(&observed.runs).filter(|at| *at > now);
     let held = observed.runs.active.is_some() || unheld.is_some() || !admits(observed.connection.as_ref(), now);
     let trial = observed.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
@@ -269,7 +278,9 @@ fn wait(plan: &Plan, observed: &Observed, cadence: &Cadence, now: Timestamp) -> 
         .chain([stale, shown, trial, unheld])
         .flatten()
         .min()
-        .map_or(IDLE, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).max(Duration::from_millis(10)))
+        .map_or(IDLE, |at| {
+            Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).max(Duration::from_millis(10))
+        })
         .min(IDLE)
 }
 
@@ -284,14 +295,24 @@ fn freshness(
     history: &JobView,
     now: Timestamp,
 ) -> Tri {
-    let born = object.meta().creation_timestamp.as_ref().map_or(now, |t| t.0);
+    let born = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
     let since = history.last_success.unwrap_or(born);
     let stale = later(since, cadence.max_staleness).is_some_and(|end| now >= end);
     let (tri, status, reason, message) = match (history.last_success, stale) {
         (Some(_), false) => (Tri::True, Status::True, Reason::WithinStaleness, "the last success is recent enough"),
         (None, false) => (Tri::Unknown, Status::Unknown, Reason::NeverSucceeded, "no run has succeeded yet"),
-        (Some(_), true) => (Tri::False, Status::False, Reason::StalenessExceeded, "the last success is too long ago: see lastResult and history"),
-        (None, true) => (Tri::False, Status::False, Reason::NeverSucceeded, "no run has succeeded for longer than the data may be old"),
+        (Some(_), true) => (
+            Tri::False,
+            Status::False,
+            Reason::StalenessExceeded,
+            "the last success is too long ago: see lastResult and history",
+        ),
+        (None, true) => (
+            Tri::False,
+            Status::False,
+            Reason::NeverSucceeded,
+            "no run has succeeded for longer than the data may be old",
+        ),
     };
     conditions.set(ConditionType::Fresh, status, reason, message);
     tri
@@ -299,7 +320,8 @@ fn freshness(
 
 fn drifted(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
-    let drifted = last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason.as_deref() == Some("SchemaDrifted"));
+    let drifted =
+        last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason.as_deref() == Some("SchemaDrifted"));
     conditions.set_if(
         drifted,
         ConditionType::SchemaDrifted,
@@ -307,7 +329,12 @@ fn drifted(conditions: &mut Conditions, history: &JobView) {
         "the provider's records are not as the stream promises: the page was not committed, nothing is lost",
     );
     let rejected = last.is_some_and(|r| r.result == Some(RunResult::Succeeded) && r.counts.rejected > 0);
-    conditions.set_if(rejected, ConditionType::DeadLetters, Reason::RecordsRejected, "records were set aside as dead letters");
+    conditions.set_if(
+        rejected,
+        ConditionType::DeadLetters,
+        Reason::RecordsRejected,
+        "records were set aside as dead letters",
+    );
 }
 
 fn notes(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, missed: bool) -> Vec<Note> {
@@ -317,21 +344,31 @@ fn notes(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, missed: bool) ->
     if new.last_result != old.last_result {
         match new.last_result {
             Some(WireResult::Succeeded) => {
-                notes.push(Note::normal(EventReason::SyncSucceeded, "the run succeeded; the next one follows when it is due"));
+                notes.push(Note::normal(
+                    EventReason::SyncSucceeded,
+                    "the run succeeded; the next one follows when it is due",
+                ));
             }
             Some(WireResult::Failed) => {
                 let why = new.history.first().and_then(|h| h.reason.as_deref()).unwrap_or("see history");
-                let message = format!("the run failed ({why}); nothing committed is lost, it is tried again with growing pauses");
+                let message =
+                    format!("the run failed ({why}); nothing committed is lost, it is tried again with growing pauses");
                 notes.push(Note::warning(EventReason::SyncFailed, message));
             }
             _ => {}
         }
     }
     if new.fresh == Some(Tri::False) && old.fresh != new.fresh {
-        notes.push(Note::warning(EventReason::StalenessExceeded, "the data is older than it may be; runs go on: see lastResult and history"));
+        notes.push(Note::warning(
+            EventReason::StalenessExceeded,
+            "the data is older than it may be; runs go on: see lastResult and history",
+        ));
     }
     if missed {
-        notes.push(Note::warning(EventReason::SyncMissed, "a slot was missed by more than the starting deadline; the next slot is served"));
+        notes.push(Note::warning(
+            EventReason::SyncMissed,
+            "a slot was missed by more than the starting deadline; the next slot is served",
+        ));
     }
     notes
 }

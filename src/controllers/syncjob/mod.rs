@@ -6,6 +6,8 @@
 pub mod decide;
 pub mod plan;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -68,6 +70,8 @@ impl Reported for SyncJob {
         (ready(old) == Status::True && ready(new) == Status::False)
             || (new.fresh == Some(Tri::False) && old.fresh != new.fresh)
             || (new.last_result == Some(WireResult::Failed) && old.last_result != new.last_result)
+            // Somebody waits for it; and until it is written, the request would be met again.
+            || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
 
@@ -108,7 +112,12 @@ impl Reconciler for Jobs {
         Ok(Seen { view, plan })
     }
 
-    fn decide(object: &SyncJob, previous: Option<&SyncJobStatus>, seen: &Seen, now: Now) -> Decision<SyncJobStatus, Step> {
+    fn decide(
+        object: &SyncJob,
+        previous: Option<&SyncJobStatus>,
+        seen: &Seen,
+        now: Now,
+    ) -> Decision<SyncJobStatus, Step> {
         decide::decide(object, previous, &seen.view, now)
     }
 
@@ -138,8 +147,7 @@ impl Reconciler for Jobs {
 /// A slot that was missed is a fact like a run: without a record it would be missed again after a restart.
 async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), ReconcileError> {
     let (id, at) = (RunId(Uuid::new_v4()), ctx.clock.now().wall);
-    let start =
-        RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
+    let start = RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
     ctx.ledger.start_run(&start).await?;
     let end = RunEnd {
         id,
@@ -156,7 +164,9 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Pr
     let name = &*object.spec.connection_ref.name;
     let connection = key.sibling(name);
     let Some(found) = ctx.stores.connections.get(&connection) else {
-        let message = format!("spec.connectionRef names ProviderConnection {name:?}, which does not exist: create it in this namespace");
+        let message = format!(
+            "spec.connectionRef names ProviderConnection {name:?}, which does not exist: create it in this namespace"
+        );
         return (Err(Problem::waiting(Reason::ConnectionNotFound, message)), None);
     };
     let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == found.uid().as_deref());

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
 use crate::api::v1alpha1::sync_job::{
-    ConcurrencyPolicy, DeletionPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec,
+    CommitScope, ConcurrencyPolicy, DeletionPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec,
 };
 use crate::controllers::resolve::{Problem, duration};
 use crate::domain::key::ObjectKey;
@@ -35,13 +35,14 @@ pub struct Cadence {
 }
 
 /// Longest pause between retries of a failing job.
-pub const RETRY_CAP: Duration = Duration::from_secs(6 * 3600);
+pub const RETRY_CAP: Duration = Duration::from_hours(6);
 
 /// Fields whose being ignored would betray the user.
 pub fn refuse_unimplemented(spec: &SyncJobSpec) -> Result<(), Problem> {
     let mode = spec.retention.as_ref().map(|r| r.mode).unwrap_or_default();
     let set = [
         ("spec.retention.mode other than \"Off\"", mode != RetentionMode::Off),
+        ("spec.commitScope: Window", spec.commit_scope == Some(CommitScope::Window)),
         ("spec.partitionsFrom", spec.partitions_from.is_some()),
         ("spec.resync", spec.resync.is_some()),
         ("spec.deletionPolicy: Delete", spec.deletion_policy == DeletionPolicy::Delete),
@@ -64,7 +65,6 @@ pub fn unread_fields(spec: &SyncJobSpec) -> Vec<&'static str> {
     let sla = spec.sla.as_ref();
     let set = [
         ("validations", spec.validations.is_some()),
-        ("commitScope", spec.commit_scope.is_some()),
         ("jobTemplate", spec.job_template.is_some()),
         ("sla.fetchDuration", sla.is_some_and(|s| s.fetch_duration.is_some())),
         ("sla.failureStreak", sla.is_some_and(|s| s.failure_streak.is_some())),
@@ -97,8 +97,8 @@ pub fn cadence(spec: &SyncJobSpec, now: Timestamp) -> Result<Cadence, Problem> {
     Ok(Cadence {
         schedule,
         jitter_percent: u8::try_from(spec.jitter_percent.unwrap_or(10)).unwrap_or(10),
-        starting_deadline: duration("startingDeadline", spec.starting_deadline.as_deref(), Duration::from_secs(3600))?,
-        retry_interval: duration("retryInterval", spec.retry_interval.as_deref(), gap.min(Duration::from_secs(900)))?,
+        starting_deadline: duration("startingDeadline", spec.starting_deadline.as_deref(), Duration::from_hours(1))?,
+        retry_interval: duration("retryInterval", spec.retry_interval.as_deref(), gap.min(Duration::from_mins(15)))?,
         max_staleness: duration("sla.maxStaleness", max_staleness, late)?,
         text,
     })
@@ -137,7 +137,7 @@ pub fn sync(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Resul
         partitions,
         start,
         lookback: spec.lookback.as_deref().map(|text| duration("lookback", Some(text), Duration::ZERO)).transpose()?,
-        run_timeout: duration("runTimeout", spec.run_timeout.as_deref(), Duration::from_secs(3600))?,
+        run_timeout: duration("runTimeout", spec.run_timeout.as_deref(), Duration::from_hours(1))?,
         dead_letter_budget_percent: u8::try_from(spec.dead_letter_budget_percent.unwrap_or(10)).unwrap_or(10),
         mask: mask(spec)?,
         dry_run: spec.dry_run,
@@ -153,7 +153,11 @@ fn stream(connection: &Settings, name: &str) -> Result<Arc<Stream>, Problem> {
     let streams = &connection.profile().streams;
     streams.get(name).cloned().ok_or_else(|| {
         let known: Vec<_> = streams.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "it has none in this version".to_owned() } else { format!("it has: {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "it has none in this version".to_owned()
+        } else {
+            format!("it has: {}", known.join(", "))
+        };
         Problem::stalled(
             Reason::StreamNotFound,
             format!("spec.stream {name:?} is no stream of provider {:?}; {known}", connection.provider()),
@@ -168,7 +172,8 @@ fn mask(spec: &SyncJobSpec) -> Result<MaskRules, Problem> {
             MaskRule::Drop => Mask::Drop,
             MaskRule::Last4 => Mask::Last4,
             MaskRule::Token => {
-                let message = format!("spec.mask.{field}: Token cannot be honoured by this version of Busbar: use Drop or Last4");
+                let message =
+                    format!("spec.mask.{field}: Token cannot be honoured by this version of Busbar: use Drop or Last4");
                 return Err(Problem::stalled(Reason::NotImplemented, message));
             }
         };

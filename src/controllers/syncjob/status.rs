@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::common::{Condition, Tri};
-use crate::api::v1alpha1::sync_job::{
-    ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult,
-    RunTrigger as WireTrigger, SyncJobStatus,
-};
 use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
+use crate::api::v1alpha1::sync_job::{
+    ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult, RunTrigger as WireTrigger,
+    SyncJobStatus,
+};
 use crate::controllers::conditions::time;
 use crate::ledger::{RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
@@ -48,17 +48,15 @@ pub fn build(facts: &Facts<'_>, history: &JobView, conditions: Vec<Condition>) -
         next_schedule_time: facts.next_slot.map(time),
         next_retry_time: facts.next_retry.map(time),
         cadence: facts.cadence.clone(),
-        last_records: last.map(|r| records(r)),
+        last_records: last.map(records),
         active_run: facts.active.map(|a| ActiveRun {
             id: a.id.to_string(),
             start_time: time(a.since),
             trigger: wire_trigger(a.trigger),
         }),
         cursor: history.cursor_preview.as_deref().map(preview),
-        partitions: (facts.partitions > 0).then(|| PartitionCounts {
-            total: i32::try_from(facts.partitions).unwrap_or(i32::MAX),
-            failing,
-        }),
+        partitions: (facts.partitions > 0)
+            .then(|| PartitionCounts { total: i32::try_from(facts.partitions).unwrap_or(i32::MAX), failing }),
         delivery_guarantee: Some(DeliveryGuarantee::OncePerVersion),
         history: merged(ended),
         failure_streak: Some(i32::try_from(history.failure_streak).unwrap_or(i32::MAX)),
@@ -112,11 +110,8 @@ fn entry(run: &RunRecord, result: WireResult) -> HistoryEntry {
 
 fn records(run: &RunRecord) -> String {
     let c = &run.counts;
-    let mut text = format!("{} new, {} changed, {} same", c.inserted, c.updated, c.unchanged);
-    if c.rejected > 0 {
-        text.push_str(&format!(", {} rejected", c.rejected));
-    }
-    text
+    let text = format!("{} new, {} changed, {} same", c.inserted, c.updated, c.unchanged);
+    if c.rejected > 0 { format!("{text}, {} rejected", c.rejected) } else { text }
 }
 
 /// `None` for what is no run: a slot that was skipped, or a run that has not ended.

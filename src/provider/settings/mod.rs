@@ -271,6 +271,13 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// The URL of `path` on the host of `base`; `None` if `base` is no URL.
+pub fn with_path(base: &str, path: &str) -> Option<String> {
+    let mut url = parse_url("endpoint.baseURL", base).ok()?;
+    url.set_path(path);
+    Some(url.into())
+}
+
 /// Reads an absolute http(s) URL without user, query or fragment.
 pub(crate) fn parse_url(field: &'static str, text: &str) -> Result<Url, SettingsError> {
     if text.is_empty() {

@@ -7,8 +7,10 @@ use std::fmt;
 
 use reqwest::{Certificate, Identity};
 use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, DnsName};
+use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::SettingsError;
@@ -50,9 +52,9 @@ impl Tls {
             }
         }
         if let Some(client) = &self.client
-            && identity(client).is_none()
+            && (!is_pair(client) || identity(client).is_none())
         {
-            let problem = "tls.crt and tls.key cannot be read: give the chain and its key as PEM";
+            let problem = "tls.crt and tls.key are no pair that can be read: give the chain and its own key as PEM";
             return Err(SettingsError::new("tls.certSecretRef", problem));
         }
         if let Some(name) = &self.server_name
@@ -71,6 +73,15 @@ fn roots(pem: &[u8]) -> Option<RootCertStore> {
         store.add(certificate.ok()?).ok()?;
     }
     Some(store)
+}
+
+/// Whether the chain and the key can be read and belong together.
+fn is_pair(client: &ClientCertificate) -> bool {
+    let Ok(chain) = CertificateDer::pem_slice_iter(&client.certificate).collect::<Result<Vec<_>, _>>() else {
+        return false;
+    };
+    let Ok(key) = PrivateKeyDer::from_pem_slice(client.key.expose_secret().as_bytes()) else { return false };
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).is_ok()
 }
 
 /// The certificates of a PEM bundle, for the client.

@@ -195,7 +195,6 @@ impl<'a> Walk<'a> {
         let (rows, duplicates) = settle(rows, &mut guard.ordinals);
         if self.plan.dry_run {
             tally.counts.fetched += fetched;
-            tally.counts.inserted += rows.len() as u64;
             tally.counts.rejected += dead.len() as u64;
             tally.duplicates += duplicates;
         }

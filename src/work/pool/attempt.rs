@@ -21,6 +21,9 @@ const LEASE_POLL: Duration = Duration::from_secs(1);
 /// job will find it interrupted.
 const FINISH_TRIES: u32 = 5;
 const FINISH_PAUSE: Duration = Duration::from_millis(200);
+/// How long a job rests whose run could not be written down: whoever is poked sees nothing of it in the ledger, and
+/// would start another at once.
+const UNRECORDED_REST: Duration = Duration::from_secs(5);
 
 pub(super) async fn attempt(
     shared: Arc<Shared>,
@@ -40,6 +43,12 @@ pub(super) async fn attempt(
         (report, recorded)
     };
     log(&plan, order, &report, recorded);
+    if !recorded {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = shared.clock.sleep_until(shared.clock.mono() + UNRECORDED_REST) => {}
+        }
+    }
     conclude(&shared, &plan.job, order, report, recorded).await;
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{RunResult, RunStart};
 use crate::sync::RunReason;
-use crate::sync::walk_tests::{Bank, NOW, plan};
+use crate::sync::tests::{Bank, NOW, plan};
 use crate::work::poke::Kind;
 
 struct House {
@@ -136,7 +136,7 @@ async fn failures_are_counted_over_a_restart_and_a_panic_is_one_of_them() {
     assert_eq!((last.result, last.reason.as_deref()), (Some(RunResult::Failed), Some("InternalError")));
     let broken = Arc::new(Bank::with(5));
     broken.configure(|config| {
-        config.trick = Some(Box::new(|_, _| Ok(crate::sync::walk_tests::answer(500, "provider's own text"))));
+        config.trick = Some(Box::new(|_, _| Ok(crate::sync::tests::answer(500, "provider's own text"))));
     });
     assert_eq!(house.run(&plan, &broken).await.failure_streak, 2);
     house.pool.close().await;

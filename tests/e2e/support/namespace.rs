@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use busbar::testbed::canaries::Canaries;
 use busbar::testbed::control_plane::ControlPlane;
 use k8s_openapi::ByteString;
 use k8s_openapi::NamespaceResourceScope;
@@ -13,7 +14,6 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::canaries::Canaries;
 use super::plane::shared_plane;
 
 /// What a kubectl said.

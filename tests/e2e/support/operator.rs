@@ -1,7 +1,7 @@
 //! The operator under test: the real binary, a service account's token, the rights of `config/rbac/`.
 //!
 //! Every test ends with [`Operator::finish`], which searches all that came out of the operator for the planted secrets,
-//! ends it in order, and asks the audit log whether it was refused anything.
+//! ends it in order, checks every status that a [`Witness`] saw, and asks the audit log whether it was refused anything.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::metrics;
 use super::namespace::TestNs;
 use super::plane::{PATIENCE, forbidden};
+use super::witness::Witness;
 
 /// How long an operator may take to end on SIGTERM: the grace that Kubernetes gives by default.
 const GRACE: Duration = Duration::from_secs(30);
@@ -44,6 +45,7 @@ pub(crate) struct Operator {
     namespace: String,
     plane: Arc<ControlPlane>,
     http: reqwest::Client,
+    witness: Witness,
     may_be_forbidden: bool,
     finished: bool,
 }
@@ -117,6 +119,7 @@ impl Operator {
                 .timeout(Duration::from_secs(10))
                 .build()
                 .expect("an HTTP client"),
+            witness: Witness::of(ns),
             may_be_forbidden: false,
             finished: false,
         };
@@ -237,6 +240,11 @@ impl Operator {
         &self.user
     }
 
+    /// What it made of the objects in its namespace.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
     /// A query for its requests.
     pub(crate) fn requests(&self) -> Query<'_> {
         Query { user: Some(&self.user), ..Query::default() }
@@ -318,6 +326,7 @@ impl Operator {
         places.push(("its log".to_owned(), self.logs()));
         let mut findings: Vec<String> =
             places.iter().flat_map(|(place, text)| ns.canaries().leaks(place, text)).collect();
+        findings.extend(self.witness.findings().await);
         if !self.may_be_forbidden {
             let refused = forbidden(&self.plane.audit(), &self.user).into_iter();
             findings.extend(refused.map(|request| format!("config/rbac/ does not allow {request}")));

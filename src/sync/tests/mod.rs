@@ -226,7 +226,7 @@ async fn a_dry_run_looks_at_one_page_and_writes_nothing() {
     let mut plan = plan(10);
     plan.dry_run = true;
     let report = world.run(&plan).await;
-    assert_eq!((report.result, report.counts.fetched, report.counts.inserted), (RunResult::Succeeded, 10, 10));
+    assert_eq!((report.result, report.counts.fetched, report.counts.inserted), (RunResult::Succeeded, 10, 0));
     assert_eq!(world.bank.pages_served(), 1);
     assert!(world.rows().await.is_empty());
     assert_eq!(world.cursor(&plan).await, (None, false));

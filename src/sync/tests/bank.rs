@@ -25,6 +25,9 @@ pub(crate) struct Row {
 /// What a request may be answered with instead.
 pub(crate) type Trick = Box<dyn Fn(u64, Value) -> Result<Answer, CallError> + Send + Sync>;
 
+/// What happens at the bank while a walk is under way.
+pub(crate) type Change = Box<dyn FnOnce(&mut Vec<Row>) + Send>;
+
 #[derive(Default)]
 pub(crate) struct Config {
     pub(crate) nested: bool,
@@ -34,7 +37,7 @@ pub(crate) struct Config {
     /// The page of that number is not answered before it is notified.
     pub(crate) stall: Option<(u64, Arc<Notify>)>,
     /// Done before the page of that number is answered, once.
-    pub(crate) meanwhile: Option<(u64, Box<dyn FnOnce(&mut Vec<Row>) + Send>)>,
+    pub(crate) meanwhile: Option<(u64, Change)>,
 }
 
 #[derive(Default)]
