@@ -74,6 +74,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cluster", ours: Only(&["domain", "api"]), others: O::AllBut(&["sqlx", "reqwest"]) },
     Layer { name: "controllers/*/plan.rs", ours: Only(&["domain", "api", "controllers"]), others: O::Only(DECIDE) },
     Layer { name: "controllers/*/decide.rs", ours: Only(&["domain", "api", "controllers"]), others: O::Only(DECIDE) },
+    Layer { name: "controllers/*/status.rs", ours: Only(&["domain", "api", "controllers"]), others: O::Only(DECIDE) },
     Layer {
         name: "controllers",
         ours: AllBut(&["gateway", "admin", "app", "cli", "testbed"]),
@@ -113,6 +114,7 @@ const PLAIN_VALUES: &[&str] = &[
     "sync::Mask",
     "sync::MaskRules",
     "sync::plan",
+    "work::pool::ActiveRun",
     "work::pool::JobView",
 ];
 

@@ -7,21 +7,20 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, HealthStatus, PolicyStatus,
-    ProviderConnectionStatus,
+    ConnectionConsumers, HealthStatus, PolicyStatus, ProviderConnectionStatus,
 };
-use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
-use crate::cluster::events::Note;
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::stores::Watched as _;
-use crate::controllers::conditions::{Conditions, reason_of, seconds, status_of, time};
+use crate::controllers::conditions::{Conditions, reason_of, status_of};
 use crate::controllers::providerconnection::memory;
+use crate::controllers::providerconnection::status::{
+    circuit_state, circuit_status, credential, health_status, notes, snapshot,
+};
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
-use crate::domain::breaker::{Effective, Snapshot, State};
+use crate::domain::breaker::{Effective, Snapshot};
 use crate::domain::conditions::Status;
 use crate::domain::health::Health;
 use crate::domain::time::Now;
@@ -313,116 +312,4 @@ fn circuit(conditions: &mut Conditions, live: &LiveView) {
         Effective::Closed | Effective::ForcedClosed | Effective::Shadow => return,
     };
     conditions.set(ConditionType::CircuitOpen, true, reason, message);
-}
-
-/// What the credential is; `verifiedTime` moves only when another version of the Secret is accepted.
-fn credential(
-    previous: Option<&ProviderConnectionStatus>,
-    target: &Target,
-    live: &LiveView,
-    now: Timestamp,
-) -> Option<CredentialStatus> {
-    let version = target.credential.clone()?;
-    let old =
-        previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
-    let verified =
-        old.and_then(|c| c.verified_time.clone()).or_else(|| (live.authenticated == Some(true)).then(|| time(now)));
-    Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time: None })
-}
-
-/// Events for what changed between two statuses.
-fn notes(previous: Option<&ProviderConnectionStatus>, new: &ProviderConnectionStatus, live: &LiveView) -> Vec<Note> {
-    let empty = ProviderConnectionStatus::default();
-    let old = previous.unwrap_or(&empty);
-    let mut notes = Vec::new();
-    let reason = |s: &ProviderConnectionStatus| reason_of(&s.conditions, ConditionType::Ready).map(str::to_owned);
-    if reason(new).as_deref() == Some(Reason::Verified.as_str()) && reason(old) != reason(new) {
-        notes.push(Note::normal(
-            EventReason::ConnectionVerified,
-            "the provider accepts our calls; it is checked from now on",
-        ));
-    }
-    let refused =
-        |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Authenticated) == Status::False;
-    if refused(new) && !refused(old) {
-        notes.push(Note::warning(
-            EventReason::AuthenticationFailed,
-            "the provider refuses the credential; it is tried again at every check: correct the Secret that spec.auth names",
-        ));
-    }
-    let open = |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::HalfOpen));
-    if open(new) && !open(old) {
-        let why = live.snapshot.reason.map_or("the policy", |r| r.as_str());
-        notes.push(Note::warning(
-            EventReason::CircuitOpened,
-            format!("calls to the provider fail at once ({why}); trials begin when the open time has passed, routes avoid it until one succeeds"),
-        ));
-    }
-    if open(old) && new.circuit == Some(CircuitStatus::Closed) {
-        notes.push(Note::normal(
-            EventReason::CircuitClosed,
-            "trials succeeded: calls pass again and routes may choose it",
-        ));
-    }
-    let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
-    if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
-        notes.push(Note::normal(
-            EventReason::CredentialRotated,
-            "the Secret changed: calls use its new content from now on",
-        ));
-    }
-    if old.policy.is_some() && new.policy.is_some() && old.policy != new.policy {
-        notes.push(Note::normal(
-            EventReason::PolicyChanged,
-            "another breaker policy guards the connection from now on; its open time applies from the next opening",
-        ));
-    }
-    notes
-}
-
-fn circuit_status(effective: Effective) -> CircuitStatus {
-    match effective {
-        Effective::Closed => CircuitStatus::Closed,
-        Effective::HalfOpen => CircuitStatus::HalfOpen,
-        Effective::Open => CircuitStatus::Open,
-        Effective::ForcedOpen => CircuitStatus::ForcedOpen,
-        Effective::ForcedClosed => CircuitStatus::ForcedClosed,
-        Effective::Shadow => CircuitStatus::Shadow,
-    }
-}
-
-fn health_status(health: Health) -> HealthStatus {
-    match health {
-        Health::Healthy => HealthStatus::Healthy,
-        Health::Degraded => HealthStatus::Degraded,
-        Health::Unhealthy => HealthStatus::Unhealthy,
-        Health::Unknown => HealthStatus::Unknown,
-    }
-}
-
-fn circuit_state(snapshot: &Snapshot) -> CircuitState {
-    CircuitState {
-        state: match snapshot.state {
-            State::Closed => BreakerState::Closed,
-            State::HalfOpen => BreakerState::HalfOpen,
-            State::Open => BreakerState::Open,
-        },
-        last_transition_time: time(snapshot.last_transition),
-        epoch: snapshot.epoch,
-        opens: snapshot.opens,
-        next_trial_time: snapshot.next_trial.map(time),
-        reason: snapshot.reason.map(|r| r.as_str().to_owned()),
-    }
-}
-
-/// The circuit as a restarted operator finds it in the status.
-fn snapshot(state: &CircuitState) -> Option<Snapshot> {
-    Some(Snapshot {
-        state: state.state.as_str().parse().ok()?,
-        last_transition: seconds(state.last_transition_time.0),
-        epoch: state.epoch,
-        opens: state.opens,
-        next_trial: state.next_trial_time.as_ref().map(|t| t.0),
-        reason: state.reason.as_deref().and_then(|r| r.parse().ok()),
-    })
 }

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod memory;
 pub mod observe;
 pub mod plan;
+pub mod status;
 #[cfg(test)]
 mod tests;
 

@@ -142,13 +142,25 @@ fn an_outage_later_never_takes_ready_away() {
 #[test]
 fn a_restart_during_an_outage_keeps_the_verdict_once_given() {
     let before = status(&object(), None, &observed(Some(live())));
-    for verdict in [Verdict::Pending, Verdict::Inconclusive, Verdict::Refused] {
+    for verdict in [Verdict::Inconclusive, Verdict::Refused] {
         let fresh = LiveView { verdict, authenticated: None, ..live() };
         assert_eq!(
             ready(&status(&object(), Some(&before), &observed(Some(fresh)))),
             (Status::True, "Verified"),
             "{verdict:?}"
         );
+    }
+}
+
+#[test]
+fn a_restart_writes_nothing_while_nothing_has_changed() {
+    let down = LiveView { verdict: Verdict::Inconclusive, health: Health::Unhealthy, ..live() };
+    for before in [live(), down] {
+        let old = status(&object(), None, &observed(Some(before.clone())));
+        let fresh = LiveView { health: Health::Unknown, authenticated: None, ..before };
+        let pending = LiveView { verdict: Verdict::Pending, ..fresh.clone() };
+        assert_eq!(decide(&object(), Some(&old), &observed(Some(pending)), now()).status, None);
+        assert_eq!(status(&object(), Some(&old), &observed(Some(fresh))), old);
     }
 }
 
@@ -222,12 +234,15 @@ fn fields_that_no_code_reads_are_named_in_ready() {
 }
 
 #[test]
-fn a_request_is_probed_once() {
+fn a_request_is_probed_once_and_acknowledged_at_once() {
+    let before = status(&object(), None, &observed(Some(live())));
     let mut asked = object();
     asked.metadata.annotations = Some([("busbar.dev/requestedAt".to_owned(), "1".to_owned())].into());
-    let first = decide(&asked, None, &observed(Some(live())), now());
+    let first = decide(&asked, Some(&before), &observed(Some(live())), now());
     assert_eq!(first.steps, vec![Step::Probe]);
-    let second = decide(&asked, first.status.as_ref(), &observed(Some(live())), now());
+    let told = first.status.unwrap();
+    assert_eq!(timing::<ProviderConnection>(Some(&before), &told, Some(Duration::ZERO)), Timing::Now);
+    let second = decide(&asked, Some(&told), &observed(Some(live())), now());
     assert!(second.steps.is_empty());
 }
 
