@@ -157,7 +157,12 @@ impl<R: Reconciler> Shell<R> {
                     Ok(()) => {
                         for note in &notes {
                             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-                            tracing::info!(namespace, name, reason = note.reason.as_str(), "{}", note.message);
+                            let reason = note.reason.as_str();
+                            if note.warning {
+                                tracing::warn!(namespace, name, reason, "{}", note.message);
+                            } else {
+                                tracing::info!(namespace, name, reason, "{}", note.message);
+                            }
                             self.ctx.events.publish(object, note).await;
                         }
                     }

@@ -51,17 +51,22 @@ async fn an_outage(plane: &std::sync::Arc<busbar::testbed::control_plane::Contro
     let mut operator = Operator::ready(&world.ns, &[]).await;
     // An API server that has just started refuses what it will allow once its authorizer has read the bindings.
     operator.expect_forbidden();
-    let active = |name: &'static str| move |r: &BankRoute| (r.status.as_ref()?.active.as_deref()? == name).then_some(());
+    let active =
+        |name: &'static str| move |r: &BankRoute| (r.status.as_ref()?.active.as_deref()? == name).then_some(());
     let both = |r: &BankRoute| (r.status.as_ref()?.candidate_summary.as_deref()? == "2/2").then_some(());
     world.until("payouts", "both can take payouts", both).await;
 
     plane.stop_component(Component::ApiServer).await.unwrap();
     let (began, before) = (clock.mono(), a.arrivals().next);
     // Longer than the lease: as long as four probes take.
-    eventually(PATIENCE, "probes go on", async || (a.arrivals().next >= before + 2 * TWO_PROBES as u64).then_some(())).await;
+    eventually(PATIENCE, "probes go on", async || (a.arrivals().next >= before + 2 * TWO_PROBES as u64).then_some(()))
+        .await;
     a.fail_with(down()).await.unwrap();
     let failed = a.arrivals().next;
-    eventually(PATIENCE, "probes see the bank fail", async || (a.arrivals().next >= failed + TWO_PROBES as u64).then_some(())).await;
+    eventually(PATIENCE, "probes see the bank fail", async || {
+        (a.arrivals().next >= failed + TWO_PROBES as u64).then_some(())
+    })
+    .await;
     let circuit = [("namespace", world.ns.name()), ("connection", "a"), ("state", "Closed")];
     assert_eq!(operator.metric("busbar_breaker_state", &circuit).await, Some(0.0), "it knows without an API server");
     assert_eq!((operator.get("/livez").await.0, operator.get("/readyz").await.0), (200, 200));
@@ -76,7 +81,10 @@ async fn an_outage(plane: &std::sync::Arc<busbar::testbed::control_plane::Contro
         routes.get("payouts").await.ok().as_ref().and_then(active("b"))
     })
     .await;
-    tell(&format!("the API server was away for {away:.1?}; {:.1?} after it came back the route told of the failure", clock.mono().since(back)));
+    tell(&format!(
+        "the API server was away for {away:.1?}; {:.1?} after it came back the route told of the failure",
+        clock.mono().since(back)
+    ));
     a.recover().await;
     world.until("payouts", "a is active again", active("a")).await;
     // News by watch still arrive: a change of spec is acted on.
