@@ -142,6 +142,12 @@ fn an_outage_later_never_takes_ready_away() {
 #[test]
 fn a_restart_during_an_outage_keeps_the_verdict_once_given() {
     let before = status(&object(), None, &observed(Some(live())));
+    let pending = LiveView { verdict: Verdict::Pending, ..live() };
+    assert_eq!(
+        decide(&object(), Some(&before), &observed(Some(pending)), now()).status,
+        None,
+        "what was written stands"
+    );
     for verdict in [Verdict::Inconclusive, Verdict::Refused] {
         let fresh = LiveView { verdict, authenticated: None, ..live() };
         assert_eq!(
@@ -238,6 +244,12 @@ fn a_request_is_probed_once_and_acknowledged_at_once() {
     let before = status(&object(), None, &observed(Some(live())));
     let mut asked = object();
     asked.metadata.annotations = Some([("busbar.dev/requestedAt".to_owned(), "1".to_owned())].into());
+<<<<<<< HEAD
+=======
+    let born = decide(&asked, None, &observed(Some(live())), now());
+    assert!(born.steps.is_empty(), "the check at its birth is the one asked for at its birth");
+    let before = status(&object(), None, &observed(Some(live())));
+>>>>>>> part/lead
     let first = decide(&asked, Some(&before), &observed(Some(live())), now());
     assert_eq!(first.steps, vec![Step::Probe]);
     let told = first.status.unwrap();
