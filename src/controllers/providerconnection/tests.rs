@@ -241,15 +241,11 @@ fn fields_that_no_code_reads_are_named_in_ready() {
 
 #[test]
 fn a_request_is_probed_once_and_acknowledged_at_once() {
-    let before = status(&object(), None, &observed(Some(live())));
     let mut asked = object();
     asked.metadata.annotations = Some([("busbar.dev/requestedAt".to_owned(), "1".to_owned())].into());
-<<<<<<< HEAD
-=======
     let born = decide(&asked, None, &observed(Some(live())), now());
     assert!(born.steps.is_empty(), "the check at its birth is the one asked for at its birth");
     let before = status(&object(), None, &observed(Some(live())));
->>>>>>> part/lead
     let first = decide(&asked, Some(&before), &observed(Some(live())), now());
     assert_eq!(first.steps, vec![Step::Probe]);
     let told = first.status.unwrap();
