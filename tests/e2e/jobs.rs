@@ -122,12 +122,9 @@ async fn what_the_bank_has_is_in_the_ledger_once_and_exactly_and_the_status_tell
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_busbar")).args(look).output().await.unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && table.ends_with("250 of 250 transactions\n"), "{table}");
-    let printed: Decimal = table
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().skip_while(|w| *w != "NGN").next().and(line.split(" NGN ").next()))
-        .map(|left| left.split_whitespace().next_back().unwrap().parse::<Decimal>().unwrap())
-        .sum();
+    let amounts = table.lines().skip(1).filter_map(|line| line.split_once(" NGN ")).map(|(left, _)| left);
+    let printed: Decimal =
+        amounts.map(|left| left.split_whitespace().next_back().unwrap().parse::<Decimal>().unwrap()).sum();
     assert_eq!(printed, Decimal::from_i128_with_scale(truth(&world, &bank).await.values().sum(), 2));
 
     // Again: nothing is new, and nothing is written.
@@ -176,7 +173,7 @@ async fn what_the_bank_has_is_in_the_ledger_once_and_exactly_and_the_status_tell
 
     let job = [("namespace", world.ns.name()), ("syncjob", "feed")];
     assert!(metric(&operator, "busbar_sync_pages_total", &job).await >= 5.0);
-    assert_eq!(metric(&operator, "busbar_sync_failure_streak", &job).await, 0.0);
+    assert!(metric(&operator, "busbar_sync_failure_streak", &job).await < 1.0);
     assert!(metric(&operator, "busbar_sync_last_success_timestamp_seconds", &job).await > 1.7e9);
     assert!(
         metric(&operator, "busbar_sync_stage_seconds_count", &[("stage", "persist"), ("outcome", "success")]).await
@@ -298,10 +295,10 @@ async fn a_failing_job_is_told_paced_and_stale_and_recovers() {
         .filter(|a| a.path == TRANSACTIONS)
         .map(|a| Duration::from_nanos(a.at_ns))
         .collect();
-    let pauses: Vec<Duration> = tries.windows(2).map(|w| w[1] - w[0]).collect();
+    let pauses: Vec<Duration> = tries.windows(2).map(|w| w[1].saturating_sub(w[0])).collect();
     for (pause, least) in pauses.iter().zip([1, 2, 4]) {
         // The run's end is noted in whole milliseconds, and the request is sent a little after its start.
-        assert!(*pause >= Duration::from_secs(least) - Duration::from_millis(50), "{pauses:?}");
+        assert!(*pause + Duration::from_millis(50) >= Duration::from_secs(least), "{pauses:?}");
     }
 
     bank.recover().await;
