@@ -107,7 +107,7 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_RECONCILE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub reconcile_concurrency: u16,
     /// Probes that may be in flight at once.
-    #[arg(long, env = "BUSBAR_PROBE_CONCURRENCY", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, env = "BUSBAR_PROBE_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub probe_concurrency: u16,
     /// Syncs that may run at once.
     #[arg(long, env = "BUSBAR_SYNC_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -67,7 +67,8 @@ pub(super) fn build(
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
     let registry = Registry::new(clock, metrics)?;
-    let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?;
+    let driver =
+        ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());

@@ -28,7 +28,7 @@ use timetable::{Run, Timetable};
 
 /// Probes in flight at a time. A bank that hangs holds its place for a whole time-out: with 5 s of 30 s, this many places
 /// carry 1 500 hanging banks before a healthy one has to wait.
-const MAX_IN_FLIGHT: usize = 256;
+const IN_FLIGHT: usize = 256;
 
 /// A breaker is ticked at most this often.
 const TICK_PAUSE: Duration = Duration::from_millis(10);
@@ -42,6 +42,7 @@ pub struct ProbeDriver {
     timetable: Timetable,
     ticks: Alarms,
     running: JoinSet<(ObjectKey, Run)>,
+    in_flight: usize,
     panics: IntCounterVec,
 }
 
@@ -85,8 +86,15 @@ impl ProbeDriver {
             timetable: Timetable::default(),
             ticks: Alarms::default(),
             running: JoinSet::new(),
+            in_flight: IN_FLIGHT,
             panics,
         })
+    }
+
+    /// Lets at most so many probes be in flight at a time (at least one).
+    #[must_use]
+    pub fn concurrency(self, in_flight: usize) -> Self {
+        Self { in_flight: in_flight.max(1), ..self }
     }
 
     /// A handle to ask for probes.
@@ -111,7 +119,7 @@ impl ProbeDriver {
                     self.ticks.set(&key, next);
                 }
             }
-            while self.running.len() < MAX_IN_FLIGHT {
+            while self.running.len() < self.in_flight {
                 let Some((key, run)) = self.timetable.start(now) else { break };
                 self.probe(key, run);
             }
@@ -129,7 +137,7 @@ impl ProbeDriver {
 
     /// When there is something to do, if nothing happens before.
     fn wake(&self) -> Option<Mono> {
-        let probe = self.timetable.next().filter(|_| self.running.len() < MAX_IN_FLIGHT);
+        let probe = self.timetable.next().filter(|_| self.running.len() < self.in_flight);
         probe.into_iter().chain(self.ticks.next()).min()
     }
 
