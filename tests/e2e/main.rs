@@ -6,6 +6,8 @@
 
 // The lints that forbid `unwrap` and its kin know tests by this attribute.
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod harness;

@@ -143,7 +143,11 @@ fn an_outage_later_never_takes_ready_away() {
 fn a_restart_during_an_outage_keeps_the_verdict_once_given() {
     let before = status(&object(), None, &observed(Some(live())));
     let pending = LiveView { verdict: Verdict::Pending, ..live() };
-    assert_eq!(decide(&object(), Some(&before), &observed(Some(pending)), now()).status, None, "what was written stands");
+    assert_eq!(
+        decide(&object(), Some(&before), &observed(Some(pending)), now()).status,
+        None,
+        "what was written stands"
+    );
     for verdict in [Verdict::Inconclusive, Verdict::Refused] {
         let fresh = LiveView { verdict, authenticated: None, ..live() };
         assert_eq!(
