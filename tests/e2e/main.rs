@@ -12,6 +12,14 @@ mod connections;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod runtime;
+#[cfg(test)]
+mod runtime_replicas;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod support;

@@ -128,7 +128,9 @@ impl Reconciler for Jobs {
                 Step::Start { trigger, slot } => {
                     let connection = key.sibling(&*object.spec.connection_ref.name);
                     if let (Some(plan), Some(live)) = (seen.plan.take(), ctx.registry.get(&connection)) {
-                        let order = Order { run: RunId(Uuid::new_v4()), trigger, slot };
+                        let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
+                        let run = requested.unwrap_or_else(|| RunId(Uuid::new_v4()));
+                        let order = Order { run, trigger, slot };
                         ctx.pool.start(Arc::new(plan), live, order);
                     }
                 }

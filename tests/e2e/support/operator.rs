@@ -63,7 +63,7 @@ impl Operator {
         operator
     }
 
-    /// One of several replicas: the same identity and lease, files of its own.
+    /// One of several replicas: the same account and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
         Self::launch(ns, Reach::Namespace, replica, extra).await
     }
@@ -98,6 +98,8 @@ impl Operator {
             args: flags
                 .into_iter()
                 .chain(watched)
+                // A flag of the test's own takes the place of ours.
+                .filter(|flag| !extra.iter().any(|own| own.split('=').next() == flag.split('=').next()))
                 .chain(extra.iter().map(ToString::to_string))
                 .map(OsString::from)
                 .collect(),
@@ -170,6 +172,24 @@ impl Operator {
             Some((status, _)) => status == 200,
             None => false,
         }
+    }
+
+    /// Waits until the admin server can be asked, ready or not.
+    pub(crate) async fn wait_announced(&mut self) {
+        let clock = Clock::system();
+        let began = clock.mono();
+        while self.admin.is_none() {
+            assert!(clock.mono().since(began) < PATIENCE, "it announces no address; log:\n{}", self.log_tail());
+            self.is_ready().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Changes the log level; status and body of the answer.
+    pub(crate) async fn put_log_level(&self, directives: &str) -> (u16, String) {
+        let url = format!("http://{}/log-level", self.admin());
+        let answer = self.http.put(url).body(directives.to_owned()).send().await.expect("an answer to PUT /log-level");
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
     }
 
     /// Where the admin server listens, `127.0.0.1:<port>`.
@@ -276,6 +296,12 @@ impl Operator {
         self.kill9();
         self.spawn();
         self.wait_ready().await;
+    }
+
+    /// Whether it says that it leads; false as well while nobody answers.
+    pub(crate) async fn leads(&self) -> bool {
+        let answer = self.try_get("/metrics").await;
+        answer.is_some_and(|(_, text)| metrics::value(&text, "leader_election_master_status", &[]) == Some(1.0))
     }
 
     /// This test takes rights away: refused requests are what it is about.
