@@ -8,6 +8,7 @@ mod architecture;
 mod call_path;
 mod crds;
 mod docs;
+mod explain;
 mod manifests;
 mod probes;
 mod reference;
