@@ -121,7 +121,7 @@ fn accepted(output: &Output) {
 #[tokio::test]
 async fn the_shipped_policies_apply_without_a_warning_and_the_server_finds_no_fault_in_their_expressions() {
     let ns = policies_in_force("policies").await;
-    for file in ["secrets", "override"] {
+    for file in ["secrets", "override", "operator"] {
         let path = repository(&format!("config/admission/{file}.yaml"));
         // Dry, for the bindings reach every namespace.
         let args = ["apply", "--server-side", "--dry-run=server", "-f", &path.to_string_lossy()];

@@ -10,6 +10,8 @@ mod admission;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod deletion;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod harness;
