@@ -12,6 +12,7 @@ mod explain;
 mod manifests;
 mod probes;
 mod reference;
+mod release;
 mod rules;
 mod samples;
 mod sim;
