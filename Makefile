@@ -9,6 +9,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# The end-to-end tests wait more than they compute, one of them for two minutes: many at a time, whatever the machine.
+E2E_THREADS ?= 8
+
 # Extra arguments of run, demo, e2e, bench and soak: `make demo ARGS=--once`.
 ARGS ?=
 CARGO ?= cargo
@@ -43,13 +46,13 @@ test: setup control-plane ## set-up, then unit, integration, documentation and e
 	$(CARGO) test --no-run
 	$(CARGO) test --lib --bins --test it
 	$(CARGO) test --doc
-	$(CARGO) test --test e2e
+	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS)
 
 unit: ## unit and integration tests only: no control plane
 	$(CARGO) test --lib --bins --test it
 
 e2e: setup control-plane ## end-to-end tests on a real API server (ARGS: a filter)
-	$(CARGO) test --test e2e -- $(ARGS)
+	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
 soak: ## property tests again and again, each round with a printed seed (ARGS: minutes, default 5)
 	@hack/ci/soak $(ARGS)

@@ -230,15 +230,4 @@ fn jittered(wait: Duration, now: Mono) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_long_waits_are_spread_and_never_beyond_what_was_asked() {
-        assert_eq!(jittered(Duration::from_secs(5), Mono::from_nanos(123_456)), Duration::from_secs(5));
-        for nanos in [0, 1_000, 999_000, 123_456_789] {
-            let wait = jittered(Duration::from_mins(45), Mono::from_nanos(nanos));
-            assert!(wait >= Duration::from_mins(30) && wait <= Duration::from_mins(45), "{wait:?}");
-        }
-    }
-}
+mod tests;

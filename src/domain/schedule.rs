@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use cronexpr::Crontab;
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::spread;
@@ -49,8 +50,7 @@ pub enum ScheduleError {
 pub struct Cron {
     line: String,
     zone: TimeZone,
-    zoned: Crontab,
-    /// The same line on a calendar without gaps: finds what a gap swallowed.
+    /// The line on a calendar without gaps and repeated hours.
     civil: Crontab,
     /// Minute or hour begin with `*`: follows real time over daylight-saving changes.
     wild: bool,
@@ -208,61 +208,72 @@ impl Cron {
         let name = time_zone.unwrap_or("UTC");
         let zone = TimeZone::get(name).map_err(|_| ScheduleError::TimeZone)?;
         let line = fields.join(" ");
-        // The crate wants the zone as a sixth field; it reads IANA names as `TimeZone::get` does.
-        let parse = |zone: &str| {
-            cronexpr::parse_crontab(&format!("{line} {zone}"))
-                .map_err(|e| ScheduleError::Malformed(first_line(&e.to_string()).to_owned()))
-        };
-        let zoned = parse(name)?;
-        let civil = parse("UTC")?;
+        // The crate wants a zone as a sixth field. It is asked in civil time only: see `civil_after`.
+        let civil = cronexpr::parse_crontab(&format!("{line} UTC"))
+            .map_err(|e| ScheduleError::Malformed(first_line(&e.to_string()).to_owned()))?;
         // Any instant will do: the crate looks four years ahead, which holds every date but a weekday's 29 February.
         civil.find_next(PROBE_FROM).map_err(|_| ScheduleError::Never)?;
         let wild = fields[0].starts_with('*') || fields[1].starts_with('*');
-        Ok(Self { line, zone, zoned, civil, wild })
+        Ok(Self { line, zone, civil, wild })
     }
 
     /// The first slot after `at`; `None` beyond the calendar's end.
     fn next(&self, at: Timestamp) -> Option<Timestamp> {
-        let mut found = self.find(at)?;
-        if self.wild {
-            return Some(found);
-        }
-        if let Some(swallowed) = self.swallowed(at, found) {
-            return Some(swallowed);
-        }
-        // The second pass of a repeated hour: at most an hour or two of minutes.
-        for _ in 0..240 {
-            if !self.is_repeat(found) {
-                break;
-            }
-            found = self.find(found)?;
-        }
-        Some(found)
+        if self.wild { self.next_in_real_time(at) } else { self.next_by_the_clock(at) }
     }
 
-    fn find(&self, at: Timestamp) -> Option<Timestamp> {
+    /// The first match after the civil time `at`, both written as if they were UTC: the crate is never asked about a
+    /// zone whose hours repeat, because it rounds down to the hour, and where half an hour repeats that leads it back
+    /// to where it came from, for ever.
+    fn civil_after(&self, at: DateTime) -> Option<DateTime> {
+        let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp();
         // The crate gives up after four years; a 29 February may be eight away.
         let far = later(at, Duration::from_hours(35040));
-        self.zoned.find_next(at).or_else(|_| self.zoned.find_next(far)).ok().map(|z| z.timestamp())
+        let found = self.civil.find_next(at).or_else(|_| self.civil.find_next(far)).ok()?;
+        Some(found.datetime())
     }
 
-    /// The end of the first gap after `at` and before `before` that swallowed a slot.
-    fn swallowed(&self, at: Timestamp, before: Timestamp) -> Option<Timestamp> {
-        // Eight years have at most a few dozen changes of offset.
-        self.zone.following(at).take(64).take_while(|t| t.timestamp() < before).map(|t| t.timestamp()).find(|&end| {
-            let offset = |t: Timestamp| self.zone.to_offset(t);
-            let Ok(eve) = end.checked_sub(SignedDuration::from_nanos(1)) else { return false };
-            let civil = |t: Timestamp| offset(t).to_datetime(t).to_zoned(TimeZone::UTC).map(|z| z.timestamp());
-            // Civil time runs up to `from` (exclusive of the gap's first minute) and goes on at `to`.
-            let (Ok(from), Ok(to)) = (civil(eve), civil(end)) else { return false };
-            offset(end) > offset(eve) && self.civil.find_next(from).is_ok_and(|z| z.timestamp() < to)
-        })
+    /// Every minute that really passes counts: a gap has none, and both passes of a repeated hour do.
+    fn next_in_real_time(&self, at: Timestamp) -> Option<Timestamp> {
+        let mut from = self.zone.to_datetime(at);
+        let mut since = at;
+        // Between two changes of offset civil time runs like real time; eight years have a few dozen changes.
+        for _ in 0..64 {
+            let offset = self.zone.to_offset(since);
+            let end = self.zone.following(since).next().map(|change| change.timestamp());
+            let slot = offset.to_timestamp(self.civil_after(from)?).ok()?;
+            match end {
+                Some(end) if slot >= end => {
+                    // The first civil minute after the change may be a slot itself.
+                    from = self.zone.to_datetime(end).checked_sub(SignedDuration::from_nanos(1)).ok()?;
+                    since = end;
+                }
+                _ => return Some(slot),
+            }
+        }
+        None
     }
 
-    fn is_repeat(&self, at: Timestamp) -> bool {
-        let civil = self.zone.to_datetime(at);
-        let ambiguous = self.zone.to_ambiguous_timestamp(civil);
-        ambiguous.is_ambiguous() && ambiguous.earlier().is_ok_and(|first| first != at)
+    /// Each civil time counts once: one that a gap swallowed is at the gap's end, a repeated one is its first pass.
+    fn next_by_the_clock(&self, at: Timestamp) -> Option<Timestamp> {
+        let mut civil = self.zone.to_datetime(at);
+        // In the second pass of a repeated hour all its minutes are behind; no hour or two have more of them.
+        for _ in 0..240 {
+            civil = self.civil_after(civil)?;
+            let place = self.zone.to_ambiguous_timestamp(civil);
+            let slot = match place.offset() {
+                AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => place.earlier().ok()?,
+                AmbiguousOffset::Gap { .. } => {
+                    let after = place.later().ok()?;
+                    let just_past = after.checked_add(SignedDuration::from_nanos(1)).ok()?;
+                    self.zone.preceding(just_past).next().map_or(after, |change| change.timestamp())
+                }
+            };
+            if slot > at {
+                return Some(slot);
+            }
+        }
+        None
     }
 
     /// The latest slot after `after` and not after `now`: found by halving, because a line is only a rule, and a month

@@ -210,6 +210,28 @@ fn zone() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["UTC", "Europe/Oslo", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"])
 }
 
+/// A half hour that repeats: rounding down to the hour leads back before it.
+#[test]
+fn a_repeated_half_hour_is_passed() {
+    let before: Timestamp = "2026-04-04T14:00:00Z".parse().unwrap();
+    for (line, first) in [
+        ("0 2 * * *", "2026-04-04T15:30:00Z"),
+        ("*/15 2 * * *", "2026-04-04T15:30:00Z"),
+        ("45 1 * * *", "2026-04-04T14:45:00Z"),
+    ] {
+        let Schedule::Cron(cron) = cron(line, "Australia/Lord_Howe") else { unreachable!() };
+        assert_eq!(cron.next(before).unwrap().to_string(), first, "{line}");
+    }
+    let Schedule::Cron(wild) = cron("45 * * * *", "Australia/Lord_Howe") else { unreachable!() };
+    let mut slots = Vec::new();
+    let mut at = before;
+    for _ in 0..3 {
+        at = wild.next(at).unwrap();
+        slots.push(at.to_string());
+    }
+    assert_eq!(slots, ["2026-04-04T14:45:00Z", "2026-04-04T15:15:00Z", "2026-04-04T16:15:00Z"], "both passes of 01:45");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
