@@ -83,9 +83,8 @@ demo: setup control-plane build ## the whole loop on this machine (ARGS=--once: 
 bench: ## print the figures of docs/performance.md (ARGS: a group)
 	$(CARGO) bench --bench figures -- $(ARGS)
 
-release: ## the operator as it ships: optimised, without the test bench
-	$(CARGO) build --release --locked --bin busbar
-	@ls -l $(TARGET_DIR)/release/busbar
+release: ## what a release hands out: binary, manifests, SBOM, sums (ARGS: flags of hack/release/build)
+	@CARGO=$(CARGO) hack/release/build $(ARGS)
 
 check: lint unit ## what to run before a commit
 

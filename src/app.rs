@@ -5,6 +5,7 @@
 //! `/readyz` shows.
 
 mod commands;
+mod explain;
 mod parts;
 
 use std::process::ExitCode;
@@ -65,6 +66,9 @@ pub enum AppError {
     /// A profile does not parse.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// There is nothing to explain.
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
     /// The lease was lost.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -88,6 +92,7 @@ pub fn main(cli: Cli) -> ExitCode {
             Command::Run(args) => run(*args).await,
             Command::Crds(args) => commands::crds(&args.out),
             Command::Docs(args) => commands::docs(&args.out),
+            Command::Explain(args) => explain::explain(args).await,
             Command::Ledger(command) => commands::ledger(command).await,
         }
     });

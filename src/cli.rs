@@ -36,6 +36,8 @@ pub enum Command {
     Crds(OutArgs),
     /// Write the generated reference documents.
     Docs(OutArgs),
+    /// Show the settings that an object really has, and where each comes from.
+    Explain(ExplainArgs),
     /// Look into the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -47,6 +49,34 @@ pub struct OutArgs {
     /// The folder to write into; it must exist.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// What to explain.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A manifest, a folder of manifests, `-` (no cluster is asked), or kind/name of an object in the cluster.
+    #[arg(value_name = "FILE|KIND/NAME")]
+    pub target: String,
+    /// The object's namespace; unset: the manifest's, or that of the kubeconfig's context.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// How it is printed.
+    #[arg(long, short, value_enum, default_value_t = ExplainFormat::Text)]
+    pub output: ExplainFormat,
+    /// Kubeconfig file; unset: the usual one.
+    #[arg(long, env = "BUSBAR_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// How an explanation is printed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExplainFormat {
+    /// A table for people.
+    Text,
+    /// A JSON list.
+    Json,
+    /// A YAML list.
+    Yaml,
 }
 
 /// Read-only looks into the ledger.

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod cluster;
 pub mod controllers;
 pub mod domain;
+pub mod explain;
 pub mod ledger;
 pub mod metrics;
 pub mod provider;

@@ -90,6 +90,7 @@ pub(super) fn build(
     let ctx = Arc::new(Ctx {
         stores,
         secrets: Secrets::new(clients.calls.clone(), clock, args.secret_refresh),
+        client: clients.calls.clone(),
         events: Events::new(clients.calls.clone(), identity),
         failures,
         leadership: leadership.clone(),

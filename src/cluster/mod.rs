@@ -1,13 +1,14 @@
 //! Everything Busbar says to the Kubernetes API, and nothing else.
 //!
 //! One concern a file: the [`client`], the [`lease`] that elects one worker, the [`stores`] that mirror our four kinds,
-//! the only writer of [`status`], [`events`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and
+//! the only writer of [`status`], [`events`], [`finalizers`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and
 //! the [`failures`] that space retries. It decides nothing: what to write comes from `controllers`.
 
 pub mod client;
 pub mod discovery;
 pub mod events;
 pub mod failures;
+pub mod finalizers;
 pub mod guard;
 pub mod lease;
 pub mod references;

@@ -25,6 +25,14 @@ pub struct SecretData {
 }
 
 impl SecretData {
+    /// A stand-in without any value: under each of `keys` stands the text that names the place, `Secret <name> key <key>`.
+    /// For showing which key goes where without reading a Secret.
+    pub fn naming<'a>(name: &str, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        let place = |key: &str| SecretSlice::from(format!("Secret {name} key {key}").into_bytes());
+        let values = keys.into_iter().map(|key| (key.to_owned(), place(key))).collect();
+        Self { resource_version: String::new(), values }
+    }
+
     /// The bytes under `key`.
     pub fn get(&self, key: &str) -> Option<&SecretSlice<u8>> {
         self.values.get(key)

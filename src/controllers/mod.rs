@@ -40,6 +40,8 @@ pub struct Ctx {
     pub stores: Stores,
     /// Secrets, by `get`.
     pub secrets: Secrets,
+    /// The API server, for reconciles.
+    pub client: kube::Client,
     /// Publishes events.
     pub events: Events,
     /// Failure streaks.
@@ -94,8 +96,30 @@ pub const IDLE: Duration = Duration::from_mins(45);
 /// The user must act: on change, and this often.
 pub const USER_MUST_ACT: Duration = Duration::from_hours(6);
 
+/// Whether the end of an object may go on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Cleaned {
+    /// Nothing is left to clean.
+    Done,
+    /// Something still runs; look again after this long, or when it pokes.
+    NotYet(Duration),
+}
+
 /// How one kind is reconciled.
 pub trait Reconciler: Send + Sync + 'static {
+    /// The finalizer that objects of the kind carry while they have something to clean; none for most kinds.
+    const FINALIZER: Option<&'static str> = None;
+
+    /// Whether there is something to clean when this object goes.
+    fn wants_cleaning(_object: &Self::Object) -> bool {
+        false
+    }
+
+    /// Cleans up after an object on its way out that carries the finalizer. Done again after a crash.
+    fn clean(_ctx: &Ctx, _object: &Self::Object) -> impl Future<Output = Result<Cleaned, ReconcileError>> + Send {
+        std::future::ready(Ok(Cleaned::Done))
+    }
+
     /// The kind.
     type Object: Reported;
     /// What `observe` saw.

@@ -13,10 +13,11 @@ use prometheus::{HistogramVec, IntCounterVec};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::cluster::finalizers;
 use crate::cluster::lease::RENEW_EVERY;
 use crate::cluster::status::{StatusWriter, Timing};
 use crate::cluster::stores::{KindStore, Watched as _};
-use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
+use crate::controllers::{Cleaned, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
@@ -140,8 +141,13 @@ impl<R: Reconciler> Shell<R> {
 
     async fn steps(&self, object: &R::Object) -> Result<Action, ReconcileError> {
         if object.meta().deletion_timestamp.is_some() {
-            // We hold no finalizer: the object is on its way out, its end will be told by the watch.
-            return Ok(Action::requeue(crate::controllers::IDLE));
+            return self.end(object).await;
+        }
+        if let Some(mark) = R::FINALIZER
+            && finalizers::carries(object, mark) != R::wants_cleaning(object)
+        {
+            // Before anything else: what is written from here on is already bound to be cleaned, or bound to stay.
+            finalizers::set(&self.ctx.client, object, mark, R::wants_cleaning(object)).await?;
         }
         let previous = self.status.current(object);
         let observed = R::observe(&self.ctx, object).await?;
@@ -175,6 +181,21 @@ impl<R: Reconciler> Shell<R> {
             }
         }
         Ok(Action::requeue(wait))
+    }
+
+    /// The object is on its way out; its end will be told by the watch.
+    async fn end(&self, object: &R::Object) -> Result<Action, ReconcileError> {
+        let Some(mark) = R::FINALIZER.filter(|mark| finalizers::carries(object, mark)) else {
+            return Ok(Action::requeue(crate::controllers::IDLE));
+        };
+        if R::wants_cleaning(object) {
+            if let Cleaned::NotYet(pause) = R::clean(&self.ctx, object).await? {
+                return Ok(Action::requeue(pause));
+            }
+            tracing::info!("cleaned up after the object");
+        }
+        finalizers::set(&self.ctx.client, object, mark, false).await?;
+        Ok(Action::requeue(crate::controllers::IDLE))
     }
 
     fn failed(&self, object: &R::Object, error: &ReconcileError) -> Action {

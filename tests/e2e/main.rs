@@ -6,7 +6,13 @@
 
 // The lints that forbid `unwrap` and its kin know tests by this attribute.
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod connections;
+#[cfg(test)]
+mod deletion;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

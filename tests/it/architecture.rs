@@ -80,6 +80,21 @@ const LAYERS: &[Layer] = &[
         ours: AllBut(&["gateway", "admin", "app", "cli", "testbed"]),
         others: O::AllBut(&["axum", "sqlx", "reqwest"]),
     },
+    // What users are told of a spec: values in, values out, made by the functions that the controllers use.
+    Layer {
+        name: "explain",
+        ours: Only(&["domain", "api", "cluster", "controllers", "provider", "sync"]),
+        others: O::Only(&[
+            "jiff",
+            "serde",
+            "serde_json",
+            "serde_yaml",
+            "rust_decimal",
+            "thiserror",
+            "secrecy",
+            "kube::Resource",
+        ]),
+    },
     Layer { name: "admin", ours: Only(&["cluster"]), others: O::AllBut(&["sqlx", "reqwest"]) },
     Layer {
         name: "gateway",

@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod decide;
+pub mod guard;
 pub mod memory;
 pub mod observe;
 pub mod plan;

@@ -3,21 +3,17 @@
 use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::ProviderConnection;
-use crate::api::v1alpha1::provider_connection::{ConnectionConsumers, PolicySource, PolicyStatus};
-use crate::api::v1alpha1::reasons::Reason;
+use crate::api::v1alpha1::provider_connection::ConnectionConsumers;
 use crate::cluster::stores::Watched as _;
-use crate::controllers::breakerpolicy::plan as policy_plan;
-use crate::controllers::providerconnection::DEFAULT_POLICY;
 use crate::controllers::providerconnection::decide::{LiveView, Observed, Target, Verdict};
+use crate::controllers::providerconnection::guard;
 use crate::controllers::providerconnection::plan::{self, FoundSecrets};
-use crate::controllers::resolve::{Found, Problem};
+use crate::controllers::resolve::Found;
 use crate::controllers::{Ctx, ReconcileError};
-use crate::domain::breaker::Policy;
 use crate::domain::key::{Kind, ObjectKey};
-use crate::provider::classify::Classify;
 use crate::provider::live::Live;
 use crate::provider::observe::Verdict as LiveVerdict;
-use crate::provider::profile::{CheckMode, Profile};
+use crate::provider::profile::CheckMode;
 use crate::provider::settings::{Auth, Settings};
 
 /// What was seen, and the settings that `act` would apply.
@@ -33,7 +29,7 @@ pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, Rec
     let key = object.key();
     let (resolved, policy) = match plan::profile(&object.spec.provider, ctx.profiles.get(&object.spec.provider)) {
         Err(problem) => (Err(problem), None),
-        Ok(profile) => match policy(ctx, object, &key, &profile) {
+        Ok(profile) => match guard::rules(&object.spec, &key, &profile, |policy| ctx.stores.policies.get(policy)) {
             Err(problem) => (Err(problem), None),
             Ok((rules, status)) => {
                 let secrets = secrets(ctx, object, &key).await?;
@@ -67,41 +63,6 @@ fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
         credential: secrets.auth.as_ref().and_then(version),
         uses_secrets: secrets.auth.is_some() || secrets.tls.is_some(),
         authenticates: !matches!(settings.auth(), Auth::None),
-    }
-}
-
-/// The rules that guard the connection: those of the policy it names, of the policy `default`, or of its profile.
-fn policy(
-    ctx: &Ctx,
-    object: &ProviderConnection,
-    key: &ObjectKey,
-    profile: &Profile,
-) -> Result<((Policy, Classify), PolicyStatus), Problem> {
-    let named = object.spec.breaker_policy_ref.as_ref().map(|r| r.name.to_string());
-    let source = if named.is_some() { PolicySource::Ref } else { PolicySource::NamespaceDefault };
-    let name = named.clone().unwrap_or_else(|| DEFAULT_POLICY.to_owned());
-    match ctx.stores.policies.get(&key.sibling(name.as_str())) {
-        Some(found) => {
-            let rules = policy_plan::rules(&found.spec, policy_plan::seed(key)).map_err(|problem| {
-                Problem::waiting(
-                    Reason::PolicyInvalid,
-                    format!("BreakerPolicy {name:?} cannot be used: {}", problem.message),
-                )
-            })?;
-            Ok((rules, PolicyStatus { name, source }))
-        }
-        None if named.is_some() => Err(Problem::waiting(
-            Reason::BreakerPolicyNotFound,
-            format!(
-                "spec.breakerPolicyRef names BreakerPolicy {name:?}, which does not exist: create it in this namespace"
-            ),
-        )),
-        None => {
-            let mut policy = Policy::preset(profile.breaker);
-            policy.jitter_seed = policy_plan::seed(key);
-            let status = PolicyStatus { name: profile.breaker.as_str().to_owned(), source: PolicySource::Preset };
-            Ok(((policy, Classify::default()), status))
-        }
     }
 }
 

@@ -59,7 +59,7 @@ pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profil
 }
 
 /// Fields whose being ignored would betray the user.
-fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
+pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
     let set = [
         ("circuitOverride", spec.circuit_override.is_some()),
         ("rights", spec.rights.is_some()),
@@ -93,10 +93,20 @@ pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
 pub fn settings(
     spec: &ProviderConnectionSpec,
     profile: Arc<Profile>,
-    (policy, classify): (Policy, Classify),
+    rules: (Policy, Classify),
     secrets: &FoundSecrets,
 ) -> Result<Settings, Problem> {
     refuse_unimplemented(spec)?;
+    Settings::resolve(draft(spec, profile, rules, secrets)?).map_err(|e| problem(&e))
+}
+
+/// The same before it is checked: what `busbar explain` prints, so that it tells what the operator does.
+pub fn draft(
+    spec: &ProviderConnectionSpec,
+    profile: Arc<Profile>,
+    (policy, classify): (Policy, Classify),
+    secrets: &FoundSecrets,
+) -> Result<Draft, Problem> {
     let environment = match spec.environment {
         crate::api::v1alpha1::provider_connection::Environment::Sandbox => Environment::Sandbox,
         crate::api::v1alpha1::provider_connection::Environment::Production => Environment::Production,
@@ -117,7 +127,7 @@ pub fn settings(
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
-    Settings::resolve(draft).map_err(|e| problem(&e))
+    Ok(draft)
 }
 
 fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Problem> {

@@ -10,6 +10,7 @@ pub mod status;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt as _;
 use uuid::Uuid;
@@ -17,12 +18,12 @@ use uuid::Uuid;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::Tri;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
+use crate::api::v1alpha1::sync_job::{DeletionPolicy, RunResult as WireResult, SyncJobStatus};
 use crate::cluster::status::Reported;
 use crate::cluster::stores::Watched;
 use crate::controllers::conditions::status_of;
 use crate::controllers::resolve::Problem;
-use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
+use crate::controllers::{Cleaned, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::Status;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
@@ -78,6 +79,9 @@ impl Reported for SyncJob {
 /// How many runs are read for a status: more than it shows, because equal neighbours are merged.
 const RUNS_READ: u32 = 20;
 
+/// A run that keeps the end of its job waiting may be another process's, whose end pokes nobody here.
+const RUN_MAY_END: Duration = Duration::from_secs(1);
+
 /// The reconciler of jobs.
 pub struct Jobs;
 
@@ -91,6 +95,17 @@ impl Reconciler for Jobs {
     type Object = SyncJob;
     type Observed = Seen;
     type Step = Step;
+
+    const FINALIZER: Option<&'static str> = Some("busbar.dev/ledger");
+
+    fn wants_cleaning(object: &SyncJob) -> bool {
+        object.spec.deletion_policy == DeletionPolicy::Delete
+    }
+
+    async fn clean(ctx: &Ctx, object: &SyncJob) -> Result<Cleaned, ReconcileError> {
+        let erased = ctx.pool.erase(&object.key()).await?;
+        Ok(if erased { Cleaned::Done } else { Cleaned::NotYet(RUN_MAY_END) })
+    }
 
     async fn observe(ctx: &Ctx, object: &SyncJob) -> Result<Seen, ReconcileError> {
         let key = object.key();

@@ -6,9 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
-use crate::api::v1alpha1::sync_job::{
-    CommitScope, ConcurrencyPolicy, DeletionPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec,
-};
+use crate::api::v1alpha1::sync_job::{CommitScope, ConcurrencyPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec};
 use crate::controllers::resolve::{Problem, duration};
 use crate::domain::key::ObjectKey;
 use crate::domain::schedule::{Schedule, ScheduleError};
@@ -45,7 +43,6 @@ pub fn refuse_unimplemented(spec: &SyncJobSpec) -> Result<(), Problem> {
         ("spec.commitScope: Window", spec.commit_scope == Some(CommitScope::Window)),
         ("spec.partitionsFrom", spec.partitions_from.is_some()),
         ("spec.resync", spec.resync.is_some()),
-        ("spec.deletionPolicy: Delete", spec.deletion_policy == DeletionPolicy::Delete),
         ("spec.concurrencyPolicy: Replace", spec.concurrency_policy == ConcurrencyPolicy::Replace),
     ];
     let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();

@@ -9,7 +9,7 @@ mod builtin;
 mod stream;
 mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ pub struct Profile {
     /// What a sync can fetch, by name.
     #[serde(default)]
     pub streams: BTreeMap<String, Arc<Stream>>,
+    /// The fields that the file itself sets, by path: see [`Profile::states`].
+    #[serde(skip)]
+    stated: BTreeSet<String>,
 }
 
 /// Base URLs per environment.
@@ -144,10 +147,17 @@ impl Profile {
         }
     }
 
+    /// Whether the profile itself says something about `path` (`timeouts.request`), rather than leaving it to the
+    /// defaults that all profiles share.
+    pub fn states(&self, path: &str) -> bool {
+        self.stated.contains(path)
+    }
+
     /// Reads one profile. `file` is only used to say where an error is.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
-        let profile: Self =
-            serde_yaml::from_str(text).map_err(|source| ProfileError::Syntax { file: file.to_owned(), source })?;
+        let syntax = |source| ProfileError::Syntax { file: file.to_owned(), source };
+        let mut profile: Self = serde_yaml::from_str(text).map_err(syntax)?;
+        paths("", &serde_yaml::from_str(text).map_err(syntax)?, &mut profile.stated);
         for (name, stream) in &profile.streams {
             stream.check().map_err(|problem| ProfileError::Stream {
                 file: file.to_owned(),
@@ -224,6 +234,15 @@ impl Profiles {
     /// All ids, sorted.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.by_id.keys().map(String::as_str)
+    }
+}
+
+fn paths(at: &str, value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
+    for (key, below) in value.as_mapping().into_iter().flatten() {
+        let Some(key) = key.as_str() else { continue };
+        let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+        paths(&path, below, found);
+        found.insert(path);
     }
 }
 

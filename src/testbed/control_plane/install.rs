@@ -28,6 +28,9 @@ const SERVICE_ACCOUNT: &str = "busbar-operator";
 /// The namespace that the manifests of `config/rbac/` name; another is put in its place.
 const SHIPPED_NAMESPACE: &str = "busbar-system";
 
+/// All groups with all their resources, in one document.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -99,7 +102,10 @@ impl ControlPlane {
         self.apply_path(&crds).await?;
         self.apply_path(&repository.join("config/rbac/clusterroles.yaml")).await?;
         let files = fs::read_dir(&crds).map_err(Error::file("list", &crds))?;
-        self.wait_served(files.count()).await
+        self.wait_served(files.count()).await?;
+        // The kubectl of the lines above may have seen half of our kinds, and would believe that for hours.
+        drop(fs::remove_dir_all(self.layout.file("kubectl-cache")));
+        Ok(())
     }
 
     /// Waits until `count` kinds of ours are in discovery and the OpenAPI document has them. Both lag a second or so
@@ -111,7 +117,10 @@ impl ControlPlane {
             let listed = kinds.resources.iter().filter(|resource| !resource.name.contains('/')).count();
             let document = http::Request::get(format!("/openapi/v3/apis/{GROUP_VERSION}")).body(Vec::new()).ok()?;
             let described = client.request_text(document).await.is_ok();
-            (listed == count && described).then_some(())
+            // What kubectl reads, for categories and short names: published on its own time.
+            let all = http::Request::get("/apis").header("accept", AGGREGATED).body(Vec::new()).ok()?;
+            let known = client.request_text(all).await.ok()?.matches("\"categories\":[\"busbar\"").count();
+            (listed == count && known >= count && described).then_some(())
         };
         let wait = async {
             while served().await.is_none() {

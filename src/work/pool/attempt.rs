@@ -142,10 +142,15 @@ async fn with_lease(
     }
 }
 
+/// Who holds it may move the job's cursors.
+pub(super) fn lease_name(job: &ObjectKey) -> String {
+    format!("sync/{}/{}", job.namespace, job.name)
+}
+
 /// Takes the job's lease. One that is being renewed belongs to a process that lives; one that is only left over runs
 /// out, by the wall clock or, should that have been set back, by our own.
 async fn lease(shared: &Shared, job: &ObjectKey, cancel: &CancellationToken) -> Result<Lease, Stop> {
-    let name = format!("sync/{}/{}", job.namespace, job.name);
+    let name = lease_name(job);
     let ttl = shared.options.lease_ttl;
     let mut watched: Option<(LeaseView, Mono)> = None;
     loop {

@@ -26,6 +26,7 @@ use crate::sync::{Fetch, RunReport, SyncPlan};
 use crate::work::poke::Pokes;
 
 mod attempt;
+mod erase;
 mod gauges;
 #[cfg(test)]
 mod tests;

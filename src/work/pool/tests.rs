@@ -200,3 +200,33 @@ async fn closing_stops_runs_under_way_and_those_that_wait() {
         assert_eq!(view.last_outcome.unwrap().report.result, RunResult::Cancelled);
     }
 }
+
+#[tokio::test]
+async fn a_job_is_erased_only_while_nobody_runs_it_and_begins_at_the_beginning_afterwards() {
+    let house = house().await;
+    let plan = job("books");
+    let (bank, _bell) = stalling(45, 4);
+    assert_eq!(house.pool.start(plan.clone(), bank.clone(), order()), Started::Accepted);
+    let all = crate::ledger::record::TransactionFilter::default();
+    while house.ledger.count_transactions(&all).await.unwrap() < 30 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!house.pool.erase(&plan.job).await.unwrap(), "a run is under way: it is asked to stop");
+    assert_eq!(house.poked().await, plan.job);
+    assert_eq!(house.ledger.count_transactions(&all).await.unwrap(), 30);
+
+    // Another process runs it.
+    let (name, now) = (attempt::lease_name(&plan.job), house.clock.now().wall);
+    let theirs = house.ledger.acquire_lease(&name, "other", Duration::from_secs(60), now, None).await.unwrap().unwrap();
+    assert!(!house.pool.erase(&plan.job).await.unwrap());
+    house.ledger.release_lease(&theirs).await.unwrap();
+
+    for _ in 0..2 {
+        assert!(house.pool.erase(&plan.job).await.unwrap(), "and again without harm");
+        assert_eq!(house.ledger.count_transactions(&all).await.unwrap(), 0);
+        let view = house.pool.view(&plan.job, 10).await.unwrap();
+        assert_eq!((view.last.len(), view.cursor_preview), (0, None));
+    }
+    let again = house.run(&plan, &Arc::new(Bank::with(25))).await;
+    assert_eq!(again.last[0].counts.inserted, 25);
+}

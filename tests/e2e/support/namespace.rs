@@ -134,6 +134,13 @@ impl TestNs {
         kubectl(&self.plane, &args, input).await
     }
 
+    /// The same as `user`: what is allowed is what RBAC allows to that name.
+    pub(crate) async fn kubectl_as(&self, user: &str, args: &[&str], input: &str) -> Output {
+        let user = format!("--as={user}");
+        let args: Vec<&str> = [user.as_str()].into_iter().chain(args.iter().copied()).collect();
+        self.kubectl_with(&args, input).await
+    }
+
     /// Applies manifests as a user would; the server's word if it refuses.
     pub(crate) async fn try_apply(&self, yaml: &str) -> Result<String, String> {
         self.kubectl_with(&["apply", "--server-side", "-f", "-"], yaml).await.ok()

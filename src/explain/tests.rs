@@ -1,0 +1,277 @@
+//! Values and sources, over the samples that are shipped and over small manifests.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::read::{ReadError, kind};
+use super::{Explanation, Source, World, print};
+use crate::domain::key::Kind;
+use crate::provider::profile::Profiles;
+
+/// Explains everything in a manifest.
+fn explained(text: &str) -> Vec<Explanation> {
+    let (world, targets) = World::read("test.yaml", text, "ns").unwrap();
+    let profiles = Profiles::builtin().unwrap();
+    targets.iter().map(|t| world.explain(t.kind, &t.key, &profiles, Timestamp::UNIX_EPOCH).unwrap()).collect()
+}
+
+fn one(kind: &str, spec: &str) -> Explanation {
+    let text = format!("apiVersion: busbar.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: it}}\nspec: {spec}\n");
+    explained(&text).remove(0)
+}
+
+fn connection(more: &str) -> Explanation {
+    one("ProviderConnection", &format!("{{provider: mono, environment: Sandbox{more}}}"))
+}
+
+/// Value and source of a field.
+#[track_caller]
+fn of<'a>(e: &'a Explanation, field: &str) -> (&'a Value, String) {
+    let found: Vec<_> = e.settings.iter().filter(|s| s.field == field).collect();
+    assert_eq!(found.len(), 1, "{field} in {:#?}", e.settings);
+    (&found[0].value, found[0].source.to_string())
+}
+
+#[track_caller]
+fn assert_is(e: &Explanation, field: &str, value: impl Into<Value>, source: &str) {
+    assert_eq!(of(e, field), (&value.into(), source.to_owned()), "{field}");
+}
+
+fn samples(folder: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples").join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "yaml"));
+    files.iter().map(|f| (f.display().to_string(), std::fs::read_to_string(f).unwrap())).collect()
+}
+
+#[test]
+fn a_bare_connection_shows_what_its_profile_and_the_defaults_make_of_it() {
+    let e = connection("");
+    assert!(e.problems.is_empty(), "{:?}", e.problems);
+    assert_is(&e, "endpoint.baseURL", "https://api.withmono.com/v2", "profile mono");
+    assert_is(&e, "healthCheck.path", "/accounts?limit=1", "profile mono");
+    assert_is(&e, "timeout.request", "30s", "default");
+    assert_is(&e, "healthCheck.unhealthyThreshold", 3, "default");
+    assert_is(&e, "healthCheck.latencyThreshold", Value::Null, "default");
+    assert_is(&e, "auth", Value::Null, "default");
+    assert_is(&e, "breaker.preset", "Api", "profile mono");
+    assert_is(&e, "breaker.open.base", "30s", "preset Api");
+    assert_is(&e, "breaker.open.max", "1h", "default");
+    assert_is(&e, "suspend", false, "default");
+    let fmp = one("ProviderConnection", "{provider: fmp, environment: Production}");
+    assert_is(&fmp, "timeout.request", "5s", "profile fmp");
+    assert_is(&fmp, "timeout.connect", "5s", "default");
+    assert_is(&fmp, "healthCheck.mode", "Passive", "profile fmp");
+}
+
+#[test]
+fn a_set_field_is_shown_as_typed_and_comes_from_the_spec() {
+    let e = connection(", timeout: {request: 90s}, healthCheck: {interval: 120m, expectedStatuses: [2xx, '404']}");
+    assert_is(&e, "timeout.request", "90s", "spec");
+    assert_is(&e, "timeout.total", "2m", "default");
+    assert_is(&e, "healthCheck.interval", "120m", "spec");
+    assert_is(&e, "healthCheck.expectedStatuses", json!(["2xx", "404"]), "spec");
+    assert_is(&e, "healthCheck.timeout", "5s", "default");
+}
+
+#[test]
+fn a_value_that_another_setting_makes_names_it() {
+    let e = connection(", healthCheck: {interval: 2s}");
+    assert_is(&e, "healthCheck.timeout", "2s", "from healthCheck.interval");
+    let job = one("SyncJob", "{connectionRef: {name: bank}, stream: transactions, interval: 5m}");
+    assert_is(&job, "retryInterval", "5m", "from interval");
+    assert_is(&job, "sla.maxStaleness", "15m", "from interval");
+}
+
+#[test]
+fn credentials_are_shown_as_the_place_they_are_read_from() {
+    let place = "Secret s key token";
+    let e = connection(", auth: {bearer: {secretRef: {name: s}}}");
+    assert_is(&e, "auth.bearer.token", place, "spec");
+    let e = connection(", auth: {bearer: {secretRef: {name: s, key: other}}}");
+    assert_is(&e, "auth.bearer.token", "Secret s key other", "spec");
+    let e = connection(", auth: {apiKey: {placement: Header, name: x, prefix: 'Key ', secretRef: {name: s}}}");
+    assert_is(&e, "auth.apiKey.key", "Secret s key api-key", "spec");
+    let e = connection(", auth: {basic: {secretRef: {name: s}}}");
+    assert_is(&e, "auth.basic.password", "Secret s key password", "spec");
+    let e = connection(", auth: {profile: {secretRef: {name: s}}}");
+    assert_is(&e, "auth.profile.header.mono-sec-key", "Secret s key api-key", "profile mono");
+    let e = connection(", auth: {oauth2ClientCredentials: {tokenURL: 'https://b.example/t', secretRef: {name: s}}}");
+    assert_is(&e, "auth.oauth2ClientCredentials.clientSecret", "Secret s key client-secret", "spec");
+    assert_is(&e, "auth.oauth2ClientCredentials.tokenURL", "https://b.example/t", "spec");
+    assert_is(&e, "auth.oauth2ClientCredentials.refreshBefore", "1m", "default");
+    let e = connection(", tls: {certSecretRef: {name: s}}");
+    assert_is(&e, "tls.certSecretRef.name", "s", "spec");
+}
+
+#[test]
+fn rules_come_from_the_named_policy_else_from_the_default_one_else_from_the_profile() {
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: busbar.dev/v1alpha1\nkind: BreakerPolicy\nmetadata: {{name: {name}}}\n\
+             spec: {{preset: Data, open: {{base: 7s, factor: '1.50'}}, window: {{calls: 100}}}}\n---\n"
+        )
+    };
+    let bank = |more: &str| {
+        format!(
+            "apiVersion: busbar.dev/v1alpha1\nkind: ProviderConnection\nmetadata: {{name: bank}}\n\
+             spec: {{provider: mono, environment: Sandbox{more}}}\n"
+        )
+    };
+    let named = explained(&(policy("banks") + &bank(", breakerPolicyRef: {name: banks}"))).remove(1);
+    assert_is(&named, "breakerPolicyRef.name", "banks", "spec");
+    assert_is(&named, "breaker.preset", "Data", "BreakerPolicy banks");
+    assert_is(&named, "breaker.open.base", "7s", "BreakerPolicy banks");
+    assert_is(&named, "breaker.open.factor", "1.5", "BreakerPolicy banks");
+    assert_is(&named, "breaker.window.calls", 100, "BreakerPolicy banks");
+    assert_is(&named, "breaker.trip.consecutiveFailures", 3, "preset Data");
+    let default = explained(&(policy("default") + &bank(""))).remove(1);
+    assert_is(&default, "breakerPolicyRef.name", "default", "BreakerPolicy default");
+    assert_is(&default, "breaker.open.base", "7s", "BreakerPolicy default");
+    let unguarded = explained(&(policy("banks") + &bank(""))).remove(1);
+    assert_is(&unguarded, "breaker.open.base", "30s", "preset Api");
+    let missing = explained(&bank(", breakerPolicyRef: {name: banks}")).remove(0);
+    assert!(missing.problems[0].starts_with("BreakerPolicyNotFound: "), "{:?}", missing.problems);
+    assert_is(&missing, "breakerPolicyRef.name", "banks", "spec");
+    assert!(missing.settings.iter().all(|s| !s.field.starts_with("breaker.")), "nothing is known of its rules");
+}
+
+#[test]
+fn a_job_takes_what_it_does_not_say_from_the_stream_of_its_connection() {
+    let job = "apiVersion: busbar.dev/v1alpha1\nkind: SyncJob\nmetadata: {name: job}\n\
+               spec: {connectionRef: {name: bank}, stream: transactions, parameters: {accountId: a}, schedule: '0 5 * * *', retention: {mode: 'Off'}}\n";
+    let bank = "---\napiVersion: busbar.dev/v1alpha1\nkind: ProviderConnection\nmetadata: {name: bank}\n\
+                spec: {provider: mono, environment: Sandbox, auth: {profile: {secretRef: {name: s}}}}\n";
+    let e = explained(&format!("{job}{bank}")).remove(0);
+    assert!(e.problems.is_empty(), "{:?}", e.problems);
+    assert_is(&e, "lookback", "24h", "profile mono");
+    assert_is(&e, "startTime", "2160h before the first run", "profile mono");
+    assert_is(&e, "commitScope", "Page", "profile mono");
+    assert_is(&e, "schedule", "0 5 * * *", "spec");
+    assert_is(&e, "retention.mode", "Off", "spec");
+    assert_is(&e, "retryInterval", "15m", "from schedule");
+    let alone = explained(job).remove(0);
+    assert!(alone.problems[0].starts_with("ConnectionNotFound: "), "{:?}", alone.problems);
+    assert_is(&alone, "stream", "transactions", "spec");
+}
+
+#[test]
+fn a_route_shows_its_reference_payout_and_what_is_assumed_of_its_candidates() {
+    let e = one("BankRoute", "{referenceCurrency: EUR, candidates: [{name: a, connectionRef: {name: a}}]}");
+    assert_is(&e, "reference.amount", "1000", "default");
+    assert_is(&e, "reference.currency", "EUR", "from referenceCurrency");
+    assert_is(&e, "candidates[a].tier", "Primary", "default");
+    assert_is(&e, "candidates[a].connectionRef.name", "a", "spec");
+}
+
+#[test]
+fn what_the_operator_would_refuse_or_not_use_is_said() {
+    let e = connection(", rights: {profiles: []}, cache: {ttl: 15s}");
+    assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
+    assert_is(&e, "cache.ttl", "15s", "spec");
+    assert!(e.settings.iter().any(|s| s.field == "cache.ttl" && s.unused));
+    assert!(print::text(&[e]).contains("cache.ttl"), "and stands in the table");
+    let unknown = one("ProviderConnection", "{provider: 'profile:own', environment: Sandbox}");
+    assert!(unknown.problems[0].starts_with("ProfileNotFound: "), "{:?}", unknown.problems);
+}
+
+/// The scalar leaves of a spec, and lists of scalars.
+fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                leaves(&format!("{path}.{key}"), value, found);
+            }
+        }
+        Value::Array(list) if list.iter().any(Value::is_object) => {
+            for item in list {
+                leaves(&format!("{path}[{}]", item["name"].as_str().unwrap_or("0")), item, found);
+            }
+        }
+        _ => found.push(path.trim_start_matches('.').to_owned()),
+    }
+}
+
+#[test]
+fn everything_that_a_sample_sets_has_a_row() {
+    for (file, text) in samples("").into_iter().chain(samples("full")).chain(samples("broken")) {
+        let (world, targets) = World::read(&file, &text, "ns").unwrap();
+        for target in targets {
+            assert!(target.unknown.is_empty(), "{file}: {:?}", target.unknown);
+            let profiles = Profiles::builtin().unwrap();
+            let e = world.explain(target.kind, &target.key, &profiles, Timestamp::UNIX_EPOCH).unwrap();
+            let spec = match target.kind {
+                Kind::ProviderConnection => {
+                    serde_json::to_value(&super::at(&world.connections, &target.key).unwrap().spec)
+                }
+                Kind::BreakerPolicy => serde_json::to_value(&super::at(&world.policies, &target.key).unwrap().spec),
+                Kind::SyncJob => serde_json::to_value(&super::at(&world.jobs, &target.key).unwrap().spec),
+                Kind::BankRoute => serde_json::to_value(&super::at(&world.routes, &target.key).unwrap().spec),
+            };
+            let mut set = Vec::new();
+            leaves("", &spec.unwrap(), &mut set);
+            // Names of list entries stand in the fields; references to Secrets in the credentials.
+            set.retain(|path| !path.ends_with("].name") && !path.starts_with("auth."));
+            let rows: Vec<&str> = e.settings.iter().map(|s| s.field.as_str()).collect();
+            let missing: Vec<_> = set.iter().filter(|path| !rows.contains(&path.as_str())).collect();
+            assert!(missing.is_empty(), "{file}: no row for {missing:?} in {rows:#?}");
+            let mut sorted = rows.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(sorted.len(), rows.len(), "{file}: a field has two rows");
+        }
+    }
+}
+
+#[test]
+fn the_table_is_aligned_and_ends_with_what_is_wrong() {
+    let e = one("BankRoute", "{referenceCurrency: XX, candidates: []}");
+    assert_eq!(
+        print::text(&[e]),
+        "BankRoute ns/it\n  FIELD              VALUE     FROM\n  referenceCurrency  XX        spec\n  \
+         priority           0         default\n  mode               Reactive  default\n  \
+         whenNoneAvailable  Hold      default\n  suspend            false     default\n  \
+         candidates         -         spec\n  \
+         problem: InvalidSpec: spec.reference.currency currency must be three upper-case letters, for example EUR\n"
+    );
+}
+
+#[test]
+fn yaml_says_the_same_as_json_and_quotes_what_old_readers_would_misread() {
+    let job = "{connectionRef: {name: b}, stream: transactions, interval: 5m, retention: {mode: 'Off'}}";
+    let all = [one("SyncJob", job), connection(", timeout: {total: 3m}")];
+    let (yaml, json) = (print::yaml(&all), print::json(&all));
+    assert!(yaml.contains("value: \"Off\"\n"), "{yaml}");
+    let same: Value = serde_yaml::from_str(&yaml).unwrap();
+    assert_eq!(same.to_string(), serde_json::from_str::<Value>(&json).unwrap().to_string());
+    assert_eq!(print::yaml(&[]), "[]\n");
+}
+
+#[test]
+fn manifests_are_read_as_kubectl_reads_them() {
+    let text = "# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: obviously-fake}\n---\n\
+                apiVersion: v1\nkind: List\nitems:\n- apiVersion: busbar.dev/v1alpha1\n  kind: BreakerPolicy\n  \
+                metadata: {name: p, namespace: other}\n  spec: {presets: Api}\n";
+    let (_, targets) = World::read("f", text, "ns").unwrap();
+    assert_eq!((targets.len(), targets[0].key.to_string()), (1, "other/p".to_owned()));
+    assert_eq!(targets[0].unknown, ["spec.presets"]);
+    let error = |text: &str| World::read("f.yaml", text, "ns").unwrap_err();
+    let api = "apiVersion: busbar.dev/v1alpha1\n";
+    assert!(matches!(error("a: [\n"), ReadError::Syntax { .. }));
+    assert!(matches!(error(&format!("{api}kind: Bank\nmetadata: {{name: a}}\n")), ReadError::Kind { .. }));
+    let unquoted = format!("{api}kind: BreakerPolicy\nmetadata: {{name: a}}\nspec: {{open: {{factor: 1.5}}}}\n");
+    let told = error(&unquoted).to_string();
+    assert!(told.starts_with("f.yaml: BreakerPolicy a: ") && told.contains("expected a string"), "{told}");
+    for (word, means) in [("pconn", Kind::ProviderConnection), ("SyncJobs.busbar.dev", Kind::SyncJob)] {
+        assert_eq!(kind(word), Some(means));
+    }
+    assert_eq!(kind("pod"), None);
+}
+
+#[test]
+fn a_source_prints_as_a_reader_would_say_it() {
+    assert_eq!(Source::Policy("banks".into()).to_string(), "BreakerPolicy banks");
+    assert_eq!(Source::From("interval").to_string(), "from interval");
+}
