@@ -235,7 +235,9 @@ pub(crate) fn connection(name: &str, base_url: &str, interval: &str) -> Value {
             "healthCheck": { "path": "/health", "interval": interval },
         },
     });
-    if base_url.starts_with("https:") {
+    if base_url.starts_with("http:") {
+        object["spec"]["endpoint"]["insecure"] = json!(true);
+    } else {
         object["spec"]["tls"] = json!({ "certSecretRef": { "name": CA_SECRET } });
     }
     object
