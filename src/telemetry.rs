@@ -3,6 +3,8 @@
 //! Log lines carry namespace, name and reason of what they speak of as fields. Nothing a provider answered and nothing
 //! a Secret holds is ever a field or a message.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -23,6 +25,7 @@ const NEVER: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
 /// Changes what is logged, while the process runs.
 #[derive(Clone)]
 pub struct LogLevel {
+    directives: Arc<Mutex<String>>,
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -49,14 +52,19 @@ impl LogLevel {
     /// Replaces the directives.
     pub fn set(&self, directives: &str) -> Result<(), LogError> {
         let filter = filter(directives)?;
-        self.handle.reload(filter).map_err(|e| LogError::Setup(e.to_string()))
+        self.handle.reload(filter).map_err(|e| LogError::Setup(e.to_string()))?;
+        directives.clone_into(&mut self.directives.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
     /// The directives in force.
     pub fn get(&self) -> String {
-        self.handle.with_current(ToString::to_string).unwrap_or_default()
+        self.directives.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+/// What is silent unless it is asked for: kube logs every failed try of every request, and what fails is told by us, once.
+const QUIET: [&str; 2] = ["kube_client", "kube_runtime"];
 
 /// Reads directives, more strictly than tracing does, and takes out what must never be logged.
 ///
@@ -77,6 +85,12 @@ pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
     let mut filter = EnvFilter::try_new(directives)?;
     for name in NEVER {
         filter = filter.add_directive(format!("{name}=info").parse()?);
+    }
+    // Whoever looks closer, or asks for kube by name, sees its lines too.
+    if !["kube", "debug", "trace"].iter().any(|word| directives.to_ascii_lowercase().contains(word)) {
+        for name in QUIET {
+            filter = filter.add_directive(format!("{name}=off").parse()?);
+        }
     }
     Ok(filter)
 }
@@ -99,7 +113,7 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
         LogFormat::Plain => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
     };
     done.map_err(|e| LogError::Setup(e.to_string()))?;
-    Ok(LogLevel { handle })
+    Ok(LogLevel { directives: Arc::new(Mutex::new(directives.to_owned())), handle })
 }
 
 #[cfg(test)]
@@ -119,6 +133,8 @@ mod tests {
         for withheld in ["h2=trace", "info,hyper_util::client=debug", "[request]=trace"] {
             assert!(matches!(filter(withheld), Err(LogError::Withheld(_))), "{withheld}");
         }
+        assert!(filter("info").unwrap().to_string().contains("kube_client=off"));
+        assert!(!filter("debug").unwrap().to_string().contains("kube_client"));
         assert!(filter("trace").unwrap().to_string().contains("h2=info"), "not even by asking for everything");
     }
 }

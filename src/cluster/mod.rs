@@ -35,7 +35,8 @@ pub enum ApiError {
 impl ApiError {
     /// Whether the object asked for does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_not_found())
+        // The code too: a path that is not served at all is answered in plain text, without a reason.
+        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_not_found() || s.code == 404)
     }
 
     /// Whether a right is missing.

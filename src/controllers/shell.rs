@@ -118,7 +118,8 @@ impl<R: Reconciler> Shell<R> {
         }
         let key = object.key();
         let controller = R::Object::KIND.as_str();
-        let span = tracing::info_span!("reconcile", kind = controller, namespace = %key.namespace, name = %key.name);
+        // Not `name`: the JSON form gives a span's own name under that key.
+        let span = tracing::info_span!("reconcile", kind = controller, object = %key);
         let started = self.ctx.clock.mono();
         let result = AssertUnwindSafe(self.steps(object))
             .catch_unwind()
@@ -155,7 +156,13 @@ impl<R: Reconciler> Shell<R> {
                 Timing::Now => match self.status.write(object, &status).await {
                     Ok(()) => {
                         for note in &notes {
-                            tracing::info!(reason = note.reason.as_str(), "{}", note.message);
+                            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                            let reason = note.reason.as_str();
+                            if note.warning {
+                                tracing::warn!(namespace, name, reason, "{}", note.message);
+                            } else {
+                                tracing::info!(namespace, name, reason, "{}", note.message);
+                            }
                             self.ctx.events.publish(object, note).await;
                         }
                     }

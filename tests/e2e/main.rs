@@ -16,6 +16,8 @@ mod routes;
 #[cfg(test)]
 mod runtime;
 #[cfg(test)]
+mod runtime_api;
+#[cfg(test)]
 mod runtime_replicas;
 #[cfg(test)]
 mod samples;

@@ -159,6 +159,18 @@ fn a_restart_during_an_outage_keeps_the_verdict_once_given() {
 }
 
 #[test]
+fn a_restart_writes_nothing_while_nothing_has_changed() {
+    let down = LiveView { verdict: Verdict::Inconclusive, health: Health::Unhealthy, ..live() };
+    for before in [live(), down] {
+        let old = status(&object(), None, &observed(Some(before.clone())));
+        let fresh = LiveView { health: Health::Unknown, authenticated: None, ..before };
+        let pending = LiveView { verdict: Verdict::Pending, ..fresh.clone() };
+        assert_eq!(decide(&object(), Some(&old), &observed(Some(pending)), now()).status, None);
+        assert_eq!(status(&object(), Some(&old), &observed(Some(fresh))), old);
+    }
+}
+
+#[test]
 fn a_refused_credential_is_reconciling_at_first_and_only_unauthenticated_later() {
     let refused = LiveView { verdict: Verdict::Refused, authenticated: Some(false), ..live() };
     let first = status(&object(), None, &observed(Some(refused.clone())));
@@ -228,7 +240,7 @@ fn fields_that_no_code_reads_are_named_in_ready() {
 }
 
 #[test]
-fn a_request_is_probed_once() {
+fn a_request_is_probed_once_and_acknowledged_at_once() {
     let mut asked = object();
     asked.metadata.annotations = Some([("busbar.dev/requestedAt".to_owned(), "1".to_owned())].into());
     let born = decide(&asked, None, &observed(Some(live())), now());
@@ -236,7 +248,9 @@ fn a_request_is_probed_once() {
     let before = status(&object(), None, &observed(Some(live())));
     let first = decide(&asked, Some(&before), &observed(Some(live())), now());
     assert_eq!(first.steps, vec![Step::Probe]);
-    let second = decide(&asked, first.status.as_ref(), &observed(Some(live())), now());
+    let told = first.status.unwrap();
+    assert_eq!(timing::<ProviderConnection>(Some(&before), &told, Some(Duration::ZERO)), Timing::Now);
+    let second = decide(&asked, Some(&told), &observed(Some(live())), now());
     assert!(second.steps.is_empty());
 }
 

@@ -139,7 +139,6 @@ async fn further(bank: &BankHandle, path: &str, more: usize) {
 }
 
 /// A connection to `url` that is checked every [`INTERVAL`]; `spec` is laid over that as a merge patch.
-#[expect(clippy::needless_pass_by_value, reason = "written in place, everywhere")]
 fn connection(name: &str, url: &str, spec: Value) -> Value {
     let mut whole = json!({
         "provider": "generic",

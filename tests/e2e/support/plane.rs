@@ -47,12 +47,25 @@ impl Deref for OwnPlane {
 
 /// Starts a control plane that the test may break. One at a time: each takes half a gigabyte.
 pub(crate) async fn own_plane(options: Options) -> OwnPlane {
-    static TURN: OnceCell<Arc<Mutex<()>>> = OnceCell::const_new();
-    let turn = Arc::clone(TURN.get_or_init(|| async { Arc::default() }).await).lock_owned().await;
+    let turn = turn().await;
     match start(options).await {
         Ok(plane) => OwnPlane { plane, _turn: turn },
         Err(why) => panic!("no control plane, so nothing can be shown: {why}"),
     }
+}
+
+/// The same without CRDs, which somebody forgot to apply; the roles are there.
+pub(crate) async fn own_plane_without_crds() -> OwnPlane {
+    let turn = turn().await;
+    let plane = ControlPlane::start(Options::default()).await;
+    let plane = plane.unwrap_or_else(|why| panic!("no control plane, so nothing can be shown: {why}"));
+    plane.apply_path(&repository("config/rbac/clusterroles.yaml")).await.expect("the roles are applied");
+    OwnPlane { plane: Arc::new(plane), _turn: turn }
+}
+
+async fn turn() -> OwnedMutexGuard<()> {
+    static TURN: OnceCell<Arc<Mutex<()>>> = OnceCell::const_new();
+    Arc::clone(TURN.get_or_init(|| async { Arc::default() }).await).lock_owned().await
 }
 
 async fn start(options: Options) -> Result<Arc<ControlPlane>, String> {
