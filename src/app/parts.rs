@@ -82,14 +82,14 @@ pub(super) fn build(
             }
         }
     });
-    Objects::register(metrics, stores.clone())?;
+    Objects::register(metrics, stores.clone());
     let leading = metrics
         .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
         .with_label_values(&[args.lease_name.as_str()]);
     let ctx = Arc::new(Ctx {
         stores,
         secrets: Secrets::new(clients.calls.clone(), clock, args.secret_refresh),
-        events: Events::new(clients.calls.clone(), identity),
+        events: Events::new(clients.calls.clone(), clock, identity),
         failures,
         leadership: leadership.clone(),
         registry,
