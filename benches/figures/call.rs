@@ -66,7 +66,9 @@ async fn overhead(figures: &mut Figures, town: &Town, base_url: &str) {
     let calls = f64::from(CALLS) * 2.0 * crate::stats::float(ROUNDS + 1);
     let sim = (machine::cpu_seconds(town.pid()) - sim) * 1e6 / calls;
     let (bares, lives) = (Sample::new(bares), Sample::new(lives));
-    println!("bare reqwest: {bares} rounds, µs of CPU per call; through Live::call: {lives}; the bank used {sim:.0} µs per call");
+    println!(
+        "bare reqwest: {bares} rounds, µs of CPU per call; through Live::call: {lives}; the bank used {sim:.0} µs per call"
+    );
     figures.figure("call.live_overhead_us", format_args!("{:.1}", lives.median() - bares.median()), "us");
 }
 

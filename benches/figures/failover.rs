@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use busbar::api::v1alpha1::BankRoute;
-use busbar::clock::Clock;
 use busbar::domain::time::Mono;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Api;
@@ -20,7 +19,7 @@ use tokio::sync::watch;
 use crate::Figures;
 use crate::bank;
 use crate::machine::Bill;
-use crate::stats::{Sample, float};
+use crate::stats::Sample;
 use crate::world::{World, connection};
 
 const ROUTES: usize = 20;
@@ -55,7 +54,10 @@ pub(crate) async fn run(figures: &mut Figures) {
         tokio::time::sleep(Duration::from_secs(6)).await;
         let offset = world.town.offset_nanos(&a, world.clock).await;
         let since = world.town.arrivals("bank-a", u64::MAX).await.next;
-        world.town.script("bank-a", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] })).await;
+        world
+            .town
+            .script("bank-a", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] }))
+            .await;
         let moved = all_at(&routes, "b").await;
         let log = world.town.arrivals("bank-a", since).await.entries;
         for n in 0..ROUTES {
@@ -71,9 +73,8 @@ pub(crate) async fn run(figures: &mut Figures) {
     }
     let millis = Sample::new(millis);
     println!(
-        "from the failing answer to the moved route, ms: {millis} fail-overs, 90 % within {:.1}; mean rate {:.1} per second; {}",
+        "from the failing answer to the moved route, ms: {millis} fail-overs, 90 % within {:.1}; {}",
         millis.percentile(90),
-        float(ROUTES) / 5.0,
         bill.since()
     );
     figures.figure("failover.status_ms", format_args!("{:.1}", millis.median()), "ms");
@@ -82,14 +83,12 @@ pub(crate) async fn run(figures: &mut Figures) {
 /// Follows `status.active` of all routes.
 fn watched(world: &World) -> watch::Receiver<Active> {
     let (tell, told) = watch::channel(Active::new());
-    let api: Api<BankRoute> = Api::default_namespaced(world.client.clone());
-    let api = Api::namespaced(api.into_client(), world.namespace());
-    let clock: Clock = world.clock;
+    let api: Api<BankRoute> = Api::namespaced(world.client.clone(), world.namespace());
+    let clock = world.clock;
     tokio::spawn(async move {
         let mut events = watcher(api, watcher::Config::default()).boxed();
         while let Ok(Some(event)) = events.try_next().await {
             if let watcher::Event::Apply(route) | watcher::Event::InitApply(route) = event {
-                let route: BankRoute = route;
                 let name = route.metadata.name.unwrap_or_default();
                 let Some(active) = route.status.and_then(|status| status.active) else { continue };
                 let now = clock.mono();

@@ -47,7 +47,12 @@ async fn lateness(figures: &mut Figures, world: &World) {
     let each = |percent| late.percentile(percent);
     println!(
         "{} probes of {COUNT} connections, {failed} failed, {skipped} beats skipped; late by {:.0} ms at the median, {:.0} at 90 %, {:.0} at 99 %, {:.0} at most; {:.0} HTTPS probes per CPU-second",
-        late.len(), each(50), each(90), each(99), each(100), float(log.entries.len()) / cpu
+        late.len(),
+        each(50),
+        each(90),
+        each(99),
+        each(100),
+        float(log.entries.len()) / cpu
     );
     figures.figure("operator.probe_late_p99_ms", format_args!("{:.0}", each(99)), "ms");
 }
@@ -94,7 +99,8 @@ async fn cost(figures: &mut Figures) {
     let probes = arrived_then - arrived;
     println!(
         "{probes} probes over plain HTTP in {COST_FOR:?}, {} connections opened for them, {cpu:.2} CPU seconds of the operator; {}",
-        opened_then - opened, bill.since()
+        opened_then - opened,
+        bill.since()
     );
     let per_second = float(usize::try_from(probes).unwrap_or(0)) / cpu;
     figures.figure("operator.probes_per_cpu_s", format_args!("{per_second:.0}"), "1/s");

@@ -49,7 +49,10 @@ pub(crate) fn run(figures: &mut Figures) {
         }
         let rates = Sample::new(rates);
         let bank_cpu = (machine::cpu_seconds(town.pid()) - bank_cpu) / float(RUNS);
-        println!("rows per second: {rates} runs of {ROWS} rows; the bank used {bank_cpu:.2} CPU seconds per run; {}", bill.since());
+        println!(
+            "rows per second: {rates} runs of {ROWS} rows; the bank used {bank_cpu:.2} CPU seconds per run; {}",
+            bill.since()
+        );
         figures.figure("sync.sqlite_rows_per_s", format_args!("{:.0}", rates.median()), "rows/s");
     });
 }
@@ -85,7 +88,8 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
     });
     let ledger = Arc::new(SqliteLedger::open(path).await.expect("a ledger"));
     let pokes = Pokes::new();
-    let pool = SyncPool::new(ledger.clone(), pokes.clone(), clock, &metrics, PoolOptions::new("bench")).expect("a pool");
+    let pool =
+        SyncPool::new(ledger.clone(), pokes.clone(), clock, &metrics, PoolOptions::new("bench")).expect("a pool");
     let mut ended = std::pin::pin!(pokes.subscribe(Kind::SyncJob, None));
     let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
     let began = clock.mono();
