@@ -3,6 +3,9 @@
 //! Published on transitions and user-visible acts only, after the status that tells the same was written. An event that
 //! cannot be published is counted and forgotten: it is a courtesy, the status is the truth.
 //!
+//! They are written one after another, apart from the reconciles: when thousands of connections come up at once, their
+//! statuses must not wait for as many events.
+//!
 //! Not kube's recorder: it takes events of one object and reason for repetitions, whatever they say (a second fail-over
 //! would be told with the banks of the first), keeps every event whole for as long as no other is published, and walks
 //! through all it keeps for each new one.
@@ -17,6 +20,8 @@ use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::v1alpha1::reasons::EventReason;
 use crate::clock::Clock;
@@ -31,6 +36,12 @@ const SERIES_GAP: Duration = Duration::from_mins(6);
 
 /// Events that may be continued as a series. Beyond it the oldest are forgotten, and a repetition is an event of its own.
 const REMEMBERED: usize = 2048;
+
+/// Events that may wait to be written, some hundred bytes each. Beyond it reconciles wait with them: nothing is lost.
+const WAITING: usize = 16 * 1024;
+
+/// How long the process, when it ends, goes on writing what waits.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,43 +107,102 @@ impl Memory {
     }
 }
 
-/// Publishes events under this operator's name.
+/// A note and what it is about.
+struct Notice {
+    about: ObjectReference,
+    note: Note,
+}
+
+/// Publishes events under this operator's name. Cloning shares it.
 #[derive(Clone)]
 pub struct Events {
-    client: Client,
-    clock: Clock,
-    instance: Arc<str>,
-    memory: Arc<Mutex<Memory>>,
+    pen: Arc<Pen>,
+    outbox: mpsc::Sender<Notice>,
+}
+
+/// Writes what was published; a task of its own.
+pub struct Outbox {
+    pen: Arc<Pen>,
+    inbox: mpsc::Receiver<Notice>,
 }
 
 impl Events {
-    /// A publisher that signs as instance `identity`.
-    pub fn new(client: Client, clock: Clock, identity: &str) -> Self {
-        Self { client, clock, instance: identity.into(), memory: Arc::default() }
+    /// A publisher that signs as instance `identity`, and the task that writes.
+    pub fn new(client: Client, clock: Clock, identity: &str) -> (Self, Outbox) {
+        let pen = Arc::new(Pen { client, clock, instance: identity.into(), memory: Mutex::default() });
+        let (outbox, inbox) = mpsc::channel(WAITING);
+        (Self { pen: Arc::clone(&pen), outbox }, Outbox { pen, inbox })
     }
 
-    /// Publishes `note` about `object`.
+    /// Publishes `note` about `object`, soon.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: &Note) {
+        let notice = Notice { about: object.object_ref(&()), note: note.clone() };
+        if let Err(mpsc::error::SendError(notice)) = self.outbox.send(notice).await {
+            // The process is ending, and this reconcile is among the last.
+            self.pen.write(notice).await;
+        }
+    }
+}
+
+impl Outbox {
+    /// Writes until `stop` is cancelled, then a moment longer what waits.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let Self { pen, inbox } = &mut self;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                notice = inbox.recv() => match notice {
+                    Some(notice) => pen.write(notice).await,
+                    None => return,
+                },
+            }
+        }
+        inbox.close();
+        let rest = async {
+            while let Some(notice) = inbox.recv().await {
+                pen.write(notice).await;
+            }
+        };
+        if tokio::time::timeout(LAST_WORDS, rest).await.is_err() {
+            tracing::debug!(waiting = inbox.len(), "ending with events unwritten");
+        }
+    }
+}
+
+struct Pen {
+    client: Client,
+    clock: Clock,
+    instance: Arc<str>,
+    memory: Mutex<Memory>,
+}
+
+impl Pen {
+    async fn write(&self, Notice { about, note }: Notice) {
         let now = self.clock.now();
-        let said =
-            Said { uid: object.uid().unwrap_or_default(), reason: note.reason.as_str(), message: note.message.clone() };
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let object = about.name.clone().unwrap_or_default();
+        let said = Said {
+            uid: about.uid.clone().unwrap_or_default(),
+            reason: note.reason.as_str(),
+            message: note.message.clone(),
+        };
+        let events: Api<Event> = Api::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or("default"));
         let earlier = self.memory().continued(&said, now.mono);
         let published = if let Some(Series { name, count, .. }) = earlier {
             let series = EventSeries { count: count.saturating_add(1), last_observed_time: MicroTime(now.wall) };
             let patch = serde_json::json!({ "series": series });
-            let params = PatchParams::default();
-            let patched = call(events.patch_metadata(&name, &params, &Patch::Merge(&patch))).await;
+            let patched = call(events.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))).await;
             patched.map(|_| Series { name, count: series.count, last: now.mono })
         } else {
-            let event = self.event(object.object_ref(&()), note, now.wall);
+            let event = self.event(about, &note, now.wall);
             let name = event.name_any();
-            call(events.create(&PostParams::default(), &event)).await.map(|_| Series { name, count: 1, last: now.mono })
+            let created = call(events.create(&PostParams::default(), &event)).await;
+            created.map(|_| Series { name, count: 1, last: now.mono })
         };
         match published {
             Ok(series) => self.memory().remember(said, series),
             Err(error) => {
-                tracing::debug!(name = %object.name_any(), reason = note.reason.as_str(), %error, "an event was not published");
+                tracing::debug!(name = object, reason = said.reason, %error, "an event was not published");
             }
         }
     }
