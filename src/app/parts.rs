@@ -9,7 +9,7 @@ use super::{AppError, Parts};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
 use crate::cluster::client::Clients;
-use crate::cluster::events::Events;
+use crate::cluster::events::{Events, Outbox};
 use crate::cluster::failures::Failures;
 use crate::cluster::lease::Leadership;
 use crate::cluster::references::References;
@@ -49,6 +49,7 @@ pub(super) struct Work {
     ctx: Arc<Ctx>,
     clients: Clients,
     driver: ProbeDriver,
+    outbox: Outbox,
     shell_metrics: ShellMetrics,
     status_writes: IntCounterVec,
     clock: Clock,
@@ -83,15 +84,16 @@ pub(super) fn build(
             }
         }
     });
-    Objects::register(metrics, stores.clone())?;
+    Objects::register(metrics, stores.clone());
     let leading = metrics
         .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
         .with_label_values(&[args.lease_name.as_str()]);
+    let (events, outbox) = Events::new(clients.calls.clone(), clock, identity);
     let ctx = Arc::new(Ctx {
         stores,
         secrets: Secrets::new(clients.calls.clone(), clock, args.secret_refresh),
         client: clients.calls.clone(),
-        events: Events::new(clients.calls.clone(), identity),
+        events,
         failures,
         leadership: leadership.clone(),
         registry,
@@ -106,6 +108,7 @@ pub(super) fn build(
         ctx: Arc::clone(&ctx),
         clients: clients.clone(),
         driver,
+        outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
         status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
         clock,
@@ -115,11 +118,16 @@ pub(super) fn build(
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, shell_metrics, status_writes, clock } = work;
+    let Work { ctx, clients, driver, outbox, shell_metrics, status_writes, clock } = work;
     let probes_stop = stop.clone();
     tasks.spawn(async move {
         driver.run(probes_stop).await;
         ("probes", Ok(()))
+    });
+    let events_stop = stop.clone();
+    tasks.spawn(async move {
+        outbox.run(events_stop).await;
+        ("events", Ok(()))
     });
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {

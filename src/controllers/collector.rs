@@ -1,6 +1,8 @@
 //! Gauges about our objects, built from the stores at scrape time, so that they vanish with the object.
 
-use prometheus::core::{Collector, Desc};
+use std::sync::Arc;
+
+use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts};
 
@@ -8,12 +10,11 @@ use crate::api::v1alpha1::common::Condition;
 use crate::cluster::status::Reported;
 use crate::cluster::stores::{KindStore, Stores};
 use crate::domain::key::ObjectKey;
-use crate::metrics::{Metrics, MetricsError};
+use crate::metrics::{Metrics, PIECE, Pieces};
 
 /// The gauges `busbar_resource_info` and `busbar_resource_condition`.
 pub struct Objects {
     stores: Stores,
-    descriptions: Vec<Desc>,
 }
 
 fn families() -> Result<(IntGaugeVec, IntGaugeVec), prometheus::Error> {
@@ -30,38 +31,42 @@ fn families() -> Result<(IntGaugeVec, IntGaugeVec), prometheus::Error> {
 
 impl Objects {
     /// Registers the gauges.
-    pub fn register(metrics: &Metrics, stores: Stores) -> Result<(), MetricsError> {
-        let (info, condition) = families()?;
-        let descriptions = [info.desc(), condition.desc()].concat().into_iter().cloned().collect();
-        metrics.collector(Box::new(Self { stores, descriptions }))
+    pub fn register(metrics: &Metrics, stores: Stores) {
+        metrics.pieces(Self { stores });
     }
 }
 
-impl Collector for Objects {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
+impl Pieces for Objects {
+    fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
+        let Stores { connections, jobs, routes, policies, .. } = &self.stores;
+        each(take, connections, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        each(take, jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        each(take, routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        each(take, policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
     }
+}
 
-    fn collect(&self) -> Vec<MetricFamily> {
-        let Ok((info, condition)) = families() else { return Vec::new() };
-        let gauges = (&info, &condition);
-        add(gauges, &self.stores.connections, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
-        add(gauges, &self.stores.jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
-        add(gauges, &self.stores.routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
-        add(gauges, &self.stores.policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
-        [info.collect(), condition.collect()].concat()
+fn each<K: Reported>(
+    take: &mut dyn FnMut(Vec<MetricFamily>),
+    store: &KindStore<K>,
+    read: impl Fn(&K) -> (bool, Option<&[Condition]>),
+) {
+    for some in store.list().chunks(PIECE) {
+        let Ok((info, condition)) = families() else { return };
+        add((&info, &condition), some, &read);
+        take([info.collect(), condition.collect()].concat());
     }
 }
 
 fn add<K: Reported>(
     (info, condition): (&IntGaugeVec, &IntGaugeVec),
-    store: &KindStore<K>,
-    read: impl Fn(&K) -> (bool, Option<&[Condition]>),
+    objects: &[Arc<K>],
+    read: &impl Fn(&K) -> (bool, Option<&[Condition]>),
 ) {
-    for object in store.list() {
+    for object in objects {
         let ObjectKey { namespace, name } = object.key();
         let kind = K::KIND.as_str();
-        let (suspended, conditions) = read(&object);
+        let (suspended, conditions) = read(object);
         info.with_label_values(&[kind, &*namespace, &*name, if suspended { "true" } else { "false" }]).set(1);
         for c in conditions.unwrap_or_default() {
             condition.with_label_values(&[kind, &*namespace, &*name, c.type_.as_str(), c.status.as_str()]).set(1);

@@ -75,9 +75,7 @@ impl Registry {
         });
         let registry = Self { inner };
         let weak = Arc::downgrade(&registry.inner);
-        metrics.collector(Box::new(Collected::new(move || {
-            weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()
-        })?))?;
+        metrics.pieces(Collected(move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()));
         Ok(registry)
     }
 

@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::core::{Collector, Desc};
+use prometheus::HistogramVec;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{HistogramVec, Opts};
 
 use crate::domain::breaker::{Effective, Transition};
-use crate::metrics::{Metrics, MetricsError};
+use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
 use crate::provider::live::Live;
 
 /// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
@@ -96,10 +95,7 @@ impl Durations {
 }
 
 /// Prints the series of all connections at scrape time.
-pub(crate) struct Collected<F> {
-    list: F,
-    descs: Vec<Desc>,
-}
+pub(crate) struct Collected<F>(pub(crate) F);
 
 const REQUESTS: (&str, &str) =
     ("busbar_provider_requests_total", "Calls to a provider, one per call after its retries.");
@@ -107,71 +103,52 @@ const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of
 const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
-impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collected<F> {
-    pub(crate) fn new(list: F) -> Result<Self, MetricsError> {
-        let desc = |(name, help): (&str, &str), labels: &[&str]| {
-            let labels = [&["namespace", "connection"], labels].concat().iter().map(ToString::to_string).collect();
-            let opts = Opts::new(name, help);
-            Desc::new(opts.fq_name(), opts.help, labels, opts.const_labels)
-        };
-        let descs = vec![
-            desc(REQUESTS, &["provider", "operation", "code", "outcome"])?,
-            desc(TRANSITIONS, &["from", "to", "reason"])?,
-            desc(STATE, &["state"])?,
-            desc(PROBE, &[])?,
-        ];
-        Ok(Self { list, descs })
+impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
+    fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
+        for some in (self.0)().chunks(PIECE) {
+            take(families(some));
+        }
     }
 }
 
-impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collector for Collected<F> {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let lives = (self.list)();
-        let [mut requests, mut transitions, mut circuits, mut probes]: [Vec<Metric>; 4] = Default::default();
-        circuits.reserve_exact(lives.len() * Effective::ALL.len());
-        for live in &lives {
-            let settings = live.settings();
-            let seen = live.core().lock();
-            let counts = &seen.counts;
-            for (operation, code, outcome, count) in &counts.requests {
-                let code = match code {
-                    Code::Status(status) => status.to_string(),
-                    Code::Word(word) => (*word).to_owned(),
-                };
-                requests.push(counter(live, &request_labels(settings.provider(), operation, &code, outcome), *count));
-            }
-            for (outcome, count) in &counts.other_requests {
-                requests.push(counter(live, &request_labels(settings.provider(), OTHER, OTHER, outcome), *count));
-            }
-            for ([from, to, reason], count) in &counts.transitions {
-                transitions.push(counter(live, &[("from", from), ("reason", reason), ("to", to)], *count));
-            }
-            if counts.other_transitions > 0 {
-                let labels = [("from", OTHER), ("reason", OTHER), ("to", OTHER)];
-                transitions.push(counter(live, &labels, counts.other_transitions));
-            }
-            let effective = seen.effective();
-            for one in Effective::ALL {
-                circuits.push(gauge(live, &[("state", one.as_str())], one == effective));
-            }
-            if let Some(probe) = seen.last_probe() {
-                probes.push(gauge(live, &[], probe.success));
-            }
+fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
+    let [mut requests, mut transitions, mut circuits, mut probes]: [Vec<Metric>; 4] = Default::default();
+    circuits.reserve_exact(lives.len() * Effective::ALL.len());
+    for live in lives {
+        let settings = live.settings();
+        let seen = live.core().lock();
+        let counts = &seen.counts;
+        for (operation, code, outcome, count) in &counts.requests {
+            let code = match code {
+                Code::Status(status) => status.to_string(),
+                Code::Word(word) => (*word).to_owned(),
+            };
+            requests.push(counter(live, &request_labels(settings.provider(), operation, &code, outcome), *count));
         }
-        [
-            family(REQUESTS, MetricType::COUNTER, requests),
-            family(TRANSITIONS, MetricType::COUNTER, transitions),
-            family(STATE, MetricType::GAUGE, circuits),
-            family(PROBE, MetricType::GAUGE, probes),
-        ]
-        .into_iter()
-        .filter(|family| !family.get_metric().is_empty())
-        .collect()
+        for (outcome, count) in &counts.other_requests {
+            requests.push(counter(live, &request_labels(settings.provider(), OTHER, OTHER, outcome), *count));
+        }
+        for ([from, to, reason], count) in &counts.transitions {
+            transitions.push(counter(live, &[("from", from), ("reason", reason), ("to", to)], *count));
+        }
+        if counts.other_transitions > 0 {
+            let labels = [("from", OTHER), ("reason", OTHER), ("to", OTHER)];
+            transitions.push(counter(live, &labels, counts.other_transitions));
+        }
+        let effective = seen.effective();
+        for one in Effective::ALL {
+            circuits.push(gauge(live, &[("state", one.as_str())], one == effective));
+        }
+        if let Some(probe) = seen.last_probe() {
+            probes.push(gauge(live, &[], probe.success));
+        }
     }
+    vec![
+        family(REQUESTS, MetricType::COUNTER, requests),
+        family(TRANSITIONS, MetricType::COUNTER, transitions),
+        family(STATE, MetricType::GAUGE, circuits),
+        family(PROBE, MetricType::GAUGE, probes),
+    ]
 }
 
 fn request_labels<'a>(

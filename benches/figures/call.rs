@@ -1,0 +1,120 @@
+//! What the call path adds to an HTTP call, and what a refused call costs.
+//!
+//! The client is one thread, the bank a process of its own; only the client's CPU time counts, so a neighbour or the
+//! bank that keeps the client waiting changes nothing. Calls run one after the other on a kept-alive connection; rounds
+//! of both subjects alternate, and the figure is the difference of their medians. Both read the whole body.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::clock::Clock;
+use busbar::domain::breaker::CallClass;
+use busbar::domain::key::ObjectKey;
+use busbar::metrics::Metrics;
+use busbar::provider::call::{CallError, Request};
+use busbar::provider::live::Live;
+use busbar::provider::profile::{Environment, Profiles};
+use busbar::provider::registry::Registry;
+use busbar::provider::settings::{Draft, Settings};
+use busbar::testbed::control_plane::RunDir;
+use serde_json::json;
+
+use crate::Figures;
+use crate::bank::{self, Town};
+use crate::machine;
+use crate::stats::Sample;
+
+const ROUNDS: usize = 15;
+/// Calls of one round: some hundred milliseconds of CPU, so that coarse counters do too.
+const CALLS: u32 = 3_000;
+const REFUSALS: u32 = 100_000;
+
+pub(crate) fn run(figures: &mut Figures) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        println!("machine: {}", machine::describe());
+        let directory = Arc::new(RunDir::create("busbar-bench-").expect("a directory"));
+        let town = Town::start(&directory).await;
+        let place = town.bank(&bank::config("bank", 1)).await;
+        overhead(figures, &town, &place.http).await;
+        refused(figures, &town, &place.http).await;
+    });
+}
+
+async fn overhead(figures: &mut Figures, town: &Town, base_url: &str) {
+    let (live, bare) = (live(base_url), bank::http());
+    let url = format!("{base_url}/health");
+    let (mut bares, mut lives, sim) = (Vec::new(), Vec::new(), machine::cpu_seconds(town.pid()));
+    for round in 0..=ROUNDS {
+        let one = per_call(CALLS, async || {
+            let answer = bare.get(&url).send().await.expect("an answer");
+            black_box(answer.bytes().await.expect("a body"));
+        });
+        let bare = one.await;
+        let two = per_call(CALLS, async || {
+            black_box(live.call(Request::get("bench", "/health")).await.expect("an answer"));
+        });
+        let through = two.await;
+        // The first round opens connections and warms caches.
+        if round > 0 {
+            bares.push(bare);
+            lives.push(through);
+        }
+    }
+    let calls = f64::from(CALLS) * 2.0 * crate::stats::float(ROUNDS + 1);
+    let sim = (machine::cpu_seconds(town.pid()) - sim) * 1e6 / calls;
+    let (bares, lives) = (Sample::new(bares), Sample::new(lives));
+    println!(
+        "bare reqwest: {bares} rounds, µs of CPU per call; through Live::call: {lives}; the bank used {sim:.0} µs per call"
+    );
+    figures.figure("call.live_overhead_us", format_args!("{:.1}", lives.median() - bares.median()), "us");
+}
+
+async fn refused(figures: &mut Figures, town: &Town, base_url: &str) {
+    town.script("bank", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] })).await;
+    let live = live(base_url);
+    for _ in 0..1_000 {
+        if matches!(live.call(Request::get("bench", "/health")).await, Err(CallError::CircuitOpen { .. })) {
+            break;
+        }
+    }
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let one = per_call(REFUSALS, async || {
+            let request = Request { class: CallClass::Read, ..Request::get("bench", "/health") };
+            let end = black_box(live.call(request).await);
+            assert!(matches!(end, Err(CallError::CircuitOpen { .. })), "the circuit is open");
+        });
+        let cost = one.await;
+        if round > 0 {
+            rounds.push(cost);
+        }
+    }
+    let rounds = Sample::new(rounds);
+    let (low, high) = (rounds.percentile(0), rounds.percentile(100));
+    println!("refused calls: {low:.2} to {high:.2} µs of CPU over {ROUNDS} rounds");
+    figures.figure("call.open_fastfail_us", format_args!("{:.2}", rounds.median()), "us");
+}
+
+/// Microseconds of this thread's CPU time per call.
+async fn per_call<F: Future<Output = ()>>(calls: u32, mut call: impl FnMut() -> F) -> f64 {
+    let before = machine::own_thread_cpu();
+    for _ in 0..calls {
+        call().await;
+    }
+    (machine::own_thread_cpu() - before) * 1e6 / f64::from(calls)
+}
+
+/// A connection of the generic provider. Its circuit stays open longer than any round.
+fn live(base_url: &str) -> Arc<Live> {
+    let profile = Profiles::builtin().expect("profiles").get("generic").expect("the generic provider");
+    let mut draft = Draft::new(profile, Environment::Sandbox);
+    draft.base_url = base_url.to_owned();
+    draft.health_check.path = Some("/health".to_owned());
+    draft.breaker.open.base = Duration::from_hours(1);
+    let registry = Registry::new(Clock::system(), &Metrics::new()).expect("a registry");
+    let settings = Settings::resolve(draft).expect("settings");
+    registry.apply(&ObjectKey::new("bench", "bank"), "uid", settings, None)
+}
