@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::api::v1alpha1::reasons::Reason;
@@ -45,6 +46,11 @@ impl Problem {
 /// The duration in `text`, or `default` if the field is not set.
 pub fn duration(field: &str, text: Option<&str>, default: Duration) -> Result<Duration, Problem> {
     text.map_or(Ok(default), |text| parse_duration(text).map_err(|e| Problem::invalid(field, e)))
+}
+
+/// The instant in `text`.
+pub fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
+    text.parse().map_err(|_| Problem::invalid(field, "must be an RFC 3339 instant such as \"2030-01-31T18:00:00Z\""))
 }
 
 /// A Secret that a field names, as it was found.

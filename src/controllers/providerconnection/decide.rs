@@ -15,7 +15,7 @@ use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::stores::Watched as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of};
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, health_status, notes, snapshot,
+    circuit_state, circuit_status, credential, health_status, notes, override_left, snapshot,
 };
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
@@ -123,6 +123,7 @@ pub fn decide(
         steps.push(Step::Probe);
     }
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
+    let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
     let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
@@ -156,7 +157,7 @@ pub fn decide(
         policy: observed.policy.clone(),
         consumers: Some(observed.consumers.clone()),
     };
-    let notes = notes(previous, &status, live);
+    let notes = notes(object.spec.circuit_override.as_ref(), previous, &status, live, now.wall);
     Decision { status: Some(status), steps, notes, next }
 }
 

@@ -1,9 +1,12 @@
 //! The parts of a connection's status, and the events that a change of it is worth. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState, CircuitState, CircuitStatus, CredentialStatus, HealthStatus, ProviderConnectionStatus,
+    BreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus, OverrideMode,
+    ProviderConnectionSpec, ProviderConnectionStatus,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::Note;
@@ -30,9 +33,11 @@ pub(super) fn credential(
 
 /// Events for what changed between two statuses.
 pub(super) fn notes(
+    wanted: Option<&CircuitOverride>,
     previous: Option<&ProviderConnectionStatus>,
     new: &ProviderConnectionStatus,
     live: &LiveView,
+    now: Timestamp,
 ) -> Vec<Note> {
     let empty = ProviderConnectionStatus::default();
     let old = previous.unwrap_or(&empty);
@@ -66,6 +71,7 @@ pub(super) fn notes(
             "trials succeeded: calls pass again and routes may choose it",
         ));
     }
+    notes.extend(wanted.and_then(|wanted| override_note(wanted, old.circuit, new.circuit, now)));
     let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
     if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
         notes.push(Note::normal(
@@ -80,6 +86,36 @@ pub(super) fn notes(
         ));
     }
     notes
+}
+
+/// How long an override has still to go; a second is added, so that it is over by then.
+pub(super) fn override_left(spec: &ProviderConnectionSpec, now: Timestamp) -> Option<Duration> {
+    let until: Timestamp = spec.circuit_override.as_ref()?.until_time.parse().ok()?;
+    let left = Duration::try_from(until.duration_since(now)).ok()?;
+    Some(left + Duration::from_secs(1))
+}
+
+/// An override took or lost its effect: told by what the circuit was and is, so that a restart does not tell it again.
+fn override_note(
+    wanted: &CircuitOverride,
+    old: Option<CircuitStatus>,
+    new: Option<CircuitStatus>,
+    now: Timestamp,
+) -> Option<Note> {
+    let (mode, effect) = match wanted.mode {
+        OverrideMode::ForcedOpen => (CircuitStatus::ForcedOpen, "calls other than probes fail at once"),
+        OverrideMode::ForcedClosed => (CircuitStatus::ForcedClosed, "all calls pass, whatever their outcomes"),
+        OverrideMode::Shadow => (CircuitStatus::Shadow, "outcomes are counted and nothing is blocked"),
+    };
+    let ahead = wanted.until_time.parse::<Timestamp>().is_ok_and(|until| until > now);
+    if old != new && new == Some(mode) && ahead {
+        let until = &*wanted.until_time;
+        let message = format!("{effect} until {until}; remove spec.circuitOverride to end it sooner");
+        return Some(Note::normal(EventReason::OverrideApplied, message));
+    }
+    // The settings in force hold the override, and it is not what the circuit says: its time is over.
+    let message = "spec.circuitOverride is past its untilTime: the breaker decides again; remove the field";
+    (old != new && old == Some(mode)).then(|| Note::normal(EventReason::OverrideExpired, message))
 }
 
 /// The circuit in effect, as the status writes it.
