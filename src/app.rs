@@ -35,7 +35,7 @@ pub enum AppError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// A port could not be bound.
-    #[error("cannot bind {address}: {source}")]
+    #[error("cannot bind {address} (--admin-address): {source}")]
     Bind {
         /// Which.
         address: std::net::SocketAddr,

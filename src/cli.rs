@@ -80,7 +80,7 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
     /// Namespaces to watch, separated by commas; unset: all.
-    #[arg(long, env = "BUSBAR_WATCH_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "BUSBAR_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub watch_namespaces: Vec<String>,
     /// Namespace of the leader lease.
     #[arg(long, env = "BUSBAR_LEASE_NAMESPACE", default_value = "busbar-system")]
@@ -101,7 +101,7 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
     /// What is logged, as tracing directives (`info`, `busbar=debug,info`). Changeable at run time: PUT /log-level.
-    #[arg(long, env = "BUSBAR_LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "BUSBAR_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
     /// Reconciles that may run at once, per kind.
     #[arg(long, env = "BUSBAR_RECONCILE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -139,6 +139,19 @@ impl std::str::FromStr for LedgerUrl {
             _ => Err("must be sqlite:PATH".into()),
         }
     }
+}
+
+/// An empty entry would be a watch of no namespace in particular: of all of them.
+fn namespace(s: &str) -> Result<String, String> {
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if s.is_empty() || s.len() > 63 || !s.chars().all(label) {
+        return Err("must be names of namespaces, separated by commas; leave the flag out to watch all".into());
+    }
+    Ok(s.to_owned())
+}
+
+fn log_level(s: &str) -> Result<String, String> {
+    crate::telemetry::filter(s).map(|_| s.to_owned()).map_err(|e| e.to_string())
 }
 
 fn secret_refresh(s: &str) -> Result<Duration, String> {

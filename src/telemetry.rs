@@ -3,6 +3,7 @@
 //! Log lines carry namespace, name and reason of what they speak of as fields. Nothing a provider answered and nothing
 //! a Secret holds is ever a field or a message.
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -16,17 +17,8 @@ pub enum LogFormat {
     Plain,
 }
 
-/// Never logged, whatever is asked for: at trace level these print requests as they leave, keys in queries included.
-const NEVER: [&str; 5] = ["h2=info", "hyper=info", "hyper_util=info", "reqwest=info", "rustls=info"];
-
-/// The filter for `directives`, with what must never be logged taken out.
-fn filter(directives: &str) -> Result<EnvFilter, LogError> {
-    let mut filter = EnvFilter::try_new(directives)?;
-    for directive in NEVER {
-        filter = filter.add_directive(directive.parse()?);
-    }
-    Ok(filter)
-}
+/// Never logged below info, whatever is asked for: they print requests as they leave, keys in queries included.
+const NEVER: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
 
 /// Changes what is logged, while the process runs.
 #[derive(Clone)]
@@ -40,6 +32,14 @@ pub enum LogError {
     /// Not a list of tracing directives.
     #[error("log level must be tracing directives such as info or busbar=debug,info: {0}")]
     Directives(#[from] tracing_subscriber::filter::ParseError),
+    /// Nothing, or a bare word that is no level: tracing takes it for a target, and everything else falls silent.
+    #[error(
+        "log level must be tracing directives such as info or busbar=debug,info: {0:?} is neither a level nor target=level"
+    )]
+    NoLevel(String),
+    /// Spans, and crates that print requests, cannot be asked for.
+    #[error("log level must name neither spans nor the HTTP and TLS libraries, which print credentials: {0:?}")]
+    Withheld(String),
     /// The subscriber is gone or already set.
     #[error("logging: {0}")]
     Setup(String),
@@ -56,6 +56,29 @@ impl LogLevel {
     pub fn get(&self) -> String {
         self.handle.with_current(ToString::to_string).unwrap_or_default()
     }
+}
+
+/// Reads directives, more strictly than tracing does, and takes out what must never be logged.
+///
+/// # Errors
+/// If they do not parse, if a word among them is no level and has none, or if they name spans or what is never logged.
+pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
+    for part in directives.split(',').map(str::trim) {
+        let (target, level) = part.rsplit_once('=').unwrap_or(("", part));
+        // Nothing would be read as `error`.
+        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+            return Err(LogError::NoLevel(part.to_owned()));
+        }
+        let crate_name = target.split("::").next().unwrap_or_default();
+        if target.contains('[') || NEVER.contains(&crate_name) {
+            return Err(LogError::Withheld(target.to_owned()));
+        }
+    }
+    let mut filter = EnvFilter::try_new(directives)?;
+    for name in NEVER {
+        filter = filter.add_directive(format!("{name}=info").parse()?);
+    }
+    Ok(filter)
 }
 
 /// Installs the process's subscriber.
@@ -77,4 +100,25 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
     };
     done.map_err(|e| LogError::Setup(e.to_string()))?;
     Ok(LogLevel { handle })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_or_targets_with_levels_are_taken_and_a_bare_word_is_not() {
+        for good in ["info", "OFF", "busbar=debug,info", "warn,busbar::work=trace"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        // The last would silence everything but a target that does not exist.
+        for bad in ["", "info,", "busbar=loud", "busbar=", "verbose"] {
+            let error = filter(bad).unwrap_err().to_string();
+            assert!(error.contains("must be tracing directives"), "{bad}: {error}");
+        }
+        for withheld in ["h2=trace", "info,hyper_util::client=debug", "[request]=trace"] {
+            assert!(matches!(filter(withheld), Err(LogError::Withheld(_))), "{withheld}");
+        }
+        assert!(filter("trace").unwrap().to_string().contains("h2=info"), "not even by asking for everything");
+    }
 }

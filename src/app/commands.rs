@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::AppError;
 use crate::cli::{LedgerCommand, LedgerUrl, TransactionsArgs, flags_reference};
 use crate::ledger::Ledger;
-use crate::ledger::record::TransactionFilter;
+use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::sqlite::SqliteLedger;
 
 /// Writes the custom resource definitions.
@@ -50,26 +50,39 @@ pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
     let filter = filter(&args);
     let total = ledger.count_transactions(&filter).await?;
     let rows = ledger.list_transactions(&filter, args.limit).await?;
-    println!(
-        "{:<24} {:<20} {:<10} {:>16} {:<3} {:<8} NARRATION",
-        "CONNECTION", "BOOKED", "ACCOUNT", "AMOUNT", "", "STATUS"
-    );
-    for row in &rows {
-        let t = &row.record;
-        println!(
-            "{:<24} {:<20} {:<10} {:>16} {:<3} {:<8} {}",
-            row.connection,
-            t.booked.text,
-            t.account,
-            t.amount,
-            t.currency,
-            t.status.as_str(),
-            t.narration.as_deref().unwrap_or_default()
-        );
-    }
+    print!("{}", table(&rows));
     println!("{} of {total} transactions", rows.len());
     ledger.close().await;
     Ok(())
+}
+
+/// Rows in columns as wide as what stands in them.
+fn table(rows: &[StoredTransaction]) -> String {
+    let head = ["CONNECTION", "BOOKED", "ACCOUNT", "AMOUNT", "CURRENCY", "STATUS", "NARRATION"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let t = &row.record;
+        let narration = t.narration.clone().unwrap_or_default();
+        let booked = t.booked.text.clone();
+        let connection = format!("{}/{}", row.namespace, row.connection);
+        let (amount, currency, status) = (t.amount.to_string(), t.currency.clone(), t.status.as_str().to_owned());
+        // A provider's text must not move the cursor of whoever reads it.
+        [connection, booked, t.account.clone(), amount, currency, status, narration]
+            .map(|cell| cell.replace(char::is_control, " "))
+    });
+    let lines: Vec<[String; 7]> = std::iter::once(head).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let line = |cells: &[String; 7]| {
+        let mut text = String::new();
+        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            // Amounts end under one another; text begins there.
+            let cell = if column == 3 { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            text.push_str(&cell);
+            text.push_str("   ");
+        }
+        text.trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(line).collect()
 }
 
 fn filter(args: &TransactionsArgs) -> TransactionFilter {
@@ -77,5 +90,54 @@ fn filter(args: &TransactionsArgs) -> TransactionFilter {
         namespace: args.namespace.clone(),
         connection: args.connection.clone(),
         ..TransactionFilter::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Booked, Granularity, KeyQuality, RowStatus, TransactionRecord};
+
+    fn stored(minor: i64, narration: &str) -> StoredTransaction {
+        let seen = jiff::Timestamp::UNIX_EPOCH;
+        StoredTransaction {
+            namespace: "team".into(),
+            connection: "bank-a".into(),
+            partition: String::new(),
+            record: TransactionRecord {
+                account_token: "t1".into(),
+                key: "k".into(),
+                key_quality: KeyQuality::Provider,
+                account: "****1234".into(),
+                booked: Booked {
+                    on: jiff::civil::date(2026, 9, 1),
+                    at: None,
+                    text: "2026-09-01".into(),
+                    granularity: Granularity::Day,
+                },
+                amount: rust_decimal::Decimal::new(minor, 2),
+                amount_minor: minor.into(),
+                currency: "NGN".into(),
+                status: RowStatus::Booked,
+                counterparty: None,
+                narration: Some(narration.into()),
+                category: None,
+            },
+            revision: 1,
+            run_id: "r".into(),
+            created: seen,
+            updated: seen,
+        }
+    }
+
+    #[test]
+    fn amounts_end_under_one_another_and_a_providers_text_cannot_move_the_cursor() {
+        let printed = table(&[stored(-1_250_000, "RENT"), stored(5, "a\u{1b}[2Jb\nc")]);
+        assert_eq!(
+            printed,
+            "CONNECTION    BOOKED       ACCOUNT       AMOUNT   CURRENCY   STATUS   NARRATION\n\
+             team/bank-a   2026-09-01   ****1234   -12500.00   NGN        booked   RENT\n\
+             team/bank-a   2026-09-01   ****1234        0.05   NGN        booked   a [2Jb c\n"
+        );
     }
 }

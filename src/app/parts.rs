@@ -170,7 +170,7 @@ fn sink(
     let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
     let (pool, failures) = (pool.clone(), Arc::clone(failures));
     Arc::new(move |change: Change| {
-        let Change { kind, key, gone } = change;
+        let Change { kind, key, gone, touched } = change;
         if gone {
             failures.forget(kind, &key);
             match kind {
@@ -180,6 +180,10 @@ fn sink(
             }
         }
         poke_all(&pokes, &references, kind, &key);
+        // A policy's status counts the connections it guards; nobody who depends on the policy has to hear of that.
+        for (kind, key) in touched.iter().filter(|(kind, _)| *kind == Kind::BreakerPolicy) {
+            pokes.poke(*kind, key);
+        }
     })
 }
 

@@ -23,22 +23,25 @@ pub struct References {
 }
 
 impl References {
-    /// Replaces what `key` refers to.
-    pub fn set(&self, kind: Kind, key: &ObjectKey, targets: Vec<Node>) {
+    /// Replaces what `key` refers to; returns those who gained or lost it, whose count of dependents is another now.
+    pub fn set(&self, kind: Kind, key: &ObjectKey, targets: Vec<Node>) -> Vec<Node> {
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
         let node = (kind, key.clone());
-        maps.unlink(&node);
+        let old = maps.unlink(&node);
+        let gained = targets.iter().filter(|target| !old.contains(target));
+        let touched = gained.chain(old.iter().filter(|target| !targets.contains(target))).cloned().collect();
         for target in &targets {
             maps.dependents.entry(target.clone()).or_default().insert(node.clone());
         }
         if !targets.is_empty() {
             maps.targets.insert(node, targets);
         }
+        touched
     }
 
-    /// Forgets what `key` referred to; those who refer to it stay.
-    pub fn remove(&self, kind: Kind, key: &ObjectKey) {
-        self.maps.write().unwrap_or_else(PoisonError::into_inner).unlink(&(kind, key.clone()));
+    /// Forgets what `key` referred to, and returns that; those who refer to it stay.
+    pub fn remove(&self, kind: Kind, key: &ObjectKey) -> Vec<Node> {
+        self.maps.write().unwrap_or_else(PoisonError::into_inner).unlink(&(kind, key.clone()))
     }
 
     /// Those who refer to `key`, in a fixed order.
@@ -55,15 +58,17 @@ impl References {
 }
 
 impl Maps {
-    fn unlink(&mut self, node: &Node) {
-        for target in self.targets.remove(node).unwrap_or_default() {
-            if let Some(set) = self.dependents.get_mut(&target) {
+    fn unlink(&mut self, node: &Node) -> Vec<Node> {
+        let targets = self.targets.remove(node).unwrap_or_default();
+        for target in &targets {
+            if let Some(set) = self.dependents.get_mut(target) {
                 set.remove(node);
                 if set.is_empty() {
-                    self.dependents.remove(&target);
+                    self.dependents.remove(target);
                 }
             }
         }
+        targets
     }
 }
 
@@ -75,12 +80,14 @@ mod tests {
     fn dependents_follow_references_as_they_change() {
         let index = References::default();
         let (job, a, b) = (ObjectKey::new("ns", "job"), ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
-        index.set(Kind::SyncJob, &job, vec![(Kind::ProviderConnection, a.clone())]);
+        let (to_a, to_b) = ((Kind::ProviderConnection, a.clone()), (Kind::ProviderConnection, b.clone()));
+        assert_eq!(index.set(Kind::SyncJob, &job, vec![to_a.clone()]), vec![to_a.clone()]);
         assert_eq!(index.dependents(Kind::ProviderConnection, &a), vec![(Kind::SyncJob, job.clone())]);
-        index.set(Kind::SyncJob, &job, vec![(Kind::ProviderConnection, b.clone())]);
+        assert_eq!(index.set(Kind::SyncJob, &job, vec![to_b.clone()]), vec![to_b.clone(), to_a]);
+        assert!(index.set(Kind::SyncJob, &job, vec![to_b.clone()]).is_empty(), "nobody gained or lost it");
         assert!(index.dependents(Kind::ProviderConnection, &a).is_empty());
         assert_eq!(index.count(Kind::SyncJob, Kind::ProviderConnection, &b), 1);
-        index.remove(Kind::SyncJob, &job);
+        assert_eq!(index.remove(Kind::SyncJob, &job), vec![to_b]);
         assert_eq!(index.count(Kind::SyncJob, Kind::ProviderConnection, &b), 0);
     }
 }

@@ -61,6 +61,8 @@ pub struct Change {
     pub key: ObjectKey,
     /// Whether it is there no more.
     pub gone: bool,
+    /// Whom it refers to since this change, or no longer does.
+    pub touched: Vec<(Kind, ObjectKey)>,
 }
 
 /// Takes word of changes; must not block.
@@ -335,12 +337,10 @@ impl<K: Watched> Filling<K> {
                 object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
                 let news = self.seen.note(&object);
                 let key = object.key();
-                if news {
-                    self.references.set(K::KIND, &key, object.references());
-                }
+                let touched = news.then(|| self.references.set(K::KIND, &key, object.references()));
                 self.writer.apply_watcher_event(&event(object));
-                if news {
-                    (self.sink)(Change { kind: K::KIND, key, gone: false });
+                if let Some(touched) = touched {
+                    (self.sink)(Change { kind: K::KIND, key, gone: false, touched });
                 }
             }
             Guarded(Err(bad)) => self.undecodable(&bad),
@@ -367,7 +367,7 @@ impl<K: Watched> Filling<K> {
     }
 
     fn gone(&mut self, key: ObjectKey) {
-        self.references.remove(K::KIND, &key);
-        (self.sink)(Change { kind: K::KIND, key, gone: true });
+        let touched = self.references.remove(K::KIND, &key);
+        (self.sink)(Change { kind: K::KIND, key, gone: true, touched });
     }
 }

@@ -220,8 +220,9 @@ impl Core {
             let tripped = (tells_health && outcome != Outcome::Ignored)
                 .then(|| state.observe_health(success, elapsed, mono))
                 .flatten();
-            // A request that never left says nothing.
-            if end.err().is_none_or(CallError::was_sent) {
+            // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
+            // be awaited for ever.
+            if probe || end.err().is_none_or(CallError::was_sent) {
                 state.judge_credentials(credentials, &ended);
             }
             ((), [moved, tripped])

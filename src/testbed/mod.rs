@@ -2,5 +2,6 @@
 //!
 //! Behind the feature `testbed`, which no release build has. Nothing of the operator may depend on it.
 
+pub mod canaries;
 pub mod control_plane;
 pub mod sim;

@@ -6,7 +6,17 @@
 
 // The lints that forbid `unwrap` and its kin know tests by this attribute.
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod runtime;
+#[cfg(test)]
+mod runtime_replicas;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

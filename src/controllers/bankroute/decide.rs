@@ -98,7 +98,7 @@ pub fn decide(
     let change = if object.spec.suspend {
         Change::None
     } else {
-        route::change(before, last.map(|f| f.from.as_str()), &evaluation)
+        route::change(before, returned(previous, &evaluation), &evaluation)
     };
     let last_failover = match (change, before) {
         (Change::FailedOver | Change::NoneAvailable, Some(from)) => Some(Failover {
@@ -126,6 +126,23 @@ pub fn decide(
     };
     let notes = notes(change, before, &status);
     Decision { status: Some(status), steps: Vec::new(), notes, next: IDLE }
+}
+
+/// The bank that has the payouts now and was kept from them before: going to it is going back. Any bank that a failover
+/// left counts, not only the one that the last failover left: two may fail one after the other, and the first recover.
+fn returned<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) -> Option<&'a str> {
+    let (previous, active) = (previous?, evaluation.active.as_deref()?);
+    previous.last_failover.as_ref()?;
+    let out = [
+        route::Reason::CircuitOpen,
+        route::Reason::CircuitHalfOpen,
+        route::Reason::ForcedOpen,
+        route::Reason::Suspended,
+    ];
+    let was_out = |c: &CandidateStatus| {
+        c.name == active && c.state == CandidateState::Excluded && out.iter().any(|reason| c.reason == reason.as_str())
+    };
+    previous.candidates.iter().any(was_out).then_some(active)
 }
 
 fn evaluate(object: &BankRoute, observed: &Observed) -> Result<Evaluation, Problem> {

@@ -31,8 +31,9 @@ impl Reported for BreakerPolicy {
         self.status.as_ref()
     }
 
+    // The count is what a user looks a policy up for, and moves only when somebody creates or deletes objects.
     fn transitions(status: &BreakerPolicyStatus) -> BreakerPolicyStatus {
-        BreakerPolicyStatus { connections: None, ..status.clone() }
+        status.clone()
     }
 
     fn is_worse(old: Option<&BreakerPolicyStatus>, new: &BreakerPolicyStatus) -> bool {

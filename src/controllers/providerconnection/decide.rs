@@ -14,6 +14,7 @@ use crate::api::v1alpha1::provider_connection::{
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::stores::Watched as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of};
+use crate::controllers::providerconnection::memory;
 use crate::controllers::providerconnection::status::{
     circuit_state, circuit_status, credential, health_status, notes, override_left, snapshot,
 };
@@ -117,22 +118,22 @@ pub fn decide(
         let restored = previous.and_then(|s| s.circuit_state.as_ref()).and_then(snapshot);
         return Decision { status: None, steps: vec![Step::Apply(restored)], notes: Vec::new(), next: Duration::ZERO };
     };
-    let mut steps = Vec::new();
-    let requested = object.requested_at();
-    if requested.is_some() && requested != previous.and_then(|s| s.last_handled_reconcile_at.as_deref()) {
-        steps.push(Step::Probe);
-    }
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
     let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
     let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
     });
-    if live.verdict == Verdict::Pending && !was_ready {
-        return Decision { status: None, steps, notes: Vec::new(), next };
+    if live.verdict == Verdict::Pending {
+        // A check is under way: whatever was written stands until it has spoken, after a restart too.
+        return Decision { status: None, steps: Vec::new(), notes: Vec::new(), next };
     }
+    let requested = object.requested_at();
+    let steps = if memory::asks(requested, previous) { vec![Step::Probe] } else { Vec::new() };
+    let stays = previous.filter(|_| was_ready);
+    let live = &memory::completed(live, stays, target);
     let mut conditions = Conditions::new(generation, now.wall);
-    ready(&mut conditions, object, previous.filter(|_| was_ready), observed, live);
+    ready(&mut conditions, object, stays, observed, live);
     healthy(&mut conditions, live);
     authenticated(&mut conditions, target, live);
     circuit(&mut conditions, live);
@@ -242,7 +243,7 @@ fn ready(
             );
         }
         // A verdict once given is not taken back by an outage, a restart or a bad rotation.
-        _ if was_verified && !object.spec.suspend => {
+        _ if was_verified => {
             conditions.set(
                 ConditionType::Ready,
                 true,

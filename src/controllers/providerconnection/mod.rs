@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod decide;
+pub mod memory;
 pub mod observe;
 pub mod plan;
 pub mod status;
@@ -64,6 +65,8 @@ impl Reported for ProviderConnection {
             || (new.health == Some(HealthStatus::Unhealthy) && old.health != new.health)
             || falls(ConditionType::Ready, Status::True, Status::False)
             || falls(ConditionType::Authenticated, Status::True, Status::False)
+            // Somebody waits for it; and until it is written, the request would be met again.
+            || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
 

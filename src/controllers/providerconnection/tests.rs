@@ -143,7 +143,13 @@ fn an_outage_later_never_takes_ready_away() {
 #[test]
 fn a_restart_during_an_outage_keeps_the_verdict_once_given() {
     let before = status(&object(), None, &observed(Some(live())));
-    for verdict in [Verdict::Pending, Verdict::Inconclusive, Verdict::Refused] {
+    let pending = LiveView { verdict: Verdict::Pending, ..live() };
+    assert_eq!(
+        decide(&object(), Some(&before), &observed(Some(pending)), now()).status,
+        None,
+        "what was written stands"
+    );
+    for verdict in [Verdict::Inconclusive, Verdict::Refused] {
         let fresh = LiveView { verdict, authenticated: None, ..live() };
         assert_eq!(
             ready(&status(&object(), Some(&before), &observed(Some(fresh)))),
@@ -226,7 +232,10 @@ fn fields_that_no_code_reads_are_named_in_ready() {
 fn a_request_is_probed_once() {
     let mut asked = object();
     asked.metadata.annotations = Some([("busbar.dev/requestedAt".to_owned(), "1".to_owned())].into());
-    let first = decide(&asked, None, &observed(Some(live())), now());
+    let born = decide(&asked, None, &observed(Some(live())), now());
+    assert!(born.steps.is_empty(), "the check at its birth is the one asked for at its birth");
+    let before = status(&object(), None, &observed(Some(live())));
+    let first = decide(&asked, Some(&before), &observed(Some(live())), now());
     assert_eq!(first.steps, vec![Step::Probe]);
     let second = decide(&asked, first.status.as_ref(), &observed(Some(live())), now());
     assert!(second.steps.is_empty());

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::Tri;
@@ -22,11 +23,15 @@ use crate::domain::breaker::Effective;
 use crate::domain::conditions::Status;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
-use crate::ledger::{RunResult, RunTrigger};
+use crate::ledger::{RunId, RunResult, RunTrigger};
 use crate::work::pool::JobView;
 
 /// A run is shown as active only once it has taken this long: shorter ones would cost writes for nothing.
 const SHOW_ACTIVE_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// A run that could not be written down is not tried again sooner: what keeps the ledger from taking it, or another
+/// process that runs the job, needs a moment, and without a record nothing else paces the next try.
+const HOLD_BACK: SignedDuration = SignedDuration::from_secs(5);
 
 /// The job's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +133,7 @@ pub fn decide(
     );
     let facts = Facts {
         generation,
-        handled: object.requested_at().map(str::to_owned),
+        handled: acknowledged(object, previous, observed, &due),
         cadence: observed.cadence.as_ref().ok().map(|c| c.text.clone()),
         fresh,
         next_slot: due.next_slot,
@@ -139,6 +144,30 @@ pub fn decide(
     let status = status::build(&facts, &observed.runs, conditions.merged(previous.map_or(&[], |s| &s.conditions)));
     let notes = notes(previous, &status, due.missed);
     Decision { status: Some(status), steps: due.steps, notes, next }
+}
+
+/// The id of the run that answers the object's request for one, if there is a request: the same however often it is
+/// looked at, so that one request is one run even if its acknowledgement is written later, or not at all.
+pub fn requested_run(object: &SyncJob) -> Option<RunId> {
+    let object_id = object.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()).unwrap_or_default();
+    object.requested_at().map(|request| RunId(Uuid::new_v5(&object_id, request.as_bytes())))
+}
+
+/// Whether the requested run was started.
+fn begun(history: &JobView, id: RunId) -> bool {
+    history.active.as_ref().is_some_and(|run| run.id == id) || history.last.iter().any(|run| run.id == id)
+}
+
+/// The last request whose run has been started. One that has to wait (a run is under way, the circuit is open, the job is
+/// suspended) is acknowledged when its run starts, or it would be lost.
+fn acknowledged(object: &SyncJob, previous: Option<&SyncJobStatus>, observed: &Observed, due: &Plan) -> Option<String> {
+    let manual = |step: &Step| matches!(step, Step::Start { trigger: RunTrigger::Manual, .. });
+    let begun = requested_run(object).is_some_and(|id| begun(&observed.runs, id));
+    if begun || due.steps.iter().any(manual) {
+        object.requested_at().map(str::to_owned)
+    } else {
+        previous.and_then(|s| s.last_handled_reconcile_at.clone())
+    }
 }
 
 fn plan(
@@ -169,11 +198,12 @@ fn plan(
         (plan.next_slot, plan.next_retry) = (None, None);
         return plan;
     }
-    if observed.runs.active.is_some() || !admits(observed.connection.as_ref(), now) {
+    let held = observed.runs.active.is_some() || held_back_until(history).is_some_and(|until| now < until);
+    if held || !admits(observed.connection.as_ref(), now) {
         return plan;
     }
-    let requested = object.requested_at();
-    if requested.is_some() && requested != previous.and_then(|s| s.last_handled_reconcile_at.as_deref()) {
+    let handled = previous.and_then(|s| s.last_handled_reconcile_at.as_deref());
+    if object.requested_at() != handled && requested_run(object).is_some_and(|id| !begun(history, id)) {
         plan.steps.push(Step::Start { trigger: RunTrigger::Manual, slot: None });
         return plan;
     }
@@ -192,9 +222,25 @@ fn plan(
         Due::Wait { .. } if next_retry.is_some_and(|at| at <= now) => {
             plan.steps.push(Step::Start { trigger: RunTrigger::Retry, slot: None });
         }
+        Due::Wait { .. } if next_retry.is_none() && cut_short(history) => {
+            plan.steps.push(Step::Start { trigger: RunTrigger::CatchUp, slot: None });
+        }
         Due::Wait { .. } => {}
     }
     plan
+}
+
+/// Whether the last run ended because its process did, or because it was told to stop: nothing was wrong with it, and it
+/// goes on from its last page now rather than at the next slot, which may be a day away.
+fn cut_short(history: &JobView) -> bool {
+    let last = history.last.iter().find(|r| r.result != Some(RunResult::Skipped));
+    last.is_some_and(|r| matches!(r.result, None | Some(RunResult::Interrupted | RunResult::Cancelled)))
+}
+
+/// Until when no run is tried, because the last one left no record.
+fn held_back_until(history: &JobView) -> Option<Timestamp> {
+    let last = history.last_outcome.as_ref().filter(|outcome| !outcome.recorded)?;
+    last.at.checked_add(HOLD_BACK).ok()
 }
 
 /// Whether a run started now has a chance.
@@ -208,14 +254,8 @@ fn admits(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
     }
 }
 
-/// When a job is tried again out of turn: at once if its last run died or was stopped, since its slot counts as served;
-/// after a failure when the retry interval, doubled with every further one, has passed.
+/// When a failing job is tried again: the retry interval, doubled with every further failure.
 fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
-    let newest = history.last.first();
-    if let Some(run) = newest.filter(|r| matches!(r.result, None | Some(RunResult::Interrupted | RunResult::Cancelled)))
-    {
-        return Some(run.ended.unwrap_or(run.started));
-    }
     if history.failure_streak == 0 {
         return None;
     }
@@ -230,11 +270,12 @@ fn wait(plan: &Plan, observed: &Observed, cadence: &Cadence, now: Timestamp) -> 
     let stale = observed.runs.last_success.and_then(|at| later(at, cadence.max_staleness)).filter(|at| *at > now);
     let shown =
         observed.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
-    let held = observed.runs.active.is_some() || !admits(observed.connection.as_ref(), now);
+    let unheld = held_back_until(&observed.runs).filter(|at| *at > now);
+    let held = observed.runs.active.is_some() || unheld.is_some() || !admits(observed.connection.as_ref(), now);
     let trial = observed.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
     let due = if held { [None, None] } else { [plan.next_slot, plan.next_retry] };
     due.into_iter()
-        .chain([stale, shown, trial])
+        .chain([stale, shown, trial, unheld])
         .flatten()
         .min()
         .map_or(IDLE, |at| {

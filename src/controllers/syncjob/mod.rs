@@ -70,6 +70,8 @@ impl Reported for SyncJob {
         (ready(old) == Status::True && ready(new) == Status::False)
             || (new.fresh == Some(Tri::False) && old.fresh != new.fresh)
             || (new.last_result == Some(WireResult::Failed) && old.last_result != new.last_result)
+            // Somebody waits for it; and until it is written, the request would be met again.
+            || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
 
@@ -126,7 +128,9 @@ impl Reconciler for Jobs {
                 Step::Start { trigger, slot } => {
                     let connection = key.sibling(&*object.spec.connection_ref.name);
                     if let (Some(plan), Some(live)) = (seen.plan.take(), ctx.registry.get(&connection)) {
-                        let order = Order { run: RunId(Uuid::new_v4()), trigger, slot };
+                        let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
+                        let run = requested.unwrap_or_else(|| RunId(Uuid::new_v4()));
+                        let order = Order { run, trigger, slot };
                         ctx.pool.start(Arc::new(plan), live, order);
                     }
                 }

@@ -158,7 +158,7 @@ fn a_run_that_died_or_was_stopped_is_made_up_for_at_once() {
     for result in [None, Some(RunResult::Interrupted), Some(RunResult::Cancelled)] {
         let died = JobView { last: vec![run(result, 60)], ..succeeded(60) };
         let steps = at(&job, None, &seen(&job, died), 65).steps;
-        assert!(matches!(steps[..], [Step::Start { trigger: RunTrigger::Retry, .. }]), "{result:?}: {steps:?}");
+        assert!(matches!(steps[..], [Step::Start { trigger: RunTrigger::CatchUp, .. }]), "{result:?}: {steps:?}");
     }
 }
 

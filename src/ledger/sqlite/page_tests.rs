@@ -352,3 +352,18 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn the_newest_booking_is_listed_first_also_within_a_day() {
+    let (_dir, _path, ledger) = fresh().await;
+    let held = lease(&ledger, "me", at(0)).await;
+    let booked = |key: &str, seconds: i64| {
+        let mut record = row(key, 1);
+        record.booked.at = Some(at(seconds));
+        record.booked.granularity = Granularity::Instant;
+        record
+    };
+    commit(&ledger, &held, &state(0, "2"), &[booked("new", 9), booked("old", 3), booked("mid", 6)]).await.unwrap();
+    let rows = ledger.list_transactions(&TransactionFilter::default(), 2).await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.record.key.as_str()).collect::<Vec<_>>(), ["new", "mid"]);
+}

@@ -30,7 +30,7 @@ impl SqliteLedger {
         let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
         restrict(&mut sql, filter);
         restrict_days(&mut sql, filter);
-        sql.push(" ORDER BY x.booked_on DESC, x.id DESC LIMIT ").push_bind(limit);
+        sql.push(" ORDER BY x.booked_on DESC, x.booked_ms DESC, x.id DESC LIMIT ").push_bind(limit);
         let rows = sql.build().fetch_all(&self.readers).await.map_err(|e| LIST.failed(e))?;
         rows.iter().map(stored).collect()
     }

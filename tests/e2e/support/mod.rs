@@ -3,15 +3,18 @@
 // Each test file uses some of it.
 #![allow(dead_code, unused_imports, reason = "a toolbox is complete before every tool is used")]
 
-pub(crate) mod canaries;
 pub(crate) mod eventually;
 pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod plane;
+pub(crate) mod witness;
+pub(crate) mod world;
 
-pub(crate) use canaries::Canaries;
+pub(crate) use busbar::testbed::canaries::Canaries;
 pub(crate) use eventually::eventually;
 pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
 pub(crate) use plane::{OwnPlane, own_plane, shared_plane};
+pub(crate) use witness::Witness;
+pub(crate) use world::World;

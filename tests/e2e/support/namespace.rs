@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use busbar::testbed::canaries::Canaries;
 use busbar::testbed::control_plane::ControlPlane;
 use k8s_openapi::ByteString;
 use k8s_openapi::NamespaceResourceScope;
@@ -13,7 +14,6 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::canaries::Canaries;
 use super::plane::shared_plane;
 
 /// What a kubectl said.
@@ -115,6 +115,12 @@ impl TestNs {
         };
         let apply = PatchParams::apply("e2e").force();
         self.api::<Secret>().patch(name, &apply, &Patch::Apply(&secret)).await.expect("the Secret is applied");
+    }
+
+    /// The text under a key of a Secret, read as admin.
+    pub(crate) async fn secret_text(&self, name: &str, key: &str) -> String {
+        let secret = self.api::<Secret>().get(name).await.expect("the Secret exists");
+        String::from_utf8(secret.data.expect("data")[key].0.clone()).expect("text")
     }
 
     /// `kubectl -n <this namespace> <args>`.

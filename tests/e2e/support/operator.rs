@@ -1,7 +1,7 @@
 //! The operator under test: the real binary, a service account's token, the rights of `config/rbac/`.
 //!
 //! Every test ends with [`Operator::finish`], which searches all that came out of the operator for the planted secrets,
-//! ends it in order, and asks the audit log whether it was refused anything.
+//! ends it in order, checks every status that a [`Witness`] saw, and asks the audit log whether it was refused anything.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::metrics;
 use super::namespace::TestNs;
 use super::plane::{PATIENCE, forbidden};
+use super::witness::Witness;
 
 /// How long an operator may take to end on SIGTERM: the grace that Kubernetes gives by default.
 const GRACE: Duration = Duration::from_secs(30);
@@ -44,6 +45,7 @@ pub(crate) struct Operator {
     namespace: String,
     plane: Arc<ControlPlane>,
     http: reqwest::Client,
+    witness: Witness,
     may_be_forbidden: bool,
     finished: bool,
 }
@@ -61,7 +63,7 @@ impl Operator {
         operator
     }
 
-    /// One of several replicas: the same identity and lease, files of its own.
+    /// One of several replicas: the same account and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
         Self::launch(ns, Reach::Namespace, replica, extra).await
     }
@@ -96,6 +98,8 @@ impl Operator {
             args: flags
                 .into_iter()
                 .chain(watched)
+                // A flag of the test's own takes the place of ours.
+                .filter(|flag| !extra.iter().any(|own| own.split('=').next() == flag.split('=').next()))
                 .chain(extra.iter().map(ToString::to_string))
                 .map(OsString::from)
                 .collect(),
@@ -115,6 +119,7 @@ impl Operator {
                 .timeout(Duration::from_secs(10))
                 .build()
                 .expect("an HTTP client"),
+            witness: Witness::of(ns),
             may_be_forbidden: false,
             finished: false,
         };
@@ -169,6 +174,24 @@ impl Operator {
         }
     }
 
+    /// Waits until the admin server can be asked, ready or not.
+    pub(crate) async fn wait_announced(&mut self) {
+        let clock = Clock::system();
+        let began = clock.mono();
+        while self.admin.is_none() {
+            assert!(clock.mono().since(began) < PATIENCE, "it announces no address; log:\n{}", self.log_tail());
+            self.is_ready().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Changes the log level; status and body of the answer.
+    pub(crate) async fn put_log_level(&self, directives: &str) -> (u16, String) {
+        let url = format!("http://{}/log-level", self.admin());
+        let answer = self.http.put(url).body(directives.to_owned()).send().await.expect("an answer to PUT /log-level");
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    }
+
     /// Where the admin server listens, `127.0.0.1:<port>`.
     pub(crate) fn admin(&self) -> &str {
         self.admin.as_deref().expect("wait_ready was called")
@@ -215,6 +238,11 @@ impl Operator {
     /// The user that the audit log knows it by.
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// What it made of the objects in its namespace.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// A query for its requests.
@@ -270,6 +298,12 @@ impl Operator {
         self.wait_ready().await;
     }
 
+    /// Whether it says that it leads; false as well while nobody answers.
+    pub(crate) async fn leads(&self) -> bool {
+        let answer = self.try_get("/metrics").await;
+        answer.is_some_and(|(_, text)| metrics::value(&text, "leader_election_master_status", &[]) == Some(1.0))
+    }
+
     /// This test takes rights away: refused requests are what it is about.
     pub(crate) fn expect_forbidden(&mut self) {
         self.may_be_forbidden = true;
@@ -292,6 +326,7 @@ impl Operator {
         places.push(("its log".to_owned(), self.logs()));
         let mut findings: Vec<String> =
             places.iter().flat_map(|(place, text)| ns.canaries().leaks(place, text)).collect();
+        findings.extend(self.witness.findings().await);
         if !self.may_be_forbidden {
             let refused = forbidden(&self.plane.audit(), &self.user).into_iter();
             findings.extend(refused.map(|request| format!("config/rbac/ does not allow {request}")));

@@ -1,4 +1,4 @@
-//! Secret values that must never be seen again, and the search for them.
+//! Secret values that must never be seen again, and the search for them: one scanner for the tests and the demo.
 //!
 //! Each value holds a core of hexadecimal digits that occurs nowhere else and that no URL encoding and no JSON escape
 //! changes; around it are characters that need escaping. The search is for the core: as it is, as hex, and in base64
@@ -10,20 +10,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-/// The planted values of one test.
+/// The planted values of one test or demo.
 #[derive(Debug, Default)]
-pub(crate) struct Canaries {
+pub struct Canaries {
     planted: Mutex<Vec<(String, String)>>,
 }
 
 impl Canaries {
     /// None yet.
-    pub(crate) fn plant() -> Self {
+    pub fn plant() -> Self {
         Self::default()
     }
 
     /// A new secret value; `label` says in a failure which one leaked.
-    pub(crate) fn value(&self, label: &str) -> String {
+    pub fn value(&self, label: &str) -> String {
         let core = Uuid::new_v4().simple().to_string();
         let value = format!("fake-{label}-canary+{core}/=&");
         self.planted.lock().unwrap_or_else(PoisonError::into_inner).push((label.to_owned(), core));
@@ -31,7 +31,7 @@ impl Canaries {
     }
 
     /// Leaks in `text`: one line for each, without the value.
-    pub(crate) fn leaks(&self, place: &str, text: &str) -> Vec<String> {
+    pub fn leaks(&self, place: &str, text: &str) -> Vec<String> {
         let lower = text.to_ascii_lowercase();
         let mut leaks = Vec::new();
         for (label, core) in self.planted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -65,21 +65,26 @@ fn forms(core: &str) -> Vec<(&'static str, String)> {
     forms
 }
 
-#[test]
-fn a_planted_secret_is_found_in_every_form_and_nothing_is_found_where_none_is() {
-    let canaries = Canaries::plant();
-    let value = canaries.value("token");
-    let other = Canaries::plant().value("token");
-    let quoted = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let mut texts = vec![value.clone(), quoted, format!("{value:?}"), value.to_ascii_uppercase()];
-    for prefix in ["", "u", "us", "user:"] {
-        texts.push(STANDARD_NO_PAD.encode(format!("{prefix}{value}")));
-        texts.push(URL_SAFE_NO_PAD.encode(format!("{prefix}{value}")));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_secret_is_found_in_every_form_and_nothing_is_found_where_none_is() {
+        let canaries = Canaries::plant();
+        let value = canaries.value("token");
+        let other = Canaries::plant().value("token");
+        let quoted = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let mut texts = vec![value.clone(), quoted, format!("{value:?}"), value.to_ascii_uppercase()];
+        for prefix in ["", "u", "us", "user:"] {
+            texts.push(STANDARD_NO_PAD.encode(format!("{prefix}{value}")));
+            texts.push(URL_SAFE_NO_PAD.encode(format!("{prefix}{value}")));
+        }
+        for text in &texts {
+            assert_eq!(canaries.leaks("a log", &format!("first\nx{text}y")).len(), 1, "not found in {text}");
+        }
+        assert!(canaries.leaks("a log", &other).is_empty());
+        let told = &canaries.leaks("a log", &format!("first\n{value}"))[0];
+        assert!(told.contains("line 2") && !told.contains(&value), "{told}");
     }
-    for text in &texts {
-        assert_eq!(canaries.leaks("a log", &format!("first\nx{text}y")).len(), 1, "not found in {text}");
-    }
-    assert!(canaries.leaks("a log", &other).is_empty());
-    let told = &canaries.leaks("a log", &format!("first\n{value}"))[0];
-    assert!(told.contains("line 2") && !told.contains(&value), "{told}");
 }
