@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition};
-use crate::domain::health::{Health, HealthTracker, Thresholds};
+use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
 use crate::provider::call::{Answer, CallError};
@@ -35,7 +35,7 @@ pub(crate) struct Core {
 
 pub(crate) struct State {
     breaker: Breaker,
-    health: HealthTracker,
+    health: Monitor,
     verdict: Verdict,
     verdict_revision: Arc<str>,
     authenticated: Option<bool>,
@@ -49,6 +49,7 @@ struct Shown {
     effective: Effective,
     epoch: i64,
     health: Health,
+    tier: RiskTier,
     verdict: Verdict,
     authenticated: Option<bool>,
 }
@@ -59,6 +60,7 @@ impl State {
             effective: self.breaker.effective(),
             epoch: self.breaker.epoch(),
             health: self.health.health(),
+            tier: self.health.tier(),
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
         }
@@ -72,10 +74,18 @@ impl State {
         self.last_probe.as_ref()
     }
 
-    /// Health takes in the end of a check or call; on its turn to the worst the circuit may open.
-    fn observe_health(&mut self, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
-        let change = self.health.observe(success, elapsed)?;
-        if change.to == Health::Unhealthy { self.breaker.trip_unhealthy(now) } else { None }
+    pub(crate) fn risk(&self, now: Mono) -> Ppm {
+        self.health.risk(now)
+    }
+
+    /// Health takes in the end of a check, or of a call that is none; on its turn to the worst the circuit may open.
+    fn observe_health(&mut self, check: bool, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
+        let seen = if check {
+            self.health.observe_check(success, elapsed, now)
+        } else {
+            self.health.observe_call(success, elapsed, now)
+        };
+        if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
     }
 
     fn judge_credentials(&mut self, said: Credentials, ended: &Ended) {
@@ -119,7 +129,7 @@ impl Core {
         }
         let state = State {
             breaker,
-            health: HealthTracker::new(thresholds(settings.health_check())),
+            health: Monitor::new(thresholds(settings.health_check())),
             verdict: Verdict::Pending,
             verdict_revision: Arc::clone(settings.verdict_revision()),
             authenticated: None,
@@ -216,10 +226,10 @@ impl Core {
             if state.verdict_revision != *settings.verdict_revision() {
                 return ((), [moved, None]);
             }
-            let tells_health = probe || check.mode == CheckMode::Passive;
-            let tripped = (tells_health && outcome != Outcome::Ignored)
-                .then(|| state.observe_health(success, elapsed, mono))
-                .flatten();
+            // Real calls move the risk; the checks in a row are those of the probes, where there are any.
+            let is_check = probe || check.mode == CheckMode::Passive;
+            let tripped =
+                (outcome != Outcome::Ignored).then(|| state.observe_health(is_check, success, elapsed, mono)).flatten();
             // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
             // be awaited for ever.
             if probe || end.err().is_none_or(CallError::was_sent) {
@@ -281,6 +291,9 @@ impl Core {
             snapshot: state.breaker.snapshot(now),
             flapping: state.breaker.is_flapping(),
             health: state.health.health(),
+            slow: state.health.slow(),
+            tier: state.health.tier(),
+            risk: state.risk(now.mono),
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
             last_probe: state.last_probe.clone(),

@@ -105,6 +105,7 @@ const REQUESTS: (&str, &str) =
     ("busbar_provider_requests_total", "Calls to a provider, one per call after its retries.");
 const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of a connection's circuit.");
 const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
+const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
 impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collected<F> {
@@ -118,6 +119,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collected<F> {
             desc(REQUESTS, &["provider", "operation", "code", "outcome"])?,
             desc(TRANSITIONS, &["from", "to", "reason"])?,
             desc(STATE, &["state"])?,
+            desc(RISK, &[])?,
             desc(PROBE, &[])?,
         ];
         Ok(Self { list, descs })
@@ -131,7 +133,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collector for Collected<F> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let lives = (self.list)();
-        let [mut requests, mut transitions, mut circuits, mut probes]: [Vec<Metric>; 4] = Default::default();
+        let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
         circuits.reserve_exact(lives.len() * Effective::ALL.len());
         for live in &lives {
             let settings = live.settings();
@@ -156,16 +158,18 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Collector for Collected<F> {
             }
             let effective = seen.effective();
             for one in Effective::ALL {
-                circuits.push(gauge(live, &[("state", one.as_str())], one == effective));
+                circuits.push(gauge(live, &[("state", one.as_str())], bit(one == effective)));
             }
+            risks.push(gauge(live, &[], seen.risk(live.core().clock().mono()).share()));
             if let Some(probe) = seen.last_probe() {
-                probes.push(gauge(live, &[], probe.success));
+                probes.push(gauge(live, &[], bit(probe.success)));
             }
         }
         [
             family(REQUESTS, MetricType::COUNTER, requests),
             family(TRANSITIONS, MetricType::COUNTER, transitions),
             family(STATE, MetricType::GAUGE, circuits),
+            family(RISK, MetricType::GAUGE, risks),
             family(PROBE, MetricType::GAUGE, probes),
         ]
         .into_iter()
@@ -208,9 +212,13 @@ fn counter(live: &Live, own: &[(&str, &str)], count: u64) -> Metric {
     metric
 }
 
-fn gauge(live: &Live, own: &[(&str, &str)], on: bool) -> Metric {
+fn bit(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}
+
+fn gauge(live: &Live, own: &[(&str, &str)], number: f64) -> Metric {
     let mut value = Gauge::default();
-    value.set_value(if on { 1.0 } else { 0.0 });
+    value.set_value(number);
     let mut metric = Metric::from_label(labels(live, own));
     metric.set_gauge(value);
     metric

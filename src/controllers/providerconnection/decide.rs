@@ -16,13 +16,13 @@ use crate::cluster::stores::Watched as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of};
 use crate::controllers::providerconnection::memory;
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, health_status, notes, override_left, snapshot,
+    circuit_state, circuit_status, credential, health_status, notes, override_left, risk, snapshot,
 };
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
 use crate::domain::breaker::{Effective, Snapshot};
 use crate::domain::conditions::Status;
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
 
 /// What the first verification attempt, or a later one for another credential, came to.
@@ -51,8 +51,12 @@ pub struct LiveView {
     pub snapshot: Snapshot,
     /// Opened again and again within the hour.
     pub flapping: bool,
-    /// What the checks say.
+    /// How the provider is doing.
     pub health: Health,
+    /// Whether its checks answer, but slowly.
+    pub slow: bool,
+    /// The band of its risk.
+    pub tier: RiskTier,
     /// What is known of the credential.
     pub verdict: Verdict,
     /// Whether the last call that could tell had its credential accepted.
@@ -151,7 +155,7 @@ pub fn decide(
         health: Some(health_status(live.health)),
         circuit: Some(circuit_status(live.effective)),
         circuit_state: Some(circuit_state(&live.snapshot)),
-        risk: None,
+        risk: Some(risk(live.tier)),
         credential: credential(previous, target, live, now.wall),
         throttled_until_time: None,
         host: Some(target.host.clone()),
@@ -205,6 +209,7 @@ fn refused(
         health: Some(live.map_or(HealthStatus::Unknown, |l| health_status(l.health))),
         circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
         circuit_state: live.map(|l| circuit_state(&l.snapshot)).or(old.circuit_state),
+        risk: live.map(|l| risk(l.tier)),
         credential: old.credential,
         host: old.host,
         policy: observed.policy.clone(),
@@ -272,6 +277,11 @@ fn ready(
 fn healthy(conditions: &mut Conditions, live: &LiveView) {
     let (status, reason, message) = match live.health {
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
+        Health::Degraded if !live.slow => (
+            Status::True,
+            Reason::RiskElevated,
+            "checks pass, but too many calls failed or were slow lately: see status.risk",
+        ),
         Health::Degraded => {
             (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold")
         }

@@ -130,6 +130,8 @@ fn view(live: &Live) -> LiveView {
         snapshot: status.snapshot,
         flapping: status.flapping,
         health: status.health,
+        slow: status.slow,
+        tier: status.tier,
         verdict: match status.verdict {
             LiveVerdict::Verified => Verdict::Verified,
             LiveVerdict::AuthenticationFailed { .. } => Verdict::Refused,

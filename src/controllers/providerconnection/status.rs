@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
     BreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus, OverrideMode,
-    ProviderConnectionSpec, ProviderConnectionStatus,
+    ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as RiskStatus,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::Note;
@@ -14,7 +14,7 @@ use crate::controllers::conditions::{reason_of, seconds, status_of, time};
 use crate::controllers::providerconnection::decide::{LiveView, Target};
 use crate::domain::breaker::{Effective, Snapshot, State};
 use crate::domain::conditions::Status;
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 
 /// What the credential is; `verifiedTime` moves only when another version of the Secret is accepted.
 pub(super) fn credential(
@@ -137,6 +137,16 @@ pub(super) fn health_status(health: Health) -> HealthStatus {
         Health::Degraded => HealthStatus::Degraded,
         Health::Unhealthy => HealthStatus::Unhealthy,
         Health::Unknown => HealthStatus::Unknown,
+    }
+}
+
+/// The band of risk, as the status writes it.
+pub(super) fn risk(tier: RiskTier) -> RiskStatus {
+    match tier {
+        RiskTier::Low => RiskStatus::Low,
+        RiskTier::Elevated => RiskStatus::Elevated,
+        RiskTier::High => RiskStatus::High,
+        RiskTier::Critical => RiskStatus::Critical,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::controllers::conditions::{read, reason_of, status_of};
 use crate::controllers::resolve::Problem;
 use crate::domain::breaker::{Effective, Snapshot, State, TripReason};
 use crate::domain::conditions::{Status, check_invariants};
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::{Mono, Now};
 
 const T0: &str = "2026-03-01T12:00:00Z";
@@ -48,6 +48,8 @@ fn live() -> LiveView {
         snapshot: snapshot(State::Closed),
         flapping: false,
         health: Health::Healthy,
+        slow: false,
+        tier: RiskTier::Low,
         verdict: Verdict::Verified,
         authenticated: Some(true),
     }
@@ -252,6 +254,21 @@ fn transitions_are_told_as_events_once() {
     assert!(still.notes.is_empty());
     let closed = decide(&object(), opened.status.as_ref(), &observed(Some(live())), now());
     assert_eq!(reasons(&closed.notes), vec![EventReason::CircuitClosed]);
+}
+
+#[test]
+fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own() {
+    let well = status(&object(), None, &observed(Some(live())));
+    assert_eq!(well.risk.as_ref().map(|r| r.as_str()), Some("Low"));
+    let shown = |health, slow, tier| {
+        let s = status(&object(), Some(&well), &observed(Some(LiveView { health, slow, tier, ..live() })));
+        let reason = reason_of(&s.conditions, ConditionType::Healthy).unwrap().to_owned();
+        (status_of(&s.conditions, ConditionType::Healthy), reason, s.risk.unwrap().as_str())
+    };
+    use Health::{Degraded, Unhealthy};
+    assert_eq!(shown(Degraded, false, RiskTier::High), (Status::True, "RiskElevated".into(), "High"));
+    assert_eq!(shown(Degraded, true, RiskTier::Elevated), (Status::True, "ResponsesSlow".into(), "Elevated"));
+    assert_eq!(shown(Unhealthy, false, RiskTier::Critical), (Status::False, "ChecksFailing".into(), "Critical"));
 }
 
 fn overridden(mode: OverrideMode, until: &str) -> ProviderConnection {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::breaker::{Effective, Snapshot};
-use crate::domain::health::Health;
+use crate::domain::health::{Health, Ppm, RiskTier};
 use crate::provider::call::CallError;
 
 /// What the verification of a connection's provider, endpoint, credentials and TLS came to.
@@ -72,6 +72,12 @@ pub struct LiveStatus {
     pub flapping: bool,
     /// How the provider is doing.
     pub health: Health,
+    /// Whether its checks answer, but slowly.
+    pub slow: bool,
+    /// The band of its risk.
+    pub tier: RiskTier,
+    /// The risk itself.
+    pub risk: Ppm,
     /// What the verification came to, for the settings in force.
     pub verdict: Verdict,
     /// Whether the provider took the credentials when they last mattered; none if they never did.
