@@ -16,7 +16,7 @@ use crate::cluster::stores::Watched as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of};
 use crate::controllers::providerconnection::memory;
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, health_status, notes, override_left, risk, snapshot,
+    circuit_state, circuit_status, credential, notes, override_left, risk, shown_health, snapshot,
 };
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
@@ -24,6 +24,7 @@ use crate::domain::breaker::{Effective, Snapshot};
 use crate::domain::conditions::Status;
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
+use crate::domain::window::Place;
 
 /// What the first verification attempt, or a later one for another credential, came to.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct LiveView {
     pub verdict: Verdict,
     /// Whether the last call that could tell had its credential accepted.
     pub authenticated: Option<bool>,
+    /// Whether it is in a maintenance window.
+    pub maintenance: Place,
 }
 
 /// What `observe` saw.
@@ -124,6 +127,7 @@ pub fn decide(
     };
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
     let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
+    let next = live.maintenance.left(now.wall).map_or(next, |left| next.min(left));
     let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
@@ -152,7 +156,7 @@ pub fn decide(
         observed_generation: Some(generation),
         conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
         last_handled_reconcile_at: requested.map(str::to_owned),
-        health: Some(health_status(live.health)),
+        health: Some(shown_health(live)),
         circuit: Some(circuit_status(live.effective)),
         circuit_state: Some(circuit_state(&live.snapshot)),
         risk: Some(risk(live.tier)),
@@ -206,7 +210,7 @@ fn refused(
         observed_generation: Some(generation),
         conditions: conditions.merged(&old.conditions),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
-        health: Some(live.map_or(HealthStatus::Unknown, |l| health_status(l.health))),
+        health: Some(live.map_or(HealthStatus::Unknown, shown_health)),
         circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
         circuit_state: live.map(|l| circuit_state(&l.snapshot)).or(old.circuit_state),
         risk: live.map(|l| risk(l.tier)),
@@ -259,6 +263,8 @@ fn ready(
         _ => {
             let why = if object.spec.suspend {
                 "the connection is suspended"
+            } else if live.maintenance.is_inside() {
+                "the connection is in a maintenance window"
             } else if live.verdict == Verdict::NoAttempt {
                 "the health check is passive"
             } else {
@@ -276,6 +282,11 @@ fn ready(
 
 fn healthy(conditions: &mut Conditions, live: &LiveView) {
     let (status, reason, message) = match live.health {
+        _ if live.maintenance.is_inside() => (
+            Status::Unknown,
+            Reason::Maintenance,
+            "not checked: spec.maintenance says that the provider is being worked on",
+        ),
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
         Health::Degraded if !live.slow => (
             Status::True,

@@ -57,6 +57,7 @@ mod tests {
     use crate::controllers::conditions::Conditions;
     use crate::controllers::providerconnection::decide::Verdict;
     use crate::domain::breaker::{Effective, Snapshot, State};
+    use crate::domain::window::Place;
 
     fn fresh() -> LiveView {
         LiveView {
@@ -76,6 +77,7 @@ mod tests {
             tier: RiskTier::Low,
             verdict: Verdict::Inconclusive,
             authenticated: None,
+            maintenance: Place::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a connection's spec, its profile, its policy and its Secrets to the settings of a live connection. Pure.
 //!
 //! A set field wins over the profile, the profile over the defaults. What this version does not do yet is either
-//! refused (where ignoring it would betray the user: rights, maintenance) or named in the message of
+//! refused (where ignoring it would betray the user: rights) or named in the message of
 //! Ready (where calls merely go without it).
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::api::v1alpha1::provider_connection::{
     ApiKeyPlacement, Auth as AuthSpec, HealthCheckMode, OAuth2, OverrideMode as OverrideSpec, ProviderConnectionSpec,
 };
 use crate::api::v1alpha1::reasons::Reason;
-use crate::controllers::resolve::{Found, Problem, duration, instant};
+use crate::controllers::resolve::{Found, Problem, duration, instant, windows};
 use crate::domain::breaker::{OverrideMode, Policy};
 use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Environment, Profile};
@@ -62,7 +62,6 @@ pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profil
 fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
     let set = [
         ("rights", spec.rights.is_some()),
-        ("maintenance", spec.maintenance.as_ref().is_some_and(|m| !m.is_empty())),
         ("auth.oauth2RefreshToken", spec.auth.as_ref().is_some_and(|a| a.oauth2_refresh_token.is_some())),
     ];
     let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| format!("spec.{name}")).collect();
@@ -105,6 +104,7 @@ pub fn settings(
     draft.classify = classify;
     draft.suspended = spec.suspend;
     draft.circuit_override = circuit_override(spec)?;
+    draft.maintenance = windows("maintenance", spec.maintenance.as_deref())?;
     endpoint(spec, &mut draft)?;
     if let Some(auth) = &spec.auth {
         let found = secrets

@@ -131,8 +131,10 @@ pub(super) fn circuit_status(effective: Effective) -> CircuitStatus {
 }
 
 /// What the checks say, as the status writes it.
-pub(super) fn health_status(health: Health) -> HealthStatus {
-    match health {
+pub(super) fn shown_health(live: &LiveView) -> HealthStatus {
+    match live.health {
+        // What was seen before the work began is no news of now.
+        _ if live.maintenance.is_inside() => HealthStatus::Unknown,
         Health::Healthy => HealthStatus::Healthy,
         Health::Degraded => HealthStatus::Degraded,
         Health::Unhealthy => HealthStatus::Unhealthy,

@@ -16,6 +16,7 @@ use crate::domain::breaker::{Effective, Snapshot, State, TripReason};
 use crate::domain::conditions::{Status, check_invariants};
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::{Mono, Now};
+use crate::domain::window::Place;
 
 const T0: &str = "2026-03-01T12:00:00Z";
 
@@ -52,6 +53,7 @@ fn live() -> LiveView {
         tier: RiskTier::Low,
         verdict: Verdict::Verified,
         authenticated: Some(true),
+        maintenance: Place::default(),
     }
 }
 
@@ -269,6 +271,25 @@ fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own()
     assert_eq!(shown(Degraded, false, RiskTier::High), (Status::True, "RiskElevated".into(), "High"));
     assert_eq!(shown(Degraded, true, RiskTier::Elevated), (Status::True, "ResponsesSlow".into(), "Elevated"));
     assert_eq!(shown(Unhealthy, false, RiskTier::Critical), (Status::False, "ChecksFailing".into(), "Critical"));
+}
+
+#[test]
+fn in_a_maintenance_window_health_is_unknown_ready_stays_and_the_edge_is_waited_for() {
+    let well = status(&object(), None, &observed(Some(live())));
+    let maintenance = Place::Inside { until: "2026-03-01T12:00:30Z".parse().unwrap() };
+    let inside = |verdict| observed(Some(LiveView { maintenance, verdict, ..live() }));
+    let decision = decide(&object(), Some(&well), &inside(Verdict::Verified), now());
+    assert_eq!(decision.next, Duration::from_secs(30));
+    let s = decision.status.unwrap();
+    assert_eq!((ready(&s), s.health), ((Status::True, "Verified"), Some(HealthStatus::Unknown)));
+    assert_eq!(reason_of(&s.conditions, ConditionType::Healthy), Some("Maintenance"));
+    // One that was first applied within the window has no verdict, and is Ready all the same.
+    let fresh = status(&object(), None, &inside(Verdict::NoAttempt));
+    assert_eq!(ready(&fresh), (Status::True, "Unverified"));
+    assert!(fresh.conditions.iter().any(|c| c.type_ == "Ready" && c.message.contains("maintenance")));
+    let before = Place::Outside { until: Some("2026-03-01T12:00:05Z".parse().unwrap()) };
+    let waiting = decide(&object(), Some(&well), &observed(Some(LiveView { maintenance: before, ..live() })), now());
+    assert_eq!(waiting.next, Duration::from_secs(5));
 }
 
 fn overridden(mode: OverrideMode, until: &str) -> ProviderConnection {

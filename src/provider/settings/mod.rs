@@ -17,6 +17,7 @@ use reqwest::Url;
 use sha2::{Digest, Sha256};
 
 use crate::domain::breaker::{OverrideMode, Policy};
+use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
@@ -89,6 +90,8 @@ pub struct Draft {
     pub breaker: Policy,
     /// What a person wants of this circuit for a while.
     pub circuit_override: Option<CircuitOverride>,
+    /// When the provider is not to be disturbed: no probes, no syncs, no payouts.
+    pub maintenance: Vec<Window>,
     /// What counts against the provider.
     pub classify: Classify,
     /// No probes, and calls answer `suspended`.
@@ -122,6 +125,7 @@ impl Draft {
             health_check,
             breaker: Policy::preset(profile.breaker),
             circuit_override: None,
+            maintenance: Vec::new(),
             classify: Classify::default(),
             suspended: false,
             profile,
@@ -188,6 +192,7 @@ impl Settings {
             &verdict_revision,
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
             &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
+            &draft.maintenance.iter().map(|w| format!("{w};")).collect::<String>(),
         ]);
         Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
@@ -251,6 +256,11 @@ impl Settings {
     /// What a person wants of this circuit for a while; perhaps past its time.
     pub fn circuit_override(&self) -> Option<CircuitOverride> {
         self.draft.circuit_override
+    }
+
+    /// Whether `now` is within a maintenance window, and until when.
+    pub fn maintenance(&self, now: Timestamp) -> Place {
+        Place::of(&self.draft.maintenance, now)
     }
 
     /// What counts against the provider.
