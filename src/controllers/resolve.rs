@@ -7,11 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::api::v1alpha1::common as wire;
 use crate::api::v1alpha1::reasons::Reason;
 use crate::cluster::secrets::SecretData;
 use crate::domain::duration::parse_duration;
+use crate::domain::window::Window;
 
 /// Why an object cannot be put to work as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,33 @@ impl Problem {
 /// The duration in `text`, or `default` if the field is not set.
 pub fn duration(field: &str, text: Option<&str>, default: Duration) -> Result<Duration, Problem> {
     text.map_or(Ok(default), |text| parse_duration(text).map_err(|e| Problem::invalid(field, e)))
+}
+
+/// The instant in `text`.
+pub fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
+    text.parse().map_err(|_| Problem::invalid(field, "must be an RFC 3339 instant such as \"2030-01-31T18:00:00Z\""))
+}
+
+/// The windows of a list.
+pub fn windows(field: &str, list: Option<&[wire::Window]>) -> Result<Vec<Window>, Problem> {
+    list.unwrap_or_default().iter().map(|one| window(&format!("{field}[{}]", &*one.name), one)).collect()
+}
+
+fn window(field: &str, one: &wire::Window) -> Result<Window, Problem> {
+    if let Some(line) = &one.schedule {
+        let length = duration(&format!("{field}.duration"), one.duration.as_deref(), Duration::ZERO)?;
+        return Window::again(line, one.time_zone.as_deref(), length).map_err(|e| {
+            let message = format!("spec.{field}: {e}");
+            Problem::stalled(Reason::InvalidSchedule, message)
+        });
+    }
+    match (&one.start_time, &one.end_time) {
+        (Some(from), Some(to)) => Ok(Window::Once {
+            from: instant(&format!("{field}.startTime"), from)?,
+            to: instant(&format!("{field}.endTime"), to)?,
+        }),
+        _ => Err(Problem::invalid(field, "must have schedule and duration, or startTime and endTime")),
+    }
 }
 
 /// A Secret that a field names, as it was found.

@@ -15,3 +15,4 @@ pub mod route;
 pub mod schedule;
 pub mod spread;
 pub mod time;
+pub mod window;

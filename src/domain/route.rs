@@ -69,6 +69,8 @@ pub struct Candidate {
     pub circuit: Option<Effective>,
     /// Whether its connection is suspended.
     pub suspended: bool,
+    /// Whether now is outside its accept windows.
+    pub cut_off: bool,
     /// A reason found elsewhere that excludes it, whatever its circuit says.
     pub exclusion: Option<Reason>,
     /// Its price list; empty = free.
@@ -108,6 +110,10 @@ pub enum Reason {
     RailNotServed,
     /// The amount is outside its limits.
     AmountOutOfRange,
+    /// Its connection is in a maintenance window.
+    Maintenance,
+    /// Outside its accept windows.
+    CutOff,
     /// No other costs less.
     LowestCost,
     /// Another costs less.
@@ -134,6 +140,8 @@ impl Reason {
             Self::CountryNotServed => "CountryNotServed",
             Self::RailNotServed => "RailNotServed",
             Self::AmountOutOfRange => "AmountOutOfRange",
+            Self::Maintenance => "Maintenance",
+            Self::CutOff => "CutOff",
             Self::LowestCost => "LowestCost",
             Self::HigherCost => "HigherCost",
             Self::TieBrokenByName => "TieBrokenByName",
@@ -294,6 +302,8 @@ fn exclusion(reference: &Reference, candidate: &Candidate) -> Option<Reason> {
         || candidate.max_amount.is_some_and(|max| amount > max)
     {
         Some(Reason::AmountOutOfRange)
+    } else if candidate.cut_off {
+        Some(Reason::CutOff)
     } else {
         None
     }

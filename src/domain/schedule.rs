@@ -6,6 +6,7 @@
 //! right after a gap that swallowed it, and once, not twice, when the hour repeats; a line with `*` in minute or hour
 //! follows real time.
 
+use std::fmt;
 use std::time::Duration;
 
 use cronexpr::Crontab;
@@ -63,6 +64,12 @@ impl PartialEq for Cron {
 }
 
 impl Eq for Cron {}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.line, self.zone.iana_name().unwrap_or("UTC"))
+    }
+}
 
 /// When something is due, again and again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -218,7 +225,7 @@ impl Cron {
     }
 
     /// The first slot after `at`; `None` beyond the calendar's end.
-    fn next(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next(&self, at: Timestamp) -> Option<Timestamp> {
         if self.wild { self.next_in_real_time(at) } else { self.next_by_the_clock(at) }
     }
 
@@ -278,7 +285,7 @@ impl Cron {
 
     /// The latest slot after `after` and not after `now`: found by halving, because a line is only a rule, and a month
     /// of downtime holds 43 200 slots of `* * * * *`.
-    fn latest(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn latest(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let mut found = self.next(after).filter(|&slot| slot <= now)?;
         let mut end = now.as_second();
         for _ in 0..64 {

@@ -96,6 +96,9 @@ fn table(sheet: &mut Sheet, draft: Draft, by_profile: &Source) {
         breaker: _,
         classify: _,
         suspended: _,
+        // Nothing is added to what the spec says of these: `finish` shows it as it stands.
+        circuit_override: _,
+        maintenance: _,
     } = draft;
     let stated = |path: &str| if profile.states(path) { by_profile.clone() } else { Source::Default };
     sheet.row("provider", profile.id.as_str(), Source::Spec);

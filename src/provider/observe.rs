@@ -3,97 +3,26 @@
 //! Every call reports here, once. All of it sits behind one short lock; nobody waits for I/O under it. Whoever is
 //! interested in changes is told after the lock is gone, and only of changes that a status shows.
 
-use std::fmt;
+mod said;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::clock::Clock;
-use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Permit, Refusal, Snapshot, Transition};
-use crate::domain::health::{Health, HealthTracker, Thresholds};
+use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition};
+use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
-use crate::domain::time::Mono;
+use crate::domain::time::{Mono, Now};
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Credentials, Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, Durations};
-use crate::provider::settings::{HealthCheck, Settings};
+use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 
-/// What the verification of a connection's provider, endpoint, credentials and TLS came to.
-///
-/// It belongs to one `verdict_revision`. What was verified stays verified: a later 401 is told by
-/// [`LiveStatus::authenticated`]. A refused or inconclusive verdict gives way to a better one.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Verdict {
-    /// No attempt has ended yet.
-    #[default]
-    Pending,
-    /// The provider took the credentials.
-    Verified,
-    /// The provider, or its token endpoint, refused the credentials.
-    AuthenticationFailed {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// The attempt ended without saying anything about the credentials.
-    Inconclusive(Ended),
-}
-
-/// How a call ended, in words for a condition: never the provider's own.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ended {
-    /// With an HTTP status.
-    Status(u16),
-    /// Without one.
-    Error(CallError),
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "the provider answered with status {status}"),
-            Self::Error(error) => error.fmt(f),
-        }
-    }
-}
-
-/// The last health check.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LastProbe {
-    /// When it ended.
-    pub at: Timestamp,
-    /// Whether it was answered as expected.
-    pub success: bool,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// How it ended.
-    pub ended: Ended,
-}
-
-/// A connection as it is now.
-#[derive(Clone, Debug)]
-pub struct LiveStatus {
-    /// What callers of the circuit experience.
-    pub effective: Effective,
-    /// The circuit, as it is kept over a restart.
-    pub snapshot: Snapshot,
-    /// Whether it opens again and again.
-    pub flapping: bool,
-    /// How the provider is doing.
-    pub health: Health,
-    /// What the verification came to, for the settings in force.
-    pub verdict: Verdict,
-    /// Whether the provider took the credentials when they last mattered; none if they never did.
-    pub authenticated: Option<bool>,
-    /// The last health check, if there was one.
-    pub last_probe: Option<LastProbe>,
-    /// The revision of the settings in force.
-    pub revision: Arc<str>,
-    /// The revision the verdict belongs to.
-    pub verdict_revision: Arc<str>,
-}
+pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
 
 /// The part of a connection that outlives its settings.
 pub(crate) struct Core {
@@ -106,7 +35,7 @@ pub(crate) struct Core {
 
 pub(crate) struct State {
     breaker: Breaker,
-    health: HealthTracker,
+    health: Monitor,
     verdict: Verdict,
     verdict_revision: Arc<str>,
     authenticated: Option<bool>,
@@ -120,6 +49,7 @@ struct Shown {
     effective: Effective,
     epoch: i64,
     health: Health,
+    tier: RiskTier,
     verdict: Verdict,
     authenticated: Option<bool>,
 }
@@ -130,6 +60,7 @@ impl State {
             effective: self.breaker.effective(),
             epoch: self.breaker.epoch(),
             health: self.health.health(),
+            tier: self.health.tier(),
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
         }
@@ -143,10 +74,18 @@ impl State {
         self.last_probe.as_ref()
     }
 
-    /// Health takes in the end of a check or call; on its turn to the worst the circuit may open.
-    fn observe_health(&mut self, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
-        let change = self.health.observe(success, elapsed)?;
-        if change.to == Health::Unhealthy { self.breaker.trip_unhealthy(now) } else { None }
+    pub(crate) fn risk(&self, now: Mono) -> Ppm {
+        self.health.risk(now)
+    }
+
+    /// Health takes in the end of a check, or of a call that is none; on its turn to the worst the circuit may open.
+    fn observe_health(&mut self, check: bool, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
+        let seen = if check {
+            self.health.observe_check(success, elapsed, now)
+        } else {
+            self.health.observe_call(success, elapsed, now)
+        };
+        if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
     }
 
     fn judge_credentials(&mut self, said: Credentials, ended: &Ended) {
@@ -180,18 +119,22 @@ impl Core {
         restore: Option<&Snapshot>,
     ) -> Arc<Self> {
         let now = clock.now();
-        let breaker = match restore {
+        let mut breaker = match restore {
             Some(snapshot) => Breaker::restore(*settings.breaker(), snapshot, now),
             None => Breaker::new(*settings.breaker(), now.mono),
         };
+        let mut counts = Counts::default();
+        if let Some(moved) = breaker.set_override(overlay(settings.circuit_override(), now), now.mono) {
+            counts.transition(&moved);
+        }
         let state = State {
             breaker,
-            health: HealthTracker::new(thresholds(settings.health_check())),
+            health: Monitor::new(thresholds(settings.health_check())),
             verdict: Verdict::Pending,
             verdict_revision: Arc::clone(settings.verdict_revision()),
             authenticated: None,
             last_probe: None,
-            counts: Counts::default(),
+            counts,
         };
         Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state) })
     }
@@ -283,10 +226,10 @@ impl Core {
             if state.verdict_revision != *settings.verdict_revision() {
                 return ((), [moved, None]);
             }
-            let tells_health = probe || check.mode == CheckMode::Passive;
-            let tripped = (tells_health && outcome != Outcome::Ignored)
-                .then(|| state.observe_health(success, elapsed, mono))
-                .flatten();
+            // Real calls move the risk; the checks in a row are those of the probes, where there are any.
+            let is_check = probe || check.mode == CheckMode::Passive;
+            let tripped =
+                (outcome != Outcome::Ignored).then(|| state.observe_health(is_check, success, elapsed, mono)).flatten();
             // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
             // be awaited for ever.
             if probe || end.err().is_none_or(CallError::was_sent) {
@@ -298,9 +241,15 @@ impl Core {
 
     /// Puts new settings in force.
     pub(crate) fn reconfigure(&self, old: &Settings, new: &Settings) {
+        let wanted = overlay(new.circuit_override(), self.clock.now());
         self.change(|state, now| {
             let moved =
                 if old.breaker() == new.breaker() { None } else { state.breaker.set_policy(*new.breaker(), now) };
+            let overlaid = if old.circuit_override() == new.circuit_override() {
+                None
+            } else {
+                state.breaker.set_override(wanted, now)
+            };
             state.health.set_thresholds(thresholds(new.health_check()));
             if old.verdict_revision() != new.verdict_revision() {
                 state.verdict = Verdict::Pending;
@@ -311,7 +260,7 @@ impl Core {
                     state.health.reset();
                 }
             }
-            ((), [moved, None])
+            ((), [moved, overlaid])
         });
     }
 
@@ -342,6 +291,9 @@ impl Core {
             snapshot: state.breaker.snapshot(now),
             flapping: state.breaker.is_flapping(),
             health: state.health.health(),
+            slow: state.health.slow(),
+            tier: state.health.tier(),
+            risk: state.risk(now.mono),
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
             last_probe: state.last_probe.clone(),
@@ -349,6 +301,11 @@ impl Core {
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
     }
+}
+
+/// The overlay on the clock that the breaker runs on.
+fn overlay(wanted: Option<CircuitOverride>, now: Now) -> Option<Override> {
+    wanted.map(|o| Override { mode: o.mode, until: now.mono_at(o.until) })
 }
 
 fn thresholds(check: &HealthCheck) -> Thresholds {

@@ -38,6 +38,10 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
+    pub(crate) fn add(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+        self.all.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
+    }
+
     pub(crate) fn tell(&self, change: &Change) {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
         for listener in all {
@@ -82,8 +86,7 @@ impl Registry {
     /// Calls `listener` on every change from now on. It must be quick and must not call back into the registry's
     /// `apply` or `remove`.
     pub fn on_change(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
-        let mut all = self.inner.listeners.all.write().unwrap_or_else(PoisonError::into_inner);
-        all.push(Arc::new(listener));
+        self.inner.listeners.add(listener);
     }
 
     /// Makes `settings` the ones in force for the object `key` with `uid`. `restore` is the circuit a former process

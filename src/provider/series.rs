@@ -101,6 +101,7 @@ const REQUESTS: (&str, &str) =
     ("busbar_provider_requests_total", "Calls to a provider, one per call after its retries.");
 const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of a connection's circuit.");
 const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
+const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
 impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
@@ -112,7 +113,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
 }
 
 fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
-    let [mut requests, mut transitions, mut circuits, mut probes]: [Vec<Metric>; 4] = Default::default();
+    let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
     circuits.reserve_exact(lives.len() * Effective::ALL.len());
     for live in lives {
         let settings = live.settings();
@@ -137,16 +138,18 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         }
         let effective = seen.effective();
         for one in Effective::ALL {
-            circuits.push(gauge(live, &[("state", one.as_str())], one == effective));
+            circuits.push(gauge(live, &[("state", one.as_str())], bit(one == effective)));
         }
+        risks.push(gauge(live, &[], seen.risk(live.core().clock().mono()).share()));
         if let Some(probe) = seen.last_probe() {
-            probes.push(gauge(live, &[], probe.success));
+            probes.push(gauge(live, &[], bit(probe.success)));
         }
     }
     vec![
         family(REQUESTS, MetricType::COUNTER, requests),
         family(TRANSITIONS, MetricType::COUNTER, transitions),
         family(STATE, MetricType::GAUGE, circuits),
+        family(RISK, MetricType::GAUGE, risks),
         family(PROBE, MetricType::GAUGE, probes),
     ]
 }
@@ -185,9 +188,13 @@ fn counter(live: &Live, own: &[(&str, &str)], count: u64) -> Metric {
     metric
 }
 
-fn gauge(live: &Live, own: &[(&str, &str)], on: bool) -> Metric {
+fn bit(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}
+
+fn gauge(live: &Live, own: &[(&str, &str)], number: f64) -> Metric {
     let mut value = Gauge::default();
-    value.set_value(if on { 1.0 } else { 0.0 });
+    value.set_value(number);
     let mut metric = Metric::from_label(labels(live, own));
     metric.set_gauge(value);
     metric

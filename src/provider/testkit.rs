@@ -14,6 +14,7 @@ use crate::provider::call::{Answer, CallError};
 use crate::provider::deadline::Timed;
 use crate::provider::observe::Core;
 use crate::provider::profile::{Environment, Profiles};
+use crate::provider::registry::Listeners;
 use crate::provider::series::Durations;
 use crate::provider::settings::{Draft, Settings};
 
@@ -33,9 +34,14 @@ pub(crate) fn settings(change: impl FnOnce(&mut Draft)) -> Arc<Settings> {
 
 /// What is observed about a connection with these settings. Needs a tokio runtime.
 pub(crate) fn core(settings: &Settings) -> Arc<Core> {
+    core_with(settings, Arc::default())
+}
+
+/// The same, with somebody who listens.
+pub(crate) fn core_with(settings: &Settings, listeners: Arc<Listeners>) -> Arc<Core> {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let durations = Durations::new(&Metrics::new()).unwrap();
-    Core::new(ObjectKey::new("ns", "bank"), clock, Arc::default(), durations, settings, None)
+    Core::new(ObjectKey::new("ns", "bank"), clock, listeners, durations, settings, None)
 }
 
 pub(crate) fn answer(status: u16) -> Answer {

@@ -7,6 +7,7 @@ use busbar::clock::Clock;
 use busbar::domain::breaker::Effective;
 use busbar::domain::health::Health;
 use busbar::domain::key::ObjectKey;
+use busbar::domain::window::Window;
 use busbar::metrics::Metrics;
 use busbar::provider::live::Live;
 use busbar::provider::observe::Verdict;
@@ -17,6 +18,7 @@ use busbar::testbed::sim::{BankConfig, Behaviour, Moment};
 use busbar::work::poke::{Kind, Pokes};
 use busbar::work::probes::{ProbeDriver, ProbeHandle};
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::SignedDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call_path::{PATIENCE, bank, draft, eventually, key};
@@ -71,7 +73,23 @@ async fn a_bank_that_fails_opens_its_circuit_and_one_that_recovers_closes_it() {
     assert_eq!(live.observed().verdict, Verdict::Verified, "an outage takes no verdict");
     bank.recover().await;
     eventually("closed", async || live.observed().effective == Effective::Closed).await;
-    eventually("healthy", async || live.observed().health == Health::Healthy).await;
+    // The checks pass again; the risk is still raised for some minutes.
+    eventually("answers again", async || live.observed().health == Health::Degraded).await;
+}
+
+#[tokio::test]
+async fn nothing_is_probed_within_a_maintenance_window_not_even_on_request_and_its_end_is_probed_at_once() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let now = Clock::system().now().wall;
+    let ends = now + SignedDuration::from_secs(2);
+    let mut draft = every(bank.base_url(), RARELY);
+    draft.maintenance = vec![Window::Once { from: now - SignedDuration::from_secs(60), to: ends }];
+    let live = world.apply(draft);
+    world.probes.probe_now(&key("bank"));
+    eventually("verified", async || live.observed().verdict == Verdict::Verified).await;
+    assert!(live.observed().last_probe.unwrap().at >= ends, "not before the window ended");
+    assert_eq!(bank.arrivals().entries.len(), 1);
 }
 
 #[tokio::test]
@@ -85,7 +103,7 @@ async fn probes_of_an_open_circuit_close_nothing_before_the_trial_is_due() {
     let live = world.apply(draft);
     eventually("open", async || live.observed().effective == Effective::Open).await;
     bank.recover().await;
-    eventually("healthy again", async || live.observed().health == Health::Healthy).await;
+    eventually("answers again", async || live.observed().health == Health::Degraded).await;
     assert_eq!(live.observed().effective, Effective::Open);
 }
 

@@ -1,5 +1,7 @@
 //! What a route's status says. Pure and total.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::BankRoute;
@@ -15,6 +17,7 @@ use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
 use crate::domain::breaker::Effective;
 use crate::domain::route::{self, Change, Evaluation, StandingState};
 use crate::domain::time::Now;
+use crate::domain::window::Place;
 
 /// The connection of one candidate.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum ConnectionState {
         effective: Effective,
         /// It is suspended.
         suspended: bool,
+        /// Whether it is in a maintenance window.
+        maintenance: Place,
     },
 }
 
@@ -46,8 +51,8 @@ pub fn decide(
     observed: &Observed,
     now: Now,
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
-    let evaluation = match evaluate(object, observed) {
-        Ok(evaluation) => evaluation,
+    let (evaluation, next) = match evaluate(object, observed, now.wall) {
+        Ok(evaluated) => evaluated,
         Err(problem) => return stalled(object, previous, &problem, now.wall),
     };
     let generation = object.metadata.generation.unwrap_or_default();
@@ -125,7 +130,7 @@ pub fn decide(
         held_payouts: previous.and_then(|s| s.held_payouts),
     };
     let notes = notes(change, before, &status);
-    Decision { status: Some(status), steps: Vec::new(), notes, next: IDLE }
+    Decision { status: Some(status), steps: Vec::new(), notes, next }
 }
 
 /// The bank that has the payouts now and was kept from them before: going to it is going back. Any bank that a failover
@@ -145,8 +150,11 @@ fn returned<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) 
     previous.candidates.iter().any(was_out).then_some(active)
 }
 
-fn evaluate(object: &BankRoute, observed: &Observed) -> Result<Evaluation, Problem> {
+/// The choice, and when a window's edge may change it.
+fn evaluate(object: &BankRoute, observed: &Observed, now: Timestamp) -> Result<(Evaluation, Duration), Problem> {
     let reference = plan::reference(&object.spec)?;
+    let mut next = IDLE;
+    let mut wait_for = |place: Place| next = place.left(now).map_or(next, |left| next.min(left));
     let candidates = object
         .spec
         .candidates
@@ -154,10 +162,19 @@ fn evaluate(object: &BankRoute, observed: &Observed) -> Result<Evaluation, Probl
         .zip(&observed.connections)
         .map(|(wire, connection)| {
             let mut candidate = plan::candidate(wire)?;
+            let windows = plan::accept_windows(wire)?;
+            if !windows.is_empty() {
+                let place = Place::of(&windows, now);
+                wait_for(place);
+                candidate.cut_off = !place.is_inside();
+            }
             match *connection {
                 ConnectionState::Missing => candidate.circuit = None,
                 ConnectionState::NotReady => candidate.exclusion = Some(route::Reason::ConnectionNotReady),
-                ConnectionState::Live { effective, suspended } => {
+                ConnectionState::Live { effective, suspended, maintenance } => {
+                    wait_for(maintenance);
+                    let excluded = maintenance.is_inside() && !suspended;
+                    candidate.exclusion = excluded.then_some(route::Reason::Maintenance);
                     candidate.circuit = Some(effective);
                     candidate.suspended = suspended;
                 }
@@ -165,7 +182,7 @@ fn evaluate(object: &BankRoute, observed: &Observed) -> Result<Evaluation, Probl
             Ok(candidate)
         })
         .collect::<Result<Vec<_>, Problem>>()?;
-    Ok(route::evaluate(&reference, &candidates))
+    Ok((route::evaluate(&reference, &candidates), next))
 }
 
 fn stalled(

@@ -66,6 +66,7 @@ impl Reconciler for Routes {
 
     async fn observe(ctx: &Ctx, object: &BankRoute) -> Result<Observed, ReconcileError> {
         let key = object.key();
+        let now = ctx.clock.now().wall;
         let connections = object
             .spec
             .candidates
@@ -78,6 +79,7 @@ impl Reconciler for Routes {
                         Some(live) if Some(&**live.uid()) == found.uid().as_deref() => ConnectionState::Live {
                             effective: live.observed().effective,
                             suspended: live.settings().suspended(),
+                            maintenance: live.settings().maintenance(now),
                         },
                         _ => ConnectionState::NotReady,
                     },

@@ -5,9 +5,10 @@ use rust_decimal::Decimal;
 use crate::api::v1alpha1::bank_route::{
     BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, RouteMode, Tier as WireTier,
 };
-use crate::controllers::resolve::Problem;
+use crate::controllers::resolve::{Problem, windows};
 use crate::domain::money::{Currency, Rounding, parse_unsigned};
 use crate::domain::route::{Candidate, Fee, Reference, Tier};
+use crate::domain::window::Window;
 
 /// The amount of the reference payout where the spec names none.
 const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
@@ -29,7 +30,6 @@ pub fn unread_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
         ("candidates[].settlementDays", any(|c| c.settlement_days.is_some())),
         ("candidates[].score", any(|c| c.score.is_some())),
         ("candidates[].dailyLimit", any(|c| c.daily_limit.is_some())),
-        ("candidates[].acceptWindows", any(|c| c.accept_windows.is_some())),
     ];
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
@@ -66,6 +66,11 @@ pub fn candidate(wire: &Wire) -> Result<Candidate, Problem> {
         max_amount: amount(&field("maxAmount"), wire.max_amount.as_deref())?,
         ..Candidate::default()
     })
+}
+
+/// When the candidate takes payouts; empty = always.
+pub fn accept_windows(wire: &Wire) -> Result<Vec<Window>, Problem> {
+    windows(&format!("candidates[{}].acceptWindows", &*wire.name), wire.accept_windows.as_deref())
 }
 
 fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, Problem> {

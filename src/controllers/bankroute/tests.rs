@@ -3,16 +3,19 @@
 use super::decide::{ConnectionState, Observed, decide};
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteSpec, BankRouteStatus, Candidate, CandidateState, Fee, Tier};
-use crate::api::v1alpha1::common::{LocalRef, Tri};
+use crate::api::v1alpha1::common::{LocalRef, Tri, Window};
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason};
 use crate::cluster::status::Reported as _;
 use crate::controllers::conditions::{read, status_of};
 use crate::domain::breaker::Effective;
 use crate::domain::conditions::{Status, check_invariants};
 use crate::domain::time::{Mono, Now};
+use crate::domain::window::Place;
 
-const UP: ConnectionState = ConnectionState::Live { effective: Effective::Closed, suspended: false };
-const DOWN: ConnectionState = ConnectionState::Live { effective: Effective::Open, suspended: false };
+/// No maintenance window.
+const SHUT: Place = Place::Outside { until: None };
+const UP: ConnectionState = ConnectionState::Live { effective: Effective::Closed, suspended: false, maintenance: SHUT };
+const DOWN: ConnectionState = ConnectionState::Live { effective: Effective::Open, suspended: false, maintenance: SHUT };
 
 fn candidate(name: &str, fixed: &str, tier: Tier) -> Candidate {
     Candidate {
@@ -97,6 +100,35 @@ fn without_a_primary_the_fallback_serves_and_without_any_nobody_does() {
         (None, Some(Tri::False), vec![EventReason::NoBankAvailable])
     );
     assert_eq!(status_of(&none.conditions, ConditionType::Ready), Status::True, "an outage is not the spec's fault");
+}
+
+#[test]
+fn a_bank_in_maintenance_or_outside_its_accept_windows_is_excluded_and_the_edge_is_waited_for() {
+    let (first, _) = run(&route(), None, &[UP, UP, UP]);
+    let until = "2026-03-01T12:20:00Z".parse().unwrap();
+    let maintained =
+        ConnectionState::Live { effective: Effective::Closed, suspended: false, maintenance: Place::Inside { until } };
+    let (over, notes) = run(&route(), Some(&first), &[maintained, UP, UP]);
+    assert_eq!((over.active.as_deref(), notes), (Some("b"), vec![EventReason::FailedOver]));
+    assert_eq!(
+        (over.candidates[0].state, over.candidates[0].reason.as_str()),
+        (CandidateState::Excluded, "Maintenance")
+    );
+    let mut route = route();
+    let window = |from: &str, to: &str| Window {
+        name: "day".into(),
+        start_time: Some(from.into()),
+        end_time: Some(to.into()),
+        ..Window::default()
+    };
+    // It is noon.
+    route.spec.candidates[0].accept_windows = Some(vec![window("2026-03-01T12:10:00Z", "2026-03-01T18:00:00Z")]);
+    route.spec.candidates[1].accept_windows = Some(vec![window("2026-03-01T06:00:00Z", "2026-03-01T13:00:00Z")]);
+    let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
+    let decision = decide(&route, Some(&first), &Observed { connections: vec![UP; 3] }, now);
+    let s = decision.status.unwrap();
+    assert_eq!((s.active.as_deref(), s.candidates[0].reason.as_str()), (Some("b"), "CutOff"));
+    assert_eq!(decision.next, std::time::Duration::from_mins(10), "the nearest edge");
 }
 
 #[test]

@@ -16,14 +16,15 @@ use crate::cluster::stores::Watched as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of};
 use crate::controllers::providerconnection::memory;
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, health_status, notes, snapshot,
+    circuit_state, circuit_status, credential, notes, override_left, risk, shown_health, snapshot,
 };
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
 use crate::domain::breaker::{Effective, Snapshot};
 use crate::domain::conditions::Status;
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
+use crate::domain::window::Place;
 
 /// What the first verification attempt, or a later one for another credential, came to.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -51,12 +52,18 @@ pub struct LiveView {
     pub snapshot: Snapshot,
     /// Opened again and again within the hour.
     pub flapping: bool,
-    /// What the checks say.
+    /// How the provider is doing.
     pub health: Health,
+    /// Whether its checks answer, but slowly.
+    pub slow: bool,
+    /// The band of its risk.
+    pub tier: RiskTier,
     /// What is known of the credential.
     pub verdict: Verdict,
     /// Whether the last call that could tell had its credential accepted.
     pub authenticated: Option<bool>,
+    /// Whether it is in a maintenance window.
+    pub maintenance: Place,
 }
 
 /// What `observe` saw.
@@ -119,6 +126,8 @@ pub fn decide(
         return Decision { status: None, steps: vec![Step::Apply(restored)], notes: Vec::new(), next: Duration::ZERO };
     };
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
+    let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
+    let next = live.maintenance.left(now.wall).map_or(next, |left| next.min(left));
     let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
@@ -147,17 +156,17 @@ pub fn decide(
         observed_generation: Some(generation),
         conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
         last_handled_reconcile_at: requested.map(str::to_owned),
-        health: Some(health_status(live.health)),
+        health: Some(shown_health(live)),
         circuit: Some(circuit_status(live.effective)),
         circuit_state: Some(circuit_state(&live.snapshot)),
-        risk: None,
+        risk: Some(risk(live.tier)),
         credential: credential(previous, target, live, now.wall),
         throttled_until_time: None,
         host: Some(target.host.clone()),
         policy: observed.policy.clone(),
         consumers: Some(observed.consumers.clone()),
     };
-    let notes = notes(previous, &status, live);
+    let notes = notes(object.spec.circuit_override.as_ref(), previous, &status, live, now.wall);
     Decision { status: Some(status), steps, notes, next }
 }
 
@@ -201,9 +210,10 @@ fn refused(
         observed_generation: Some(generation),
         conditions: conditions.merged(&old.conditions),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
-        health: Some(live.map_or(HealthStatus::Unknown, |l| health_status(l.health))),
+        health: Some(live.map_or(HealthStatus::Unknown, shown_health)),
         circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
         circuit_state: live.map(|l| circuit_state(&l.snapshot)).or(old.circuit_state),
+        risk: live.map(|l| risk(l.tier)),
         credential: old.credential,
         host: old.host,
         policy: observed.policy.clone(),
@@ -253,6 +263,8 @@ fn ready(
         _ => {
             let why = if object.spec.suspend {
                 "the connection is suspended"
+            } else if live.maintenance.is_inside() {
+                "the connection is in a maintenance window"
             } else if live.verdict == Verdict::NoAttempt {
                 "the health check is passive"
             } else {
@@ -270,7 +282,17 @@ fn ready(
 
 fn healthy(conditions: &mut Conditions, live: &LiveView) {
     let (status, reason, message) = match live.health {
+        _ if live.maintenance.is_inside() => (
+            Status::Unknown,
+            Reason::Maintenance,
+            "not checked: spec.maintenance says that the provider is being worked on",
+        ),
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
+        Health::Degraded if !live.slow => (
+            Status::True,
+            Reason::RiskElevated,
+            "checks pass, but too many calls failed or were slow lately: see status.risk",
+        ),
         Health::Degraded => {
             (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold")
         }

@@ -3,12 +3,12 @@
 //! Without it a restart would first tell of every connection that nothing is known, and a moment later what was known
 //! before: two writes for each, and a flap in every dashboard.
 
-use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus};
-use crate::api::v1alpha1::reasons::ConditionType;
-use crate::controllers::conditions::status_of;
+use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus, RiskTier as RiskStatus};
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::controllers::conditions::{reason_of, status_of};
 use crate::controllers::providerconnection::decide::{LiveView, Target};
 use crate::domain::conditions::Status;
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 
 /// `live`, with what it has not found out itself filled in from `stays`: a status that said Ready of the same spec. Of the
 /// credential only if it is the same version.
@@ -21,6 +21,13 @@ pub fn completed(live: &LiveView, stays: Option<&ProviderConnectionStatus>, targ
             Some(HealthStatus::Degraded) => Health::Degraded,
             Some(HealthStatus::Unhealthy) => Health::Unhealthy,
             Some(HealthStatus::Unknown) | None => Health::Unknown,
+        };
+        live.slow = reason_of(&stays.conditions, ConditionType::Healthy) == Some(Reason::ResponsesSlow.as_str());
+        live.tier = match stays.risk {
+            Some(RiskStatus::Critical) => RiskTier::Critical,
+            Some(RiskStatus::High) => RiskTier::High,
+            Some(RiskStatus::Elevated) => RiskTier::Elevated,
+            Some(RiskStatus::Low) | None => RiskTier::Low,
         };
     }
     let version = stays.credential.as_ref().and_then(|c| c.secret_resource_version.as_deref());
@@ -47,10 +54,10 @@ mod tests {
 
     use super::*;
     use crate::api::v1alpha1::provider_connection::CredentialStatus;
-    use crate::api::v1alpha1::reasons::Reason;
     use crate::controllers::conditions::Conditions;
     use crate::controllers::providerconnection::decide::Verdict;
     use crate::domain::breaker::{Effective, Snapshot, State};
+    use crate::domain::window::Place;
 
     fn fresh() -> LiveView {
         LiveView {
@@ -66,8 +73,11 @@ mod tests {
             },
             flapping: false,
             health: Health::Unknown,
+            slow: false,
+            tier: RiskTier::Low,
             verdict: Verdict::Inconclusive,
             authenticated: None,
+            maintenance: Place::default(),
         }
     }
 
@@ -88,6 +98,7 @@ mod tests {
             observed_generation: Some(1),
             conditions: conditions.merged(&[]),
             health: Some(HealthStatus::Unhealthy),
+            risk: Some(RiskStatus::High),
             credential: Some(CredentialStatus {
                 secret_resource_version: Some("7".into()),
                 ..CredentialStatus::default()
@@ -100,7 +111,7 @@ mod tests {
     #[test]
     fn a_new_process_believes_what_was_written_until_it_knows_better() {
         let told = completed(&fresh(), Some(&written()), &target("7"));
-        assert_eq!((told.health, told.authenticated), (Health::Unhealthy, Some(true)));
+        assert_eq!((told.health, told.tier, told.authenticated), (Health::Unhealthy, RiskTier::High, Some(true)));
         let knows = LiveView { health: Health::Healthy, authenticated: Some(false), ..fresh() };
         assert_eq!(completed(&knows, Some(&written()), &target("7")), knows);
         assert_eq!(completed(&fresh(), None, &target("7")), fresh());

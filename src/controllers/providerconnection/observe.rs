@@ -1,5 +1,6 @@
 //! What there is around a connection: its profile, policy and Secrets, and how the live one is doing.
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::ProviderConnection;
@@ -46,7 +47,7 @@ pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, Rec
     };
     let view = Observed {
         target,
-        live: live.map(|live| view(&live)),
+        live: live.map(|live| view(&live, ctx.clock.now().wall)),
         policy,
         unread: plan::unread_fields(&object.spec),
         consumers: ConnectionConsumers { sync_jobs: count(Kind::SyncJob), bank_routes: count(Kind::BankRoute) },
@@ -81,16 +82,19 @@ async fn find(
     Ok(Some(Found { field, name: name.to_owned(), data }))
 }
 
-fn view(live: &Live) -> LiveView {
+fn view(live: &Live, now: Timestamp) -> LiveView {
     let status = live.observed();
     let settings = live.settings();
-    let passive = settings.suspended() || settings.health_check().mode == CheckMode::Passive;
+    let maintenance = settings.maintenance(now);
+    let passive = settings.suspended() || settings.health_check().mode == CheckMode::Passive || maintenance.is_inside();
     LiveView {
         revision: settings.revision().to_string(),
         effective: status.effective,
         snapshot: status.snapshot,
         flapping: status.flapping,
         health: status.health,
+        slow: status.slow,
+        tier: status.tier,
         verdict: match status.verdict {
             LiveVerdict::Verified => Verdict::Verified,
             LiveVerdict::AuthenticationFailed { .. } => Verdict::Refused,
@@ -99,5 +103,6 @@ fn view(live: &Live) -> LiveView {
             LiveVerdict::Pending => Verdict::Pending,
         },
         authenticated: status.authenticated,
+        maintenance,
     }
 }

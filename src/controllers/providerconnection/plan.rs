@@ -1,23 +1,23 @@
 //! From a connection's spec, its profile, its policy and its Secrets to the settings of a live connection. Pure.
 //!
 //! A set field wins over the profile, the profile over the defaults. What this version does not do yet is either
-//! refused (where ignoring it would betray the user: an override, rights, maintenance) or named in the message of
+//! refused (where ignoring it would betray the user: rights) or named in the message of
 //! Ready (where calls merely go without it).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::v1alpha1::provider_connection::{
-    ApiKeyPlacement, Auth as AuthSpec, HealthCheckMode, OAuth2, ProviderConnectionSpec,
+    ApiKeyPlacement, Auth as AuthSpec, HealthCheckMode, OAuth2, OverrideMode as OverrideSpec, ProviderConnectionSpec,
 };
 use crate::api::v1alpha1::reasons::Reason;
-use crate::controllers::resolve::{Found, Problem, duration};
-use crate::domain::breaker::Policy;
+use crate::controllers::resolve::{Found, Problem, duration, instant, windows};
+use crate::domain::breaker::{OverrideMode, Policy};
 use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Environment, Profile};
 use crate::provider::settings::{
-    Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, HealthCheck, Placement, Settings, SettingsError, Timeouts,
-    with_path,
+    Auth, CircuitOverride, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, HealthCheck, Placement, Settings,
+    SettingsError, Timeouts, with_path,
 };
 
 /// The Secrets a spec names, as they were found.
@@ -61,9 +61,7 @@ pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profil
 /// Fields whose being ignored would betray the user.
 pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
     let set = [
-        ("circuitOverride", spec.circuit_override.is_some()),
         ("rights", spec.rights.is_some()),
-        ("maintenance", spec.maintenance.as_ref().is_some_and(|m| !m.is_empty())),
         ("auth.oauth2RefreshToken", spec.auth.as_ref().is_some_and(|a| a.oauth2_refresh_token.is_some())),
     ];
     let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| format!("spec.{name}")).collect();
@@ -115,6 +113,8 @@ pub fn draft(
     draft.breaker = policy;
     draft.classify = classify;
     draft.suspended = spec.suspend;
+    draft.circuit_override = circuit_override(spec)?;
+    draft.maintenance = windows("maintenance", spec.maintenance.as_deref())?;
     endpoint(spec, &mut draft)?;
     if let Some(auth) = &spec.auth {
         let found = secrets
@@ -128,6 +128,18 @@ pub fn draft(
     timeouts(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     Ok(draft)
+}
+
+/// What Ops want of the circuit for a while; one that is past its time is none to the breaker.
+fn circuit_override(spec: &ProviderConnectionSpec) -> Result<Option<CircuitOverride>, Problem> {
+    let Some(wanted) = &spec.circuit_override else { return Ok(None) };
+    let mode = match wanted.mode {
+        OverrideSpec::ForcedOpen => OverrideMode::ForcedOpen,
+        OverrideSpec::ForcedClosed => OverrideMode::ForcedClosed,
+        OverrideSpec::Shadow => OverrideMode::Shadow,
+    };
+    let until = instant("circuitOverride.untilTime", &wanted.until_time)?;
+    Ok(Some(CircuitOverride { mode, until }))
 }
 
 fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Problem> {

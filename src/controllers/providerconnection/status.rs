@@ -1,9 +1,12 @@
 //! The parts of a connection's status, and the events that a change of it is worth. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState, CircuitState, CircuitStatus, CredentialStatus, HealthStatus, ProviderConnectionStatus,
+    BreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus, OverrideMode,
+    ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as RiskStatus,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::Note;
@@ -11,7 +14,7 @@ use crate::controllers::conditions::{reason_of, seconds, status_of, time};
 use crate::controllers::providerconnection::decide::{LiveView, Target};
 use crate::domain::breaker::{Effective, Snapshot, State};
 use crate::domain::conditions::Status;
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 
 /// What the credential is; `verifiedTime` moves only when another version of the Secret is accepted.
 pub(super) fn credential(
@@ -30,9 +33,11 @@ pub(super) fn credential(
 
 /// Events for what changed between two statuses.
 pub(super) fn notes(
+    wanted: Option<&CircuitOverride>,
     previous: Option<&ProviderConnectionStatus>,
     new: &ProviderConnectionStatus,
     live: &LiveView,
+    now: Timestamp,
 ) -> Vec<Note> {
     let empty = ProviderConnectionStatus::default();
     let old = previous.unwrap_or(&empty);
@@ -66,6 +71,7 @@ pub(super) fn notes(
             "trials succeeded: calls pass again and routes may choose it",
         ));
     }
+    notes.extend(wanted.and_then(|wanted| override_note(wanted, old.circuit, new.circuit, now)));
     let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
     if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
         notes.push(Note::normal(
@@ -82,6 +88,36 @@ pub(super) fn notes(
     notes
 }
 
+/// How long an override has still to go; a second is added, so that it is over by then.
+pub(super) fn override_left(spec: &ProviderConnectionSpec, now: Timestamp) -> Option<Duration> {
+    let until: Timestamp = spec.circuit_override.as_ref()?.until_time.parse().ok()?;
+    let left = Duration::try_from(until.duration_since(now)).ok()?;
+    Some(left + Duration::from_secs(1))
+}
+
+/// An override took or lost its effect: told by what the circuit was and is, so that a restart does not tell it again.
+fn override_note(
+    wanted: &CircuitOverride,
+    old: Option<CircuitStatus>,
+    new: Option<CircuitStatus>,
+    now: Timestamp,
+) -> Option<Note> {
+    let (mode, effect) = match wanted.mode {
+        OverrideMode::ForcedOpen => (CircuitStatus::ForcedOpen, "calls other than probes fail at once"),
+        OverrideMode::ForcedClosed => (CircuitStatus::ForcedClosed, "all calls pass, whatever their outcomes"),
+        OverrideMode::Shadow => (CircuitStatus::Shadow, "outcomes are counted and nothing is blocked"),
+    };
+    let ahead = wanted.until_time.parse::<Timestamp>().is_ok_and(|until| until > now);
+    if old != new && new == Some(mode) && ahead {
+        let until = &*wanted.until_time;
+        let message = format!("{effect} until {until}; remove spec.circuitOverride to end it sooner");
+        return Some(Note::normal(EventReason::OverrideApplied, message));
+    }
+    // The settings in force hold the override, and it is not what the circuit says: its time is over.
+    let message = "spec.circuitOverride is past its untilTime: the breaker decides again; remove the field";
+    (old != new && old == Some(mode)).then(|| Note::normal(EventReason::OverrideExpired, message))
+}
+
 /// The circuit in effect, as the status writes it.
 pub(super) fn circuit_status(effective: Effective) -> CircuitStatus {
     match effective {
@@ -95,12 +131,24 @@ pub(super) fn circuit_status(effective: Effective) -> CircuitStatus {
 }
 
 /// What the checks say, as the status writes it.
-pub(super) fn health_status(health: Health) -> HealthStatus {
-    match health {
+pub(super) fn shown_health(live: &LiveView) -> HealthStatus {
+    match live.health {
+        // What was seen before the work began is no news of now.
+        _ if live.maintenance.is_inside() => HealthStatus::Unknown,
         Health::Healthy => HealthStatus::Healthy,
         Health::Degraded => HealthStatus::Degraded,
         Health::Unhealthy => HealthStatus::Unhealthy,
         Health::Unknown => HealthStatus::Unknown,
+    }
+}
+
+/// The band of risk, as the status writes it.
+pub(super) fn risk(tier: RiskTier) -> RiskStatus {
+    match tier {
+        RiskTier::Low => RiskStatus::Low,
+        RiskTier::Elevated => RiskStatus::Elevated,
+        RiskTier::High => RiskStatus::High,
+        RiskTier::Critical => RiskStatus::Critical,
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::decide::{LiveView, Observed, Step, Target, Verdict, decide};
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
-    CircuitStatus, ConnectionConsumers, HealthStatus, ProviderConnectionSpec, ProviderConnectionStatus,
+    CircuitOverride, CircuitStatus, ConnectionConsumers, HealthStatus, OverrideMode, ProviderConnectionSpec,
+    ProviderConnectionStatus,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::status::{QUIET, Reported as _, SPACING, Timing, timing};
@@ -13,8 +14,9 @@ use crate::controllers::conditions::{read, reason_of, status_of};
 use crate::controllers::resolve::Problem;
 use crate::domain::breaker::{Effective, Snapshot, State, TripReason};
 use crate::domain::conditions::{Status, check_invariants};
-use crate::domain::health::Health;
+use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::{Mono, Now};
+use crate::domain::window::Place;
 
 const T0: &str = "2026-03-01T12:00:00Z";
 
@@ -47,8 +49,11 @@ fn live() -> LiveView {
         snapshot: snapshot(State::Closed),
         flapping: false,
         health: Health::Healthy,
+        slow: false,
+        tier: RiskTier::Low,
         verdict: Verdict::Verified,
         authenticated: Some(true),
+        maintenance: Place::default(),
     }
 }
 
@@ -265,6 +270,88 @@ fn transitions_are_told_as_events_once() {
     assert!(still.notes.is_empty());
     let closed = decide(&object(), opened.status.as_ref(), &observed(Some(live())), now());
     assert_eq!(reasons(&closed.notes), vec![EventReason::CircuitClosed]);
+}
+
+#[test]
+fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own() {
+    let well = status(&object(), None, &observed(Some(live())));
+    assert_eq!(well.risk.as_ref().map(|r| r.as_str()), Some("Low"));
+    let shown = |health, slow, tier| {
+        let s = status(&object(), Some(&well), &observed(Some(LiveView { health, slow, tier, ..live() })));
+        let reason = reason_of(&s.conditions, ConditionType::Healthy).unwrap().to_owned();
+        (status_of(&s.conditions, ConditionType::Healthy), reason, s.risk.unwrap().as_str())
+    };
+    use Health::{Degraded, Unhealthy};
+    assert_eq!(shown(Degraded, false, RiskTier::High), (Status::True, "RiskElevated".into(), "High"));
+    assert_eq!(shown(Degraded, true, RiskTier::Elevated), (Status::True, "ResponsesSlow".into(), "Elevated"));
+    assert_eq!(shown(Unhealthy, false, RiskTier::Critical), (Status::False, "ChecksFailing".into(), "Critical"));
+}
+
+#[test]
+fn in_a_maintenance_window_health_is_unknown_ready_stays_and_the_edge_is_waited_for() {
+    let well = status(&object(), None, &observed(Some(live())));
+    let maintenance = Place::Inside { until: "2026-03-01T12:00:30Z".parse().unwrap() };
+    let inside = |verdict| observed(Some(LiveView { maintenance, verdict, ..live() }));
+    let decision = decide(&object(), Some(&well), &inside(Verdict::Verified), now());
+    assert_eq!(decision.next, Duration::from_secs(30));
+    let s = decision.status.unwrap();
+    assert_eq!((ready(&s), s.health), ((Status::True, "Verified"), Some(HealthStatus::Unknown)));
+    assert_eq!(reason_of(&s.conditions, ConditionType::Healthy), Some("Maintenance"));
+    // One that was first applied within the window has no verdict, and is Ready all the same.
+    let fresh = status(&object(), None, &inside(Verdict::NoAttempt));
+    assert_eq!(ready(&fresh), (Status::True, "Unverified"));
+    assert!(fresh.conditions.iter().any(|c| c.type_ == "Ready" && c.message.contains("maintenance")));
+    let before = Place::Outside { until: Some("2026-03-01T12:00:05Z".parse().unwrap()) };
+    let waiting = decide(&object(), Some(&well), &observed(Some(LiveView { maintenance: before, ..live() })), now());
+    assert_eq!(waiting.next, Duration::from_secs(5));
+}
+
+fn overridden(mode: OverrideMode, until: &str) -> ProviderConnection {
+    let mut object = object();
+    object.spec.circuit_override =
+        Some(CircuitOverride { mode, until_time: until.to_owned().into(), reason: "a test".to_owned().into() });
+    object
+}
+
+#[test]
+fn an_override_is_told_once_when_it_takes_effect_and_once_when_its_time_is_over() {
+    let reasons = |notes: &[crate::cluster::events::Note]| notes.iter().map(|n| n.reason).collect::<Vec<_>>();
+    let before = status(&object(), None, &observed(Some(live())));
+    let object = overridden(OverrideMode::ForcedOpen, "2026-03-01T12:10:00Z");
+    let forced = observed(Some(LiveView { effective: Effective::ForcedOpen, ..live() }));
+    let applied = decide(&object, Some(&before), &forced, now());
+    assert_eq!(reasons(&applied.notes), [EventReason::OverrideApplied]);
+    assert!(applied.notes[0].message.contains("2026-03-01T12:10:00Z"));
+    let s = applied.status.unwrap();
+    assert_eq!(s.circuit, Some(CircuitStatus::ForcedOpen));
+    assert_eq!(reason_of(&s.conditions, ConditionType::CircuitOpen), Some("ForcedOpen"));
+    assert!(ProviderConnection::is_worse(Some(&before), &s));
+    assert!(decide(&object, Some(&s), &forced, now()).notes.is_empty());
+    let expired = decide(&object, Some(&s), &observed(Some(live())), now());
+    assert_eq!(reasons(&expired.notes), [EventReason::OverrideExpired]);
+    assert!(decide(&object, expired.status.as_ref(), &observed(Some(live())), now()).notes.is_empty());
+    // Taken away by hand, it did not expire.
+    assert!(decide(&self::object(), Some(&s), &observed(Some(live())), now()).notes.is_empty());
+}
+
+#[test]
+fn an_override_over_a_shadow_policy_says_nothing_new_and_one_that_was_over_before_it_came_has_no_effect() {
+    let shadow = observed(Some(LiveView { effective: Effective::Shadow, ..live() }));
+    let before = status(&object(), None, &shadow);
+    assert_eq!(before.circuit, Some(CircuitStatus::Shadow));
+    let over = overridden(OverrideMode::Shadow, "2026-03-01T12:10:00Z");
+    assert!(decide(&over, Some(&before), &shadow, now()).notes.is_empty());
+    let late = overridden(OverrideMode::ForcedOpen, "2026-03-01T11:00:00Z");
+    let unmoved = decide(&late, Some(&before), &shadow, now());
+    assert!(unmoved.notes.is_empty());
+    assert_eq!(unmoved.next, Duration::from_mins(1), "nothing to wait for but the Secret");
+}
+
+#[test]
+fn an_override_is_looked_at_again_when_its_time_is_over() {
+    let soon = overridden(OverrideMode::ForcedClosed, "2026-03-01T12:00:20+00:00");
+    let forced = observed(Some(LiveView { effective: Effective::ForcedClosed, ..live() }));
+    assert_eq!(decide(&soon, None, &forced, now()).next, Duration::from_secs(21));
 }
 
 #[test]

@@ -73,7 +73,8 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
     let ctx = Ctx {
         stores,
         secrets: Secrets::new(client.clone(), clock, Duration::from_mins(1)),
-        events: Events::new(client.clone(), "me"),
+        client: client.clone(),
+        events: Events::new(client.clone(), clock, "me").0,
         failures: Arc::new(Failures::default()),
         leadership,
         registry,

@@ -23,6 +23,7 @@ use crate::domain::breaker::Effective;
 use crate::domain::conditions::Status;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
+use crate::domain::window::Place;
 use crate::ledger::{RunId, RunResult, RunTrigger};
 use crate::work::pool::JobView;
 
@@ -44,6 +45,8 @@ pub struct ConnectionView {
     pub effective: Effective,
     /// When the next trial may pass.
     pub next_trial: Option<Timestamp>,
+    /// Whether it is in a maintenance window.
+    pub maintenance: Place,
 }
 
 /// What `observe` saw.
@@ -97,7 +100,9 @@ pub fn decide(
 ) -> Decision<SyncJobStatus, Step> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
-    let suspended = object.spec.suspend || observed.connection.as_ref().is_some_and(|c| c.suspended);
+    // A maintenance window is a suspension that ends by itself.
+    let suspended =
+        object.spec.suspend || observed.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
     let (due, fresh, next) = match &observed.cadence {
         Err(problem) => {
             conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
@@ -247,6 +252,7 @@ fn held_back_until(history: &JobView) -> Option<Timestamp> {
 fn admits(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
     let Some(connection) = connection else { return false };
     match connection.effective {
+        _ if connection.maintenance.is_inside() => false,
         Effective::Closed | Effective::ForcedClosed | Effective::Shadow => true,
         Effective::ForcedOpen => false,
         Effective::HalfOpen => !connection.probed,
@@ -273,9 +279,10 @@ fn wait(plan: &Plan, observed: &Observed, cadence: &Cadence, now: Timestamp) -> 
     let unheld = held_back_until(&observed.runs).filter(|at| *at > now);
     let held = observed.runs.active.is_some() || unheld.is_some() || !admits(observed.connection.as_ref(), now);
     let trial = observed.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
+    let edge = observed.connection.as_ref().and_then(|c| c.maintenance.edge());
     let due = if held { [None, None] } else { [plan.next_slot, plan.next_retry] };
     due.into_iter()
-        .chain([stale, shown, trial, unheld])
+        .chain([stale, shown, trial, unheld, edge])
         .flatten()
         .min()
         .map_or(IDLE, |at| {

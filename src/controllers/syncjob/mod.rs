@@ -196,6 +196,7 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Pr
         probed: settings.health_check().mode == CheckMode::Active,
         effective: status.effective,
         next_trial: status.snapshot.next_trial,
+        maintenance: settings.maintenance(ctx.clock.now().wall),
     };
     (plan::sync(key, &object.spec, &settings), Some(view))
 }

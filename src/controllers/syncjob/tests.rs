@@ -17,6 +17,7 @@ use crate::controllers::conditions::{read, status_of};
 use crate::domain::breaker::Effective;
 use crate::domain::conditions::{Status, check_invariants};
 use crate::domain::time::{Mono, Now};
+use crate::domain::window::Place;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun, JobView};
@@ -65,6 +66,7 @@ fn seen(job: &SyncJob, runs: JobView) -> Observed {
             probed: true,
             effective: Effective::Closed,
             next_trial: None,
+            maintenance: Place::default(),
         }),
         runs,
         partitions: 1,
@@ -128,8 +130,9 @@ fn no_run_is_started_beside_another() {
 fn while_the_circuit_keeps_calls_away_no_run_is_started() {
     let job = job();
     let mut open = seen(&job, succeeded(0));
-    let connection =
-        |effective, probed, next_trial| Some(ConnectionView { suspended: false, probed, effective, next_trial });
+    let connection = |effective, probed, next_trial| {
+        Some(ConnectionView { suspended: false, probed, effective, next_trial, maintenance: Place::default() })
+    };
     for (view, starts) in [
         (connection(Effective::Open, true, Some(t(0))), false),
         (connection(Effective::HalfOpen, true, None), false),
@@ -191,6 +194,17 @@ fn a_suspended_job_or_connection_stops_the_run_and_starts_none() {
     let mut seen = seen(&job, JobView::default());
     seen.connection.as_mut().unwrap().suspended = true;
     assert!(at(&job, None, &seen, 100).steps.is_empty());
+}
+
+#[test]
+fn a_maintenance_window_of_the_connection_stops_the_run_and_starts_none_before_it_ends() {
+    let job = job();
+    let mut seen = seen(&job, JobView::default());
+    seen.connection.as_mut().unwrap().maintenance = Place::Inside { until: t(130) };
+    let within = at(&job, None, &seen, 100);
+    assert_eq!((within.steps, within.next), (vec![], Duration::from_secs(30)));
+    seen.connection.as_mut().unwrap().maintenance = Place::Outside { until: Some(t(86_400)) };
+    assert!(matches!(at(&job, None, &seen, 130).steps[..], [Step::Start { .. }]));
 }
 
 #[test]

@@ -16,6 +16,8 @@ const CRITICAL_EVIDENCE: u32 = 20;
 pub struct Assessment {
     /// The word.
     pub health: Health,
+    /// Whether the checks answer, but slowly.
+    pub slow: bool,
     /// The band of risk.
     pub tier: RiskTier,
     /// The risk itself.
@@ -38,9 +40,11 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Whether health just turned critical or down: the moment for `Breaker::trip_unhealthy`.
+    /// Whether health just turned critical or down: the moment for `Breaker::trip_unhealthy`. A provider that was
+    /// critical already, and goes down, turns once more.
     pub fn turned_critical(&self) -> bool {
-        self.after.critical && !self.before.critical
+        let down = |a: &Assessment| a.health == Health::Unhealthy;
+        (self.after.critical && !self.before.critical) || (down(&self.after) && !down(&self.before))
     }
 
     /// Whether status shows something else than before.
@@ -104,17 +108,41 @@ impl Monitor {
         Observation { before, after: self.assess(now) }
     }
 
+    /// Another endpoint is another provider: forgets everything but the thresholds.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.thresholds);
+    }
+
+    /// The word.
+    pub fn health(&self) -> Health {
+        match self.tracker.health() {
+            Health::Healthy if self.tier() >= RiskTier::Elevated => Health::Degraded,
+            health => health,
+        }
+    }
+
+    /// The band of risk, as of the last outcome.
+    pub fn tier(&self) -> RiskTier {
+        self.meter.tier()
+    }
+
+    /// The risk at `now`, were there no further outcome.
+    pub fn risk(&self, now: Mono) -> Ppm {
+        self.meter.risk_at(now)
+    }
+
+    /// Whether the checks answer, but slowly.
+    pub fn slow(&self) -> bool {
+        self.tracker.health() == Health::Degraded
+    }
+
     /// What is known at `now`.
     pub fn assess(&self, now: Mono) -> Assessment {
-        let tier = self.meter.tier();
-        let health = match self.tracker.health() {
-            Health::Healthy if tier >= RiskTier::Elevated => Health::Degraded,
-            health => health,
-        };
         Assessment {
-            health,
-            tier,
-            risk: self.meter.risk_at(now),
+            health: self.health(),
+            slow: self.slow(),
+            tier: self.tier(),
+            risk: self.risk(now),
             success: self.success.success(now),
             p95: self.latency.p95(),
             critical: self.critical,
@@ -157,6 +185,16 @@ mod tests {
             (200..206).map(|n| monitor.observe_check(false, FAST, at(n)).turned_critical()).collect();
         assert_eq!(turns, [false, false, true, false, false, false]);
         assert_eq!(monitor.assess(at(206)).health, Health::Unhealthy);
+    }
+
+    #[test]
+    fn a_critical_provider_that_goes_down_turns_once_more() {
+        let mut monitor = well(10);
+        for _ in 0..40 {
+            let _ = monitor.observe_call(false, FAST, at(10));
+        }
+        let turns: Vec<bool> = (11..15).map(|n| monitor.observe_check(false, FAST, at(n)).turned_critical()).collect();
+        assert_eq!(turns, [false, false, true, false]);
     }
 
     #[test]

@@ -12,10 +12,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 
-use crate::domain::breaker::Policy;
+use crate::domain::breaker::{OverrideMode, Policy};
+use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
@@ -54,6 +56,15 @@ pub struct HealthCheck {
     pub latency_threshold: Option<Duration>,
 }
 
+/// An overlay on the circuit that a person set.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct CircuitOverride {
+    /// What is enforced.
+    pub mode: OverrideMode,
+    /// From then on it has no effect.
+    pub until: Timestamp,
+}
+
 /// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
 #[derive(Clone)]
 pub struct Draft {
@@ -77,6 +88,10 @@ pub struct Draft {
     pub health_check: HealthCheck,
     /// The breaker's rules.
     pub breaker: Policy,
+    /// What a person wants of this circuit for a while.
+    pub circuit_override: Option<CircuitOverride>,
+    /// When the provider is not to be disturbed: no probes, no syncs, no payouts.
+    pub maintenance: Vec<Window>,
     /// What counts against the provider.
     pub classify: Classify,
     /// No probes, and calls answer `suspended`.
@@ -109,6 +124,8 @@ impl Draft {
             timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
             health_check,
             breaker: Policy::preset(profile.breaker),
+            circuit_override: None,
+            maintenance: Vec::new(),
             classify: Classify::default(),
             suspended: false,
             profile,
@@ -174,7 +191,8 @@ impl Settings {
         let revision = digest(&[
             &verdict_revision,
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
-            &format!("{:?}{}", draft.classify, draft.suspended),
+            &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
+            &draft.maintenance.iter().map(|w| format!("{w};")).collect::<String>(),
         ]);
         Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
@@ -233,6 +251,16 @@ impl Settings {
     /// The breaker's rules.
     pub fn breaker(&self) -> &Policy {
         &self.draft.breaker
+    }
+
+    /// What a person wants of this circuit for a while; perhaps past its time.
+    pub fn circuit_override(&self) -> Option<CircuitOverride> {
+        self.draft.circuit_override
+    }
+
+    /// Whether `now` is within a maintenance window, and until when.
+    pub fn maintenance(&self, now: Timestamp) -> Place {
+        Place::of(&self.draft.maintenance, now)
     }
 
     /// What counts against the provider.

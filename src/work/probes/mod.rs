@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
+use crate::domain::window::Place;
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::registry::{Change, Registry};
 use crate::work::poke::{Kind, Pokes, Waiting};
@@ -121,7 +122,10 @@ impl ProbeDriver {
             }
             while self.running.len() < self.in_flight {
                 let Some((key, run)) = self.timetable.start(now) else { break };
-                self.probe(key, run);
+                match self.maintained_until(&key) {
+                    Some(end) => self.timetable.put_off(&key, run, end, now),
+                    None => self.probe(key, run),
+                }
             }
             let (wake, clock) = (self.wake(), self.clock);
             let (changed, asked) = (Arc::clone(&self.changed), Arc::clone(&self.asked));
@@ -132,6 +136,16 @@ impl ProbeDriver {
                 Some(ended) = self.running.join_next() => self.ended(ended),
                 () = async { match wake { Some(at) => clock.sleep_until(at).await, None => pending().await } } => {}
             }
+        }
+    }
+
+    /// The end of the maintenance window that the connection is in.
+    fn maintained_until(&self, key: &ObjectKey) -> Option<Mono> {
+        let live = self.registry.get(key)?;
+        let now = self.clock.now();
+        match live.settings().maintenance(now.wall) {
+            Place::Inside { until } => Some(now.mono_at(until)),
+            Place::Outside { .. } => None,
         }
     }
 

@@ -97,6 +97,16 @@ impl Timetable {
         self.due.set(key, Some(next));
     }
 
+    /// A probe that was due is not made, because the connection is in a maintenance window: the next is due on its next
+    /// beat, or at the window's end if that comes first.
+    pub(super) fn put_off(&mut self, key: &ObjectKey, run: Run, end: Mono, now: Mono) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.again = false;
+        }
+        self.ended(key, run, now);
+        self.not_later_than(key, end);
+    }
+
     /// When the next probe is due.
     pub(super) fn next(&self) -> Option<Mono> {
         self.due.next()
@@ -186,6 +196,19 @@ mod tests {
         assert_eq!(table.next(), None, "the successor's probe is still running");
         table.ended(&a, new, at(103));
         assert!(table.next().is_some());
+    }
+
+    #[test]
+    fn a_probe_that_is_put_off_is_due_on_the_next_beat_or_at_the_end_of_the_window() {
+        let mut table = table("a");
+        let (a, run) = table.start(at(100)).unwrap();
+        table.at_once(&a, at(100));
+        table.put_off(&a, run, at(10_000), at(100));
+        let beat = table.next().unwrap();
+        assert!(beat > at(100) && beat <= at(130), "looked at again on the beat, request or not");
+        let (a, run) = table.start(beat).unwrap();
+        table.put_off(&a, run, beat + Duration::from_secs(1), beat);
+        assert_eq!(table.next(), Some(beat + Duration::from_secs(1)));
     }
 
     #[test]
