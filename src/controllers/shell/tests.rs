@@ -72,6 +72,7 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
     leadership.note(leading.then(|| clock.mono()));
     let ctx = Ctx {
         stores,
+        client: client.clone(),
         secrets: Secrets::new(client.clone(), clock, Duration::from_mins(1)),
         events: Events::new(client.clone(), "me"),
         failures: Arc::new(Failures::default()),
