@@ -38,8 +38,8 @@ pub(super) fn explain(object: &ProviderConnection, key: &ObjectKey, world: &Worl
     let rules = guarded
         .as_ref()
         .map_or_else(|_| (Policy::preset(profile.breaker), Classify::default()), |(rules, _)| rules.clone());
-    match draft(spec, Arc::clone(&profile), rules.clone()) {
-        Ok(draft) => table(&mut sheet, draft, &source),
+    match draft(spec, &profile, rules.clone()) {
+        Ok(draft) => table(&mut sheet, &draft, &source),
         Err(problem) => problems.push(problem),
     }
     sheet.filled("suspend", spec.suspend, false);
@@ -65,7 +65,7 @@ pub(super) fn explain(object: &ProviderConnection, key: &ObjectKey, world: &Worl
 /// What the operator would work with, had each Secret the text that names its place for a value.
 pub(super) fn draft(
     spec: &ProviderConnectionSpec,
-    profile: Arc<Profile>,
+    profile: &Arc<Profile>,
     rules: (Policy, Classify),
 ) -> Result<Draft, Problem> {
     let auth = plan::needed_secrets(spec).0.map(|(field, name)| {
@@ -78,10 +78,10 @@ pub(super) fn draft(
         Found { field, name: name.to_owned(), data: Some(Arc::new(SecretData::naming(name, keys))) }
     });
     // Certificates are named by `tls.certSecretRef` itself: there is no text that could stand in for one.
-    plan::draft(spec, Arc::clone(&profile), rules, &FoundSecrets { auth, tls: None })
+    plan::draft(spec, Arc::clone(profile), rules, &FoundSecrets { auth, tls: None })
 }
 
-fn table(sheet: &mut Sheet, draft: Draft, by_profile: &Source) {
+fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
     let Draft {
         profile,
         environment,
@@ -103,14 +103,14 @@ fn table(sheet: &mut Sheet, draft: Draft, by_profile: &Source) {
     let stated = |path: &str| if profile.states(path) { by_profile.clone() } else { Source::Default };
     sheet.row("provider", profile.id.as_str(), Source::Spec);
     sheet.row("environment", environment.as_str(), Source::Spec);
-    sheet.put("endpoint.baseURL", base_url, by_profile.clone());
+    sheet.put("endpoint.baseURL", base_url.as_str(), by_profile.clone());
     for (name, value) in parameters {
-        sheet.row(&format!("endpoint.parameters.{name}"), value, Source::Spec);
+        sheet.row(&format!("endpoint.parameters.{name}"), value.as_str(), Source::Spec);
     }
-    credentials(sheet, &auth, by_profile);
-    sheet.duration("timeout.connect", connect, stated("timeouts.connect"));
-    sheet.duration("timeout.request", request, stated("timeouts.request"));
-    sheet.duration("timeout.total", total, stated("timeouts.total"));
+    credentials(sheet, auth, by_profile);
+    sheet.duration("timeout.connect", *connect, stated("timeouts.connect"));
+    sheet.duration("timeout.request", *request, stated("timeouts.request"));
+    sheet.duration("timeout.total", *total, stated("timeouts.total"));
     let HealthCheck {
         mode,
         interval,
@@ -126,16 +126,16 @@ fn table(sheet: &mut Sheet, draft: Draft, by_profile: &Source) {
         CheckMode::Passive => "Passive",
     };
     sheet.put("healthCheck.mode", mode, stated("healthCheck.mode"));
-    sheet.duration("healthCheck.interval", interval, stated("healthCheck.interval"));
-    let shortened = timeout != profile.health_check.timeout;
+    sheet.duration("healthCheck.interval", *interval, stated("healthCheck.interval"));
+    let shortened = *timeout != profile.health_check.timeout;
     let timeout_source = if shortened { Source::From("healthCheck.interval") } else { stated("healthCheck.timeout") };
-    sheet.duration("healthCheck.timeout", timeout, timeout_source);
-    sheet.put("healthCheck.path", path, stated("healthCheck.path"));
-    sheet.put("healthCheck.expectedStatuses", statuses(&expected_statuses), stated("healthCheck.expectedStatuses"));
-    sheet.put("healthCheck.healthyThreshold", healthy_threshold, Source::Default);
-    sheet.put("healthCheck.unhealthyThreshold", unhealthy_threshold, Source::Default);
+    sheet.duration("healthCheck.timeout", *timeout, timeout_source);
+    sheet.put("healthCheck.path", path.clone(), stated("healthCheck.path"));
+    sheet.put("healthCheck.expectedStatuses", statuses(expected_statuses), stated("healthCheck.expectedStatuses"));
+    sheet.put("healthCheck.healthyThreshold", *healthy_threshold, Source::Default);
+    sheet.put("healthCheck.unhealthyThreshold", *unhealthy_threshold, Source::Default);
     match latency_threshold {
-        Some(threshold) => sheet.duration("healthCheck.latencyThreshold", threshold, Source::Default),
+        Some(threshold) => sheet.duration("healthCheck.latencyThreshold", *threshold, Source::Default),
         None => sheet.put("healthCheck.latencyThreshold", None::<String>, Source::Default),
     }
 }

@@ -28,11 +28,11 @@ pub(super) fn explain(
     let mut problems: Vec<Problem> = plan::refuse_unimplemented(spec).err().into_iter().collect();
     let mut sheet = Sheet::new(spec, Source::Spec, "");
     match settings(spec, key, world, profiles).and_then(|settings| plan::sync(key, spec, &settings)) {
-        Ok(plan) => run(&mut sheet, plan),
+        Ok(plan) => run(&mut sheet, &plan),
         Err(problem) => problems.push(problem),
     }
     match plan::cadence(spec, now) {
-        Ok(cadence) => when(&mut sheet, cadence),
+        Ok(cadence) => when(&mut sheet, &cadence),
         Err(problem) => problems.push(problem),
     }
     constants(&mut sheet, spec);
@@ -53,13 +53,13 @@ fn settings(spec: &SyncJobSpec, key: &ObjectKey, world: &World, profiles: &Profi
     let draft = crate::controllers::providerconnection::plan::profile(provider, profiles.get(provider))
         .and_then(|profile| {
             let rules = (Policy::preset(profile.breaker), Classify::default());
-            connection::draft(&found.spec, profile, rules)
+            connection::draft(&found.spec, &profile, rules)
         })
         .map_err(|problem| unusable(problem.message))?;
     Settings::resolve(draft).map_err(|error| unusable(error.to_string()))
 }
 
-fn run(sheet: &mut Sheet, plan: SyncPlan) {
+fn run(sheet: &mut Sheet, plan: &SyncPlan) {
     let SyncPlan {
         job: _,
         connection,
@@ -79,16 +79,12 @@ fn run(sheet: &mut Sheet, plan: SyncPlan) {
         limits: _,
     } = plan;
     let profile = || Source::Profile(provider.clone());
-    sheet.row("connectionRef.name", connection, Source::Spec);
-    sheet.row("stream", stream_name, Source::Spec);
-    let initial = stream.window.as_ref().map(|window| window.initial);
-    match (start, initial) {
-        (None, Some(initial)) => {
-            let text = format!("{} before the first run", super::sheet::length(initial));
-            sheet.row("startTime", text, profile());
-        }
-        // As it was typed, with its offset.
-        (Some(_), _) | (None, None) => {}
+    sheet.row("connectionRef.name", connection.as_str(), Source::Spec);
+    sheet.row("stream", stream_name.as_str(), Source::Spec);
+    // One that was set is shown as it was typed, with its offset.
+    if let (None, Some(window)) = (start, &stream.window) {
+        let text = format!("{} before the first run", super::sheet::length(window.initial));
+        sheet.row("startTime", text, profile());
     }
     let by_stream = stream.window.as_ref().map(|window| window.lookback);
     sheet.duration("lookback", lookback.or(by_stream).unwrap_or(Duration::ZERO), profile());
@@ -96,23 +92,26 @@ fn run(sheet: &mut Sheet, plan: SyncPlan) {
         CommitScope::Page => "Page",
         CommitScope::Window => "Window",
     };
-    sheet.put("commitScope", scope, profile());
-    sheet.duration("runTimeout", run_timeout, Source::Default);
-    sheet.put("deadLetterBudgetPercent", dead_letter_budget_percent, Source::Default);
-    sheet.filled("dryRun", dry_run, false);
+    // Another than the stream's is refused: see the problems.
+    if !sheet.is_set("commitScope") {
+        sheet.row("commitScope", scope, profile());
+    }
+    sheet.duration("runTimeout", *run_timeout, Source::Default);
+    sheet.put("deadLetterBudgetPercent", *dead_letter_budget_percent, Source::Default);
+    sheet.filled("dryRun", *dry_run, false);
 }
 
-fn when(sheet: &mut Sheet, cadence: Cadence) {
+fn when(sheet: &mut Sheet, cadence: &Cadence) {
     let Cadence { schedule: _, jitter_percent, starting_deadline, retry_interval, max_staleness, text: _ } = cadence;
     let gap = if sheet.is_set("interval") { "interval" } else { "schedule" };
     if gap == "schedule" {
         // Without one the line is read in UTC.
         sheet.put("timeZone", None::<String>, Source::Default);
     }
-    sheet.put("jitterPercent", jitter_percent, Source::Default);
-    sheet.duration("startingDeadline", starting_deadline, Source::Default);
-    sheet.duration("retryInterval", retry_interval, Source::From(gap));
-    sheet.duration("sla.maxStaleness", max_staleness, Source::From(gap));
+    sheet.put("jitterPercent", *jitter_percent, Source::Default);
+    sheet.duration("startingDeadline", *starting_deadline, Source::Default);
+    sheet.duration("retryInterval", *retry_interval, Source::From(gap));
+    sheet.duration("sla.maxStaleness", *max_staleness, Source::From(gap));
 }
 
 /// Fields whose default is the schema's.

@@ -76,13 +76,13 @@ impl World {
             let listed = value.get("kind").and_then(Value::as_str) == Some("List");
             let items = if listed { value.get("items").and_then(Value::as_array).cloned() } else { None };
             for value in items.unwrap_or_else(|| vec![value]) {
-                world.take(file, value, namespace, &mut targets)?;
+                world.take(file, &value, namespace, &mut targets)?;
             }
         }
         Ok((world, targets))
     }
 
-    fn take(&mut self, file: &str, value: Value, ns: &str, targets: &mut Vec<Target>) -> Result<(), ReadError> {
+    fn take(&mut self, file: &str, value: &Value, ns: &str, targets: &mut Vec<Target>) -> Result<(), ReadError> {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         if !text("/apiVersion").starts_with("busbar.dev/") {
             return Ok(());
@@ -91,10 +91,10 @@ impl World {
         let found = Kind::ALL.into_iter().find(|known| known.as_str() == kind);
         let error = |kind| ReadError::Kind { file: file.to_owned(), kind };
         let target = match found {
-            Some(known @ Kind::ProviderConnection) => add(file, known, &value, ns, &mut self.connections)?,
-            Some(known @ Kind::BreakerPolicy) => add(file, known, &value, ns, &mut self.policies)?,
-            Some(known @ Kind::SyncJob) => add(file, known, &value, ns, &mut self.jobs)?,
-            Some(known @ Kind::BankRoute) => add(file, known, &value, ns, &mut self.routes)?,
+            Some(known @ Kind::ProviderConnection) => add(file, known, value, ns, &mut self.connections)?,
+            Some(known @ Kind::BreakerPolicy) => add(file, known, value, ns, &mut self.policies)?,
+            Some(known @ Kind::SyncJob) => add(file, known, value, ns, &mut self.jobs)?,
+            Some(known @ Kind::BankRoute) => add(file, known, value, ns, &mut self.routes)?,
             None => return Err(error(kind)),
         };
         targets.push(target);

@@ -80,11 +80,11 @@ impl Sheet {
     /// Rows for everything the spec sets that has none yet, and a mark on those that no code reads.
     pub(super) fn finish(mut self, unread: &[&str]) -> Vec<Setting> {
         let spec = std::mem::take(&mut self.spec);
-        self.rest(String::new(), &spec);
+        self.rest("", &spec);
         for row in &mut self.rows {
             let field = without_names(&row.field);
-            let below = |name: &&str| field == **name || field.starts_with(&format!("{name}."));
-            row.unused = row.source == self.owner && unread.iter().any(|name| below(&name));
+            let below = |name: &str| field == name || field.starts_with(&format!("{name}."));
+            row.unused = row.source == self.owner && unread.iter().any(|name| below(name));
         }
         self.rows
     }
@@ -94,15 +94,15 @@ impl Sheet {
         self.rows
     }
 
-    fn rest(&mut self, path: String, value: &Value) {
-        if self.told.contains(&path) {
+    fn rest(&mut self, path: &str, value: &Value) {
+        if self.told.contains(path) {
             return;
         }
         let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         match value {
             Value::Object(map) if !map.is_empty() => {
                 for (key, value) in map {
-                    self.rest(below(key), value);
+                    self.rest(&below(key), value);
                 }
             }
             // Lists of things are told apart by their names.
@@ -110,13 +110,13 @@ impl Sheet {
                 for (index, item) in list.iter().enumerate() {
                     let name = item.get("name").and_then(Value::as_str).map_or(index.to_string(), str::to_owned);
                     self.done(&format!("{path}[{name}].name"));
-                    self.rest(format!("{path}[{name}]"), item);
+                    self.rest(&format!("{path}[{name}]"), item);
                 }
             }
             Value::Null => {}
             value => {
                 let owner = self.owner.clone();
-                self.row(&path, value.clone(), owner);
+                self.row(path, value.clone(), owner);
             }
         }
     }
@@ -139,8 +139,8 @@ pub(super) fn length(value: Duration) -> String {
     let millis = value.as_millis();
     let (seconds, ms) = (millis / 1000, millis % 1000);
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"), (ms, "ms")];
-    let text: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
-    if text.is_empty() { "0s".to_owned() } else { text }
+    let said: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if said.is_empty() { "0s".to_owned() } else { said.concat() }
 }
 
 /// Statuses as specs write them.

@@ -72,6 +72,7 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
     leadership.note(leading.then(|| clock.mono()));
     let ctx = Ctx {
         stores,
+        client: client.clone(),
         secrets: Secrets::new(client.clone(), clock, Duration::from_mins(1)),
         client: client.clone(),
         events: Events::new(client.clone(), clock, "me").0,

@@ -217,7 +217,7 @@ async fn a_job_is_erased_only_while_nobody_runs_it_and_begins_at_the_beginning_a
 
     // Another process runs it.
     let (name, now) = (attempt::lease_name(&plan.job), house.clock.now().wall);
-    let theirs = house.ledger.acquire_lease(&name, "other", Duration::from_secs(60), now, None).await.unwrap().unwrap();
+    let theirs = house.ledger.acquire_lease(&name, "other", Duration::from_mins(1), now, None).await.unwrap().unwrap();
     assert!(!house.pool.erase(&plan.job).await.unwrap());
     house.ledger.release_lease(&theirs).await.unwrap();
 
