@@ -76,11 +76,11 @@ impl Town {
             let since = self.arrivals(&bank.name, u64::MAX).await.next;
             let sent = clock.mono().nanos();
             self.http.get(format!("{}/health", bank.http)).send().await.expect("the bank answers");
-            let back = clock.mono().nanos();
+            let answered = clock.mono().nanos();
             let arrived = self.arrivals(&bank.name, since).await.entries;
             // Others may call the same bank: the path without a label is ours alone.
             let Some(ours) = arrived.iter().find(|arrival| arrival.path == "/health") else { continue };
-            let (took, middle) = (back - sent, i128::from(sent + back) / 2);
+            let (took, middle) = (answered - sent, i128::from(sent + answered) / 2);
             if best.is_none_or(|(least, _)| took < least) {
                 best = Some((took, i128::from(ours.at_ns) - middle));
             }
@@ -127,7 +127,11 @@ pub(crate) async fn wait_for_json<T: serde::de::DeserializeOwned>(path: &Path) -
         if let Ok(text) = std::fs::read(path) {
             return serde_json::from_slice(&text).expect("an announcement is JSON");
         }
-        assert!(clock.mono().nanos() < PATIENCE.as_nanos() as u64, "{} is not there", path.display());
+        assert!(
+            clock.mono().nanos() < u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX),
+            "{} is not there",
+            path.display()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -111,7 +111,7 @@ async fn per_call<F: Future<Output = ()>>(calls: u32, mut call: impl FnMut() -> 
 fn live(base_url: &str) -> Arc<Live> {
     let profile = Profiles::builtin().expect("profiles").get("generic").expect("the generic provider");
     let mut draft = Draft::new(profile, Environment::Sandbox);
-    draft.base_url = base_url.to_owned();
+    base_url.clone_into(&mut draft.base_url);
     draft.health_check.path = Some("/health".to_owned());
     draft.breaker.open.base = Duration::from_hours(1);
     let registry = Registry::new(Clock::system(), &Metrics::new()).expect("a registry");

@@ -55,7 +55,10 @@ impl World {
         let (operator, admin) = operator(&plane, &identity).await;
         let world = Self { operator, town, plane, client, clock, identity, admin };
         world.ready().await;
-        println!("control plane, banks and operator are up after {:.1?}", clock.mono().since(Default::default()));
+        println!(
+            "control plane, banks and operator are up after {:.1?}",
+            clock.mono().since(busbar::domain::time::Mono::ZERO)
+        );
         world
     }
 
