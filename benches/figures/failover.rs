@@ -83,7 +83,7 @@ pub(crate) async fn run(figures: &mut Figures) {
 /// Follows `status.active` of all routes.
 fn watched(world: &World) -> watch::Receiver<Active> {
     let (tell, told) = watch::channel(Active::new());
-    let api: Api<BankRoute> = Api::namespaced(world.client.clone(), world.namespace());
+    let api: Api<BankRoute> = Api::namespaced(world.client.clone(), crate::world::NAMESPACE);
     let clock = world.clock;
     tokio::spawn(async move {
         let mut events = watcher(api, watcher::Config::default()).boxed();

@@ -24,7 +24,7 @@ const CREATORS: usize = 32;
 /// How long anything may take before the bench gives up: far beyond every target.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// Where every bench works; each world has a control plane of its own.
-const NAMESPACE: &str = "bench";
+pub(crate) const NAMESPACE: &str = "bench";
 /// The Secret with the simulated banks' certificate authority.
 const CA_SECRET: &str = "bank-ca";
 
@@ -113,10 +113,10 @@ impl World {
             let mut ready = std::collections::HashSet::new();
             while ready.len() < count {
                 let event = events.try_next().await.expect("the watch holds").expect("a watch never ends");
-                if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = event {
-                    if condition(&object, "Ready", "True") {
-                        ready.insert(object.metadata.name);
-                    }
+                if let watcher::Event::Apply(object) | watcher::Event::InitApply(object) = event
+                    && condition(&object, "Ready", "True")
+                {
+                    ready.insert(object.metadata.name);
                 }
             }
             self.clock.mono().since(began)
@@ -161,11 +161,6 @@ impl World {
         let query = Query { user: Some(self.user()), subresource: Some("status"), ..Query::default() };
         let writes = self.plane.audit().requests(&query).expect("an audit log").len();
         println!("{writes} status writes for {objects} objects so far");
-    }
-
-    /// The namespace of all objects.
-    pub(crate) fn namespace(&self) -> &'static str {
-        NAMESPACE
     }
 
     /// The user name that the audit log knows the operator by.

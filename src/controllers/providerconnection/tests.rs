@@ -281,7 +281,6 @@ fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own()
         let reason = reason_of(&s.conditions, ConditionType::Healthy).unwrap().to_owned();
         (status_of(&s.conditions, ConditionType::Healthy), reason, s.risk.unwrap().as_str())
     };
-    use Health::{Degraded, Unhealthy};
     assert_eq!(shown(Degraded, false, RiskTier::High), (Status::True, "RiskElevated".into(), "High"));
     assert_eq!(shown(Degraded, true, RiskTier::Elevated), (Status::True, "ResponsesSlow".into(), "Elevated"));
     assert_eq!(shown(Unhealthy, false, RiskTier::Critical), (Status::False, "ChecksFailing".into(), "Critical"));
