@@ -103,6 +103,11 @@ fn a_new_connection_is_applied_first_and_starts_from_the_circuit_its_status_tell
     let old = status(&object(), None, &observed(Some(open)));
     let again = decide(&object(), Some(&old), &observed(None), now());
     assert_eq!(again.steps, vec![Step::Apply(Some(snapshot(State::Open)))]);
+    let risky = status(&object(), None, &observed(Some(LiveView { tier: RiskTier::High, ..live() })));
+    let again = decide(&object(), Some(&risky), &observed(None), now());
+    assert_eq!(again.steps[1..], [Step::Recall(RiskTier::High)]);
+    let edited = observed(Some(LiveView { revision: "r0".into(), ..live() }));
+    assert_eq!(decide(&object(), Some(&risky), &edited, now()).steps.len(), 1, "one that runs knows better");
 }
 
 #[test]

@@ -192,7 +192,7 @@ impl Settings {
             &verdict_revision,
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
             &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
-            &draft.maintenance.iter().map(|w| format!("{w};")).collect::<String>(),
+            &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
         ]);
         Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
