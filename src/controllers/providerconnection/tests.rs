@@ -265,6 +265,7 @@ fn transitions_are_told_as_events_once() {
 
 #[test]
 fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own() {
+    use Health::{Degraded, Unhealthy};
     let well = status(&object(), None, &observed(Some(live())));
     assert_eq!(well.risk.as_ref().map(|r| r.as_str()), Some("Low"));
     let shown = |health, slow, tier| {
@@ -272,7 +273,6 @@ fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own()
         let reason = reason_of(&s.conditions, ConditionType::Healthy).unwrap().to_owned();
         (status_of(&s.conditions, ConditionType::Healthy), reason, s.risk.unwrap().as_str())
     };
-    use Health::{Degraded, Unhealthy};
     assert_eq!(shown(Degraded, false, RiskTier::High), (Status::True, "RiskElevated".into(), "High"));
     assert_eq!(shown(Degraded, true, RiskTier::Elevated), (Status::True, "ResponsesSlow".into(), "Elevated"));
     assert_eq!(shown(Unhealthy, false, RiskTier::Critical), (Status::False, "ChecksFailing".into(), "Critical"));
@@ -282,7 +282,7 @@ fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own()
 fn in_a_maintenance_window_health_is_unknown_ready_stays_and_the_edge_is_waited_for() {
     let well = status(&object(), None, &observed(Some(live())));
     let maintenance = Place::Inside { until: "2026-03-01T12:00:30Z".parse().unwrap() };
-    let inside = |verdict| observed(Some(LiveView { maintenance, verdict, ..live() }));
+    let inside = |verdict| observed(Some(LiveView { verdict, maintenance, ..live() }));
     let decision = decide(&object(), Some(&well), &inside(Verdict::Verified), now());
     assert_eq!(decision.next, Duration::from_secs(30));
     let s = decision.status.unwrap();
