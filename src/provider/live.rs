@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tower::ServiceExt as _;
 
 use crate::domain::breaker::Snapshot;
+use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::provider::auth::tokens::Tokens;
@@ -67,6 +68,11 @@ impl Live {
     /// The connection as it is now.
     pub fn observed(&self) -> LiveStatus {
         self.core.observed(&self.settings())
+    }
+
+    /// Takes up the band of risk that a former process left, which fades from now on.
+    pub fn recall(&self, tier: RiskTier) {
+        self.core.recall(tier);
     }
 
     /// The circuit, as it is kept over a restart.

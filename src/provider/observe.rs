@@ -264,6 +264,12 @@ impl Core {
         });
     }
 
+    /// Takes up what a former process knew of the risk.
+    pub(crate) fn recall(&self, tier: RiskTier) {
+        let now = self.clock.mono();
+        self.lock().health.recall(tier, now);
+    }
+
     /// Lets time pass for the breaker. Returns when it wants the next tick.
     pub(crate) fn tick(&self) -> Option<Mono> {
         self.change(|state, now| {

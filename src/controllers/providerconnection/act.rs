@@ -19,6 +19,11 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observed: Seen, steps: Ve
                     ctx.registry.apply(&key, &uid, settings, restore.as_ref());
                 }
             }
+            Step::Recall(tier) => {
+                if let Some(live) = ctx.registry.get(&key) {
+                    live.recall(tier);
+                }
+            }
             Step::Remove => drop(ctx.registry.remove(&key)),
             Step::Probe => ctx.prober.probe_now(&key),
         }

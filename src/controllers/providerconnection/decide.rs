@@ -103,6 +103,8 @@ pub struct Target {
 pub enum Step {
     /// Bring the live connection to the observed settings; a new one starts from this circuit.
     Apply(Option<Snapshot>),
+    /// Let the live connection, which is new, start from this band of risk.
+    Recall(RiskTier),
     /// End the live connection: its credential is gone.
     Remove,
     /// Probe out of turn.
@@ -123,7 +125,12 @@ pub fn decide(
     let Some(live) = observed.live.as_ref().filter(|live| live.revision == target.revision) else {
         // Look again at once, at what the live connection says then.
         let restored = previous.and_then(|s| s.circuit_state.as_ref()).and_then(snapshot);
-        return Decision { status: None, steps: vec![Step::Apply(restored)], notes: Vec::new(), next: Duration::ZERO };
+        let mut steps = vec![Step::Apply(restored)];
+        let known = memory::tier(previous);
+        if observed.live.is_none() && known > RiskTier::Low {
+            steps.push(Step::Recall(known));
+        }
+        return Decision { status: None, steps, notes: Vec::new(), next: Duration::ZERO };
     };
     let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
     let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));

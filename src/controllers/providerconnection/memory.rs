@@ -23,12 +23,7 @@ pub fn completed(live: &LiveView, stays: Option<&ProviderConnectionStatus>, targ
             Some(HealthStatus::Unknown) | None => Health::Unknown,
         };
         live.slow = reason_of(&stays.conditions, ConditionType::Healthy) == Some(Reason::ResponsesSlow.as_str());
-        live.tier = match stays.risk {
-            Some(RiskStatus::Critical) => RiskTier::Critical,
-            Some(RiskStatus::High) => RiskTier::High,
-            Some(RiskStatus::Elevated) => RiskTier::Elevated,
-            Some(RiskStatus::Low) | None => RiskTier::Low,
-        };
+        live.tier = tier(Some(stays));
     }
     let version = stays.credential.as_ref().and_then(|c| c.secret_resource_version.as_deref());
     if live.authenticated.is_none() && version == target.credential.as_deref() {
@@ -39,6 +34,16 @@ pub fn completed(live: &LiveView, stays: Option<&ProviderConnectionStatus>, targ
         };
     }
     live
+}
+
+/// The band of risk that was written.
+pub fn tier(previous: Option<&ProviderConnectionStatus>) -> RiskTier {
+    match previous.and_then(|s| s.risk) {
+        Some(RiskStatus::Critical) => RiskTier::Critical,
+        Some(RiskStatus::High) => RiskTier::High,
+        Some(RiskStatus::Elevated) => RiskTier::Elevated,
+        Some(RiskStatus::Low) | None => RiskTier::Low,
+    }
 }
 
 /// Whether `requested` asks for a check that has not been made. The check that verifies an object at its birth is the one

@@ -103,6 +103,11 @@ fn a_new_connection_is_applied_first_and_starts_from_the_circuit_its_status_tell
     let old = status(&object(), None, &observed(Some(open)));
     let again = decide(&object(), Some(&old), &observed(None), now());
     assert_eq!(again.steps, vec![Step::Apply(Some(snapshot(State::Open)))]);
+    let risky = status(&object(), None, &observed(Some(LiveView { tier: RiskTier::High, ..live() })));
+    let again = decide(&object(), Some(&risky), &observed(None), now());
+    assert_eq!(again.steps[1..], [Step::Recall(RiskTier::High)]);
+    let edited = observed(Some(LiveView { revision: "r0".into(), ..live() }));
+    assert_eq!(decide(&object(), Some(&risky), &edited, now()).steps.len(), 1, "one that runs knows better");
 }
 
 #[test]
@@ -274,6 +279,7 @@ fn transitions_are_told_as_events_once() {
 
 #[test]
 fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own() {
+    use Health::{Degraded, Unhealthy};
     let well = status(&object(), None, &observed(Some(live())));
     assert_eq!(well.risk.as_ref().map(|r| r.as_str()), Some("Low"));
     let shown = |health, slow, tier| {
@@ -290,7 +296,7 @@ fn the_band_of_risk_is_shown_and_a_raised_one_degrades_for_a_reason_of_its_own()
 fn in_a_maintenance_window_health_is_unknown_ready_stays_and_the_edge_is_waited_for() {
     let well = status(&object(), None, &observed(Some(live())));
     let maintenance = Place::Inside { until: "2026-03-01T12:00:30Z".parse().unwrap() };
-    let inside = |verdict| observed(Some(LiveView { maintenance, verdict, ..live() }));
+    let inside = |verdict| observed(Some(LiveView { verdict, maintenance, ..live() }));
     let decision = decide(&object(), Some(&well), &inside(Verdict::Verified), now());
     assert_eq!(decision.next, Duration::from_secs(30));
     let s = decision.status.unwrap();

@@ -113,6 +113,12 @@ impl Monitor {
         *self = Self::new(self.thresholds);
     }
 
+    /// Takes up what a former process knew of the risk. It turns nothing: the circuit was restored as well.
+    pub fn recall(&mut self, tier: RiskTier, now: Mono) {
+        self.meter.recall(tier, now);
+        self.critical |= tier == RiskTier::Critical;
+    }
+
     /// The word.
     pub fn health(&self) -> Health {
         match self.tracker.health() {

@@ -104,6 +104,17 @@ impl RiskMeter {
         self.at = self.at.max(now);
     }
 
+    /// What a former process knew: at most the upper end of the band, which fades like any reading.
+    pub fn recall(&mut self, tier: RiskTier, now: Mono) {
+        let upper = match tier {
+            RiskTier::Low => return,
+            RiskTier::Elevated => RiskTier::High.line(),
+            RiskTier::High => RiskTier::Critical.line(),
+            RiskTier::Critical => Ppm(1_000_000),
+        };
+        self.update(upper, now);
+    }
+
     /// The risk at `now`, were there no further reading.
     pub fn risk_at(&self, now: Mono) -> Ppm {
         Ppm::of(self.risk.share() * halved(now.since(self.at), FALL))
@@ -173,6 +184,18 @@ mod tests {
         meter.update(Ppm(950_000), at(601));
         assert_eq!(meter.risk_at(at(601)), Ppm(950_000));
         assert_eq!(meter.risk_at(at(0)), Ppm(950_000), "a clock that steps back lowers nothing");
+    }
+
+    #[test]
+    fn a_recalled_band_is_the_same_band_and_fades() {
+        let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
+        for tier in RiskTier::ALL {
+            let mut meter = RiskMeter::default();
+            meter.recall(tier, at(0));
+            assert_eq!(meter.tier(), tier);
+            meter.update(Ppm(0), at(3600));
+            assert_eq!(meter.tier(), RiskTier::Low);
+        }
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod auth;
 mod circuit;
 mod gone;
 mod idle;
+mod overlay;
 mod policy;
 mod references;
 mod restart;

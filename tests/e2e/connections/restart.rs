@@ -35,7 +35,9 @@ async fn a_killed_operator_comes_back_with_the_circuit_as_it_was_and_writes_noth
         world.until(name, "verified", verified).await;
     }
     down.fail_with(Behaviour::status(503)).await.unwrap();
-    let settled = |o: &Value| circuit(o, "Open") && is(o, "Healthy", "False", "ChecksFailing");
+    let settled = |o: &Value| {
+        circuit(o, "Open") && is(o, "Healthy", "False", "ChecksFailing") && o["status"]["risk"] == "Critical"
+    };
     let before = world.until("down", "Open and Unhealthy", settled).await;
 
     world.operator.kill9();
