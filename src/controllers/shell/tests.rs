@@ -74,7 +74,6 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
         stores,
         client: client.clone(),
         secrets: Secrets::new(client.clone(), clock, Duration::from_mins(1)),
-        client: client.clone(),
         events: Events::new(client.clone(), clock, "me").0,
         failures: Arc::new(Failures::default()),
         leadership,
