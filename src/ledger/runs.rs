@@ -13,6 +13,13 @@ use crate::domain::key::ObjectKey;
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub Uuid);
 
+impl RunId {
+    /// The id of the run that answers `request` on the object with this UID: the same each time it is asked for.
+    pub fn of_request(uid: &str, request: &str) -> Self {
+        Self(Uuid::new_v5(&Uuid::parse_str(uid).unwrap_or_default(), request.as_bytes()))
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::Tri;
@@ -154,8 +153,8 @@ pub fn decide(
 /// The id of the run that answers the object's request for one, if there is a request: the same however often it is
 /// looked at, so that one request is one run even if its acknowledgement is written later, or not at all.
 pub fn requested_run(object: &SyncJob) -> Option<RunId> {
-    let object_id = object.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()).unwrap_or_default();
-    object.requested_at().map(|request| RunId(Uuid::new_v5(&object_id, request.as_bytes())))
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    object.requested_at().map(|request| RunId::of_request(uid, request))
 }
 
 /// Whether the requested run was started.
