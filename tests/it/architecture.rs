@@ -112,8 +112,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// A decision is values in, values out: plain data types only, nothing that could wait or reach out.
-const DECIDE: &[&str] =
-    &["jiff", "serde", "serde_json", "rust_decimal", "thiserror", "k8s_openapi", "schemars", "uuid"];
+const DECIDE: &[&str] = &["jiff", "serde", "serde_json", "rust_decimal", "thiserror", "k8s_openapi", "schemars"];
 
 /// Plain values of other layers that `plan` and `decide` may name although the layer itself is out of bounds: a module
 /// or type, as `provider::settings`. Nothing here may wait, hold a lock or reach out. Each addition needs an ADR.
