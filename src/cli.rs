@@ -225,6 +225,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_reference_of_flags_is_what_the_flags_are() {
+        assert!(
+            include_str!("../docs/reference/flags.md") == flags_reference(),
+            "docs/reference/flags.md is not what the flags say: run `make docs`"
+        );
+    }
+
+    #[test]
     fn every_run_flag_has_a_busbar_twin() {
         let mut command = Cli::command();
         command.build();

@@ -120,7 +120,8 @@ impl<R: Reconciler> Shell<R> {
         let key = object.key();
         let controller = R::Object::KIND.as_str();
         // Not `name`: the JSON form gives a span's own name under that key.
-        let span = tracing::info_span!("reconcile", kind = controller, object = %key);
+        let request_id = uuid::Uuid::new_v4();
+        let span = tracing::info_span!("reconcile", kind = controller, object = %key, %request_id);
         let started = self.ctx.clock.mono();
         let result = AssertUnwindSafe(self.steps(object))
             .catch_unwind()
