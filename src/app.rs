@@ -256,3 +256,32 @@ fn default_identity() -> String {
     let id = uuid::Uuid::new_v4().simple().to_string();
     format!("{host}-{}", &id[..8])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_panics_ends_the_process_and_is_named() {
+        for (part, wanted) in [("probes", "the part probes ended unexpectedly"), ("", "(a task panicked)")] {
+            let mut tasks = Parts::new();
+            tasks.spawn(std::future::pending());
+            tasks.spawn(async move {
+                assert!(!part.is_empty(), "a defect");
+                (part, Ok(()))
+            });
+            let waited = until(&CancellationToken::new(), &mut tasks, std::future::pending::<()>()).await;
+            let error = waited.unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_that_end_because_of_a_stop_are_no_surprise() {
+        let (stop, mut tasks) = (CancellationToken::new(), Parts::new());
+        tasks.spawn(async { ("probes", Ok(())) });
+        stop.cancel();
+        tokio::task::yield_now().await;
+        assert!(until(&stop, &mut tasks, std::future::pending::<()>()).await.unwrap().is_none());
+    }
+}
