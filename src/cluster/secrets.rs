@@ -55,7 +55,26 @@ pub struct Secrets {
     client: Client,
     clock: Clock,
     refresh: Duration,
-    copies: Mutex<HashMap<ObjectKey, Copy>>,
+    copies: Mutex<Copies>,
+}
+
+/// The copies, and when those that are too old were last dropped.
+#[derive(Default)]
+struct Copies {
+    by_key: HashMap<ObjectKey, Copy>,
+    swept: Mono,
+}
+
+impl Copies {
+    /// The copy of `key`, if it is younger than `refresh`. Old ones are dropped at most once in that time: a sweep for
+    /// every look would make ten thousand Secrets cost their square.
+    fn fresh(&mut self, key: &ObjectKey, refresh: Duration, now: Mono) -> Option<&Copy> {
+        if now.since(self.swept) >= refresh {
+            self.by_key.retain(|_, copy| now.since(copy.read) < refresh);
+            self.swept = now;
+        }
+        self.by_key.get(key).filter(|copy| now.since(copy.read) < refresh)
+    }
 }
 
 impl Secrets {
@@ -74,21 +93,15 @@ impl Secrets {
         let now = self.clock.mono();
         {
             let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-            copies.retain(|_, copy| now.since(copy.read) < self.refresh);
-            if let Some(copy) = copies.get(key) {
+            if let Some(copy) = copies.fresh(key, self.refresh, now) {
                 return Ok(copy.data.clone());
             }
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let data = super::call(api.get_opt(&key.name)).await?.map(|secret| Arc::new(read(secret)));
         let copy = Copy { read: self.clock.mono(), data: data.clone() };
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), copy);
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).by_key.insert(key.clone(), copy);
         Ok(data)
-    }
-
-    /// Drops the copy, so that the next [`Secrets::get`] reads anew: after a credential was refused.
-    pub fn forget(&self, key: &ObjectKey) {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
@@ -96,4 +109,23 @@ fn read(secret: Secret) -> SecretData {
     let values =
         secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, SecretSlice::from(bytes.0))).collect();
     SecretData { resource_version: secret.metadata.resource_version.unwrap_or_default(), values }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_good_until_its_refresh_time_and_old_ones_are_dropped() {
+        let (refresh, mut copies) = (Duration::from_mins(1), Copies::default());
+        let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
+        let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
+        copies.by_key.insert(a.clone(), Copy { read: at(100), data: None });
+        copies.by_key.insert(b.clone(), Copy { read: at(130), data: None });
+        assert!(copies.fresh(&a, refresh, at(159)).is_some());
+        assert!(copies.fresh(&a, refresh, at(160)).is_none(), "too old, though not swept yet");
+        assert!(copies.fresh(&b, refresh, at(160)).is_some());
+        assert!(copies.fresh(&b, refresh, at(240)).is_none());
+        assert!(copies.by_key.is_empty(), "what is old is wiped");
+    }
 }
