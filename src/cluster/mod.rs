@@ -4,6 +4,7 @@
 //! the only writer of [`status`], [`events`], [`finalizers`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and
 //! the [`failures`] that space retries. It decides nothing: what to write comes from `controllers`.
 
+pub mod claims;
 pub mod client;
 pub mod discovery;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod guard;
 pub mod lease;
 pub mod references;
 pub mod secrets;
+mod seen;
 pub mod status;
 pub mod stores;
 
