@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::domain::backoff::Backoff;
 use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::time::Mono;
 
 /// First and longest pause after a failed reconcile.
 const BASE: Duration = Duration::from_secs(1);
@@ -22,6 +23,9 @@ const PACE: Backoff = Backoff { base: BASE, max: CAP };
 
 /// How often one of those who wait is sent ahead.
 pub const SCOUT_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the same trouble is told.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// After so many failures an object counts as looked at: whatever keeps it from working is its state.
 const GIVEN_UP: u32 = 3;
@@ -39,6 +43,8 @@ struct Memory {
     decided: HashSet<(Kind, ObjectKey)>,
     /// Counts who was sent ahead last.
     turn: u64,
+    /// When which trouble was told last.
+    told: HashMap<(Kind, ObjectKey), Mono>,
 }
 
 #[derive(Debug)]
@@ -71,6 +77,18 @@ impl Failures {
             return Vec::new();
         }
         memory.streaks.keys().cloned().collect()
+    }
+
+    /// Whether the failure of this object that began a streak is to be told: not if another was told lately. When every
+    /// second request fails, streaks come and go.
+    pub fn worth_telling(&self, kind: Kind, key: &ObjectKey, now: Mono) -> bool {
+        let told = &mut self.lock().told;
+        told.retain(|_, last| now.since(*last) < TELL_EVERY);
+        let news = !told.contains_key(&(kind, key.clone()));
+        if news {
+            told.insert((kind, key.clone()), now);
+        }
+        news
     }
 
     /// Whether nothing can be said yet of an object that exists: no reconcile has ended well, and none has failed so often
@@ -130,6 +148,14 @@ mod tests {
         sent[..3].sort();
         sent[3..].sort();
         assert_eq!(sent, ["a", "b", "c", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn streaks_that_come_and_go_are_told_once_a_minute() {
+        let (failures, key) = (Failures::default(), ObjectKey::new("ns", "a"));
+        let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
+        let told = [0, 1, 59, 60, 61].map(|s| failures.worth_telling(Kind::SyncJob, &key, at(s)));
+        assert_eq!(told, [true, false, false, true, false]);
     }
 
     #[test]

@@ -15,9 +15,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::utils::Backoff as Reopening;
+use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
@@ -27,10 +26,11 @@ use crate::cluster::guard::{Guarded, Undecodable};
 use crate::cluster::references::References;
 use crate::cluster::seen::{News, Seen};
 use crate::cluster::status::Reported;
+use crate::cluster::told;
 use crate::domain::backoff::Backoff;
 use crate::domain::key::{Kind, ObjectKey};
 
-/// Pauses between tries to open a watch: an API server that is back is noticed within ten seconds.
+/// Pauses between tries to open a watch, ever longer, with full jitter, from the start again once it is open: an API server that is back is noticed within ten seconds.
 const REOPEN: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
 
 /// The annotation that asks for an act now, and the one Flux writes for the same purpose; ours wins.
@@ -215,27 +215,41 @@ fn open<K: Reported>(
     KindStore { scopes }
 }
 
-/// The pauses of one watch: ever longer, with full jitter, from the start again once it is open.
-#[derive(Default)]
-struct Reopen {
-    attempt: u32,
+/// Why a watch ended, for people.
+struct Trouble {
+    said: String,
+    /// It has been too long since the watch was last open: the API server has forgotten what happened then.
+    expired: bool,
 }
 
-impl Iterator for Reopen {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = REOPEN.wait(self.attempt, rand::random());
-        self.attempt = self.attempt.saturating_add(1);
-        Some(pause)
+impl From<watcher::Error> for Trouble {
+    fn from(error: watcher::Error) -> Self {
+        let error = match error {
+            watcher::Error::WatchError(status) => kube::Error::Api(status),
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error,
+            other @ watcher::Error::NoResourceVersion => {
+                return Self { said: other.to_string(), expired: false };
+            }
+        };
+        let expired = matches!(&error, kube::Error::Api(status) if status.code == GONE);
+        let missing = matches!(&error, kube::Error::Api(status) if status.code == NOT_FOUND);
+        let hint = if missing { "; is the custom resource definition gone? apply the files in crds/" } else { "" };
+        Self { said: format!("{}{hint}", told(&error)), expired }
     }
 }
 
-impl Reopening for Reopen {
-    fn reset(&mut self) {
-        self.attempt = 0;
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.said)
     }
 }
+
+/// Status of an answer: what was asked for is too long ago.
+const GONE: u16 = 410;
+/// Status of an answer: the kind is not served.
+const NOT_FOUND: u16 = 404;
 
 struct Filling<K: Reported> {
     writer: Writer<K>,
@@ -247,23 +261,33 @@ struct Filling<K: Reported> {
 
 impl<K: Reported> Filling<K> {
     async fn run(mut self, api: Api<Guarded<K>>) {
-        let mut events = watcher(api, watcher::Config::default()).backoff(Reopen::default()).boxed();
-        let mut failing = false;
+        let kind = K::KIND.as_str();
+        let mut events = watcher(api, watcher::Config::default()).boxed();
+        let (mut failing, mut attempt) = (false, 0_u32);
         while let Some(event) = events.next().await {
             match event {
+                // The beginning of another try, not yet its success.
+                Ok(Event::Init) => self.take(Event::Init),
                 Ok(event) => {
                     if std::mem::take(&mut failing) {
-                        tracing::info!(kind = K::KIND.as_str(), "watching again");
+                        tracing::info!(kind, "watching again");
                     }
+                    attempt = 0;
                     self.take(event);
                 }
                 Err(error) => {
-                    // Said once per outage: the back-off repeats the same error every few seconds.
-                    if std::mem::replace(&mut failing, true) {
-                        tracing::debug!(kind = K::KIND.as_str(), %error, "the watch is still down");
+                    let error = Trouble::from(error);
+                    // Said once per outage: the same error comes again every few seconds.
+                    if failing {
+                        tracing::debug!(kind, %error, "the watch is still down");
+                    } else if error.expired {
+                        tracing::info!(kind, %error, "the watch cannot go on from where it was; reading everything again");
                     } else {
-                        tracing::warn!(kind = K::KIND.as_str(), %error, "the watch is down; trying again");
+                        tracing::warn!(kind, %error, "the watch is down; trying again");
+                        failing = true;
                     }
+                    tokio::time::sleep(REOPEN.wait(attempt, rand::random())).await;
+                    attempt = attempt.saturating_add(1);
                 }
             }
         }

@@ -235,7 +235,7 @@ impl<R: Reconciler> Shell<R> {
         let (streak, pause) =
             self.ctx.failures.failed(R::Object::KIND, &key, &object.uid().unwrap_or_default(), rand::random());
         // Said once per streak; the retries repeat it.
-        if streak == 1 {
+        if streak == 1 && self.ctx.failures.worth_telling(R::Object::KIND, &key, self.ctx.clock.mono()) {
             tracing::warn!(kind = controller, namespace = %key.namespace, name = %key.name, %error, "reconcile failed; trying again");
         } else {
             tracing::debug!(kind = controller, namespace = %key.namespace, name = %key.name, %error, streak, "reconcile failed again");
