@@ -19,14 +19,14 @@ async fn an_api_server_that_is_stopped_for_half_a_minute_is_caught_up_with_in_on
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, "stopped").await;
     let mut trial = scene.begin(Fault::ApiServerStopped).await;
-    bank_a_fails(trial.scene).await;
-    trial.scene.probes(2).await;
-    let (livez, readyz) = (trial.scene.operator.get("/livez").await.0, trial.scene.operator.get("/readyz").await.0);
+    bank_a_fails(&scene).await;
+    scene.probes(2).await;
+    let (livez, readyz) = (scene.operator.get("/livez").await.0, scene.operator.get("/readyz").await.0);
     assert_eq!((livez, readyz), (200, 200), "a Pod that is killed now would know nothing");
-    trial.last(HALF_A_MINUTE).await;
-    trial.end().await;
+    trial.last(&scene, HALF_A_MINUTE).await;
+    trial.end(&scene).await;
     let expected = Expected { reason: LEASE, writes: &FAILED_OVER, ..Expected::default() };
-    trial.judged(expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }
 
@@ -35,12 +35,12 @@ async fn an_api_server_that_is_frozen_for_a_minute_is_waited_for() {
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, "paused").await;
     let mut trial = scene.begin(Fault::ApiServerPaused).await;
-    bank_a_fails(trial.scene).await;
-    trial.scene.probes(8).await;
-    trial.last(2 * HALF_A_MINUTE).await;
-    trial.end().await;
+    bank_a_fails(&scene).await;
+    scene.probes(8).await;
+    trial.last(&scene, 2 * HALF_A_MINUTE).await;
+    trial.end(&scene).await;
     let expected = Expected { reason: LEASE, writes: &FAILED_OVER, ..Expected::default() };
-    trial.judged(expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }
 
@@ -49,10 +49,10 @@ async fn an_etcd_that_is_killed_and_started_under_the_operator_costs_nothing() {
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, "etcd").await;
     let mut trial = scene.begin(Fault::EtcdKilled).await;
-    bank_a_fails(trial.scene).await;
-    trial.end().await;
+    bank_a_fails(&scene).await;
+    trial.end(&scene).await;
     let expected = Expected { reason: LEASE, ..Expected::default() };
-    trial.judged(expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }
 
@@ -61,13 +61,13 @@ async fn a_lost_history(topic: &str, fault: Fault) {
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, topic).await;
     let mut trial = scene.begin(fault).await;
-    trial.scene.world.patch::<ProviderConnection>("a", json!({"suspend": true})).await;
-    trial.scene.world.put(&crate::support::world::policy("unused", "")).await;
-    let audit = trial.scene.operator.audit();
+    scene.world.patch::<ProviderConnection>("a", json!({"suspend": true})).await;
+    scene.world.put(&crate::support::world::policy("unused", "")).await;
+    let audit = scene.operator.audit();
     let position = audit.position().unwrap();
-    trial.end().await;
+    trial.end(&scene).await;
     let expected = Expected { writes: &FAILED_OVER, ..Expected::default() };
-    let judged = trial.judged(expected, async |scene| route_takes(scene, "b").await).await;
+    let judged = trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await;
     let lists = Query { verb: Some("list"), resource: Some("providerconnections"), ..scene.operator.requests() };
     assert!(!audit.requests_since(position, &lists).unwrap().is_empty(), "the watch went on, and this was no test");
     assert!(judged.statuses["breakerpolicies/unused"]["status"]["conditions"].is_array(), "{:?}", judged.statuses);
@@ -90,10 +90,10 @@ async fn an_api_server_without_a_free_slot_is_not_pressed() {
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, "crowded").await;
     let mut trial = scene.begin(Fault::Crowded).await;
-    bank_a_fails(trial.scene).await;
-    trial.last(HALF_A_MINUTE).await;
-    trial.end().await;
+    bank_a_fails(&scene).await;
+    trial.last(&scene, HALF_A_MINUTE).await;
+    trial.end(&scene).await;
     let expected = Expected { reason: LEASE, writes: &FAILED_OVER, ..Expected::default() };
-    trial.judged(expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }

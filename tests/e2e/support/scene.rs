@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::metrics;
 use super::plane::{PATIENCE, tell};
-use super::world::{QUICK, policy, route};
+use super::world::{QUICK, connection, mono_connection, policy, route};
 use super::{Operator, World, eventually};
 
 /// How long after its end nothing of a fault may be left in any status.
@@ -53,6 +53,8 @@ pub(crate) struct Scene {
     pub(crate) a: BankHandle,
     /// The other one.
     pub(crate) b: BankHandle,
+    /// The one that the job reads from.
+    pub(crate) mono: BankHandle,
     pub(crate) clock: Clock,
     struck: bool,
 }
@@ -60,32 +62,52 @@ pub(crate) struct Scene {
 impl Scene {
     /// Sets the stage on `plane` and waits until all is well and told.
     pub(crate) async fn on(plane: &Arc<ControlPlane>, topic: &str) -> Self {
-        Self::with(plane, topic, &[]).await
+        Self::with(plane, topic, Reach::Namespace, &[]).await
     }
 
-    /// The same with further flags of the operator.
-    pub(crate) async fn with(plane: &Arc<ControlPlane>, topic: &str, flags: &[&str]) -> Self {
-        let world = World::on(plane, topic).await;
+    /// The same for an operator of this reach, with further flags.
+    pub(crate) async fn with(plane: &Arc<ControlPlane>, topic: &str, reach: Reach, flags: &[&str]) -> Self {
+        let mut scene = Self::empty(plane, topic, reach, flags).await;
+        scene.populate().await;
+        scene.operator.wait_ready().await;
+        scene.settled().await;
+        scene
+    }
+
+    /// A stage with banks and an operator that was started, and no object of ours.
+    pub(crate) async fn empty(plane: &Arc<ControlPlane>, topic: &str, reach: Reach, flags: &[&str]) -> Self {
+        let world = World::bare(plane, topic).await;
         let ground = Ground::new(Arc::clone(plane)).await.expect("a proxy");
-        // A circuit that is open stays so: what changes after the fault is the fault's doing.
-        world.put(&policy(QUICK, "trip: {consecutiveFailures: 1}, open: {base: 1h}")).await;
-        let (a, b) = (world.bank("a").await, world.bank("b").await);
-        world.mono("mono", |c| c).await;
-        world.put(&crate::jobs::job("mono", "24h", "jitterPercent: 0, deletionPolicy: Delete")).await;
-        world.put(&route("payouts", &[("a", "a", ""), ("b", "b", "")], "")).await;
-        let identity = plane.grant_operator(world.ns.name(), Reach::Namespace).await.expect("an identity");
+        let (a, b) = (world.secured("a").await, world.secured("b").await);
+        let mono = world.secured_mono("mono", |c| c).await;
+        let identity = plane.grant_operator(world.ns.name(), reach).await.expect("an identity");
         let kubeconfig = ground.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
         let flags: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(flags.iter().copied()).collect();
-        let operator = Operator::ready(&world.ns, &flags).await;
-        let scene = Self { world, ground, operator, a, b, clock: Clock::system(), struck: false };
-        scene.active("a").await;
-        scene
-            .world
-            .until::<SyncJob, _>("feed", "the job ran", |j| j.status.as_ref()?.last_successful_time.as_ref().map(drop))
-            .await;
-        scene.quiet(PATIENCE).await;
-        scene
+        let operator = match reach {
+            Reach::Namespace => Operator::start(&world.ns, &flags).await,
+            Reach::Cluster => Operator::start_cluster_wide(&world.ns, &flags).await,
+        };
+        Self { world, ground, operator, a, b, mono, clock: Clock::system(), struck: false }
+    }
+
+    /// Creates the objects.
+    pub(crate) async fn populate(&self) {
+        // A circuit that is open stays so: what changes after the fault is the fault's doing.
+        self.world.put(&policy(QUICK, "trip: {consecutiveFailures: 1}, open: {base: 1h}")).await;
+        self.world.put(&connection("a", &self.a, "")).await;
+        self.world.put(&connection("b", &self.b, "")).await;
+        self.world.put(&mono_connection("mono", &self.mono)).await;
+        self.world.put(&crate::jobs::job("mono", "24h", "jitterPercent: 0, deletionPolicy: Delete")).await;
+        self.world.put(&route("payouts", &[("a", "a", ""), ("b", "b", "")], "")).await;
+    }
+
+    /// Waits until all is well and told.
+    pub(crate) async fn settled(&self) {
+        self.active("a").await;
+        let ran = |j: &SyncJob| j.status.as_ref()?.last_successful_time.as_ref().map(drop);
+        self.world.until("feed", "the job ran", ran).await;
+        self.quiet(PATIENCE).await;
     }
 
     /// Waits until the route takes this bank.
@@ -95,7 +117,7 @@ impl Scene {
     }
 
     /// Begins `fault` and notes where the world stands.
-    pub(crate) async fn begin(&mut self, fault: Fault) -> Trial<'_> {
+    pub(crate) async fn begin(&mut self, fault: Fault) -> Trial {
         self.struck |= !Fault::BY_PROXY.contains(&fault);
         let mut trial = self.trial().await;
         trial.fault = Some(fault);
@@ -103,13 +125,23 @@ impl Scene {
         trial
     }
 
+    /// From here on the API server may refuse by mistake: something restarts it, or takes kinds away.
+    pub(crate) fn strike(&mut self) {
+        self.struck = true;
+    }
+
     /// The same for a cause of the test's own.
-    pub(crate) async fn trial(&self) -> Trial<'_> {
+    pub(crate) async fn trial(&self) -> Trial {
+        let before = self.statuses().await;
+        Trial { before, ..self.without_kinds().await }
+    }
+
+    /// The same while our kinds are not served.
+    pub(crate) async fn without_kinds(&self) -> Trial {
         Trial {
-            scene: self,
             fault: None,
             began: self.clock.mono(),
-            before: self.statuses().await,
+            before: Statuses::new(),
             pid: self.operator.pid(),
             log: self.operator.logs().len(),
             audit: self.operator.audit().position().expect("the audit log"),
@@ -244,8 +276,7 @@ fn told(kind: &str, whole: &Value) -> Value {
 }
 
 /// A fault that has begun.
-pub(crate) struct Trial<'a> {
-    pub(crate) scene: &'a Scene,
+pub(crate) struct Trial {
     fault: Option<Fault>,
     began: Mono,
     before: Statuses,
@@ -267,40 +298,39 @@ pub(crate) struct Expected<'a> {
     pub(crate) ends: bool,
 }
 
-impl Trial<'_> {
+impl Trial {
     /// Ends the fault.
-    pub(crate) async fn end(&mut self) {
+    pub(crate) async fn end(&mut self, scene: &Scene) {
         if let Some(fault) = self.fault {
-            fault.end(&self.scene.ground).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
+            fault.end(&scene.ground).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
         }
-        self.ended = Some(self.scene.clock.mono());
-    }
-
-    /// How long the fault has lasted.
-    pub(crate) fn lasted(&self) -> Duration {
-        self.scene.clock.mono().since(self.began)
+        self.ended = Some(scene.clock.mono());
     }
 
     /// Waits until the fault has lasted so long.
-    pub(crate) async fn last(&self, time: Duration) {
-        self.scene.clock.sleep_until(self.began + time).await;
+    pub(crate) async fn last(&self, scene: &Scene, time: Duration) {
+        scene.clock.sleep_until(self.began + time).await;
     }
 
     /// What the operator has said since the fault began, line by line.
-    pub(crate) fn said(&self) -> Vec<Value> {
-        let logs = self.scene.operator.logs();
+    pub(crate) fn said(&self, scene: &Scene) -> Vec<Value> {
+        let logs = scene.operator.logs();
         logs[self.log.min(logs.len())..].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// How often it has said this.
-    pub(crate) fn said_times(&self, words: &str) -> usize {
-        self.said().iter().filter(|line| line.to_string().contains(words)).count()
+    pub(crate) fn said_times(&self, scene: &Scene, words: &str) -> usize {
+        self.said(scene).iter().filter(|line| line.to_string().contains(words)).count()
     }
 
     /// Waits until the world is `as_it_should_be` again, at most [`SOON`] after the end of the fault, and notes what is
     /// to be judged.
-    pub(crate) async fn judged(self, expected: Expected<'_>, as_it_should_be: impl AsyncFn(&Scene) -> bool) -> Judged {
-        let scene = self.scene;
+    pub(crate) async fn judged(
+        self,
+        scene: &Scene,
+        expected: Expected<'_>,
+        as_it_should_be: impl AsyncFn(&Scene) -> bool,
+    ) -> Judged {
         let ended = self.ended.expect("the fault was ended");
         let left = || SOON.saturating_sub(scene.clock.mono().since(ended));
         eventually(left(), "all is told as it is, soon after the end of the fault", async || {
@@ -321,7 +351,7 @@ impl Trial<'_> {
             findings.push("the process did not live through it".to_owned());
         }
         let mut said: BTreeMap<String, usize> = BTreeMap::new();
-        for line in self.said() {
+        for line in self.said(scene) {
             if line["level"] == "WARN" || line["level"] == "ERROR" {
                 let what =
                     ["message", "kind", "namespace", "name"].map(|field| line[field].as_str().unwrap_or_default());
@@ -329,7 +359,7 @@ impl Trial<'_> {
             }
         }
         findings.extend(said.iter().filter(|(_, n)| **n > 1).map(|(line, n)| format!("said {n} times: {line}")));
-        let reasons = self.said_times(expected.reason);
+        let reasons = self.said_times(scene, expected.reason);
         if !expected.reason.is_empty() && reasons != 1 {
             findings.push(format!("said {reasons} times: {}", expected.reason));
         }
@@ -346,7 +376,7 @@ impl Trial<'_> {
 pub(crate) struct Judged {
     pub(crate) statuses: Statuses,
     pub(crate) before: Statuses,
-    findings: Vec<String>,
+    pub(crate) findings: Vec<String>,
 }
 
 impl Judged {
