@@ -108,7 +108,9 @@ async fn an_object_that_our_types_cannot_read_is_told_once_and_goes_on_as_it_was
     scene.ground.proxy.cut_watches();
     scene.a.recover().await;
     patch(json!("/health")).await.unwrap();
-    plane.apply_path(&crate::support::plane::repository("crds")).await.unwrap();
+    let crds = crate::support::plane::repository("crds");
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", &crds.to_string_lossy()];
+    assert!(plane.run_kubectl(&apply, "").await.unwrap().status.success(), "the schema is as it was");
     trial.end(&scene).await;
     assert!(now::<ProviderConnection>(&scene, "a").await.is_some(), "it can be read again");
     let observed = |c: &ProviderConnection| Some(c.status.as_ref()?.observed_generation == c.metadata.generation);

@@ -178,7 +178,8 @@ impl Scene {
 
     /// Successful writes of status since `position`, by object.
     pub(crate) fn writes(&self, since: Position) -> BTreeMap<String, usize> {
-        let query = Query { verb: Some("patch"), subresource: Some("status"), ..self.operator.requests() };
+        let namespace = Some(self.world.ns.name());
+        let query = Query { verb: Some("patch"), subresource: Some("status"), namespace, ..self.operator.requests() };
         let mut count = BTreeMap::new();
         for request in self.operator.audit().requests_since(since, &query).expect("the audit log") {
             if request.code < 300 {
