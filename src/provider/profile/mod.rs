@@ -6,9 +6,13 @@
 
 mod auth;
 mod builtin;
+mod canonical;
 mod errors;
 mod limits;
 mod locate;
+mod mapping;
+mod operation;
+mod parameter;
 mod stream;
 mod template;
 mod wait;
@@ -28,8 +32,12 @@ use crate::provider::classify::{Class, Reading, StatusPattern};
 use builtin::BUILTIN;
 
 pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenCall};
+pub use canonical::{CanonicalField, CanonicalRecord, FieldKind, TimeForm};
 pub use errors::{HeaderRule, JsonRule, MAX_ERROR_BODY, Matcher};
 pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader};
+pub use mapping::{FieldSource, Keep, Mapping, MappingError, Shape};
+pub use operation::{Body, Operation};
+pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
 pub use stream::{
     AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
 };
@@ -70,12 +78,36 @@ pub struct Profile {
     /// What is secret in a request beside what `auth` puts there: never shown, logged or stored.
     #[serde(default)]
     pub secrets: ProfileSecrets,
+    /// What the connection's `endpoint.parameters` may set, by name: placeholders everywhere may use them.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Parameter>,
+    /// What a caller can ask for, by name.
+    #[serde(default)]
+    pub operations: BTreeMap<String, Operation>,
+    /// The feature switches, and whether each is on where a connection says nothing.
+    #[serde(default)]
+    pub features: BTreeMap<String, bool>,
+    /// How long answers may be kept where the connection says nothing; absent: they are not kept.
+    #[serde(default)]
+    pub cache: Option<ProfileCache>,
     /// What a sync can fetch, by name.
     #[serde(default)]
     pub streams: BTreeMap<String, Arc<Stream>>,
     /// The fields that the file itself sets, by path: see [`Profile::states`].
     #[serde(skip)]
     stated: BTreeSet<String>,
+}
+
+/// How long answers are good.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileCache {
+    /// As good as fresh.
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    /// Better than nothing, while the provider cannot be asked.
+    #[serde(deserialize_with = "duration")]
+    pub max_stale: Duration,
 }
 
 /// Names whose values are secret.
@@ -242,6 +274,19 @@ impl Profile {
             limit.check().map_err(|problem| (place(), problem))?;
             if self.limits.iter().take(at).any(|other| other.name == limit.name) {
                 return Err((place(), format!("the name {:?} is taken by an earlier limit", limit.name)));
+            }
+        }
+        for (name, parameter) in &self.parameters {
+            parameter.check(name).map_err(|problem| (Place::of(["parameters", name]), problem))?;
+        }
+        for (name, operation) in &self.operations {
+            operation.check(&self.parameters).map_err(|(fields, problem)| {
+                let place = Place::of(["operations", name]);
+                (fields.into_iter().fold(place, |place, field| place.and(Step::Field(field))), problem)
+            })?;
+            if let Some(feature) = operation.feature.as_ref().filter(|feature| !self.features.contains_key(*feature)) {
+                let problem = format!("the feature {feature} is not known: declare it under features");
+                return Err((Place::of(["operations", name, "feature"]), problem));
             }
         }
         for (name, stream) in &self.streams {
