@@ -93,7 +93,8 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         auth,
         credential_revision: _,
         tls: _,
-        timeouts: Timeouts { connect, request, total },
+        // What a profile says beyond these is no field of the spec.
+        timeouts: Timeouts { connect, request, total, first_byte: _, read: _ },
         // Told by `manners`.
         retry: _,
         limits: _,

@@ -11,6 +11,8 @@ mod turns;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::clock::Clock;
 use crate::domain::breaker::{
     Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
@@ -51,6 +53,8 @@ pub(crate) struct State {
     last_probe: Option<LastProbe>,
     /// Until when the provider asked to be left alone.
     throttle: Throttle,
+    /// The same as wall time: fixed when the pause began, so that two clocks that drift apart never make it look moved.
+    throttle_wall: Option<Timestamp>,
     /// How often in a row it did so without saying how long.
     strikes: u8,
     budget: Budget,
@@ -92,9 +96,9 @@ impl State {
         self.last_probe.as_ref()
     }
 
-    /// Until when the provider asked to be left alone.
-    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Mono> {
-        self.throttle.until(now)
+    /// Until when the provider asked to be left alone, while that is so.
+    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Timestamp> {
+        self.throttle.until(now).and(self.throttle_wall)
     }
 
     /// What is left of the limit that has least left, and of how many.
@@ -164,6 +168,7 @@ impl Core {
             authenticated: None,
             last_probe: None,
             throttle: Throttle::default(),
+            throttle_wall: None,
             strikes: 0,
             budget: Budget::default(),
             quota: None,
@@ -353,7 +358,7 @@ impl Core {
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
             last_probe: state.last_probe.clone(),
-            throttled_until: state.throttled_until(now.mono).map(|until| now.wall_at(until)),
+            throttled_until: state.throttled_until(now.mono),
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
