@@ -83,6 +83,7 @@ mod tests {
             verdict: Verdict::Inconclusive,
             authenticated: None,
             maintenance: Place::default(),
+            throttled_until: None,
         }
     }
 

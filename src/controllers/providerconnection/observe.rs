@@ -104,5 +104,6 @@ fn view(live: &Live, now: Timestamp) -> LiveView {
         },
         authenticated: status.authenticated,
         maintenance,
+        throttled_until: status.throttled_until,
     }
 }

@@ -4,6 +4,8 @@
 //! refused (where ignoring it would betray the user: rights) or named in the message of
 //! Ready (where calls merely go without it).
 
+mod manners;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,9 +77,6 @@ pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem
 /// Set fields that no code reads yet; calls go without them.
 pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
     let set = [
-        ("retry", spec.retry.is_some()),
-        ("rateLimit", spec.rate_limit.is_some()),
-        ("cache", spec.cache.is_some()),
         ("fallback", spec.fallback.is_some()),
         ("features", spec.features.is_some()),
         ("webhook", spec.webhook.is_some()),
@@ -126,6 +125,7 @@ pub fn draft(
     }
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
+    manners::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     Ok(draft)
 }
@@ -269,11 +269,12 @@ fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft)
 
 fn timeouts(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Problem> {
     let Some(timeout) = &spec.timeout else { return Ok(()) };
-    let Timeouts { connect, request, total } = draft.timeouts;
+    let Timeouts { connect, request, total, .. } = draft.timeouts;
     draft.timeouts = Timeouts {
         connect: duration("timeout.connect", timeout.connect.as_deref(), connect)?,
         request: duration("timeout.request", timeout.request.as_deref(), request)?,
         total: duration("timeout.total", timeout.total.as_deref(), total)?,
+        ..draft.timeouts
     };
     Ok(())
 }

@@ -73,7 +73,7 @@ impl Fetch {
             400..=499 if !matches!(status, 408 | 425 | 429) => return Err(CallError::CredentialsRefused { status }),
             _ => return Err(CallError::NoToken { status: Some(status), class: ErrorClass::Connect }),
         }
-        let body = body::read(response, MAX_BODY).await.map_err(|error| no_token(Some(status), &error))?;
+        let body = body::read(response, MAX_BODY, self.timeout).await.map_err(|error| no_token(Some(status), &error))?;
         let parsed: Body = serde_json::from_slice(&body)
             .map_err(|_| CallError::NoToken { status: Some(status), class: ErrorClass::Body })?;
         Ok(Fetched {
