@@ -97,6 +97,11 @@ impl Secrets {
                 return Ok(copy.data.clone());
             }
         }
+        self.get_now(key).await
+    }
+
+    /// The Secret at `key` as it is now, whatever copy there is; `None` if there is none of that name.
+    pub async fn get_now(&self, key: &ObjectKey) -> Result<Option<Arc<SecretData>>, ApiError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let data = super::call(api.get_opt(&key.name)).await?.map(|secret| Arc::new(read(secret)));
         let copy = Copy { read: self.clock.mono(), data: data.clone() };

@@ -181,6 +181,17 @@ pub struct Reading {
     pub wait: Option<Wait>,
 }
 
+impl ErrorClass {
+    /// The class as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Body => "body",
+        }
+    }
+}
+
 /// Which ends of a call count against the provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Classify {

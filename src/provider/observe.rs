@@ -7,14 +7,17 @@ mod said;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition};
+use crate::domain::breaker::{
+    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition,
+};
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
+use crate::provider::auth::source::Pending;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Credentials, Judgement, judge};
 use crate::provider::profile::CheckMode;
@@ -31,6 +34,8 @@ pub(crate) struct Core {
     listeners: Arc<Listeners>,
     durations: Durations,
     state: Mutex<State>,
+    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
+    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
 }
 
 pub(crate) struct State {
@@ -40,6 +45,8 @@ pub(crate) struct State {
     verdict_revision: Arc<str>,
     authenticated: Option<bool>,
     last_probe: Option<LastProbe>,
+    /// Whether the last call could not be made for want of a token.
+    tokenless: bool,
     pub(crate) counts: Counts,
 }
 
@@ -52,6 +59,7 @@ struct Shown {
     tier: RiskTier,
     verdict: Verdict,
     authenticated: Option<bool>,
+    tokenless: bool,
 }
 
 impl State {
@@ -63,6 +71,7 @@ impl State {
             tier: self.health.tier(),
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
+            tokenless: self.tokenless,
         }
     }
 
@@ -134,9 +143,10 @@ impl Core {
             verdict_revision: Arc::clone(settings.verdict_revision()),
             authenticated: None,
             last_probe: None,
+            tokenless: false,
             counts,
         };
-        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state) })
+        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state), refreshing: OnceLock::new() })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -172,6 +182,26 @@ impl Core {
             self.listeners.tell(&Change::Observed(self.key.clone()));
         }
         result
+    }
+
+    /// Held while a refresh token is used.
+    pub(crate) fn pending_refresh(&self) -> &tokio::sync::Mutex<Option<Pending>> {
+        self.refreshing.get_or_init(Box::default)
+    }
+
+    /// Counts a request for a token: HTTP status or our word for what happened.
+    pub(crate) fn token_asked(&self, code: Result<u16, &'static str>, outcome: &'static str) {
+        let code = code.map_or_else(Code::Word, Code::Status);
+        self.lock().counts.request(&Arc::from("token"), code, outcome);
+    }
+
+    /// The circuit of the token endpoint moved: a line in the log, and a new look at the status.
+    pub(crate) fn token_circuit_moved(&self, from: breaker::State, to: breaker::State) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
+            "circuit of the token endpoint moved"
+        );
+        self.listeners.tell(&Change::Observed(self.key.clone()));
     }
 
     /// Asks the breaker.
@@ -226,6 +256,7 @@ impl Core {
             if state.verdict_revision != *settings.verdict_revision() {
                 return ((), [moved, None]);
             }
+            state.tokenless = end.err().is_some_and(CallError::wants_token);
             // Real calls move the risk; the checks in a row are those of the probes, where there are any.
             let is_check = probe || check.mode == CheckMode::Passive;
             let tripped =
@@ -255,6 +286,7 @@ impl Core {
                 state.verdict = Verdict::Pending;
                 state.verdict_revision = Arc::clone(new.verdict_revision());
                 state.authenticated = None;
+                state.tokenless = false;
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; other credentials are not.
                     state.health.reset();
@@ -303,6 +335,7 @@ impl Core {
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
             last_probe: state.last_probe.clone(),
+            tokenless: state.tokenless,
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
@@ -329,7 +362,7 @@ fn status_of(ended: &Ended) -> u16 {
     }
 }
 
-const fn outcome_label(outcome: Outcome) -> &'static str {
+pub(crate) const fn outcome_label(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",
         Outcome::Failure => "failure",

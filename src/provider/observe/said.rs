@@ -84,6 +84,8 @@ pub struct LiveStatus {
     pub authenticated: Option<bool>,
     /// The last health check, if there was one.
     pub last_probe: Option<LastProbe>,
+    /// Whether the last call could not be made because no token was to be had.
+    pub tokenless: bool,
     /// The revision of the settings in force.
     pub revision: Arc<str>,
     /// The revision the verdict belongs to.

@@ -20,7 +20,7 @@ pub struct ProfileAuth {
     /// Query parameters of every request.
     #[serde(default)]
     pub query: Vec<SecretQuery>,
-    /// A client-credentials token fetched with the keys `client-id` and `client-secret`.
+    /// A token that is fetched: with `OAuth2` client credentials, or as `json` says.
     #[serde(default)]
     pub token: Option<TokenCall>,
 }
@@ -57,6 +57,26 @@ pub struct TokenCall {
     /// Scopes asked for.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Where the provider knows no `OAuth2`: the fields of a JSON object that is sent instead of the form, each with the
+    /// key in the Secret.
+    #[serde(default)]
+    pub json: BTreeMap<String, String>,
+    /// Where in the answer to `json` the token is, a JSON pointer.
+    #[serde(default = "TokenCall::token_at")]
+    pub token_at: String,
+    /// Where in the answer to `json` its life in seconds is, a JSON pointer.
+    #[serde(default = "TokenCall::life_at")]
+    pub life_at: String,
+}
+
+impl TokenCall {
+    fn token_at() -> String {
+        "/access_token".to_owned()
+    }
+
+    fn life_at() -> String {
+        "/expires_in".to_owned()
+    }
 }
 
 /// A key that the profile needs is not in the Secret.
@@ -76,8 +96,10 @@ impl ProfileAuth {
             .map(|header| header.secret_key.as_str())
             .chain(self.query.iter().map(|query| query.secret_key.as_str()))
             .collect();
-        if self.token.is_some() {
-            keys.extend(["client-id", "client-secret"]);
+        match &self.token {
+            Some(token) if !token.json.is_empty() => keys.extend(token.json.values().map(String::as_str)),
+            Some(_) => keys.extend(["client-id", "client-secret"]),
+            None => {}
         }
         keys.sort_unstable();
         keys.dedup();
