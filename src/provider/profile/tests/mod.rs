@@ -1,3 +1,5 @@
+mod operations;
+
 use super::*;
 use crate::provider::settings::{Draft, Settings};
 
