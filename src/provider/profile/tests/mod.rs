@@ -1,5 +1,6 @@
 mod operations;
 
+use super::builtin::BUILTIN;
 use super::*;
 use crate::provider::settings::{Draft, Settings};
 
