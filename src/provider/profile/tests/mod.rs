@@ -1,3 +1,4 @@
+mod classifier;
 mod operations;
 
 use super::builtin::BUILTIN;
