@@ -159,6 +159,7 @@ impl From<&CallError> for Stop {
         let reason = match error {
             CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
+            CallError::QuotaExhausted { .. } | CallError::Throttled { .. } => RunReason::RateLimited,
             CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
             CallError::CredentialsRefused { status } => {
                 return Self { reason: RunReason::AuthenticationFailed, http_status: Some(*status) };
@@ -168,7 +169,9 @@ impl From<&CallError> for Stop {
             }
             CallError::Request(_) => RunReason::ParameterInvalid,
             CallError::Client(_) => RunReason::ConnectionInvalid,
-            CallError::Timeout | CallError::Connect(_) | CallError::Malformed => RunReason::ProviderUnreachable,
+            CallError::Timeout | CallError::Connect(_) | CallError::Refused(_) | CallError::Malformed => {
+                RunReason::ProviderUnreachable
+            }
         };
         reason.into()
     }
