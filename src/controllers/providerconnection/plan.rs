@@ -5,6 +5,7 @@
 //! Ready (where calls merely go without it).
 
 mod credentials;
+mod manners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,9 +99,6 @@ pub fn refuse_unallowed(
 /// Set fields that no code reads yet; calls go without them.
 pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
     let set = [
-        ("retry", spec.retry.is_some()),
-        ("rateLimit", spec.rate_limit.is_some()),
-        ("cache", spec.cache.is_some()),
         ("fallback", spec.fallback.is_some()),
         ("features", spec.features.is_some()),
         ("webhook", spec.webhook.is_some()),
@@ -148,6 +146,7 @@ pub fn draft(
     }
     credentials::tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
+    manners::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     Ok(draft)
 }

@@ -11,7 +11,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{SettingsError, parse_url};
-use crate::provider::profile::ProfileAuth;
+use crate::provider::profile::{ProfileAuth, TokenBase};
 
 /// Where an API key goes.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -122,6 +122,10 @@ impl Auth {
             let path =
                 token.path.path(parameters).map_err(|e| SettingsError::new("endpoint.parameters", e.to_string()))?;
             let mut token_url = parse_url("endpoint.baseURL", base_url)?;
+            let path = match token.below {
+                TokenBase::Origin => path,
+                TokenBase::BaseUrl => format!("{}{path}", token_url.path().trim_end_matches('/')),
+            };
             token_url.set_path(&path);
             let token_url = String::from(token_url);
             if !token.json.is_empty() {
@@ -129,8 +133,8 @@ impl Auth {
                 return Ok(Self::ProfileToken {
                     token_url,
                     fields: fields.collect::<Result<_, SettingsError>>()?,
-                    token_at: token.token_at.clone(),
-                    life_at: token.life_at.clone(),
+                    token_at: token.token.clone(),
+                    life_at: token.expires_in.clone(),
                 });
             }
             return Ok(Self::ClientCredentials(TokenClient {
