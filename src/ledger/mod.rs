@@ -62,8 +62,17 @@ pub trait Ledger: Send + Sync + 'static {
     /// nothing of the page is in.
     fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> Reply<'a, PageOutcome>;
 
-    /// Notes that a run began; runs of the job that never ended become [`RunResult::Interrupted`].
-    fn start_run<'a>(&'a self, run: &'a RunStart) -> Reply<'a, ()>;
+    /// Notes that a run began, if `lease` still holds; runs of the job that never ended become
+    /// [`RunResult::Interrupted`]. `false`, and nothing is noted, if the run or its slot is known already: somebody was
+    /// here before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Fenced`]: another runs the job, and its run is left alone.
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> Reply<'a, bool>;
+
+    /// Notes that the slot of `run` passed without a run, for `reason`. A slot that is known already is left alone, and
+    /// so is a run under way: this needs no lease.
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> Reply<'a, ()>;
 
     /// Notes how a run ended and moves the job's streaks. A second end of the same run changes nothing.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> Reply<'a, ()>;

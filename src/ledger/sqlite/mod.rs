@@ -194,8 +194,12 @@ impl Ledger for SqliteLedger {
         self.page_commit(page).boxed()
     }
 
-    fn start_run<'a>(&'a self, run: &'a RunStart) -> Reply<'a, ()> {
-        self.run_start(run).boxed()
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> Reply<'a, bool> {
+        self.run_start(run, lease).boxed()
+    }
+
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> Reply<'a, ()> {
+        self.run_skip(run, reason).boxed()
     }
 
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> Reply<'a, ()> {
