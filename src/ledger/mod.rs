@@ -13,11 +13,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub mod probes;
 pub mod record;
 pub mod runs;
 pub mod sqlite;
 pub mod state;
 
+pub use probes::{ProbeResult, StoredProbe};
 pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
 pub use state::{
@@ -91,6 +93,15 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// How many unresolved dead letters match.
     fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;
+
+    /// Appends health checks to their log, in the order given.
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> Reply<'a, ()>;
+
+    /// Drops health checks that ended before `before`, at most `limit` of them, and tells how many went.
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> Reply<'_, u64>;
+
+    /// The last `limit` health checks of a connection, newest first.
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> Reply<'a, Vec<StoredProbe>>;
 
     /// Whether the store answers and takes writes.
     fn ping(&self) -> Reply<'_, ()>;

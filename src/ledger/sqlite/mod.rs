@@ -19,8 +19,8 @@ use sqlx::{Sqlite, Transaction};
 
 use super::record::{StoredTransaction, TransactionFilter};
 use super::{
-    CursorState, JobHistory, JobKey, Lease, LeaseView, Ledger, LedgerError, PageCommit, PageOutcome, Reply, RunEnd,
-    RunStart,
+    CursorState, JobHistory, JobKey, Lease, LeaseView, Ledger, LedgerError, PageCommit, PageOutcome, ProbeResult,
+    Reply, RunEnd, RunStart, StoredProbe,
 };
 use crate::domain::key::ObjectKey;
 
@@ -30,6 +30,7 @@ mod lease;
 mod page;
 #[cfg(test)]
 mod page_tests;
+mod probes;
 mod read;
 mod runs;
 #[cfg(test)]
@@ -224,6 +225,18 @@ impl Ledger for SqliteLedger {
 
     fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64> {
         self.dead_letter_count(filter).boxed()
+    }
+
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> Reply<'a, ()> {
+        self.probes_record(results).boxed()
+    }
+
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
+        self.probes_prune(before, limit).boxed()
+    }
+
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> Reply<'a, Vec<StoredProbe>> {
+        self.probes_last(connection, limit).boxed()
     }
 
     fn ping(&self) -> Reply<'_, ()> {

@@ -40,9 +40,7 @@ fn pair(name: &str, user: &str, value: &str) -> (Auth, Vec<(&'static str, String
     let (user, value) = (user.to_owned(), value.to_owned());
     match name {
         "bearer" => (Auth::Bearer { token: value.clone() }, vec![("token", value)]),
-        "api-key" => {
-            (Auth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)])
-        }
+        "api-key" => (Auth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)]),
         "basic" => (
             Auth::Basic { username: user.clone(), password: value.clone() },
             vec![("username", user), ("password", value)],
@@ -111,9 +109,8 @@ async fn a_rotation_costs_the_one_call_that_reveals_it() {
     join_all(ways.iter().map(|way| further(&way.bank, "/health", 3))).await;
     for way in &ways {
         let (name, all) = (way.bank.name(), way.bank.arrivals().entries);
-        let failed = |path: &str| {
-            all.iter().filter(|a| a.path.starts_with(path) && a.status.is_none_or(|s| s >= 400)).count()
-        };
+        let failed =
+            |path: &str| all.iter().filter(|a| a.path.starts_with(path) && a.status.is_none_or(|s| s >= 400)).count();
         // A call that finds its token refused asks for another with the client secret it has: both are that one call.
         let token = usize::from(name == "oauth");
         assert_eq!((failed("/health"), failed("/oauth")), (1, token), "failed at {name}: {all:#?}");
