@@ -35,7 +35,7 @@ use crate::provider::profile::Profiles;
 use crate::provider::registry::{Access, Change as Lived, Registry};
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
-use crate::work::probes::ProbeDriver;
+use crate::work::probes::{ProbeDriver, ProbeKeeper};
 
 /// Everything that was built and not yet started.
 pub(super) struct Built {
@@ -54,6 +54,7 @@ pub(super) struct Work {
     ctx: Arc<Ctx>,
     clients: Clients,
     driver: ProbeDriver,
+    keeper: Option<ProbeKeeper>,
     outbox: Outbox,
     shell_metrics: ShellMetrics,
     status_writes: IntCounterVec,
@@ -79,8 +80,15 @@ pub(super) fn build(
         vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
     };
     let registry = Registry::new(clock, metrics, access)?;
-    let driver =
+    let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
+    let keeper = if args.probe_retention.is_zero() {
+        None
+    } else {
+        let keeper = ProbeKeeper::new(Arc::clone(&ledger), clock, args.probe_retention, metrics)?;
+        driver = driver.logged(keeper.log());
+        Some(keeper)
+    };
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
@@ -121,6 +129,7 @@ pub(super) fn build(
         keys,
         clients: clients.clone(),
         driver,
+        keeper,
         outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
         status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
@@ -131,12 +140,19 @@ pub(super) fn build(
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, outbox, shell_metrics, status_writes, clock, keys } = work;
+    let Work { ctx, clients, driver, keeper, outbox, shell_metrics, status_writes, clock, keys } = work;
     let probes_stop = stop.clone();
     tasks.spawn(async move {
         driver.run(probes_stop).await;
         ("probes", Ok(()))
     });
+    if let Some(keeper) = keeper {
+        let keeper_stop = stop.clone();
+        tasks.spawn(async move {
+            keeper.run(keeper_stop).await;
+            ("probe log", Ok(()))
+        });
+    }
     let events_stop = stop.clone();
     tasks.spawn(async move {
         outbox.run(events_stop).await;

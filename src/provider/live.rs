@@ -14,7 +14,7 @@ use crate::domain::time::Mono;
 use crate::provider::auth::tokens::Tokens;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::clients::Client;
-use crate::provider::observe::{Core, LiveStatus};
+use crate::provider::observe::{Core, LastProbe, LiveStatus};
 use crate::provider::settings::Settings;
 use crate::provider::stack::{self, Stack};
 
@@ -68,6 +68,11 @@ impl Live {
     /// The connection as it is now.
     pub fn observed(&self) -> LiveStatus {
         self.core.observed(&self.settings())
+    }
+
+    /// The last health check, if there was one.
+    pub fn last_probe(&self) -> Option<LastProbe> {
+        self.core.lock().last_probe().cloned()
     }
 
     /// Takes up the band of risk that a former process left, which fades from now on.

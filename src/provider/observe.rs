@@ -44,6 +44,7 @@ pub(crate) struct State {
     verdict: Verdict,
     verdict_revision: Arc<str>,
     authenticated: Option<bool>,
+    refused_since: Option<Mono>,
     last_probe: Option<LastProbe>,
     /// Whether the last call could not be made for want of a token.
     tokenless: bool,
@@ -97,14 +98,16 @@ impl State {
         if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
     }
 
-    fn judge_credentials(&mut self, said: Credentials, ended: &Ended) {
+    fn judge_credentials(&mut self, said: Credentials, ended: &Ended, now: Mono) {
         match said {
             Credentials::Accepted => {
                 self.authenticated = Some(true);
+                self.refused_since = None;
                 self.verdict = Verdict::Verified;
             }
             Credentials::Refused => {
                 self.authenticated = Some(false);
+                self.refused_since.get_or_insert(now);
                 if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
                     self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
                 }
@@ -142,6 +145,7 @@ impl Core {
             verdict: Verdict::Pending,
             verdict_revision: Arc::clone(settings.verdict_revision()),
             authenticated: None,
+            refused_since: None,
             last_probe: None,
             tokenless: false,
             counts,
@@ -264,7 +268,7 @@ impl Core {
             // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
             // be awaited for ever.
             if probe || end.err().is_none_or(CallError::was_sent) {
-                state.judge_credentials(credentials, &ended);
+                state.judge_credentials(credentials, &ended, mono);
             }
             ((), [moved, tripped])
         });
@@ -287,6 +291,7 @@ impl Core {
                 state.verdict_revision = Arc::clone(new.verdict_revision());
                 state.authenticated = None;
                 state.tokenless = false;
+                state.refused_since = None;
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; other credentials are not.
                     state.health.reset();
@@ -334,6 +339,7 @@ impl Core {
             risk: state.risk(now.mono),
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
+            refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
             tokenless: state.tokenless,
             revision: Arc::clone(settings.revision()),

@@ -85,8 +85,8 @@ pub struct Observed {
     pub unread: Vec<&'static str>,
     /// Who uses the connection.
     pub consumers: ConnectionConsumers,
-    /// How long a copy of a Secret is good.
-    pub secret_refresh: Duration,
+    /// How much longer what was read of the Secrets is good.
+    pub secrets_left: Duration,
 }
 
 /// What the spec resolves to.
@@ -140,7 +140,7 @@ pub fn decide(
         }
         return Decision { status: None, steps, notes: Vec::new(), next: Duration::ZERO };
     };
-    let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
+    let next = if target.uses_secrets { observed.secrets_left } else { IDLE };
     let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
     let next = live.maintenance.left(now.wall).map_or(next, |left| next.min(left));
     let generation = object.metadata.generation.unwrap_or_default();
@@ -206,7 +206,7 @@ fn refused(
     }
     conditions.set(ConditionType::Authenticated, Status::Unknown, problem.reason, "not checked: see Ready");
     let (type_, next) = if problem.waiting {
-        (ConditionType::Reconciling, observed.secret_refresh)
+        (ConditionType::Reconciling, observed.secrets_left)
     } else {
         (ConditionType::Stalled, USER_MUST_ACT)
     };

@@ -77,7 +77,7 @@ fn observed(live: Option<LiveView>) -> Observed {
         policy: None,
         unread: Vec::new(),
         consumers: ConnectionConsumers::default(),
-        secret_refresh: Duration::from_mins(1),
+        secrets_left: Duration::from_mins(1),
     }
 }
 
