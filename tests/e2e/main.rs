@@ -28,4 +28,6 @@ mod runtime_replicas;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod support;
