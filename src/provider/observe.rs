@@ -186,15 +186,8 @@ impl Core {
             tokenless: false,
             counts,
         };
-        Arc::new(Self {
-            key,
-            clock,
-            listeners,
-            series,
-            state: Mutex::new(state),
-            kept: OnceLock::new(),
-            refreshing: OnceLock::new(),
-        })
+        let (kept, refreshing) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { key, clock, listeners, series, state: Mutex::new(state), kept, refreshing })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
