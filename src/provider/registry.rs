@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use jiff::Timestamp;
+
 use crate::clock::Clock;
 use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
@@ -17,7 +19,7 @@ use crate::provider::auth::{self, Means};
 use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
-use crate::provider::series::{Collected, Durations};
+use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
 
 /// Something about a connection that others may want to act on.
@@ -79,7 +81,7 @@ struct Inner {
     clients: Clients,
     vault: Option<Vault>,
     secrets: OnceLock<Arc<dyn SecretSource>>,
-    durations: Durations,
+    series: Arc<Shared>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
@@ -94,7 +96,7 @@ impl Registry {
             clients: Clients::new(access.addresses),
             vault: access.vault,
             secrets: OnceLock::new(),
-            durations: Durations::new(metrics)?,
+            series: Arc::new(Shared::new(metrics)?),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
@@ -124,6 +126,18 @@ impl Registry {
     /// Makes `settings` the ones in force for the object `key` with `uid`. `restore` is the circuit a former process
     /// left; it is only looked at when the connection is new here.
     pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Live> {
+        self.start(key, uid, settings, restore, None)
+    }
+
+    /// The same; a new connection also starts in the pause that its provider asked a former process for.
+    pub fn start(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        settings: Settings,
+        restore: Option<&Snapshot>,
+        paused_until: Option<Timestamp>,
+    ) -> Arc<Live> {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = Arc::new(settings);
         let existing = self.get(key).filter(|live| **live.uid() == *uid);
@@ -143,10 +157,14 @@ impl Registry {
             key.clone(),
             self.inner.clock,
             Arc::clone(&self.inner.listeners),
-            self.inner.durations.clone(),
+            Arc::clone(&self.inner.series),
             &settings,
             restore,
         );
+        // Before anybody can make a call.
+        if let Some(until) = paused_until {
+            core.pause_until(until);
+        }
         let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
         let running = live::running(&core, settings, client, tokens);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
