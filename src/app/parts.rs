@@ -163,13 +163,6 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         outbox.run(events_stop).await;
         ("events", Ok(()))
     });
-    if keys.has_key() {
-        let keys_stop = stop.clone();
-        tasks.spawn(async move {
-            refresh_keys(&keys, clock, &keys_stop).await;
-            ("keys", Ok(()))
-        });
-    }
     let (scouting, scouts_stop) = (Arc::clone(&ctx), stop.clone());
     tasks.spawn(async move {
         while scouts_stop.run_until_cancelled(tokio::time::sleep(SCOUT_EVERY)).await.is_some() {
@@ -179,6 +172,13 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         }
         ("scouts", Ok(()))
     });
+    if keys.has_key() {
+        let keys_stop = stop.clone();
+        tasks.spawn(async move {
+            refresh_keys(&keys, clock, &keys_stop).await;
+            ("keys", Ok(()))
+        });
+    }
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {
         pool_stop.cancelled().await;

@@ -3,7 +3,6 @@
 //! Every call reports here, once. All of it sits behind one short lock; nobody waits for I/O under it. Whoever is
 //! interested in changes is told after the lock is gone, and only of changes that a status shows.
 
-mod credentials;
 mod said;
 #[cfg(test)]
 mod tests;
@@ -16,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::domain::breaker::{
-    Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
+    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
 };
 use crate::domain::budget::Budget;
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
@@ -26,7 +25,7 @@ use crate::domain::time::{Mono, Now};
 use crate::provider::auth::source::Pending;
 use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
-use crate::provider::classify::{Judgement, judge};
+use crate::provider::classify::{Credentials, Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, Shared};
@@ -42,10 +41,10 @@ pub(crate) struct Core {
     listeners: Arc<Listeners>,
     series: Arc<Shared>,
     state: Mutex<State>,
-    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
-    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
     /// Made when the cache is first used: most connections have none.
     kept: OnceLock<Box<Kept>>,
+    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
+    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
 }
 
 pub(crate) struct State {
@@ -56,8 +55,6 @@ pub(crate) struct State {
     authenticated: Option<bool>,
     refused_since: Option<Mono>,
     last_probe: Option<LastProbe>,
-    /// Whether the last call could not be made for want of a token.
-    tokenless: bool,
     /// Until when the provider asked to be left alone.
     throttle: Throttle,
     /// The same as wall time: fixed when the pause began, so that two clocks that drift apart never make it look moved.
@@ -67,6 +64,8 @@ pub(crate) struct State {
     budget: Budget,
     /// Made when a limit first applies: most connections have none.
     quota: Option<Box<Quota>>,
+    /// Whether the last call could not be made for want of a token.
+    tokenless: bool,
     pub(crate) counts: Counts,
 }
 
@@ -79,8 +78,8 @@ struct Shown {
     tier: RiskTier,
     verdict: Verdict,
     authenticated: Option<bool>,
-    tokenless: bool,
     throttle: Throttle,
+    tokenless: bool,
 }
 
 impl State {
@@ -92,8 +91,8 @@ impl State {
             tier: self.health.tier(),
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
-            tokenless: self.tokenless,
             throttle: self.throttle,
+            tokenless: self.tokenless,
         }
     }
 
@@ -129,6 +128,28 @@ impl State {
         };
         if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
     }
+
+    fn judge_credentials(&mut self, said: Credentials, ended: &Ended, now: Mono) {
+        match said {
+            Credentials::Accepted => {
+                self.authenticated = Some(true);
+                self.refused_since = None;
+                self.verdict = Verdict::Verified;
+            }
+            Credentials::Refused => {
+                self.authenticated = Some(false);
+                self.refused_since.get_or_insert(now);
+                if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
+                    self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
+                }
+            }
+            Credentials::Silent => {
+                if self.verdict == Verdict::Pending {
+                    self.verdict = Verdict::Inconclusive(ended.clone());
+                }
+            }
+        }
+    }
 }
 
 impl Core {
@@ -157,23 +178,16 @@ impl Core {
             authenticated: None,
             refused_since: None,
             last_probe: None,
-            tokenless: false,
             throttle: Throttle::default(),
             throttle_wall: None,
             strikes: 0,
             budget: Budget::default(),
             quota: None,
+            tokenless: false,
             counts,
         };
-        Arc::new(Self {
-            key,
-            clock,
-            listeners,
-            series,
-            state: Mutex::new(state),
-            kept: OnceLock::new(),
-            refreshing: OnceLock::new(),
-        })
+        let (kept, refreshing) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { key, clock, listeners, series, state: Mutex::new(state), kept, refreshing })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -218,6 +232,26 @@ impl Core {
             self.listeners.tell(&Change::Observed(self.key.clone()));
         }
         result
+    }
+
+    /// Held while a refresh token is used.
+    pub(crate) fn pending_refresh(&self) -> &tokio::sync::Mutex<Option<Pending>> {
+        self.refreshing.get_or_init(Box::default)
+    }
+
+    /// Counts a request for a token: HTTP status or our word for what happened.
+    pub(crate) fn token_asked(&self, code: Result<u16, &'static str>, outcome: &'static str) {
+        let code = code.map_or_else(Code::Word, Code::Status);
+        self.lock().counts.request(&Arc::from("token"), code, outcome);
+    }
+
+    /// The circuit of the token endpoint moved: a line in the log, and a new look at the status.
+    pub(crate) fn token_circuit_moved(&self, from: breaker::State, to: breaker::State) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
+            "circuit of the token endpoint moved"
+        );
+        self.listeners.tell(&Change::Observed(self.key.clone()));
     }
 
     /// Asks the breaker.
@@ -361,8 +395,8 @@ impl Core {
             authenticated: state.authenticated,
             refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
-            tokenless: state.tokenless,
             throttled_until: state.throttled_until(now.mono),
+            tokenless: state.tokenless,
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
@@ -379,6 +413,13 @@ fn thresholds(check: &HealthCheck) -> Thresholds {
         healthy: check.healthy_threshold,
         unhealthy: check.unhealthy_threshold,
         latency: check.latency_threshold,
+    }
+}
+
+fn status_of(ended: &Ended) -> u16 {
+    match ended {
+        Ended::Status(status) | Ended::Error(CallError::CredentialsRefused { status }) => *status,
+        Ended::Error(_) => 0,
     }
 }
 

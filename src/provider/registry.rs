@@ -79,9 +79,9 @@ impl Access {
 struct Inner {
     clock: Clock,
     clients: Clients,
+    series: Arc<Shared>,
     vault: Option<Vault>,
     secrets: OnceLock<Arc<dyn SecretSource>>,
-    series: Arc<Shared>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
