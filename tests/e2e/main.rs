@@ -18,6 +18,8 @@ mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod runtime;
