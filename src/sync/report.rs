@@ -159,6 +159,7 @@ impl From<&CallError> for Stop {
         let reason = match error {
             CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
+            CallError::QuotaExhausted { .. } | CallError::Throttled { .. } => RunReason::RateLimited,
             CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
             CallError::CredentialsRefused { status } => {
                 return Self { reason: RunReason::AuthenticationFailed, http_status: Some(*status) };
