@@ -21,6 +21,7 @@ use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, Durations};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
+use crate::telemetry::traces::Traces;
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
 
@@ -141,6 +142,11 @@ impl Core {
 
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
+    }
+
+    /// Where the spans of its calls go.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.durations.traces
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -17,6 +17,7 @@ use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
 use crate::provider::series::{Collected, Durations};
 use crate::provider::settings::Settings;
+use crate::telemetry::traces::Traces;
 
 /// Something about a connection that others may want to act on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,12 +68,17 @@ struct Inner {
 }
 
 impl Registry {
-    /// An empty registry whose series are in `metrics`.
+    /// An empty registry whose series are in `metrics`; its calls are not traced.
     pub fn new(clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
+        Self::traced(clock, metrics, Traces::off())
+    }
+
+    /// The same, with the spans of its calls going to `traces`.
+    pub fn traced(clock: Clock, metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
         let inner = Arc::new(Inner {
             clock,
             clients: Clients::new(),
-            durations: Durations::new(metrics)?,
+            durations: Durations::new(metrics, traces)?,
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),

@@ -13,6 +13,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
 use crate::provider::live::Live;
+use crate::telemetry::traces::Traces;
 
 /// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
 const MAX_REQUESTS: usize = 5;
@@ -71,10 +72,11 @@ impl Counts {
 pub(crate) struct Durations {
     requests: HistogramVec,
     probes: HistogramVec,
+    pub(crate) traces: Traces,
 }
 
 impl Durations {
-    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
             "Time of a whole call to a provider, retries included.",
@@ -82,7 +84,7 @@ impl Durations {
         )?;
         let probes =
             metrics.seconds("busbar_probe_duration_seconds", "Time of a health check of a provider.", &["provider"])?;
-        Ok(Self { requests, probes })
+        Ok(Self { requests, probes, traces })
     }
 
     pub(crate) fn call(&self, provider: &str, operation: &str, probe: bool, elapsed: Duration) {

@@ -1,6 +1,6 @@
 //! The call path, in one place.
 //!
-//! The order is the argument: time is fixed first; the breaker is asked before anything is spent and records one outcome
+//! The order is the argument: a trace shows the whole of a call; time is fixed first; the breaker is asked before anything is spent and records one outcome
 //! after the last try; credentials are put on each try, because a token may change between two; HTTP is last. Rights and
 //! cache will come before the deadline, retry and quota between cutoff and auth: each one file, one line here.
 
@@ -16,17 +16,20 @@ use crate::provider::deadline::{Cutoff, Deadline};
 use crate::provider::exchange::Exchange;
 use crate::provider::observe::Core;
 use crate::provider::settings::Settings;
+use crate::provider::trace::{Traced, TracedTry};
 
 /// The whole path of one connection's settings.
-pub(crate) type Stack = Deadline<Admission<Cutoff<Authenticate<Exchange>>>>;
+pub(crate) type Stack = Traced<Deadline<Admission<Cutoff<TracedTry<Authenticate<Exchange>>>>>>;
 
 /// Builds the path.
 pub(crate) fn build(core: &Arc<Core>, settings: &Arc<Settings>, client: Client, tokens: Option<&Arc<Tokens>>) -> Stack {
     let clock = core.clock();
     ServiceBuilder::new()
+        .layer_fn(|inner| Traced::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Cutoff::new(inner, clock))
+        .layer_fn(TracedTry::new)
         .layer_fn(|inner| Authenticate::new(inner, Arc::clone(settings), tokens.cloned()))
         .service(Exchange::new(client, clock, settings))
 }

@@ -17,6 +17,7 @@ use crate::domain::time::Mono;
 use crate::provider::auth::fetch::{Fetch, Fetched};
 use crate::provider::call::CallError;
 use crate::provider::classify::ErrorClass;
+use crate::provider::trace;
 
 /// No token is kept longer than this, whatever the provider says.
 const MAX_LIFE: Duration = Duration::from_hours(1);
@@ -126,9 +127,14 @@ impl Tokens {
             return flight.clone();
         }
         let tokens = Arc::clone(self);
+        // Begun here, so that the span belongs to the call that found no token.
+        let fetch = trace::token({
+            let tokens = Arc::clone(self);
+            async move { tokens.fetch.run().await }
+        });
         let task = tokio::spawn(async move {
             let asked = tokens.clock.mono();
-            let end = tokens.fetch.run().await.map(|got| Arc::new(Token::new(&got, asked, tokens.refresh_before)));
+            let end = fetch.await.map(|got| Arc::new(Token::new(&got, asked, tokens.refresh_before)));
             let mut state = tokens.lock();
             state.flight = None;
             match &end {
