@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 pub mod record;
 pub mod runs;
+pub mod sealed;
 pub mod sqlite;
 pub mod state;
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
+use crate::provider::addresses::{AddressProblem, Peer};
 use crate::provider::classify::{ErrorClass, Reading};
 
 /// An answer's body may be this large unless the call says otherwise: pages of records, not downloads.
@@ -243,6 +244,9 @@ pub enum CallError {
         /// The cap.
         limit: usize,
     },
+    /// The host has an address that the operator does not connect to; nothing was sent.
+    #[error("{0}")]
+    Refused(AddressProblem),
     /// What came back is not HTTP, or not what was asked for.
     #[error("the answer cannot be read")]
     Malformed,
@@ -293,6 +297,7 @@ impl CallError {
             Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
             Self::Connect(ConnectProblem::Reset) => "reset",
             Self::Connect(_) => "tls",
+            Self::Refused(_) => "address_refused",
             Self::TooLarge { .. } => "too_large",
             Self::Malformed => "malformed",
             Self::CredentialsRefused { .. } => "credentials_refused",
@@ -309,12 +314,15 @@ impl CallError {
         match self {
             Self::Timeout => Some(ErrorClass::Timeout),
             Self::Connect(problem) => Some(problem.class()),
+            // Whatever a name leads to today: at its address the provider is not to be had, and routes must avoid it.
+            Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
             Self::NoToken { class, .. } => Some(*class),
             Self::CircuitOpen { .. }
             | Self::Suspended
             | Self::QuotaExhausted { .. }
             | Self::Throttled { .. }
+            | Self::Refused(_)
             | Self::CredentialsRefused { .. }
             | Self::Request(_)
             | Self::Client(_) => None,
@@ -329,6 +337,7 @@ impl CallError {
                 | Self::Suspended
                 | Self::QuotaExhausted { .. }
                 | Self::Throttled { .. }
+                | Self::Refused(_)
                 | Self::Request(_)
                 | Self::Client(_)
         )

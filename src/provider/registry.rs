@@ -15,7 +15,7 @@ use crate::provider::auth::tokens::Tokens;
 use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
-use crate::provider::series::{Collected, Durations};
+use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
 use crate::telemetry::traces::Traces;
 
@@ -60,7 +60,7 @@ pub struct Registry {
 struct Inner {
     clock: Clock,
     clients: Clients,
-    durations: Durations,
+    series: Arc<Shared>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
@@ -78,7 +78,7 @@ impl Registry {
         let inner = Arc::new(Inner {
             clock,
             clients: Clients::new(),
-            durations: Durations::new(metrics, traces)?,
+            series: Arc::new(Shared::new(metrics, traces)?),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
@@ -117,7 +117,7 @@ impl Registry {
             key.clone(),
             self.inner.clock,
             Arc::clone(&self.inner.listeners),
-            self.inner.durations.clone(),
+            Arc::clone(&self.inner.series),
             &settings,
             restore,
         );

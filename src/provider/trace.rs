@@ -119,6 +119,14 @@ impl<S: Inner> Service<Timed> for TracedTry<S> {
     }
 }
 
+/// What several callers may poll stays within the call that began it.
+pub(crate) fn carried<F: Future>(shared: F) -> impl Future<Output = F::Output> {
+    if Spans::current().is_none() {
+        return Either::Left(shared);
+    }
+    Either::Right(shared.with_current_context())
+}
+
 /// A request for a token, as a child of the call that began it; without a call that is traced, just the request. Must be
 /// called by whoever begins it; the future may then run in a task of its own.
 pub(crate) fn token<T, F>(request: F) -> impl Future<Output = Result<T, CallError>>

@@ -4,6 +4,8 @@
 //! refused (where ignoring it would betray the user: rights) or named in the message of
 //! Ready (where calls merely go without it).
 
+mod manners;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,9 +77,6 @@ pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem
 /// Set fields that no code reads yet; calls go without them.
 pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
     let set = [
-        ("retry", spec.retry.is_some()),
-        ("rateLimit", spec.rate_limit.is_some()),
-        ("cache", spec.cache.is_some()),
         ("fallback", spec.fallback.is_some()),
         ("features", spec.features.is_some()),
         ("webhook", spec.webhook.is_some()),
@@ -126,6 +125,7 @@ pub fn draft(
     }
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
+    manners::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     Ok(draft)
 }

@@ -84,6 +84,8 @@ pub struct LiveStatus {
     pub authenticated: Option<bool>,
     /// The last health check, if there was one.
     pub last_probe: Option<LastProbe>,
+    /// Until when the provider asked to be left alone, while that is so.
+    pub throttled_until: Option<Timestamp>,
     /// The revision of the settings in force.
     pub revision: Arc<str>,
     /// The revision the verdict belongs to.

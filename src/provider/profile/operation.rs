@@ -14,7 +14,7 @@ use super::mapping::{Mapping, MappingError};
 use super::parameter::{self, Parameter, ParameterError, ParameterKind};
 use super::template::Template;
 use crate::domain::breaker::CallClass;
-use crate::provider::call::Request;
+use crate::provider::call::{CacheUse, Request};
 
 /// One operation.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Operation {
     /// What kind of call it is.
     #[serde(default = "read", deserialize_with = "class")]
     pub class: CallClass,
+    /// The parameter that names what a limit of scope `Partition` counts apart: an account.
+    #[serde(default)]
+    pub partition: Option<String>,
     /// Whether its answers may be kept and given again.
     #[serde(default)]
     pub cache: bool,
@@ -59,13 +62,19 @@ pub struct Operation {
 
 /// A request's body.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Body {
     /// JSON, in which every text is a template. A text that is one placeholder and nothing else becomes the parameter's
     /// own kind (a number, a boolean); one whose placeholder has no value is left out of its object or list.
-    Json(Value),
-    /// A form.
-    Form(BTreeMap<String, Template>),
+    Json {
+        /// The content.
+        content: Value,
+    },
+    /// A form; a field whose placeholder has no value is left out.
+    Form {
+        /// Its fields.
+        fields: BTreeMap<String, Template>,
+    },
 }
 
 fn get() -> Method {
@@ -146,6 +155,13 @@ impl Operation {
         request.public = public;
         request.method = self.method.clone();
         request.class = self.class;
+        request.partition =
+            self.partition.as_ref().and_then(|name| values.get(name)).map(|value| value.as_str().into());
+        // Without a mapping the body is the caller's, whatever it is.
+        request.json = self.canonical.is_some();
+        if self.cache {
+            request.cache = CacheUse::FreshOrStale;
+        }
         for (field, template) in &self.query {
             if let Ok(value) = template.value(&values) {
                 request = request.with_query(field, value);
@@ -181,11 +197,11 @@ impl Operation {
 
     fn body(&self, body: &Body, values: &BTreeMap<String, String>) -> (&'static str, Bytes) {
         match body {
-            Body::Json(value) => {
+            Body::Json { content: value } => {
                 let filled = self.fill(value, values).unwrap_or(Value::Null);
                 ("application/json", Bytes::from(filled.to_string()))
             }
-            Body::Form(fields) => {
+            Body::Form { fields } => {
                 let pairs = fields.iter().filter_map(|(name, value)| Some((name, value.value(values).ok()?)));
                 let mut form = reqwest::Url::parse("form:").ok();
                 if let Some(form) = &mut form {
@@ -239,17 +255,17 @@ impl Operation {
             }
         }
         match &self.body {
-            Some(Body::Form(fields)) => {
+            Some(Body::Form { fields }) => {
                 for (name, template) in fields {
-                    placed.push((vec!["body", "form", name], template.parameters().map(str::to_owned).collect()));
+                    placed.push((vec!["body", "fields", name], template.parameters().map(str::to_owned).collect()));
                 }
             }
-            Some(Body::Json(value)) => {
+            Some(Body::Json { content: value }) => {
                 let mut names = Vec::new();
                 if let Err(problem) = placeholders(value, &mut names) {
-                    return at(&["body", "json"], problem);
+                    return at(&["body", "content"], problem);
                 }
-                placed.push((vec!["body", "json"], names));
+                placed.push((vec!["body", "content"], names));
             }
             None => {}
         }
@@ -274,6 +290,9 @@ impl Operation {
         }
         if let Some(bad) = self.headers.keys().find(|name| !super::wait::is_header(name)) {
             return at(&["headers", bad], format!("{bad:?} is no header name"));
+        }
+        if let Some(unknown) = self.partition.as_ref().filter(|name| !self.parameters.contains_key(*name)) {
+            return at(&["partition"], format!("{unknown} is no parameter of the operation"));
         }
         if self.cache && self.class != CallClass::Read {
             return at(&["cache"], "only what is read can be kept: remove it, or make it class: Read".to_owned());
