@@ -93,6 +93,22 @@ impl Peer {
         read(self.http.get(format!("{}/_peer", self.base)).send().await.unwrap()).await
     }
 
+    /// Everything it has written.
+    pub(crate) fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.process.log()).unwrap()
+    }
+
+    /// What it answers to a plain GET.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        read(self.http.get(format!("{}{path}", self.base)).send().await.unwrap()).await
+    }
+
+    /// What it answers to a form, sent with a bearer token: how a fake provider is given its data.
+    pub(crate) async fn post(&self, path: &str, token: &str, form: &[(&str, &str)]) -> Value {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(token).form(form);
+        read(request.send().await.unwrap()).await
+    }
+
     /// Makes a server inside Mountebank, on a free loopback port, and returns `http://127.0.0.1:port`.
     pub(crate) async fn imposter(&self, mut wanted: Value) -> String {
         wanted["host"] = "127.0.0.1".into();
