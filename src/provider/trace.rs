@@ -24,6 +24,7 @@ use tower::Service;
 
 use crate::clock::Clock;
 use crate::domain::breaker::CallClass;
+use crate::provider::auth::fetch::NotFetched;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::deadline::{Calling, Inner, Timed};
 use crate::provider::observe::Core;
@@ -129,15 +130,23 @@ pub(crate) fn carried<F: Future>(shared: F) -> impl Future<Output = F::Output> {
 
 /// A request for a token, as a child of the call that began it; without a call that is traced, just the request. Must be
 /// called by whoever begins it; the future may then run in a task of its own.
-pub(crate) fn token<T, F>(request: F) -> impl Future<Output = Result<T, CallError>>
+pub(crate) fn token<T, F>(request: F) -> impl Future<Output = Result<T, NotFetched>>
 where
-    F: Future<Output = Result<T, CallError>>,
+    F: Future<Output = Result<T, NotFetched>>,
 {
     let Some(spans) = Spans::current() else { return Either::Left(request) };
     let cx = spans.start("provider.token", SpanKind::Client, Vec::new(), &Context::current());
-    Either::Right(spans.watch(cx, request, |end: &Result<T, CallError>| match end {
-        Ok(_) => Said { status: None, attributes: Vec::new(), failure: None },
-        Err(error) => refusal(error),
+    Either::Right(spans.watch(cx, request, |end: &Result<T, NotFetched>| match end {
+        Ok(_) => Said { status: Some("200".to_owned()), attributes: Vec::new(), failure: None },
+        Err(NotFetched { error, .. }) => {
+            let status = match error {
+                CallError::CredentialsRefused { status } => Some(*status),
+                CallError::NoToken { status, .. } => *status,
+                _ => None,
+            };
+            let status = status.map_or_else(|| NO_STATUS.to_owned(), |status| status.to_string());
+            Said { status: Some(status), ..refusal(error) }
+        }
     }))
 }
 

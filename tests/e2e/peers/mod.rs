@@ -11,7 +11,7 @@ use busbar::metrics::Metrics;
 use busbar::provider::call::{Answer, CallError, Request};
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::Registry;
+use busbar::provider::registry::{Access, Registry};
 use busbar::provider::settings::{Auth, Draft, Settings};
 use secrecy::SecretString;
 
@@ -43,7 +43,7 @@ fn draft(profile: &str, base_url: String, parameters: &[(&str, &str)], secrets: 
 
 /// The running connection.
 fn live(draft: Draft) -> Arc<Live> {
-    let registry = Registry::new(Clock::system(), &Metrics::new()).unwrap();
+    let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).unwrap();
     registry.apply(&ObjectKey::new("treasury", "bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
