@@ -13,18 +13,21 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub mod document;
 pub mod record;
 pub mod runs;
 pub mod sealed;
 pub mod sqlite;
 pub mod state;
 
+pub use document::{DocumentKind, DocumentRecord};
 pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
 pub use state::{
     CursorState, JobKey, Lease, LeaseView, PageCommit, PageCounts, PageOutcome, StreamKey, Window, WindowKind,
 };
 
+use document::StoredDocument;
 use record::{StoredTransaction, TransactionFilter};
 
 use crate::domain::key::ObjectKey;
@@ -77,6 +80,9 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Transactions that match, newest booking first.
     fn list_transactions<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredTransaction>>;
+
+    /// Documents of the streams that match, in the order in which they were first seen. Days do not narrow them.
+    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredDocument>>;
 
     /// How many transactions match.
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;
