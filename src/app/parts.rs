@@ -1,36 +1,42 @@
 //! The parts that work: registry, probes, syncs, reconcilers, and how word travels between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGauge};
+use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
 use super::{AppError, Parts};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
+use crate::cluster::claims::Claims;
 use crate::cluster::client::Clients;
 use crate::cluster::events::{Events, Outbox};
-use crate::cluster::failures::Failures;
+use crate::cluster::failures::{Failures, SCOUT_EVERY};
 use crate::cluster::lease::Leadership;
 use crate::cluster::references::References;
 use crate::cluster::secrets::Secrets;
-use crate::cluster::status::{Reported, StatusWriter};
-use crate::cluster::stores::{Change, KindStore, Mirror, Sink, Stores};
+use crate::cluster::status::{Reported, StatusMetrics, StatusWriter};
+use crate::cluster::stores::{Change, KindStore, Mirror, Shared, Sink, Stores};
 use crate::controllers::bankroute::Routes;
 use crate::controllers::breakerpolicy::Policies;
 use crate::controllers::collector::Objects;
 use crate::controllers::providerconnection::Connections;
+use crate::controllers::providerconnection::reread::ConnectionSecrets;
 use crate::controllers::shell::{Shell, ShellMetrics};
 use crate::controllers::syncjob::Jobs;
 use crate::controllers::{Ctx, Reconciler};
 use crate::domain::key::{Kind, ObjectKey};
-use crate::ledger::Ledger;
+use crate::ledger::sealed::Keyring;
+use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
+use crate::provider::addresses::AddressRules;
+use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
-use crate::provider::registry::{Change as Lived, Registry};
+use crate::provider::registry::{Access, Change as Lived, Registry};
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
-use crate::work::probes::ProbeDriver;
+use crate::work::probes::{ProbeDriver, ProbeKeeper};
 
 /// Everything that was built and not yet started.
 pub(super) struct Built {
@@ -49,10 +55,13 @@ pub(super) struct Work {
     ctx: Arc<Ctx>,
     clients: Clients,
     driver: ProbeDriver,
+    keeper: Option<ProbeKeeper>,
     outbox: Outbox,
     shell_metrics: ShellMetrics,
-    status_writes: IntCounterVec,
+    status_metrics: StatusMetrics,
+    claims: Arc<Claims>,
     clock: Clock,
+    keys: Keyring,
 }
 
 /// Builds the parts and wires them.
@@ -67,15 +76,29 @@ pub(super) fn build(
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
-    let registry = Registry::new(clock, metrics)?;
-    let driver =
+    let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
+    let access = Access {
+        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
+        vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
+    };
+    let registry = Registry::new(clock, metrics, access)?;
+    let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
+    let keeper = if args.probe_retention.is_zero() {
+        None
+    } else {
+        let keeper = ProbeKeeper::new(Arc::clone(&ledger), clock, args.probe_retention, metrics)?;
+        driver = driver.logged(keeper.log());
+        Some(keeper)
+    };
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
 
+    let claims = Arc::new(Claims::default());
     let sink = sink(&pokes, &references, &registry, &pool, &failures);
-    let (stores, mirrors) = Stores::new(&clients.watch, &args.watch_namespaces, Arc::clone(&references), &sink);
+    let shared = Shared { references: Arc::clone(&references), claims: Arc::clone(&claims), sink };
+    let (stores, mirrors) = Stores::new(&clients.watch, &args.watch_namespaces, &shared);
     registry.on_change({
         let (pokes, references) = (pokes.clone(), Arc::clone(&references));
         move |change| match change {
@@ -104,13 +127,17 @@ pub(super) fn build(
         profiles: Arc::new(Profiles::builtin()?),
         clock,
     });
+    ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));
     let work = Work {
         ctx: Arc::clone(&ctx),
+        keys,
         clients: clients.clone(),
         driver,
+        keeper,
         outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
-        status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
+        status_metrics: StatusMetrics::new(metrics)?,
+        claims,
         clock,
     };
     Ok(Built { ctx, mirrors, leading, work })
@@ -118,36 +145,73 @@ pub(super) fn build(
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, outbox, shell_metrics, status_writes, clock } = work;
+    let Work { ctx, clients, driver, keeper, outbox, shell_metrics, status_metrics, claims, clock, keys } = work;
     let probes_stop = stop.clone();
     tasks.spawn(async move {
         driver.run(probes_stop).await;
         ("probes", Ok(()))
     });
+    if let Some(keeper) = keeper {
+        let keeper_stop = stop.clone();
+        tasks.spawn(async move {
+            keeper.run(keeper_stop).await;
+            ("probe log", Ok(()))
+        });
+    }
     let events_stop = stop.clone();
     tasks.spawn(async move {
         outbox.run(events_stop).await;
         ("events", Ok(()))
     });
+    let (scouting, scouts_stop) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move {
+        while scouts_stop.run_until_cancelled(tokio::time::sleep(SCOUT_EVERY)).await.is_some() {
+            if let Some((kind, key)) = scouting.failures.scout() {
+                scouting.pokes.poke(kind, &key);
+            }
+        }
+        ("scouts", Ok(()))
+    });
+    if keys.has_key() {
+        let keys_stop = stop.clone();
+        tasks.spawn(async move {
+            refresh_keys(&keys, clock, &keys_stop).await;
+            ("keys", Ok(()))
+        });
+    }
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {
         pool_stop.cancelled().await;
         pool.close().await;
         ("syncs", Ok(()))
     });
-    let start =
-        Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
+    let metrics = (shell_metrics, status_metrics);
+    let start = Start { ctx: &ctx, clients: &clients, claims: &claims, metrics, clock, args, stop };
     start.one::<Policies>("policies", ctx.stores.policies.clone(), tasks);
     start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
     start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);
     start.one::<Routes>("routes", ctx.stores.routes.clone(), tasks);
 }
 
+/// Reads the keys again once a minute, as the kubelet does with a mounted Secret: a new key encrypts without a restart.
+async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {
+    const EVERY: Duration = Duration::from_mins(1);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(clock.mono() + EVERY) => {}
+        }
+        if let Err(error) = keys.refresh() {
+            tracing::warn!(%error, "the keys that were read before stay in force");
+        }
+    }
+}
+
 struct Start<'a> {
     ctx: &'a Arc<Ctx>,
     clients: &'a Clients,
-    metrics: ShellMetrics,
-    writes: IntCounterVec,
+    claims: &'a Arc<Claims>,
+    metrics: (ShellMetrics, StatusMetrics),
     clock: Clock,
     args: &'a RunArgs,
     stop: &'a CancellationToken,
@@ -158,9 +222,10 @@ impl Start<'_> {
     where
         R::Object: Reported,
     {
-        let writer = StatusWriter::<R::Object>::new(self.clients.calls.clone(), self.clock, self.writes.clone());
-        let shell =
-            Shell::<R>::new(Arc::clone(self.ctx), writer, self.metrics.clone(), self.args.reconcile_concurrency);
+        let (metrics, status_metrics) = self.metrics.clone();
+        let client = self.clients.calls.clone();
+        let writer = StatusWriter::<R::Object>::new(client, self.clock, Arc::clone(self.claims), status_metrics);
+        let shell = Shell::<R>::new(Arc::clone(self.ctx), writer, metrics, self.args.reconcile_concurrency);
         let stop = self.stop.clone();
         tasks.spawn(async move {
             shell.run(store, stop).await;
@@ -180,9 +245,11 @@ fn sink(
     let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
     let (pool, failures) = (pool.clone(), Arc::clone(failures));
     Arc::new(move |change: Change| {
-        let Change { kind, key, gone, touched } = change;
-        if gone {
+        let Change { kind, key, gone, replaced, touched } = change;
+        if gone || replaced {
             failures.forget(kind, &key);
+        }
+        if gone {
             match kind {
                 Kind::ProviderConnection => drop(registry.remove(&key)),
                 Kind::SyncJob => pool.forget(&key),

@@ -11,15 +11,18 @@ mod turns;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::clock::Clock;
 use crate::domain::breaker::{
-    Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
+    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
 };
 use crate::domain::budget::Budget;
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::quota::Quota;
 use crate::domain::time::{Mono, Now};
+use crate::provider::auth::source::Pending;
 use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Credentials, Judgement, judge};
@@ -40,6 +43,8 @@ pub(crate) struct Core {
     state: Mutex<State>,
     /// Made when the cache is first used: most connections have none.
     kept: OnceLock<Box<Kept>>,
+    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
+    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
 }
 
 pub(crate) struct State {
@@ -48,14 +53,19 @@ pub(crate) struct State {
     verdict: Verdict,
     verdict_revision: Arc<str>,
     authenticated: Option<bool>,
+    refused_since: Option<Mono>,
     last_probe: Option<LastProbe>,
     /// Until when the provider asked to be left alone.
     throttle: Throttle,
+    /// The same as wall time: fixed when the pause began, so that two clocks that drift apart never make it look moved.
+    throttle_wall: Option<Timestamp>,
     /// How often in a row it did so without saying how long.
     strikes: u8,
     budget: Budget,
     /// Made when a limit first applies: most connections have none.
     quota: Option<Box<Quota>>,
+    /// Whether the last call could not be made for want of a token.
+    tokenless: bool,
     pub(crate) counts: Counts,
 }
 
@@ -69,6 +79,7 @@ struct Shown {
     verdict: Verdict,
     authenticated: Option<bool>,
     throttle: Throttle,
+    tokenless: bool,
 }
 
 impl State {
@@ -81,6 +92,7 @@ impl State {
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
             throttle: self.throttle,
+            tokenless: self.tokenless,
         }
     }
 
@@ -92,9 +104,9 @@ impl State {
         self.last_probe.as_ref()
     }
 
-    /// Until when the provider asked to be left alone.
-    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Mono> {
-        self.throttle.until(now)
+    /// Until when the provider asked to be left alone, while that is so.
+    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Timestamp> {
+        self.throttle.until(now).and(self.throttle_wall)
     }
 
     /// What is left of the limit that has least left, and of how many.
@@ -117,14 +129,16 @@ impl State {
         if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
     }
 
-    fn judge_credentials(&mut self, said: Credentials, ended: &Ended) {
+    fn judge_credentials(&mut self, said: Credentials, ended: &Ended, now: Mono) {
         match said {
             Credentials::Accepted => {
                 self.authenticated = Some(true);
+                self.refused_since = None;
                 self.verdict = Verdict::Verified;
             }
             Credentials::Refused => {
                 self.authenticated = Some(false);
+                self.refused_since.get_or_insert(now);
                 if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
                     self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
                 }
@@ -162,14 +176,18 @@ impl Core {
             verdict: Verdict::Pending,
             verdict_revision: Arc::clone(settings.verdict_revision()),
             authenticated: None,
+            refused_since: None,
             last_probe: None,
             throttle: Throttle::default(),
+            throttle_wall: None,
             strikes: 0,
             budget: Budget::default(),
             quota: None,
+            tokenless: false,
             counts,
         };
-        Arc::new(Self { key, clock, listeners, series, state: Mutex::new(state), kept: OnceLock::new() })
+        let (kept, refreshing) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { key, clock, listeners, series, state: Mutex::new(state), kept, refreshing })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -214,6 +232,26 @@ impl Core {
             self.listeners.tell(&Change::Observed(self.key.clone()));
         }
         result
+    }
+
+    /// Held while a refresh token is used.
+    pub(crate) fn pending_refresh(&self) -> &tokio::sync::Mutex<Option<Pending>> {
+        self.refreshing.get_or_init(Box::default)
+    }
+
+    /// Counts a request for a token: HTTP status or our word for what happened.
+    pub(crate) fn token_asked(&self, code: Result<u16, &'static str>, outcome: &'static str) {
+        let code = code.map_or_else(Code::Word, Code::Status);
+        self.lock().counts.request(&Arc::from("token"), code, outcome);
+    }
+
+    /// The circuit of the token endpoint moved: a line in the log, and a new look at the status.
+    pub(crate) fn token_circuit_moved(&self, from: breaker::State, to: breaker::State) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
+            "circuit of the token endpoint moved"
+        );
+        self.listeners.tell(&Change::Observed(self.key.clone()));
     }
 
     /// Asks the breaker.
@@ -271,6 +309,7 @@ impl Core {
             if state.verdict_revision != *settings.verdict_revision() {
                 return ((), [moved, None]);
             }
+            state.tokenless = end.err().is_some_and(CallError::wants_token);
             // Real calls move the risk; the checks in a row are those of the probes, where there are any.
             let is_check = probe || check.mode == CheckMode::Passive;
             let tripped =
@@ -278,7 +317,7 @@ impl Core {
             // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
             // be awaited for ever.
             if probe || end.err().is_none_or(CallError::was_sent) {
-                state.judge_credentials(credentials, &ended);
+                state.judge_credentials(credentials, &ended, mono);
             }
             ((), [moved, tripped])
         });
@@ -305,6 +344,8 @@ impl Core {
                 state.verdict = Verdict::Pending;
                 state.verdict_revision = Arc::clone(new.verdict_revision());
                 state.authenticated = None;
+                state.tokenless = false;
+                state.refused_since = None;
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; other credentials are not.
                     state.health.reset();
@@ -352,8 +393,10 @@ impl Core {
             risk: state.risk(now.mono),
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
+            refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
-            throttled_until: state.throttled_until(now.mono).map(|until| now.wall_at(until)),
+            throttled_until: state.throttled_until(now.mono),
+            tokenless: state.tokenless,
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
@@ -380,7 +423,7 @@ fn status_of(ended: &Ended) -> u16 {
     }
 }
 
-const fn outcome_label(outcome: Outcome) -> &'static str {
+pub(crate) const fn outcome_label(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",
         Outcome::Failure => "failure",

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::report::{RunReason, Stop};
 use crate::provider::call::Answer;
+use crate::provider::json;
 use crate::provider::profile::{Pagination, Stream};
 
 /// One page as read.
@@ -43,8 +44,7 @@ pub fn read(answer: &Answer, stream: &Stream, asked: &str) -> Result<Page, Stop>
 
 /// The body of a good answer as JSON. Whether it is good was asked where it came in.
 pub fn json(answer: &Answer) -> Result<Value, Stop> {
-    let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
-    serde_json::from_slice(body)
+    json::parse(&answer.body)
         .map_err(|_| Stop { http_status: Some(answer.status.as_u16()), ..RunReason::BodyUnreadable.into() })
 }
 

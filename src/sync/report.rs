@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
-use crate::provider::call::{Answer, CallError};
+use crate::provider::call::{Answer, CallError, KeepProblem};
 use crate::provider::classify::Class;
 
 /// Why a run did not simply succeed.
@@ -193,8 +193,10 @@ impl From<&CallError> for Stop {
             CallError::NoToken { status, .. } => {
                 return Self { http_status: *status, ..RunReason::ProviderUnreachable.into() };
             }
+            CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
+            CallError::NotKept(KeepProblem::Ledger) => RunReason::LedgerUnavailable,
             CallError::Request(_) => RunReason::ParameterInvalid,
-            CallError::Client(_) => RunReason::ConnectionInvalid,
+            CallError::Client(_) | CallError::NotKept(_) => RunReason::ConnectionInvalid,
             CallError::Timeout | CallError::Connect(_) | CallError::Refused(_) | CallError::Malformed => {
                 RunReason::ProviderUnreachable
             }

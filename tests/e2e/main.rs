@@ -14,6 +14,8 @@ mod deletion;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod jobs;
@@ -22,10 +24,10 @@ mod routes;
 #[cfg(test)]
 mod runtime;
 #[cfg(test)]
-mod runtime_api;
-#[cfg(test)]
 mod runtime_replicas;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod support;

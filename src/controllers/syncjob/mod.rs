@@ -27,7 +27,7 @@ use crate::controllers::{Cleaned, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::Status;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
-use crate::ledger::{RunEnd, RunId, RunResult, RunStart, RunTrigger};
+use crate::ledger::{RunId, RunStart, RunTrigger};
 use crate::provider::profile::CheckMode;
 use crate::sync::plan::SyncPlan;
 use crate::work::pool::Order;
@@ -47,6 +47,10 @@ impl Reported for SyncJob {
 
     fn status(&self) -> Option<&SyncJobStatus> {
         self.status.as_ref()
+    }
+
+    fn status_mut(&mut self) -> &mut Option<SyncJobStatus> {
+        &mut self.status
     }
 
     fn transitions(status: &SyncJobStatus) -> SyncJobStatus {
@@ -100,6 +104,10 @@ impl Reconciler for Jobs {
 
     fn wants_cleaning(object: &SyncJob) -> bool {
         object.spec.deletion_policy == DeletionPolicy::Delete
+    }
+
+    fn depends_on(object: &SyncJob) -> Vec<(Kind, ObjectKey)> {
+        object.references()
     }
 
     async fn clean(ctx: &Ctx, object: &SyncJob) -> Result<Cleaned, ReconcileError> {
@@ -163,16 +171,7 @@ impl Reconciler for Jobs {
 async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), ReconcileError> {
     let (id, at) = (RunId(Uuid::new_v4()), ctx.clock.now().wall);
     let start = RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
-    ctx.ledger.start_run(&start).await?;
-    let end = RunEnd {
-        id,
-        job: key.clone(),
-        result: RunResult::Skipped,
-        reason: Some("StartingDeadlineExceeded"),
-        counts: crate::ledger::runs::RunCounts::default(),
-        at,
-    };
-    Ok(ctx.ledger.finish_run(&end).await?)
+    Ok(ctx.ledger.skip_run(&start, "StartingDeadlineExceeded").await?)
 }
 
 fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Problem>, Option<ConnectionView>) {

@@ -24,7 +24,7 @@ pub struct ProfileAuth {
     /// Query parameters of every request.
     #[serde(default)]
     pub query: Vec<SecretQuery>,
-    /// A client-credentials token fetched with the keys `client-id` and `client-secret`.
+    /// A token that is fetched: with `OAuth2` client credentials, or as `json` says.
     #[serde(default)]
     pub token: Option<TokenCall>,
 }

@@ -5,6 +5,7 @@
 //! Both are built from the Secrets' resource versions, never from their values.
 
 mod auth;
+mod der;
 mod manners;
 pub(crate) mod tls;
 
@@ -23,20 +24,9 @@ use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
-pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement};
-pub use manners::{CachePolicy, Retry};
-pub use tls::{ClientCertificate, Tls};
-
-/// Time-outs of a call.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// To a connection, TLS included.
-    pub connect: Duration,
-    /// One try.
-    pub request: Duration,
-    /// The whole call.
-    pub total: Duration,
-}
+pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
+pub use manners::{CachePolicy, Retry, STALL, Timeouts};
+pub use tls::{ClientCertificate, MinVersion, Tls};
 
 /// The health check in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,7 +122,13 @@ impl Draft {
             auth: Auth::None,
             credential_revision: String::new(),
             tls: Tls::default(),
-            timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
+            timeouts: Timeouts {
+                connect: t.connect,
+                request: t.request,
+                total: t.total,
+                first_byte: t.first_byte,
+                read: t.read,
+            },
             retry: Retry::default(),
             limits: manners::limits_of(&profile, environment),
             money_reserve_percent: 0,
@@ -250,6 +246,11 @@ impl Settings {
     /// The credentials.
     pub fn auth(&self) -> &Auth {
         &self.draft.auth
+    }
+
+    /// Name and version of the Secret the credentials come from; empty without one.
+    pub fn credential_revision(&self) -> &str {
+        &self.draft.credential_revision
     }
 
     /// TLS beyond the system's roots.
