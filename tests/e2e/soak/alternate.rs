@@ -67,7 +67,8 @@ impl Pair {
             }
             Blow::FreezeLeader => {
                 self.both[leader].pause();
-                let took = eventually(TAKEOVER, "the other leads", async || self.both[other].leads().await.then_some(()));
+                let took =
+                    eventually(TAKEOVER, "the other leads", async || self.both[other].leads().await.then_some(()));
                 took.await;
                 // Long enough for the other's first runs, short enough to meet them.
                 tokio::time::sleep(plan.seconds(0..=4)).await;

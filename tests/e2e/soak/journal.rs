@@ -107,7 +107,9 @@ async fn commits(conn: &mut SqliteConnection, findings: &mut Vec<String>, tally:
     let mut last: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
     for (stream, job, version, fence, lease, holder) in rows {
         if lease != Some(fence) {
-            findings.push(format!("{job}: version {version} was committed under fence {fence}, the lease was at {lease:?}"));
+            findings.push(format!(
+                "{job}: version {version} was committed under fence {fence}, the lease was at {lease:?}"
+            ));
         }
         let before = last.insert((stream, job.clone()), (version, fence));
         let (was, under) = before.unwrap_or((0, 0));

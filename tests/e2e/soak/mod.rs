@@ -6,7 +6,9 @@
 //! Both end with the same questions to the ledger, whose own triggers have kept a [`journal`] of every commit.
 
 mod alternate;
+mod hardship;
 mod journal;
+mod random;
 
 use std::time::Duration;
 
@@ -28,7 +30,10 @@ impl Plan {
     fn new(what: &str) -> Self {
         let seed = told("SOAK_SEED").unwrap_or_else(rand::random);
         let time = Duration::from_secs(told("SOAK_SECONDS").unwrap_or(60));
-        tell(&format!("soak: {what} for {time:?}, seed {seed}; again: SOAK_SEED={seed} SOAK_SECONDS={}", time.as_secs()));
+        tell(&format!(
+            "soak: {what} for {time:?}, seed {seed}; again: SOAK_SEED={seed} SOAK_SECONDS={}",
+            time.as_secs()
+        ));
         Self { seed, time, rng: StdRng::seed_from_u64(seed) }
     }
 
