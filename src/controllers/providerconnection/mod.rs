@@ -44,6 +44,10 @@ impl Reported for ProviderConnection {
         self.status.as_ref()
     }
 
+    fn status_mut(&mut self) -> &mut Option<ProviderConnectionStatus> {
+        &mut self.status
+    }
+
     fn transitions(status: &ProviderConnectionStatus) -> ProviderConnectionStatus {
         let mut core = status.clone();
         core.consumers = None;

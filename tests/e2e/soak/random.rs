@@ -3,12 +3,12 @@
 //! banks gave, once, and when all is over nothing of it is left in any status.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::api::v1alpha1::SyncJob;
-use busbar::testbed::control_plane::Reach;
+use busbar::testbed::control_plane::{ControlPlane, Reach};
 use busbar::testbed::sim::{AccountConfig, Auth, BankHandle, Behaviour, Down, Garbage, Moment, Step};
-use busbar::testbed::trouble::Ground;
 use serde_json::{Value, json};
 
 use super::hardship::Hardship;
@@ -17,13 +17,16 @@ use crate::jobs::{assert_same, ledger_file, rows, truth};
 use crate::support::plane::{PATIENCE, struck_plane, tell};
 use crate::support::scene::{SOON, Statuses};
 use crate::support::witness::api;
-use crate::support::world::{connection, route};
-use crate::support::{Operator, Scene, World, eventually};
+use crate::support::world::{QUICK, connection, policy, route};
+use crate::support::{Scene, World, eventually};
 
 /// Banks that are only probed, and banks that are synced too.
 const PLAIN: usize = 34;
 const SYNCED: usize = 16;
 const ROUTES: usize = 10;
+
+/// Secrets that come back are noticed within the time that a verdict has.
+const REFRESH: &str = "--secret-refresh=5s";
 
 /// No status changes for so long: longer than two writes of one object are spaced.
 const QUIET: Duration = Duration::from_secs(7);
@@ -39,9 +42,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    async fn new(world: World) -> Self {
-        let plane = world.ns.plane().clone();
-        let ground = Ground::new(plane.clone()).await.expect("a proxy");
+    async fn new(plane: &Arc<ControlPlane>) -> Self {
+        let mut scene = Scene::empty(plane, "soak", Reach::Namespace, &[REFRESH]).await;
+        // Rights are taken away in here, and API servers refuse what they have not read yet.
+        scene.strike();
+        let world = &scene.world;
+        world.put(&policy(QUICK, "trip: {consecutiveFailures: 1}, open: {base: 1s}")).await;
         let mut banks = Vec::new();
         for n in 0..PLAIN {
             banks.push(world.bank(&format!("plain-{n:02}")).await);
@@ -50,18 +56,10 @@ impl Stage {
             let config = |n: usize| AccountConfig::new("acc-1", 20 + 40 * n as u64);
             banks.push(world.mono(&format!("mono-{n:02}"), |c| c.accounts([config(n)])).await);
         }
-        let identity = plane.grant_operator(world.ns.name(), Reach::Namespace).await.expect("an identity");
-        let kubeconfig = ground.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
-        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
-        let file = ledger_file(&world.ns, "a");
-        let flags = vec![format!("--ledger=sqlite:{}", file.display()), "--secret-refresh=5s".to_owned()];
-        let all: Vec<&str> = std::iter::once(&kubeconfig).chain(&flags).map(String::as_str).collect();
-        let mut operator = Operator::ready(&world.ns, &all).await;
-        // Rights are taken away in here.
-        operator.expect_forbidden();
+        scene.operator.wait_ready().await;
+        let file = ledger_file(&scene.world.ns, "a");
+        let flags = vec![format!("--ledger=sqlite:{}", file.display()), REFRESH.to_owned()];
         journal::keep(&file).await;
-        let (a, b) = (banks[0].clone(), banks[1].clone());
-        let scene = Scene { world, ground, operator, a, b, clock: busbar::clock::Clock::system() };
         let stage = Self { scene, banks, flags, number: 0 };
         for bank in &stage.banks[PLAIN..] {
             stage.scene.world.put(&job(bank.name())).await;
@@ -279,7 +277,7 @@ async fn merge(world: &World, kind: &str, name: &str, patch: Value) {
 async fn whatever_befalls_it_every_status_is_true_and_when_it_is_over_nothing_of_it_is_left() {
     let mut plan = Plan::new("random trouble");
     let plane = struck_plane().await;
-    let mut stage = Stage::new(World::on(&plane, "soak").await).await;
+    let mut stage = Stage::new(&plane).await;
     stage.well(PATIENCE, "all is well at first").await;
 
     let clock = stage.scene.clock;
