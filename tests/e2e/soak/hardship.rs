@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use busbar::testbed::control_plane::Reach;
+use busbar::testbed::control_plane::{ControlPlane, Reach};
 use busbar::testbed::trouble::Fault;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::Plan;
 use super::random::Stage;
-use crate::support::plane::PATIENCE;
+use crate::support::plane::{PATIENCE, repository};
 use crate::support::witness::api;
 use crate::support::{Operator, eventually};
 
@@ -45,6 +45,8 @@ pub(super) enum Hardship {
     SecretGone,
     /// A kind is missing for a while, with all objects of it.
     KindGone,
+    /// Somebody has loosened a schema, and written what our types cannot read.
+    Unreadable,
 }
 
 impl fmt::Display for Hardship {
@@ -58,7 +60,7 @@ impl fmt::Display for Hardship {
 
 impl Hardship {
     /// All that are not of the control plane.
-    const OTHERS: [Self; 10] = [
+    const OTHERS: [Self; 11] = [
         Self::RightsRevoked,
         Self::SecondOperator,
         Self::LeaseTaken,
@@ -69,12 +71,14 @@ impl Hardship {
         Self::Rotated,
         Self::SecretGone,
         Self::KindGone,
+        Self::Unreadable,
     ];
 
     /// One of all of them.
     pub(super) fn any(plan: &mut Plan) -> Self {
         if plan.chance(60) {
-            let faults: Vec<Fault> = Fault::BY_COMPONENT.into_iter().chain(Fault::BY_PROXY).collect();
+            let more = [Fault::Storm(429), Fault::HistoryCompacted];
+            let faults: Vec<Fault> = Fault::BY_COMPONENT.into_iter().chain(Fault::BY_PROXY).chain(more).collect();
             return Self::Api(plan.one_of(&faults));
         }
         plan.one_of(&Self::OTHERS)
@@ -82,7 +86,8 @@ impl Hardship {
 
     /// Whether the API server answers everybody but the operator meanwhile.
     pub(super) fn leaves_api(self) -> bool {
-        !matches!(self, Self::Api(fault) if Fault::BY_COMPONENT.contains(&fault))
+        let component = |fault| Fault::BY_COMPONENT.contains(&fault) || fault == Fault::HistoryCompacted;
+        !matches!(self, Self::Api(fault) if component(fault))
     }
 
     /// Lets it happen, for `time`; all of it is over when this returns.
@@ -125,13 +130,7 @@ impl Hardship {
                 tokio::time::sleep(time).await;
                 stage.scene.operator.resume();
             }
-            Self::Reborn => {
-                let index = stage.any_plain(plan);
-                let name = stage.banks[index].name().to_owned();
-                let connections = api(&stage.scene.world.ns, "ProviderConnection");
-                connections.delete(&name, &DeleteParams::default()).await.expect("deleted");
-                stage.connect(index).await;
-            }
+            Self::Reborn => stage.reborn(plan).await,
             Self::Forged => {
                 let name = stage.banks[stage.any_plain(plan)].name().to_owned();
                 let forged = Patch::Merge(json!({"status": {"host": "forged.example"}}));
@@ -168,6 +167,27 @@ impl Hardship {
                 plane.install().await.expect("the kinds");
                 stage.routes().await;
             }
+            Self::Unreadable => {
+                let plane = stage.scene.world.ns.plane();
+                let place =
+                    "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/healthCheck/properties/path";
+                let any = json!({"x-kubernetes-preserve-unknown-fields": true});
+                let loose = json!([{"op": "replace", "path": place, "value": any}]).to_string();
+                let patch = ["patch", "crd", "providerconnections.busbar.dev", "--type=json", "-p", &loose];
+                kubectl(plane, &patch).await;
+                let connections = api(&stage.scene.world.ns, "ProviderConnection");
+                let name = stage.banks[stage.any_plain(plan)].name().to_owned();
+                let write = async |path: serde_json::Value| {
+                    let patch = Patch::Merge(json!({"spec": {"healthCheck": {"path": path}}}));
+                    connections.patch(&name, &PatchParams::default(), &patch).await.map(drop)
+                };
+                eventually(PATIENCE, "the loose schema is in force", async || write(json!(["health"])).await.ok())
+                    .await;
+                tokio::time::sleep(time).await;
+                write(json!("/health")).await.expect("written");
+                let crds = repository("crds");
+                kubectl(plane, &["apply", "--server-side", "--force-conflicts", "-f", &crds.to_string_lossy()]).await;
+            }
         }
     }
 
@@ -181,4 +201,9 @@ impl Hardship {
         assert!(!status.success(), "who has lost its lease ends, and says so: {status}");
         stage.scene.operator.restart().await;
     }
+}
+
+async fn kubectl(plane: &ControlPlane, args: &[&str]) {
+    let done = plane.run_kubectl(args, "").await.expect("kubectl runs");
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }

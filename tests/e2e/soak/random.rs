@@ -9,6 +9,7 @@ use std::time::Duration;
 use busbar::api::v1alpha1::SyncJob;
 use busbar::testbed::control_plane::{ControlPlane, Reach};
 use busbar::testbed::sim::{AccountConfig, Auth, BankHandle, Behaviour, Down, Garbage, Moment, Step};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::hardship::Hardship;
@@ -88,6 +89,14 @@ impl Stage {
         self.scene.world.put(&connection(self.banks[index].name(), &self.banks[index], "")).await;
     }
 
+    /// The connection of a plain bank is deleted and made again at once.
+    pub(super) async fn reborn(&self, plan: &mut Plan) {
+        let index = self.any_plain(plan);
+        let connections = api(&self.scene.world.ns, "ProviderConnection");
+        connections.delete(self.banks[index].name(), &DeleteParams::default()).await.expect("deleted");
+        self.connect(index).await;
+    }
+
     /// A plain bank wants another credential.
     pub(super) fn demand(&self, index: usize, token: &str) {
         self.banks[index].set_auth(&Auth::Bearer { token: token.to_owned() }).expect("a token");
@@ -119,7 +128,7 @@ impl Stage {
     pub(super) async fn meddle(&self, plan: &mut Plan) {
         let world = &self.scene.world;
         let name = self.banks[self.any_plain(plan)].name().to_owned();
-        let interval = plan.one_of(&["5s", "6s", "7s"]);
+        let interval = plan.one_of(&["5s", "6s"]);
         merge(world, "ProviderConnection", &name, json!({"spec": {"healthCheck": {"interval": interval}}})).await;
         let asked = json!({"metadata": {"annotations": {"busbar.dev/requestedAt": world.now().to_string()}}});
         merge(world, "ProviderConnection", &name, asked.clone()).await;
@@ -129,6 +138,9 @@ impl Stage {
         merge(world, "SyncJob", &name, asked).await;
         let name = format!("route-{}", plan.one_of(&[0, 1, 2, 3]));
         merge(world, "BankRoute", &name, json!({"spec": {"priority": plan.one_of(&[0, 1, 10])}})).await;
+        if plan.chance(30) {
+            self.reborn(plan).await;
+        }
     }
 
     /// Whatever still was wrong is not any more.
@@ -165,17 +177,19 @@ impl Stage {
                 _ => is("Ready", "True"),
             };
             if !well {
-                return Some(format!("{key}: {status:#}"));
+                return Some(format!("{key}\n{status:#}"));
             }
         }
         None
     }
 
-    /// Waits until all is well, and told so.
-    async fn well(&self, within: Duration, what: &str) {
+    /// Waits until all is well, and told so; returns what was the last to be.
+    async fn well(&self, within: Duration, what: &str) -> String {
         let began = self.scene.clock.mono();
+        let mut last = String::new();
         loop {
-            let Some(ailing) = self.ailing().await else { return };
+            let Some(ailing) = self.ailing().await else { return last };
+            ailing.lines().next().unwrap_or_default().clone_into(&mut last);
             let late = self.scene.clock.mono().since(began) > within;
             assert!(!late, "not within {within:?}: {what}: {ailing}\n{}", self.scene.operator.logs_tail());
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -268,8 +282,8 @@ fn misbehaviour(plan: &mut Plan) -> Step {
 }
 
 async fn merge(world: &World, kind: &str, name: &str, patch: Value) {
-    let params = kube::api::PatchParams::default();
-    let patched = api(&world.ns, kind).patch(name, &params, &kube::api::Patch::Merge(patch)).await;
+    let params = PatchParams::default();
+    let patched = api(&world.ns, kind).patch(name, &params, &Patch::Merge(patch)).await;
     patched.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
 }
 
@@ -300,7 +314,7 @@ async fn whatever_befalls_it_every_status_is_true_and_when_it_is_over_nothing_of
     eventually(PATIENCE, "the operator leads", leads).await;
     stage.mend().await;
     let mended = clock.mono();
-    stage.well(SOON, "all is told as it is, soon after the end of all trouble").await;
+    let last = stage.well(SOON, "all is told as it is, soon after the end of all trouble").await;
     let took = clock.mono().since(mended);
     let told = stage.settled().await;
     assert!(stage.scene.operator.sigterm().await.success());
@@ -327,13 +341,13 @@ async fn whatever_befalls_it_every_status_is_true_and_when_it_is_over_nothing_of
     }
     assert!(!stage.scene.operator.logs().contains("panicked"), "seed {}: something panicked", plan.seed);
     let (file, seed) = (ledger_file(&stage.scene.world.ns, "a"), plan.seed);
-    let jobs = stage.scene.world.ns.api::<SyncJob>().list(&kube::api::ListParams::default()).await.expect("jobs");
+    let jobs = stage.scene.world.ns.api::<SyncJob>().list(&ListParams::default()).await.expect("jobs");
     assert_eq!(jobs.items.len(), SYNCED);
     stage.scene.finish().await;
     let (findings, tally) = journal::findings(&file).await;
     assert!(findings.is_empty(), "seed {seed}:\n{}", findings.join("\n"));
     tell(&format!(
-        "soak: {} misfortunes {befell:?}; well {took:.1?} after the last; {} commits in {} runs; seed {seed}",
+        "soak: {} misfortunes {befell:?}; well {took:.1?} after the last, {last} at last; {} commits in {} runs; seed {seed}",
         befell.values().sum::<usize>(),
         tally.commits,
         tally.runs,
