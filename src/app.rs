@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery;
 use crate::cluster::lease::{Elector, Leadership, LeaseConfig, LeaseError};
+use crate::ledger::sealed::KeyError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::profile::ProfileError;
@@ -60,6 +61,9 @@ pub enum AppError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The keys that the ledger needs cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// There is no usable API server.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::domain::duration::parse_duration;
 use crate::domain::key::ObjectKey;
+use crate::provider::addresses::AllowedRange;
 use crate::telemetry::LogFormat;
 
 /// Version and commit, as `--version` and `busbar_build_info` print them.
@@ -162,6 +163,14 @@ pub struct RunArgs {
     /// How old a Secret's copy may grow before it is read again (1s to 60s).
     #[arg(long, env = "BUSBAR_SECRET_REFRESH", default_value = "60s", value_parser = secret_refresh)]
     pub secret_refresh: Duration,
+    /// Folder that the Secret with the operator's keys is mounted at: each file one key of 32 random bytes or their base64.
+    /// The key whose name comes last encrypts, all of them decrypt. Unset: nothing can be kept encrypted.
+    #[arg(long, env = "BUSBAR_KEY_SECRET", value_name = "FOLDER")]
+    pub key_secret: Option<PathBuf>,
+    /// Ranges of addresses that providers may have although they are not public (private, loopback, link-local …),
+    /// separated by commas, e.g. `10.20.0.0/16,fd00:20::/64`. Unset: public addresses only.
+    #[arg(long, env = "BUSBAR_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
+    pub allow_provider_addresses: Vec<AllowedRange>,
     /// How long the ledger keeps the result of each probe (1h to 720h); 0s: results are not written at all.
     #[arg(long, env = "BUSBAR_PROBE_RETENTION", default_value = "24h", value_parser = probe_retention)]
     pub probe_retention: Duration,

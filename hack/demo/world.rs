@@ -331,6 +331,8 @@ fn operator(program: &Path, directory: &Path, identity: &Identity) -> Spec {
         "--admin-address=127.0.0.1:0".to_owned(),
         format!("--ledger={}", ledger(directory)),
         format!("--announce-file={}", directory.join("operator.json").display()),
+        // The demo's banks are on this machine.
+        "--allow-provider-addresses=127.0.0.0/8".to_owned(),
     ];
     Spec {
         name: "the operator".to_owned(),

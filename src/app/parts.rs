@@ -1,6 +1,7 @@
 //! The parts that work: registry, probes, syncs, reconcilers, and how word travels between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
@@ -21,14 +22,18 @@ use crate::controllers::bankroute::Routes;
 use crate::controllers::breakerpolicy::Policies;
 use crate::controllers::collector::Objects;
 use crate::controllers::providerconnection::Connections;
+use crate::controllers::providerconnection::reread::ConnectionSecrets;
 use crate::controllers::shell::{Shell, ShellMetrics};
 use crate::controllers::syncjob::Jobs;
 use crate::controllers::{Ctx, Reconciler};
 use crate::domain::key::{Kind, ObjectKey};
-use crate::ledger::Ledger;
+use crate::ledger::sealed::Keyring;
+use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
+use crate::provider::addresses::AddressRules;
+use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
-use crate::provider::registry::{Change as Lived, Registry};
+use crate::provider::registry::{Access, Change as Lived, Registry};
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeKeeper};
@@ -56,6 +61,7 @@ pub(super) struct Work {
     status_metrics: StatusMetrics,
     claims: Arc<Claims>,
     clock: Clock,
+    keys: Keyring,
 }
 
 /// Builds the parts and wires them.
@@ -70,7 +76,12 @@ pub(super) fn build(
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
-    let registry = Registry::new(clock, metrics)?;
+    let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
+    let access = Access {
+        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
+        vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
+    };
+    let registry = Registry::new(clock, metrics, access)?;
     let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
     let keeper = if args.probe_retention.is_zero() {
@@ -116,8 +127,10 @@ pub(super) fn build(
         profiles: Arc::new(Profiles::builtin()?),
         clock,
     });
+    ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));
     let work = Work {
         ctx: Arc::clone(&ctx),
+        keys,
         clients: clients.clone(),
         driver,
         keeper,
@@ -132,7 +145,7 @@ pub(super) fn build(
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, keeper, outbox, shell_metrics, status_metrics, claims, clock } = work;
+    let Work { ctx, clients, driver, keeper, outbox, shell_metrics, status_metrics, claims, clock, keys } = work;
     let probes_stop = stop.clone();
     tasks.spawn(async move {
         driver.run(probes_stop).await;
@@ -159,6 +172,13 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         }
         ("scouts", Ok(()))
     });
+    if keys.has_key() {
+        let keys_stop = stop.clone();
+        tasks.spawn(async move {
+            refresh_keys(&keys, clock, &keys_stop).await;
+            ("keys", Ok(()))
+        });
+    }
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {
         pool_stop.cancelled().await;
@@ -171,6 +191,20 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
     start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
     start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);
     start.one::<Routes>("routes", ctx.stores.routes.clone(), tasks);
+}
+
+/// Reads the keys again once a minute, as the kubelet does with a mounted Secret: a new key encrypts without a restart.
+async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {
+    const EVERY: Duration = Duration::from_mins(1);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(clock.mono() + EVERY) => {}
+        }
+        if let Err(error) = keys.refresh() {
+            tracing::warn!(%error, "the keys that were read before stay in force");
+        }
+    }
 }
 
 struct Start<'a> {

@@ -5,12 +5,14 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 pub mod conditions;
 pub mod duration;
 pub mod health;
 pub mod key;
 pub mod lease;
 pub mod money;
+pub mod quota;
 pub mod route;
 pub mod schedule;
 pub mod spread;

@@ -13,12 +13,15 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub mod credentials;
 pub mod probes;
 pub mod record;
 pub mod runs;
+pub mod sealed;
 pub mod sqlite;
 pub mod state;
 
+pub use credentials::{CredentialStore, KeptCredential};
 pub use probes::{ProbeResult, StoredProbe};
 pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
@@ -34,7 +37,7 @@ use crate::domain::key::ObjectKey;
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
 /// The durable store. Every method is atomic: it happened entirely, or not at all.
-pub trait Ledger: Send + Sync + 'static {
+pub trait Ledger: CredentialStore + Send + Sync + 'static {
     /// Takes the lease `name` for `holder` if it is free, expired, already `holder`'s, or still exactly `stale` (which
     /// the caller has watched unchanged for the lease's whole time on its own monotonic clock, so that a wall clock
     /// set back cannot keep a dead holder alive). Each success raises the fence. `Err(view)` inside: who holds it.

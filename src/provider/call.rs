@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
-use crate::provider::classify::ErrorClass;
+use crate::provider::addresses::{AddressProblem, Peer};
+use crate::provider::classify::{ErrorClass, Reading};
 
 /// An answer's body may be this large unless the call says otherwise: pages of records, not downloads.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -40,6 +41,29 @@ pub struct Request {
     pub within: Option<Duration>,
     /// Largest body that is read.
     pub max_body: usize,
+    /// Whether a kept answer will do.
+    pub cache: CacheUse,
+    /// The partition (an account, say) it is about: limits of scope `Partition` count it there.
+    pub partition: Option<Arc<str>>,
+    /// At most so many tries; unset, as many as the connection's `retry` allows.
+    pub tries: Option<u32>,
+    /// Never waits: not between two tries, not for quota. For callers that have somebody else to ask.
+    pub no_wait: bool,
+    /// The longest single wait, between two tries or for quota, that is sat through; unset, whatever fits the call's
+    /// time. For callers that can put their work off.
+    pub max_wait: Option<Duration>,
+    /// A good answer's body must be JSON: one that is not is a failed try.
+    pub json: bool,
+}
+
+/// Whether a kept answer will do.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum CacheUse {
+    /// Only the provider's own word, which is not kept either.
+    #[default]
+    None,
+    /// A fresh one instead of a call, and a stale one instead of a failure, where the connection has a cache.
+    FreshOrStale,
 }
 
 impl Request {
@@ -55,6 +79,12 @@ impl Request {
             body: None,
             within: None,
             max_body: MAX_BODY,
+            cache: CacheUse::None,
+            partition: None,
+            tries: None,
+            no_wait: false,
+            max_wait: None,
+            json: false,
         }
     }
 
@@ -93,6 +123,30 @@ pub struct Answer {
     pub body: Bytes,
     /// From the start of the last try to the last byte.
     pub elapsed: Duration,
+    /// What it means, by the profile.
+    pub reading: Reading,
+    /// How it came about.
+    pub meta: Meta,
+}
+
+/// How an answer came about.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Meta {
+    /// It was kept from an earlier call.
+    pub cached: bool,
+    /// It is past its time and was given because there was no better one.
+    pub stale: bool,
+    /// How long ago the provider gave it; zero unless `cached`.
+    pub age: Duration,
+    /// How often the provider was asked for it.
+    pub tries: u32,
+}
+
+impl Default for Meta {
+    /// The provider's own answer to the first try.
+    fn default() -> Self {
+        Self { cached: false, stale: false, age: Duration::ZERO, tries: 1 }
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -120,11 +174,22 @@ pub enum ConnectProblem {
     Expired,
     /// TLS failed otherwise.
     Tls,
-    /// The network failed otherwise, or the connection broke.
+    /// The network failed otherwise.
     Network,
+    /// The connection was there, and broke before the answer was complete.
+    Reset,
 }
 
 impl ConnectProblem {
+    /// The class of failure that a policy can count.
+    pub const fn class(self) -> ErrorClass {
+        match self {
+            Self::Name | Self::Refused | Self::Network => ErrorClass::Connect,
+            Self::UnknownIssuer | Self::WrongName | Self::Expired | Self::Tls => ErrorClass::Tls,
+            Self::Reset => ErrorClass::Reset,
+        }
+    }
+
     /// What happened, in words for a condition's message.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -135,6 +200,32 @@ impl ConnectProblem {
             Self::Expired => "its certificate is expired or not yet valid",
             Self::Tls => "TLS could not be agreed on",
             Self::Network => "the connection failed",
+            Self::Reset => "the connection broke before the answer was complete",
+        }
+    }
+}
+
+/// What is wrong with the place where a rotated refresh token is kept.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum KeepProblem {
+    /// The ledger does not answer.
+    Ledger,
+    /// There is no key to seal it with.
+    NoKey,
+    /// It was sealed with a key that is gone.
+    UnknownKey,
+}
+
+impl KeepProblem {
+    /// What happened and what to do, in words for a condition's message.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "the ledger does not answer",
+            Self::NoKey => "the operator has no key to seal it with (--key-secret)",
+            Self::UnknownKey => {
+                "it was sealed with a key that is not in --key-secret any more: put the key back, or a new refresh token \
+                 into the Secret"
+            }
         }
     }
 }
@@ -151,6 +242,18 @@ pub enum CallError {
     /// The connection is suspended; nothing was sent.
     #[error("the connection is suspended")]
     Suspended,
+    /// A limit of the connection is used up for longer than the call can wait; nothing was sent.
+    #[error("the connection's quota is used up")]
+    QuotaExhausted {
+        /// Until there is room.
+        retry_in: Duration,
+    },
+    /// The provider asked to be left alone for longer than the call can wait; nothing was sent.
+    #[error("the provider asked for a pause")]
+    Throttled {
+        /// Until the pause ends.
+        retry_in: Duration,
+    },
     /// No complete answer in time.
     #[error("the provider did not answer in time")]
     Timeout,
@@ -163,8 +266,11 @@ pub enum CallError {
         /// The cap.
         limit: usize,
     },
-    /// What came back is not HTTP.
-    #[error("the answer is not valid HTTP")]
+    /// The host has an address that the operator does not connect to; nothing was sent.
+    #[error("{0}")]
+    Refused(AddressProblem),
+    /// What came back is not HTTP, or not what was asked for.
+    #[error("the answer cannot be read")]
     Malformed,
     /// The token endpoint refused the client's credentials.
     #[error("the token endpoint refused the credentials with status {status}")]
@@ -180,6 +286,15 @@ pub enum CallError {
         /// What kind of failure it was.
         class: ErrorClass,
     },
+    /// The circuit of the token endpoint is open; nothing was sent.
+    #[error("the circuit of the token endpoint is open")]
+    TokenCircuitOpen {
+        /// Until the next trial may be made, where known.
+        retry_in: Option<Duration>,
+    },
+    /// A rotated refresh token cannot be kept or read, and without that no access token is used.
+    #[error("the refresh token in the ledger cannot be used: {}", .0.as_str())]
+    NotKept(KeepProblem),
     /// The request cannot be put into a URL or a header.
     #[error("the request is not valid: {0}")]
     Request(&'static str),
@@ -206,14 +321,20 @@ impl CallError {
         match self {
             Self::CircuitOpen { .. } => "circuit_open",
             Self::Suspended => "suspended",
+            Self::QuotaExhausted { .. } => "quota_exhausted",
+            Self::Throttled { .. } => "throttled",
             Self::Timeout => "timeout",
             Self::Connect(ConnectProblem::Name) => "dns",
             Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
+            Self::Connect(ConnectProblem::Reset) => "reset",
             Self::Connect(_) => "tls",
+            Self::Refused(_) => "address_refused",
             Self::TooLarge { .. } => "too_large",
             Self::Malformed => "malformed",
             Self::CredentialsRefused { .. } => "credentials_refused",
             Self::NoToken { .. } => "no_token",
+            Self::TokenCircuitOpen { .. } => "token_circuit_open",
+            Self::NotKept(_) => "refresh_token_not_kept",
             Self::Request(_) => "bad_request",
             Self::Client(_) => "client",
         }
@@ -221,23 +342,57 @@ impl CallError {
 
     /// The class of failure that a policy can count; none for what the provider had no part in.
     ///
-    /// A token endpoint that fails counts like the provider it belongs to: without a token the provider cannot be used.
+    /// A token endpoint has a circuit of its own: that it gives no token says nothing about the provider behind it.
     pub const fn class(&self) -> Option<ErrorClass> {
         match self {
             Self::Timeout => Some(ErrorClass::Timeout),
-            Self::Connect(_) => Some(ErrorClass::Connect),
+            Self::Connect(problem) => Some(problem.class()),
+            // Whatever a name leads to today: at its address the provider is not to be had, and routes must avoid it.
+            Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
-            Self::NoToken { class, .. } => Some(*class),
             Self::CircuitOpen { .. }
             | Self::Suspended
+            | Self::QuotaExhausted { .. }
+            | Self::Throttled { .. }
+            | Self::Refused(_)
             | Self::CredentialsRefused { .. }
+            | Self::NoToken { .. }
+            | Self::TokenCircuitOpen { .. }
+            | Self::NotKept(_)
             | Self::Request(_)
             | Self::Client(_) => None,
         }
     }
 
+    /// Whether the provider could not be called for want of a token, through no fault of the credentials.
+    pub const fn wants_token(&self) -> bool {
+        matches!(
+            self,
+            Self::NoToken { .. }
+                | Self::TokenCircuitOpen { .. }
+                | Self::NotKept(_)
+                | Self::Refused(AddressProblem { peer: Peer::TokenEndpoint, .. })
+        )
+    }
+
     /// Whether anything may have been sent to the provider.
     pub const fn was_sent(&self) -> bool {
-        !matches!(self, Self::CircuitOpen { .. } | Self::Suspended | Self::Request(_) | Self::Client(_))
+        !matches!(
+            self,
+            Self::CircuitOpen { .. }
+                | Self::Suspended
+                | Self::QuotaExhausted { .. }
+                | Self::Throttled { .. }
+                | Self::Refused(_)
+                | Self::TokenCircuitOpen { .. }
+                | Self::NotKept(_)
+                | Self::Request(_)
+                | Self::Client(_)
+        )
+    }
+
+    /// Whether the quota layer refused: for lack of room, or because the provider asked for a pause.
+    pub const fn is_held_back(&self) -> bool {
+        matches!(self, Self::QuotaExhausted { .. } | Self::Throttled { .. })
     }
 }

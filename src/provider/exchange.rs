@@ -7,7 +7,6 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -17,11 +16,15 @@ use rustls::CertificateError;
 use tower::Service;
 
 use crate::clock::Clock;
+use crate::provider::addresses::{AddressKind, AddressProblem, Peer};
 use crate::provider::body;
-use crate::provider::call::{Answer, CallError, ConnectProblem, Request};
-use crate::provider::clients::{Client, NoSuchName};
+use crate::provider::call::{Answer, CallError, ConnectProblem, Meta, Request};
+use crate::provider::classify::{Class, Reading};
+use crate::provider::clients::{Client, NoSuchName, NotAllowed};
 use crate::provider::deadline::{Calling, Timed};
-use crate::provider::settings::Settings;
+use crate::provider::json;
+use crate::provider::profile::Profile;
+use crate::provider::settings::{Settings, Timeouts};
 
 /// Sends one request to the provider.
 #[derive(Clone)]
@@ -29,19 +32,25 @@ pub(crate) struct Exchange {
     client: Client,
     clock: Clock,
     base: Arc<Url>,
-    /// Of one try.
-    timeout: Duration,
+    profile: Arc<Profile>,
+    timeouts: Timeouts,
 }
 
 impl Exchange {
     pub(crate) fn new(client: Client, clock: Clock, settings: &Settings) -> Self {
-        Self { client, clock, base: Arc::new(settings.base_url().clone()), timeout: settings.timeouts().request }
+        Self {
+            client,
+            clock,
+            base: Arc::new(settings.base_url().clone()),
+            profile: Arc::clone(settings.profile()),
+            timeouts: settings.timeouts(),
+        }
     }
 
     fn request(&self, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
         let url = join(&self.base, &request.path, &request.query)?;
-        let (url, host) = self.client.aim(url);
-        let http = self.client.http().map_err(CallError::Client)?;
+        let (url, host) = self.client.aim(url)?;
+        let http = self.client.http()?;
         let mut builder = http.request(request.method, url).headers(request.headers);
         if let Some(host) = host {
             builder = builder.header(HOST, host);
@@ -63,20 +72,31 @@ impl Service<Timed> for Exchange {
     }
 
     fn call(&mut self, timed: Timed) -> Calling {
-        let (clock, timeout, cap) = (self.clock, self.timeout, timed.request.max_body);
+        let (clock, timeouts, cap, wants_json) = (self.clock, self.timeouts, timed.request.max_body, timed.request.json);
+        let profile = Arc::clone(&self.profile);
         let request = self.request(timed.request);
         async move {
             let started = clock.mono();
             let request = request?;
             let exchange = async {
-                let response = request.send().await.map_err(|error| explain(&error))?;
+                let head = tokio::time::timeout(timeouts.head(), request.send()).await;
+                let response = head.map_err(|_| CallError::Timeout)?.map_err(|error| explain(&error))?;
                 let (status, headers) = (response.status(), response.headers().clone());
-                let body: Bytes = body::read(response, cap).await?;
+                let body: Bytes = body::read(response, cap, timeouts.stall()).await?;
                 Ok((status, headers, body))
             };
-            match tokio::time::timeout(timeout, exchange).await {
+            match tokio::time::timeout(timeouts.request, exchange).await {
                 Ok(Ok((status, headers, body))) => {
-                    Ok(Answer { status, headers, body, elapsed: clock.mono().since(started) })
+                    let now = clock.now();
+                    let (reading, meta) = (Reading::default(), Meta::default());
+                    let elapsed = now.mono.since(started);
+                    let mut answer = Answer { status, headers, body, elapsed, reading, meta };
+                    answer.reading = profile.read(&answer, now.wall);
+                    // A proxy's page, or a body cut short where nobody counted: the next try may bring the real one.
+                    if wants_json && answer.reading.class == Class::Ok && json::check(&answer.body).is_err() {
+                        answer.reading.class = Class::Retry;
+                    }
+                    Ok(answer)
                 }
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(CallError::Timeout),
@@ -118,18 +138,34 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
         return CallError::Request("the request cannot be put into HTTP");
     }
     let mut problem = None;
+    if let Some(kind) = refused(error) {
+        return CallError::Refused(AddressProblem { peer: Peer::Provider, kind });
+    }
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(source) = next {
         problem = explain_source(source).or(problem);
         next = source.source();
     }
     match problem {
+        // What broke after the connection was made is another matter than one that could not be made.
+        Some(ConnectProblem::Network) if !error.is_connect() => CallError::Connect(ConnectProblem::Reset),
         Some(problem) => CallError::Connect(problem),
-        None if error.is_connect() || error.is_body() || error.is_request() => {
-            CallError::Connect(ConnectProblem::Network)
-        }
+        None if error.is_connect() => CallError::Connect(ConnectProblem::Network),
+        None if error.is_body() || error.is_request() => CallError::Connect(ConnectProblem::Reset),
         None => CallError::Malformed,
     }
+}
+
+/// The kind of address that was not connected to, if that is what went wrong.
+fn refused(error: &(dyn Error + 'static)) -> Option<AddressKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(NotAllowed(kind)) = error.downcast_ref() {
+            return Some(*kind);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What one link of the chain of causes says.

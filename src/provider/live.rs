@@ -105,6 +105,11 @@ impl Live {
         self.read().tokens.as_ref().and_then(|tokens| tokens.expires_at())
     }
 
+    /// Whether no call can be made because the token endpoint's circuit is open and no token is left.
+    pub fn token_unavailable(&self) -> bool {
+        self.read().tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }

@@ -6,31 +6,45 @@
 mod said;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::clock::Clock;
-use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition};
+use crate::domain::breaker::{
+    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
+};
+use crate::domain::budget::Budget;
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
+use crate::domain::quota::Quota;
 use crate::domain::time::{Mono, Now};
+use crate::provider::auth::source::Pending;
+use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Credentials, Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
-use crate::provider::series::{Code, Counts, Durations};
+use crate::provider::series::{Code, Counts, Shared};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
+pub(crate) use self::turns::{Denied, Held};
 
 /// The part of a connection that outlives its settings.
 pub(crate) struct Core {
     key: ObjectKey,
     clock: Clock,
     listeners: Arc<Listeners>,
-    durations: Durations,
+    series: Arc<Shared>,
     state: Mutex<State>,
+    /// Made when the cache is first used: most connections have none.
+    kept: OnceLock<Box<Kept>>,
+    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
+    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
 }
 
 pub(crate) struct State {
@@ -41,6 +55,17 @@ pub(crate) struct State {
     authenticated: Option<bool>,
     refused_since: Option<Mono>,
     last_probe: Option<LastProbe>,
+    /// Until when the provider asked to be left alone.
+    throttle: Throttle,
+    /// The same as wall time: fixed when the pause began, so that two clocks that drift apart never make it look moved.
+    throttle_wall: Option<Timestamp>,
+    /// How often in a row it did so without saying how long.
+    strikes: u8,
+    budget: Budget,
+    /// Made when a limit first applies: most connections have none.
+    quota: Option<Box<Quota>>,
+    /// Whether the last call could not be made for want of a token.
+    tokenless: bool,
     pub(crate) counts: Counts,
 }
 
@@ -53,6 +78,8 @@ struct Shown {
     tier: RiskTier,
     verdict: Verdict,
     authenticated: Option<bool>,
+    throttle: Throttle,
+    tokenless: bool,
 }
 
 impl State {
@@ -64,6 +91,8 @@ impl State {
             tier: self.health.tier(),
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
+            throttle: self.throttle,
+            tokenless: self.tokenless,
         }
     }
 
@@ -73,6 +102,17 @@ impl State {
 
     pub(crate) fn last_probe(&self) -> Option<&LastProbe> {
         self.last_probe.as_ref()
+    }
+
+    /// Until when the provider asked to be left alone, while that is so.
+    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Timestamp> {
+        self.throttle.until(now).and(self.throttle_wall)
+    }
+
+    /// What is left of the limit that has least left, and of how many.
+    pub(crate) fn quota_left(&self, settings: &Settings, now: Now) -> Option<(u32, u32)> {
+        let rules = settings.quota()?;
+        self.quota.as_ref().map_or_else(|| Quota::default().least(rules, now), |quota| quota.least(rules, now))
     }
 
     pub(crate) fn risk(&self, now: Mono) -> Ppm {
@@ -117,7 +157,7 @@ impl Core {
         key: ObjectKey,
         clock: Clock,
         listeners: Arc<Listeners>,
-        durations: Durations,
+        series: Arc<Shared>,
         settings: &Settings,
         restore: Option<&Snapshot>,
     ) -> Arc<Self> {
@@ -138,13 +178,29 @@ impl Core {
             authenticated: None,
             refused_since: None,
             last_probe: None,
+            throttle: Throttle::default(),
+            throttle_wall: None,
+            strikes: 0,
+            budget: Budget::default(),
+            quota: None,
+            tokenless: false,
             counts,
         };
-        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state) })
+        let (kept, refreshing) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { key, clock, listeners, series, state: Mutex::new(state), kept, refreshing })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
+    }
+
+    /// The answers that are kept.
+    pub(crate) fn kept(&self) -> &Kept {
+        self.kept.get_or_init(|| Box::new(Kept::new(self.series.cache_bytes().clone())))
+    }
+
+    pub(crate) fn series(&self) -> &Shared {
+        &self.series
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -178,10 +234,33 @@ impl Core {
         result
     }
 
+    /// Held while a refresh token is used.
+    pub(crate) fn pending_refresh(&self) -> &tokio::sync::Mutex<Option<Pending>> {
+        self.refreshing.get_or_init(Box::default)
+    }
+
+    /// Counts a request for a token: HTTP status or our word for what happened.
+    pub(crate) fn token_asked(&self, code: Result<u16, &'static str>, outcome: &'static str) {
+        let code = code.map_or_else(Code::Word, Code::Status);
+        self.lock().counts.request(&Arc::from("token"), code, outcome);
+    }
+
+    /// The circuit of the token endpoint moved: a line in the log, and a new look at the status.
+    pub(crate) fn token_circuit_moved(&self, from: breaker::State, to: breaker::State) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
+            "circuit of the token endpoint moved"
+        );
+        self.listeners.tell(&Change::Observed(self.key.clone()));
+    }
+
     /// Asks the breaker.
     pub(crate) fn admit(&self, class: CallClass, now: Mono) -> Result<Permit, Refusal> {
         self.change(|state, _| {
             let admitted = state.breaker.admit(class, now);
+            if admitted.is_ok() {
+                state.budget.call(now);
+            }
             (admitted, [state.breaker.take_transition(), None])
         })
     }
@@ -199,26 +278,26 @@ impl Core {
         });
     }
 
-    /// A call ended.
+    /// A call ended. `tried` is when its last try began: what came before is not the provider's slowness.
     pub(crate) fn finished(
         &self,
         settings: &Settings,
         permit: Permit,
         class: CallClass,
         operation: &Arc<str>,
-        started: Mono,
+        (started, tried): (Mono, Option<Mono>),
         end: Result<&Answer, &CallError>,
     ) {
         let check = settings.health_check();
         let Judgement { outcome, credentials } = judge(settings.classify(), class, &check.expected_statuses, end);
         let now = self.clock.now();
-        let elapsed = now.mono.since(started);
+        let elapsed = now.mono.since(tried.unwrap_or(started));
         let probe = class == CallClass::Probe;
         let (ended, code) = match end {
             Ok(answer) => (Ended::Status(answer.status.as_u16()), Code::Status(answer.status.as_u16())),
             Err(error) => (Ended::Error(error.clone()), Code::Word(error.code())),
         };
-        self.durations.call(settings.provider(), operation, probe, elapsed);
+        self.series.call(settings.provider(), operation, probe, now.mono.since(started));
         self.change(|state, mono| {
             state.counts.request(operation, code, outcome_label(outcome));
             let moved = state.breaker.record(permit, outcome, elapsed, mono);
@@ -230,6 +309,7 @@ impl Core {
             if state.verdict_revision != *settings.verdict_revision() {
                 return ((), [moved, None]);
             }
+            state.tokenless = end.err().is_some_and(CallError::wants_token);
             // Real calls move the risk; the checks in a row are those of the probes, where there are any.
             let is_check = probe || check.mode == CheckMode::Passive;
             let tripped =
@@ -246,6 +326,11 @@ impl Core {
     /// Puts new settings in force.
     pub(crate) fn reconfigure(&self, old: &Settings, new: &Settings) {
         let wanted = overlay(new.circuit_override(), self.clock.now());
+        if old.verdict_revision() != new.verdict_revision()
+            && let Some(kept) = self.kept.get()
+        {
+            kept.clear();
+        }
         self.change(|state, now| {
             let moved =
                 if old.breaker() == new.breaker() { None } else { state.breaker.set_policy(*new.breaker(), now) };
@@ -259,6 +344,7 @@ impl Core {
                 state.verdict = Verdict::Pending;
                 state.verdict_revision = Arc::clone(new.verdict_revision());
                 state.authenticated = None;
+                state.tokenless = false;
                 state.refused_since = None;
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; other credentials are not.
@@ -309,6 +395,8 @@ impl Core {
             authenticated: state.authenticated,
             refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
+            throttled_until: state.throttled_until(now.mono),
+            tokenless: state.tokenless,
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
@@ -335,7 +423,7 @@ fn status_of(ended: &Ended) -> u16 {
     }
 }
 
-const fn outcome_label(outcome: Outcome) -> &'static str {
+pub(crate) const fn outcome_label(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",
         Outcome::Failure => "failure",

@@ -4,18 +4,22 @@
 //! keep the verdict unless they changed what it speaks about.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::auth;
+use crate::provider::addresses::AddressRules;
 use crate::provider::auth::tokens::Tokens;
+use crate::provider::auth::vault::{SecretSource, Vault};
+use crate::provider::auth::{self, Means};
 use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
-use crate::provider::series::{Collected, Durations};
+use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
 
 /// Something about a connection that others may want to act on.
@@ -56,10 +60,28 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
+/// Where calls may go, and where credentials that the provider rotates are kept.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// What may be connected to; by default public addresses only.
+    pub addresses: AddressRules,
+    /// Where rotated refresh tokens are kept; without it no connection may use one.
+    pub vault: Option<Vault>,
+}
+
+impl Access {
+    /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
+    pub fn local() -> Self {
+        Self { addresses: AddressRules::with_loopback(), vault: None }
+    }
+}
+
 struct Inner {
     clock: Clock,
     clients: Clients,
-    durations: Durations,
+    series: Arc<Shared>,
+    vault: Option<Vault>,
+    secrets: OnceLock<Arc<dyn SecretSource>>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
@@ -68,11 +90,13 @@ struct Inner {
 
 impl Registry {
     /// An empty registry whose series are in `metrics`.
-    pub fn new(clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
+    pub fn new(clock: Clock, metrics: &Metrics, access: Access) -> Result<Self, MetricsError> {
         let inner = Arc::new(Inner {
             clock,
-            clients: Clients::new(),
-            durations: Durations::new(metrics)?,
+            clients: Clients::new(access.addresses),
+            vault: access.vault,
+            secrets: OnceLock::new(),
+            series: Arc::new(Shared::new(metrics)?),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
@@ -81,6 +105,16 @@ impl Registry {
         let weak = Arc::downgrade(&registry.inner);
         metrics.pieces(Collected(move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()));
         Ok(registry)
+    }
+
+    /// Reads Secrets through `secrets` when a refresh token is refused. The first one that is set stays.
+    pub fn read_secrets_by(&self, secrets: Arc<dyn SecretSource>) {
+        let _first_stays = self.inner.secrets.set(secrets);
+    }
+
+    /// Whether rotated refresh tokens can be kept.
+    pub fn has_key(&self) -> bool {
+        self.inner.vault.as_ref().is_some_and(Vault::has_key)
     }
 
     /// Calls `listener` on every change from now on. It must be quick and must not call back into the registry's
@@ -92,6 +126,18 @@ impl Registry {
     /// Makes `settings` the ones in force for the object `key` with `uid`. `restore` is the circuit a former process
     /// left; it is only looked at when the connection is new here.
     pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Live> {
+        self.start(key, uid, settings, restore, None)
+    }
+
+    /// The same; a new connection also starts in the pause that its provider asked a former process for.
+    pub fn start(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        settings: Settings,
+        restore: Option<&Snapshot>,
+        paused_until: Option<Timestamp>,
+    ) -> Arc<Live> {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = Arc::new(settings);
         let existing = self.get(key).filter(|live| **live.uid() == *uid);
@@ -101,7 +147,7 @@ impl Registry {
                 return live;
             }
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
-            let tokens = if same_auth { old.tokens } else { self.tokens(&settings) };
+            let tokens = if same_auth { old.tokens } else { self.tokens(&settings, live.core()) };
             let client = self.inner.clients.for_provider(&settings);
             live.replace(live::running(live.core(), settings, client, tokens));
             self.inner.listeners.tell(&Change::Applied(key.clone()));
@@ -111,11 +157,15 @@ impl Registry {
             key.clone(),
             self.inner.clock,
             Arc::clone(&self.inner.listeners),
-            self.inner.durations.clone(),
+            Arc::clone(&self.inner.series),
             &settings,
             restore,
         );
-        let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings));
+        // Before anybody can make a call.
+        if let Some(until) = paused_until {
+            core.pause_until(until);
+        }
+        let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
         let running = live::running(&core, settings, client, tokens);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
@@ -156,8 +206,10 @@ impl Registry {
         &self.inner.clients
     }
 
-    fn tokens(&self, settings: &Settings) -> Option<Arc<Tokens>> {
-        auth::tokens(settings, &self.inner.clients, self.inner.clock)
+    fn tokens(&self, settings: &Settings, core: &Arc<Core>) -> Option<Arc<Tokens>> {
+        let Inner { clients, vault, secrets, .. } = &*self.inner;
+        let means = Means { clients, core, vault: vault.as_ref(), secrets: secrets.get() };
+        auth::tokens(settings, &means)
     }
 
     fn write<T>(&self, act: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<Live>>) -> T) -> T {

@@ -1,8 +1,8 @@
 //! The call path, in one place.
 //!
-//! The order is the argument: time is fixed first; the breaker is asked before anything is spent and records one outcome
-//! after the last try; credentials are put on each try, because a token may change between two; HTTP is last. Rights and
-//! cache will come before the deadline, retry and quota between cutoff and auth: each one file, one line here.
+//! The order is the argument: a kept answer needs nothing else; time is fixed next; the breaker is asked before anything is spent and records one outcome
+//! after the last try; each try waits for its turn in the quota; credentials are put on each try, because a token may
+//! change between two; HTTP is last.
 
 use std::sync::Arc;
 
@@ -11,22 +11,28 @@ use tower::ServiceBuilder;
 use crate::provider::admission::Admission;
 use crate::provider::auth::Authenticate;
 use crate::provider::auth::tokens::Tokens;
+use crate::provider::cache::Cached;
 use crate::provider::clients::Client;
 use crate::provider::deadline::{Cutoff, Deadline};
 use crate::provider::exchange::Exchange;
 use crate::provider::observe::Core;
+use crate::provider::quota::Turn;
+use crate::provider::retry::Again;
 use crate::provider::settings::Settings;
 
 /// The whole path of one connection's settings.
-pub(crate) type Stack = Deadline<Admission<Cutoff<Authenticate<Exchange>>>>;
+pub(crate) type Stack = Cached<Deadline<Admission<Cutoff<Again<Turn<Authenticate<Exchange>>>>>>>;
 
 /// Builds the path.
 pub(crate) fn build(core: &Arc<Core>, settings: &Arc<Settings>, client: Client, tokens: Option<&Arc<Tokens>>) -> Stack {
     let clock = core.clock();
     ServiceBuilder::new()
+        .layer_fn(|inner| Cached::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Cutoff::new(inner, clock))
+        .layer_fn(|inner| Again::new(inner, Arc::clone(core), Arc::clone(settings)))
+        .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Authenticate::new(inner, Arc::clone(settings), tokens.cloned()))
         .service(Exchange::new(client, clock, settings))
 }

@@ -2,7 +2,7 @@
 
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
-use crate::provider::call::CallError;
+use crate::provider::call::{CallError, KeepProblem};
 
 /// Why a run did not simply succeed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -159,6 +159,7 @@ impl From<&CallError> for Stop {
         let reason = match error {
             CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
+            CallError::QuotaExhausted { .. } | CallError::Throttled { .. } => RunReason::RateLimited,
             CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
             CallError::CredentialsRefused { status } => {
                 return Self { reason: RunReason::AuthenticationFailed, http_status: Some(*status) };
@@ -166,9 +167,13 @@ impl From<&CallError> for Stop {
             CallError::NoToken { status, .. } => {
                 return Self { reason: RunReason::ProviderUnreachable, http_status: *status };
             }
+            CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
+            CallError::NotKept(KeepProblem::Ledger) => RunReason::LedgerUnavailable,
             CallError::Request(_) => RunReason::ParameterInvalid,
-            CallError::Client(_) => RunReason::ConnectionInvalid,
-            CallError::Timeout | CallError::Connect(_) | CallError::Malformed => RunReason::ProviderUnreachable,
+            CallError::Client(_) | CallError::NotKept(_) => RunReason::ConnectionInvalid,
+            CallError::Timeout | CallError::Connect(_) | CallError::Refused(_) | CallError::Malformed => {
+                RunReason::ProviderUnreachable
+            }
         };
         reason.into()
     }

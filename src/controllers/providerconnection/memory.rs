@@ -82,7 +82,10 @@ mod tests {
             tier: RiskTier::Low,
             verdict: Verdict::Inconclusive,
             authenticated: None,
+            tokenless: false,
+            not_allowed: None,
             maintenance: Place::default(),
+            throttled_until: None,
         }
     }
 
@@ -91,6 +94,7 @@ mod tests {
             revision: "r".into(),
             host: "bank.example".into(),
             credential: Some(version.into()),
+            credential_expires: None,
             uses_secrets: true,
             authenticates: true,
         }

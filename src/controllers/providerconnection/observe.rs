@@ -16,8 +16,9 @@ use crate::controllers::resolve::Found;
 use crate::controllers::{Ctx, ReconcileError};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Mono;
+use crate::provider::call::CallError;
 use crate::provider::live::Live;
-use crate::provider::observe::Verdict as LiveVerdict;
+use crate::provider::observe::{Ended, Verdict as LiveVerdict};
 use crate::provider::profile::CheckMode;
 use crate::provider::settings::{Auth, Settings};
 
@@ -42,7 +43,12 @@ pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, Rec
             Ok((rules, status)) => {
                 let (secrets, left) = secrets(ctx, object, &key, refused).await?;
                 secrets_left = secrets_left.min(left);
-                (plan::settings(&object.spec, profile, rules, &secrets).map(|s| (s, secrets)), Some(status))
+                let settings = plan::settings(&object.spec, profile, rules, &secrets).and_then(|settings| {
+                    let (has_key, addresses) = (ctx.registry.has_key(), ctx.registry.clients().rules());
+                    plan::refuse_unallowed(&object.spec, &settings, has_key, addresses)?;
+                    Ok((settings, secrets))
+                });
+                (settings, Some(status))
             }
         },
     };
@@ -68,9 +74,10 @@ fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
     Target {
         revision: settings.revision().to_string(),
         host: settings.host(),
-        credential: secrets.auth.as_ref().and_then(version),
+        credential: secrets.auth.as_ref().or(secrets.tls.as_ref()).and_then(version),
+        credential_expires: settings.tls().expires(),
         uses_secrets: secrets.auth.is_some() || secrets.tls.is_some(),
-        authenticates: !matches!(settings.auth(), Auth::None),
+        authenticates: !matches!(settings.auth(), Auth::None) || settings.tls().client.is_some(),
     }
 }
 
@@ -111,7 +118,7 @@ fn view(live: &Live, now: Timestamp) -> LiveView {
         health: status.health,
         slow: status.slow,
         tier: status.tier,
-        verdict: match status.verdict {
+        verdict: match &status.verdict {
             LiveVerdict::Verified => Verdict::Verified,
             LiveVerdict::AuthenticationFailed { .. } => Verdict::Refused,
             LiveVerdict::Inconclusive(_) => Verdict::Inconclusive,
@@ -119,6 +126,12 @@ fn view(live: &Live, now: Timestamp) -> LiveView {
             LiveVerdict::Pending => Verdict::Pending,
         },
         authenticated: status.authenticated,
+        tokenless: status.tokenless,
+        not_allowed: match &status.verdict {
+            LiveVerdict::Inconclusive(Ended::Error(CallError::Refused(problem))) => Some(problem.to_string()),
+            _ => None,
+        },
         maintenance,
+        throttled_until: status.throttled_until,
     }
 }

@@ -25,6 +25,7 @@ use super::{
 use crate::domain::key::ObjectKey;
 
 mod codec;
+mod credentials;
 mod forget;
 mod lease;
 mod page;

@@ -6,26 +6,51 @@
 
 mod auth;
 mod builtin;
+mod canonical;
+mod check;
+mod errors;
+mod limits;
+mod locate;
+mod mapping;
+mod operation;
+mod parameter;
+mod set;
 mod stream;
 mod template;
+mod timeouts;
+mod wait;
+mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::Preset;
 use crate::domain::duration::parse_duration;
-use crate::provider::classify::StatusPattern;
+use crate::provider::call::Answer;
+use crate::provider::classify::{Class, Reading, StatusPattern};
 
-use builtin::BUILTIN;
-
-pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenCall};
+pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenBase, TokenCall};
+pub use canonical::{CanonicalField, CanonicalRecord, FieldKind, TimeForm};
+pub use errors::{HeaderRule, JsonRule, MAX_ERROR_BODY, Matcher};
+pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader};
+pub use mapping::{FieldSource, Keep, Mapping, MappingError, Shape};
+pub use operation::{Body, Operation};
+pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
+pub use set::{ProfileError, Profiles};
 pub use stream::{
     AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
 };
 pub use template::{Template, TemplateError};
+pub use timeouts::ProfileTimeouts;
+pub use wait::{WaitForm, WaitRule};
+pub use webhook::{Webhook, WebhookScheme};
+
+use errors::Seen;
 
 /// Everything known about one provider before any connection to it exists.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,12 +74,69 @@ pub struct Profile {
     /// How a Secret's keys become credentials under `auth.profile`; absent where the provider has no such mapping.
     #[serde(default)]
     pub auth: Option<ProfileAuth>,
+    /// Headers of every request, such as the version of the API.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The header in which every request carries an id of its own, so that the provider's support can find it.
+    #[serde(default = "correlation")]
+    pub correlation: String,
+    /// IANA time zone of the provider's day: daily limits and quotas are renewed at its midnight.
+    #[serde(default = "wait::utc")]
+    pub zone: String,
+    /// How a webhook proves that it is the provider's.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
+    /// How often the provider may be asked; several apply at once.
+    #[serde(default)]
+    pub limits: Vec<ProfileLimit>,
+    /// What an answer means, where its status does not tell: the first that fits decides.
+    #[serde(default)]
+    pub errors: Vec<Matcher>,
+    /// What is secret in a request beside what `auth` puts there: never shown, logged or stored.
+    #[serde(default)]
+    pub secrets: ProfileSecrets,
+    /// What the connection's `endpoint.parameters` may set, by name: placeholders everywhere may use them.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Parameter>,
+    /// What a caller can ask for, by name.
+    #[serde(default)]
+    pub operations: BTreeMap<String, Operation>,
+    /// The feature switches, and whether each is on where a connection says nothing.
+    #[serde(default)]
+    pub features: BTreeMap<String, bool>,
+    /// How long answers may be kept where the connection says nothing; absent: they are not kept.
+    #[serde(default)]
+    pub cache: Option<ProfileCache>,
     /// What a sync can fetch, by name.
     #[serde(default)]
     pub streams: BTreeMap<String, Arc<Stream>>,
     /// The fields that the file itself sets, by path: see [`Profile::states`].
     #[serde(skip)]
     stated: BTreeSet<String>,
+}
+
+/// How long answers are good.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileCache {
+    /// As good as fresh.
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    /// Better than nothing, while the provider cannot be asked.
+    #[serde(deserialize_with = "duration")]
+    pub max_stale: Duration,
+}
+
+/// Names whose values are secret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileSecrets {
+    /// Query parameters.
+    #[serde(default)]
+    pub query: Vec<String>,
+    /// Headers.
+    #[serde(default)]
+    pub headers: Vec<String>,
 }
 
 /// Base URLs per environment.
@@ -65,28 +147,6 @@ pub struct BaseUrls {
     pub sandbox: Option<String>,
     /// For `environment: Production`.
     pub production: Option<String>,
-}
-
-/// The time-outs of a call: to connect, for one try, and for the whole call.
-#[derive(Copy, Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ProfileTimeouts {
-    /// To a connection, TLS included.
-    #[serde(deserialize_with = "duration")]
-    pub connect: Duration,
-    /// One try, from the first byte sent to the last byte read.
-    #[serde(deserialize_with = "duration")]
-    pub request: Duration,
-    /// The whole call, with its retries and waits.
-    #[serde(deserialize_with = "duration")]
-    pub total: Duration,
-}
-
-impl Default for ProfileTimeouts {
-    /// The defaults of `spec.timeout`: 5s / 30s / 2m.
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(5), request: Duration::from_secs(30), total: Duration::from_mins(2) }
-    }
 }
 
 /// A profile's health check.
@@ -153,97 +213,47 @@ impl Profile {
         self.stated.contains(path)
     }
 
-    /// Reads one profile. `file` is only used to say where an error is.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
-        let syntax = |source| ProfileError::Syntax { file: file.to_owned(), source };
-        let mut profile: Self = serde_yaml::from_str(text).map_err(syntax)?;
-        paths("", &serde_yaml::from_str(text).map_err(syntax)?, &mut profile.stated);
-        for (name, stream) in &profile.streams {
-            stream.check().map_err(|problem| ProfileError::Stream {
-                file: file.to_owned(),
-                stream: name.clone(),
-                problem,
-            })?;
-        }
-        Ok(profile)
+    /// What an answer means: the first matcher of `errors` that fits decides, or else the status. `now` is when the
+    /// answer came.
+    pub fn read(&self, answer: &Answer, now: Timestamp) -> Reading {
+        let status = answer.status.as_u16();
+        let seen = Seen::new(status, &answer.headers, &answer.body);
+        let matcher = self.errors.iter().find(|matcher| matcher.fits(&seen));
+        let class = matcher.map_or(Class::of_status(status), |matcher| matcher.class);
+        let told =
+            matcher.and_then(|matcher| matcher.wait.iter().find_map(|rule| rule.read(&seen, now, &self.day_zone())));
+        let wait = match class {
+            Class::RateLimited | Class::Quota => {
+                told.or_else(|| wait::retry_after(&answer.headers)).or_else(|| self.spent(&seen, now))
+            }
+            Class::Retry => told.or_else(|| wait::retry_after(&answer.headers)),
+            _ => told,
+        };
+        Reading { class, wait }
+    }
+
+    /// The limits of one of the provider's worlds.
+    pub fn limits(&self, environment: Environment) -> impl Iterator<Item = &ProfileLimit> {
+        self.limits.iter().filter(move |limit| limit.environment.is_none_or(|only| only == environment))
+    }
+
+    /// Where the provider's days begin.
+    pub fn day_zone(&self) -> TimeZone {
+        TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC)
+    }
+
+    /// When the limits are renewed of which the answer's headers say that nothing is left.
+    fn spent(&self, seen: &Seen<'_>, now: Timestamp) -> Option<crate::provider::classify::Wait> {
+        let date = wait::date(seen.headers);
+        let headers = self.limits.iter().filter_map(|limit| limit.headers.as_ref());
+        let none_left = headers.filter(|headers| seen.header(&headers.remaining) == Some("0"));
+        let resets = none_left.filter_map(|headers| headers.reset.form.read(seen.header(&headers.reset.name)?, date));
+        resets.fold(None, |longest, reset| wait::longer(longest, Some(reset), now))
     }
 }
 
-/// A profile that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// Not YAML, or not the format's fields.
-    #[error("profile {file}: {source}")]
-    Syntax {
-        /// The file.
-        file: String,
-        /// Where and why, with line and column.
-        source: serde_yaml::Error,
-    },
-    /// A stream that contradicts itself.
-    #[error("profile {file}, stream {stream}: {problem}")]
-    Stream {
-        /// The file.
-        file: String,
-        /// The stream's name.
-        stream: String,
-        /// What is wrong and what to write instead.
-        problem: String,
-    },
-    /// Two files claim one id.
-    #[error("profile {file}: the id {id} is taken by another profile; choose another id")]
-    Duplicate {
-        /// The later file.
-        file: String,
-        /// The id.
-        id: String,
-    },
-}
-
-/// All profiles the operator knows.
-#[derive(Clone, Debug, Default)]
-pub struct Profiles {
-    by_id: BTreeMap<String, Arc<Profile>>,
-}
-
-impl Profiles {
-    /// The profiles compiled in. Fails only if one of them is broken, which the build's tests exclude.
-    pub fn builtin() -> Result<Self, ProfileError> {
-        let mut profiles = Self::default();
-        for (file, text) in BUILTIN {
-            profiles.add(file, text)?;
-        }
-        Ok(profiles)
-    }
-
-    /// Adds one profile from its text.
-    pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
-        let profile = Profile::parse(file, text)?;
-        if self.by_id.contains_key(&profile.id) {
-            return Err(ProfileError::Duplicate { file: file.to_owned(), id: profile.id });
-        }
-        self.by_id.insert(profile.id.clone(), Arc::new(profile));
-        Ok(())
-    }
-
-    /// The profile called `id`.
-    pub fn get(&self, id: &str) -> Option<Arc<Profile>> {
-        self.by_id.get(id).cloned()
-    }
-
-    /// All ids, sorted.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.by_id.keys().map(String::as_str)
-    }
-}
-
-fn paths(at: &str, value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
-    for (key, below) in value.as_mapping().into_iter().flatten() {
-        let Some(key) = key.as_str() else { continue };
-        let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
-        paths(&path, below, found);
-        found.insert(path);
-    }
+fn correlation() -> String {
+    "x-request-id".to_owned()
 }
 
 fn check_interval() -> Duration {

@@ -5,6 +5,8 @@
 //! Both are built from the Secrets' resource versions, never from their values.
 
 mod auth;
+mod der;
+mod manners;
 pub(crate) mod tls;
 
 use std::collections::BTreeMap;
@@ -17,23 +19,14 @@ use reqwest::Url;
 use sha2::{Digest, Sha256};
 
 use crate::domain::breaker::{OverrideMode, Policy};
+use crate::domain::quota::{Limit, Rules};
 use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
-pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement};
-pub use tls::{ClientCertificate, Tls};
-
-/// Time-outs of a call.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// To a connection, TLS included.
-    pub connect: Duration,
-    /// One try.
-    pub request: Duration,
-    /// The whole call.
-    pub total: Duration,
-}
+pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
+pub use manners::{CachePolicy, Retry, STALL, Timeouts};
+pub use tls::{ClientCertificate, MinVersion, Tls};
 
 /// The health check in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +77,14 @@ pub struct Draft {
     pub tls: Tls,
     /// Time-outs.
     pub timeouts: Timeouts,
+    /// How a failed try is repeated.
+    pub retry: Retry,
+    /// How often the provider may be asked; all apply together.
+    pub limits: Vec<Limit>,
+    /// The share of each limit that is for money only.
+    pub money_reserve_percent: u8,
+    /// How long answers are kept; unset, they are not.
+    pub cache: Option<CachePolicy>,
     /// The health check.
     pub health_check: HealthCheck,
     /// The breaker's rules.
@@ -121,7 +122,17 @@ impl Draft {
             auth: Auth::None,
             credential_revision: String::new(),
             tls: Tls::default(),
-            timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
+            timeouts: Timeouts {
+                connect: t.connect,
+                request: t.request,
+                total: t.total,
+                first_byte: t.first_byte,
+                read: t.read,
+            },
+            retry: Retry::default(),
+            limits: manners::limits_of(&profile, environment),
+            money_reserve_percent: 0,
+            cache: profile.cache.map(|cache| CachePolicy { ttl: cache.ttl, max_stale: cache.max_stale }),
             health_check,
             breaker: Policy::preset(profile.breaker),
             circuit_override: None,
@@ -138,6 +149,7 @@ impl Draft {
 pub struct Settings {
     draft: Draft,
     base_url: Url,
+    quota: Option<Rules>,
     revision: Arc<str>,
     verdict_revision: Arc<str>,
 }
@@ -164,6 +176,8 @@ impl Settings {
         let base_url = parse_url("endpoint.baseURL", &draft.base_url)?;
         draft.auth.check()?;
         draft.tls.check()?;
+        draft.retry.check()?;
+        let quota = manners::quota(&draft.limits, draft.money_reserve_percent, draft.profile.day_zone())?;
         let check = &draft.health_check;
         if check.mode == CheckMode::Active {
             match &check.path {
@@ -192,9 +206,10 @@ impl Settings {
             &verdict_revision,
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
             &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
+            &format!("{:?}{:?}{:?}{}", draft.retry, draft.cache, draft.limits, draft.money_reserve_percent),
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
         ]);
-        Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
+        Ok(Self { draft, base_url, quota, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
 
     /// The provider's profile.
@@ -233,6 +248,11 @@ impl Settings {
         &self.draft.auth
     }
 
+    /// Name and version of the Secret the credentials come from; empty without one.
+    pub fn credential_revision(&self) -> &str {
+        &self.draft.credential_revision
+    }
+
     /// TLS beyond the system's roots.
     pub fn tls(&self) -> &Tls {
         &self.draft.tls
@@ -241,6 +261,21 @@ impl Settings {
     /// Time-outs.
     pub fn timeouts(&self) -> Timeouts {
         self.draft.timeouts
+    }
+
+    /// How a failed try is repeated.
+    pub fn retry(&self) -> Retry {
+        self.draft.retry
+    }
+
+    /// How often the provider may be asked; none if no limit is known.
+    pub fn quota(&self) -> Option<&Rules> {
+        self.quota.as_ref()
+    }
+
+    /// How long answers are kept; none if they are not.
+    pub fn cache(&self) -> Option<CachePolicy> {
+        self.draft.cache.filter(CachePolicy::keeps)
     }
 
     /// The health check.
