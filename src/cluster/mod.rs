@@ -12,6 +12,7 @@ pub mod failures;
 pub mod finalizers;
 pub mod guard;
 pub mod lease;
+mod mirror;
 pub mod references;
 pub mod secrets;
 mod seen;

@@ -1,6 +1,6 @@
 //! The definitions of our kinds go, come late, or let through what our types cannot read.
 
-use busbar::api::v1alpha1::ProviderConnection;
+use busbar::api::v1alpha1::{ProviderConnection, SyncJob};
 use busbar::testbed::control_plane::Reach;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -47,6 +47,11 @@ async fn kinds_that_are_deleted_under_the_operator_are_waited_for_and_nothing_of
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, "kinds").await;
     scene.strike();
+    // A job with a finalizer would add nothing but a minute at times: see docs/deletion.md.
+    scene.world.patch::<SyncJob>("feed", json!({"deletionPolicy": "Retain"})).await;
+    let free = |j: &SyncJob| j.metadata.finalizers.is_none().then_some(());
+    scene.world.until("feed", "the finalizer is off", free).await;
+    scene.settled().await;
     let mut trial = scene.trial().await;
     let clock = scene.clock;
     let began = clock.mono();
