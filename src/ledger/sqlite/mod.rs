@@ -24,7 +24,11 @@ use super::{
 };
 use crate::domain::key::ObjectKey;
 
+mod audit;
 mod codec;
+mod dead_requests;
+#[cfg(test)]
+mod dead_requests_tests;
 mod forget;
 mod lease;
 mod page;
