@@ -11,6 +11,7 @@ pub mod health;
 pub mod key;
 pub mod lease;
 pub mod money;
+pub mod rights;
 pub mod route;
 pub mod schedule;
 pub mod spread;
