@@ -5,7 +5,9 @@
 //! else the provider answers, it answered.
 
 use std::str::FromStr;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::{CallClass, Outcome};
@@ -76,6 +78,107 @@ pub enum ErrorClass {
     Timeout,
     /// An answer that cannot be taken: too large, or not HTTP.
     Body,
+}
+
+/// What an answer means for whoever asked: whether to ask again, when, and what to do with a walk that is under way.
+///
+/// A profile's matchers choose it; where none fits, the status does (see `Profile::read`).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Class {
+    /// What was asked for.
+    #[default]
+    Ok,
+    /// A passing trouble: the same request may be made again.
+    Retry,
+    /// Too many requests at once: the whole connection waits.
+    RateLimited,
+    /// A quota is used up: nothing until it is renewed.
+    Quota,
+    /// The credentials are refused.
+    Auth,
+    /// The credentials are good, but this plan or this item is not theirs.
+    Rights,
+    /// There is no such thing.
+    NotFound,
+    /// There was such a thing, and there will not be again: the end of this partition, not of the job.
+    ItemGone,
+    /// The list changed under the walk: begin the window again.
+    RestartWindow,
+    /// The provider no longer knows the place where the walk stood: forget it and begin anew.
+    ResetCursor,
+    /// The list ends here by the provider's rules, though it has more.
+    EndOfData,
+    /// Refused for good: the same request would be refused again.
+    Fatal,
+}
+
+impl Class {
+    /// All classes.
+    pub const ALL: [Self; 12] = [
+        Self::Ok,
+        Self::Retry,
+        Self::RateLimited,
+        Self::Quota,
+        Self::Auth,
+        Self::Rights,
+        Self::NotFound,
+        Self::ItemGone,
+        Self::RestartWindow,
+        Self::ResetCursor,
+        Self::EndOfData,
+        Self::Fatal,
+    ];
+
+    /// The name, as profiles write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Retry => "retry",
+            Self::RateLimited => "rateLimited",
+            Self::Quota => "quota",
+            Self::Auth => "auth",
+            Self::Rights => "rights",
+            Self::NotFound => "notFound",
+            Self::ItemGone => "itemGone",
+            Self::RestartWindow => "restartWindow",
+            Self::ResetCursor => "resetCursor",
+            Self::EndOfData => "endOfData",
+            Self::Fatal => "fatal",
+        }
+    }
+
+    /// The class of a status where no matcher of the profile fits.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            200..=299 => Self::Ok,
+            401 => Self::Auth,
+            402 | 403 => Self::Rights,
+            404 => Self::NotFound,
+            410 => Self::ItemGone,
+            408 | 425 | 500..=599 => Self::Retry,
+            429 => Self::RateLimited,
+            _ => Self::Fatal,
+        }
+    }
+}
+
+/// How long the provider asks to be left alone.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// So long from the moment of the answer.
+    For(Duration),
+    /// Until then; perhaps already past.
+    Until(Timestamp),
+}
+
+/// What an answer was read as.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reading {
+    /// What it means.
+    pub class: Class,
+    /// When to come again, where the provider tells.
+    pub wait: Option<Wait>,
 }
 
 /// Which ends of a call count against the provider.

@@ -6,26 +6,46 @@
 
 mod auth;
 mod builtin;
+mod canonical;
+mod errors;
+mod limits;
+mod locate;
+mod mapping;
+mod operation;
+mod parameter;
 mod stream;
 mod template;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::Preset;
 use crate::domain::duration::parse_duration;
-use crate::provider::classify::StatusPattern;
+use crate::provider::call::Answer;
+use crate::provider::classify::{Class, Reading, StatusPattern};
 
 use builtin::BUILTIN;
 
 pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenCall};
+pub use canonical::{CanonicalField, CanonicalRecord, FieldKind, TimeForm};
+pub use errors::{HeaderRule, JsonRule, MAX_ERROR_BODY, Matcher};
+pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader};
+pub use mapping::{FieldSource, Keep, Mapping, MappingError, Shape};
+pub use operation::{Body, Operation};
+pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
 pub use stream::{
     AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
 };
 pub use template::{Template, TemplateError};
+pub use wait::{WaitForm, WaitRule};
+
+use errors::Seen;
+use locate::{Place, Step};
 
 /// Everything known about one provider before any connection to it exists.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,12 +69,57 @@ pub struct Profile {
     /// How a Secret's keys become credentials under `auth.profile`; absent where the provider has no such mapping.
     #[serde(default)]
     pub auth: Option<ProfileAuth>,
+    /// How often the provider may be asked; several apply at once.
+    #[serde(default)]
+    pub limits: Vec<ProfileLimit>,
+    /// What an answer means, where its status does not tell: the first that fits decides.
+    #[serde(default)]
+    pub errors: Vec<Matcher>,
+    /// What is secret in a request beside what `auth` puts there: never shown, logged or stored.
+    #[serde(default)]
+    pub secrets: ProfileSecrets,
+    /// What the connection's `endpoint.parameters` may set, by name: placeholders everywhere may use them.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Parameter>,
+    /// What a caller can ask for, by name.
+    #[serde(default)]
+    pub operations: BTreeMap<String, Operation>,
+    /// The feature switches, and whether each is on where a connection says nothing.
+    #[serde(default)]
+    pub features: BTreeMap<String, bool>,
+    /// How long answers may be kept where the connection says nothing; absent: they are not kept.
+    #[serde(default)]
+    pub cache: Option<ProfileCache>,
     /// What a sync can fetch, by name.
     #[serde(default)]
     pub streams: BTreeMap<String, Arc<Stream>>,
     /// The fields that the file itself sets, by path: see [`Profile::states`].
     #[serde(skip)]
     stated: BTreeSet<String>,
+}
+
+/// How long answers are good.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileCache {
+    /// As good as fresh.
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    /// Better than nothing, while the provider cannot be asked.
+    #[serde(deserialize_with = "duration")]
+    pub max_stale: Duration,
+}
+
+/// Names whose values are secret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileSecrets {
+    /// Query parameters.
+    #[serde(default)]
+    pub query: Vec<String>,
+    /// Headers.
+    #[serde(default)]
+    pub headers: Vec<String>,
 }
 
 /// Base URLs per environment.
@@ -153,19 +218,81 @@ impl Profile {
         self.stated.contains(path)
     }
 
+    /// What an answer means: the first matcher of `errors` that fits decides, or else the status. `now` is when the
+    /// answer came.
+    pub fn read(&self, answer: &Answer, now: Timestamp) -> Reading {
+        let status = answer.status.as_u16();
+        let seen = Seen::new(status, &answer.headers, &answer.body);
+        let matcher = self.errors.iter().find(|matcher| matcher.fits(&seen));
+        let class = matcher.map_or(Class::of_status(status), |matcher| matcher.class);
+        let told = matcher.and_then(|matcher| matcher.wait.iter().find_map(|rule| rule.read(&seen, now)));
+        let wait = match class {
+            Class::RateLimited | Class::Quota => {
+                told.or_else(|| wait::retry_after(&answer.headers)).or_else(|| self.spent(&seen, now))
+            }
+            Class::Retry => told.or_else(|| wait::retry_after(&answer.headers)),
+            _ => told,
+        };
+        Reading { class, wait }
+    }
+
+    /// When the limits are renewed of which the answer's headers say that nothing is left.
+    fn spent(&self, seen: &Seen<'_>, now: Timestamp) -> Option<crate::provider::classify::Wait> {
+        let date = wait::date(seen.headers);
+        let headers = self.limits.iter().filter_map(|limit| limit.headers.as_ref());
+        let none_left = headers.filter(|headers| seen.header(&headers.remaining) == Some("0"));
+        let resets = none_left.filter_map(|headers| headers.reset.form.read(seen.header(&headers.reset.name)?, date));
+        resets.fold(None, |longest, reset| wait::longer(longest, Some(reset), now))
+    }
+
     /// Reads one profile. `file` is only used to say where an error is.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
         let syntax = |source| ProfileError::Syntax { file: file.to_owned(), source };
         let mut profile: Self = serde_yaml::from_str(text).map_err(syntax)?;
         paths("", &serde_yaml::from_str(text).map_err(syntax)?, &mut profile.stated);
-        for (name, stream) in &profile.streams {
-            stream.check().map_err(|problem| ProfileError::Stream {
-                file: file.to_owned(),
-                stream: name.clone(),
-                problem,
-            })?;
-        }
+        profile.check().map_err(|(place, problem)| ProfileError::Content {
+            file: file.to_owned(),
+            line: locate::line(text, &place),
+            place: place.to_string(),
+            problem,
+        })?;
         Ok(profile)
+    }
+
+    /// What serde cannot see: where, what is wrong, and what to write instead.
+    fn check(&self) -> Result<(), (Place, String)> {
+        for (at, matcher) in self.errors.iter().enumerate() {
+            matcher.check().map_err(|problem| (Place::of(["errors"]).and(Step::Index(at)), problem))?;
+        }
+        if let Some((at, by)) = errors::unreachable(&self.errors) {
+            let by = by.iter().map(|at| format!("errors[{at}]")).collect::<Vec<_>>().join(", ");
+            let problem = format!("can never be reached: whatever it fits, {by} fits before; move it up or remove it");
+            return Err((Place::of(["errors"]).and(Step::Index(at)), problem));
+        }
+        for (at, limit) in self.limits.iter().enumerate() {
+            let place = || Place::of(["limits"]).and(Step::Index(at));
+            limit.check().map_err(|problem| (place(), problem))?;
+            if self.limits.iter().take(at).any(|other| other.name == limit.name) {
+                return Err((place(), format!("the name {:?} is taken by an earlier limit", limit.name)));
+            }
+        }
+        for (name, parameter) in &self.parameters {
+            parameter.check(name).map_err(|problem| (Place::of(["parameters", name]), problem))?;
+        }
+        for (name, operation) in &self.operations {
+            operation.check(&self.parameters).map_err(|(fields, problem)| {
+                let place = Place::of(["operations", name]);
+                (fields.into_iter().fold(place, |place, field| place.and(Step::Field(field))), problem)
+            })?;
+            if let Some(feature) = operation.feature.as_ref().filter(|feature| !self.features.contains_key(*feature)) {
+                let problem = format!("the feature {feature} is not known: declare it under features");
+                return Err((Place::of(["operations", name, "feature"]), problem));
+            }
+        }
+        for (name, stream) in &self.streams {
+            stream.check().map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
+        }
+        Ok(())
     }
 }
 
@@ -180,13 +307,15 @@ pub enum ProfileError {
         /// Where and why, with line and column.
         source: serde_yaml::Error,
     },
-    /// A stream that contradicts itself.
-    #[error("profile {file}, stream {stream}: {problem}")]
-    Stream {
+    /// A part that contradicts itself or another.
+    #[error("profile {file}, line {line}, {place}: {problem}")]
+    Content {
         /// The file.
         file: String,
-        /// The stream's name.
-        stream: String,
+        /// The line that the part begins on.
+        line: usize,
+        /// The part, such as `errors[2]`.
+        place: String,
         /// What is wrong and what to write instead.
         problem: String,
     },

@@ -86,6 +86,14 @@ impl Template {
         })
     }
 
+    /// The placeholder that it is made of, if it is one and nothing else.
+    pub fn only_parameter(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [Part::Parameter(name)] => Some(name),
+            _ => None,
+        }
+    }
+
     /// Fills a path: each value becomes (part of) one segment.
     pub fn path(&self, parameters: &BTreeMap<String, String>) -> Result<String, TemplateError> {
         self.fill(parameters, |name, value| {

@@ -113,7 +113,10 @@ streams:
     time: {pointer: /at}
 ";
     let error = Profile::parse("x.yaml", text).unwrap_err().to_string();
-    assert_eq!(error, r#"profile x.yaml, stream rows: "data" is no JSON pointer: it must be empty or start with /"#);
+    assert_eq!(
+        error,
+        r#"profile x.yaml, line 8, streams.rows: "data" is no JSON pointer: it must be empty or start with /"#
+    );
 }
 
 #[test]
