@@ -17,6 +17,7 @@ pub mod audit;
 pub mod dead_requests;
 pub mod record;
 pub mod runs;
+pub mod sealed;
 pub mod sqlite;
 pub mod state;
 

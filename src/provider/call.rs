@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
+use crate::provider::addresses::{AddressProblem, Peer};
 use crate::provider::classify::ErrorClass;
 
 /// An answer's body may be this large unless the call says otherwise: pages of records, not downloads.
@@ -163,6 +164,9 @@ pub enum CallError {
         /// The cap.
         limit: usize,
     },
+    /// The host has an address that the operator does not connect to; nothing was sent.
+    #[error("{0}")]
+    Refused(AddressProblem),
     /// What came back is not HTTP.
     #[error("the answer is not valid HTTP")]
     Malformed,
@@ -210,6 +214,7 @@ impl CallError {
             Self::Connect(ConnectProblem::Name) => "dns",
             Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
             Self::Connect(_) => "tls",
+            Self::Refused(_) => "address_refused",
             Self::TooLarge { .. } => "too_large",
             Self::Malformed => "malformed",
             Self::CredentialsRefused { .. } => "credentials_refused",
@@ -225,11 +230,13 @@ impl CallError {
     pub const fn class(&self) -> Option<ErrorClass> {
         match self {
             Self::Timeout => Some(ErrorClass::Timeout),
-            Self::Connect(_) => Some(ErrorClass::Connect),
+            // Whatever a name leads to today: at its address the provider is not to be had, and routes must avoid it.
+            Self::Connect(_) | Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
             Self::NoToken { class, .. } => Some(*class),
             Self::CircuitOpen { .. }
             | Self::Suspended
+            | Self::Refused(_)
             | Self::CredentialsRefused { .. }
             | Self::Request(_)
             | Self::Client(_) => None,
@@ -238,6 +245,9 @@ impl CallError {
 
     /// Whether anything may have been sent to the provider.
     pub const fn was_sent(&self) -> bool {
-        !matches!(self, Self::CircuitOpen { .. } | Self::Suspended | Self::Request(_) | Self::Client(_))
+        !matches!(
+            self,
+            Self::CircuitOpen { .. } | Self::Suspended | Self::Refused(_) | Self::Request(_) | Self::Client(_)
+        )
     }
 }

@@ -6,6 +6,7 @@
 //! told settings and it tells what it observed. Provider answers go to the caller who asked and nowhere else: not into
 //! errors, logs or metrics.
 
+pub mod addresses;
 pub mod admission;
 pub mod auth;
 mod body;

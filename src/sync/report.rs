@@ -168,7 +168,9 @@ impl From<&CallError> for Stop {
             }
             CallError::Request(_) => RunReason::ParameterInvalid,
             CallError::Client(_) => RunReason::ConnectionInvalid,
-            CallError::Timeout | CallError::Connect(_) | CallError::Malformed => RunReason::ProviderUnreachable,
+            CallError::Timeout | CallError::Connect(_) | CallError::Refused(_) | CallError::Malformed => {
+                RunReason::ProviderUnreachable
+            }
         };
         reason.into()
     }
