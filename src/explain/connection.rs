@@ -99,6 +99,9 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         // Nothing is added to what the spec says of these: `finish` shows it as it stands.
         circuit_override: _,
         maintenance: _,
+        rights: _,
+        fallback: _,
+        features,
     } = draft;
     let stated = |path: &str| if profile.states(path) { by_profile.clone() } else { Source::Default };
     sheet.row("provider", profile.id.as_str(), Source::Spec);
@@ -108,6 +111,10 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         sheet.row(&format!("endpoint.parameters.{name}"), value.as_str(), Source::Spec);
     }
     credentials(sheet, auth, by_profile);
+    for (name, on) in features {
+        let switch = if *on { "Enabled" } else { "Disabled" };
+        sheet.put(&format!("features.{name}"), switch, by_profile.clone());
+    }
     sheet.duration("timeout.connect", *connect, stated("timeouts.connect"));
     sheet.duration("timeout.request", *request, stated("timeouts.request"));
     sheet.duration("timeout.total", *total, stated("timeouts.total"));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
+use crate::domain::rights::{Caller, Denial};
 use crate::provider::addresses::{AddressProblem, Peer};
 use crate::provider::classify::ErrorClass;
 
@@ -41,6 +42,8 @@ pub struct Request {
     pub within: Option<Duration>,
     /// Largest body that is read.
     pub max_body: usize,
+    /// Who asked, where it was not the operator itself: the rights are judged by it.
+    pub caller: Option<Arc<Caller>>,
 }
 
 impl Request {
@@ -56,6 +59,7 @@ impl Request {
             body: None,
             within: None,
             max_body: MAX_BODY,
+            caller: None,
         }
     }
 
@@ -152,6 +156,20 @@ pub enum CallError {
     /// The connection is suspended; nothing was sent.
     #[error("the connection is suspended")]
     Suspended,
+    /// No licence profile of the caller allows it; nothing was sent.
+    #[error("the caller has no right to {action} ({})", .why.as_str())]
+    RightsDenied {
+        /// The operation or purpose that is not allowed.
+        action: Arc<str>,
+        /// Why.
+        why: Denial,
+    },
+    /// The requests of the caller's licence profile are used up; nothing was sent.
+    #[error("the licence profile's requests of the day are used up")]
+    RightsQuota {
+        /// Until the next day.
+        retry_in: Duration,
+    },
     /// No complete answer in time.
     #[error("the provider did not answer in time")]
     Timeout,
@@ -210,6 +228,8 @@ impl CallError {
         match self {
             Self::CircuitOpen { .. } => "circuit_open",
             Self::Suspended => "suspended",
+            Self::RightsDenied { .. } => "rights_denied",
+            Self::RightsQuota { .. } => "rights_quota",
             Self::Timeout => "timeout",
             Self::Connect(ConnectProblem::Name) => "dns",
             Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
@@ -236,6 +256,8 @@ impl CallError {
             Self::NoToken { class, .. } => Some(*class),
             Self::CircuitOpen { .. }
             | Self::Suspended
+            | Self::RightsDenied { .. }
+            | Self::RightsQuota { .. }
             | Self::Refused(_)
             | Self::CredentialsRefused { .. }
             | Self::Request(_)
@@ -247,7 +269,13 @@ impl CallError {
     pub const fn was_sent(&self) -> bool {
         !matches!(
             self,
-            Self::CircuitOpen { .. } | Self::Suspended | Self::Refused(_) | Self::Request(_) | Self::Client(_)
+            Self::CircuitOpen { .. }
+                | Self::Suspended
+                | Self::RightsDenied { .. }
+                | Self::RightsQuota { .. }
+                | Self::Refused(_)
+                | Self::Request(_)
+                | Self::Client(_)
         )
     }
 }

@@ -15,6 +15,7 @@ use crate::provider::auth::tokens::Tokens;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::clients::Client;
 use crate::provider::observe::{Core, LiveStatus};
+use crate::provider::rights::Licences;
 use crate::provider::settings::Settings;
 use crate::provider::stack::{self, Stack};
 
@@ -127,7 +128,8 @@ pub(crate) fn running(
     settings: Arc<Settings>,
     client: Client,
     tokens: Option<Arc<Tokens>>,
+    licences: &Arc<Licences>,
 ) -> Running {
-    let stack = stack::build(core, &settings, client, tokens.as_ref());
+    let stack = stack::build(core, &settings, client, tokens.as_ref(), licences);
     Running { settings, stack, tokens }
 }

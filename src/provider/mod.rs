@@ -8,6 +8,7 @@
 
 pub mod addresses;
 pub mod admission;
+pub mod audit;
 pub mod auth;
 mod body;
 pub mod call;
@@ -19,6 +20,7 @@ pub mod live;
 pub mod observe;
 pub mod profile;
 pub mod registry;
+pub mod rights;
 pub mod series;
 pub mod settings;
 mod stack;

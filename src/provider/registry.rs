@@ -15,6 +15,7 @@ use crate::provider::auth::tokens::Tokens;
 use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
+use crate::provider::rights::Licences;
 use crate::provider::series::{Collected, Durations};
 use crate::provider::settings::Settings;
 
@@ -60,6 +61,7 @@ struct Inner {
     clock: Clock,
     clients: Clients,
     durations: Durations,
+    licences: Arc<Licences>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
@@ -67,12 +69,18 @@ struct Inner {
 }
 
 impl Registry {
-    /// An empty registry whose series are in `metrics`.
+    /// An empty registry whose series are in `metrics`. Rights are judged; nothing is written into an audit.
     pub fn new(clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
+        Self::with_licences(clock, metrics, Licences::judging(clock))
+    }
+
+    /// The same with an audit and counts of licences' days.
+    pub fn with_licences(clock: Clock, metrics: &Metrics, licences: Licences) -> Result<Self, MetricsError> {
         let inner = Arc::new(Inner {
             clock,
             clients: Clients::new(),
             durations: Durations::new(metrics)?,
+            licences: Arc::new(licences),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
@@ -103,7 +111,7 @@ impl Registry {
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
             let tokens = if same_auth { old.tokens } else { self.tokens(&settings) };
             let client = self.inner.clients.for_provider(&settings);
-            live.replace(live::running(live.core(), settings, client, tokens));
+            live.replace(live::running(live.core(), settings, client, tokens, &self.inner.licences));
             self.inner.listeners.tell(&Change::Applied(key.clone()));
             return live;
         }
@@ -116,7 +124,7 @@ impl Registry {
             restore,
         );
         let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings));
-        let running = live::running(&core, settings, client, tokens);
+        let running = live::running(&core, settings, client, tokens, &self.inner.licences);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
         self.inner.listeners.tell(&Change::Applied(key.clone()));

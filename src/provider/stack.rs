@@ -1,7 +1,7 @@
 //! The call path, in one place.
 //!
-//! The order is the argument: time is fixed first; the breaker is asked before anything is spent and records one outcome
-//! after the last try; credentials are put on each try, because a token may change between two; HTTP is last. Rights and
+//! The order is the argument: who may not call is told so before anything else happens; then time is fixed; the breaker is asked before anything is spent and records one outcome
+//! after the last try; credentials are put on each try, because a token may change between two; HTTP is last. The
 //! cache will come before the deadline, retry and quota between cutoff and auth: each one file, one line here.
 
 use std::sync::Arc;
@@ -15,15 +15,23 @@ use crate::provider::clients::Client;
 use crate::provider::deadline::{Cutoff, Deadline};
 use crate::provider::exchange::Exchange;
 use crate::provider::observe::Core;
+use crate::provider::rights::{Licences, Rights};
 use crate::provider::settings::Settings;
 
 /// The whole path of one connection's settings.
-pub(crate) type Stack = Deadline<Admission<Cutoff<Authenticate<Exchange>>>>;
+pub(crate) type Stack = Rights<Deadline<Admission<Cutoff<Authenticate<Exchange>>>>>;
 
 /// Builds the path.
-pub(crate) fn build(core: &Arc<Core>, settings: &Arc<Settings>, client: Client, tokens: Option<&Arc<Tokens>>) -> Stack {
+pub(crate) fn build(
+    core: &Arc<Core>,
+    settings: &Arc<Settings>,
+    client: Client,
+    tokens: Option<&Arc<Tokens>>,
+    licences: &Arc<Licences>,
+) -> Stack {
     let clock = core.clock();
     ServiceBuilder::new()
+        .layer_fn(|inner| Rights::new(inner, core.key().clone(), Arc::clone(settings), Arc::clone(licences)))
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Cutoff::new(inner, clock))

@@ -1,8 +1,10 @@
 //! From a connection's spec, its profile, its policy and its Secrets to the settings of a live connection. Pure.
 //!
 //! A set field wins over the profile, the profile over the defaults. What this version does not do yet is either
-//! refused (where ignoring it would betray the user: rights) or named in the message of
+//! refused (where ignoring it would betray the user) or named in the message of
 //! Ready (where calls merely go without it).
+
+mod access;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +63,6 @@ pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profil
 /// Fields whose being ignored would betray the user.
 pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
     let set = [
-        ("rights", spec.rights.is_some()),
         ("auth.oauth2RefreshToken", spec.auth.as_ref().is_some_and(|a| a.oauth2_refresh_token.is_some())),
     ];
     let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| format!("spec.{name}")).collect();
@@ -78,8 +79,6 @@ pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
         ("retry", spec.retry.is_some()),
         ("rateLimit", spec.rate_limit.is_some()),
         ("cache", spec.cache.is_some()),
-        ("fallback", spec.fallback.is_some()),
-        ("features", spec.features.is_some()),
         ("webhook", spec.webhook.is_some()),
         ("payouts", spec.payouts.is_some()),
         ("tls.minVersion", spec.tls.as_ref().is_some_and(|t| t.min_version.is_some())),
@@ -127,6 +126,7 @@ pub fn draft(
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
+    access::access(spec, &mut draft)?;
     Ok(draft)
 }
 

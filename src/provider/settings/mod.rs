@@ -7,7 +7,7 @@
 mod auth;
 pub(crate) mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use reqwest::Url;
 use sha2::{Digest, Sha256};
 
 use crate::domain::breaker::{OverrideMode, Policy};
+use crate::domain::rights::Rights;
 use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
@@ -65,6 +66,17 @@ pub struct CircuitOverride {
     pub until: Timestamp,
 }
 
+/// A connection that stands in for some operations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandIn {
+    /// Its name in the list.
+    pub name: String,
+    /// For which operations; unset: all that both have.
+    pub operations: Option<BTreeSet<String>>,
+    /// The connection's name, in the same namespace.
+    pub connection: String,
+}
+
 /// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
 #[derive(Clone)]
 pub struct Draft {
@@ -96,6 +108,12 @@ pub struct Draft {
     pub classify: Classify,
     /// No probes, and calls answer `suspended`.
     pub suspended: bool,
+    /// Licence profiles; unset: open to whoever may call.
+    pub rights: Option<Arc<Rights>>,
+    /// Who stands in, in order.
+    pub fallback: Vec<StandIn>,
+    /// The profile's switches, each as it is.
+    pub features: BTreeMap<String, bool>,
 }
 
 impl Draft {
@@ -128,6 +146,9 @@ impl Draft {
             maintenance: Vec::new(),
             classify: Classify::default(),
             suspended: false,
+            rights: None,
+            fallback: Vec::new(),
+            features: profile.features.clone(),
             profile,
         }
     }
@@ -193,6 +214,7 @@ impl Settings {
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
             &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
+            &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
         ]);
         Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
@@ -271,6 +293,21 @@ impl Settings {
     /// Whether the connection is suspended.
     pub fn suspended(&self) -> bool {
         self.draft.suspended
+    }
+
+    /// Licence profiles; `None`: open to whoever may call.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.draft.rights.as_deref()
+    }
+
+    /// Who stands in, in order.
+    pub fn fallback(&self) -> &[StandIn] {
+        &self.draft.fallback
+    }
+
+    /// Whether a switch of the profile is on. One that the profile does not have is off.
+    pub fn feature(&self, name: &str) -> bool {
+        self.draft.features.get(name).copied().unwrap_or(false)
     }
 
     /// Whether the operator probes: active, and not suspended.
