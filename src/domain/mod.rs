@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 pub mod conditions;
 pub mod duration;
 pub mod health;
@@ -12,6 +13,7 @@ pub mod key;
 pub mod lease;
 pub mod money;
 pub mod rights;
+pub mod quota;
 pub mod route;
 pub mod schedule;
 pub mod spread;

@@ -21,7 +21,8 @@ pub struct Caller {
     pub profile: Option<String>,
     /// What he declares to want the answer for.
     pub purpose: Option<String>,
-    /// The correlation id of his request.
+    /// The correlation id of his request; not kept with a request that is kept.
+    #[serde(skip)]
     pub request_id: Option<Uuid>,
 }
 

@@ -14,7 +14,7 @@ use crate::controllers::resolve::{Found, Problem};
 use crate::domain::breaker::Policy;
 use crate::domain::key::ObjectKey;
 use crate::explain::sheet::{Sheet, statuses};
-use crate::explain::{Explained, Setting, Source, World, at, policy};
+use crate::explain::{Explained, Setting, Source, World, at, manners, policy};
 use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Profile, Profiles};
 use crate::provider::settings::{Auth, Draft, HealthCheck, Placement, Timeouts};
@@ -39,7 +39,10 @@ pub(super) fn explain(object: &ProviderConnection, key: &ObjectKey, world: &Worl
         .as_ref()
         .map_or_else(|_| (Policy::preset(profile.breaker), Classify::default()), |(rules, _)| rules.clone());
     match draft(spec, &profile, rules.clone()) {
-        Ok(draft) => table(&mut sheet, &draft, &source),
+        Ok(draft) => {
+            table(&mut sheet, &draft, &source);
+            manners::table(&mut sheet, &draft, spec, &source);
+        }
         Err(problem) => problems.push(problem),
     }
     sheet.filled("suspend", spec.suspend, false);
@@ -91,6 +94,11 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         credential_revision: _,
         tls: _,
         timeouts: Timeouts { connect, request, total },
+        // Told by `manners`.
+        retry: _,
+        limits: _,
+        money_reserve_percent: _,
+        cache: _,
         health_check,
         // Rows of their own, below `breaker`.
         breaker: _,

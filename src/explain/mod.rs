@@ -9,6 +9,7 @@
 
 mod connection;
 mod job;
+mod manners;
 mod policy;
 pub mod print;
 pub mod read;

@@ -96,7 +96,9 @@ fn errors(list: &[ErrorClass]) -> Vec<&'static str> {
         .iter()
         .map(|class| match class {
             ErrorClass::Connect => "Connect",
+            ErrorClass::Tls => "Tls",
             ErrorClass::Timeout => "Timeout",
+            ErrorClass::Reset => "Reset",
             ErrorClass::Body => "Body",
         })
         .collect();

@@ -105,7 +105,8 @@ pub struct ErrorData {
     pub details: Map<String, Value>,
     /// Where the failed request was kept for retrying, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dead_request_id: Option<Uuid>,
+    #[schema(format = "uuid")]
+    pub dead_request_id: Option<String>,
 }
 
 /// An error as it is answered.
@@ -174,7 +175,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let data = ErrorData { error: self.code, details: self.details, dead_request_id: self.dead_request };
+        let data = ErrorData { error: self.code, details: self.details, dead_request_id: self.dead_request.map(|id| id.to_string()) };
         let mut response =
             (status, Json(ErrorEnvelope { data, detail: Detail::new(status, self.text) })).into_response();
         // Each 429 and 503 says when to come again, known or not.

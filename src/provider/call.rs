@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::domain::breaker::CallClass;
 use crate::domain::rights::{Caller, Denial};
 use crate::provider::addresses::{AddressProblem, Peer};
-use crate::provider::classify::ErrorClass;
+use crate::provider::classify::{ErrorClass, Reading};
 
 /// An answer's body may be this large unless the call says otherwise: pages of records, not downloads.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -44,6 +44,29 @@ pub struct Request {
     pub max_body: usize,
     /// Who asked, where it was not the operator itself: the rights are judged by it.
     pub caller: Option<Arc<Caller>>,
+    /// Whether a kept answer will do.
+    pub cache: CacheUse,
+    /// The partition (an account, say) it is about: limits of scope `Partition` count it there.
+    pub partition: Option<Arc<str>>,
+    /// At most so many tries; unset, as many as the connection's `retry` allows.
+    pub tries: Option<u32>,
+    /// Never waits: not between two tries, not for quota. For callers that have somebody else to ask.
+    pub no_wait: bool,
+    /// The longest single wait, between two tries or for quota, that is sat through; unset, whatever fits the call's
+    /// time. For callers that can put their work off.
+    pub max_wait: Option<Duration>,
+    /// A good answer's body must be JSON: one that is not is a failed try.
+    pub json: bool,
+}
+
+/// Whether a kept answer will do.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum CacheUse {
+    /// Only the provider's own word, which is not kept either.
+    #[default]
+    None,
+    /// A fresh one instead of a call, and a stale one instead of a failure, where the connection has a cache.
+    FreshOrStale,
 }
 
 impl Request {
@@ -60,6 +83,12 @@ impl Request {
             within: None,
             max_body: MAX_BODY,
             caller: None,
+            cache: CacheUse::None,
+            partition: None,
+            tries: None,
+            no_wait: false,
+            max_wait: None,
+            json: false,
         }
     }
 
@@ -98,6 +127,30 @@ pub struct Answer {
     pub body: Bytes,
     /// From the start of the last try to the last byte.
     pub elapsed: Duration,
+    /// What it means, by the profile.
+    pub reading: Reading,
+    /// How it came about.
+    pub meta: Meta,
+}
+
+/// How an answer came about.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Meta {
+    /// It was kept from an earlier call.
+    pub cached: bool,
+    /// It is past its time and was given because there was no better one.
+    pub stale: bool,
+    /// How long ago the provider gave it; zero unless `cached`.
+    pub age: Duration,
+    /// How often the provider was asked for it.
+    pub tries: u32,
+}
+
+impl Default for Meta {
+    /// The provider's own answer to the first try.
+    fn default() -> Self {
+        Self { cached: false, stale: false, age: Duration::ZERO, tries: 1 }
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -125,11 +178,22 @@ pub enum ConnectProblem {
     Expired,
     /// TLS failed otherwise.
     Tls,
-    /// The network failed otherwise, or the connection broke.
+    /// The network failed otherwise.
     Network,
+    /// The connection was there, and broke before the answer was complete.
+    Reset,
 }
 
 impl ConnectProblem {
+    /// The class of failure that a policy can count.
+    pub const fn class(self) -> ErrorClass {
+        match self {
+            Self::Name | Self::Refused | Self::Network => ErrorClass::Connect,
+            Self::UnknownIssuer | Self::WrongName | Self::Expired | Self::Tls => ErrorClass::Tls,
+            Self::Reset => ErrorClass::Reset,
+        }
+    }
+
     /// What happened, in words for a condition's message.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -140,6 +204,7 @@ impl ConnectProblem {
             Self::Expired => "its certificate is expired or not yet valid",
             Self::Tls => "TLS could not be agreed on",
             Self::Network => "the connection failed",
+            Self::Reset => "the connection broke before the answer was complete",
         }
     }
 }
@@ -170,6 +235,18 @@ pub enum CallError {
         /// Until the next day.
         retry_in: Duration,
     },
+    /// A limit of the connection is used up for longer than the call can wait; nothing was sent.
+    #[error("the connection's quota is used up")]
+    QuotaExhausted {
+        /// Until there is room.
+        retry_in: Duration,
+    },
+    /// The provider asked to be left alone for longer than the call can wait; nothing was sent.
+    #[error("the provider asked for a pause")]
+    Throttled {
+        /// Until the pause ends.
+        retry_in: Duration,
+    },
     /// No complete answer in time.
     #[error("the provider did not answer in time")]
     Timeout,
@@ -185,8 +262,8 @@ pub enum CallError {
     /// The host has an address that the operator does not connect to; nothing was sent.
     #[error("{0}")]
     Refused(AddressProblem),
-    /// What came back is not HTTP.
-    #[error("the answer is not valid HTTP")]
+    /// What came back is not HTTP, or not what was asked for.
+    #[error("the answer cannot be read")]
     Malformed,
     /// The token endpoint refused the client's credentials.
     #[error("the token endpoint refused the credentials with status {status}")]
@@ -230,9 +307,12 @@ impl CallError {
             Self::Suspended => "suspended",
             Self::RightsDenied { .. } => "rights_denied",
             Self::RightsQuota { .. } => "rights_quota",
+            Self::QuotaExhausted { .. } => "quota_exhausted",
+            Self::Throttled { .. } => "throttled",
             Self::Timeout => "timeout",
             Self::Connect(ConnectProblem::Name) => "dns",
             Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
+            Self::Connect(ConnectProblem::Reset) => "reset",
             Self::Connect(_) => "tls",
             Self::Refused(_) => "address_refused",
             Self::TooLarge { .. } => "too_large",
@@ -250,14 +330,17 @@ impl CallError {
     pub const fn class(&self) -> Option<ErrorClass> {
         match self {
             Self::Timeout => Some(ErrorClass::Timeout),
+            Self::Connect(problem) => Some(problem.class()),
             // Whatever a name leads to today: at its address the provider is not to be had, and routes must avoid it.
-            Self::Connect(_) | Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
+            Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
             Self::NoToken { class, .. } => Some(*class),
             Self::CircuitOpen { .. }
             | Self::Suspended
             | Self::RightsDenied { .. }
             | Self::RightsQuota { .. }
+            | Self::QuotaExhausted { .. }
+            | Self::Throttled { .. }
             | Self::Refused(_)
             | Self::CredentialsRefused { .. }
             | Self::Request(_)
@@ -273,9 +356,16 @@ impl CallError {
                 | Self::Suspended
                 | Self::RightsDenied { .. }
                 | Self::RightsQuota { .. }
+                | Self::QuotaExhausted { .. }
+                | Self::Throttled { .. }
                 | Self::Refused(_)
                 | Self::Request(_)
                 | Self::Client(_)
         )
+    }
+
+    /// Whether the quota layer refused: for lack of room, or because the provider asked for a pause.
+    pub const fn is_held_back(&self) -> bool {
+        matches!(self, Self::QuotaExhausted { .. } | Self::Throttled { .. })
     }
 }

@@ -72,8 +72,12 @@ impl<'de> Deserialize<'de> for StatusPattern {
 /// A kind of failure without an HTTP status.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ErrorClass {
-    /// No connection, or it broke: name, address, TLS, reset.
+    /// No connection: name, address, network.
     Connect,
+    /// No agreement on TLS.
+    Tls,
+    /// The connection broke while the answer was awaited or read.
+    Reset,
     /// No complete answer in time.
     Timeout,
     /// An answer that cannot be taken: too large, or not HTTP.
@@ -181,6 +185,22 @@ pub struct Reading {
     pub wait: Option<Wait>,
 }
 
+impl Reading {
+    /// What a status means by itself.
+    pub const fn of_status(status: u16) -> Self {
+        Self { class: Class::of_status(status), wait: None }
+    }
+
+    /// How long the provider asks to be left alone, counted from `now`; nothing if that time is past.
+    pub fn asked(&self, now: Timestamp) -> Option<Duration> {
+        let asked = match self.wait? {
+            Wait::For(wait) => wait,
+            Wait::Until(at) => Duration::try_from(at.duration_since(now)).ok()?,
+        };
+        (!asked.is_zero()).then_some(asked)
+    }
+}
+
 /// Which ends of a call count against the provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Classify {
@@ -196,7 +216,9 @@ impl Default for Classify {
     fn default() -> Self {
         Self {
             failure_statuses: vec![StatusPattern::Class(5)],
-            failure_errors: vec![ErrorClass::Connect, ErrorClass::Timeout],
+            // Whatever kept an answer away but its own size or form: a bank whose certificate ran out, or that resets
+            // every connection, is as unusable as one that is off the network.
+            failure_errors: vec![ErrorClass::Connect, ErrorClass::Tls, ErrorClass::Timeout, ErrorClass::Reset],
             ignore_statuses: Vec::new(),
         }
     }
@@ -275,6 +297,7 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     use super::*;
+    use crate::provider::call::Meta;
 
     fn answer(status: u16) -> Answer {
         Answer {
@@ -282,6 +305,8 @@ mod tests {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             elapsed: Duration::ZERO,
+            reading: Reading::of_status(status),
+            meta: Meta::default(),
         }
     }
 

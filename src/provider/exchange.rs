@@ -18,9 +18,11 @@ use tower::Service;
 
 use crate::clock::Clock;
 use crate::provider::body;
-use crate::provider::call::{Answer, CallError, ConnectProblem, Request};
+use crate::provider::call::{Answer, CallError, ConnectProblem, Meta, Request};
+use crate::provider::classify::Reading;
 use crate::provider::clients::{Client, NoSuchName};
 use crate::provider::deadline::{Calling, Timed};
+use crate::provider::profile::Profile;
 use crate::provider::settings::Settings;
 
 /// Sends one request to the provider.
@@ -29,13 +31,20 @@ pub(crate) struct Exchange {
     client: Client,
     clock: Clock,
     base: Arc<Url>,
+    profile: Arc<Profile>,
     /// Of one try.
     timeout: Duration,
 }
 
 impl Exchange {
     pub(crate) fn new(client: Client, clock: Clock, settings: &Settings) -> Self {
-        Self { client, clock, base: Arc::new(settings.base_url().clone()), timeout: settings.timeouts().request }
+        Self {
+            client,
+            clock,
+            base: Arc::new(settings.base_url().clone()),
+            profile: Arc::clone(settings.profile()),
+            timeout: settings.timeouts().request,
+        }
     }
 
     fn request(&self, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
@@ -64,6 +73,7 @@ impl Service<Timed> for Exchange {
 
     fn call(&mut self, timed: Timed) -> Calling {
         let (clock, timeout, cap) = (self.clock, self.timeout, timed.request.max_body);
+        let profile = Arc::clone(&self.profile);
         let request = self.request(timed.request);
         async move {
             let started = clock.mono();
@@ -76,7 +86,12 @@ impl Service<Timed> for Exchange {
             };
             match tokio::time::timeout(timeout, exchange).await {
                 Ok(Ok((status, headers, body))) => {
-                    Ok(Answer { status, headers, body, elapsed: clock.mono().since(started) })
+                    let now = clock.now();
+                    let (reading, meta) = (Reading::default(), Meta::default());
+                    let elapsed = now.mono.since(started);
+                    let mut answer = Answer { status, headers, body, elapsed, reading, meta };
+                    answer.reading = profile.read(&answer, now.wall);
+                    Ok(answer)
                 }
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(CallError::Timeout),
@@ -124,10 +139,11 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
         next = source.source();
     }
     match problem {
+        // What broke after the connection was made is another matter than one that could not be made.
+        Some(ConnectProblem::Network) if !error.is_connect() => CallError::Connect(ConnectProblem::Reset),
         Some(problem) => CallError::Connect(problem),
-        None if error.is_connect() || error.is_body() || error.is_request() => {
-            CallError::Connect(ConnectProblem::Network)
-        }
+        None if error.is_connect() => CallError::Connect(ConnectProblem::Network),
+        None if error.is_body() || error.is_request() => CallError::Connect(ConnectProblem::Reset),
         None => CallError::Malformed,
     }
 }

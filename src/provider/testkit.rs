@@ -10,7 +10,8 @@ use tower::Service;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::metrics::Metrics;
-use crate::provider::call::{Answer, CallError};
+use crate::provider::call::{Answer, CallError, Meta};
+use crate::provider::classify::Reading;
 use crate::provider::deadline::Timed;
 use crate::provider::observe::Core;
 use crate::provider::profile::{Environment, Profiles};
@@ -50,6 +51,8 @@ pub(crate) fn answer(status: u16) -> Answer {
         headers: HeaderMap::new(),
         body: Bytes::new(),
         elapsed: std::time::Duration::ZERO,
+        reading: Reading::of_status(status),
+        meta: Meta::default(),
     }
 }
 

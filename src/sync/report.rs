@@ -159,6 +159,9 @@ impl From<&CallError> for Stop {
         let reason = match error {
             CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
+            // A sync has no caller whose rights could be missing.
+            CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
+            CallError::QuotaExhausted { .. } | CallError::Throttled { .. } => RunReason::RateLimited,
             CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
             CallError::CredentialsRefused { status } => {
                 return Self { reason: RunReason::AuthenticationFailed, http_status: Some(*status) };

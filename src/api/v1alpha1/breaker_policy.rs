@@ -100,7 +100,7 @@ pub struct BreakerPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<OutcomeWindow>,
     /// Which outcomes are failures; a set list replaces the default. 401 and 403 feed Authenticated, 429 feeds the quota;
-    /// neither trips. Unset: 5xx, Connect and Timeout. Example: `classify: {failureStatuses: [5xx]}`.
+    /// neither trips. Unset: 5xx, and no complete answer for whatever reason. Example: `classify: {failureStatuses: [5xx]}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classify: Option<Classify>,
     /// How long the circuit stays open. Unset: the preset's, without growth. Example: `open: {base: 30s}`.
@@ -167,7 +167,7 @@ pub struct Classify {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub failure_statuses: Option<Vec<StatusMatch>>,
-    /// Failures without a status: `Connect`, `Tls`, `Timeout`, `Reset`, `Body`; at most 8. Unset: Connect and Timeout.
+    /// Failures without a status: `Connect`, `Tls`, `Timeout`, `Reset`, `Body`; at most 8. Unset: all but Body.
     /// Example: `failureErrors: [Connect, Timeout, Reset]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
@@ -208,9 +208,9 @@ pub struct OpenTime {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HalfOpen {
-    /// Trials in flight at once; from 1 to 100. Unset: 1. Example: `trials: 1`.
+    /// Trials in flight at once; from 1 to 16. Unset: 1. Example: `trials: 1`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 16))]
     pub trials: Option<i32>,
     /// Successes that close the circuit; from 1 to 100. Unset: 1. Example: `requiredSuccesses: 2`.
     #[serde(skip_serializing_if = "Option::is_none")]

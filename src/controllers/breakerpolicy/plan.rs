@@ -119,8 +119,9 @@ fn classify(spec: &BreakerPolicySpec) -> Result<Classify, Problem> {
         rules.failure_errors = list
             .iter()
             .map(|e| match e {
-                // The call path does not tell these apart yet: each stands for "no usable connection".
-                FailureError::Connect | FailureError::Tls | FailureError::Reset => ErrorClass::Connect,
+                FailureError::Connect => ErrorClass::Connect,
+                FailureError::Tls => ErrorClass::Tls,
+                FailureError::Reset => ErrorClass::Reset,
                 FailureError::Timeout => ErrorClass::Timeout,
                 FailureError::Body => ErrorClass::Body,
             })

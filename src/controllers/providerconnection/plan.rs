@@ -5,6 +5,7 @@
 //! Ready (where calls merely go without it).
 
 mod access;
+mod manners;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,9 +77,6 @@ pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem
 /// Set fields that no code reads yet; calls go without them.
 pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
     let set = [
-        ("retry", spec.retry.is_some()),
-        ("rateLimit", spec.rate_limit.is_some()),
-        ("cache", spec.cache.is_some()),
         ("webhook", spec.webhook.is_some()),
         ("payouts", spec.payouts.is_some()),
         ("tls.minVersion", spec.tls.as_ref().is_some_and(|t| t.min_version.is_some())),
@@ -125,6 +123,7 @@ pub fn draft(
     }
     tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
+    manners::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     access::access(spec, &mut draft)?;
     Ok(draft)

@@ -5,6 +5,7 @@
 //! Both are built from the Secrets' resource versions, never from their values.
 
 mod auth;
+mod manners;
 pub(crate) mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +19,13 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::breaker::{OverrideMode, Policy};
 use crate::domain::rights::Rights;
+use crate::domain::quota::{Limit, Rules};
 use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
 pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement};
+pub use manners::{CachePolicy, Retry};
 pub use tls::{ClientCertificate, Tls};
 
 /// Time-outs of a call.
@@ -96,6 +99,14 @@ pub struct Draft {
     pub tls: Tls,
     /// Time-outs.
     pub timeouts: Timeouts,
+    /// How a failed try is repeated.
+    pub retry: Retry,
+    /// How often the provider may be asked; all apply together.
+    pub limits: Vec<Limit>,
+    /// The share of each limit that is for money only.
+    pub money_reserve_percent: u8,
+    /// How long answers are kept; unset, they are not.
+    pub cache: Option<CachePolicy>,
     /// The health check.
     pub health_check: HealthCheck,
     /// The breaker's rules.
@@ -140,6 +151,10 @@ impl Draft {
             credential_revision: String::new(),
             tls: Tls::default(),
             timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
+            retry: Retry::default(),
+            limits: manners::limits_of(&profile),
+            money_reserve_percent: 0,
+            cache: profile.cache.map(|cache| CachePolicy { ttl: cache.ttl, max_stale: cache.max_stale }),
             health_check,
             breaker: Policy::preset(profile.breaker),
             circuit_override: None,
@@ -159,6 +174,7 @@ impl Draft {
 pub struct Settings {
     draft: Draft,
     base_url: Url,
+    quota: Option<Rules>,
     revision: Arc<str>,
     verdict_revision: Arc<str>,
 }
@@ -185,6 +201,8 @@ impl Settings {
         let base_url = parse_url("endpoint.baseURL", &draft.base_url)?;
         draft.auth.check()?;
         draft.tls.check()?;
+        draft.retry.check()?;
+        let quota = manners::quota(&draft.limits, draft.money_reserve_percent)?;
         let check = &draft.health_check;
         if check.mode == CheckMode::Active {
             match &check.path {
@@ -213,10 +231,11 @@ impl Settings {
             &verdict_revision,
             &format!("{:?}{:?}{:?}", draft.timeouts, draft.health_check, draft.breaker),
             &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
+            &format!("{:?}{:?}{:?}{}", draft.retry, draft.cache, draft.limits, draft.money_reserve_percent),
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
             &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
         ]);
-        Ok(Self { draft, base_url, revision: revision.into(), verdict_revision: verdict_revision.into() })
+        Ok(Self { draft, base_url, quota, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
 
     /// The provider's profile.
@@ -263,6 +282,21 @@ impl Settings {
     /// Time-outs.
     pub fn timeouts(&self) -> Timeouts {
         self.draft.timeouts
+    }
+
+    /// How a failed try is repeated.
+    pub fn retry(&self) -> Retry {
+        self.draft.retry
+    }
+
+    /// How often the provider may be asked; none if no limit is known.
+    pub fn quota(&self) -> Option<&Rules> {
+        self.quota.as_ref()
+    }
+
+    /// How long answers are kept; none if they are not.
+    pub fn cache(&self) -> Option<CachePolicy> {
+        self.draft.cache.filter(CachePolicy::keeps)
     }
 
     /// The health check.

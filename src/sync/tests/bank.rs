@@ -10,7 +10,8 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::call::{Answer, CallError, Meta, Request};
+use crate::provider::classify::Reading;
 use crate::sync::Fetch;
 
 #[derive(Clone)]
@@ -58,6 +59,8 @@ pub(crate) fn answer(status: u16, body: &str) -> Answer {
         headers: HeaderMap::new(),
         body: body.to_owned().into(),
         elapsed: std::time::Duration::ZERO,
+        reading: Reading::of_status(status),
+        meta: Meta::default(),
     }
 }
 

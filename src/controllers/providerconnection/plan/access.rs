@@ -53,7 +53,7 @@ fn profile(written: &RightsProfile) -> Result<Profile, Problem> {
         )),
     });
     Ok(Profile {
-        name: written.name.as_str().into(),
+        name: written.name.to_string().into(),
         subjects: subjects.collect::<Result<_, _>>()?,
         actions: written.actions.iter().map(ToString::to_string).collect(),
         requests_per_day: written.requests_per_day.and_then(|n| u64::try_from(n).ok()),

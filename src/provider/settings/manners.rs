@@ -1,0 +1,108 @@
+//! How a connection calls: how often it tries again, how often it may ask at all, how long it keeps answers.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::domain::backoff::Backoff;
+use crate::domain::quota::{Limit, Rules, Scope, Unit};
+use crate::provider::profile::{LimitScope, LimitUnit, Profile, ProfileLimit};
+use crate::provider::settings::SettingsError;
+
+/// How a failed try is repeated.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// Tries after the first.
+    pub retries: u32,
+    /// Before the first retry; doubled for each further one.
+    pub base: Duration,
+    /// The longest back-off.
+    pub max: Duration,
+    /// Slept after each back-off.
+    pub min_pacing: Duration,
+    /// Retries per 100 calls of the connection; 0: none.
+    pub budget_percent: u8,
+}
+
+impl Default for Retry {
+    /// The defaults of `spec.retry`.
+    fn default() -> Self {
+        Self {
+            retries: 3,
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(30),
+            min_pacing: Duration::from_millis(50),
+            budget_percent: 20,
+        }
+    }
+}
+
+impl Retry {
+    /// The steps between tries.
+    pub const fn backoff(&self) -> Backoff {
+        Backoff { base: self.base, max: self.max }
+    }
+
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        if self.base > self.max {
+            return Err(SettingsError::new("retry.backOff.base", "must be at most retry.backOff.max"));
+        }
+        Ok(())
+    }
+}
+
+/// How long answers are good.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct CachePolicy {
+    /// As good as the provider's own word; zero: never.
+    pub ttl: Duration,
+    /// Better than nothing, when the circuit is open or the call failed; zero: never.
+    pub max_stale: Duration,
+}
+
+impl CachePolicy {
+    /// Whether any answer is worth keeping.
+    pub const fn keeps(&self) -> bool {
+        !self.ttl.is_zero() || !self.max_stale.is_zero()
+    }
+
+    /// How long an answer is kept.
+    pub fn keep(&self) -> Duration {
+        self.ttl.max(self.max_stale)
+    }
+}
+
+/// The profile's own limits.
+pub(super) fn limits_of(profile: &Profile) -> Vec<Limit> {
+    profile.limits.iter().map(limit_of).collect()
+}
+
+fn limit_of(limit: &ProfileLimit) -> Limit {
+    Limit {
+        name: limit.name.clone(),
+        scope: match limit.scope {
+            LimitScope::Connection => Scope::Connection,
+            LimitScope::Partition => Scope::Partition,
+        },
+        requests: limit.requests,
+        unit: match limit.unit {
+            LimitUnit::Second => Unit::Second,
+            LimitUnit::Minute => Unit::Minute,
+            LimitUnit::Hour => Unit::Hour,
+            LimitUnit::Day => Unit::Day,
+        },
+        burst: limit.burst,
+        operations: limit.operations.clone(),
+    }
+}
+
+/// The rules of the quota; none without limits.
+pub(super) fn quota(limits: &[Limit], money_percent: u8) -> Result<Option<Rules>, SettingsError> {
+    if limits.iter().any(|limit| limit.requests == 0 || limit.burst == Some(0)) {
+        return Err(SettingsError::new("rateLimit.limits", "must allow at least one request each"));
+    }
+    if limits.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Rules { limits: limits.to_vec(), money_percent: money_percent.min(90), zone: TimeZone::UTC }))
+}
