@@ -4,13 +4,15 @@
 //! The demo's mode lets everybody in as one made-up user and exists on loopback only.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+
+use zeroize::Zeroizing;
 
 use crate::cluster::auth::{Act, AuthError, Authorizer, Subject};
 use crate::gateway::Gateway;
@@ -74,7 +76,10 @@ pub struct Peer(pub SocketAddr);
 
 /// Lets only those through whom the API server knows, and not too often.
 pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
-    match caller(&gateway, &request).await {
+    // Nobody is without an address but a test's request.
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let token = bearer(&request).map(|token| Zeroizing::new(token.to_owned()));
+    match caller(&gateway, token.as_ref().map(|token| token.as_str()), peer).await {
         Ok(subject) => {
             request.extensions_mut().insert(subject);
             next.run(request).await
@@ -83,10 +88,10 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     }
 }
 
-async fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<Subject>, Problem> {
+async fn caller(gateway: &Gateway, token: Option<&str>, peer: Option<IpAddr>) -> Result<Arc<Subject>, Problem> {
     let subject = match &gateway.access {
         Access::Off(subject) => Arc::clone(subject),
-        Access::Kubernetes(authorizer) => known(gateway, authorizer, request).await?,
+        Access::Kubernetes(authorizer) => known(gateway, authorizer, token, peer).await?,
     };
     gateway.limits.subject(&subject.id).map_err(|wait| {
         Problem::new(ErrorCode::RateLimited, "you call too often: wait, then go on more slowly").retry_in(wait)
@@ -94,9 +99,12 @@ async fn caller(gateway: &Gateway, request: &Request) -> Result<Arc<Subject>, Pr
     Ok(subject)
 }
 
-async fn known(gateway: &Gateway, authorizer: &Authorizer, request: &Request) -> Result<Arc<Subject>, Problem> {
-    // Nobody is without an address but a test's request.
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+async fn known(
+    gateway: &Gateway,
+    authorizer: &Authorizer,
+    token: Option<&str>,
+    peer: Option<IpAddr>,
+) -> Result<Arc<Subject>, Problem> {
     let too_often = |wait| {
         Problem::new(ErrorCode::RateLimited, "too many requests without a valid token from your address").retry_in(wait)
     };
@@ -106,7 +114,7 @@ async fn known(gateway: &Gateway, authorizer: &Authorizer, request: &Request) ->
         }
         Err(Problem::new(ErrorCode::Unauthenticated, text))
     };
-    let Some(token) = bearer(request) else {
+    let Some(token) = token else {
         return nobody("send a bearer token that the API server knows: Authorization: Bearer …");
     };
     let invalid = "the API server does not know the token: is it expired, or for another audience?";

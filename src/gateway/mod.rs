@@ -9,17 +9,17 @@
 
 pub mod access;
 pub mod address;
-//pub mod aliases;
-//pub mod dead_requests;
+pub mod aliases;
+pub mod dead_requests;
 pub mod envelope;
-//pub mod keep;
+pub mod keep;
 pub mod limit;
 pub mod observe;
-//pub mod openapi;
-//pub mod operation;
+pub mod openapi;
+pub mod operation;
 pub mod problem;
-//pub mod providers;
-//pub mod router;
+pub mod providers;
+pub mod router;
 pub mod server;
 pub mod tls;
 
@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::gateway::access::Access;
-//use crate::gateway::keep::Keep;
+use crate::gateway::keep::Keep;
 use crate::gateway::limit::Limits;
 use crate::gateway::observe::Series;
 use crate::ledger::Ledger;
@@ -51,7 +51,7 @@ pub struct Gateway {
     /// What must survive.
     pub ledger: Arc<dyn Ledger>,
     /// Keeps what failed for good.
-//    pub keep: Keep,
+    pub keep: Keep,
     /// The connection that the Finastra aliases speak of.
     pub finastra: Option<ObjectKey>,
     /// Time.

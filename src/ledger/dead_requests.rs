@@ -177,3 +177,8 @@ pub trait DeadRequests {
     /// Removes done ones last changed before `done`, and parked ones before `parked`.
     fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> Reply<'_, u64>;
 }
+
+/// What a request's parameters are sealed for: a sealed text that is moved to another row does not open there.
+pub fn seal_name(connection: &ObjectKey, id: Uuid) -> String {
+    format!("dead request {id} of {connection}")
+}

@@ -8,6 +8,7 @@
 
 pub mod addresses;
 pub mod admission;
+pub mod ask;
 pub mod audit;
 pub mod auth;
 mod body;

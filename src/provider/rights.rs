@@ -69,7 +69,7 @@ impl Licences {
     }
 
     /// Judges one call, writes it down, counts it.
-    async fn admit(
+    pub(crate) async fn admit(
         &self,
         key: &ObjectKey,
         settings: &Settings,
