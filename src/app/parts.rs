@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prometheus::{IntCounterVec, IntGauge};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{AppError, Parts};
@@ -25,9 +26,13 @@ use crate::controllers::syncjob::Jobs;
 use crate::controllers::{Ctx, Reconciler};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::ledger::Ledger;
+use crate::ledger::sealed::Keyring;
 use crate::metrics::Metrics;
+use crate::provider::audit::{AuditWriter, audit};
 use crate::provider::profile::Profiles;
 use crate::provider::registry::{Change as Lived, Registry};
+use crate::provider::rights::Licences;
+use crate::work::dead_requests::DeadRequestWorker;
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::ProbeDriver;
@@ -40,8 +45,24 @@ pub(super) struct Built {
     pub(super) mirrors: Vec<Mirror>,
     /// 1 while this replica leads.
     pub(super) leading: IntGauge,
+    /// Rings when a failed request was kept.
+    pub(super) bell: Arc<Notify>,
+    audit: Option<AuditWriter>,
     /// What starts once this replica leads.
     pub(super) work: Work,
+}
+
+impl Built {
+    /// Starts writing the audit: every replica's own, from the start to the end.
+    pub(super) fn start_audit(&mut self, stop: &CancellationToken, tasks: &mut Parts) {
+        if let Some(writer) = self.audit.take() {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                writer.run(stop).await;
+                ("audit", Ok(()))
+            });
+        }
+    }
 }
 
 /// What only the leader runs.
@@ -49,6 +70,7 @@ pub(super) struct Work {
     ctx: Arc<Ctx>,
     clients: Clients,
     driver: ProbeDriver,
+    dead: DeadRequestWorker,
     outbox: Outbox,
     shell_metrics: ShellMetrics,
     status_writes: IntCounterVec,
@@ -61,13 +83,19 @@ pub(super) fn build(
     clients: &Clients,
     identity: &str,
     leadership: &Leadership,
-    clock: Clock,
-    metrics: &Metrics,
+    (clock, metrics): (Clock, &Metrics),
     ledger: Arc<dyn Ledger>,
+    keys: &Keyring,
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
-    let registry = Registry::new(clock, metrics)?;
+    let (audit_queue, audit) = audit(Arc::clone(&ledger), clock, args.gateway.audit_retention, metrics)?;
+    let licences = Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?;
+    let registry = Registry::with_licences(clock, metrics, licences)?;
+    let bell = Arc::new(Notify::new());
+    let (again, rings) = (registry.clone(), Arc::clone(&bell));
+    let dead =
+        DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
     let driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
@@ -108,17 +136,23 @@ pub(super) fn build(
         ctx: Arc::clone(&ctx),
         clients: clients.clone(),
         driver,
+        dead,
         outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
         status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
         clock,
     };
-    Ok(Built { ctx, mirrors, leading, work })
+    Ok(Built { ctx, mirrors, leading, bell, audit: Some(audit), work })
 }
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, outbox, shell_metrics, status_writes, clock } = work;
+    let Work { ctx, clients, driver, dead, outbox, shell_metrics, status_writes, clock } = work;
+    let dead_stop = stop.clone();
+    tasks.spawn(async move {
+        dead.run(dead_stop).await;
+        ("dead requests", Ok(()))
+    });
     let probes_stop = stop.clone();
     tasks.spawn(async move {
         driver.run(probes_stop).await;

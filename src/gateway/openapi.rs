@@ -31,7 +31,7 @@ use crate::gateway::{aliases, dead_requests, providers};
         dead_requests::list,
         dead_requests::replay,
     ),
-    components(schemas(ErrorEnvelope)),
+    components(schemas(ErrorEnvelope, providers::Shape)),
 )]
 struct Document;
 
