@@ -28,7 +28,7 @@ use crate::cluster::lease::{Elector, Leadership, LeaseConfig, LeaseError};
 use crate::controllers::providerconnection::follow::follow;
 use crate::gateway::address::{Place, PlaceError};
 use crate::gateway::tls::TlsError;
-use crate::ledger::sealed::Keyring;
+use crate::ledger::sealed::KeyError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::profile::ProfileError;
@@ -79,6 +79,9 @@ pub enum AppError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The keys that the ledger needs cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// There is no usable API server.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -177,8 +180,7 @@ async fn lead(
 
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let leadership = Leadership::default();
-    let keys = Keyring::none();
-    let mut parts = parts::build(args, &clients, &identity, &leadership, (clock, metrics), ledger, &keys)?;
+    let mut parts = parts::build(args, &clients, &identity, &leadership, (clock, metrics), ledger)?;
     parts.start_audit(stop, tasks);
     for mirror in parts.mirrors {
         let stop = stop.clone();
@@ -192,7 +194,7 @@ async fn lead(
     }
     let ctx = Arc::clone(&parts.ctx);
     if let Some(door) = door {
-        let (args, bell, keys, clients) = (&args.gateway, &parts.bell, &keys, &clients);
+        let (args, bell, keys, clients) = (&args.gateway, &parts.bell, &parts.keys, &clients);
         let needs = gateway::Needs { args, ctx: &ctx, clients, keys, bell, gates, clock, metrics };
         gateway::start(door, needs, stop, tasks)?;
     }

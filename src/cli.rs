@@ -12,6 +12,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::domain::duration::parse_duration;
+use crate::domain::key::ObjectKey;
+use crate::provider::addresses::AllowedRange;
 use crate::telemetry::LogFormat;
 
 /// Version and commit, as `--version` and `busbar_build_info` print them.
@@ -86,6 +88,8 @@ pub enum ExplainFormat {
 pub enum LedgerCommand {
     /// Print the newest transactions, masked as they are stored.
     Transactions(TransactionsArgs),
+    /// Print the last health checks of a connection.
+    Probes(ProbesArgs),
 }
 
 /// Which transactions to print.
@@ -100,6 +104,20 @@ pub struct TransactionsArgs {
     /// Only those of this connection.
     #[arg(long)]
     pub connection: Option<String>,
+    /// How many rows at most.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+}
+
+/// Which health checks to print.
+#[derive(Debug, Args)]
+pub struct ProbesArgs {
+    /// The connection, as NAMESPACE/NAME.
+    #[arg(value_name = "NAMESPACE/NAME", value_parser = object_key)]
+    pub connection: ObjectKey,
+    /// Where the ledger is.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
     /// How many rows at most.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
@@ -147,6 +165,17 @@ pub struct RunArgs {
     /// How old a Secret's copy may grow before it is read again (1s to 60s).
     #[arg(long, env = "BUSBAR_SECRET_REFRESH", default_value = "60s", value_parser = secret_refresh)]
     pub secret_refresh: Duration,
+    /// Folder that the Secret with the operator's keys is mounted at: each file one key of 32 random bytes or their base64.
+    /// The key whose name comes last encrypts, all of them decrypt. Unset: nothing can be kept encrypted.
+    #[arg(long, env = "BUSBAR_KEY_SECRET", value_name = "FOLDER")]
+    pub key_secret: Option<PathBuf>,
+    /// Ranges of addresses that providers may have although they are not public (private, loopback, link-local …),
+    /// separated by commas, e.g. `10.20.0.0/16,fd00:20::/64`. Unset: public addresses only.
+    #[arg(long, env = "BUSBAR_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
+    pub allow_provider_addresses: Vec<AllowedRange>,
+    /// How long the ledger keeps the result of each probe (1h to 720h); 0s: results are not written at all.
+    #[arg(long, env = "BUSBAR_PROBE_RETENTION", default_value = "24h", value_parser = probe_retention)]
+    pub probe_retention: Duration,
     /// How long a shutdown waits for work in flight before it ends the process (1s to 10m).
     #[arg(long, env = "BUSBAR_SHUTDOWN_GRACE", default_value = "20s", value_parser = shutdown_grace)]
     pub shutdown_grace: Duration,
@@ -185,12 +214,28 @@ fn namespace(s: &str) -> Result<String, String> {
     Ok(s.to_owned())
 }
 
+fn object_key(s: &str) -> Result<ObjectKey, String> {
+    match s.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ObjectKey::new(namespace, name))
+        }
+        _ => Err("must be NAMESPACE/NAME".into()),
+    }
+}
+
 fn log_level(s: &str) -> Result<String, String> {
     crate::telemetry::filter(s).map(|_| s.to_owned()).map_err(|e| e.to_string())
 }
 
 fn secret_refresh(s: &str) -> Result<Duration, String> {
     bounded(s, Duration::from_secs(1), Duration::from_mins(1))
+}
+
+fn probe_retention(s: &str) -> Result<Duration, String> {
+    if parse_duration(s).is_ok_and(|d| d.is_zero()) {
+        return Ok(Duration::ZERO);
+    }
+    bounded(s, Duration::from_hours(1), Duration::from_hours(720))
 }
 
 fn shutdown_grace(s: &str) -> Result<Duration, String> {

@@ -16,7 +16,7 @@ use busbar::metrics::Metrics;
 use busbar::provider::call::{CallError, Request};
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::Registry;
+use busbar::provider::registry::{Access, Registry};
 use busbar::provider::settings::{Draft, Settings};
 use busbar::testbed::control_plane::RunDir;
 use serde_json::json;
@@ -114,7 +114,7 @@ fn live(base_url: &str) -> Arc<Live> {
     base_url.clone_into(&mut draft.base_url);
     draft.health_check.path = Some("/health".to_owned());
     draft.breaker.open.base = Duration::from_hours(1);
-    let registry = Registry::new(Clock::system(), &Metrics::new()).expect("a registry");
+    let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).expect("a registry");
     let settings = Settings::resolve(draft).expect("settings");
     registry.apply(&ObjectKey::new("bench", "bank"), "uid", settings, None)
 }

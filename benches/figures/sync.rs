@@ -11,7 +11,7 @@ use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{Ledger as _, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::Registry;
+use busbar::provider::registry::{Access, Registry};
 use busbar::provider::settings::{Auth, Draft, Settings};
 use busbar::sync::{Limits, MaskRules, Partition, SyncPlan};
 use busbar::testbed::control_plane::RunDir;
@@ -64,7 +64,7 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
     draft.base_url = format!("{base_url}/v2");
     draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![] };
     let metrics = Metrics::new();
-    let registry = Registry::new(clock, &metrics).expect("a registry");
+    let registry = Registry::new(clock, &metrics, Access::local()).expect("a registry");
     let settings = Settings::resolve(draft).expect("settings");
     let live = registry.apply(&ObjectKey::new("bench", "bank"), "uid", settings, None);
     let plan = Arc::new(SyncPlan {

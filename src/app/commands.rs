@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::AppError;
-use crate::cli::{LedgerCommand, LedgerUrl, TransactionsArgs, flags_reference};
-use crate::ledger::Ledger;
+use crate::cli::{LedgerCommand, LedgerUrl, ProbesArgs, TransactionsArgs, flags_reference};
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Ledger, StoredProbe};
 
 /// Writes the custom resource definitions.
 pub(super) fn crds(out: &Path) -> Result<(), AppError> {
@@ -43,9 +43,45 @@ pub(super) async fn open_ledger(url: &LedgerUrl) -> Result<Arc<dyn Ledger>, AppE
 }
 
 /// Looks into the ledger.
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
 pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
-    let LedgerCommand::Transactions(args) = command;
+    match command {
+        LedgerCommand::Transactions(args) => transactions(args).await,
+        LedgerCommand::Probes(args) => probes(args).await,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+async fn probes(args: ProbesArgs) -> Result<(), AppError> {
+    let LedgerUrl::Sqlite(path) = &args.ledger;
+    let ledger = SqliteLedger::open_read_only(path).await?;
+    let last = ledger.last_probes(&args.connection, args.limit).await?;
+    print!("{}", probe_table(&last));
+    let good = last.iter().filter(|probe| probe.success).count();
+    println!("{good} of the last {} checks of {} succeeded", last.len(), args.connection);
+    ledger.close().await;
+    Ok(())
+}
+
+/// One line for each check, newest first.
+fn probe_table(last: &[StoredProbe]) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("{:<24}   {:<8}   {:<20}   {:>12}\n", "ENDED", "RESULT", "ANSWER", "TOOK");
+    for probe in last {
+        let result = match (probe.success, probe.slow) {
+            (true, true) => "slow",
+            (true, false) => "good",
+            (false, _) => "failed",
+        };
+        let answer = probe.status.map(|status| status.to_string()).or_else(|| probe.error.clone()).unwrap_or_default();
+        let took = format!("{}.{:03} ms", probe.elapsed.as_millis(), probe.elapsed.subsec_micros() % 1_000);
+        let ended = probe.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let _ = writeln!(text, "{ended:<24}   {result:<8}   {answer:<20}   {took:>12}");
+    }
+    text
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+async fn transactions(args: TransactionsArgs) -> Result<(), AppError> {
     let LedgerUrl::Sqlite(path) = &args.ledger;
     let ledger = SqliteLedger::open_read_only(path).await?;
     let filter = filter(&args);
@@ -139,6 +175,31 @@ mod tests {
             "CONNECTION    BOOKED       ACCOUNT       AMOUNT   CURRENCY   STATUS   NARRATION\n\
              team/bank-a   2026-09-01   ****1234   -12500.00   NGN        booked   RENT\n\
              team/bank-a   2026-09-01   ****1234        0.05   NGN        booked   a [2Jb c\n"
+        );
+    }
+
+    #[test]
+    fn a_check_is_one_line_with_its_answer_or_why_there_was_none() {
+        let probe = |success, slow, status, error: Option<&str>| StoredProbe {
+            connection: crate::domain::key::ObjectKey::new("team", "bank-a"),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            elapsed: std::time::Duration::from_micros(1_002_003),
+            success,
+            slow,
+            status,
+            error: error.map(str::to_owned),
+        };
+        let printed = probe_table(&[
+            probe(true, false, Some(200), None),
+            probe(true, true, Some(200), None),
+            probe(false, false, None, Some("credentials_refused")),
+        ]);
+        assert_eq!(
+            printed,
+            "ENDED                      RESULT     ANSWER                         TOOK\n\
+             1970-01-01T00:00:00.000Z   good       200                     1002.003 ms\n\
+             1970-01-01T00:00:00.000Z   slow       200                     1002.003 ms\n\
+             1970-01-01T00:00:00.000Z   failed     credentials_refused     1002.003 ms\n"
         );
     }
 }

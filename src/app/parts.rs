@@ -1,6 +1,7 @@
 //! The parts that work: registry, probes, syncs, reconcilers, and how word travels between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge};
 use tokio::sync::Notify;
@@ -21,21 +22,24 @@ use crate::controllers::bankroute::Routes;
 use crate::controllers::breakerpolicy::Policies;
 use crate::controllers::collector::Objects;
 use crate::controllers::providerconnection::Connections;
+use crate::controllers::providerconnection::reread::ConnectionSecrets;
 use crate::controllers::shell::{Shell, ShellMetrics};
 use crate::controllers::syncjob::Jobs;
 use crate::controllers::{Ctx, Reconciler};
 use crate::domain::key::{Kind, ObjectKey};
-use crate::ledger::Ledger;
 use crate::ledger::sealed::Keyring;
+use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
+use crate::provider::addresses::AddressRules;
 use crate::provider::audit::{AuditWriter, audit};
+use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
-use crate::provider::registry::{Change as Lived, Registry};
+use crate::provider::registry::{Access, Change as Lived, Registry};
 use crate::provider::rights::Licences;
 use crate::work::dead_requests::DeadRequestWorker;
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
-use crate::work::probes::ProbeDriver;
+use crate::work::probes::{ProbeDriver, ProbeKeeper};
 
 /// Everything that was built and not yet started.
 pub(super) struct Built {
@@ -47,6 +51,8 @@ pub(super) struct Built {
     pub(super) leading: IntGauge,
     /// Rings when a failed request was kept.
     pub(super) bell: Arc<Notify>,
+    /// What seals.
+    pub(super) keys: Keyring,
     audit: Option<AuditWriter>,
     /// What starts once this replica leads.
     pub(super) work: Work,
@@ -71,10 +77,12 @@ pub(super) struct Work {
     clients: Clients,
     driver: ProbeDriver,
     dead: DeadRequestWorker,
+    keeper: Option<ProbeKeeper>,
     outbox: Outbox,
     shell_metrics: ShellMetrics,
     status_writes: IntCounterVec,
     clock: Clock,
+    keys: Keyring,
 }
 
 /// Builds the parts and wires them.
@@ -85,19 +93,30 @@ pub(super) fn build(
     leadership: &Leadership,
     (clock, metrics): (Clock, &Metrics),
     ledger: Arc<dyn Ledger>,
-    keys: &Keyring,
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
+    let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
     let (audit_queue, audit) = audit(Arc::clone(&ledger), clock, args.gateway.audit_retention, metrics)?;
-    let licences = Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?;
-    let registry = Registry::with_licences(clock, metrics, licences)?;
+    let access = Access {
+        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
+        vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
+        licences: Some(Arc::new(Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?)),
+    };
+    let registry = Registry::new(clock, metrics, access)?;
     let bell = Arc::new(Notify::new());
     let (again, rings) = (registry.clone(), Arc::clone(&bell));
     let dead =
         DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
-    let driver =
+    let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
+    let keeper = if args.probe_retention.is_zero() {
+        None
+    } else {
+        let keeper = ProbeKeeper::new(Arc::clone(&ledger), clock, args.probe_retention, metrics)?;
+        driver = driver.logged(keeper.log());
+        Some(keeper)
+    };
     let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
@@ -132,22 +151,25 @@ pub(super) fn build(
         profiles: Arc::new(Profiles::builtin()?),
         clock,
     });
+    ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));
     let work = Work {
         ctx: Arc::clone(&ctx),
+        keys: keys.clone(),
         clients: clients.clone(),
         driver,
         dead,
+        keeper,
         outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
         status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
         clock,
     };
-    Ok(Built { ctx, mirrors, leading, bell, audit: Some(audit), work })
+    Ok(Built { ctx, mirrors, leading, bell, keys, audit: Some(audit), work })
 }
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, dead, outbox, shell_metrics, status_writes, clock } = work;
+    let Work { ctx, clients, driver, dead, keeper, outbox, shell_metrics, status_writes, clock, keys } = work;
     let dead_stop = stop.clone();
     tasks.spawn(async move {
         dead.run(dead_stop).await;
@@ -158,11 +180,25 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         driver.run(probes_stop).await;
         ("probes", Ok(()))
     });
+    if let Some(keeper) = keeper {
+        let keeper_stop = stop.clone();
+        tasks.spawn(async move {
+            keeper.run(keeper_stop).await;
+            ("probe log", Ok(()))
+        });
+    }
     let events_stop = stop.clone();
     tasks.spawn(async move {
         outbox.run(events_stop).await;
         ("events", Ok(()))
     });
+    if keys.has_key() {
+        let keys_stop = stop.clone();
+        tasks.spawn(async move {
+            refresh_keys(&keys, clock, &keys_stop).await;
+            ("keys", Ok(()))
+        });
+    }
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {
         pool_stop.cancelled().await;
@@ -175,6 +211,20 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
     start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
     start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);
     start.one::<Routes>("routes", ctx.stores.routes.clone(), tasks);
+}
+
+/// Reads the keys again once a minute, as the kubelet does with a mounted Secret: a new key encrypts without a restart.
+async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {
+    const EVERY: Duration = Duration::from_mins(1);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(clock.mono() + EVERY) => {}
+        }
+        if let Err(error) = keys.refresh() {
+            tracing::warn!(%error, "the keys that were read before stay in force");
+        }
+    }
 }
 
 struct Start<'a> {

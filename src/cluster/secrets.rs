@@ -1,8 +1,9 @@
 //! Secrets, one `get` at a time.
 //!
 //! Busbar never lists or watches Secrets: it may only read those that an object of the same namespace names. A copy is
-//! shared by all who name the Secret and is read again once it is older than the refresh time. What is kept is wiped
-//! when dropped and has no `Debug` that would print it.
+//! shared by all who name the Secret and is read again once it is older than the refresh time; sooner for who was
+//! refused with it, because a refusal is how a rotation shows. What is kept is wiped when dropped and has no `Debug`
+//! that would print it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +46,28 @@ impl std::fmt::Debug for SecretData {
     }
 }
 
+/// What a look for a Secret found.
+pub struct Reading {
+    /// The Secret; `None` if there is none of that name.
+    pub data: Option<Arc<SecretData>>,
+    /// How much longer this is good for who asked.
+    pub left: Duration,
+}
+
+/// The first look again after a refused credential was read anew; each further one comes after twice as long, until the
+/// refresh time is reached. A Secret that stays wrong is so read a few times more in all, and not at every probe.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a copy is good that was read at `read`, for one whose credential from it was refused at `refused`: not at all
+/// if it is older than the refusal, else for as long as the refusal had lasted when it was read.
+fn good_for(refresh: Duration, read: Mono, refused: Option<Mono>) -> Duration {
+    match refused {
+        None => refresh,
+        Some(refused) if read < refused => Duration::ZERO,
+        Some(refused) => read.since(refused).max(LOOK_AGAIN).min(refresh),
+    }
+}
+
 struct Copy {
     read: Mono,
     data: Option<Arc<SecretData>>,
@@ -66,14 +89,16 @@ struct Copies {
 }
 
 impl Copies {
-    /// The copy of `key`, if it is younger than `refresh`. Old ones are dropped at most once in that time: a sweep for
-    /// every look would make ten thousand Secrets cost their square.
-    fn fresh(&mut self, key: &ObjectKey, refresh: Duration, now: Mono) -> Option<&Copy> {
+    /// The copy of `key`, if it is still good, and for how long. Old ones are dropped at most once in a refresh time: a
+    /// sweep for every look would make ten thousand Secrets cost their square.
+    fn fresh(&mut self, key: &ObjectKey, refresh: Duration, refused: Option<Mono>, now: Mono) -> Option<Reading> {
         if now.since(self.swept) >= refresh {
             self.by_key.retain(|_, copy| now.since(copy.read) < refresh);
             self.swept = now;
         }
-        self.by_key.get(key).filter(|copy| now.since(copy.read) < refresh)
+        let copy = self.by_key.get(key)?;
+        let left = good_for(refresh, copy.read, refused).checked_sub(now.since(copy.read))?;
+        (!left.is_zero()).then(|| Reading { data: copy.data.clone(), left })
     }
 }
 
@@ -88,20 +113,22 @@ impl Secrets {
         self.refresh
     }
 
-    /// The Secret at `key`, at most [`Secrets::refresh`] old; `None` if there is none of that name.
-    pub async fn get(&self, key: &ObjectKey) -> Result<Option<Arc<SecretData>>, ApiError> {
-        let now = self.clock.mono();
+    /// The Secret at `key`, at most [`Secrets::refresh`] old. Who was refused with a credential from it says since when,
+    /// and gets no copy that is older than that.
+    pub async fn get(&self, key: &ObjectKey, refused: Option<Mono>) -> Result<Reading, ApiError> {
+        let asked = self.clock.mono();
         {
             let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(copy) = copies.fresh(key, self.refresh, now) {
-                return Ok(copy.data.clone());
+            if let Some(reading) = copies.fresh(key, self.refresh, refused, asked) {
+                return Ok(reading);
             }
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let data = super::call(api.get_opt(&key.name)).await?.map(|secret| Arc::new(read(secret)));
-        let copy = Copy { read: self.clock.mono(), data: data.clone() };
+        // As old as the question: what was changed while the answer was under way may not be in it.
+        let copy = Copy { read: asked, data: data.clone() };
         self.copies.lock().unwrap_or_else(PoisonError::into_inner).by_key.insert(key.clone(), copy);
-        Ok(data)
+        Ok(Reading { data, left: good_for(self.refresh, asked, refused) })
     }
 }
 
@@ -122,10 +149,31 @@ mod tests {
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
         copies.by_key.insert(a.clone(), Copy { read: at(100), data: None });
         copies.by_key.insert(b.clone(), Copy { read: at(130), data: None });
-        assert!(copies.fresh(&a, refresh, at(159)).is_some());
-        assert!(copies.fresh(&a, refresh, at(160)).is_none(), "too old, though not swept yet");
-        assert!(copies.fresh(&b, refresh, at(160)).is_some());
-        assert!(copies.fresh(&b, refresh, at(240)).is_none());
+        let left = |copies: &mut Copies, key, now| copies.fresh(key, refresh, None, at(now)).map(|r| r.left.as_secs());
+        assert_eq!(left(&mut copies, &a, 159), Some(1));
+        assert_eq!(left(&mut copies, &a, 160), None, "too old, though not swept yet");
+        assert_eq!(left(&mut copies, &b, 160), Some(30));
+        assert_eq!(left(&mut copies, &b, 240), None);
         assert!(copies.by_key.is_empty(), "what is old is wiped");
+    }
+
+    #[test]
+    fn a_refused_credential_is_read_anew_at_once_and_then_ever_more_seldom() {
+        let (refresh, mut copies) = (Duration::from_mins(1), Copies::default());
+        let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
+        let key = ObjectKey::new("ns", "a");
+        let refused = Some(at(100));
+        copies.by_key.insert(key.clone(), Copy { read: at(99), data: None });
+        // As one who looks at each second of ten minutes, though a probe every five would do.
+        let mut reads = Vec::new();
+        for now in 100..700 {
+            if copies.fresh(&key, refresh, refused, at(now)).is_none() {
+                copies.by_key.insert(key.clone(), Copy { read: at(now), data: None });
+                reads.push(now - 100);
+            }
+        }
+        assert_eq!(reads[..8], [0, 2, 4, 8, 16, 32, 64, 124]);
+        assert_eq!(reads.len(), 15, "{reads:?}");
+        assert!(copies.fresh(&key, refresh, None, at(700)).is_some(), "who was not refused is content");
     }
 }

@@ -17,7 +17,7 @@ use crate::explain::sheet::{Sheet, statuses};
 use crate::explain::{Explained, Setting, Source, World, at, manners, policy};
 use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Profile, Profiles};
-use crate::provider::settings::{Auth, Draft, HealthCheck, Placement, Timeouts};
+use crate::provider::settings::{Auth, Draft, HealthCheck, MinVersion, Placement, Timeouts, Tls, TokenClient};
 
 /// Keys that credentials are usually kept under; a spec or a profile may name others.
 const USUAL_KEYS: [&str; 8] =
@@ -26,7 +26,7 @@ const USUAL_KEYS: [&str; 8] =
 /// Explains `object`.
 pub(super) fn explain(object: &ProviderConnection, key: &ObjectKey, world: &World, profiles: &Profiles) -> Explained {
     let spec = &object.spec;
-    let mut problems: Vec<Problem> = plan::refuse_unimplemented(spec).err().into_iter().collect();
+    let mut problems: Vec<Problem> = Vec::new();
     let unread = plan::unread_fields(spec);
     let mut sheet = Sheet::new(spec, Source::Spec, "");
     let profile = match plan::profile(&spec.provider, profiles.get(&spec.provider)) {
@@ -92,7 +92,8 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         parameters,
         auth,
         credential_revision: _,
-        tls: _,
+        // The certificates are named by `tls.certSecretRef` itself.
+        tls: Tls { min_version, ca: _, client: _, server_name: _, revision: _ },
         timeouts: Timeouts { connect, request, total },
         // Told by `manners`.
         retry: _,
@@ -123,6 +124,11 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         let switch = if *on { "Enabled" } else { "Disabled" };
         sheet.put(&format!("features.{name}"), switch, by_profile.clone());
     }
+    let oldest = match min_version {
+        MinVersion::Tls12 => "TLS12",
+        MinVersion::Tls13 => "TLS13",
+    };
+    sheet.put("tls.minVersion", oldest, Source::Default);
     sheet.duration("timeout.connect", *connect, stated("timeouts.connect"));
     sheet.duration("timeout.request", *request, stated("timeouts.request"));
     sheet.duration("timeout.total", *total, stated("timeouts.total"));
@@ -157,8 +163,6 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
 
 /// Each part of a credential: where it goes, and the place that it is read from.
 fn credentials(sheet: &mut Sheet, auth: &Auth, by_profile: &Source) {
-    // Not a value: `SecretData::naming` put the name of the place there.
-    let place = |secret: &SecretString| secret.expose_secret().to_owned();
     match auth {
         Auth::None => sheet.row("auth", None::<String>, Source::Default),
         Auth::Bearer { token } => {
@@ -182,21 +186,20 @@ fn credentials(sheet: &mut Sheet, auth: &Auth, by_profile: &Source) {
             sheet.row("auth.apiKey.key", place(key), Source::Spec);
             sheet.done("auth.apiKey");
         }
-        Auth::ClientCredentials { token_url, scopes, audience, refresh_before, client_id, client_secret } => {
+        Auth::ClientCredentials(client) => {
             let member = if sheet.is_set("auth.profile") { "profile" } else { "oauth2ClientCredentials" };
-            let field = |name: &str| format!("auth.{member}.{name}");
-            let host = if sheet.is_set(&field("authBaseURL")) {
-                "authBaseURL and the profile"
-            } else {
-                "baseURL and the profile"
-            };
-            sheet.put(&field("tokenURL"), token_url.as_str(), Source::From(host));
-            sheet.put(&field("scopes"), scopes.clone(), by_profile.clone());
-            sheet.put(&field("audience"), audience.clone(), Source::Default);
-            sheet.duration(&field("refreshBefore"), *refresh_before, Source::Default);
-            sheet.row(&field("clientID"), place(client_id), Source::Spec);
-            sheet.row(&field("clientSecret"), place(client_secret), Source::Spec);
-            sheet.done(&field("secretRef"));
+            token_client(sheet, client, member, by_profile);
+        }
+        Auth::RefreshToken { client, refresh_token } => {
+            token_client(sheet, client, "oauth2RefreshToken", by_profile);
+            sheet.row("auth.oauth2RefreshToken.refreshToken", place(refresh_token), Source::Spec);
+        }
+        Auth::ProfileToken { token_url, fields, token_at: _, life_at: _ } => {
+            sheet.row("auth.profile.tokenURL", token_url.as_str(), by_profile.clone());
+            for (name, value) in fields {
+                sheet.row(&format!("auth.profile.json.{name}"), place(value), by_profile.clone());
+            }
+            sheet.done("auth.profile");
         }
         Auth::Profile { headers, query } => {
             for (kind, pairs) in [("header", headers), ("query", query)] {
@@ -207,4 +210,23 @@ fn credentials(sheet: &mut Sheet, auth: &Auth, by_profile: &Source) {
             sheet.done("auth.profile");
         }
     }
+}
+
+/// Not a value: `SecretData::naming` put the name of the place there.
+fn place(secret: &SecretString) -> String {
+    secret.expose_secret().to_owned()
+}
+
+fn token_client(sheet: &mut Sheet, client: &TokenClient, member: &str, by_profile: &Source) {
+    let TokenClient { token_url, scopes, audience, refresh_before, client_id, client_secret } = client;
+    let field = |name: &str| format!("auth.{member}.{name}");
+    let host =
+        if sheet.is_set(&field("authBaseURL")) { "authBaseURL and the profile" } else { "baseURL and the profile" };
+    sheet.put(&field("tokenURL"), token_url.as_str(), Source::From(host));
+    sheet.put(&field("scopes"), scopes.clone(), by_profile.clone());
+    sheet.put(&field("audience"), audience.clone(), Source::Default);
+    sheet.duration(&field("refreshBefore"), *refresh_before, Source::Default);
+    sheet.row(&field("clientID"), place(client_id), Source::Spec);
+    sheet.row(&field("clientSecret"), place(client_secret), Source::Spec);
+    sheet.done(&field("secretRef"));
 }

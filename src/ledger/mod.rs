@@ -15,12 +15,16 @@ use jiff::Timestamp;
 
 pub mod audit;
 pub mod dead_requests;
+pub mod credentials;
+pub mod probes;
 pub mod record;
 pub mod runs;
 pub mod sealed;
 pub mod sqlite;
 pub mod state;
 
+pub use credentials::{CredentialStore, KeptCredential};
+pub use probes::{ProbeResult, StoredProbe};
 pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
 pub use state::{
@@ -35,7 +39,9 @@ use crate::domain::key::ObjectKey;
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
 /// The durable store. Every method is atomic: it happened entirely, or not at all.
-pub trait Ledger: audit::Audit + audit::Usage + dead_requests::DeadRequests + Send + Sync + 'static {
+pub trait Ledger:
+    CredentialStore + audit::Audit + audit::Usage + dead_requests::DeadRequests + Send + Sync + 'static
+{
     /// Takes the lease `name` for `holder` if it is free, expired, already `holder`'s, or still exactly `stale` (which
     /// the caller has watched unchanged for the lease's whole time on its own monotonic clock, so that a wall clock
     /// set back cannot keep a dead holder alive). Each success raises the fence. `Err(view)` inside: who holds it.
@@ -65,8 +71,17 @@ pub trait Ledger: audit::Audit + audit::Usage + dead_requests::DeadRequests + Se
     /// nothing of the page is in.
     fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> Reply<'a, PageOutcome>;
 
-    /// Notes that a run began; runs of the job that never ended become [`RunResult::Interrupted`].
-    fn start_run<'a>(&'a self, run: &'a RunStart) -> Reply<'a, ()>;
+    /// Notes that a run began, if `lease` still holds; runs of the job that never ended become
+    /// [`RunResult::Interrupted`]. `false`, and nothing is noted, if the run or its slot is known already: somebody was
+    /// here before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Fenced`]: another runs the job, and its run is left alone.
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> Reply<'a, bool>;
+
+    /// Notes that the slot of `run` passed without a run, for `reason`. A slot that is known already is left alone, and
+    /// so is a run under way: this needs no lease.
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> Reply<'a, ()>;
 
     /// Notes how a run ended and moves the job's streaks. A second end of the same run changes nothing.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> Reply<'a, ()>;
@@ -85,6 +100,15 @@ pub trait Ledger: audit::Audit + audit::Usage + dead_requests::DeadRequests + Se
 
     /// How many unresolved dead letters match.
     fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;
+
+    /// Appends health checks to their log, in the order given.
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> Reply<'a, ()>;
+
+    /// Drops health checks that ended before `before`, at most `limit` of them, and tells how many went.
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> Reply<'_, u64>;
+
+    /// The last `limit` health checks of a connection, newest first.
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> Reply<'a, Vec<StoredProbe>>;
 
     /// Whether the store answers and takes writes.
     fn ping(&self) -> Reply<'_, ()>;

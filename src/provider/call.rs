@@ -209,6 +209,31 @@ impl ConnectProblem {
     }
 }
 
+/// What is wrong with the place where a rotated refresh token is kept.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum KeepProblem {
+    /// The ledger does not answer.
+    Ledger,
+    /// There is no key to seal it with.
+    NoKey,
+    /// It was sealed with a key that is gone.
+    UnknownKey,
+}
+
+impl KeepProblem {
+    /// What happened and what to do, in words for a condition's message.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "the ledger does not answer",
+            Self::NoKey => "the operator has no key to seal it with (--key-secret)",
+            Self::UnknownKey => {
+                "it was sealed with a key that is not in --key-secret any more: put the key back, or a new refresh token \
+                 into the Secret"
+            }
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CallError {
@@ -279,6 +304,15 @@ pub enum CallError {
         /// What kind of failure it was.
         class: ErrorClass,
     },
+    /// The circuit of the token endpoint is open; nothing was sent.
+    #[error("the circuit of the token endpoint is open")]
+    TokenCircuitOpen {
+        /// Until the next trial may be made, where known.
+        retry_in: Option<Duration>,
+    },
+    /// A rotated refresh token cannot be kept or read, and without that no access token is used.
+    #[error("the refresh token in the ledger cannot be used: {}", .0.as_str())]
+    NotKept(KeepProblem),
     /// The request cannot be put into a URL or a header.
     #[error("the request is not valid: {0}")]
     Request(&'static str),
@@ -319,6 +353,8 @@ impl CallError {
             Self::Malformed => "malformed",
             Self::CredentialsRefused { .. } => "credentials_refused",
             Self::NoToken { .. } => "no_token",
+            Self::TokenCircuitOpen { .. } => "token_circuit_open",
+            Self::NotKept(_) => "refresh_token_not_kept",
             Self::Request(_) => "bad_request",
             Self::Client(_) => "client",
         }
@@ -326,7 +362,7 @@ impl CallError {
 
     /// The class of failure that a policy can count; none for what the provider had no part in.
     ///
-    /// A token endpoint that fails counts like the provider it belongs to: without a token the provider cannot be used.
+    /// A token endpoint has a circuit of its own: that it gives no token says nothing about the provider behind it.
     pub const fn class(&self) -> Option<ErrorClass> {
         match self {
             Self::Timeout => Some(ErrorClass::Timeout),
@@ -334,7 +370,6 @@ impl CallError {
             // Whatever a name leads to today: at its address the provider is not to be had, and routes must avoid it.
             Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
-            Self::NoToken { class, .. } => Some(*class),
             Self::CircuitOpen { .. }
             | Self::Suspended
             | Self::RightsDenied { .. }
@@ -343,9 +378,23 @@ impl CallError {
             | Self::Throttled { .. }
             | Self::Refused(_)
             | Self::CredentialsRefused { .. }
+            | Self::NoToken { .. }
+            | Self::TokenCircuitOpen { .. }
+            | Self::NotKept(_)
             | Self::Request(_)
             | Self::Client(_) => None,
         }
+    }
+
+    /// Whether the provider could not be called for want of a token, through no fault of the credentials.
+    pub const fn wants_token(&self) -> bool {
+        matches!(
+            self,
+            Self::NoToken { .. }
+                | Self::TokenCircuitOpen { .. }
+                | Self::NotKept(_)
+                | Self::Refused(AddressProblem { peer: Peer::TokenEndpoint, .. })
+        )
     }
 
     /// Whether anything may have been sent to the provider.
@@ -359,6 +408,8 @@ impl CallError {
                 | Self::QuotaExhausted { .. }
                 | Self::Throttled { .. }
                 | Self::Refused(_)
+                | Self::TokenCircuitOpen { .. }
+                | Self::NotKept(_)
                 | Self::Request(_)
                 | Self::Client(_)
         )

@@ -84,6 +84,19 @@ pub enum ErrorClass {
     Body,
 }
 
+impl ErrorClass {
+    /// The class as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Body => "body",
+        }
+    }
+}
+
 /// What an answer means for whoever asked: whether to ask again, when, and what to do with a walk that is under way.
 ///
 /// A profile's matchers choose it; where none fits, the status does (see `Profile::read`).

@@ -17,10 +17,11 @@ use rustls::CertificateError;
 use tower::Service;
 
 use crate::clock::Clock;
+use crate::provider::addresses::{AddressKind, AddressProblem, Peer};
 use crate::provider::body;
 use crate::provider::call::{Answer, CallError, ConnectProblem, Meta, Request};
 use crate::provider::classify::Reading;
-use crate::provider::clients::{Client, NoSuchName};
+use crate::provider::clients::{Client, NoSuchName, NotAllowed};
 use crate::provider::deadline::{Calling, Timed};
 use crate::provider::profile::Profile;
 use crate::provider::settings::Settings;
@@ -49,8 +50,8 @@ impl Exchange {
 
     fn request(&self, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
         let url = join(&self.base, &request.path, &request.query)?;
-        let (url, host) = self.client.aim(url);
-        let http = self.client.http().map_err(CallError::Client)?;
+        let (url, host) = self.client.aim(url)?;
+        let http = self.client.http()?;
         let mut builder = http.request(request.method, url).headers(request.headers);
         if let Some(host) = host {
             builder = builder.header(HOST, host);
@@ -133,6 +134,9 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
         return CallError::Request("the request cannot be put into HTTP");
     }
     let mut problem = None;
+    if let Some(kind) = refused(error) {
+        return CallError::Refused(AddressProblem { peer: Peer::Provider, kind });
+    }
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(source) = next {
         problem = explain_source(source).or(problem);
@@ -146,6 +150,18 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
         None if error.is_body() || error.is_request() => CallError::Connect(ConnectProblem::Reset),
         None => CallError::Malformed,
     }
+}
+
+/// The kind of address that was not connected to, if that is what went wrong.
+fn refused(error: &(dyn Error + 'static)) -> Option<AddressKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(NotAllowed(kind)) = error.downcast_ref() {
+            return Some(*kind);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What one link of the chain of causes says.

@@ -15,7 +15,7 @@ use crate::domain::time::Mono;
 use crate::provider::auth::tokens::Tokens;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::clients::Client;
-use crate::provider::observe::{Core, LiveStatus};
+use crate::provider::observe::{Core, LastProbe, LiveStatus};
 use crate::provider::rights::Licences;
 use crate::provider::settings::Settings;
 use crate::provider::stack::{self, Stack};
@@ -79,6 +79,11 @@ impl Live {
         self.core.observed(&self.settings())
     }
 
+    /// The last health check, if there was one.
+    pub fn last_probe(&self) -> Option<LastProbe> {
+        self.core.lock().last_probe().cloned()
+    }
+
     /// Takes up the band of risk that a former process left, which fades from now on.
     pub fn recall(&self, tier: RiskTier) {
         self.core.recall(tier);
@@ -107,6 +112,11 @@ impl Live {
     /// When the token in use expires, where tokens are fetched.
     pub fn token_expires_at(&self) -> Option<Mono> {
         self.read().tokens.as_ref().and_then(|tokens| tokens.expires_at())
+    }
+
+    /// Whether no call can be made because the token endpoint's circuit is open and no token is left.
+    pub fn token_unavailable(&self) -> bool {
+        self.read().tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

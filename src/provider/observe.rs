@@ -7,14 +7,17 @@ mod said;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::breaker::{Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition};
+use crate::domain::breaker::{
+    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition,
+};
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
+use crate::provider::auth::source::Pending;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Credentials, Judgement, judge};
 use crate::provider::profile::CheckMode;
@@ -31,6 +34,8 @@ pub(crate) struct Core {
     listeners: Arc<Listeners>,
     durations: Durations,
     state: Mutex<State>,
+    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
+    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
 }
 
 pub(crate) struct State {
@@ -39,7 +44,10 @@ pub(crate) struct State {
     verdict: Verdict,
     verdict_revision: Arc<str>,
     authenticated: Option<bool>,
+    refused_since: Option<Mono>,
     last_probe: Option<LastProbe>,
+    /// Whether the last call could not be made for want of a token.
+    tokenless: bool,
     pub(crate) counts: Counts,
 }
 
@@ -52,6 +60,7 @@ struct Shown {
     tier: RiskTier,
     verdict: Verdict,
     authenticated: Option<bool>,
+    tokenless: bool,
 }
 
 impl State {
@@ -63,6 +72,7 @@ impl State {
             tier: self.health.tier(),
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
+            tokenless: self.tokenless,
         }
     }
 
@@ -88,14 +98,16 @@ impl State {
         if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
     }
 
-    fn judge_credentials(&mut self, said: Credentials, ended: &Ended) {
+    fn judge_credentials(&mut self, said: Credentials, ended: &Ended, now: Mono) {
         match said {
             Credentials::Accepted => {
                 self.authenticated = Some(true);
+                self.refused_since = None;
                 self.verdict = Verdict::Verified;
             }
             Credentials::Refused => {
                 self.authenticated = Some(false);
+                self.refused_since.get_or_insert(now);
                 if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
                     self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
                 }
@@ -133,10 +145,12 @@ impl Core {
             verdict: Verdict::Pending,
             verdict_revision: Arc::clone(settings.verdict_revision()),
             authenticated: None,
+            refused_since: None,
             last_probe: None,
+            tokenless: false,
             counts,
         };
-        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state) })
+        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state), refreshing: OnceLock::new() })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -172,6 +186,26 @@ impl Core {
             self.listeners.tell(&Change::Observed(self.key.clone()));
         }
         result
+    }
+
+    /// Held while a refresh token is used.
+    pub(crate) fn pending_refresh(&self) -> &tokio::sync::Mutex<Option<Pending>> {
+        self.refreshing.get_or_init(Box::default)
+    }
+
+    /// Counts a request for a token: HTTP status or our word for what happened.
+    pub(crate) fn token_asked(&self, code: Result<u16, &'static str>, outcome: &'static str) {
+        let code = code.map_or_else(Code::Word, Code::Status);
+        self.lock().counts.request(&Arc::from("token"), code, outcome);
+    }
+
+    /// The circuit of the token endpoint moved: a line in the log, and a new look at the status.
+    pub(crate) fn token_circuit_moved(&self, from: breaker::State, to: breaker::State) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
+            "circuit of the token endpoint moved"
+        );
+        self.listeners.tell(&Change::Observed(self.key.clone()));
     }
 
     /// Asks the breaker.
@@ -226,6 +260,7 @@ impl Core {
             if state.verdict_revision != *settings.verdict_revision() {
                 return ((), [moved, None]);
             }
+            state.tokenless = end.err().is_some_and(CallError::wants_token);
             // Real calls move the risk; the checks in a row are those of the probes, where there are any.
             let is_check = probe || check.mode == CheckMode::Passive;
             let tripped =
@@ -233,7 +268,7 @@ impl Core {
             // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
             // be awaited for ever.
             if probe || end.err().is_none_or(CallError::was_sent) {
-                state.judge_credentials(credentials, &ended);
+                state.judge_credentials(credentials, &ended, mono);
             }
             ((), [moved, tripped])
         });
@@ -255,6 +290,8 @@ impl Core {
                 state.verdict = Verdict::Pending;
                 state.verdict_revision = Arc::clone(new.verdict_revision());
                 state.authenticated = None;
+                state.tokenless = false;
+                state.refused_since = None;
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; other credentials are not.
                     state.health.reset();
@@ -302,7 +339,9 @@ impl Core {
             risk: state.risk(now.mono),
             verdict: state.verdict.clone(),
             authenticated: state.authenticated,
+            refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
+            tokenless: state.tokenless,
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
@@ -329,7 +368,7 @@ fn status_of(ended: &Ended) -> u16 {
     }
 }
 
-const fn outcome_label(outcome: Outcome) -> &'static str {
+pub(crate) const fn outcome_label(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",
         Outcome::Failure => "failure",

@@ -4,14 +4,16 @@
 //! keep the verdict unless they changed what it speaks about.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use crate::clock::Clock;
 use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::auth;
+use crate::provider::addresses::AddressRules;
 use crate::provider::auth::tokens::Tokens;
+use crate::provider::auth::vault::{SecretSource, Vault};
+use crate::provider::auth::{self, Means};
 use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
@@ -57,9 +59,29 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
+/// Where calls may go, and where credentials that the provider rotates are kept.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// What may be connected to; by default public addresses only.
+    pub addresses: AddressRules,
+    /// Where rotated refresh tokens are kept; without it no connection may use one.
+    pub vault: Option<Vault>,
+    /// The audit and the counts of licences' days; without it rights are judged, and nothing is written down.
+    pub licences: Option<Arc<Licences>>,
+}
+
+impl Access {
+    /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
+    pub fn local() -> Self {
+        Self { addresses: AddressRules::with_loopback(), vault: None, licences: None }
+    }
+}
+
 struct Inner {
     clock: Clock,
     clients: Clients,
+    vault: Option<Vault>,
+    secrets: OnceLock<Arc<dyn SecretSource>>,
     durations: Durations,
     licences: Arc<Licences>,
     listeners: Arc<Listeners>,
@@ -69,18 +91,15 @@ struct Inner {
 }
 
 impl Registry {
-    /// An empty registry whose series are in `metrics`. Rights are judged; nothing is written into an audit.
-    pub fn new(clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
-        Self::with_licences(clock, metrics, Licences::judging(clock))
-    }
-
-    /// The same with an audit and counts of licences' days.
-    pub fn with_licences(clock: Clock, metrics: &Metrics, licences: Licences) -> Result<Self, MetricsError> {
+    /// An empty registry whose series are in `metrics`.
+    pub fn new(clock: Clock, metrics: &Metrics, access: Access) -> Result<Self, MetricsError> {
         let inner = Arc::new(Inner {
             clock,
-            clients: Clients::new(),
+            clients: Clients::new(access.addresses),
+            vault: access.vault,
+            secrets: OnceLock::new(),
             durations: Durations::new(metrics)?,
-            licences: Arc::new(licences),
+            licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
@@ -89,6 +108,16 @@ impl Registry {
         let weak = Arc::downgrade(&registry.inner);
         metrics.pieces(Collected(move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()));
         Ok(registry)
+    }
+
+    /// Reads Secrets through `secrets` when a refresh token is refused. The first one that is set stays.
+    pub fn read_secrets_by(&self, secrets: Arc<dyn SecretSource>) {
+        let _first_stays = self.inner.secrets.set(secrets);
+    }
+
+    /// Whether rotated refresh tokens can be kept.
+    pub fn has_key(&self) -> bool {
+        self.inner.vault.as_ref().is_some_and(Vault::has_key)
     }
 
     /// Calls `listener` on every change from now on. It must be quick and must not call back into the registry's
@@ -109,7 +138,7 @@ impl Registry {
                 return live;
             }
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
-            let tokens = if same_auth { old.tokens } else { self.tokens(&settings) };
+            let tokens = if same_auth { old.tokens } else { self.tokens(&settings, live.core()) };
             let client = self.inner.clients.for_provider(&settings);
             live.replace(live::running(live.core(), settings, client, tokens, &self.inner.licences));
             self.inner.listeners.tell(&Change::Applied(key.clone()));
@@ -123,7 +152,7 @@ impl Registry {
             &settings,
             restore,
         );
-        let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings));
+        let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
         let running = live::running(&core, settings, client, tokens, &self.inner.licences);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
@@ -164,8 +193,10 @@ impl Registry {
         &self.inner.clients
     }
 
-    fn tokens(&self, settings: &Settings) -> Option<Arc<Tokens>> {
-        auth::tokens(settings, &self.inner.clients, self.inner.clock)
+    fn tokens(&self, settings: &Settings, core: &Arc<Core>) -> Option<Arc<Tokens>> {
+        let Inner { clients, vault, secrets, .. } = &*self.inner;
+        let means = Means { clients, core, vault: vault.as_ref(), secrets: secrets.get() };
+        auth::tokens(settings, &means)
     }
 
     fn write<T>(&self, act: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<Live>>) -> T) -> T {

@@ -2,7 +2,7 @@
 
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
-use crate::provider::call::CallError;
+use crate::provider::call::{CallError, KeepProblem};
 
 /// Why a run did not simply succeed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -169,8 +169,10 @@ impl From<&CallError> for Stop {
             CallError::NoToken { status, .. } => {
                 return Self { reason: RunReason::ProviderUnreachable, http_status: *status };
             }
+            CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
+            CallError::NotKept(KeepProblem::Ledger) => RunReason::LedgerUnavailable,
             CallError::Request(_) => RunReason::ParameterInvalid,
-            CallError::Client(_) => RunReason::ConnectionInvalid,
+            CallError::Client(_) | CallError::NotKept(_) => RunReason::ConnectionInvalid,
             CallError::Timeout | CallError::Connect(_) | CallError::Refused(_) | CallError::Malformed => {
                 RunReason::ProviderUnreachable
             }

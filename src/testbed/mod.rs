@@ -5,3 +5,4 @@
 pub mod canaries;
 pub mod control_plane;
 pub mod sim;
+pub mod trouble;

@@ -14,6 +14,8 @@ mod deletion;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod jobs;
@@ -27,5 +29,7 @@ mod runtime_api;
 mod runtime_replicas;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod support;

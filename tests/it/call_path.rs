@@ -14,8 +14,10 @@ use busbar::provider::call::{CallError, ConnectProblem, Request};
 use busbar::provider::live::Live;
 use busbar::provider::observe::Verdict;
 use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::Registry;
-use busbar::provider::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings};
+use busbar::provider::registry::{Access, Registry};
+use busbar::provider::settings::{
+    Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient,
+};
 use busbar::testbed::sim::{
     Auth as Wants, BankConfig, BankHandle, Behaviour, Certificate, Down, Garbage, Moment, Sim, SimConfig,
 };
@@ -57,7 +59,7 @@ pub(crate) fn draft(base_url: impl Into<String>) -> Draft {
 
 pub(crate) fn registry() -> (Registry, Metrics) {
     let metrics = Metrics::new();
-    (Registry::new(Clock::system(), &metrics).unwrap(), metrics)
+    (Registry::new(Clock::system(), &metrics, Access::local()).unwrap(), metrics)
 }
 
 pub(crate) fn apply(registry: &Registry, draft: Draft) -> Arc<Live> {
@@ -73,14 +75,14 @@ fn secret(text: &str) -> SecretString {
 }
 
 fn client_credentials(bank: &BankHandle, client_secret: &str) -> Auth {
-    Auth::ClientCredentials {
+    Auth::ClientCredentials(TokenClient {
         token_url: bank.token_url(),
         scopes: vec!["openid".to_owned()],
         audience: None,
         refresh_before: DEFAULT_REFRESH_BEFORE,
         client_id: secret("canary-client"),
         client_secret: secret(client_secret),
-    }
+    })
 }
 
 fn issues_tokens() -> Wants {

@@ -12,7 +12,7 @@ use busbar::metrics::Metrics;
 use busbar::provider::live::Live;
 use busbar::provider::observe::Verdict;
 use busbar::provider::profile::CheckMode;
-use busbar::provider::registry::Registry;
+use busbar::provider::registry::{Access, Registry};
 use busbar::provider::settings::{Draft, Settings};
 use busbar::testbed::sim::{BankConfig, Behaviour, Moment};
 use busbar::work::poke::{Kind, Pokes};
@@ -33,7 +33,7 @@ struct World {
 
 fn world() -> World {
     let (clock, metrics, pokes) = (Clock::system(), Metrics::new(), Pokes::new());
-    let registry = Registry::new(clock, &metrics).unwrap();
+    let registry = Registry::new(clock, &metrics, Access::local()).unwrap();
     let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap();
     let (probes, stop) = (driver.handle(), CancellationToken::new());
     tokio::spawn(driver.run(stop.clone()));

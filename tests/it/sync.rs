@@ -13,7 +13,7 @@ use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::Registry;
+use busbar::provider::registry::{Access, Registry};
 use busbar::provider::settings::{Auth, Draft, Settings};
 use busbar::sync::{Limits, MaskRules, Partition, RunReason, SyncPlan};
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, Step, Transaction};
@@ -36,7 +36,7 @@ fn connection(base_url: &str) -> Arc<Live> {
     let mut draft = Draft::new(profile, Environment::Sandbox);
     draft.base_url = format!("{base_url}/v2");
     draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![] };
-    let registry = Registry::new(Clock::system(), &Metrics::new()).unwrap();
+    let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).unwrap();
     registry.apply(&ObjectKey::new("treasury", "bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 

@@ -118,7 +118,8 @@ reasons!(
     ProfileNotFound: "The operator knows no profile of this name." => "Use a built-in provider, or load the profile with --profiles-dir.",
     StreamNotFound: "The connection's profile has no stream of this name." => "Use one of the streams that the message names.",
     DependencyCycle: "partitionsFrom leads back to this SyncJob." => "Break the cycle that the message names.",
-    KeyMissing: "Data would have to be encrypted, but the operator has no key." => "Give the operator --key-secret, or set retention.mode to \"Off\" or Masked.",
+    KeyMissing: "Data would have to be encrypted, but the operator has no key." => "Give the operator --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked does too.",
+    AddressNotAllowed: "The provider's host, or its token endpoint's, has an address that is not public, and the operator's flag does not allow it." => "Use a public address, or have the operator's owner name the range in --allow-provider-addresses.",
     LedgerNotShared: "execution: Job needs a ledger that Pods can share." => "Use PostgreSQL, or execution: InProcess.",
     NotImplemented: "A field is set that this release does not implement, and ignoring it would be unsafe." => "Remove the field that the message names, or use a release that implements it.",
     PolicyInvalid: "The breaker policy in effect is Stalled." => "Mend the policy that the message names.",
@@ -132,6 +133,7 @@ reasons!(
     NotChecked: "No check has spoken yet, or none is made (Passive, suspended, maintenance)." => "Nothing, or request a check with busbar.dev/requestedAt.",
     // Authenticated.
     CredentialAccepted: "The provider accepted the credential." => "Nothing.",
+    TokenUnavailable: "No access token is to be had: the token endpoint fails, its circuit is open, or a replaced refresh token cannot be kept." => "See the message; ask the provider about its token endpoint. Busbar goes on trying.",
     CredentialNotRequired: "The connection sends no credential." => "Nothing.",
     // Throttled.
     RateLimited: "The provider answered 429 or asked for silence." => "Nothing; calls go on after throttledUntilTime. Lower the load if it comes again.",

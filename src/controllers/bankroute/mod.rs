@@ -17,6 +17,7 @@ use crate::cluster::status::Reported;
 use crate::cluster::stores::Watched;
 use crate::controllers::conditions::status_of;
 use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
+use crate::domain::breaker::Effective;
 use crate::domain::conditions::Status;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
@@ -77,7 +78,11 @@ impl Reconciler for Routes {
                     None => ConnectionState::Missing,
                     Some(found) => match ctx.registry.get(&connection) {
                         Some(live) if Some(&**live.uid()) == found.uid().as_deref() => ConnectionState::Live {
-                            effective: live.observed().effective,
+                            // A bank whose log-in fails has not failed, and cannot be paid through all the same.
+                            effective: match live.observed().effective {
+                                Effective::Closed if live.token_unavailable() => Effective::Open,
+                                effective => effective,
+                            },
                             suspended: live.settings().suspended(),
                             maintenance: live.settings().maintenance(now),
                         },

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
     ConnectionConsumers, HealthStatus, PolicyStatus, ProviderConnectionStatus,
@@ -62,6 +64,10 @@ pub struct LiveView {
     pub verdict: Verdict,
     /// Whether the last call that could tell had its credential accepted.
     pub authenticated: Option<bool>,
+    /// Whether calls cannot be made for want of an access token.
+    pub tokenless: bool,
+    /// Why the address that its name leads to is not connected to.
+    pub not_allowed: Option<String>,
     /// Whether it is in a maintenance window.
     pub maintenance: Place,
 }
@@ -79,8 +85,8 @@ pub struct Observed {
     pub unread: Vec<&'static str>,
     /// Who uses the connection.
     pub consumers: ConnectionConsumers,
-    /// How long a copy of a Secret is good.
-    pub secret_refresh: Duration,
+    /// How much longer what was read of the Secrets is good.
+    pub secrets_left: Duration,
 }
 
 /// What the spec resolves to.
@@ -92,6 +98,8 @@ pub struct Target {
     pub host: String,
     /// Version of the credential's Secret.
     pub credential: Option<String>,
+    /// When the certificate that calls are made with ends.
+    pub credential_expires: Option<Timestamp>,
     /// Whether any Secret is named.
     pub uses_secrets: bool,
     /// Whether calls carry a credential.
@@ -132,7 +140,7 @@ pub fn decide(
         }
         return Decision { status: None, steps, notes: Vec::new(), next: Duration::ZERO };
     };
-    let next = if target.uses_secrets { observed.secret_refresh } else { IDLE };
+    let next = if target.uses_secrets { observed.secrets_left } else { IDLE };
     let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
     let next = live.maintenance.left(now.wall).map_or(next, |left| next.min(left));
     let generation = object.metadata.generation.unwrap_or_default();
@@ -198,7 +206,7 @@ fn refused(
     }
     conditions.set(ConditionType::Authenticated, Status::Unknown, problem.reason, "not checked: see Ready");
     let (type_, next) = if problem.waiting {
-        (ConditionType::Reconciling, observed.secret_refresh)
+        (ConditionType::Reconciling, observed.secrets_left)
     } else {
         (ConditionType::Stalled, USER_MUST_ACT)
     };
@@ -250,6 +258,13 @@ fn ready(
             conditions.set(ConditionType::Ready, false, Reason::AuthenticationFailed, message);
             conditions.set(ConditionType::Reconciling, true, Reason::AuthenticationFailed, message);
         }
+        // What the name leads to may change without anybody's touching the object: in progress, not stalled.
+        Verdict::Inconclusive if stays.is_none() && live.not_allowed.is_some() => {
+            let why = live.not_allowed.as_deref().unwrap_or_default();
+            let message = format!("{why}; the name is looked up again at every check");
+            conditions.set(ConditionType::Ready, false, Reason::AddressNotAllowed, message.clone());
+            conditions.set(ConditionType::Reconciling, true, Reason::AddressNotAllowed, message);
+        }
         Verdict::Verified => {
             conditions.set(
                 ConditionType::Ready,
@@ -294,6 +309,10 @@ fn healthy(conditions: &mut Conditions, live: &LiveView) {
             Reason::Maintenance,
             "not checked: spec.maintenance says that the provider is being worked on",
         ),
+        // A check that could not be sent says nothing about the bank.
+        _ if live.tokenless => {
+            (Status::Unknown, Reason::TokenUnavailable, "not checked: no access token is to be had; see Authenticated")
+        }
         Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
         Health::Degraded if !live.slow => (
             Status::True,
@@ -319,6 +338,12 @@ fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) 
         _ if !target.authenticates => {
             (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential")
         }
+        _ if live.tokenless => (
+            Status::Unknown,
+            Reason::TokenUnavailable,
+            "no access token is to be had: the token endpoint fails, or a replaced refresh token cannot be kept; calls fail \
+             until it is",
+        ),
         Some(true) => (Status::True, Reason::CredentialAccepted, "the provider accepts the credential"),
         Some(false) => (
             Status::False,

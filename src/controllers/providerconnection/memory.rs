@@ -82,6 +82,8 @@ mod tests {
             tier: RiskTier::Low,
             verdict: Verdict::Inconclusive,
             authenticated: None,
+            tokenless: false,
+            not_allowed: None,
             maintenance: Place::default(),
         }
     }
@@ -91,6 +93,7 @@ mod tests {
             revision: "r".into(),
             host: "bank.example".into(),
             credential: Some(version.into()),
+            credential_expires: None,
             uses_secrets: true,
             authenticates: true,
         }

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod memory;
 pub mod observe;
 pub mod plan;
+pub mod reread;
 pub mod status;
 #[cfg(test)]
 mod tests;

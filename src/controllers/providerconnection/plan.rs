@@ -1,27 +1,25 @@
 //! From a connection's spec, its profile, its policy and its Secrets to the settings of a live connection. Pure.
 //!
-//! A set field wins over the profile, the profile over the defaults. What this version does not do yet is either
-//! refused (where ignoring it would betray the user) or named in the message of
-//! Ready (where calls merely go without it).
+//! A set field wins over the profile, the profile over the defaults. What this version does not do yet is
+//! refused where ignoring it would betray the user, and else named in the message of Ready: calls merely go without it.
 
 mod access;
+mod credentials;
 mod manners;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::v1alpha1::provider_connection::{
-    ApiKeyPlacement, Auth as AuthSpec, HealthCheckMode, OAuth2, OverrideMode as OverrideSpec, ProviderConnectionSpec,
+    HealthCheckMode, OverrideMode as OverrideSpec, ProviderConnectionSpec,
 };
 use crate::api::v1alpha1::reasons::Reason;
 use crate::controllers::resolve::{Found, Problem, duration, instant, windows};
 use crate::domain::breaker::{OverrideMode, Policy};
+use crate::provider::addresses::{AddressProblem, AddressRules, Peer};
 use crate::provider::classify::Classify;
 use crate::provider::profile::{CheckMode, Environment, Profile};
-use crate::provider::settings::{
-    Auth, CircuitOverride, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, HealthCheck, Placement, Settings,
-    SettingsError, Timeouts, with_path,
-};
+use crate::provider::settings::{CircuitOverride, Draft, HealthCheck, Settings, SettingsError, Timeouts};
 
 /// The Secrets a spec names, as they were found.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +46,7 @@ pub fn needed_secrets(spec: &ProviderConnectionSpec) -> (Option<Named<'_>>, Opti
                 .oauth2_client_credentials
                 .as_ref()
                 .map(|a| ("auth.oauth2ClientCredentials.secretRef", &*a.secret_ref.name)))
+            .or(auth.oauth2_refresh_token.as_ref().map(|a| ("auth.oauth2RefreshToken.secretRef", &*a.secret_ref.name)))
     });
     let tls = spec.tls.as_ref().and_then(|tls| tls.cert_secret_ref.as_ref()).map(|r| ("tls.certSecretRef", &*r.name));
     (auth, tls)
@@ -61,17 +60,29 @@ pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profil
     })
 }
 
-/// Fields whose being ignored would betray the user.
-pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
-    let set = [
-        ("auth.oauth2RefreshToken", spec.auth.as_ref().is_some_and(|a| a.oauth2_refresh_token.is_some())),
-    ];
-    let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| format!("spec.{name}")).collect();
-    if names.is_empty() {
-        return Ok(());
+/// Whether the operator's set-up lets this connection work: a key for what must be kept encrypted, and leave to connect to
+/// addresses that the spec spells out. Names are judged when they are resolved.
+pub fn refuse_unallowed(
+    spec: &ProviderConnectionSpec,
+    settings: &Settings,
+    has_key: bool,
+    rules: &AddressRules,
+) -> Result<(), Problem> {
+    if !has_key && spec.auth.as_ref().is_some_and(|auth| auth.oauth2_refresh_token.is_some()) {
+        let message = "spec.auth.oauth2RefreshToken needs a place for refresh tokens that the provider replaces, and they \
+                       are kept encrypted only: give the operator --key-secret";
+        return Err(Problem::stalled(Reason::KeyMissing, message));
     }
-    let message = format!("{} cannot be honoured by this version of Busbar: remove the field", names.join(", "));
-    Err(Problem::stalled(Reason::NotImplemented, message))
+    let hosts =
+        [(Peer::Provider, Some(settings.base_url().clone())), (Peer::TokenEndpoint, settings.auth().token_url())];
+    for (peer, url) in hosts {
+        if let Some(Err(kind)) = url.map(|url| rules.check_url(&url)) {
+            let problem = AddressProblem { peer, kind };
+            let message = format!("{problem}: use a public address, or have the operator's owner allow the range");
+            return Err(Problem::stalled(Reason::AddressNotAllowed, message));
+        }
+    }
+    Ok(())
 }
 
 /// Set fields that no code reads yet; calls go without them.
@@ -79,7 +90,6 @@ pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
     let set = [
         ("webhook", spec.webhook.is_some()),
         ("payouts", spec.payouts.is_some()),
-        ("tls.minVersion", spec.tls.as_ref().is_some_and(|t| t.min_version.is_some())),
     ];
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
@@ -91,7 +101,6 @@ pub fn settings(
     rules: (Policy, Classify),
     secrets: &FoundSecrets,
 ) -> Result<Settings, Problem> {
-    refuse_unimplemented(spec)?;
     Settings::resolve(draft(spec, profile, rules, secrets)?).map_err(|e| problem(&e))
 }
 
@@ -119,14 +128,27 @@ pub fn draft(
             .as_ref()
             .ok_or_else(|| Problem::invalid("auth", "must set exactly one way to authenticate"))?;
         draft.credential_revision = found.revision();
-        draft.auth = credentials(auth, found, &draft)?;
+        draft.auth = credentials::auth(spec, auth, found, &draft)?;
     }
-    tls(spec, secrets, &mut draft)?;
+    credentials::tls(spec, secrets, &mut draft)?;
     timeouts(spec, &mut draft)?;
     manners::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
     access::access(spec, &mut draft)?;
     Ok(draft)
+}
+
+/// What is sent in the clear only in a sandbox that says so: the rule for every address that credentials go to.
+fn secure(spec: &ProviderConnectionSpec, field: &str, url: &str) -> Result<(), Problem> {
+    let insecure = spec.endpoint.as_ref().is_some_and(|endpoint| endpoint.insecure == Some(true));
+    let sandbox = spec.environment == crate::api::v1alpha1::provider_connection::Environment::Sandbox;
+    // Schemes are read without regard to case, as URLs are.
+    let https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    if https || (insecure && sandbox) {
+        return Ok(());
+    }
+    let problem = "must be https unless endpoint.insecure is true and the environment is Sandbox";
+    Err(Problem::invalid(field, problem))
 }
 
 /// What Ops want of the circuit for a while; one that is past its time is none to the breaker.
@@ -150,13 +172,7 @@ fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Prob
         };
     };
     if let Some(url) = &endpoint.base_url {
-        let plain = url.starts_with("http://");
-        if plain && !(endpoint.insecure == Some(true) && draft.environment == Environment::Sandbox) {
-            return Err(Problem::invalid(
-                "endpoint.baseURL",
-                "must be https unless endpoint.insecure is true and the environment is Sandbox",
-            ));
-        }
+        secure(spec, "endpoint.baseURL", url)?;
         url.to_string().clone_into(&mut draft.base_url);
     }
     if draft.base_url.is_empty() {
@@ -166,103 +182,6 @@ fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Prob
         ));
     }
     draft.parameters = endpoint.parameters.as_deref().cloned().unwrap_or_default();
-    Ok(())
-}
-
-fn credentials(auth: &AuthSpec, found: &Found, draft: &Draft) -> Result<Auth, Problem> {
-    let key = |named: Option<&str>, usual: &str| found.text(named.unwrap_or(usual));
-    if let Some(bearer) = &auth.bearer {
-        return Ok(Auth::Bearer { token: key(bearer.secret_ref.key.as_deref(), "token")? });
-    }
-    if auth.basic.is_some() {
-        return Ok(Auth::Basic { username: found.text("username")?, password: found.text("password")? });
-    }
-    if let Some(api_key) = &auth.api_key {
-        return Ok(Auth::ApiKey {
-            placement: match api_key.placement {
-                ApiKeyPlacement::Header => Placement::Header,
-                ApiKeyPlacement::Query => Placement::Query,
-            },
-            name: api_key.name.clone(),
-            prefix: api_key.prefix.clone().unwrap_or_default(),
-            key: key(api_key.secret_ref.key.as_deref(), "api-key")?,
-        });
-    }
-    if let Some(oauth) = &auth.oauth2_client_credentials {
-        return client_credentials(oauth, found, draft);
-    }
-    if auth.profile.is_some() {
-        let mapping = draft.profile.auth.as_ref().ok_or_else(|| {
-            Problem::invalid(
-                "auth.profile",
-                "cannot be used: the provider's profile does not say how to authenticate; use another member of auth",
-            )
-        })?;
-        // Each key is read first, so that a missing one is told with the Secret's name.
-        for key in mapping.secret_keys() {
-            found.text(key)?;
-        }
-        return Auth::from_profile(mapping, &draft.base_url, &draft.parameters, |key| found.text(key).ok())
-            .map_err(|e| problem(&e));
-    }
-    Err(Problem::invalid("auth", "must set exactly one way to authenticate"))
-}
-
-/// The token's address: the full one, else the authorisation host's with the profile's path, else the base URL's.
-fn client_credentials(oauth: &OAuth2, found: &Found, draft: &Draft) -> Result<Auth, Problem> {
-    const FIELD: &str = "auth.oauth2ClientCredentials";
-    let profile_call = draft.profile.auth.as_ref().and_then(|auth| auth.token.as_ref());
-    let token_url = if let Some(url) = &oauth.token_url {
-        url.to_string()
-    } else {
-        let call = profile_call.ok_or_else(|| {
-            Problem::invalid(
-                "auth.oauth2ClientCredentials.tokenURL",
-                "is required: the provider's profile does not know where tokens are given",
-            )
-        })?;
-        let host = oauth.auth_base_url.as_deref().unwrap_or(&draft.base_url);
-        let path = call.path.path(&draft.parameters).map_err(|e| Problem::invalid("endpoint.parameters", e))?;
-        with_path(host, &path)
-            .ok_or_else(|| Problem::invalid("auth.oauth2ClientCredentials.authBaseURL", "must be a URL"))?
-    };
-    let scopes = oauth.scopes.clone().or_else(|| profile_call.map(|c| c.scopes.clone())).unwrap_or_default();
-    Ok(Auth::ClientCredentials {
-        token_url,
-        scopes,
-        audience: oauth.audience.clone(),
-        refresh_before: duration(
-            &format!("{FIELD}.refreshBefore"),
-            oauth.refresh_before.as_deref(),
-            DEFAULT_REFRESH_BEFORE,
-        )?,
-        client_id: found.text("client-id")?,
-        client_secret: found.text("client-secret")?,
-    })
-}
-
-fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft) -> Result<(), Problem> {
-    let Some(tls) = &spec.tls else { return Ok(()) };
-    draft.tls.server_name.clone_from(&tls.server_name);
-    let Some(found) = &secrets.tls else { return Ok(()) };
-    found.data()?;
-    draft.tls.revision = found.revision();
-    if found.has("ca.crt") {
-        draft.tls.ca = Some(found.copy("ca.crt")?);
-    }
-    if found.has("tls.crt") || found.has("tls.key") {
-        let certificate = found.copy("tls.crt")?;
-        draft.tls.client = Some(ClientCertificate { certificate, key: found.text("tls.key")? });
-    }
-    if draft.tls.ca.is_none() && draft.tls.client.is_none() {
-        return Err(Problem::waiting(
-            Reason::SecretKeyMissing,
-            format!(
-                "Secret {:?} (spec.tls.certSecretRef) has neither \"ca.crt\" nor \"tls.crt\" with \"tls.key\": add one",
-                found.name
-            ),
-        ));
-    }
     Ok(())
 }
 

@@ -23,12 +23,13 @@ pub(super) fn credential(
     live: &LiveView,
     now: Timestamp,
 ) -> Option<CredentialStatus> {
+    let expiration_time = target.credential_expires.map(time);
     let version = target.credential.clone()?;
     let old =
         previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
     let verified =
         old.and_then(|c| c.verified_time.clone()).or_else(|| (live.authenticated == Some(true)).then(|| time(now)));
-    Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time: None })
+    Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time })
 }
 
 /// Events for what changed between two statuses.
@@ -134,7 +135,7 @@ pub(super) fn circuit_status(effective: Effective) -> CircuitStatus {
 pub(super) fn shown_health(live: &LiveView) -> HealthStatus {
     match live.health {
         // What was seen before the work began is no news of now.
-        _ if live.maintenance.is_inside() => HealthStatus::Unknown,
+        _ if live.maintenance.is_inside() || live.tokenless => HealthStatus::Unknown,
         Health::Healthy => HealthStatus::Healthy,
         Health::Degraded => HealthStatus::Degraded,
         Health::Unhealthy => HealthStatus::Unhealthy,

@@ -53,6 +53,8 @@ fn live() -> LiveView {
         tier: RiskTier::Low,
         verdict: Verdict::Verified,
         authenticated: Some(true),
+        tokenless: false,
+        not_allowed: None,
         maintenance: Place::default(),
     }
 }
@@ -62,6 +64,7 @@ fn target() -> Target {
         revision: "r1".into(),
         host: "bank.example".into(),
         credential: Some("7".into()),
+        credential_expires: None,
         uses_secrets: true,
         authenticates: true,
     }
@@ -74,7 +77,7 @@ fn observed(live: Option<LiveView>) -> Observed {
         policy: None,
         unread: Vec::new(),
         consumers: ConnectionConsumers::default(),
-        secret_refresh: Duration::from_mins(1),
+        secrets_left: Duration::from_mins(1),
     }
 }
 

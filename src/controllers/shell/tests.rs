@@ -19,7 +19,7 @@ use crate::domain::time::Now;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger, LedgerError};
 use crate::provider::profile::Profiles;
-use crate::provider::registry::Registry;
+use crate::provider::registry::{Access, Registry};
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::ProbeDriver;
@@ -63,7 +63,7 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
     let (clock, metrics, pokes) = (Clock::system(), Metrics::new(), Pokes::new());
     let directory = TempDir::new().unwrap();
     let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(directory.path().join("ledger.db")).await.unwrap());
-    let registry = Registry::new(clock, &metrics).unwrap();
+    let registry = Registry::new(clock, &metrics, Access::local()).unwrap();
     let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap();
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
     let sink: crate::cluster::stores::Sink = Arc::new(|_| {});

@@ -27,7 +27,7 @@ use crate::controllers::{Cleaned, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::Status;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
-use crate::ledger::{RunEnd, RunId, RunResult, RunStart, RunTrigger};
+use crate::ledger::{RunId, RunStart, RunTrigger};
 use crate::provider::profile::CheckMode;
 use crate::sync::plan::SyncPlan;
 use crate::work::pool::Order;
@@ -163,16 +163,7 @@ impl Reconciler for Jobs {
 async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), ReconcileError> {
     let (id, at) = (RunId(Uuid::new_v4()), ctx.clock.now().wall);
     let start = RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
-    ctx.ledger.start_run(&start).await?;
-    let end = RunEnd {
-        id,
-        job: key.clone(),
-        result: RunResult::Skipped,
-        reason: Some("StartingDeadlineExceeded"),
-        counts: crate::ledger::runs::RunCounts::default(),
-        at,
-    };
-    Ok(ctx.ledger.finish_run(&end).await?)
+    Ok(ctx.ledger.skip_run(&start, "StartingDeadlineExceeded").await?)
 }
 
 fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Problem>, Option<ConnectionView>) {

@@ -155,8 +155,7 @@ fn other_numbers_for_the_same_limit_keep_what_was_counted() {
 
 #[test]
 fn ten_thousand_partitions_leave_nothing_behind() {
-    let (mut quota, rules) =
-        (Quota::default(), rules([Limit { scope: Scope::Partition, ..limit(1, Unit::Minute) }]));
+    let (mut quota, rules) = (Quota::default(), rules([Limit { scope: Scope::Partition, ..limit(1, Unit::Minute) }]));
     for n in 0..10_000_u64 {
         let partition = format!("account-{n}");
         assert!(quota.take(&rules, Ask { partition: &partition, ..READ }, at(n * 100)).is_ok());

@@ -19,13 +19,14 @@ use sqlx::{Sqlite, Transaction};
 
 use super::record::{StoredTransaction, TransactionFilter};
 use super::{
-    CursorState, JobHistory, JobKey, Lease, LeaseView, Ledger, LedgerError, PageCommit, PageOutcome, Reply, RunEnd,
-    RunStart,
+    CursorState, JobHistory, JobKey, Lease, LeaseView, Ledger, LedgerError, PageCommit, PageOutcome, ProbeResult,
+    Reply, RunEnd, RunStart, StoredProbe,
 };
 use crate::domain::key::ObjectKey;
 
 mod audit;
 mod codec;
+mod credentials;
 mod dead_requests;
 #[cfg(test)]
 mod dead_requests_tests;
@@ -34,6 +35,7 @@ mod lease;
 mod page;
 #[cfg(test)]
 mod page_tests;
+mod probes;
 mod read;
 mod runs;
 #[cfg(test)]
@@ -198,8 +200,12 @@ impl Ledger for SqliteLedger {
         self.page_commit(page).boxed()
     }
 
-    fn start_run<'a>(&'a self, run: &'a RunStart) -> Reply<'a, ()> {
-        self.run_start(run).boxed()
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> Reply<'a, bool> {
+        self.run_start(run, lease).boxed()
+    }
+
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> Reply<'a, ()> {
+        self.run_skip(run, reason).boxed()
     }
 
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> Reply<'a, ()> {
@@ -224,6 +230,18 @@ impl Ledger for SqliteLedger {
 
     fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64> {
         self.dead_letter_count(filter).boxed()
+    }
+
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> Reply<'a, ()> {
+        self.probes_record(results).boxed()
+    }
+
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
+        self.probes_prune(before, limit).boxed()
+    }
+
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> Reply<'a, Vec<StoredProbe>> {
+        self.probes_last(connection, limit).boxed()
     }
 
     fn ping(&self) -> Reply<'_, ()> {

@@ -7,14 +7,16 @@ use uuid::Uuid;
 
 use super::SqliteLedger;
 use super::codec::{Step, count, get, instant, instant_opt, millis, signed};
+use super::lease::assert_held;
 use super::state;
 use crate::domain::key::ObjectKey;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{
-    CursorState, JobHistory, LedgerError, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, StreamKey,
+    CursorState, JobHistory, Lease, LedgerError, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, StreamKey,
 };
 
 const START: Step = Step("noting that a run began");
+const SKIP: Step = Step("noting that a slot passed");
 const FINISH: Step = Step("noting how a run ended");
 const HISTORY: Step = Step("reading a job's history");
 
@@ -22,9 +24,33 @@ const HISTORY: Step = Step("reading a job's history");
 const KEPT_RUNS: i64 = 200;
 
 impl SqliteLedger {
-    pub(super) async fn run_start(&self, run: &RunStart) -> Result<(), LedgerError> {
+    pub(super) async fn run_start(&self, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
+        let (run, lease) = (run.clone(), lease.clone());
+        self.write(START, |conn| {
+            Box::pin(async move {
+                // Who was frozen between taking the lease and this must not end the run of who took it since.
+                assert_held(conn, &lease).await?;
+                if known(conn, &run).await.map_err(|e| START.failed(e))? {
+                    return Ok(false);
+                }
+                start(conn, &run).await.map_err(|e| START.failed(e))?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn run_skip(&self, run: &RunStart, reason: &'static str) -> Result<(), LedgerError> {
         let run = run.clone();
-        self.write(START, |conn| Box::pin(async move { start(conn, &run).await.map_err(|e| START.failed(e)) })).await
+        self.write(SKIP, |conn| {
+            Box::pin(async move {
+                if known(conn, &run).await.map_err(|e| SKIP.failed(e))? {
+                    return Ok(());
+                }
+                skip(conn, &run, reason).await.map_err(|e| SKIP.failed(e))
+            })
+        })
+        .await
     }
 
     pub(super) async fn run_finish(&self, end: &RunEnd) -> Result<(), LedgerError> {
@@ -44,6 +70,20 @@ impl SqliteLedger {
     }
 }
 
+/// Whether the run, or a run for its slot, was noted before.
+async fn known(conn: &mut SqliteConnection, run: &RunStart) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sync_runs WHERE run_id = ?1)
+             OR EXISTS (SELECT 1 FROM sync_jobs WHERE namespace = ?2 AND job = ?3 AND last_slot_ms >= ?4)",
+    )
+    .bind(run.id.to_string())
+    .bind(&*run.job.namespace)
+    .bind(&*run.job.name)
+    .bind(run.slot.map(millis))
+    .fetch_one(conn)
+    .await
+}
+
 async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE sync_runs SET ended_ms = ?3, result = ?4 WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NULL",
@@ -54,9 +94,21 @@ async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::
     .bind(RunResult::Interrupted.as_str())
     .execute(&mut *conn)
     .await?;
+    insert(conn, run, None).await?;
+    note_slot(conn, run).await
+}
+
+/// A run that never was: begun and ended at once.
+async fn skip(conn: &mut SqliteConnection, run: &RunStart, reason: &'static str) -> Result<(), sqlx::Error> {
+    insert(conn, run, Some(reason)).await?;
+    note_slot(conn, run).await?;
+    prune(conn, &run.job).await
+}
+
+async fn insert(conn: &mut SqliteConnection, run: &RunStart, skipped: Option<&str>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO sync_runs (run_id, namespace, job, cause, dry_run, slot_ms, started_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO sync_runs (run_id, namespace, job, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
     .bind(run.id.to_string())
     .bind(&*run.job.namespace)
@@ -65,8 +117,15 @@ async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::
     .bind(run.dry_run)
     .bind(run.slot.map(millis))
     .bind(millis(run.at))
-    .execute(&mut *conn)
-    .await?;
+    .bind(skipped.map(|_| millis(run.at)))
+    .bind(skipped.map(|_| RunResult::Skipped.as_str()))
+    .bind(skipped)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+async fn note_slot(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO sync_jobs (namespace, job, last_slot_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (namespace, job) DO UPDATE SET
@@ -77,8 +136,8 @@ async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::
     .bind(&*run.job.name)
     .bind(run.slot.map(millis))
     .execute(conn)
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::Error> {
@@ -125,17 +184,21 @@ async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::E
     .bind(millis(end.at))
     .execute(&mut *conn)
     .await?;
+    prune(conn, &end.job).await
+}
+
+async fn prune(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<(), sqlx::Error> {
     sqlx::query(
         "DELETE FROM sync_runs WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NOT NULL AND started_ms <
              (SELECT started_ms FROM sync_runs WHERE namespace = ?1 AND job = ?2
               ORDER BY started_ms DESC LIMIT 1 OFFSET ?3)",
     )
-    .bind(&*end.job.namespace)
-    .bind(&*end.job.name)
+    .bind(&*job.namespace)
+    .bind(&*job.name)
     .bind(KEPT_RUNS - 1)
     .execute(conn)
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 async fn totals(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<JobHistory, LedgerError> {

@@ -1,6 +1,6 @@
 //! Runs as history, on a real file.
 
-use super::page_tests::{at, fresh, job, lease, row, run_id};
+use super::page_tests::{TTL, at, fresh, job, lease, row, run_id};
 use super::*;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{PageCommit, RunResult, RunTrigger, Window, WindowKind};
@@ -18,7 +18,8 @@ async fn start(ledger: &SqliteLedger, n: u128, seconds: i64) {
         dry_run: false,
         at: at(seconds),
     };
-    ledger.start_run(&run).await.unwrap();
+    let lease = ledger.acquire_lease("runs", "me", TTL, at(seconds), None).await.unwrap().unwrap();
+    assert!(ledger.start_run(&run, &lease).await.unwrap());
 }
 
 async fn finish(ledger: &SqliteLedger, n: u128, result: RunResult, fetched: u64, seconds: i64) {
@@ -57,7 +58,7 @@ async fn streaks_count_what_the_provider_did_and_survive_a_restart() {
     assert_eq!(history.last[1].reason.as_deref(), Some("ProviderError"));
 
     for n in 6..8 {
-        start(&ledger, n, 100).await;
+        start(&ledger, n, 100 + i64::try_from(n).unwrap()).await;
         finish(&ledger, n, RunResult::Succeeded, 0, 101).await;
     }
     let history = ledger.job_history(&books(), 3).await.unwrap();
@@ -103,6 +104,43 @@ async fn a_run_that_never_ended_is_interrupted_when_the_next_begins() {
     assert_eq!((history.last[0].result, history.failure_streak), (None, 0));
     assert_eq!(history.cursors.len(), 1);
     assert_eq!(history.last_success, None);
+}
+
+fn order(n: u128, slot: Option<i64>) -> RunStart {
+    let trigger = if slot.is_some() { RunTrigger::Schedule } else { RunTrigger::Manual };
+    RunStart { id: run_id(n), job: books(), trigger, slot: slot.map(at), dry_run: false, at: at(50) }
+}
+
+#[tokio::test]
+async fn who_was_frozen_before_the_start_cannot_end_the_run_of_who_took_over() {
+    let (_dir, _path, ledger) = fresh().await;
+    let frozen = ledger.acquire_lease("books", "a", TTL, at(0), None).await.unwrap().unwrap();
+    let newer = ledger.acquire_lease("books", "b", TTL, at(60), None).await.unwrap().unwrap();
+    assert!(ledger.start_run(&order(2, Some(10)), &newer).await.unwrap());
+    let error = ledger.start_run(&order(1, Some(20)), &frozen).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
+    ledger.skip_run(&order(3, Some(30)), "StartingDeadlineExceeded").await.unwrap();
+    let history = ledger.job_history(&books(), 10).await.unwrap();
+    let seen: Vec<_> = history.last.iter().map(|run| (run.id, run.result)).collect();
+    assert_eq!(seen, [(run_id(2), None), (run_id(3), Some(RunResult::Skipped))], "the run goes on");
+    assert_eq!(history.last_slot, Some(at(30)));
+}
+
+#[tokio::test]
+async fn a_slot_or_a_request_is_served_once_whoever_holds_the_lease() {
+    let (_dir, _path, ledger) = fresh().await;
+    let lease = ledger.acquire_lease("books", "b", TTL, at(0), None).await.unwrap().unwrap();
+    for (n, slot) in [(1, Some(10)), (2, None)] {
+        assert!(ledger.start_run(&order(n, slot), &lease).await.unwrap());
+        finish(&ledger, n, RunResult::Succeeded, 1, 51).await;
+    }
+    // The same slot under another id, the slot before, and the same request again.
+    for again in [order(3, Some(10)), order(4, Some(9)), order(2, None)] {
+        assert!(!ledger.start_run(&again, &lease).await.unwrap());
+    }
+    ledger.skip_run(&order(5, Some(10)), "StartingDeadlineExceeded").await.unwrap();
+    assert_eq!(ledger.job_history(&books(), 10).await.unwrap().last.len(), 2);
+    assert!(ledger.start_run(&order(6, Some(11)), &lease).await.unwrap());
 }
 
 #[tokio::test]

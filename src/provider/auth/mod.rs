@@ -4,7 +4,9 @@
 //! no log ever shows. A fetched token that is refused with 401 is fetched anew once, and then the call gives up.
 
 mod fetch;
+pub(crate) mod source;
 pub mod tokens;
+pub mod vault;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,13 +20,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tower::{Service, ServiceExt as _};
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
-use crate::provider::auth::fetch::Fetch;
+use crate::provider::auth::fetch::{Fetch, Grant};
+use crate::provider::auth::source::{Rotation, Source};
 use crate::provider::auth::tokens::{Token, Tokens};
-use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::auth::vault::{Safe, SecretSource, Vault};
+use crate::provider::call::{Answer, CallError, KeepProblem, Request};
 use crate::provider::clients::Clients;
 use crate::provider::deadline::{Calling, Inner, Timed};
-use crate::provider::settings::{Auth, Placement, Settings};
+use crate::provider::observe::Core;
+use crate::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Placement, Settings, TokenClient};
 
 /// Authenticates each try.
 #[derive(Clone)]
@@ -68,11 +72,18 @@ where
     let token = tokens.get().await?;
     let answer = inner.clone().oneshot(bearing(&token, timed.clone())?).await?;
     if answer.status != StatusCode::UNAUTHORIZED {
+        token.accepted();
         return Ok(answer);
     }
-    tokens.refused(&token);
+    if !tokens.refused(&token) {
+        return Ok(answer);
+    }
     let token = tokens.get().await?;
-    inner.oneshot(bearing(&token, timed)?).await
+    let answer = inner.oneshot(bearing(&token, timed)?).await?;
+    if answer.status != StatusCode::UNAUTHORIZED {
+        token.accepted();
+    }
+    Ok(answer)
 }
 
 /// The request with the token on it.
@@ -81,29 +92,63 @@ fn bearing(token: &Token, mut timed: Timed) -> Result<Timed, CallError> {
     Ok(timed)
 }
 
+/// What tokens need beside the settings.
+pub(crate) struct Means<'a> {
+    pub(crate) clients: &'a Clients,
+    pub(crate) core: &'a Arc<Core>,
+    pub(crate) vault: Option<&'a Vault>,
+    pub(crate) secrets: Option<&'a Arc<dyn SecretSource>>,
+}
+
 /// Where the tokens of a connection come from, if its settings want any.
-pub(crate) fn tokens(settings: &Settings, clients: &Clients, clock: Clock) -> Option<Arc<Tokens>> {
-    let Auth::ClientCredentials { scopes, audience, refresh_before, client_id, client_secret, .. } = settings.auth()
-    else {
-        return None;
-    };
+pub(crate) fn tokens(settings: &Settings, means: &Means<'_>) -> Option<Arc<Tokens>> {
+    let clock = means.core.clock();
     let url = settings.auth().token_url()?;
-    let fetch = Fetch {
-        client: clients.client(settings, &url),
-        url,
-        scopes: scopes.clone(),
-        audience: audience.clone(),
-        client_id: client_id.clone(),
-        client_secret: client_secret.clone(),
-        timeout: settings.timeouts().request,
+    let (grant, refresh_before, rotation) = match settings.auth() {
+        Auth::ClientCredentials(client) => (grant(client), client.refresh_before, None),
+        Auth::RefreshToken { client, refresh_token } => {
+            // Without a place to keep a rotated token the controllers have refused the connection already.
+            let safe = Safe {
+                vault: means.vault?.clone(),
+                clock,
+                connection: means.core.key().clone(),
+                token_url: url.to_string(),
+                secret: settings.credential_revision().to_owned(),
+            };
+            let rotation = Rotation { origin: refresh_token.clone(), safe, secrets: means.secrets.cloned() };
+            (grant(client), client.refresh_before, Some(rotation))
+        }
+        Auth::ProfileToken { fields, token_at, life_at, .. } => {
+            let (fields, token_at, life_at) = (fields.clone(), token_at.clone(), life_at.clone());
+            (Grant::Json { fields, token_at, life_at }, DEFAULT_REFRESH_BEFORE, None)
+        }
+        Auth::None | Auth::Bearer { .. } | Auth::Basic { .. } | Auth::ApiKey { .. } | Auth::Profile { .. } => {
+            return None;
+        }
     };
-    Some(Tokens::new(fetch, clock, *refresh_before))
+    let client = means.clients.client(settings, &url);
+    let fetch = Fetch { client, clock, url, grant, timeout: settings.timeouts().request };
+    let source = Source::new(Box::new(fetch), Arc::clone(means.core), rotation);
+    Some(Tokens::new(source, clock, refresh_before))
+}
+
+fn grant(client: &TokenClient) -> Grant {
+    Grant::OAuth2 {
+        scopes: client.scopes.clone(),
+        audience: client.audience.clone(),
+        client_id: client.client_id.clone(),
+        client_secret: client.client_secret.clone(),
+    }
 }
 
 /// Puts credentials that need no call of their own on a request.
 fn apply(auth: &Auth, request: &mut Request) -> Result<(), CallError> {
     match auth {
-        Auth::None | Auth::ClientCredentials { .. } => {}
+        Auth::None => {}
+        // Their tokens could not be set up: nothing may go out without a credential.
+        Auth::ClientCredentials(_) | Auth::RefreshToken { .. } | Auth::ProfileToken { .. } => {
+            return Err(CallError::NotKept(KeepProblem::NoKey));
+        }
         Auth::Bearer { token } => {
             let value = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
             request.headers.insert(AUTHORIZATION, sensitive(&value)?);

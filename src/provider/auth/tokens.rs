@@ -2,19 +2,21 @@
 //!
 //! However many callers find no valid token, one request is made; it runs to its end in a task of its own, so that a
 //! caller who gives up takes nothing from the others. A token that is due for refresh but still valid is used while its
-//! successor is fetched.
+//! successor is fetched. A token is wiped at the end of its life, an hour at most, also where nobody asks any more.
 
-use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::domain::time::Mono;
-use crate::provider::auth::fetch::{Fetch, Fetched};
+use crate::provider::auth::fetch::{Fetched, NotFetched};
+use crate::provider::auth::source::Source;
 use crate::provider::call::CallError;
 use crate::provider::classify::ErrorClass;
 
@@ -24,24 +26,35 @@ const MAX_LIFE: Duration = Duration::from_hours(1);
 const UNKNOWN_LIFE: Duration = Duration::from_mins(5);
 /// After a failed early refresh the valid token is used for at least this long before the next attempt.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
+/// Credentials that the token endpoint refused are not sent again for this long: many lock a client out that insists.
+/// Other credentials are other [`Tokens`], and are sent at once.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// One access token.
 pub struct Token {
     header: SecretString,
     refresh_at: Mono,
     expires_at: Mono,
+    /// Whether the provider was seen to take it.
+    accepted: AtomicBool,
 }
 
 impl Token {
-    /// Times a token that was asked for at `asked`: refreshed at `exp − clamp(life / 3, 1 s, refresh_before)`.
-    fn new(fetched: &Fetched, asked: Mono, refresh_before: Duration) -> Self {
+    /// Times a token: refreshed at `exp − clamp(life / 3, 1 s, refresh_before)`.
+    fn new(fetched: &Fetched, refresh_before: Duration) -> Self {
         let life = fetched.expires_in.unwrap_or(UNKNOWN_LIFE).min(MAX_LIFE);
         let least = Duration::from_secs(1);
         let early = (life / 3).clamp(least, refresh_before.max(least));
+        let token = fetched.access_token.expose_secret();
+        // Of its full size from the start: growing would leave pieces of it behind.
+        let mut header = String::with_capacity("Bearer ".len() + token.len());
+        header.push_str("Bearer ");
+        header.push_str(token);
         Self {
-            header: SecretString::from(format!("Bearer {}", fetched.access_token.expose_secret())),
-            refresh_at: asked + life.saturating_sub(early),
-            expires_at: asked + life,
+            header: SecretString::from(header),
+            refresh_at: fetched.asked + life.saturating_sub(early),
+            expires_at: fetched.asked + life,
+            accepted: AtomicBool::new(false),
         }
     }
 
@@ -54,11 +67,12 @@ impl Token {
     pub fn expires_at(&self) -> Mono {
         self.expires_at
     }
-}
 
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    /// Notes that the provider took it.
+    pub(crate) fn accepted(&self) {
+        if !self.accepted.load(Ordering::Relaxed) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -70,19 +84,25 @@ struct State {
     flight: Option<Flight>,
     /// No early refresh before this.
     pause_until: Mono,
+    /// No request at all before this; callers get the last error.
+    silent_until: Option<(Mono, CallError)>,
+    /// When the provider last refused a token.
+    refused_at: Option<Mono>,
+    /// Ends the task that wipes the token at the end of its life.
+    wiper: Option<AbortHandle>,
 }
 
 /// Where the tokens of one connection come from.
 pub struct Tokens {
-    fetch: Fetch,
+    source: Source,
     clock: Clock,
     refresh_before: Duration,
     state: Mutex<State>,
 }
 
 impl Tokens {
-    pub(crate) fn new(fetch: Fetch, clock: Clock, refresh_before: Duration) -> Arc<Self> {
-        Arc::new(Self { fetch, clock, refresh_before, state: Mutex::default() })
+    pub(crate) fn new(source: Source, clock: Clock, refresh_before: Duration) -> Arc<Self> {
+        Arc::new(Self { source, clock, refresh_before, state: Mutex::default() })
     }
 
     /// A token that is valid now.
@@ -100,24 +120,44 @@ impl Tokens {
                     }
                     return Ok(token);
                 }
-                _ => self.fly(&mut state),
+                _ => match &state.silent_until {
+                    Some((until, error)) if now < *until && state.flight.is_none() => return Err(error.clone()),
+                    _ => self.fly(&mut state),
+                },
             }
         };
         flight.await
     }
 
     /// Tells that the provider refused `token`: it is not given again. Of many callers who saw the same token refused,
-    /// the first counts.
-    pub fn refused(&self, token: &Arc<Token>) {
+    /// the first counts. Whether another one is worth a try: not if this one took the place of a refused one a moment ago
+    /// and was never accepted, or a provider that refuses everybody would cost a token at every call.
+    pub fn refused(&self, token: &Arc<Token>) -> bool {
         let mut state = self.lock();
-        if state.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token)) {
-            state.token = None;
+        let now = self.clock.mono();
+        let is_current = state.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token));
+        if !is_current {
+            return true;
         }
+        let lately = state.refused_at.is_some_and(|at| now.since(at) < REFUSED_PAUSE);
+        if lately && !token.accepted.load(Ordering::Relaxed) {
+            return false;
+        }
+        state.token = None;
+        state.refused_at = Some(now);
+        true
     }
 
     /// When the current token expires, if there is one.
     pub fn expires_at(&self) -> Option<Mono> {
         self.lock().token.as_ref().map(|token| token.expires_at)
+    }
+
+    /// Whether no token can be had because the endpoint's circuit is open, and none is left.
+    pub(crate) fn unavailable(&self) -> bool {
+        let now = self.clock.mono();
+        let usable = self.lock().token.as_ref().is_some_and(|token| now < token.expires_at);
+        !usable && self.source.is_open(now)
     }
 
     /// The fetch under way, started if there is none.
@@ -127,15 +167,8 @@ impl Tokens {
         }
         let tokens = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let asked = tokens.clock.mono();
-            let end = tokens.fetch.run().await.map(|got| Arc::new(Token::new(&got, asked, tokens.refresh_before)));
-            let mut state = tokens.lock();
-            state.flight = None;
-            match &end {
-                Ok(token) => state.token = Some(Arc::clone(token)),
-                Err(_) => state.pause_until = tokens.clock.mono() + REFRESH_PAUSE,
-            }
-            end
+            let end = tokens.source.obtain().await;
+            tokens.landed(end)
         });
         let flight = async move {
             // Only a runtime that shuts down ends the task early.
@@ -146,34 +179,58 @@ impl Tokens {
         flight
     }
 
+    fn landed(self: &Arc<Self>, end: Result<Fetched, NotFetched>) -> Result<Arc<Token>, CallError> {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        state.flight = None;
+        match end {
+            Ok(fetched) => {
+                let token = Arc::new(Token::new(&fetched, self.refresh_before));
+                state.silent_until = None;
+                state.token = Some(Arc::clone(&token));
+                let (weak, clock, ends) = (Arc::downgrade(self), self.clock, token.expires_at);
+                let wiper = tokio::spawn(async move {
+                    clock.sleep_until(ends).await;
+                    if let Some(tokens) = weak.upgrade() {
+                        tokens.wipe();
+                    }
+                });
+                if let Some(before) = state.wiper.replace(wiper.abort_handle()) {
+                    before.abort();
+                }
+                Ok(token)
+            }
+            Err(NotFetched { error, wait }) => {
+                let refused = matches!(error, CallError::CredentialsRefused { .. });
+                let wait = wait.or(refused.then_some(REFUSED_PAUSE));
+                state.silent_until = wait.map(|wait| (now + wait, error.clone()));
+                state.pause_until = now + wait.unwrap_or_default().max(REFRESH_PAUSE);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets go of a token whose life is over.
+    fn wipe(&self) {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        if state.token.as_ref().is_some_and(|token| token.expires_at <= now) {
+            state.token = None;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn token(expires_in: Option<u64>, refresh_before: u64) -> (u64, u64) {
-        let fetched = Fetched {
-            access_token: SecretString::from("canary-token"),
-            expires_in: expires_in.map(Duration::from_secs),
-        };
-        let token = Token::new(&fetched, Mono::ZERO, Duration::from_secs(refresh_before));
-        assert!(!format!("{token:?}").contains("canary"));
-        let seconds = |at: Mono| at.since(Mono::ZERO).as_secs();
-        (seconds(token.refresh_at), seconds(token.expires_at))
-    }
-
-    #[test]
-    fn a_token_is_refreshed_early_but_never_all_its_life() {
-        assert_eq!(token(Some(3600), 60), (3540, 3600), "refreshBefore bounds a long life");
-        assert_eq!(token(Some(90), 60), (60, 90), "a third of a short one");
-        assert_eq!(token(Some(2), 60), (1, 2), "at least a second");
-        assert_eq!(token(Some(2), 0), (1, 2), "refreshBefore below a second is a second");
-        assert_eq!(token(Some(0), 60), (0, 0));
-        assert_eq!(token(None, 60), (240, 300), "an unknown life is short, not over");
-        assert_eq!(token(Some(86_400), 60), (3540, 3600), "kept an hour at most");
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        if let Some(wiper) = self.lock().wiper.take() {
+            wiper.abort();
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::domain::breaker::{Effective, Snapshot};
 use crate::domain::health::{Health, Ppm, RiskTier};
+use crate::domain::time::Mono;
 use crate::provider::call::CallError;
 
 /// What the verification of a connection's provider, endpoint, credentials and TLS came to.
@@ -82,8 +83,12 @@ pub struct LiveStatus {
     pub verdict: Verdict,
     /// Whether the provider took the credentials when they last mattered; none if they never did.
     pub authenticated: Option<bool>,
+    /// Since when the provider has refused the credentials in force; none while it takes them, or has not said.
+    pub refused_since: Option<Mono>,
     /// The last health check, if there was one.
     pub last_probe: Option<LastProbe>,
+    /// Whether the last call could not be made because no token was to be had.
+    pub tokenless: bool,
     /// The revision of the settings in force.
     pub revision: Arc<str>,
     /// The revision the verdict belongs to.

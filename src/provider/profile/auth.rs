@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::operation::unknown_placeholder;
+use super::parameter::Parameter;
 use super::template::Template;
+use super::wait::is_header;
 
 /// The mapping used under `auth.profile`: headers, query parameters, or a call that fetches a token.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -20,7 +24,7 @@ pub struct ProfileAuth {
     /// Query parameters of every request.
     #[serde(default)]
     pub query: Vec<SecretQuery>,
-    /// A client-credentials token fetched with the keys `client-id` and `client-secret`.
+    /// A token that is fetched: with `OAuth2` client credentials, or as `json` says.
     #[serde(default)]
     pub token: Option<TokenCall>,
 }
@@ -48,15 +52,46 @@ pub struct SecretQuery {
     pub secret_key: String,
 }
 
-/// Where the token comes from.
+/// Where the token comes from: one POST, of client credentials as RFC 6749 has them unless the profile says otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenCall {
-    /// Path below the origin of the base URL, with the connection's parameters as placeholders.
+    /// The path, with the connection's parameters as placeholders.
     pub path: Template,
+    /// What the path is below.
+    #[serde(default)]
+    pub below: TokenBase,
     /// Scopes asked for.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// A JSON body of these fields, each with the Secret's key that its value is under, in place of the form.
+    #[serde(default)]
+    pub json: BTreeMap<String, String>,
+    /// Pointer to the token in the answer.
+    #[serde(default = "access_token")]
+    pub token: String,
+    /// Pointer to the seconds that it lives.
+    #[serde(default = "expires_in")]
+    pub expires_in: String,
+}
+
+/// What a token's path is below.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TokenBase {
+    /// The host of the base URL.
+    #[default]
+    Origin,
+    /// The base URL with its own path.
+    BaseUrl,
+}
+
+fn access_token() -> String {
+    "/access_token".to_owned()
+}
+
+fn expires_in() -> String {
+    "/expires_in".to_owned()
 }
 
 /// A key that the profile needs is not in the Secret.
@@ -76,12 +111,39 @@ impl ProfileAuth {
             .map(|header| header.secret_key.as_str())
             .chain(self.query.iter().map(|query| query.secret_key.as_str()))
             .collect();
-        if self.token.is_some() {
-            keys.extend(["client-id", "client-secret"]);
+        match &self.token {
+            Some(token) if token.json.is_empty() => keys.extend(["client-id", "client-secret"]),
+            Some(token) => keys.extend(token.json.values().map(String::as_str)),
+            None => {}
         }
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// What serde cannot see. `endpoint` are the connection's parameters that placeholders may name.
+    pub(super) fn check(&self, endpoint: &BTreeMap<String, Parameter>) -> Result<(), String> {
+        let headers = self.headers.iter().map(|header| &header.name);
+        if let Some(bad) = headers.into_iter().find(|name| !is_header(name)) {
+            return Err(format!("{bad:?} is no header name"));
+        }
+        if self.headers.iter().any(|header| HeaderValue::from_str(&header.prefix).is_err()) {
+            return Err("a prefix cannot be sent in a header".to_owned());
+        }
+        let Some(token) = &self.token else { return Ok(()) };
+        if !self.headers.is_empty() || !self.query.is_empty() {
+            return Err("token cannot stand beside headers or query: the token is the credential".to_owned());
+        }
+        if !token.path.as_str().starts_with('/') {
+            return Err(format!("token.path {:?} must start with /", token.path.as_str()));
+        }
+        if let Some(unknown) = token.path.parameters().find(|name| !endpoint.contains_key(*name)) {
+            return Err(format!("token.path: {}", unknown_placeholder(unknown)));
+        }
+        match [&token.token, &token.expires_in].into_iter().find(|pointer| !pointer.starts_with('/')) {
+            Some(bad) => Err(format!("{bad:?} is no JSON pointer below the answer: it must start with /")),
+            None => Ok(()),
+        }
     }
 
     /// Looks every key up and returns the values by key.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::Environment;
 use super::wait::{WaitForm, is_header};
 
 /// One window of requests. Several apply at once.
@@ -23,6 +24,9 @@ pub struct ProfileLimit {
     /// The operations and streams it counts; none: all.
     #[serde(default)]
     pub operations: Vec<String>,
+    /// Only in this of the provider's worlds; unset: in both.
+    #[serde(default)]
+    pub environment: Option<Environment>,
     /// Headers in which the provider tells what is left of it.
     #[serde(default)]
     pub headers: Option<LimitHeaders>,
@@ -38,7 +42,7 @@ pub enum LimitScope {
     Partition,
 }
 
-/// A unit of time. `Day` is the provider's calendar day, which rolls over at midnight UTC.
+/// A unit of time. `Day` is the calendar day of the profile's `zone`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
 pub enum LimitUnit {
     /// A second.

@@ -7,21 +7,25 @@
 mod auth;
 mod builtin;
 mod canonical;
+mod check;
 mod errors;
 mod limits;
 mod locate;
 mod mapping;
 mod operation;
 mod parameter;
+mod set;
 mod stream;
 mod template;
 mod wait;
+mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::Preset;
@@ -29,23 +33,22 @@ use crate::domain::duration::parse_duration;
 use crate::provider::call::Answer;
 use crate::provider::classify::{Class, Reading, StatusPattern};
 
-use builtin::BUILTIN;
-
-pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenCall};
+pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenBase, TokenCall};
 pub use canonical::{CanonicalField, CanonicalRecord, FieldKind, TimeForm};
 pub use errors::{HeaderRule, JsonRule, MAX_ERROR_BODY, Matcher};
 pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader};
 pub use mapping::{FieldSource, Keep, Mapping, MappingError, Shape};
 pub use operation::{Body, Operation};
 pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
+pub use set::{ProfileError, Profiles};
 pub use stream::{
     AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
 };
 pub use template::{Template, TemplateError};
 pub use wait::{WaitForm, WaitRule};
+pub use webhook::{Webhook, WebhookScheme};
 
 use errors::Seen;
-use locate::{Place, Step};
 
 /// Everything known about one provider before any connection to it exists.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +72,18 @@ pub struct Profile {
     /// How a Secret's keys become credentials under `auth.profile`; absent where the provider has no such mapping.
     #[serde(default)]
     pub auth: Option<ProfileAuth>,
+    /// Headers of every request, such as the version of the API.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The header in which every request carries an id of its own, so that the provider's support can find it.
+    #[serde(default = "correlation")]
+    pub correlation: String,
+    /// IANA time zone of the provider's day: daily limits and quotas are renewed at its midnight.
+    #[serde(default = "wait::utc")]
+    pub zone: String,
+    /// How a webhook proves that it is the provider's.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
     /// How often the provider may be asked; several apply at once.
     #[serde(default)]
     pub limits: Vec<ProfileLimit>,
@@ -225,7 +240,8 @@ impl Profile {
         let seen = Seen::new(status, &answer.headers, &answer.body);
         let matcher = self.errors.iter().find(|matcher| matcher.fits(&seen));
         let class = matcher.map_or(Class::of_status(status), |matcher| matcher.class);
-        let told = matcher.and_then(|matcher| matcher.wait.iter().find_map(|rule| rule.read(&seen, now)));
+        let told =
+            matcher.and_then(|matcher| matcher.wait.iter().find_map(|rule| rule.read(&seen, now, &self.day_zone())));
         let wait = match class {
             Class::RateLimited | Class::Quota => {
                 told.or_else(|| wait::retry_after(&answer.headers)).or_else(|| self.spent(&seen, now))
@@ -236,6 +252,16 @@ impl Profile {
         Reading { class, wait }
     }
 
+    /// The limits of one of the provider's worlds.
+    pub fn limits(&self, environment: Environment) -> impl Iterator<Item = &ProfileLimit> {
+        self.limits.iter().filter(move |limit| limit.environment.is_none_or(|only| only == environment))
+    }
+
+    /// Where the provider's days begin.
+    pub fn day_zone(&self) -> TimeZone {
+        TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC)
+    }
+
     /// When the limits are renewed of which the answer's headers say that nothing is left.
     fn spent(&self, seen: &Seen<'_>, now: Timestamp) -> Option<crate::provider::classify::Wait> {
         let date = wait::date(seen.headers);
@@ -244,135 +270,10 @@ impl Profile {
         let resets = none_left.filter_map(|headers| headers.reset.form.read(seen.header(&headers.reset.name)?, date));
         resets.fold(None, |longest, reset| wait::longer(longest, Some(reset), now))
     }
-
-    /// Reads one profile. `file` is only used to say where an error is.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
-        let syntax = |source| ProfileError::Syntax { file: file.to_owned(), source };
-        let mut profile: Self = serde_yaml::from_str(text).map_err(syntax)?;
-        paths("", &serde_yaml::from_str(text).map_err(syntax)?, &mut profile.stated);
-        profile.check().map_err(|(place, problem)| ProfileError::Content {
-            file: file.to_owned(),
-            line: locate::line(text, &place),
-            place: place.to_string(),
-            problem,
-        })?;
-        Ok(profile)
-    }
-
-    /// What serde cannot see: where, what is wrong, and what to write instead.
-    fn check(&self) -> Result<(), (Place, String)> {
-        for (at, matcher) in self.errors.iter().enumerate() {
-            matcher.check().map_err(|problem| (Place::of(["errors"]).and(Step::Index(at)), problem))?;
-        }
-        if let Some((at, by)) = errors::unreachable(&self.errors) {
-            let by = by.iter().map(|at| format!("errors[{at}]")).collect::<Vec<_>>().join(", ");
-            let problem = format!("can never be reached: whatever it fits, {by} fits before; move it up or remove it");
-            return Err((Place::of(["errors"]).and(Step::Index(at)), problem));
-        }
-        for (at, limit) in self.limits.iter().enumerate() {
-            let place = || Place::of(["limits"]).and(Step::Index(at));
-            limit.check().map_err(|problem| (place(), problem))?;
-            if self.limits.iter().take(at).any(|other| other.name == limit.name) {
-                return Err((place(), format!("the name {:?} is taken by an earlier limit", limit.name)));
-            }
-        }
-        for (name, parameter) in &self.parameters {
-            parameter.check(name).map_err(|problem| (Place::of(["parameters", name]), problem))?;
-        }
-        for (name, operation) in &self.operations {
-            operation.check(&self.parameters).map_err(|(fields, problem)| {
-                let place = Place::of(["operations", name]);
-                (fields.into_iter().fold(place, |place, field| place.and(Step::Field(field))), problem)
-            })?;
-            if let Some(feature) = operation.feature.as_ref().filter(|feature| !self.features.contains_key(*feature)) {
-                let problem = format!("the feature {feature} is not known: declare it under features");
-                return Err((Place::of(["operations", name, "feature"]), problem));
-            }
-        }
-        for (name, stream) in &self.streams {
-            stream.check().map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
-        }
-        Ok(())
-    }
 }
 
-/// A profile that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// Not YAML, or not the format's fields.
-    #[error("profile {file}: {source}")]
-    Syntax {
-        /// The file.
-        file: String,
-        /// Where and why, with line and column.
-        source: serde_yaml::Error,
-    },
-    /// A part that contradicts itself or another.
-    #[error("profile {file}, line {line}, {place}: {problem}")]
-    Content {
-        /// The file.
-        file: String,
-        /// The line that the part begins on.
-        line: usize,
-        /// The part, such as `errors[2]`.
-        place: String,
-        /// What is wrong and what to write instead.
-        problem: String,
-    },
-    /// Two files claim one id.
-    #[error("profile {file}: the id {id} is taken by another profile; choose another id")]
-    Duplicate {
-        /// The later file.
-        file: String,
-        /// The id.
-        id: String,
-    },
-}
-
-/// All profiles the operator knows.
-#[derive(Clone, Debug, Default)]
-pub struct Profiles {
-    by_id: BTreeMap<String, Arc<Profile>>,
-}
-
-impl Profiles {
-    /// The profiles compiled in. Fails only if one of them is broken, which the build's tests exclude.
-    pub fn builtin() -> Result<Self, ProfileError> {
-        let mut profiles = Self::default();
-        for (file, text) in BUILTIN {
-            profiles.add(file, text)?;
-        }
-        Ok(profiles)
-    }
-
-    /// Adds one profile from its text.
-    pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
-        let profile = Profile::parse(file, text)?;
-        if self.by_id.contains_key(&profile.id) {
-            return Err(ProfileError::Duplicate { file: file.to_owned(), id: profile.id });
-        }
-        self.by_id.insert(profile.id.clone(), Arc::new(profile));
-        Ok(())
-    }
-
-    /// The profile called `id`.
-    pub fn get(&self, id: &str) -> Option<Arc<Profile>> {
-        self.by_id.get(id).cloned()
-    }
-
-    /// All ids, sorted.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.by_id.keys().map(String::as_str)
-    }
-}
-
-fn paths(at: &str, value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
-    for (key, below) in value.as_mapping().into_iter().flatten() {
-        let Some(key) = key.as_str() else { continue };
-        let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
-        paths(&path, below, found);
-        found.insert(path);
-    }
+fn correlation() -> String {
+    "x-request-id".to_owned()
 }
 
 fn check_interval() -> Duration {

@@ -59,13 +59,19 @@ pub struct Operation {
 
 /// A request's body.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Body {
     /// JSON, in which every text is a template. A text that is one placeholder and nothing else becomes the parameter's
     /// own kind (a number, a boolean); one whose placeholder has no value is left out of its object or list.
-    Json(Value),
-    /// A form.
-    Form(BTreeMap<String, Template>),
+    Json {
+        /// The content.
+        content: Value,
+    },
+    /// A form; a field whose placeholder has no value is left out.
+    Form {
+        /// Its fields.
+        fields: BTreeMap<String, Template>,
+    },
 }
 
 fn get() -> Method {
@@ -178,11 +184,11 @@ impl Operation {
 
     fn body(&self, body: &Body, values: &BTreeMap<String, String>) -> (&'static str, Bytes) {
         match body {
-            Body::Json(value) => {
+            Body::Json { content: value } => {
                 let filled = self.fill(value, values).unwrap_or(Value::Null);
                 ("application/json", Bytes::from(filled.to_string()))
             }
-            Body::Form(fields) => {
+            Body::Form { fields } => {
                 let pairs = fields.iter().filter_map(|(name, value)| Some((name, value.value(values).ok()?)));
                 let mut form = reqwest::Url::parse("form:").ok();
                 if let Some(form) = &mut form {
@@ -236,17 +242,17 @@ impl Operation {
             }
         }
         match &self.body {
-            Some(Body::Form(fields)) => {
+            Some(Body::Form { fields }) => {
                 for (name, template) in fields {
-                    placed.push((vec!["body", "form", name], template.parameters().map(str::to_owned).collect()));
+                    placed.push((vec!["body", "fields", name], template.parameters().map(str::to_owned).collect()));
                 }
             }
-            Some(Body::Json(value)) => {
+            Some(Body::Json { content: value }) => {
                 let mut names = Vec::new();
                 if let Err(problem) = placeholders(value, &mut names) {
-                    return at(&["body", "json"], problem);
+                    return at(&["body", "content"], problem);
                 }
-                placed.push((vec!["body", "json"], names));
+                placed.push((vec!["body", "content"], names));
             }
             None => {}
         }

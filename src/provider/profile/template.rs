@@ -1,4 +1,4 @@
-//! Paths and values with placeholders: `/accounts/{accountId}/transactions`.
+//! Paths and values with placeholders: `/accounts/{accountId}/transactions`, or `/{+path}` for several segments.
 //!
 //! A value is percent-encoded before it enters a path, and a value that could change the path's shape (empty, `.` or
 //! `..`) is refused: a parameter of a custom resource must never choose another endpoint.
@@ -23,6 +23,8 @@ pub struct Template {
 enum Part {
     Text(String),
     Parameter(String),
+    /// `{+name}`: several segments of a path.
+    Segments(String),
 }
 
 /// A template that cannot be read or filled.
@@ -58,13 +60,15 @@ impl Template {
             let (before, from) = rest.split_at(open);
             let Some(from) = from.strip_prefix('{') else { return Err(malformed()) };
             let Some((name, after)) = from.split_once('}') else { return Err(malformed()) };
+            let (name, segments) = name.strip_prefix('+').map_or((name, false), |name| (name, true));
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
                 return Err(malformed());
             }
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
-            parts.push(Part::Parameter(name.to_owned()));
+            let name = name.to_owned();
+            parts.push(if segments { Part::Segments(name) } else { Part::Parameter(name) });
             rest = after;
         }
         if !rest.is_empty() {
@@ -81,7 +85,7 @@ impl Template {
     /// The names of its placeholders, in order of appearance.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Parameter(name) => Some(name.as_str()),
+            Part::Parameter(name) | Part::Segments(name) => Some(name.as_str()),
             Part::Text(_) => None,
         })
     }
@@ -94,32 +98,37 @@ impl Template {
         }
     }
 
-    /// Fills a path: each value becomes (part of) one segment.
+    /// Fills a path: each value becomes (part of) one segment, that of `{+name}` several.
     pub fn path(&self, parameters: &BTreeMap<String, String>) -> Result<String, TemplateError> {
-        self.fill(parameters, |name, value| {
-            if value.is_empty() || value == "." || value == ".." {
-                return Err(TemplateError::Unsafe { name: name.to_owned() });
+        self.fill(parameters, |name, value, segments| {
+            let encode = |segment: &str| match segment {
+                "" | "." | ".." => Err(TemplateError::Unsafe { name: name.to_owned() }),
+                plain => Ok(utf8_percent_encode(plain, SEGMENT).to_string()),
+            };
+            if !segments {
+                return encode(value);
             }
-            Ok(utf8_percent_encode(value, SEGMENT).to_string())
+            let parts = value.split('/').map(encode).collect::<Result<Vec<_>, _>>()?;
+            Ok(parts.join("/"))
         })
     }
 
     /// Fills a plain value, such as that of a query parameter, which is encoded when the URL is built.
     pub fn value(&self, parameters: &BTreeMap<String, String>) -> Result<String, TemplateError> {
-        self.fill(parameters, |_, value| Ok(value.to_owned()))
+        self.fill(parameters, |_, value, _| Ok(value.to_owned()))
     }
 
     fn fill(
         &self,
         parameters: &BTreeMap<String, String>,
-        encode: impl Fn(&str, &str) -> Result<String, TemplateError>,
+        encode: impl Fn(&str, &str, bool) -> Result<String, TemplateError>,
     ) -> Result<String, TemplateError> {
         let mut filled = String::with_capacity(self.text.len());
         for part in &self.parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Parameter(name) => match parameters.get(name) {
-                    Some(value) => filled.push_str(&encode(name, value)?),
+                Part::Parameter(name) | Part::Segments(name) => match parameters.get(name) {
+                    Some(value) => filled.push_str(&encode(name, value, matches!(part, Part::Segments(_)))?),
                     None => return Err(TemplateError::Missing { name: name.clone() }),
                 },
             }
@@ -162,6 +171,16 @@ mod tests {
         let path = Template::parse("/accounts/{id}").unwrap();
         for bad in ["", ".", ".."] {
             assert_eq!(path.path(&parameters(&[("id", bad)])), Err(TemplateError::Unsafe { name: "id".into() }));
+        }
+    }
+
+    #[test]
+    fn several_segments_are_encoded_one_by_one() {
+        let path = Template::parse("/v1/{+path}").unwrap();
+        assert_eq!(path.parameters().collect::<Vec<_>>(), ["path"]);
+        assert_eq!(path.path(&parameters(&[("path", "a/b c?d")])).unwrap(), "/v1/a/b%20c%3Fd");
+        for bad in ["", "/a", "a//b", "a/../b", "."] {
+            assert!(path.path(&parameters(&[("path", bad)])).is_err(), "{bad}");
         }
     }
 

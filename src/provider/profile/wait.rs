@@ -41,12 +41,8 @@ pub enum WaitRule {
         /// The words before the number, in any case.
         after: String,
     },
-    /// Until the provider's next day begins: a daily quota.
-    NextDay {
-        /// IANA time zone of the provider's day.
-        #[serde(default = "utc")]
-        zone: String,
-    },
+    /// Until the next day of the profile's `zone` begins: a daily quota.
+    NextDay,
     /// A time that the provider's documentation names.
     For {
         /// How long.
@@ -69,12 +65,13 @@ pub enum WaitForm {
     RetryAfter,
 }
 
-fn utc() -> String {
+pub(super) fn utc() -> String {
     "UTC".to_owned()
 }
 
 impl WaitRule {
-    pub(super) fn read(&self, seen: &Seen<'_>, now: Timestamp) -> Option<Wait> {
+    /// `zone` is the provider's.
+    pub(super) fn read(&self, seen: &Seen<'_>, now: Timestamp, zone: &TimeZone) -> Option<Wait> {
         match self {
             Self::Header { name, form } => form.read(seen.header(name)?, date(seen.headers)),
             Self::Json { pointer, form } => form.read(scalar(seen.at(pointer)?)?.trim(), date(seen.headers)),
@@ -84,10 +81,9 @@ impl WaitRule {
                 let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
                 digits.parse().ok().map(|seconds| Wait::For(Duration::from_secs(seconds)))
             }
-            Self::NextDay { zone } => {
-                let zone = TimeZone::get(zone).ok()?;
+            Self::NextDay => {
                 let tomorrow = now.to_zoned(zone.clone()).date().tomorrow().ok()?;
-                tomorrow.to_zoned(zone).ok().map(|at| Wait::Until(at.timestamp()))
+                tomorrow.to_zoned(zone.clone()).ok().map(|at| Wait::Until(at.timestamp()))
             }
             Self::For { duration } => Some(Wait::For(*duration)),
         }
@@ -104,9 +100,6 @@ impl WaitRule {
             }
             Self::Prose { after, .. } if after.trim().is_empty() => {
                 Err("wait.after must name the words before the number".to_owned())
-            }
-            Self::NextDay { zone } if TimeZone::get(zone).is_err() => {
-                Err(format!("{zone:?} is no time zone: write an IANA name such as Europe/Paris"))
             }
             _ => Ok(()),
         }

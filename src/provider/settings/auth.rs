@@ -11,7 +11,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{SettingsError, parse_url};
-use crate::provider::profile::ProfileAuth;
+use crate::provider::profile::{ProfileAuth, TokenBase};
 
 /// Where an API key goes.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -20,6 +20,23 @@ pub enum Placement {
     Header,
     /// A query parameter.
     Query,
+}
+
+/// Who asks a token endpoint, where, and for what.
+#[derive(Clone)]
+pub struct TokenClient {
+    /// Where tokens are given.
+    pub token_url: String,
+    /// Scopes asked for.
+    pub scopes: Vec<String>,
+    /// The `audience` parameter, where the provider wants one.
+    pub audience: Option<String>,
+    /// A token is refreshed at most this long before it expires.
+    pub refresh_before: Duration,
+    /// The client's id.
+    pub client_id: SecretString,
+    /// The client's secret.
+    pub client_secret: SecretString,
 }
 
 /// How requests are authenticated.
@@ -52,19 +69,24 @@ pub enum Auth {
         key: SecretString,
     },
     /// A token fetched with `OAuth2` client credentials.
-    ClientCredentials {
+    ClientCredentials(TokenClient),
+    /// A token fetched with an `OAuth2` refresh token, which the provider may replace at each use.
+    RefreshToken {
+        /// Who asks, and where.
+        client: TokenClient,
+        /// The refresh token in the Secret.
+        refresh_token: SecretString,
+    },
+    /// A token fetched as the profile tells: a JSON object with values of the Secret.
+    ProfileToken {
         /// Where tokens are given.
         token_url: String,
-        /// Scopes asked for.
-        scopes: Vec<String>,
-        /// The `audience` parameter, where the provider wants one.
-        audience: Option<String>,
-        /// A token is refreshed at most this long before it expires.
-        refresh_before: Duration,
-        /// The client's id.
-        client_id: SecretString,
-        /// The client's secret.
-        client_secret: SecretString,
+        /// Fields of the request: name and value.
+        fields: Vec<(String, SecretString)>,
+        /// Where in the answer the token is (RFC 6901).
+        token_at: String,
+        /// Where in the answer its life in seconds is.
+        life_at: String,
     },
     /// Headers and query parameters, as the profile tells.
     Profile {
@@ -73,6 +95,13 @@ pub enum Auth {
         /// Query parameters: name and value.
         query: Vec<(String, SecretString)>,
     },
+}
+
+impl TokenClient {
+    fn shape(&self) -> String {
+        let Self { token_url, scopes, audience, refresh_before, .. } = self;
+        format!("{token_url:?} {scopes:?} {audience:?} {refresh_before:?}")
+    }
 }
 
 impl Auth {
@@ -93,15 +122,29 @@ impl Auth {
             let path =
                 token.path.path(parameters).map_err(|e| SettingsError::new("endpoint.parameters", e.to_string()))?;
             let mut token_url = parse_url("endpoint.baseURL", base_url)?;
+            let path = match token.below {
+                TokenBase::Origin => path,
+                TokenBase::BaseUrl => format!("{}{path}", token_url.path().trim_end_matches('/')),
+            };
             token_url.set_path(&path);
-            return Ok(Self::ClientCredentials {
-                token_url: token_url.into(),
+            let token_url = String::from(token_url);
+            if !token.json.is_empty() {
+                let fields = token.json.iter().map(|(name, key)| Ok((name.clone(), value(key)?)));
+                return Ok(Self::ProfileToken {
+                    token_url,
+                    fields: fields.collect::<Result<_, SettingsError>>()?,
+                    token_at: token.token.clone(),
+                    life_at: token.expires_in.clone(),
+                });
+            }
+            return Ok(Self::ClientCredentials(TokenClient {
+                token_url,
                 scopes: token.scopes.clone(),
                 audience: None,
                 refresh_before: DEFAULT_REFRESH_BEFORE,
                 client_id: value("client-id")?,
                 client_secret: value("client-secret")?,
-            });
+            }));
         }
         let mut headers = Vec::new();
         for header in &mapping.headers {
@@ -127,8 +170,11 @@ impl Auth {
             Self::Bearer { .. } => "bearer".to_owned(),
             Self::Basic { .. } => "basic".to_owned(),
             Self::ApiKey { placement, name, prefix, .. } => format!("apiKey {placement:?} {name:?} {prefix:?}"),
-            Self::ClientCredentials { token_url, scopes, audience, refresh_before, .. } => {
-                format!("clientCredentials {token_url:?} {scopes:?} {audience:?} {refresh_before:?}")
+            Self::ClientCredentials(client) => format!("clientCredentials {}", client.shape()),
+            Self::RefreshToken { client, .. } => format!("refreshToken {}", client.shape()),
+            Self::ProfileToken { token_url, fields, token_at, life_at } => {
+                let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+                format!("profileToken {token_url:?} {names:?} {token_at:?} {life_at:?}")
             }
             Self::Profile { headers, query } => {
                 let names = |pairs: &[(String, SecretString)]| {
@@ -154,9 +200,17 @@ impl Auth {
                 Err(SettingsError::new("auth.apiKey.name", "must not be empty"))
             }
             Self::None | Self::Basic { .. } | Self::ApiKey { .. } => Ok(()),
-            Self::ClientCredentials { token_url, .. } => {
-                parse_url("auth.oauth2ClientCredentials.tokenURL", token_url).map(drop)
+            Self::ClientCredentials(client) => {
+                parse_url("auth.oauth2ClientCredentials.tokenURL", &client.token_url).map(drop)
             }
+            Self::RefreshToken { client, refresh_token } => {
+                if refresh_token.expose_secret().is_empty() {
+                    let problem = "the refresh-token in the Secret is empty";
+                    return Err(SettingsError::new("auth.oauth2RefreshToken.secretRef", problem));
+                }
+                parse_url("auth.oauth2RefreshToken.tokenURL", &client.token_url).map(drop)
+            }
+            Self::ProfileToken { token_url, .. } => parse_url("endpoint.baseURL", token_url).map(drop),
             Self::Profile { headers, .. } => headers.iter().try_for_each(|(name, value)| {
                 named("auth.profile", name)?;
                 sendable("auth.profile.secretRef", value)
@@ -167,8 +221,10 @@ impl Auth {
     /// The token URL, if tokens are fetched.
     pub(crate) fn token_url(&self) -> Option<Url> {
         match self {
-            Self::ClientCredentials { token_url, .. } => Url::parse(token_url).ok(),
-            _ => None,
+            Self::ClientCredentials(TokenClient { token_url, .. })
+            | Self::RefreshToken { client: TokenClient { token_url, .. }, .. }
+            | Self::ProfileToken { token_url, .. } => Url::parse(token_url).ok(),
+            Self::None | Self::Bearer { .. } | Self::Basic { .. } | Self::ApiKey { .. } | Self::Profile { .. } => None,
         }
     }
 }

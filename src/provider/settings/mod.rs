@@ -5,6 +5,7 @@
 //! Both are built from the Secrets' resource versions, never from their values.
 
 mod auth;
+mod der;
 mod manners;
 pub(crate) mod tls;
 
@@ -24,9 +25,9 @@ use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
-pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement};
+pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
 pub use manners::{CachePolicy, Retry};
-pub use tls::{ClientCertificate, Tls};
+pub use tls::{ClientCertificate, MinVersion, Tls};
 
 /// Time-outs of a call.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -272,6 +273,11 @@ impl Settings {
     /// The credentials.
     pub fn auth(&self) -> &Auth {
         &self.draft.auth
+    }
+
+    /// Name and version of the Secret the credentials come from; empty without one.
+    pub fn credential_revision(&self) -> &str {
+        &self.draft.credential_revision
     }
 
     /// TLS beyond the system's roots.

@@ -93,7 +93,7 @@ fn a_profiles_mapping_makes_credentials_of_a_secret() {
     let parameters = BTreeMap::from([("tenant".to_owned(), "sandbox".to_owned())]);
     let all = |key: &str| Some(SecretString::from(format!("canary-{key}")));
     let auth = Auth::from_profile(&mapping("finastra"), "https://api.bank.test/x", &parameters, all).unwrap();
-    let Auth::ClientCredentials { token_url, scopes, .. } = &auth else { panic!("{auth:?}") };
+    let Auth::ClientCredentials(TokenClient { token_url, scopes, .. }) = &auth else { panic!("{auth:?}") };
     assert_eq!(token_url, "https://api.bank.test/login/v1/sandbox/oidc/token");
     assert_eq!(scopes, &["openid"]);
     let error = Auth::from_profile(&mapping("finastra"), "https://api.bank.test", &BTreeMap::new(), all).unwrap_err();

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use reqwest::{Certificate, Identity};
+use jiff::Timestamp;
+use reqwest::{Certificate, Identity, Url};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::SettingsError;
+use super::der::not_after;
 
 /// A client certificate with its key.
 #[derive(Clone)]
@@ -22,6 +24,16 @@ pub struct ClientCertificate {
     pub certificate: Vec<u8>,
     /// The key, PEM.
     pub key: SecretString,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum MinVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
 }
 
 /// TLS settings of a connection.
@@ -33,6 +45,8 @@ pub struct Tls {
     pub client: Option<ClientCertificate>,
     /// The name asked for (SNI) and verified, where it is not the base URL's host.
     pub server_name: Option<String>,
+    /// The oldest version that is spoken.
+    pub min_version: MinVersion,
     /// Name, UID and resourceVersion of the Secret these come from; empty without one.
     pub revision: String,
 }
@@ -41,7 +55,14 @@ impl Tls {
     /// What may enter a revision.
     pub fn shape(&self) -> String {
         let client = self.client.is_some();
-        format!("ca={} client={client} name={:?} {:?}", self.ca.is_some(), self.server_name, self.revision)
+        let Self { ca, client: _, server_name, min_version, revision } = self;
+        format!("ca={} client={client} name={server_name:?} {min_version:?} {revision:?}", ca.is_some())
+    }
+
+    /// When the client certificate runs out: the first in its chain to do so.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let chain = CertificateDer::pem_slice_iter(&self.client.as_ref()?.certificate);
+        chain.filter_map(|one| not_after(one.ok()?.as_ref())).min()
     }
 
     pub(super) fn check(&self) -> Result<(), SettingsError> {
@@ -58,12 +79,18 @@ impl Tls {
             return Err(SettingsError::new("tls.certSecretRef", problem));
         }
         if let Some(name) = &self.server_name
-            && DnsName::try_from(name.as_str()).is_err()
+            && (DnsName::try_from(name.as_str()).is_err() || !is_name(name))
         {
             return Err(SettingsError::new("tls.serverName", "must be a DNS name"));
         }
         Ok(())
     }
+}
+
+/// Whether a URL takes `name` for a name. What it takes for an address (`0x7f000001` is one) would be connected to as it
+/// stands, and no longer be looked up where the base URL's host is.
+pub(crate) fn is_name(name: &str) -> bool {
+    Url::parse(&format!("https://{name}/")).is_ok_and(|url| url.domain().is_some())
 }
 
 /// The roots in a PEM bundle; none if one of them cannot be a root.

@@ -125,7 +125,7 @@ impl World {
             dry_run: plan.dry_run,
             at: self.now(),
         };
-        self.ledger.start_run(&start).await.unwrap();
+        assert!(self.ledger.start_run(&start, &lease).await.unwrap());
         let cx = RunContext {
             ledger: &self.ledger,
             fetch: &self.bank,

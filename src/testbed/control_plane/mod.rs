@@ -25,6 +25,7 @@ pub mod process;
 mod rundir;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -213,6 +214,11 @@ impl ControlPlane {
         command
     }
 
+    /// Certificate and key of the admin, as PEM.
+    pub fn admin_identity(&self) -> (&str, &str) {
+        (&self.pki.admin.certificate, &self.pki.admin.key)
+    }
+
     /// Where kubectl is.
     pub fn kubectl_path(&self) -> &Path {
         &self.binaries.kubectl
@@ -252,8 +258,14 @@ impl ControlPlane {
 
     /// Starts a component that is not running, on its old port and data, and waits until it is ready.
     pub async fn start_component(&self, component: Component) -> Result<(), Error> {
-        let spec = components::spec(component, &self.binaries, self.ports, &self.layout, &self.pki, &self.options)
+        self.start_with(component, &[]).await
+    }
+
+    async fn start_with(&self, component: Component, args: &[&str]) -> Result<(), Error> {
+        let mut spec = components::spec(component, &self.binaries, self.ports, &self.layout, &self.pki, &self.options)
             .ok_or(Error::NotRunning(component))?;
+        // A later flag wins over an earlier one of the same name.
+        spec.args.extend(args.iter().map(OsString::from));
         let mut processes = self.processes.lock().await;
         // The old one, if any, is killed first: two on one port would be a puzzle.
         drop(processes.remove(&component));
@@ -284,6 +296,12 @@ impl ControlPlane {
     pub async fn restart(&self, component: Component) -> Result<(), Error> {
         self.stop_component(component).await?;
         self.start_component(component).await
+    }
+
+    /// The same with further flags, this time only: the next start is without them.
+    pub async fn restart_with(&self, component: Component, args: &[&str]) -> Result<(), Error> {
+        self.stop_component(component).await?;
+        self.start_with(component, args).await
     }
 
     /// Freezes a component: its connections stay open and nothing is answered.

@@ -88,8 +88,14 @@ async fn in_turn(
         dry_run: plan.dry_run,
         at: shared.clock.now().wall,
     };
-    if let Err(error) = shared.ledger.start_run(&start).await {
-        return not_begun((&error).into());
+    match shared.ledger.start_run(&start, &lease).await {
+        Ok(true) => {}
+        // Whoever had the lease before us has served the slot, or the request.
+        Ok(false) => {
+            shared.ledger.release_lease(&lease).await.ok();
+            return not_begun(RunReason::LeaseHeld.into());
+        }
+        Err(error) => return not_begun((&error).into()),
     }
     let report = with_lease(shared, plan, fetch, order, cancel, &lease).await;
     let recorded = finish(shared, &plan.job, order, &report).await;

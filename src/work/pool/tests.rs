@@ -1,5 +1,7 @@
 //! The pool over a scripted bank and a real ledger file.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures::StreamExt;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -32,8 +34,11 @@ async fn house() -> House {
     House { dir, ledger, pokes, clock, metrics, pool }
 }
 
+/// An order for a slot of its own: a slot is served once.
 fn order() -> Order {
-    Order { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Schedule, slot: Some(NOW.parse().unwrap()) }
+    static SLOTS: AtomicU64 = AtomicU64::new(0);
+    let slot = NOW.parse::<Timestamp>().unwrap() + Duration::from_secs(SLOTS.fetch_add(1, Ordering::Relaxed));
+    Order { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Schedule, slot: Some(slot) }
 }
 
 fn job(name: &str) -> Arc<SyncPlan> {
@@ -165,7 +170,7 @@ async fn a_job_that_another_process_runs_is_skipped_and_its_leftover_lease_taken
         dry_run: false,
         at: house.clock.now().wall,
     };
-    house.ledger.start_run(&theirs).await.unwrap();
+    assert!(house.ledger.start_run(&theirs, &other).await.unwrap());
     let renewing = tokio::spawn({
         let (ledger, clock, other) = (house.ledger.clone(), house.clock, other.clone());
         async move {
@@ -184,6 +189,21 @@ async fn a_job_that_another_process_runs_is_skipped_and_its_leftover_lease_taken
     let view = house.run(&plan, &bank).await;
     assert_eq!(view.last[0].result, Some(RunResult::Succeeded));
     assert_eq!(view.last[1].result, Some(RunResult::Interrupted));
+}
+
+#[tokio::test]
+async fn a_slot_that_another_process_has_served_is_not_served_again() {
+    let house = house().await;
+    let (plan, bank, order) = (job("books"), Arc::new(Bank::with(5)), order());
+    for wanted in [RunResult::Succeeded, RunResult::Skipped] {
+        // As of a process that was frozen between its decision and the start.
+        let order = Order { run: RunId(Uuid::new_v4()), ..order };
+        assert_eq!(house.pool.start(plan.clone(), bank.clone(), order), Started::Accepted);
+        assert_eq!(house.poked().await, plan.job);
+        let view = house.pool.view(&plan.job, 10).await.unwrap();
+        assert_eq!(view.last_outcome.unwrap().report.result, wanted);
+        assert_eq!((view.last.len(), view.last[0].result), (1, Some(RunResult::Succeeded)));
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! the controller when something changed that a status shows. It never waits for anybody.
 
 mod alarms;
+mod log;
 mod timetable;
 
 use std::future::pending;
@@ -21,10 +22,14 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::domain::window::Place;
+use crate::ledger::ProbeResult;
 use crate::metrics::{Metrics, MetricsError};
+use crate::provider::live::Live;
+use crate::provider::observe::{Ended, LastProbe};
 use crate::provider::registry::{Change, Registry};
 use crate::work::poke::{Kind, Pokes, Waiting};
 use alarms::Alarms;
+pub use log::{ProbeKeeper, ProbeLog};
 use timetable::{Run, Timetable};
 
 /// Probes in flight at a time. A bank that hangs holds its place for a whole time-out: with 5 s of 30 s, this many places
@@ -45,6 +50,7 @@ pub struct ProbeDriver {
     running: JoinSet<(ObjectKey, Run)>,
     in_flight: usize,
     panics: IntCounterVec,
+    log: Option<Arc<ProbeLog>>,
 }
 
 /// Asks for probes out of turn. Cloning shares it.
@@ -89,7 +95,14 @@ impl ProbeDriver {
             running: JoinSet::new(),
             in_flight: IN_FLIGHT,
             panics,
+            log: None,
         })
+    }
+
+    /// Notes every result in `log`.
+    #[must_use]
+    pub fn logged(self, log: Arc<ProbeLog>) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Lets at most so many probes be in flight at a time (at least one).
@@ -179,13 +192,19 @@ impl ProbeDriver {
 
     fn probe(&mut self, key: ObjectKey, run: Run) {
         let live = self.registry.get(&key);
-        let panics = self.panics.clone();
+        let (panics, log) = (self.panics.clone(), self.log.clone());
         self.running.spawn(async move {
             if let Some(live) = live {
+                let before = live.last_probe().map(|probe| probe.at);
                 // Whatever happens, the end is reported: a connection whose probe vanished would never be probed again.
                 if AssertUnwindSafe(live.probe()).catch_unwind().await.is_err() {
                     panics.with_label_values::<&str>(&[]).inc();
                     tracing::error!(namespace = %key.namespace, name = %key.name, "a probe panicked");
+                }
+                if let Some(log) = &log
+                    && let Some(probe) = live.last_probe().filter(|probe| Some(probe.at) != before)
+                {
+                    log.note(result(&live, &probe));
                 }
             }
             (key, run)
@@ -198,5 +217,23 @@ impl ProbeDriver {
             self.timetable.ended(&key, run, now);
             self.expect_trial(&key, now);
         }
+    }
+}
+
+/// What the log keeps of a check: our own words for it.
+fn result(live: &Live, probe: &LastProbe) -> ProbeResult {
+    let (status, error) = match &probe.ended {
+        Ended::Status(status) => (Some(*status), None),
+        Ended::Error(error) => (None, Some(error.code())),
+    };
+    let threshold = live.settings().health_check().latency_threshold;
+    ProbeResult {
+        connection: live.key().clone(),
+        at: probe.at,
+        elapsed: probe.elapsed,
+        success: probe.success,
+        slow: threshold.is_some_and(|threshold| probe.elapsed > threshold),
+        status,
+        error,
     }
 }

@@ -12,6 +12,7 @@ mod overlay;
 mod policy;
 mod references;
 mod restart;
+mod rotation;
 mod tls;
 
 use busbar::testbed::control_plane::Query;

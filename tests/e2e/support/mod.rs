@@ -8,6 +8,7 @@ pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod plane;
+pub(crate) mod scene;
 pub(crate) mod witness;
 pub(crate) mod world;
 
@@ -16,5 +17,6 @@ pub(crate) use eventually::eventually;
 pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
 pub(crate) use plane::{OwnPlane, own_plane, shared_plane};
+pub(crate) use scene::{Expected, Scene};
 pub(crate) use witness::Witness;
 pub(crate) use world::World;

@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex as StdMutex, Once, PoisonError};
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::{AuditLog, ControlPlane, Decision, Options, Query};
-use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// A file or folder of the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
@@ -61,6 +61,51 @@ pub(crate) async fn own_plane_without_crds() -> OwnPlane {
     let plane = plane.unwrap_or_else(|why| panic!("no control plane, so nothing can be shown: {why}"));
     plane.apply_path(&repository("config/rbac/clusterroles.yaml")).await.expect("the roles are applied");
     OwnPlane { plane: Arc::new(plane), _turn: turn }
+}
+
+/// A control plane that faults strike, taken from a few that such tests use one after another: starting one costs more
+/// than most of these tests compute. Whoever takes it gives it back mended; after a failure it is not used again.
+pub(crate) struct StruckPlane {
+    plane: Option<Arc<ControlPlane>>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// How many there are. Each takes half a gigabyte; faults mostly wait.
+const STRUCK_PLANES: usize = 3;
+
+/// Those that nobody uses at the moment.
+static IDLE_PLANES: StdMutex<Vec<Arc<ControlPlane>>> = StdMutex::new(Vec::new());
+
+/// Takes one of the control planes that faults strike.
+pub(crate) async fn struck_plane() -> StruckPlane {
+    static PLACES: OnceCell<Arc<Semaphore>> = OnceCell::const_new();
+    let places = PLACES.get_or_init(|| async { Arc::new(Semaphore::new(STRUCK_PLANES)) }).await;
+    let place = Arc::clone(places).acquire_owned().await.expect("the places are never closed");
+    let idle = IDLE_PLANES.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let plane = match idle {
+        Some(plane) => plane,
+        None => match start(Options::default()).await {
+            Ok(plane) => plane,
+            Err(why) => panic!("no control plane, so nothing can be shown: {why}"),
+        },
+    };
+    StruckPlane { plane: Some(plane), _place: place }
+}
+
+impl Deref for StruckPlane {
+    type Target = Arc<ControlPlane>;
+
+    fn deref(&self) -> &Self::Target {
+        self.plane.as_ref().expect("it is given back at the end only")
+    }
+}
+
+impl Drop for StruckPlane {
+    fn drop(&mut self) {
+        if let Some(plane) = self.plane.take().filter(|_| !std::thread::panicking()) {
+            IDLE_PLANES.lock().unwrap_or_else(PoisonError::into_inner).push(plane);
+        }
+    }
 }
 
 async fn turn() -> OwnedMutexGuard<()> {

@@ -76,6 +76,11 @@ impl World {
         bank
     }
 
+    /// The wall clock.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now().wall
+    }
+
     /// Applies one object, given as YAML.
     pub(crate) async fn put(&self, yaml: &str) {
         self.try_put(yaml).await.unwrap_or_else(|error| panic!("{error}: {yaml}"));

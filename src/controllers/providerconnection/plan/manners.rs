@@ -100,7 +100,10 @@ mod tests {
     fn a_connection_that_says_nothing_retries_three_times_from_a_second_and_keeps_nothing() {
         let draft = planned("generic", serde_json::json!({}));
         assert_eq!(draft.retry, Retry::default());
-        assert_eq!((draft.retry.retries, draft.retry.base, draft.retry.budget_percent), (3, Duration::from_secs(1), 20));
+        assert_eq!(
+            (draft.retry.retries, draft.retry.base, draft.retry.budget_percent),
+            (3, Duration::from_secs(1), 20)
+        );
         assert_eq!((draft.cache, draft.limits.len()), (None, 0));
     }
 

@@ -1,3 +1,7 @@
+mod classifier;
+mod operations;
+
+use super::builtin::BUILTIN;
 use super::*;
 use crate::provider::settings::{Draft, Settings};
 

@@ -1,0 +1,525 @@
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+
+use futures::future::join_all;
+
+use super::*;
+use crate::domain::key::ObjectKey;
+use crate::ledger::sealed::Keyring;
+use crate::ledger::{CredentialStore, KeptCredential, LedgerError, Reply};
+use crate::provider::auth::fetch::Endpoint;
+use crate::provider::auth::source::Rotation;
+use crate::provider::auth::vault::{Safe, SecretSource, Vault};
+use crate::provider::call::KeepProblem;
+use crate::provider::observe::Core;
+use crate::provider::testkit::{core, settings};
+
+fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+fn token(expires_in: Option<u64>, refresh_before: u64) -> (u64, u64) {
+    let fetched = Fetched {
+        access_token: secret("canary-token"),
+        expires_in: expires_in.map(Duration::from_secs),
+        refresh_token: None,
+        asked: Mono::ZERO,
+    };
+    let token = Token::new(&fetched, Duration::from_secs(refresh_before));
+    let seconds = |at: Mono| at.since(Mono::ZERO).as_secs();
+    (seconds(token.refresh_at), seconds(token.expires_at))
+}
+
+#[test]
+fn a_token_is_refreshed_early_but_never_all_its_life() {
+    assert_eq!(token(Some(3600), 60), (3540, 3600), "refreshBefore bounds a long life");
+    assert_eq!(token(Some(90), 60), (60, 90), "a third of a short one");
+    assert_eq!(token(Some(2), 60), (1, 2), "at least a second");
+    assert_eq!(token(Some(2), 0), (1, 2), "refreshBefore below a second is a second");
+    assert_eq!(token(Some(0), 60), (0, 0));
+    assert_eq!(token(None, 60), (240, 300), "an unknown life is short, not over");
+    assert_eq!(token(Some(86_400), 60), (3540, 3600), "kept an hour at most");
+}
+
+/// How the endpoint answers: a life in seconds, or an error.
+type Said = Result<u64, NotFetched>;
+
+/// A token endpoint that answers after a while, as it was told; told nothing, with tokens of an hour. With `rotates` it
+/// takes each refresh token once.
+#[derive(Default)]
+struct Bank {
+    said: Mutex<VecDeque<Said>>,
+    asked: AtomicUsize,
+    rotates: bool,
+    good: Mutex<String>,
+    sent: Mutex<Vec<String>>,
+}
+
+impl Bank {
+    fn says(&self, said: impl IntoIterator<Item = Said>) {
+        self.said.lock().unwrap().extend(said);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+struct At(Arc<Bank>, Clock);
+
+impl Endpoint for At {
+    fn ask<'a>(&'a self, refresh_token: Option<&'a SecretString>) -> BoxFuture<'a, Result<Fetched, NotFetched>> {
+        async move {
+            let (bank, asked) = (&self.0, self.1.mono());
+            let number = bank.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let life = bank.said.lock().unwrap().pop_front().unwrap_or(Ok(3600))?;
+            let mut rotated = None;
+            if let Some(sent) = refresh_token {
+                bank.sent.lock().unwrap().push(sent.expose_secret().to_owned());
+                let mut good = bank.good.lock().unwrap();
+                if *good != sent.expose_secret() {
+                    return Err(CallError::CredentialsRefused { status: 400 }.into());
+                }
+                if bank.rotates {
+                    *good = format!("canary-rotated-{number}");
+                    rotated = Some(secret(&good));
+                }
+            }
+            Ok(Fetched {
+                access_token: secret(&format!("canary-{number}")),
+                expires_in: Some(Duration::from_secs(life)),
+                refresh_token: rotated,
+                asked,
+            })
+        }
+        .boxed()
+    }
+}
+
+fn no_token(status: u16) -> NotFetched {
+    CallError::NoToken { status: Some(status), class: ErrorClass::Connect }.into()
+}
+
+fn tokens_of(core: &Arc<Core>, bank: &Arc<Bank>, rotation: Option<Rotation>) -> Arc<Tokens> {
+    let endpoint = Box::new(At(Arc::clone(bank), core.clock()));
+    let source = Source::new(endpoint, Arc::clone(core), rotation);
+    Tokens::new(source, core.clock(), Duration::from_mins(1))
+}
+
+fn tokens(bank: &Arc<Bank>) -> Arc<Tokens> {
+    tokens_of(&core(&settings(|_| {})), bank, None)
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_callers_at_the_end_of_a_token_make_one_request() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    tokens.get().await.unwrap();
+    pass(3600).await;
+    let all = join_all((0..1000).map(|_| tokens.get())).await;
+    let first = all[0].as_ref().unwrap();
+    assert!(all.iter().all(|token| Arc::ptr_eq(token.as_ref().unwrap(), first)));
+    assert_eq!(bank.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_callers_before_its_end_use_it_while_one_request_fetches_the_next() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    let first = tokens.get().await.unwrap();
+    pass(3545).await;
+    let all = join_all((0..1000).map(|_| tokens.get())).await;
+    assert!(all.iter().all(|token| Arc::ptr_eq(token.as_ref().unwrap(), &first)), "nobody waits");
+    pass(1).await;
+    assert!(!Arc::ptr_eq(&tokens.get().await.unwrap(), &first));
+    assert_eq!(bank.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_gives_up_takes_nothing_from_the_others() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    let (given_up, waiting) = (tokens.get(), tokens.get());
+    let ends = futures::future::join(tokio::time::timeout(Duration::from_millis(10), given_up), waiting).await;
+    assert!(ends.0.is_err() && ends.1.is_ok());
+    assert_eq!(bank.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_early_refresh_leaves_the_valid_token_in_use_and_is_not_tried_again_at_once() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    let first = tokens.get().await.unwrap();
+    bank.says([Err(no_token(500)), Err(no_token(500))]);
+    pass(3541).await;
+    for _ in 0..40 {
+        assert!(Arc::ptr_eq(&tokens.get().await.unwrap(), &first));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(bank.asked(), 2);
+    pass(6).await;
+    drop(tokens.get().await);
+    pass(6).await;
+    drop(tokens.get().await);
+    pass(1).await;
+    assert!(!Arc::ptr_eq(&tokens.get().await.unwrap(), &first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_keeps_a_token_after_its_life_or_longer_than_an_hour() {
+    let bank = Arc::new(Bank::default());
+    bank.says([Ok(86_400)]);
+    let tokens = tokens(&bank);
+    let kept = Arc::downgrade(&tokens.get().await.unwrap());
+    pass(3590).await;
+    assert!(kept.upgrade().is_some());
+    pass(11).await;
+    assert!(kept.upgrade().is_none(), "wiped although nobody asked");
+    // With its owner gone nothing is left waiting.
+    let token = tokens.get().await.unwrap();
+    let owner = Arc::downgrade(&tokens);
+    drop((tokens, token));
+    assert!(owner.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_endpoint_has_a_circuit_of_its_own() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    bank.says((0..6).map(|_| Err(no_token(503))));
+    for _ in 0..5 {
+        assert_eq!(tokens.get().await.err(), Some(no_token(503).error));
+    }
+    assert!(tokens.unavailable());
+    let refused = tokens.get().await.err();
+    assert!(matches!(refused, Some(CallError::TokenCircuitOpen { retry_in: Some(_) })), "{refused:?}");
+    assert_eq!(bank.asked(), 5, "an open circuit asks nobody");
+    pass(31).await;
+    assert_eq!(tokens.get().await.err(), Some(no_token(503).error), "the trial");
+    assert!(matches!(tokens.get().await.err(), Some(CallError::TokenCircuitOpen { .. })));
+    pass(31).await;
+    assert!(tokens.get().await.is_ok());
+    assert!(!tokens.unavailable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_of_the_endpoint_is_not_the_providers() {
+    let settings = settings(|draft| draft.breaker.consecutive_failures = 1);
+    let core = core(&settings);
+    let bank = Arc::new(Bank::default());
+    bank.says((0..9).map(|_| Err(no_token(500))));
+    let tokens = tokens_of(&core, &bank, None);
+    let inner = crate::provider::testkit::below(|_| async { Ok(crate::provider::testkit::answer(200)) });
+    let auth = crate::provider::auth::Authenticate::new(inner, Arc::clone(&settings), Some(tokens));
+    let path = crate::provider::admission::Admission::new(auth, Arc::clone(&core), Arc::clone(&settings));
+    for _ in 0..9 {
+        let request = crate::provider::call::Request::get("x", "/");
+        let timed = crate::provider::deadline::Timed { request, deadline: Mono::MAX };
+        let error = tower::ServiceExt::oneshot(path.clone(), timed).await.unwrap_err();
+        assert!(matches!(error, CallError::NoToken { .. } | CallError::TokenCircuitOpen { .. }), "{error}");
+    }
+    let seen = core.observed(&settings);
+    assert_eq!(seen.effective, crate::domain::breaker::Effective::Closed);
+    assert_eq!(seen.health, crate::domain::health::Health::Unknown, "nothing was seen of the provider");
+    assert!(seen.tokenless);
+    assert_eq!(seen.authenticated, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_not_sent_again_at_every_call() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    let refused = CallError::CredentialsRefused { status: 401 };
+    bank.says([Err(refused.clone().into())]);
+    for _ in 0..100 {
+        assert_eq!(tokens.get().await.err(), Some(refused.clone()));
+    }
+    assert_eq!(bank.asked(), 1);
+    pass(5).await;
+    assert!(tokens.get().await.is_ok(), "somebody may have mended it there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_asks_for_silence_gets_it() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    bank.says([Err(NotFetched { wait: Some(Duration::from_secs(20)), ..no_token(429) })]);
+    for _ in 0..10 {
+        assert!(matches!(tokens.get().await.err(), Some(CallError::NoToken { status: Some(429), .. })));
+        pass(1).await;
+    }
+    assert_eq!(bank.asked(), 1);
+    pass(11).await;
+    assert!(tokens.get().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_refuses_every_token_costs_no_token_at_every_call() {
+    let bank = Arc::new(Bank::default());
+    let tokens = tokens(&bank);
+    let first = tokens.get().await.unwrap();
+    first.accepted();
+    assert!(tokens.refused(&first), "one forced refresh");
+    for _ in 0..50 {
+        let token = tokens.get().await.unwrap();
+        assert!(!tokens.refused(&token), "the new one was refused too: another would be no better");
+    }
+    assert_eq!(bank.asked(), 2);
+    assert!(tokens.refused(&first), "who comes late with the old one gets the new one");
+    pass(6).await;
+    assert!(tokens.refused(&tokens.get().await.unwrap()), "after a while it is worth a try again");
+}
+
+/// A store in memory that can be made to fail.
+#[derive(Default)]
+struct Store {
+    rows: Mutex<std::collections::HashMap<ObjectKey, KeptCredential>>,
+    fails: AtomicBool,
+}
+
+impl Store {
+    fn check(&self) -> Result<(), LedgerError> {
+        if self.fails.load(Ordering::Relaxed) { Err(LedgerError::SchemaBehind) } else { Ok(()) }
+    }
+}
+
+impl CredentialStore for Store {
+    fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> Reply<'a, Option<KeptCredential>> {
+        async move { self.check().map(|()| self.rows.lock().unwrap().get(connection).cloned()) }.boxed()
+    }
+
+    fn keep_credential<'a>(
+        &'a self,
+        connection: &'a ObjectKey,
+        kept: &'a KeptCredential,
+        _: jiff::Timestamp,
+    ) -> Reply<'a, Option<i64>> {
+        async move {
+            self.check()?;
+            let mut rows = self.rows.lock().unwrap();
+            if rows.get(connection).map_or(0, |row| row.version) != kept.version {
+                return Ok(None);
+            }
+            let next = KeptCredential { version: kept.version + 1, ..kept.clone() };
+            rows.insert(connection.clone(), next);
+            Ok(Some(kept.version + 1))
+        }
+        .boxed()
+    }
+}
+
+/// What the Secret says at this moment.
+struct Now(Mutex<Option<String>>);
+
+impl SecretSource for Now {
+    fn refresh_token<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Option<SecretString>> {
+        async { self.0.lock().unwrap().as_deref().map(secret) }.boxed()
+    }
+}
+
+/// One operator's view: its keys and the ledger that it shares.
+struct World {
+    store: Arc<Store>,
+    keys: tempfile::TempDir,
+    bank: Arc<Bank>,
+    secret_now: Arc<Now>,
+}
+
+impl World {
+    fn new() -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        std::fs::write(keys.path().join("1"), [1; 32]).unwrap();
+        let bank = Arc::new(Bank { rotates: true, good: Mutex::new("canary-first".to_owned()), ..Bank::default() });
+        Self { store: Arc::default(), keys, bank, secret_now: Arc::new(Now(Mutex::new(None))) }
+    }
+
+    fn rotation(&self, origin: &str, revision: &str, token_url: &str) -> Rotation {
+        let store = Arc::clone(&self.store) as Arc<dyn CredentialStore>;
+        let safe = Safe {
+            vault: Vault::new(store, Keyring::open(self.keys.path()).unwrap()),
+            clock: Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()),
+            connection: ObjectKey::new("ns", "bank"),
+            token_url: token_url.to_owned(),
+            secret: revision.to_owned(),
+        };
+        Rotation { origin: secret(origin), safe, secrets: Some(Arc::clone(&self.secret_now) as Arc<dyn SecretSource>) }
+    }
+
+    /// A process of its own, with the Secret as it was when it looked.
+    fn replica(&self, origin: &str) -> Arc<Tokens> {
+        self.replica_on(&core(&settings(|_| {})), origin)
+    }
+
+    fn replica_on(&self, core: &Arc<Core>, origin: &str) -> Arc<Tokens> {
+        tokens_of(core, &self.bank, Some(self.rotation(origin, "bank@1", "https://bank.test/token")))
+    }
+
+    fn version(&self) -> i64 {
+        self.store.rows.lock().unwrap().values().next().map_or(0, |row| row.version)
+    }
+
+    fn sent(&self) -> Vec<String> {
+        std::mem::take(&mut self.bank.sent.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_refresh_token_is_kept_before_its_access_token_is_used_and_outlives_the_process() {
+    let world = World::new();
+    let first = world.replica("canary-first");
+    first.get().await.unwrap();
+    assert_eq!((world.version(), world.sent()), (1, vec!["canary-first".to_owned()]));
+    let sealed = world.store.rows.lock().unwrap().values().next().unwrap().sealed.clone();
+    assert!(!sealed.windows(6).any(|bytes| bytes == b"canary"));
+    drop(first);
+    world.replica("canary-first").get().await.unwrap();
+    assert_eq!((world.version(), world.sent()), (2, vec!["canary-rotated-1".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_ledger_fails_no_access_token_is_used_and_no_rotated_token_is_lost() {
+    let world = World::new();
+    let tokens = world.replica("canary-first");
+    let failed = Some(CallError::NotKept(KeepProblem::Ledger));
+    world.store.fails.store(true, Ordering::Relaxed);
+    assert_eq!(tokens.get().await.err(), failed);
+    assert_eq!(world.bank.asked(), 0, "what is not read is not spent");
+    world.store.fails.store(false, Ordering::Relaxed);
+    // It fails just between the reading and the writing.
+    let (store, call) = (Arc::clone(&world.store), tokens.get());
+    let fail = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        store.fails.store(true, Ordering::Relaxed);
+    };
+    assert_eq!(futures::future::join(call, fail).await.0.err(), failed);
+    assert_eq!(tokens.get().await.err(), failed);
+    assert_eq!((world.bank.asked(), world.version()), (1, 0), "the spent token is not sent again");
+    world.store.fails.store(false, Ordering::Relaxed);
+    assert_eq!(tokens.get().await.unwrap().header(), "Bearer canary-1");
+    assert_eq!((world.bank.asked(), world.version()), (1, 1));
+    pass(3600).await;
+    tokens.get().await.unwrap();
+    assert_eq!(world.sent(), ["canary-first", "canary-rotated-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_callers_in_one_process_never_send_the_same_refresh_token() {
+    let world = World::new();
+    // The Secret got a label: new settings, and with them new tokens, while a call with the old ones is on its way.
+    let core = core(&settings(|_| {}));
+    let (old, new) = (world.replica_on(&core, "canary-first"), world.replica_on(&core, "canary-first"));
+    let (one, two) = futures::future::join(old.get(), new.get()).await;
+    assert!(one.is_ok() && two.is_ok());
+    assert_eq!(world.sent(), ["canary-first", "canary-rotated-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_comes_second_goes_on_with_what_the_first_kept() {
+    let world = World::new();
+    let (one, two) = (world.replica("canary-first"), world.replica("canary-first"));
+    let (first, second) = futures::future::join(one.get(), two.get()).await;
+    assert!(first.is_ok() && second.is_ok(), "{:?}", second.err());
+    assert_eq!(world.sent(), ["canary-first", "canary-first", "canary-rotated-1"], "refused once, then looked");
+    assert_eq!(world.version(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_slept_through_a_change_does_not_undo_it() {
+    let world = World::new();
+    let slow = world.replica("canary-first");
+    let (store, bank) = (Arc::clone(&world.store), Arc::clone(&world.bank));
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Another replica was faster, and the provider lets both pass.
+        let safe = world.rotation("canary-first", "bank@1", "https://bank.test/token").safe;
+        assert!(safe.keep(0, &secret("canary-theirs"), &secret("canary-first")).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        *bank.good.lock().unwrap() = "canary-theirs".to_owned();
+    };
+    let (token, ()) = futures::future::join(slow.get(), meanwhile).await;
+    assert!(token.is_ok(), "{:?}", token.err());
+    assert_eq!(world.sent(), ["canary-first", "canary-theirs"]);
+    assert_eq!(store.rows.lock().unwrap().values().next().unwrap().version, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_in_the_secret_supersedes_the_kept_one() {
+    let world = World::new();
+    world.replica("canary-first").get().await.unwrap();
+    *world.bank.good.lock().unwrap() = "canary-second".to_owned();
+    world.replica("canary-second").get().await.unwrap();
+    assert_eq!(world.sent(), ["canary-first", "canary-second"]);
+    assert_eq!(world.version(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_rotated_a_moment_ago_is_found_by_the_call_that_would_fail() {
+    let world = World::new();
+    *world.bank.good.lock().unwrap() = "canary-second".to_owned();
+    *world.secret_now.0.lock().unwrap() = Some("canary-second".to_owned());
+    let tokens = world.replica("canary-first");
+    assert!(tokens.get().await.is_ok());
+    assert_eq!(world.sent(), ["canary-first", "canary-second"]);
+    // What came of it descends from the new one.
+    world.replica("canary-second").get().await.unwrap();
+    assert_eq!(world.sent(), ["canary-rotated-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_refresh_token_is_looked_for_once_and_then_refused() {
+    let world = World::new();
+    *world.bank.good.lock().unwrap() = "canary-nobody-has".to_owned();
+    let tokens = world.replica("canary-first");
+    assert_eq!(tokens.get().await.err(), Some(CallError::CredentialsRefused { status: 400 }));
+    *world.secret_now.0.lock().unwrap() = Some("canary-also-wrong".to_owned());
+    pass(6).await;
+    assert_eq!(tokens.get().await.err(), Some(CallError::CredentialsRefused { status: 400 }));
+    assert_eq!(world.sent(), ["canary-first", "canary-first", "canary-also-wrong"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_token_is_never_sent_to_another_token_url() {
+    let world = World::new();
+    world.replica("canary-first").get().await.unwrap();
+    world.sent();
+    *world.bank.good.lock().unwrap() = "canary-first".to_owned();
+    let rotation = world.rotation("canary-first", "bank@1", "https://evil.test/token");
+    let moved = tokens_of(&core(&settings(|_| {})), &world.bank, Some(rotation));
+    moved.get().await.unwrap();
+    assert_eq!(world.sent(), ["canary-first"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_key_that_sealed_it_the_spent_token_is_not_tried() {
+    let world = World::new();
+    world.replica("canary-first").get().await.unwrap();
+    world.sent();
+    std::fs::remove_file(world.keys.path().join("1")).unwrap();
+    std::fs::write(world.keys.path().join("2"), [2; 32]).unwrap();
+    let tokens = world.replica("canary-first");
+    assert_eq!(tokens.get().await.err(), Some(CallError::NotKept(KeepProblem::UnknownKey)));
+    assert_eq!(world.sent(), Vec::<String>::new());
+    // A Secret that is another by now is a new beginning.
+    *world.bank.good.lock().unwrap() = "canary-new".to_owned();
+    let rotation = world.rotation("canary-new", "bank@2", "https://bank.test/token");
+    assert!(tokens_of(&core(&settings(|_| {})), &world.bank, Some(rotation)).get().await.is_ok());
+    // The new key opens what the new key sealed, and the old one may come back beside it.
+    std::fs::write(world.keys.path().join("1"), [1; 32]).unwrap();
+    assert!(world.replica("canary-new").get().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_does_not_rotate_leaves_nothing_in_the_ledger() {
+    let mut world = World::new();
+    world.bank = Arc::new(Bank { good: Mutex::new("canary-first".to_owned()), ..Bank::default() });
+    let tokens = world.replica("canary-first");
+    tokens.get().await.unwrap();
+    pass(3600).await;
+    tokens.get().await.unwrap();
+    assert_eq!((world.version(), world.sent().len()), (0, 2));
+}

@@ -1,0 +1,91 @@
+//! Reading a profile, and finding what makes it unusable before anybody uses it.
+//!
+//! A mistake is told with the file, the line and what to write instead.
+
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+
+use super::limits::ProfileLimit;
+use super::locate::{self, Place, Step};
+use super::{Profile, ProfileError, errors, wait};
+
+impl Profile {
+    /// Reads one profile. `file` is only used to say where an error is.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
+        let syntax = |source| ProfileError::Syntax { file: file.to_owned(), source };
+        let mut profile: Self = serde_yaml::from_str(text).map_err(syntax)?;
+        paths("", &serde_yaml::from_str(text).map_err(syntax)?, &mut profile.stated);
+        profile.check().map_err(|(place, problem)| ProfileError::Content {
+            file: file.to_owned(),
+            line: locate::line(text, &place),
+            place: place.to_string(),
+            problem,
+        })?;
+        Ok(profile)
+    }
+
+    /// What serde cannot see: where, what is wrong, and what to write instead.
+    fn check(&self) -> Result<(), (Place, String)> {
+        for (at, matcher) in self.errors.iter().enumerate() {
+            matcher.check().map_err(|problem| (Place::of(["errors"]).and(Step::Index(at)), problem))?;
+        }
+        if let Some((at, by)) = errors::unreachable(&self.errors) {
+            let by = by.iter().map(|at| format!("errors[{at}]")).collect::<Vec<_>>().join(", ");
+            let problem = format!("can never be reached: whatever it fits, {by} fits before; move it up or remove it");
+            return Err((Place::of(["errors"]).and(Step::Index(at)), problem));
+        }
+        for (at, limit) in self.limits.iter().enumerate() {
+            let place = || Place::of(["limits"]).and(Step::Index(at));
+            limit.check().map_err(|problem| (place(), problem))?;
+            let same = |other: &ProfileLimit| {
+                let apart = matches!((other.environment, limit.environment), (Some(a), Some(b)) if a != b);
+                other.name == limit.name && !apart
+            };
+            if self.limits.iter().take(at).any(same) {
+                return Err((place(), format!("the name {:?} is taken by an earlier limit", limit.name)));
+            }
+        }
+        if let Some(auth) = &self.auth {
+            auth.check(&self.parameters).map_err(|problem| (Place::of(["auth"]), problem))?;
+        }
+        if let Some(webhook) = &self.webhook {
+            webhook.check().map_err(|problem| (Place::of(["webhook"]), problem))?;
+        }
+        if TimeZone::get(&self.zone).is_err() {
+            let problem = format!("{:?} is no time zone: write an IANA name such as Europe/Paris", self.zone);
+            return Err((Place::of(["zone"]), problem));
+        }
+        for (name, value) in &self.headers {
+            if !wait::is_header(name) || http::HeaderValue::from_str(value).is_err() {
+                return Err((Place::of(["headers", name]), "cannot be sent as a header".to_owned()));
+            }
+        }
+        for (name, parameter) in &self.parameters {
+            parameter.check(name).map_err(|problem| (Place::of(["parameters", name]), problem))?;
+        }
+        for (name, operation) in &self.operations {
+            operation.check(&self.parameters).map_err(|(fields, problem)| {
+                let place = Place::of(["operations", name]);
+                (fields.into_iter().fold(place, |place, field| place.and(Step::Field(field))), problem)
+            })?;
+            if let Some(feature) = operation.feature.as_ref().filter(|feature| !self.features.contains_key(*feature)) {
+                let problem = format!("the feature {feature} is not known: declare it under features");
+                return Err((Place::of(["operations", name, "feature"]), problem));
+            }
+        }
+        for (name, stream) in &self.streams {
+            stream.check().map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
+        }
+        Ok(())
+    }
+}
+
+fn paths(at: &str, value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
+    for (key, below) in value.as_mapping().into_iter().flatten() {
+        let Some(key) = key.as_str() else { continue };
+        let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+        paths(&path, below, found);
+        found.insert(path);
+    }
+}

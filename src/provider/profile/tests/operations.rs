@@ -1,0 +1,177 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::super::*;
+use crate::provider::call::Request;
+
+fn operation(profile: &str, name: &str) -> Operation {
+    Profiles::builtin().unwrap().get(profile).unwrap().operations[name].clone()
+}
+
+fn given(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn line(request: &Request) -> String {
+    let query: Vec<_> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{} {}?{}", request.method, request.path, query.join("&"))
+}
+
+fn parsed(text: &str) -> Result<Profile, ProfileError> {
+    Profile::parse("x.yaml", &format!("id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {{path: /}}\n{text}"))
+}
+
+fn refused(text: &str) -> String {
+    parsed(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_page_of_collaterals_is_bounded_and_sent_as_the_provider_calls_it() {
+    let collaterals = operation("finastra", "collaterals");
+    let request = collaterals.request("collaterals", &given(&[("top", "100"), ("startingIndex", "200")])).unwrap();
+    let path = "/total-lending/collaterals/b2b/v2/collaterals";
+    assert_eq!(line(&request), format!("GET {path}?pageSize=100&startingIndex=200"));
+    let unset = collaterals.request("collaterals", &given(&[])).unwrap();
+    assert_eq!(line(&unset), format!("GET {path}?pageSize=50&startingIndex=0"));
+    for (name, value, problem) in [
+        ("top", "0", "must be between 1 and 100"),
+        ("top", "101", "must be between 1 and 100"),
+        ("top", "1&x=1", "must be a whole number"),
+        ("startingIndex", "-1", "must be between 0 and 1000000000"),
+        ("pageSize", "1", "is not known: there are startingIndex, top"),
+    ] {
+        let error = collaterals.request("collaterals", &given(&[(name, value)])).unwrap_err();
+        assert_eq!((error.field.as_str(), error.problem.as_str()), (name, problem), "{name}={value}");
+    }
+    let one = operation("finastra", "collateral").request("collateral", &given(&[("id", "a/../b")])).unwrap();
+    assert_eq!(one.path, format!("{path}/a%2F..%2Fb"));
+}
+
+#[test]
+fn a_quote_is_the_same_record_from_either_provider() {
+    let fmp = operation("fmp", "quote").canonical(
+        br#"[{"symbol":"AAPL","name":"Apple Inc.","price":201.50,"changePercentage":0.95,"change":1.90,"volume":54321,
+            "dayLow":199.2,"dayHigh":202,"marketCap":3012345678901,"open":200.1,"previousClose":199.6,"timestamp":1750787200}]"#,
+    );
+    let polygon = operation("polygon", "quote").canonical(
+        br#"{"status":"OK","request_id":"x","ticker":{"ticker":"AAPL","todaysChange":1.90,"todaysChangePerc":0.95,
+            "updated":1750787200000000000,"day":{"o":200.1,"h":202,"l":199.2,"c":201.4,"v":54321},
+            "lastTrade":{"p":201.50},"prevDay":{"c":199.6}}}"#,
+    );
+    let (mut fmp, polygon) = (fmp.unwrap().unwrap(), polygon.unwrap().unwrap());
+    assert_eq!(fmp["market_cap"], json!("3012345678901"));
+    fmp["market_cap"] = Value::Null;
+    fmp["name"] = Value::Null;
+    assert_eq!(fmp, polygon);
+    assert_eq!(polygon["time"], json!("2025-06-24T17:46:40Z"));
+    assert_eq!(polygon["price"], json!("201.50"));
+}
+
+#[test]
+fn earnings_are_the_same_records_from_either_provider() {
+    let fmp = operation("fmp", "earnings").canonical(
+        br#"[{"symbol":"AAPL","date":"2025-07-31","epsActual":null,"epsEstimated":1.42,"revenueActual":null,
+            "revenueEstimated":89000000000,"lastUpdated":"2025-06-20"}]"#,
+    );
+    let polygon = operation("polygon", "earnings").canonical(
+        br#"{"results":[{"ticker":"AAPL","date":"2025-07-31","estimated_eps":1.42,"estimated_revenue":8.9e10,
+            "last_updated":"2025-06-20T11:00:00Z"}]}"#,
+    );
+    let (fmp, polygon) = (fmp.unwrap().unwrap(), polygon.unwrap().unwrap());
+    assert_eq!(fmp, polygon);
+    assert_eq!(fmp["complete"], json!(true));
+    let shape = |operation: &Operation| operation.canonical.as_ref().map(|mapping| (mapping.record, mapping.shape));
+    for name in ["quote", "earnings"] {
+        assert_eq!(shape(&operation("fmp", name)), shape(&operation("polygon", name)));
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_mapping_is_named_without_its_value() {
+    let quote = operation("fmp", "quote");
+    let error = |body: &str| quote.canonical(body.as_bytes()).unwrap().unwrap_err().to_string();
+    assert_eq!(error("<html>"), "the answer is not JSON");
+    assert_eq!(error("[]"), "there is no such record");
+    assert_eq!(error("3"), "the answer has no records where they are expected");
+    assert_eq!(error(r#"[{"symbol":"A","price":null}]"#), "the field price is missing");
+    assert_eq!(error(r#"[{"symbol":"A","price":"secret"}]"#), "the field price is not of its kind");
+}
+
+#[test]
+fn a_body_is_filled_by_kind_and_leaves_out_what_has_no_value() {
+    let profile = parsed(
+        r#"
+operations:
+  sync:
+    method: POST
+    path: /sync
+    class: Write
+    headers: {x-trace: "{trace}"}
+    body:
+      kind: json
+      content: {cursor: "{cursor}", count: "{count}", options: {tag: "a-{trace}"}, fixed: 1}
+    parameters: {cursor: {}, count: {kind: integer, default: "100"}, trace: {}}
+  pay:
+    method: POST
+    path: /pay
+    class: Money
+    body: {kind: form, fields: {amount: "{amount}", note: "{note}"}}
+    parameters: {amount: {kind: integer, required: true}, note: {}}
+"#,
+    )
+    .unwrap();
+    let body = |request: &Request| String::from_utf8(request.body.clone().unwrap().to_vec()).unwrap();
+    let sync = &profile.operations["sync"];
+    let request = sync.request("sync", &given(&[])).unwrap();
+    assert_eq!(body(&request), r#"{"count":100,"fixed":1,"options":{}}"#);
+    assert!(!request.headers.contains_key("x-trace") && request.headers["content-type"] == "application/json");
+    let request = sync.request("sync", &given(&[("cursor", "a\"b"), ("trace", "t")])).unwrap();
+    assert_eq!(body(&request), r#"{"count":100,"cursor":"a\"b","fixed":1,"options":{"tag":"a-t"}}"#);
+    assert_eq!(request.headers["x-trace"], "t");
+    let pay = &profile.operations["pay"];
+    assert_eq!(body(&pay.request("pay", &given(&[("amount", "5")])).unwrap()), "amount=5");
+    let noted = pay.request("pay", &given(&[("amount", "5"), ("note", "a&b=c d")])).unwrap();
+    assert_eq!(body(&noted), "amount=5&note=a%26b%3Dc+d");
+    assert_eq!(noted.class, crate::domain::breaker::CallClass::Money);
+}
+
+#[test]
+fn an_operation_that_cannot_work_is_refused_with_its_line() {
+    for (text, problem) in [
+        (
+            "operations:\n  a:\n    path: /a/{id}\n",
+            "line 7, operations.a.path: the placeholder {id} is not known: declare it under parameters",
+        ),
+        (
+            "operations:\n  a:\n    path: /a\n    query:\n      q: '{what}'\n",
+            "line 9, operations.a.query.q: the placeholder {what} is not known: declare it under parameters",
+        ),
+        (
+            "operations:\n  a:\n    path: /a/{id}\n    parameters: {id: {}}\n",
+            "line 7, operations.a.path: {id} may have no value: make the parameter required, or give it a default",
+        ),
+        (
+            "operations:\n  a:\n    path: /a\n    parameters:\n      id: {}\n",
+            "line 9, operations.a.parameters.id: is used nowhere: remove it",
+        ),
+        (
+            "parameters: {tenant: {}}\noperations:\n  a:\n    path: /{tenant}\n    parameters: {tenant: {required: true}}\n",
+            "line 9, operations.a.parameters.tenant: is the connection's own: a caller must not set it",
+        ),
+        (
+            "operations:\n  a:\n    path: /a\n    feature: f\n",
+            "line 8, operations.a.feature: the feature f is not known: declare it under features",
+        ),
+        (
+            "operations:\n  a:\n    path: /a\n    canonical:\n      record: quote\n      fields: {symbol: {at: [/s]}}\n",
+            "line 9, operations.a.canonical: the field price must be mapped: every such record has it",
+        ),
+        (
+            "operations:\n  a:\n    path: /a\n    class: Write\n    cache: true\n",
+            "line 9, operations.a.cache: only what is read can be kept: remove it, or make it class: Read",
+        ),
+    ] {
+        assert_eq!(refused(text), format!("profile x.yaml, {problem}"), "{text}");
+    }
+}

@@ -1,0 +1,349 @@
+//! The stage of a fault: two banks, a route over them, a job, an operator that reaches the API server through a proxy,
+//! and the verdict on how it came through.
+//!
+//! A test reads as a story: [`Scene::begin`] with a cause, what happens meanwhile, [`Trial::end`], and
+//! [`Trial::verdict`]. The verdict is the same for all: the status is soon what an operator that knows nothing of the
+//! fault makes of the world, nothing was written twice for one change, the process lived, and the reason was said once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
+use busbar::clock::Clock;
+use busbar::cluster::status::Reported;
+use busbar::domain::time::Mono;
+use busbar::testbed::control_plane::{ControlPlane, Position, Query, Reach};
+use busbar::testbed::sim::BankHandle;
+use busbar::testbed::trouble::{Fault, Ground};
+use kube::api::{DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Api, ResourceExt as _};
+use serde_json::Value;
+
+use super::metrics;
+use super::plane::{PATIENCE, tell};
+use super::world::{QUICK, policy, route};
+use super::{Operator, World, eventually};
+
+/// How long after its end nothing of a fault may be left in any status.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// Nothing more is owed when no status was written for longer than two writes of one object are spaced.
+const QUIET: Duration = Duration::from_secs(6);
+
+/// Plurals and kinds.
+const KINDS: [(&str, &str); 4] = [
+    ("providerconnections", "ProviderConnection"),
+    ("syncjobs", "SyncJob"),
+    ("bankroutes", "BankRoute"),
+    ("breakerpolicies", "BreakerPolicy"),
+];
+
+/// Objects by `plural/name`, each with UID, generation and what a user must hear of soon.
+pub(crate) type Statuses = BTreeMap<String, Value>;
+
+/// The stage.
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) ground: Ground,
+    pub(crate) operator: Operator,
+    /// The bank that the route prefers.
+    pub(crate) a: BankHandle,
+    /// The other one.
+    pub(crate) b: BankHandle,
+    pub(crate) clock: Clock,
+}
+
+impl Scene {
+    /// Sets the stage on `plane` and waits until all is well and told.
+    pub(crate) async fn on(plane: &Arc<ControlPlane>, topic: &str) -> Self {
+        Self::with(plane, topic, &[]).await
+    }
+
+    /// The same with further flags of the operator.
+    pub(crate) async fn with(plane: &Arc<ControlPlane>, topic: &str, flags: &[&str]) -> Self {
+        let world = World::on(plane, topic).await;
+        let ground = Ground::new(Arc::clone(plane)).await.expect("a proxy");
+        // A circuit that is open stays so: what changes after the fault is the fault's doing.
+        world.put(&policy(QUICK, "trip: {consecutiveFailures: 1}, open: {base: 1h}")).await;
+        let (a, b) = (world.bank("a").await, world.bank("b").await);
+        world.mono("mono", |c| c).await;
+        world.put(&crate::jobs::job("mono", "24h", "jitterPercent: 0, deletionPolicy: Delete")).await;
+        world.put(&route("payouts", &[("a", "a", ""), ("b", "b", "")], "")).await;
+        let identity = plane.grant_operator(world.ns.name(), Reach::Namespace).await.expect("an identity");
+        let kubeconfig = ground.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
+        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+        let flags: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(flags.iter().copied()).collect();
+        let operator = Operator::ready(&world.ns, &flags).await;
+        let scene = Self { world, ground, operator, a, b, clock: Clock::system() };
+        scene.active("a").await;
+        scene
+            .world
+            .until::<SyncJob, _>("feed", "the job ran", |j| j.status.as_ref()?.last_successful_time.as_ref().map(drop))
+            .await;
+        scene.quiet(PATIENCE).await;
+        scene
+    }
+
+    /// Waits until the route takes this bank.
+    pub(crate) async fn active(&self, name: &'static str) {
+        let seen = move |r: &BankRoute| (r.status.as_ref()?.active.as_deref()? == name).then_some(());
+        self.world.until("payouts", &format!("{name} takes payouts"), seen).await;
+    }
+
+    /// Begins `fault` and notes where the world stands.
+    pub(crate) async fn begin(&self, fault: Fault) -> Trial<'_> {
+        let mut trial = self.trial().await;
+        trial.fault = Some(fault);
+        fault.begin(&self.ground).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
+        trial
+    }
+
+    /// The same for a cause of the test's own.
+    pub(crate) async fn trial(&self) -> Trial<'_> {
+        Trial {
+            scene: self,
+            fault: None,
+            began: self.clock.mono(),
+            before: self.statuses().await,
+            pid: self.operator.pid(),
+            log: self.operator.logs().len(),
+            audit: self.operator.audit().position().expect("the audit log"),
+            ended: None,
+        }
+    }
+
+    /// Waits until both banks were probed `count` times more.
+    pub(crate) async fn probes(&self, count: u64) {
+        let (a, b) = (self.a.arrivals().next, self.b.arrivals().next);
+        eventually(PATIENCE, "probes go on", async || {
+            (self.a.arrivals().next >= a + count && self.b.arrivals().next >= b + count).then_some(())
+        })
+        .await;
+    }
+
+    /// What users are told of every object now.
+    pub(crate) async fn statuses(&self) -> Statuses {
+        let mut found = Statuses::new();
+        for (plural, kind) in KINDS {
+            let resource =
+                ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("busbar.dev", "v1alpha1", kind), plural);
+            let api: Api<DynamicObject> = Api::namespaced_with(self.world.ns.client(), self.world.ns.name(), &resource);
+            for object in api.list(&ListParams::default()).await.expect("objects are listed") {
+                let status = told(kind, &object);
+                let value = serde_json::json!({
+                    "uid": object.uid(), "generation": object.metadata.generation, "status": status,
+                });
+                found.insert(format!("{plural}/{}", object.name_any()), value);
+            }
+        }
+        found
+    }
+
+    /// Successful writes of status since `position`, by object.
+    pub(crate) fn writes(&self, since: Position) -> BTreeMap<String, usize> {
+        let query = Query { verb: Some("patch"), subresource: Some("status"), ..self.operator.requests() };
+        let mut count = BTreeMap::new();
+        for request in self.operator.audit().requests_since(since, &query).expect("the audit log") {
+            if request.code < 300 {
+                *count.entry(format!("{}/{}", request.resource, request.name)).or_default() += 1;
+            }
+        }
+        count
+    }
+
+    /// Waits until nothing more is owed.
+    async fn quiet(&self, within: Duration) {
+        let audit = self.operator.audit();
+        let (mut position, mut since) = (audit.position().expect("the audit log"), self.clock.mono());
+        eventually(within, "no status is written any more", async || {
+            if !self.writes(position).is_empty() {
+                (position, since) = (audit.position().expect("the audit log"), self.clock.mono());
+            }
+            (self.clock.mono().since(since) > QUIET).then_some(())
+        })
+        .await;
+    }
+
+    /// Replaces the operator by one that knows only what is written, and waits until it has looked at everything.
+    async fn fresh(&mut self) {
+        // One that has ended already needs no end.
+        if self.operator.pid().is_some() {
+            let ended = self.operator.sigterm().await;
+            assert!(ended.success(), "it ended with {ended}");
+        }
+        let (a, b) = (self.a.arrivals().next, self.b.arrivals().next);
+        self.operator.restart().await;
+        let objects = self.statuses().await;
+        eventually(PATIENCE, "a fresh operator has checked both banks", async || {
+            (self.a.arrivals().next > a && self.b.arrivals().next > b).then_some(())
+        })
+        .await;
+        let mut last = (-1.0, self.clock.mono());
+        eventually(PATIENCE, "a fresh operator has reconciled everything", async || {
+            let scrape = self.operator.metrics().await;
+            let all = metrics::find(&scrape, "controller_runtime_reconcile_total", &[("result", "success")]);
+            for (plural, kind) in KINDS {
+                let wanted = objects.keys().filter(|key| key.starts_with(plural)).count();
+                let done: f64 = all.iter().filter(|s| s.labels["controller"] == kind).map(|s| s.value).sum();
+                if done < f64::from(u32::try_from(wanted).unwrap_or(u32::MAX)) {
+                    return None;
+                }
+            }
+            let sum: f64 = all.iter().map(|sample| sample.value).sum();
+            if (sum - last.0).abs() > 0.5 {
+                last = (sum, self.clock.mono());
+            }
+            (self.clock.mono().since(last.1) > Duration::from_secs(2)).then_some(())
+        })
+        .await;
+    }
+
+    /// The end of the test.
+    pub(crate) async fn finish(self) {
+        self.operator.finish(&self.world.ns).await;
+    }
+}
+
+/// The status without what only rides along; as it is if our types cannot read the object.
+fn told(kind: &str, object: &DynamicObject) -> Value {
+    fn of<K: Reported>(object: &Value) -> Option<Value> {
+        let typed: K = serde_json::from_value(object.clone()).ok()?;
+        serde_json::to_value(K::transitions(typed.status()?)).ok()
+    }
+    let whole = serde_json::to_value(object).expect("an object is JSON");
+    let stripped = match kind {
+        "ProviderConnection" => of::<ProviderConnection>(&whole),
+        "SyncJob" => of::<SyncJob>(&whole),
+        "BankRoute" => of::<BankRoute>(&whole),
+        _ => of::<BreakerPolicy>(&whole),
+    };
+    stripped.unwrap_or_else(|| whole["status"].clone())
+}
+
+/// A fault that has begun.
+pub(crate) struct Trial<'a> {
+    scene: &'a Scene,
+    fault: Option<Fault>,
+    began: Mono,
+    before: Statuses,
+    pid: Option<u32>,
+    log: usize,
+    audit: Position,
+    ended: Option<Mono>,
+}
+
+/// What the verdict may expect of one fault.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Expected<'a> {
+    /// Words of the one log line that tells the reason.
+    pub(crate) reason: &'a str,
+    /// Objects (`plural/name`) that changed because of something that happened meanwhile, and how often their status may
+    /// have been written for it, from the beginning of the fault on. All others: never.
+    pub(crate) writes: &'a [(&'a str, usize)],
+    /// The operator ends by design; somebody starts it again.
+    pub(crate) ends: bool,
+}
+
+impl Trial<'_> {
+    /// Ends the fault.
+    pub(crate) async fn end(&mut self) {
+        if let Some(fault) = self.fault {
+            fault.end(&self.scene.ground).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
+        }
+        self.ended = Some(self.scene.clock.mono());
+    }
+
+    /// How long the fault has lasted.
+    pub(crate) fn lasted(&self) -> Duration {
+        self.scene.clock.mono().since(self.began)
+    }
+
+    /// Waits until the fault has lasted so long.
+    pub(crate) async fn last(&self, time: Duration) {
+        self.scene.clock.sleep_until(self.began + time).await;
+    }
+
+    /// What the operator has said since the fault began, line by line.
+    pub(crate) fn said(&self) -> Vec<Value> {
+        let logs = self.scene.operator.logs();
+        logs[self.log.min(logs.len())..].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// How often it has said this.
+    pub(crate) fn said_times(&self, words: &str) -> usize {
+        self.said().iter().filter(|line| line.to_string().contains(words)).count()
+    }
+
+    /// Waits until the world is `as_it_should_be` again, at most [`SOON`] after the end of the fault, and notes what is
+    /// to be judged.
+    pub(crate) async fn judged(self, expected: Expected<'_>, as_it_should_be: impl AsyncFn(&Scene) -> bool) -> Judged {
+        let scene = self.scene;
+        let ended = self.ended.expect("the fault was ended");
+        let left = || SOON.saturating_sub(scene.clock.mono().since(ended));
+        eventually(left(), "all is told as it is, soon after the end of the fault", async || {
+            as_it_should_be(scene).await.then_some(())
+        })
+        .await;
+        let took = scene.clock.mono().since(ended);
+        scene.quiet(left() + QUIET).await;
+        let mut findings = Vec::new();
+        for (object, count) in scene.writes(self.audit) {
+            let allowed = expected.writes.iter().find(|(name, _)| *name == object).map_or(0, |(_, allowed)| *allowed);
+            if count > allowed {
+                findings.push(format!("{object} was written {count} times, where {allowed} would do"));
+            }
+        }
+        if !expected.ends && (scene.operator.pid() != self.pid || scene.operator.try_get("/livez").await.is_none()) {
+            findings.push("the process did not live through it".to_owned());
+        }
+        let mut said: BTreeMap<String, usize> = BTreeMap::new();
+        for line in self.said() {
+            if line["level"] == "WARN" || line["level"] == "ERROR" {
+                let what =
+                    ["message", "kind", "namespace", "name"].map(|field| line[field].as_str().unwrap_or_default());
+                *said.entry(what.join(" ")).or_default() += 1;
+            }
+        }
+        findings.extend(said.iter().filter(|(_, n)| **n > 1).map(|(line, n)| format!("said {n} times: {line}")));
+        let reasons = self.said_times(expected.reason);
+        if reasons != 1 {
+            findings.push(format!("said {reasons} times: {}", expected.reason));
+        }
+        let fault = self.fault.map_or_else(|| scene.world.ns.name().to_owned(), |fault| fault.to_string());
+        tell(&format!(
+            "{fault}: lasted {:.0?}, told as it is {took:.1?} after its end; warnings {said:?}",
+            ended.since(self.began)
+        ));
+        Judged { statuses: scene.statuses().await, before: self.before, findings }
+    }
+}
+
+/// What a fault has left behind.
+pub(crate) struct Judged {
+    pub(crate) statuses: Statuses,
+    pub(crate) before: Statuses,
+    findings: Vec<String>,
+}
+
+impl Judged {
+    /// Panics unless all is well and a fresh operator finds nothing to mend.
+    #[track_caller]
+    pub(crate) fn passes(self, scene: &mut Scene) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let Self { statuses, mut findings, .. } = self;
+            scene.fresh().await;
+            let fresh = scene.statuses().await;
+            for key in statuses.keys().chain(fresh.keys()).collect::<std::collections::BTreeSet<_>>() {
+                let (was, is) = (statuses.get(key), fresh.get(key));
+                if was != is {
+                    findings.push(format!("{key} is told otherwise by a fresh operator:\n  was {was:?}\n  is  {is:?}"));
+                }
+            }
+            assert!(findings.is_empty(), "{caller}:\n{}\nlog:\n{}", findings.join("\n"), scene.operator.logs());
+        }
+    }
+}
