@@ -43,6 +43,7 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Admission<S> {
 
     fn call(&mut self, timed: Timed) -> Calling {
         let (core, settings, inner) = (Arc::clone(&self.core), Arc::clone(&self.settings), self.inner.clone());
+        let mut timed = timed;
         async move {
             if settings.suspended() {
                 return Err(CallError::Suspended);
@@ -57,9 +58,11 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Admission<S> {
                     return Err(CallError::CircuitOpen { retry_in });
                 }
             };
+            timed.permit = Some(permit);
+            let course = Arc::clone(&timed.course);
             let guard = Guard { core: &core, settings: &settings, permit: Some(permit), class, started };
             let end = inner.oneshot(timed).await;
-            guard.finish(&operation, end.as_ref());
+            guard.finish(&operation, course.tried_at(), end.as_ref());
             end
         }
         .boxed()
@@ -76,9 +79,16 @@ struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    fn finish(mut self, operation: &Arc<str>, end: Result<&Answer, &CallError>) {
-        if let Some(permit) = self.permit.take() {
-            self.core.finished(self.settings, permit, self.class, operation, self.started, end);
+    fn finish(mut self, operation: &Arc<str>, tried: Option<Mono>, end: Result<&Answer, &CallError>) {
+        let Some(permit) = self.permit.take() else { return };
+        match end {
+            Err(error) if self.class == CallClass::Probe && error.is_held_back() => {
+                self.core.skipped(self.settings, permit, operation, error);
+            }
+            _ => {
+                let times = (self.started, tried);
+                self.core.finished(self.settings, permit, self.class, operation, times, end);
+            }
         }
     }
 }
@@ -105,7 +115,7 @@ mod tests {
     use crate::provider::testkit::{answer, below, core, settings};
 
     fn timed(class: CallClass) -> Timed {
-        Timed { request: Request { class, ..Request::get("x", "/") }, deadline: Mono::MAX }
+        Timed::new(Request { class, ..Request::get("x", "/") }, Mono::MAX)
     }
 
     fn strict() -> Arc<Settings> {

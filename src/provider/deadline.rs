@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
@@ -13,7 +14,7 @@ use futures::future::BoxFuture;
 use tower::Service;
 
 use crate::clock::Clock;
-use crate::domain::breaker::CallClass;
+use crate::domain::breaker::{CallClass, Permit};
 use crate::domain::time::Mono;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::settings::Settings;
@@ -25,6 +26,36 @@ pub struct Timed {
     pub request: Request,
     /// When the call must have ended.
     pub deadline: Mono,
+    /// What the breaker let it in with; none above the breaker.
+    pub permit: Option<Permit>,
+    /// What lower layers tell upper ones about its course.
+    pub course: Arc<Course>,
+}
+
+impl Timed {
+    /// A request that must have ended at `deadline`.
+    pub fn new(request: Request, deadline: Mono) -> Self {
+        Self { request, deadline, permit: None, course: Arc::default() }
+    }
+}
+
+/// The course of one call, shared by its tries.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// When its last try began, in nanoseconds of the clock; 0 before the first.
+    tried_at: AtomicU64,
+}
+
+impl Course {
+    /// A try begins: its turn has come.
+    pub(crate) fn begin(&self, now: Mono) {
+        self.tried_at.store(now.nanos(), Ordering::Relaxed);
+    }
+
+    /// When the last try began. Waiting for a turn, or between two tries, is not the provider's slowness.
+    pub(crate) fn tried_at(&self) -> Option<Mono> {
+        Some(self.tried_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono::from_nanos)
+    }
 }
 
 /// What every layer below the deadline is: a service over [`Timed`] requests whose futures own what they need.
@@ -65,7 +96,7 @@ impl<S: Inner> Service<Request> for Deadline<S> {
         };
         let within = request.within.map_or(own, |asked| asked.min(own));
         let deadline = self.clock.mono() + within;
-        self.inner.call(Timed { request, deadline })
+        self.inner.call(Timed::new(request, deadline))
     }
 }
 
@@ -143,7 +174,7 @@ mod tests {
     async fn an_answer_that_is_there_at_the_deadline_counts() {
         let clock = Clock::system();
         let path = Cutoff::new(below(|_| async { Ok(answer(200)) }), clock);
-        let timed = Timed { request: Request::get("x", "/"), deadline: clock.mono() };
+        let timed = Timed::new(Request::get("x", "/"), clock.mono());
         assert_eq!(path.oneshot(timed).await.unwrap().status, 200);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What a provider looks like is data ([`profile`]); what one connection needs, resolved and checked, is a
 //! [`settings::Settings`]; what runs is a [`live::Live`], kept by the [`registry::Registry`]. The path itself is one
-//! stack of `tower` layers, visible in `stack.rs`: deadline → breaker → auth → HTTP. This layer knows no Kubernetes: it is
+//! stack of `tower` layers, visible in `stack.rs`: cache → deadline → breaker → retry → quota → auth → HTTP. This layer knows no Kubernetes: it is
 //! told settings and it tells what it observed. Provider answers go to the caller who asked and nowhere else: not into
 //! errors, logs or metrics.
 
@@ -12,15 +12,19 @@ pub mod ask;
 pub mod audit;
 pub mod auth;
 mod body;
+pub mod cache;
 pub mod call;
 pub mod classify;
 pub mod clients;
 pub mod deadline;
 mod exchange;
+pub mod json;
 pub mod live;
 pub mod observe;
 pub mod profile;
+pub mod quota;
 pub mod registry;
+pub mod retry;
 pub mod rights;
 pub mod series;
 pub mod settings;

@@ -6,36 +6,43 @@
 mod said;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::breaker::{
-    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Transition,
+    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
 };
+use crate::domain::budget::Budget;
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
+use crate::domain::quota::Quota;
 use crate::domain::time::{Mono, Now};
 use crate::provider::auth::source::Pending;
+use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Credentials, Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
-use crate::provider::series::{Code, Counts, Durations};
+use crate::provider::series::{Code, Counts, Shared};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
+pub(crate) use self::turns::{Denied, Held};
 
 /// The part of a connection that outlives its settings.
 pub(crate) struct Core {
     key: ObjectKey,
     clock: Clock,
     listeners: Arc<Listeners>,
-    durations: Durations,
+    series: Arc<Shared>,
     state: Mutex<State>,
     /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
     refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
+    /// Made when the cache is first used: most connections have none.
+    kept: OnceLock<Box<Kept>>,
 }
 
 pub(crate) struct State {
@@ -48,6 +55,13 @@ pub(crate) struct State {
     last_probe: Option<LastProbe>,
     /// Whether the last call could not be made for want of a token.
     tokenless: bool,
+    /// Until when the provider asked to be left alone.
+    throttle: Throttle,
+    /// How often in a row it did so without saying how long.
+    strikes: u8,
+    budget: Budget,
+    /// Made when a limit first applies: most connections have none.
+    quota: Option<Box<Quota>>,
     pub(crate) counts: Counts,
 }
 
@@ -61,6 +75,7 @@ struct Shown {
     verdict: Verdict,
     authenticated: Option<bool>,
     tokenless: bool,
+    throttle: Throttle,
 }
 
 impl State {
@@ -73,6 +88,7 @@ impl State {
             verdict: self.verdict.clone(),
             authenticated: self.authenticated,
             tokenless: self.tokenless,
+            throttle: self.throttle,
         }
     }
 
@@ -82,6 +98,17 @@ impl State {
 
     pub(crate) fn last_probe(&self) -> Option<&LastProbe> {
         self.last_probe.as_ref()
+    }
+
+    /// Until when the provider asked to be left alone.
+    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Mono> {
+        self.throttle.until(now)
+    }
+
+    /// What is left of the limit that has least left, and of how many.
+    pub(crate) fn quota_left(&self, settings: &Settings, now: Now) -> Option<(u32, u32)> {
+        let rules = settings.quota()?;
+        self.quota.as_ref().map_or_else(|| Quota::default().least(rules, now), |quota| quota.least(rules, now))
     }
 
     pub(crate) fn risk(&self, now: Mono) -> Ppm {
@@ -126,7 +153,7 @@ impl Core {
         key: ObjectKey,
         clock: Clock,
         listeners: Arc<Listeners>,
-        durations: Durations,
+        series: Arc<Shared>,
         settings: &Settings,
         restore: Option<&Snapshot>,
     ) -> Arc<Self> {
@@ -148,13 +175,34 @@ impl Core {
             refused_since: None,
             last_probe: None,
             tokenless: false,
+            throttle: Throttle::default(),
+            strikes: 0,
+            budget: Budget::default(),
+            quota: None,
             counts,
         };
-        Arc::new(Self { key, clock, listeners, durations, state: Mutex::new(state), refreshing: OnceLock::new() })
+        Arc::new(Self {
+            key,
+            clock,
+            listeners,
+            series,
+            state: Mutex::new(state),
+            refreshing: OnceLock::new(),
+            kept: OnceLock::new(),
+        })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
+    }
+
+    /// The answers that are kept.
+    pub(crate) fn kept(&self) -> &Kept {
+        self.kept.get_or_init(|| Box::new(Kept::new(self.series.cache_bytes().clone())))
+    }
+
+    pub(crate) fn series(&self) -> &Shared {
+        &self.series
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -212,6 +260,9 @@ impl Core {
     pub(crate) fn admit(&self, class: CallClass, now: Mono) -> Result<Permit, Refusal> {
         self.change(|state, _| {
             let admitted = state.breaker.admit(class, now);
+            if admitted.is_ok() {
+                state.budget.call(now);
+            }
             (admitted, [state.breaker.take_transition(), None])
         })
     }
@@ -229,26 +280,26 @@ impl Core {
         });
     }
 
-    /// A call ended.
+    /// A call ended. `tried` is when its last try began: what came before is not the provider's slowness.
     pub(crate) fn finished(
         &self,
         settings: &Settings,
         permit: Permit,
         class: CallClass,
         operation: &Arc<str>,
-        started: Mono,
+        (started, tried): (Mono, Option<Mono>),
         end: Result<&Answer, &CallError>,
     ) {
         let check = settings.health_check();
         let Judgement { outcome, credentials } = judge(settings.classify(), class, &check.expected_statuses, end);
         let now = self.clock.now();
-        let elapsed = now.mono.since(started);
+        let elapsed = now.mono.since(tried.unwrap_or(started));
         let probe = class == CallClass::Probe;
         let (ended, code) = match end {
             Ok(answer) => (Ended::Status(answer.status.as_u16()), Code::Status(answer.status.as_u16())),
             Err(error) => (Ended::Error(error.clone()), Code::Word(error.code())),
         };
-        self.durations.call(settings.provider(), operation, probe, elapsed);
+        self.series.call(settings.provider(), operation, probe, now.mono.since(started));
         self.change(|state, mono| {
             state.counts.request(operation, code, outcome_label(outcome));
             let moved = state.breaker.record(permit, outcome, elapsed, mono);
@@ -277,6 +328,11 @@ impl Core {
     /// Puts new settings in force.
     pub(crate) fn reconfigure(&self, old: &Settings, new: &Settings) {
         let wanted = overlay(new.circuit_override(), self.clock.now());
+        if old.verdict_revision() != new.verdict_revision()
+            && let Some(kept) = self.kept.get()
+        {
+            kept.clear();
+        }
         self.change(|state, now| {
             let moved =
                 if old.breaker() == new.breaker() { None } else { state.breaker.set_policy(*new.breaker(), now) };
@@ -342,6 +398,7 @@ impl Core {
             refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
             tokenless: state.tokenless,
+            throttled_until: state.throttled_until(now.mono).map(|until| now.wall_at(until)),
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }

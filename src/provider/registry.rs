@@ -18,7 +18,7 @@ use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
 use crate::provider::rights::Licences;
-use crate::provider::series::{Collected, Durations};
+use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
 
 /// Something about a connection that others may want to act on.
@@ -82,7 +82,7 @@ struct Inner {
     clients: Clients,
     vault: Option<Vault>,
     secrets: OnceLock<Arc<dyn SecretSource>>,
-    durations: Durations,
+    series: Arc<Shared>,
     licences: Arc<Licences>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
@@ -98,7 +98,7 @@ impl Registry {
             clients: Clients::new(access.addresses),
             vault: access.vault,
             secrets: OnceLock::new(),
-            durations: Durations::new(metrics)?,
+            series: Arc::new(Shared::new(metrics)?),
             licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),
@@ -148,7 +148,7 @@ impl Registry {
             key.clone(),
             self.inner.clock,
             Arc::clone(&self.inner.listeners),
-            self.inner.durations.clone(),
+            Arc::clone(&self.inner.series),
             &settings,
             restore,
         );

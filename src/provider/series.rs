@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::HistogramVec;
+use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::domain::breaker::{Effective, Transition};
@@ -17,7 +18,7 @@ use crate::provider::live::Live;
 /// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
 const MAX_REQUESTS: usize = 5;
 /// Distinct `(from, to, reason)` of one connection; what comes later is counted as reason `Other`.
-const MAX_TRANSITIONS: usize = 4;
+const MAX_TRANSITIONS: usize = 3;
 /// What a label says when its budget is used up.
 const OTHER: &str = "other";
 
@@ -38,6 +39,8 @@ pub(crate) struct Counts {
     other_requests: Vec<(&'static str, u64)>,
     transitions: Vec<([&'static str; 3], u64)>,
     other_transitions: u64,
+    /// Tries after the first ones.
+    pub(crate) retries: u64,
 }
 
 impl Counts {
@@ -54,6 +57,20 @@ impl Counts {
         }
     }
 
+    /// How many calls ended how.
+    #[cfg(test)]
+    pub(crate) fn outcomes(&self) -> Vec<(&'static str, u64)> {
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        let all = self.requests.iter().map(|(.., outcome, count)| (*outcome, *count));
+        for (outcome, count) in all.chain(self.other_requests.iter().copied()) {
+            match sums.iter_mut().find(|(known, _)| *known == outcome) {
+                Some((_, sum)) => *sum += count,
+                None => sums.push((outcome, count)),
+            }
+        }
+        sums
+    }
+
     pub(crate) fn transition(&mut self, transition: &Transition) {
         let labels = [transition.from.as_str(), transition.to.as_str(), transition.reason.as_str()];
         if let Some((_, count)) = self.transitions.iter_mut().find(|(known, _)| *known == labels) {
@@ -66,14 +83,17 @@ impl Counts {
     }
 }
 
-/// The histograms, shared by all connections.
-#[derive(Clone)]
-pub(crate) struct Durations {
+/// The series that carry the provider, shared by all its connections.
+pub(crate) struct Shared {
     requests: HistogramVec,
     probes: HistogramVec,
+    quota_waits: HistogramVec,
+    no_retries: IntCounterVec,
+    cache: IntCounterVec,
+    cache_bytes: IntGauge,
 }
 
-impl Durations {
+impl Shared {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
@@ -82,7 +102,39 @@ impl Durations {
         )?;
         let probes =
             metrics.seconds("busbar_probe_duration_seconds", "Time of a health check of a provider.", &["provider"])?;
-        Ok(Self { requests, probes })
+        let quota_waits =
+            metrics.seconds("busbar_quota_wait_seconds", "Time a try waited for its turn in the quota.", &["provider"])?;
+        let no_retries = metrics.counter(
+            "busbar_provider_retries_denied_total",
+            "Retries that would have been safe and of use and were not made: the circuit is open (circuit), the \
+             budget is used up (budget), the wait does not fit the call's time (deadline) or its caller's patience (wait).",
+            &["provider", "reason"],
+        )?;
+        let cache = metrics.counter(
+            "busbar_cache_requests_total",
+            "Calls that a kept answer might serve: by a fresh one (hit), by a stale one (stale), by another call's \
+             answer that was under way (shared), by the provider (miss).",
+            &["provider", "result"],
+        )?;
+        let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
+        let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
+        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes })
+    }
+
+    pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {
+        self.quota_waits.with_label_values(&[provider]).observe(waited.as_secs_f64());
+    }
+
+    pub(crate) fn no_retry(&self, provider: &str, reason: &str) {
+        self.no_retries.with_label_values(&[provider, reason]).inc();
+    }
+
+    pub(crate) fn cache_bytes(&self) -> &IntGauge {
+        &self.cache_bytes
+    }
+
+    pub(crate) fn cache(&self, provider: &str, result: &str) {
+        self.cache.with_label_values(&[provider, result]).inc();
     }
 
     pub(crate) fn call(&self, provider: &str, operation: &str, probe: bool, elapsed: Duration) {
@@ -104,6 +156,14 @@ const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connecti
 const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
+const RETRIES: (&str, &str) = ("busbar_provider_retries_total", "Tries of calls to a provider after the first ones.");
+const QUOTA: (&str, &str) =
+    ("busbar_quota_remaining_ratio", "What is left of the limit that has least left, from 0 to 1.");
+const THROTTLED: (&str, &str) = (
+    "busbar_throttled_until_timestamp_seconds",
+    "Until when the provider asked to be left alone, in seconds since 1970; absent while it does not.",
+);
+
 impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
     fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
         for some in (self.0)().chunks(PIECE) {
@@ -114,6 +174,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
 
 fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
     let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
+    let [mut retries, mut quotas, mut throttled]: [Vec<Metric>; 3] = Default::default();
     circuits.reserve_exact(lives.len() * Effective::ALL.len());
     for live in lives {
         let settings = live.settings();
@@ -141,6 +202,16 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
             circuits.push(gauge(live, &[("state", one.as_str())], bit(one == effective)));
         }
         risks.push(gauge(live, &[], seen.risk(live.core().clock().mono()).share()));
+        if counts.retries > 0 {
+            retries.push(counter(live, &[("provider", settings.provider())], counts.retries));
+        }
+        let now = live.core().clock().now();
+        if let Some((left, of)) = seen.quota_left(&settings, now) {
+            quotas.push(gauge(live, &[], f64::from(left) / f64::from(of.max(1))));
+        }
+        if let Some(until) = seen.throttled_until(now.mono) {
+            throttled.push(gauge(live, &[], seconds(now.wall_at(until))));
+        }
         if let Some(probe) = seen.last_probe() {
             probes.push(gauge(live, &[], bit(probe.success)));
         }
@@ -151,6 +222,9 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         family(STATE, MetricType::GAUGE, circuits),
         family(RISK, MetricType::GAUGE, risks),
         family(PROBE, MetricType::GAUGE, probes),
+        family(RETRIES, MetricType::COUNTER, retries),
+        family(QUOTA, MetricType::GAUGE, quotas),
+        family(THROTTLED, MetricType::GAUGE, throttled),
     ]
 }
 
@@ -186,6 +260,11 @@ fn counter(live: &Live, own: &[(&str, &str)], count: u64) -> Metric {
     let mut metric = Metric::from_label(labels(live, own));
     metric.set_counter(value);
     metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
+fn seconds(at: Timestamp) -> f64 {
+    at.as_second() as f64
 }
 
 fn bit(on: bool) -> f64 {

@@ -1,8 +1,9 @@
 //! The call path, in one place.
 //!
-//! The order is the argument: who may not call is told so before anything else happens; then time is fixed; the breaker is asked before anything is spent and records one outcome
-//! after the last try; credentials are put on each try, because a token may change between two; HTTP is last. The
-//! cache will come before the deadline, retry and quota between cutoff and auth: each one file, one line here.
+//! The order is the argument: who may not call is told so before anything else happens; a kept answer needs nothing
+//! else; time is fixed next; the breaker is asked before anything is spent and records one outcome after the last try;
+//! each try waits for its turn in the quota; credentials are put on each try, because a token may change between two; HTTP
+//! is last.
 
 use std::sync::Arc;
 
@@ -11,15 +12,18 @@ use tower::ServiceBuilder;
 use crate::provider::admission::Admission;
 use crate::provider::auth::Authenticate;
 use crate::provider::auth::tokens::Tokens;
+use crate::provider::cache::Cached;
 use crate::provider::clients::Client;
 use crate::provider::deadline::{Cutoff, Deadline};
 use crate::provider::exchange::Exchange;
 use crate::provider::observe::Core;
+use crate::provider::quota::Turn;
+use crate::provider::retry::Again;
 use crate::provider::rights::{Licences, Rights};
 use crate::provider::settings::Settings;
 
 /// The whole path of one connection's settings.
-pub(crate) type Stack = Rights<Deadline<Admission<Cutoff<Authenticate<Exchange>>>>>;
+pub(crate) type Stack = Rights<Cached<Deadline<Admission<Cutoff<Again<Turn<Authenticate<Exchange>>>>>>>>;
 
 /// Builds the path.
 pub(crate) fn build(
@@ -32,9 +36,12 @@ pub(crate) fn build(
     let clock = core.clock();
     ServiceBuilder::new()
         .layer_fn(|inner| Rights::new(inner, core.key().clone(), Arc::clone(settings), Arc::clone(licences)))
+        .layer_fn(|inner| Cached::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Cutoff::new(inner, clock))
+        .layer_fn(|inner| Again::new(inner, Arc::clone(core), Arc::clone(settings)))
+        .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Authenticate::new(inner, Arc::clone(settings), tokens.cloned()))
         .service(Exchange::new(client, clock, settings))
 }

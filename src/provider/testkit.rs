@@ -9,14 +9,15 @@ use tower::Service;
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
 use crate::metrics::Metrics;
-use crate::provider::call::{Answer, CallError, Meta};
-use crate::provider::classify::Reading;
-use crate::provider::deadline::Timed;
+use crate::provider::call::{Answer, CallError, Meta, Request};
+use crate::provider::classify::{Reading, Wait};
+use crate::provider::deadline::{Inner, Timed};
 use crate::provider::observe::Core;
 use crate::provider::profile::{Environment, Profiles};
 use crate::provider::registry::Listeners;
-use crate::provider::series::Durations;
+use crate::provider::series::Shared;
 use crate::provider::settings::{Draft, Settings};
 
 /// A connection of the generic provider.
@@ -41,8 +42,8 @@ pub(crate) fn core(settings: &Settings) -> Arc<Core> {
 /// The same, with somebody who listens.
 pub(crate) fn core_with(settings: &Settings, listeners: Arc<Listeners>) -> Arc<Core> {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-    let durations = Durations::new(&Metrics::new()).unwrap();
-    Core::new(ObjectKey::new("ns", "bank"), clock, listeners, durations, settings, None)
+    let series = Arc::new(Shared::new(&Metrics::new()).unwrap());
+    Core::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
 }
 
 pub(crate) fn answer(status: u16) -> Answer {
@@ -83,5 +84,57 @@ where
 
     fn call(&mut self, timed: Timed) -> Fut {
         (self.0)(timed)
+    }
+}
+
+/// What a [`scripted`] service was asked: when, counted from its making.
+pub(crate) type Asked = Arc<std::sync::Mutex<Vec<std::time::Duration>>>;
+
+/// A service that ends its calls as told, the last way for ever, and notes when it was asked.
+pub(crate) fn scripted(
+    ends: impl IntoIterator<Item = Result<Answer, CallError>>,
+) -> (impl Inner + Clone + Send + 'static, Asked) {
+    let (ends, asked): (Vec<_>, Asked) = (ends.into_iter().collect(), Arc::default());
+    let (seen, clock) = (Arc::clone(&asked), Clock::system());
+    let inner = below(move |_| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(clock.mono().since(Mono::ZERO));
+        let end = ends.get(seen.len() - 1).or(ends.last()).cloned().expect("an end");
+        async move { end }
+    });
+    (inner, asked)
+}
+
+/// The same answer, with the provider's wish for a pause.
+pub(crate) fn asking(status: u16, seconds: u64) -> Answer {
+    let mut answer = answer(status);
+    answer.reading.wait = Some(Wait::For(std::time::Duration::from_secs(seconds)));
+    answer
+}
+
+type Act = Arc<dyn Fn(Request) -> futures::future::BoxFuture<'static, Result<Answer, CallError>> + Send + Sync>;
+
+/// A service over plain requests, to stand for everything below the deadline and itself.
+#[derive(Clone)]
+pub(crate) struct Plain(Act);
+
+/// Makes one.
+pub(crate) fn plainly(
+    act: impl Fn(Request) -> futures::future::BoxFuture<'static, Result<Answer, CallError>> + Send + Sync + 'static,
+) -> Plain {
+    Plain(Arc::new(act))
+}
+
+impl Service<Request> for Plain {
+    type Response = Answer;
+    type Error = CallError;
+    type Future = futures::future::BoxFuture<'static, Result<Answer, CallError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), CallError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        (self.0)(request)
     }
 }

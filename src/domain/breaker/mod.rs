@@ -18,6 +18,7 @@
 //! Sources: the closed/open/half-open machine is Nygard's, *Release It!* (2007); permits as leases, generations, the
 //! trip on failures only and `>=` at every boundary are argued rule by rule in `tests.rs`.
 
+mod again;
 mod half_open;
 mod machine;
 mod persist;

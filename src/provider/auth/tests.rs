@@ -19,7 +19,7 @@ async fn sent(auth: Auth) -> Request {
         }
     });
     let path = Authenticate::new(inner, settings, None);
-    path.oneshot(Timed { request: Request::get("x", "/"), deadline: Mono::MAX }).await.unwrap();
+    path.oneshot(Timed::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
     let request = seen.lock().unwrap().take();
     request.unwrap()
 }

@@ -89,6 +89,8 @@ pub struct LiveStatus {
     pub last_probe: Option<LastProbe>,
     /// Whether the last call could not be made because no token was to be had.
     pub tokenless: bool,
+    /// Until when the provider asked to be left alone, while that is so.
+    pub throttled_until: Option<Timestamp>,
     /// The revision of the settings in force.
     pub revision: Arc<str>,
     /// The revision the verdict belongs to.
