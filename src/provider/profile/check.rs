@@ -38,6 +38,10 @@ impl Profile {
         for (at, limit) in self.limits.iter().enumerate() {
             let place = || Place::of(["limits"]).and(Step::Index(at));
             limit.check().map_err(|problem| (place(), problem))?;
+            let known = |name: &String| self.operations.contains_key(name) || self.streams.contains_key(name);
+            if let Some(unknown) = limit.operations.iter().find(|name| !known(name)) {
+                return Err((place(), format!("{unknown} is neither an operation nor a stream of the profile")));
+            }
             let same = |other: &ProfileLimit| {
                 let apart = matches!((other.environment, limit.environment), (Some(a), Some(b)) if a != b);
                 other.name == limit.name && !apart

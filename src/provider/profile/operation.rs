@@ -14,7 +14,7 @@ use super::mapping::{Mapping, MappingError};
 use super::parameter::{self, Parameter, ParameterError, ParameterKind};
 use super::template::Template;
 use crate::domain::breaker::CallClass;
-use crate::provider::call::Request;
+use crate::provider::call::{CacheUse, Request};
 
 /// One operation.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Operation {
     /// What kind of call it is.
     #[serde(default = "read", deserialize_with = "class")]
     pub class: CallClass,
+    /// The parameter that names what a limit of scope `Partition` counts apart: an account.
+    #[serde(default)]
+    pub partition: Option<String>,
     /// Whether its answers may be kept and given again.
     #[serde(default)]
     pub cache: bool,
@@ -149,6 +152,13 @@ impl Operation {
         let mut request = Request::get(name, self.path.path(&values).map_err(missing)?);
         request.method = self.method.clone();
         request.class = self.class;
+        request.partition =
+            self.partition.as_ref().and_then(|name| values.get(name)).map(|value| value.as_str().into());
+        // Without a mapping the body is the caller's, whatever it is.
+        request.json = self.canonical.is_some();
+        if self.cache {
+            request.cache = CacheUse::FreshOrStale;
+        }
         for (field, template) in &self.query {
             if let Ok(value) = template.value(&values) {
                 request = request.with_query(field, value);
@@ -277,6 +287,9 @@ impl Operation {
         }
         if let Some(bad) = self.headers.keys().find(|name| !super::wait::is_header(name)) {
             return at(&["headers", bad], format!("{bad:?} is no header name"));
+        }
+        if let Some(unknown) = self.partition.as_ref().filter(|name| !self.parameters.contains_key(*name)) {
+            return at(&["partition"], format!("{unknown} is no parameter of the operation"));
         }
         if self.cache && self.class != CallClass::Read {
             return at(&["cache"], "only what is read can be kept: remove it, or make it class: Read".to_owned());

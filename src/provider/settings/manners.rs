@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::domain::backoff::Backoff;
 use crate::domain::quota::{Limit, Rules, Scope, Unit};
-use crate::provider::profile::{LimitScope, LimitUnit, Profile, ProfileLimit};
+use crate::provider::profile::{Environment, LimitScope, LimitUnit, Profile, ProfileLimit};
 use crate::provider::settings::SettingsError;
 
 /// How a failed try is repeated.
@@ -72,9 +72,9 @@ impl CachePolicy {
     }
 }
 
-/// The profile's own limits.
-pub(super) fn limits_of(profile: &Profile) -> Vec<Limit> {
-    profile.limits.iter().map(limit_of).collect()
+/// The profile's own limits in one of the provider's worlds.
+pub(super) fn limits_of(profile: &Profile, environment: Environment) -> Vec<Limit> {
+    profile.limits(environment).map(limit_of).collect()
 }
 
 fn limit_of(limit: &ProfileLimit) -> Limit {
@@ -97,12 +97,12 @@ fn limit_of(limit: &ProfileLimit) -> Limit {
 }
 
 /// The rules of the quota; none without limits.
-pub(super) fn quota(limits: &[Limit], money_percent: u8) -> Result<Option<Rules>, SettingsError> {
+pub(super) fn quota(limits: &[Limit], money_percent: u8, zone: TimeZone) -> Result<Option<Rules>, SettingsError> {
     if limits.iter().any(|limit| limit.requests == 0 || limit.burst == Some(0)) {
         return Err(SettingsError::new("rateLimit.limits", "must allow at least one request each"));
     }
     if limits.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Rules { limits: limits.to_vec(), money_percent: money_percent.min(90), zone: TimeZone::UTC }))
+    Ok(Some(Rules { limits: limits.to_vec(), money_percent: money_percent.min(90), zone }))
 }

@@ -153,7 +153,7 @@ impl Draft {
             tls: Tls::default(),
             timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
             retry: Retry::default(),
-            limits: manners::limits_of(&profile),
+            limits: manners::limits_of(&profile, environment),
             money_reserve_percent: 0,
             cache: profile.cache.map(|cache| CachePolicy { ttl: cache.ttl, max_stale: cache.max_stale }),
             health_check,
@@ -203,7 +203,7 @@ impl Settings {
         draft.auth.check()?;
         draft.tls.check()?;
         draft.retry.check()?;
-        let quota = manners::quota(&draft.limits, draft.money_reserve_percent)?;
+        let quota = manners::quota(&draft.limits, draft.money_reserve_percent, draft.profile.day_zone())?;
         let check = &draft.health_check;
         if check.mode == CheckMode::Active {
             match &check.path {
