@@ -333,6 +333,8 @@ fn operator(program: &Path, directory: &Path, identity: &Identity) -> Spec {
         "--gateway-auth=off".to_owned(),
         format!("--ledger={}", ledger(directory)),
         format!("--announce-file={}", directory.join("operator.json").display()),
+        // The demo's banks are on this machine.
+        "--allow-provider-addresses=127.0.0.0/8".to_owned(),
     ];
     Spec {
         name: "the operator".to_owned(),

@@ -61,6 +61,18 @@ pub enum Auth {
         #[serde(default = "hour")]
         expires_in_seconds: u64,
     },
+    /// The same for a refresh token, of which each use gives the next one and spends the one before.
+    RefreshToken {
+        /// Client id.
+        client_id: String,
+        /// Client secret.
+        client_secret: String,
+        /// The refresh token that is good at first.
+        refresh_token: String,
+        /// Life of a token, also announced as `expires_in`.
+        #[serde(default = "hour")]
+        expires_in_seconds: u64,
+    },
 }
 
 const fn hour() -> u64 {
@@ -82,6 +94,7 @@ impl Auth {
             Self::ApiKeyHeader { .. } => "apiKeyHeader",
             Self::ApiKeyQuery { .. } => "apiKeyQuery",
             Self::OAuth2 { .. } => "oAuth2",
+            Self::RefreshToken { .. } => "refreshToken",
         }
     }
 }
@@ -129,7 +142,7 @@ pub(crate) enum Guard {
     Open,
     Header { name: HeaderName, value: Vec<u8> },
     Query { name: String, value: String },
-    Issued { client_id: String, client_secret: String, life: Duration },
+    Issued { client_id: String, client_secret: String, life: Duration, refresh_token: Option<String> },
 }
 
 /// The header that [`Auth::ApiKeyHeader`] names cannot be one.
@@ -155,6 +168,13 @@ impl TryFrom<&Auth> for Guard {
                 client_id: client_id.clone(),
                 client_secret: client_secret.clone(),
                 life: Duration::from_secs(*expires_in_seconds),
+                refresh_token: None,
+            },
+            Auth::RefreshToken { client_id, client_secret, refresh_token, expires_in_seconds } => Self::Issued {
+                client_id: client_id.clone(),
+                client_secret: client_secret.clone(),
+                life: Duration::from_secs(*expires_in_seconds),
+                refresh_token: Some(refresh_token.clone()),
             },
         })
     }
@@ -192,13 +212,17 @@ pub(crate) fn basic(username: &str, password: &str) -> String {
 
 /// The tokens that one bank has issued, each with the end of its life.
 #[derive(Debug, Default)]
-pub(crate) struct Tokens(Mutex<HashMap<String, Mono>>);
+pub(crate) struct Tokens {
+    issued: Mutex<HashMap<String, Mono>>,
+    /// The refresh token that is good now, once the first was used.
+    refresh: Mutex<Option<String>>,
+}
 
 impl Tokens {
     /// A new token that lives for `life`.
     pub(crate) fn issue(&self, now: Mono, life: Duration) -> String {
         let token = format!("sim-{}", uuid::Uuid::new_v4().simple());
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         if tokens.len() >= TOKENS_KEPT {
             tokens.retain(|_, end| *end > now);
         }
@@ -206,13 +230,29 @@ impl Tokens {
         token
     }
 
+    /// Spends a refresh token and gives the next one; `None` if it is not the one that is good. `first` is good at first.
+    pub(crate) fn rotate(&self, first: &str, sent: &str) -> Option<String> {
+        let mut good = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if good.as_deref().unwrap_or(first) != sent {
+            return None;
+        }
+        let next = format!("sim-refresh-{}", uuid::Uuid::new_v4().simple());
+        *good = Some(next.clone());
+        Some(next)
+    }
+
+    /// Forgets what was rotated: the first refresh token of the settings is good again.
+    pub(crate) fn forget_rotated(&self) {
+        *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Forgets all of them: whoever holds one gets 401 from now on.
     pub(crate) fn revoke(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn judge(&self, token: &str, now: Mono) -> Verdict {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
+        match self.issued.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
             None => Verdict::Wrong,
             Some(end) if *end <= now => Verdict::Expired,
             Some(_) => Verdict::Ok,

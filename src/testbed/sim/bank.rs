@@ -178,6 +178,7 @@ impl BankHandle {
         let guard = Arc::new(Guard::try_from(auth)?);
         *self.bank.guard.write().unwrap_or_else(PoisonError::into_inner) = (auth.kind(), guard);
         self.revoke_tokens();
+        self.bank.tokens.forget_rotated();
         Ok(())
     }
 

@@ -48,6 +48,10 @@ pub struct BankConfig {
     pub server_names: Vec<String>,
     /// What is wrong with its certificate.
     pub certificate: Certificate,
+    /// Whether it speaks TLS only with clients that show a certificate of the simulator's authority.
+    pub demands_certificate: bool,
+    /// Whether it speaks TLS 1.2 and nothing newer.
+    pub only_tls12: bool,
     /// How many arrivals are kept.
     pub log_capacity: usize,
     /// Seeds chance (shares of a script) and generated data.
@@ -69,6 +73,8 @@ impl Default for BankConfig {
             canned: BTreeMap::new(),
             server_names: Vec::new(),
             certificate: Certificate::Valid,
+            demands_certificate: false,
+            only_tls12: false,
             // At 10 000 connections every 30 s this holds the last 50 s; full, it takes about 4 MiB.
             log_capacity: 16_384,
             seed: 1,

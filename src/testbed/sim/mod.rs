@@ -92,6 +92,11 @@ impl Sim {
         self.town.add_bank(config).await
     }
 
+    /// A client certificate of the simulator's authority, with its key, both PEM: for banks that demand one.
+    pub fn client_certificate(&self, name: &str, last_day: (i32, u8, u8)) -> Result<(String, String), SimError> {
+        Ok(self.town.authority.client(name, last_day)?)
+    }
+
     /// The bank with this name.
     pub fn bank(&self, name: &str) -> Option<BankHandle> {
         self.town.bank(name).ok()
@@ -137,7 +142,7 @@ impl Town {
         let mut names: Vec<_> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
         names.push(format!("{}.sim.test", config.name));
         names.extend(config.server_names.iter().cloned());
-        let tls = self.authority.acceptor(names, config.certificate)?;
+        let tls = self.authority.acceptor(names, &config)?;
         let listen = config.listen;
         let port = Port::open(listen).map_err(|source| SimError::Listen { address: listen, source })?;
         let bank = Arc::new(Bank::new(config, self.clock, port.address, tls, self.stop.child_token())?);

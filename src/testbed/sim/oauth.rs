@@ -23,16 +23,19 @@ struct Granted<'a> {
     token_type: &'static str,
     expires_in: u64,
     scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
 }
 
 /// Answers one token request.
 pub(crate) fn answer(guard: &Guard, headers: &HeaderMap, form: &Bytes, now: Mono, tokens: &Tokens) -> Reply {
-    let Guard::Issued { client_id, client_secret, life } = guard else {
+    let Guard::Issued { client_id, client_secret, life, refresh_token } = guard else {
         return Reply::fixed(404, r#"{"error":"invalid_request","error_description":"this bank issues no tokens"}"#);
     };
     let form = std::str::from_utf8(form).ok();
     let field = |name: &str| param(form, name);
-    if field("grant_type").as_deref() != Some("client_credentials") {
+    let grant = if refresh_token.is_some() { "refresh_token" } else { "client_credentials" };
+    if field("grant_type").as_deref() != Some(grant) {
         return Reply::fixed(400, r#"{"error":"unsupported_grant_type"}"#);
     }
     let right = match headers.get(header::AUTHORIZATION) {
@@ -44,8 +47,21 @@ pub(crate) fn answer(guard: &Guard, headers: &HeaderMap, form: &Bytes, now: Mono
     if !right {
         return Reply::fixed(401, r#"{"error":"invalid_client"}"#).with(header::WWW_AUTHENTICATE, "Basic");
     }
+    let rotated = match refresh_token {
+        None => None,
+        Some(first) => match tokens.rotate(first, &field("refresh_token").unwrap_or_default()) {
+            Some(next) => Some(next),
+            None => return Reply::fixed(400, r#"{"error":"invalid_grant"}"#),
+        },
+    };
     let token = tokens.issue(now, *life);
-    let granted = Granted { access_token: &token, token_type: "Bearer", expires_in: life.as_secs(), scope: "openid" };
+    let granted = Granted {
+        access_token: &token,
+        token_type: "Bearer",
+        expires_in: life.as_secs(),
+        scope: "openid",
+        refresh_token: rotated,
+    };
     Reply::json(200, &granted).with(header::CACHE_CONTROL, "no-store")
 }
 

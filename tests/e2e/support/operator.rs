@@ -92,6 +92,8 @@ impl Operator {
             format!("--ledger=sqlite:{}", directory.join("busbar.db").display()),
             "--log-format=json".to_owned(),
             format!("--announce-file={}", announce.display()),
+            // The banks of the tests are on this machine.
+            "--allow-provider-addresses=127.0.0.0/8,::1".to_owned(),
         ];
         let spec = Spec {
             name: format!("busbar of {}", ns.name()),
