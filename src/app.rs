@@ -196,7 +196,7 @@ async fn lead(
     if let Some(door) = door {
         let (args, bell, keys, clients) = (&args.gateway, &parts.bell, &parts.keys, &clients);
         let needs = gateway::Needs { args, ctx: &ctx, clients, keys, bell, gates, clock, metrics };
-        gateway::start(door, needs, stop, tasks)?;
+        gateway::start(door, &needs, stop, tasks)?;
     }
     let Some(()) = until(stop, tasks, ctx.stores.ready()).await? else { return Ok(()) };
     gates.set(Gate::Stores, true);

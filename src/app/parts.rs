@@ -106,8 +106,7 @@ pub(super) fn build(
     let registry = Registry::new(clock, metrics, access)?;
     let bell = Arc::new(Notify::new());
     let (again, rings) = (registry.clone(), Arc::clone(&bell));
-    let dead =
-        DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
+    let dead = DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
     let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
     let keeper = if args.probe_retention.is_zero() {

@@ -64,10 +64,14 @@ impl Subject {
         };
         part(&user);
         part(uid.as_deref().unwrap_or_default());
-        groups.iter().for_each(|group| part(group));
+        for group in &groups {
+            part(group);
+        }
         for (key, values) in &extra {
             part(key);
-            values.iter().for_each(|value| part(value));
+            for value in values {
+                part(value);
+            }
         }
         Self { id: hash.finalize().into(), user, uid, groups, extra }
     }

@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn who_is_in_no_profile_is_refused_and_a_user_called_like_a_group_is_not_in_it() {
-        let stranger = Caller { user: "traders".into(), groups: vec![], profile: None, purpose: None, request_id: None };
+        let stranger =
+            Caller { user: "traders".into(), groups: vec![], profile: None, purpose: None, request_id: None };
         assert_eq!(said(&stranger, "quote").unwrap_err().2, Denial::NoProfile);
         let robot = Caller { user: "system:serviceaccount:apps:robot".into(), ..stranger };
         assert_eq!(said(&robot, "earnings"), Ok("robot".into()));

@@ -48,10 +48,8 @@ impl Access {
                     "" => act.resource.to_owned(),
                     subresource => format!("{}/{subresource}", act.resource),
                 };
-                let text = format!(
-                    "you may not {} {resource} of busbar.dev here: bind a role that allows it",
-                    act.verb
-                );
+                let text =
+                    format!("you may not {} {resource} of busbar.dev here: bind a role that allows it", act.verb);
                 Err(Problem::new(ErrorCode::Forbidden, text)
                     .with("verb", act.verb)
                     .with("resource", resource)

@@ -151,7 +151,8 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let invalid = |text: &str, name: &str| Problem::new(ErrorCode::InvalidRequest, text).with("parameter", name);
     let Query(asked) = query.map_err(|_| {
-        let text = "the query may hold namespace, connection, state (pending, parked, done), cursor and limit, once each";
+        let text =
+            "the query may hold namespace, connection, state (pending, parked, done), cursor and limit, once each";
         Problem::new(ErrorCode::InvalidRequest, text)
     })?;
     let limit = asked.limit.unwrap_or(50);
@@ -219,7 +220,7 @@ pub async fn replay(
         None => None,
     };
     // Who may do it nowhere is told so, whether or not there is such a request.
-    let of = found.as_ref().map(|dead| dead.request.connection.clone()).unwrap_or_else(|| ObjectKey::new("", ""));
+    let of = found.as_ref().map_or_else(|| ObjectKey::new("", ""), |dead| dead.request.connection.clone());
     gateway.access.require(&subject, act("update", of.namespace.to_string(), of.name.to_string())).await?;
     let found = found.ok_or_else(unknown)?;
     let now = gateway.clock.now().wall;

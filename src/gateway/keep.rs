@@ -100,7 +100,8 @@ impl Keep {
         }
         let id = Uuid::new_v4();
         let plain = serde_json::to_vec(failed.parameters).map_err(|_| "error")?;
-        let public = failed.parameters.keys().all(|name| failed.operation.parameters.get(name).is_some_and(|p| p.public));
+        let public =
+            failed.parameters.keys().all(|name| failed.operation.parameters.get(name).is_some_and(|p| p.public));
         let (parameters, sealed) = if self.keys.has_key() {
             (self.keys.seal(&seal_name(failed.connection, id), &plain).map_err(|_| "no_key")?, true)
         } else if public {

@@ -31,7 +31,7 @@ use crate::gateway::{aliases, dead_requests, providers};
         dead_requests::list,
         dead_requests::replay,
     ),
-    components(schemas(ErrorEnvelope, providers::Shape)),
+    components(schemas(ErrorEnvelope, providers::Shape))
 )]
 struct Document;
 
@@ -60,7 +60,7 @@ const CHANGES: [(&str, &str); 1] = [("409", "The object is not in a state that a
 /// The document, complete.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.info.license = None;
     if let Some(components) = &mut document.components {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(

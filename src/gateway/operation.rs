@@ -92,7 +92,7 @@ pub async fn run(gateway: &Gateway, asked: &Asked) -> Result<Got, Problem> {
     if let Some(stub) = &operation.stub {
         // No call, so the call path cannot judge.
         if let Err(error) = live.permit(&asked.caller, &asked.operation).await {
-            return Err(match ask::refusal(error) {
+            return Err(match ask::refusal(&error) {
                 Some(refusal) => refused(&refusal),
                 None => of_failure(&UNKNOWN),
             });
@@ -175,8 +175,8 @@ async fn one(
     hasty: bool,
 ) -> Result<Result<Ready, Failure>, Problem> {
     let manner = Manner { caller: Some(Arc::clone(&asked.caller)), within: Some(within), hasty };
-    let request =
-        ask::request(settings, &asked.operation, operation, &asked.parameters, manner).map_err(|e| invalid(&e.into()))?;
+    let request = ask::request(settings, &asked.operation, operation, &asked.parameters, manner)
+        .map_err(|e| invalid(&e.into()))?;
     match ask::ask(live, request, || gateway.clock.now().wall).await {
         Ended::Good(answer) => Ok(ready(operation, asked, answer)),
         Ended::NotFound(answer) => Err(Problem::new(ErrorCode::ItemNotFound, "the provider has no such item")
@@ -223,7 +223,8 @@ async fn find(gateway: &Gateway, key: &ObjectKey) -> Result<Arc<Live>, Problem> 
             return Ok(live);
         }
         if !(gateway.declared)(key) || gateway.clock.mono() >= until {
-            let text = "no connection of that name is in service: does it exist, and what does its condition Ready say?";
+            let text =
+                "no connection of that name is in service: does it exist, and what does its condition Ready say?";
             return Err(Problem::new(ErrorCode::ConnectionNotFound, text)
                 .with("namespace", &*key.namespace)
                 .with("connection", &*key.name));

@@ -175,7 +175,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let data = ErrorData { error: self.code, details: self.details, dead_request_id: self.dead_request.map(|id| id.to_string()) };
+        let data = ErrorData {
+            error: self.code,
+            details: self.details,
+            dead_request_id: self.dead_request.map(|id| id.to_string()),
+        };
         let mut response =
             (status, Json(ErrorEnvelope { data, detail: Detail::new(status, self.text) })).into_response();
         // Each 429 and 503 says when to come again, known or not.

@@ -32,7 +32,7 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// An HTTP/2 peer that does not answer a ping in time is gone.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Headers of a request together; a bearer token is a few kilobytes.
-const HEADERS_BYTES: usize = 64 * 1024;
+const HEADERS_BYTES: u16 = 60 * 1024;
 /// Requests at once over one HTTP/2 connection.
 const STREAMS: u32 = 100;
 /// Pause after a failed accept: out of file descriptors, trying at once would burn a core.
@@ -111,12 +111,12 @@ impl Connection {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS_WITHIN)
-            .max_buf_size(HEADERS_BYTES)
+            .max_buf_size(HEADERS_BYTES.into())
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_EVERY)
-            .max_header_list_size(HEADERS_BYTES as u32)
+            .max_header_list_size(HEADERS_BYTES.into())
             .max_concurrent_streams(STREAMS);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         // A broken connection is the peer's affair too.

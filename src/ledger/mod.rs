@@ -14,8 +14,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 pub mod audit;
-pub mod dead_requests;
 pub mod credentials;
+pub mod dead_requests;
 pub mod probes;
 pub mod record;
 pub mod runs;

@@ -142,7 +142,7 @@ pub fn may_be_repeated(operation: &Operation) -> bool {
 pub async fn ask(live: &Live, request: Request, now: impl FnOnce() -> Timestamp) -> Ended {
     match live.call(request).await {
         Ok(answer) => read(answer, now()),
-        Err(error) => failed(error),
+        Err(error) => failed(&error),
     }
 }
 
@@ -169,23 +169,23 @@ fn read(answer: Answer, now: Timestamp) -> Ended {
 }
 
 /// What the rights said, if it was they that refused.
-pub fn refusal(error: CallError) -> Option<Refusal> {
+pub fn refusal(error: &CallError) -> Option<Refusal> {
     match error {
-        CallError::RightsDenied { action, why } => Some(Refusal::Rights { action, why }),
-        CallError::RightsQuota { retry_in } => Some(Refusal::Quota { retry_in }),
+        CallError::RightsDenied { action, why } => Some(Refusal::Rights { action: Arc::clone(action), why: *why }),
+        CallError::RightsQuota { retry_in } => Some(Refusal::Quota { retry_in: *retry_in }),
         _ => None,
     }
 }
 
-fn failed(error: CallError) -> Ended {
+fn failed(error: &CallError) -> Ended {
     let code = error.code();
-    if let Some(refusal) = refusal(error.clone()) {
+    if let Some(refusal) = refusal(error) {
         return Ended::Denied(refusal);
     }
     let (kind, retry_in, again) = match error {
-        CallError::CircuitOpen { retry_in } => (FailureKind::CircuitOpen, retry_in, true),
+        CallError::CircuitOpen { retry_in } => (FailureKind::CircuitOpen, *retry_in, true),
         CallError::QuotaExhausted { retry_in } | CallError::Throttled { retry_in } => {
-            (FailureKind::Quota, Some(retry_in), true)
+            (FailureKind::Quota, Some(*retry_in), true)
         }
         CallError::Suspended => (FailureKind::Suspended, None, false),
         // The next answer is as large, the next request as wrong, the address as forbidden.
@@ -195,8 +195,8 @@ fn failed(error: CallError) -> Ended {
         _ => (FailureKind::Provider, None, true),
     };
     let status = match error {
-        CallError::CredentialsRefused { status } => Some(status),
-        CallError::NoToken { status, .. } => status,
+        CallError::CredentialsRefused { status } => Some(*status),
+        CallError::NoToken { status, .. } => *status,
         _ => None,
     };
     Ended::Failed(Failure { kind, code, status, retry_in, again })

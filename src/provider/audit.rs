@@ -66,8 +66,12 @@ impl AuditQueue {
             self.dropped.inc();
             let (mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) = error;
             tracing::error!(
-                namespace = entry.namespace, name = entry.connection, action = entry.action, subject = entry.subject,
-                allowed = entry.allowed, "an audit entry could not be kept in the ledger"
+                namespace = entry.namespace,
+                name = entry.connection,
+                action = entry.action,
+                subject = entry.subject,
+                allowed = entry.allowed,
+                "an audit entry could not be kept in the ledger"
             );
         }
     }

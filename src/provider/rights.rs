@@ -115,8 +115,8 @@ impl Licences {
         match ledger.take_usage(&usage, want, limit).await {
             Ok(0) => {
                 let midnight = now.tomorrow().and_then(|next| next.start_of_day()).ok();
-                let wait = midnight.and_then(|next| Duration::try_from(next.duration_since(&now)).ok());
-                Some(wait.unwrap_or(Duration::from_hours(1)))
+                let left = midnight.and_then(|next| Duration::try_from(next.duration_since(&now)).ok());
+                Some(left.unwrap_or(Duration::from_hours(1)))
             }
             Ok(granted) => {
                 let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,11 +247,8 @@ mod tests {
     async fn world(settings: Arc<Settings>) -> World {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
-        let (clock, metrics, stop) = (
-            Clock::starting_at("2026-11-22T23:00:00Z".parse().unwrap()),
-            Metrics::new(),
-            CancellationToken::new(),
-        );
+        let (clock, metrics, stop) =
+            (Clock::starting_at("2026-11-22T23:00:00Z".parse().unwrap()), Metrics::new(), CancellationToken::new());
         let keep = Duration::from_hours(24);
         let (queue, writer) = audit(ledger.clone(), clock, keep, &metrics).unwrap();
         let sent = Arc::new(AtomicUsize::new(0));
@@ -261,7 +258,8 @@ mod tests {
             async { Ok(answer(200)) }
         });
         let licences = Arc::new(Licences::new(clock, ledger.clone(), queue, &metrics).unwrap());
-        let path = Rights::new(tower::util::BoxCloneService::new(inner), ObjectKey::new("ns", "fmp"), settings, licences);
+        let path =
+            Rights::new(tower::util::BoxCloneService::new(inner), ObjectKey::new("ns", "fmp"), settings, licences);
         World { path, sent, ledger, writer: tokio::spawn(writer.run(stop.clone())), stop, _dir: dir }
     }
 

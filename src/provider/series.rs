@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
@@ -102,8 +102,11 @@ impl Shared {
         )?;
         let probes =
             metrics.seconds("busbar_probe_duration_seconds", "Time of a health check of a provider.", &["provider"])?;
-        let quota_waits =
-            metrics.seconds("busbar_quota_wait_seconds", "Time a try waited for its turn in the quota.", &["provider"])?;
+        let quota_waits = metrics.seconds(
+            "busbar_quota_wait_seconds",
+            "Time a try waited for its turn in the quota.",
+            &["provider"],
+        )?;
         let no_retries = metrics.counter(
             "busbar_provider_retries_denied_total",
             "Retries that would have been safe and of use and were not made: the circuit is open (circuit), the \

@@ -87,10 +87,7 @@ pub fn refuse_unallowed(
 
 /// Set fields that no code reads yet; calls go without them.
 pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
-    let set = [
-        ("webhook", spec.webhook.is_some()),
-        ("payouts", spec.payouts.is_some()),
-    ];
+    let set = [("webhook", spec.webhook.is_some()), ("payouts", spec.payouts.is_some())];
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
 

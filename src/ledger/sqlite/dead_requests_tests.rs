@@ -6,9 +6,7 @@ use uuid::Uuid;
 use super::SqliteLedger;
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::{Audit as _, AuditEntry, AuditKind, Usage as _, UsageKey};
-use crate::ledger::dead_requests::{
-    DeadCounts, DeadFilter, DeadRequests as _, DeadState, NewDeadRequest, Settled,
-};
+use crate::ledger::dead_requests::{DeadCounts, DeadFilter, DeadRequests as _, DeadState, NewDeadRequest, Settled};
 use crate::ledger::{Lease, Ledger as _, LedgerError};
 
 fn at(seconds: i64) -> Timestamp {
@@ -106,8 +104,7 @@ async fn a_request_goes_through_its_tries_is_parked_with_an_entry_in_the_audit_a
     assert!(ledger.settle_dead_request(&lease, kept.id, &later, at(3)).await.unwrap());
     let now = ledger.get_dead_request(kept.id).await.unwrap().unwrap();
     assert_eq!((now.tries, now.request.status, now.request.reason.as_str()), (1, Some(503), "http_503"));
-    let parked =
-        Settled::Parked { reason: "timeout".into(), status: None, audit: Box::new(entry("dlq_failed", 5)) };
+    let parked = Settled::Parked { reason: "timeout".into(), status: None, audit: Box::new(entry("dlq_failed", 5)) };
     assert!(ledger.settle_dead_request(&lease, kept.id, &parked, at(5)).await.unwrap());
     assert_eq!(ledger.count_dead_requests().await.unwrap(), DeadCounts { pending: 0, parked: 1 });
     assert_eq!(ledger.next_dead_request().await.unwrap(), None);

@@ -19,8 +19,8 @@ use reqwest::Url;
 use sha2::{Digest, Sha256};
 
 use crate::domain::breaker::{OverrideMode, Policy};
-use crate::domain::rights::Rights;
 use crate::domain::quota::{Limit, Rules};
+use crate::domain::rights::Rights;
 use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};

@@ -138,4 +138,3 @@ impl Seconds for busbar::domain::time::Mono {
         self.since(Self::ZERO).as_secs_f64()
     }
 }
-

@@ -42,7 +42,10 @@ async fn an_operation_answers_its_canonical_record_and_the_providers_own_body_on
         assert_eq!(*quote.meta(name), wanted, "{name}");
     }
     let own = world.get(&format!("{QUOTE}&shape=provider")).await;
-    assert_eq!(own.body["data"]["result"].to_string(), serde_json::from_str::<serde_json::Value>(world::FMP_QUOTE).unwrap().to_string());
+    assert_eq!(
+        own.body["data"]["result"].to_string(),
+        serde_json::from_str::<serde_json::Value>(world::FMP_QUOTE).unwrap().to_string()
+    );
     let post = world.http.post(world.url("/api/providers/treasury/fmp/quote")).bearer_auth("token-ann");
     let posted = said(post.header("content-type", "application/json").body(r#"{"symbol":"ACME"}"#)).await;
     assert_eq!(posted.body["data"]["result"], *record);
@@ -158,7 +161,9 @@ async fn rights_refuse_before_any_call_and_everything_is_in_the_audit() {
     let mut world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(None)));
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
-    let refused = world.ask("GET", "/api/providers/treasury/fmp/earnings?symbol=ACME", "token-ann", &[("x-request-id", id)]).await;
+    let refused = world
+        .ask("GET", "/api/providers/treasury/fmp/earnings?symbol=ACME", "token-ann", &[("x-request-id", id)])
+        .await;
     assert_eq!((refused.status, refused.error()), (403, "rights_denied"));
     assert_eq!(refused.body["data"]["details"], json!({"action": "earnings", "reason": "action_not_allowed"}));
     assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.error(), "rights_denied");
@@ -168,10 +173,8 @@ async fn rights_refuse_before_any_call_and_everything_is_in_the_audit() {
     assert!(world.fmp.arrivals().entries.is_empty());
     assert_eq!(world.get(&export).await.status, 200);
     let audit = world.audit().await;
-    let said: Vec<_> = audit
-        .iter()
-        .map(|e| (e.subject.as_str(), e.action.as_str(), e.rights_profile.as_deref(), e.allowed))
-        .collect();
+    let said: Vec<_> =
+        audit.iter().map(|e| (e.subject.as_str(), e.action.as_str(), e.rights_profile.as_deref(), e.allowed)).collect();
     assert_eq!(
         said,
         [
@@ -207,7 +210,9 @@ async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_th
     let earnings = "/api/providers/treasury/fmp/earnings?symbol=ACME&limit=5";
     for trouble in [Behaviour::status(503), Behaviour::Stall(Moment::BeforeHead)] {
         world.fmp.fail_with(trouble.clone()).await.unwrap();
-        for (path, field, wanted) in [(QUOTE, "/price", json!("101.30")), (earnings, "/records/0/eps_actual", json!("1.5"))] {
+        for (path, field, wanted) in
+            [(QUOTE, "/price", json!("101.30")), (earnings, "/records/0/eps_actual", json!("1.5"))]
+        {
             let (clock, began) = (Clock::system(), Clock::system().mono());
             let said = world.get(path).await;
             let took = clock.mono().since(began);
