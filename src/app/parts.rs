@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGauge};
+use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{AppError, Parts};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
+use crate::cluster::claims::Claims;
 use crate::cluster::client::Clients;
 use crate::cluster::events::{Events, Outbox};
-use crate::cluster::failures::Failures;
+use crate::cluster::failures::{Failures, SCOUT_EVERY};
 use crate::cluster::lease::Leadership;
 use crate::cluster::references::References;
 use crate::cluster::secrets::Secrets;
-use crate::cluster::status::{Reported, StatusWriter};
-use crate::cluster::stores::{Change, KindStore, Mirror, Sink, Stores};
+use crate::cluster::status::{Reported, StatusMetrics, StatusWriter};
+use crate::cluster::stores::{Change, KindStore, Mirror, Shared, Sink, Stores};
 use crate::controllers::bankroute::Routes;
 use crate::controllers::breakerpolicy::Policies;
 use crate::controllers::collector::Objects;
@@ -80,7 +81,8 @@ pub(super) struct Work {
     keeper: Option<ProbeKeeper>,
     outbox: Outbox,
     shell_metrics: ShellMetrics,
-    status_writes: IntCounterVec,
+    status_metrics: StatusMetrics,
+    claims: Arc<Claims>,
     clock: Clock,
     keys: Keyring,
 }
@@ -120,8 +122,10 @@ pub(super) fn build(
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, metrics, options)?;
     let failures = Arc::new(Failures::default());
 
+    let claims = Arc::new(Claims::default());
     let sink = sink(&pokes, &references, &registry, &pool, &failures);
-    let (stores, mirrors) = Stores::new(&clients.watch, &args.watch_namespaces, Arc::clone(&references), &sink);
+    let shared = Shared { references: Arc::clone(&references), claims: Arc::clone(&claims), sink };
+    let (stores, mirrors) = Stores::new(&clients.watch, &args.watch_namespaces, &shared);
     registry.on_change({
         let (pokes, references) = (pokes.clone(), Arc::clone(&references));
         move |change| match change {
@@ -160,7 +164,8 @@ pub(super) fn build(
         keeper,
         outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
-        status_writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
+        status_metrics: StatusMetrics::new(metrics)?,
+        claims,
         clock,
     };
     Ok(Built { ctx, mirrors, leading, bell, keys, audit: Some(audit), work })
@@ -168,7 +173,7 @@ pub(super) fn build(
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, dead, keeper, outbox, shell_metrics, status_writes, clock, keys } = work;
+    let Work { ctx, clients, driver, dead, keeper, outbox, shell_metrics, status_metrics, claims, clock, keys } = work;
     let dead_stop = stop.clone();
     tasks.spawn(async move {
         dead.run(dead_stop).await;
@@ -191,6 +196,15 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         outbox.run(events_stop).await;
         ("events", Ok(()))
     });
+    let (scouting, scouts_stop) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move {
+        while scouts_stop.run_until_cancelled(tokio::time::sleep(SCOUT_EVERY)).await.is_some() {
+            if let Some((kind, key)) = scouting.failures.scout() {
+                scouting.pokes.poke(kind, &key);
+            }
+        }
+        ("scouts", Ok(()))
+    });
     if keys.has_key() {
         let keys_stop = stop.clone();
         tasks.spawn(async move {
@@ -204,8 +218,8 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
         pool.close().await;
         ("syncs", Ok(()))
     });
-    let start =
-        Start { ctx: &ctx, clients: &clients, metrics: shell_metrics, writes: status_writes, clock, args, stop };
+    let metrics = (shell_metrics, status_metrics);
+    let start = Start { ctx: &ctx, clients: &clients, claims: &claims, metrics, clock, args, stop };
     start.one::<Policies>("policies", ctx.stores.policies.clone(), tasks);
     start.one::<Connections>("connections", ctx.stores.connections.clone(), tasks);
     start.one::<Jobs>("jobs", ctx.stores.jobs.clone(), tasks);
@@ -229,8 +243,8 @@ async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {
 struct Start<'a> {
     ctx: &'a Arc<Ctx>,
     clients: &'a Clients,
-    metrics: ShellMetrics,
-    writes: IntCounterVec,
+    claims: &'a Arc<Claims>,
+    metrics: (ShellMetrics, StatusMetrics),
     clock: Clock,
     args: &'a RunArgs,
     stop: &'a CancellationToken,
@@ -241,9 +255,10 @@ impl Start<'_> {
     where
         R::Object: Reported,
     {
-        let writer = StatusWriter::<R::Object>::new(self.clients.calls.clone(), self.clock, self.writes.clone());
-        let shell =
-            Shell::<R>::new(Arc::clone(self.ctx), writer, self.metrics.clone(), self.args.reconcile_concurrency);
+        let (metrics, status_metrics) = self.metrics.clone();
+        let client = self.clients.calls.clone();
+        let writer = StatusWriter::<R::Object>::new(client, self.clock, Arc::clone(self.claims), status_metrics);
+        let shell = Shell::<R>::new(Arc::clone(self.ctx), writer, metrics, self.args.reconcile_concurrency);
         let stop = self.stop.clone();
         tasks.spawn(async move {
             shell.run(store, stop).await;
@@ -263,9 +278,11 @@ fn sink(
     let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
     let (pool, failures) = (pool.clone(), Arc::clone(failures));
     Arc::new(move |change: Change| {
-        let Change { kind, key, gone, touched } = change;
-        if gone {
+        let Change { kind, key, gone, replaced, touched } = change;
+        if gone || replaced {
             failures.forget(kind, &key);
+        }
+        if gone {
             match kind {
                 Kind::ProviderConnection => drop(registry.remove(&key)),
                 Kind::SyncJob => pool.forget(&key),

@@ -1,8 +1,9 @@
 //! Clients for the API server, one for each temper.
 //!
-//! Watches may wait and retry for minutes; a reconcile and above all the leader lease may not. kube's default client
-//! retries 429 and 503 up to fifteen times inside one call and never times out a read, so whoever must know soon gets
-//! a client without retries, and every one of its requests runs under a deadline ([`super::call`]).
+//! kube's default client retries 429 and 503 up to fifteen times inside one call, for minutes, and never times out a
+//! read. Nobody here wants that: a reconcile, and above all the leader lease, must know soon, and a watch that sleeps
+//! inside such a call would sleep on when the API server is well again. So no client retries by itself; whoever uses one
+//! has its own pauses, and requests other than watches run under a deadline ([`super::call`]).
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The clients of one process.
 #[derive(Clone)]
 pub struct Clients {
-    /// For lists and watches: retries, waits.
+    /// For lists and watches: the pauses between tries are those of the stores.
     pub watch: Client,
     /// For reconciles: no retry of its own, a reconcile's back-off is the retry.
     pub calls: Client,
@@ -54,10 +55,12 @@ impl Clients {
             }
             None => Config::infer().await.map_err(ClientError::Infer)?,
         };
-        let mut prompt = config.clone();
+        let mut watch = config.clone();
+        watch.default_retry = false;
+        let mut prompt = config;
         prompt.default_retry = false;
         prompt.connect_timeout = Some(CONNECT_TIMEOUT);
         let build = |config: Config| Client::try_from(config).map_err(ClientError::Build);
-        Ok(Self { watch: build(config)?, calls: build(prompt.clone())?, lease: build(prompt)? })
+        Ok(Self { watch: build(watch)?, calls: build(prompt.clone())?, lease: build(prompt)? })
     }
 }

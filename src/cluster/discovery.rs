@@ -27,20 +27,41 @@ pub async fn missing(client: &Client) -> Result<Vec<Kind>, super::ApiError> {
 
 /// Returns once all four kinds are served.
 pub async fn wait_until_served(client: &Client) {
-    let mut said: Option<String> = None;
+    let mut said = Said::default();
     loop {
-        let state = match missing(client).await {
+        match missing(client).await {
             Ok(none) if none.is_empty() => return,
-            Ok(some) => {
-                let kinds: Vec<_> = some.iter().map(|k| k.as_str()).collect();
-                format!("waiting for custom resource definitions: {} (apply the files in crds/)", kinds.join(", "))
-            }
-            Err(error) => format!("waiting for the API server: {error}"),
-        };
-        if said.as_ref() != Some(&state) {
-            tracing::warn!("{state}");
-            said = Some(state);
+            Ok(some) => said.missing(some),
+            Err(error) => said.trouble(&error),
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What was said while waiting: each thing once.
+#[derive(Default)]
+struct Said {
+    missing: Option<Vec<Kind>>,
+    trouble: Option<String>,
+}
+
+impl Said {
+    fn missing(&mut self, kinds: Vec<Kind>) {
+        let names = kinds.iter().map(|k| k.as_str()).collect::<Vec<_>>().join(", ");
+        match &self.missing {
+            None => tracing::warn!("waiting for custom resource definitions: {names} (apply the files in crds/)"),
+            // Served one after another while they are applied.
+            Some(before) if *before != kinds => tracing::info!("still missing: {names}"),
+            Some(_) => {}
+        }
+        (self.missing, self.trouble) = (Some(kinds), None);
+    }
+
+    fn trouble(&mut self, error: &super::ApiError) {
+        let error = error.to_string();
+        if self.trouble.as_ref() != Some(&error) {
+            tracing::warn!("waiting for the API server: {error}");
+            self.trouble = Some(error);
+        }
     }
 }

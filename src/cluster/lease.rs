@@ -29,6 +29,8 @@ pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 pub const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How often a standby looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After so long without trouble an outage counts as over, and the next one is told again.
+const CALM: Duration = DURATION;
 /// Longest wait for one answer: shorter than the renew deadline by several tries.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -79,14 +81,15 @@ pub struct Elector {
     clock: Clock,
     leadership: Leadership,
     seen: Option<LeaseView>,
-    failing: bool,
+    /// When the last look failed, until all has been well for a while.
+    troubled: Option<Mono>,
 }
 
 impl Elector {
     /// An elector that has not looked yet.
     pub fn new(client: Client, config: LeaseConfig, clock: Clock, leadership: Leadership) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, config, clock, leadership, seen: None, failing: false }
+        Self { api, config, clock, leadership, seen: None, troubled: None }
     }
 
     /// Waits until the lease is ours; false if `stop` came first.
@@ -129,7 +132,9 @@ impl Elector {
         let result = self.look_and_act(holding, begun).await;
         match result {
             Ok(held) => {
-                if std::mem::take(&mut self.failing) {
+                // Not at the first answer: in showers of refusals every second one would be news.
+                if self.troubled.is_some_and(|last| begun.since(last) >= CALM) {
+                    self.troubled = None;
                     tracing::info!("the leader lease can be reached again");
                 }
                 if held {
@@ -141,7 +146,7 @@ impl Elector {
             // Somebody was faster, or the answer is lost: the next turn reads what is true.
             Err(Trouble::Api(error)) if error.is_conflict() => Ok(holding),
             Err(Trouble::Api(error)) => {
-                if !std::mem::replace(&mut self.failing, true) {
+                if self.troubled.replace(self.clock.mono()).is_none() {
                     tracing::warn!(%error, "the leader lease cannot be reached");
                 }
                 Ok(holding)

@@ -5,6 +5,7 @@
 //! the [`failures`] that space retries. It decides nothing: what to write comes from `controllers`.
 
 pub mod auth;
+pub mod claims;
 pub mod client;
 pub mod discovery;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod guard;
 pub mod lease;
 pub mod references;
 pub mod secrets;
+mod seen;
 pub mod status;
 pub mod stores;
 
@@ -30,7 +32,7 @@ pub enum ApiError {
     #[error("the API server did not answer within {}s", CALL_TIMEOUT.as_secs())]
     Timeout,
     /// The API server refused, or could not be reached.
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Kube(#[from] kube::Error),
 }
 
@@ -50,6 +52,25 @@ impl ApiError {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_conflict())
     }
+}
+
+/// What happened, for people: kube prints a refusal twice, once for its inventors, and of a broken connection not what
+/// broke it.
+pub fn told(error: &kube::Error) -> String {
+    use std::error::Error as _;
+    if let kube::Error::Api(status) = error {
+        return format!("{} ({})", status.message, status.code);
+    }
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !said.ends_with(&next) {
+            said = format!("{said}: {next}");
+        }
+        cause = error.source();
+    }
+    said
 }
 
 /// Runs one request under [`CALL_TIMEOUT`].

@@ -4,22 +4,28 @@
 //! already, a worse state goes out at once, any other transition at least [`SPACING`] after the last write of the same
 //! object, and what only rides along (times of last and next, counts, history) alone at most every [`QUIET`]. The whole
 //! status is applied server-side under one field manager, so a field that is no longer said goes away.
+//!
+//! A status that somebody else wrote ([`Claims`]) is written again, at most every [`SPACING`]: two that fight over an
+//! object must not become a storm. What they added is taken out too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use prometheus::IntCounterVec;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::clock::Clock;
+use crate::cluster::claims::{self, Claims};
+use crate::cluster::guard::Guarded;
 use crate::cluster::stores::Watched;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
+use crate::metrics::{Metrics, MetricsError};
 
 /// The name under which Busbar owns fields.
 pub const FIELD_MANAGER: &str = "busbar";
@@ -35,6 +41,9 @@ pub trait Reported: Watched + Serialize {
 
     /// The status as last seen on the API server.
     fn status(&self) -> Option<&Self::Status>;
+
+    /// The same, to be changed.
+    fn status_mut(&mut self) -> &mut Option<Self::Status>;
 
     /// The status without what only rides along: two that are equal here differ in nothing a user must hear of soon.
     fn transitions(status: &Self::Status) -> Self::Status;
@@ -79,6 +88,26 @@ struct Memory<S> {
     at: Mono,
     /// What was written, until the watch has brought it back.
     pending: Option<(u64, Arc<S>)>,
+    /// When somebody else's words were last overwritten, and said so.
+    told: Option<Mono>,
+}
+
+/// Series about writes of status.
+#[derive(Clone)]
+pub struct StatusMetrics {
+    writes: IntCounterVec,
+    disputes: IntCounterVec,
+}
+
+impl StatusMetrics {
+    /// Registers the series.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let disputes = "Writes of status over what somebody else had written there, by kind.";
+        Ok(Self {
+            writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
+            disputes: metrics.counter("busbar_status_disputes_total", disputes, &["kind"])?,
+        })
+    }
 }
 
 /// Writes the status of one kind.
@@ -86,14 +115,15 @@ pub struct StatusWriter<K: Reported> {
     client: Client,
     clock: Clock,
     started: Mono,
-    writes: IntCounterVec,
+    claims: Arc<Claims>,
+    metrics: StatusMetrics,
     memory: Mutex<HashMap<ObjectKey, Memory<K::Status>>>,
 }
 
 impl<K: Reported> StatusWriter<K> {
-    /// A writer that counts into `writes{kind}`.
-    pub fn new(client: Client, clock: Clock, writes: IntCounterVec) -> Self {
-        Self { client, clock, started: clock.mono(), writes, memory: Mutex::default() }
+    /// A writer that tells the watches through `claims` what it wrote.
+    pub fn new(client: Client, clock: Clock, claims: Arc<Claims>, metrics: StatusMetrics) -> Self {
+        Self { client, clock, started: clock.mono(), claims, metrics, memory: Mutex::default() }
     }
 
     /// The newest status known of `object`: what this process wrote last if the watch has not brought it back yet.
@@ -102,8 +132,9 @@ impl<K: Reported> StatusWriter<K> {
         let stored = || object.status().cloned().map(Arc::new);
         let Some(entry) = memory.get_mut(&object.key()) else { return stored() };
         let same_object = object.uid().as_deref() == Some(entry.uid.as_str());
+        let disputed = self.claims.disputed(K::KIND, &object.key());
         match &entry.pending {
-            Some((written, status)) if same_object && version(object) < *written => Some(status.clone()),
+            Some((written, status)) if same_object && (disputed || version(object) < *written) => Some(status.clone()),
             _ => {
                 entry.pending = None;
                 stored()
@@ -115,12 +146,21 @@ impl<K: Reported> StatusWriter<K> {
     pub fn timing(&self, object: &K, old: Option<&K::Status>, new: &K::Status) -> Timing {
         let now = self.clock.mono();
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.claims.disputed(K::KIND, &object.key()) {
+            let since = memory.get(&object.key()).map_or(SPACING, |entry| now.since(entry.at));
+            return if since < SPACING { Timing::In(SPACING.saturating_sub(since)) } else { Timing::Now };
+        }
         let since = match memory.get(&object.key()) {
             Some(entry) if object.uid().as_deref() == Some(entry.uid.as_str()) => Some(now.since(entry.at)),
             // A restart is no reason to write ride-along fields of every object at once.
             _ => old.is_some_and(|old| K::transitions(old) == K::transitions(new)).then(|| now.since(self.started)),
         };
         timing::<K>(old, new, since)
+    }
+
+    /// Notes that `status`, as the API server has it, needs no write.
+    pub fn found(&self, object: &K, status: Option<&K::Status>) {
+        self.claims.found(K::KIND, &object.key(), status);
     }
 
     /// Applies `status` to `object`.
@@ -130,7 +170,8 @@ impl<K: Reported> StatusWriter<K> {
     pub async fn write(&self, object: &K, status: &K::Status) -> Result<(), ApiError> {
         let key = object.key();
         let uid = object.uid().unwrap_or_default();
-        let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
+        let disputed = self.claims.disputed(K::KIND, &key);
+        self.claims.sending(K::KIND, &key, status);
         let body = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
@@ -138,11 +179,41 @@ impl<K: Reported> StatusWriter<K> {
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = call(api.patch_status(&key.name, &params, &Patch::Apply(&body))).await?;
-        self.writes.with_label_values(&[K::KIND.as_str()]).inc();
-        let entry = Memory { uid, at: self.clock.mono(), pending: Some((version(&applied), Arc::new(status.clone()))) };
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+        // Guarded: what the object has become since it was last read may be beyond our types, and its status is ours.
+        let api: Api<Guarded<K>> = Api::namespaced(self.client.clone(), &key.namespace);
+        let mut applied = call(api.patch_status(&key.name, &params, &Patch::Apply(&body))).await?;
+        self.metrics.writes.with_label_values(&[K::KIND.as_str()]).inc();
+        if let Some(surplus) = applied.0.as_ref().ok().and_then(|a| claims::surplus(&json!(a.status()), &json!(status)))
+        {
+            let version = applied.resource_version();
+            let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": surplus });
+            let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            applied = call(api.patch_status(&key.name, &params, &Patch::Merge(&body))).await?;
+        }
+        match &applied.0 {
+            Ok(object) => self.claims.wrote(K::KIND, &key, object.status()),
+            Err(_) => self.claims.wrote(K::KIND, &key, Some(status)),
+        }
+        self.note(key, uid, (version(&applied), Arc::new(status.clone())), disputed);
         Ok(())
+    }
+
+    fn note(&self, key: ObjectKey, uid: String, pending: (u64, Arc<K::Status>), disputed: bool) {
+        let at = self.clock.mono();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = memory.get(&key).filter(|entry| entry.uid == uid).and_then(|entry| entry.told);
+        if disputed {
+            let kind = K::KIND.as_str();
+            self.metrics.disputes.with_label_values(&[kind]).inc();
+            if told.is_none_or(|told| at.since(told) >= QUIET) {
+                told = Some(at);
+                tracing::warn!(
+                    kind, namespace = %key.namespace, name = %key.name,
+                    "somebody else had written the status; it is Busbar's again (its managedFields name who)"
+                );
+            }
+        }
+        memory.insert(key, Memory { uid, at, pending: Some(pending), told });
     }
 
     /// Forgets an object that is gone.
@@ -153,6 +224,6 @@ impl<K: Reported> StatusWriter<K> {
 
 /// The object's version as a number. Versions of one resource are comparable decimal numbers; anything else counts as
 /// newest, which errs towards believing the API server.
-fn version<K: Watched>(object: &K) -> u64 {
+fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
 }

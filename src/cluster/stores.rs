@@ -1,11 +1,13 @@
 //! Mirrors of our four kinds, and word of what changed in them.
 //!
 //! One watch per kind and watched namespace fills a store and tells a sink which objects deserve a reconcile. Writes of
-//! `status`, our own above all, are no news: only a new generation, a fresh `requestedAt`, a deletion mark, another
-//! UID or the object's end are. A relist that finds an object gone says so too, so nothing outlives its object because
-//! a delete was missed.
+//! `status` of our own are no news: only a new generation, a fresh `requestedAt`, a deletion mark, another UID, a status
+//! that somebody else wrote or the object's end are. A relist that finds an object gone says so too, so nothing outlives
+//! its object because a delete was missed.
+//!
+//! A status that somebody else wrote is not believed either: the object is kept with the last status of our own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +15,22 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::utils::Backoff as Reopening;
+use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
+use crate::cluster::claims::{Claims, Whose};
 use crate::cluster::guard::{Guarded, Undecodable};
 use crate::cluster::references::References;
+use crate::cluster::seen::{News, Seen};
+use crate::cluster::status::Reported;
+use crate::cluster::told;
 use crate::domain::backoff::Backoff;
 use crate::domain::key::{Kind, ObjectKey};
 
-/// Pauses between tries to open a watch: an API server that is back is noticed within ten seconds.
+/// Pauses between tries to open a watch, ever longer, with full jitter, from the start again once it is open: an API server that is back is noticed within ten seconds.
 const REOPEN: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
 
 /// The annotation that asks for an act now, and the one Flux writes for the same purpose; ours wins.
@@ -61,12 +66,25 @@ pub struct Change {
     pub key: ObjectKey,
     /// Whether it is there no more.
     pub gone: bool,
+    /// Whether another of its name was there before, whose end nobody told.
+    pub replaced: bool,
     /// Whom it refers to since this change, or no longer does.
     pub touched: Vec<(Kind, ObjectKey)>,
 }
 
 /// Takes word of changes; must not block.
 pub type Sink = Arc<dyn Fn(Change) + Send + Sync>;
+
+/// What all mirrors share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Who refers to whom; filled by the mirrors.
+    pub references: Arc<References>,
+    /// Whose a status is.
+    pub claims: Arc<Claims>,
+    /// Who hears of changes.
+    pub sink: Sink,
+}
 
 /// The mirror of one kind, over one store per watched namespace.
 #[derive(Clone, Debug)]
@@ -133,19 +151,14 @@ pub type Mirror = futures::future::BoxFuture<'static, ()>;
 
 impl Stores {
     /// Stores for `namespaces` (empty: all) and the tasks that fill them, not yet running.
-    pub fn new(
-        client: &Client,
-        namespaces: &[String],
-        references: Arc<References>,
-        sink: &Sink,
-    ) -> (Self, Vec<Mirror>) {
+    pub fn new(client: &Client, namespaces: &[String], shared: &Shared) -> (Self, Vec<Mirror>) {
         let mut mirrors = Vec::new();
         let stores = Self {
-            connections: open(client, namespaces, &references, sink, &mut mirrors),
-            jobs: open(client, namespaces, &references, sink, &mut mirrors),
-            routes: open(client, namespaces, &references, sink, &mut mirrors),
-            policies: open(client, namespaces, &references, sink, &mut mirrors),
-            references,
+            connections: open(client, namespaces, shared, &mut mirrors),
+            jobs: open(client, namespaces, shared, &mut mirrors),
+            routes: open(client, namespaces, shared, &mut mirrors),
+            policies: open(client, namespaces, shared, &mut mirrors),
+            references: Arc::clone(&shared.references),
         };
         (stores, mirrors)
     }
@@ -158,6 +171,16 @@ impl Stores {
         self.policies.ready().await;
     }
 
+    /// Whether there is an object of this kind at `key`.
+    pub fn contains(&self, kind: Kind, key: &ObjectKey) -> bool {
+        match kind {
+            Kind::ProviderConnection => self.connections.get(key).is_some(),
+            Kind::SyncJob => self.jobs.get(key).is_some(),
+            Kind::BankRoute => self.routes.get(key).is_some(),
+            Kind::BreakerPolicy => self.policies.get(key).is_some(),
+        }
+    }
+
     /// Everything that exists, for the first reconcile of all.
     pub fn all(&self) -> Vec<(Kind, ObjectKey)> {
         fn keys<K: Watched>(store: &KindStore<K>) -> impl Iterator<Item = (Kind, ObjectKey)> {
@@ -167,11 +190,10 @@ impl Stores {
     }
 }
 
-fn open<K: Watched>(
+fn open<K: Reported>(
     client: &Client,
     namespaces: &[String],
-    references: &Arc<References>,
-    sink: &Sink,
+    shared: &Shared,
     mirrors: &mut Vec<Mirror>,
 ) -> KindStore<K> {
     let scopes: Vec<Option<&str>> =
@@ -185,7 +207,7 @@ fn open<K: Watched>(
             };
             let writer = Writer::<K>::default();
             let reader = writer.as_reader();
-            let mirror = Filling { writer, seen: Seen::default(), references: references.clone(), sink: sink.clone() };
+            let mirror = Filling { writer, seen: Seen::default(), unreadable: HashMap::new(), shared: shared.clone() };
             mirrors.push(Box::pin(mirror.run(api)));
             (ns.map(Arc::from), reader)
         })
@@ -193,111 +215,79 @@ fn open<K: Watched>(
     KindStore { scopes }
 }
 
-/// What makes an object worth a reconcile when it changes.
-#[derive(PartialEq, Eq)]
-struct Mark {
-    uid: Option<String>,
-    generation: Option<i64>,
-    requested_at: Option<String>,
-    deleting: bool,
+/// Why a watch ended, for people.
+struct Trouble {
+    said: String,
+    /// It has been too long since the watch was last open: the API server has forgotten what happened then.
+    expired: bool,
 }
 
-impl Mark {
-    fn of<K: Watched>(object: &K) -> Self {
-        Self {
-            uid: object.uid(),
-            generation: object.meta().generation,
-            requested_at: object.requested_at().map(str::to_owned),
-            deleting: object.meta().deletion_timestamp.is_some(),
-        }
+impl From<watcher::Error> for Trouble {
+    fn from(error: watcher::Error) -> Self {
+        let error = match error {
+            watcher::Error::WatchError(status) => kube::Error::Api(status),
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error,
+            other @ watcher::Error::NoResourceVersion => {
+                return Self { said: other.to_string(), expired: false };
+            }
+        };
+        let expired = matches!(&error, kube::Error::Api(status) if status.code == GONE);
+        let missing = matches!(&error, kube::Error::Api(status) if status.code == NOT_FOUND);
+        let hint = if missing { "; is the custom resource definition gone? apply the files in crds/" } else { "" };
+        Self { said: format!("{}{hint}", told(&error)), expired }
     }
 }
 
-/// Remembers the last mark of every object, and which of them the running relist has met.
-#[derive(Default)]
-struct Seen {
-    marks: HashMap<ObjectKey, Mark>,
-    listed: Option<HashSet<ObjectKey>>,
-}
-
-impl Seen {
-    /// Whether this state of the object is news.
-    fn note<K: Watched>(&mut self, object: &K) -> bool {
-        let mark = Mark::of(object);
-        let key = object.key();
-        if let Some(listed) = &mut self.listed {
-            listed.insert(key.clone());
-        }
-        if self.marks.get(&key) == Some(&mark) {
-            return false;
-        }
-        self.marks.insert(key, mark);
-        true
-    }
-
-    fn forget(&mut self, key: &ObjectKey) -> bool {
-        self.marks.remove(key).is_some()
-    }
-
-    /// Ends a relist: what it did not meet is gone.
-    fn end_list(&mut self) -> Vec<ObjectKey> {
-        let Some(listed) = self.listed.take() else { return Vec::new() };
-        let gone: Vec<_> = self.marks.keys().filter(|k| !listed.contains(*k)).cloned().collect();
-        for key in &gone {
-            self.marks.remove(key);
-        }
-        gone
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.said)
     }
 }
 
-/// The pauses of one watch: ever longer, with full jitter, from the start again once it is open.
-#[derive(Default)]
-struct Reopen {
-    attempt: u32,
-}
+/// Status of an answer: what was asked for is too long ago.
+const GONE: u16 = 410;
+/// Status of an answer: the kind is not served.
+const NOT_FOUND: u16 = 404;
 
-impl Iterator for Reopen {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = REOPEN.wait(self.attempt, rand::random());
-        self.attempt = self.attempt.saturating_add(1);
-        Some(pause)
-    }
-}
-
-impl Reopening for Reopen {
-    fn reset(&mut self) {
-        self.attempt = 0;
-    }
-}
-
-struct Filling<K: Watched> {
+struct Filling<K: Reported> {
     writer: Writer<K>,
     seen: Seen,
-    references: Arc<References>,
-    sink: Sink,
+    /// Objects that do not decode, by generation: each is said once.
+    unreadable: HashMap<ObjectKey, Option<i64>>,
+    shared: Shared,
 }
 
-impl<K: Watched> Filling<K> {
+impl<K: Reported> Filling<K> {
     async fn run(mut self, api: Api<Guarded<K>>) {
-        let mut events = watcher(api, watcher::Config::default()).backoff(Reopen::default()).boxed();
-        let mut failing = false;
+        let kind = K::KIND.as_str();
+        let mut events = watcher(api, watcher::Config::default()).boxed();
+        let (mut failing, mut attempt) = (false, 0_u32);
         while let Some(event) = events.next().await {
             match event {
+                // The beginning of another try, not yet its success.
+                Ok(Event::Init) => self.take(Event::Init),
                 Ok(event) => {
                     if std::mem::take(&mut failing) {
-                        tracing::info!(kind = K::KIND.as_str(), "watching again");
+                        tracing::info!(kind, "watching again");
                     }
+                    attempt = 0;
                     self.take(event);
                 }
                 Err(error) => {
-                    // Said once per outage: the back-off repeats the same error every few seconds.
-                    if std::mem::replace(&mut failing, true) {
-                        tracing::debug!(kind = K::KIND.as_str(), %error, "the watch is still down");
+                    let error = Trouble::from(error);
+                    // Said once per outage: the same error comes again every few seconds.
+                    if failing {
+                        tracing::debug!(kind, %error, "the watch is still down");
+                    } else if error.expired {
+                        tracing::info!(kind, %error, "the watch cannot go on from where it was; reading everything again");
                     } else {
-                        tracing::warn!(kind = K::KIND.as_str(), %error, "the watch is down; trying again");
+                        tracing::warn!(kind, %error, "the watch is down; trying again");
+                        failing = true;
                     }
+                    tokio::time::sleep(REOPEN.wait(attempt, rand::random())).await;
+                    attempt = attempt.saturating_add(1);
                 }
             }
         }
@@ -306,7 +296,7 @@ impl<K: Watched> Filling<K> {
     fn take(&mut self, event: Event<Guarded<K>>) {
         match event {
             Event::Init => {
-                self.seen.listed = Some(HashSet::new());
+                self.seen.begin_list();
                 self.writer.apply_watcher_event(&Event::Init);
             }
             Event::InitApply(guarded) => self.applied(guarded, Event::InitApply),
@@ -319,9 +309,11 @@ impl<K: Watched> Filling<K> {
             }
             Event::Delete(guarded) => {
                 let key = ObjectKey::new(guarded.namespace().unwrap_or_default(), guarded.name_any());
-                if let Guarded(Ok(object)) = guarded {
-                    self.writer.apply_watcher_event(&Event::Delete(object));
+                // One that does not decode is in the store all the same, as it was last.
+                if let Some(last) = self.last(&key) {
+                    self.writer.apply_watcher_event(&Event::Delete(K::clone(&last)));
                 }
+                self.unreadable.remove(&key);
                 if self.seen.forget(&key) {
                     self.gone(key);
                 }
@@ -335,16 +327,40 @@ impl<K: Watched> Filling<K> {
                 // Neither is read, and together they weigh more than the rest of a small object.
                 object.managed_fields_mut().clear();
                 object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
-                let news = self.seen.note(&object);
-                let key = object.key();
-                let touched = news.then(|| self.references.set(K::KIND, &key, object.references()));
+                let (news, key) = (self.seen.note(&object), object.key());
+                if self.unreadable.remove(&key).is_some() {
+                    tracing::info!(kind = K::KIND.as_str(), namespace = %key.namespace, name = %key.name, "the object decodes again");
+                }
+                let whose = self.whose(news, &key, &mut object);
+                let touched =
+                    (news != News::None).then(|| self.shared.references.set(K::KIND, &key, object.references()));
                 self.writer.apply_watcher_event(&event(object));
-                if let Some(touched) = touched {
-                    (self.sink)(Change { kind: K::KIND, key, gone: false, touched });
+                if news != News::None || whose != Whose::Ours {
+                    let (replaced, touched) = (news == News::Replaced, touched.unwrap_or_default());
+                    (self.shared.sink)(Change { kind: K::KIND, key, gone: false, replaced, touched });
                 }
             }
             Guarded(Err(bad)) => self.undecodable(&bad),
         }
+    }
+
+    /// The object as it is in the store.
+    fn last(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.writer.as_reader().get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// Whose the object's status is; one that is somebody else's is put back to what it was.
+    fn whose(&self, news: News, key: &ObjectKey, object: &mut K) -> Whose {
+        if news == News::Replaced {
+            self.shared.claims.forget(K::KIND, key);
+        }
+        let whose = self.shared.claims.whose(K::KIND, key, object.status());
+        if whose == Whose::Foreign
+            && let Some(last) = self.last(key)
+        {
+            *object.status_mut() = last.status().cloned();
+        }
+        whose
     }
 
     /// The object stays in the store as last decoded; what it says now cannot be acted on.
@@ -353,12 +369,15 @@ impl<K: Watched> Filling<K> {
             bad.metadata.namespace.clone().unwrap_or_default(),
             bad.metadata.name.clone().unwrap_or_default(),
         );
-        if let Some(listed) = &mut self.seen.listed {
-            listed.insert(key.clone());
+        if self.seen.met(&key) {
             // A relist starts an empty store: carry over what could be read last.
-            if let Some(last) = self.writer.as_reader().get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+            if let Some(last) = self.last(&key) {
                 self.writer.apply_watcher_event(&Event::InitApply(K::clone(&last)));
             }
+        }
+        let generation = bad.metadata.generation;
+        if self.unreadable.insert(key.clone(), generation) == Some(generation) {
+            return;
         }
         tracing::error!(
             kind = K::KIND.as_str(), namespace = %key.namespace, name = %key.name, place = %bad.error,
@@ -367,7 +386,9 @@ impl<K: Watched> Filling<K> {
     }
 
     fn gone(&mut self, key: ObjectKey) {
-        let touched = self.references.remove(K::KIND, &key);
-        (self.sink)(Change { kind: K::KIND, key, gone: true, touched });
+        self.shared.claims.forget(K::KIND, &key);
+        self.unreadable.remove(&key);
+        let touched = self.shared.references.remove(K::KIND, &key);
+        (self.shared.sink)(Change { kind: K::KIND, key, gone: true, replaced: false, touched });
     }
 }

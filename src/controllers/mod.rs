@@ -26,6 +26,7 @@ use crate::cluster::lease::Leadership;
 use crate::cluster::secrets::Secrets;
 use crate::cluster::status::Reported;
 use crate::cluster::stores::Stores;
+use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError};
 use crate::provider::profile::Profiles;
@@ -118,6 +119,12 @@ pub trait Reconciler: Send + Sync + 'static {
     /// Cleans up after an object on its way out that carries the finalizer. Done again after a crash.
     fn clean(_ctx: &Ctx, _object: &Self::Object) -> impl Future<Output = Result<Cleaned, ReconcileError>> + Send {
         std::future::ready(Ok(Cleaned::Done))
+    }
+
+    /// Objects that decide about this one. While one of them exists and this process has not decided about it yet, nothing
+    /// is said of this one: after a restart it would be what is not known yet, and a moment later what was known before.
+    fn depends_on(_object: &Self::Object) -> Vec<(Kind, ObjectKey)> {
+        Vec::new()
     }
 
     /// The kind.

@@ -18,11 +18,15 @@ use crate::cluster::lease::RENEW_EVERY;
 use crate::cluster::status::{StatusWriter, Timing};
 use crate::cluster::stores::{KindStore, Watched as _};
 use crate::controllers::{Cleaned, Ctx, Decision, ReconcileError, Reconciler};
+use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
 /// A reconcile that panicked is a defect: the object is left alone this long.
 const AFTER_PANIC: Duration = Duration::from_mins(10);
+
+/// What others depend on is looked at first, so this long is long; its end pokes most of them sooner.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Series of the reconcilers, named as Go operators name theirs.
 #[derive(Clone)]
@@ -101,11 +105,18 @@ impl<R: Reconciler> Shell<R> {
                 queue,
                 config,
             )
-            .for_each(|end| async move {
-                if let Err(error) = end
-                    && !matches!(error, RunError::ObjectNotFound(_) | RunError::ReconcilerFailed(..))
-                {
-                    tracing::warn!(%error, "controller");
+            .for_each({
+                let shell = Arc::clone(&self);
+                move |end| {
+                    match end {
+                        // Poked for its end: nothing of it is to be remembered.
+                        Err(RunError::ObjectNotFound(gone)) => {
+                            shell.status.forget(&ObjectKey::new(gone.namespace.unwrap_or_default(), gone.name));
+                        }
+                        Ok(_) | Err(RunError::ReconcilerFailed(..)) => {}
+                        Err(error) => tracing::warn!(%error, "controller"),
+                    }
+                    std::future::ready(())
                 }
             })
         });
@@ -150,14 +161,21 @@ impl<R: Reconciler> Shell<R> {
             // Before anything else: what is written from here on is already bound to be cleaned, or bound to stay.
             finalizers::set(&self.ctx.client, object, mark, R::wants_cleaning(object)).await?;
         }
+        if self.must_wait(object) {
+            return Ok(Action::requeue(LOOK_AGAIN));
+        }
         let previous = self.status.current(object);
         let observed = R::observe(&self.ctx, object).await?;
         let now = self.ctx.clock.now();
         let Decision { status, steps, notes, next } = R::decide(object, previous.as_deref(), &observed, now);
         R::act(&self.ctx, object, observed, steps).await?;
         let mut wait = jittered(next, now.mono);
-        if let Some(status) = status {
-            match self.status.timing(object, previous.as_deref(), &status) {
+        let due = status.map(|s| (self.status.timing(object, previous.as_deref(), &s), s));
+        if !matches!(due, Some((Timing::Now, _))) {
+            self.status.found(object, previous.as_deref());
+        }
+        if let Some((timing, status)) = due {
+            match timing {
                 Timing::Unchanged => {}
                 Timing::In(pause) => wait = wait.min(pause),
                 Timing::Now => match self.status.write(object, &status).await {
@@ -182,6 +200,12 @@ impl<R: Reconciler> Shell<R> {
             }
         }
         Ok(Action::requeue(wait))
+    }
+
+    /// Whether something that decides about this object is there, and was not looked at by this process yet.
+    fn must_wait(&self, object: &R::Object) -> bool {
+        let Ctx { stores, failures, .. } = &*self.ctx;
+        R::depends_on(object).iter().any(|(kind, key)| failures.undecided(*kind, key) && stores.contains(*kind, key))
     }
 
     /// The object is on its way out; its end will be told by the watch.
@@ -211,7 +235,7 @@ impl<R: Reconciler> Shell<R> {
         let (streak, pause) =
             self.ctx.failures.failed(R::Object::KIND, &key, &object.uid().unwrap_or_default(), rand::random());
         // Said once per streak; the retries repeat it.
-        if streak == 1 {
+        if streak == 1 && self.ctx.failures.worth_telling(R::Object::KIND, &key, self.ctx.clock.mono()) {
             tracing::warn!(kind = controller, namespace = %key.namespace, name = %key.name, %error, "reconcile failed; trying again");
         } else {
             tracing::debug!(kind = controller, namespace = %key.namespace, name = %key.name, %error, streak, "reconcile failed again");

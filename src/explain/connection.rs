@@ -94,7 +94,8 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         credential_revision: _,
         // The certificates are named by `tls.certSecretRef` itself.
         tls: Tls { min_version, ca: _, client: _, server_name: _, revision: _ },
-        timeouts: Timeouts { connect, request, total },
+        // What a profile says beyond these is no field of the spec.
+        timeouts: Timeouts { connect, request, total, first_byte: _, read: _ },
         // Told by `manners`.
         retry: _,
         limits: _,

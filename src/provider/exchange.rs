@@ -7,7 +7,6 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -20,11 +19,12 @@ use crate::clock::Clock;
 use crate::provider::addresses::{AddressKind, AddressProblem, Peer};
 use crate::provider::body;
 use crate::provider::call::{Answer, CallError, ConnectProblem, Meta, Request};
-use crate::provider::classify::Reading;
+use crate::provider::classify::{Class, Reading};
 use crate::provider::clients::{Client, NoSuchName, NotAllowed};
 use crate::provider::deadline::{Calling, Timed};
+use crate::provider::json;
 use crate::provider::profile::Profile;
-use crate::provider::settings::Settings;
+use crate::provider::settings::{Settings, Timeouts};
 
 /// Sends one request to the provider.
 #[derive(Clone)]
@@ -33,8 +33,7 @@ pub(crate) struct Exchange {
     clock: Clock,
     base: Arc<Url>,
     profile: Arc<Profile>,
-    /// Of one try.
-    timeout: Duration,
+    timeouts: Timeouts,
 }
 
 impl Exchange {
@@ -44,7 +43,7 @@ impl Exchange {
             clock,
             base: Arc::new(settings.base_url().clone()),
             profile: Arc::clone(settings.profile()),
-            timeout: settings.timeouts().request,
+            timeouts: settings.timeouts(),
         }
     }
 
@@ -73,25 +72,31 @@ impl Service<Timed> for Exchange {
     }
 
     fn call(&mut self, timed: Timed) -> Calling {
-        let (clock, timeout, cap) = (self.clock, self.timeout, timed.request.max_body);
+        let (clock, timeouts, cap, wants_json) =
+            (self.clock, self.timeouts, timed.request.max_body, timed.request.json);
         let profile = Arc::clone(&self.profile);
         let request = self.request(timed.request);
         async move {
             let started = clock.mono();
             let request = request?;
             let exchange = async {
-                let response = request.send().await.map_err(|error| explain(&error))?;
+                let head = tokio::time::timeout(timeouts.head(), request.send()).await;
+                let response = head.map_err(|_| CallError::Timeout)?.map_err(|error| explain(&error))?;
                 let (status, headers) = (response.status(), response.headers().clone());
-                let body: Bytes = body::read(response, cap).await?;
+                let body: Bytes = body::read(response, cap, timeouts.stall()).await?;
                 Ok((status, headers, body))
             };
-            match tokio::time::timeout(timeout, exchange).await {
+            match tokio::time::timeout(timeouts.request, exchange).await {
                 Ok(Ok((status, headers, body))) => {
                     let now = clock.now();
                     let (reading, meta) = (Reading::default(), Meta::default());
                     let elapsed = now.mono.since(started);
                     let mut answer = Answer { status, headers, body, elapsed, reading, meta };
                     answer.reading = profile.read(&answer, now.wall);
+                    // A proxy's page, or a body cut short where nobody counted: the next try may bring the real one.
+                    if wants_json && answer.reading.class == Class::Ok && json::check(&answer.body).is_err() {
+                        answer.reading.class = Class::Retry;
+                    }
                     Ok(answer)
                 }
                 Ok(Err(error)) => Err(error),

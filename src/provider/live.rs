@@ -5,7 +5,6 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jiff::Timestamp;
 use tower::ServiceExt as _;
 
 use crate::domain::breaker::Snapshot;
@@ -88,11 +87,6 @@ impl Live {
     /// Takes up the band of risk that a former process left, which fades from now on.
     pub fn recall(&self, tier: RiskTier) {
         self.core.recall(tier);
-    }
-
-    /// Takes up the pause that a provider asked a former process for.
-    pub fn pause_until(&self, until: Timestamp) {
-        self.core.pause_until(until);
     }
 
     /// The circuit, as it is kept over a restart.

@@ -4,32 +4,32 @@
 //! interested in changes is told after the lock is gone, and only of changes that a status shows.
 
 mod said;
+mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::breaker::{
-    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
+    self, Breaker, CallClass, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
 };
 use crate::domain::budget::Budget;
-use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
+use crate::domain::health::{Monitor, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
-use crate::domain::quota::Quota;
 use crate::domain::time::{Mono, Now};
 use crate::provider::auth::source::Pending;
 use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
-use crate::provider::classify::{Credentials, Judgement, judge};
+use crate::provider::classify::{Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, Shared};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
+pub(crate) use self::state::State;
 pub(crate) use self::turns::{Denied, Held};
 
 /// The part of a connection that outlives its settings.
@@ -39,113 +39,10 @@ pub(crate) struct Core {
     listeners: Arc<Listeners>,
     series: Arc<Shared>,
     state: Mutex<State>,
-    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
-    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
     /// Made when the cache is first used: most connections have none.
     kept: OnceLock<Box<Kept>>,
-}
-
-pub(crate) struct State {
-    breaker: Breaker,
-    health: Monitor,
-    verdict: Verdict,
-    verdict_revision: Arc<str>,
-    authenticated: Option<bool>,
-    refused_since: Option<Mono>,
-    last_probe: Option<LastProbe>,
-    /// Whether the last call could not be made for want of a token.
-    tokenless: bool,
-    /// Until when the provider asked to be left alone.
-    throttle: Throttle,
-    /// How often in a row it did so without saying how long.
-    strikes: u8,
-    budget: Budget,
-    /// Made when a limit first applies: most connections have none.
-    quota: Option<Box<Quota>>,
-    pub(crate) counts: Counts,
-}
-
-/// What of the state a status shows at once.
-#[derive(PartialEq)]
-struct Shown {
-    effective: Effective,
-    epoch: i64,
-    health: Health,
-    tier: RiskTier,
-    verdict: Verdict,
-    authenticated: Option<bool>,
-    tokenless: bool,
-    throttle: Throttle,
-}
-
-impl State {
-    fn shown(&self) -> Shown {
-        Shown {
-            effective: self.breaker.effective(),
-            epoch: self.breaker.epoch(),
-            health: self.health.health(),
-            tier: self.health.tier(),
-            verdict: self.verdict.clone(),
-            authenticated: self.authenticated,
-            tokenless: self.tokenless,
-            throttle: self.throttle,
-        }
-    }
-
-    pub(crate) fn effective(&self) -> Effective {
-        self.breaker.effective()
-    }
-
-    pub(crate) fn last_probe(&self) -> Option<&LastProbe> {
-        self.last_probe.as_ref()
-    }
-
-    /// Until when the provider asked to be left alone.
-    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Mono> {
-        self.throttle.until(now)
-    }
-
-    /// What is left of the limit that has least left, and of how many.
-    pub(crate) fn quota_left(&self, settings: &Settings, now: Now) -> Option<(u32, u32)> {
-        let rules = settings.quota()?;
-        self.quota.as_ref().map_or_else(|| Quota::default().least(rules, now), |quota| quota.least(rules, now))
-    }
-
-    pub(crate) fn risk(&self, now: Mono) -> Ppm {
-        self.health.risk(now)
-    }
-
-    /// Health takes in the end of a check, or of a call that is none; on its turn to the worst the circuit may open.
-    fn observe_health(&mut self, check: bool, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
-        let seen = if check {
-            self.health.observe_check(success, elapsed, now)
-        } else {
-            self.health.observe_call(success, elapsed, now)
-        };
-        if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
-    }
-
-    fn judge_credentials(&mut self, said: Credentials, ended: &Ended, now: Mono) {
-        match said {
-            Credentials::Accepted => {
-                self.authenticated = Some(true);
-                self.refused_since = None;
-                self.verdict = Verdict::Verified;
-            }
-            Credentials::Refused => {
-                self.authenticated = Some(false);
-                self.refused_since.get_or_insert(now);
-                if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
-                    self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
-                }
-            }
-            Credentials::Silent => {
-                if self.verdict == Verdict::Pending {
-                    self.verdict = Verdict::Inconclusive(ended.clone());
-                }
-            }
-        }
-    }
+    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
+    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
 }
 
 impl Core {
@@ -174,22 +71,16 @@ impl Core {
             authenticated: None,
             refused_since: None,
             last_probe: None,
-            tokenless: false,
             throttle: Throttle::default(),
+            throttle_wall: None,
             strikes: 0,
             budget: Budget::default(),
             quota: None,
+            tokenless: false,
             counts,
         };
-        Arc::new(Self {
-            key,
-            clock,
-            listeners,
-            series,
-            state: Mutex::new(state),
-            refreshing: OnceLock::new(),
-            kept: OnceLock::new(),
-        })
+        let (kept, refreshing) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { key, clock, listeners, series, state: Mutex::new(state), kept, refreshing })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -397,8 +288,8 @@ impl Core {
             authenticated: state.authenticated,
             refused_since: state.refused_since,
             last_probe: state.last_probe.clone(),
+            throttled_until: state.throttled_until(now.mono),
             tokenless: state.tokenless,
-            throttled_until: state.throttled_until(now.mono).map(|until| now.wall_at(until)),
             revision: Arc::clone(settings.revision()),
             verdict_revision: Arc::clone(&state.verdict_revision),
         }
@@ -415,13 +306,6 @@ fn thresholds(check: &HealthCheck) -> Thresholds {
         healthy: check.healthy_threshold,
         unhealthy: check.unhealthy_threshold,
         latency: check.latency_threshold,
-    }
-}
-
-fn status_of(ended: &Ended) -> u16 {
-    match ended {
-        Ended::Status(status) | Ended::Error(CallError::CredentialsRefused { status }) => *status,
-        Ended::Error(_) => 0,
     }
 }
 

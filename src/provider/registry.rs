@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use jiff::Timestamp;
+
 use crate::clock::Clock;
 use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
@@ -129,6 +131,18 @@ impl Registry {
     /// Makes `settings` the ones in force for the object `key` with `uid`. `restore` is the circuit a former process
     /// left; it is only looked at when the connection is new here.
     pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Live> {
+        self.start(key, uid, settings, restore, None)
+    }
+
+    /// The same; a new connection also starts in the pause that its provider asked a former process for.
+    pub fn start(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        settings: Settings,
+        restore: Option<&Snapshot>,
+        paused_until: Option<Timestamp>,
+    ) -> Arc<Live> {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = Arc::new(settings);
         let existing = self.get(key).filter(|live| **live.uid() == *uid);
@@ -152,6 +166,10 @@ impl Registry {
             &settings,
             restore,
         );
+        // Before anybody can make a call.
+        if let Some(until) = paused_until {
+            core.pause_until(until);
+        }
         let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
         let running = live::running(&core, settings, client, tokens, &self.inner.licences);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));

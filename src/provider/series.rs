@@ -213,7 +213,7 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
             quotas.push(gauge(live, &[], f64::from(left) / f64::from(of.max(1))));
         }
         if let Some(until) = seen.throttled_until(now.mono) {
-            throttled.push(gauge(live, &[], seconds(now.wall_at(until))));
+            throttled.push(gauge(live, &[], seconds(until)));
         }
         if let Some(probe) = seen.last_probe() {
             probes.push(gauge(live, &[], bit(probe.success)));

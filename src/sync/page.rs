@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::report::{RunReason, Stop, refused};
 use crate::provider::call::Answer;
+use crate::provider::json;
 use crate::provider::profile::{Pagination, Stream};
 
 /// One page as read.
@@ -40,8 +41,7 @@ pub fn json(answer: &Answer) -> Result<Value, Stop> {
     if !answer.status.is_success() {
         return Err(refused(answer.status.as_u16()));
     }
-    let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
-    serde_json::from_slice(body)
+    json::parse(&answer.body)
         .map_err(|_| Stop { reason: RunReason::BodyUnreadable, http_status: Some(answer.status.as_u16()) })
 }
 

@@ -24,8 +24,6 @@ mod routes;
 #[cfg(test)]
 mod runtime;
 #[cfg(test)]
-mod runtime_api;
-#[cfg(test)]
 mod runtime_replicas;
 #[cfg(test)]
 mod samples;

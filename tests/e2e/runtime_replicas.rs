@@ -36,7 +36,7 @@ async fn leads_and_probes(operator: &Operator, bank: &BankHandle, what: &str) {
 }
 
 /// Asserts that a standby does nothing but watch.
-async fn assert_idle(standby: &Operator) {
+pub(crate) async fn assert_idle(standby: &Operator) {
     let scrape = standby.metrics().await;
     assert_eq!(metrics::value(&scrape, "leader_election_master_status", &[]), Some(0.0));
     for series in [

@@ -40,6 +40,10 @@ impl Reported for BankRoute {
         self.status.as_ref()
     }
 
+    fn status_mut(&mut self) -> &mut Option<BankRouteStatus> {
+        &mut self.status
+    }
+
     fn transitions(status: &BankRouteStatus) -> BankRouteStatus {
         status.clone()
     }
@@ -64,6 +68,10 @@ impl Reconciler for Routes {
     type Object = BankRoute;
     type Observed = Observed;
     type Step = std::convert::Infallible;
+
+    fn depends_on(object: &BankRoute) -> Vec<(Kind, ObjectKey)> {
+        object.references()
+    }
 
     async fn observe(ctx: &Ctx, object: &BankRoute) -> Result<Observed, ReconcileError> {
         let key = object.key();

@@ -31,6 +31,10 @@ impl Reported for BreakerPolicy {
         self.status.as_ref()
     }
 
+    fn status_mut(&mut self) -> &mut Option<BreakerPolicyStatus> {
+        &mut self.status
+    }
+
     // The count is what a user looks a policy up for, and moves only when somebody creates or deletes objects.
     fn transitions(status: &BreakerPolicyStatus) -> BreakerPolicyStatus {
         status.clone()

@@ -13,10 +13,10 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observed: Seen, steps: Ve
     let key = object.key();
     for step in steps {
         match step {
-            Step::Apply(restore) => {
+            Step::Apply(restore, paused_until) => {
                 if let Some(settings) = observed.settings.take() {
                     let uid = object.uid().unwrap_or_default();
-                    ctx.registry.apply(&key, &uid, settings, restore.as_ref());
+                    ctx.registry.start(&key, &uid, settings, restore.as_ref(), paused_until);
                 }
             }
             Step::Recall(tier) => {

@@ -15,11 +15,11 @@ use crate::api::v1alpha1::provider_connection::{
 };
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::stores::Watched as _;
-use crate::controllers::conditions::{Conditions, reason_of, status_of};
-use crate::controllers::providerconnection::memory;
+use crate::controllers::conditions::{Conditions, reason_of, status_of, time};
 use crate::controllers::providerconnection::status::{
     circuit_state, circuit_status, credential, notes, override_left, risk, shown_health, snapshot,
 };
+use crate::controllers::providerconnection::{memory, throttle};
 use crate::controllers::resolve::Problem;
 use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
 use crate::domain::breaker::{Effective, Snapshot};
@@ -70,6 +70,8 @@ pub struct LiveView {
     pub not_allowed: Option<String>,
     /// Whether it is in a maintenance window.
     pub maintenance: Place,
+    /// Until when the provider asked to be left alone, while that is so.
+    pub throttled_until: Option<Timestamp>,
 }
 
 /// What `observe` saw.
@@ -109,8 +111,8 @@ pub struct Target {
 /// One step of `act`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Bring the live connection to the observed settings; a new one starts from this circuit.
-    Apply(Option<Snapshot>),
+    /// Bring the live connection to the observed settings; a new one starts from this circuit and in this pause.
+    Apply(Option<Snapshot>, Option<Timestamp>),
     /// Let the live connection, which is new, start from this band of risk.
     Recall(RiskTier),
     /// End the live connection: its credential is gone.
@@ -133,7 +135,7 @@ pub fn decide(
     let Some(live) = observed.live.as_ref().filter(|live| live.revision == target.revision) else {
         // Look again at once, at what the live connection says then.
         let restored = previous.and_then(|s| s.circuit_state.as_ref()).and_then(snapshot);
-        let mut steps = vec![Step::Apply(restored)];
+        let mut steps = vec![Step::Apply(restored, throttle::left(previous, now.wall))];
         let known = memory::tier(previous);
         if observed.live.is_none() && known > RiskTier::Low {
             steps.push(Step::Recall(known));
@@ -143,6 +145,8 @@ pub fn decide(
     let next = if target.uses_secrets { observed.secrets_left } else { IDLE };
     let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
     let next = live.maintenance.left(now.wall).map_or(next, |left| next.min(left));
+    let throttled = throttle::shown(live, previous, now.wall);
+    let next = throttled.map_or(next, |until| next.min(throttle::wait(until, now.wall)));
     let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
         s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
@@ -160,6 +164,7 @@ pub fn decide(
     healthy(&mut conditions, live);
     authenticated(&mut conditions, target, live);
     circuit(&mut conditions, live);
+    conditions.set_if(throttled.is_some(), ConditionType::Throttled, Reason::RateLimited, throttle::MESSAGE);
     conditions.set_if(
         object.spec.suspend,
         ConditionType::Suspended,
@@ -176,7 +181,7 @@ pub fn decide(
         circuit_state: Some(circuit_state(&live.snapshot)),
         risk: Some(risk(live.tier)),
         credential: credential(previous, target, live, now.wall),
-        throttled_until_time: None,
+        throttled_until_time: throttled.map(time),
         host: Some(target.host.clone()),
         policy: observed.policy.clone(),
         consumers: Some(observed.consumers.clone()),

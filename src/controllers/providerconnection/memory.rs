@@ -85,6 +85,7 @@ mod tests {
             tokenless: false,
             not_allowed: None,
             maintenance: Place::default(),
+            throttled_until: None,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod reread;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{CircuitStatus, HealthStatus, ProviderConnectionStatus};
@@ -46,6 +47,10 @@ impl Reported for ProviderConnection {
         self.status.as_ref()
     }
 
+    fn status_mut(&mut self) -> &mut Option<ProviderConnectionStatus> {
+        &mut self.status
+    }
+
     fn transitions(status: &ProviderConnectionStatus) -> ProviderConnectionStatus {
         let mut core = status.clone();
         core.consumers = None;
@@ -62,9 +67,12 @@ impl Reported for ProviderConnection {
         let falls = |type_, from: Status, to: Status| {
             status_of(&old.conditions, type_) == from && status_of(&new.conditions, type_) == to
         };
+        let paused = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == Status::True;
         let blocked =
             |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen));
         (blocked(new) && !blocked(old))
+            // A process that dies meanwhile must leave word of it.
+            || (paused(new) && !paused(old))
             || (new.health == Some(HealthStatus::Unhealthy) && old.health != new.health)
             || falls(ConditionType::Ready, Status::True, Status::False)
             || falls(ConditionType::Authenticated, Status::True, Status::False)

@@ -132,5 +132,6 @@ fn view(live: &Live, now: Timestamp) -> LiveView {
             _ => None,
         },
         maintenance,
+        throttled_until: status.throttled_until,
     }
 }

@@ -184,11 +184,12 @@ fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Prob
 
 fn timeouts(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Problem> {
     let Some(timeout) = &spec.timeout else { return Ok(()) };
-    let Timeouts { connect, request, total } = draft.timeouts;
+    let Timeouts { connect, request, total, .. } = draft.timeouts;
     draft.timeouts = Timeouts {
         connect: duration("timeout.connect", timeout.connect.as_deref(), connect)?,
         request: duration("timeout.request", timeout.request.as_deref(), request)?,
         total: duration("timeout.total", timeout.total.as_deref(), total)?,
+        ..draft.timeouts
     };
     Ok(())
 }

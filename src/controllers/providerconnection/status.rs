@@ -72,6 +72,14 @@ pub(super) fn notes(
             "trials succeeded: calls pass again and routes may choose it",
         ));
     }
+    let throttled = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == Status::True;
+    if throttled(new) && !throttled(old) {
+        notes.push(Note::warning(
+            EventReason::ProviderThrottled,
+            "the provider asked for a pause: calls wait until status.throttledUntilTime and go on by themselves; set \
+             spec.rateLimit to what it allows if this comes again",
+        ));
+    }
     notes.extend(wanted.and_then(|wanted| override_note(wanted, old.circuit, new.circuit, now)));
     let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
     if version(old).is_some() && version(new).is_some() && version(old) != version(new) {

@@ -1,5 +1,7 @@
 //! What a connection's status says in which world: values in, values out.
 
+mod throttled;
+
 use std::time::Duration;
 
 use super::decide::{LiveView, Observed, Step, Target, Verdict, decide};
@@ -56,6 +58,7 @@ fn live() -> LiveView {
         tokenless: false,
         not_allowed: None,
         maintenance: Place::default(),
+        throttled_until: None,
     }
 }
 
@@ -100,12 +103,12 @@ fn ready(status: &ProviderConnectionStatus) -> (Status, &str) {
 #[test]
 fn a_new_connection_is_applied_first_and_starts_from_the_circuit_its_status_tells() {
     let first = decide(&object(), None, &observed(None), now());
-    assert_eq!((first.status, first.steps, first.next), (None, vec![Step::Apply(None)], Duration::ZERO));
+    assert_eq!((first.status, first.steps, first.next), (None, vec![Step::Apply(None, None)], Duration::ZERO));
     let mut open = live();
     (open.effective, open.snapshot) = (Effective::Open, snapshot(State::Open));
     let old = status(&object(), None, &observed(Some(open)));
     let again = decide(&object(), Some(&old), &observed(None), now());
-    assert_eq!(again.steps, vec![Step::Apply(Some(snapshot(State::Open)))]);
+    assert_eq!(again.steps, vec![Step::Apply(Some(snapshot(State::Open)), None)]);
     let risky = status(&object(), None, &observed(Some(LiveView { tier: RiskTier::High, ..live() })));
     let again = decide(&object(), Some(&risky), &observed(None), now());
     assert_eq!(again.steps[1..], [Step::Recall(RiskTier::High)]);

@@ -13,7 +13,8 @@ use crate::cluster::failures::Failures;
 use crate::cluster::lease::Leadership;
 use crate::cluster::references::References;
 use crate::cluster::secrets::Secrets;
-use crate::cluster::stores::Stores;
+use crate::cluster::status::StatusMetrics;
+use crate::cluster::stores::{Shared, Stores};
 use crate::controllers::IDLE;
 use crate::domain::time::Now;
 use crate::ledger::sqlite::SqliteLedger;
@@ -67,7 +68,8 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
     let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap();
     let pool = SyncPool::new(Arc::clone(&ledger), pokes.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
     let sink: crate::cluster::stores::Sink = Arc::new(|_| {});
-    let (stores, _) = Stores::new(&client, &[], Arc::new(References::default()), &sink);
+    let shared = Shared { references: Arc::new(References::default()), claims: Arc::default(), sink };
+    let (stores, _) = Stores::new(&client, &[], &shared);
     let leadership = Leadership::default();
     leadership.note(leading.then(|| clock.mono()));
     let ctx = Ctx {
@@ -85,9 +87,9 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
         profiles: Arc::new(Profiles::builtin().unwrap()),
         clock,
     };
-    let writes = metrics.counter("writes", "Writes.", &["kind"]).unwrap();
+    let writer = StatusWriter::new(client, clock, Arc::default(), StatusMetrics::new(&metrics).unwrap());
     let shell_metrics = ShellMetrics::new(&metrics).unwrap();
-    let shell = Shell::new(Arc::new(ctx), StatusWriter::new(client, clock, writes), shell_metrics, 1);
+    let shell = Shell::new(Arc::new(ctx), writer, shell_metrics, 1);
     (shell, metrics, directory)
 }
 

@@ -49,6 +49,10 @@ impl Reported for SyncJob {
         self.status.as_ref()
     }
 
+    fn status_mut(&mut self) -> &mut Option<SyncJobStatus> {
+        &mut self.status
+    }
+
     fn transitions(status: &SyncJobStatus) -> SyncJobStatus {
         SyncJobStatus {
             last_schedule_time: None,
@@ -100,6 +104,10 @@ impl Reconciler for Jobs {
 
     fn wants_cleaning(object: &SyncJob) -> bool {
         object.spec.deletion_policy == DeletionPolicy::Delete
+    }
+
+    fn depends_on(object: &SyncJob) -> Vec<(Kind, ObjectKey)> {
+        object.references()
     }
 
     async fn clean(ctx: &Ctx, object: &SyncJob) -> Result<Cleaned, ReconcileError> {

@@ -137,7 +137,7 @@ impl Fetch {
                 return Err(NotFetched { error, wait: wait(&response) });
             }
         }
-        let body = body::read(response, MAX_BODY).await.map_err(|error| no_token(Some(status), error))?;
+        let body = body::read(response, MAX_BODY, self.timeout).await.map_err(|error| no_token(Some(status), error))?;
         let read = self.grant.read(&body, asked);
         wipe(body);
         read.ok_or_else(|| CallError::NoToken { status: Some(status), class: ErrorClass::Body }.into())

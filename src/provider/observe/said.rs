@@ -87,10 +87,10 @@ pub struct LiveStatus {
     pub refused_since: Option<Mono>,
     /// The last health check, if there was one.
     pub last_probe: Option<LastProbe>,
-    /// Whether the last call could not be made because no token was to be had.
-    pub tokenless: bool,
     /// Until when the provider asked to be left alone, while that is so.
     pub throttled_until: Option<Timestamp>,
+    /// Whether the last call could not be made because no token was to be had.
+    pub tokenless: bool,
     /// The revision of the settings in force.
     pub revision: Arc<str>,
     /// The revision the verdict belongs to.

@@ -1,16 +1,19 @@
 //! Whose turn it is: the quota, the pause that a provider asked for, the budget of retries.
 
-use crate::domain::breaker::{MAX_THROTTLE, Permit};
-use crate::domain::quota::{Ask, Later, Place};
-use crate::domain::time::Mono;
-use crate::provider::call::{CallError, Request};
-use crate::provider::classify::{Class, Reading};
-use crate::provider::observe::{Core, Ended, Verdict};
-use crate::provider::series::Code;
-use crate::provider::settings::Settings;
-use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit};
+use crate::domain::quota::{Ask, Later, Place};
+use crate::domain::time::{Mono, Now};
+use crate::provider::call::{CallError, Request};
+use crate::provider::classify::{Class, Reading};
+use crate::provider::observe::{Core, Ended, State, Verdict};
+use crate::provider::series::Code;
+use crate::provider::settings::Settings;
 
 /// It is not this call's turn.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -45,7 +48,7 @@ impl Core {
             return Err(Held::Paused(at));
         }
         let Some(rules) = settings.quota() else { return Ok(()) };
-        let money = request.class == crate::domain::breaker::CallClass::Money;
+        let money = request.class == CallClass::Money;
         let partition = request.partition.as_deref().unwrap_or_default();
         let ask = Ask { operation: &request.operation, partition, money, waited };
         let quota = state.quota.get_or_insert_default();
@@ -74,18 +77,19 @@ impl Core {
             }
             _ => return,
         }
-        let wall = self.clock.now().wall;
-        self.change(|state, now| {
+        let now = self.clock.now();
+        let wall = now.wall;
+        self.change(|state, _| {
             if let Some(asked) = reading.asked(wall) {
-                state.throttle.note(asked, now);
-            } else if state.throttle.until(now).is_none() {
+                pause(state, asked, now);
+            } else if state.throttle.until(now.mono).is_none() {
                 // Not told how long. What was sent before a pause and is answered in it makes it no longer.
-                let pause = match reading.class {
+                let length = match reading.class {
                     Class::Quota => until_tomorrow(settings, wall),
                     _ => settings.retry().backoff().ceiling(state.strikes.into()).max(SHORTEST_PAUSE),
                 };
                 state.strikes = state.strikes.saturating_add(1);
-                state.throttle.note(pause, now);
+                pause(state, length, now);
             }
             ((), [None, None])
         });
@@ -95,8 +99,8 @@ impl Core {
     pub(crate) fn pause_until(&self, until: Timestamp) {
         let now = self.clock.now();
         let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
-        self.change(|state, mono| {
-            state.throttle.note(left, mono);
+        self.change(|state, _| {
+            pause(state, left, now);
             ((), [None, None])
         });
     }
@@ -135,12 +139,25 @@ impl Core {
     }
 }
 
+/// Holds calls back, unless they are held back for longer already. The wall time is whole seconds, rounded up, so that
+/// nobody who takes it up comes too early.
+fn pause(state: &mut State, length: Duration, now: Now) {
+    if state.throttle.note(length, now.mono) {
+        let until = state.throttle.until(now.mono).map(|at| now.wall_at(at));
+        let up = |at: Timestamp| {
+            let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
+            if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
+        };
+        state.throttle_wall = until.map(up);
+    }
+}
+
 /// A provider that says 429 and no time is left alone for this long at least, whatever the back-off is.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Until the provider's next day: a quota that says nothing of its end is taken for a daily one.
 fn until_tomorrow(settings: &Settings, wall: Timestamp) -> Duration {
-    let zone = settings.quota().map_or(jiff::tz::TimeZone::UTC, |rules| rules.zone.clone());
+    let zone = settings.quota().map_or(TimeZone::UTC, |rules| rules.zone.clone());
     let tomorrow = wall.to_zoned(zone.clone()).date().tomorrow().and_then(|day| day.to_zoned(zone));
     let left = tomorrow.ok().and_then(|start| Duration::try_from(start.timestamp().duration_since(wall)).ok());
     left.unwrap_or(MAX_THROTTLE).max(SHORTEST_PAUSE)

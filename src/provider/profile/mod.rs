@@ -17,6 +17,7 @@ mod parameter;
 mod set;
 mod stream;
 mod template;
+mod timeouts;
 mod wait;
 mod webhook;
 
@@ -45,6 +46,7 @@ pub use stream::{
     AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
 };
 pub use template::{Template, TemplateError};
+pub use timeouts::ProfileTimeouts;
 pub use wait::{WaitForm, WaitRule};
 pub use webhook::{Webhook, WebhookScheme};
 
@@ -145,28 +147,6 @@ pub struct BaseUrls {
     pub sandbox: Option<String>,
     /// For `environment: Production`.
     pub production: Option<String>,
-}
-
-/// The time-outs of a call: to connect, for one try, and for the whole call.
-#[derive(Copy, Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ProfileTimeouts {
-    /// To a connection, TLS included.
-    #[serde(deserialize_with = "duration")]
-    pub connect: Duration,
-    /// One try, from the first byte sent to the last byte read.
-    #[serde(deserialize_with = "duration")]
-    pub request: Duration,
-    /// The whole call, with its retries and waits.
-    #[serde(deserialize_with = "duration")]
-    pub total: Duration,
-}
-
-impl Default for ProfileTimeouts {
-    /// The defaults of `spec.timeout`: 5s / 30s / 2m.
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(5), request: Duration::from_secs(30), total: Duration::from_mins(2) }
-    }
 }
 
 /// A profile's health check.

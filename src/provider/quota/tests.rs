@@ -54,8 +54,9 @@ impl<S: Inner + Clone + Send + 'static> World<S> {
     }
 
     fn paused_for(&self) -> Option<u64> {
-        let now = self.core.clock().mono();
-        self.core.lock().throttled_until(now).map(|until| until.since(now).as_secs())
+        let now = self.core.clock().now();
+        let until = self.core.lock().throttled_until(now.mono)?;
+        u64::try_from(until.duration_since(now.wall).as_secs()).ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a connection calls: how often it tries again, how often it may ask at all, how long it keeps answers.
+//! How a connection calls: how long it waits, how often it tries again, how often it may ask at all, how long it keeps answers.
 
 use std::time::Duration;
 
@@ -8,6 +8,37 @@ use crate::domain::backoff::Backoff;
 use crate::domain::quota::{Limit, Rules, Scope, Unit};
 use crate::provider::profile::{Environment, LimitScope, LimitUnit, Profile, ProfileLimit};
 use crate::provider::settings::SettingsError;
+
+/// Time-outs of a call.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// To a connection, TLS included.
+    pub connect: Duration,
+    /// One try.
+    pub request: Duration,
+    /// The whole call.
+    pub total: Duration,
+    /// Of one try, until the head of the answer is there; unset, all of its time.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of a body; unset, [`STALL`], or all of the try's time where that is less.
+    pub read: Option<Duration>,
+}
+
+/// A body of which nothing comes for this long will not be complete: networks repair themselves sooner, and a try that
+/// hangs keeps a caller, a connection and perhaps a half-open circuit's only trial.
+pub const STALL: Duration = Duration::from_secs(10);
+
+impl Timeouts {
+    /// Of one try, until the head of the answer is there.
+    pub fn head(&self) -> Duration {
+        self.first_byte.map_or(self.request, |set| set.min(self.request))
+    }
+
+    /// Between two pieces of a body.
+    pub fn stall(&self) -> Duration {
+        self.read.unwrap_or(STALL).min(self.request)
+    }
+}
 
 /// How a failed try is repeated.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

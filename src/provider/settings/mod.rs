@@ -26,19 +26,8 @@ use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
 pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
-pub use manners::{CachePolicy, Retry};
+pub use manners::{CachePolicy, Retry, STALL, Timeouts};
 pub use tls::{ClientCertificate, MinVersion, Tls};
-
-/// Time-outs of a call.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Timeouts {
-    /// To a connection, TLS included.
-    pub connect: Duration,
-    /// One try.
-    pub request: Duration,
-    /// The whole call.
-    pub total: Duration,
-}
 
 /// The health check in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -151,7 +140,13 @@ impl Draft {
             auth: Auth::None,
             credential_revision: String::new(),
             tls: Tls::default(),
-            timeouts: Timeouts { connect: t.connect, request: t.request, total: t.total },
+            timeouts: Timeouts {
+                connect: t.connect,
+                request: t.request,
+                total: t.total,
+                first_byte: t.first_byte,
+                read: t.read,
+            },
             retry: Retry::default(),
             limits: manners::limits_of(&profile, environment),
             money_reserve_percent: 0,

@@ -2,10 +2,24 @@
 //! verdict of [`crate::support::scene`].
 
 mod components;
+mod leader;
+mod objects;
 mod proxied;
+mod rights;
+mod schema;
+
+use std::time::Duration;
+
+use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
 
 use crate::support::Scene;
-use crate::support::world::down;
+use crate::support::world::{Ours, down};
+
+/// What a failed bank costs: one write of the connection, one of the route.
+const FAILED_OVER: [(&str, usize); 2] = [("providerconnections/a", 1), ("bankroutes/payouts", 1)];
+
+/// Words of the line that tells that nobody answers.
+const LEASE: &str = "the leader lease cannot be reached";
 
 /// Bank a fails; returns when probes have seen it.
 async fn bank_a_fails(scene: &Scene) {
@@ -13,9 +27,25 @@ async fn bank_a_fails(scene: &Scene) {
     scene.probes(2).await;
 }
 
-/// Whether the route takes bank `name`; false as well while the API server does not answer.
+/// The object as it is now; `None` as well while the API server does not answer.
+async fn now<K: Ours>(scene: &Scene, name: &str) -> Option<K> {
+    let objects = scene.world.ns.api::<K>();
+    tokio::time::timeout(Duration::from_secs(2), objects.get(name)).await.ok()?.ok()
+}
+
+/// Whether the route takes bank `name`.
 async fn route_takes(scene: &Scene, name: &str) -> bool {
-    let routes = scene.world.ns.api::<busbar::api::v1alpha1::BankRoute>();
-    let found = tokio::time::timeout(std::time::Duration::from_secs(2), routes.get("payouts")).await;
-    found.is_ok_and(|r| r.is_ok_and(|r| r.status.is_some_and(|s| s.active.as_deref() == Some(name))))
+    now::<BankRoute>(scene, "payouts")
+        .await
+        .is_some_and(|r| r.status.is_some_and(|s| s.active.as_deref() == Some(name)))
+}
+
+/// Whether the connection tells of the last change of its spec.
+async fn told_of<T: PartialEq>(
+    scene: &Scene,
+    name: &str,
+    look: impl Fn(&ProviderConnection) -> Option<T>,
+    wanted: T,
+) -> bool {
+    now::<ProviderConnection>(scene, name).await.is_some_and(|c| look(&c) == Some(wanted))
 }

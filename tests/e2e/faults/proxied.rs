@@ -1,9 +1,15 @@
 //! Bad weather between the operator and an API server that is well.
 
-use busbar::testbed::trouble::Fault;
+use std::time::Duration;
 
-use super::{bank_a_fails, route_takes};
+use busbar::api::v1alpha1::ProviderConnection;
+use busbar::testbed::sim::{Auth, BankConfig};
+use busbar::testbed::trouble::Fault;
+use kube::api::DeleteParams;
+
+use super::{LEASE, bank_a_fails, route_takes, told_of};
 use crate::support::plane::shared_plane;
+use crate::support::world::connection;
 use crate::support::{Expected, Scene};
 
 #[tokio::test]
@@ -12,13 +18,53 @@ async fn a_storm_of_503_is_outlived() {
     let mut scene = Scene::on(&plane, "storm").await;
     let mut trial = scene.begin(Fault::Storm(503)).await;
     bank_a_fails(&scene).await;
-    scene.probes(2).await;
-    trial.end().await;
-    let expected = Expected {
-        reason: "the leader lease cannot be reached",
-        writes: &[("providerconnections/a", 1), ("bankroutes/payouts", 1)],
-        ..Expected::default()
-    };
-    trial.judged(expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial.last(&scene, Duration::from_secs(60)).await;
+    trial.end(&scene).await;
+    let expected = Expected { reason: LEASE, ..Expected::default() };
+    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    let (requests, refused) = scene.ground.proxy.counts();
+    // Four watches every ten seconds, the lease every two, and nobody else.
+    assert!(refused < 120, "{refused} of {requests} requests went into the storm: that is one more");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn showers_of_503_are_got_through() {
+    let plane = shared_plane().await;
+    let mut scene = Scene::on(&plane, "showers").await;
+    let mut trial = scene.begin(Fault::Showers(50)).await;
+    bank_a_fails(&scene).await;
+    trial.last(&scene, Duration::from_secs(30)).await;
+    trial.end(&scene).await;
+    trial
+        .judged(&scene, Expected::default(), async |scene| route_takes(scene, "b").await)
+        .await
+        .passes(&mut scene)
+        .await;
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_replaced_between_two_watches_is_another() {
+    let plane = shared_plane().await;
+    let mut scene = Scene::on(&plane, "replaced").await;
+    let token = scene.world.ns.canary("other");
+    let other = BankConfig::new("other").auth(Auth::Bearer { token: token.clone() });
+    let other = scene.world.sim.add_bank(other).await.unwrap();
+    scene.world.ns.secret("other-credentials", &[("token", token.as_bytes())]).await;
+
+    let mut trial = scene.begin(Fault::WatchesHeld).await;
+    let connections = scene.world.ns.api::<ProviderConnection>();
+    connections.delete("a", &DeleteParams::default()).await.unwrap();
+    scene.world.put(&connection("a", &other, "")).await;
+    trial.end(&scene).await;
+    let address = other.address().to_string();
+    let host = |c: &ProviderConnection| c.status.as_ref()?.host.clone();
+    let expected = Expected { writes: &[("providerconnections/a", 1)], ..Expected::default() };
+    let judged = trial.judged(&scene, expected, async |scene| told_of(scene, "a", host, address.clone()).await).await;
+    assert_ne!(judged.statuses["providerconnections/a"]["uid"], judged.before["providerconnections/a"]["uid"]);
+    let before = scene.a.arrivals().next;
+    judged.passes(&mut scene).await;
+    assert_eq!(scene.a.arrivals().next, before, "the bank of the one that is gone is left alone");
     scene.finish().await;
 }

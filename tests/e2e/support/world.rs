@@ -42,37 +42,47 @@ impl World {
         Self::on(&shared_plane().await, topic).await
     }
 
-    /// The same on any control plane.
-    pub(crate) async fn on(plane: &Arc<ControlPlane>, topic: &str) -> Self {
+    /// A new namespace on any control plane, with nothing in it: our kinds may not be served yet.
+    pub(crate) async fn bare(plane: &Arc<ControlPlane>, topic: &str) -> Self {
         let sim = Sim::start(SimConfig::default()).await.expect("a simulator");
-        let world = Self { ns: TestNs::on(plane, topic).await, sim, clock: Clock::system() };
+        Self { ns: TestNs::on(plane, topic).await, sim, clock: Clock::system() }
+    }
+
+    /// The same as [`World::new`] on any control plane.
+    pub(crate) async fn on(plane: &Arc<ControlPlane>, topic: &str) -> Self {
+        let world = Self::bare(plane, topic).await;
         world.put(&policy(QUICK, "trip: {consecutiveFailures: 1}, open: {base: 1s}")).await;
         world
     }
 
     /// A bank that wants a bearer token, and the connection of the same name that reaches it.
     pub(crate) async fn bank(&self, name: &str) -> BankHandle {
+        let bank = self.secured(name).await;
+        self.put(&connection(name, &bank, "")).await;
+        bank
+    }
+
+    /// A bank that wants a bearer token, and the Secret that has it.
+    pub(crate) async fn secured(&self, name: &str) -> BankHandle {
         let token = self.ns.canary(name);
         let auth = Auth::Bearer { token: token.clone() };
         let bank = self.sim.add_bank(BankConfig::new(name).auth(auth)).await.expect("a bank");
         self.ns.secret(&format!("{name}-credentials"), &[("token", token.as_bytes())]).await;
-        self.put(&connection(name, &bank, "")).await;
         bank
     }
 
     /// A bank of Mono's kind, and the connection of the same name that reaches it.
     pub(crate) async fn mono(&self, name: &str, config: impl FnOnce(BankConfig) -> BankConfig) -> BankHandle {
+        let bank = self.secured_mono(name, config).await;
+        self.put(&mono_connection(name, &bank)).await;
+        bank
+    }
+
+    /// A bank of Mono's kind, and the Secret that has its key.
+    pub(crate) async fn secured_mono(&self, name: &str, config: impl FnOnce(BankConfig) -> BankConfig) -> BankHandle {
         let key = self.ns.canary(name);
         let bank = self.sim.add_bank(config(BankConfig::mono(name, key.clone()))).await.expect("a bank");
         self.ns.secret(&format!("{name}-credentials"), &[("api-key", key.as_bytes())]).await;
-        self.put(&format!(
-            "{{apiVersion: busbar.dev/v1alpha1, kind: ProviderConnection, metadata: {{name: {name}}}, spec: {{
-              provider: mono, environment: Sandbox, endpoint: {{baseURL: '{}/v2', insecure: true}},
-              auth: {{profile: {{secretRef: {{name: {name}-credentials}}}}}},
-              healthCheck: {{interval: 5s, timeout: 2s}}, breakerPolicyRef: {{name: {QUICK}}}}}}}",
-            bank.base_url()
-        ))
-        .await;
         bank
     }
 
@@ -214,6 +224,17 @@ pub(crate) fn connection(name: &str, bank: &BankHandle, fields: &str) -> String 
           breakerPolicyRef: {{name: {QUICK}}}, {fields}}}}}",
         bank.base_url(),
         bank.name(),
+    )
+}
+
+/// A connection to a bank of Mono's kind that is probed every 5 s.
+pub(crate) fn mono_connection(name: &str, bank: &BankHandle) -> String {
+    format!(
+        "{{apiVersion: busbar.dev/v1alpha1, kind: ProviderConnection, metadata: {{name: {name}}}, spec: {{
+          provider: mono, environment: Sandbox, endpoint: {{baseURL: '{}/v2', insecure: true}},
+          auth: {{profile: {{secretRef: {{name: {name}-credentials}}}}}},
+          healthCheck: {{interval: 5s, timeout: 2s}}, breakerPolicyRef: {{name: {QUICK}}}}}}}",
+        bank.base_url()
     )
 }
 

@@ -219,7 +219,7 @@ async fn the_circuit_of_the_endpoint_is_not_the_providers() {
     let path = crate::provider::admission::Admission::new(auth, Arc::clone(&core), Arc::clone(&settings));
     for _ in 0..9 {
         let request = crate::provider::call::Request::get("x", "/");
-        let timed = crate::provider::deadline::Timed { request, deadline: Mono::MAX };
+        let timed = crate::provider::deadline::Timed::new(request, Mono::MAX);
         let error = tower::ServiceExt::oneshot(path.clone(), timed).await.unwrap_err();
         assert!(matches!(error, CallError::NoToken { .. } | CallError::TokenCircuitOpen { .. }), "{error}");
     }
