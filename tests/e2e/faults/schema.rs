@@ -23,7 +23,7 @@ const A_FEW_ROUNDS: Duration = Duration::from_mins(5);
 async fn kinds_that_come_late_are_waited_for() {
     let plane = own_plane_without_crds().await;
     let mut scene = Scene::empty(&plane, "late", Reach::Namespace, &[]).await;
-    let mut trial = scene.without_kinds().await;
+    let mut trial = scene.without_kinds();
     scene.operator.wait_announced().await;
     eventually(PATIENCE, "the gates tell what is missing", async || {
         let (status, gates) = scene.operator.get("/readyz").await;
