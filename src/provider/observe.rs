@@ -25,7 +25,7 @@ use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
-use crate::provider::series::{Code, Counts, Shared};
+use crate::provider::series::{Code, Counts, IGNORED, Shared};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
@@ -313,6 +313,6 @@ pub(crate) const fn outcome_label(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",
         Outcome::Failure => "failure",
-        Outcome::Ignored => "ignored",
+        Outcome::Ignored => IGNORED,
     }
 }
