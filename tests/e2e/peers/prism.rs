@@ -34,7 +34,8 @@ async fn prism() -> Peer {
 /// Prism's complaints, and how many requests it found in order.
 fn verdict(peer: &Peer) -> (Vec<String>, usize) {
     let log = peer.whole_log();
-    let complaints = log.lines().filter(|line| line.contains("[VALIDATOR]") && line.contains("error")).map(str::to_owned);
+    let complaints =
+        log.lines().filter(|line| line.contains("[VALIDATOR]") && line.contains("error")).map(str::to_owned);
     // Whoever waits for Prism asks for `/`, which nobody knows.
     let unrouted = |line: &&str| line.contains("NO_PATH_MATCHED") && !line.contains("get / ");
     let unrouted = log.lines().filter(unrouted).map(str::to_owned);
