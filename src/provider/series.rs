@@ -186,6 +186,8 @@ const REQUESTS: (&str, &str) =
 const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of a connection's circuit.");
 const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
 const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
+const EXPIRY: (&str, &str) =
+    ("busbar_credential_expiry_timestamp_seconds", "When the client certificate of the connection ends, in Unix time.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
 const QUOTA: (&str, &str) =
@@ -205,7 +207,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
 
 fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
     let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
-    let [mut quotas, mut throttled]: [Vec<Metric>; 2] = Default::default();
+    let [mut quotas, mut throttled, mut expiries]: [Vec<Metric>; 3] = Default::default();
     circuits.reserve_exact(lives.len() * Effective::ALL.len());
     for live in lives {
         let settings = live.settings();
@@ -240,6 +242,10 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         if let Some(until) = seen.throttled_until(now.mono) {
             throttled.push(gauge(live, &[], seconds(until)));
         }
+        if let Some(at) = settings.credential_expires() {
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a date are far below 2^53")]
+            expiries.push(gauge(live, &[], at.as_second() as f64));
+        }
         if let Some(probe) = seen.last_probe() {
             probes.push(gauge(live, &[], bit(probe.success)));
         }
@@ -250,6 +256,7 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         family(STATE, MetricType::GAUGE, circuits),
         family(RISK, MetricType::GAUGE, risks),
         family(PROBE, MetricType::GAUGE, probes),
+        family(EXPIRY, MetricType::GAUGE, expiries),
         family(QUOTA, MetricType::GAUGE, quotas),
         family(THROTTLED, MetricType::GAUGE, throttled),
     ]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
 mod architecture;
+mod auth;
 mod call_path;
 mod call_troubles;
 mod crds;

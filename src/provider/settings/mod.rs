@@ -171,6 +171,8 @@ pub struct Settings {
     draft: Draft,
     base_url: Url,
     quota: Option<Rules>,
+    /// Read once: certificates are long, and scrapes are many.
+    credential_expires: Option<Timestamp>,
     revision: Arc<str>,
     verdict_revision: Arc<str>,
 }
@@ -231,7 +233,9 @@ impl Settings {
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
             &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
         ]);
-        Ok(Self { draft, base_url, quota, revision: revision.into(), verdict_revision: verdict_revision.into() })
+        let credential_expires = draft.tls.expires();
+        let (revision, verdict_revision) = (revision.into(), verdict_revision.into());
+        Ok(Self { draft, base_url, quota, credential_expires, revision, verdict_revision })
     }
 
     /// The provider's profile.
@@ -268,6 +272,11 @@ impl Settings {
     /// The credentials.
     pub fn auth(&self) -> &Auth {
         &self.draft.auth
+    }
+
+    /// When the client certificate ends.
+    pub fn credential_expires(&self) -> Option<Timestamp> {
+        self.credential_expires
     }
 
     /// Name and version of the Secret the credentials come from; empty without one.
