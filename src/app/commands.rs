@@ -33,6 +33,7 @@ pub(super) fn documents() -> Vec<(&'static str, String)> {
         ("reasons.md", crate::api::reference::reasons_markdown()),
         ("profiles.md", crate::provider::profile::reference::markdown()),
         ("profile.schema.json", crate::provider::profile::reference::json_schema()),
+        ("openapi.json", crate::gateway::openapi::text()),
     ]
 }
 

@@ -8,6 +8,8 @@
 
 pub mod addresses;
 pub mod admission;
+pub mod ask;
+pub mod audit;
 pub mod auth;
 mod body;
 pub mod cache;
@@ -23,8 +25,10 @@ pub mod profile;
 pub mod quota;
 pub mod registry;
 pub mod retry;
+pub mod rights;
 pub mod series;
 pub mod settings;
 mod stack;
 #[cfg(test)]
 mod testkit;
+pub mod trace;

@@ -6,9 +6,11 @@
 
 mod architecture;
 mod call_path;
+mod call_troubles;
 mod crds;
 mod docs;
 mod explain;
+mod gateway;
 mod manifests;
 mod probes;
 mod reference;

@@ -1,11 +1,14 @@
 //! The format of profiles as a page and as a JSON Schema, printed from the types that read them: neither can drift.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema as object};
 use serde_json::Value;
 
 use super::Profile;
 use super::canonical::{CanonicalRecord, FieldKind};
+use crate::provider::classify::StatusPattern;
 
 /// `docs/reference/profile.schema.json`: for editors, and for whoever checks profiles without Busbar.
 pub fn json_schema() -> String {
@@ -45,6 +48,23 @@ pub fn markdown() -> String {
         }
     }
     page
+}
+
+impl JsonSchema for StatusPattern {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StatusPattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        object!({"anyOf": [
+            {"type": "integer", "minimum": 100, "maximum": 599},
+            {"type": "string", "pattern": "^[1-5](xx|[0-9]{2})$"}
+        ]})
+    }
 }
 
 fn schema() -> Value {

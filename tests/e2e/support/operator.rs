@@ -88,6 +88,7 @@ impl Operator {
             format!("--kubeconfig={}", identity.kubeconfig.display()),
             format!("--lease-namespace={}", ns.name()),
             "--admin-address=127.0.0.1:0".to_owned(),
+            "--gateway-address=127.0.0.1:0".to_owned(),
             format!("--ledger=sqlite:{}", directory.join("busbar.db").display()),
             "--log-format=json".to_owned(),
             format!("--announce-file={}", announce.display()),
@@ -230,6 +231,16 @@ impl Operator {
         let logs = self.logs();
         let lines: Vec<&str> = logs.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
+    }
+
+    /// The end of what it has said.
+    pub(crate) fn logs_tail(&self) -> String {
+        self.log_tail()
+    }
+
+    /// How it ended, if it has ended by itself.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.exited()
     }
 
     /// Its process id while it runs.
