@@ -4,6 +4,7 @@
 //! process, because an operator that is half dead looks alive to everyone. Each step of the start is a gate that
 //! `/readyz` shows.
 
+mod check;
 mod commands;
 mod explain;
 mod gateway;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
-use crate::cli::{Cli, Command, RunArgs};
+use crate::cli::{CheckCommand, Cli, Command, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery;
@@ -88,6 +89,9 @@ pub enum AppError {
     /// A profile does not parse.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// Some of the profiles that were checked are not usable; why was printed.
+    #[error("{0} of the profiles cannot be used")]
+    ProfilesUnusable(usize),
     /// There is nothing to explain.
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -116,6 +120,7 @@ pub fn main(cli: Cli) -> ExitCode {
             Command::Docs(args) => commands::docs(&args.out),
             Command::Explain(args) => explain::explain(args).await,
             Command::Ledger(command) => commands::ledger(command).await,
+            Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
         }
     });
     // What still hangs in the runtime has had its grace.
