@@ -223,3 +223,6 @@ impl<K: Reported> Filling<K> {
         (self.shared.sink)(Change { kind: K::KIND, key, gone: true, replaced: false, touched });
     }
 }
+
+#[cfg(test)]
+mod tests;
