@@ -34,6 +34,7 @@ use crate::provider::addresses::AddressRules;
 use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
 use crate::provider::registry::{Access, Change as Lived, Registry};
+use crate::telemetry::traces::Traces;
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeKeeper};
@@ -80,6 +81,7 @@ pub(super) fn build(
     let access = Access {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
+        traces: Traces::off(),
     };
     let registry = Registry::new(clock, metrics, access)?;
     let mut driver =

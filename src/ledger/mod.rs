@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 pub mod credentials;
+pub mod document;
 pub mod probes;
 pub mod record;
 pub mod runs;
@@ -22,6 +23,7 @@ pub mod sqlite;
 pub mod state;
 
 pub use credentials::{CredentialStore, KeptCredential};
+pub use document::{DocumentKind, DocumentRecord};
 pub use probes::{ProbeResult, StoredProbe};
 pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
@@ -29,6 +31,7 @@ pub use state::{
     CursorState, JobKey, Lease, LeaseView, PageCommit, PageCounts, PageOutcome, StreamKey, Window, WindowKind,
 };
 
+use document::StoredDocument;
 use record::{StoredTransaction, TransactionFilter};
 
 use crate::domain::key::ObjectKey;
@@ -90,6 +93,9 @@ pub trait Ledger: CredentialStore + Send + Sync + 'static {
 
     /// Transactions that match, newest booking first.
     fn list_transactions<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredTransaction>>;
+
+    /// Documents of the streams that match, in the order in which they were first seen. Days do not narrow them.
+    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredDocument>>;
 
     /// How many transactions match.
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;

@@ -28,3 +28,4 @@ pub mod settings;
 mod stack;
 #[cfg(test)]
 mod testkit;
+pub mod trace;

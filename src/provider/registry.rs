@@ -21,6 +21,7 @@ use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
 use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
+use crate::telemetry::traces::Traces;
 
 /// Something about a connection that others may want to act on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,19 +61,21 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-/// Where calls may go, and where credentials that the provider rotates are kept.
+/// Where calls may go, where credentials that the provider rotates are kept, and who is told of calls.
 #[derive(Clone, Default)]
 pub struct Access {
     /// What may be connected to; by default public addresses only.
     pub addresses: AddressRules,
     /// Where rotated refresh tokens are kept; without it no connection may use one.
     pub vault: Option<Vault>,
+    /// Where the spans of calls go; by default nowhere.
+    pub traces: Traces,
 }
 
 impl Access {
     /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
     pub fn local() -> Self {
-        Self { addresses: AddressRules::with_loopback(), vault: None }
+        Self { addresses: AddressRules::with_loopback(), vault: None, traces: Traces::off() }
     }
 }
 
@@ -96,7 +99,7 @@ impl Registry {
             clients: Clients::new(access.addresses),
             vault: access.vault,
             secrets: OnceLock::new(),
-            series: Arc::new(Shared::new(metrics)?),
+            series: Arc::new(Shared::new(metrics, access.traces)?),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
 use crate::provider::live::Live;
+use crate::telemetry::traces::Traces;
 
 /// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
 const MAX_REQUESTS: usize = 5;
@@ -91,10 +92,11 @@ pub(crate) struct Shared {
     no_retries: IntCounterVec,
     cache: IntCounterVec,
     cache_bytes: IntGauge,
+    traces: Traces,
 }
 
 impl Shared {
-    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
             "Time of a whole call to a provider, retries included.",
@@ -102,8 +104,11 @@ impl Shared {
         )?;
         let probes =
             metrics.seconds("busbar_probe_duration_seconds", "Time of a health check of a provider.", &["provider"])?;
-        let quota_waits =
-            metrics.seconds("busbar_quota_wait_seconds", "Time a try waited for its turn in the quota.", &["provider"])?;
+        let quota_waits = metrics.seconds(
+            "busbar_quota_wait_seconds",
+            "Time a try waited for its turn in the quota.",
+            &["provider"],
+        )?;
         let no_retries = metrics.counter(
             "busbar_provider_retries_denied_total",
             "Retries that would have been safe and of use and were not made: the circuit is open (circuit), the \
@@ -118,7 +123,12 @@ impl Shared {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes })
+        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes, traces })
+    }
+
+    /// Where the spans of calls go.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {
