@@ -13,7 +13,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub mod audit;
 pub mod credentials;
+pub mod dead_requests;
 pub mod document;
 pub mod probes;
 pub mod record;
@@ -40,7 +42,9 @@ use crate::domain::key::ObjectKey;
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
 /// The durable store. Every method is atomic: it happened entirely, or not at all.
-pub trait Ledger: CredentialStore + Send + Sync + 'static {
+pub trait Ledger:
+    CredentialStore + audit::Audit + audit::Usage + dead_requests::DeadRequests + Send + Sync + 'static
+{
     /// Takes the lease `name` for `holder` if it is free, expired, already `holder`'s, or still exactly `stale` (which
     /// the caller has watched unchanged for the lease's whole time on its own monotonic clock, so that a wall clock
     /// set back cannot keep a dead holder alive). Each success raises the fence. `Err(view)` inside: who holds it.

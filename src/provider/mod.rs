@@ -8,6 +8,8 @@
 
 pub mod addresses;
 pub mod admission;
+pub mod ask;
+pub mod audit;
 pub mod auth;
 mod body;
 pub mod cache;
@@ -23,6 +25,7 @@ pub mod profile;
 pub mod quota;
 pub mod registry;
 pub mod retry;
+pub mod rights;
 pub mod series;
 pub mod settings;
 mod stack;

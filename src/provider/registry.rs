@@ -19,6 +19,7 @@ use crate::provider::auth::{self, Means};
 use crate::provider::clients::Clients;
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
+use crate::provider::rights::Licences;
 use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
 use crate::telemetry::traces::Traces;
@@ -70,21 +71,24 @@ pub struct Access {
     pub vault: Option<Vault>,
     /// Where the spans of calls go; by default nowhere.
     pub traces: Traces,
+    /// The audit and the counts of licences' days; without it rights are judged, and nothing is written down.
+    pub licences: Option<Arc<Licences>>,
 }
 
 impl Access {
     /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
     pub fn local() -> Self {
-        Self { addresses: AddressRules::with_loopback(), vault: None, traces: Traces::off() }
+        Self { addresses: AddressRules::with_loopback(), vault: None, traces: Traces::off(), licences: None }
     }
 }
 
 struct Inner {
     clock: Clock,
     clients: Clients,
-    series: Arc<Shared>,
     vault: Option<Vault>,
     secrets: OnceLock<Arc<dyn SecretSource>>,
+    series: Arc<Shared>,
+    licences: Arc<Licences>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
@@ -100,6 +104,7 @@ impl Registry {
             vault: access.vault,
             secrets: OnceLock::new(),
             series: Arc::new(Shared::new(metrics, access.traces)?),
+            licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
@@ -152,7 +157,7 @@ impl Registry {
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
             let tokens = if same_auth { old.tokens } else { self.tokens(&settings, live.core()) };
             let client = self.inner.clients.for_provider(&settings);
-            live.replace(live::running(live.core(), settings, client, tokens));
+            live.replace(live::running(live.core(), settings, client, tokens, &self.inner.licences));
             self.inner.listeners.tell(&Change::Applied(key.clone()));
             return live;
         }
@@ -169,7 +174,7 @@ impl Registry {
             core.pause_until(until);
         }
         let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
-        let running = live::running(&core, settings, client, tokens);
+        let running = live::running(&core, settings, client, tokens, &self.inner.licences);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
         self.inner.listeners.tell(&Change::Applied(key.clone()));

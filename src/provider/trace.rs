@@ -165,8 +165,7 @@ where
 {
     let Some(spans) = Spans::of(traces, clock) else { return Either::Left(serving) };
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &HeaderExtractor(headers));
-    let attributes =
-        vec![KeyValue::new("http.request.method", method.to_string()), KeyValue::new("http.route", route)];
+    let attributes = vec![KeyValue::new("http.request.method", method.to_string()), KeyValue::new("http.route", route)];
     let cx = spans.start("gateway.request", SpanKind::Server, attributes, &parent);
     Either::Right(spans.watch(cx, serving, move |answer| {
         let status = status(answer);

@@ -180,6 +180,8 @@ impl From<&CallError> for Stop {
         let reason = match error {
             CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
+            // A sync has no caller whose rights could be missing.
+            CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
             CallError::QuotaExhausted { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::QuotaExhausted.into() };
             }

@@ -10,6 +10,7 @@ mod call_troubles;
 mod crds;
 mod docs;
 mod explain;
+mod gateway;
 mod manifests;
 mod probes;
 mod reference;

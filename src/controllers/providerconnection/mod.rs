@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod decide;
+pub mod follow;
 pub mod guard;
 pub mod memory;
 pub mod observe;

@@ -25,8 +25,12 @@ use super::{
 };
 use crate::domain::key::ObjectKey;
 
+mod audit;
 mod codec;
 mod credentials;
+mod dead_requests;
+#[cfg(test)]
+mod dead_requests_tests;
 mod documents;
 mod forget;
 mod lease;

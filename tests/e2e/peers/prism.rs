@@ -34,7 +34,8 @@ async fn prism() -> Peer {
 /// Prism's complaints, and how many requests it found in order.
 fn verdict(peer: &Peer) -> (Vec<String>, usize) {
     let log = peer.whole_log();
-    let complaints = log.lines().filter(|line| line.contains("[VALIDATOR]") && line.contains("error")).map(str::to_owned);
+    let complaints =
+        log.lines().filter(|line| line.contains("[VALIDATOR]") && line.contains("error")).map(str::to_owned);
     // Whoever waits for Prism asks for `/`, which nobody knows.
     let unrouted = |line: &&str| line.contains("NO_PATH_MATCHED") && !line.contains("get / ");
     let unrouted = log.lines().filter(unrouted).map(str::to_owned);
@@ -122,6 +123,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         dead_letter_budget_percent: 0,
         mask: MaskRules::default(),
         dry_run: false,
+        correlation: settings.profile().correlation.clone(),
         limits: Limits::default(),
     });
     let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };

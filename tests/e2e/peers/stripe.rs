@@ -39,7 +39,7 @@ async fn the_profiles_key_is_taken_and_another_kind_of_key_is_the_credentials_fa
     assert_eq!(health.status, 200, "{}", peer.log());
     assert_eq!(bank.observed().authenticated, Some(true));
     let balance = call(&bank, "balance", &[]).await.unwrap();
-    assert_eq!((balance.reading.class, json(&balance.body)["available"].is_array()), (Class::Ok, true));
+    assert_eq!((balance.reading.class, json(&balance.body)["available"].is_object()), (Class::Ok, true));
 
     // A publishable key: well-formed, and not for this.
     let bank = connection(&peer, "pk_test_canary_not_real");
