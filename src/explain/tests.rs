@@ -184,7 +184,8 @@ fn how_a_connection_calls_is_shown_field_by_field() {
 
 #[test]
 fn what_the_operator_would_refuse_or_not_use_is_said() {
-    let e = connection(", rights: {profiles: []}, payouts: {idempotencyWindow: 24h}");
+    let consumer = "{name: shop, subjects: [{name: shop, kind: Consumer, value: shop}], actions: [quote]}";
+    let e = connection(&format!(", rights: {{profiles: [{consumer}]}}, payouts: {{idempotencyWindow: 24h}}"));
     assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
     let field = "payouts.idempotencyWindow";
     assert_is(&e, field, "24h", "spec");
