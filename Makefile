@@ -20,7 +20,7 @@ BUSBAR := $(TARGET_DIR)/debug/busbar
 CRDS := crds
 REFERENCE := docs/reference
 
-.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs deny control-plane demo bench \
+.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs deny control-plane peers demo bench \
 	release ci check clean
 
 help: ## print this list
@@ -42,7 +42,7 @@ lint: ## formatting and clippy, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-test: setup control-plane ## set-up, then unit, integration, documentation and end-to-end tests
+test: setup control-plane peers ## set-up, then unit, integration, documentation and end-to-end tests
 	$(CARGO) test --no-run
 	$(CARGO) test --lib --bins --test it
 	$(CARGO) test --doc
@@ -51,11 +51,11 @@ test: setup control-plane ## set-up, then unit, integration, documentation and e
 unit: ## unit and integration tests only: no control plane
 	$(CARGO) test --lib --bins --test it
 
-e2e: setup control-plane ## end-to-end tests on a real API server (ARGS: a filter)
+e2e: setup control-plane peers ## end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
-soak: ## property tests again and again, each round with a printed seed (ARGS: minutes, default 5)
-	@hack/ci/soak $(ARGS)
+soak: setup control-plane ## half an hour of random trouble, with a printed seed (ARGS: random, alternate, properties)
+	@CARGO=$(CARGO) hack/ci/soak $(ARGS)
 
 crds: build ## write crds/*.yaml from the types
 	$(BUSBAR) crds --out $(CRDS)
@@ -76,6 +76,9 @@ deny: ## dependencies: bans, licences, sources, advisories (from the dated snaps
 
 control-plane: ## build kube-apiserver, etcd and kubectl once, into the user's cache
 	@hack/control-plane/build >/dev/null
+
+peers: ## install the real servers that the tests talk to once, into the user's cache
+	@hack/peers/install >/dev/null
 
 demo: setup control-plane build ## the whole loop on this machine (ARGS=--once: play once and end)
 	@exec $(TARGET_DIR)/debug/examples/demo $(ARGS)

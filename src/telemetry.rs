@@ -3,6 +3,8 @@
 //! Log lines carry namespace, name and reason of what they speak of as fields. Nothing a provider answered and nothing
 //! a Secret holds is ever a field or a message.
 
+pub mod traces;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;

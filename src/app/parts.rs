@@ -37,6 +37,7 @@ use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
 use crate::provider::registry::{Access, Change as Lived, Registry};
 use crate::provider::rights::Licences;
+use crate::telemetry::traces::Traces;
 use crate::work::dead_requests::DeadRequestWorker;
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
@@ -103,6 +104,7 @@ pub(super) fn build(
     let access = Access {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
+        traces: Traces::off(),
         licences: Some(Arc::new(Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?)),
     };
     let registry = Registry::new(clock, metrics, access)?;

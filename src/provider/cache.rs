@@ -22,6 +22,7 @@ use crate::provider::classify::Class;
 use crate::provider::deadline::Calling;
 use crate::provider::observe::Core;
 use crate::provider::settings::{CachePolicy, Settings};
+use crate::provider::trace;
 
 pub(crate) use kept::{Kept, Key};
 
@@ -76,7 +77,8 @@ where
             let flight = flight(key, &request);
             let (call, joined) = core.kept().join(flight, || {
                 let core = Arc::clone(&core);
-                async move {
+                // Whoever joins later polls it too: its tries stay the first caller's.
+                trace::carried(async move {
                     let end = inner.oneshot(request).await;
                     if let Ok(answer) = end.as_ref()
                         && answer.reading.class == Class::Ok
@@ -85,7 +87,7 @@ where
                     }
                     core.kept().landed(flight);
                     end
-                }
+                })
                 .boxed()
             });
             let end = call.await;

@@ -57,6 +57,8 @@ pub struct Request {
     pub max_wait: Option<Duration>,
     /// A good answer's body must be JSON: one that is not is a failed try.
     pub json: bool,
+    /// Parameters that a trace may show, by name: those that the profile calls public.
+    pub public: Vec<(String, String)>,
 }
 
 /// Whether a kept answer will do.
@@ -89,6 +91,7 @@ impl Request {
             no_wait: false,
             max_wait: None,
             json: false,
+            public: Vec::new(),
         }
     }
 

@@ -31,3 +31,4 @@ pub mod settings;
 mod stack;
 #[cfg(test)]
 mod testkit;
+pub mod trace;

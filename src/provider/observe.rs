@@ -27,6 +27,7 @@ use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, Shared};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
+use crate::telemetry::traces::Traces;
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
 pub(crate) use self::state::State;
@@ -85,6 +86,11 @@ impl Core {
 
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
+    }
+
+    /// Where the spans of its calls go.
+    pub(crate) fn traces(&self) -> &Traces {
+        self.series.traces()
     }
 
     /// The answers that are kept.

@@ -22,6 +22,7 @@ use crate::provider::observe::Core;
 use crate::provider::rights::Licences;
 use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
+use crate::telemetry::traces::Traces;
 
 /// Something about a connection that others may want to act on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,13 +62,15 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-/// Where calls may go, and where credentials that the provider rotates are kept.
+/// Where calls may go, where credentials that the provider rotates are kept, and who is told of calls.
 #[derive(Clone, Default)]
 pub struct Access {
     /// What may be connected to; by default public addresses only.
     pub addresses: AddressRules,
     /// Where rotated refresh tokens are kept; without it no connection may use one.
     pub vault: Option<Vault>,
+    /// Where the spans of calls go; by default nowhere.
+    pub traces: Traces,
     /// The audit and the counts of licences' days; without it rights are judged, and nothing is written down.
     pub licences: Option<Arc<Licences>>,
 }
@@ -75,7 +78,7 @@ pub struct Access {
 impl Access {
     /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
     pub fn local() -> Self {
-        Self { addresses: AddressRules::with_loopback(), vault: None, licences: None }
+        Self { addresses: AddressRules::with_loopback(), vault: None, traces: Traces::off(), licences: None }
     }
 }
 
@@ -100,7 +103,7 @@ impl Registry {
             clients: Clients::new(access.addresses),
             vault: access.vault,
             secrets: OnceLock::new(),
-            series: Arc::new(Shared::new(metrics)?),
+            series: Arc::new(Shared::new(metrics, access.traces)?),
             licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),

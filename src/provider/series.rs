@@ -14,6 +14,7 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
 use crate::provider::live::Live;
+use crate::telemetry::traces::Traces;
 
 /// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
 const MAX_REQUESTS: usize = 5;
@@ -91,10 +92,11 @@ pub(crate) struct Shared {
     no_retries: IntCounterVec,
     cache: IntCounterVec,
     cache_bytes: IntGauge,
+    traces: Traces,
 }
 
 impl Shared {
-    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
             "Time of a whole call to a provider, retries included.",
@@ -121,7 +123,12 @@ impl Shared {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes })
+        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes, traces })
+    }
+
+    /// Where the spans of calls go.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {

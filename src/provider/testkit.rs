@@ -19,6 +19,7 @@ use crate::provider::profile::{Environment, Profiles};
 use crate::provider::registry::Listeners;
 use crate::provider::series::Shared;
 use crate::provider::settings::{Draft, Settings};
+use crate::telemetry::traces::Traces;
 
 /// A connection of the generic provider.
 pub(crate) fn draft() -> Draft {
@@ -42,7 +43,7 @@ pub(crate) fn core(settings: &Settings) -> Arc<Core> {
 /// The same, with somebody who listens.
 pub(crate) fn core_with(settings: &Settings, listeners: Arc<Listeners>) -> Arc<Core> {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-    let series = Arc::new(Shared::new(&Metrics::new()).unwrap());
+    let series = Arc::new(Shared::new(&Metrics::new(), Traces::off()).unwrap());
     Core::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
 }
 

@@ -20,6 +20,8 @@ mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod runtime;

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod call_path;
+mod call_troubles;
 mod crds;
 mod docs;
 mod explain;

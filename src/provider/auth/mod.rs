@@ -3,7 +3,7 @@
 //! Values go straight from the Secret into a header marked sensitive, or into the query of the URL, which no error and
 //! no log ever shows. A fetched token that is refused with 401 is fetched anew once, and then the call gives up.
 
-mod fetch;
+pub(crate) mod fetch;
 pub(crate) mod source;
 pub mod tokens;
 pub mod vault;

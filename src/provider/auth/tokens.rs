@@ -19,6 +19,7 @@ use crate::provider::auth::fetch::{Fetched, NotFetched};
 use crate::provider::auth::source::Source;
 use crate::provider::call::CallError;
 use crate::provider::classify::ErrorClass;
+use crate::provider::trace;
 
 /// No token is kept longer than this, whatever the provider says.
 const MAX_LIFE: Duration = Duration::from_hours(1);
@@ -166,8 +167,13 @@ impl Tokens {
             return flight.clone();
         }
         let tokens = Arc::clone(self);
+        // Begun here, so that the span belongs to the call that found no token.
+        let fetch = trace::token({
+            let tokens = Arc::clone(self);
+            async move { tokens.source.obtain().await }
+        });
         let task = tokio::spawn(async move {
-            let end = tokens.source.obtain().await;
+            let end = fetch.await;
             tokens.landed(end)
         });
         let flight = async move {

@@ -134,6 +134,8 @@ impl Operation {
         endpoint: &BTreeMap<String, String>,
     ) -> Result<Request, ParameterError> {
         let own = parameter::admit(&self.parameters, given)?;
+        let public = own.iter().filter(|(name, _)| self.parameters.get(*name).is_some_and(|rule| rule.public));
+        let public = public.map(|(name, value)| (name.clone(), value.clone())).collect();
         let mut values = endpoint.clone();
         values.extend(own);
         let missing = |error: super::TemplateError| {
@@ -150,6 +152,7 @@ impl Operation {
             )
         };
         let mut request = Request::get(name, self.path.path(&values).map_err(missing)?);
+        request.public = public;
         request.method = self.method.clone();
         request.class = self.class;
         request.partition =

@@ -33,6 +33,7 @@ mod finastra;
 mod listen;
 mod mono;
 mod oauth;
+pub mod otlp;
 mod reply;
 pub mod script;
 mod serve;

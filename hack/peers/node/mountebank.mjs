@@ -1,0 +1,13 @@
+// Mountebank on a free loopback port. Its own command wants to be told a port, and a port that is free when it is chosen
+// may be somebody else's when it is used.
+import mountebank from 'mountebank';
+
+const host = '127.0.0.1';
+const app = await mountebank.createApp({
+  host,
+  port: 0,
+  localOnly: true,
+  ipWhitelist: ['*'],
+  log: { level: 'warn', transports: { console: { colorize: false, format: '%level: %message' } } },
+});
+const server = app.listen(0, host, () => console.log(`listening on http://${host}:${server.address().port}`));
