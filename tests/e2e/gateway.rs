@@ -78,14 +78,17 @@ async fn until(operator: &Operator, path: &str, token: &str, wanted: (u16, &str)
 async fn a_service_account_calls_what_rbac_lets_it_and_a_revoked_right_is_gone_within_ten_seconds() {
     let world = World::new("gateway").await;
     let bank = fmp(&world, "").await;
-    let (desk, guest) = (account(&world.ns, "desk", Some("busbar-caller")).await, account(&world.ns, "guest", None).await);
+    let (desk, guest) =
+        (account(&world.ns, "desk", Some("busbar-caller")).await, account(&world.ns, "guest", None).await);
     let operator = Operator::ready(&world.ns, &[]).await;
     let path = quote(&world.ns);
     until(&operator, &path, &desk, (200, "")).await;
     let (_, _, body) = get(&operator, &path, &desk).await;
     assert_eq!(body["data"]["result"]["price"], "101.25", "{body}");
     assert!(bank.arrivals().entries.iter().all(|a| a.path.starts_with("/quote")));
-    for (token, wanted) in [("", (401, "unauthenticated")), ("forged", (401, "unauthenticated")), (&guest, (403, "forbidden"))] {
+    for (token, wanted) in
+        [("", (401, "unauthenticated")), ("forged", (401, "unauthenticated")), (&guest, (403, "forbidden"))]
+    {
         let (status, error, body) = get(&operator, &path, token).await;
         assert_eq!((status, error.as_str()), wanted, "{body}");
     }
@@ -110,7 +113,8 @@ async fn a_service_account_calls_what_rbac_lets_it_and_a_revoked_right_is_gone_w
 #[tokio::test]
 async fn licence_profiles_are_bound_to_accounts_and_one_for_consumers_is_said_to_be_unknown() {
     let world = World::new("rights").await;
-    let rights = |subject: &str| format!("rights: {{profiles: [{{name: desk, subjects: [{subject}], actions: [quote]}}]}}");
+    let rights =
+        |subject: &str| format!("rights: {{profiles: [{{name: desk, subjects: [{subject}], actions: [quote]}}]}}");
     let of_desk = format!("{{name: desk, kind: ServiceAccount, value: '{}:desk'}}", world.ns.name());
     let bank = fmp(&world, &rights(&of_desk)).await;
     let desk = account(&world.ns, "desk", Some("busbar-caller")).await;
