@@ -34,7 +34,7 @@ fn connection(bank: &BankHandle, fields: &str) -> String {
     )
 }
 
-/// A ServiceAccount that holds the ClusterRole `role` here, if any; a token of it.
+/// A service account that holds the cluster role `role` here, if any; a token of it.
 async fn account(ns: &TestNs, name: &str, role: Option<&str>) -> String {
     let callers = repository("config/rbac/callers.yaml");
     ns.kubectl(&["apply", "-f", callers.to_str().unwrap()]).await.ok().expect("the callers' roles are applied");
