@@ -4,12 +4,13 @@
 //! with what a verification of the credentials speaks about (provider, endpoint, auth, TLS); `revision` with anything.
 //! Both are built from the Secrets' resource versions, never from their values.
 
+mod access;
 mod auth;
 mod der;
 mod manners;
 pub(crate) mod tls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
+pub use access::StandIn;
 pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
 pub use manners::{CachePolicy, Retry, STALL, Timeouts};
 pub use tls::{ClientCertificate, MinVersion, Tls};
@@ -57,17 +59,6 @@ pub struct CircuitOverride {
     pub mode: OverrideMode,
     /// From then on it has no effect.
     pub until: Timestamp,
-}
-
-/// A connection that stands in for some operations.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StandIn {
-    /// Its name in the list.
-    pub name: String,
-    /// For which operations; unset: all that both have.
-    pub operations: Option<BTreeSet<String>>,
-    /// The connection's name, in the same namespace.
-    pub connection: String,
 }
 
 /// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
@@ -337,21 +328,6 @@ impl Settings {
     /// Whether the connection is suspended.
     pub fn suspended(&self) -> bool {
         self.draft.suspended
-    }
-
-    /// Licence profiles; `None`: open to whoever may call.
-    pub fn rights(&self) -> Option<&Rights> {
-        self.draft.rights.as_deref()
-    }
-
-    /// Who stands in, in order.
-    pub fn fallback(&self) -> &[StandIn] {
-        &self.draft.fallback
-    }
-
-    /// Whether a switch of the profile is on. One that the profile does not have is off.
-    pub fn feature(&self, name: &str) -> bool {
-        self.draft.features.get(name).copied().unwrap_or(false)
     }
 
     /// Whether the operator probes: active, and not suspended.
