@@ -6,6 +6,7 @@
 
 mod commands;
 mod explain;
+mod gateway;
 mod parts;
 
 use std::process::ExitCode;
@@ -24,10 +25,14 @@ use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery;
 use crate::cluster::lease::{Elector, Leadership, LeaseConfig, LeaseError};
+use crate::controllers::providerconnection::follow::follow;
+use crate::gateway::address::{Place, PlaceError};
+use crate::gateway::tls::TlsError;
 use crate::ledger::sealed::KeyError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::profile::ProfileError;
+use crate::telemetry::traces::{Traces, TracesError};
 use crate::telemetry::{self, LogError};
 
 /// Why the process cannot start, or had to end.
@@ -44,6 +49,20 @@ pub enum AppError {
         /// Why.
         source: std::io::Error,
     },
+    /// The gateway's port could not be bound.
+    #[error("cannot bind {place} (--gateway-address): {source}")]
+    BindGateway {
+        /// Where.
+        place: Place,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The gateway must not listen there like that.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The gateway's certificate cannot be used.
+    #[error("--gateway-tls-cert, --gateway-tls-key: {0}")]
+    Certificate(#[from] TlsError),
     /// A file could not be written, or a signal handler not installed.
     #[error("{what}: {source}")]
     Io {
@@ -61,6 +80,9 @@ pub enum AppError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Traces cannot be sent.
+    #[error("--otlp-endpoint: {0}")]
+    Traces(#[from] TracesError),
     /// The keys that the ledger needs cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -111,6 +133,9 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
+/// How long the end waits for the collector to take the last spans.
+const LAST_TRACES: Duration = Duration::from_secs(2);
+
 /// The long-lived tasks, each with its name.
 type Parts = JoinSet<(&'static str, Result<(), AppError>)>;
 
@@ -125,20 +150,29 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         .set(1);
     let mut tasks = Parts::new();
 
-    let listener = bind(&args).await?;
+    let door = gateway::open(&args.gateway).await?;
+    let listener = bind(&args, door.as_ref()).await?;
     let admin = Admin { gates: gates.clone(), metrics: metrics.clone(), log_level: Some(log_level) };
     let admin_stop = CancellationToken::new();
     tasks.spawn(named("admin", admin.serve(listener, admin_stop.clone())));
 
+    let traces = match &args.telemetry.otlp_endpoint {
+        Some(endpoint) => {
+            let instance = args.identity.clone().unwrap_or_else(default_identity);
+            Traces::to(endpoint, crate::cli::VERSION, &instance, &metrics)?
+        }
+        None => Traces::off(),
+    };
     let ledger = commands::open_ledger(&args.ledger).await?;
     gates.set(Gate::Ledger, true);
     gates.set(Gate::Running, true);
 
-    let result = lead(&args, &stop, &mut tasks, (clock, &metrics, &gates), Arc::clone(&ledger)).await;
+    let result = lead(&args, &stop, &mut tasks, (clock, &metrics, &gates), (Arc::clone(&ledger), &traces), door).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
     ledger.close().await;
+    traces.close(LAST_TRACES).await;
     match &result {
         Ok(()) => tracing::info!("ended"),
         Err(error) => tracing::error!(%error, "ending"),
@@ -152,7 +186,8 @@ async fn lead(
     stop: &CancellationToken,
     tasks: &mut Parts,
     (clock, metrics, gates): (Clock, &Metrics, &Gates),
-    ledger: Arc<dyn Ledger>,
+    (ledger, traces): (Arc<dyn Ledger>, &Traces),
+    door: Option<gateway::Door>,
 ) -> Result<(), AppError> {
     let clients = Clients::connect(args.kubeconfig.as_deref()).await?;
     let Some(()) = until(stop, tasks, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
@@ -160,7 +195,8 @@ async fn lead(
 
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let leadership = Leadership::default();
-    let parts = parts::build(args, &clients, &identity, &leadership, clock, metrics, ledger)?;
+    let mut parts = parts::build(args, &clients, &identity, &leadership, (clock, metrics, traces.clone()), ledger)?;
+    parts.start_audit(stop, tasks);
     for mirror in parts.mirrors {
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -172,13 +208,23 @@ async fn lead(
         });
     }
     let ctx = Arc::clone(&parts.ctx);
+    if let Some(door) = door {
+        let (args, bell, keys, clients) = (&args.gateway, &parts.bell, &parts.keys, &clients);
+        let needs = gateway::Needs { args, ctx: &ctx, clients, keys, bell, gates, clock, metrics };
+        gateway::start(door, &needs, stop, tasks)?;
+    }
     let Some(()) = until(stop, tasks, ctx.stores.ready()).await? else { return Ok(()) };
     gates.set(Gate::Stores, true);
     tracing::info!(identity, "ready; waiting for the leader lease");
 
     let config = LeaseConfig { namespace: args.lease_namespace.clone(), name: args.lease_name.clone(), identity };
     let mut elector = Elector::new(clients.lease, config, clock, leadership);
-    let Some(true) = until(stop, tasks, elector.acquire(stop)).await? else { return Ok(()) };
+    let standing_by = stop.child_token();
+    let following = tokio::spawn(follow(Arc::clone(&ctx), standing_by.clone()));
+    let elected = until(stop, tasks, elector.acquire(stop)).await;
+    standing_by.cancel();
+    following.await.map_err(|_| AppError::PartEnded("standby"))?;
+    let Some(true) = elected? else { return Ok(()) };
     gates.set_leading(true);
     parts.leading.set(1);
     let lease_stop = stop.clone();
@@ -237,13 +283,13 @@ async fn named(
     (name, result)
 }
 
-async fn bind(args: &RunArgs) -> Result<TcpListener, AppError> {
+async fn bind(args: &RunArgs, door: Option<&gateway::Door>) -> Result<TcpListener, AppError> {
     let error = |source| AppError::Bind { address: args.admin_address, source };
     let listener = TcpListener::bind(args.admin_address).await.map_err(error)?;
     let address = listener.local_addr().map_err(error)?;
     tracing::info!(%address, version = crate::cli::VERSION, commit = crate::cli::COMMIT, "admin port bound");
     if let Some(path) = &args.announce_file {
-        let text = json!({ "admin": address.to_string() }).to_string();
+        let text = json!({ "admin": address.to_string(), "gateway": door.map(gateway::Door::url) }).to_string();
         let half = path.with_extension("tmp");
         // Renamed into place, so that nobody reads half of it.
         std::fs::write(&half, text)

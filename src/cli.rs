@@ -3,6 +3,9 @@
 //! The only place that reads the environment (through clap). What is parsed here is checked here: a bad value ends the
 //! process at start, with the name of the flag, not at noon.
 
+pub mod gateway;
+pub mod telemetry;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -177,6 +180,12 @@ pub struct RunArgs {
     /// How long a shutdown waits for work in flight before it ends the process (1s to 10m).
     #[arg(long, env = "BUSBAR_SHUTDOWN_GRACE", default_value = "20s", value_parser = shutdown_grace)]
     pub shutdown_grace: Duration,
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: gateway::GatewayArgs,
+    /// Traces and the series of the sources.
+    #[command(flatten)]
+    pub telemetry: telemetry::TelemetryArgs,
     /// File to write the bound addresses to, as JSON, once they are bound.
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod controllers;
 pub mod domain;
 pub mod explain;
+pub mod gateway;
 pub mod ledger;
 pub mod metrics;
 pub mod provider;

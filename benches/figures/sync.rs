@@ -74,6 +74,7 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::clone(&profile.streams["transactions"]),
+        correlation: profile.correlation.clone(),
         partitions: vec![Partition {
             name: String::new(),
             parameters: [("accountId".to_owned(), "acc-1".to_owned())].into(),

@@ -203,6 +203,7 @@ async fn operator(plane: &ControlPlane, identity: &Identity) -> (Process, String
             flag("watch-namespaces", &NAMESPACE),
             flag("lease-namespace", &NAMESPACE),
             flag("admin-address", &"127.0.0.1:0"),
+            flag("gateway-address", &"127.0.0.1:0"),
             flag("ledger", &format_args!("sqlite:{}", directory.join("busbar.db").display())),
             flag("announce-file", &announce.display()),
             flag("allow-provider-addresses", &"127.0.0.0/8"),

@@ -329,6 +329,8 @@ fn operator(program: &Path, directory: &Path, identity: &Identity) -> Spec {
         "run".to_owned(),
         format!("--kubeconfig={}", identity.kubeconfig.display()),
         "--admin-address=127.0.0.1:0".to_owned(),
+        "--gateway-address=loopback".to_owned(),
+        "--gateway-auth=off".to_owned(),
         format!("--ledger={}", ledger(directory)),
         format!("--announce-file={}", directory.join("operator.json").display()),
         // The demo's banks are on this machine.

@@ -31,6 +31,7 @@ pub(super) fn documents() -> Vec<(&'static str, String)> {
         ("flags.md", flags_reference()),
         ("crds.md", crate::api::reference::crds_markdown()),
         ("reasons.md", crate::api::reference::reasons_markdown()),
+        ("openapi.json", crate::gateway::openapi::text()),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntGauge;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{AppError, Parts};
@@ -31,10 +32,13 @@ use crate::ledger::sealed::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
 use crate::provider::addresses::AddressRules;
+use crate::provider::audit::{AuditWriter, audit};
 use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
 use crate::provider::registry::{Access, Change as Lived, Registry};
+use crate::provider::rights::Licences;
 use crate::telemetry::traces::Traces;
+use crate::work::dead_requests::DeadRequestWorker;
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeKeeper};
@@ -47,8 +51,26 @@ pub(super) struct Built {
     pub(super) mirrors: Vec<Mirror>,
     /// 1 while this replica leads.
     pub(super) leading: IntGauge,
+    /// Rings when a failed request was kept.
+    pub(super) bell: Arc<Notify>,
+    /// What seals.
+    pub(super) keys: Keyring,
+    audit: Option<AuditWriter>,
     /// What starts once this replica leads.
     pub(super) work: Work,
+}
+
+impl Built {
+    /// Starts writing the audit: every replica's own, from the start to the end.
+    pub(super) fn start_audit(&mut self, stop: &CancellationToken, tasks: &mut Parts) {
+        if let Some(writer) = self.audit.take() {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                writer.run(stop).await;
+                ("audit", Ok(()))
+            });
+        }
+    }
 }
 
 /// What only the leader runs.
@@ -56,6 +78,7 @@ pub(super) struct Work {
     ctx: Arc<Ctx>,
     clients: Clients,
     driver: ProbeDriver,
+    dead: DeadRequestWorker,
     keeper: Option<ProbeKeeper>,
     outbox: Outbox,
     shell_metrics: ShellMetrics,
@@ -71,19 +94,24 @@ pub(super) fn build(
     clients: &Clients,
     identity: &str,
     leadership: &Leadership,
-    clock: Clock,
-    metrics: &Metrics,
+    (clock, metrics, traces): (Clock, &Metrics, Traces),
     ledger: Arc<dyn Ledger>,
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
     let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
+    let (audit_queue, audit) = audit(Arc::clone(&ledger), clock, args.gateway.audit_retention, metrics)?;
     let access = Access {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
-        traces: Traces::off(),
+        licences: Some(Arc::new(Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?)),
+        traces,
+        compat: args.telemetry.compat_metrics.iter().copied().collect(),
     };
     let registry = Registry::new(clock, metrics, access)?;
+    let bell = Arc::new(Notify::new());
+    let (again, rings) = (registry.clone(), Arc::clone(&bell));
+    let dead = DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
     let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
     let keeper = if args.probe_retention.is_zero() {
@@ -132,9 +160,10 @@ pub(super) fn build(
     ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));
     let work = Work {
         ctx: Arc::clone(&ctx),
-        keys,
+        keys: keys.clone(),
         clients: clients.clone(),
         driver,
+        dead,
         keeper,
         outbox,
         shell_metrics: ShellMetrics::new(metrics)?,
@@ -142,12 +171,17 @@ pub(super) fn build(
         claims,
         clock,
     };
-    Ok(Built { ctx, mirrors, leading, work })
+    Ok(Built { ctx, mirrors, leading, bell, keys, audit: Some(audit), work })
 }
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks: &mut Parts) {
-    let Work { ctx, clients, driver, keeper, outbox, shell_metrics, status_metrics, claims, clock, keys } = work;
+    let Work { ctx, clients, driver, dead, keeper, outbox, shell_metrics, status_metrics, claims, clock, keys } = work;
+    let dead_stop = stop.clone();
+    tasks.spawn(async move {
+        dead.run(dead_stop).await;
+        ("dead requests", Ok(()))
+    });
     let probes_stop = stop.clone();
     tasks.spawn(async move {
         driver.run(probes_stop).await;

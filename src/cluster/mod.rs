@@ -4,6 +4,7 @@
 //! the only writer of [`status`], [`events`], [`finalizers`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and
 //! the [`failures`] that space retries. It decides nothing: what to write comes from `controllers`.
 
+pub mod auth;
 pub mod claims;
 pub mod client;
 pub mod discovery;

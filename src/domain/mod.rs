@@ -13,6 +13,7 @@ pub mod key;
 pub mod lease;
 pub mod money;
 pub mod quota;
+pub mod rights;
 pub mod route;
 pub mod schedule;
 pub mod spread;

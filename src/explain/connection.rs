@@ -26,7 +26,7 @@ const USUAL_KEYS: [&str; 8] =
 /// Explains `object`.
 pub(super) fn explain(object: &ProviderConnection, key: &ObjectKey, world: &World, profiles: &Profiles) -> Explained {
     let spec = &object.spec;
-    let mut problems: Vec<Problem> = plan::refuse_unimplemented(spec).err().into_iter().collect();
+    let mut problems: Vec<Problem> = Vec::new();
     let unread = plan::unread_fields(spec);
     let mut sheet = Sheet::new(spec, Source::Spec, "");
     let profile = match plan::profile(&spec.provider, profiles.get(&spec.provider)) {
@@ -109,6 +109,9 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         // Nothing is added to what the spec says of these: `finish` shows it as it stands.
         circuit_override: _,
         maintenance: _,
+        rights: _,
+        fallback: _,
+        features,
     } = draft;
     let stated = |path: &str| if profile.states(path) { by_profile.clone() } else { Source::Default };
     sheet.row("provider", profile.id.as_str(), Source::Spec);
@@ -118,6 +121,10 @@ fn table(sheet: &mut Sheet, draft: &Draft, by_profile: &Source) {
         sheet.row(&format!("endpoint.parameters.{name}"), value.as_str(), Source::Spec);
     }
     credentials(sheet, auth, by_profile);
+    for (name, on) in features {
+        let switch = if *on { "Enabled" } else { "Disabled" };
+        sheet.put(&format!("features.{name}"), switch, by_profile.clone());
+    }
     let oldest = match min_version {
         MinVersion::Tls12 => "TLS12",
         MinVersion::Tls13 => "TLS13",

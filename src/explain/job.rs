@@ -76,6 +76,7 @@ fn run(sheet: &mut Sheet, plan: &SyncPlan) {
         mask: _,
         dry_run,
         // Caps of the process, not of the job.
+        correlation: _,
         limits: _,
     } = plan;
     let profile = || Source::Profile(provider.clone());

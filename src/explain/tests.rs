@@ -167,12 +167,29 @@ fn a_route_shows_its_reference_payout_and_what_is_assumed_of_its_candidates() {
 }
 
 #[test]
-fn what_the_operator_would_refuse_or_not_use_is_said() {
-    let e = connection(", rights: {profiles: []}, cache: {ttl: 15s}");
-    assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
+fn how_a_connection_calls_is_shown_field_by_field() {
+    let limits = "limits: [{name: minute, requests: 60, unit: Minute}], reserve: {moneyPercent: 20}";
+    let e = connection(&format!(", retry: {{retries: 1}}, rateLimit: {{{limits}}}, cache: {{ttl: 15s}}"));
+    assert_is(&e, "retry.retries", "1", "spec");
+    assert_is(&e, "retry.backOff.base", "1s", "default");
+    assert_is(&e, "retry.minPacing", "50ms", "default");
+    assert_is(&e, "retry.budgetPercent", "20", "default");
+    assert_is(&e, "rateLimit.limits[minute].requests", "60", "spec");
+    assert_is(&e, "rateLimit.limits[minute].burst", "60", "spec");
+    assert_is(&e, "rateLimit.reserve.moneyPercent", "20", "spec");
     assert_is(&e, "cache.ttl", "15s", "spec");
-    assert!(e.settings.iter().any(|s| s.field == "cache.ttl" && s.unused));
-    assert!(print::text(&[e]).contains("cache.ttl"), "and stands in the table");
+    assert_is(&e, "cache.maxStale", "0s", "default");
+    assert!(e.settings.iter().all(|setting| !setting.unused));
+}
+
+#[test]
+fn what_the_operator_would_refuse_or_not_use_is_said() {
+    let e = connection(", rights: {profiles: []}, payouts: {idempotencyWindow: 24h}");
+    assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
+    let field = "payouts.idempotencyWindow";
+    assert_is(&e, field, "24h", "spec");
+    assert!(e.settings.iter().any(|s| s.field == field && s.unused));
+    assert!(print::text(&[e]).contains(field), "and stands in the table");
     let unknown = one("ProviderConnection", "{provider: 'profile:own', environment: Sandbox}");
     assert!(unknown.problems[0].starts_with("ProfileNotFound: "), "{:?}", unknown.problems);
 }

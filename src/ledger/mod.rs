@@ -13,7 +13,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub mod audit;
 pub mod credentials;
+pub mod dead_requests;
+pub mod document;
 pub mod probes;
 pub mod record;
 pub mod runs;
@@ -22,6 +25,7 @@ pub mod sqlite;
 pub mod state;
 
 pub use credentials::{CredentialStore, KeptCredential};
+pub use document::{DocumentKind, DocumentRecord};
 pub use probes::{ProbeResult, StoredProbe};
 pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
@@ -29,6 +33,7 @@ pub use state::{
     CursorState, JobKey, Lease, LeaseView, PageCommit, PageCounts, PageOutcome, StreamKey, Window, WindowKind,
 };
 
+use document::StoredDocument;
 use record::{StoredTransaction, TransactionFilter};
 
 use crate::domain::key::ObjectKey;
@@ -37,7 +42,9 @@ use crate::domain::key::ObjectKey;
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
 /// The durable store. Every method is atomic: it happened entirely, or not at all.
-pub trait Ledger: CredentialStore + Send + Sync + 'static {
+pub trait Ledger:
+    CredentialStore + audit::Audit + audit::Usage + dead_requests::DeadRequests + Send + Sync + 'static
+{
     /// Takes the lease `name` for `holder` if it is free, expired, already `holder`'s, or still exactly `stale` (which
     /// the caller has watched unchanged for the lease's whole time on its own monotonic clock, so that a wall clock
     /// set back cannot keep a dead holder alive). Each success raises the fence. `Err(view)` inside: who holds it.
@@ -90,6 +97,9 @@ pub trait Ledger: CredentialStore + Send + Sync + 'static {
 
     /// Transactions that match, newest booking first.
     fn list_transactions<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredTransaction>>;
+
+    /// Documents of the streams that match, in the order in which they were first seen. Days do not narrow them.
+    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredDocument>>;
 
     /// How many transactions match.
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;

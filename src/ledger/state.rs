@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::document::DocumentRecord;
 use super::record::{DeadLetter, TransactionRecord};
 use super::runs::RunId;
 
@@ -133,6 +134,8 @@ pub struct PageCommit<'a> {
     pub state: &'a CursorState,
     /// Rows, unique by account and key.
     pub rows: &'a [TransactionRecord],
+    /// Documents, unique by key.
+    pub documents: &'a [DocumentRecord],
     /// Records kept aside.
     pub dead: &'a [DeadLetter],
     /// Records that the page held, duplicates and rejected ones included.

@@ -24,7 +24,7 @@ use crate::provider::observe::Core;
 use crate::provider::settings::{CachePolicy, Settings};
 use crate::provider::trace;
 
-pub(crate) use kept::{Key, Kept};
+pub(crate) use kept::{Kept, Key};
 
 /// Headers that are another one for each call and change nothing in the answer. One that is missing here costs a miss,
 /// never a wrong answer.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
+use crate::domain::rights::{Caller, Denial};
 use crate::provider::addresses::{AddressProblem, Peer};
 use crate::provider::classify::{ErrorClass, Reading};
 
@@ -41,6 +42,8 @@ pub struct Request {
     pub within: Option<Duration>,
     /// Largest body that is read.
     pub max_body: usize,
+    /// Who asked, where it was not the operator itself: the rights are judged by it.
+    pub caller: Option<Arc<Caller>>,
     /// Whether a kept answer will do.
     pub cache: CacheUse,
     /// The partition (an account, say) it is about: limits of scope `Partition` count it there.
@@ -81,6 +84,7 @@ impl Request {
             body: None,
             within: None,
             max_body: MAX_BODY,
+            caller: None,
             cache: CacheUse::None,
             partition: None,
             tries: None,
@@ -245,6 +249,20 @@ pub enum CallError {
     /// The connection is suspended; nothing was sent.
     #[error("the connection is suspended")]
     Suspended,
+    /// No licence profile of the caller allows it; nothing was sent.
+    #[error("the caller has no right to {action} ({})", .why.as_str())]
+    RightsDenied {
+        /// The operation or purpose that is not allowed.
+        action: Arc<str>,
+        /// Why.
+        why: Denial,
+    },
+    /// The requests of the caller's licence profile are used up; nothing was sent.
+    #[error("the licence profile's requests of the day are used up")]
+    RightsQuota {
+        /// Until the next day.
+        retry_in: Duration,
+    },
     /// A limit of the connection is used up for longer than the call can wait; nothing was sent.
     #[error("the connection's quota is used up")]
     QuotaExhausted {
@@ -324,6 +342,8 @@ impl CallError {
         match self {
             Self::CircuitOpen { .. } => "circuit_open",
             Self::Suspended => "suspended",
+            Self::RightsDenied { .. } => "rights_denied",
+            Self::RightsQuota { .. } => "rights_quota",
             Self::QuotaExhausted { .. } => "quota_exhausted",
             Self::Throttled { .. } => "throttled",
             Self::Timeout => "timeout",
@@ -355,6 +375,8 @@ impl CallError {
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
             Self::CircuitOpen { .. }
             | Self::Suspended
+            | Self::RightsDenied { .. }
+            | Self::RightsQuota { .. }
             | Self::QuotaExhausted { .. }
             | Self::Throttled { .. }
             | Self::Refused(_)
@@ -384,6 +406,8 @@ impl CallError {
             self,
             Self::CircuitOpen { .. }
                 | Self::Suspended
+                | Self::RightsDenied { .. }
+                | Self::RightsQuota { .. }
                 | Self::QuotaExhausted { .. }
                 | Self::Throttled { .. }
                 | Self::Refused(_)

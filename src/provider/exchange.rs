@@ -72,7 +72,8 @@ impl Service<Timed> for Exchange {
     }
 
     fn call(&mut self, timed: Timed) -> Calling {
-        let (clock, timeouts, cap, wants_json) = (self.clock, self.timeouts, timed.request.max_body, timed.request.json);
+        let (clock, timeouts, cap, wants_json) =
+            (self.clock, self.timeouts, timed.request.max_body, timed.request.json);
         let profile = Arc::clone(&self.profile);
         let request = self.request(timed.request);
         async move {

@@ -10,11 +10,13 @@ use tower::ServiceExt as _;
 use crate::domain::breaker::Snapshot;
 use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
+use crate::domain::rights::Caller;
 use crate::domain::time::Mono;
 use crate::provider::auth::tokens::Tokens;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::clients::Client;
 use crate::provider::observe::{Core, LastProbe, LiveStatus};
+use crate::provider::rights::Licences;
 use crate::provider::settings::Settings;
 use crate::provider::stack::{self, Stack};
 
@@ -31,6 +33,7 @@ pub(crate) struct Running {
     pub(crate) settings: Arc<Settings>,
     pub(crate) stack: Stack,
     pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) licences: Arc<Licences>,
 }
 
 impl Live {
@@ -57,6 +60,12 @@ impl Live {
     pub async fn call(&self, request: Request) -> Result<Answer, CallError> {
         let stack = self.read().stack.clone();
         stack.oneshot(request).await
+    }
+
+    /// Judges a caller's right to something that takes no call, such as a stub; counted and written down like a call.
+    pub async fn permit(&self, caller: &Caller, operation: &str) -> Result<(), CallError> {
+        let Running { settings, licences, .. } = self.read();
+        licences.admit(self.key(), &settings, caller, operation).await
     }
 
     /// Makes one health check, if there is anything to check.
@@ -137,7 +146,8 @@ pub(crate) fn running(
     settings: Arc<Settings>,
     client: Client,
     tokens: Option<Arc<Tokens>>,
+    licences: &Arc<Licences>,
 ) -> Running {
-    let stack = stack::build(core, &settings, client, tokens.as_ref());
-    Running { settings, stack, tokens }
+    let stack = stack::build(core, &settings, client, tokens.as_ref(), licences);
+    Running { settings, stack, tokens, licences: Arc::clone(licences) }
 }

@@ -8,12 +8,15 @@
 
 pub mod addresses;
 pub mod admission;
+pub mod ask;
+pub mod audit;
 pub mod auth;
 mod body;
 pub mod cache;
 pub mod call;
 pub mod classify;
 pub mod clients;
+pub mod compat;
 pub mod deadline;
 mod exchange;
 pub mod json;
@@ -23,6 +26,7 @@ pub mod profile;
 pub mod quota;
 pub mod registry;
 pub mod retry;
+pub mod rights;
 pub mod series;
 pub mod settings;
 mod stack;

@@ -4,28 +4,25 @@
 //! interested in changes is told after the lock is gone, and only of changes that a status shows.
 
 mod said;
+mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
-
-use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::domain::breaker::{
-    self, Breaker, CallClass, Effective, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
+    self, Breaker, CallClass, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
 };
 use crate::domain::budget::Budget;
-use crate::domain::health::{Health, Monitor, Ppm, RiskTier, Thresholds};
+use crate::domain::health::{Monitor, RiskTier, Thresholds};
 use crate::domain::key::ObjectKey;
-use crate::domain::quota::Quota;
 use crate::domain::time::{Mono, Now};
 use crate::provider::auth::source::Pending;
 use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
-use crate::provider::classify::{Credentials, Judgement, judge};
+use crate::provider::classify::{Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, Shared};
@@ -33,6 +30,7 @@ use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 use crate::telemetry::traces::Traces;
 
 pub use self::said::{Ended, LastProbe, LiveStatus, Verdict};
+pub(crate) use self::state::State;
 pub(crate) use self::turns::{Denied, Held};
 
 /// The part of a connection that outlives its settings.
@@ -46,111 +44,6 @@ pub(crate) struct Core {
     kept: OnceLock<Box<Kept>>,
     /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
     refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
-}
-
-pub(crate) struct State {
-    breaker: Breaker,
-    health: Monitor,
-    verdict: Verdict,
-    verdict_revision: Arc<str>,
-    authenticated: Option<bool>,
-    refused_since: Option<Mono>,
-    last_probe: Option<LastProbe>,
-    /// Until when the provider asked to be left alone.
-    throttle: Throttle,
-    /// The same as wall time: fixed when the pause began, so that two clocks that drift apart never make it look moved.
-    throttle_wall: Option<Timestamp>,
-    /// How often in a row it did so without saying how long.
-    strikes: u8,
-    budget: Budget,
-    /// Made when a limit first applies: most connections have none.
-    quota: Option<Box<Quota>>,
-    /// Whether the last call could not be made for want of a token.
-    tokenless: bool,
-    pub(crate) counts: Counts,
-}
-
-/// What of the state a status shows at once.
-#[derive(PartialEq)]
-struct Shown {
-    effective: Effective,
-    epoch: i64,
-    health: Health,
-    tier: RiskTier,
-    verdict: Verdict,
-    authenticated: Option<bool>,
-    throttle: Throttle,
-    tokenless: bool,
-}
-
-impl State {
-    fn shown(&self) -> Shown {
-        Shown {
-            effective: self.breaker.effective(),
-            epoch: self.breaker.epoch(),
-            health: self.health.health(),
-            tier: self.health.tier(),
-            verdict: self.verdict.clone(),
-            authenticated: self.authenticated,
-            throttle: self.throttle,
-            tokenless: self.tokenless,
-        }
-    }
-
-    pub(crate) fn effective(&self) -> Effective {
-        self.breaker.effective()
-    }
-
-    pub(crate) fn last_probe(&self) -> Option<&LastProbe> {
-        self.last_probe.as_ref()
-    }
-
-    /// Until when the provider asked to be left alone, while that is so.
-    pub(crate) fn throttled_until(&self, now: Mono) -> Option<Timestamp> {
-        self.throttle.until(now).and(self.throttle_wall)
-    }
-
-    /// What is left of the limit that has least left, and of how many.
-    pub(crate) fn quota_left(&self, settings: &Settings, now: Now) -> Option<(u32, u32)> {
-        let rules = settings.quota()?;
-        self.quota.as_ref().map_or_else(|| Quota::default().least(rules, now), |quota| quota.least(rules, now))
-    }
-
-    pub(crate) fn risk(&self, now: Mono) -> Ppm {
-        self.health.risk(now)
-    }
-
-    /// Health takes in the end of a check, or of a call that is none; on its turn to the worst the circuit may open.
-    fn observe_health(&mut self, check: bool, success: bool, elapsed: Duration, now: Mono) -> Option<Transition> {
-        let seen = if check {
-            self.health.observe_check(success, elapsed, now)
-        } else {
-            self.health.observe_call(success, elapsed, now)
-        };
-        if seen.turned_critical() { self.breaker.trip_unhealthy(now) } else { None }
-    }
-
-    fn judge_credentials(&mut self, said: Credentials, ended: &Ended, now: Mono) {
-        match said {
-            Credentials::Accepted => {
-                self.authenticated = Some(true);
-                self.refused_since = None;
-                self.verdict = Verdict::Verified;
-            }
-            Credentials::Refused => {
-                self.authenticated = Some(false);
-                self.refused_since.get_or_insert(now);
-                if matches!(self.verdict, Verdict::Pending | Verdict::AuthenticationFailed { .. }) {
-                    self.verdict = Verdict::AuthenticationFailed { status: status_of(ended) };
-                }
-            }
-            Credentials::Silent => {
-                if self.verdict == Verdict::Pending {
-                    self.verdict = Verdict::Inconclusive(ended.clone());
-                }
-            }
-        }
-    }
 }
 
 impl Core {
@@ -303,7 +196,11 @@ impl Core {
             Ok(answer) => (Ended::Status(answer.status.as_u16()), Code::Status(answer.status.as_u16())),
             Err(error) => (Ended::Error(error.clone()), Code::Word(error.code())),
         };
-        self.series.call(settings.provider(), operation, probe, now.mono.since(started));
+        let whole = now.mono.since(started);
+        self.series.call(settings.provider(), operation, probe, whole);
+        if !probe {
+            self.series.compat().call(settings.provider(), operation, end, whole);
+        }
         self.change(|state, mono| {
             state.counts.request(operation, code, outcome_label(outcome));
             let moved = state.breaker.record(permit, outcome, elapsed, mono);
@@ -419,13 +316,6 @@ fn thresholds(check: &HealthCheck) -> Thresholds {
         healthy: check.healthy_threshold,
         unhealthy: check.unhealthy_threshold,
         latency: check.latency_threshold,
-    }
-}
-
-fn status_of(ended: &Ended) -> u16 {
-    match ended {
-        Ended::Status(status) | Ended::Error(CallError::CredentialsRefused { status }) => *status,
-        Ended::Error(_) => 0,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Applying the same settings again changes nothing; changed settings keep the circuit, the health and the counters, and
 //! keep the verdict unless they changed what it speaks about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use jiff::Timestamp;
@@ -17,8 +17,10 @@ use crate::provider::auth::tokens::Tokens;
 use crate::provider::auth::vault::{SecretSource, Vault};
 use crate::provider::auth::{self, Means};
 use crate::provider::clients::Clients;
+use crate::provider::compat::{self, Compat, CompatSet};
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
+use crate::provider::rights::Licences;
 use crate::provider::series::{Collected, Shared};
 use crate::provider::settings::Settings;
 use crate::telemetry::traces::Traces;
@@ -68,23 +70,28 @@ pub struct Access {
     pub addresses: AddressRules,
     /// Where rotated refresh tokens are kept; without it no connection may use one.
     pub vault: Option<Vault>,
+    /// The audit and the counts of licences' days; without it rights are judged, and nothing is written down.
+    pub licences: Option<Arc<Licences>>,
     /// Where the spans of calls go; by default nowhere.
     pub traces: Traces,
+    /// Which sources' own series are served beside ours.
+    pub compat: BTreeSet<CompatSet>,
 }
 
 impl Access {
     /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
     pub fn local() -> Self {
-        Self { addresses: AddressRules::with_loopback(), vault: None, traces: Traces::off() }
+        Self { addresses: AddressRules::with_loopback(), ..Self::default() }
     }
 }
 
 struct Inner {
     clock: Clock,
     clients: Clients,
-    series: Arc<Shared>,
     vault: Option<Vault>,
     secrets: OnceLock<Arc<dyn SecretSource>>,
+    series: Arc<Shared>,
+    licences: Arc<Licences>,
     listeners: Arc<Listeners>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
     /// Held over each apply and remove, so that two of them for one key never interleave.
@@ -94,25 +101,36 @@ struct Inner {
 impl Registry {
     /// An empty registry whose series are in `metrics`.
     pub fn new(clock: Clock, metrics: &Metrics, access: Access) -> Result<Self, MetricsError> {
+        let compat = Compat::new(metrics, &access.compat)?;
         let inner = Arc::new(Inner {
             clock,
             clients: Clients::new(access.addresses),
             vault: access.vault,
             secrets: OnceLock::new(),
-            series: Arc::new(Shared::new(metrics, access.traces)?),
+            series: Arc::new(Shared::new(metrics, access.traces, compat)?),
+            licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),
             changing: Mutex::new(()),
         });
         let registry = Self { inner };
         let weak = Arc::downgrade(&registry.inner);
-        metrics.pieces(Collected(move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()));
+        let list = move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default();
+        if !access.compat.is_empty() {
+            metrics.pieces(compat::States { wanted: access.compat, list: list.clone() });
+        }
+        metrics.pieces(Collected(list));
         Ok(registry)
     }
 
     /// Reads Secrets through `secrets` when a refresh token is refused. The first one that is set stays.
     pub fn read_secrets_by(&self, secrets: Arc<dyn SecretSource>) {
         let _first_stays = self.inner.secrets.set(secrets);
+    }
+
+    /// Where the spans of calls go.
+    pub fn traces(&self) -> &Traces {
+        self.inner.series.traces()
     }
 
     /// Whether rotated refresh tokens can be kept.
@@ -152,7 +170,7 @@ impl Registry {
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
             let tokens = if same_auth { old.tokens } else { self.tokens(&settings, live.core()) };
             let client = self.inner.clients.for_provider(&settings);
-            live.replace(live::running(live.core(), settings, client, tokens));
+            live.replace(live::running(live.core(), settings, client, tokens, &self.inner.licences));
             self.inner.listeners.tell(&Change::Applied(key.clone()));
             return live;
         }
@@ -169,7 +187,7 @@ impl Registry {
             core.pause_until(until);
         }
         let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
-        let running = live::running(&core, settings, client, tokens);
+        let running = live::running(&core, settings, client, tokens, &self.inner.licences);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
         self.inner.listeners.tell(&Change::Applied(key.clone()));

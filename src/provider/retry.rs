@@ -71,13 +71,7 @@ fn tries(request: &Request, retry: &Retry) -> u32 {
     request.tries.map_or(own, |asked| asked.min(own))
 }
 
-async fn again<S>(
-    core: &Core,
-    settings: &Settings,
-    inner: S,
-    timed: Timed,
-    most: u32,
-) -> Result<Answer, CallError>
+async fn again<S>(core: &Core, settings: &Settings, inner: S, timed: Timed, most: u32) -> Result<Answer, CallError>
 where
     S: Inner + Clone + Send + 'static,
 {
@@ -143,9 +137,9 @@ fn worth_it(request: &Request, end: &Result<Answer, CallError>) -> bool {
         Err(CallError::Connect(ConnectProblem::Name | ConnectProblem::Refused | ConnectProblem::Network)) => true,
         // A 4xx of the token endpoint is final and told as such; nothing went to the provider.
         Err(CallError::NoToken { .. }) => true,
-        Err(CallError::Connect(ConnectProblem::Reset | ConnectProblem::Tls) | CallError::Timeout | CallError::Malformed) => {
-            repeatable(request)
-        }
+        Err(
+            CallError::Connect(ConnectProblem::Reset | ConnectProblem::Tls) | CallError::Timeout | CallError::Malformed,
+        ) => repeatable(request),
         // A certificate does not get better within seconds, and what we refused ourselves we refuse again.
         Err(_) => false,
     }

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
+use crate::provider::compat::Compat;
 use crate::provider::live::Live;
 use crate::telemetry::traces::Traces;
 
@@ -93,10 +94,11 @@ pub(crate) struct Shared {
     cache: IntCounterVec,
     cache_bytes: IntGauge,
     traces: Traces,
+    compat: Compat,
 }
 
 impl Shared {
-    pub(crate) fn new(metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics, traces: Traces, compat: Compat) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
             "Time of a whole call to a provider, retries included.",
@@ -104,8 +106,11 @@ impl Shared {
         )?;
         let probes =
             metrics.seconds("busbar_probe_duration_seconds", "Time of a health check of a provider.", &["provider"])?;
-        let quota_waits =
-            metrics.seconds("busbar_quota_wait_seconds", "Time a try waited for its turn in the quota.", &["provider"])?;
+        let quota_waits = metrics.seconds(
+            "busbar_quota_wait_seconds",
+            "Time a try waited for its turn in the quota.",
+            &["provider"],
+        )?;
         let no_retries = metrics.counter(
             "busbar_provider_retries_denied_total",
             "Retries that would have been safe and of use and were not made: the circuit is open (circuit), the \
@@ -120,12 +125,17 @@ impl Shared {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes, traces })
+        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes, traces, compat })
     }
 
     /// Where the spans of calls go.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
+    }
+
+    /// The series of the sources.
+    pub(crate) fn compat(&self) -> &Compat {
+        &self.compat
     }
 
     pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {

@@ -1,8 +1,9 @@
 //! The call path, in one place.
 //!
-//! The order is the argument: a trace shows the whole of a call; a kept answer needs nothing else; time is fixed next;
-//! the breaker is asked before anything is spent and records one outcome after the last try; each try waits for its turn
-//! in the quota; credentials are put on each try, because a token may change between two; HTTP is last.
+//! The order is the argument: a trace shows the whole of a call; who may not call is told so before anything else happens;
+//! a kept answer needs nothing else; time is fixed next; the breaker is asked before anything is spent and records one
+//! outcome after the last try; each try waits for its turn in the quota; credentials are put on each try, because a token
+//! may change between two; HTTP is last.
 
 use std::sync::Arc;
 
@@ -18,17 +19,27 @@ use crate::provider::exchange::Exchange;
 use crate::provider::observe::Core;
 use crate::provider::quota::Turn;
 use crate::provider::retry::Again;
+use crate::provider::rights::{Licences, Rights};
 use crate::provider::settings::Settings;
 use crate::provider::trace::{Traced, TracedTry};
 
 /// The whole path of one connection's settings.
-pub(crate) type Stack = Traced<Cached<Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<Exchange>>>>>>>>>;
+pub(crate) type Stack = Traced<Rights<Cached<Tried>>>;
+/// What a call goes through that no kept answer serves.
+type Tried = Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<Exchange>>>>>>>;
 
 /// Builds the path.
-pub(crate) fn build(core: &Arc<Core>, settings: &Arc<Settings>, client: Client, tokens: Option<&Arc<Tokens>>) -> Stack {
+pub(crate) fn build(
+    core: &Arc<Core>,
+    settings: &Arc<Settings>,
+    client: Client,
+    tokens: Option<&Arc<Tokens>>,
+    licences: &Arc<Licences>,
+) -> Stack {
     let clock = core.clock();
     ServiceBuilder::new()
         .layer_fn(|inner| Traced::new(inner, Arc::clone(core), Arc::clone(settings)))
+        .layer_fn(|inner| Rights::new(inner, core.key().clone(), Arc::clone(settings), Arc::clone(licences)))
         .layer_fn(|inner| Cached::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::plan::{hex, short_hex};
-use crate::ledger::TransactionRecord;
+use crate::ledger::{DocumentRecord, TransactionRecord};
 
 /// Raised with the recipe of [`fallback`]: another recipe is another identity for every row without an id.
 const KEY_RECIPE: u8 = 1;
@@ -52,6 +52,29 @@ pub fn settle(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<
         rows.push(Some(record));
     }
     (rows.into_iter().flatten().collect(), dropped)
+}
+
+/// The same for documents: what has no id is told apart by all that it holds.
+pub fn settle_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals) -> (Vec<DocumentRecord>, u64) {
+    let mut place: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<Option<DocumentRecord>> = Vec::with_capacity(documents.len());
+    let mut dropped = 0;
+    for mut document in documents {
+        if document.key.is_empty() {
+            let base = hex(&document.content_hash(), 8);
+            let ordinal = ordinals.0.entry(base.clone()).or_insert(0);
+            document.key = format!("~{base}-{ordinal}");
+            *ordinal += 1;
+        }
+        if let Some(earlier) = place.insert(document.key.clone(), kept.len())
+            && let Some(slot) = kept.get_mut(earlier)
+        {
+            *slot = None;
+            dropped += 1;
+        }
+        kept.push(Some(document));
+    }
+    (kept.into_iter().flatten().collect(), dropped)
 }
 
 /// A hash of the fields that a provider does not edit.

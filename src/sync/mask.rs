@@ -5,6 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use serde_json::Value;
+
 /// Digits in a row from which on they may be an account number: the shortest in use have eight.
 const TELLING_DIGITS: usize = 8;
 /// What may stand between the digits of one number.
@@ -50,6 +54,43 @@ impl MaskRules {
             None => Some(without_numbers(clean)),
         }
     }
+
+    /// A whole record: every text of it under its field's name, numbers and the rest as they are. Days, instants, ids in
+    /// the form of a UUID and amounts with a fraction are told from account numbers and kept.
+    pub fn document(&self, record: &Value) -> Value {
+        self.value("", record).unwrap_or(Value::Null)
+    }
+
+    fn value(&self, field: &str, value: &Value) -> Option<Value> {
+        if self.fields.get(field) == Some(&Mask::Drop) {
+            return None;
+        }
+        Some(match value {
+            Value::String(text) if is_plain(text) && !self.fields.contains_key(field) => value.clone(),
+            Value::String(text) => Value::String(self.text(field, text).unwrap_or_default()),
+            Value::Array(items) => Value::Array(items.iter().filter_map(|item| self.value(field, item)).collect()),
+            Value::Object(fields) => {
+                // Sorted, so that a provider that shuffles its fields has changed nothing.
+                let mut names: Vec<&String> = fields.keys().collect();
+                names.sort_unstable();
+                let field = |name: &String| Some((name.clone(), self.value(name, fields.get(name)?)?));
+                Value::Object(names.into_iter().filter_map(field).collect())
+            }
+            Value::Number(number) if self.fields.get(field) == Some(&Mask::Last4) => {
+                Value::String(last4(&number.to_string()))
+            }
+            plain => plain.clone(),
+        })
+    }
+}
+
+/// Whether a text is a day, an instant, a UUID or an amount, whatever digits it has.
+fn is_plain(text: &str) -> bool {
+    let amount = text.contains('.') && text.parse::<rust_decimal::Decimal>().is_ok();
+    amount
+        || uuid::Uuid::parse_str(text).is_ok()
+        || text.parse::<Timestamp>().is_ok()
+        || text.parse::<DateTime>().is_ok()
 }
 
 /// `****` and the last four characters; a text too short to hide anything shows none.

@@ -6,7 +6,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::report::{RunReason, Stop, refused};
+use super::report::{RunReason, Stop};
 use crate::provider::call::Answer;
 use crate::provider::json;
 use crate::provider::profile::{Pagination, Stream};
@@ -22,27 +22,30 @@ pub struct Page {
     pub total: Option<u64>,
 }
 
-/// Reads a page.
-pub fn read(answer: &Answer, stream: &Stream) -> Result<Page, Stop> {
+/// Reads the page that was asked for as `asked`.
+pub fn read(answer: &Answer, stream: &Stream, asked: &str) -> Result<Page, Stop> {
     let mut body = json(answer)?;
-    let next = next(&body, &stream.pagination)?;
+    let told = next(&body, &stream.pagination)?;
     let total = total(&body, &stream.pagination);
     // Both shapes: the first pointer that leads to an array. No array at all is not "no records": it is drift.
     let found = stream.records.iter().find(|pointer| body.pointer(pointer).is_some_and(Value::is_array));
     let records = found.and_then(|pointer| body.pointer_mut(pointer)).map(Value::take);
     match records {
-        Some(Value::Array(records)) => Ok(Page { records, next, total }),
+        Some(Value::Array(records)) => {
+            let next = match &stream.pagination {
+                Pagination::Offset { .. } => after(asked, records.len() as u64, total)?,
+                _ => told,
+            };
+            Ok(Page { records, next, total })
+        }
         _ => Err(RunReason::SchemaDrifted.into()),
     }
 }
 
-/// The body of a good answer as JSON.
+/// The body of a good answer as JSON. Whether it is good was asked where it came in.
 pub fn json(answer: &Answer) -> Result<Value, Stop> {
-    if !answer.status.is_success() {
-        return Err(refused(answer.status.as_u16()));
-    }
     json::parse(&answer.body)
-        .map_err(|_| Stop { reason: RunReason::BodyUnreadable, http_status: Some(answer.status.as_u16()) })
+        .map_err(|_| Stop { http_status: Some(answer.status.as_u16()), ..RunReason::BodyUnreadable.into() })
 }
 
 fn next(body: &Value, pagination: &Pagination) -> Result<Option<String>, Stop> {
@@ -62,8 +65,16 @@ fn next(body: &Value, pagination: &Pagination) -> Result<Option<String>, Stop> {
     }
 }
 
+/// The place behind a page of an offset walk; none at the end, which the count of all records tells, or an empty page.
+fn after(asked: &str, read: u64, total: Option<u64>) -> Result<Option<String>, Stop> {
+    let place: u64 = asked.parse().map_err(|_| RunReason::PaginationUnreadable)?;
+    let next = place.saturating_add(read);
+    let more = read > 0 && total.is_none_or(|total| next < total);
+    Ok(more.then(|| next.to_string()))
+}
+
 fn total(body: &Value, pagination: &Pagination) -> Option<u64> {
-    let Pagination::Page { total, .. } = pagination else { return None };
+    let (Pagination::Page { total, .. } | Pagination::Offset { total, .. }) = pagination else { return None };
     total.iter().find_map(|pointer| body.pointer(pointer)?.as_u64())
 }
 
@@ -84,7 +95,7 @@ mod tests {
     use crate::sync::tests::{answer, stream};
 
     fn page(body: &str) -> Result<Page, RunReason> {
-        read(&answer(200, body), &stream(10)).map_err(|stop| stop.reason)
+        read(&answer(200, body), &stream(10), "1").map_err(|stop| stop.reason)
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct SyncPlan {
     pub stream_name: String,
     /// Its description.
     pub stream: Arc<Stream>,
+    /// The header in which each request carries an id of its own.
+    pub correlation: String,
     /// What to walk, one after the other. A job without partitions has one with an empty name.
     pub partitions: Vec<Partition>,
     /// Where the first window starts, and before which nothing is read; unset: the stream's own reach.
@@ -50,7 +52,7 @@ pub struct SyncPlan {
 pub struct Partition {
     /// Its name: the cursor's key. Empty for the only one.
     pub name: String,
-    /// The parameters of the job, then its own.
+    /// The values in force: the connection's, the job's, its own, and the stream's defaults.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -102,6 +104,7 @@ impl SyncPlan {
         }
         let paging = match &self.stream.pagination {
             Pagination::Page { parameter, first, size, .. } => format!("{parameter}:{first}:{size}"),
+            Pagination::Offset { parameter, first, size, .. } => format!("offset:{parameter}:{first}:{size}"),
             Pagination::None => "none".to_owned(),
         };
         Ok(CursorHash { source: short_hex(source), paging: short_hex(Sha256::new().chain_update(paging)) })

@@ -13,11 +13,15 @@ use super::key::MAX_KEY;
 use super::mask::MaskRules;
 use super::plan::hex;
 use crate::domain::money::{Currency, Money, parse_decimal};
-use crate::ledger::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
-use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream};
+use crate::ledger::{
+    Booked, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
+};
+use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeField};
 
 /// Years outside these are a wrong unit or a placeholder, not a booking.
 const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
+/// A larger record is no record; the largest in use have a few kilobytes.
+const MAX_DOCUMENT: usize = 256 * 1024;
 /// A dead letter's sample shows at most this many fields.
 const SAMPLE_FIELDS: usize = 32;
 
@@ -87,6 +91,25 @@ impl Reading<'_> {
         })
     }
 
+    /// The record as a document: whole, masked. A blank id leaves the key empty, to be derived.
+    pub fn document(&self, record: &Value, kind: DocumentKind) -> Result<DocumentRecord, Rejection> {
+        if !record.is_object() {
+            return reject("NotAnObject", "");
+        }
+        let key = self.key(record)?;
+        let mut body = self.mask.document(record);
+        // The id is the row's key anyway; cut, it could not be found again.
+        if let (Some(shown), Some(id)) = (body.pointer_mut(&self.stream.key), record.pointer(&self.stream.key)) {
+            *shown = id.clone();
+        }
+        let body = body.to_string();
+        if body.len() > MAX_DOCUMENT {
+            return reject("RecordTooLarge", "");
+        }
+        let key_quality = if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider };
+        Ok(DocumentRecord { kind, key, key_quality, body })
+    }
+
     fn key(&self, record: &Value) -> Result<String, Rejection> {
         let path = &self.stream.key;
         let key = match record.pointer(path) {
@@ -99,7 +122,7 @@ impl Reading<'_> {
     }
 
     fn booked(&self, record: &Value) -> Result<Booked, Rejection> {
-        let path = &self.stream.time.pointer;
+        let Some(TimeField { pointer: path }) = &self.stream.time else { return reject("TimeMissing", "") };
         let text = match record.pointer(path) {
             None | Some(Value::Null) => return reject("TimeMissing", path),
             Some(Value::String(text)) => text.trim(),

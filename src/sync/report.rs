@@ -1,8 +1,13 @@
 //! How a run ended, in closed words: alerts, status and metrics can rely on them.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
-use crate::provider::call::{CallError, KeepProblem};
+use crate::provider::call::{Answer, CallError, KeepProblem};
+use crate::provider::classify::Class;
 
 /// Why a run did not simply succeed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,11 +20,17 @@ pub enum RunReason {
     AuthenticationFailed,
     /// The provider refused this account or plan (402, 403).
     AccessDenied,
-    /// What was asked for is not there (404, 410).
+    /// What was asked for is not there (404).
     NotFound,
-    /// Too many requests (429).
+    /// What was asked for is gone for good (410): take the partition out of the job.
+    ItemGone,
+    /// Too many requests (429): the next try waits as long as the provider asks.
     RateLimited,
-    /// Another 4xx answer, or a redirect.
+    /// A quota is used up: the next try waits until it is renewed.
+    QuotaExhausted,
+    /// The provider shows no more of the list than this, though there is more: a narrower window is needed.
+    EndOfData,
+    /// Another answer that means "no", or a redirect.
     RequestRejected,
     /// The circuit is open.
     CircuitOpen,
@@ -65,13 +76,16 @@ pub enum RunReason {
 
 impl RunReason {
     /// All reasons.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::ProviderUnreachable,
         Self::ProviderError,
         Self::AuthenticationFailed,
         Self::AccessDenied,
         Self::NotFound,
+        Self::ItemGone,
         Self::RateLimited,
+        Self::QuotaExhausted,
+        Self::EndOfData,
         Self::RequestRejected,
         Self::CircuitOpen,
         Self::ConnectionSuspended,
@@ -103,7 +117,10 @@ impl RunReason {
             Self::AuthenticationFailed => "AuthenticationFailed",
             Self::AccessDenied => "AccessDenied",
             Self::NotFound => "NotFound",
+            Self::ItemGone => "ItemGone",
             Self::RateLimited => "RateLimited",
+            Self::QuotaExhausted => "QuotaExhausted",
+            Self::EndOfData => "EndOfData",
             Self::RequestRejected => "RequestRejected",
             Self::CircuitOpen => "CircuitOpen",
             Self::ConnectionSuspended => "ConnectionSuspended",
@@ -131,7 +148,7 @@ impl RunReason {
     /// How a run ends that ends for this reason, if nothing of it was committed.
     pub const fn result(self) -> RunResult {
         match self {
-            Self::PageCapReached | Self::WindowUnstable => RunResult::Incomplete,
+            Self::PageCapReached | Self::WindowUnstable | Self::EndOfData => RunResult::Incomplete,
             Self::StopRequested | Self::LeaseLost => RunResult::Cancelled,
             Self::LeaseHeld => RunResult::Skipped,
             _ => RunResult::Failed,
@@ -146,11 +163,15 @@ pub struct Stop {
     pub reason: RunReason,
     /// The provider's status.
     pub http_status: Option<u16>,
+    /// How long to wait before the next try, where that is known.
+    pub retry_in: Option<Duration>,
+    /// Whether the window may be begun again.
+    pub restart: bool,
 }
 
 impl From<RunReason> for Stop {
     fn from(reason: RunReason) -> Self {
-        Self { reason, http_status: None }
+        Self { reason, http_status: None, retry_in: None, restart: false }
     }
 }
 
@@ -159,13 +180,20 @@ impl From<&CallError> for Stop {
         let reason = match error {
             CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
-            CallError::QuotaExhausted { .. } | CallError::Throttled { .. } => RunReason::RateLimited,
+            // A sync has no caller whose rights could be missing.
+            CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
+            CallError::QuotaExhausted { retry_in } => {
+                return Self { retry_in: Some(*retry_in), ..RunReason::QuotaExhausted.into() };
+            }
+            CallError::Throttled { retry_in } => {
+                return Self { retry_in: Some(*retry_in), ..RunReason::RateLimited.into() };
+            }
             CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
             CallError::CredentialsRefused { status } => {
-                return Self { reason: RunReason::AuthenticationFailed, http_status: Some(*status) };
+                return Self { http_status: Some(*status), ..RunReason::AuthenticationFailed.into() };
             }
             CallError::NoToken { status, .. } => {
-                return Self { reason: RunReason::ProviderUnreachable, http_status: *status };
+                return Self { http_status: *status, ..RunReason::ProviderUnreachable.into() };
             }
             CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::NotKept(KeepProblem::Ledger) => RunReason::LedgerUnavailable,
@@ -189,17 +217,24 @@ impl From<&LedgerError> for Stop {
     }
 }
 
-/// The class of an HTTP status that is not a success.
-pub fn refused(status: u16) -> Stop {
-    let reason = match status {
-        401 => RunReason::AuthenticationFailed,
-        402 | 403 => RunReason::AccessDenied,
-        404 | 410 => RunReason::NotFound,
-        429 => RunReason::RateLimited,
-        500.. => RunReason::ProviderError,
-        _ => RunReason::RequestRejected,
+/// What an answer that is none of what was asked for means to the run.
+pub fn refused(answer: &Answer, now: Timestamp) -> Stop {
+    let status = answer.status.as_u16();
+    let reason = match answer.reading.class {
+        Class::Auth => RunReason::AuthenticationFailed,
+        Class::Rights => RunReason::AccessDenied,
+        Class::NotFound => RunReason::NotFound,
+        Class::ItemGone => RunReason::ItemGone,
+        Class::RateLimited => RunReason::RateLimited,
+        Class::Quota => RunReason::QuotaExhausted,
+        Class::EndOfData => RunReason::EndOfData,
+        Class::RestartWindow | Class::ResetCursor => RunReason::WindowUnstable,
+        Class::Retry => RunReason::ProviderError,
+        Class::Fatal if status >= 500 => RunReason::ProviderError,
+        Class::Fatal | Class::Ok => RunReason::RequestRejected,
     };
-    Stop { reason, http_status: Some(status) }
+    let restart = matches!(answer.reading.class, Class::RestartWindow | Class::ResetCursor);
+    Stop { reason, http_status: Some(status), retry_in: answer.reading.asked(now), restart }
 }
 
 /// A run that ended.
@@ -215,6 +250,8 @@ pub struct RunReport {
     pub counts: RunCounts,
     /// Records that shared their key with a later one of the same page.
     pub duplicates: u64,
+    /// How long the next run should wait, where the provider told.
+    pub retry_in: Option<Duration>,
     /// Partitions of the job.
     pub partitions: u32,
     /// Those that did not succeed.
@@ -234,6 +271,7 @@ impl RunReport {
             http_status: stop.http_status,
             counts: RunCounts::default(),
             duplicates: 0,
+            retry_in: stop.retry_in,
             partitions: 0,
             failing: 0,
             empty: false,
@@ -247,6 +285,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::sync::tests::answer;
 
     #[test]
     fn every_reason_has_its_own_word() {
@@ -257,8 +296,9 @@ mod tests {
 
     #[test]
     fn statuses_fall_into_their_classes() {
-        let classes: Vec<_> =
-            [302, 400, 401, 402, 404, 429, 500, 503].map(|status| refused(status).reason.as_str()).into();
-        insta::assert_compact_debug_snapshot!(classes, @r#"["RequestRejected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "RateLimited", "ProviderError", "ProviderError"]"#);
+        let classes: Vec<_> = [302, 400, 401, 402, 404, 410, 429, 500, 503]
+            .map(|status| refused(&answer(status, ""), Timestamp::UNIX_EPOCH).reason.as_str())
+            .into();
+        insta::assert_compact_debug_snapshot!(classes, @r#"["RequestRejected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "ItemGone", "RateLimited", "ProviderError", "ProviderError"]"#);
     }
 }

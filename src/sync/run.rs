@@ -94,6 +94,7 @@ fn conclude(plan: &SyncPlan, tally: &Tally, stops: &[Stop]) -> RunReport {
         http_status: worst.and_then(|stop| stop.http_status),
         counts: tally.counts,
         duplicates: tally.duplicates,
+        retry_in: worst.and_then(|stop| stop.retry_in),
         partitions: count(plan.partitions.len()),
         failing: count(stops.len()),
         empty: result == RunResult::Succeeded && tally.counts.fetched == 0,

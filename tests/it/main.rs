@@ -9,6 +9,7 @@ mod call_path;
 mod crds;
 mod docs;
 mod explain;
+mod gateway;
 mod manifests;
 mod probes;
 mod reference;

@@ -53,6 +53,7 @@ fn plan(accounts: &[&str]) -> Arc<SyncPlan> {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: profile.streams["transactions"].clone(),
+        correlation: profile.correlation.clone(),
         partitions: accounts.iter().map(partition).collect(),
         start: None,
         lookback: None,

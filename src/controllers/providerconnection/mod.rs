@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod decide;
+pub mod follow;
 pub mod guard;
 pub mod memory;
 pub mod observe;
@@ -66,8 +67,7 @@ impl Reported for ProviderConnection {
         let falls = |type_, from: Status, to: Status| {
             status_of(&old.conditions, type_) == from && status_of(&new.conditions, type_) == to
         };
-        let paused =
-            |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == Status::True;
+        let paused = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == Status::True;
         let blocked =
             |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen));
         (blocked(new) && !blocked(old))

@@ -1,9 +1,9 @@
 //! From a connection's spec, its profile, its policy and its Secrets to the settings of a live connection. Pure.
 //!
-//! A set field wins over the profile, the profile over the defaults. What this version does not do yet is either
-//! refused (where ignoring it would betray the user: rights) or named in the message of
-//! Ready (where calls merely go without it).
+//! A set field wins over the profile, the profile over the defaults. What this version does not do yet is
+//! refused where ignoring it would betray the user, and else named in the message of Ready: calls merely go without it.
 
+mod access;
 mod credentials;
 mod manners;
 
@@ -60,17 +60,6 @@ pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profil
     })
 }
 
-/// Fields whose being ignored would betray the user.
-pub fn refuse_unimplemented(spec: &ProviderConnectionSpec) -> Result<(), Problem> {
-    let set = [("rights", spec.rights.is_some())];
-    let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| format!("spec.{name}")).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let message = format!("{} cannot be honoured by this version of Busbar: remove the field", names.join(", "));
-    Err(Problem::stalled(Reason::NotImplemented, message))
-}
-
 /// Whether the operator's set-up lets this connection work: a key for what must be kept encrypted, and leave to connect to
 /// addresses that the spec spells out. Names are judged when they are resolved.
 pub fn refuse_unallowed(
@@ -98,12 +87,7 @@ pub fn refuse_unallowed(
 
 /// Set fields that no code reads yet; calls go without them.
 pub fn unread_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
-    let set = [
-        ("fallback", spec.fallback.is_some()),
-        ("features", spec.features.is_some()),
-        ("webhook", spec.webhook.is_some()),
-        ("payouts", spec.payouts.is_some()),
-    ];
+    let set = [("webhook", spec.webhook.is_some()), ("payouts", spec.payouts.is_some())];
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
 
@@ -114,7 +98,6 @@ pub fn settings(
     rules: (Policy, Classify),
     secrets: &FoundSecrets,
 ) -> Result<Settings, Problem> {
-    refuse_unimplemented(spec)?;
     Settings::resolve(draft(spec, profile, rules, secrets)?).map_err(|e| problem(&e))
 }
 
@@ -148,6 +131,7 @@ pub fn draft(
     timeouts(spec, &mut draft)?;
     manners::apply(spec, &mut draft)?;
     health_check(spec, &mut draft)?;
+    access::access(spec, &mut draft)?;
     Ok(draft)
 }
 

@@ -14,11 +14,7 @@ const WORTH_TELLING: SignedDuration = SignedDuration::from_secs(2);
 pub(super) const MESSAGE: &str = "the provider asked for a pause: calls wait, and probes are skipped";
 
 /// The pause that the status shows.
-pub(super) fn shown(
-    live: &LiveView,
-    previous: Option<&ProviderConnectionStatus>,
-    now: Timestamp,
-) -> Option<Timestamp> {
+pub(super) fn shown(live: &LiveView, previous: Option<&ProviderConnectionStatus>, now: Timestamp) -> Option<Timestamp> {
     let until = live.throttled_until.filter(|until| *until > now)?;
     let told = previous.is_some_and(|status| status.throttled_until_time.is_some());
     (told || until.duration_since(now) >= WORTH_TELLING).then_some(until)

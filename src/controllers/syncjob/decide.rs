@@ -259,12 +259,18 @@ fn admits(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
     }
 }
 
-/// When a failing job is tried again: the retry interval, doubled with every further failure.
+/// When a failing job is tried again: when the provider said, or else after the retry interval, doubled with every
+/// further failure. What the provider said is not written down: after a restart it may say so again.
 fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
     if history.failure_streak == 0 {
         return None;
     }
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped))?;
+    if let Some(outcome) = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id)
+        && let Some(pause) = outcome.report.retry_in
+    {
+        return later(outcome.at, pause);
+    }
     let doublings = (history.failure_streak - 1).min(16);
     let pause = cadence.retry_interval.saturating_mul(1 << doublings).min(RETRY_CAP);
     last.ended.unwrap_or(last.started).checked_add(SignedDuration::try_from(pause).ok()?).ok()

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
-use crate::api::v1alpha1::sync_job::{CommitScope, ConcurrencyPolicy, Execution, MaskRule, RetentionMode, SyncJobSpec};
+use crate::api::v1alpha1::sync_job::{
+    CommitScope, ConcurrencyPolicy, Execution, MaskRule, Partition as PartitionSpec, RetentionMode, SyncJobSpec,
+};
 use crate::controllers::resolve::{Problem, duration};
 use crate::domain::key::ObjectKey;
 use crate::domain::schedule::{Schedule, ScheduleError};
@@ -107,18 +109,24 @@ pub fn sync(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Resul
     let stream = stream(connection, name)?;
     let shared = spec.parameters.as_deref().cloned().unwrap_or_default();
     let listed = spec.partitions.as_deref().unwrap_or_default();
-    let partitions = if listed.is_empty() {
-        vec![Partition { name: String::new(), parameters: shared }]
+    let given: Vec<_> = if listed.is_empty() {
+        vec![(String::new(), shared)]
     } else {
-        listed
-            .iter()
-            .map(|p| {
-                let mut parameters = shared.clone();
-                parameters.extend(p.parameters.as_deref().cloned().unwrap_or_default());
-                Partition { name: p.name.to_string(), parameters }
-            })
-            .collect()
+        let laid_over = |p: &PartitionSpec| {
+            let mut parameters = shared.clone();
+            parameters.extend(p.parameters.as_deref().cloned().unwrap_or_default());
+            (p.name.to_string(), parameters)
+        };
+        listed.iter().map(laid_over).collect()
     };
+    let partitions = given
+        .into_iter()
+        .map(|(name, given)| {
+            let values = stream.values(&given, connection.parameters());
+            let parameters = values.map_err(|e| Problem::invalid("parameters", format_args!("is not usable: {e}")))?;
+            Ok(Partition { name, parameters })
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
     let start = spec
         .start_time
         .as_deref()
@@ -131,6 +139,7 @@ pub fn sync(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Resul
         environment: connection.environment().as_str().to_owned(),
         stream_name: name.to_owned(),
         stream,
+        correlation: connection.profile().correlation.clone(),
         partitions,
         start,
         lookback: spec.lookback.as_deref().map(|text| duration("lookback", Some(text), Duration::ZERO)).transpose()?,

@@ -8,10 +8,14 @@ use crate::ledger::LedgerError;
 const FORGET: Step = Step("forgetting a job");
 
 /// In this order, because rows refer to their stream. A stream that another job reads keeps its rows.
-const STATEMENTS: [&str; 6] = [
+const STATEMENTS: [&str; 7] = [
     "DELETE FROM sync_runs WHERE namespace = ?1 AND job = ?2",
     "DELETE FROM sync_jobs WHERE namespace = ?1 AND job = ?2",
     "DELETE FROM transactions WHERE stream_id IN (
+         SELECT s.stream_id FROM sync_state s JOIN streams t ON t.id = s.stream_id
+         WHERE t.namespace = ?1 AND s.job = ?2
+         AND NOT EXISTS (SELECT 1 FROM sync_state o WHERE o.stream_id = s.stream_id AND o.job <> ?2))",
+    "DELETE FROM documents WHERE stream_id IN (
          SELECT s.stream_id FROM sync_state s JOIN streams t ON t.id = s.stream_id
          WHERE t.namespace = ?1 AND s.job = ?2
          AND NOT EXISTS (SELECT 1 FROM sync_state o WHERE o.stream_id = s.stream_id AND o.job <> ?2))",
@@ -23,6 +27,7 @@ const STATEMENTS: [&str; 6] = [
     "DELETE FROM streams WHERE namespace = ?1 AND ?2 IS NOT NULL
          AND NOT EXISTS (SELECT 1 FROM sync_state s WHERE s.stream_id = streams.id)
          AND NOT EXISTS (SELECT 1 FROM transactions x WHERE x.stream_id = streams.id)
+         AND NOT EXISTS (SELECT 1 FROM documents y WHERE y.stream_id = streams.id)
          AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.stream_id = streams.id)",
 ];
 

@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
+use super::document::StoredDocument;
 use super::record::{StoredTransaction, TransactionFilter};
 use super::{
     CursorState, JobHistory, JobKey, Lease, LeaseView, Ledger, LedgerError, PageCommit, PageOutcome, ProbeResult,
@@ -24,8 +25,13 @@ use super::{
 };
 use crate::domain::key::ObjectKey;
 
+mod audit;
 mod codec;
 mod credentials;
+mod dead_requests;
+#[cfg(test)]
+mod dead_requests_tests;
+mod documents;
 mod forget;
 mod lease;
 mod page;
@@ -214,6 +220,10 @@ impl Ledger for SqliteLedger {
 
     fn forget_job<'a>(&'a self, job: &'a ObjectKey) -> Reply<'a, ()> {
         self.forget(job).boxed()
+    }
+
+    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredDocument>> {
+        self.documents(filter, limit).boxed()
     }
 
     fn list_transactions<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredTransaction>> {

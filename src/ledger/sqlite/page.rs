@@ -6,7 +6,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::codec::{Step, millis, signed};
-use super::{SqliteLedger, lease, state, upsert};
+use super::{SqliteLedger, documents, lease, state, upsert};
 use crate::ledger::{DeadLetter, LedgerError, PageCommit, PageCounts, PageOutcome};
 
 const PAGE: Step = Step("committing a page");
@@ -50,7 +50,12 @@ async fn apply(conn: &mut SqliteConnection, page: &PageCommit<'_>) -> Result<Pag
     let stream_id = state::ensure_stream(conn, &page.job.stream).await?;
     // Before the rows: a writer that is too late should not work for nothing.
     let version = state::advance(conn, stream_id, page).await?;
-    let counts = upsert::rows(conn, stream_id, page).await?;
+    let (rows, documents) = (upsert::rows(conn, stream_id, page).await?, documents::rows(conn, stream_id, page).await?);
+    let counts = PageCounts {
+        inserted: rows.inserted + documents.inserted,
+        updated: rows.updated + documents.updated,
+        unchanged: rows.unchanged + documents.unchanged,
+    };
     for letter in page.dead {
         keep_dead_letter(conn, stream_id, page, letter).await?;
     }

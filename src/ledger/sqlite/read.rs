@@ -57,7 +57,7 @@ async fn scalar(ledger: &SqliteLedger, mut sql: QueryBuilder<Sqlite>, step: Step
     u64::try_from(count).map_err(|_| LedgerError::Corrupt { column: "count" })
 }
 
-fn restrict(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
+pub(super) fn restrict(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
     let equal = [
         (" AND t.namespace = ", &filter.namespace),
         (" AND t.connection = ", &filter.connection),

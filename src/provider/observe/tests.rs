@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::breaker::Effective;
 use crate::domain::breaker::{OnUnhealthy, OverrideMode, State, TripReason};
+use crate::domain::health::Health;
 use crate::provider::testkit::{answer, core, core_with, settings};
 
 /// Ends one call of `class` with `status`.

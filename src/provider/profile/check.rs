@@ -79,7 +79,7 @@ impl Profile {
             }
         }
         for (name, stream) in &self.streams {
-            stream.check().map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
+            stream.check(&self.parameters).map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::wait::WaitRule;
 use crate::provider::classify::{Class, StatusPattern};
+use crate::provider::json;
 
 /// A body larger than this holds data, not an error: it is not searched for one.
 pub const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -78,11 +79,8 @@ impl<'a> Seen<'a> {
     }
 
     pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
-        let parse = || {
-            let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.body);
-            // Most answers are no errors: a body without the field's name is not parsed.
-            (self.body.len() <= MAX_ERROR_BODY).then(|| serde_json::from_slice(body).ok()).flatten()
-        };
+        let parse = || (self.body.len() <= MAX_ERROR_BODY).then(|| json::parse(self.body).ok()).flatten();
+        // Most answers are no errors: a body without the field's name is not parsed.
         if self.json.get().is_none() && !self.may_hold(pointer) {
             return None;
         }

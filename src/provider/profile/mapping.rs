@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::{CanonicalRecord, FieldKind, TimeForm};
 use super::errors::scalar;
+use crate::provider::json;
 
 /// One mapping.
 #[derive(Clone, Debug, Deserialize)]
@@ -105,8 +106,7 @@ fn root() -> Vec<String> {
 impl Mapping {
     /// The canonical form of a body: an object for one record, else `{records, complete}`.
     pub fn read(&self, body: &[u8]) -> Result<Value, MappingError> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        let body: Value = serde_json::from_slice(body).map_err(|_| MappingError::NotJson)?;
+        let body = json::parse(body).map_err(|_| MappingError::NotJson)?;
         let found = self.records.iter().filter_map(|pointer| body.pointer(pointer));
         let mut found = found.filter(|value| value.is_object() || value.is_array());
         match (self.shape, found.next()) {

@@ -182,7 +182,10 @@ async fn a_probe_without_a_turn_is_skipped_and_counted_and_says_nothing() {
     }
     let after = world.core.observed(&settings);
     assert_eq!(world.core.clock().mono().since(Mono::ZERO), Duration::ZERO, "it did not wait");
-    assert_eq!((after.effective, after.health, after.last_probe), (Effective::Closed, before.health, before.last_probe));
+    assert_eq!(
+        (after.effective, after.health, after.last_probe),
+        (Effective::Closed, before.health, before.last_probe)
+    );
     let mut outcomes = world.core.lock().counts.outcomes();
     outcomes.sort_unstable();
     assert_eq!(outcomes, [("ignored", 1), ("skipped", 3)]);

@@ -189,7 +189,8 @@ async fn a_daily_quota_is_waited_for_only_if_its_end_is_known() {
     };
     let (_, asked) = call(&plain(), read(), vec![quota(None)]).await;
     assert_eq!(tried(&asked), 1);
-    let (_, asked) = call(&plain(), read(), vec![quota(Some(Wait::For(Duration::from_secs(5)))), Ok(answer(200))]).await;
+    let (_, asked) =
+        call(&plain(), read(), vec![quota(Some(Wait::For(Duration::from_secs(5)))), Ok(answer(200))]).await;
     assert_eq!(tried(&asked), 2);
 }
 
@@ -204,7 +205,8 @@ async fn the_budget_bounds_the_retries_of_all_calls_together() {
     let (inner, asked) = scripted([Ok(answer(503))]);
     let again = Again::new(inner, Arc::clone(&core), Arc::clone(&settings));
     let path = Admission::new(again, Arc::clone(&core), Arc::clone(&settings));
-    let calls = (0..100).map(|_| path.clone().oneshot(Timed::new(read(), core.clock().mono() + Duration::from_mins(2))));
+    let calls =
+        (0..100).map(|_| path.clone().oneshot(Timed::new(read(), core.clock().mono() + Duration::from_mins(2))));
     let ends = futures::future::join_all(calls).await;
     assert_eq!(ends.len(), 100);
     assert_eq!(tried(&asked), 120, "a hundred calls and a fifth of them once more");

@@ -9,7 +9,7 @@ mod der;
 mod manners;
 pub(crate) mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::breaker::{OverrideMode, Policy};
 use crate::domain::quota::{Limit, Rules};
+use crate::domain::rights::Rights;
 use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
@@ -56,6 +57,17 @@ pub struct CircuitOverride {
     pub mode: OverrideMode,
     /// From then on it has no effect.
     pub until: Timestamp,
+}
+
+/// A connection that stands in for some operations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandIn {
+    /// Its name in the list.
+    pub name: String,
+    /// For which operations; unset: all that both have.
+    pub operations: Option<BTreeSet<String>>,
+    /// The connection's name, in the same namespace.
+    pub connection: String,
 }
 
 /// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
@@ -97,6 +109,12 @@ pub struct Draft {
     pub classify: Classify,
     /// No probes, and calls answer `suspended`.
     pub suspended: bool,
+    /// Licence profiles; unset: open to whoever may call.
+    pub rights: Option<Arc<Rights>>,
+    /// Who stands in, in order.
+    pub fallback: Vec<StandIn>,
+    /// The profile's switches, each as it is.
+    pub features: BTreeMap<String, bool>,
 }
 
 impl Draft {
@@ -139,6 +157,9 @@ impl Draft {
             maintenance: Vec::new(),
             classify: Classify::default(),
             suspended: false,
+            rights: None,
+            fallback: Vec::new(),
+            features: profile.features.clone(),
             profile,
         }
     }
@@ -208,6 +229,7 @@ impl Settings {
             &format!("{:?}{}{:?}", draft.classify, draft.suspended, draft.circuit_override),
             &format!("{:?}{:?}{:?}{}", draft.retry, draft.cache, draft.limits, draft.money_reserve_percent),
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
+            &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
         ]);
         Ok(Self { draft, base_url, quota, revision: revision.into(), verdict_revision: verdict_revision.into() })
     }
@@ -306,6 +328,21 @@ impl Settings {
     /// Whether the connection is suspended.
     pub fn suspended(&self) -> bool {
         self.draft.suspended
+    }
+
+    /// Licence profiles; `None`: open to whoever may call.
+    pub fn rights(&self) -> Option<&Rights> {
+        self.draft.rights.as_deref()
+    }
+
+    /// Who stands in, in order.
+    pub fn fallback(&self) -> &[StandIn] {
+        &self.draft.fallback
+    }
+
+    /// Whether a switch of the profile is on. One that the profile does not have is off.
+    pub fn feature(&self, name: &str) -> bool {
+        self.draft.features.get(name).copied().unwrap_or(false)
     }
 
     /// Whether the operator probes: active, and not suspended.

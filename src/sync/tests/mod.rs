@@ -3,6 +3,7 @@
 mod bank;
 mod crash;
 mod guards;
+mod offset;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 pub(crate) use bank::{Bank, answer};
 
 use super::metrics::SyncMetrics;
-use super::{Limits, MaskRules, Partition, RunContext, RunReport, SyncPlan, run};
+use super::{Fetch, Limits, MaskRules, Partition, RunContext, RunReport, SyncPlan, run};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
@@ -72,6 +73,7 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::new(stream(size)),
+        correlation: "x-request-id".into(),
         partitions: vec![partition("", "acc-000000001")],
         start: None,
         lookback: None,
@@ -116,6 +118,10 @@ impl World {
     }
 
     pub(crate) async fn run(&self, plan: &SyncPlan) -> RunReport {
+        self.run_with(&self.bank, plan).await
+    }
+
+    pub(crate) async fn run_with(&self, fetch: &dyn Fetch, plan: &SyncPlan) -> RunReport {
         let (lease, id) = (self.lease().await, RunId(Uuid::new_v4()));
         let start = RunStart {
             id,
@@ -128,7 +134,7 @@ impl World {
         assert!(self.ledger.start_run(&start, &lease).await.unwrap());
         let cx = RunContext {
             ledger: &self.ledger,
-            fetch: &self.bank,
+            fetch,
             lease: &lease,
             clock: self.clock,
             metrics: &self.metrics,

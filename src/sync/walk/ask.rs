@@ -9,6 +9,7 @@ use super::Walk;
 use crate::domain::time::Mono;
 use crate::ledger::Window;
 use crate::provider::call::{Answer, Request};
+use crate::provider::classify::Class;
 use crate::provider::profile::{CurrencySource, Pagination};
 use crate::sync::cursor;
 use crate::sync::key::account_token;
@@ -17,14 +18,20 @@ use crate::sync::page;
 use crate::sync::record::{AccountInfo, read_currency};
 use crate::sync::report::{RunReason, Stop, refused};
 
+/// A run that would wait longer than this for its next page ends, gives its lease back, and is started again in time.
+const MAX_INLINE_WAIT: Duration = Duration::from_secs(10);
+
 impl Walk<'_> {
     /// The request for the page that `window` stands before.
     pub(super) fn request(&self, window: &Window) -> Result<Request, Stop> {
-        let (stream, parameters) = (&self.plan.stream, &self.partition.parameters);
+        let (stream, parameters) = (&self.stream, &self.partition.parameters);
         let invalid = |_| Stop::from(RunReason::ParameterInvalid);
         let mut request = Request::get(self.plan.stream_name.as_str(), stream.path.path(parameters).map_err(invalid)?);
         for (name, value) in &stream.query {
-            request = request.with_query(name, value.value(parameters).map_err(invalid)?);
+            // Without a value the parameter is left out.
+            if let Ok(value) = value.value(parameters) {
+                request = request.with_query(name, value);
+            }
         }
         if let Some(range) = &stream.window {
             for (name, end) in [(&range.from, &window.from), (&range.to, &window.to)] {
@@ -32,27 +39,34 @@ impl Walk<'_> {
                 request = request.with_query(name, text);
             }
         }
-        if let Pagination::Page { parameter, size_parameter, size, .. } = &stream.pagination {
+        if let Pagination::Page { parameter, size_parameter, size, .. }
+        | Pagination::Offset { parameter, size_parameter, size, .. } = &stream.pagination
+        {
             request = request.with_query(parameter, self.asked(window)).with_query(size_parameter, size.to_string());
         }
         Ok(self.traced(request, &format!("page/{}", window.page_no)))
     }
 
-    /// The number of the page that `window` stands before.
+    /// The number or the place of the page that `window` stands before.
     pub(super) fn asked(&self, window: &Window) -> String {
-        match (&window.page_token, &self.plan.stream.pagination) {
+        match (&window.page_token, &self.stream.pagination) {
             (Some(token), _) => token.clone(),
-            (None, Pagination::Page { first, .. }) => first.to_string(),
+            (None, Pagination::Page { first, .. } | Pagination::Offset { first, .. }) => first.to_string(),
             (None, Pagination::None) => String::new(),
         }
     }
 
     /// Where a walk that was broken off goes on: one page before its place, because the list may have shifted.
     pub(super) fn one_page_back(&self, window: Window) -> Window {
-        let Pagination::Page { first, .. } = self.plan.stream.pagination else { return window };
+        let (first, step) = match self.stream.pagination {
+            Pagination::Page { first, .. } => (first, 1),
+            Pagination::Offset { first, size, .. } => (first, size),
+            Pagination::None => return window,
+        };
         match window.page_token.as_deref().and_then(|token| token.parse::<u64>().ok()) {
-            Some(page) if page > first => {
-                Window { page_token: Some((page - 1).to_string()), page_no: window.page_no.saturating_sub(1), ..window }
+            Some(place) if place > first => {
+                let back = place.saturating_sub(step).max(first);
+                Window { page_token: Some(back.to_string()), page_no: window.page_no.saturating_sub(1), ..window }
             }
             _ => window,
         }
@@ -60,7 +74,7 @@ impl Walk<'_> {
 
     /// The account: its token, its masked number, and its currency where the records carry none.
     pub(super) async fn account(&self) -> Result<AccountInfo, Stop> {
-        let (stream, parameters) = (&self.plan.stream, &self.partition.parameters);
+        let (stream, parameters) = (&self.stream, &self.partition.parameters);
         let id = match &stream.account {
             Some(account) => parameters.get(&account.parameter).cloned().ok_or(RunReason::ParameterInvalid)?,
             None => String::new(),
@@ -90,13 +104,20 @@ impl Walk<'_> {
     /// A child id per request, so that the provider's support can find one page of a run.
     fn traced(&self, mut request: Request, what: &str) -> Request {
         let child = Uuid::new_v5(&self.cx.run.0, format!("{}/{what}", self.partition.name).as_bytes());
-        if let Ok(value) = HeaderValue::from_str(&child.to_string()) {
-            request.headers.insert(HeaderName::from_static("x-request-id"), value);
+        let header = HeaderName::from_bytes(self.plan.correlation.as_bytes());
+        if let (Ok(name), Ok(value)) = (header, HeaderValue::from_str(&child.to_string())) {
+            request.headers.insert(name, value);
         }
+        // An account is counted apart wherever it is asked about; longer waits are the next run's.
+        let account =
+            self.stream.account.as_ref().and_then(|account| self.partition.parameters.get(&account.parameter));
+        request.partition = Some(account.unwrap_or(&self.partition.name).as_str().into());
+        request.json = true;
+        request.max_wait = Some(MAX_INLINE_WAIT);
         request
     }
 
-    /// One call, given up when the run is. Any status but a success is a stop.
+    /// One call, given up when the run is. Any answer but what was asked for is a stop.
     pub(super) async fn call(&self, request: Request) -> Result<Answer, Stop> {
         let began = self.cx.clock.mono();
         let answer = tokio::select! {
@@ -105,12 +126,10 @@ impl Walk<'_> {
             () = self.cx.clock.sleep_until(self.deadline) => return Err(RunReason::RunTimeout.into()),
             answer = self.cx.fetch.fetch(request) => answer.map_err(|error| Stop::from(&error)),
         };
-        let answer =
-            answer.and_then(
-                |answer| {
-                    if answer.status.is_success() { Ok(answer) } else { Err(refused(answer.status.as_u16())) }
-                },
-            );
+        let answer = answer.and_then(|answer| {
+            let good = answer.reading.class == Class::Ok;
+            if good { Ok(answer) } else { Err(refused(&answer, self.cx.clock.now().wall)) }
+        });
         self.observe(Stage::Fetch, began, answer.as_ref().err().copied());
         answer
     }

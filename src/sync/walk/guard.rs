@@ -46,7 +46,8 @@ impl Guard {
         limits: &Limits,
     ) -> Option<RunReason> {
         self.tokens.insert(print(asked));
-        let keys: Vec<&str> = judged.rows.iter().map(|row| row.key.as_str()).collect();
+        let documents = judged.documents.iter().map(|document| document.key.as_str());
+        let keys: Vec<&str> = judged.rows.iter().map(|row| row.key.as_str()).chain(documents).collect();
         let shown_before = !keys.is_empty() && !self.key_prints.insert(print(&keys.join("\n")));
         // A list that grew by exactly a page shows one again, honestly.
         if shown_before && !changed(window, judged) {

@@ -4,11 +4,13 @@
 //! is. The high-water mark moves only when a window has been walked to its end. A walk that was broken off is taken up
 //! one page before its place, because numbered pages shift when the provider's list does.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::cursor;
-use super::key::settle;
+use super::key::{settle, settle_documents};
 use super::metrics::Stage;
 use super::page::{self, Page};
 use super::plan::{Limits, Partition, SyncPlan};
@@ -17,7 +19,10 @@ use super::report::{RunReason, Stop};
 use super::run::RunContext;
 use crate::domain::time::Mono;
 use crate::ledger::runs::RunCounts;
-use crate::ledger::{CursorState, DeadLetter, Granularity, JobKey, PageCommit, TransactionRecord, Window};
+use crate::ledger::{
+    CursorState, DeadLetter, DocumentKind, DocumentRecord, Granularity, JobKey, PageCommit, TransactionRecord, Window,
+};
+use crate::provider::profile::{Pagination, Record, Stream};
 
 mod ask;
 mod guard;
@@ -40,6 +45,8 @@ pub(super) struct Walk<'a> {
     deadline: Mono,
     job: JobKey,
     grain: Granularity,
+    /// The stream with the partition's values in it.
+    stream: Arc<Stream>,
     /// Pages fetched by this run.
     pages: u32,
 }
@@ -48,6 +55,7 @@ pub(super) struct Walk<'a> {
 #[derive(Default)]
 struct Judged {
     rows: Vec<TransactionRecord>,
+    documents: Vec<DocumentRecord>,
     dead: Vec<DeadLetter>,
     /// 1 for a page that was fetched.
     pages: u64,
@@ -59,8 +67,9 @@ struct Judged {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(plan: &'a SyncPlan, partition: &'a Partition, cx: &'a RunContext<'a>, deadline: Mono) -> Self {
-        let (job, grain) = (plan.job_key(partition), cursor::grain(&plan.stream));
-        Self { plan, partition, cx, deadline, job, grain, pages: 0 }
+        let stream = plan.stream.filled(&partition.parameters);
+        let (job, grain) = (plan.job_key(partition), cursor::grain(&stream));
+        Self { plan, partition, cx, deadline, job, grain, stream, pages: 0 }
     }
 
     /// Walks the window that an earlier run left open, if there is one, then one up to now.
@@ -94,12 +103,29 @@ impl<'a> Walk<'a> {
         let mut restarts = 0;
         loop {
             self.boundary()?;
-            let judged = self.page(&window, account, &mut guard, tally).await?;
+            let judged = match self.page(&window, account, &mut guard, tally).await {
+                Err(stop) if stop.restart && !self.plan.dry_run => {
+                    restarts += 1;
+                    if restarts > self.plan.limits.max_restarts {
+                        return Err(stop);
+                    }
+                    window = restarted(window);
+                    guard = Guard::of(&window, false);
+                    continue;
+                }
+                Err(stop) if stop.reason == RunReason::EndOfData && !self.plan.dry_run => {
+                    // What was read is in; the place behind it cannot be reached, so nothing is gained by keeping it.
+                    self.commit(state, None, &Judged::default(), tally).await?;
+                    return Err(stop);
+                }
+                page => page?,
+            };
             if self.plan.dry_run {
                 return Ok(());
             }
+            let asked = self.asked(&window);
             let at_end = judged.next.is_none();
-            let short = at_end && judged.total.is_some_and(|total| window.rows_in + judged.fetched < total);
+            let short = at_end && judged.total.is_some_and(|total| self.read_so_far(&window, &asked, &judged) < total);
             // Fewer than announced: once more from the start; if it stays so, the provider's count is not ours.
             if guard.moved_under_us(&window, &judged) || (short && restarts == 0) {
                 restarts += 1;
@@ -110,7 +136,6 @@ impl<'a> Walk<'a> {
                 guard = Guard::of(&window, false);
                 continue;
             }
-            let asked = self.asked(&window);
             if let Some(reason) = guard.circle(&asked, &window, &judged, &self.plan.limits) {
                 // The window is given up, so that the next run starts it over instead of meeting the same end.
                 self.commit(state, None, &Judged::default(), tally).await?;
@@ -131,7 +156,7 @@ impl<'a> Walk<'a> {
 
     fn open(&self, state: &CursorState) -> Result<Window, Stop> {
         let now = self.cx.clock.now().wall;
-        cursor::open(&self.plan.stream, state.committed_hwm.as_deref(), self.plan.start, self.plan.lookback, now)
+        cursor::open(&self.stream, state.committed_hwm.as_deref(), self.plan.start, self.plan.lookback, now)
             .map_err(|_| RunReason::CursorUnreadable.into())
     }
 
@@ -157,11 +182,11 @@ impl<'a> Walk<'a> {
         guard: &mut Guard,
         tally: &mut Tally,
     ) -> Result<Judged, Stop> {
-        let answer = self.call(self.request(window)?).await?;
+        let (asked, answer) = (self.asked(window), self.call(self.request(window)?).await?);
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
         let judged =
-            page::read(&answer, &self.plan.stream).and_then(|page| self.judge(page, window, account, guard, tally));
+            page::read(&answer, &self.stream, &asked).and_then(|page| self.judge(page, window, account, guard, tally));
         self.observe(Stage::Transform, began, judged.as_ref().err().copied());
         judged
     }
@@ -175,12 +200,16 @@ impl<'a> Walk<'a> {
         guard: &mut Guard,
         tally: &mut Tally,
     ) -> Result<Judged, Stop> {
-        let reading = Reading { stream: &self.plan.stream, account, mask: &self.plan.mask, grain: self.grain };
-        let mut rows = Vec::with_capacity(page.records.len());
-        let mut dead = Vec::new();
+        let reading = Reading { stream: &self.stream, account, mask: &self.plan.mask, grain: self.grain };
+        let (mut rows, mut documents, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         for (index, record) in (0u32..).zip(&page.records) {
-            match reading.row(record) {
-                Ok(row) => rows.push(row),
+            let read = match self.stream.record {
+                Record::Transaction => reading.row(record).map(|row| rows.push(row)),
+                Record::Collateral => reading.document(record, DocumentKind::Collateral).map(|doc| documents.push(doc)),
+                Record::Document => reading.document(record, DocumentKind::Document).map(|doc| documents.push(doc)),
+            };
+            match read {
+                Ok(()) => {}
                 Err(rejection) => dead.push(dead_letter(record, rejection, index, window.page_no)),
             }
         }
@@ -192,13 +221,26 @@ impl<'a> Walk<'a> {
             tally.counts.rejected += dead.len() as u64;
             return Err(RunReason::SchemaDrifted.into());
         }
-        let (rows, duplicates) = settle(rows, &mut guard.ordinals);
+        let (rows, twice) = settle(rows, &mut guard.ordinals);
+        let (documents, again) = settle_documents(documents, &mut guard.ordinals);
+        let duplicates = twice + again;
         if self.plan.dry_run {
             tally.counts.fetched += fetched;
             tally.counts.rejected += dead.len() as u64;
             tally.duplicates += duplicates;
         }
-        Ok(Judged { rows, dead, pages: 1, fetched, duplicates, next: page.next, total: page.total })
+        Ok(Judged { rows, documents, dead, pages: 1, fetched, duplicates, next: page.next, total: page.total })
+    }
+
+    /// How many of the window's records were read, this page included. A place in a list says so itself, also after a
+    /// page was read twice.
+    fn read_so_far(&self, window: &Window, asked: &str, judged: &Judged) -> u64 {
+        match &self.stream.pagination {
+            Pagination::Offset { first, .. } => {
+                asked.parse::<u64>().unwrap_or(0).saturating_sub(*first).saturating_add(judged.fetched)
+            }
+            _ => window.rows_in + judged.fetched,
+        }
     }
 
     /// Moves the window behind a page.
@@ -252,6 +294,7 @@ impl<'a> Walk<'a> {
             run: self.cx.run,
             state,
             rows: &judged.rows,
+            documents: &judged.documents,
             dead: &judged.dead,
             fetched: judged.fetched,
             pages: judged.pages,

@@ -148,7 +148,8 @@ impl ControlPlane {
             loop {
                 let works = self.may(&user, namespace, "get", "", "secrets").await?;
                 let leads = self.may(&user, namespace, "get", "coordination.k8s.io", "leases").await?;
-                if works && leads {
+                let reviews = self.may(&user, "", "create", "authentication.k8s.io", "tokenreviews").await?;
+                if works && leads && reviews {
                     return Ok::<(), Error>(());
                 }
                 tokio::time::sleep(LOOK_EVERY).await;

@@ -115,6 +115,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         environment: "Sandbox".into(),
         stream_name: stream.into(),
         stream: settings.profile().streams[stream].clone(),
+        correlation: uuid::Uuid::new_v4(),
         partitions: vec![Partition { name: String::new(), parameters: texts(parameters) }],
         start: None,
         lookback: None,

@@ -88,6 +88,7 @@ impl Operator {
             format!("--kubeconfig={}", identity.kubeconfig.display()),
             format!("--lease-namespace={}", ns.name()),
             "--admin-address=127.0.0.1:0".to_owned(),
+            "--gateway-address=127.0.0.1:0".to_owned(),
             format!("--ledger=sqlite:{}", directory.join("busbar.db").display()),
             "--log-format=json".to_owned(),
             format!("--announce-file={}", announce.display()),

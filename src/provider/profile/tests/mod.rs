@@ -78,7 +78,7 @@ fn presets_and_checks_are_those_of_the_sources() {
 fn the_transactions_of_mono_are_described_as_documented() {
     let mono = Profiles::builtin().unwrap().get("mono").unwrap();
     let stream = &mono.streams["transactions"];
-    assert_eq!(stream.parameters(), ["accountId"]);
+    assert_eq!(stream.required(), ["accountId"]);
     assert_eq!(stream.records, ["/data", "/data/transactions"]);
     let Pagination::Page { parameter, next, .. } = &stream.pagination else { panic!("paged") };
     assert_eq!((parameter.as_str(), next.len()), ("page", 2));
@@ -109,12 +109,11 @@ breaker: Bank
 healthCheck: {path: /}
 streams:
   rows:
-    record: transaction
+    record: document
     path: /rows
     records: [data]
     pagination: {kind: none}
     key: /id
-    time: {pointer: /at}
 ";
     let error = Profile::parse("x.yaml", text).unwrap_err().to_string();
     assert_eq!(
@@ -128,4 +127,60 @@ fn an_id_is_given_once() {
     let mut profiles = Profiles::builtin().unwrap();
     let text = "id: generic\ntitle: X\nbreaker: Bank\nhealthCheck: {}\n";
     assert!(matches!(profiles.add("mine.yaml", text), Err(ProfileError::Duplicate { .. })));
+}
+
+#[test]
+fn a_stream_that_cannot_work_is_refused() {
+    let rows = "record: document, path: /rows, records: [/data], pagination: {kind: none}, key: /id";
+    for (stream, problem) in [
+        (
+            "record: document, path: '/{id}', records: [/a], pagination: {kind: none}, key: /id",
+            "the placeholder {id} is not known: declare it under parameters",
+        ),
+        (&format!("{rows}, parameters: {{x: {{}}}}"), "parameters.x is used nowhere: remove it"),
+        (
+            &format!("{rows}, query: {{q: '{{x}}'}}, parameters: {{x: {{min: 1}}}}"),
+            "parameters.x: min and max need kind: integer",
+        ),
+        (
+            "record: document, path: '/{+p}', records: [/a], pagination: {kind: none}, key: /id, parameters: {p: {}}",
+            "parameters.p may have no value: make it required, or give it a default",
+        ),
+        (
+            "record: document, path: /rows, records: ['{r}'], pagination: {kind: none}, key: /id, parameters: {r: {}}",
+            "parameters.r may have no value: make it required, or give it a default",
+        ),
+        (
+            &format!("{rows}, account: {{parameter: x}}"),
+            "account is for record: transaction; other records are kept whole, remove it",
+        ),
+        (
+            "record: transaction, path: /rows, records: [/a], pagination: {kind: none}, key: /id",
+            "a transaction needs time: where is its day?",
+        ),
+        (
+            "record: transaction, path: /rows, records: [/a], pagination: {kind: none}, key: /id, time: {pointer: /t}",
+            "a transaction needs money: where is its amount?",
+        ),
+        (
+            "record: document, path: /rows, records: [], pagination: {kind: none}, key: /id",
+            "records must name at least one JSON pointer",
+        ),
+        (
+            "record: document, path: /rows, records: [/a], pagination: {kind: offset, parameter: o, sizeParameter: l, size: 0}, key: /id",
+            "pagination.size must be above 0",
+        ),
+        (
+            "record: document, path: rows, records: [/a], pagination: {kind: none}, key: /id",
+            "the path \"rows\" must start with /",
+        ),
+    ] {
+        let text = format!("id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {{}}\nstreams:\n  rows: {{{stream}}}\n");
+        let error = Profile::parse("x.yaml", &text).unwrap_err().to_string();
+        assert_eq!(error, format!("profile x.yaml, line 6, streams.rows: {problem}"), "{stream}");
+    }
+    // A kind of paging that the walk does not know is no kind at all: better no stream than half a list.
+    let token = "id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {}\nstreams:\n  rows: {record: document, path: /r, records: [/a], pagination: {kind: token}, key: /id}\n";
+    let error = Profile::parse("x.yaml", token).unwrap_err().to_string();
+    assert!(error.contains("line 6") && error.contains("token") && error.contains("offset"), "{error}");
 }

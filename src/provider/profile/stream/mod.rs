@@ -1,21 +1,32 @@
 //! The description of one stream of records: where to ask, how to page, how a record becomes canonical.
 //!
 //! It is the same format that a user will write inline in a `SyncJob`. Paths into a body are JSON pointers (RFC 6901);
-//! where a provider is known to answer in two shapes, a list of them is tried in order.
+//! where a provider is known to answer in two shapes, a list of them is tried in order. A pointer, and the name of a
+//! query parameter, may hold placeholders too: that is how a stream can be described by the job that reads it.
+
+mod check;
+mod fill;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::parameter::Parameter;
 use super::template::Template;
 
 /// One stream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stream {
+    /// What it brings, in a sentence.
+    #[serde(default)]
+    pub summary: String,
     /// What a record becomes.
     pub record: Record,
+    /// What a job may set: every placeholder of the stream is one of these, or one of the profile's own.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Parameter>,
     /// Path below the base URL, with the job's parameters as placeholders.
     pub path: Template,
     /// Constant query parameters.
@@ -30,8 +41,9 @@ pub struct Stream {
     pub pagination: Pagination,
     /// Pointer to the provider's own id of a record.
     pub key: String,
-    /// The record's booking time.
-    pub time: TimeField,
+    /// The record's booking time; a transaction has one.
+    #[serde(default)]
+    pub time: Option<TimeField>,
     /// The record's amount; absent for records without money.
     #[serde(default)]
     pub money: Option<Amounts>,
@@ -55,6 +67,10 @@ pub struct Stream {
 pub enum Record {
     /// A booked or pending movement on an account.
     Transaction,
+    /// A collateral of a loan, kept whole.
+    Collateral,
+    /// Anything else, kept whole.
+    Document,
 }
 
 /// The query parameters that bound a request in time.
@@ -76,6 +92,9 @@ pub struct Window {
 }
 
 /// How one page leads to the next.
+///
+/// Kinds that the walk does not know yet (`token`, `lastRecordId`, `nextUrl`, `linkHeader`) are not in the format: a
+/// profile that names one is refused.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Pagination {
@@ -89,6 +108,23 @@ pub enum Pagination {
         /// Pointers to the next page's link or number; no value or an empty one is the end.
         next: Vec<String>,
         /// Pointers to the count of all records of the window, which shows a list that changes under the walk.
+        #[serde(default)]
+        total: Vec<String>,
+        /// The query parameter of the page's size.
+        size_parameter: String,
+        /// The page size asked for.
+        size: u64,
+    },
+    /// A list that is read from a place on. The next place is what was read so far, not what was asked for: a server may
+    /// give less than it is asked for.
+    Offset {
+        /// The query parameter of the place.
+        parameter: String,
+        /// The first place.
+        #[serde(default)]
+        first: u64,
+        /// Pointers to the count of all records. It tells the end, and shows a list that changes under the walk; without
+        /// one, an empty page is the end, and a record that vanishes meanwhile may hide its neighbour.
         #[serde(default)]
         total: Vec<String>,
         /// The query parameter of the page's size.
@@ -199,61 +235,4 @@ pub enum CommitScope {
     Page,
     /// Everything at once, when the window is complete.
     Window,
-}
-
-impl Stream {
-    /// The parameters that a job must give, sorted, each once.
-    pub fn parameters(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.path.parameters().chain(self.query.values().flat_map(Template::parameters)).collect();
-        if let Some(Amounts { currency: CurrencySource::Join { path, .. }, .. }) = &self.money {
-            names.extend(path.parameters());
-        }
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// What serde cannot see: pointers are pointers, paths are paths, a window can be written.
-    pub fn check(&self) -> Result<(), String> {
-        let mut pointers: Vec<&str> = vec![&self.key, &self.time.pointer];
-        pointers.extend(self.records.iter().map(String::as_str));
-        pointers.extend(self.fields.values().map(String::as_str));
-        let mut paths = vec![&self.path];
-        if self.records.is_empty() {
-            return Err("records must name at least one JSON pointer".to_owned());
-        }
-        pointers.extend(self.account.iter().flat_map(|account| &account.number).map(String::as_str));
-        if let Pagination::Page { next, total, size, .. } = &self.pagination {
-            pointers.extend(next.iter().chain(total).map(String::as_str));
-            if next.is_empty() || *size == 0 {
-                return Err("pagination must name where the next page is told, and a size above 0".to_owned());
-            }
-        }
-        if let Some(money) = &self.money {
-            pointers.push(&money.amount);
-            match &money.currency {
-                CurrencySource::Field { pointer } => pointers.push(pointer),
-                CurrencySource::Join { path, pointers: joined } => {
-                    paths.push(path);
-                    pointers.extend(joined.iter().map(String::as_str));
-                }
-            }
-            if let Sign::Field { pointer, .. } = &money.sign {
-                pointers.push(pointer);
-            }
-        }
-        if let Some(bad) = pointers.iter().find(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
-            return Err(format!("{bad:?} is no JSON pointer: it must be empty or start with /"));
-        }
-        if let Some(bad) = paths.iter().find(|path| !path.as_str().starts_with('/')) {
-            return Err(format!("the path {bad:?} must start with /"));
-        }
-        if let Some(window) = &self.window {
-            let sample = jiff::civil::date(2026, 1, 2).at(3, 4, 5, 0).in_tz("UTC").map_err(|e| e.to_string())?;
-            jiff::fmt::strtime::format(&window.format, &sample)
-                .map_err(|e| format!("window.format {:?}: {e}", window.format))?;
-        }
-        Ok(())
-    }
 }

@@ -1,0 +1,293 @@
+//! Requests that failed for good.
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use uuid::Uuid;
+
+use super::codec::{Step, count, get, instant, instant_opt, millis, signed, word};
+use super::{SqliteLedger, audit, lease};
+use crate::domain::key::ObjectKey;
+use crate::ledger::audit::AuditEntry;
+use crate::ledger::dead_requests::{
+    DeadCounts, DeadFilter, DeadRequest, DeadRequests, DeadState, NewDeadRequest, Settled,
+};
+use crate::ledger::{Lease, LedgerError, Reply};
+
+const ADD: Step = Step("keeping a failed request");
+const READ: Step = Step("reading failed requests");
+const SETTLE: Step = Step("noting how a retry ended");
+const REPLAY: Step = Step("asking for a failed request again");
+const PRUNE: Step = Step("removing old failed requests");
+
+const COLUMNS: &str = "seq, id, namespace, connection, provider, operation, parameters, sealed, fingerprint, caller,
+    subject, state, reason, status, tries, seen, request_id, created_ms, updated_ms, next_ms";
+
+impl DeadRequests for SqliteLedger {
+    fn add_dead_request<'a>(&'a self, request: &'a NewDeadRequest, cap: u64) -> Reply<'a, Option<Uuid>> {
+        async move {
+            let request = request.clone();
+            self.write(ADD, |conn| Box::pin(async move { add(conn, &request, cap).await })).await
+        }
+        .boxed()
+    }
+
+    fn due_dead_requests(&self, now: Timestamp, limit: u32) -> Reply<'_, Vec<DeadRequest>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "SELECT {COLUMNS} FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1 ORDER BY next_ms LIMIT ?2"
+            )))
+            .bind(millis(now))
+            .bind(limit)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|e| READ.failed(e))?;
+            rows.iter().map(decode).collect()
+        }
+        .boxed()
+    }
+
+    fn next_dead_request(&self) -> Reply<'_, Option<Timestamp>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let next: Option<i64> =
+                sqlx::query_scalar("SELECT min(next_ms) FROM dead_requests WHERE state = 'pending'")
+                    .fetch_one(&mut *conn)
+                    .await
+                    .map_err(|e| READ.failed(e))?;
+            instant_opt(next, "dead_requests.next_ms")
+        }
+        .boxed()
+    }
+
+    fn settle_dead_request<'a>(
+        &'a self,
+        lease: &'a Lease,
+        id: Uuid,
+        settled: &'a Settled,
+        now: Timestamp,
+    ) -> Reply<'a, bool> {
+        async move {
+            let (lease, settled) = (lease.clone(), settled.clone());
+            self.write(SETTLE, |conn| {
+                Box::pin(async move {
+                    lease::assert_held(conn, &lease).await?;
+                    settle(conn, &lease, id, &settled, now).await
+                })
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn replay_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry, now: Timestamp) -> Reply<'a, bool> {
+        async move {
+            let entry = audit.clone();
+            self.write(REPLAY, |conn| {
+                Box::pin(async move {
+                    let done = sqlx::query(
+                        "UPDATE dead_requests SET state = 'pending', tries = 0, next_ms = ?2, updated_ms = ?2
+                         WHERE id = ?1 AND state = 'parked' AND NOT EXISTS (
+                             SELECT 1 FROM dead_requests o
+                             WHERE o.fingerprint = dead_requests.fingerprint AND o.state = 'pending')",
+                    )
+                    .bind(id.to_string())
+                    .bind(millis(now))
+                    .execute(&mut *conn)
+                    .await
+                    .map_err(|e| REPLAY.failed(e))?;
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    audit::append(conn, &entry).await?;
+                    Ok(true)
+                })
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn get_dead_request(&self, id: Uuid) -> Reply<'_, Option<DeadRequest>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM dead_requests WHERE id = ?1")))
+                .bind(id.to_string())
+                .fetch_optional(&mut *conn)
+                .await
+                .map_err(|e| READ.failed(e))?;
+            row.as_ref().map(decode).transpose()
+        }
+        .boxed()
+    }
+
+    fn list_dead_requests<'a>(&'a self, filter: &'a DeadFilter, limit: u32) -> Reply<'a, Vec<DeadRequest>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "SELECT {COLUMNS} FROM dead_requests WHERE (?1 IS NULL OR namespace = ?1)
+                     AND (?2 IS NULL OR connection = ?2) AND (?3 IS NULL OR state = ?3) AND (?4 IS NULL OR seq < ?4)
+                 ORDER BY seq DESC LIMIT ?5"
+            )))
+            .bind(&filter.namespace)
+            .bind(&filter.connection)
+            .bind(filter.state.map(DeadState::as_str))
+            .bind(filter.before)
+            .bind(limit)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|e| READ.failed(e))?;
+            rows.iter().map(decode).collect()
+        }
+        .boxed()
+    }
+
+    fn count_dead_requests(&self) -> Reply<'_, DeadCounts> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let row = sqlx::query(
+                "SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+                        count(*) FILTER (WHERE state = 'parked') AS parked
+                 FROM dead_requests WHERE state IN ('pending', 'parked')",
+            )
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|e| READ.failed(e))?;
+            Ok(DeadCounts { pending: count(&row, "pending")?, parked: count(&row, "parked")? })
+        }
+        .boxed()
+    }
+
+    fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> Reply<'_, u64> {
+        async move {
+            let gone = sqlx::query(
+                "DELETE FROM dead_requests
+                 WHERE (state = 'done' AND updated_ms < ?1) OR (state = 'parked' AND updated_ms < ?2)",
+            )
+            .bind(millis(done))
+            .bind(millis(parked))
+            .execute(&self.writer)
+            .await
+            .map_err(|e| PRUNE.failed(e))?;
+            Ok(gone.rows_affected())
+        }
+        .boxed()
+    }
+}
+
+async fn add(conn: &mut SqliteConnection, request: &NewDeadRequest, cap: u64) -> Result<Option<Uuid>, LedgerError> {
+    let known: Option<String> = sqlx::query_scalar(
+        "UPDATE dead_requests SET seen = seen + 1, updated_ms = ?2 WHERE fingerprint = ?1 AND state = 'pending'
+         RETURNING id",
+    )
+    .bind(&request.fingerprint)
+    .bind(millis(request.at))
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(|e| ADD.failed(e))?;
+    if let Some(id) = known {
+        return Uuid::parse_str(&id).map(Some).map_err(|_| LedgerError::Corrupt { column: "dead_requests.id" });
+    }
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_requests WHERE state IN ('pending', 'parked')")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(|e| ADD.failed(e))?;
+    if kept >= signed(cap) {
+        return Ok(None);
+    }
+    sqlx::query(
+        "INSERT INTO dead_requests (id, namespace, connection, provider, operation, parameters, sealed, fingerprint,
+             caller, subject, state, reason, status, request_id, created_ms, updated_ms, next_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12, ?13, ?14, ?14, ?15)",
+    )
+    .bind(request.id.to_string())
+    .bind(&*request.connection.namespace)
+    .bind(&*request.connection.name)
+    .bind(&request.provider)
+    .bind(&request.operation)
+    .bind(&request.parameters)
+    .bind(request.sealed)
+    .bind(&request.fingerprint)
+    .bind(&request.caller)
+    .bind(&request.subject)
+    .bind(&request.reason)
+    .bind(request.status)
+    .bind(request.request_id.map(|id| id.to_string()))
+    .bind(millis(request.at))
+    .bind(millis(request.next))
+    .execute(conn)
+    .await
+    .map_err(|e| ADD.failed(e))?;
+    Ok(Some(request.id))
+}
+
+async fn settle(
+    conn: &mut SqliteConnection,
+    lease: &Lease,
+    id: Uuid,
+    settled: &Settled,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let (state, next, reason, status, tried) = match settled {
+        Settled::Done => (DeadState::Done, None, None, None, true),
+        Settled::Again { next, reason, status } => (DeadState::Pending, Some(*next), Some(reason), *status, true),
+        Settled::Parked { reason, status, .. } => (DeadState::Parked, None, Some(reason), *status, true),
+        Settled::Later { next } => (DeadState::Pending, Some(*next), None, None, false),
+    };
+    let done = sqlx::query(
+        "UPDATE dead_requests SET state = ?2, next_ms = ?3, reason = coalesce(?4, reason),
+             status = CASE WHEN ?4 IS NULL THEN status ELSE ?5 END, tries = tries + ?6, fence = ?7, updated_ms = ?8
+         WHERE id = ?1 AND state = 'pending'",
+    )
+    .bind(id.to_string())
+    .bind(state.as_str())
+    .bind(next.map(millis))
+    .bind(reason)
+    .bind(status)
+    .bind(i64::from(tried))
+    .bind(lease.fence)
+    .bind(millis(now))
+    .execute(&mut *conn)
+    .await
+    .map_err(|e| SETTLE.failed(e))?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if let Settled::Parked { audit: entry, .. } = settled {
+        audit::append(conn, entry).await?;
+    }
+    Ok(true)
+}
+
+fn decode(row: &SqliteRow) -> Result<DeadRequest, LedgerError> {
+    let state: String = get(row, "state")?;
+    let at = instant(get(row, "created_ms")?, "dead_requests.created_ms")?;
+    let updated = instant(get(row, "updated_ms")?, "dead_requests.updated_ms")?;
+    let corrupt = LedgerError::Corrupt { column: "dead_requests.id" };
+    let namespace: String = get(row, "namespace")?;
+    let name: String = get(row, "connection")?;
+    Ok(DeadRequest {
+        seq: get(row, "seq")?,
+        state: word(&DeadState::ALL, DeadState::as_str, &state, "dead_requests.state")?,
+        tries: get(row, "tries")?,
+        seen: count(row, "seen")?,
+        updated,
+        request: NewDeadRequest {
+            id: audit::id(row, "id", "dead_requests.id")?.ok_or(corrupt)?,
+            connection: ObjectKey::new(namespace, name),
+            provider: get(row, "provider")?,
+            operation: get(row, "operation")?,
+            parameters: get(row, "parameters")?,
+            sealed: get(row, "sealed")?,
+            fingerprint: get(row, "fingerprint")?,
+            caller: get(row, "caller")?,
+            subject: get(row, "subject")?,
+            reason: get(row, "reason")?,
+            status: get(row, "status")?,
+            request_id: audit::id(row, "request_id", "dead_requests.request_id")?,
+            at,
+            next: instant_opt(get(row, "next_ms")?, "dead_requests.next_ms")?.unwrap_or(updated),
+        },
+    })
+}

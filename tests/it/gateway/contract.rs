@@ -1,0 +1,300 @@
+//! The API keeps what its document promises: whatever is sent, while the providers do what they like, the answer is one
+//! that is documented there, and of its schema. No 5xx but the documented ones.
+
+use busbar::gateway::openapi;
+use busbar::testbed::sim::{Behaviour, Garbage};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::world::{Said, World, said, stand_in};
+
+/// What a case sends, and to what kind of provider.
+#[derive(Clone, Debug)]
+struct Case {
+    path: usize,
+    method: &'static str,
+    parts: Vec<String>,
+    query: Vec<(String, String)>,
+    token: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Option<(bool, String)>,
+    provider: usize,
+}
+
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+const TOKENS: [&str; 4] = ["token-ann", "token-nobody", "forged", ""];
+
+fn provider(index: usize) -> Option<Behaviour> {
+    match index {
+        0 => None,
+        1 => Some(Behaviour::status(503)),
+        2 => Some(Behaviour::status(404)),
+        3 => Some(Behaviour::rate_limited("7")),
+        4 => Some(Behaviour::Garbage(Garbage::Html)),
+        5 => Some(Behaviour::status(401)),
+        _ => Some(Behaviour::status(418)),
+    }
+}
+
+/// Values that go somewhere, and values of all kinds.
+fn word() -> impl Strategy<Value = String> {
+    const KNOWN: &[&str] = &[
+        "treasury",
+        "fmp",
+        "polygon",
+        "finastra",
+        "quote",
+        "earnings",
+        "collaterals",
+        "collateral",
+        "accounts",
+        "ACME",
+        "COL-00000001",
+        "1",
+        "0",
+        "-1",
+        "100000000000000000000",
+        "true",
+        "provider",
+        "canonical",
+        "parked",
+        "pending",
+        "",
+        ".",
+        "..",
+        "%00",
+        "a b",
+        "é",
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "AAAAAAAAAAE",
+    ];
+    prop_oneof![8 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => ".{0,12}", 1 => "[a-z0-9/%?#]{0,300}"]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    const KNOWN: &[&str] = &[
+        "symbol",
+        "limit",
+        "shape",
+        "purpose",
+        "deadline_ms",
+        "top",
+        "startingIndex",
+        "id",
+        "namespace",
+        "connection",
+        "state",
+        "cursor",
+        "other",
+    ];
+    prop_oneof![12 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => ".{0,8}"]
+}
+
+fn case(paths: usize) -> impl Strategy<Value = Case> {
+    let headers = prop::collection::vec(
+        (prop::sample::select(&["x-request-id", "x-rights-profile", "accept"][..]), "[ -~]{0,70}"),
+        0..3,
+    );
+    let json = prop_oneof![
+        prop::collection::btree_map(name(), word(), 0..3).prop_map(|map| serde_json::to_string(&map).unwrap()),
+        Just("[1,2".to_owned()),
+        Just("{\"symbol\":{\"deep\":[]}}".to_owned()),
+        Just("null".to_owned()),
+        ".{0,40}",
+    ];
+    (
+        (0..=paths, prop_oneof![6 => 0..2_usize, 1 => 0..METHODS.len()], prop::collection::vec(word(), 3)),
+        prop::collection::vec((name(), word()), 0..4),
+        (prop_oneof![8 => Just(0), 1 => 0..TOKENS.len()], headers, prop::option::of((any::<bool>(), json)), 0..7_usize),
+    )
+        .prop_map(|((path, method, parts), query, (token, headers, body, provider))| Case {
+            path,
+            method: METHODS[method],
+            parts,
+            query,
+            token: TOKENS[token],
+            headers,
+            body,
+            provider,
+        })
+}
+
+/// A call that leads to a provider, at the path number `calls`.
+fn likely(calls: usize, all: usize) -> impl Strategy<Value = Case> {
+    let target = (prop::sample::select(&["fmp", "polygon"][..]), prop::sample::select(&["quote", "earnings"][..]));
+    let shape = prop::sample::select(&["provider", "canonical"][..]);
+    (case(all), target, shape).prop_map(move |(case, (connection, operation), shape)| Case {
+        path: calls,
+        method: if case.method == "POST" { "POST" } else { "GET" },
+        parts: ["treasury", connection, operation].map(str::to_owned).to_vec(),
+        query: vec![("symbol".to_owned(), "ACME".to_owned()), ("shape".to_owned(), shape.to_owned())],
+        body: None,
+        ..case
+    })
+}
+
+/// The path with its places filled.
+fn filled(template: &str, parts: &[String]) -> String {
+    let mut parts = parts.iter();
+    let encode = |s: &String| percent_encoding::utf8_percent_encode(s, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let segments = template.split('/').map(|segment| match segment.starts_with('{') {
+        true => parts.next().map(encode).unwrap_or_default(),
+        false => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+async fn send(world: &World, path: &str, case: &Case) -> Said {
+    match provider(case.provider) {
+        Some(trouble) => world.fmp.fail_with(trouble).await.unwrap(),
+        None => world.fmp.recover().await,
+    }
+    let url = reqwest::Url::parse_with_params(&world.url(path), &case.query).unwrap();
+    let mut request = world.http.request(case.method.parse().unwrap(), url);
+    if !case.token.is_empty() {
+        request = request.bearer_auth(case.token);
+    }
+    for (name, value) in &case.headers {
+        request = request.header(*name, value);
+    }
+    if let Some((json, body)) = &case.body {
+        let kind = if *json { "application/json" } else { "text/plain" };
+        request = request.header("content-type", kind).body(body.clone());
+    }
+    said(request).await
+}
+
+/// What is wrong with `value` by `schema`; nothing if it fits.
+fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = document.pointer(name.trim_start_matches('#')).expect("a reference leads somewhere");
+        return misfit(document, schema, value, at);
+    }
+    for (key, all) in [("oneOf", false), ("allOf", true), ("anyOf", false)] {
+        if let Some(schemas) = schema[key].as_array() {
+            let wrong: Vec<_> = schemas.iter().filter_map(|one| misfit(document, one, value, at)).collect();
+            if wrong.len() == if all { 0 } else { schemas.len() } && !all || all && !wrong.is_empty() {
+                return Some(wrong.join("; "));
+            }
+        }
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let fits = |wanted: &Value| wanted == kind || (wanted == "number" && kind == "integer");
+    let typed = match &schema["type"] {
+        Value::String(_) => fits(&schema["type"]),
+        Value::Array(kinds) => kinds.iter().any(fits),
+        _ => true,
+    };
+    if !typed {
+        return Some(format!("{at}: is {kind}, not {}", schema["type"]));
+    }
+    if let Some(values) = schema["enum"].as_array()
+        && !values.contains(value)
+    {
+        return Some(format!("{at}: {value} is none of {values:?}"));
+    }
+    if let (Some(number), bounds) = (value.as_i64(), ["minimum", "maximum"].map(|bound| schema[bound].as_i64()))
+        && (bounds[0].is_some_and(|least| number < least) || bounds[1].is_some_and(|most| number > most))
+    {
+        return Some(format!("{at}: {number} is out of bounds"));
+    }
+    if let (Some(text), Some("uuid")) = (value.as_str(), schema["format"].as_str())
+        && Uuid::parse_str(text).is_err()
+    {
+        return Some(format!("{at}: is no UUID"));
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if value.get(name).is_none() {
+            return Some(format!("{at}.{name}: is missing"));
+        }
+    }
+    if let (Some(fields), Some(known)) = (value.as_object(), schema["properties"].as_object()) {
+        for (name, field) in fields {
+            match known.get(name) {
+                Some(schema) => {
+                    if let Some(wrong) = misfit(document, schema, field, &format!("{at}.{name}")) {
+                        return Some(wrong);
+                    }
+                }
+                None => return Some(format!("{at}.{name}: is not documented")),
+            }
+        }
+    }
+    let mut items = value.as_array().into_iter().flatten();
+    items.find_map(|item| misfit(document, &schema["items"], item, &format!("{at}[]")))
+}
+
+/// What is wrong with an answer; nothing if the document promises it.
+fn breach(document: &Value, template: Option<&str>, case: &Case, said: &Said) -> Option<String> {
+    if said.header("x-request-id").is_none_or(|id| Uuid::parse_str(id).is_err()) {
+        return Some("no X-Request-ID".to_owned());
+    }
+    if matches!(said.status, 429 | 503) && said.header("retry-after").is_none_or(|s| s.parse::<u64>().is_err()) {
+        return Some("no Retry-After".to_owned());
+    }
+    if said.status >= 500 && !matches!(said.status, 502 | 503) {
+        return Some("an undocumented 5xx".to_owned());
+    }
+    let operation = template.map(|path| &document["paths"][path][case.method.to_lowercase()]);
+    let schema = match operation.filter(|operation| operation.is_object()) {
+        Some(operation) => {
+            let response = &operation["responses"][said.status.to_string()];
+            if !response.is_object() {
+                return Some(format!("{} is not documented", said.status));
+            }
+            &response["content"]["application/json"]["schema"]
+        }
+        // Not an operation at all: refused, in the common form.
+        None if matches!(said.status, 401 | 404 | 405) => &document["components"]["schemas"]["ErrorEnvelope"],
+        None => return Some(format!("{} where nothing is", said.status)),
+    };
+    misfit(document, schema, &said.body, "body")
+}
+
+#[test]
+fn whatever_is_sent_the_answer_is_one_that_the_document_promises() {
+    let document: Value = serde_json::from_str(&openapi::text()).unwrap();
+    let templates: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    assert!(templates.len() >= 7, "{templates:?}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let world = runtime.block_on(World::new());
+    world.connect("fmp", &world.fmp, |draft| draft.fallback = vec![stand_in("polygon")]);
+    let seen = std::cell::RefCell::new(std::collections::BTreeMap::<u16, u32>::new());
+    let mut runner = TestRunner::new(Config { cases: 600, failure_persistence: None, ..Config::default() });
+    let calls = templates.iter().position(|path| path.starts_with("/api/providers/")).unwrap();
+    let cases = prop_oneof![2 => case(templates.len()), 1 => likely(calls, templates.len())];
+    let result = runner.run(&cases, |case| {
+        let template = templates.get(case.path).map(|path| path.as_str());
+        let path = template.map_or_else(|| filled("/{a}/{b}/{c}", &case.parts), |t| filled(t, &case.parts));
+        // A path that is filled with nothing, or with `.`, may be another path.
+        let same = template.is_none_or(|t| {
+            let parts = &case.parts[..t.matches('{').count()];
+            parts.iter().all(|part| !matches!(part.as_str(), "" | "." | ".."))
+        });
+        let said = runtime.block_on(send(&world, &path, &case));
+        *seen.borrow_mut().entry(said.status).or_default() += 1;
+        match breach(&document, template.filter(|_| same), &case, &said) {
+            None => Ok(()),
+            Some(_) if !same && matches!(said.status, 200 | 400..=422 | 502 | 503) => Ok(()),
+            Some(wrong) => Err(TestCaseError::fail(format!("{path}: {wrong}: {said:?}"))),
+        }
+    });
+    runtime.block_on(async { world.stop.cancel() });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    let seen = seen.into_inner();
+    for status in [200, 400, 401, 403, 404, 405, 422, 502, 503] {
+        assert!(seen.contains_key(&status), "the cases never earned a {status}: {seen:?}");
+    }
+}

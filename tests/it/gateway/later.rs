@@ -1,0 +1,140 @@
+//! Requests that failed for good: kept, retried, parked, listed, asked for again.
+
+use busbar::clock::Clock;
+use busbar::ledger::audit::Audit as _;
+use busbar::ledger::dead_requests::{DeadRequests as _, DeadState};
+use busbar::testbed::sim::Behaviour;
+use uuid::Uuid;
+
+use super::QUOTE;
+use super::world::World;
+use crate::call_path::eventually;
+
+async fn fail(world: &World, path: &str) -> Uuid {
+    let said = world.get(path).await;
+    let id = said.body["data"]["dead_request_id"].as_str().unwrap_or_else(|| panic!("not kept: {said:?}"));
+    Uuid::parse_str(id).unwrap()
+}
+
+async fn state(world: &World, id: Uuid) -> DeadState {
+    world.ledger.get_dead_request(id).await.unwrap().unwrap().state
+}
+
+#[tokio::test]
+async fn a_failed_read_is_asked_again_when_the_provider_is_back() {
+    let world = World::new().await;
+    // Not the circuit: it would make the tries wait.
+    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let refused = world.get(QUOTE).await;
+    assert_eq!((refused.status, refused.error()), (502, "provider_failed"));
+    assert_eq!(refused.body["data"]["details"]["status_code"], 503);
+    let id = fail(&world, QUOTE).await;
+    assert_eq!(id, fail(&world, QUOTE).await, "the same request is kept once");
+    let seen = world.fmp.arrivals().next;
+    world.fmp.recover().await;
+    let (stop, worker) = world.worker("a");
+    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    assert_eq!(world.fmp.arrivals_since(seen).entries.len(), 1);
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test]
+async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
+    let world = World::new().await;
+    // Not the circuit: it would make the tries wait.
+    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    world.fmp.fail_with(Behaviour::status(500)).await.unwrap();
+    let began = Clock::system();
+    let id = fail(&world, QUOTE).await;
+    let (stop, worker) = world.worker("a");
+    let other = world.worker("b");
+    eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
+    let took = began.mono().as_secs_since_start();
+    assert!((6.9..12.0).contains(&took), "1 + 2 + 4 s, but it took {took} s");
+    assert_eq!(world.fmp.arrivals().entries.len(), 4, "one try each, by one worker");
+    let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
+    let failed: Vec<_> = audit.iter().filter(|stored| stored.entry.action == "dlq_failed").collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].entry.reason.as_deref(), Some("provider_error"));
+
+    let listed = world.get("/api/dead-requests?namespace=treasury&state=parked").await;
+    let item = &listed.body["data"]["items"][0];
+    assert_eq!((item["id"].as_str().unwrap(), &item["tries"]), (&*id.to_string(), &3.into()), "{listed:?}");
+    assert!(!listed.body.to_string().contains("ACME"), "parameters are not shown");
+    let path = format!("/api/dead-requests/{id}/replay");
+    assert_eq!(world.ask("POST", &path, "token-caller", &[]).await.status, 403);
+    world.fmp.recover().await;
+    let replayed = world.ask("POST", &path, "token-ann", &[]).await;
+    assert_eq!((replayed.status, replayed.body["data"]["state"].as_str().unwrap()), (202, "pending"));
+    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    let again = world.ask("POST", &path, "token-ann", &[]).await;
+    assert_eq!((again.status, again.error()), (409, "conflict"));
+    for (stop, worker) in [(stop, worker), other] {
+        stop.cancel();
+        worker.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_429_is_kept_too_and_its_retry_after_wins() {
+    let world = World::new().await;
+    world.fmp.fail_with(Behaviour::rate_limited("30")).await.unwrap();
+    let said = world.get(QUOTE).await;
+    assert_eq!((said.status, said.error()), (503, "quota_exhausted"), "{said:?}");
+    assert_eq!(said.header("retry-after"), Some("30"));
+    let id = Uuid::parse_str(said.body["data"]["dead_request_id"].as_str().unwrap()).unwrap();
+    let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
+    let wait = kept.next.duration_since(kept.at).as_secs();
+    assert!((29..=31).contains(&wait), "{wait} s");
+}
+
+#[tokio::test]
+async fn without_a_key_only_what_is_public_is_kept_and_what_would_fail_again_never_is() {
+    let world = World::new().await;
+    world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
+    let said = world.get("/finastra/b2b/collaterals/COL-00000001").await;
+    assert_eq!(said.status, 502);
+    assert!(said.body["data"].get("dead_request_id").is_none(), "an id may name an account: {said:?}");
+    world.fmp.fail_with(Behaviour::status(403)).await.unwrap();
+    let said = world.get(QUOTE).await;
+    assert_eq!((said.status, said.body["data"]["details"]["reason"].as_str()), (502, Some("not_in_plan")));
+    assert!(said.body["data"].get("dead_request_id").is_none());
+    world.fmp.fail_with(Behaviour::status(422)).await.unwrap();
+    let said = world.get(QUOTE).await;
+    assert_eq!((said.status, said.error()), (422, "provider_refused"));
+}
+
+#[tokio::test]
+async fn a_list_goes_on_where_the_last_page_ended() {
+    let world = World::new().await;
+    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(fail(&world, &format!("/api/providers/treasury/fmp/quote?symbol=S{n}")).await.to_string());
+    }
+    ids.reverse();
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let page = world.get(&format!("/api/dead-requests?limit=2{cursor}")).await;
+        let items = page.body["data"]["items"].as_array().unwrap().clone();
+        found.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+        match page.body["data"]["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(found, ids);
+}
+
+trait Seconds {
+    fn as_secs_since_start(self) -> f64;
+}
+
+impl Seconds for busbar::domain::time::Mono {
+    fn as_secs_since_start(self) -> f64 {
+        self.since(Self::ZERO).as_secs_f64()
+    }
+}

@@ -1,0 +1,315 @@
+//! The gateway over real sockets: its answers, its refusals, who stands in for whom, what is kept for later.
+
+mod contract;
+mod later;
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use busbar::clock::Clock;
+use busbar::domain::rights::{Profile, Rights, Subject};
+use busbar::gateway::limit::Rate;
+use busbar::provider::settings::CachePolicy;
+use busbar::testbed::sim::{Behaviour, Moment, Step};
+use serde_json::json;
+
+use world::{Plan, World, said, stand_in};
+
+const QUOTE: &str = "/api/providers/treasury/fmp/quote?symbol=ACME";
+
+#[tokio::test]
+async fn an_operation_answers_its_canonical_record_and_the_providers_own_body_on_demand() {
+    let world = World::new().await;
+    let quote = world.get(QUOTE).await;
+    assert_eq!(quote.status, 200, "{quote:?}");
+    assert_eq!(
+        quote.body["detail"],
+        json!({"status_code": "200", "status_name": "OK", "status_description": "Success"})
+    );
+    let record = &quote.body["data"]["result"];
+    assert_eq!((&record["symbol"], &record["price"]), (&json!("ACME"), &json!("101.2500")), "digits stay: {record}");
+    for (name, wanted) in [
+        ("provider", json!("fmp")),
+        ("provider_used", json!("fmp")),
+        ("endpoint", json!("quote")),
+        ("status_code", json!(200)),
+        ("cached", json!(false)),
+        ("stale", json!(false)),
+    ] {
+        assert_eq!(*quote.meta(name), wanted, "{name}");
+    }
+    let own = world.get(&format!("{QUOTE}&shape=provider")).await;
+    assert_eq!(
+        own.body["data"]["result"].to_string(),
+        serde_json::from_str::<serde_json::Value>(world::FMP_QUOTE).unwrap().to_string()
+    );
+    let post = world.http.post(world.url("/api/providers/treasury/fmp/quote")).bearer_auth("token-ann");
+    let posted = said(post.header("content-type", "application/json").body(r#"{"symbol":"ACME"}"#)).await;
+    assert_eq!(posted.body["data"]["result"], *record);
+}
+
+#[tokio::test]
+async fn the_request_id_of_a_caller_is_kept_if_it_is_a_uuid_and_replaced_if_not() {
+    let world = World::new().await;
+    let own = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let kept = world.ask("GET", QUOTE, "token-ann", &[("x-request-id", own)]).await;
+    assert_eq!(kept.header("x-request-id"), Some(own));
+    let replaced = world.ask("GET", QUOTE, "token-ann", &[("x-request-id", "drop table")]).await;
+    let id = replaced.header("x-request-id").unwrap();
+    assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
+    assert!(world.ask("GET", "/nothing", "", &[]).await.header("x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn every_refusal_has_the_same_form_and_its_own_code() {
+    let world = World::new().await;
+    let path = "/api/providers/treasury/fmp/quote";
+    for (method, path, token, status, error) in [
+        ("GET", path, "", 401, "unauthenticated"),
+        ("GET", path, "forged", 401, "unauthenticated"),
+        ("GET", path, "token-nobody", 403, "forbidden"),
+        ("GET", "/api/nothing", "token-ann", 404, "not_found"),
+        ("GET", "/api/nothing", "", 401, "unauthenticated"),
+        ("DELETE", path, "token-ann", 405, "method_not_allowed"),
+        ("GET", path, "token-ann", 400, "invalid_request"),
+        ("GET", "/api/providers/treasury/fmp/quote?symbol=a%20b", "token-ann", 400, "invalid_request"),
+        ("GET", "/api/providers/treasury/fmp/quote?symbol=A&symbol=B", "token-ann", 400, "invalid_request"),
+        ("GET", "/api/providers/treasury/fmp/quote?symbol=A&other=B", "token-ann", 400, "invalid_request"),
+        ("GET", "/api/providers/treasury/fmp/quote?symbol=A&shape=other", "token-ann", 400, "invalid_request"),
+        ("GET", "/api/providers/treasury/fmp/quote?symbol=A&deadline_ms=99", "token-ann", 400, "invalid_request"),
+        ("GET", "/api/providers/treasury/fmp/nothing", "token-ann", 404, "operation_not_found"),
+        ("GET", "/api/providers/treasury/nothing/quote?symbol=A", "token-ann", 404, "connection_not_found"),
+        ("GET", "/api/providers/Bad%2FName/fmp/quote?symbol=A", "token-ann", 404, "connection_not_found"),
+        ("GET", "/api/providers/treasury/finastra/collateral?id=COL-99999999", "token-ann", 404, "item_not_found"),
+        ("GET", "/api/dead-requests", "token-caller", 403, "forbidden"),
+        ("GET", "/api/dead-requests?limit=0", "token-ann", 400, "invalid_request"),
+        ("GET", "/api/dead-requests?cursor=x", "token-ann", 400, "invalid_request"),
+        ("POST", "/api/dead-requests/0f8fad5b-d9cb-469f-a165-70867728950e/replay", "token-ann", 404, "not_found"),
+    ] {
+        let said = world.ask(method, path, token, &[]).await;
+        assert_eq!((said.status, said.error()), (status, error), "{method} {path}: {said:?}");
+        assert_eq!(said.body["detail"]["status_code"], status.to_string());
+        assert!(said.body["data"]["details"].is_object() && said.header("x-request-id").is_some());
+        assert_eq!(status == 401, said.header("www-authenticate").is_some());
+    }
+    let post = world.http.post(world.url(path)).bearer_auth("token-ann").header("content-type", "application/json");
+    let large = said(post.body("x".repeat(1024 * 1024 + 1))).await;
+    assert_eq!((large.status, large.error()), (413, "body_too_large"));
+    assert!(world.fmp.arrivals().entries.is_empty(), "nothing was sent for any of them");
+    for open in ["/livez", "/readyz"] {
+        assert_eq!(world.ask("GET", open, "", &[]).await.status, 200);
+    }
+    assert_eq!(world.ask("GET", "/openapi.json", "", &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn without_the_api_server_nobody_is_let_in() {
+    let world = World::new().await;
+    assert_eq!(world.get(QUOTE).await.status, 200);
+    world.api.down.store(true, Ordering::Relaxed);
+    let stranger = world.ask("GET", QUOTE, "token-bob", &[]).await;
+    assert_eq!((stranger.status, stranger.error()), (503, "authorization_unavailable"));
+    assert!(stranger.header("retry-after").is_some());
+    assert_eq!(world.get(QUOTE).await.status, 200, "what was said a moment ago still counts");
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_and_the_next_request_is_served() {
+    let world = World::new().await;
+    let broken = world.ask("GET", QUOTE, "token-panic", &[]).await;
+    assert_eq!((broken.status, broken.error()), (500, "internal"));
+    assert_eq!(world.get(QUOTE).await.status, 200);
+    assert!(world.metrics.render().unwrap().contains("busbar_gateway_panics_total"));
+}
+
+#[tokio::test]
+async fn who_calls_too_often_waits_and_so_does_an_address_without_a_valid_token() {
+    let rate = |requests| Rate { requests, per: Duration::from_hours(1) };
+    let world = World::with(Plan { caller: rate(3), address: rate(2), ..Plan::default() }).await;
+    for _ in 0..3 {
+        assert_eq!(world.get(QUOTE).await.status, 200);
+    }
+    let often = world.get(QUOTE).await;
+    assert_eq!((often.status, often.error()), (429, "rate_limited"));
+    assert!(often.header("retry-after").unwrap().parse::<u64>().unwrap() > 60);
+    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "another caller goes on");
+    for token in ["forged-1", ""] {
+        assert_eq!(world.ask("GET", QUOTE, token, &[]).await.status, 401);
+    }
+    for token in ["forged-2", "", "token-carl"] {
+        let said = world.ask("GET", QUOTE, token, &[]).await;
+        assert_eq!((said.status, said.error()), (429, "rate_limited"), "{token}: nobody is asked about new tokens");
+    }
+    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "a known token is not a guess");
+}
+
+fn desk(requests_per_day: Option<u64>) -> Arc<Rights> {
+    let profile = |name: &str, actions: &[&str]| Profile {
+        name: name.into(),
+        subjects: vec![Subject::User("ann".into())],
+        actions: actions.iter().map(ToString::to_string).collect::<BTreeSet<_>>(),
+        requests_per_day,
+    };
+    Arc::new(Rights { profiles: vec![profile("desk", &["quote"]), profile("research", &["quote", "export_pdf"])] })
+}
+
+#[tokio::test]
+async fn rights_refuse_before_any_call_and_everything_is_in_the_audit() {
+    let mut world = World::new().await;
+    world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(None)));
+    let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let refused = world
+        .ask("GET", "/api/providers/treasury/fmp/earnings?symbol=ACME", "token-ann", &[("x-request-id", id)])
+        .await;
+    assert_eq!((refused.status, refused.error()), (403, "rights_denied"));
+    assert_eq!(refused.body["data"]["details"], json!({"action": "earnings", "reason": "action_not_allowed"}));
+    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.error(), "rights_denied");
+    let export = format!("{QUOTE}&purpose=export_pdf");
+    assert_eq!(world.ask("GET", &export, "token-ann", &[("x-rights-profile", "desk")]).await.error(), "rights_denied");
+    assert_eq!(world.ask("GET", QUOTE, "token-ann", &[("x-rights-profile", "other")]).await.error(), "rights_denied");
+    assert!(world.fmp.arrivals().entries.is_empty());
+    assert_eq!(world.get(&export).await.status, 200);
+    let audit = world.audit().await;
+    let said: Vec<_> =
+        audit.iter().map(|e| (e.subject.as_str(), e.action.as_str(), e.rights_profile.as_deref(), e.allowed)).collect();
+    assert_eq!(
+        said,
+        [
+            ("ann", "earnings", Some("desk"), false),
+            ("bob", "quote", None, false),
+            ("ann", "export_pdf", Some("desk"), false),
+            ("ann", "quote", None, false),
+            ("ann", "quote", Some("research"), true),
+        ]
+    );
+    assert_eq!(audit[0].request_id.unwrap().to_string(), id);
+    assert_eq!(audit[4].purpose.as_deref(), Some("export_pdf"));
+}
+
+#[tokio::test]
+async fn a_licence_has_its_requests_of_the_day() {
+    let world = World::new().await;
+    world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(Some(2))));
+    for _ in 0..2 {
+        assert_eq!(world.get(QUOTE).await.status, 200);
+    }
+    let over = world.get(QUOTE).await;
+    assert_eq!((over.status, over.error()), (429, "rights_quota_exhausted"));
+    let wait: u64 = over.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&wait), "until midnight: {wait}");
+    assert_eq!(world.fmp.arrivals().entries.len(), 2);
+}
+
+#[tokio::test]
+async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_three_seconds() {
+    let world = World::new().await;
+    world.connect("fmp", &world.fmp, |draft| draft.fallback = vec![stand_in("polygon")]);
+    let earnings = "/api/providers/treasury/fmp/earnings?symbol=ACME&limit=5";
+    for trouble in [Behaviour::status(503), Behaviour::Stall(Moment::BeforeHead)] {
+        world.fmp.fail_with(trouble.clone()).await.unwrap();
+        for (path, field, wanted) in
+            [(QUOTE, "/price", json!("101.30")), (earnings, "/records/0/eps_actual", json!("1.5"))]
+        {
+            let (clock, began) = (Clock::system(), Clock::system().mono());
+            let said = world.get(path).await;
+            let took = clock.mono().since(began);
+            assert_eq!(said.status, 200, "{trouble:?} {path}: {said:?}");
+            assert_eq!(*said.meta("provider_used"), "polygon_fallback");
+            assert_eq!(*said.meta("provider"), "fmp");
+            assert_eq!(said.body["data"]["result"].pointer(field), Some(&wanted), "{}", said.body);
+            assert!(took < Duration::from_secs(3), "{took:?}");
+        }
+    }
+    // The provider's own body has no stand-in: another's looks different.
+    let own = world.get(&format!("{QUOTE}&shape=provider&deadline_ms=300")).await;
+    assert!(matches!(own.status, 502 | 503), "{own:?}");
+    // The stand-in has rights of its own.
+    world.connect("polygon", &world.polygon, |draft| draft.rights = Some(Arc::default()));
+    let refused = world.get(&format!("{QUOTE}&deadline_ms=300")).await;
+    assert!(matches!(refused.status, 502 | 503), "{refused:?}");
+    assert_eq!(refused.body["data"]["details"]["stand_ins"][0]["code"], "refused");
+}
+
+#[tokio::test]
+async fn an_open_circuit_answers_what_was_kept_and_says_so_and_without_a_cache_says_when_to_come_again() {
+    let world = World::new().await;
+    let cached = CachePolicy { ttl: Duration::ZERO, max_stale: Duration::from_hours(1) };
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.cache = Some(cached);
+        draft.breaker.consecutive_failures = 1;
+    });
+    assert_eq!(world.get(QUOTE).await.status, 200);
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    for what in ["the provider fails", "the circuit is open"] {
+        let stale = world.get(QUOTE).await;
+        assert_eq!((stale.status, stale.header("x-data-stale")), (200, Some("true")), "{what}: {stale:?}");
+        assert_eq!((stale.meta("stale"), stale.meta("cached")), (&json!(true), &json!(true)));
+    }
+    // Another share was never asked for, so nothing is kept of it.
+    let none = world.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
+    assert_eq!((none.status, none.error()), (503, "circuit_open"), "{none:?}");
+    let wait: u64 = none.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "the circuit's own time: {wait}");
+    assert!(uuid::Uuid::parse_str(none.body["data"]["dead_request_id"].as_str().unwrap()).is_ok());
+    // A fresh answer of a stand-in is better than a stale one of the first.
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.cache = Some(cached);
+        draft.breaker.consecutive_failures = 1;
+        draft.fallback = vec![stand_in("polygon")];
+    });
+    let fresh = world.get(QUOTE).await;
+    assert_eq!((fresh.meta("provider_used"), fresh.meta("stale")), (&json!("polygon_fallback"), &json!(false)));
+    world.polygon.fail_with(Behaviour::status(500)).await.unwrap();
+    let stale = world.get(QUOTE).await;
+    assert_eq!((stale.meta("provider_used"), stale.meta("stale")), (&json!("fmp"), &json!(true)));
+}
+
+#[tokio::test]
+async fn the_finastra_paths_are_aliases_of_one_connection_and_its_stubs_are_off_by_default() {
+    let world = World::with(Plan { finastra: false, ..Plan::default() }).await;
+    let unset = world.get("/finastra/b2b/collaterals").await;
+    assert_eq!((unset.status, unset.error()), (404, "not_found"));
+    assert!(unset.body["detail"]["status_description"].as_str().unwrap().contains("--finastra-alias"));
+
+    let world = World::new().await;
+    let page = world.get("/finastra/b2b/collaterals?top=2&startingIndex=1").await;
+    assert_eq!(page.body["data"]["result"]["items"].as_array().unwrap().len(), 2, "{page:?}");
+    let sent = world.finastra.arrivals().entries.pop().unwrap();
+    assert!(sent.path.contains("/collaterals"), "{sent:?}");
+    let one = world.get("/finastra/b2b/collaterals/COL-00000001").await;
+    assert_eq!(one.body["data"]["result"]["id"], "COL-00000001");
+    for (top, status) in [("0", 400), ("101", 400), ("100", 200)] {
+        assert_eq!(world.get(&format!("/finastra/b2b/collaterals?top={top}")).await.status, status, "{top}");
+    }
+    let stub = world.get("/finastra/b2c/accounts").await;
+    assert_eq!((stub.status, stub.error()), (404, "operation_not_found"));
+    assert!(stub.body["detail"]["status_description"].as_str().unwrap().contains("spec.features.b2c-stubs"));
+    let seen = world.finastra.arrivals().next;
+    world.connect("finastra", &world.finastra, |draft| {
+        draft.parameters.insert("tenant".into(), "sandbox".into());
+        draft.features.insert("b2c-stubs".into(), true);
+    });
+    assert_eq!(world.get("/finastra/b2c/balances").await.status, 200);
+    assert_eq!(world.finastra.arrivals().next, seen, "a stub makes no call");
+}
+
+#[tokio::test]
+async fn at_the_end_requests_under_way_are_answered_and_no_more_are_taken() {
+    let mut world = World::new().await;
+    world.fmp.fail_with(Step::slow(Duration::from_millis(300))).await.unwrap();
+    let (url, http) = (world.url(QUOTE), world.http.clone());
+    let under_way = tokio::spawn(async move { said(http.get(url).bearer_auth("token-ann")).await });
+    let clock = Clock::system();
+    let until = clock.mono() + Duration::from_secs(10);
+    while world.fmp.arrivals().entries.is_empty() {
+        assert!(clock.mono() < until, "the request has not arrived");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.stop.cancel();
+    assert_eq!(under_way.await.unwrap().status, 200);
+    tokio::time::timeout(Duration::from_secs(10), &mut world.serving).await.unwrap().unwrap();
+    assert!(world.http.get(world.url("/livez")).send().await.is_err());
+}

@@ -1,0 +1,270 @@
+//! A gateway on a real socket, before simulated providers and a scripted API server.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use busbar::clock::Clock;
+use busbar::cluster::ApiError;
+use busbar::cluster::auth::{Act, Authorizer, Reviewer, Subject};
+use busbar::domain::key::ObjectKey;
+use busbar::gateway::access::Access;
+use busbar::gateway::keep::Keep;
+use busbar::gateway::limit::{Limits, Rate};
+use busbar::gateway::observe::Series;
+use busbar::gateway::router::router;
+use busbar::gateway::{Gateway, server};
+use busbar::ledger::audit::{Audit as _, AuditEntry};
+use busbar::ledger::sealed::Keyring;
+use busbar::ledger::sqlite::SqliteLedger;
+use busbar::metrics::Metrics;
+use busbar::provider::audit::audit;
+use busbar::provider::profile::{Environment, Profiles};
+use busbar::provider::registry::{Access as Reach, Registry};
+use busbar::provider::rights::Licences;
+use busbar::provider::settings::{Draft, Settings, StandIn};
+use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
+use busbar::work::dead_requests::DeadRequestWorker;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// What FMP says of a share.
+pub(crate) const FMP_QUOTE: &str =
+    r#"[{"symbol":"ACME","name":"Acme","price":101.2500,"change":1.1,"timestamp":1767225600}]"#;
+/// And Polygon.
+pub(crate) const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACME","todaysChange":1.2,"todaysChangePerc":1.1,
+    "day":{"o":100.1,"h":102,"l":99,"c":101,"v":1000},"lastTrade":{"p":101.30},"prevDay":{"c":100},"updated":1767225600000000000}}"#;
+/// Results.
+pub(crate) const POLYGON_EARNINGS: &str =
+    r#"{"results":[{"ticker":"ACME","date":"2026-10-20","actual_eps":1.5,"estimated_eps":1.4}],"status":"OK"}"#;
+
+/// An API server that knows a user for each token `token-<user>`: `nobody` may nothing, `down` gets no answer.
+#[derive(Default)]
+pub(crate) struct Api {
+    pub(crate) down: AtomicBool,
+}
+
+impl Reviewer for Api {
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>> {
+        assert_ne!(token, "token-panic", "a defect, planted");
+        let known = token.strip_prefix("token-").map(|user| {
+            let groups = vec!["system:authenticated".to_owned(), format!("{user}s")];
+            Subject::new(user, None, groups, BTreeMap::default())
+        });
+        let down = self.down.load(Ordering::Relaxed);
+        Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(known) } })
+    }
+
+    fn access<'a>(&'a self, subject: &'a Subject, act: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>> {
+        let may = subject.user != "nobody" && (subject.user != "caller" || act.subresource == "call");
+        let down = self.down.load(Ordering::Relaxed);
+        Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(may) } })
+    }
+}
+
+/// How a world is made.
+pub(crate) struct Plan {
+    pub(crate) finastra: bool,
+    pub(crate) caller: Rate,
+    pub(crate) address: Rate,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let rate = |requests| Rate { requests, per: Duration::from_secs(1) };
+        Self { finastra: true, caller: rate(100_000), address: rate(100_000) }
+    }
+}
+
+/// Everything together.
+pub(crate) struct World {
+    pub(crate) fmp: BankHandle,
+    pub(crate) polygon: BankHandle,
+    pub(crate) finastra: BankHandle,
+    pub(crate) registry: Registry,
+    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) metrics: Metrics,
+    pub(crate) api: Arc<Api>,
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) serving: tokio::task::JoinHandle<()>,
+    pub(crate) http: reqwest::Client,
+    writer: tokio::task::JoinHandle<()>,
+    audit_stop: CancellationToken,
+    bell: Arc<Notify>,
+    _sim: Sim,
+    _dir: tempfile::TempDir,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Said {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn error(&self) -> &str {
+        self.body["data"]["error"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn meta(&self, name: &str) -> &Value {
+        &self.body["data"]["meta"][name]
+    }
+}
+
+pub(crate) fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("treasury", name)
+}
+
+fn canned(name: &str, bodies: &[(&str, &str)]) -> BankConfig {
+    let mut config = BankConfig::new(name);
+    config.canned = bodies.iter().map(|(path, body)| ((*path).to_owned(), (*body).to_owned())).collect();
+    config
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Plan::default()).await
+    }
+
+    pub(crate) async fn with(plan: Plan) -> Self {
+        let sim = Sim::start(SimConfig::default()).await.unwrap();
+        let fmp = sim.add_bank(canned("fmp", &[("/quote", FMP_QUOTE), ("/earnings", "[]")])).await.unwrap();
+        let polygon = canned(
+            "polygon",
+            &[
+                ("/v2/snapshot/locale/us/markets/stocks/tickers/ACME", POLYGON_QUOTE),
+                ("/benzinga/v1/earnings", POLYGON_EARNINGS),
+            ],
+        );
+        let polygon = sim.add_bank(polygon).await.unwrap();
+        let finastra = sim.add_bank(BankConfig::new("finastra")).await.unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
+        let (clock, metrics) = (Clock::system(), Metrics::new());
+        let (queue, writer) = audit(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
+        let licences = Licences::new(clock, ledger.clone(), queue, &metrics).unwrap();
+        let reach = Reach { licences: Some(Arc::new(licences)), ..Reach::local() };
+        let registry = Registry::new(clock, &metrics, reach).unwrap();
+        let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
+        let gateway = Arc::new(Gateway {
+            access: Access::Kubernetes(Authorizer::new(api.clone(), clock, &metrics).unwrap()),
+            limits: Limits::new(clock, plan.caller, plan.address),
+            registry: registry.clone(),
+            declared: Arc::new(|_| false),
+            ledger: ledger.clone(),
+            keep: Keep::new(ledger.clone(), Keyring::none(), clock, Arc::clone(&bell), &metrics).unwrap(),
+            finastra: plan.finastra.then(|| key("finastra")),
+            clock,
+            series: Series::new(&metrics).unwrap(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
+        let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
+        let world = Self {
+            serving: tokio::spawn(server::serve(listener, app, None, stop.clone())),
+            writer: tokio::spawn(writer.run(audit_stop.clone())),
+            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap(),
+            fmp,
+            polygon,
+            finastra,
+            registry,
+            ledger,
+            metrics,
+            api,
+            address,
+            stop,
+            audit_stop,
+            bell,
+            _sim: sim,
+            _dir: dir,
+        };
+        world.connect("fmp", &world.fmp, |_| ());
+        world.connect("polygon", &world.polygon, |_| ());
+        world.connect("finastra", &world.finastra, |draft| {
+            draft.parameters = BTreeMap::from([("tenant".to_owned(), "sandbox".to_owned())]);
+        });
+        world
+    }
+
+    /// Puts a connection of the provider `name` to `bank` in force.
+    pub(crate) fn connect(&self, name: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
+        let profile = Profiles::builtin().unwrap().get(name).unwrap();
+        let mut draft = Draft::new(profile, Environment::Sandbox);
+        draft.base_url = bank.base_url();
+        draft.breaker.jitter_seed = 1;
+        draft.retry.retries = 0;
+        draft.limits.clear();
+        draft.cache = None;
+        change(&mut draft);
+        self.registry.apply(&key(name), &format!("uid-{name}"), Settings::resolve(draft).unwrap(), None);
+    }
+
+    /// Starts the worker of dead requests; it ends with the token.
+    pub(crate) fn worker(&self, holder: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        let worker = DeadRequestWorker::new(
+            self.ledger.clone(),
+            self.registry.clone(),
+            Keyring::none(),
+            (Clock::system(), &Metrics::new()),
+            holder,
+            Arc::clone(&self.bell),
+        );
+        (stop.clone(), tokio::spawn(worker.unwrap().run(stop)))
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Asks as ann.
+    pub(crate) async fn get(&self, path: &str) -> Said {
+        self.ask("GET", path, "token-ann", &[]).await
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, token: &str, headers: &[(&str, &str)]) -> Said {
+        let mut request = self.http.request(method.parse().unwrap(), self.url(path));
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        said(request).await
+    }
+
+    /// Ends the writer of the audit; what it wrote, oldest first.
+    pub(crate) async fn audit(&mut self) -> Vec<AuditEntry> {
+        self.audit_stop.cancel();
+        (&mut self.writer).await.unwrap();
+        let all = self.ledger.list_audit(None, None, 1_000).await.unwrap();
+        all.into_iter().rev().map(|stored| stored.entry).collect()
+    }
+}
+
+/// Sends, and reads what is answered.
+pub(crate) async fn said(request: reqwest::RequestBuilder) -> Said {
+    let answer = request.send().await.unwrap();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let text = answer.text().await.unwrap();
+    Said { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+}
+
+/// A stand-in for all operations.
+pub(crate) fn stand_in(connection: &str) -> StandIn {
+    StandIn { name: connection.to_owned(), operations: None, connection: connection.to_owned() }
+}
