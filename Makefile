@@ -54,8 +54,8 @@ unit: ## unit and integration tests only: no control plane
 e2e: setup control-plane peers ## end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
-soak: ## property tests again and again, each round with a printed seed (ARGS: minutes, default 5)
-	@hack/ci/soak $(ARGS)
+soak: setup control-plane ## half an hour of random trouble, with a printed seed (ARGS: random, alternate, properties)
+	@CARGO=$(CARGO) hack/ci/soak $(ARGS)
 
 crds: build ## write crds/*.yaml from the types
 	$(BUSBAR) crds --out $(CRDS)

@@ -70,7 +70,12 @@ pub(super) struct Needs<'a> {
 }
 
 /// Starts serving: on a standby too.
-pub(super) fn start(door: Door, needs: &Needs<'_>, stop: &CancellationToken, tasks: &mut Parts) -> Result<(), AppError> {
+pub(super) fn start(
+    door: Door,
+    needs: &Needs<'_>,
+    stop: &CancellationToken,
+    tasks: &mut Parts,
+) -> Result<(), AppError> {
     let Needs { args, ctx, clients, keys, bell, gates, clock, metrics } = *needs;
     let access = match args.gateway_auth {
         GatewayAuth::Off => Access::off(),

@@ -44,10 +44,14 @@ impl Claims {
     pub fn whose<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) -> Whose {
         let mut claims = self.lock();
         let Some(claim) = claims.get_mut(&(kind, key.clone())) else { return Whose::Unknown };
-        let Some(stands) = claim.stands else { return Whose::Unknown };
-        let found = digest(&status);
-        claim.disputed = found != stands && Some(found) != claim.sent;
-        if claim.disputed { Whose::Foreign } else { Whose::Ours }
+        let found = Some(digest(&status));
+        let ours = found == claim.stands || found == claim.sent;
+        claim.disputed = !ours && claim.stands.is_some();
+        match (ours, claim.disputed) {
+            (true, _) => Whose::Ours,
+            (false, true) => Whose::Foreign,
+            (false, false) => Whose::Unknown,
+        }
     }
 
     /// Whether somebody else's words stand in the status.
@@ -146,6 +150,8 @@ mod tests {
         let (claims, key) = (Claims::default(), ObjectKey::new("ns", "a"));
         let whose = |status: &str| claims.whose(Kind::SyncJob, &key, Some(&status));
         assert_eq!(whose("theirs"), Whose::Unknown);
+        claims.sending(Kind::SyncJob, &key, &"first");
+        assert_eq!((whose("first"), whose("theirs")), (Whose::Ours, Whose::Unknown));
         claims.found(Kind::SyncJob, &key, Some(&"old"));
         claims.found(Kind::SyncJob, &key, Some(&"not as it was first found"));
         assert_eq!(whose("old"), Whose::Ours);

@@ -13,6 +13,7 @@ pub mod failures;
 pub mod finalizers;
 pub mod guard;
 pub mod lease;
+mod mirror;
 pub mod references;
 pub mod secrets;
 mod seen;
@@ -28,8 +29,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request to the API server did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No answer within [`CALL_TIMEOUT`].
-    #[error("the API server did not answer within {}s", CALL_TIMEOUT.as_secs())]
+    /// No answer within [`CALL_TIMEOUT`], or whatever shorter time the caller had.
+    #[error("the API server did not answer in time")]
     Timeout,
     /// The API server refused, or could not be reached.
     #[error("{}", told(.0))]

@@ -144,6 +144,9 @@ pub(crate) fn explain(error: &reqwest::Error) -> CallError {
     }
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(source) = next {
+        if is_no_http(source) {
+            return CallError::Malformed;
+        }
         problem = explain_source(source).or(problem);
         next = source.source();
     }
@@ -167,6 +170,18 @@ fn refused(error: &(dyn Error + 'static)) -> Option<AddressKind> {
         next = error.source();
     }
     None
+}
+
+/// Whether what came is not what HTTP allows: a head that does not parse, a chunk that has no size.
+fn is_no_http(source: &(dyn Error + 'static)) -> bool {
+    if let Some(http) = source.downcast_ref::<hyper::Error>() {
+        return http.is_parse();
+    }
+    let io = source.downcast_ref::<io::Error>();
+    io.is_some_and(|io| {
+        matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+            && io.get_ref().is_none_or(|inner| !inner.is::<rustls::Error>())
+    })
 }
 
 /// What one link of the chain of causes says.

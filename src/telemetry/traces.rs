@@ -91,7 +91,8 @@ impl Traces {
             "Spans of traces: ended, then exported to the collector or failed with it. The rest was dropped, the queue being full.",
             &["outcome"],
         )?;
-        let [ended, exported, failed] = ["ended", "exported", "failed"].map(|outcome| spans.with_label_values(&[outcome]));
+        let [ended, exported, failed] =
+            ["ended", "exported", "failed"].map(|outcome| spans.with_label_values(&[outcome]));
         let failure = |error: &dyn fmt::Display| TracesError::Exporter(error.to_string());
         let client = Client {
             http: reqwest::Client::builder()
@@ -116,9 +117,14 @@ impl Traces {
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(DELAY)
             .build();
-        let queue = BatchSpanProcessor::builder(Counting { inner: exporter, exported, failed, failing: AtomicBool::new(false) })
-            .with_batch_config(batches)
-            .build();
+        let queue = BatchSpanProcessor::builder(Counting {
+            inner: exporter,
+            exported,
+            failed,
+            failing: AtomicBool::new(false),
+        })
+        .with_batch_config(batches)
+        .build();
         let resource = Resource::builder_empty()
             .with_service_name("busbar")
             .with_attribute(KeyValue::new("service.version", version))

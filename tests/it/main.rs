@@ -6,6 +6,8 @@
 
 mod architecture;
 mod call_path;
+mod compat;
+mod call_troubles;
 mod crds;
 mod docs;
 mod explain;
@@ -20,3 +22,4 @@ mod sim;
 mod sim_process;
 mod source;
 mod sync;
+mod traces;

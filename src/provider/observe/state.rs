@@ -120,7 +120,14 @@ impl State {
                 }
             }
             Credentials::Silent => {
-                if self.verdict == Verdict::Pending {
+                // An address that is not connected to is told as long as it is one, and no longer.
+                let refused = |ended: &Ended| matches!(ended, Ended::Error(CallError::Refused(_)));
+                let news = match &self.verdict {
+                    Verdict::Pending => true,
+                    Verdict::Inconclusive(before) => refused(before) != refused(ended),
+                    Verdict::Verified | Verdict::AuthenticationFailed { .. } => false,
+                };
+                if news {
                     self.verdict = Verdict::Inconclusive(ended.clone());
                 }
             }

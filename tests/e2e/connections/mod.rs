@@ -10,6 +10,7 @@ mod gone;
 mod idle;
 mod overlay;
 mod policy;
+mod probe_log;
 mod references;
 mod restart;
 mod rotation;

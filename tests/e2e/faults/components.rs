@@ -39,7 +39,8 @@ async fn an_api_server_that_is_frozen_for_a_minute_is_waited_for() {
     scene.probes(8).await;
     trial.last(&scene, 2 * HALF_A_MINUTE).await;
     trial.end(&scene).await;
-    let expected = Expected { reason: LEASE, writes: &FAILED_OVER, ..Expected::default() };
+    // What was asked while it froze may be done when it thaws, though nobody waits for it; then one more tells what changed.
+    let expected = Expected { reason: LEASE, ..Expected::default() };
     trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }

@@ -82,8 +82,7 @@ async fn garbage_is_a_failure_of_the_provider_and_a_good_answer_after_it_counts(
 async fn a_server_that_speaks_another_protocol_is_garbage_too() {
     let peer = Peer::mountebank().await;
     let greeting = json!({"is": {"data": "220 mail.example ESMTP ready\r\n"}});
-    let server =
-        peer.imposter(json!({"protocol": "tcp", "mode": "text", "stubs": [{"responses": [greeting]}]})).await;
+    let server = peer.imposter(json!({"protocol": "tcp", "mode": "text", "stubs": [{"responses": [greeting]}]})).await;
     let bank = live(draft("generic", server, &[], &[]));
     let end = bank.call(Request::get("test", "/x")).await;
     assert!(is_garbage(&end), "{end:?}");

@@ -34,7 +34,8 @@ async fn prism() -> Peer {
 /// Prism's complaints, and how many requests it found in order.
 fn verdict(peer: &Peer) -> (Vec<String>, usize) {
     let log = peer.whole_log();
-    let complaints = log.lines().filter(|line| line.contains("[VALIDATOR]") && line.contains("error")).map(str::to_owned);
+    let complaints =
+        log.lines().filter(|line| line.contains("[VALIDATOR]") && line.contains("error")).map(str::to_owned);
     // Whoever waits for Prism asks for `/`, which nobody knows.
     let unrouted = |line: &&str| line.contains("NO_PATH_MATCHED") && !line.contains("get / ");
     let unrouted = log.lines().filter(unrouted).map(str::to_owned);
@@ -115,7 +116,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         environment: "Sandbox".into(),
         stream_name: stream.into(),
         stream: settings.profile().streams[stream].clone(),
-        correlation: uuid::Uuid::new_v4(),
+        correlation: settings.profile().correlation.clone(),
         partitions: vec![Partition { name: String::new(), parameters: texts(parameters) }],
         start: None,
         lookback: None,
@@ -123,6 +124,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         dead_letter_budget_percent: 0,
         mask: MaskRules::default(),
         dry_run: false,
+        correlation: "00000000-0000-4000-8000-000000000001".into(),
         limits: Limits::default(),
     });
     let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };

@@ -6,7 +6,9 @@
 //! Both end with the same questions to the ledger, whose own triggers have kept a [`journal`] of every commit.
 
 mod alternate;
+mod hardship;
 mod journal;
+mod random;
 
 use std::time::Duration;
 

@@ -233,6 +233,16 @@ impl Operator {
         lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
     }
 
+    /// The end of what it has said.
+    pub(crate) fn logs_tail(&self) -> String {
+        self.log_tail()
+    }
+
+    /// How it ended, if it has ended by itself.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.exited()
+    }
+
     /// Its process id while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)

@@ -1,0 +1,114 @@
+//! A mirror and what its watch brings.
+
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::v1alpha1::BreakerPolicy;
+use crate::cluster::claims::Claims;
+use crate::cluster::references::References;
+use crate::domain::key::Kind;
+
+/// A mirror of policies, its store, what it knows of statuses, and what it has told.
+struct Watched {
+    filling: Filling<BreakerPolicy>,
+    store: Store<BreakerPolicy>,
+    claims: Arc<Claims>,
+    told: Arc<Mutex<Vec<(Change, Option<i64>)>>>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let (claims, told) = (Arc::<Claims>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let store = Arc::<Mutex<Option<Store<BreakerPolicy>>>>::default();
+        let sink = {
+            let (told, store) = (Arc::clone(&told), Arc::clone(&store));
+            // Whoever is told looks at once.
+            move |change: Change| {
+                let name = ObjectRef::<BreakerPolicy>::new(&change.key.name).within(&change.key.namespace);
+                let seen = store.lock().unwrap().as_ref().and_then(|store| store.get(&name)?.metadata.generation);
+                told.lock().unwrap().push((change, seen));
+            }
+        };
+        let shared =
+            Shared { references: Arc::new(References::default()), claims: Arc::clone(&claims), sink: Arc::new(sink) };
+        let (filling, reader) = Filling::new(shared);
+        *store.lock().unwrap() = Some(reader.clone());
+        Self { filling, store: reader, claims, told }
+    }
+
+    fn list(&mut self, objects: &[Value]) {
+        self.filling.take(Event::Init);
+        for object in objects {
+            self.filling.take(Event::InitApply(serde_json::from_str(&object.to_string()).unwrap()));
+        }
+        self.filling.take(Event::InitDone);
+    }
+
+    fn apply(&mut self, object: &Value) {
+        self.filling.take(Event::Apply(serde_json::from_str(&object.to_string()).unwrap()));
+    }
+
+    fn told(&self) -> Vec<(Change, Option<i64>)> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+
+    fn status(&self) -> Value {
+        let object = self.store.get(&ObjectRef::new("p").within("ns")).unwrap();
+        json!(object.status)
+    }
+}
+
+fn policy(uid: &str, generation: i64, ready: Option<i32>) -> Value {
+    let status = ready.map(|total| json!({"observedGeneration": generation, "connections": {"total": total}}));
+    json!({"metadata": {"name": "p", "namespace": "ns", "uid": uid, "generation": generation}, "spec": {}, "status": status})
+}
+
+#[test]
+fn what_a_list_brings_is_told_when_the_store_has_it() {
+    let mut watched = Watched::new();
+    watched.list(&[policy("1", 1, None)]);
+    watched.told();
+    watched.list(&[policy("1", 2, None)]);
+    let told = watched.told();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1, Some(2), "whoever was told looked and found what was there before");
+    watched.list(&[]);
+    assert!(watched.told()[0].0.gone);
+}
+
+#[test]
+fn a_status_of_our_own_is_no_news_and_somebody_elses_is_not_believed() {
+    let mut watched = Watched::new();
+    watched.list(&[policy("1", 1, Some(1))]);
+    let key = ObjectKey::new("ns", "p");
+    let ours = watched.store.get(&ObjectRef::new("p").within("ns")).unwrap().status.clone();
+    watched.claims.found(Kind::BreakerPolicy, &key, ours.as_ref());
+    watched.told();
+    watched.apply(&policy("1", 1, Some(1)));
+    assert!(watched.told().is_empty());
+    watched.apply(&policy("1", 1, Some(99)));
+    assert_eq!(watched.told().len(), 1);
+    assert!(watched.claims.disputed(Kind::BreakerPolicy, &key));
+    assert_eq!(watched.status()["connections"]["total"], 1);
+    // Another of the name brings its own.
+    watched.apply(&policy("2", 1, Some(99)));
+    assert!(watched.told()[0].0.replaced);
+    assert_eq!(watched.status()["connections"]["total"], 99);
+}
+
+#[test]
+fn an_object_that_does_not_decode_stays_as_it_was_until_it_goes() {
+    let mut watched = Watched::new();
+    watched.list(&[policy("1", 1, Some(1))]);
+    watched.told();
+    let mut bad = policy("1", 2, Some(1));
+    bad["spec"]["preset"] = json!(7);
+    watched.apply(&bad);
+    watched.list(&[bad.clone()]);
+    assert!(watched.told().is_empty());
+    assert_eq!(watched.store.get(&ObjectRef::new("p").within("ns")).unwrap().metadata.generation, Some(1));
+    watched.filling.take(Event::Delete(serde_json::from_str(&bad.to_string()).unwrap()));
+    assert!(watched.told()[0].0.gone && watched.store.is_empty());
+}

@@ -1,0 +1,431 @@
+//! What providers do wrong, over real sockets: limits told in every way, bodies that are cut, stall or never end. Each
+//! variant, and what the call path makes of it: another try, an end in our own words, a pause of the connection.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use busbar::domain::breaker::{CallClass, Effective, OnUnhealthy};
+use busbar::provider::call::{Answer, CacheUse, CallError, ConnectProblem, Request};
+use busbar::provider::classify::Class;
+use busbar::provider::live::Live;
+use busbar::provider::profile::{Environment, Profiles};
+use busbar::provider::settings::{CachePolicy, Draft, Settings};
+use busbar::testbed::sim::{BankConfig, Behaviour, Garbage, Script, Step};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::call_path::{apply, bank, draft, eventually, key, registry};
+
+/// What a peer does next on a connection; at the end it closes.
+#[derive(Clone)]
+enum Do {
+    Say(Vec<u8>),
+    Pause(Duration),
+    /// Says nothing more, and stays.
+    Hang,
+    Reset,
+    /// Sends zeros until nobody takes them.
+    Flood,
+}
+
+fn say(text: impl Into<String>) -> Do {
+    Do::Say(text.into().into_bytes())
+}
+
+/// A whole answer.
+fn answers(status: &str, headers: &str, body: &str) -> Vec<Do> {
+    let length = body.len();
+    vec![say(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"))]
+}
+
+fn well() -> Vec<Do> {
+    answers("200 OK", "content-type: application/json\r\n", r#"{"ok":true}"#)
+}
+
+/// A provider of few words: each connection is one request and the next of its turns, the last one for ever.
+struct Peer {
+    url: String,
+    came: Arc<Mutex<Vec<Instant>>>,
+    sent: Arc<Mutex<u64>>,
+}
+
+impl Peer {
+    async fn new(turns: Vec<Vec<Do>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let (came, sent): (Arc<Mutex<Vec<Instant>>>, Arc<Mutex<u64>>) = Default::default();
+        let peer = Self { url, came: Arc::clone(&came), sent: Arc::clone(&sent) };
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let turn = {
+                    let mut came = came.lock().unwrap();
+                    came.push(Instant::now());
+                    turns.get(came.len() - 1).or(turns.last()).cloned().unwrap()
+                };
+                tokio::spawn(play(socket, turn, Arc::clone(&sent)));
+            }
+        });
+        peer
+    }
+
+    fn asked(&self) -> usize {
+        self.came.lock().unwrap().len()
+    }
+
+    /// Between the first two requests.
+    fn gap(&self) -> Duration {
+        let came = self.came.lock().unwrap();
+        came[1] - came[0]
+    }
+
+    /// A connection to it that is quick to try again and whose breaker stays out of the way.
+    fn live(&self, change: impl FnOnce(&mut Draft)) -> Arc<Live> {
+        let mut draft = quick(draft(self.url.clone()));
+        change(&mut draft);
+        apply(&registry().0, draft)
+    }
+}
+
+fn quick(mut draft: Draft) -> Draft {
+    draft.retry.retries = 3;
+    draft.retry.base = Duration::from_millis(20);
+    draft.retry.min_pacing = Duration::ZERO;
+    draft.breaker.consecutive_failures = 0;
+    draft.breaker.unhealthy = OnUnhealthy::Ignore;
+    draft.timeouts.read = Some(Duration::from_millis(150));
+    draft
+}
+
+async fn play(mut socket: TcpStream, turn: Vec<Do>, sent: Arc<Mutex<u64>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    for one in turn {
+        match one {
+            Do::Say(bytes) => {
+                if socket.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Do::Pause(time) => tokio::time::sleep(time).await,
+            Do::Hang => {
+                let _until_the_client_goes = socket.read_u8().await;
+                return;
+            }
+            Do::Reset => {
+                let _ = socket.set_zero_linger();
+                return;
+            }
+            Do::Flood => {
+                while let Ok(n) = socket.write(&[b'0'; 64 * 1024]).await {
+                    *sent.lock().unwrap() += n as u64;
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn get(live: &Live) -> Result<Answer, CallError> {
+    live.call(Request { json: true, ..Request::get("test", "/accounts") }).await
+}
+
+fn paused_for(live: &Live) -> Option<i64> {
+    let until = live.observed().throttled_until?;
+    #[allow(clippy::disallowed_methods, reason = "a test over real sockets has the real clock")]
+    Some(until.duration_since(jiff::Timestamp::now()).as_secs())
+}
+
+const RESET: CallError = CallError::Connect(ConnectProblem::Reset);
+
+// sync.md §17, 12: 429 with seconds, with a date, with a past date, with none, with an hour.
+
+#[tokio::test]
+async fn a_429_with_seconds_is_waited_for_by_the_whole_connection() {
+    let peer = Peer::new(vec![answers("429 Slow Down", "retry-after: 1\r\n", ""), well()]).await;
+    let live = peer.live(|_| {});
+    let first = tokio::spawn({
+        let live = Arc::clone(&live);
+        async move { get(&live).await }
+    });
+    eventually("the 429 is there", async || live.observed().throttled_until.is_some()).await;
+    assert_eq!(peer.asked(), 1);
+    let second = get(&live).await.unwrap();
+    assert_eq!((second.status.as_u16(), second.meta.tries), (200, 1));
+    let first = first.await.unwrap().unwrap();
+    assert_eq!((first.status.as_u16(), first.meta.tries), (200, 2));
+    assert!(peer.gap() >= Duration::from_secs(1), "{:?}", peer.gap());
+    assert_eq!(live.observed().effective, Effective::Closed);
+}
+
+#[tokio::test]
+async fn a_429_with_a_date_is_read_by_the_providers_own_clock() {
+    // Twenty-five years behind ours.
+    let headers = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nretry-after: Sun, 06 Nov 1994 08:49:38 GMT\r\n";
+    let peer = Peer::new(vec![answers("429 Slow Down", headers, ""), well()]).await;
+    let answer = get(&peer.live(|_| {})).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2));
+    assert!(peer.gap() >= Duration::from_secs(1), "{:?}", peer.gap());
+}
+
+#[tokio::test]
+async fn a_429_with_a_past_date_or_with_none_is_a_short_pause() {
+    let past = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nretry-after: Sun, 06 Nov 1994 07:00:00 GMT\r\n";
+    for headers in [past, ""] {
+        let peer = Peer::new(vec![answers("429 Slow Down", headers, ""), well()]).await;
+        let answer = get(&peer.live(|_| {})).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2));
+        assert!(peer.gap() >= Duration::from_secs(1), "{:?}", peer.gap());
+    }
+}
+
+#[tokio::test]
+async fn a_429_with_an_hour_ends_the_call_at_once_and_nobody_asks_meanwhile() {
+    let peer = Peer::new(vec![answers("429 Slow Down", "retry-after: 3600\r\n", "")]).await;
+    let live = peer.live(|_| {});
+    let answer = get(&live).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.reading.class, answer.meta.tries), (429, Class::RateLimited, 1));
+    let paused = paused_for(&live).unwrap();
+    assert!((3_590..=3_601).contains(&paused), "{paused}");
+    for class in [CallClass::Read, CallClass::Write, CallClass::Money, CallClass::Probe] {
+        let refused = live.call(Request { class, ..Request::get("test", "/") }).await.unwrap_err();
+        assert!(matches!(refused, CallError::Throttled { retry_in } if retry_in.as_secs() > 3_590), "{refused:?}");
+    }
+    assert_eq!(peer.asked(), 1);
+    assert_eq!(live.observed().effective, Effective::Closed, "a 429 opens nothing");
+}
+
+#[tokio::test]
+async fn a_pause_outlives_the_process_that_was_asked_for_it() {
+    let peer = Peer::new(vec![answers("429 Slow Down", "retry-after: 3600\r\n", ""), well()]).await;
+    let before = peer.live(|_| {});
+    let _ = get(&before).await;
+    let told = before.observed().throttled_until.unwrap();
+    let (registry, _) = registry();
+    let settings = Settings::resolve(quick(draft(peer.url.clone()))).unwrap();
+    let after = registry.start(&key("bank"), "uid-1", settings, None, Some(told));
+    assert!(matches!(get(&after).await, Err(CallError::Throttled { .. })));
+    assert_eq!((peer.asked(), after.observed().throttled_until), (1, Some(told)));
+}
+
+#[tokio::test]
+async fn a_wait_in_a_header_of_the_providers_own_is_read_as_its_profile_says() {
+    let text = "id: own\ntitle: Own\nbreaker: Api\nhealthCheck: {path: /}\nerrors:\n  - status: [429]\n    \
+                class: rateLimited\n    wait: [{kind: header, name: x-reset, as: epochSeconds}]\n";
+    let mut profiles = Profiles::builtin().unwrap();
+    profiles.add("own.yaml", text).unwrap();
+    let headers = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nx-reset: 784111778\r\n";
+    let peer = Peer::new(vec![answers("429 Slow Down", headers, ""), well()]).await;
+    let mut draft = quick(Draft::new(profiles.get("own").unwrap(), Environment::Sandbox));
+    draft.base_url.clone_from(&peer.url);
+    let answer = get(&apply(&registry().0, draft)).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2));
+    assert!(peer.gap() >= Duration::from_secs(1), "{:?}", peer.gap());
+}
+
+// 13: a quota's message at HTTP 200.
+
+#[tokio::test]
+async fn a_quota_that_is_told_with_200_pauses_the_connection_until_the_next_day() {
+    let body = r#"{"Error Message":"Limit Reach . Please upgrade your plan"}"#;
+    let peer = Peer::new(vec![answers("200 OK", "content-type: application/json\r\n", body)]).await;
+    let mut draft = quick(Draft::new(Profiles::builtin().unwrap().get("fmp").unwrap(), Environment::Sandbox));
+    draft.base_url.clone_from(&peer.url);
+    let live = apply(&registry().0, draft);
+    let answer = get(&live).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.reading.class, answer.meta.tries), (200, Class::Quota, 1));
+    assert!(paused_for(&live).is_some_and(|seconds| seconds <= 24 * 3600));
+    assert!(matches!(get(&live).await, Err(CallError::Throttled { .. })));
+    assert_eq!(peer.asked(), 1);
+}
+
+// 14: 503 with a page of HTML.
+
+#[tokio::test]
+async fn a_503_with_a_page_is_tried_again_and_its_text_goes_to_the_caller_only() {
+    let page = "<html><body>canary: we are down for maintenance</body></html>";
+    let down = || answers("503 Service Unavailable", "content-type: text/html\r\n", page);
+    let peer = Peer::new(vec![down(), down(), well()]).await;
+    let answer = get(&peer.live(|_| {})).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 3));
+    let peer = Peer::new(vec![down()]).await;
+    let live = peer.live(|draft| draft.breaker.consecutive_failures = 1);
+    let answer = get(&live).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.reading.class, answer.meta.tries), (503, Class::Retry, 4));
+    assert_eq!(answer.body, page);
+    let printed = format!("{answer:?} {:?}", live.observed());
+    assert!(!printed.contains("canary"), "{printed}");
+    assert_eq!(live.observed().effective, Effective::Open, "one outcome, after four tries");
+}
+
+#[tokio::test]
+async fn a_page_with_200_instead_of_json_is_tried_again_if_json_was_asked_for() {
+    let page = || answers("200 OK", "content-type: text/html\r\n", "<html>log in</html>");
+    let peer = Peer::new(vec![page(), well()]).await;
+    let live = peer.live(|_| {});
+    let plain = live.call(Request::get("test", "/")).await.unwrap();
+    assert_eq!((plain.reading.class, plain.meta.tries), (Class::Ok, 1), "whatever comes is an answer");
+    let peer = Peer::new(vec![page(), well()]).await;
+    let answer = get(&peer.live(|_| {})).await.unwrap();
+    assert_eq!((&*answer.body, answer.meta.tries), (&b"{\"ok\":true}"[..], 2));
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    let peer = Peer::new(vec![answers("200 OK", "", &deep)]).await;
+    let answer = get(&peer.live(|_| {})).await.unwrap();
+    assert_eq!((answer.reading.class, answer.meta.tries), (Class::Retry, 4), "deeper than is sane");
+}
+
+// 15: reset mid-body, a body shorter and longer than promised, chunks that end or stall, dribble, gzip cut short.
+
+/// Ways to spoil an answer, and what a call of one try says.
+fn spoiled() -> Vec<(&'static str, Vec<Do>, CallError)> {
+    let head = |headers: &str| say(format!("HTTP/1.1 200 OK\r\n{headers}connection: close\r\n\r\n"));
+    let chunked = || head("transfer-encoding: chunked\r\n");
+    let dribble = std::iter::repeat_n([say("x"), Do::Pause(Duration::from_millis(50))], 40).flatten();
+    // The first bytes of a gzip stream, as if all of it were there.
+    let gzip = Do::Say(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0x56]);
+    vec![
+        ("reset before the head", vec![Do::Reset], RESET),
+        ("closed before the head", vec![], RESET),
+        ("reset in the body", vec![head("content-length: 11\r\n"), say("{\"ok"), Do::Pause(MOMENT), Do::Reset], RESET),
+        ("shorter than promised", vec![head("content-length: 11\r\n"), say("{\"ok")], RESET),
+        ("chunks without an end", vec![chunked(), say("4\r\n{\"ok\r\n")], RESET),
+        ("a chunk that lies", vec![chunked(), say("zz\r\n{\"ok\r\n")], CallError::Malformed),
+        ("a chunk that stalls", vec![chunked(), say("4\r\n{\"ok\r\n"), Do::Hang], CallError::Timeout),
+        ("a body that stalls", vec![head("content-length: 11\r\n"), say("{\"ok"), Do::Hang], CallError::Timeout),
+        ("no head", vec![Do::Hang], CallError::Timeout),
+        ("dribble", std::iter::once(head("content-length: 40\r\n")).chain(dribble).collect(), CallError::Timeout),
+        ("gzip cut short", vec![head("content-encoding: gzip\r\ncontent-length: 12\r\n"), gzip], CallError::Malformed),
+        ("not HTTP", vec![say("SSH-2.0-OpenSSH_9.9\r\n\r\n")], CallError::Malformed),
+    ]
+}
+
+const MOMENT: Duration = Duration::from_millis(20);
+
+#[tokio::test]
+async fn a_spoiled_answer_is_told_in_our_words_and_soon() {
+    for (what, turn, want) in spoiled() {
+        let peer = Peer::new(vec![turn]).await;
+        let live = peer.live(|draft| {
+            draft.retry.retries = 0;
+            draft.timeouts.request = Duration::from_millis(800);
+        });
+        let began = Instant::now();
+        assert_eq!(get(&live).await.unwrap_err(), want, "{what}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_spoiled_answer_is_tried_again_and_the_second_one_counts() {
+    for (what, turn, _) in spoiled() {
+        let peer = Peer::new(vec![turn, well()]).await;
+        let live = peer.live(|draft| draft.timeouts.request = Duration::from_millis(800));
+        let answer = get(&live).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2), "{what}");
+        // And a payment is not.
+        let peer = Peer::new(vec![spoiled_like(what), well()]).await;
+        let live = peer.live(|draft| draft.timeouts.request = Duration::from_millis(800));
+        let paid = live.call(Request { class: CallClass::Money, ..Request::get("pay", "/") }).await;
+        assert!(paid.is_err(), "{what}");
+        assert_eq!(peer.asked(), 1, "{what}");
+    }
+}
+
+fn spoiled_like(what: &str) -> Vec<Do> {
+    spoiled().into_iter().find(|(name, ..)| *name == what).unwrap().1
+}
+
+#[tokio::test]
+async fn a_body_longer_than_promised_is_cut_where_it_was_promised_to_end() {
+    let turn = vec![say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\n{\"ok\":true}")];
+    let peer = Peer::new(vec![turn, well()]).await;
+    let answer = get(&peer.live(|_| {})).await.unwrap();
+    assert_eq!((&*answer.body, answer.meta.tries), (&b"{\"ok\":true}"[..], 2), "what is left is no JSON");
+}
+
+#[tokio::test]
+async fn the_head_has_a_time_of_its_own() {
+    let slow = |after| vec![vec![Do::Pause(after)].into_iter().chain(well()).collect::<Vec<_>>()];
+    let change = |draft: &mut Draft| {
+        draft.retry.retries = 0;
+        draft.timeouts.first_byte = Some(Duration::from_millis(200));
+    };
+    let peer = Peer::new(slow(Duration::from_secs(20))).await;
+    assert_eq!(get(&peer.live(change)).await.unwrap_err(), CallError::Timeout);
+    let peer = Peer::new(slow(Duration::from_millis(1))).await;
+    assert_eq!(get(&peer.live(change)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn simulated_banks_that_stall_dribble_and_break_are_got_over() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let live = apply(&registry().0, quick(draft(bank.base_url())));
+    for trouble in [
+        Behaviour::Stall(busbar::testbed::sim::Moment::AfterHead),
+        Behaviour::Reset(busbar::testbed::sim::Moment::BeforeHead),
+        Behaviour::Reset(busbar::testbed::sim::Moment::AfterHead),
+        Behaviour::Truncate { percent: 50 },
+        Behaviour::Garbage(Garbage::Html),
+        Behaviour::Garbage(Garbage::InvalidJson),
+        Behaviour::status(502),
+    ] {
+        let label = trouble.label();
+        let steps = [Step::from(trouble).times(1), Step::from(Behaviour::Healthy)];
+        bank.set_script(Script::sequence(steps)).await.unwrap();
+        let answer = live.call(Request { json: true, ..Request::get("test", "/health") }).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2), "{label}");
+    }
+}
+
+// 16: a page of 100 MB.
+
+#[tokio::test]
+async fn a_page_of_a_hundred_megabytes_is_not_read_and_not_asked_for_again() {
+    let announced = "HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n";
+    let endless = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    for (head, most) in [(announced, 8), (endless, 24)] {
+        let peer = Peer::new(vec![vec![say(head), Do::Flood]]).await;
+        let live = peer.live(|draft| draft.timeouts.read = None);
+        let limit = busbar::provider::call::MAX_BODY;
+        assert_eq!(get(&live).await.unwrap_err(), CallError::TooLarge { limit });
+        assert_eq!(peer.asked(), 1, "it would be as large again");
+        // What the sockets' buffers took is not what was read.
+        assert!(*peer.sent.lock().unwrap() <= most * 1024 * 1024, "{}", peer.sent.lock().unwrap());
+    }
+}
+
+// The cache, end to end.
+
+#[tokio::test]
+async fn while_the_circuit_is_open_a_stale_answer_is_given_within_its_time_and_then_the_error() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let mut draft = quick(draft(bank.base_url()));
+    draft.retry.retries = 0;
+    draft.breaker.consecutive_failures = 1;
+    draft.breaker.open.base = Duration::from_mins(5);
+    draft.cache = Some(CachePolicy { ttl: Duration::from_millis(50), max_stale: Duration::from_millis(1500) });
+    let live = apply(&registry().0, draft);
+    let quote = || Request { cache: CacheUse::FreshOrStale, ..Request::get("quote", "/health") };
+    let first = live.call(quote()).await.unwrap();
+    assert!(!first.meta.cached);
+    let fresh = live.call(quote()).await.unwrap();
+    assert!(fresh.meta.cached && !fresh.meta.stale && fresh.body == first.body);
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    eventually("the circuit opens", async || {
+        let _ = live.call(Request::get("other", "/health")).await;
+        live.observed().effective == Effective::Open
+    })
+    .await;
+    let before = bank.counts().requests;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let stale = live.call(quote()).await.unwrap();
+    assert!(stale.meta.cached && stale.meta.stale && stale.body == first.body, "{:?}", stale.meta);
+    assert!(stale.meta.age <= Duration::from_millis(1500), "{:?}", stale.meta);
+    eventually("its time is over", async || matches!(live.call(quote()).await, Err(CallError::CircuitOpen { .. })))
+        .await;
+    assert_eq!(bank.counts().requests, before, "no request was built");
+}
