@@ -60,6 +60,7 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     let collector = Collector::start().await.unwrap();
     let (registry, traces, _) = traced(&collector.endpoint());
     let mut draft = draft(bank.base_url());
+    draft.retry.retries = 3;
     draft.retry.base = Duration::from_millis(1);
     draft.retry.min_pacing = Duration::ZERO;
     draft.auth = Auth::ClientCredentials(TokenClient {
