@@ -4,9 +4,11 @@
 //! process, because an operator that is half dead looks alive to everyone. Each step of the start is a gate that
 //! `/readyz` shows.
 
+mod check;
 mod commands;
 mod explain;
 mod gateway;
+mod live;
 mod parts;
 
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
-use crate::cli::{Cli, Command, RunArgs};
+use crate::cli::{CheckCommand, Cli, Command, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery;
@@ -80,6 +82,9 @@ pub enum AppError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A live provider did not do what it must.
+    #[error(transparent)]
+    Live(#[from] live::LiveError),
     /// Traces cannot be sent.
     #[error("--otlp-endpoint: {0}")]
     Traces(#[from] TracesError),
@@ -92,6 +97,9 @@ pub enum AppError {
     /// A profile does not parse.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// Some of the profiles that were checked are not usable; why was printed.
+    #[error("{0} of the profiles cannot be used")]
+    ProfilesUnusable(usize),
     /// There is nothing to explain.
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -120,6 +128,8 @@ pub fn main(cli: Cli) -> ExitCode {
             Command::Docs(args) => commands::docs(&args.out),
             Command::Explain(args) => explain::explain(args).await,
             Command::Ledger(command) => commands::ledger(command).await,
+            Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
+            Command::Check(CheckCommand::Live(args)) => live::check(*args).await,
         }
     });
     // What still hangs in the runtime has had its grace.

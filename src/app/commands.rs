@@ -32,6 +32,8 @@ pub(super) fn documents() -> Vec<(&'static str, String)> {
         ("crds.md", crate::api::reference::crds_markdown()),
         ("reasons.md", crate::api::reference::reasons_markdown()),
         ("openapi.json", crate::gateway::openapi::text()),
+        ("profiles.md", crate::provider::profile::reference::markdown()),
+        ("profile.schema.json", crate::provider::profile::reference::json_schema()),
     ]
 }
 

@@ -154,7 +154,7 @@ pub(super) fn build(
         pool,
         ledger,
         pokes,
-        profiles: Arc::new(Profiles::builtin()?),
+        profiles: Arc::new(Profiles::load(args.profiles_dir.as_deref())?),
         clock,
     });
     ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));

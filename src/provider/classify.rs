@@ -4,10 +4,12 @@
 //! a policy may replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
 //! else the provider answers, it answered.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::{CallClass, Outcome};
@@ -49,6 +51,23 @@ impl FromStr for StatusPattern {
             (Self::Exact(status), status / 100)
         };
         if (1..=5).contains(&hundred) { Ok(pattern) } else { Err(bad()) }
+    }
+}
+
+impl JsonSchema for StatusPattern {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StatusPattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "integer", "minimum": 100, "maximum": 599},
+            {"type": "string", "pattern": "^[1-5](xx|[0-9]{2})$"}
+        ]})
     }
 }
 
@@ -100,7 +119,7 @@ impl ErrorClass {
 /// What an answer means for whoever asked: whether to ask again, when, and what to do with a walk that is under way.
 ///
 /// A profile's matchers choose it; where none fits, the status does (see `Profile::read`).
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Class {
     /// What was asked for.
