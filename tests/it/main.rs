@@ -12,6 +12,7 @@ mod crds;
 mod docs;
 mod explain;
 mod gateway;
+mod live_check;
 mod manifests;
 mod probes;
 mod reference;
