@@ -78,20 +78,18 @@ impl Compat {
                     &["provider", "endpoint", "status"],
                 )?,
                 errors.with_label_values::<&str>(&[]),
-                metrics.seconds("provider_latency_seconds", "Time of a call to a provider.", &["provider", "endpoint"])?,
+                metrics.seconds(
+                    "provider_latency_seconds",
+                    "Time of a call to a provider.",
+                    &["provider", "endpoint"],
+                )?,
             ));
         }
         Ok(compat)
     }
 
     /// A caller's call has ended.
-    pub(crate) fn call(
-        &self,
-        provider: &str,
-        endpoint: &str,
-        end: Result<&Answer, &CallError>,
-        took: Duration,
-    ) {
+    pub(crate) fn call(&self, provider: &str, endpoint: &str, end: Result<&Answer, &CallError>, took: Duration) {
         // What was refused before it left is no call to them.
         if end.is_err_and(|error| !error.was_sent()) {
             return;
@@ -173,7 +171,11 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for States<F> {
             && let Some(circuit) = worst.get(FINASTRA)
         {
             let help = "Circuit of Finastra: 0 closed, 1 half-open, 2 open.";
-            families.push(family("finastra_breaker_state", help, vec![gauge("client", "collateral", circuit.finastra())]));
+            families.push(family(
+                "finastra_breaker_state",
+                help,
+                vec![gauge("client", "collateral", circuit.finastra())],
+            ));
         }
         if self.wanted.contains(&CompatSet::Providers) {
             let help = "Circuit of a provider: 0 closed, 1 open, 2 half-open.";

@@ -82,7 +82,10 @@ async fn finastras_series_have_the_sources_names_and_codes() {
     // Refused by the circuit: no call to Finastra.
     assert!(!call(&live, "collateral", &[("id", "no-such")]).await);
     let after = lines(&metrics, &FINASTRA);
-    assert!(after.contains(&r#"finastra_api_calls_total{endpoint="collateral",status="error"} 2"#.to_owned()), "{after:#?}");
+    assert!(
+        after.contains(&r#"finastra_api_calls_total{endpoint="collateral",status="error"} 2"#.to_owned()),
+        "{after:#?}"
+    );
     assert!(after.contains(&r#"finastra_breaker_state{client="collateral"} 2"#.to_owned()), "{after:#?}");
     assert!(lines(&metrics, &PROVIDERS).is_empty());
 }
@@ -99,7 +102,8 @@ async fn in_shadow_finastras_circuit_is_closed_to_whoever_looks() {
         assert!(!call(&live, "collaterals", &[]).await);
     }
     let states = lines(&metrics, &["finastra_breaker_state", "circuit_breaker_state"]);
-    let closed = [r#"circuit_breaker_state{provider="finastra"} 0"#, r#"finastra_breaker_state{client="collateral"} 0"#];
+    let closed =
+        [r#"circuit_breaker_state{provider="finastra"} 0"#, r#"finastra_breaker_state{client="collateral"} 0"#];
     assert_eq!(states.len(), 2);
     assert!(closed.iter().all(|line| states.contains(&(*line).to_owned())), "{states:?}");
 }

@@ -6,8 +6,8 @@
 
 mod architecture;
 mod call_path;
-mod compat;
 mod call_troubles;
+mod compat;
 mod crds;
 mod docs;
 mod explain;

@@ -112,7 +112,11 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     assert_eq!(statuses, ["503", "200"]);
     assert_eq!(tries[0].failure.as_deref(), Some("http_status"));
     let token = only(collector.named("provider.token"));
-    assert_eq!((&token.parent_id, says(&token, "status").as_str()), (&tries[0].span_id, "200"), "the try that had none");
+    assert_eq!(
+        (&token.parent_id, says(&token, "status").as_str()),
+        (&tries[0].span_id, "200"),
+        "the try that had none"
+    );
     assert_eq!(call.resource["service.name"], "busbar");
     assert_eq!(call.resource["service.instance.id"], "replica-1");
 

@@ -124,7 +124,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         dead_letter_budget_percent: 0,
         mask: MaskRules::default(),
         dry_run: false,
-        correlation: "00000000-0000-4000-8000-000000000001".into(),
+        correlation: settings.profile().correlation.clone(),
         limits: Limits::default(),
     });
     let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };

@@ -50,7 +50,8 @@ fn a_file_that_cannot_be_used_is_told_with_its_line_and_what_to_do() {
         "profile x.yaml, line 8, headers.authorization: authorization is not a profile's to write: credentials belong under auth, the rest is set for you"
     );
     assert_eq!(
-        bad(&|text| format!("{text}secrets: {{query: [key]}}\n").replace("'/rates/{pair}'", "/rates, query: {key: '{pair}'}")),
+        bad(&|text| format!("{text}secrets: {{query: [key]}}\n")
+            .replace("'/rates/{pair}'", "/rates, query: {key: '{pair}'}")),
         "profile x.yaml, line 7, operations.rate.query.key: key is a secret of the connection: a caller must not set it, remove it"
     );
     let twice = load(&[("a.yaml", MINE), ("b.yaml", MINE)]).unwrap_err();
