@@ -221,8 +221,8 @@ async fn call(
 /// The id of the first record of a list, wherever the provider puts its list.
 fn first_id(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
-    let lists = ["", "/items", "/data", "/results"].into_iter().filter_map(|at| body.pointer(at)?.as_array());
-    let id = lists.filter_map(|list| list.first()?.get("id")).next()?;
+    let mut lists = ["", "/items", "/data", "/results"].into_iter().filter_map(|at| body.pointer(at)?.as_array());
+    let id = lists.find_map(|list| list.first()?.get("id"))?;
     id.as_str().map(str::to_owned).or_else(|| id.is_number().then(|| id.to_string()))
 }
 

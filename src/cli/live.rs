@@ -44,10 +44,10 @@ pub struct LiveArgs {
     /// The OAuth2 client's id.
     #[arg(long, env = "BUSBAR_LIVE_CLIENT_ID", hide_env_values = true)]
     pub client_id: Option<Credential>,
-    /// The OAuth2 client's secret; better set as BUSBAR_LIVE_CLIENT_SECRET.
+    /// The OAuth2 client's secret; better set as `BUSBAR_LIVE_CLIENT_SECRET`.
     #[arg(long, env = "BUSBAR_LIVE_CLIENT_SECRET", hide_env_values = true)]
     pub client_secret: Option<Credential>,
-    /// The API key; better set as BUSBAR_LIVE_API_KEY.
+    /// The API key; better set as `BUSBAR_LIVE_API_KEY`.
     #[arg(long, env = "BUSBAR_LIVE_API_KEY", hide_env_values = true)]
     pub api_key: Option<Credential>,
 }
