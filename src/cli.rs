@@ -4,6 +4,8 @@
 //! process at start, with the name of the flag, not at noon.
 
 pub mod gateway;
+pub mod live;
+pub mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +57,9 @@ pub enum Command {
 pub enum CheckCommand {
     /// Say whether files are usable as profiles of `--profiles-dir`, and where not, what to do.
     Profile(CheckProfileArgs),
+    /// Call a provider for real: a list, one record by its id, and the metrics that this leaves. Skipped, with the reason
+    /// printed, where no credentials are set.
+    Live(Box<live::LiveArgs>),
 }
 
 /// Which profiles to check.
@@ -207,6 +212,9 @@ pub struct RunArgs {
     /// The gateway.
     #[command(flatten)]
     pub gateway: gateway::GatewayArgs,
+    /// Traces and the series of the sources.
+    #[command(flatten)]
+    pub telemetry: telemetry::TelemetryArgs,
     /// File to write the bound addresses to, as JSON, once they are bound.
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,
