@@ -13,6 +13,7 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
+use crate::provider::compat::Compat;
 use crate::provider::live::Live;
 use crate::telemetry::traces::Traces;
 
@@ -101,10 +102,11 @@ pub(crate) struct Shared {
     cache: IntCounterVec,
     cache_bytes: IntGauge,
     traces: Traces,
+    compat: Compat,
 }
 
 impl Shared {
-    pub(crate) fn new(metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics, traces: Traces, compat: Compat) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
             "Time of a whole call to a provider, retries included.",
@@ -136,12 +138,17 @@ impl Shared {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, retries, no_retries, cache, cache_bytes, traces })
+        Ok(Self { requests, probes, quota_waits, retries, no_retries, cache, cache_bytes, traces, compat })
     }
 
     /// Where the spans of calls go.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
+    }
+
+    /// The series of the sources.
+    pub(crate) fn compat(&self) -> &Compat {
+        &self.compat
     }
 
     pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {

@@ -37,7 +37,7 @@ fn tried(asked: &Asked) -> usize {
 /// The waits between the tries.
 fn waits(asked: &Asked) -> Vec<Duration> {
     let asked = asked.lock().unwrap();
-    asked.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
 }
 
 fn plain() -> Arc<Settings> {

@@ -4,12 +4,14 @@
 //! with what a verification of the credentials speaks about (provider, endpoint, auth, TLS); `revision` with anything.
 //! Both are built from the Secrets' resource versions, never from their values.
 
+mod access;
 mod auth;
 mod der;
 mod manners;
 pub(crate) mod tls;
+mod urls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +27,12 @@ use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 
+pub use access::StandIn;
 pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
 pub use manners::{CachePolicy, Retry, STALL, Timeouts};
 pub use tls::{ClientCertificate, MinVersion, Tls};
+pub(crate) use urls::parse_url;
+pub use urls::with_path;
 
 /// The health check in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,17 +62,6 @@ pub struct CircuitOverride {
     pub mode: OverrideMode,
     /// From then on it has no effect.
     pub until: Timestamp,
-}
-
-/// A connection that stands in for some operations.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StandIn {
-    /// Its name in the list.
-    pub name: String,
-    /// For which operations; unset: all that both have.
-    pub operations: Option<BTreeSet<String>>,
-    /// The connection's name, in the same namespace.
-    pub connection: String,
 }
 
 /// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
@@ -339,21 +333,6 @@ impl Settings {
         self.draft.suspended
     }
 
-    /// Licence profiles; `None`: open to whoever may call.
-    pub fn rights(&self) -> Option<&Rights> {
-        self.draft.rights.as_deref()
-    }
-
-    /// Who stands in, in order.
-    pub fn fallback(&self) -> &[StandIn] {
-        &self.draft.fallback
-    }
-
-    /// Whether a switch of the profile is on. One that the profile does not have is off.
-    pub fn feature(&self, name: &str) -> bool {
-        self.draft.features.get(name).copied().unwrap_or(false)
-    }
-
     /// Whether the operator probes: active, and not suspended.
     pub fn probed(&self) -> bool {
         !self.draft.suspended && self.draft.health_check.mode == CheckMode::Active
@@ -378,29 +357,6 @@ impl fmt::Debug for Settings {
             .field("revision", &self.revision)
             .finish_non_exhaustive()
     }
-}
-
-/// The URL of `path` on the host of `base`; `None` if `base` is no URL.
-pub fn with_path(base: &str, path: &str) -> Option<String> {
-    let mut url = parse_url("endpoint.baseURL", base).ok()?;
-    url.set_path(path);
-    Some(url.into())
-}
-
-/// Reads an absolute http(s) URL without user, query or fragment.
-pub(crate) fn parse_url(field: &'static str, text: &str) -> Result<Url, SettingsError> {
-    if text.is_empty() {
-        return Err(SettingsError::new(field, "the provider has no address of its own: set one"));
-    }
-    let url = Url::parse(text).map_err(|error| SettingsError::new(field, format!("is no URL: {error}")))?;
-    let plain = url.username().is_empty() && url.password().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(SettingsError::new(field, "must be an http or https URL with a host"));
-    }
-    if !plain || url.query().is_some() || url.fragment().is_some() {
-        return Err(SettingsError::new(field, "must have no user, query or fragment"));
-    }
-    Ok(url)
 }
 
 /// A short digest over texts, each with its length so that no two lists print alike.

@@ -1,0 +1,28 @@
+//! Addresses as users write them: absolute, of HTTP, with nothing in them that belongs elsewhere.
+
+use reqwest::Url;
+
+use super::SettingsError;
+
+/// The URL of `path` on the host of `base`; `None` if `base` is no URL.
+pub fn with_path(base: &str, path: &str) -> Option<String> {
+    let mut url = parse_url("endpoint.baseURL", base).ok()?;
+    url.set_path(path);
+    Some(url.into())
+}
+
+/// Reads an absolute http(s) URL without user, query or fragment.
+pub(crate) fn parse_url(field: &'static str, text: &str) -> Result<Url, SettingsError> {
+    if text.is_empty() {
+        return Err(SettingsError::new(field, "the provider has no address of its own: set one"));
+    }
+    let url = Url::parse(text).map_err(|error| SettingsError::new(field, format!("is no URL: {error}")))?;
+    let plain = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(SettingsError::new(field, "must be an http or https URL with a host"));
+    }
+    if !plain || url.query().is_some() || url.fragment().is_some() {
+        return Err(SettingsError::new(field, "must have no user, query or fragment"));
+    }
+    Ok(url)
+}
