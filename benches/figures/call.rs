@@ -12,12 +12,13 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::breaker::CallClass;
 use busbar::domain::key::ObjectKey;
+use busbar::domain::quota::{Limit, Scope, Unit};
 use busbar::metrics::Metrics;
-use busbar::provider::call::{CallError, Request};
+use busbar::provider::call::{CacheUse, CallError, Request};
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
 use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Draft, Settings};
+use busbar::provider::settings::{CachePolicy, Draft, Settings};
 use busbar::testbed::control_plane::RunDir;
 use serde_json::json;
 
@@ -30,6 +31,7 @@ const ROUNDS: usize = 15;
 /// Calls of one round: some hundred milliseconds of CPU, so that coarse counters do too.
 const CALLS: u32 = 3_000;
 const REFUSALS: u32 = 100_000;
+const KEPT: u32 = 50_000;
 
 pub(crate) fn run(figures: &mut Figures) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -39,6 +41,7 @@ pub(crate) fn run(figures: &mut Figures) {
         let town = Town::start(&directory).await;
         let place = town.bank(&bank::config("bank", 1)).await;
         overhead(figures, &town, &place.http).await;
+        cached(figures, &place.http).await;
         refused(figures, &town, &place.http).await;
     });
 }
@@ -70,6 +73,31 @@ async fn overhead(figures: &mut Figures, town: &Town, base_url: &str) {
         "bare reqwest: {bares} rounds, µs of CPU per call; through Live::call: {lives}; the bank used {sim:.0} µs per call"
     );
     figures.figure("call.live_overhead_us", format_args!("{:.1}", lives.median() - bares.median()), "us");
+}
+
+/// Answers that are kept: from the entrance of the path to the answer, head and body.
+async fn cached(figures: &mut Figures, base_url: &str) {
+    let live = live(base_url);
+    let request = || Request {
+        cache: CacheUse::FreshOrStale,
+        ..Request::get("bench", "/health").with_query("symbol", "AAPL").with_query("limit", "100")
+    };
+    assert!(!live.call(request()).await.expect("an answer").meta.cached, "the first is asked for");
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let one = per_call(KEPT, async || {
+            let answer = black_box(live.call(request()).await.expect("an answer"));
+            assert!(answer.meta.cached && !answer.meta.stale, "it is kept, and fresh");
+        });
+        let cost = one.await;
+        if round > 0 {
+            rounds.push(cost);
+        }
+    }
+    let rounds = Sample::new(rounds);
+    let (low, high) = (rounds.percentile(0), rounds.percentile(100));
+    println!("kept answers: {low:.2} to {high:.2} µs of CPU over {ROUNDS} rounds");
+    figures.figure("call.cached_us", format_args!("{:.2}", rounds.median()), "us");
 }
 
 async fn refused(figures: &mut Figures, town: &Town, base_url: &str) {
@@ -114,7 +142,19 @@ fn live(base_url: &str) -> Arc<Live> {
     base_url.clone_into(&mut draft.base_url);
     draft.health_check.path = Some("/health".to_owned());
     draft.breaker.open.base = Duration::from_hours(1);
+    let hour = Duration::from_hours(1);
+    draft.cache = Some(CachePolicy { ttl: hour, max_stale: hour });
+    // The limits that most providers have, set where no round reaches them: what counting costs is part of the path.
+    draft.limits = [("second", Unit::Second), ("day", Unit::Day)].map(limit).to_vec();
+    // The circuit is opened by failing calls, which are not to be waited for.
+    draft.retry.base = Duration::ZERO;
+    draft.retry.min_pacing = Duration::ZERO;
     let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).expect("a registry");
     let settings = Settings::resolve(draft).expect("settings");
     registry.apply(&ObjectKey::new("bench", "bank"), "uid", settings, None)
+}
+
+fn limit((name, unit): (&str, Unit)) -> Limit {
+    let scope = Scope::Connection;
+    Limit { name: name.to_owned(), scope, requests: 1_000_000, unit, burst: None, operations: Vec::new() }
 }

@@ -44,7 +44,7 @@ impl Claims {
     pub fn whose<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) -> Whose {
         let mut claims = self.lock();
         let Some(claim) = claims.get_mut(&(kind, key.clone())) else { return Whose::Unknown };
-        let found = Some(digest(&status));
+        let found = Some(digest(status));
         let ours = found == claim.stands || found == claim.sent;
         claim.disputed = !ours && claim.stands.is_some();
         match (ours, claim.disputed) {
@@ -61,12 +61,12 @@ impl Claims {
 
     /// A request that writes `status` is about to leave.
     pub fn sending<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: &S) {
-        self.lock().entry((kind, key.clone())).or_default().sent = Some(digest(&Some(status)));
+        self.lock().entry((kind, key.clone())).or_default().sent = Some(digest(Some(status)));
     }
 
     /// `status` is what the API server keeps after a write of ours.
     pub fn wrote<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) {
-        let claim = Claim { stands: Some(digest(&status)), sent: None, disputed: false };
+        let claim = Claim { stands: Some(digest(status)), sent: None, disputed: false };
         self.lock().insert((kind, key.clone()), claim);
     }
 
@@ -75,7 +75,7 @@ impl Claims {
         let mut claims = self.lock();
         let claim = claims.entry((kind, key.clone())).or_default();
         if claim.stands.is_none() {
-            claim.stands = Some(digest(&status));
+            claim.stands = Some(digest(status));
         }
     }
 
@@ -103,10 +103,10 @@ impl io::Write for Sink {
     }
 }
 
-fn digest<S: Serialize>(status: &Option<&S>) -> u64 {
+fn digest<S: Serialize>(status: Option<&S>) -> u64 {
     let mut sink = Sink(DefaultHasher::new());
     // Our statuses are structs of texts and numbers, which print; and what did not would be a dispute, not a loss.
-    drop(serde_json::to_writer(&mut sink, status));
+    drop(serde_json::to_writer(&mut sink, &status));
     sink.0.finish()
 }
 

@@ -25,7 +25,7 @@ use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Judgement, judge};
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
-use crate::provider::series::{Code, Counts, Shared};
+use crate::provider::series::{Code, Counts, IGNORED, Shared};
 use crate::provider::settings::{CircuitOverride, HealthCheck, Settings};
 use crate::telemetry::traces::Traces;
 
@@ -319,6 +319,6 @@ pub(crate) const fn outcome_label(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",
         Outcome::Failure => "failure",
-        Outcome::Ignored => "ignored",
+        Outcome::Ignored => IGNORED,
     }
 }

@@ -134,9 +134,11 @@ fn worth_it(request: &Request, end: &Result<Answer, CallError>) -> bool {
             Class::Quota => answer.reading.wait.is_some() && repeatable(request),
             _ => false,
         },
-        Err(CallError::Connect(ConnectProblem::Name | ConnectProblem::Refused | ConnectProblem::Network)) => true,
-        // A 4xx of the token endpoint is final and told as such; nothing went to the provider.
-        Err(CallError::NoToken { .. }) => true,
+        // Nothing went to the provider. A token endpoint's 4xx is final, and told as such.
+        Err(
+            CallError::Connect(ConnectProblem::Name | ConnectProblem::Refused | ConnectProblem::Network)
+            | CallError::NoToken { .. },
+        ) => true,
         Err(
             CallError::Connect(ConnectProblem::Reset | ConnectProblem::Tls) | CallError::Timeout | CallError::Malformed,
         ) => repeatable(request),

@@ -16,10 +16,17 @@ use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
 use crate::provider::live::Live;
 use crate::telemetry::traces::Traces;
 
-/// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`.
-const MAX_REQUESTS: usize = 5;
+// A connection has 25 series at most, of which its object takes one and one per condition. The call path takes 20: six
+// states, four gauges, and what these leave.
+/// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`, in up to three
+/// series, one per outcome (a skipped probe is `ignored` there).
+const MAX_REQUESTS: usize = 4;
 /// Distinct `(from, to, reason)` of one connection; what comes later is counted as reason `Other`.
-const MAX_TRANSITIONS: usize = 3;
+const MAX_TRANSITIONS: usize = 2;
+/// The outcome of a probe that had no turn.
+pub(crate) const SKIPPED: &str = "skipped";
+/// The outcome of a call that says nothing about the provider.
+pub(crate) const IGNORED: &str = "ignored";
 /// What a label says when its budget is used up.
 const OTHER: &str = "other";
 
@@ -40,8 +47,6 @@ pub(crate) struct Counts {
     other_requests: Vec<(&'static str, u64)>,
     transitions: Vec<([&'static str; 3], u64)>,
     other_transitions: u64,
-    /// Tries after the first ones.
-    pub(crate) retries: u64,
 }
 
 impl Counts {
@@ -51,10 +56,12 @@ impl Counts {
             *count += 1;
         } else if self.requests.len() < MAX_REQUESTS {
             self.requests.push((Arc::clone(operation), code, outcome, 1));
-        } else if let Some((_, count)) = self.other_requests.iter_mut().find(|(known, _)| *known == outcome) {
-            *count += 1;
         } else {
-            self.other_requests.push((outcome, 1));
+            let outcome = if outcome == SKIPPED { IGNORED } else { outcome };
+            match self.other_requests.iter_mut().find(|(known, _)| *known == outcome) {
+                Some((_, count)) => *count += 1,
+                None => self.other_requests.push((outcome, 1)),
+            }
         }
     }
 
@@ -89,6 +96,7 @@ pub(crate) struct Shared {
     requests: HistogramVec,
     probes: HistogramVec,
     quota_waits: HistogramVec,
+    retries: IntCounterVec,
     no_retries: IntCounterVec,
     cache: IntCounterVec,
     cache_bytes: IntGauge,
@@ -109,6 +117,11 @@ impl Shared {
             "Time a try waited for its turn in the quota.",
             &["provider"],
         )?;
+        let retries = metrics.counter(
+            "busbar_provider_retries_total",
+            "Tries of calls to a provider after the first ones.",
+            &["provider"],
+        )?;
         let no_retries = metrics.counter(
             "busbar_provider_retries_denied_total",
             "Retries that would have been safe and of use and were not made: the circuit is open (circuit), the \
@@ -123,7 +136,7 @@ impl Shared {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, no_retries, cache, cache_bytes, traces })
+        Ok(Self { requests, probes, quota_waits, retries, no_retries, cache, cache_bytes, traces })
     }
 
     /// Where the spans of calls go.
@@ -133,6 +146,15 @@ impl Shared {
 
     pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {
         self.quota_waits.with_label_values(&[provider]).observe(waited.as_secs_f64());
+    }
+
+    pub(crate) fn retry(&self, provider: &str) {
+        self.retries.with_label_values(&[provider]).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn retries(&self, provider: &str) -> u64 {
+        self.retries.with_label_values(&[provider]).get()
     }
 
     pub(crate) fn no_retry(&self, provider: &str, reason: &str) {
@@ -166,7 +188,6 @@ const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connecti
 const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
-const RETRIES: (&str, &str) = ("busbar_provider_retries_total", "Tries of calls to a provider after the first ones.");
 const QUOTA: (&str, &str) =
     ("busbar_quota_remaining_ratio", "What is left of the limit that has least left, from 0 to 1.");
 const THROTTLED: (&str, &str) = (
@@ -184,7 +205,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
 
 fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
     let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
-    let [mut retries, mut quotas, mut throttled]: [Vec<Metric>; 3] = Default::default();
+    let [mut quotas, mut throttled]: [Vec<Metric>; 2] = Default::default();
     circuits.reserve_exact(lives.len() * Effective::ALL.len());
     for live in lives {
         let settings = live.settings();
@@ -212,9 +233,6 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
             circuits.push(gauge(live, &[("state", one.as_str())], bit(one == effective)));
         }
         risks.push(gauge(live, &[], seen.risk(live.core().clock().mono()).share()));
-        if counts.retries > 0 {
-            retries.push(counter(live, &[("provider", settings.provider())], counts.retries));
-        }
         let now = live.core().clock().now();
         if let Some((left, of)) = seen.quota_left(&settings, now) {
             quotas.push(gauge(live, &[], f64::from(left) / f64::from(of.max(1))));
@@ -232,7 +250,6 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         family(STATE, MetricType::GAUGE, circuits),
         family(RISK, MetricType::GAUGE, risks),
         family(PROBE, MetricType::GAUGE, probes),
-        family(RETRIES, MetricType::COUNTER, retries),
         family(QUOTA, MetricType::GAUGE, quotas),
         family(THROTTLED, MetricType::GAUGE, throttled),
     ]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{Shared, WeakShared};
 use prometheus::IntGauge;
-use quick_cache::unsync::Cache;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 use crate::domain::spread;
@@ -74,7 +74,7 @@ impl Kept {
     pub(crate) fn new(total: IntGauge) -> Self {
         let options = OptionsBuilder::new().estimated_items_capacity(32).weight_capacity(MAX_BYTES).build();
         let answers = options.ok().map(|options| {
-            Cache::with_options(options, Bytes, quick_cache::DefaultHashBuilder::default(), Default::default())
+            Cache::with_options(options, Bytes, quick_cache::DefaultHashBuilder::default(), DefaultLifecycle::default())
         });
         Self { inner: Mutex::new(Inner { answers, flights: HashMap::new(), swept: Mono::ZERO }), total }
     }

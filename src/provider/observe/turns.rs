@@ -12,7 +12,7 @@ use crate::domain::time::{Mono, Now};
 use crate::provider::call::{CallError, Request};
 use crate::provider::classify::{Class, Reading};
 use crate::provider::observe::{Core, Ended, State, Verdict};
-use crate::provider::series::Code;
+use crate::provider::series::{Code, SKIPPED};
 use crate::provider::settings::Settings;
 
 /// It is not this call's turn.
@@ -115,7 +115,8 @@ impl Core {
         if !state.budget.retry(settings.retry().budget_percent, now) {
             return Err(Denied::Budget);
         }
-        state.counts.retries += 1;
+        drop(state);
+        self.series.retry(settings.provider());
         Ok(())
     }
 
@@ -128,7 +129,7 @@ impl Core {
     /// A probe had no turn: it is counted, and says nothing about the provider.
     pub(crate) fn skipped(&self, settings: &Settings, permit: Permit, operation: &Arc<str>, error: &CallError) {
         self.change(|state, now| {
-            state.counts.request(operation, Code::Word(error.code()), "skipped");
+            state.counts.request(operation, Code::Word(error.code()), SKIPPED);
             state.breaker.abandon(permit, now);
             // A check that cannot be made has ended too, or the verdict would be awaited for as long as the pause lasts.
             if state.verdict == Verdict::Pending && state.verdict_revision == *settings.verdict_revision() {

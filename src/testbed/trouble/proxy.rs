@@ -173,11 +173,8 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     }
     // Before the request is sent: a cut that comes while it is under way is meant for it too.
     let cut = shared.cut.borrow().clone();
-    let answer = match forward(&shared, request).await {
-        Ok(answer) => answer,
-        // As when the API server is away: the operator's side of the connection is of no use either.
-        Err(_) => return broken(),
-    };
+    // As when the API server is away: the operator's side of the connection is of no use either.
+    let Ok(answer) = forward(&shared, request).await else { return broken() };
     if !is_watch {
         return answer;
     }

@@ -18,7 +18,7 @@ async fn a_storm_of_503_is_outlived() {
     let mut scene = Scene::on(&plane, "storm").await;
     let mut trial = scene.begin(Fault::Storm(503)).await;
     bank_a_fails(&scene).await;
-    trial.last(&scene, Duration::from_secs(60)).await;
+    trial.last(&scene, Duration::from_mins(1)).await;
     trial.end(&scene).await;
     let expected = Expected { reason: LEASE, ..Expected::default() };
     trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;

@@ -23,7 +23,7 @@ const A_FEW_ROUNDS: Duration = Duration::from_mins(5);
 async fn kinds_that_come_late_are_waited_for() {
     let plane = own_plane_without_crds().await;
     let mut scene = Scene::empty(&plane, "late", Reach::Namespace, &[]).await;
-    let mut trial = scene.without_kinds().await;
+    let mut trial = scene.without_kinds();
     scene.operator.wait_announced().await;
     eventually(PATIENCE, "the gates tell what is missing", async || {
         let (status, gates) = scene.operator.get("/readyz").await;
@@ -86,8 +86,8 @@ async fn an_object_that_our_types_cannot_read_is_told_once_and_goes_on_as_it_was
     let mut scene = Scene::on(&plane, "unreadable").await;
     let mut trial = scene.trial().await;
     // Somebody has loosened the schema, and used it.
-    let place = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/healthCheck/properties/path";
-    let loose = json!([{"op": "replace", "path": place, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/healthCheck/properties/path";
+    let loose = json!([{"op": "replace", "path": field, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
     let mended =
         plane.run_kubectl(&["patch", "crd", CRDS[0], "--type=json", "-p", &loose.to_string()], "").await.unwrap();
     assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));

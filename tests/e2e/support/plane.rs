@@ -67,7 +67,7 @@ pub(crate) async fn own_plane_without_crds() -> OwnPlane {
 /// than most of these tests compute. Whoever takes it gives it back mended; after a failure it is not used again.
 pub(crate) struct StruckPlane {
     plane: Option<Arc<ControlPlane>>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// How many there are. Each takes half a gigabyte; faults mostly wait.
@@ -80,7 +80,7 @@ static IDLE_PLANES: StdMutex<Vec<Arc<ControlPlane>>> = StdMutex::new(Vec::new())
 pub(crate) async fn struck_plane() -> StruckPlane {
     static PLACES: OnceCell<Arc<Semaphore>> = OnceCell::const_new();
     let places = PLACES.get_or_init(|| async { Arc::new(Semaphore::new(STRUCK_PLANES)) }).await;
-    let place = Arc::clone(places).acquire_owned().await.expect("the places are never closed");
+    let permit = Arc::clone(places).acquire_owned().await.expect("the places are never closed");
     let idle = IDLE_PLANES.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let plane = match idle {
         Some(plane) => plane,
@@ -89,7 +89,7 @@ pub(crate) async fn struck_plane() -> StruckPlane {
             Err(why) => panic!("no control plane, so nothing can be shown: {why}"),
         },
     };
-    StruckPlane { plane: Some(plane), _place: place }
+    StruckPlane { plane: Some(plane), _permit: permit }
 }
 
 impl Deref for StruckPlane {

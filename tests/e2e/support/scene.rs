@@ -133,11 +133,11 @@ impl Scene {
     /// The same for a cause of the test's own.
     pub(crate) async fn trial(&self) -> Trial {
         let before = self.statuses().await;
-        Trial { before, ..self.without_kinds().await }
+        Trial { before, ..self.without_kinds() }
     }
 
     /// The same while our kinds are not served.
-    pub(crate) async fn without_kinds(&self) -> Trial {
+    pub(crate) fn without_kinds(&self) -> Trial {
         Trial {
             fault: None,
             began: self.clock.mono(),

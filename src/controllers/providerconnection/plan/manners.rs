@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::provider::profile::{Environment, Profiles};
 
-    fn planned(provider: &str, spec: serde_json::Value) -> Draft {
+    fn planned(provider: &str, spec: &serde_json::Value) -> Draft {
         let mut whole = serde_json::json!({ "provider": provider, "environment": "Sandbox" });
         whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let spec: ProviderConnectionSpec = serde_json::from_value(whole).unwrap();
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_says_nothing_retries_three_times_from_a_second_and_keeps_nothing() {
-        let draft = planned("generic", serde_json::json!({}));
+        let draft = planned("generic", &serde_json::json!({}));
         assert_eq!(draft.retry, Retry::default());
         assert_eq!(
             (draft.retry.retries, draft.retry.base, draft.retry.budget_percent),
@@ -111,7 +111,7 @@ mod tests {
     fn set_fields_win_one_by_one() {
         let retry = serde_json::json!({ "retries": 1, "backOff": { "base": "2m" }, "minPacing": "0s" });
         let cache = serde_json::json!({ "ttl": "1m" });
-        let draft = planned("generic", serde_json::json!({ "retry": retry, "cache": cache }));
+        let draft = planned("generic", &serde_json::json!({ "retry": retry, "cache": cache }));
         let minutes = Duration::from_mins(2);
         let want = Retry { retries: 1, base: minutes, max: minutes, min_pacing: Duration::ZERO, ..Retry::default() };
         assert_eq!(draft.retry, want);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_same_name_replaces_the_profiles_and_others_are_added() {
-        let mut draft = planned("generic", serde_json::json!({}));
+        let mut draft = planned("generic", &serde_json::json!({}));
         draft.limits.push(Limit {
             name: "minute".to_owned(),
             scope: Scope::Connection,
