@@ -15,6 +15,7 @@ mod probe_log;
 mod references;
 mod restart;
 mod rotation;
+mod throttled;
 mod tls;
 
 use busbar::testbed::control_plane::Query;
