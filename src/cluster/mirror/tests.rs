@@ -10,12 +10,15 @@ use crate::cluster::claims::Claims;
 use crate::cluster::references::References;
 use crate::domain::key::Kind;
 
+/// What was told, in order.
+type Told = Arc<Mutex<Vec<(Change, Option<i64>)>>>;
+
 /// A mirror of policies, its store, what it knows of statuses, and what it has told.
 struct Watched {
     filling: Filling<BreakerPolicy>,
     store: Store<BreakerPolicy>,
     claims: Arc<Claims>,
-    told: Arc<Mutex<Vec<(Change, Option<i64>)>>>,
+    told: Told,
 }
 
 impl Watched {

@@ -132,20 +132,20 @@ impl Hardship {
             }
             Self::Reborn => stage.reborn(plan).await,
             Self::Forged => {
-                let name = stage.banks[stage.any_plain(plan)].name().to_owned();
+                let name = stage.banks[Stage::any_plain(plan)].name().to_owned();
                 let forged = Patch::Merge(json!({"status": {"host": "forged.example"}}));
                 let connections = api(&stage.scene.world.ns, "ProviderConnection");
                 connections.patch_status(&name, &PatchParams::default(), &forged).await.expect("forged");
             }
             Self::Rotated => {
-                let index = stage.any_plain(plan);
+                let index = Stage::any_plain(plan);
                 let token = stage.scene.world.ns.canary(stage.banks[index].name());
                 stage.demand(index, &token);
                 tokio::time::sleep(time / 2).await;
                 stage.credential(index, &token).await;
             }
             Self::SecretGone => {
-                let index = stage.any_plain(plan);
+                let index = Stage::any_plain(plan);
                 let secrets: Api<Secret> = stage.scene.world.ns.api();
                 let name = format!("{}-credentials", stage.banks[index].name());
                 let secret = secrets.get(&name).await.expect("the Secret");
@@ -169,14 +169,14 @@ impl Hardship {
             }
             Self::Unreadable => {
                 let plane = stage.scene.world.ns.plane();
-                let place =
+                let pointer =
                     "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/healthCheck/properties/path";
                 let any = json!({"x-kubernetes-preserve-unknown-fields": true});
-                let loose = json!([{"op": "replace", "path": place, "value": any}]).to_string();
+                let loose = json!([{"op": "replace", "path": pointer, "value": any}]).to_string();
                 let patch = ["patch", "crd", "providerconnections.busbar.dev", "--type=json", "-p", &loose];
                 kubectl(plane, &patch).await;
                 let connections = api(&stage.scene.world.ns, "ProviderConnection");
-                let name = stage.banks[stage.any_plain(plan)].name().to_owned();
+                let name = stage.banks[Stage::any_plain(plan)].name().to_owned();
                 let write = async |path: serde_json::Value| {
                     let patch = Patch::Merge(json!({"spec": {"healthCheck": {"path": path}}}));
                     connections.patch(&name, &PatchParams::default(), &patch).await.map(drop)

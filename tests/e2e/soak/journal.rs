@@ -148,7 +148,6 @@ async fn runs(conn: &mut SqliteConnection, findings: &mut Vec<String>, tally: &m
                     findings.push(format!("{job}: run {run} was begun under a fence that was used before, {fence}"));
                 }
             }
-            "passed" => {}
             "ended again" => findings.push(format!("{job}: run {run} was ended twice")),
             "Interrupted" => {
                 tally.interrupted += 1;

@@ -82,7 +82,7 @@ impl Stage {
     }
 
     /// One of the plain banks.
-    pub(super) fn any_plain(&self, plan: &mut Plan) -> usize {
+    pub(super) fn any_plain(plan: &mut Plan) -> usize {
         let all: Vec<usize> = (0..PLAIN).collect();
         plan.one_of(&all)
     }
@@ -94,7 +94,7 @@ impl Stage {
 
     /// The connection of a plain bank is deleted and made again at once.
     pub(super) async fn reborn(&self, plan: &mut Plan) {
-        let index = self.any_plain(plan);
+        let index = Self::any_plain(plan);
         let connections = api(&self.scene.world.ns, "ProviderConnection");
         connections.delete(self.banks[index].name(), &DeleteParams::default()).await.expect("deleted");
         self.connect(index).await;
@@ -130,7 +130,7 @@ impl Stage {
     /// People change specs and ask for things meanwhile.
     pub(super) async fn meddle(&self, plan: &mut Plan) {
         let world = &self.scene.world;
-        let name = self.banks[self.any_plain(plan)].name().to_owned();
+        let name = self.banks[Self::any_plain(plan)].name().to_owned();
         let interval = plan.one_of(&["5s", "6s"]);
         merge(world, "ProviderConnection", &name, json!({"spec": {"healthCheck": {"interval": interval}}})).await;
         let asked = json!({"metadata": {"annotations": {"busbar.dev/requestedAt": world.now().to_string()}}});
