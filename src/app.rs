@@ -33,7 +33,7 @@ use crate::gateway::tls::TlsError;
 use crate::ledger::sealed::KeyError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::profile::ProfileError;
+use crate::provider::profile::{ProfileError, Profiles};
 use crate::telemetry::traces::{Traces, TracesError};
 use crate::telemetry::{self, LogError};
 
@@ -160,6 +160,8 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         .set(1);
     let mut tasks = Parts::new();
 
+    // Before anything is opened or asked for: a profile that cannot be used is a mistake on this machine.
+    let profiles = Arc::new(Profiles::load(args.profiles_dir.as_deref())?);
     let door = gateway::open(&args.gateway).await?;
     let listener = bind(&args, door.as_ref()).await?;
     let admin = Admin { gates: gates.clone(), metrics: metrics.clone(), log_level: Some(log_level) };
@@ -177,7 +179,8 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     gates.set(Gate::Ledger, true);
     gates.set(Gate::Running, true);
 
-    let result = lead(&args, &stop, &mut tasks, (clock, &metrics, &gates), (Arc::clone(&ledger), &traces), door).await;
+    let kept = (Arc::clone(&ledger), profiles, &traces);
+    let result = lead(&args, &stop, &mut tasks, (clock, &metrics, &gates), kept, door).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
@@ -196,7 +199,7 @@ async fn lead(
     stop: &CancellationToken,
     tasks: &mut Parts,
     (clock, metrics, gates): (Clock, &Metrics, &Gates),
-    (ledger, traces): (Arc<dyn Ledger>, &Traces),
+    (ledger, profiles, traces): (Arc<dyn Ledger>, Arc<Profiles>, &Traces),
     door: Option<gateway::Door>,
 ) -> Result<(), AppError> {
     let clients = Clients::connect(args.kubeconfig.as_deref()).await?;
@@ -205,7 +208,8 @@ async fn lead(
 
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let leadership = Leadership::default();
-    let mut parts = parts::build(args, &clients, &identity, &leadership, (clock, metrics, traces.clone()), ledger)?;
+    let mut parts =
+        parts::build(args, &clients, &identity, &leadership, (clock, metrics, traces.clone()), (ledger, profiles))?;
     parts.start_audit(stop, tasks);
     for mirror in parts.mirrors {
         let stop = stop.clone();

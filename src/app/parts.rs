@@ -95,7 +95,7 @@ pub(super) fn build(
     identity: &str,
     leadership: &Leadership,
     (clock, metrics, traces): (Clock, &Metrics, Traces),
-    ledger: Arc<dyn Ledger>,
+    (ledger, profiles): (Arc<dyn Ledger>, Arc<Profiles>),
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(References::default());
@@ -154,7 +154,7 @@ pub(super) fn build(
         pool,
         ledger,
         pokes,
-        profiles: Arc::new(Profiles::load(args.profiles_dir.as_deref())?),
+        profiles,
         clock,
     });
     ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));

@@ -16,6 +16,7 @@ mod gateway;
 mod live_check;
 mod manifests;
 mod probes;
+mod profiles;
 mod reference;
 mod release;
 mod rules;

@@ -1,0 +1,63 @@
+//! Own profiles at the process: what `busbar check profile` says beforehand, and how the start refuses.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const GOOD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\n";
+const BAD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\nerrors:\n  - {status: [4xx], class: fatal}\n  - {status: [429], class: quota}\n";
+const WHY: &str =
+    "line 7, errors[1]: can never be reached: whatever it fits, errors[0] fits before; move it up or remove it";
+
+fn busbar(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_busbar")).args(args).current_dir(folder).env_clear().output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_check_says_of_each_file_whether_it_can_be_used_and_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();
+    let both = busbar(folder.path(), &["check", "profile", "good.yaml", "bad.yaml"]);
+    assert!(!both.status.success());
+    assert_eq!(
+        text(&both.stdout),
+        format!(
+            "good.yaml: usable as `provider: profile:acme` with 0 operations, 0 streams, 0 error matchers, 0 limits\n\
+             profile bad.yaml, {WHY}\n"
+        )
+    );
+    assert!(busbar(folder.path(), &["check", "profile", "good.yaml"]).status.success());
+}
+
+#[test]
+fn a_start_with_a_profile_that_cannot_be_used_ends_with_file_line_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();
+    let shown = folder.path().display().to_string();
+    // Nothing else is touched before: there is no API server here, and no ledger is made.
+    let run = busbar(folder.path(), &["run", "--admin-address", "127.0.0.1:0", "--profiles-dir", &shown]);
+    assert!(!run.status.success());
+    assert!(text(&run.stderr).contains(&format!("profile {shown}/bad.yaml, {WHY}")), "{}", text(&run.stderr));
+    assert!(!folder.path().join("busbar.db").exists());
+}
+
+#[test]
+fn explain_knows_the_profiles_of_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let limits = "limits:\n  - {name: minute, requests: 7, unit: Minute}\n";
+    std::fs::write(own.join("acme.yaml"), format!("{GOOD}{limits}")).unwrap();
+    let manifest = "apiVersion: busbar.dev/v1alpha1\nkind: ProviderConnection\nmetadata: {name: acme}\nspec: {provider: \"profile:acme\", environment: Sandbox, endpoint: {baseURL: \"https://api.acme.example\"}}\n";
+    std::fs::write(folder.path().join("connection.yaml"), manifest).unwrap();
+    let with = busbar(folder.path(), &["explain", "connection.yaml", "--profiles-dir", "own"]);
+    let table = text(&with.stdout);
+    let row = table.lines().find(|line| line.contains("rateLimit.limits[minute].requests")).unwrap_or_default();
+    assert!(row.contains('7') && row.contains("profile profile:acme"), "{table}{}", text(&with.stderr));
+    let without = busbar(folder.path(), &["explain", "connection.yaml"]);
+    assert!(text(&without.stdout).contains("has not loaded"), "{}", text(&without.stdout));
+}
