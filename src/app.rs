@@ -4,9 +4,11 @@
 //! process, because an operator that is half dead looks alive to everyone. Each step of the start is a gate that
 //! `/readyz` shows.
 
+mod check;
 mod commands;
 mod explain;
 mod gateway;
+mod live;
 mod parts;
 
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
-use crate::cli::{Cli, Command, RunArgs};
+use crate::cli::{CheckCommand, Cli, Command, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery;
@@ -32,6 +34,7 @@ use crate::ledger::sealed::KeyError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::profile::ProfileError;
+use crate::telemetry::traces::{Traces, TracesError};
 use crate::telemetry::{self, LogError};
 
 /// Why the process cannot start, or had to end.
@@ -79,6 +82,12 @@ pub enum AppError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A live provider did not do what it must.
+    #[error(transparent)]
+    Live(#[from] live::LiveError),
+    /// Traces cannot be sent.
+    #[error("--otlp-endpoint: {0}")]
+    Traces(#[from] TracesError),
     /// The keys that the ledger needs cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -88,6 +97,9 @@ pub enum AppError {
     /// A profile does not parse.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// Some of the profiles that were checked are not usable; why was printed.
+    #[error("{0} of the profiles cannot be used")]
+    ProfilesUnusable(usize),
     /// There is nothing to explain.
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -116,6 +128,8 @@ pub fn main(cli: Cli) -> ExitCode {
             Command::Docs(args) => commands::docs(&args.out),
             Command::Explain(args) => explain::explain(args).await,
             Command::Ledger(command) => commands::ledger(command).await,
+            Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
+            Command::Check(CheckCommand::Live(args)) => live::check(*args).await,
         }
     });
     // What still hangs in the runtime has had its grace.
@@ -128,6 +142,9 @@ pub fn main(cli: Cli) -> ExitCode {
         }
     }
 }
+
+/// How long the end waits for the collector to take the last spans.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 
 /// The long-lived tasks, each with its name.
 type Parts = JoinSet<(&'static str, Result<(), AppError>)>;
@@ -149,15 +166,23 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     let admin_stop = CancellationToken::new();
     tasks.spawn(named("admin", admin.serve(listener, admin_stop.clone())));
 
+    let traces = match &args.telemetry.otlp_endpoint {
+        Some(endpoint) => {
+            let instance = args.identity.clone().unwrap_or_else(default_identity);
+            Traces::to(endpoint, crate::cli::VERSION, &instance, &metrics)?
+        }
+        None => Traces::off(),
+    };
     let ledger = commands::open_ledger(&args.ledger).await?;
     gates.set(Gate::Ledger, true);
     gates.set(Gate::Running, true);
 
-    let result = lead(&args, &stop, &mut tasks, (clock, &metrics, &gates), Arc::clone(&ledger), door).await;
+    let result = lead(&args, &stop, &mut tasks, (clock, &metrics, &gates), (Arc::clone(&ledger), &traces), door).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
     ledger.close().await;
+    traces.close(LAST_TRACES).await;
     match &result {
         Ok(()) => tracing::info!("ended"),
         Err(error) => tracing::error!(%error, "ending"),
@@ -171,7 +196,7 @@ async fn lead(
     stop: &CancellationToken,
     tasks: &mut Parts,
     (clock, metrics, gates): (Clock, &Metrics, &Gates),
-    ledger: Arc<dyn Ledger>,
+    (ledger, traces): (Arc<dyn Ledger>, &Traces),
     door: Option<gateway::Door>,
 ) -> Result<(), AppError> {
     let clients = Clients::connect(args.kubeconfig.as_deref()).await?;
@@ -180,7 +205,7 @@ async fn lead(
 
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let leadership = Leadership::default();
-    let mut parts = parts::build(args, &clients, &identity, &leadership, (clock, metrics), ledger)?;
+    let mut parts = parts::build(args, &clients, &identity, &leadership, (clock, metrics, traces.clone()), ledger)?;
     parts.start_audit(stop, tasks);
     for mirror in parts.mirrors {
         let stop = stop.clone();

@@ -4,6 +4,8 @@
 //! process at start, with the name of the flag, not at noon.
 
 pub mod gateway;
+pub mod live;
+pub mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +47,27 @@ pub enum Command {
     /// Look into the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Check something before it is used.
+    #[command(subcommand)]
+    Check(CheckCommand),
+}
+
+/// What can be checked.
+#[derive(Debug, Subcommand)]
+pub enum CheckCommand {
+    /// Say whether files are usable as profiles of `--profiles-dir`, and where not, what to do.
+    Profile(CheckProfileArgs),
+    /// Call a provider for real: a list, one record by its id, and the metrics that this leaves. Skipped, with the reason
+    /// printed, where no credentials are set.
+    Live(Box<live::LiveArgs>),
+}
+
+/// Which profiles to check.
+#[derive(Debug, Args)]
+pub struct CheckProfileArgs {
+    /// The files.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
 }
 
 /// Where generated files go.
@@ -70,6 +93,9 @@ pub struct ExplainArgs {
     /// Kubeconfig file; unset: the usual one.
     #[arg(long, env = "BUSBAR_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+    /// The folder of own profiles that the operator has.
+    #[arg(long, env = "BUSBAR_PROFILES_DIR", value_name = "FOLDER")]
+    pub profiles_dir: Option<PathBuf>,
 }
 
 /// How an explanation is printed.
@@ -173,6 +199,10 @@ pub struct RunArgs {
     /// separated by commas, e.g. `10.20.0.0/16,fd00:20::/64`. Unset: public addresses only.
     #[arg(long, env = "BUSBAR_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
     pub allow_provider_addresses: Vec<AllowedRange>,
+    /// Folder of provider profiles of your own (`*.yaml`), each used as `provider: profile:<id>`. Read at start only: after a
+    /// change, restart. `busbar check profile FILE` says beforehand what is wrong with one. Unset: the built-in ones only.
+    #[arg(long, env = "BUSBAR_PROFILES_DIR", value_name = "FOLDER")]
+    pub profiles_dir: Option<PathBuf>,
     /// How long the ledger keeps the result of each probe (1h to 720h); 0s: results are not written at all.
     #[arg(long, env = "BUSBAR_PROBE_RETENTION", default_value = "24h", value_parser = probe_retention)]
     pub probe_retention: Duration,
@@ -182,6 +212,9 @@ pub struct RunArgs {
     /// The gateway.
     #[command(flatten)]
     pub gateway: gateway::GatewayArgs,
+    /// Traces and the series of the sources.
+    #[command(flatten)]
+    pub telemetry: telemetry::TelemetryArgs,
     /// File to write the bound addresses to, as JSON, once they are bound.
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,

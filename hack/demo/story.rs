@@ -139,6 +139,7 @@ async fn bank_a_fails(world: &World, screen: &Screen, places: &Places, banks: &B
     let fields = [("/status/circuit", "Open"), ("/status/health", "Unhealthy")];
     until(world, screen, "bank-a's circuit is Open", OUTAGE_SEEN, "providerconnections/bank-a", &fields).await?;
     screen.tick("bank-a's circuit is Open: calls to it fail at once instead of waiting");
+    refused_call(world, screen, places).await?;
     active(world, screen, "bank-b").await?;
     screen.tick("the route has moved to the next cheapest, bank-b");
     event(world, screen, "FailedOver").await?;
@@ -255,6 +256,17 @@ async fn show(world: &World, screen: &Screen, program: &str, args: &[&str]) -> R
     Ok(())
 }
 
+/// What a caller of the gateway is told meanwhile. The demo's gateway is on loopback and asks nobody who he is.
+async fn refused_call(world: &World, screen: &Screen, places: &Places) -> Result<(), Failure> {
+    let url = format!("{}/api/providers/{NAMESPACE}/bank-a/accounts", places.gateway);
+    let (status, text) = world.get(&url).await?;
+    screen.command(&format!("curl -s {url}"), &text);
+    if status == 503 && text.contains("circuit_open") {
+        return Ok(());
+    }
+    Err(Failure::Http { what: "a call through the gateway".into(), detail: format!("{status}, not 503 circuit_open") })
+}
+
 async fn metrics(world: &World, screen: &Screen, places: &Places) -> Result<(), Failure> {
     let url = format!("http://{}/metrics", places.admin);
     let (_, text) = world.get(&url).await?;
@@ -278,6 +290,7 @@ pub(crate) fn how_to_look(world: &World, screen: &Screen, places: &Places) {
     screen.heading("Everything goes on. In another terminal:");
     screen.entry("set up", &format!("export KUBECONFIG={}", world.kubeconfig().display()));
     screen.entry("", &format!("export PATH={}:$PATH", world.directory.join("bin").display()));
+    screen.entry("", &format!("export GATEWAY={}", places.gateway));
     screen.entry("look", "kubectl get busbar");
     screen.entry("", "kubectl describe pconn bank-a");
     screen.entry("", &format!("busbar ledger transactions --ledger={}", world.ledger()));

@@ -64,6 +64,8 @@ pub(crate) struct World {
 pub(crate) struct Places {
     /// The operator's admin port, `127.0.0.1:<port>`.
     pub(crate) admin: String,
+    /// The gateway, `http://127.0.0.1:<port>`.
+    pub(crate) gateway: String,
     /// The simulator.
     pub(crate) banks: Announcement,
 }
@@ -72,6 +74,7 @@ pub(crate) struct Places {
 #[derive(serde::Deserialize)]
 struct Admin {
     admin: String,
+    gateway: String,
 }
 
 impl World {
@@ -126,11 +129,12 @@ impl World {
         });
         let banks = banks.await?;
         let ready = self.until(screen, "the operator is ready", START, async || {
-            let Admin { admin } = announced(&self.directory.join("operator.json"))?;
+            let Admin { admin, gateway } = announced(&self.directory.join("operator.json"))?;
             let answer = self.get(&format!("http://{admin}/readyz")).await.map_err(|failure| failure.to_string())?;
-            if answer.0 == 200 { Ok(admin) } else { Err(answer.1) }
+            if answer.0 == 200 { Ok((admin, gateway)) } else { Err(answer.1) }
         });
-        Ok(Places { admin: ready.await?, banks })
+        let (admin, gateway) = ready.await?;
+        Ok(Places { admin, gateway, banks })
     }
 
     /// Waits until `look` finds what it looks for; until then it says what it sees instead.

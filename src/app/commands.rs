@@ -31,6 +31,8 @@ pub(super) fn documents() -> Vec<(&'static str, String)> {
         ("flags.md", flags_reference()),
         ("crds.md", crate::api::reference::crds_markdown()),
         ("reasons.md", crate::api::reference::reasons_markdown()),
+        ("profiles.md", crate::provider::profile::reference::markdown()),
+        ("profile.schema.json", crate::provider::profile::reference::json_schema()),
         ("openapi.json", crate::gateway::openapi::text()),
     ]
 }

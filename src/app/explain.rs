@@ -55,7 +55,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), AppError> {
         Some((kind, name)) if !name.is_empty() && !name.contains('/') => from_cluster(&args, kind, name).await?,
         _ => return Err(ExplainError::Target(args.target).into()),
     };
-    let (profiles, now) = (Profiles::builtin()?, Clock::system().now().wall);
+    let (profiles, now) = (Profiles::load(args.profiles_dir.as_deref())?, Clock::system().now().wall);
     let mut explanations = Vec::new();
     for Target { kind, key, unknown } in targets {
         let explained = world.explain(kind, &key, &profiles, now);

@@ -94,7 +94,7 @@ pub(super) fn build(
     clients: &Clients,
     identity: &str,
     leadership: &Leadership,
-    (clock, metrics): (Clock, &Metrics),
+    (clock, metrics, traces): (Clock, &Metrics, Traces),
     ledger: Arc<dyn Ledger>,
 ) -> Result<Built, AppError> {
     let pokes = Pokes::of_namespaces(args.watch_namespaces.iter().map(String::as_str));
@@ -104,8 +104,9 @@ pub(super) fn build(
     let access = Access {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
-        traces: Traces::off(),
         licences: Some(Arc::new(Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?)),
+        traces,
+        compat: args.telemetry.compat_metrics.iter().copied().collect(),
     };
     let registry = Registry::new(clock, metrics, access)?;
     let bell = Arc::new(Notify::new());
@@ -153,7 +154,7 @@ pub(super) fn build(
         pool,
         ledger,
         pokes,
-        profiles: Arc::new(Profiles::builtin()?),
+        profiles: Arc::new(Profiles::load(args.profiles_dir.as_deref())?),
         clock,
     });
     ctx.registry.read_secrets_by(Arc::new(ConnectionSecrets::new(&ctx)));

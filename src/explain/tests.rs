@@ -170,13 +170,13 @@ fn a_route_shows_its_reference_payout_and_what_is_assumed_of_its_candidates() {
 fn how_a_connection_calls_is_shown_field_by_field() {
     let limits = "limits: [{name: minute, requests: 60, unit: Minute}], reserve: {moneyPercent: 20}";
     let e = connection(&format!(", retry: {{retries: 1}}, rateLimit: {{{limits}}}, cache: {{ttl: 15s}}"));
-    assert_is(&e, "retry.retries", "1", "spec");
+    assert_is(&e, "retry.retries", 1, "spec");
     assert_is(&e, "retry.backOff.base", "1s", "default");
     assert_is(&e, "retry.minPacing", "50ms", "default");
-    assert_is(&e, "retry.budgetPercent", "20", "default");
-    assert_is(&e, "rateLimit.limits[minute].requests", "60", "spec");
-    assert_is(&e, "rateLimit.limits[minute].burst", "60", "spec");
-    assert_is(&e, "rateLimit.reserve.moneyPercent", "20", "spec");
+    assert_is(&e, "retry.budgetPercent", 20, "default");
+    assert_is(&e, "rateLimit.limits[minute].requests", 60, "spec");
+    assert_is(&e, "rateLimit.limits[minute].burst", 60, "spec");
+    assert_is(&e, "rateLimit.reserve.moneyPercent", 20, "spec");
     assert_is(&e, "cache.ttl", "15s", "spec");
     assert_is(&e, "cache.maxStale", "0s", "default");
     assert!(e.settings.iter().all(|setting| !setting.unused));
@@ -184,7 +184,8 @@ fn how_a_connection_calls_is_shown_field_by_field() {
 
 #[test]
 fn what_the_operator_would_refuse_or_not_use_is_said() {
-    let e = connection(", rights: {profiles: []}, payouts: {idempotencyWindow: 24h}");
+    let consumer = "{name: shop, subjects: [{name: shop, kind: Consumer, value: shop}], actions: [quote]}";
+    let e = connection(&format!(", rights: {{profiles: [{consumer}]}}, payouts: {{idempotencyWindow: 24h}}"));
     assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
     let field = "payouts.idempotencyWindow";
     assert_is(&e, field, "24h", "spec");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
@@ -19,6 +19,7 @@ use crate::domain::time::Mono;
 use crate::gateway::Gateway;
 use crate::gateway::problem::{ErrorCode, Problem};
 use crate::metrics::{Metrics, MetricsError};
+use crate::provider::trace::Incoming;
 
 /// The header of the correlation id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -105,9 +106,15 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         began: gateway.clock.mono(),
         status: 499,
     };
+    let incoming = Incoming::of(gateway.registry.traces(), gateway.clock, request.headers());
     let span = tracing::info_span!("gateway", request_id = %id);
     let handled = AssertUnwindSafe(tokio::time::timeout(LONGEST, next.run(request))).catch_unwind();
-    let mut response = match handled.instrument(span).await {
+    let handled = incoming.serve((open.method, &open.route, id), handled.instrument(span), |end| match end {
+        Ok(Ok(response)) => response.status(),
+        Ok(Err(_)) => StatusCode::GATEWAY_TIMEOUT,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    });
+    let mut response = match handled.await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::new(ErrorCode::RequestTimeout, "the request took too long").into_response(),
         Err(_) => {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::{CallClass, Outcome};
@@ -100,7 +101,7 @@ impl ErrorClass {
 /// What an answer means for whoever asked: whether to ask again, when, and what to do with a walk that is under way.
 ///
 /// A profile's matchers choose it; where none fits, the status does (see `Profile::read`).
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Class {
     /// What was asked for.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use http::HeaderMap;
 use reqwest::Url;
 use reqwest::header::HOST;
 use rustls::CertificateError;
@@ -34,6 +35,8 @@ pub(crate) struct Exchange {
     base: Arc<Url>,
     profile: Arc<Profile>,
     timeouts: Timeouts,
+    /// The profile's own headers, of every request.
+    constant: HeaderMap,
 }
 
 impl Exchange {
@@ -44,6 +47,7 @@ impl Exchange {
             base: Arc::new(settings.base_url().clone()),
             profile: Arc::clone(settings.profile()),
             timeouts: settings.timeouts(),
+            constant: settings.profile().constant_headers(),
         }
     }
 
@@ -51,7 +55,7 @@ impl Exchange {
         let url = join(&self.base, &request.path, &request.query)?;
         let (url, host) = self.client.aim(url)?;
         let http = self.client.http()?;
-        let mut builder = http.request(request.method, url).headers(request.headers);
+        let mut builder = http.request(request.method, url).headers(self.constant.clone()).headers(request.headers);
         if let Some(host) = host {
             builder = builder.header(HOST, host);
         }

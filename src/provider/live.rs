@@ -109,6 +109,11 @@ impl Live {
         self.core.tick()
     }
 
+    /// Now, on the clock that instants of this connection are told by.
+    pub fn now(&self) -> Mono {
+        self.core.clock().mono()
+    }
+
     /// When the token in use expires, where tokens are fetched.
     pub fn token_expires_at(&self) -> Option<Mono> {
         self.read().tokens.as_ref().and_then(|tokens| tokens.expires_at())

@@ -16,6 +16,7 @@ pub mod cache;
 pub mod call;
 pub mod classify;
 pub mod clients;
+pub mod compat;
 pub mod deadline;
 mod exchange;
 pub mod json;

@@ -196,7 +196,11 @@ impl Core {
             Ok(answer) => (Ended::Status(answer.status.as_u16()), Code::Status(answer.status.as_u16())),
             Err(error) => (Ended::Error(error.clone()), Code::Word(error.code())),
         };
-        self.series.call(settings.provider(), operation, probe, now.mono.since(started));
+        let whole = now.mono.since(started);
+        self.series.call(settings.provider(), operation, probe, whole);
+        if !probe {
+            self.series.compat().call(settings.provider(), operation, end, whole);
+        }
         self.change(|state, mono| {
             state.counts.request(operation, code, outcome_label(outcome));
             let moved = state.breaker.record(permit, outcome, elapsed, mono);

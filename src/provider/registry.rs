@@ -3,7 +3,7 @@
 //! Applying the same settings again changes nothing; changed settings keep the circuit, the health and the counters, and
 //! keep the verdict unless they changed what it speaks about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::provider::auth::tokens::Tokens;
 use crate::provider::auth::vault::{SecretSource, Vault};
 use crate::provider::auth::{self, Means};
 use crate::provider::clients::Clients;
+use crate::provider::compat::{self, Compat, CompatSet};
 use crate::provider::live::{self, Live};
 use crate::provider::observe::Core;
 use crate::provider::rights::Licences;
@@ -69,16 +70,18 @@ pub struct Access {
     pub addresses: AddressRules,
     /// Where rotated refresh tokens are kept; without it no connection may use one.
     pub vault: Option<Vault>,
-    /// Where the spans of calls go; by default nowhere.
-    pub traces: Traces,
     /// The audit and the counts of licences' days; without it rights are judged, and nothing is written down.
     pub licences: Option<Arc<Licences>>,
+    /// Where the spans of calls go; by default nowhere.
+    pub traces: Traces,
+    /// Which sources' own series are served beside ours.
+    pub compat: BTreeSet<CompatSet>,
 }
 
 impl Access {
     /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
     pub fn local() -> Self {
-        Self { addresses: AddressRules::with_loopback(), vault: None, traces: Traces::off(), licences: None }
+        Self { addresses: AddressRules::with_loopback(), ..Self::default() }
     }
 }
 
@@ -98,12 +101,13 @@ struct Inner {
 impl Registry {
     /// An empty registry whose series are in `metrics`.
     pub fn new(clock: Clock, metrics: &Metrics, access: Access) -> Result<Self, MetricsError> {
+        let compat = Compat::new(metrics, &access.compat)?;
         let inner = Arc::new(Inner {
             clock,
             clients: Clients::new(access.addresses),
             vault: access.vault,
             secrets: OnceLock::new(),
-            series: Arc::new(Shared::new(metrics, access.traces)?),
+            series: Arc::new(Shared::new(metrics, access.traces, compat)?),
             licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),
@@ -111,13 +115,22 @@ impl Registry {
         });
         let registry = Self { inner };
         let weak = Arc::downgrade(&registry.inner);
-        metrics.pieces(Collected(move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default()));
+        let list = move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default();
+        if !access.compat.is_empty() {
+            metrics.pieces(compat::States { wanted: access.compat, list: list.clone() });
+        }
+        metrics.pieces(Collected(list));
         Ok(registry)
     }
 
     /// Reads Secrets through `secrets` when a refresh token is refused. The first one that is set stays.
     pub fn read_secrets_by(&self, secrets: Arc<dyn SecretSource>) {
         let _first_stays = self.inner.secrets.set(secrets);
+    }
+
+    /// Where the spans of calls go.
+    pub fn traces(&self) -> &Traces {
+        self.inner.series.traces()
     }
 
     /// Whether rotated refresh tokens can be kept.

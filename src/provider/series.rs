@@ -13,6 +13,7 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 
 use crate::domain::breaker::{Effective, Transition};
 use crate::metrics::{Metrics, MetricsError, PIECE, Pieces};
+use crate::provider::compat::Compat;
 use crate::provider::live::Live;
 use crate::telemetry::traces::Traces;
 
@@ -101,10 +102,11 @@ pub(crate) struct Shared {
     cache: IntCounterVec,
     cache_bytes: IntGauge,
     traces: Traces,
+    compat: Compat,
 }
 
 impl Shared {
-    pub(crate) fn new(metrics: &Metrics, traces: Traces) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics, traces: Traces, compat: Compat) -> Result<Self, MetricsError> {
         let requests = metrics.seconds(
             "busbar_provider_request_duration_seconds",
             "Time of a whole call to a provider, retries included.",
@@ -136,12 +138,17 @@ impl Shared {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "What all kept answers weigh.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, retries, no_retries, cache, cache_bytes, traces })
+        Ok(Self { requests, probes, quota_waits, retries, no_retries, cache, cache_bytes, traces, compat })
     }
 
     /// Where the spans of calls go.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
+    }
+
+    /// The series of the sources.
+    pub(crate) fn compat(&self) -> &Compat {
+        &self.compat
     }
 
     pub(crate) fn quota_wait(&self, provider: &str, waited: Duration) {
@@ -186,6 +193,8 @@ const REQUESTS: (&str, &str) =
 const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of a connection's circuit.");
 const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
 const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
+const EXPIRY: (&str, &str) =
+    ("busbar_credential_expiry_timestamp_seconds", "When the client certificate of the connection ends, in Unix time.");
 const PROBE: (&str, &str) = ("busbar_probe_success", "Whether the last health check was answered as expected.");
 
 const QUOTA: (&str, &str) =
@@ -205,7 +214,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
 
 fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
     let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
-    let [mut quotas, mut throttled]: [Vec<Metric>; 2] = Default::default();
+    let [mut quotas, mut throttled, mut expiries]: [Vec<Metric>; 3] = Default::default();
     circuits.reserve_exact(lives.len() * Effective::ALL.len());
     for live in lives {
         let settings = live.settings();
@@ -240,6 +249,10 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         if let Some(until) = seen.throttled_until(now.mono) {
             throttled.push(gauge(live, &[], seconds(until)));
         }
+        if let Some(at) = settings.credential_expires() {
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a date are far below 2^53")]
+            expiries.push(gauge(live, &[], at.as_second() as f64));
+        }
         if let Some(probe) = seen.last_probe() {
             probes.push(gauge(live, &[], bit(probe.success)));
         }
@@ -250,6 +263,7 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
         family(STATE, MetricType::GAUGE, circuits),
         family(RISK, MetricType::GAUGE, risks),
         family(PROBE, MetricType::GAUGE, probes),
+        family(EXPIRY, MetricType::GAUGE, expiries),
         family(QUOTA, MetricType::GAUGE, quotas),
         family(THROTTLED, MetricType::GAUGE, throttled),
     ]

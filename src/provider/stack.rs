@@ -1,9 +1,9 @@
 //! The call path, in one place.
 //!
-//! The order is the argument: a trace shows the whole of a call; who may not call is told so before anything else
-//! happens; a kept answer needs nothing else; time is fixed next; the breaker is asked before anything is spent and records
-//! one outcome after the last try; each try waits for its turn in the quota; credentials are put on each try, because a
-//! token may change between two; HTTP is last.
+//! The order is the argument: a trace shows the whole of a call; who may not call is told so before anything else happens;
+//! a kept answer needs nothing else; time is fixed next; the breaker is asked before anything is spent and records one
+//! outcome after the last try; each try waits for its turn in the quota; credentials are put on each try, because a token
+//! may change between two; HTTP is last.
 
 use std::sync::Arc;
 
@@ -24,8 +24,9 @@ use crate::provider::settings::Settings;
 use crate::provider::trace::{Traced, TracedTry};
 
 /// The whole path of one connection's settings.
-pub(crate) type Stack =
-    Traced<Rights<Cached<Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<Exchange>>>>>>>>>>;
+pub(crate) type Stack = Traced<Rights<Cached<Tried>>>;
+/// What a call goes through that no kept answer serves.
+type Tried = Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<Exchange>>>>>>>;
 
 /// Builds the path.
 pub(crate) fn build(

@@ -13,6 +13,7 @@ use crate::domain::time::Mono;
 use crate::metrics::Metrics;
 use crate::provider::call::{Answer, CallError, Meta, Request};
 use crate::provider::classify::{Reading, Wait};
+use crate::provider::compat::Compat;
 use crate::provider::deadline::{Inner, Timed};
 use crate::provider::observe::Core;
 use crate::provider::profile::{Environment, Profiles};
@@ -43,7 +44,7 @@ pub(crate) fn core(settings: &Settings) -> Arc<Core> {
 /// The same, with somebody who listens.
 pub(crate) fn core_with(settings: &Settings, listeners: Arc<Listeners>) -> Arc<Core> {
     let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-    let series = Arc::new(Shared::new(&Metrics::new(), Traces::off()).unwrap());
+    let series = Arc::new(Shared::new(&Metrics::new(), Traces::off(), Compat::default()).unwrap());
     Core::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
 }
 

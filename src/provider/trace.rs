@@ -21,6 +21,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tower::Service;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::breaker::CallClass;
@@ -150,31 +151,41 @@ where
     }))
 }
 
-/// Serves a request of the gateway within a span `gateway.request`, whose parent is the caller's (W3C `traceparent`).
-/// `route` is the pattern, never the path; `status` reads the outcome.
-pub fn gateway<T, F>(
-    traces: &Traces,
-    clock: Clock,
-    headers: &HeaderMap,
-    (method, route): (&http::Method, &'static str),
-    status: impl FnOnce(&T) -> StatusCode,
-    serving: F,
-) -> impl Future<Output = T>
-where
-    F: Future<Output = T>,
-{
-    let Some(spans) = Spans::of(traces, clock) else { return Either::Left(serving) };
-    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &HeaderExtractor(headers));
-    let attributes = vec![KeyValue::new("http.request.method", method.to_string()), KeyValue::new("http.route", route)];
-    let cx = spans.start("gateway.request", SpanKind::Server, attributes, &parent);
-    Either::Right(spans.watch(cx, serving, move |answer| {
-        let status = status(answer);
-        Said {
-            status: Some(status.as_str().to_owned()),
-            attributes: Vec::new(),
-            failure: status.is_server_error().then_some("server_error"),
-        }
-    }))
+/// A request that came to the gateway: within a span `gateway.request` whose parent is its caller's (W3C `traceparent`).
+pub struct Incoming(Option<(Spans, Context)>);
+
+impl Incoming {
+    /// Reads whose child it is.
+    pub fn of(traces: &Traces, clock: Clock, headers: &HeaderMap) -> Self {
+        Self(Spans::of(traces, clock).map(|spans| {
+            let extractor = HeaderExtractor(headers);
+            (spans, TraceContextPropagator::new().extract_with_context(&Context::new(), &extractor))
+        }))
+    }
+
+    /// Serves it within the span. `route` is the template, never the path; `status` reads the outcome.
+    pub fn serve<F: Future>(
+        self,
+        (method, route, id): (&'static str, &str, Uuid),
+        serving: F,
+        status: impl FnOnce(&F::Output) -> StatusCode,
+    ) -> impl Future<Output = F::Output> {
+        let Some((spans, parent)) = self.0 else { return Either::Left(serving) };
+        let attributes = vec![
+            KeyValue::new("http.request.method", method),
+            KeyValue::new("http.route", route.to_owned()),
+            KeyValue::new("request_id", id.to_string()),
+        ];
+        let cx = spans.start("gateway.request", SpanKind::Server, attributes, &parent);
+        Either::Right(spans.watch(cx, serving, move |answer| {
+            let status = status(answer);
+            Said {
+                status: Some(status.as_str().to_owned()),
+                attributes: Vec::new(),
+                failure: status.is_server_error().then_some("server_error"),
+            }
+        }))
+    }
 }
 
 /// How a call ends.

@@ -103,7 +103,7 @@ impl Traces {
                 .map_err(|error| failure(&error.without_url()))?,
             runtime: Handle::current(),
         };
-        let exporter = SpanExporter::builder()
+        let sender = SpanExporter::builder()
             .with_http()
             .with_http_client(client)
             .with_endpoint(endpoint.as_str())
@@ -117,14 +117,10 @@ impl Traces {
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(DELAY)
             .build();
-        let queue = BatchSpanProcessor::builder(Counting {
-            inner: exporter,
-            exported,
-            failed,
-            failing: AtomicBool::new(false),
-        })
-        .with_batch_config(batches)
-        .build();
+        let queue =
+            BatchSpanProcessor::builder(Counting { inner: sender, exported, failed, failing: AtomicBool::new(false) })
+                .with_batch_config(batches)
+                .build();
         let resource = Resource::builder_empty()
             .with_service_name("busbar")
             .with_attribute(KeyValue::new("service.version", version))

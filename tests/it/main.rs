@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
 mod architecture;
+mod auth;
 mod call_path;
 mod call_troubles;
+mod compat;
 mod crds;
 mod docs;
 mod explain;
 mod gateway;
+mod live_check;
 mod manifests;
 mod probes;
 mod reference;
@@ -21,3 +24,4 @@ mod sim;
 mod sim_process;
 mod source;
 mod sync;
+mod traces;

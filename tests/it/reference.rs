@@ -28,6 +28,12 @@ fn the_page_of_the_reasons_is_what_the_code_prints() {
     same("reasons.md", &reference::reasons_markdown());
 }
 
+#[test]
+fn the_pages_of_the_profiles_are_what_the_code_prints() {
+    same("profiles.md", &busbar::provider::profile::reference::markdown());
+    same("profile.schema.json", &busbar::provider::profile::reference::json_schema());
+}
+
 /// Required fields and such with a schema default have no "Unset".
 #[test]
 fn every_spec_field_says_what_happens_when_it_is_unset() {

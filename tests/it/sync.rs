@@ -40,7 +40,7 @@ fn connection(base_url: &str) -> Arc<Live> {
     registry.apply(&ObjectKey::new("treasury", "bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
-fn plan(accounts: &[&str]) -> Arc<SyncPlan> {
+pub(crate) fn plan(accounts: &[&str]) -> Arc<SyncPlan> {
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let partition = |id: &&str| Partition {
         name: if accounts.len() == 1 { String::new() } else { (*id).to_owned() },

@@ -190,7 +190,14 @@ pub fn decide(
     Decision { status: Some(status), steps, notes, next }
 }
 
-/// The spec cannot be put to work. A running connection goes on as it was, unless its credential is gone.
+/// Whether a running connection must not go on as it was: its credential is gone, or it asks for rights that cannot be
+/// honoured, and to go on would leave open what its owner has just closed.
+pub fn ends(reason: Reason) -> bool {
+    use Reason::{NotImplemented, SecretKeyInvalid, SecretKeyMissing, SecretNotFound};
+    matches!(reason, SecretNotFound | SecretKeyMissing | SecretKeyInvalid | NotImplemented)
+}
+
+/// The spec cannot be put to work. A running connection goes on as it was, unless [`ends`] says otherwise.
 fn refused(
     object: &ProviderConnection,
     previous: Option<&ProviderConnectionStatus>,
@@ -199,10 +206,8 @@ fn refused(
     now: Now,
 ) -> Decision<ProviderConnectionStatus, Step> {
     let generation = object.metadata.generation.unwrap_or_default();
-    let credential_gone =
-        matches!(problem.reason, Reason::SecretNotFound | Reason::SecretKeyMissing | Reason::SecretKeyInvalid);
-    let steps = if credential_gone && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
-    let live = observed.live.as_ref().filter(|_| !credential_gone);
+    let steps = if ends(problem.reason) && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
+    let live = observed.live.as_ref().filter(|_| !ends(problem.reason));
     let mut conditions = Conditions::new(generation, now.wall);
     conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
     match live {

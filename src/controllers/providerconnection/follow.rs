@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::v1alpha1::ProviderConnection;
 use crate::cluster::stores::Watched as _;
 use crate::controllers::Ctx;
-use crate::controllers::providerconnection::{observe, status};
+use crate::controllers::providerconnection::{decide, observe, status};
 use crate::domain::key::ObjectKey;
 
 /// How often changes are looked for: stores are in memory, so a look is cheap.
@@ -89,12 +89,14 @@ async fn look(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey, 
             return None;
         }
     };
-    match seen.settings {
-        Some(settings) => {
+    match (seen.settings, seen.view.target) {
+        (Some(settings), _) => {
             let written = object.status.as_ref().and_then(|s| s.circuit_state.as_ref()).and_then(status::snapshot);
             ctx.registry.apply(&key, &object.uid().unwrap_or_default(), settings, written.as_ref());
         }
-        None => drop(ctx.registry.remove(&key)),
+        (None, Err(problem)) if decide::ends(problem.reason) => drop(ctx.registry.remove(&key)),
+        // As the leader does: what runs goes on as it was.
+        (None, _) => {}
     }
     Some((key, mark(&object)))
 }

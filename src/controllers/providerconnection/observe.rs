@@ -75,7 +75,7 @@ fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
         revision: settings.revision().to_string(),
         host: settings.host(),
         credential: secrets.auth.as_ref().or(secrets.tls.as_ref()).and_then(version),
-        credential_expires: settings.tls().expires(),
+        credential_expires: settings.credential_expires(),
         uses_secrets: secrets.auth.is_some() || secrets.tls.is_some(),
         authenticates: !matches!(settings.auth(), Auth::None) || settings.tls().client.is_some(),
     }

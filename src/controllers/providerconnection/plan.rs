@@ -178,7 +178,11 @@ fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Prob
             "is required: the provider's profile has no address of its own",
         ));
     }
-    draft.parameters = endpoint.parameters.as_deref().cloned().unwrap_or_default();
+    let given = endpoint.parameters.as_deref().cloned().unwrap_or_default();
+    draft.parameters = draft
+        .profile
+        .endpoint_parameters(&given)
+        .map_err(|error| Problem::invalid("endpoint.parameters", format_args!("is not usable: {error}")))?;
     Ok(())
 }
 

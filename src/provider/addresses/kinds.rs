@@ -75,12 +75,8 @@ const METADATA_V6: [Ipv6Addr; 3] = [
 /// The IPv4 address that a packet to this address comes to in the end, where there is one; else the address.
 pub(super) fn innermost(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
-    let s = v6.segments();
-    let join = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match s {
+    let join = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match v6.segments() {
         // ::1 and :: are no IPv4-compatible addresses.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
         // IPv4-compatible, IPv4-mapped, IPv4-translated (RFC 2765), and NAT64's well-known prefix.
@@ -134,7 +130,7 @@ fn kind_v6(v6: Ipv6Addr) -> Option<AddressKind> {
         [0xfe80..=0xfebf, ..] => Some(AddressKind::LinkLocal),
         [0xff00..=0xffff, ..] => Some(AddressKind::Multicast),
         // Teredo, benchmarks, ORCHID and other protocols; documents.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some(AddressKind::Reserved),
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some(AddressKind::Reserved),
         [0x2000..=0x3fff, ..] => None,
         _ => Some(AddressKind::Reserved),
     }

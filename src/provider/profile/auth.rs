@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -15,7 +16,7 @@ use super::template::Template;
 use super::wait::is_header;
 
 /// The mapping used under `auth.profile`: headers, query parameters, or a call that fetches a token.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileAuth {
     /// Headers of every request.
@@ -30,7 +31,7 @@ pub struct ProfileAuth {
 }
 
 /// One header whose value is in the Secret.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretHeader {
     /// The header's name.
@@ -43,7 +44,7 @@ pub struct SecretHeader {
 }
 
 /// One query parameter whose value is in the Secret.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretQuery {
     /// The parameter's name.
@@ -53,7 +54,7 @@ pub struct SecretQuery {
 }
 
 /// Where the token comes from: one POST, of client credentials as RFC 6749 has them unless the profile says otherwise.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenCall {
     /// The path, with the connection's parameters as placeholders.
@@ -76,7 +77,7 @@ pub struct TokenCall {
 }
 
 /// What a token's path is below.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TokenBase {
     /// The host of the base URL.

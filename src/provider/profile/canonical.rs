@@ -6,13 +6,14 @@
 use jiff::civil::{Date, DateTime};
 use jiff::{Timestamp, Zoned};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::errors::scalar;
 
 /// A canonical record.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum CanonicalRecord {
     /// A price now.
@@ -34,7 +35,7 @@ pub enum CanonicalRecord {
 }
 
 /// What a field holds.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FieldKind {
     /// A text.
@@ -154,6 +155,31 @@ const COLLATERAL: &[CanonicalField] = &[
 ];
 
 impl CanonicalRecord {
+    /// Those whose fields are given here.
+    pub const NAMED: [Self; 7] = [
+        Self::Quote,
+        Self::Earnings,
+        Self::Fundamentals,
+        Self::Option,
+        Self::Observation,
+        Self::Article,
+        Self::Collateral,
+    ];
+
+    /// The name, as profiles write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quote => "quote",
+            Self::Earnings => "earnings",
+            Self::Fundamentals => "fundamentals",
+            Self::Option => "option",
+            Self::Observation => "observation",
+            Self::Article => "article",
+            Self::Collateral => "collateral",
+            Self::Custom => "custom",
+        }
+    }
+
     /// Its fields; none for [`Custom`](Self::Custom), whose fields the mapping names.
     pub const fn fields(self) -> &'static [CanonicalField] {
         match self {
@@ -170,7 +196,7 @@ impl CanonicalRecord {
 }
 
 /// How a provider writes a time.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TimeForm {
     /// RFC 3339, or a date.

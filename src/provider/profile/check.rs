@@ -8,7 +8,9 @@ use jiff::tz::TimeZone;
 
 use super::limits::ProfileLimit;
 use super::locate::{self, Place, Step};
-use super::{Profile, ProfileError, errors, wait};
+use super::secrets::free_header;
+use super::{Profile, ProfileError, errors};
+use crate::provider::settings::parse_url;
 
 impl Profile {
     /// Reads one profile. `file` is only used to say where an error is.
@@ -23,6 +25,25 @@ impl Profile {
             problem,
         })?;
         Ok(profile)
+    }
+
+    /// The addresses and paths that calls begin with. Plain HTTP is a connection's own decision, never a profile's.
+    fn addresses(&self) -> Result<(), (Place, String)> {
+        for (name, url) in [("sandbox", &self.base_url.sandbox), ("production", &self.base_url.production)] {
+            let Some(url) = url else { continue };
+            let problem = match parse_url("baseURL", url) {
+                Ok(url) if url.scheme() == "https" => continue,
+                Ok(_) => "must be https; a connection may set another address with endpoint.insecure".to_owned(),
+                Err(error) => error.problem,
+            };
+            return Err((Place::of(["baseURL", name]), problem));
+        }
+        match &self.health_check.path {
+            Some(path) if !path.starts_with('/') => {
+                Err((Place::of(["healthCheck", "path"]), format!("the path {path:?} must start with /")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What serde cannot see: where, what is wrong, and what to write instead.
@@ -61,11 +82,17 @@ impl Profile {
             return Err((Place::of(["zone"]), problem));
         }
         for (name, value) in &self.headers {
-            if !wait::is_header(name) || http::HeaderValue::from_str(value).is_err() {
-                return Err((Place::of(["headers", name]), "cannot be sent as a header".to_owned()));
+            free_header(name).map_err(|problem| (Place::of(["headers", name]), problem))?;
+            if http::HeaderValue::from_str(value).is_err() {
+                return Err((Place::of(["headers", name]), "the value cannot be sent in a header".to_owned()));
             }
         }
+        self.addresses()?;
         for (name, parameter) in &self.parameters {
+            if parameter.required {
+                let problem = "required is for operations and streams: whoever needs it says so by itself".to_owned();
+                return Err((Place::of(["parameters", name]), problem));
+            }
             parameter.check(name).map_err(|problem| (Place::of(["parameters", name]), problem))?;
         }
         for (name, operation) in &self.operations {
@@ -73,6 +100,10 @@ impl Profile {
                 let place = Place::of(["operations", name]);
                 (fields.into_iter().fold(place, |place, field| place.and(Step::Field(field))), problem)
             })?;
+            if let Some(secret) = operation.query.keys().find(|name| self.is_secret_query(name)) {
+                let problem = format!("{secret} is a secret of the connection: a caller must not set it, remove it");
+                return Err((Place::of(["operations", name, "query", secret]), problem));
+            }
             if let Some(feature) = operation.feature.as_ref().filter(|feature| !self.features.contains_key(*feature)) {
                 let problem = format!("the feature {feature} is not known: declare it under features");
                 return Err((Place::of(["operations", name, "feature"]), problem));

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use http::HeaderMap;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use crate::provider::json;
 pub const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// One rule of `errors:`. All conditions that are set must hold; at least one must be set.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Matcher {
     /// The statuses meant, such as `429` or `5xx`; none: all.
@@ -41,7 +42,7 @@ pub struct Matcher {
 }
 
 /// A header that must be there, perhaps with a value.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeaderRule {
     /// Its name, in any case.
@@ -52,13 +53,14 @@ pub struct HeaderRule {
 }
 
 /// A place in the body, and what must be there. Without `is` and `contains`, anything but null.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JsonRule {
     /// JSON pointer.
     pub pointer: String,
     /// One of these: texts letter for letter, numbers and booleans as JSON writes them.
     #[serde(default, deserialize_with = "scalars")]
+    #[schemars(with = "Vec<Value>")]
     pub is: Vec<String>,
     /// A text that holds this, in any case.
     #[serde(default)]

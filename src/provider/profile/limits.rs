@@ -1,12 +1,13 @@
 //! How often a provider may be asked, and the headers in which it tells what is left.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Environment;
 use super::wait::{WaitForm, is_header};
 
 /// One window of requests. Several apply at once.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileLimit {
     /// A name; a connection's limit of the same name replaces it.
@@ -33,7 +34,7 @@ pub struct ProfileLimit {
 }
 
 /// What a limit is counted over.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 pub enum LimitScope {
     /// All calls of the connection.
     #[default]
@@ -43,7 +44,7 @@ pub enum LimitScope {
 }
 
 /// A unit of time. `Day` is the calendar day of the profile's `zone`.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 pub enum LimitUnit {
     /// A second.
     Second,
@@ -56,7 +57,7 @@ pub enum LimitUnit {
 }
 
 /// The headers that speak of a limit.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LimitHeaders {
     /// How many requests are left.
@@ -66,7 +67,7 @@ pub struct LimitHeaders {
 }
 
 /// The header that tells when a limit is renewed.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResetHeader {
     /// Its name.

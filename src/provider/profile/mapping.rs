@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,7 +14,7 @@ use super::errors::scalar;
 use crate::provider::json;
 
 /// One mapping.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Mapping {
     /// What the answer becomes.
@@ -37,7 +38,7 @@ pub struct Mapping {
 }
 
 /// One record or a list.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Shape {
     /// `{field: value, …}`.
@@ -48,7 +49,7 @@ pub enum Shape {
 }
 
 /// Where a field comes from.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FieldSource {
     /// Pointers into the provider's record, tried in order; null and missing are the same.
@@ -68,7 +69,7 @@ pub struct FieldSource {
 }
 
 /// A condition on the records that are kept.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Keep {
     /// A number of the canonical record; a record without it is not kept.

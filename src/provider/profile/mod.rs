@@ -14,6 +14,8 @@ mod locate;
 mod mapping;
 mod operation;
 mod parameter;
+pub mod reference;
+mod secrets;
 mod set;
 mod stream;
 mod template;
@@ -25,8 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::Preset;
@@ -41,7 +45,7 @@ pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader}
 pub use mapping::{FieldSource, Keep, Mapping, MappingError, Shape};
 pub use operation::{Body, Operation};
 pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
-pub use set::{ProfileError, Profiles};
+pub use set::{MAX_FILE, MAX_FILES, OWN, ProfileError, Profiles};
 pub use stream::{
     AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
 };
@@ -53,7 +57,7 @@ pub use webhook::{Webhook, WebhookScheme};
 use errors::Seen;
 
 /// Everything known about one provider before any connection to it exists.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Profile {
     /// The id that `spec.provider` names.
@@ -65,6 +69,7 @@ pub struct Profile {
     pub base_url: BaseUrls,
     /// The breaker's constants where no `BreakerPolicy` speaks.
     #[serde(deserialize_with = "preset")]
+    #[schemars(with = "PresetName")]
     pub breaker: Preset,
     /// Time-outs where the connection sets none.
     #[serde(default)]
@@ -116,19 +121,21 @@ pub struct Profile {
 }
 
 /// How long answers are good.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileCache {
     /// As good as fresh.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub ttl: Duration,
     /// Better than nothing, while the provider cannot be asked.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub max_stale: Duration,
 }
 
-/// Names whose values are secret.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Names whose values are secret, beside those that `auth` puts into requests.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileSecrets {
     /// Query parameters.
@@ -140,7 +147,7 @@ pub struct ProfileSecrets {
 }
 
 /// Base URLs per environment.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BaseUrls {
     /// For `environment: Sandbox`.
@@ -150,7 +157,7 @@ pub struct BaseUrls {
 }
 
 /// A profile's health check.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileCheck {
     /// Whether the operator asks, or only listens to real calls (the default of metered data).
@@ -158,9 +165,11 @@ pub struct ProfileCheck {
     pub mode: CheckMode,
     /// How often.
     #[serde(default = "check_interval", deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub interval: Duration,
     /// How long one check may take.
     #[serde(default = "check_timeout", deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub timeout: Duration,
     /// Path and query below the base URL; absent where the provider has nothing fit to ask with a GET.
     pub path: Option<String>,
@@ -170,7 +179,7 @@ pub struct ProfileCheck {
 }
 
 /// Whether health comes from probes or from real calls.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 pub enum CheckMode {
     /// Probes on an interval.
     #[default]
@@ -180,7 +189,7 @@ pub enum CheckMode {
 }
 
 /// Which of a provider's worlds a connection talks to.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 pub enum Environment {
     /// Test data, no money.
     Sandbox,
@@ -237,6 +246,22 @@ impl Profile {
         self.limits.iter().filter(move |limit| limit.environment.is_none_or(|only| only == environment))
     }
 
+    /// The values of the connection's parameters in force: those given, checked, and the defaults of the rest. None is
+    /// required by itself: whoever needs one says so.
+    pub fn endpoint_parameters(
+        &self,
+        given: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, ParameterError> {
+        parameter::admit(&self.parameters, given)
+    }
+
+    /// The headers of every request.
+    pub fn constant_headers(&self) -> HeaderMap {
+        let pairs = self.headers.iter();
+        let parsed = pairs.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?)));
+        parsed.collect()
+    }
+
     /// Where the provider's days begin.
     pub fn day_zone(&self) -> TimeZone {
         TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC)
@@ -274,18 +299,23 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
+/// The presets by the names that specs use.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Preset")]
+enum PresetName {
+    /// 5 failures in a row open the circuit for 30 s.
+    Api,
+    /// 3 failures in a row open it for a minute.
+    Data,
+    /// 5 failures in a row, or bad health, open it for five minutes.
+    Bank,
+}
+
 fn preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Preset, D::Error> {
-    /// The presets by the names that specs use.
-    #[derive(Deserialize)]
-    enum Name {
-        Api,
-        Data,
-        Bank,
-    }
-    Ok(match Name::deserialize(deserializer)? {
-        Name::Api => Preset::Api,
-        Name::Data => Preset::Data,
-        Name::Bank => Preset::Bank,
+    Ok(match PresetName::deserialize(deserializer)? {
+        PresetName::Api => Preset::Api,
+        PresetName::Data => Preset::Data,
+        PresetName::Bank => Preset::Bank,
     })
 }
 

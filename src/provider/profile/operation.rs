@@ -7,17 +7,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::mapping::{Mapping, MappingError};
 use super::parameter::{self, Parameter, ParameterError, ParameterKind};
+use super::secrets::free_header;
 use super::template::Template;
 use crate::domain::breaker::CallClass;
 use crate::provider::call::{CacheUse, Request};
 
 /// One operation.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Operation {
     /// What it gives, in a sentence.
@@ -25,6 +27,7 @@ pub struct Operation {
     pub summary: String,
     /// The method: GET unless the profile says otherwise.
     #[serde(default = "get", deserialize_with = "method")]
+    #[schemars(with = "MethodName")]
     pub method: Method,
     /// Path below the base URL.
     pub path: Template,
@@ -42,6 +45,7 @@ pub struct Operation {
     pub parameters: BTreeMap<String, Parameter>,
     /// What kind of call it is.
     #[serde(default = "read", deserialize_with = "class")]
+    #[schemars(with = "ClassName")]
     pub class: CallClass,
     /// The parameter that names what a limit of scope `Partition` counts apart: an account.
     #[serde(default)]
@@ -61,7 +65,7 @@ pub struct Operation {
 }
 
 /// A request's body.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Body {
     /// JSON, in which every text is a template. A text that is one placeholder and nothing else becomes the parameter's
@@ -85,37 +89,44 @@ fn read() -> CallClass {
     CallClass::Read
 }
 
+/// The methods that a profile may use.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Method")]
+enum MethodName {
+    GET,
+    POST,
+    PUT,
+    PATCH,
+    DELETE,
+}
+
+/// The classes that an operation may have: a probe is the operator's own.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "CallClass")]
+enum ClassName {
+    /// Changes nothing at the provider.
+    Read,
+    /// Changes something, but moves no money.
+    Write,
+    /// Moves money: never tried again blindly, never the trial of a circuit.
+    Money,
+}
+
 fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Method, D::Error> {
-    /// The methods that a profile may use.
-    #[derive(Deserialize)]
-    enum Name {
-        GET,
-        POST,
-        PUT,
-        PATCH,
-        DELETE,
-    }
-    Ok(match Name::deserialize(deserializer)? {
-        Name::GET => Method::GET,
-        Name::POST => Method::POST,
-        Name::PUT => Method::PUT,
-        Name::PATCH => Method::PATCH,
-        Name::DELETE => Method::DELETE,
+    Ok(match MethodName::deserialize(deserializer)? {
+        MethodName::GET => Method::GET,
+        MethodName::POST => Method::POST,
+        MethodName::PUT => Method::PUT,
+        MethodName::PATCH => Method::PATCH,
+        MethodName::DELETE => Method::DELETE,
     })
 }
 
 fn class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CallClass, D::Error> {
-    /// The classes that an operation may have: a probe is the operator's own.
-    #[derive(Deserialize)]
-    enum Name {
-        Read,
-        Write,
-        Money,
-    }
-    Ok(match Name::deserialize(deserializer)? {
-        Name::Read => CallClass::Read,
-        Name::Write => CallClass::Write,
-        Name::Money => CallClass::Money,
+    Ok(match ClassName::deserialize(deserializer)? {
+        ClassName::Read => CallClass::Read,
+        ClassName::Write => CallClass::Write,
+        ClassName::Money => CallClass::Money,
     })
 }
 
@@ -288,8 +299,8 @@ impl Operation {
         if let Some(idle) = self.parameters.keys().find(|name| !used.contains(name)) {
             return at(&["parameters", idle], "is used nowhere: remove it".to_owned());
         }
-        if let Some(bad) = self.headers.keys().find(|name| !super::wait::is_header(name)) {
-            return at(&["headers", bad], format!("{bad:?} is no header name"));
+        if let Some((name, problem)) = self.headers.keys().find_map(|name| Some((name, free_header(name).err()?))) {
+            return at(&["headers", name], problem);
         }
         if let Some(unknown) = self.partition.as_ref().filter(|name| !self.parameters.contains_key(*name)) {
             return at(&["partition"], format!("{unknown} is no parameter of the operation"));

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Longer values are no values, where the profile says nothing else.
 pub const MAX_VALUE: usize = 256;
 
 /// One parameter of an operation, a stream or an endpoint.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Parameter {
     /// What it is for, in a sentence.
@@ -38,7 +39,7 @@ pub struct Parameter {
 }
 
 /// What a value looks like.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ParameterKind {
     /// Any text without control characters.

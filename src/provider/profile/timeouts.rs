@@ -2,28 +2,34 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::duration;
 
 /// The time-outs of a call: to connect, for one try, and for the whole call.
-#[derive(Copy, Clone, Debug, Deserialize)]
+#[derive(Copy, Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProfileTimeouts {
     /// To a connection, TLS included.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub connect: Duration,
     /// One try, from the first byte sent to the last byte read.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub request: Duration,
     /// The whole call, with its retries and waits.
     #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
     pub total: Duration,
     /// Of one try, until the head of the answer is there; unset, all of its time.
     #[serde(deserialize_with = "some_duration")]
+    #[schemars(with = "Option<String>")]
     pub first_byte: Option<Duration>,
     /// Between two pieces of a body; unset, 10s.
     #[serde(deserialize_with = "some_duration")]
+    #[schemars(with = "Option<String>")]
     pub read: Option<Duration>,
 }
 

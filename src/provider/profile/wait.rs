@@ -9,13 +9,14 @@ use http::HeaderMap;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::errors::{Seen, scalar};
 use crate::provider::classify::Wait;
 
 /// One place to look for a wait.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum WaitRule {
     /// A header.
@@ -47,12 +48,13 @@ pub enum WaitRule {
     For {
         /// How long.
         #[serde(deserialize_with = "super::duration")]
+        #[schemars(with = "String")]
         duration: Duration,
     },
 }
 
 /// How a wait is written.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum WaitForm {
     /// Seconds from now.

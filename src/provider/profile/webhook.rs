@@ -2,12 +2,13 @@
 //!
 //! A webhook only ever pokes a sync: nothing of its body goes anywhere else.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::wait::is_header;
 
 /// The webhook's check.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Webhook {
     /// The header that carries the proof, where the connection names none.
@@ -23,7 +24,7 @@ pub struct Webhook {
 }
 
 /// What the proof is.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum WebhookScheme {
     /// The secret itself.

@@ -4,13 +4,14 @@
 //! with what a verification of the credentials speaks about (provider, endpoint, auth, TLS); `revision` with anything.
 //! Both are built from the Secrets' resource versions, never from their values.
 
+mod access;
 mod auth;
 mod der;
 mod manners;
 mod text;
 pub(crate) mod tls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 use text::digest;
 
+pub use access::StandIn;
 pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
 pub use manners::{CachePolicy, Retry, STALL, Timeouts};
 pub(crate) use text::parse_url;
@@ -60,17 +62,6 @@ pub struct CircuitOverride {
     pub mode: OverrideMode,
     /// From then on it has no effect.
     pub until: Timestamp,
-}
-
-/// A connection that stands in for some operations.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StandIn {
-    /// Its name in the list.
-    pub name: String,
-    /// For which operations; unset: all that both have.
-    pub operations: Option<BTreeSet<String>>,
-    /// The connection's name, in the same namespace.
-    pub connection: String,
 }
 
 /// What a controller found out about a connection. Every field may be set freely; [`Settings::resolve`] judges.
@@ -174,6 +165,8 @@ pub struct Settings {
     draft: Draft,
     base_url: Url,
     quota: Option<Rules>,
+    /// Read once: certificates are long, and scrapes are many.
+    credential_expires: Option<Timestamp>,
     revision: Arc<str>,
     verdict_revision: Arc<str>,
 }
@@ -234,7 +227,9 @@ impl Settings {
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
             &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
         ]);
-        Ok(Self { draft, base_url, quota, revision: revision.into(), verdict_revision: verdict_revision.into() })
+        let credential_expires = draft.tls.expires();
+        let (revision, verdict_revision) = (revision.into(), verdict_revision.into());
+        Ok(Self { draft, base_url, quota, credential_expires, revision, verdict_revision })
     }
 
     /// The provider's profile.
@@ -271,6 +266,11 @@ impl Settings {
     /// The credentials.
     pub fn auth(&self) -> &Auth {
         &self.draft.auth
+    }
+
+    /// When the client certificate ends.
+    pub fn credential_expires(&self) -> Option<Timestamp> {
+        self.credential_expires
     }
 
     /// Name and version of the Secret the credentials come from; empty without one.
@@ -331,21 +331,6 @@ impl Settings {
     /// Whether the connection is suspended.
     pub fn suspended(&self) -> bool {
         self.draft.suspended
-    }
-
-    /// Licence profiles; `None`: open to whoever may call.
-    pub fn rights(&self) -> Option<&Rights> {
-        self.draft.rights.as_deref()
-    }
-
-    /// Who stands in, in order.
-    pub fn fallback(&self) -> &[StandIn] {
-        &self.draft.fallback
-    }
-
-    /// Whether a switch of the profile is on. One that the profile does not have is off.
-    pub fn feature(&self, name: &str) -> bool {
-        self.draft.features.get(name).copied().unwrap_or(false)
     }
 
     /// Whether the operator probes: active, and not suspended.

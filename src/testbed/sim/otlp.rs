@@ -155,7 +155,7 @@ fn read(span: proto::Span, resource: &BTreeMap<String, String>) -> Span {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn texts(pairs: Vec<KeyValue>) -> BTreeMap<String, String> {

@@ -3,6 +3,7 @@
 //! One file per subject. Here is what they share: a [`World`] of one namespace, and the words in which the tests speak of
 //! objects and conditions.
 
+mod access;
 mod asked;
 mod auth;
 mod circuit;

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 
 mod ground;
 mod mountebank;
+mod oauth2;
 mod prism;
 mod slow;
 mod stripe;

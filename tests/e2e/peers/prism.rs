@@ -116,6 +116,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         environment: "Sandbox".into(),
         stream_name: stream.into(),
         stream: settings.profile().streams[stream].clone(),
+        correlation: settings.profile().correlation.clone(),
         partitions: vec![Partition { name: String::new(), parameters: texts(parameters) }],
         start: None,
         lookback: None,
@@ -123,7 +124,6 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         dead_letter_budget_percent: 0,
         mask: MaskRules::default(),
         dry_run: false,
-        correlation: settings.profile().correlation.clone(),
         limits: Limits::default(),
     });
     let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
@@ -131,6 +131,16 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
     assert_eq!(pool.start(plan.clone(), live.clone(), order), Started::Accepted);
     tokio::time::timeout(Duration::from_mins(2), ended.next()).await.unwrap().unwrap();
     (pool.view(&plan.job, 100).await.unwrap(), dir)
+}
+
+#[tokio::test]
+async fn the_stream_of_finastra_asks_as_the_documents_say() {
+    let peer = prism().await;
+    let (job, _dir) = sync(&finastra(&peer), "collaterals", &[]).await;
+    assert_eq!(job.last[0].result, Some(RunResult::Succeeded), "{:?}\n{}", job.last_outcome, peer.log());
+    assert_eq!((job.last[0].counts.inserted, job.last[0].counts.rejected), (1, 0));
+    let (complaints, passed) = verdict(&peer);
+    assert!(complaints.is_empty() && passed >= 2, "the token and a page: {complaints:?}, {passed}");
 }
 
 #[tokio::test]

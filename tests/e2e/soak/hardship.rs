@@ -193,6 +193,8 @@ impl Hardship {
 
     /// The operator finds its lease in other hands, and ends; whoever runs it starts it again.
     async fn take_lease(self, stage: &mut Stage) {
+        // Who does not lead has nothing to lose, and only waits: after the last theft it does so for a while.
+        eventually(PATIENCE, "it leads", async || stage.scene.operator.leads().await.then_some(())).await;
         let leases: Api<Lease> = stage.scene.world.ns.api();
         let now = stage.scene.world.now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
         let thief = Patch::Merge(json!({"spec": {"holderIdentity": "thief", "acquireTime": now, "renewTime": now}}));

@@ -33,6 +33,7 @@ const PATHS: [&str; 4] = ["/livez", "/readyz", "/readyz?verbose", "/metrics"];
 #[derive(Deserialize)]
 struct Announcement {
     admin: String,
+    gateway: Option<String>,
 }
 
 /// A running (or killed) operator of one namespace.
@@ -41,6 +42,7 @@ pub(crate) struct Operator {
     announce: PathBuf,
     process: Option<Process>,
     admin: Option<String>,
+    gateway: Option<String>,
     user: String,
     namespace: String,
     plane: Arc<ControlPlane>,
@@ -114,6 +116,7 @@ impl Operator {
             announce,
             process: None,
             admin: None,
+            gateway: None,
             user: identity.user,
             namespace: ns.name().to_owned(),
             plane,
@@ -167,9 +170,10 @@ impl Operator {
         if self.admin.is_none() {
             // Written under another name and renamed: it is whole or absent.
             let announced = fs::read(&self.announce).ok();
-            self.admin = announced.map(|text| {
-                serde_json::from_slice::<Announcement>(&text).expect("the announcement is JSON with `admin`").admin
-            });
+            if let Some(text) = announced {
+                let said: Announcement = serde_json::from_slice(&text).expect("the announcement is JSON with `admin`");
+                (self.admin, self.gateway) = (Some(said.admin), said.gateway);
+            }
         }
         match self.try_get("/readyz").await {
             Some((status, _)) => status == 200,
@@ -198,6 +202,11 @@ impl Operator {
     /// Where the admin server listens, `127.0.0.1:<port>`.
     pub(crate) fn admin(&self) -> &str {
         self.admin.as_deref().expect("wait_ready was called")
+    }
+
+    /// Where the gateway is reached, `http://127.0.0.1:<port>`.
+    pub(crate) fn gateway(&self) -> &str {
+        self.gateway.as_deref().expect("it has a gateway, and wait_ready was called")
     }
 
     /// Asks the admin server; `None` if there is no answer.

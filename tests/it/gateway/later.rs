@@ -51,7 +51,7 @@ async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
     let (stop, worker) = world.worker("a");
     let other = world.worker("b");
     eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
-    let took = began.mono().as_secs_since_start();
+    let took = began.mono().seconds();
     assert!((6.9..12.0).contains(&took), "1 + 2 + 4 s, but it took {took} s");
     assert_eq!(world.fmp.arrivals().entries.len(), 4, "one try each, by one worker");
     let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
@@ -130,11 +130,11 @@ async fn a_list_goes_on_where_the_last_page_ended() {
 }
 
 trait Seconds {
-    fn as_secs_since_start(self) -> f64;
+    fn seconds(self) -> f64;
 }
 
 impl Seconds for busbar::domain::time::Mono {
-    fn as_secs_since_start(self) -> f64 {
+    fn seconds(self) -> f64 {
         self.since(Self::ZERO).as_secs_f64()
     }
 }

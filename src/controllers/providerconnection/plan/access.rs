@@ -59,3 +59,41 @@ fn profile(written: &RightsProfile) -> Result<Profile, Problem> {
         requests_per_day: written.requests_per_day.and_then(|n| u64::try_from(n).ok()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::profile::{Environment, Profiles};
+
+    fn draft(provider: &str, fields: &str) -> Result<Draft, Problem> {
+        let text = format!("{{provider: {provider}, environment: Sandbox, {fields}}}");
+        let spec: ProviderConnectionSpec = serde_yaml::from_str(&text).unwrap();
+        let mut draft = Draft::new(Profiles::builtin().unwrap().get(provider).unwrap(), Environment::Sandbox);
+        access(&spec, &mut draft).map(|()| draft)
+    }
+
+    fn rights(subject: &str) -> Result<Draft, Problem> {
+        draft("fmp", &format!("rights: {{profiles: [{{name: desk, subjects: [{subject}], actions: [quote]}}]}}"))
+    }
+
+    #[test]
+    fn a_service_account_is_the_user_that_the_api_server_knows_and_a_consumer_is_not_implemented() {
+        let desk = rights("{name: a, kind: ServiceAccount, value: 'apps:desk'}").unwrap();
+        let subject = &desk.rights.unwrap().profiles[0].subjects[0];
+        assert_eq!(*subject, Subject::User("system:serviceaccount:apps:desk".to_owned()));
+        let problem = rights("{name: a, kind: ServiceAccount, value: desk}").err().unwrap();
+        assert_eq!(problem.reason, Reason::InvalidSpec);
+        let problem = rights("{name: a, kind: Consumer, value: shop}").err().unwrap();
+        assert_eq!(problem.reason, Reason::NotImplemented);
+    }
+
+    #[test]
+    fn a_switch_is_the_profiles_unless_the_spec_says_otherwise_and_an_unknown_one_is_an_error() {
+        let usual = draft("finastra", "").unwrap();
+        assert!(usual.features["b2b-routes"] && !usual.features["b2c-stubs"]);
+        let turned = draft("finastra", "features: {b2c-stubs: Enabled, b2b-routes: Disabled}").unwrap();
+        assert!(!turned.features["b2b-routes"] && turned.features["b2c-stubs"]);
+        let problem = draft("finastra", "features: {b2x: Enabled}").err().unwrap();
+        assert!(problem.message.contains("b2b-routes, b2c-stubs"), "{}", problem.message);
+    }
+}

@@ -10,13 +10,14 @@ mod fill;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::parameter::Parameter;
 use super::template::Template;
 
 /// One stream.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stream {
     /// What it brings, in a sentence.
@@ -62,7 +63,7 @@ pub struct Stream {
 }
 
 /// What a stream's records become.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Record {
     /// A booked or pending movement on an account.
@@ -74,7 +75,7 @@ pub enum Record {
 }
 
 /// The query parameters that bound a request in time.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Window {
     /// Parameter of the start.
@@ -85,9 +86,11 @@ pub struct Window {
     pub format: String,
     /// The first window of a new job reaches this far back, unless the job says otherwise.
     #[serde(deserialize_with = "super::duration")]
+    #[schemars(with = "String")]
     pub initial: Duration,
     /// Every window starts this much before the cursor, for records that were booked late. At least the format's grain.
     #[serde(deserialize_with = "super::duration")]
+    #[schemars(with = "String")]
     pub lookback: Duration,
 }
 
@@ -95,7 +98,7 @@ pub struct Window {
 ///
 /// Kinds that the walk does not know yet (`token`, `lastRecordId`, `nextUrl`, `linkHeader`) are not in the format: a
 /// profile that names one is refused.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Pagination {
     /// Numbered pages, where the body links to the next one. Only the number is taken out of that link: it is never
@@ -137,7 +140,7 @@ pub enum Pagination {
 }
 
 /// The account that a request's records are on.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Account {
     /// The job's parameter that names it.
@@ -148,7 +151,7 @@ pub struct Account {
 }
 
 /// A record's time.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TimeField {
     /// Pointer to an RFC 3339 instant or a date.
@@ -156,7 +159,7 @@ pub struct TimeField {
 }
 
 /// A record's money.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Amounts {
     /// Pointer to the amount.
@@ -170,7 +173,7 @@ pub struct Amounts {
 }
 
 /// How an amount is written.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AmountRepr {
     /// A whole number of the currency's smallest unit.
@@ -180,7 +183,7 @@ pub enum AmountRepr {
 }
 
 /// Where the currency of an amount is told.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum CurrencySource {
     /// In the record.
@@ -198,7 +201,7 @@ pub enum CurrencySource {
 }
 
 /// How a credit differs from a debit.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Sign {
     /// The amount has no sign; another field says which way the money went.
@@ -215,7 +218,7 @@ pub enum Sign {
 }
 
 /// The order of a stream's records.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Order {
     /// Oldest first: a page's last record is a safe cursor.
@@ -228,7 +231,7 @@ pub enum Order {
 }
 
 /// When the cursor may move.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
 pub enum CommitScope {
     /// Rows with each page; the high-water mark when the window is complete.
     #[default]

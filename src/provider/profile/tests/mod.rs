@@ -1,5 +1,6 @@
 mod classifier;
 mod operations;
+mod own;
 
 use super::builtin::BUILTIN;
 use super::*;

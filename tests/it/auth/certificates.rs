@@ -1,0 +1,103 @@
+//! Client certificates against a bank that speaks with nobody who shows none.
+
+use std::sync::Arc;
+
+use busbar::provider::call::{CallError, ConnectProblem};
+use busbar::provider::live::Live;
+use busbar::provider::registry::{Access, Registry};
+use busbar::provider::settings::{ClientCertificate, Draft, MinVersion, Settings};
+use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
+
+use super::{get, live, once, registry};
+use crate::call_path::{bank, key};
+
+async fn strict_bank() -> (Sim, BankHandle) {
+    bank(BankConfig { demands_certificate: true, ..BankConfig::new("bank") }).await
+}
+
+/// What the Secret at `revision` makes of a connection.
+fn with(sim: &Sim, bank: &BankHandle, authority: &Sim, revision: &str) -> Draft {
+    let mut draft = once(bank.https_url());
+    let (certificate, key) = authority.client_certificate("busbar", (2099, 12, 31)).unwrap();
+    draft.tls.ca = Some(sim.ca_pem().into());
+    draft.tls.client = Some(ClientCertificate { certificate: certificate.into(), key: key.into() });
+    draft.tls.revision = format!("bank-tls@{revision}");
+    draft
+}
+
+fn put(registry: &Registry, draft: Draft) -> Arc<Live> {
+    registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
+}
+
+const NO_TLS: Result<u16, CallError> = Err(CallError::Connect(ConnectProblem::Tls));
+
+#[tokio::test]
+async fn a_bank_that_demands_a_certificate_gets_ours_and_only_that() {
+    let (sim, bank) = strict_bank().await;
+    assert_eq!(get(&live(with(&sim, &bank, &sim, "1")), "/health").await, Ok(200));
+    let mut bare = with(&sim, &bank, &sim, "1");
+    bare.tls.client = None;
+    assert_eq!(get(&live(bare), "/health").await, NO_TLS, "without one");
+    let stranger = Sim::start(SimConfig::default()).await.unwrap();
+    assert_eq!(get(&live(with(&sim, &bank, &stranger, "1")), "/health").await, NO_TLS, "one of another authority");
+}
+
+#[tokio::test]
+async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
+    let (sim, bank) = strict_bank().await;
+    let stranger = Sim::start(SimConfig::default()).await.unwrap();
+    let (registry, _) = registry(Access::local());
+    let live = put(&registry, with(&sim, &bank, &stranger, "1"));
+    assert_eq!(get(&live, "/health").await, NO_TLS);
+    put(&registry, with(&sim, &bank, &sim, "2"));
+    assert_eq!(get(&live, "/health").await, Ok(200), "the same connection object, another certificate");
+    assert_eq!(get(&live, "/health").await, Ok(200));
+    let before = bank.counts().connections;
+    // Another good one: no kept-alive connection of the old one is used any more.
+    put(&registry, with(&sim, &bank, &sim, "3"));
+    assert_eq!(get(&live, "/health").await, Ok(200));
+    assert_eq!(bank.counts().connections, before + 1);
+    // And one that the bank does not take: the connection that the good one opened is not lent to it.
+    put(&registry, with(&sim, &bank, &stranger, "4"));
+    assert_eq!(get(&live, "/health").await, NO_TLS);
+    assert_eq!(registry.clients().len(), 1, "the clients of old certificates are gone");
+}
+
+#[tokio::test]
+async fn two_connections_to_one_bank_never_share_what_a_certificate_opened() {
+    let (sim, bank) = strict_bank().await;
+    let (registry, _) = registry(Access::local());
+    let ours = put(&registry, with(&sim, &bank, &sim, "1"));
+    assert_eq!(get(&ours, "/health").await, Ok(200));
+    let mut bare = with(&sim, &bank, &sim, "1");
+    bare.tls.client = None;
+    let theirs = registry.apply(&key("other"), "uid-2", Settings::resolve(bare).unwrap(), None);
+    assert_eq!(get(&theirs, "/health").await, NO_TLS);
+}
+
+#[tokio::test]
+async fn an_old_tls_is_not_spoken_where_the_spec_says_so() {
+    let (sim, bank) = bank(BankConfig { only_tls12: true, ..BankConfig::new("bank") }).await;
+    let mut draft = once(bank.https_url());
+    draft.tls.ca = Some(sim.ca_pem().into());
+    assert_eq!(get(&live(draft.clone()), "/health").await, Ok(200));
+    draft.tls.min_version = MinVersion::Tls13;
+    assert_eq!(get(&live(draft), "/health").await, NO_TLS);
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_is_known() {
+    let (sim, bank) = strict_bank().await;
+    let settings = Settings::resolve(with(&sim, &bank, &sim, "1")).unwrap();
+    assert_eq!(settings.tls().expires().unwrap().to_string(), "2099-12-31T00:00:00Z");
+    assert_eq!(Settings::resolve(once(bank.https_url())).unwrap().tls().expires(), None);
+}
+
+#[test]
+fn a_server_name_that_a_url_takes_for_an_address_is_refused() {
+    for name in ["0x7f000001", "127.0.0.1", "2130706433", "0x7f.1"] {
+        let mut draft = once("https://bank.test");
+        draft.tls.server_name = Some(name.to_owned());
+        assert_eq!(Settings::resolve(draft).unwrap_err().field, "tls.serverName", "{name}");
+    }
+}

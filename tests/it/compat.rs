@@ -1,0 +1,146 @@
+//! The sources' own series, byte for byte: names, labels and codes as their dashboards ask for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use busbar::clock::Clock;
+use busbar::domain::breaker::{Mode, State};
+use busbar::metrics::Metrics;
+use busbar::provider::compat::CompatSet;
+use busbar::provider::live::Live;
+use busbar::provider::profile::{Environment, Profiles};
+use busbar::provider::registry::{Access, Registry};
+use busbar::provider::settings::{Draft, Settings};
+use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour, Down, Script, Step};
+
+use crate::call_path::{bank, key};
+
+fn serving(sets: &[CompatSet]) -> (Registry, Metrics) {
+    let metrics = Metrics::new();
+    let access = Access { compat: sets.iter().copied().collect(), ..Access::local() };
+    (Registry::new(Clock::system(), &metrics, access).unwrap(), metrics)
+}
+
+/// A connection whose circuit opens at the second failure, without retries.
+fn draft(provider: &str, bank: &BankHandle) -> Draft {
+    let mut draft = Draft::new(Profiles::builtin().unwrap().get(provider).unwrap(), Environment::Sandbox);
+    draft.base_url = bank.base_url();
+    draft.retry.retries = 0;
+    draft.breaker.consecutive_failures = 2;
+    draft
+}
+
+fn connect(registry: &Registry, name: &str, draft: Draft) -> Arc<Live> {
+    registry.apply(&key(name), &format!("uid-{name}"), Settings::resolve(draft).unwrap(), None)
+}
+
+/// Calls an operation; `true` if there was an answer.
+async fn call(live: &Live, operation: &str, parameters: &[(&str, &str)]) -> bool {
+    let given: BTreeMap<String, String> =
+        parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let request = live.settings().profile().operations[operation].request(operation, &given).unwrap();
+    live.call(request).await.is_ok()
+}
+
+/// The lines that begin so, headers and times left out.
+fn lines(metrics: &Metrics, prefixes: &[&str]) -> Vec<String> {
+    let timed = |line: &&str| line.contains("_sum") || line.contains("_bucket");
+    let text = metrics.render().unwrap();
+    let wanted = |line: &&str| prefixes.iter().any(|prefix| line.starts_with(prefix)) && !timed(line);
+    text.lines().filter(wanted).map(str::to_owned).collect()
+}
+
+async fn down(bank: &BankHandle) {
+    bank.set_script(Script::from(Step::from(Behaviour::Down(Down::Refuse)))).await.unwrap();
+}
+
+const FINASTRA: [&str; 1] = ["finastra_"];
+const PROVIDERS: [&str; 2] = ["provider_", "circuit_breaker_state"];
+
+#[tokio::test]
+async fn finastras_series_have_the_sources_names_and_codes() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, metrics) = serving(&[CompatSet::Finastra]);
+    let live = connect(&registry, "bank", draft("finastra", &bank));
+    live.probe().await.unwrap().unwrap();
+    assert!(call(&live, "collaterals", &[]).await);
+    assert!(call(&live, "collateral", &[("id", "no-such")]).await);
+    let good = [
+        r#"finastra_api_calls_total{endpoint="collateral",status="404"} 1"#,
+        r#"finastra_api_calls_total{endpoint="collaterals",status="200"} 1"#,
+        r#"finastra_api_latency_seconds_count{endpoint="collateral"} 1"#,
+        r#"finastra_api_latency_seconds_count{endpoint="collaterals"} 1"#,
+        r#"finastra_breaker_state{client="collateral"} 0"#,
+    ];
+    assert_eq!(lines(&metrics, &FINASTRA), good);
+
+    down(&bank).await;
+    for _ in 0..2 {
+        assert!(!call(&live, "collateral", &[("id", "no-such")]).await);
+    }
+    assert_eq!(live.observed().snapshot.state, State::Open);
+    // Refused by the circuit: no call to Finastra.
+    assert!(!call(&live, "collateral", &[("id", "no-such")]).await);
+    let after = lines(&metrics, &FINASTRA);
+    assert!(
+        after.contains(&r#"finastra_api_calls_total{endpoint="collateral",status="error"} 2"#.to_owned()),
+        "{after:#?}"
+    );
+    assert!(after.contains(&r#"finastra_breaker_state{client="collateral"} 2"#.to_owned()), "{after:#?}");
+    assert!(lines(&metrics, &PROVIDERS).is_empty());
+}
+
+#[tokio::test]
+async fn in_shadow_finastras_circuit_is_closed_to_whoever_looks() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, metrics) = serving(&[CompatSet::Finastra, CompatSet::Providers]);
+    let mut shadow = draft("finastra", &bank);
+    shadow.breaker.mode = Mode::Shadow;
+    let live = connect(&registry, "bank", shadow);
+    down(&bank).await;
+    for _ in 0..3 {
+        assert!(!call(&live, "collaterals", &[]).await);
+    }
+    let states = lines(&metrics, &["finastra_breaker_state", "circuit_breaker_state"]);
+    let closed =
+        [r#"circuit_breaker_state{provider="finastra"} 0"#, r#"finastra_breaker_state{client="collateral"} 0"#];
+    assert_eq!(states.len(), 2);
+    assert!(closed.iter().all(|line| states.contains(&(*line).to_owned())), "{states:?}");
+}
+
+#[tokio::test]
+async fn the_providers_series_have_the_sources_names_and_codes() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, metrics) = serving(&[CompatSet::Providers]);
+    let page = Behaviour::Status { code: 200, headers: BTreeMap::new(), body: Some("[]".to_owned()) };
+    bank.set_script(Script::from(Step::from(page))).await.unwrap();
+    let live = connect(&registry, "bank", draft("fmp", &bank));
+    let raw = || busbar::provider::call::Request::get("quote", "/quote");
+    assert!(live.call(raw()).await.is_ok());
+    bank.set_script(Script::from(Step::from(Behaviour::status(503)))).await.unwrap();
+    assert!(live.call(raw()).await.is_ok());
+    down(&bank).await;
+    assert!(live.call(raw()).await.is_err());
+    assert_eq!(live.observed().snapshot.state, State::Open);
+    let _well = connect(&registry, "other", draft("polygon", &bank));
+    let wanted = [
+        "provider_errors_total 2",
+        r#"provider_latency_seconds_count{endpoint="quote",provider="fmp"} 3"#,
+        r#"provider_requests_total{endpoint="quote",provider="fmp",status="200"} 1"#,
+        r#"provider_requests_total{endpoint="quote",provider="fmp",status="503"} 1"#,
+        r#"provider_requests_total{endpoint="quote",provider="fmp",status="error"} 1"#,
+        r#"circuit_breaker_state{provider="fmp"} 1"#,
+        r#"circuit_breaker_state{provider="polygon"} 0"#,
+    ];
+    assert_eq!(lines(&metrics, &PROVIDERS), wanted);
+    assert!(lines(&metrics, &FINASTRA).is_empty());
+}
+
+#[tokio::test]
+async fn without_the_flag_nothing_of_them_is_served() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, metrics) = serving(&[]);
+    let live = connect(&registry, "bank", draft("finastra", &bank));
+    assert!(call(&live, "collaterals", &[]).await);
+    assert!(lines(&metrics, &FINASTRA).is_empty() && lines(&metrics, &PROVIDERS).is_empty());
+}

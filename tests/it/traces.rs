@@ -1,0 +1,210 @@
+//! Traces of calls, read by a collector: whose child is whose, what a span says, and what it must never say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::clock::Clock;
+use busbar::metrics::Metrics;
+use busbar::provider::call::{CacheUse, Request};
+use busbar::provider::live::Live;
+use busbar::provider::profile::{Environment, Profiles};
+use busbar::provider::registry::{Access, Registry};
+use busbar::provider::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Settings, TokenClient};
+use busbar::provider::trace::Incoming;
+use busbar::telemetry::traces::{Traces, collector};
+use busbar::testbed::sim::otlp::{Collector, Span};
+use busbar::testbed::sim::{Auth as Wants, BankConfig, Behaviour, Script, Step};
+use http::{HeaderMap, StatusCode};
+use secrecy::SecretString;
+
+use crate::call_path::{bank, draft, eventually, key};
+
+/// Enough for a collector that answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn traced(endpoint: &str) -> (Registry, Traces, Metrics) {
+    let metrics = Metrics::new();
+    let traces = Traces::to(&collector(endpoint).unwrap(), "0.0.0", "replica-1", &metrics).unwrap();
+    let access = Access { traces: traces.clone(), ..Access::local() };
+    (Registry::new(Clock::system(), &metrics, access).unwrap(), traces, metrics)
+}
+
+fn connect(registry: &Registry, draft: Draft) -> Arc<Live> {
+    registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
+}
+
+fn only(spans: Vec<Span>) -> Span {
+    assert_eq!(spans.len(), 1, "{spans:#?}");
+    spans.into_iter().next().unwrap()
+}
+
+fn says(span: &Span, name: &str) -> String {
+    span.attributes.get(name).cloned().unwrap_or_default()
+}
+
+const SECRET: &str = "canary-secret-not-real";
+const ACCOUNT: &str = "canary-account-0123456789";
+const NARRATION: &str = "canary-narration-of-the-provider";
+
+#[tokio::test]
+async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_gateways_caller_above() {
+    let wants = Wants::OAuth2 {
+        client_id: "canary-client".to_owned(),
+        client_secret: SECRET.to_owned(),
+        expires_in_seconds: 3600,
+    };
+    let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
+    let body = Some(NARRATION.to_owned());
+    let busy = Behaviour::Status { code: 503, headers: [].into(), body };
+    bank.set_script(Script::from(Step::from(busy).times(1))).await.unwrap();
+    let collector = Collector::start().await.unwrap();
+    let (registry, traces, _) = traced(&collector.endpoint());
+    let mut draft = draft(bank.base_url());
+    draft.retry.retries = 3;
+    draft.retry.base = Duration::from_millis(1);
+    draft.retry.min_pacing = Duration::ZERO;
+    draft.auth = Auth::ClientCredentials(TokenClient {
+        token_url: bank.token_url(),
+        scopes: vec!["openid".to_owned()],
+        audience: None,
+        refresh_before: DEFAULT_REFRESH_BEFORE,
+        client_id: SecretString::from("canary-client"),
+        client_secret: SecretString::from(SECRET),
+    });
+    let live = connect(&registry, draft);
+
+    let mut headers = HeaderMap::new();
+    let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    headers.insert("traceparent", format!("00-{trace}-{parent}-01").parse().unwrap());
+    let incoming = Incoming::of(registry.traces(), Clock::system(), &headers);
+    let mut request = Request::get("accounts", "/health").with_query("account", ACCOUNT);
+    request.public = vec![("symbol".to_owned(), "AAPL".to_owned())];
+    let serving = async { live.call(request).await.unwrap().status };
+    let route = ("GET", "/api/providers/{namespace}/{connection}/{operation}", uuid::Uuid::nil());
+    assert_eq!(incoming.serve(route, serving, |status| *status).await, StatusCode::OK);
+    traces.close(PATIENCE).await;
+
+    let gateway = only(collector.named("gateway.request"));
+    assert_eq!((&*gateway.trace_id, &*gateway.parent_id, &*gateway.kind), (trace, parent, "SERVER"));
+    assert_eq!(says(&gateway, "request_id"), uuid::Uuid::nil().to_string());
+
+    let call = only(collector.named("provider.call"));
+    assert_eq!((&call.trace_id, &call.parent_id), (&gateway.trace_id, &gateway.span_id));
+    for (name, value) in [
+        ("provider", "generic"),
+        ("endpoint", "accounts"),
+        ("symbol", "AAPL"),
+        ("status", "200"),
+        ("tries", "2"),
+        ("cached", "false"),
+        ("namespace", "treasury"),
+        ("connection", "bank"),
+        ("class", "Read"),
+    ] {
+        assert_eq!(says(&call, name), value, "{name} of {call:#?}");
+    }
+    assert!(says(&call, "latency_ms").parse::<u64>().is_ok() && call.nanos.0 <= call.nanos.1, "{call:#?}");
+    assert_eq!(call.failure, None);
+
+    let tries = collector.named("provider.try");
+    assert!(tries.len() == 2 && tries.iter().all(|one| one.parent_id == call.span_id && one.kind == "CLIENT"));
+    let statuses: Vec<String> = tries.iter().map(|one| says(one, "status")).collect();
+    assert_eq!(statuses, ["503", "200"]);
+    assert_eq!(tries[0].failure.as_deref(), Some("http_status"));
+    let token = only(collector.named("provider.token"));
+    assert_eq!(
+        (&token.parent_id, says(&token, "status").as_str()),
+        (&tries[0].span_id, "200"),
+        "the try that had none"
+    );
+    assert_eq!(call.resource["service.name"], "busbar");
+    assert_eq!(call.resource["service.instance.id"], "replica-1");
+
+    let bytes: Vec<u8> = collector.bytes().concat();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("provider.call"), "the search finds what is there");
+    for never in [SECRET, "canary-client", ACCOUNT, NARRATION, &bank.base_url(), "Bearer"] {
+        assert!(!holds(never), "{never}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let collector = Collector::start().await.unwrap();
+    let (registry, traces, _) = traced(&collector.endpoint());
+    let mut draft = draft(bank.base_url());
+    draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
+    draft.retry.retries = 0;
+    let live = connect(&registry, draft);
+    let cached = || Request { cache: CacheUse::FreshOrStale, ..Request::get("kept", "/health") };
+    live.call(cached()).await.unwrap();
+    live.call(cached()).await.unwrap();
+    bank.set_script(Script::from(Step::from(Behaviour::Down(busbar::testbed::sim::Down::Refuse)))).await.unwrap();
+    live.call(Request::get("failed", "/health")).await.unwrap_err();
+    traces.close(PATIENCE).await;
+
+    let spans = collector.named("provider.call");
+    let [first, second, failed] = spans.as_slice() else { panic!("{spans:#?}") };
+    assert_eq!((says(first, "cached"), says(second, "cached")), ("false".to_owned(), "true".to_owned()));
+    assert!(first.parent_id.is_empty() && first.trace_id != second.trace_id, "two callers, two traces");
+    assert_eq!((says(failed, "status"), says(failed, "error")), ("error".to_owned(), "connect".to_owned()));
+    assert_eq!(failed.failure.as_deref(), Some("connect"));
+    let parents: Vec<String> = collector.named("provider.try").into_iter().map(|one| one.parent_id).collect();
+    assert_eq!(parents, [first.span_id.clone(), failed.span_id.clone()]);
+}
+
+#[tokio::test]
+async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Script::from(Step::slow(Duration::from_millis(100)))).await.unwrap();
+    let collector = Collector::start().await.unwrap();
+    let (registry, traces, _) = traced(&collector.endpoint());
+    let mut draft = draft(bank.base_url());
+    draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
+    let live = connect(&registry, draft);
+    let calls = (0..5).map(|_| live.call(Request { cache: CacheUse::FreshOrStale, ..Request::get("kept", "/health") }));
+    assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
+    traces.close(PATIENCE).await;
+    let calls = collector.named("provider.call");
+    let one = only(collector.named("provider.try"));
+    assert_eq!(calls.len(), 5);
+    assert_eq!(calls.iter().filter(|call| call.span_id == one.parent_id).count(), 1);
+}
+
+#[tokio::test]
+async fn a_collector_in_trouble_costs_no_call_anything_and_is_counted() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let collector = Collector::start().await.unwrap();
+    collector.refuse_with(Some(StatusCode::BAD_REQUEST));
+    let (registry, traces, metrics) = traced(&collector.endpoint());
+    let live = connect(&registry, draft(bank.base_url()));
+    for _ in 0..10 {
+        assert!(live.call(Request::get("test", "/health")).await.is_ok());
+    }
+    eventually("the collector was asked", || async { collector.requests() > 0 }).await;
+    traces.close(PATIENCE).await;
+    let text = metrics.render().unwrap();
+    let value = |outcome: &str| {
+        let name = format!("busbar_trace_spans_total{{outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!((value("ended"), value("exported"), value("failed")), (20, 0, 20), "ten calls, ten tries");
+    assert!(collector.spans().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_collector_nothing_is_traced() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let metrics = Metrics::new();
+    let registry = Registry::new(Clock::system(), &metrics, Access::local()).unwrap();
+    let live = connect(&registry, draft(bank.base_url()));
+    assert!(live.call(Request::get("test", "/health")).await.is_ok());
+    assert!(registry.traces().tracer().is_none());
+    assert!(!metrics.render().unwrap().contains("busbar_trace"));
+    // A ticker may be in a trace only where its profile says so.
+    let fmp = Profiles::builtin().unwrap().get("fmp").unwrap();
+    let request = fmp.operations["quote"].request("quote", &[("symbol".to_owned(), "AAPL".to_owned())].into()).unwrap();
+    assert_eq!(request.public, [("symbol".to_owned(), "AAPL".to_owned())]);
+    assert_eq!(Draft::new(fmp, Environment::Sandbox).environment, Environment::Sandbox);
+}
