@@ -3,9 +3,11 @@
 //! The ledger keeps sealed bytes and never opens them. Who replaces them must know what it replaces, so that a writer
 //! that slept through a change cannot undo it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::Reply;
+use super::{Lease, Reply};
 use crate::domain::key::ObjectKey;
 
 /// A kept credential.
@@ -21,6 +23,19 @@ pub struct KeptCredential {
 
 /// The kept credentials.
 pub trait CredentialStore: Send + Sync + 'static {
+    /// Takes the right to replace what is kept for `connection`, if nobody else has it; it ends by itself after `ttl`. A
+    /// credential that is spent by its use must not be used by two at a time.
+    fn lock_credential<'a>(
+        &'a self,
+        connection: &'a ObjectKey,
+        holder: &'a str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Reply<'a, Option<Lease>>;
+
+    /// Gives the right back.
+    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> Reply<'a, ()>;
+
     /// What is kept for `connection`.
     fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> Reply<'a, Option<KeptCredential>>;
 

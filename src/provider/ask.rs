@@ -17,6 +17,10 @@ use crate::provider::live::Live;
 use crate::provider::profile::{Operation, ParameterError};
 use crate::provider::settings::Settings;
 
+/// Somebody waits for the answer: a pause that the provider asks for is sat out only if it is hardly longer than the
+/// waits between tries, and is otherwise told, with its end.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// How an operation is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Manner {
@@ -127,6 +131,7 @@ pub fn request(
     request.within = manner.within;
     request.no_wait = manner.hasty;
     request.tries = manner.hasty.then_some(1);
+    request.max_wait = Some(LONGEST_WAIT);
     Ok(request)
 }
 

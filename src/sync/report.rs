@@ -178,7 +178,7 @@ impl From<RunReason> for Stop {
 impl From<&CallError> for Stop {
     fn from(error: &CallError) -> Self {
         let reason = match error {
-            CallError::CircuitOpen { .. } => RunReason::CircuitOpen,
+            CallError::CircuitOpen { .. } | CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
             // A sync has no caller whose rights could be missing.
             CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
@@ -195,7 +195,6 @@ impl From<&CallError> for Stop {
             CallError::NoToken { status, .. } => {
                 return Self { http_status: *status, ..RunReason::ProviderUnreachable.into() };
             }
-            CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::NotKept(KeepProblem::Ledger) => RunReason::LedgerUnavailable,
             CallError::Request(_) => RunReason::ParameterInvalid,
             CallError::Client(_) | CallError::NotKept(_) => RunReason::ConnectionInvalid,

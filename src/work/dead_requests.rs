@@ -309,6 +309,3 @@ impl DeadRequestWorker {
 fn after(now: Timestamp, wait: Duration) -> Option<Timestamp> {
     now.checked_add(SignedDuration::try_from(wait).ok()?).ok()
 }
-
-#[cfg(test)]
-mod tests;

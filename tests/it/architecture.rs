@@ -123,6 +123,7 @@ const PLAIN_VALUES: &[&str] = &[
     "ledger::RunRecord",
     "ledger::RunResult",
     "ledger::RunTrigger",
+    "provider::addresses",
     "provider::classify",
     "provider::profile",
     "provider::settings",

@@ -1,5 +1,7 @@
 //! Kept credentials: one row per connection, replaced only by who knows its version.
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use jiff::Timestamp;
 
@@ -7,7 +9,7 @@ use super::SqliteLedger;
 use super::codec::{Step, get, millis};
 use crate::domain::key::ObjectKey;
 use crate::ledger::credentials::{CredentialStore, KeptCredential};
-use crate::ledger::{LedgerError, Reply};
+use crate::ledger::{Lease, LedgerError, Reply};
 
 const LOAD: Step = Step("reading a kept credential");
 const KEEP: Step = Step("keeping a credential");
@@ -63,6 +65,24 @@ impl SqliteLedger {
 }
 
 impl CredentialStore for SqliteLedger {
+    fn lock_credential<'a>(
+        &'a self,
+        connection: &'a ObjectKey,
+        holder: &'a str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Reply<'a, Option<Lease>> {
+        async move {
+            let name = format!("credential/{connection}");
+            Ok(self.lease_acquire(&name, holder, ttl, now, None).await?.ok())
+        }
+        .boxed()
+    }
+
+    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> Reply<'a, ()> {
+        self.lease_release(lock).boxed()
+    }
+
     fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> Reply<'a, Option<KeptCredential>> {
         self.credential_load(connection).boxed()
     }

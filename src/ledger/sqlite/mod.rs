@@ -15,7 +15,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Sqlite, Transaction};
 
 use super::document::StoredDocument;
 use super::record::{StoredTransaction, TransactionFilter};
@@ -94,7 +94,9 @@ impl SqliteLedger {
             .filename(path)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            .pragma("trusted_schema", "OFF");
+            .pragma("trusted_schema", "OFF")
+            // A line per statement, without a message of its own, is nothing that a log of ours should hold.
+            .disable_statement_logging();
         let reading = base.clone().read_only(true);
         let writing = match mode {
             OpenMode::ReadOnly => reading.clone(),

@@ -114,6 +114,7 @@ pub(crate) fn tokens(settings: &Settings, means: &Means<'_>) -> Option<Arc<Token
                 connection: means.core.key().clone(),
                 token_url: url.to_string(),
                 secret: settings.credential_revision().to_owned(),
+                longest: settings.timeouts().request,
             };
             let rotation = Rotation { origin: refresh_token.clone(), safe, secrets: means.secrets.cloned() };
             (grant(client), client.refresh_before, Some(rotation))

@@ -6,9 +6,9 @@
 //! failed, it cannot be called.
 //!
 //! A refresh token that the provider rotates is kept before anything is done with the access token that came along. One
-//! connection refreshes one at a time, also over a change of its settings, because a spent token that is sent again ends
-//! the grant with a careful provider. Another replica may have been first: who is refused looks once at the ledger and
-//! at the Secret before he believes it.
+//! connection refreshes one at a time, also over a change of its settings and over replicas (the ledger's lease), because a
+//! spent token that is sent again ends the grant with a careful provider. Another replica may have been first all the
+//! same, or somebody has just put a new token into the Secret: who is refused looks once more at both before he believes it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -110,9 +110,17 @@ impl Source {
 
     async fn refresh(&self, rotation: &Rotation) -> Result<Fetched, NotFetched> {
         let mut pending = self.core.pending_refresh().lock().await;
+        let lock = rotation.safe.lock().await?;
+        let end = self.refresh_alone(rotation, &mut pending).await;
+        rotation.safe.unlock(&lock).await;
+        end
+    }
+
+    /// With nobody else, here or in another replica, who uses the refresh token.
+    async fn refresh_alone(&self, rotation: &Rotation, pending: &mut Option<Pending>) -> Result<Fetched, NotFetched> {
         if let Some(left) = pending.take_if(|left| same(&left.origin, &rotation.origin)) {
             let still_good = left.fetched.expires_in.is_none_or(|life| self.clock.mono() < left.fetched.asked + life);
-            let fetched = self.keep(rotation, left, &mut pending).await?;
+            let fetched = self.keep(rotation, left, pending).await?;
             if let Some(fetched) = fetched.filter(|_| still_good) {
                 return Ok(fetched);
             }
@@ -128,7 +136,7 @@ impl Source {
                     let rotated = fetched.refresh_token.clone().filter(|rotated| !same(rotated, used));
                     let Some(rotated) = rotated else { return Ok(fetched) };
                     let left = Pending { fetched, rotated, origin: origin.clone(), version };
-                    match self.keep(rotation, left, &mut pending).await? {
+                    match self.keep(rotation, left, pending).await? {
                         Some(fetched) => return Ok(fetched),
                         None if again => return Err(CallError::NotKept(KeepProblem::Ledger).into()),
                         // Another replica kept one since: that one counts.

@@ -6,6 +6,7 @@
 //! and it is sealed for one connection and one token URL, so that it is never sent to another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::ledger::sealed::{Keyring, SealError};
-use crate::ledger::{CredentialStore, KeptCredential, LedgerError};
+use crate::ledger::{CredentialStore, KeptCredential, Lease, LedgerError};
 use crate::provider::call::{CallError, KeepProblem};
 
 /// Bytes of the digest of the Secret's token, at the head of what is sealed.
@@ -26,12 +27,14 @@ const ORIGIN: usize = 32;
 pub struct Vault {
     store: Arc<dyn CredentialStore>,
     keys: Keyring,
+    /// Who we are to other processes on the same ledger.
+    holder: Arc<str>,
 }
 
 impl Vault {
     /// Keeps in `store` what `keys` seal.
     pub fn new(store: Arc<dyn CredentialStore>, keys: Keyring) -> Self {
-        Self { store, keys }
+        Self { store, keys, holder: uuid::Uuid::new_v4().to_string().into() }
     }
 
     /// Whether anything can be kept.
@@ -55,7 +58,17 @@ pub(crate) struct Safe {
     pub(crate) token_url: String,
     /// Name and version of the Secret in force.
     pub(crate) secret: String,
+    /// The longest that one request to the endpoint takes.
+    pub(crate) longest: Duration,
 }
+
+/// How long another replica that refreshes the same token is waited for: longer than most requests take, shorter than most
+/// callers wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Two requests may be made under one lock, and the ledger wants its time.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// What was found.
 pub(crate) struct Held {
@@ -66,6 +79,30 @@ pub(crate) struct Held {
 }
 
 impl Safe {
+    /// Keeps other replicas from using the refresh token until [`unlock`](Self::unlock), or until we must be gone.
+    pub(crate) async fn lock(&self) -> Result<Lease, CallError> {
+        let Vault { store, holder, .. } = &self.vault;
+        let (ttl, until) = (self.longest * 2 + MARGIN, self.clock.mono() + PATIENCE);
+        loop {
+            let now = self.clock.now();
+            let taken = store.lock_credential(&self.connection, holder, ttl, now.wall).await;
+            if let Some(lock) = taken.map_err(|e| self.failed(&e))? {
+                return Ok(lock);
+            }
+            if now.mono >= until {
+                return Err(CallError::NotKept(KeepProblem::Busy));
+            }
+            self.clock.sleep_until(now.mono + LOOK_EVERY).await;
+        }
+    }
+
+    /// Lets others go on. What cannot be given back ends by itself.
+    pub(crate) async fn unlock(&self, lock: &Lease) {
+        if let Err(error) = self.vault.store.unlock_credential(lock).await {
+            let _told = self.failed(&error);
+        }
+    }
+
     /// The token that is kept in the place of `origin`, the Secret's.
     pub(crate) async fn load(&self, origin: &SecretString) -> Result<Held, CallError> {
         let kept = self.vault.store.load_credential(&self.connection).await.map_err(|e| self.failed(&e))?;

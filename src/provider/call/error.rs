@@ -59,6 +59,8 @@ impl ConnectProblem {
 pub enum KeepProblem {
     /// The ledger does not answer.
     Ledger,
+    /// Another replica is using it.
+    Busy,
     /// There is no key to seal it with.
     NoKey,
     /// It was sealed with a key that is gone.
@@ -70,6 +72,7 @@ impl KeepProblem {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ledger => "the ledger does not answer",
+            Self::Busy => "another replica is using it",
             Self::NoKey => "the operator has no key to seal it with (--key-secret)",
             Self::UnknownKey => {
                 "it was sealed with a key that is not in --key-secret any more: put the key back, or a new refresh token \

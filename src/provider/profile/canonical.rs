@@ -226,7 +226,7 @@ impl TimeForm {
 
     fn day(self, text: &str) -> Option<Date> {
         match self {
-            Self::Text => text.parse::<DateTime>().map(|civil| civil.date()).ok().or_else(|| {
+            Self::Text => text.parse::<DateTime>().map(DateTime::date).ok().or_else(|| {
                 // The day as it is written, in the provider's own zone.
                 text.get(..10)?.parse::<Date>().ok()
             }),

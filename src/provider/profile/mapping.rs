@@ -111,7 +111,6 @@ impl Mapping {
         let found = self.records.iter().filter_map(|pointer| body.pointer(pointer));
         let mut found = found.filter(|value| value.is_object() || value.is_array());
         match (self.shape, found.next()) {
-            (_, None) => Err(MappingError::NoRecords),
             (Shape::One, Some(Value::Array(list))) => self.record(list.first().ok_or(MappingError::Nothing)?),
             (Shape::One, Some(record)) => self.record(record),
             (Shape::List, Some(Value::Array(list))) => {
@@ -124,7 +123,7 @@ impl Mapping {
                 answer.insert("complete".to_owned(), Value::Bool(complete));
                 Ok(Value::Object(answer))
             }
-            (Shape::List, Some(_)) => Err(MappingError::NoRecords),
+            (_, None) | (Shape::List, Some(_)) => Err(MappingError::NoRecords),
         }
     }
 

@@ -91,13 +91,14 @@ fn read() -> CallClass {
 
 /// The methods that a profile may use.
 #[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
 #[schemars(rename = "Method")]
 enum MethodName {
-    GET,
-    POST,
-    PUT,
-    PATCH,
-    DELETE,
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
 }
 
 /// The classes that an operation may have: a probe is the operator's own.
@@ -114,11 +115,11 @@ enum ClassName {
 
 fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Method, D::Error> {
     Ok(match MethodName::deserialize(deserializer)? {
-        MethodName::GET => Method::GET,
-        MethodName::POST => Method::POST,
-        MethodName::PUT => Method::PUT,
-        MethodName::PATCH => Method::PATCH,
-        MethodName::DELETE => Method::DELETE,
+        MethodName::Get => Method::GET,
+        MethodName::Post => Method::POST,
+        MethodName::Put => Method::PUT,
+        MethodName::Patch => Method::PATCH,
+        MethodName::Delete => Method::DELETE,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::classify::{Class, Reading, Wait};
 use crate::provider::profile::{Pagination, Profiles, Stream};
 use crate::sync::tests::Bank;
-use crate::sync::{Fetch, Partition, RunReport, SyncPlan};
+use crate::sync::{Fetch, Partition, RunReason, RunReport, SyncPlan};
 
 type Trick = Box<dyn FnMut(u64, &mut Vec<String>) -> Option<Answer> + Send>;
 
@@ -110,7 +110,7 @@ async fn run(world: &World, list: &List, plan: &SyncPlan) -> RunReport {
 }
 
 fn ended(report: &RunReport) -> (RunResult, Option<&'static str>) {
-    (report.result, report.reason.map(|reason| reason.as_str()))
+    (report.result, report.reason.map(RunReason::as_str))
 }
 
 #[tokio::test]

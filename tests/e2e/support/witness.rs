@@ -227,7 +227,8 @@ fn check(sights: &[Sight]) -> Vec<String> {
                     tell(format!("the transition time of {} moved although its status did not", c.type_));
                 }
                 let lost = c.type_ == "Ready" && o.status == Status::True && c.status != Status::True;
-                if lost && was.object["spec"] == sight.object["spec"] && !MAY_UNREADY.contains(&c.reason.as_str()) {
+                let same = was.object["spec"] == sight.object["spec"] && o.observed_generation == c.observed_generation;
+                if lost && same && !MAY_UNREADY.contains(&c.reason.as_str()) {
                     tell(format!("Ready was taken away with reason {} although the spec is the same", c.reason));
                 }
             }

@@ -79,8 +79,8 @@ async fn nothing_that_is_secret_is_logged_at_any_level_or_shown_in_metrics() {
     assert!(logged.contains("it listens"));
     for (place, text) in [("the log", logged), ("the metrics", metrics.render().unwrap())] {
         for hidden in ["canary", "Y2FuYXJ5", "sim-"] {
-            let line = text.lines().find(|line| line.contains(hidden) && !line.contains("busbar-sim"));
-            assert!(line.is_none(), "{place}: {line:?}");
+            let found = text.lines().find(|line| line.contains(hidden) && !line.contains("busbar-sim"));
+            assert!(found.is_none(), "{place}: {found:?}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn provider(index: usize) -> Option<Behaviour> {
         0 => None,
         1 => Some(Behaviour::status(503)),
         2 => Some(Behaviour::status(404)),
-        3 => Some(Behaviour::rate_limited("7")),
+        3 => Some(Behaviour::rate_limited("1")),
         4 => Some(Behaviour::Garbage(Garbage::Html)),
         5 => Some(Behaviour::status(401)),
         _ => Some(Behaviour::status(418)),

@@ -3,11 +3,12 @@
 use busbar::clock::Clock;
 use busbar::ledger::audit::Audit as _;
 use busbar::ledger::dead_requests::{DeadRequests as _, DeadState};
+use busbar::ledger::sealed::Keyring;
 use busbar::testbed::sim::Behaviour;
 use uuid::Uuid;
 
 use super::QUOTE;
-use super::world::World;
+use super::world::{Plan, World};
 use crate::call_path::eventually;
 
 async fn fail(world: &World, path: &str) -> Uuid {
@@ -137,4 +138,24 @@ impl Seconds for busbar::domain::time::Mono {
     fn seconds(self) -> f64 {
         self.since(Self::ZERO).as_secs_f64()
     }
+}
+
+#[tokio::test]
+async fn with_a_key_parameters_are_sealed_and_the_retry_still_knows_them() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1"), [7; 32]).unwrap();
+    let keys = Keyring::open(folder.path()).unwrap();
+    let world = World::with(Plan { keys, ..Plan::default() }).await;
+    world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&world, "/finastra/b2b/collaterals/COL-00000007").await;
+    let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
+    assert!(kept.sealed && !String::from_utf8_lossy(&kept.parameters).contains("COL"), "sealed");
+    world.finastra.recover().await;
+    let seen = world.finastra.arrivals().next;
+    let (stop, worker) = world.worker("a");
+    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    let sent = world.finastra.arrivals_since(seen).entries;
+    assert!(sent.len() == 1 && sent[0].path.ends_with("/COL-00000007"), "{sent:?}");
+    stop.cancel();
+    worker.await.unwrap();
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::rights::{Profile, Rights, Subject};
 use busbar::gateway::limit::Rate;
+use busbar::gateway::server;
+use busbar::gateway::tls::Certificate;
 use busbar::provider::settings::CachePolicy;
 use busbar::testbed::sim::{Behaviour, Moment, Step};
 use serde_json::json;
@@ -312,4 +314,35 @@ async fn at_the_end_requests_under_way_are_answered_and_no_more_are_taken() {
     assert_eq!(under_way.await.unwrap().status, 200);
     tokio::time::timeout(Duration::from_secs(10), &mut world.serving).await.unwrap().unwrap();
     assert!(world.http.get(world.url("/livez")).send().await.is_err());
+}
+
+#[tokio::test]
+async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    let renew = || {
+        let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        reqwest::Certificate::from_pem(pair.cert.pem().as_bytes()).unwrap()
+    };
+    let first = renew();
+    let served = Certificate::open(cert.clone(), key.clone()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let serving = tokio::spawn(server::serve(listener, app, Some(served.config().unwrap()), stop.clone()));
+    // A client each: a kept connection keeps the certificate it was made with.
+    let get = async |root: &reqwest::Certificate| {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]).build().unwrap();
+        client.get(&url).send().await.map(|answer| answer.status().as_u16())
+    };
+    assert_eq!(get(&first).await.unwrap(), 200);
+    let second = renew();
+    assert!(served.look().unwrap());
+    assert_eq!(get(&second).await.unwrap(), 200);
+    assert!(get(&first).await.is_err(), "the old one is not served any more");
+    stop.cancel();
+    serving.await.unwrap();
 }

@@ -72,12 +72,13 @@ pub(crate) struct Plan {
     pub(crate) finastra: bool,
     pub(crate) caller: Rate,
     pub(crate) address: Rate,
+    pub(crate) keys: Keyring,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let rate = |requests| Rate { requests, per: Duration::from_secs(1) };
-        Self { finastra: true, caller: rate(100_000), address: rate(100_000) }
+        Self { finastra: true, caller: rate(100_000), address: rate(100_000), keys: Keyring::none() }
     }
 }
 
@@ -97,6 +98,7 @@ pub(crate) struct World {
     writer: tokio::task::JoinHandle<()>,
     audit_stop: CancellationToken,
     bell: Arc<Notify>,
+    keys: Keyring,
     _sim: Sim,
     _dir: tempfile::TempDir,
 }
@@ -165,7 +167,7 @@ impl World {
             registry: registry.clone(),
             declared: Arc::new(|_| false),
             ledger: ledger.clone(),
-            keep: Keep::new(ledger.clone(), Keyring::none(), clock, Arc::clone(&bell), &metrics).unwrap(),
+            keep: Keep::new(ledger.clone(), plan.keys.clone(), clock, Arc::clone(&bell), &metrics).unwrap(),
             finastra: plan.finastra.then(|| key("finastra")),
             clock,
             series: Series::new(&metrics).unwrap(),
@@ -189,6 +191,7 @@ impl World {
             stop,
             audit_stop,
             bell,
+            keys: plan.keys,
             _sim: sim,
             _dir: dir,
         };
@@ -219,7 +222,7 @@ impl World {
         let worker = DeadRequestWorker::new(
             self.ledger.clone(),
             self.registry.clone(),
-            Keyring::none(),
+            self.keys.clone(),
             (Clock::system(), &Metrics::new()),
             holder,
             Arc::clone(&self.bell),

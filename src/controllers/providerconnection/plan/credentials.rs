@@ -131,3 +131,79 @@ pub(super) fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::secrets::SecretData;
+    use crate::controllers::providerconnection::plan::{needed_secrets, refuse_unallowed, settings};
+    use crate::domain::breaker::Policy;
+    use crate::provider::addresses::AddressRules;
+    use crate::provider::classify::Classify;
+    use crate::provider::profile::Profiles;
+    use crate::provider::settings::Settings;
+
+    fn spec(provider: &str, environment: &str, rest: &str) -> ProviderConnectionSpec {
+        let yaml = format!("{{provider: {provider}, environment: {environment}, {rest}}}");
+        serde_yaml::from_str(&yaml).unwrap()
+    }
+
+    fn planned(spec: &ProviderConnectionSpec) -> Result<Settings, Problem> {
+        let profile = Profiles::builtin().unwrap().get(&spec.provider).unwrap();
+        let auth = needed_secrets(spec).0.map(|(field, name)| {
+            let data = SecretData::naming(name, ["client-id", "client-secret", "refresh-token"]);
+            Found { field, name: name.to_owned(), data: Some(Arc::new(data)) }
+        });
+        let rules = (Policy::preset(profile.breaker), Classify::default());
+        settings(spec, profile, rules, &FoundSecrets { auth, tls: None })
+    }
+
+    const GENERIC: &str = "endpoint: {baseURL: 'https://bank.example'}, healthCheck: {path: /health}";
+
+    fn with_auth(member: &str, fields: &str) -> ProviderConnectionSpec {
+        spec("generic", "Production", &format!("{GENERIC}, auth: {{{member}: {{secretRef: {{name: s}}, {fields}}}}}"))
+    }
+
+    #[test]
+    fn a_token_address_follows_the_rule_of_the_base_url() {
+        for member in ["oauth2ClientCredentials", "oauth2RefreshToken"] {
+            assert!(planned(&with_auth(member, "tokenURL: 'https://login.example/t'")).is_ok());
+            let refused = planned(&with_auth(member, "tokenURL: 'http://login.example/t'")).unwrap_err();
+            assert!(refused.message.contains(&format!("auth.{member}.tokenURL must be https")), "{}", refused.message);
+        }
+    }
+
+    #[test]
+    fn the_full_token_address_comes_before_the_authorisation_hosts_and_that_before_the_base_urls() {
+        let token_url = |fields: &str| {
+            let endpoint = "endpoint: {baseURL: 'https://api.example/x', parameters: {tenant: t1}}";
+            let auth = format!("auth: {{oauth2ClientCredentials: {{secretRef: {{name: s}}, {fields}}}}}");
+            planned(&spec("finastra", "Production", &format!("{endpoint}, {auth}"))).unwrap().auth().token_url().unwrap()
+        };
+        let (full, host) = ("tokenURL: 'https://full.example/t'", "authBaseURL: 'https://login.example/ignored'");
+        assert_eq!(token_url(&format!("{full}, {host}")).as_str(), "https://full.example/t");
+        assert_eq!(token_url(host).as_str(), "https://login.example/login/v1/t1/oidc/token");
+        assert_eq!(token_url("").as_str(), "https://api.example/login/v1/t1/oidc/token");
+    }
+
+    #[test]
+    fn what_the_operators_set_up_does_not_allow_is_stalled_with_the_flag_in_its_message() {
+        let refused = |spec: &ProviderConnectionSpec, has_key| {
+            refuse_unallowed(spec, &planned(spec).unwrap(), has_key, &AddressRules::default())
+        };
+        let refresh = with_auth("oauth2RefreshToken", "tokenURL: 'https://login.example/t'");
+        let problem = refused(&refresh, false).unwrap_err();
+        assert_eq!((problem.reason, problem.waiting), (Reason::KeyMissing, false));
+        assert!(problem.message.contains("--key-secret"));
+        assert_eq!(refused(&refresh, true), Ok(()));
+        for url in ["https://10.0.0.1", "https://169.254.169.254/latest", "https://[::ffff:7f00:1]"] {
+            let at = format!("endpoint: {{baseURL: '{url}'}}, healthCheck: {{path: /}}");
+            let problem = refused(&spec("generic", "Production", &at), true).unwrap_err();
+            assert_eq!((problem.reason, problem.waiting), (Reason::AddressNotAllowed, false));
+            assert!(problem.message.contains("--allow-provider-addresses"), "{}", problem.message);
+        }
+        assert_eq!(refused(&spec("generic", "Production", GENERIC), true), Ok(()), "a name is judged when it is resolved");
+    }
+}

@@ -93,9 +93,8 @@ fn every_status_under_every_matcher_of_every_profile_is_read_as_before() {
         for (at, matcher) in profile.errors.iter().enumerate() {
             let (headers, body) = sample(matcher);
             let shown: Vec<_> =
-                headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-            writeln!(all, "  errors[{at}] {}{body}", shown.iter().map(|h| format!("{h} ")).collect::<String>())
-                .unwrap();
+                headers.iter().map(|(name, value)| format!("{name}: {} ", value.to_str().unwrap())).collect();
+            writeln!(all, "  errors[{at}] {}{body}", shown.concat()).unwrap();
             writeln!(all, "    {}", statuses(&profile, &headers, &body)).unwrap();
         }
     }
