@@ -180,7 +180,11 @@ mod tests {
         let token_url = |fields: &str| {
             let endpoint = "endpoint: {baseURL: 'https://api.example/x', parameters: {tenant: t1}}";
             let auth = format!("auth: {{oauth2ClientCredentials: {{secretRef: {{name: s}}, {fields}}}}}");
-            planned(&spec("finastra", "Production", &format!("{endpoint}, {auth}"))).unwrap().auth().token_url().unwrap()
+            planned(&spec("finastra", "Production", &format!("{endpoint}, {auth}")))
+                .unwrap()
+                .auth()
+                .token_url()
+                .unwrap()
         };
         let (full, host) = ("tokenURL: 'https://full.example/t'", "authBaseURL: 'https://login.example/ignored'");
         assert_eq!(token_url(&format!("{full}, {host}")).as_str(), "https://full.example/t");
@@ -204,6 +208,10 @@ mod tests {
             assert_eq!((problem.reason, problem.waiting), (Reason::AddressNotAllowed, false));
             assert!(problem.message.contains("--allow-provider-addresses"), "{}", problem.message);
         }
-        assert_eq!(refused(&spec("generic", "Production", GENERIC), true), Ok(()), "a name is judged when it is resolved");
+        assert_eq!(
+            refused(&spec("generic", "Production", GENERIC), true),
+            Ok(()),
+            "a name is judged when it is resolved"
+        );
     }
 }
