@@ -144,6 +144,7 @@ fn failed(end: Result<&Answer, &CallError>) -> bool {
                 | CallError::TooLarge { .. }
                 | CallError::Malformed
                 | CallError::NoToken { .. }
+                | CallError::TokenCircuitOpen { .. }
         ),
     }
 }

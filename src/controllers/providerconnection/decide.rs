@@ -240,6 +240,8 @@ fn refused(
         circuit_state: live.map(|l| circuit_state(&l.snapshot)).or(old.circuit_state),
         risk: live.map(|l| risk(l.tier)),
         credential: old.credential,
+        // The pause is the provider's, whatever the spec says now.
+        throttled_until_time: throttle::left(previous, now.wall).map(time),
         host: old.host,
         policy: observed.policy.clone(),
         consumers: Some(observed.consumers.clone()),

@@ -79,6 +79,7 @@ async fn a_stale_answer_is_given_when_the_circuit_is_open_or_the_call_failed_and
         Err(CallError::Connect(ConnectProblem::Reset)),
         Err(CallError::QuotaExhausted { retry_in: SECOND }),
         Err(CallError::Throttled { retry_in: SECOND }),
+        Err(CallError::TokenCircuitOpen { retry_in: None }),
         Ok(answer(503)),
         Ok(answer(429)),
     ] {

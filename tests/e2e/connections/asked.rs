@@ -129,13 +129,8 @@ async fn fields_that_nothing_reads_yet_are_named_in_the_message_of_ready() {
     let bank = world.bank("bank", Auth::None).await;
     world.ns.secret("hook", &[("webhook-secret", world.ns.canary("hook").as_bytes())]).await;
     let fields = json!({
-        "retry": {"retries": 2},
-        "rateLimit": {"limits": [{"name": "plan", "scope": "Connection", "requests": 10, "unit": "Minute"}]},
-        "cache": {"ttl": "15s"},
-        "features": {"b2b-routes": "Enabled"},
         "webhook": {"staticSecret": {"header": "x-hook", "secretRef": {"name": "hook"}}},
         "payouts": {"inquiry": "None"},
-        "tls": {"minVersion": "TLS13"},
     });
     let names: Vec<String> = fields.as_object().unwrap().keys().cloned().collect();
     world.put(&connection("unread", &bank.base_url(), fields)).await;
