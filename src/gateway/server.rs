@@ -1,6 +1,6 @@
 //! Takes connections and serves them, with a limit on everything that a caller could drag out.
 //!
-//! A connection that is slow to send its headers, or idle between requests, is closed; more than [`CONNECTIONS`] at once
+//! A connection that is slow to send its headers, or idle between requests, is closed; more than `CONNECTIONS` at once
 //! wait. At the end no more are taken, requests under way finish, and idle connections are closed at once.
 
 use std::sync::Arc;

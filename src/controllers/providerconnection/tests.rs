@@ -225,7 +225,7 @@ fn a_missing_secret_is_reconciling_ends_the_live_connection_and_keeps_the_circui
 #[test]
 fn a_bad_spec_is_stalled_and_leaves_the_running_connection_alone() {
     let mut bad = observed(Some(live()));
-    bad.target = Err(Problem::stalled(Reason::NotImplemented, "spec.rights cannot be honoured: remove the field"));
+    bad.target = Err(Problem::stalled(Reason::InvalidSpec, "spec.endpoint.baseURL must be an https address"));
     let decision = decide(&object(), None, &bad, now());
     assert!(decision.steps.is_empty());
     let s = decision.status.unwrap();
