@@ -245,7 +245,6 @@ fn refused(
         host: old.host,
         policy: observed.policy.clone(),
         consumers: Some(observed.consumers.clone()),
-        ..ProviderConnectionStatus::default()
     };
     Decision { status: Some(status), steps, notes: Vec::new(), next }
 }
