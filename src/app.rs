@@ -202,11 +202,11 @@ async fn lead(
     (ledger, profiles, traces): (Arc<dyn Ledger>, Arc<Profiles>, &Traces),
     door: Option<gateway::Door>,
 ) -> Result<(), AppError> {
-    let clients = Clients::connect(args.kubeconfig.as_deref()).await?;
+    let identity = args.identity.clone().unwrap_or_else(default_identity);
+    let clients = Clients::connect(args.kubeconfig.as_deref(), &identity).await?;
     let Some(()) = until(stop, tasks, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
     gates.set(Gate::Crds, true);
 
-    let identity = args.identity.clone().unwrap_or_else(default_identity);
     let leadership = Leadership::default();
     let mut parts =
         parts::build(args, &clients, &identity, &leadership, (clock, metrics, traces.clone()), (ledger, profiles))?;

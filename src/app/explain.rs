@@ -125,7 +125,7 @@ fn manifests(folder: &Path) -> Result<Vec<PathBuf>, AppError> {
 
 /// The object, and what it refers to, as the user may see it. No Secret is read.
 async fn from_cluster(args: &ExplainArgs, kind: Kind, name: &str) -> Result<(World, Vec<Target>), AppError> {
-    let client = Clients::connect(args.kubeconfig.as_deref()).await?.calls;
+    let client = Clients::connect(args.kubeconfig.as_deref(), "explain").await?.calls;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let key = ObjectKey::new(namespace, name);
     let mut world = World::default();

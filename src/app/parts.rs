@@ -260,7 +260,8 @@ impl Start<'_> {
     {
         let (metrics, status_metrics) = self.metrics.clone();
         let client = self.clients.calls.clone();
-        let writer = StatusWriter::<R::Object>::new(client, self.clock, Arc::clone(self.claims), status_metrics);
+        let (leadership, claims) = (self.ctx.leadership.clone(), Arc::clone(self.claims));
+        let writer = StatusWriter::<R::Object>::new(client, self.clock, leadership, claims, status_metrics);
         let shell = Shell::<R>::new(Arc::clone(self.ctx), writer, metrics, self.args.reconcile_concurrency);
         let stop = self.stop.clone();
         tasks.spawn(async move {

@@ -8,6 +8,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -45,9 +47,10 @@ pub enum ClientError {
 }
 
 impl Clients {
-    /// Builds the clients from `kubeconfig`, or from what the environment of the process offers.
-    pub async fn connect(kubeconfig: Option<&Path>) -> Result<Self, ClientError> {
-        let config = match kubeconfig {
+    /// Builds the clients from `kubeconfig`, or from what the environment of the process offers. The API server's logs
+    /// name whoever asks after `instance`: replicas share an account, and who of them wrote must be found there.
+    pub async fn connect(kubeconfig: Option<&Path>, instance: &str) -> Result<Self, ClientError> {
+        let mut config = match kubeconfig {
             Some(path) => {
                 let error = |source| ClientError::Kubeconfig { path: path.display().to_string(), source };
                 let file = Kubeconfig::read_from(path).map_err(error)?;
@@ -55,6 +58,7 @@ impl Clients {
             }
             None => Config::infer().await.map_err(ClientError::Infer)?,
         };
+        config.headers.extend(user_agent(instance).map(|name| (USER_AGENT, name)));
         let mut watch = config.clone();
         watch.default_retry = false;
         let mut prompt = config;
@@ -62,5 +66,22 @@ impl Clients {
         prompt.connect_timeout = Some(CONNECT_TIMEOUT);
         let build = |config: Config| Client::try_from(config).map_err(ClientError::Build);
         Ok(Self { watch: build(watch)?, calls: build(prompt.clone())?, lease: build(prompt)? })
+    }
+}
+
+/// `busbar/<version> (<instance>)`; none if the instance's name cannot be in a header.
+fn user_agent(instance: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("busbar/{} ({instance})", env!("CARGO_PKG_VERSION"))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_name_the_instance_that_makes_them_if_it_has_a_name_that_a_header_can_carry() {
+        let named = user_agent("busbar-0").unwrap();
+        assert!(named.to_str().unwrap().starts_with("busbar/") && named.to_str().unwrap().ends_with(" (busbar-0)"));
+        assert_eq!(user_agent("two\nlines"), None);
     }
 }

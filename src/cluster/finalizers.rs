@@ -2,12 +2,13 @@
 //!
 //! An object with a mark is not gone before the mark is taken off, so a mark is put only where there is something to
 //! clean, and a missing operator must never make anything else hang. Others' marks are left alone: the list is replaced
-//! as a whole, under the version it was read at.
+//! as a whole, under the version it was read at, and only while this replica leads.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
+use crate::cluster::lease::Leave;
 use crate::cluster::status::FIELD_MANAGER;
 use crate::cluster::stores::Watched;
 use crate::cluster::{ApiError, call};
@@ -21,8 +22,13 @@ pub fn carries<K: Watched>(object: &K, mark: &str) -> bool {
 }
 
 /// Puts `mark` on `object`, or takes it off. An object that is gone, or was replaced by another of its name, is left
-/// alone, and so is one that is as it should be.
-pub async fn set<K: Watched>(client: &Client, object: &K, mark: &str, present: bool) -> Result<(), ApiError> {
+/// alone, and so is one that is as it should be. Each write is made under the leave that `may` gives.
+pub async fn set<K: Watched>(
+    client: &Client,
+    may: impl Fn() -> Result<Leave, ApiError>,
+    object: &K,
+    (mark, present): (&str, bool),
+) -> Result<(), ApiError> {
     let key = object.key();
     let api: Api<K> = Api::namespaced(client.clone(), &key.namespace);
     let mut tried = 0;
@@ -40,6 +46,7 @@ pub async fn set<K: Watched>(client: &Client, object: &K, mark: &str, present: b
         let metadata = json!({ "uid": now.uid(), "resourceVersion": now.resource_version(), "finalizers": marks });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         tried += 1;
+        let _leave = may()?;
         match call(api.patch(&key.name, &params, &Patch::Merge(json!({ "metadata": metadata })))).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_not_found() => return Ok(()),

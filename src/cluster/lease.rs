@@ -5,8 +5,10 @@
 //! on. Only seeing another holder is losing, and that ends the process: whatever it still believed is stale. What must
 //! never happen twice does not rest on this lease but on the ledger's own, which is checked inside its transactions.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod bell;
+mod leadership;
+
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,11 +16,13 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::cluster::ApiError;
-use crate::domain::lease::{LeaseView, Verdict, evaluate, may_act};
+pub use crate::cluster::lease::leadership::{Leadership, Leave};
+use crate::domain::lease::{LeaseView, Verdict, evaluate};
 use crate::domain::time::Mono;
 
 /// How long a silent holder keeps the lease: long enough for an API server's restart, short enough to notice a death.
@@ -27,33 +31,12 @@ pub const DURATION: Duration = Duration::from_secs(15);
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the holder renews.
 pub const RENEW_EVERY: Duration = Duration::from_secs(2);
-/// How often a standby looks.
+/// How often a standby looks without being called: at an expiry and at a change it looks at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After so long without trouble an outage counts as over, and the next one is told again.
 const CALM: Duration = DURATION;
 /// Longest wait for one answer: shorter than the renew deadline by several tries.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Whether this replica may reconcile. Cloning shares it.
-#[derive(Clone, Debug, Default)]
-pub struct Leadership {
-    /// Start of the last renewal that succeeded, in nanoseconds of the monotonic clock; 0 while not leading.
-    renewed: Arc<AtomicU64>,
-}
-
-impl Leadership {
-    /// Whether the lease is ours and was renewed within the deadline. Asked before each reconcile, so that a process
-    /// that was frozen past its deadline does nothing when it wakes.
-    pub fn holds(&self, now: Mono) -> bool {
-        let renewed = self.renewed.load(Ordering::Acquire);
-        renewed != 0 && may_act(Mono::from_nanos(renewed), RENEW_DEADLINE, now)
-    }
-
-    /// Notes a renewal that was begun at `at`, or with `None` that the lease is not ours.
-    pub fn note(&self, at: Option<Mono>) {
-        self.renewed.store(at.map_or(0, |at| at.nanos().max(1)), Ordering::Release);
-    }
-}
 
 /// The lease is not ours any more.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +77,8 @@ impl Elector {
 
     /// Waits until the lease is ours; false if `stop` came first.
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
+        let (api, name, bell) = (self.api.clone(), self.config.name.clone(), Notify::new());
+        let mut listening = pin!(bell::listen(&api, &name, &bell));
         loop {
             if let Ok(true) = self.turn(false).await {
                 tracing::info!(lease = %self.config.name, identity = %self.config.identity, "leading");
@@ -101,12 +86,21 @@ impl Elector {
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                never = &mut listening => match never {},
+                () = bell.notified() => {}
+                () = self.clock.sleep_until(self.next_look()) => {}
             }
         }
     }
 
-    /// Renews until `stop`, then gives the lease back.
+    /// When a standby looks at the latest: at the expiry too, so that a successor is not a turn late.
+    fn next_look(&self) -> Mono {
+        let now = self.clock.mono();
+        let expiry = self.seen.as_ref().map(LeaseView::expires).filter(|expiry| *expiry > now);
+        expiry.map_or(now + LOOK_EVERY, |expiry| expiry.min(now + LOOK_EVERY))
+    }
+
+    /// Renews until `stop`, then gives the lease back, once the last write made under it has been answered.
     ///
     /// # Errors
     /// If another replica holds the lease.
@@ -121,7 +115,7 @@ impl Elector {
                 return Err(error);
             }
         }
-        self.leadership.note(None);
+        self.leadership.resign().await;
         self.give_back().await;
         Ok(())
     }
@@ -188,13 +182,33 @@ impl Elector {
         }
     }
 
-    /// Gives the lease back, so that a standby takes it at its next look.
+    /// Gives the lease back, so that a standby takes it at once.
     async fn give_back(&mut self) {
-        let Some(seen) = &self.seen else { return };
-        let lease = self.lease(seen.transitions, Some(seen.resource_version.clone()), false);
-        match quick(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await {
-            Ok(_) => tracing::info!("the leader lease was given back"),
+        match self.try_give_back().await {
+            Ok(true) => tracing::info!("the leader lease was given back"),
+            Ok(false) => tracing::info!("the leader lease is not ours to give back"),
             Err(error) => tracing::warn!(%error, "the leader lease could not be given back; it expires by itself"),
+        }
+    }
+
+    /// Answers whether the lease was still ours.
+    async fn try_give_back(&mut self) -> Result<bool, ApiError> {
+        let mut looked = false;
+        loop {
+            let Some(seen) = self.seen.as_ref().filter(|s| s.held_by() == Some(self.config.identity.as_str())) else {
+                return Ok(false);
+            };
+            let lease = self.lease(seen.transitions, Some(seen.resource_version.clone()), false);
+            match quick(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await {
+                Ok(_) => return Ok(true),
+                // Our last renewal may have been done although its answer was lost, or somebody has put a label on it.
+                Err(error) if error.is_conflict() && !looked => {
+                    let found = quick(self.api.get_opt(&self.config.name)).await?;
+                    self.observe(found.as_ref(), self.clock.mono());
+                    looked = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -264,18 +278,4 @@ fn micros(at: Timestamp) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leadership_ends_by_itself_at_the_renew_deadline() {
-        let leadership = Leadership::default();
-        let at = Mono::from_nanos(5_000_000_000);
-        assert!(!leadership.holds(at));
-        leadership.note(Some(at));
-        assert!(leadership.holds(at + Duration::from_secs(9)));
-        assert!(!leadership.holds(at + Duration::from_secs(10)));
-        leadership.note(None);
-        assert!(!leadership.holds(at));
-    }
-}
+mod tests;

@@ -32,6 +32,9 @@ pub enum ApiError {
     /// No answer within [`CALL_TIMEOUT`], or whatever shorter time the caller had.
     #[error("the API server did not answer in time")]
     Timeout,
+    /// Nothing was asked: this replica may not write any more.
+    #[error("this replica does not lead any more")]
+    NotLeading,
     /// The API server refused, or could not be reached.
     #[error("{}", told(.0))]
     Kube(#[from] kube::Error),

@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::cluster::claims::{self, Claims};
 use crate::cluster::guard::Guarded;
+use crate::cluster::lease::Leadership;
 use crate::cluster::stores::Watched;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::ObjectKey;
@@ -114,6 +115,7 @@ impl StatusMetrics {
 pub struct StatusWriter<K: Reported> {
     client: Client,
     clock: Clock,
+    leadership: Leadership,
     started: Mono,
     claims: Arc<Claims>,
     metrics: StatusMetrics,
@@ -122,8 +124,14 @@ pub struct StatusWriter<K: Reported> {
 
 impl<K: Reported> StatusWriter<K> {
     /// A writer that tells the watches through `claims` what it wrote.
-    pub fn new(client: Client, clock: Clock, claims: Arc<Claims>, metrics: StatusMetrics) -> Self {
-        Self { client, clock, started: clock.mono(), claims, metrics, memory: Mutex::default() }
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        leadership: Leadership,
+        claims: Arc<Claims>,
+        metrics: StatusMetrics,
+    ) -> Self {
+        Self { client, clock, leadership, started: clock.mono(), claims, metrics, memory: Mutex::default() }
     }
 
     /// The newest status known of `object`: what this process wrote last if the watch has not brought it back yet.
@@ -166,11 +174,13 @@ impl<K: Reported> StatusWriter<K> {
     /// Applies `status` to `object`.
     ///
     /// # Errors
-    /// A conflict if the object was replaced by another of the same name; not found if it is gone.
+    /// A conflict if the object was replaced by another of the same name; not found if it is gone; or that this replica
+    /// does not lead any more, and nothing was written.
     pub async fn write(&self, object: &K, status: &K::Status) -> Result<(), ApiError> {
         let key = object.key();
         let uid = object.uid().unwrap_or_default();
         let disputed = self.claims.disputed(K::KIND, &key);
+        let _leave = self.leadership.leave(self.clock.mono())?;
         self.claims.sending(K::KIND, &key, status);
         let body = json!({
             "apiVersion": K::api_version(&()),
@@ -188,6 +198,7 @@ impl<K: Reported> StatusWriter<K> {
             let version = applied.resource_version();
             let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": surplus });
             let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let _leave = self.leadership.leave(self.clock.mono())?;
             applied = call(api.patch_status(&key.name, &params, &Patch::Merge(&body))).await?;
         }
         match &applied.0 {

@@ -13,6 +13,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::cluster::ApiError;
 use crate::cluster::finalizers;
 use crate::cluster::lease::RENEW_EVERY;
 use crate::cluster::status::{StatusWriter, Timing};
@@ -139,6 +140,10 @@ impl<R: Reconciler> Shell<R> {
             .instrument(span)
             .await
             .unwrap_or(Err(ReconcileError::Panicked));
+        if matches!(result, Err(ReconcileError::Api(ApiError::NotLeading))) {
+            // The lease went while it was at work: it is for whoever leads now to say what is true.
+            return Ok(Action::requeue(RENEW_EVERY));
+        }
         let took = self.ctx.clock.mono().since(started);
         self.metrics.seconds.with_label_values(&[controller]).observe(took.as_secs_f64());
         let label = if result.is_ok() { "success" } else { "error" };
@@ -159,7 +164,7 @@ impl<R: Reconciler> Shell<R> {
             && finalizers::carries(object, mark) != R::wants_cleaning(object)
         {
             // Before anything else: what is written from here on is already bound to be cleaned, or bound to stay.
-            finalizers::set(&self.ctx.client, object, mark, R::wants_cleaning(object)).await?;
+            self.mark(object, mark, R::wants_cleaning(object)).await?;
         }
         if self.must_wait(object) {
             return Ok(Action::requeue(LOOK_AGAIN));
@@ -219,8 +224,13 @@ impl<R: Reconciler> Shell<R> {
             }
             tracing::info!("cleaned up after the object");
         }
-        finalizers::set(&self.ctx.client, object, mark, false).await?;
+        self.mark(object, mark, false).await?;
         Ok(Action::requeue(crate::controllers::IDLE))
+    }
+
+    async fn mark(&self, object: &R::Object, mark: &str, present: bool) -> Result<(), ApiError> {
+        let Ctx { client, leadership, clock, .. } = &*self.ctx;
+        finalizers::set(client, || leadership.leave(clock.mono()), object, (mark, present)).await
     }
 
     fn failed(&self, object: &R::Object, error: &ReconcileError) -> Action {

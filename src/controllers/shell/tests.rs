@@ -33,23 +33,28 @@ impl Reconciler for Moody {
     type Observed = ();
     type Step = std::convert::Infallible;
 
-    async fn observe(_: &Ctx, object: &BreakerPolicy) -> Result<(), ReconcileError> {
+    async fn observe(ctx: &Ctx, object: &BreakerPolicy) -> Result<(), ReconcileError> {
         // Panics after a turn of the runtime too, not only at the first poll.
         tokio::task::yield_now().await;
         match object.name_any().as_str() {
             "panics" => panic!("a defect"),
             "fails" => Err(LedgerError::SchemaBehind.into()),
+            "deposed" => {
+                ctx.leadership.note(None);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
     fn decide(
-        _: &BreakerPolicy,
+        object: &BreakerPolicy,
         _: Option<&crate::api::v1alpha1::BreakerPolicyStatus>,
         (): &(),
         _: Now,
     ) -> Decision<crate::api::v1alpha1::BreakerPolicyStatus, std::convert::Infallible> {
-        Decision { status: None, steps: Vec::new(), notes: Vec::new(), next: IDLE }
+        let status = (object.name_any() == "deposed").then(Default::default);
+        Decision { status, steps: Vec::new(), notes: Vec::new(), next: IDLE }
     }
 
     async fn act(_: &Ctx, _: &BreakerPolicy, (): (), _: Vec<std::convert::Infallible>) -> Result<(), ReconcileError> {
@@ -87,7 +92,7 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
         profiles: Arc::new(Profiles::builtin().unwrap()),
         clock,
     };
-    let writer = StatusWriter::new(client, clock, Arc::default(), StatusMetrics::new(&metrics).unwrap());
+    let writer = StatusWriter::new(client, clock, ctx.leadership.clone(), Arc::default(), StatusMetrics::new(&metrics).unwrap());
     let shell_metrics = ShellMetrics::new(&metrics).unwrap();
     let shell = Shell::new(Arc::new(ctx), writer, shell_metrics, 1);
     (shell, metrics, directory)
@@ -133,6 +138,13 @@ async fn trouble_is_retried_with_pauses_and_its_end_wakes_those_who_wait() {
 async fn nothing_is_decided_by_a_replica_that_does_not_lead() {
     let (shell, metrics, _directory) = shell(false).await;
     assert_eq!(shell.reconcile(&policy("panics")).await.unwrap(), Action::requeue(RENEW_EVERY));
+    assert!(!metrics.render().unwrap().contains("controller_runtime_reconcile_total{"));
+}
+
+#[tokio::test]
+async fn a_reconcile_whose_lease_goes_while_it_is_at_work_writes_nothing_and_is_no_failure() {
+    let (shell, metrics, _directory) = shell(true).await;
+    assert_eq!(shell.reconcile(&policy("deposed")).await.unwrap(), Action::requeue(RENEW_EVERY));
     assert!(!metrics.render().unwrap().contains("controller_runtime_reconcile_total{"));
 }
 
