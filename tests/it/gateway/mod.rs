@@ -2,6 +2,7 @@
 
 mod contract;
 mod later;
+mod quiet;
 mod world;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::rights::{Profile, Rights, Subject};
 use busbar::gateway::limit::Rate;
-use busbar::gateway::server;
+use busbar::gateway::patience::Patience;
+use busbar::gateway::server::Server;
 use busbar::gateway::tls::Certificate;
 use busbar::provider::settings::CachePolicy;
 use busbar::testbed::sim::{Behaviour, Moment, Step};
@@ -332,7 +334,9 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
     let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
     let stop = tokio_util::sync::CancellationToken::new();
-    let serving = tokio::spawn(server::serve(listener, app, Some(served.config().unwrap()), stop.clone()));
+    let tls = Some(served.config().unwrap());
+    let server = Server { listener, app, tls, patience: Patience::default(), clock: Clock::system() };
+    let serving = tokio::spawn(server.serve(stop.clone()));
     // A client each: a kept connection keeps the certificate it was made with.
     let get = async |root: &reqwest::Certificate| {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]).build().unwrap();

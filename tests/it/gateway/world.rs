@@ -14,8 +14,10 @@ use busbar::gateway::access::Access;
 use busbar::gateway::keep::Keep;
 use busbar::gateway::limit::{Limits, Rate};
 use busbar::gateway::observe::Series;
+use busbar::gateway::patience::Patience;
 use busbar::gateway::router::router;
-use busbar::gateway::{Gateway, server};
+use busbar::gateway::server::Server;
+use busbar::gateway::Gateway;
 use busbar::ledger::audit::{Audit as _, AuditEntry};
 use busbar::ledger::sealed::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
@@ -176,8 +178,9 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
+        let server = Server { listener, app, tls: None, patience: Patience::default(), clock };
         let world = Self {
-            serving: tokio::spawn(server::serve(listener, app, None, stop.clone())),
+            serving: tokio::spawn(server.serve(stop.clone())),
             writer: tokio::spawn(writer.run(audit_stop.clone())),
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap(),
             fmp,
