@@ -1,7 +1,9 @@
 //! The gateway over real sockets: its answers, its refusals, who stands in for whom, what is kept for later.
 
+mod budget;
 mod contract;
 mod later;
+mod oddities;
 mod quiet;
 mod world;
 
