@@ -18,9 +18,11 @@ use crate::gateway::access::Access;
 use crate::gateway::keep::Keep;
 use crate::gateway::limit::Limits;
 use crate::gateway::observe::Series;
+use crate::gateway::patience::Patience;
 use crate::gateway::router::router;
+use crate::gateway::server::Server;
 use crate::gateway::tls::Certificate;
-use crate::gateway::{Gateway, server};
+use crate::gateway::Gateway;
 use crate::ledger::sealed::Keyring;
 use crate::metrics::Metrics;
 
@@ -109,7 +111,7 @@ pub(super) fn start(
     }
     let stop = stop.clone();
     tasks.spawn(async move {
-        server::serve(door.listener, app, tls, stop).await;
+        Server { listener: door.listener, app, tls, patience: Patience::default(), clock }.serve(stop).await;
         ("gateway", Ok(()))
     });
     Ok(())

@@ -3,6 +3,10 @@
 //! Busbar keeps no users of its own: the API server says whom a bearer token belongs to and whether RBAC allows an act.
 //! Its word is kept for ten seconds at most, under a hash of the token, never under the token; a revoked right is gone
 //! that soon. Where the API server gives no answer there is no permission.
+//!
+//! Reviews are dear to the API server, and anybody can send a token. So a token is told from a guess by whether it was
+//! valid within the hour: one that was is asked about at once, any other only if the asker's address may ([`Authorizer::authenticate`]),
+//! and the two do not wait in the same queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +19,7 @@ use kube::{Api, Client};
 use prometheus::IntCounterVec;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::cluster::ApiError;
@@ -24,7 +29,7 @@ use crate::metrics::{Metrics, MetricsError};
 /// How long the API server's word counts.
 pub const TTL: Duration = Duration::from_secs(10);
 
-/// Longest wait for one review: somebody waits for an answer of ours, and there are two reviews in it.
+/// Longest wait for one review, its turn included: somebody waits for an answer of ours, and there are two reviews in it.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a silence counts: those who waited for the same word share it, instead of waiting one after the other.
@@ -32,6 +37,15 @@ const SILENCE_TTL: Duration = Duration::from_secs(1);
 
 /// Words kept: a token or an act each. Some hundred bytes each, so a flood of forged tokens costs a megabyte.
 const KEPT: usize = 10_000;
+
+/// How long a token that was valid is none that somebody guessed. It is asked about as often as any other.
+const PROVEN: Duration = Duration::from_hours(1);
+
+/// Reviews at once of tokens that nobody has proven yet.
+const STRANGERS: usize = 32;
+
+/// Reviews at once of everything else: proven tokens, and the acts of those who are known.
+const ACQUAINTED: usize = 64;
 
 /// Whom a token belongs to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,6 +115,12 @@ pub enum AuthError {
     /// The API server did not say, so nobody is let in.
     #[error("the API server did not say who the caller is or what he may do")]
     Unavailable,
+    /// Nobody was asked, for it is too early to ask about another token from there.
+    #[error("the token is not known, and it is too early to ask about it")]
+    NotAsked {
+        /// When it may be asked.
+        retry_in: Duration,
+    },
 }
 
 /// Asks. The seam between the caching and the API server.
@@ -188,6 +208,10 @@ pub struct Authorizer {
     clock: Clock,
     tokens: Cache<[u8; 32], Said<Option<Arc<Subject>>>>,
     acts: Cache<([u8; 32], Act), Said<bool>>,
+    /// Until when a token that was valid is proven.
+    proven: Cache<[u8; 32], Mono>,
+    strangers: Semaphore,
+    acquainted: Semaphore,
     reviews: IntCounterVec,
 }
 
@@ -199,6 +223,9 @@ impl Authorizer {
             clock,
             tokens: Cache::new(KEPT),
             acts: Cache::new(KEPT),
+            proven: Cache::new(KEPT),
+            strangers: Semaphore::new(STRANGERS),
+            acquainted: Semaphore::new(ACQUAINTED),
             reviews: metrics.counter(
                 "busbar_gateway_reviews_total",
                 "Reviews of tokens and of access that the API server was asked for, by result.",
@@ -213,20 +240,32 @@ impl Authorizer {
         if self.fresh(&said) { said.word } else { None }
     }
 
-    /// Whom the token belongs to.
-    pub async fn authenticate(&self, token: &str) -> Result<Arc<Subject>, AuthError> {
-        let word = self
-            .remembered(&self.tokens, &digest(token), "token", async {
-                Ok(self.reviewer.token(token).await?.map(Arc::new))
-            })
-            .await?;
+    /// Whom the token belongs to. `admit` is called before anybody is asked about a token that is not proven; what it
+    /// refuses is not asked.
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        admit: impl FnOnce() -> Result<(), Duration>,
+    ) -> Result<Arc<Subject>, AuthError> {
+        let key = digest(token);
+        let proven = self.proven.get(&key).is_some_and(|until| self.clock.mono() < until);
+        let (slots, admit) = if proven { (&self.acquainted, None) } else { (&self.strangers, Some(admit)) };
+        let manner = Manner { review: "token", slots, admit };
+        let ask = async { Ok(self.reviewer.token(token).await?.map(Arc::new)) };
+        let word = self.remembered(&self.tokens, &key, manner, ask).await?;
+        match &word {
+            Some(_) => self.proven.insert(key, self.clock.mono() + PROVEN),
+            None => drop(self.proven.remove(&key)),
+        }
         word.ok_or(AuthError::InvalidToken)
     }
 
     /// Whether he may do it.
     pub async fn may(&self, subject: &Subject, act: &Act) -> Result<bool, AuthError> {
         let key = (subject.id, act.clone());
-        self.remembered(&self.acts, &key, "access", self.reviewer.access(subject, act)).await
+        let free: Option<fn() -> Result<(), Duration>> = None;
+        let manner = Manner { review: "access", slots: &self.acquainted, admit: free };
+        self.remembered(&self.acts, &key, manner, self.reviewer.access(subject, act)).await
     }
 
     fn fresh<T>(&self, said: &Said<T>) -> bool {
@@ -238,21 +277,29 @@ impl Authorizer {
         &self,
         cache: &Cache<K, Said<T>>,
         key: &K,
-        review: &str,
+        manner: Manner<'_, impl FnOnce() -> Result<(), Duration>>,
         ask: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, AuthError>
     where
         K: std::hash::Hash + Eq + Clone,
         T: Clone,
     {
+        let Manner { review, slots, admit } = manner;
         cache.remove_if(key, |said| !self.fresh(said));
         let guard = match cache.get_value_or_guard_async(key).await {
             Ok(said) => return said.word.ok_or(AuthError::Unavailable),
             Err(guard) => guard,
         };
+        // Whoever waits for the same word asks in his place, if he may.
+        admit.map_or(Ok(()), |admit| admit()).map_err(|retry_in| AuthError::NotAsked { retry_in })?;
         // As of before the question: what changes while it is under way is not older than the answer.
         let asked = self.clock.mono();
-        let end = tokio::time::timeout(REVIEW_TIMEOUT, ask).await.unwrap_or(Err(ApiError::Timeout));
+        let in_turn = async {
+            // Never closed.
+            let _slot = slots.acquire().await;
+            ask.await
+        };
+        let end = tokio::time::timeout(REVIEW_TIMEOUT, in_turn).await.unwrap_or(Err(ApiError::Timeout));
         match end {
             Ok(word) => {
                 self.reviews.with_label_values(&[review, "answered"]).inc();
@@ -278,106 +325,17 @@ impl Authorizer {
     }
 }
 
+/// How something is asked.
+struct Manner<'a, F> {
+    review: &'a str,
+    slots: &'a Semaphore,
+    /// Whether it may be asked at all; unset: it may.
+    admit: Option<F>,
+}
+
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Scripted {
-        asked: AtomicUsize,
-        down: AtomicBool,
-    }
-
-    impl Reviewer for Scripted {
-        fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                if self.down.load(Ordering::Relaxed) {
-                    return Err(ApiError::Timeout);
-                }
-                let name = token.strip_prefix("good-");
-                Ok(name.map(|name| Subject::new(name, None, vec![], std::collections::BTreeMap::default())))
-            })
-        }
-
-        fn access<'a>(&'a self, subject: &'a Subject, act: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move {
-                if self.down.load(Ordering::Relaxed) {
-                    return Err(ApiError::Timeout);
-                }
-                Ok(subject.user == "ann" && act.namespace == "team")
-            })
-        }
-    }
-
-    fn authorizer() -> (Authorizer, Arc<Scripted>) {
-        let reviewer = Arc::new(Scripted::default());
-        (Authorizer::new(reviewer.clone(), Clock::system(), &Metrics::new()).unwrap(), reviewer)
-    }
-
-    fn call(namespace: &str) -> Act {
-        Act {
-            verb: "create",
-            resource: "providerconnections",
-            subresource: "call",
-            namespace: namespace.into(),
-            name: "fmp".into(),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_word_counts_for_ten_seconds_good_or_bad_and_no_longer() {
-        let (authorizer, reviewer) = authorizer();
-        assert_eq!(authorizer.known("good-ann"), None);
-        for token in ["good-ann", "good-ann", "forged", "forged"] {
-            let _ = authorizer.authenticate(token).await;
-        }
-        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 2);
-        assert_eq!(authorizer.known("good-ann").unwrap().unwrap().user, "ann");
-        assert_eq!(authorizer.known("forged"), Some(None));
-        assert_eq!(authorizer.authenticate("forged").await.unwrap_err(), AuthError::InvalidToken);
-        tokio::time::advance(TTL).await;
-        assert_eq!(authorizer.known("good-ann"), None);
-        assert_eq!(authorizer.authenticate("good-ann").await.unwrap().user, "ann");
-        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_callers_with_one_new_token_are_one_question() {
-        let (authorizer, reviewer) = authorizer();
-        let all = futures::future::join_all((0..100).map(|_| authorizer.authenticate("good-ann"))).await;
-        assert!(all.iter().all(Result::is_ok));
-        assert_eq!(reviewer.asked.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_may_what_is_asked_for_each_act_and_each_subject() {
-        let (authorizer, _) = authorizer();
-        let ann = authorizer.authenticate("good-ann").await.unwrap();
-        let bob = authorizer.authenticate("good-bob").await.unwrap();
-        assert!(authorizer.may(&ann, &call("team")).await.unwrap());
-        assert!(!authorizer.may(&ann, &call("other")).await.unwrap());
-        assert!(!authorizer.may(&bob, &call("team")).await.unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_an_answer_nobody_is_let_in_and_a_second_later_it_is_asked_again() {
-        let (authorizer, reviewer) = authorizer();
-        let ann = authorizer.authenticate("good-ann").await.unwrap();
-        reviewer.down.store(true, Ordering::Relaxed);
-        assert_eq!(authorizer.may(&ann, &call("team")).await.unwrap_err(), AuthError::Unavailable);
-        assert_eq!(authorizer.authenticate("good-bob").await.unwrap_err(), AuthError::Unavailable);
-        assert_eq!(authorizer.known("good-bob"), None);
-        reviewer.down.store(false, Ordering::Relaxed);
-        tokio::time::advance(SILENCE_TTL).await;
-        assert!(authorizer.may(&ann, &call("team")).await.unwrap());
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::cluster::auth::{Act, AuthError, Authorizer, Subject};
 use crate::gateway::Gateway;
+use crate::gateway::limit::Limits;
 use crate::gateway::problem::{ErrorCode, Problem};
 
 /// Longer tokens are nobody's.
@@ -89,7 +91,7 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
 async fn caller(gateway: &Gateway, token: Option<&str>, peer: Option<IpAddr>) -> Result<Arc<Subject>, Problem> {
     let subject = match &gateway.access {
         Access::Off(subject) => Arc::clone(subject),
-        Access::Kubernetes(authorizer) => known(gateway, authorizer, token, peer).await?,
+        Access::Kubernetes(authorizer) => known(&gateway.limits, authorizer, token, peer).await?,
     };
     gateway.limits.subject(&subject.id).map_err(|wait| {
         Problem::new(ErrorCode::RateLimited, "you call too often: wait, then go on more slowly").retry_in(wait)
@@ -98,7 +100,7 @@ async fn caller(gateway: &Gateway, token: Option<&str>, peer: Option<IpAddr>) ->
 }
 
 async fn known(
-    gateway: &Gateway,
+    limits: &Limits,
     authorizer: &Authorizer,
     token: Option<&str>,
     peer: Option<IpAddr>,
@@ -108,7 +110,7 @@ async fn known(
     };
     let nobody = |text: &str| {
         if let Some(address) = peer {
-            gateway.limits.address(address).map_err(too_often)?;
+            limits.address(address).map_err(too_often)?;
         }
         Err(Problem::new(ErrorCode::Unauthenticated, text))
     };
@@ -121,12 +123,26 @@ async fn known(
         Some(None) => return nobody(invalid),
         None => {}
     }
-    if let Some(address) = peer {
-        gateway.limits.peek(address).map_err(too_often)?;
+    // The address pays before anybody is asked, or as many guesses as it likes would be under way at once; it gets back
+    // what it paid for a token that was no guess.
+    let paid = AtomicBool::new(false);
+    let pay = || {
+        if let Some(address) = peer {
+            limits.address(address)?;
+            paid.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let end = authorizer.authenticate(token, pay).await;
+    let paid = paid.into_inner();
+    if let (Some(address), true, Ok(_) | Err(AuthError::Unavailable)) = (peer, paid, &end) {
+        limits.give_back(address);
     }
-    match authorizer.authenticate(token).await {
+    match end {
         Ok(subject) => Ok(subject),
+        Err(AuthError::InvalidToken) if paid => Err(Problem::new(ErrorCode::Unauthenticated, invalid)),
         Err(AuthError::InvalidToken) => nobody(invalid),
+        Err(AuthError::NotAsked { retry_in }) => Err(too_often(retry_in)),
         Err(AuthError::Unavailable) => Err(unavailable()),
     }
 }
@@ -137,4 +153,119 @@ fn bearer(request: &Request) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= MAX_TOKEN).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use futures::future::{BoxFuture, join_all};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::cluster::ApiError;
+    use crate::cluster::auth::{Reviewer, TTL};
+    use crate::gateway::limit::Rate;
+    use crate::metrics::Metrics;
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// Takes a second for each token; good ones begin so.
+    #[derive(Default)]
+    struct Slow {
+        asked: AtomicUsize,
+        down: AtomicBool,
+    }
+
+    impl Reviewer for Slow {
+        fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let down = self.down.load(Ordering::Relaxed);
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let good = token.starts_with("good").then(|| Subject::new(token, None, vec![], BTreeMap::new()));
+                if down { Err(ApiError::Timeout) } else { Ok(good) }
+            })
+        }
+
+        fn access<'a>(&'a self, _: &'a Subject, _: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>> {
+            Box::pin(async { Ok(true) })
+        }
+    }
+
+    /// A door whose addresses may guess three times an hour.
+    struct Door {
+        limits: Limits,
+        authorizer: Authorizer,
+        reviewer: Arc<Slow>,
+    }
+
+    impl Door {
+        fn new() -> Self {
+            let (clock, reviewer) = (Clock::system(), Arc::new(Slow::default()));
+            let hour = Rate { requests: 3, per: Duration::from_hours(1) };
+            let authorizer = Authorizer::new(reviewer.clone(), clock, &Metrics::new()).unwrap();
+            Self { limits: Limits::new(clock, hour, hour), authorizer, reviewer }
+        }
+
+        async fn knock(&self, token: &str) -> u16 {
+            match known(&self.limits, &self.authorizer, Some(token), Some(HOME)).await {
+                Ok(_) => 200,
+                Err(problem) => problem.code().status().as_u16(),
+            }
+        }
+
+        fn asked(&self) -> usize {
+            self.reviewer.asked.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    fn count(all: &[u16], status: u16) -> usize {
+        all.iter().filter(|one| **one == status).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_thousand_guesses_at_once_no_more_are_asked_about_than_the_address_may_make() {
+        let door = Door::new();
+        let tokens: Vec<String> = (0..1_000).map(|n| format!("forged-{n}")).collect();
+        let all = join_all(tokens.iter().map(|token| door.knock(token))).await;
+        assert_eq!((count(&all, 401), count(&all, 429), door.asked()), (3, 997, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_requests_with_one_new_token_are_one_question_and_one_guess() {
+        let door = Door::new();
+        let all = join_all((0..100).map(|_| door.knock("good-ann"))).await;
+        assert_eq!((count(&all, 200), door.asked()), (100, 1));
+        let all = join_all((0..100).map(|_| door.knock("forged"))).await;
+        assert_eq!((count(&all, 401), count(&all, 429), door.asked()), (3, 97, 1), "each of them is without a valid one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_whose_token_was_valid_is_not_locked_out_by_the_guesses_of_his_address() {
+        let door = Door::new();
+        assert_eq!(door.knock("good-ann").await, 200);
+        for n in 0..3 {
+            assert_eq!(door.knock(&format!("forged-{n}")).await, 401);
+        }
+        assert_eq!(door.knock("good-new").await, 429, "nobody can tell it from a guess");
+        door.asked();
+        for _ in 0..3 {
+            tokio::time::advance(TTL).await;
+            assert_eq!(door.knock("good-ann").await, 200);
+            assert_eq!(door.asked(), 1, "he is asked about again all the same");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_api_server_says_nothing_nobody_pays_for_it() {
+        let door = Door::new();
+        door.reviewer.down.store(true, Ordering::Relaxed);
+        for n in 0..10 {
+            assert_eq!(door.knock(&format!("good-{n}")).await, 503);
+        }
+        door.reviewer.down.store(false, Ordering::Relaxed);
+        assert_eq!(door.knock("good-ann").await, 200);
+    }
 }

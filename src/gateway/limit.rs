@@ -1,20 +1,29 @@
 //! How often somebody may call: one bucket per token's subject, one per address for those without a valid token.
 //!
-//! Each replica counts for itself. An address pays for a request without a valid token only; when its bucket is empty,
-//! nobody is asked about new tokens from there, so guessing is slow and the API server is not asked for each guess, while
-//! callers whose token is already known go on.
+//! Each replica counts for itself. An address pays for a request without a valid token only, and before the API server is
+//! asked about it; when its bucket is empty, nobody is asked about new tokens from there, so guessing is slow, while callers
+//! whose token was valid within the hour go on. What nobody's bucket bounds is bounded here too: the requests under way.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use quick_cache::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
 use crate::domain::time::Mono;
+use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::{Gateway, SOON};
 
 /// Buckets kept of each kind. One that is dropped starts full again, which only an attacker with as many addresses gains.
 const KEPT: usize = 10_000;
+
+/// Requests under way, of all callers: each may hold a body of a megabyte, and waits a minute at most.
+const UNDER_WAY: usize = 1_024;
 
 /// So many requests in so long; as many may come at once.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -61,30 +70,47 @@ pub struct Limits {
     address: Rate,
     subjects: Cache<[u8; 32], Bucket>,
     addresses: Cache<IpAddr, Bucket>,
+    under_way: Arc<Semaphore>,
 }
 
 impl Limits {
     /// Buckets of these sizes.
     pub fn new(clock: Clock, subject: Rate, address: Rate) -> Self {
-        Self { clock, subject, address, subjects: Cache::new(KEPT), addresses: Cache::new(KEPT) }
+        let (subjects, addresses) = (Cache::new(KEPT), Cache::new(KEPT));
+        Self { clock, subject, address, subjects, addresses, under_way: Arc::new(Semaphore::new(UNDER_WAY)) }
+    }
+
+    /// With no more than so many requests under way.
+    #[must_use]
+    pub fn at_most(mut self, under_way: usize) -> Self {
+        self.under_way = Arc::new(Semaphore::new(under_way));
+        self
     }
 
     /// Counts a request of a known subject; the time to wait if it is one too many.
     pub fn subject(&self, id: &[u8; 32]) -> Result<(), Duration> {
-        self.take(&bucket(&self.subjects, id), self.subject, true)
-    }
-
-    /// Whether a request from `address` without a known token may be looked at.
-    pub fn peek(&self, address: IpAddr) -> Result<(), Duration> {
-        self.take(&bucket(&self.addresses, &network(address)), self.address, false)
+        self.take(&bucket(&self.subjects, id), self.subject)
     }
 
     /// Counts a request from `address` without a valid token.
     pub fn address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.take(&bucket(&self.addresses, &network(address)), self.address, true)
+        self.take(&bucket(&self.addresses, &network(address)), self.address)
     }
 
-    fn take(&self, bucket: &Bucket, rate: Rate, count: bool) -> Result<(), Duration> {
+    /// Takes a count back: the token was valid, or nobody said.
+    pub fn give_back(&self, address: IpAddr) {
+        let each = self.address.per / self.address.requests;
+        let bucket = bucket(&self.addresses, &network(address));
+        let mut full_at = bucket.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *full_at = *full_at - each;
+    }
+
+    /// A place among the requests under way; none while all are taken.
+    pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.under_way).try_acquire_owned().ok()
+    }
+
+    fn take(&self, bucket: &Bucket, rate: Rate) -> Result<(), Duration> {
         let now = self.clock.mono();
         let each = rate.per / rate.requests;
         let mut full_at = bucket.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,11 +119,18 @@ impl Limits {
         if ahead > each * rate.requests {
             return Err(ahead.saturating_sub(each * rate.requests));
         }
-        if count {
-            *full_at = base + each;
-        }
+        *full_at = base + each;
         Ok(())
     }
+}
+
+/// Refuses what would be one request too many under way, before anybody is asked who sends it.
+pub async fn crowd(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let Some(_place) = gateway.limits.enter() else {
+        let text = "too many requests are under way here: try again, or another replica";
+        return Problem::new(ErrorCode::Unavailable, text).retry_in(SOON).into_response();
+    };
+    next.run(request).await
 }
 
 fn bucket<K: std::hash::Hash + Eq + Clone>(cache: &Cache<K, Bucket>, key: &K) -> Bucket {
@@ -109,7 +142,7 @@ fn bucket<K: std::hash::Hash + Eq + Clone>(cache: &Cache<K, Bucket>, key: &K) ->
 }
 
 /// Whoever has an IPv6 address has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
         v4 @ IpAddr::V4(_) => v4,
@@ -138,17 +171,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_at_an_address_costs_nothing_and_a_network_is_one_address() {
+    async fn an_address_gets_back_what_was_no_guess_and_a_network_is_one_address() {
         let limits = limits();
         let one: IpAddr = "2001:db8::1".parse().unwrap();
         let other: IpAddr = "2001:db8::2".parse().unwrap();
         for _ in 0..10 {
-            assert!(limits.peek(one).is_ok());
+            assert!(limits.address(one).is_ok());
+            limits.give_back(other);
         }
+        limits.give_back(one);
         for address in [one, other, one] {
             assert!(limits.address(address).is_ok());
         }
-        assert_eq!(limits.peek(other), Err(Duration::from_secs(20)));
+        assert_eq!(limits.address(other), Err(Duration::from_secs(20)), "no more than it holds was given back");
         assert!(limits.address("2001:db9::1".parse().unwrap()).is_ok());
         assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
     }

@@ -17,6 +17,7 @@ pub mod limit;
 pub mod observe;
 pub mod openapi;
 pub mod operation;
+pub mod patience;
 pub mod problem;
 pub mod providers;
 pub mod router;

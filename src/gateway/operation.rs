@@ -1,7 +1,7 @@
 //! An operation for a caller: the connection he named, and whoever stands in for it.
 //!
 //! Stand-ins are asked only where both sides answer the same canonical record, in the order of `spec.fallback`, within one
-//! budget: the first gets at most half of it, each further one half of what is left, the last all. A stale answer of the
+//! budget: the first gets at most half of it, each further one half of what is left, the last all that is left. A stale answer of the
 //! first is kept for the case that nobody has a fresh one. The owner of a connection declares its stand-ins, so RBAC is
 //! asked about the called connection only; each connection's licence profiles are judged by itself.
 
@@ -19,8 +19,10 @@ use crate::gateway::problem::{ErrorCode, Problem};
 use crate::gateway::{Gateway, SOON};
 use crate::provider::ask::{self, CannotAsk, Ended, Failure, FailureKind, Manner, Refusal};
 use crate::provider::call::Answer;
+use crate::provider::classify::Class;
+use crate::provider::json;
 use crate::provider::live::Live;
-use crate::provider::profile::Operation;
+use crate::provider::profile::{MappingError, Operation, Shape};
 use crate::provider::settings::{Settings, StandIn};
 
 /// The whole time of a call with stand-ins, where the caller asks for nothing else.
@@ -76,7 +78,8 @@ struct Ready {
 /// Asks.
 pub async fn run(gateway: &Gateway, asked: &Asked) -> Result<Got, Problem> {
     let began = gateway.clock.mono();
-    let live = find(gateway, &asked.connection).await?;
+    let until = began + asked.deadline.map_or(SOON, |all| all.min(SOON));
+    let (live, waited) = find(gateway, &asked.connection, until).await?;
     let settings = live.settings();
     let operation = offered(&settings, asked)?;
     let provider = settings.provider().to_owned();
@@ -106,7 +109,10 @@ pub async fn run(gateway: &Gateway, asked: &Asked) -> Result<Got, Problem> {
         None => USUAL_DEADLINE,
     };
     let end = began + budget;
-    let within = if stand_ins.is_empty() { budget } else { budget / 2 };
+    // What the wait for the connection took is gone, for everybody. Without one nothing is subtracted: requests that are
+    // alike to the nanosecond share one call.
+    let left = if waited { end.since(gateway.clock.mono()) } else { budget };
+    let within = if stand_ins.is_empty() { left } else { left / 2 };
     let first = one(gateway, &live, &settings, operation, asked, within, !stand_ins.is_empty()).await?;
     let of_first = |ready: Ready| {
         let meta = ready.answer.meta;
@@ -178,9 +184,8 @@ async fn one(
     let request = ask::request(settings, &asked.operation, operation, &asked.parameters, manner)
         .map_err(|e| invalid(&e.into()))?;
     match ask::ask(live, request, || gateway.clock.now().wall).await {
-        Ended::Good(answer) => Ok(ready(operation, asked, answer)),
-        Ended::NotFound(answer) => Err(Problem::new(ErrorCode::ItemNotFound, "the provider has no such item")
-            .with("status_code", answer.status.as_u16())),
+        Ended::Good(answer) => ready(operation, asked, answer),
+        Ended::NotFound(answer) => Err(no_such_item(&answer)),
         Ended::Refused(answer) => {
             let text = "the provider refused the request as it is: asking again will not help";
             Err(Problem::new(ErrorCode::ProviderRefused, text)
@@ -192,8 +197,12 @@ async fn one(
     }
 }
 
+fn no_such_item(answer: &Answer) -> Problem {
+    Problem::new(ErrorCode::ItemNotFound, "the provider has no such item").with("status_code", answer.status.as_u16())
+}
+
 /// The record that was asked for, or the provider's own body.
-fn ready(operation: &Operation, asked: &Asked, answer: Answer) -> Result<Ready, Failure> {
+fn ready(operation: &Operation, asked: &Asked, answer: Answer) -> Result<Result<Ready, Failure>, Problem> {
     let failure = |code| Failure {
         kind: FailureKind::Provider,
         code,
@@ -201,26 +210,33 @@ fn ready(operation: &Operation, asked: &Asked, answer: Answer) -> Result<Ready, 
         retry_in: None,
         again: false,
     };
+    let ended = answer.reading.class == Class::EndOfData;
+    let list = operation.canonical.as_ref().is_some_and(|mapping| mapping.shape == Shape::List);
     let result = match operation.canonical(&answer.body).filter(|_| !asked.raw) {
         Some(Ok(record)) => record,
-        Some(Err(_)) => return Err(failure("unexpected_shape")),
+        // How some say that they do not know a ticker: a good answer, with nothing in it.
+        Some(Err(MappingError::Nothing)) => return Err(no_such_item(&answer)),
+        // How some say that they show no more of a list, which may well be longer: an error without records.
+        Some(Err(_)) if ended && list => serde_json::json!({ "records": [], "complete": false }),
+        Some(Err(_)) if ended => return Err(no_such_item(&answer)),
+        Some(Err(_)) => return Ok(Err(failure("unexpected_shape"))),
         None if answer.body.is_empty() => Value::Null,
-        None => match serde_json::from_slice(&answer.body) {
+        None => match json::parse(&answer.body) {
             Ok(body) => body,
-            // Not JSON is nothing that fits into an answer of ours.
-            Err(_) => return Err(failure("not_json")),
+            // Not JSON, or not of a sane depth, is nothing that fits into an answer of ours.
+            Err(_) => return Ok(Err(failure("not_json"))),
         },
     };
-    Ok(Ready { result, answer })
+    Ok(Ok(Ready { result, answer }))
 }
 
-/// The running connection of that name; one that is declared but not running here yet is waited for a moment: it is being
-/// taken over, or its first reconcile is under way.
-async fn find(gateway: &Gateway, key: &ObjectKey) -> Result<Arc<Live>, Problem> {
-    let until: Mono = gateway.clock.mono() + SOON;
+/// The running connection of that name; one that is declared but not running here yet is waited for until then: it is being
+/// taken over, or its first reconcile is under way. Also, whether it was waited for.
+async fn find(gateway: &Gateway, key: &ObjectKey, until: Mono) -> Result<(Arc<Live>, bool), Problem> {
+    let mut waited = false;
     loop {
         if let Some(live) = gateway.registry.get(key) {
-            return Ok(live);
+            return Ok((live, waited));
         }
         if !(gateway.declared)(key) || gateway.clock.mono() >= until {
             let text =
@@ -229,7 +245,8 @@ async fn find(gateway: &Gateway, key: &ObjectKey) -> Result<Arc<Live>, Problem> 
                 .with("namespace", &*key.namespace)
                 .with("connection", &*key.name));
         }
-        gateway.clock.sleep_until(gateway.clock.mono() + LOOK_EVERY).await;
+        waited = true;
+        gateway.clock.sleep_until(until.min(gateway.clock.mono() + LOOK_EVERY)).await;
     }
 }
 

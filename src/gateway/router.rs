@@ -14,7 +14,7 @@ use axum::routing::{MethodFilter, get, on};
 use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::problem::{ErrorCode, Problem};
-use crate::gateway::{Gateway, access, aliases, dead_requests, observe, openapi, providers};
+use crate::gateway::{Gateway, access, aliases, dead_requests, limit, observe, openapi, providers};
 
 /// The largest body that is read: parameters, not documents.
 const MAX_BODY: usize = 1024 * 1024;
@@ -42,7 +42,8 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
         )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(gateway), access::authenticate));
+        .layer(from_fn_with_state(Arc::clone(gateway), access::authenticate))
+        .layer(from_fn_with_state(Arc::clone(gateway), limit::crowd));
     guarded
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))

@@ -1,7 +1,10 @@
 //! The gateway over real sockets: its answers, its refusals, who stands in for whom, what is kept for later.
 
+mod budget;
 mod contract;
 mod later;
+mod oddities;
+mod quiet;
 mod world;
 
 use std::collections::BTreeSet;
@@ -12,7 +15,8 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::rights::{Profile, Rights, Subject};
 use busbar::gateway::limit::Rate;
-use busbar::gateway::server;
+use busbar::gateway::patience::Patience;
+use busbar::gateway::server::Server;
 use busbar::gateway::tls::Certificate;
 use busbar::provider::settings::CachePolicy;
 use busbar::testbed::sim::{Behaviour, Moment, Step};
@@ -146,6 +150,42 @@ async fn who_calls_too_often_waits_and_so_does_an_address_without_a_valid_token(
         assert_eq!((said.status, said.error()), (429, "rate_limited"), "{token}: nobody is asked about new tokens");
     }
     assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "a known token is not a guess");
+}
+
+/// Waits until `done`.
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let clock = Clock::system();
+    let end = clock.mono() + Duration::from_secs(20);
+    while !done() {
+        assert!(clock.mono() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_request_too_many_under_way_is_told_to_come_again_and_probes_are_answered() {
+    let world = World::with(Plan { under_way: 2, ..Plan::default() }).await;
+    world.fmp.fail_with(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    let stalled = |_| {
+        let (url, http) = (world.url(&format!("{QUOTE}&deadline_ms=20000")), world.http.clone());
+        tokio::spawn(async move { http.get(url).bearer_auth("token-ann").send().await.map(drop) })
+    };
+    let under_way: Vec<_> = (0..2).map(stalled).collect();
+    until("both are under way", || world.fmp.arrivals().entries.len() == 2).await;
+    let said = world.get(QUOTE).await;
+    assert_eq!((said.status, said.error()), (503, "unavailable"), "{said:?}");
+    assert!(said.header("retry-after").is_some() && said.header("x-request-id").is_some());
+    assert_eq!(world.ask("GET", "/livez", "", &[]).await.status, 200);
+    // Their callers go away, and so do they.
+    for request in under_way {
+        request.abort();
+    }
+    world.fmp.recover().await;
+    let clock = Clock::system();
+    let end = clock.mono() + Duration::from_secs(20);
+    while world.get(QUOTE).await.status != 200 {
+        assert!(clock.mono() < end, "the places are free again");
+    }
 }
 
 fn desk(requests_per_day: Option<u64>) -> Arc<Rights> {
@@ -304,12 +344,7 @@ async fn at_the_end_requests_under_way_are_answered_and_no_more_are_taken() {
     world.fmp.fail_with(Step::slow(Duration::from_millis(300))).await.unwrap();
     let (url, http) = (world.url(QUOTE), world.http.clone());
     let under_way = tokio::spawn(async move { said(http.get(url).bearer_auth("token-ann")).await });
-    let clock = Clock::system();
-    let until = clock.mono() + Duration::from_secs(10);
-    while world.fmp.arrivals().entries.is_empty() {
-        assert!(clock.mono() < until, "the request has not arrived");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the request arrives", || !world.fmp.arrivals().entries.is_empty()).await;
     world.stop.cancel();
     assert_eq!(under_way.await.unwrap().status, 200);
     tokio::time::timeout(Duration::from_secs(10), &mut world.serving).await.unwrap().unwrap();
@@ -332,7 +367,9 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
     let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
     let stop = tokio_util::sync::CancellationToken::new();
-    let serving = tokio::spawn(server::serve(listener, app, Some(served.config().unwrap()), stop.clone()));
+    let tls = Some(served.config().unwrap());
+    let server = Server { listener, app, tls, patience: Patience::default(), clock: Clock::system() };
+    let serving = tokio::spawn(server.serve(stop.clone()));
     // A client each: a kept connection keeps the certificate it was made with.
     let get = async |root: &reqwest::Certificate| {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]).build().unwrap();

@@ -14,8 +14,10 @@ use busbar::gateway::access::Access;
 use busbar::gateway::keep::Keep;
 use busbar::gateway::limit::{Limits, Rate};
 use busbar::gateway::observe::Series;
+use busbar::gateway::patience::Patience;
 use busbar::gateway::router::router;
-use busbar::gateway::{Gateway, server};
+use busbar::gateway::server::Server;
+use busbar::gateway::Gateway;
 use busbar::ledger::audit::{Audit as _, AuditEntry};
 use busbar::ledger::sealed::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
@@ -67,18 +69,22 @@ impl Reviewer for Api {
     }
 }
 
+/// A connection that is declared, whether it runs or not.
+pub(crate) const LATE: &str = "late";
+
 /// How a world is made.
 pub(crate) struct Plan {
     pub(crate) finastra: bool,
     pub(crate) caller: Rate,
     pub(crate) address: Rate,
     pub(crate) keys: Keyring,
+    pub(crate) under_way: usize,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let rate = |requests| Rate { requests, per: Duration::from_secs(1) };
-        Self { finastra: true, caller: rate(100_000), address: rate(100_000), keys: Keyring::none() }
+        Self { finastra: true, caller: rate(100_000), address: rate(100_000), keys: Keyring::none(), under_way: 100 }
     }
 }
 
@@ -99,7 +105,7 @@ pub(crate) struct World {
     audit_stop: CancellationToken,
     bell: Arc<Notify>,
     keys: Keyring,
-    _sim: Sim,
+    pub(crate) sim: Sim,
     _dir: tempfile::TempDir,
 }
 
@@ -129,7 +135,7 @@ pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new("treasury", name)
 }
 
-fn canned(name: &str, bodies: &[(&str, &str)]) -> BankConfig {
+pub(crate) fn canned(name: &str, bodies: &[(&str, &str)]) -> BankConfig {
     let mut config = BankConfig::new(name);
     config.canned = bodies.iter().map(|(path, body)| ((*path).to_owned(), (*body).to_owned())).collect();
     config
@@ -163,9 +169,9 @@ impl World {
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let gateway = Arc::new(Gateway {
             access: Access::Kubernetes(Authorizer::new(api.clone(), clock, &metrics).unwrap()),
-            limits: Limits::new(clock, plan.caller, plan.address),
+            limits: Limits::new(clock, plan.caller, plan.address).at_most(plan.under_way),
             registry: registry.clone(),
-            declared: Arc::new(|_| false),
+            declared: Arc::new(|key| &*key.name == LATE),
             ledger: ledger.clone(),
             keep: Keep::new(ledger.clone(), plan.keys.clone(), clock, Arc::clone(&bell), &metrics).unwrap(),
             finastra: plan.finastra.then(|| key("finastra")),
@@ -176,8 +182,9 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
+        let server = Server { listener, app, tls: None, patience: Patience::default(), clock };
         let world = Self {
-            serving: tokio::spawn(server::serve(listener, app, None, stop.clone())),
+            serving: tokio::spawn(server.serve(stop.clone())),
             writer: tokio::spawn(writer.run(audit_stop.clone())),
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap(),
             fmp,
@@ -192,7 +199,7 @@ impl World {
             audit_stop,
             bell,
             keys: plan.keys,
-            _sim: sim,
+            sim,
             _dir: dir,
         };
         world.connect("fmp", &world.fmp, |_| ());
@@ -205,7 +212,12 @@ impl World {
 
     /// Puts a connection of the provider `name` to `bank` in force.
     pub(crate) fn connect(&self, name: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
-        let profile = Profiles::builtin().unwrap().get(name).unwrap();
+        self.connect_as(name, name, bank, change);
+    }
+
+    /// The same, under a name of its own.
+    pub(crate) fn connect_as(&self, name: &str, provider: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
+        let profile = Profiles::builtin().unwrap().get(provider).unwrap();
         let mut draft = Draft::new(profile, Environment::Sandbox);
         draft.base_url = bank.base_url();
         draft.breaker.jitter_seed = 1;

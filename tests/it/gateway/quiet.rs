@@ -1,0 +1,170 @@
+//! Peers that hold a connection and ask for nothing: each is closed, whatever it speaks, and none can take all places.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::routing::get;
+use busbar::clock::Clock;
+use busbar::gateway::patience::Patience;
+use busbar::gateway::server::Server;
+use busbar::gateway::tls::Certificate;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for a test on a busy machine to say what it has to say, and short enough to wait for.
+const IDLE: Duration = Duration::from_millis(500);
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ONE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+fn patience() -> Patience {
+    Patience { handshake: IDLE, idle: IDLE, farewell: IDLE, ..Patience::default() }
+}
+
+/// A server of one word, or of one that takes its time.
+async fn serve(patience: Patience, certificate: Option<&Arc<Certificate>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let slow = || async {
+        tokio::time::sleep(IDLE * 4).await;
+        "well"
+    };
+    let app = axum::Router::new().route("/", get(|| async { "well" })).route("/slow", get(slow));
+    let tls = certificate.map(|certificate| certificate.config().unwrap());
+    let server = Server { listener, app, tls, patience, clock: Clock::system() };
+    tokio::spawn(server.serve(CancellationToken::new()));
+    address
+}
+
+/// Reads until the other side closes; what it said.
+async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut said = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the connection is closed");
+    // A reset is an end too.
+    drop(end);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_or_drips_half_a_header_is_closed() {
+    let address = serve(patience(), None).await;
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    closed(&mut silent).await;
+
+    // Half of what tells HTTP/2 from HTTP/1.1.
+    let mut undecided = TcpStream::connect(address).await.unwrap();
+    undecided.write_all(b"PRI * HT").await.unwrap();
+    closed(&mut undecided).await;
+
+    let (mut reading, mut writing) = TcpStream::connect(address).await.unwrap().into_split();
+    let drip = tokio::spawn(async move {
+        writing.write_all(b"GET / HTTP/1.1\r\nx-slow: ").await.unwrap();
+        while writing.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(IDLE / 10).await;
+        }
+    });
+    closed(&mut reading).await;
+    drip.abort();
+}
+
+#[tokio::test]
+async fn a_peer_that_shakes_hands_and_then_says_nothing_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let certificate = Certificate::open(cert, key).unwrap();
+    let address = serve(patience(), Some(&certificate)).await;
+
+    let mut mute = TcpStream::connect(address).await.unwrap();
+    closed(&mut mute).await;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).unwrap();
+    for protocol in ["http/1.1", "h2"] {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut silent = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        closed(&mut silent).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_a_further_request_is_closed_and_one_that_waits_for_its_answer_is_not() {
+    let address = serve(patience(), None).await;
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        kept.write_all(ONE).await.unwrap();
+        let mut said = [0; 15];
+        kept.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 200 OK", "the connection serves more than one");
+        while kept.read_u8().await.unwrap() != b'w' {}
+        kept.read_exact(&mut [0; 3]).await.unwrap();
+    }
+    closed(&mut kept).await;
+
+    let mut patient = TcpStream::connect(address).await.unwrap();
+    patient.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let said = closed(&mut patient).await;
+    assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("well"), "{said}");
+}
+
+#[tokio::test]
+async fn an_http_2_peer_that_only_pings_is_closed_before_and_after_its_first_request() {
+    let address = serve(patience(), None).await;
+    for asks in [false, true] {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(IDLE / 5)
+            .keep_alive_while_idle(true)
+            .handshake::<_, Body>(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        if asks {
+            let request = hyper::Request::get(format!("http://{address}/slow")).body(Body::empty()).unwrap();
+            assert_eq!(client.send_request(request).await.unwrap().status(), 200);
+        }
+        // The client stays, and so would its connection.
+        drop(tokio::time::timeout(PATIENCE, connection).await.expect("the connection is closed"));
+        drop(client);
+    }
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_places_and_gets_back_those_it_leaves() {
+    let address = serve(Patience { per_address: 2, ..Patience::default() }, None).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(ONE).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'H', "it has a place");
+        held.push(stream);
+    }
+    let mut third = TcpStream::connect(address).await.unwrap();
+    assert_eq!(closed(&mut third).await, "");
+    held.clear();
+    let again = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            if stream.write_all(ONE).await.is_ok() && stream.read_u8().await.is_ok_and(|first| first == b'H') {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("the places are free again");
+}
