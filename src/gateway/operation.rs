@@ -256,7 +256,7 @@ fn offered<'a>(settings: &'a Settings, asked: &Asked) -> Result<&'a Operation, P
         let known: Vec<&str> = settings.profile().operations.keys().map(String::as_str).collect();
         invalid(&error).with("provider", settings.provider()).with("operations", known)
     })?;
-    if operation.class == crate::domain::breaker::CallClass::Money {
+    if operation.class() == crate::domain::breaker::CallClass::Money {
         let text = "an operation that moves money cannot be called here: payouts have a path of their own";
         return Err(Problem::new(ErrorCode::NotCallable, text));
     }

@@ -140,7 +140,7 @@ pub fn request(
 /// `Money` and `Write` never are. A payment whose answer was lost may have been made, and a second one pays twice; who
 /// may repeat a write, and under which key, only its caller knows.
 pub fn may_be_repeated(operation: &Operation) -> bool {
-    operation.class == CallClass::Read
+    operation.class() == CallClass::Read
 }
 
 /// Makes the call.

@@ -46,6 +46,22 @@ fn a_start_with_a_profile_that_cannot_be_used_ends_with_file_line_and_remedy() {
 }
 
 #[test]
+fn a_check_refuses_a_post_that_does_not_say_whether_it_moves_money() {
+    let folder = tempfile::tempdir().unwrap();
+    let operation = "operations:\n  pay:\n    path: /payments\n    method: POST\n";
+    std::fs::write(folder.path().join("own.yaml"), format!("{GOOD}{operation}")).unwrap();
+    let unsaid = busbar(folder.path(), &["check", "profile", "own.yaml"]);
+    assert!(!unsaid.status.success());
+    assert_eq!(
+        text(&unsaid.stdout),
+        "profile own.yaml, line 8, operations.pay.method: a POST may change something or move money: say which with \
+         class: Read, class: Write or class: Money\n"
+    );
+    std::fs::write(folder.path().join("own.yaml"), format!("{GOOD}{operation}    class: Money\n")).unwrap();
+    assert!(busbar(folder.path(), &["check", "profile", "own.yaml"]).status.success());
+}
+
+#[test]
 fn explain_knows_the_profiles_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own");

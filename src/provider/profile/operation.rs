@@ -43,10 +43,10 @@ pub struct Operation {
     /// What a caller may give.
     #[serde(default)]
     pub parameters: BTreeMap<String, Parameter>,
-    /// What kind of call it is.
-    #[serde(default = "read", deserialize_with = "class")]
+    /// What kind of call it is. A GET reads where nothing is said; every other method must say it.
+    #[serde(default, rename = "class", deserialize_with = "class")]
     #[schemars(with = "ClassName")]
-    pub class: CallClass,
+    pub stated_class: Option<CallClass>,
     /// The parameter that names what a limit of scope `Partition` counts apart: an account.
     #[serde(default)]
     pub partition: Option<String>,
@@ -85,10 +85,6 @@ fn get() -> Method {
     Method::GET
 }
 
-fn read() -> CallClass {
-    CallClass::Read
-}
-
 /// The methods that a profile may use.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -123,15 +119,22 @@ fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Method, D::Error
     })
 }
 
-fn class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CallClass, D::Error> {
-    Ok(match ClassName::deserialize(deserializer)? {
+fn class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CallClass>, D::Error> {
+    Ok(Some(match ClassName::deserialize(deserializer)? {
         ClassName::Read => CallClass::Read,
         ClassName::Write => CallClass::Write,
         ClassName::Money => CallClass::Money,
-    })
+    }))
 }
 
 impl Operation {
+    /// What kind of call it is. What says nothing and is no GET never comes so far; should it ever, it is the kind that
+    /// nobody repeats.
+    pub fn class(&self) -> CallClass {
+        let unsaid = if self.method == Method::GET { CallClass::Read } else { CallClass::Money };
+        self.stated_class.unwrap_or(unsaid)
+    }
+
     /// The request for a call of the operation `name` with what the caller gave.
     pub fn request(&self, name: &str, given: &BTreeMap<String, String>) -> Result<Request, ParameterError> {
         self.request_at(name, given, &BTreeMap::new())
@@ -166,7 +169,7 @@ impl Operation {
         let mut request = Request::get(name, self.path.path(&values).map_err(missing)?);
         request.public = public;
         request.method = self.method.clone();
-        request.class = self.class;
+        request.class = self.class();
         request.partition =
             self.partition.as_ref().and_then(|name| values.get(name)).map(|value| value.as_str().into());
         // Without a mapping the body is the caller's, whatever it is.
@@ -257,6 +260,14 @@ impl Operation {
         if !self.path.as_str().starts_with('/') {
             return at(&["path"], format!("the path {:?} must start with /", self.path.as_str()));
         }
+        // A payment taken for a read would be called by GET, tried again and replayed: it would be made twice.
+        if self.method != Method::GET && self.stated_class.is_none() {
+            let problem = format!(
+                "a {} may change something or move money: say which with class: Read, class: Write or class: Money",
+                self.method
+            );
+            return at(&["method"], problem);
+        }
         let known = |name: &str| self.parameters.contains_key(name) || endpoint.contains_key(name);
         let mut used: Vec<String> = Vec::new();
         let mut placed: Vec<(Vec<&str>, Vec<String>)> =
@@ -306,7 +317,7 @@ impl Operation {
         if let Some(unknown) = self.partition.as_ref().filter(|name| !self.parameters.contains_key(*name)) {
             return at(&["partition"], format!("{unknown} is no parameter of the operation"));
         }
-        if self.cache && self.class != CallClass::Read {
+        if self.cache && self.class() != CallClass::Read {
             return at(&["cache"], "only what is read can be kept: remove it, or make it class: Read".to_owned());
         }
         if self.body.is_some() && self.method == Method::GET {

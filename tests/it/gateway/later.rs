@@ -1,9 +1,12 @@
 //! Requests that failed for good: kept, retried, parked, listed, asked for again.
 
+use std::sync::Arc;
+
 use busbar::clock::Clock;
 use busbar::ledger::audit::Audit as _;
 use busbar::ledger::dead_requests::{DeadRequests as _, DeadState};
 use busbar::ledger::sealed::Keyring;
+use busbar::provider::profile::Profile;
 use busbar::testbed::sim::Behaviour;
 use uuid::Uuid;
 
@@ -128,6 +131,32 @@ async fn a_list_goes_on_where_the_last_page_ended() {
         }
     }
     assert_eq!(found, ids);
+}
+
+#[tokio::test]
+async fn what_changes_something_is_called_by_post_only_and_never_kept_and_what_moves_money_is_not_called_at_all() {
+    let world = World::new().await;
+    let operation =
+        |name: &str, class: &str| format!("  {name}:\n    path: /quote\n    method: POST\n    class: {class}\n");
+    let text = format!(
+        "id: own\ntitle: Own\nbreaker: Api\nhealthCheck: {{path: /}}\noperations:\n{}{}",
+        operation("rename", "Write"),
+        operation("pay", "Money"),
+    );
+    let profile = Arc::new(Profile::parse("own.yaml", &text).unwrap());
+    world.replace("own", "uid-own", profile, &world.fmp, |_| ());
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    for (method, operation, expected) in [
+        ("GET", "rename", (422, "not_callable")),
+        ("GET", "pay", (422, "not_callable")),
+        ("POST", "pay", (422, "not_callable")),
+        ("POST", "rename", (502, "provider_failed")),
+    ] {
+        let said = world.ask(method, &format!("/api/providers/treasury/own/{operation}"), "token-ann", &[]).await;
+        assert_eq!((said.status, said.error()), expected, "{method} {operation}");
+        assert!(said.body["data"].get("dead_request_id").is_none(), "{method} {operation}");
+    }
+    assert_eq!(world.fmp.arrivals().entries.len(), 1, "one write, sent once");
 }
 
 trait Seconds {

@@ -23,7 +23,7 @@ use busbar::ledger::sealed::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::metrics::Metrics;
 use busbar::provider::audit::audit;
-use busbar::provider::profile::{Environment, Profiles};
+use busbar::provider::profile::{Environment, Profile, Profiles};
 use busbar::provider::registry::{Access as Reach, Registry};
 use busbar::provider::rights::Licences;
 use busbar::provider::settings::{Draft, Settings, StandIn};
@@ -217,7 +217,18 @@ impl World {
 
     /// The same, under a name of its own.
     pub(crate) fn connect_as(&self, name: &str, provider: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
-        let profile = Profiles::builtin().unwrap().get(provider).unwrap();
+        self.replace(name, &format!("uid-{name}"), Profiles::builtin().unwrap().get(provider).unwrap(), bank, change);
+    }
+
+    /// Puts the connection `name`, which is the object `uid` of the provider `profile`, in force.
+    pub(crate) fn replace(
+        &self,
+        name: &str,
+        uid: &str,
+        profile: Arc<Profile>,
+        bank: &BankHandle,
+        change: impl FnOnce(&mut Draft),
+    ) {
         let mut draft = Draft::new(profile, Environment::Sandbox);
         draft.base_url = bank.base_url();
         draft.breaker.jitter_seed = 1;
@@ -225,7 +236,7 @@ impl World {
         draft.limits.clear();
         draft.cache = None;
         change(&mut draft);
-        self.registry.apply(&key(name), &format!("uid-{name}"), Settings::resolve(draft).unwrap(), None);
+        self.registry.apply(&key(name), uid, Settings::resolve(draft).unwrap(), None);
     }
 
     /// Starts the worker of dead requests; it ends with the token.

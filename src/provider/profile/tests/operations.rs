@@ -171,7 +171,32 @@ fn an_operation_that_cannot_work_is_refused_with_its_line() {
             "operations:\n  a:\n    path: /a\n    class: Write\n    cache: true\n",
             "line 9, operations.a.cache: only what is read can be kept: remove it, or make it class: Read",
         ),
+        (
+            "operations:\n  a:\n    path: /a\n    method: POST\n",
+            "line 8, operations.a.method: a POST may change something or move money: say which with class: Read, class: Write or class: Money",
+        ),
+        (
+            "operations:\n  a:\n    method: DELETE\n    path: /a\n",
+            "line 7, operations.a.method: a DELETE may change something or move money: say which with class: Read, class: Write or class: Money",
+        ),
     ] {
         assert_eq!(refused(text), format!("profile x.yaml, {problem}"), "{text}");
+    }
+}
+
+#[test]
+fn an_operation_reads_unless_its_method_may_change_something_and_then_it_says_what_it_is() {
+    use crate::domain::breaker::CallClass;
+    let class =
+        |text: &str| parsed(&format!("operations:\n  a:\n    path: /a\n{text}")).unwrap().operations["a"].class();
+    assert_eq!(class(""), CallClass::Read);
+    assert_eq!(class("    class: Write\n"), CallClass::Write);
+    for (said, means) in [("Read", CallClass::Read), ("Write", CallClass::Write), ("Money", CallClass::Money)] {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            assert_eq!(class(&format!("    method: {method}\n    class: {said}\n")), means);
+        }
+    }
+    for method in ["PUT", "PATCH"] {
+        assert!(parsed(&format!("operations:\n  a:\n    path: /a\n    method: {method}\n")).is_err(), "{method}");
     }
 }
