@@ -21,7 +21,7 @@ use crate::provider::profile::Profiles;
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// Neither a file nor an object.
-    #[error("{0:?} is neither a file or folder nor kind/name, for example pconn/mono")]
+    #[error("{0:?} is neither a file or folder nor kind/name, for example pconn/my-bank")]
     Target(String),
     /// Nothing of ours in it.
     #[error("{0}: holds no object of busbar.dev")]

@@ -7,19 +7,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::AppError;
-use crate::cli::live::LiveArgs;
+use crate::cli::live::{LiveArgs, variable};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::addresses::AddressRules;
 use crate::provider::call::{Answer, CacheUse, CallError};
+use crate::provider::classify::Class;
 use crate::provider::compat::CompatSet;
+use crate::provider::json;
 use crate::provider::live::Live;
-use crate::provider::profile::{ParameterError, Profile, ProfileError, Profiles};
+use crate::provider::profile::{LiveCheck, ParameterError, Profile, ProfileError, Profiles};
 use crate::provider::registry::{Access, Registry};
 use crate::provider::settings::{Auth, Draft, Settings, SettingsError};
 
@@ -30,10 +31,12 @@ const NOBODY: &str = "busbar-smoke-check";
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// No such profile.
-    #[error("there is no profile {0}: see --provider")]
+    #[error("there is no profile {0}: see --provider, and --profiles-dir for one of your own")]
     Provider(String),
-    /// The profile has nothing to list.
-    #[error("the profile {0} has no pair of operations that lists records and reads one: choose another --provider")]
+    /// The profile does not say what to ask.
+    #[error(
+        "the profile {0} has no liveCheck, which names what lists records and what reads one: choose another --provider"
+    )]
     Operations(String),
     /// A setting cannot be used.
     #[error(transparent)]
@@ -67,6 +70,16 @@ pub enum LiveError {
         /// What would do.
         wanted: &'static str,
     },
+    /// The status was the one that is wanted, the rest of the answer was not.
+    #[error("{check}: HTTP status {status}, but the profile reads the answer as {}, wanted ok", .class.as_str())]
+    Meaning {
+        /// Which check.
+        check: &'static str,
+        /// What came.
+        status: u16,
+        /// What it means.
+        class: Class,
+    },
     /// The metrics do not show the calls.
     #[error("metrics: no line shows {0}")]
     Series(String),
@@ -90,7 +103,7 @@ pub(super) async fn check(args: LiveArgs) -> Result<(), AppError> {
         println!("skipped: switched off (--skip, BUSBAR_LIVE_SKIP)");
         return Ok(());
     }
-    let profiles = Profiles::builtin()?;
+    let profiles = Profiles::load(args.profiles_dir.as_deref())?;
     let profile = profiles.get(&args.provider).ok_or_else(|| LiveError::Provider(args.provider.clone()))?;
     if let Some(missing) = missing(&profile, &args) {
         println!("skipped: no credentials ({missing})");
@@ -104,31 +117,14 @@ pub(super) async fn check(args: LiveArgs) -> Result<(), AppError> {
 
 /// What is not set of what the profile needs.
 fn missing(profile: &Profile, args: &LiveArgs) -> Option<String> {
-    let mapping = profile.auth.as_ref()?;
-    let mut keys: Vec<&str> = Vec::new();
-    if mapping.token.is_some() {
-        keys.extend(["client-id", "client-secret"]);
-    }
-    keys.extend(mapping.headers.iter().map(|header| header.secret_key.as_str()));
-    keys.extend(mapping.query.iter().map(|parameter| parameter.secret_key.as_str()));
-    let unset = keys.into_iter().filter(|key| credential(args, key).is_none());
-    let unset: Vec<String> = unset.map(|key| format!("BUSBAR_LIVE_{}", key.to_uppercase().replace('-', "_"))).collect();
+    let keys = profile.auth.as_ref()?.secret_keys();
+    let unset = keys.into_iter().filter(|key| args.credential(key).is_none());
+    let unset: Vec<String> = unset.map(variable).collect();
     if unset.is_empty() { None } else { Some(format!("set {}", unset.join(", "))) }
 }
 
-/// A credential by the name of the key that it has in a Secret.
-fn credential(args: &LiveArgs, key: &str) -> Option<SecretString> {
-    let given = match key {
-        "client-id" => &args.client_id,
-        "client-secret" => &args.client_secret,
-        "api-key" => &args.api_key,
-        _ => return None,
-    };
-    given.as_ref().map(|credential| credential.0.clone()).filter(|secret| !secret.expose_secret().is_empty())
-}
-
 async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, LiveError> {
-    let (list, by_id, parameter) = operations(&profile).ok_or_else(|| LiveError::Operations(profile.id.clone()))?;
+    let wanted = Wanted::of(&profile).ok_or_else(|| LiveError::Operations(profile.id.clone()))?;
     let metrics = Metrics::new();
     let access = Access {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
@@ -140,28 +136,31 @@ async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, Live
     let live = registry.apply(&ObjectKey::new("check", "live"), "check-live", settings, None);
     let mut lines = Vec::new();
 
-    let answer = call(&live, "list", list, &BTreeMap::new()).await?;
+    let answer = call(&live, "list", &wanted.list).await?;
     if !answer.status.is_success() {
         return Err(LiveError::Status { check: "list", status: answer.status.as_u16(), wanted: "2xx" });
     }
-    lines.push(line("list", list, &answer));
+    let records = good("list", &answer).and_then(|()| body("list", &answer))?;
+    lines.push(line("list", &wanted.list.operation, &answer));
 
-    let id = args.id.clone().or_else(|| first_id(&answer.body)).unwrap_or_else(|| NOBODY.to_owned());
-    let answer = call(&live, "by id", by_id, &[(parameter, id)].into()).await?;
+    let id = args.id.clone().or_else(|| wanted.check.id_in(&records)).unwrap_or_else(|| NOBODY.to_owned());
+    let answer = call(&live, "by id", &wanted.by_id(id)).await?;
+    let class = answer.reading.class;
     match answer.status.as_u16() {
-        200 => {}
-        404 if !args.strict => {}
+        // Some say with another status that there is no such record: their profile knows.
+        _ if class == Class::NotFound && !args.strict => {}
+        200 => good("by id", &answer).and_then(|()| body("by id", &answer).map(drop))?,
+        404 if !args.strict => good("by id", &answer)?,
         status => {
             let wanted = if args.strict { "200 (--strict)" } else { "200 or 404" };
             return Err(LiveError::Status { check: "by id", status, wanted });
         }
     }
-    lines.push(line("by id", by_id, &answer));
+    lines.push(line("by id", &wanted.check.by_id, &answer));
 
     let scrape = metrics.render()?;
-    for operation in [list, by_id] {
-        let shown = |line: &&str| line.starts_with("busbar_provider_requests_total{") && line.contains(operation);
-        if !scrape.lines().any(|line| shown(&line)) {
+    for operation in [&wanted.check.list, &wanted.check.by_id] {
+        if !shows(&scrape, operation) {
             return Err(LiveError::Series(format!("busbar_provider_requests_total of {operation}")));
         }
     }
@@ -172,17 +171,59 @@ async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, Live
     Ok(lines)
 }
 
-/// What lists records, what reads one, and the parameter that names it.
-fn operations(profile: &Profile) -> Option<(&'static str, &'static str, String)> {
-    let (list, by_id) = match profile.id.as_str() {
-        "finastra" => ("collaterals", "collateral"),
-        "mono" => ("accounts", "account"),
-        "stripe" => ("charges", "charge"),
-        _ => return None,
+/// One call of the check.
+struct Question {
+    operation: String,
+    parameters: BTreeMap<String, String>,
+}
+
+/// What the profile wants to be asked.
+struct Wanted {
+    check: LiveCheck,
+    list: Question,
+    id_parameter: String,
+    with_id: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    fn of(profile: &Profile) -> Option<Self> {
+        let check = profile.live_check.clone()?;
+        let (list, by_id) = (profile.operations.get(&check.list)?, profile.operations.get(&check.by_id)?);
+        let question = Question { operation: check.list.clone(), parameters: check.given(list) };
+        let (id_parameter, with_id) = (check.id_parameter(by_id)?.to_owned(), check.given(by_id));
+        Some(Self { list: question, id_parameter, with_id, check })
+    }
+
+    fn by_id(&self, id: String) -> Question {
+        let mut parameters = self.with_id.clone();
+        parameters.insert(self.id_parameter.clone(), id);
+        Question { operation: self.check.by_id.clone(), parameters }
+    }
+}
+
+/// Whether the scrape counts calls of exactly this operation.
+fn shows(scrape: &str, operation: &str) -> bool {
+    let label = format!("operation=\"{operation}\"");
+    // A label begins behind the brace or a comma: `of_operation` is another.
+    let has = |labels: &str| {
+        labels
+            .match_indices(&label)
+            .any(|(at, _)| at == 0 || labels.get(..at).is_some_and(|before| before.ends_with(',')))
     };
-    let parameters = &profile.operations.get(by_id)?.parameters;
-    let (name, _) = parameters.iter().find(|(_, rule)| rule.required)?;
-    profile.operations.contains_key(list).then(|| (list, by_id, name.clone()))
+    let mut series = scrape.lines().filter_map(|line| line.strip_prefix("busbar_provider_requests_total{"));
+    series.any(has)
+}
+
+/// Whether the answer means what its status says.
+fn good(check: &'static str, answer: &Answer) -> Result<(), LiveError> {
+    let (status, class) = (answer.status.as_u16(), answer.reading.class);
+    if class == Class::Ok { Ok(()) } else { Err(LiveError::Meaning { check, status, class }) }
+}
+
+/// The answer's body; what is no JSON is no record.
+fn body(check: &'static str, answer: &Answer) -> Result<Value, LiveError> {
+    let unreadable = |_| LiveError::Meaning { check, status: answer.status.as_u16(), class: Class::Retry };
+    json::parse(&answer.body).map_err(unreadable)
 }
 
 fn draft(args: &LiveArgs, profile: Arc<Profile>) -> Result<Draft, LiveError> {
@@ -192,7 +233,7 @@ fn draft(args: &LiveArgs, profile: Arc<Profile>) -> Result<Draft, LiveError> {
     }
     draft.parameters = args.parameters.iter().cloned().collect();
     if let Some(mapping) = draft.profile.auth.as_ref() {
-        let secret = |key: &str| credential(args, key);
+        let secret = |key: &str| args.credential(key);
         draft.auth = Auth::from_profile(mapping, &draft.base_url, &draft.parameters, secret)?;
     }
     if let (Auth::ClientCredentials(client), Some(url)) = (&mut draft.auth, &args.token_url) {
@@ -201,32 +242,42 @@ fn draft(args: &LiveArgs, profile: Arc<Profile>) -> Result<Draft, LiveError> {
     Ok(draft)
 }
 
-async fn call(
-    live: &Live,
-    check: &'static str,
-    operation: &str,
-    parameters: &BTreeMap<String, String>,
-) -> Result<Answer, LiveError> {
+async fn call(live: &Live, check: &'static str, question: &Question) -> Result<Answer, LiveError> {
     let settings = live.settings();
     let profile = settings.profile();
-    let wanted = profile.operations.get(operation).ok_or_else(|| LiveError::Operations(profile.id.clone()))?;
-    let mut request = wanted
+    let Question { operation, parameters } = question;
+    let known = profile.operations.get(operation).ok_or_else(|| LiveError::Operations(profile.id.clone()))?;
+    let mut request = known
         .request_at(operation, parameters, settings.parameters())
         .map_err(|source| LiveError::Parameter { check, source })?;
-    // A kept answer would prove nothing.
+    // A kept answer would prove nothing, and neither would a proxy's page.
     request.cache = CacheUse::None;
+    request.json = true;
     live.call(request).await.map_err(|source| LiveError::Call { check, source })
-}
-
-/// The id of the first record of a list, wherever the provider puts its list.
-fn first_id(body: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let mut lists = ["", "/items", "/data", "/results"].into_iter().filter_map(|at| body.pointer(at)?.as_array());
-    let id = lists.find_map(|list| list.first()?.get("id"))?;
-    id.as_str().map(str::to_owned).or_else(|| id.is_number().then(|| id.to_string()))
 }
 
 fn line(check: &str, operation: &str, answer: &Answer) -> String {
     let (status, bytes, ms) = (answer.status.as_u16(), answer.body.len(), answer.elapsed.as_millis());
     format!("{check}: ok ({operation}: HTTP {status}, {bytes} bytes, {ms} ms)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shows;
+
+    #[test]
+    fn only_calls_of_the_very_operation_prove_that_it_is_counted() {
+        let of = |operation: &str| {
+            format!(
+                "# HELP x\nbusbar_provider_requests_total{{name=\"live\",operation=\"{operation}\",outcome=\"ok\"}} 1\n"
+            )
+        };
+        for (asked, counted) in [("collateral", "collaterals"), ("account", "accounts"), ("charge", "charges")] {
+            assert!(!shows(&of(counted), asked), "{asked}");
+            assert!(shows(&of(asked), asked) && shows(&of(counted), counted));
+        }
+        let other = "busbar_provider_requests_total{of_operation=\"account\",operation=\"accounts\"} 1\n";
+        assert!(!shows(other, "account") && shows(other, "accounts"));
+        assert!(!shows("busbar_provider_seconds_count{operation=\"account\"} 1\n", "account"));
+    }
 }

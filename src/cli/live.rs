@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::provider::addresses::AllowedRange;
 use crate::provider::profile::Environment;
@@ -11,9 +12,12 @@ use crate::provider::profile::Environment;
 /// Which provider is called, as whom, and what is asked.
 #[derive(Debug, Args)]
 pub struct LiveArgs {
-    /// The provider's profile.
+    /// The provider's profile, one with a `liveCheck`; `profile:<id>` for one of your own.
     #[arg(long, env = "BUSBAR_LIVE_PROVIDER", default_value = "finastra")]
     pub provider: String,
+    /// Folder of profiles of your own, for `--provider=profile:<id>`.
+    #[arg(long, env = "BUSBAR_PROFILES_DIR", value_name = "FOLDER")]
+    pub profiles_dir: Option<PathBuf>,
     /// Which of its worlds: `Sandbox` or `Production`.
     #[arg(long, env = "BUSBAR_LIVE_ENVIRONMENT", default_value = "Sandbox", value_parser = environment)]
     pub environment: Environment,
@@ -52,9 +56,28 @@ pub struct LiveArgs {
     pub api_key: Option<Credential>,
 }
 
+impl LiveArgs {
+    /// A credential by the name of the key that it has in a Secret. Those without a flag come from [`variable`] alone.
+    pub fn credential(&self, key: &str) -> Option<SecretString> {
+        let given = match key {
+            "client-id" => self.client_id.clone(),
+            "client-secret" => self.client_secret.clone(),
+            "api-key" => self.api_key.clone(),
+            other => std::env::var(variable(other)).ok().map(|text| Credential(text.into())),
+        };
+        given.map(|credential| credential.0).filter(|secret| !secret.expose_secret().is_empty())
+    }
+}
+
+/// The environment variable of a credential by the name of its key: `BUSBAR_LIVE_API_KEY` for `api-key`.
+pub fn variable(key: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("BUSBAR_LIVE_{}", key.chars().map(letter).collect::<String>())
+}
+
 /// A credential as it was given; empty is as good as unset, which is how CI systems pass a secret that they lack.
 #[derive(Clone)]
-pub struct Credential(pub secrecy::SecretString);
+pub struct Credential(pub SecretString);
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,7 +89,7 @@ impl std::str::FromStr for Credential {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(secrecy::SecretString::from(text)))
+        Ok(Self(SecretString::from(text)))
     }
 }
 

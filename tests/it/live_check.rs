@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Behaviour, Script, Step};
+use busbar::testbed::sim::{AccountConfig, Auth as Wants, BankConfig, BankHandle, Behaviour, Garbage, Script, Step};
 use tokio::process::Command;
 
 use crate::call_path::bank;
@@ -18,18 +18,25 @@ fn finastra() -> BankConfig {
     })
 }
 
-/// Runs the check with credentials, in an environment of its own.
+/// Runs the check of Finastra with credentials, in an environment of its own.
 async fn check(bank: &BankHandle, dir: &Path, more: &[&str], secret: Option<&str>) -> (bool, String) {
+    let mut args = vec!["--parameter", "tenant=sandbox"];
+    args.extend(more);
+    let credentials = secret.map(|secret| [("CLIENT_ID", "canary-client"), ("CLIENT_SECRET", secret)]);
+    check_at(&bank.base_url(), dir, &args, credentials.as_ref().map_or(&[], |pair| pair)).await
+}
+
+/// The same for any provider.
+async fn check_at(url: &str, dir: &Path, more: &[&str], credentials: &[(&str, &str)]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_busbar"));
     command
-        .args(["check", "live", "--base-url", &bank.base_url(), "--parameter", "tenant=sandbox"])
-        .args(["--allow-provider-addresses", "127.0.0.0/8", "--metrics-file"])
+        .args(["check", "live", "--base-url", url, "--allow-provider-addresses", "127.0.0.0/8", "--metrics-file"])
         .arg(dir.join("metrics.txt"))
         .args(more)
         .env_clear()
         .kill_on_drop(true);
-    if let Some(secret) = secret {
-        command.env("BUSBAR_LIVE_CLIENT_ID", "canary-client").env("BUSBAR_LIVE_CLIENT_SECRET", secret);
+    for (name, value) in credentials {
+        command.env(format!("BUSBAR_LIVE_{name}"), value);
     }
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -91,4 +98,66 @@ async fn refused_credentials_and_a_failing_provider_fail_the_check() {
     bank.set_script(Script::from(Step::from(Behaviour::status(400)))).await.unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some(SECRET)).await;
     assert!(!ok && text.contains("list: HTTP status 400, wanted 2xx"), "{text}");
+}
+
+#[tokio::test]
+async fn a_page_of_html_with_status_200_fails_the_check() {
+    let (_sim, bank) = bank(finastra()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let rule = Script::from(Step::from(Behaviour::Garbage(Garbage::Html)));
+    bank.set_script(rule).await.unwrap();
+    let (ok, text) = check(&bank, dir.path(), &[], Some(SECRET)).await;
+    let wanted = "list: HTTP status 200, but the profile reads the answer as retry, wanted ok";
+    assert!(!ok && text.contains(wanted), "{text}");
+}
+
+#[tokio::test]
+async fn monos_and_stripes_pairs_are_their_profiles() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_sim, mono) = bank(BankConfig::mono("bank", SECRET).accounts([AccountConfig::new("acc-7", 3)])).await;
+    let url = format!("{}/v2", mono.base_url());
+    let args = ["--provider", "mono", "--strict"];
+    let (ok, text) = check_at(&url, dir.path(), &args, &[("API_KEY", SECRET)]).await;
+    assert!(
+        ok && text.contains("list: ok (accounts: HTTP 200") && text.contains("by id: ok (account: HTTP 200"),
+        "{text}"
+    );
+    assert!(mono.arrivals().entries.iter().any(|seen| seen.path == "/v2/accounts/acc-7"), "the id is the list's first");
+
+    let wants = Wants::Bearer { token: SECRET.to_owned() };
+    let canned = [
+        ("/charges".to_owned(), r#"{"object": "list", "data": [{"id": "ch_1"}], "has_more": false}"#.to_owned()),
+        ("/charges/ch_1".to_owned(), r#"{"id": "ch_1"}"#.to_owned()),
+    ];
+    let (_sim, stripe) = bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(wants) }).await;
+    let args = ["--provider", "stripe", "--strict"];
+    let (ok, text) = check_at(&stripe.base_url(), dir.path(), &args, &[("API_KEY", SECRET)]).await;
+    assert!(
+        ok && text.contains("list: ok (charges: HTTP 200") && text.contains("by id: ok (charge: HTTP 200"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_profile_of_ones_own_is_checked_by_the_pair_that_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\nauth: {headers: [{name: x-key, secretKey: acme-key}]}\noperations:\n  rows: {path: /rows}\n  row: {path: '/rows/{n}', parameters: {n: {required: true}}}\n";
+    let live = "liveCheck: {list: rows, byId: row, id: [/0/number]}\n";
+    std::fs::write(dir.path().join("acme.yaml"), format!("{own}{live}")).unwrap();
+    std::fs::write(dir.path().join("mute.yaml"), own.replace("id: acme", "id: mute")).unwrap();
+    let folder = dir.path().display().to_string();
+    let wants = Wants::ApiKeyHeader { name: "x-key".to_owned(), value: SECRET.to_owned() };
+    let canned = [("/rows".to_owned(), r#"[{"number": 7}]"#.to_owned()), ("/rows/7".to_owned(), "{}".to_owned())];
+    let (_sim, bank) = bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(wants) }).await;
+    let args = ["--provider", "profile:acme", "--profiles-dir", &folder, "--strict"];
+    let (ok, text) = check_at(&bank.base_url(), dir.path(), &args, &[("ACME_KEY", SECRET)]).await;
+    assert!(ok && text.contains("by id: ok (row: HTTP 200"), "{text}");
+    let (ok, text) = check_at(&bank.base_url(), dir.path(), &args, &[]).await;
+    assert_eq!((ok, text.trim()), (true, "skipped: no credentials (set BUSBAR_LIVE_ACME_KEY)"));
+
+    let args = ["--provider", "profile:mute", "--profiles-dir", &folder];
+    let (ok, text) = check_at(&bank.base_url(), dir.path(), &args, &[("ACME_KEY", SECRET)]).await;
+    assert!(!ok && text.contains("the profile profile:mute has no liveCheck"), "{text}");
+    let (ok, text) = check_at(&bank.base_url(), dir.path(), &["--provider", "profile:none"], &[]).await;
+    assert!(!ok && text.contains("there is no profile profile:none"), "{text}");
 }

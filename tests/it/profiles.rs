@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use busbar::provider::profile::Profiles;
+
+use crate::source::{files, read, without_tests, without_text};
+
 const GOOD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\n";
 const BAD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\nerrors:\n  - {status: [4xx], class: fatal}\n  - {status: [429], class: quota}\n";
 const WHY: &str =
@@ -76,4 +80,54 @@ fn explain_knows_the_profiles_of_the_folder() {
     assert!(row.contains('7') && row.contains("profile profile:acme"), "{table}{}", text(&with.stderr));
     let without = busbar(folder.path(), &["explain", "connection.yaml"]);
     assert!(text(&without.stdout).contains("has not loaded"), "{}", text(&without.stdout));
+}
+
+/// Where Rust may name a provider, and why. Tests, comments and the test bench (whose banks play providers) may as well.
+const NAMED: [(&str, &str); 9] = [
+    ("src/api/v1alpha1/provider_connection/mod.rs", "the rule of spec.provider, which users see in the CRD"),
+    ("src/provider/profile/builtin.rs", "lists the files of the profiles that are compiled in"),
+    ("src/provider/compat.rs", "prints the series of the systems that Busbar replaces, under their own names"),
+    ("src/cli/telemetry.rs", "the sets of those series, as a flag takes them"),
+    ("src/cli/live.rs", "whom a smoke check asks when nobody says whom"),
+    ("src/gateway/aliases.rs", "the paths of the Finastra integration, kept for its callers"),
+    ("src/gateway/mod.rs", "the paths of the Finastra integration, kept for its callers"),
+    ("src/gateway/openapi.rs", "the paths of the Finastra integration, kept for its callers"),
+    ("src/gateway/providers.rs", "examples in the description of the API"),
+];
+
+#[test]
+fn no_rust_names_a_provider_beside_the_few_places_that_must() {
+    let profiles = Profiles::builtin().unwrap();
+    let ids: Vec<&str> = profiles.ids().collect();
+    let mut found = Vec::new();
+    for path in files("src", "rs") {
+        let shown = path.display().to_string();
+        let of_tests = shown.ends_with("tests.rs")
+            || shown.ends_with("testkit.rs")
+            || shown.contains("/tests/")
+            || shown.starts_with("src/testbed/");
+        if of_tests || NAMED.iter().any(|(file, _)| *file == shown) {
+            continue;
+        }
+        let text = read(&path);
+        let code = without_text(&text);
+        let kept = without_tests(&code);
+        for (at, ((line, code), kept)) in text.lines().zip(code.lines()).zip(kept.lines()).enumerate() {
+            if line.trim_start().starts_with("//") || code != kept {
+                continue;
+            }
+            // Between quotes, as words of their own.
+            for literal in line.split('"').skip(1).step_by(2) {
+                let words = || literal.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+                if let Some(id) = ids.iter().find(|id| words().any(|word| word == **id)) {
+                    found.push(format!("{shown}:{}: {id} in {literal:?}", at + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "what a provider is like belongs into its profile:\n{}", found.join("\n"));
+    for (file, _) in NAMED {
+        let text = read(file);
+        assert!(ids.iter().any(|id| text.contains(id)), "{file} names no provider: take it off the list");
+    }
 }

@@ -96,10 +96,9 @@ impl Profile {
             parameter.check(name).map_err(|problem| (Place::of(["parameters", name]), problem))?;
         }
         for (name, operation) in &self.operations {
-            operation.check(&self.parameters).map_err(|(fields, problem)| {
-                let place = Place::of(["operations", name]);
-                (fields.into_iter().fold(place, |place, field| place.and(Step::Field(field))), problem)
-            })?;
+            operation
+                .check(&self.parameters)
+                .map_err(|(fields, problem)| (below(Place::of(["operations", name]), fields), problem))?;
             if let Some(secret) = operation.query.keys().find(|name| self.is_secret_query(name)) {
                 let problem = format!("{secret} is a secret of the connection: a caller must not set it, remove it");
                 return Err((Place::of(["operations", name, "query", secret]), problem));
@@ -109,11 +108,19 @@ impl Profile {
                 return Err((Place::of(["operations", name, "feature"]), problem));
             }
         }
+        if let Some(live) = &self.live_check {
+            live.check(self).map_err(|(fields, problem)| (below(Place::of(["liveCheck"]), fields), problem))?;
+        }
         for (name, stream) in &self.streams {
             stream.check(&self.parameters).map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
         }
         Ok(())
     }
+}
+
+/// The part `fields` deeper.
+fn below(place: Place, fields: Vec<impl Into<String>>) -> Place {
+    fields.into_iter().fold(place, |place, field| place.and(Step::Field(field.into())))
 }
 
 fn paths(at: &str, value: &serde_yaml::Value, found: &mut BTreeSet<String>) {

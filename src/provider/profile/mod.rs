@@ -10,6 +10,7 @@ mod canonical;
 mod check;
 mod errors;
 mod limits;
+mod live_check;
 mod locate;
 mod mapping;
 mod operation;
@@ -42,6 +43,7 @@ pub use auth::{MissingKey, ProfileAuth, SecretHeader, SecretQuery, TokenBase, To
 pub use canonical::{CanonicalField, CanonicalRecord, FieldKind, TimeForm};
 pub use errors::{HeaderRule, JsonRule, MAX_ERROR_BODY, Matcher};
 pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader};
+pub use live_check::LiveCheck;
 pub use mapping::{FieldSource, Keep, Mapping, MappingError, Shape};
 pub use operation::{Body, Operation};
 pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
@@ -106,6 +108,9 @@ pub struct Profile {
     /// What a caller can ask for, by name.
     #[serde(default)]
     pub operations: BTreeMap<String, Operation>,
+    /// What `busbar check live` asks; absent where the provider has no pair of operations fit for it.
+    #[serde(default)]
+    pub live_check: Option<LiveCheck>,
     /// The feature switches, and whether each is on where a connection says nothing.
     #[serde(default)]
     pub features: BTreeMap<String, bool>,
