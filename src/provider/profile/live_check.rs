@@ -64,7 +64,7 @@ impl LiveCheck {
             let known = || profile.operations.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let unknown = || (vec![field], format!("{name} is no operation of the profile: there are {}", known()));
             let operation = profile.operations.get(name).ok_or_else(unknown)?;
-            if operation.class != CallClass::Read || operation.stub.is_some() {
+            if operation.class() != CallClass::Read || operation.stub.is_some() {
                 return Err((vec![field], format!("{name} does not read from the provider: name one that does")));
             }
             Ok(operation)
