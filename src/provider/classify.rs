@@ -3,6 +3,9 @@
 //! One table for all callers. A status of 5xx and a failure to connect or to answer in time count against the provider;
 //! a policy may replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
 //! else the provider answers, it answered.
+//!
+//! Of the credentials speaks the class that the answer was read as, not its status: a refused key may come with 200, and
+//! a 401 may be about one customer's consent.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -266,7 +269,7 @@ pub fn judge(
     end: Result<&Answer, &CallError>,
 ) -> Judgement {
     match end {
-        Ok(answer) => judge_status(rules, class, expected, answer.status.as_u16()),
+        Ok(answer) => judge_answer(rules, class, expected, (answer.status.as_u16(), answer.reading.class)),
         Err(CallError::CredentialsRefused { .. }) => {
             Judgement { outcome: Outcome::Ignored, credentials: Credentials::Refused }
         }
@@ -278,21 +281,41 @@ pub fn judge(
     }
 }
 
-fn judge_status(rules: &Classify, class: CallClass, expected: &[StatusPattern], status: u16) -> Judgement {
+/// What an answer of this status that was read as `class` says about the credentials.
+pub(crate) const fn credentials(status: u16, class: Class, probe: bool) -> Credentials {
+    match class {
+        Class::Auth => Credentials::Refused,
+        // A 403 to an ordinary call is most often about a plan or one item; only a health check is known to be allowed.
+        Class::Rights if status == 403 && probe => Credentials::Refused,
+        // A redirect may lead to a log-in page; that is read as `Fatal`.
+        Class::Ok => Credentials::Accepted,
+        // It looked and told what it found, and it called that a success.
+        Class::NotFound | Class::ItemGone | Class::RestartWindow | Class::ResetCursor | Class::EndOfData
+            if status / 100 == 2 =>
+        {
+            Credentials::Accepted
+        }
+        _ => Credentials::Silent,
+    }
+}
+
+fn judge_answer(
+    rules: &Classify,
+    class: CallClass,
+    expected: &[StatusPattern],
+    (status, read): (u16, Class),
+) -> Judgement {
     let probe = class == CallClass::Probe;
     let any = |patterns: &[StatusPattern]| patterns.iter().any(|pattern| pattern.matches(status));
-    if probe && any(expected) {
+    let as_expected = probe && any(expected);
+    // Who expects a 401 without a word of the profile's means that one.
+    if as_expected && read == Class::of_status(status) {
         return Judgement { outcome: Outcome::Success, credentials: Credentials::Accepted };
     }
-    // A 403 to an ordinary call is most often about a plan or one item; only a health check is known to be allowed.
-    let credentials = match status {
-        401 => Credentials::Refused,
-        403 if probe => Credentials::Refused,
-        // A redirect may lead to a log-in page.
-        200..=299 => Credentials::Accepted,
-        _ => Credentials::Silent,
-    };
-    let outcome = if matches!(status, 401 | 403 | 429) || any(&rules.ignore_statuses) {
+    let credentials = credentials(status, read, probe);
+    let outcome = if as_expected && read != Class::Auth {
+        Outcome::Success
+    } else if read == Class::Auth || matches!(status, 401 | 403 | 429) || any(&rules.ignore_statuses) {
         Outcome::Ignored
     } else if any(&rules.failure_statuses) || probe {
         // A health check that is not answered as expected has failed, whatever the status.
@@ -304,87 +327,4 @@ fn judge_status(rules: &Classify, class: CallClass, expected: &[StatusPattern], 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use http::{HeaderMap, StatusCode};
-
-    use super::*;
-    use crate::provider::call::Meta;
-
-    fn answer(status: u16) -> Answer {
-        Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            elapsed: Duration::ZERO,
-            reading: Reading::of_status(status),
-            meta: Meta::default(),
-        }
-    }
-
-    fn outcome(rules: &Classify, class: CallClass, status: u16) -> Outcome {
-        judge(rules, class, &[StatusPattern::Class(2)], Ok(&answer(status))).outcome
-    }
-
-    #[test]
-    fn by_default_only_5xx_connect_and_timeout_count_against_the_provider() {
-        let rules = Classify::default();
-        for status in [500, 502, 503, 504, 599] {
-            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Failure, "{status}");
-        }
-        for status in [200, 204, 302, 400, 402, 404, 409, 410, 423] {
-            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Success, "{status}");
-        }
-        for status in [401, 403, 429] {
-            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Ignored, "{status}");
-            assert_eq!(outcome(&rules, CallClass::Probe, status), Outcome::Ignored, "{status}");
-        }
-        let timeout = judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout));
-        assert_eq!(timeout.outcome, Outcome::Failure);
-        let large = judge(&rules, CallClass::Read, &[], Err(&CallError::TooLarge { limit: 1 }));
-        assert_eq!(large.outcome, Outcome::Ignored);
-    }
-
-    #[test]
-    fn a_set_list_replaces_the_default_and_ignore_outranks_failure() {
-        let rules = Classify {
-            failure_statuses: vec![StatusPattern::Exact(404), StatusPattern::Class(5)],
-            failure_errors: vec![],
-            ignore_statuses: vec![StatusPattern::Exact(503)],
-        };
-        assert_eq!(outcome(&rules, CallClass::Read, 404), Outcome::Failure);
-        assert_eq!(outcome(&rules, CallClass::Read, 503), Outcome::Ignored);
-        assert_eq!(judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout)).outcome, Outcome::Ignored);
-    }
-
-    #[test]
-    fn a_health_check_that_is_not_answered_as_expected_has_failed() {
-        let rules = Classify::default();
-        assert_eq!(outcome(&rules, CallClass::Probe, 404), Outcome::Failure);
-        let expected = [StatusPattern::Exact(401)];
-        let said = judge(&rules, CallClass::Probe, &expected, Ok(&answer(401)));
-        assert_eq!(said, Judgement { outcome: Outcome::Success, credentials: Credentials::Accepted });
-    }
-
-    #[test]
-    fn credentials_are_refused_by_401_and_by_a_health_checks_403() {
-        let rules = Classify::default();
-        let said = |class, status| judge(&rules, class, &[StatusPattern::Class(2)], Ok(&answer(status))).credentials;
-        assert_eq!(said(CallClass::Read, 401), Credentials::Refused);
-        assert_eq!(said(CallClass::Read, 403), Credentials::Silent);
-        assert_eq!(said(CallClass::Probe, 403), Credentials::Refused);
-        assert_eq!(said(CallClass::Read, 200), Credentials::Accepted);
-        assert_eq!(said(CallClass::Read, 503), Credentials::Silent);
-    }
-
-    #[test]
-    fn patterns_read_what_specs_may_write() {
-        assert_eq!("5xx".parse(), Ok(StatusPattern::Class(5)));
-        assert_eq!("404".parse(), Ok(StatusPattern::Exact(404)));
-        for bad in ["6xx", "0xx", "99", "600", "x", "5XX", ""] {
-            assert!(bad.parse::<StatusPattern>().is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -63,7 +63,7 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Turn<S> {
 }
 
 /// Waits for a turn.
-async fn turn(core: &Core, settings: &Settings, timed: &Timed) -> Result<(), CallError> {
+pub(crate) async fn turn(core: &Core, settings: &Settings, timed: &Timed) -> Result<(), CallError> {
     let began = core.clock().mono();
     let latest = latest(&timed.request, timed.deadline, began);
     let mut place: Option<Waiting<'_>> = None;

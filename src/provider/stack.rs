@@ -47,6 +47,6 @@ pub(crate) fn build(
         .layer_fn(|inner| Again::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(TracedTry::new)
         .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(settings), tokens.cloned()))
+        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(core), Arc::clone(settings), tokens.cloned()))
         .service(Exchange::new(client, clock, settings))
 }

@@ -1,7 +1,12 @@
 //! Puts a connection's credentials on each try.
 //!
 //! Values go straight from the Secret into a header marked sensitive, or into the query of the URL, which no error and
-//! no log ever shows. A fetched token that is refused with 401 is fetched anew once, and then the call gives up.
+//! no log ever shows. A fetched token that is refused is fetched anew once, and then the call gives up. What is refused
+//! the profile knows: a 401 may be about one customer's consent, and a refusal may come with 200.
+//!
+//! The request that a new token is worth is a request like any other: it waits for its turn in the quota and keeps to the
+//! pause that the provider asked for, and it is not made once the circuit is open. If it has no turn in the call's time,
+//! the refusal is the answer.
 
 pub(crate) mod fetch;
 pub(crate) mod source;
@@ -20,28 +25,32 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tower::{Service, ServiceExt as _};
 use zeroize::Zeroizing;
 
+use crate::domain::breaker::CallClass;
 use crate::provider::auth::fetch::{Fetch, Grant};
 use crate::provider::auth::source::{Rotation, Source};
 use crate::provider::auth::tokens::{Token, Tokens};
 use crate::provider::auth::vault::{Safe, SecretSource, Vault};
 use crate::provider::call::{Answer, CallError, KeepProblem, Request};
+use crate::provider::classify::{Credentials, credentials};
 use crate::provider::clients::Clients;
 use crate::provider::deadline::{Calling, Inner, Timed};
 use crate::provider::observe::Core;
+use crate::provider::quota;
 use crate::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Placement, Settings, TokenClient};
 
 /// Authenticates each try.
 #[derive(Clone)]
 pub struct Authenticate<S> {
     inner: S,
+    core: Arc<Core>,
     settings: Arc<Settings>,
     tokens: Option<Arc<Tokens>>,
 }
 
 impl<S> Authenticate<S> {
     /// Wraps `inner`. `tokens` is where tokens come from, if the settings want any.
-    pub(crate) fn new(inner: S, settings: Arc<Settings>, tokens: Option<Arc<Tokens>>) -> Self {
-        Self { inner, settings, tokens }
+    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>, tokens: Option<Arc<Tokens>>) -> Self {
+        Self { inner, core, settings, tokens }
     }
 }
 
@@ -56,7 +65,8 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Authenticate<S> {
 
     fn call(&mut self, mut timed: Timed) -> Calling {
         if let Some(tokens) = &self.tokens {
-            return with_token(self.inner.clone(), Arc::clone(tokens), timed).boxed();
+            let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
+            return with_token(self.inner.clone(), core, settings, Arc::clone(tokens), timed).boxed();
         }
         match apply(self.settings.auth(), &mut timed.request) {
             Ok(()) => self.inner.call(timed).boxed(),
@@ -65,25 +75,57 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Authenticate<S> {
     }
 }
 
-async fn with_token<S>(inner: S, tokens: Arc<Tokens>, timed: Timed) -> Result<Answer, CallError>
+async fn with_token<S>(
+    inner: S,
+    core: Arc<Core>,
+    settings: Arc<Settings>,
+    tokens: Arc<Tokens>,
+    timed: Timed,
+) -> Result<Answer, CallError>
 where
     S: Inner + Clone + Send + 'static,
 {
     let token = tokens.get().await?;
     let answer = inner.clone().oneshot(bearing(&token, timed.clone())?).await?;
-    if answer.status != StatusCode::UNAUTHORIZED {
-        token.accepted();
-        return Ok(answer);
-    }
-    if !tokens.refused(&token) {
-        return Ok(answer);
-    }
-    let token = tokens.get().await?;
-    let answer = inner.oneshot(bearing(&token, timed)?).await?;
-    if answer.status != StatusCode::UNAUTHORIZED {
-        token.accepted();
+    match said(&answer) {
+        Credentials::Accepted => token.accepted(),
+        Credentials::Silent => {}
+        Credentials::Refused => {
+            if !tokens.refused(&token) || !did_nothing(&timed.request, &answer) {
+                return Ok(answer);
+            }
+            let token = tokens.get().await?;
+            if !another_turn(&core, &settings, &timed).await {
+                return Ok(answer);
+            }
+            let answer = inner.oneshot(bearing(&token, timed)?).await?;
+            if said(&answer) == Credentials::Accepted {
+                token.accepted();
+            }
+            return Ok(answer);
+        }
     }
     Ok(answer)
+}
+
+/// What an answer says of what was sent along. A health check is a request like another here: its 403 is no reason for
+/// another token.
+fn said(answer: &Answer) -> Credentials {
+    credentials(answer.status.as_u16(), answer.reading.class, false)
+}
+
+/// Whether the request that was refused so may be sent again. With 401 the provider did nothing, so that even money may
+/// follow with another credential; a refusal in other words is believed for all but money.
+fn did_nothing(request: &Request, answer: &Answer) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED || request.class != CallClass::Money
+}
+
+/// Waits for the turn of a second request of the same try: in the quota, in the provider's pause, and while the circuit
+/// lets the call go on.
+async fn another_turn(core: &Core, settings: &Settings, timed: &Timed) -> bool {
+    core.still_admits(timed.permit)
+        && quota::turn(core, settings, timed).await.is_ok()
+        && core.still_admits(timed.permit)
 }
 
 /// The request with the token on it.

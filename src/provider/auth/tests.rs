@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::time::Mono;
-use crate::provider::testkit::{answer, below, settings};
+use crate::provider::testkit::{answer, below, core, settings};
 use std::sync::Mutex;
 
 fn secret(text: &str) -> SecretString {
@@ -18,7 +18,7 @@ async fn sent(auth: Auth) -> Request {
             async { Ok(answer(200)) }
         }
     });
-    let path = Authenticate::new(inner, settings, None);
+    let path = Authenticate::new(inner, core(&settings), settings, None);
     path.oneshot(Timed::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
     let request = seen.lock().unwrap().take();
     request.unwrap()

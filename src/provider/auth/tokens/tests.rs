@@ -1,3 +1,4 @@
+mod calls;
 mod rotation;
 
 use std::collections::VecDeque;
@@ -212,7 +213,7 @@ async fn the_circuit_of_the_endpoint_is_not_the_providers() {
     bank.says((0..9).map(|_| Err(no_token(500))));
     let tokens = tokens_of(&core, &bank, None);
     let inner = crate::provider::testkit::below(|_| async { Ok(crate::provider::testkit::answer(200)) });
-    let auth = crate::provider::auth::Authenticate::new(inner, Arc::clone(&settings), Some(tokens));
+    let auth = crate::provider::auth::Authenticate::new(inner, Arc::clone(&core), Arc::clone(&settings), Some(tokens));
     let path = crate::provider::admission::Admission::new(auth, Arc::clone(&core), Arc::clone(&settings));
     for _ in 0..9 {
         let request = crate::provider::call::Request::get("x", "/");
