@@ -1,7 +1,7 @@
 //! The policies of `config/admission/`, with users who have and have not the rights that they ask for.
 //!
 //! The policies stand on the shared control plane as shipped, and each test binds them to its own namespace alone, so
-//! that no other test meets them. Users are impersonated: the API server authorizes the user, not the impersonator.
+//! that no other test meets them. Users are service accounts of that namespace, each with a token of its own.
 
 use serde_json::Value;
 
@@ -53,16 +53,30 @@ async fn policies_in_force(topic: &str) -> TestNs {
     ns
 }
 
-/// Binds a role to a user.
+/// The name that the API server knows a user by.
+fn full(ns: &TestNs, user: &str) -> String {
+    format!("system:serviceaccount:{}:{user}", ns.name())
+}
+
+/// Binds a role to a user, who comes into being with the first.
 async fn grant(ns: &TestNs, binding: &str, role: &str, user: &str) {
-    let args = ["create", "rolebinding", binding, &format!("--{role}"), &format!("--user={user}")];
-    ns.kubectl(&args).await.ok().unwrap();
+    ns.apply(&format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {user}}}\n")).await;
+    let account = format!("--serviceaccount={}:{user}", ns.name());
+    ns.kubectl(&["create", "rolebinding", binding, &format!("--{role}"), &account]).await.ok().unwrap();
+}
+
+/// Runs kubectl with a token of the user's, and nothing of the admin's.
+async fn kubectl_by(ns: &TestNs, user: &str, args: &[&str], input: &str) -> Output {
+    let own = ns.plane().service_account_kubeconfig(ns.name(), user).await.unwrap();
+    let own = format!("--kubeconfig={}", own.display());
+    let args: Vec<&str> = [own.as_str()].into_iter().chain(args.iter().copied()).collect();
+    ns.kubectl_with(&args, input).await
 }
 
 /// Waits until the authorizer knows of a right.
 async fn allowed(ns: &TestNs, user: &str, verb: &str, group: &str, resource: &str) {
     eventually(PATIENCE, "the right is in force", async || {
-        ns.plane().may(user, ns.name(), verb, group, resource).await.unwrap().then_some(())
+        ns.plane().may(&full(ns, user), ns.name(), verb, group, resource).await.unwrap().then_some(())
     })
     .await;
 }
@@ -74,18 +88,18 @@ async fn may_read(ns: &TestNs, user: &str, secret: &str) {
     ns.kubectl(&args).await.ok().unwrap();
     grant(ns, &format!("{user}-{role}"), &format!("role={role}"), user).await;
     eventually(PATIENCE, "the right to the Secret is in force", async || {
-        ns.kubectl_as(user, &["auth", "can-i", "get", &format!("secrets/{secret}")], "").await.success.then_some(())
+        kubectl_by(ns, user, &["auth", "can-i", "get", &format!("secrets/{secret}")], "").await.success.then_some(())
     })
     .await;
 }
 
 async fn write_as(ns: &TestNs, user: &str, flags: &[&str], manifest: &str) -> Output {
     let args: Vec<&str> = ["apply", "--server-side", "-f", "-"].iter().chain(flags).copied().collect();
-    ns.kubectl_as(user, &args, manifest).await
+    kubectl_by(ns, user, &args, manifest).await
 }
 
 async fn patch_as(ns: &TestNs, user: &str, name: &str, patch: &str) -> Output {
-    ns.kubectl_as(user, &["patch", "pconn", name, "--type=merge", "-p", patch], "").await
+    kubectl_by(ns, user, &["patch", "pconn", name, "--type=merge", "-p", patch], "").await
 }
 
 fn connection(name: &str, more: &str) -> String {

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use busbar::api::v1alpha1::SyncJob;
+use busbar::clock::Clock;
 use busbar::testbed::control_plane::Options;
 use serde_json::json;
 
 use crate::jobs::{job, pages, rows, slow, until};
-use crate::support::plane::{PATIENCE, repository};
+use crate::support::plane::{PATIENCE, repository, tell};
 use crate::support::{Operator, TestNs, World, eventually, own_plane};
 use busbar::testbed::sim::AccountConfig;
 
@@ -180,4 +181,20 @@ async fn without_an_operator_nothing_hangs_but_jobs_with_delete_and_one_command_
     assert!(last.json("crd", &crds[3]).await.is_some());
     run_documented(&last).await;
     gone_within(A_FEW_ROUNDS, &last, "crd", &crds[3]).await;
+}
+
+#[tokio::test]
+async fn without_an_operator_the_definition_of_jobs_that_all_retain_goes_at_once() {
+    let plane = own_plane(Options::default()).await;
+    let world = World::on(&plane, "retained").await;
+    world.mono("mono", |c| c.accounts([AccountConfig::new("acc-1", 5)])).await;
+    world.put(&job("mono", "1h", "jitterPercent: 0")).await;
+    let operator = Operator::ready(&world.ns, &[]).await;
+    until(&world, "the run", |s| s.last_successful_time.is_some()).await;
+    operator.finish(&world.ns).await;
+    let clock = Clock::system();
+    let began = clock.mono();
+    delete(&world.ns, &["crd", "syncjobs.busbar.dev"]).await;
+    gone(&world.ns, "crd", "syncjobs.busbar.dev").await;
+    tell(&format!("a definition with nothing but retained jobs was gone after {:.1?}", clock.mono().since(began)));
 }

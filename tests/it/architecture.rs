@@ -11,7 +11,7 @@ use crate::source::{files, paths, read, without_tests, without_text};
 struct Layer {
     /// The layer's module, or a file's path under `src/` where one file has rules of its own (first match counts).
     name: &'static str,
-    /// Our modules it may use, besides itself.
+    /// Our modules it may use, besides itself; a module within another as `cluster::auth`.
     ours: Ours,
     /// Crates it may use.
     others: Others,
@@ -98,7 +98,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "admin", ours: Only(&["cluster"]), others: O::AllBut(&["sqlx", "reqwest"]) },
     Layer {
         name: "gateway",
-        ours: Only(&["domain", "provider", "ledger", "cluster"]),
+        ours: Only(&["domain", "provider", "ledger", "cluster::auth"]),
         others: O::AllBut(&["kube_runtime", "sqlx"]),
     },
     // The bench knows what a bank and an API server look like from outside, nothing of how Busbar works inside.
@@ -147,7 +147,7 @@ fn violations(path: &str, text: &str, ours: &[String], others: &[String]) -> Vec
         if let Some(module) = own_module(path, &named, ours) {
             let plain = layer.name.contains('*') && PLAIN_VALUES.iter().any(|v| within(&name, &format!("crate::{v}")));
             if !plain && !may_use(layer, &module) {
-                found.push(at(line, format!("`{}` may not use `{module}` ({name})", layer.name)));
+                found.push(at(line, format!("`{}` may not use `{}` ({name})", layer.name, module.join("::"))));
             }
         } else if others.contains(&named[0]) && !may_use_crate(layer, &name) {
             found.push(at(line, format!("`{}` may not use the crate `{}` ({name})", layer.name, named[0])));
@@ -206,8 +206,8 @@ fn test_modules(path: &str, text: &str) -> Vec<String> {
     declared.collect()
 }
 
-/// Which of our top modules `named` leads into; `None` if it leads elsewhere.
-fn own_module(path: &str, named: &[String], ours: &[String]) -> Option<String> {
+/// Where within our modules `named` leads; `None` if it leads elsewhere.
+fn own_module(path: &str, named: &[String], ours: &[String]) -> Option<Vec<String>> {
     let mut at: Vec<&str> = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
     let mut rest = named.iter().map(String::as_str).peekable();
     match rest.next()? {
@@ -220,16 +220,18 @@ fn own_module(path: &str, named: &[String], ours: &[String]) -> Option<String> {
         }
         _ => return None,
     }
-    let module = at.first().copied().or_else(|| rest.next())?;
-    ours.iter().any(|m| m == module).then(|| module.to_owned())
+    at.extend(rest);
+    let module = *at.first()?;
+    ours.iter().any(|m| m == module).then(|| at.into_iter().map(str::to_owned).collect())
 }
 
-fn may_use(layer: &Layer, module: &str) -> bool {
+fn may_use(layer: &Layer, module: &[String]) -> bool {
+    let (whole, module) = (module.join("::"), module[0].as_str());
     let own = layer.name.split('/').next() == Some(module);
     let common = !matches!(layer.name, "domain" | "api") && !layer.name.contains('*') && COMMON.contains(&module);
     own || common
         || match layer.ours {
-            Only(list) => list.contains(&module),
+            Only(list) => list.iter().any(|allowed| within(&whole, allowed)),
             AllBut(list) => !list.contains(&module),
         }
 }
@@ -341,6 +343,8 @@ fn a_planted_line_of_each_forbidden_sort_is_found() {
         ("controllers/bank_route/decide.rs", "use futures::StreamExt;"),
         ("controllers/bank_route/act.rs", "use crate::admin::Server;"),
         ("admin/mod.rs", "use crate::controllers::Ctx;"),
+        ("gateway/mod.rs", "use crate::cluster::{auth::Auth, status::StatusWriter};"),
+        ("gateway/calls.rs", "fn f(c: &super::super::cluster::client::Clients) {}"),
         ("app.rs", "use crate::testbed::sim::Sim;"),
         ("app.rs", "fn f() { let _ = std::time::Instant::now(); }"),
         ("app.rs", "use std::env;\nfn f() { env::var(\"HOME\"); }"),
@@ -370,6 +374,7 @@ fn what_is_allowed_is_not_reported() {
         ("provider/live.rs", "use crate::{clock::Clock, domain::breaker::Breaker, ledger::Ledger, metrics::Metrics};"),
         ("controllers/bank_route/act.rs", "use crate::{cluster::events::Recorder, provider::registry::Registry};"),
         ("controllers/bank_route/decide.rs", "use super::observe::Observed;\nuse crate::domain::route::evaluate;"),
+        ("gateway/auth.rs", "use crate::cluster::auth::Authenticator;"),
         ("clock.rs", "fn f() { let t = Timestamp::now(); }"),
         ("cli.rs", "fn f() { std::env::var(\"BUSBAR_X\"); }"),
         ("app.rs", "fn f() -> u8 { g().unwrap_or(1) }"),
