@@ -223,8 +223,9 @@ async fn lead(
     }
     let ctx = Arc::clone(&parts.ctx);
     if let Some(door) = door {
-        let (args, bell, keys, clients) = (&args.gateway, &parts.bell, &parts.keys, &clients);
-        let needs = gateway::Needs { args, ctx: &ctx, clients, keys, bell, gates, clock, metrics };
+        let (args, bell, keys, clients, audit) =
+            (&args.gateway, &parts.bell, &parts.keys, &clients, &parts.audit_queue);
+        let needs = gateway::Needs { args, ctx: &ctx, clients, keys, bell, audit, gates, clock, metrics };
         gateway::start(door, &needs, stop, tasks)?;
     }
     let Some(()) = until(stop, tasks, ctx.stores.ready()).await? else { return Ok(()) };

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::cluster::auth::{ApiServer, Authorizer};
 use crate::cluster::client::Clients;
 use crate::controllers::Ctx;
+use crate::gateway::Gateway;
 use crate::gateway::access::Access;
 use crate::gateway::keep::Keep;
 use crate::gateway::limit::Limits;
@@ -22,9 +23,9 @@ use crate::gateway::patience::Patience;
 use crate::gateway::router::router;
 use crate::gateway::server::Server;
 use crate::gateway::tls::Certificate;
-use crate::gateway::Gateway;
 use crate::ledger::sealed::Keyring;
 use crate::metrics::Metrics;
+use crate::provider::audit::AuditQueue;
 
 /// The gateway's port and its certificate, checked before anything else starts.
 pub(super) struct Door {
@@ -66,6 +67,7 @@ pub(super) struct Needs<'a> {
     pub(super) clients: &'a Clients,
     pub(super) keys: &'a Keyring,
     pub(super) bell: &'a Arc<Notify>,
+    pub(super) audit: &'a AuditQueue,
     pub(super) gates: &'a Gates,
     pub(super) clock: Clock,
     pub(super) metrics: &'a Metrics,
@@ -78,7 +80,7 @@ pub(super) fn start(
     stop: &CancellationToken,
     tasks: &mut Parts,
 ) -> Result<(), AppError> {
-    let Needs { args, ctx, clients, keys, bell, gates, clock, metrics } = *needs;
+    let Needs { args, ctx, clients, keys, bell, audit, gates, clock, metrics } = *needs;
     let access = match args.gateway_auth {
         GatewayAuth::Off => Access::off(),
         GatewayAuth::Kubernetes => {
@@ -95,6 +97,7 @@ pub(super) fn start(
         declared: Arc::new(move |key| connections.get(key).is_some()),
         keep: Keep::new(Arc::clone(&ledger), keys.clone(), clock, Arc::clone(bell), metrics)?,
         ledger,
+        audit: Some(audit.clone()),
         finastra: args.finastra_alias.clone(),
         clock,
         series: Series::new(metrics)?,

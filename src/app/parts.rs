@@ -32,7 +32,7 @@ use crate::ledger::sealed::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
 use crate::provider::addresses::AddressRules;
-use crate::provider::audit::{AuditWriter, audit};
+use crate::provider::audit::{AuditQueue, AuditWriter, audit};
 use crate::provider::auth::vault::Vault;
 use crate::provider::profile::Profiles;
 use crate::provider::registry::{Access, Change as Lived, Registry};
@@ -55,6 +55,7 @@ pub(super) struct Built {
     pub(super) bell: Arc<Notify>,
     /// What seals.
     pub(super) keys: Keyring,
+    pub(super) audit_queue: AuditQueue,
     audit: Option<AuditWriter>,
     /// What starts once this replica leads.
     pub(super) work: Work,
@@ -104,7 +105,7 @@ pub(super) fn build(
     let access = Access {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         vault: Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
-        licences: Some(Arc::new(Licences::new(clock, Arc::clone(&ledger), audit_queue, metrics)?)),
+        licences: Some(Arc::new(Licences::new(clock, Arc::clone(&ledger), audit_queue.clone(), metrics)?)),
         traces,
         compat: args.telemetry.compat_metrics.iter().copied().collect(),
     };
@@ -171,7 +172,7 @@ pub(super) fn build(
         claims,
         clock,
     };
-    Ok(Built { ctx, mirrors, leading, bell, keys, audit: Some(audit), work })
+    Ok(Built { ctx, mirrors, leading, bell, keys, audit_queue, audit: Some(audit), work })
 }
 
 /// Starts probes, syncs and reconcilers.

@@ -239,7 +239,11 @@ mod tests {
         let all = join_all((0..100).map(|_| door.knock("good-ann"))).await;
         assert_eq!((count(&all, 200), door.asked()), (100, 1));
         let all = join_all((0..100).map(|_| door.knock("forged"))).await;
-        assert_eq!((count(&all, 401), count(&all, 429), door.asked()), (3, 97, 1), "each of them is without a valid one");
+        assert_eq!(
+            (count(&all, 401), count(&all, 429), door.asked()),
+            (3, 97, 1),
+            "each of them is without a valid one"
+        );
     }
 
     #[tokio::test(start_paused = true)]

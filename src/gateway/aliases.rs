@@ -115,5 +115,6 @@ async fn fixed(
     body: BTreeMap<String, String>,
 ) -> Result<Response, Problem> {
     let target = (connection(gateway)?, operation.to_owned());
-    answer(gateway, subject, request, target, headers, Given { query: query(uri)?, body, post: false }).await
+    answer(gateway, subject, request, target, headers, Given { item: None, query: query(uri)?, body, post: false })
+        .await
 }

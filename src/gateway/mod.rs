@@ -15,11 +15,13 @@ pub mod envelope;
 pub mod keep;
 pub mod limit;
 pub mod observe;
+pub mod offer;
 pub mod openapi;
 pub mod operation;
 pub mod patience;
 pub mod problem;
 pub mod providers;
+pub mod refused;
 pub mod router;
 pub mod server;
 pub mod tls;
@@ -34,6 +36,7 @@ use crate::gateway::keep::Keep;
 use crate::gateway::limit::Limits;
 use crate::gateway::observe::Series;
 use crate::ledger::Ledger;
+use crate::provider::audit::AuditQueue;
 use crate::provider::registry::Registry;
 
 /// Whether an object of that name exists, as far as this replica has heard.
@@ -53,6 +56,8 @@ pub struct Gateway {
     pub ledger: Arc<dyn Ledger>,
     /// Keeps what failed for good.
     pub keep: Keep,
+    /// Where refusals are written that no call path sees.
+    pub audit: Option<AuditQueue>,
     /// The connection that the Finastra aliases speak of.
     pub finastra: Option<ObjectKey>,
     /// Time.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
@@ -106,15 +106,9 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         began: gateway.clock.mono(),
         status: 499,
     };
-    let incoming = Incoming::of(gateway.registry.traces(), gateway.clock, request.headers());
     let span = tracing::info_span!("gateway", request_id = %id);
     let handled = AssertUnwindSafe(tokio::time::timeout(LONGEST, next.run(request))).catch_unwind();
-    let handled = incoming.serve((open.method, &open.route, id), handled.instrument(span), |end| match end {
-        Ok(Ok(response)) => response.status(),
-        Ok(Err(_)) => StatusCode::GATEWAY_TIMEOUT,
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    });
-    let mut response = match handled.await {
+    let mut response = match handled.instrument(span).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::new(ErrorCode::RequestTimeout, "the request took too long").into_response(),
         Err(_) => {
@@ -129,6 +123,15 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Just inside the door: the request's span, as a child of its caller's. Whoever is not known yet begins no trace, and
+/// has no say in whether there is one.
+pub async fn trace(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().map_or(Uuid::nil(), |id| id.0);
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let incoming = Incoming::of(gateway.registry.traces(), gateway.clock, request.headers());
+    incoming.serve((method(request.method()), &route, id), next.run(request), Response::status).await
 }
 
 /// The method as a label: callers can send any word.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use utoipa::OpenApi;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 
 use crate::gateway::problem::ErrorEnvelope;
 use crate::gateway::{aliases, dead_requests, providers};
@@ -24,6 +25,7 @@ use crate::gateway::{aliases, dead_requests, providers};
     paths(
         providers::call,
         providers::call_by_post,
+        providers::call_item,
         aliases::collaterals,
         aliases::collateral,
         aliases::accounts,
@@ -90,6 +92,15 @@ pub fn text() -> String {
 }
 
 fn complete(operation: &mut Operation, calls: bool, changes: bool) {
+    let uuid = || Some(SchemaFormat::Custom("uuid".to_owned()));
+    let id = || ObjectBuilder::new().schema_type(Type::String).format(uuid());
+    let given = ParameterBuilder::new()
+        .name("X-Request-ID")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The correlation id of logs, spans and audit; what is no UUID is replaced"))
+        .schema(Some(id()));
+    operation.parameters.get_or_insert_default().push(RefOr::T(given.build()));
     let all = ANY.iter().chain(CALLS.iter().filter(|_| calls)).chain(CHANGES.iter().filter(|_| changes));
     let every: BTreeMap<&str, &str> = all.copied().collect();
     for (status, means) in every {
@@ -100,6 +111,13 @@ fn complete(operation: &mut Operation, calls: bool, changes: bool) {
             response = response.header("Retry-After", seconds);
         }
         operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response.build()));
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            let answered =
+                HeaderBuilder::new().schema(Some(id())).description(Some("The correlation id of the request"));
+            response.headers.insert("X-Request-ID".to_owned(), RefOr::T(answered.build()));
+        }
     }
 }
 

@@ -12,18 +12,20 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::domain::key::ObjectKey;
-use crate::domain::rights::Caller;
+use crate::domain::rights::{Caller, Judgement};
 use crate::domain::time::Mono;
 use crate::gateway::keep::Failed;
+use crate::gateway::offer::{invalid, item, offered, stand_ins};
 use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::refused::{Refused, UNKNOWN_OPERATION};
 use crate::gateway::{Gateway, SOON};
-use crate::provider::ask::{self, CannotAsk, Ended, Failure, FailureKind, Manner, Refusal};
+use crate::provider::ask::{self, Ended, Failure, FailureKind, Manner, Refusal};
 use crate::provider::call::Answer;
 use crate::provider::classify::Class;
 use crate::provider::json;
 use crate::provider::live::Live;
 use crate::provider::profile::{MappingError, Operation, Shape};
-use crate::provider::settings::{Settings, StandIn};
+use crate::provider::settings::Settings;
 
 /// The whole time of a call with stand-ins, where the caller asks for nothing else.
 pub const USUAL_DEADLINE: Duration = Duration::from_secs(3);
@@ -38,6 +40,8 @@ pub struct Asked {
     pub connection: ObjectKey,
     /// Which operation.
     pub operation: String,
+    /// Which item of that operation's list, where one is asked for.
+    pub item: Option<String>,
     /// With these parameters.
     pub parameters: BTreeMap<String, String>,
     /// Whether he wants the provider's own body.
@@ -76,12 +80,17 @@ struct Ready {
 }
 
 /// Asks.
-pub async fn run(gateway: &Gateway, asked: &Asked) -> Result<Got, Problem> {
+pub async fn run(gateway: &Gateway, mut asked: Asked) -> Result<Got, Problem> {
     let began = gateway.clock.mono();
     let until = began + asked.deadline.map_or(SOON, |all| all.min(SOON));
     let (live, waited) = find(gateway, &asked.connection, until).await?;
     let settings = live.settings();
-    let operation = offered(&settings, asked)?;
+    let item_found = item(&settings, &mut asked);
+    let asked = &asked;
+    let operation = match item_found.and_then(|()| offered(&settings, asked)) {
+        Ok(operation) => operation,
+        Err(problem) => return Err(for_his_eyes(gateway, &live, &settings, asked, problem)),
+    };
     let provider = settings.provider().to_owned();
     let got = |result, status_code, provider_used: String, cached, stale| Got {
         result,
@@ -250,60 +259,24 @@ async fn find(gateway: &Gateway, key: &ObjectKey, until: Mono) -> Result<(Arc<Li
     }
 }
 
-/// The operation, if the connection offers it to this kind of request.
-fn offered<'a>(settings: &'a Settings, asked: &Asked) -> Result<&'a Operation, Problem> {
-    let operation = ask::operation(settings, &asked.operation).map_err(|error| {
-        let known: Vec<&str> = settings.profile().operations.keys().map(String::as_str).collect();
-        invalid(&error).with("provider", settings.provider()).with("operations", known)
-    })?;
-    if operation.class() == crate::domain::breaker::CallClass::Money {
-        let text = "an operation that moves money cannot be called here: payouts have a path of their own";
-        return Err(Problem::new(ErrorCode::NotCallable, text));
-    }
-    if !ask::may_be_repeated(operation) && !asked.post {
-        let text = "an operation that changes something is called by POST";
-        return Err(Problem::new(ErrorCode::NotCallable, text));
-    }
-    // Checked first of all, so that a wrong parameter costs nothing and is told as such, whoever would answer.
-    let manner = Manner::default();
-    ask::request(settings, &asked.operation, operation, &asked.parameters, manner).map_err(|e| invalid(&e.into()))?;
-    Ok(operation)
-}
-
-/// Who can stand in for this operation, in order.
-fn stand_ins(gateway: &Gateway, settings: &Settings, operation: &Operation, asked: &Asked) -> Vec<Arc<Live>> {
-    let Some(canonical) = &operation.canonical else { return Vec::new() };
-    if !ask::may_be_repeated(operation) {
-        return Vec::new();
-    }
-    let meant = |stand_in: &&StandIn| {
-        stand_in.operations.as_ref().is_none_or(|operations| operations.contains(&asked.operation))
-    };
-    let same_record = |live: &Arc<Live>| {
-        let settings = live.settings();
-        let theirs = ask::operation(&settings, &asked.operation).ok();
-        theirs.is_some_and(|theirs| {
-            ask::may_be_repeated(theirs) && theirs.canonical.as_ref().is_some_and(|c| c.record == canonical.record)
-        })
-    };
-    settings
-        .fallback()
-        .iter()
-        .filter(meant)
-        .filter_map(|stand_in| gateway.registry.get(&asked.connection.sibling(stand_in.connection.as_str())))
-        .filter(|live| *live.key() != asked.connection)
-        .filter(same_record)
-        .collect()
-}
-
-fn invalid(error: &CannotAsk) -> Problem {
-    match error {
-        CannotAsk::Unknown => Problem::new(ErrorCode::OperationNotFound, error.to_string()),
-        CannotAsk::SwitchedOff(feature) => {
-            Problem::new(ErrorCode::OperationNotFound, error.to_string()).with("feature", feature.as_str())
-        }
-        CannotAsk::Parameter(parameter) => {
-            Problem::new(ErrorCode::InvalidRequest, error.to_string()).with("parameter", parameter.field.as_str())
+/// What is wrong with a request is told to those who have a right to the operation; others learn that they have none, and
+/// not what there is. Nothing is counted against a licence, for nothing was asked.
+fn for_his_eyes(gateway: &Gateway, live: &Live, settings: &Settings, asked: &Asked, problem: Problem) -> Problem {
+    let Some(rights) = settings.rights() else { return problem };
+    match rights.judge(&asked.caller, &asked.operation) {
+        Judgement::Allowed(_) => problem,
+        Judgement::Denied { profile, action, why } => {
+            let known = settings.profile().operations.contains_key(&asked.operation);
+            gateway.refused(&Refused {
+                connection: live.key(),
+                provider: Some(settings.provider()),
+                // Not any word that somebody sends.
+                operation: if known { &action } else { UNKNOWN_OPERATION },
+                caller: &asked.caller,
+                profile: profile.as_deref(),
+                reason: why.as_str(),
+            });
+            refused(&Refusal::Rights { action: action.into(), why })
         }
     }
 }

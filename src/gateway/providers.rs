@@ -97,8 +97,44 @@ pub async fn call(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let given = Given { query: query(&uri)?, body: BTreeMap::new(), post: false };
+    let given = Given { item: None, query: query(&uri)?, body: BTreeMap::new(), post: false };
     answer(&gateway, &subject, request, target(path)?, &headers, given).await
+}
+
+/// Calls the operation for one item of a list: the one whose path, in the provider's profile, is the list's and one
+/// parameter more. It is the same as calling that operation by its name.
+#[utoipa::path(
+    get,
+    path = "/api/providers/{namespace}/{connection}/{operation}/{id}",
+    operation_id = "callProviderForItem",
+    tag = "providers",
+    params(
+        ("namespace" = String, Path, description = "Namespace of the connection"),
+        ("connection" = String, Path, description = "Name of the connection"),
+        ("operation" = String, Path, description = "The list's operation, by its name in the provider's profile", example = "collaterals"),
+        ("id" = String, Path, description = "The item's id"),
+        ("parameters" = Option<BTreeMap<String, String>>, Query, style = Form, explode, description = "The operation's parameters, each as a query parameter of its own name"),
+        ("shape" = Option<Shape>, Query, description = "As for the list"),
+        ("purpose" = Option<String>, Query, description = "As for the list"),
+        ("deadline_ms" = Option<u32>, Query, minimum = 100, maximum = 60000, description = "As for the list"),
+        ("X-Rights-Profile" = Option<String>, Header, description = "Chooses among the licence profiles that you have"),
+    ),
+    responses((
+        status = 200, description = "The answer", body = Envelope<ProviderAnswer>,
+        headers(("X-Data-Stale" = Option<String>, description = "`true` if the answer is past its time")),
+    ))
+)]
+pub async fn call_item(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(subject): Extension<Arc<Subject>>,
+    Extension(request): Extension<RequestId>,
+    path: Result<Path<(String, String, String, String)>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let Path((namespace, connection, operation, id)) = path.map_err(unreadable)?;
+    let given = Given { item: Some(id), query: query(&uri)?, body: BTreeMap::new(), post: false };
+    answer(&gateway, &subject, request, named(namespace, connection, operation)?, &headers, given).await
 }
 
 /// Calls any operation, its parameters in the query or in a JSON object. What must not be in a log of addresses on the way
@@ -134,7 +170,7 @@ pub async fn call_by_post(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = object(&headers, &super::router::body(body)?)?;
-    let given = Given { query: query(&uri)?, body, post: true };
+    let given = Given { item: None, query: query(&uri)?, body, post: true };
     answer(&gateway, &subject, request, target(path)?, &headers, given).await
 }
 
@@ -164,6 +200,8 @@ impl ToSchema for ParameterValue {}
 
 /// What a caller gave.
 pub(super) struct Given {
+    /// Which item of a list.
+    pub(super) item: Option<String>,
     /// In the query, in its order.
     pub(super) query: Vec<(String, String)>,
     /// In the body.
@@ -176,8 +214,16 @@ pub(super) struct Given {
 pub(super) fn target(
     path: Result<Path<(String, String, String)>, PathRejection>,
 ) -> Result<(ObjectKey, String), Problem> {
-    let unreadable = |_| Problem::new(ErrorCode::InvalidRequest, "the path is not UTF-8");
     let Path((namespace, connection, operation)) = path.map_err(unreadable)?;
+    named(namespace, connection, operation)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn unreadable(_: PathRejection) -> Problem {
+    Problem::new(ErrorCode::InvalidRequest, "the path is not UTF-8")
+}
+
+fn named(namespace: String, connection: String, operation: String) -> Result<(ObjectKey, String), Problem> {
     let name = |s: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
         !s.is_empty() && s.len() <= 253 && s.bytes().all(plain)
@@ -233,9 +279,14 @@ pub(super) async fn answer(
         namespace: connection.namespace.to_string(),
         name: connection.name.to_string(),
     };
-    gateway.access.require(subject, act).await?;
+    if let Err(problem) = gateway.access.require(subject, act).await {
+        if problem.code() == ErrorCode::Forbidden {
+            gateway.refused_by_rbac(&connection, &operation, &caller(subject, request_id));
+        }
+        return Err(problem);
+    }
     let asked = asked(subject, request_id, connection, operation, headers, given)?;
-    let got = run(gateway, &asked).await?;
+    let got = run(gateway, asked).await?;
     let Got { result, provider, provider_used, endpoint, status_code, cached, stale } = got;
     let took = gateway.clock.mono().since(began);
     let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -256,7 +307,7 @@ fn asked(
     given: Given,
 ) -> Result<Asked, Problem> {
     let invalid = |text: &str, name: &str| Problem::new(ErrorCode::InvalidRequest, text).with("parameter", name);
-    let Given { query, body: mut parameters, post } = given;
+    let Given { item, query, body: mut parameters, post } = given;
     let (mut raw, mut purpose, mut deadline) = (false, None, None);
     if query.len() + parameters.len() > MAX_PARAMETERS {
         return Err(Problem::new(ErrorCode::InvalidRequest, "there are too many parameters"));
@@ -296,12 +347,11 @@ fn asked(
             Some(text.ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, problem))?.to_owned())
         }
     };
-    let caller = Caller {
-        user: subject.user.clone(),
-        groups: subject.groups.clone(),
-        profile,
-        purpose,
-        request_id: Some(request_id),
-    };
-    Ok(Asked { connection, operation, parameters, raw, post, deadline, caller: Arc::new(caller) })
+    let caller = Arc::new(Caller { profile, purpose, ..caller(subject, request_id) });
+    Ok(Asked { connection, operation, item, parameters, raw, post, deadline, caller })
+}
+
+fn caller(subject: &Subject, request_id: uuid::Uuid) -> Caller {
+    let request_id = Some(request_id);
+    Caller { user: subject.user.clone(), groups: subject.groups.clone(), profile: None, purpose: None, request_id }
 }

@@ -28,6 +28,7 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     let mut paths = Paths(Router::new());
     paths.mount::<providers::__path_call, _, _>(providers::call);
     paths.mount::<providers::__path_call_by_post, _, _>(providers::call_by_post);
+    paths.mount::<providers::__path_call_item, _, _>(providers::call_item);
     paths.mount::<aliases::__path_collaterals, _, _>(aliases::collaterals);
     paths.mount::<aliases::__path_collateral, _, _>(aliases::collateral);
     paths.mount::<aliases::__path_accounts, _, _>(aliases::accounts);
@@ -42,6 +43,7 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
         )
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(gateway), observe::trace))
         .layer(from_fn_with_state(Arc::clone(gateway), access::authenticate))
         .layer(from_fn_with_state(Arc::clone(gateway), limit::crowd));
     guarded

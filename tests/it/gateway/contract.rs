@@ -105,7 +105,7 @@ fn case(paths: usize) -> impl Strategy<Value = Case> {
         ".{0,40}",
     ];
     (
-        (0..=paths, prop_oneof![6 => 0..2_usize, 1 => 0..METHODS.len()], prop::collection::vec(word(), 3)),
+        (0..=paths, prop_oneof![6 => 0..2_usize, 1 => 0..METHODS.len()], prop::collection::vec(word(), 4)),
         prop::collection::vec((name(), word()), 0..4),
         (prop_oneof![8 => Just(0), 1 => 0..TOKENS.len()], headers, prop::option::of((any::<bool>(), json)), 0..7_usize),
     )
@@ -207,10 +207,25 @@ fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<S
     {
         return Some(format!("{at}: {number} is out of bounds"));
     }
-    if let (Some(text), Some("uuid")) = (value.as_str(), schema["format"].as_str())
-        && Uuid::parse_str(text).is_err()
-    {
-        return Some(format!("{at}: is no UUID"));
+    if let Some(text) = value.as_str() {
+        let fits = match schema["format"].as_str() {
+            None => true,
+            Some("uuid") => Uuid::parse_str(text).is_ok(),
+            Some("date-time") => text.parse::<jiff::Timestamp>().is_ok(),
+            Some(other) => panic!("{at}: nobody checks the format {other}"),
+        };
+        let fits = fits
+            && match schema["pattern"].as_str() {
+                None => true,
+                Some("^[2-5][0-9]{2}$") => text.parse().is_ok_and(|n: u16| (200..600).contains(&n)) && text.len() == 3,
+                Some(other) => panic!("{at}: nobody checks the pattern {other}"),
+            };
+        if !fits {
+            return Some(format!(
+                "{at}: {text:?} is not of format {} or pattern {}",
+                schema["format"], schema["pattern"]
+            ));
+        }
     }
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if value.get(name).is_none() {
@@ -250,6 +265,9 @@ fn breach(document: &Value, template: Option<&str>, case: &Case, said: &Said) ->
             let response = &operation["responses"][said.status.to_string()];
             if !response.is_object() {
                 return Some(format!("{} is not documented", said.status));
+            }
+            if !response["headers"]["X-Request-ID"].is_object() {
+                return Some("X-Request-ID is not documented".to_owned());
             }
             &response["content"]["application/json"]["schema"]
         }
@@ -299,5 +317,20 @@ fn whatever_is_sent_the_answer_is_one_that_the_document_promises() {
     let seen = seen.into_inner();
     for status in [200, 400, 401, 403, 404, 405, 422, 502, 503] {
         assert!(seen.contains_key(&status), "the cases never earned a {status}: {seen:?}");
+    }
+}
+
+#[test]
+fn the_checker_sees_what_breaks_a_pattern_or_a_format() {
+    let document: Value = serde_json::from_str(&openapi::text()).unwrap();
+    let code = &document["components"]["schemas"]["Detail"]["properties"]["status_code"];
+    let time = serde_json::json!({"type": "string", "format": "date-time"});
+    for (schema, good, bad) in
+        [(code, "503", &["99", "600", "+50", "20x"][..]), (&time, "2026-11-28T09:00:00Z", &["yesterday", "2026-11-28"])]
+    {
+        assert_eq!(misfit(&document, schema, &Value::from(good), "x"), None);
+        for bad in bad {
+            assert!(misfit(&document, schema, &Value::from(*bad), "x").is_some(), "{bad}");
+        }
     }
 }

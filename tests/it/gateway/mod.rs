@@ -4,7 +4,10 @@ mod budget;
 mod contract;
 mod later;
 mod oddities;
+mod own;
 mod quiet;
+mod refusals;
+mod traced;
 mod world;
 
 use std::collections::BTreeSet;

@@ -20,7 +20,11 @@ async fn a_ticker_that_the_provider_does_not_know_is_no_such_item_and_not_a_fail
     // A list of nothing is a list.
     let none = world.get("/api/providers/treasury/fmp/earnings?symbol=NOBODY").await;
     assert_eq!(none.body["data"]["result"], json!({"records": [], "complete": true}), "{none:?}");
-    assert_eq!(world.ledger.count_dead_requests().await.unwrap(), DeadCounts { pending: 0, parked: 0 }, "nothing is tried again");
+    assert_eq!(
+        world.ledger.count_dead_requests().await.unwrap(),
+        DeadCounts { pending: 0, parked: 0 },
+        "nothing is tried again"
+    );
 }
 
 #[tokio::test]

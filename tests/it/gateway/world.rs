@@ -10,6 +10,7 @@ use busbar::clock::Clock;
 use busbar::cluster::ApiError;
 use busbar::cluster::auth::{Act, Authorizer, Reviewer, Subject};
 use busbar::domain::key::ObjectKey;
+use busbar::gateway::Gateway;
 use busbar::gateway::access::Access;
 use busbar::gateway::keep::Keep;
 use busbar::gateway::limit::{Limits, Rate};
@@ -17,7 +18,6 @@ use busbar::gateway::observe::Series;
 use busbar::gateway::patience::Patience;
 use busbar::gateway::router::router;
 use busbar::gateway::server::Server;
-use busbar::gateway::Gateway;
 use busbar::ledger::audit::{Audit as _, AuditEntry};
 use busbar::ledger::sealed::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
@@ -27,6 +27,7 @@ use busbar::provider::profile::{Environment, Profile, Profiles};
 use busbar::provider::registry::{Access as Reach, Registry};
 use busbar::provider::rights::Licences;
 use busbar::provider::settings::{Draft, Settings, StandIn};
+use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
 use busbar::work::dead_requests::DeadRequestWorker;
 use futures::future::BoxFuture;
@@ -79,12 +80,20 @@ pub(crate) struct Plan {
     pub(crate) address: Rate,
     pub(crate) keys: Keyring,
     pub(crate) under_way: usize,
+    pub(crate) traces: Traces,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let rate = |requests| Rate { requests, per: Duration::from_secs(1) };
-        Self { finastra: true, caller: rate(100_000), address: rate(100_000), keys: Keyring::none(), under_way: 100 }
+        Self {
+            finastra: true,
+            caller: rate(100_000),
+            address: rate(100_000),
+            keys: Keyring::none(),
+            under_way: 100,
+            traces: Traces::off(),
+        }
     }
 }
 
@@ -163,8 +172,8 @@ impl World {
         let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
         let (clock, metrics) = (Clock::system(), Metrics::new());
         let (queue, writer) = audit(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
-        let licences = Licences::new(clock, ledger.clone(), queue, &metrics).unwrap();
-        let reach = Reach { licences: Some(Arc::new(licences)), ..Reach::local() };
+        let licences = Licences::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
+        let reach = Reach { licences: Some(Arc::new(licences)), traces: plan.traces, ..Reach::local() };
         let registry = Registry::new(clock, &metrics, reach).unwrap();
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let gateway = Arc::new(Gateway {
@@ -174,6 +183,7 @@ impl World {
             declared: Arc::new(|key| &*key.name == LATE),
             ledger: ledger.clone(),
             keep: Keep::new(ledger.clone(), plan.keys.clone(), clock, Arc::clone(&bell), &metrics).unwrap(),
+            audit: Some(queue),
             finastra: plan.finastra.then(|| key("finastra")),
             clock,
             series: Series::new(&metrics).unwrap(),
@@ -217,7 +227,18 @@ impl World {
 
     /// The same, under a name of its own.
     pub(crate) fn connect_as(&self, name: &str, provider: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
-        self.replace(name, &format!("uid-{name}"), Profiles::builtin().unwrap().get(provider).unwrap(), bank, change);
+        self.connect_by(name, Profiles::builtin().unwrap().get(provider).unwrap(), bank, change);
+    }
+
+    /// The same, of a provider with this profile.
+    pub(crate) fn connect_by(
+        &self,
+        name: &str,
+        profile: Arc<Profile>,
+        bank: &BankHandle,
+        change: impl FnOnce(&mut Draft),
+    ) {
+        self.replace(name, &format!("uid-{name}"), profile, bank, change);
     }
 
     /// Puts the connection `name`, which is the object `uid` of the provider `profile`, in force.

@@ -1,0 +1,70 @@
+//! What a caller without a right learns, and what the audit does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use busbar::domain::rights::{Profile, Rights, Subject};
+
+use super::world::{LATE, World};
+
+fn desk() -> Arc<Rights> {
+    let profile = Profile {
+        name: "desk".into(),
+        subjects: vec![Subject::User("ann".into())],
+        actions: BTreeSet::from(["quote".to_owned()]),
+        requests_per_day: Some(1),
+    };
+    Arc::new(Rights { profiles: vec![profile] })
+}
+
+#[tokio::test]
+async fn who_has_no_licence_does_not_learn_what_there_is() {
+    let mut world = World::new().await;
+    world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk()));
+    for path in ["nothing", "quote", "quote?symbol=a%20b", "earnings?limit=x", "quote/ACME"] {
+        let said = world.ask("GET", &format!("/api/providers/treasury/fmp/{path}"), "token-bob", &[]).await;
+        assert_eq!((said.status, said.error()), (403, "rights_denied"), "{path}: {said:?}");
+        let details = &said.body["data"]["details"];
+        assert!(details.get("operations").is_none() && details.get("parameter").is_none(), "{details}");
+    }
+    // Who has one is told what is wrong, and it is not counted against his day.
+    for _ in 0..3 {
+        let said = world.get("/api/providers/treasury/fmp/quote?symbol=a%20b").await;
+        assert_eq!((said.status, said.error()), (400, "invalid_request"), "{said:?}");
+    }
+    assert_eq!(world.get("/api/providers/treasury/fmp/quote?symbol=ACME").await.status, 200);
+    let audit = world.audit().await;
+    let said: Vec<_> = audit.iter().map(|e| (e.subject.as_str(), e.action.as_str(), e.reason.as_deref())).collect();
+    let refused = |action| ("bob", action, Some("no_profile"));
+    let known = [refused("quote"), refused("quote"), refused("earnings"), refused("quote")];
+    assert_eq!(said[0], refused("unknown_operation"), "not a word that somebody made up");
+    assert_eq!((&said[1..5], &said[5..]), (&known[..], &[("ann", "quote", None)][..]));
+}
+
+#[tokio::test]
+async fn what_rbac_refuses_is_in_the_audit_and_what_nobody_asks_is_not() {
+    let mut world = World::new().await;
+    let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    for (path, token, status) in [
+        ("fmp/quote?symbol=ACME", "token-nobody", 403),
+        ("fmp/any-word", "token-nobody", 403),
+        (&*format!("{LATE}/quote"), "token-nobody", 403),
+        // There is nothing to protect, and names could be made up without end.
+        ("no-such-connection/quote", "token-nobody", 403),
+        ("fmp/quote?symbol=ACME", "forged", 401),
+        ("fmp/quote?symbol=ACME", "", 401),
+    ] {
+        let path = format!("/api/providers/treasury/{path}");
+        assert_eq!(world.ask("GET", &path, token, &[("x-request-id", id)]).await.status, status, "{path}");
+    }
+    let audit = world.audit().await;
+    let said: Vec<_> =
+        audit.iter().map(|e| (e.connection.as_str(), e.action.as_str(), e.provider.as_deref())).collect();
+    let wanted =
+        [("fmp", "quote", Some("fmp")), ("fmp", "unknown_operation", Some("fmp")), (LATE, "unknown_operation", None)];
+    assert_eq!(said, wanted);
+    for entry in audit {
+        assert_eq!((&*entry.subject, entry.allowed, entry.reason.as_deref()), ("nobody", false, Some("rbac")));
+        assert_eq!(entry.request_id.unwrap().to_string(), id);
+    }
+}

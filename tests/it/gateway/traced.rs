@@ -1,0 +1,70 @@
+//! Traces through the door: a request's span, the call's and the tries' below it, and no secret in any of them.
+
+use std::time::Duration;
+
+use busbar::metrics::Metrics;
+use busbar::provider::settings::Auth;
+use busbar::telemetry::traces::{Traces, collector};
+use busbar::testbed::sim::otlp::Collector;
+use busbar::testbed::sim::{Behaviour, Script, Step};
+use secrecy::SecretString;
+
+use super::world::{Plan, World};
+
+const KEY: &str = "canary-api-key-not-real";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+#[tokio::test]
+async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_span() {
+    let spans = Collector::start().await.unwrap();
+    let endpoint = collector(&spans.endpoint()).unwrap();
+    let traces = Traces::to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
+    let world = World::with(Plan { traces: traces.clone(), ..Plan::default() }).await;
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.retry.retries = 1;
+        draft.retry.base = Duration::from_millis(1);
+        draft.retry.min_pacing = Duration::ZERO;
+        draft.auth = Auth::Profile { headers: vec![], query: vec![("apikey".to_owned(), SecretString::from(KEY))] };
+    });
+    world.fmp.set_script(Script::from(Step::from(Behaviour::status(503)).times(1))).await.unwrap();
+    let path = "/api/providers/treasury/fmp/quote?symbol=ACME";
+    let parent = |sampled: &str| format!("00-{TRACE}-{PARENT}-{sampled}");
+    let said = world.ask("GET", path, "token-ann", &[("traceparent", &parent("01"))]).await;
+    assert_eq!(said.status, 200, "{said:?}");
+    assert!(world.fmp.arrivals().entries.iter().all(|a| a.query.iter().any(|q| q == "apikey")), "the key was sent");
+    // Whoever is not let in has no say: neither begins he a trace, nor does he join one.
+    for token in ["forged", ""] {
+        for sampled in ["01", "00"] {
+            let said = world.ask("GET", path, token, &[("traceparent", &parent(sampled))]).await;
+            assert_eq!(said.status, 401);
+        }
+    }
+    // A caller who is known does not have to be traced.
+    let quiet = world.ask("GET", path, "token-ann", &[("traceparent", &parent("00"))]).await;
+    assert_eq!(quiet.status, 200);
+    traces.close(Duration::from_secs(10)).await;
+
+    let door = spans.named("gateway.request");
+    let [door] = door.as_slice() else { panic!("{door:#?}") };
+    assert_eq!((&*door.trace_id, &*door.parent_id, &*door.kind), (TRACE, PARENT, "SERVER"));
+    assert_eq!(door.attributes["http.route"], "/api/providers/{namespace}/{connection}/{operation}");
+    assert_eq!(
+        (&*door.attributes["status"], said.header("x-request-id")),
+        ("200", Some(&*door.attributes["request_id"]))
+    );
+    let call = spans.named("provider.call");
+    let [call] = call.as_slice() else { panic!("{call:#?}") };
+    assert_eq!((&call.trace_id, &call.parent_id), (&door.trace_id, &door.span_id));
+    assert_eq!((&*call.attributes["symbol"], &*call.attributes["tries"]), ("ACME", "2"));
+    let tries = spans.named("provider.try");
+    let told: Vec<_> = tries.iter().map(|one| (&*one.parent_id, &*one.attributes["status"])).collect();
+    assert_eq!(told, [(&*call.span_id, "503"), (&*call.span_id, "200")]);
+
+    let bytes: Vec<u8> = spans.bytes().concat();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("provider.call"), "the search finds what is there");
+    for never in [KEY, "apikey", "token-ann", "forged", "Bearer", &world.fmp.base_url()] {
+        assert!(!holds(never), "{never}");
+    }
+}
