@@ -12,6 +12,7 @@ use tower::{Service, ServiceExt as _};
 use crate::domain::breaker::{CallClass, Permit};
 use crate::domain::time::Mono;
 use crate::provider::call::{Answer, CallError};
+use crate::provider::course::Course;
 use crate::provider::deadline::{Calling, Inner, Timed};
 use crate::provider::observe::Core;
 use crate::provider::settings::Settings;
@@ -62,7 +63,7 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Admission<S> {
             let course = Arc::clone(&timed.course);
             let guard = Guard { core: &core, settings: &settings, permit: Some(permit), class, started };
             let end = inner.oneshot(timed).await;
-            guard.finish(&operation, course.tried_at(), end.as_ref());
+            guard.finish(&operation, &course, end.as_ref());
             end
         }
         .boxed()
@@ -79,15 +80,15 @@ struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    fn finish(mut self, operation: &Arc<str>, tried: Option<Mono>, end: Result<&Answer, &CallError>) {
+    fn finish(mut self, operation: &Arc<str>, course: &Course, end: Result<&Answer, &CallError>) {
         let Some(permit) = self.permit.take() else { return };
         match end {
             Err(error) if self.class == CallClass::Probe && error.is_held_back() => {
                 self.core.skipped(self.settings, permit, operation, error);
             }
             _ => {
-                let times = (self.started, tried);
-                self.core.finished(self.settings, permit, self.class, operation, times, end);
+                let course = (self.started, course);
+                self.core.finished(self.settings, permit, self.class, operation, course, end);
             }
         }
     }

@@ -10,6 +10,7 @@ use http::header::CONTENT_ENCODING;
 
 use crate::provider::call::CallError;
 use crate::provider::exchange::explain;
+use crate::provider::timeout;
 
 /// A body of unknown size starts with this much room.
 const START: usize = 8 * 1024;
@@ -44,8 +45,5 @@ pub(crate) async fn read(mut response: reqwest::Response, cap: usize, stall: Dur
 
 /// The next piece.
 async fn chunk(response: &mut reqwest::Response, stall: Duration) -> Result<Option<Bytes>, CallError> {
-    match tokio::time::timeout(stall, response.chunk()).await {
-        Ok(piece) => piece.map_err(|error| explain(&error)),
-        Err(_) => Err(CallError::Timeout),
-    }
+    timeout::piece(stall, response.chunk()).await?.map_err(|error| explain(&error))
 }

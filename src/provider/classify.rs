@@ -261,6 +261,11 @@ pub struct Judgement {
     pub credentials: Credentials,
 }
 
+impl Judgement {
+    /// The call says nothing.
+    pub const NOTHING: Self = Self { outcome: Outcome::Ignored, credentials: Credentials::Silent };
+}
+
 /// Judges the end of a call. `expected` are the statuses a health check counts as well; other calls have none.
 pub fn judge(
     rules: &Classify,

@@ -90,8 +90,8 @@ impl Compat {
 
     /// A caller's call has ended.
     pub(crate) fn call(&self, provider: &str, endpoint: &str, end: Result<&Answer, &CallError>, took: Duration) {
-        // What was refused before it left is no call to them.
-        if end.is_err_and(|error| !error.was_sent()) {
+        // What we refused ourselves is no call to them.
+        if end.is_err_and(CallError::is_our_own) {
             return;
         }
         let status = end.ok().map(|answer| answer.status);

@@ -2,12 +2,13 @@
 //!
 //! [`Deadline`] fixes, at the entrance, when the call must have ended: whatever comes after (breaker, retries, quota,
 //! auth) works within it. [`Cutoff`] sits just inside the breaker and enforces it, so that a call cut off in the middle
-//! is an outcome the breaker records, not a call that vanished.
+//! is an outcome the breaker records, not a call that vanished. What the outcome is depends on where the call stood: see
+//! [`Course`].
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -17,6 +18,7 @@ use crate::clock::Clock;
 use crate::domain::breaker::{CallClass, Permit};
 use crate::domain::time::Mono;
 use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::course::Course;
 use crate::provider::settings::Settings;
 
 /// A request that knows when it must have ended.
@@ -26,6 +28,9 @@ pub struct Timed {
     pub request: Request,
     /// When the call must have ended.
     pub deadline: Mono,
+    /// Where the caller set the deadline, and not the connection: how long the provider must have had for the deadline to
+    /// count against it.
+    pub patience: Option<Duration>,
     /// What the breaker let it in with; none above the breaker.
     pub permit: Option<Permit>,
     /// What lower layers tell upper ones about its course.
@@ -35,26 +40,7 @@ pub struct Timed {
 impl Timed {
     /// A request that must have ended at `deadline`.
     pub fn new(request: Request, deadline: Mono) -> Self {
-        Self { request, deadline, permit: None, course: Arc::default() }
-    }
-}
-
-/// The course of one call, shared by its tries.
-#[derive(Debug, Default)]
-pub struct Course {
-    /// When its last try began, in nanoseconds of the clock; 0 before the first.
-    tried_at: AtomicU64,
-}
-
-impl Course {
-    /// A try begins: its turn has come.
-    pub(crate) fn begin(&self, now: Mono) {
-        self.tried_at.store(now.nanos(), Ordering::Relaxed);
-    }
-
-    /// When the last try began. Waiting for a turn, or between two tries, is not the provider's slowness.
-    pub(crate) fn tried_at(&self) -> Option<Mono> {
-        Some(self.tried_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Mono::from_nanos)
+        Self { request, deadline, patience: None, permit: None, course: Arc::default() }
     }
 }
 
@@ -64,6 +50,13 @@ impl<S: Service<Timed, Response = Answer, Error = CallError, Future: Send + 'sta
 
 /// The future of every layer.
 pub type Calling = BoxFuture<'static, Result<Answer, CallError>>;
+
+/// A caller may give a call as little time as it likes, and a circuit is everybody's: three callers in a hurry must not
+/// close a provider of 150 ms to all others. So a caller's own deadline counts against the provider only if the last try
+/// was with it for this long, or for the connection's own time of a try where that is less: a provider that has not
+/// answered within a second has stalled for anyone who has another one to ask. The gateway gives the first of several
+/// connections up to one and a half, so that a stall is noticed there too.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Stamps each request with its deadline.
 #[derive(Clone, Debug)]
@@ -94,9 +87,10 @@ impl<S: Inner> Service<Request> for Deadline<S> {
             CallClass::Probe => self.settings.health_check().timeout,
             CallClass::Read | CallClass::Write | CallClass::Money => self.settings.timeouts().total,
         };
-        let within = request.within.map_or(own, |asked| asked.min(own));
-        let deadline = self.clock.mono() + within;
-        self.inner.call(Timed::new(request, deadline))
+        let hurried = request.within.filter(|asked| *asked < own);
+        let deadline = self.clock.mono() + hurried.unwrap_or(own);
+        let patience = hurried.map(|_| self.settings.timeouts().request.min(PATIENCE));
+        self.inner.call(Timed { patience, ..Timed::new(request, deadline) })
     }
 }
 
@@ -124,14 +118,15 @@ impl<S: Inner> Service<Timed> for Cutoff<S> {
     }
 
     fn call(&mut self, timed: Timed) -> Calling {
-        let (clock, deadline) = (self.clock, timed.deadline);
+        let (clock, deadline, patience) = (self.clock, timed.deadline, timed.patience);
+        let course = Arc::clone(&timed.course);
         let call = self.inner.call(timed);
         async move {
             tokio::select! {
                 // An answer that is there counts, even if it is there just in time.
                 biased;
                 end = call => end,
-                () = clock.sleep_until(deadline) => Err(CallError::Timeout),
+                () = clock.sleep_until(deadline) => course.out_of_time(clock.mono(), patience),
             }
         }
         .boxed()
@@ -139,42 +134,4 @@ impl<S: Inner> Service<Timed> for Cutoff<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-    use std::time::Duration;
-
-    use tower::ServiceExt as _;
-
-    use super::*;
-    use crate::provider::testkit::{answer, below, settings};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_ends_at_its_total_and_a_probe_at_its_checks_timeout() {
-        let settings = settings(|draft| {
-            draft.timeouts.total = Duration::from_mins(1);
-            draft.health_check.timeout = Duration::from_secs(5);
-        });
-        let clock = Clock::system();
-        let path = Deadline::new(Cutoff::new(below(|_| pending()), clock), clock, settings);
-        for (request, seconds) in [
-            (Request::get("x", "/"), 60),
-            (Request::probe("/"), 5),
-            (Request { within: Some(Duration::from_secs(3)), ..Request::get("x", "/") }, 3),
-            (Request { within: Some(Duration::from_mins(10)), ..Request::get("x", "/") }, 60),
-        ] {
-            let started = clock.mono();
-            let end = path.clone().oneshot(request).await;
-            assert!(matches!(end, Err(CallError::Timeout)));
-            let took = clock.mono().since(started);
-            assert_eq!(took.as_secs(), seconds, "{took:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_there_at_the_deadline_counts() {
-        let clock = Clock::system();
-        let path = Cutoff::new(below(|_| async { Ok(answer(200)) }), clock);
-        let timed = Timed::new(Request::get("x", "/"), clock.mono());
-        assert_eq!(path.oneshot(timed).await.unwrap().status, 200);
-    }
-}
+mod tests;

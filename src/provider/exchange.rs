@@ -8,7 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures::FutureExt as _;
 use http::HeaderMap;
 use reqwest::Url;
@@ -26,6 +25,7 @@ use crate::provider::deadline::{Calling, Timed};
 use crate::provider::json;
 use crate::provider::profile::Profile;
 use crate::provider::settings::{Settings, Timeouts};
+use crate::provider::timeout;
 
 /// Sends one request to the provider.
 #[derive(Clone)]
@@ -83,29 +83,19 @@ impl Service<Timed> for Exchange {
         async move {
             let started = clock.mono();
             let request = request?;
-            let exchange = async {
-                let head = tokio::time::timeout(timeouts.head(), request.send()).await;
-                let response = head.map_err(|_| CallError::Timeout)?.map_err(|error| explain(&error))?;
-                let (status, headers) = (response.status(), response.headers().clone());
-                let body: Bytes = body::read(response, cap, timeouts.stall()).await?;
-                Ok((status, headers, body))
-            };
-            match tokio::time::timeout(timeouts.request, exchange).await {
-                Ok(Ok((status, headers, body))) => {
-                    let now = clock.now();
-                    let (reading, meta) = (Reading::default(), Meta::default());
-                    let elapsed = now.mono.since(started);
-                    let mut answer = Answer { status, headers, body, elapsed, reading, meta };
-                    answer.reading = profile.read(&answer, now.wall);
-                    // A proxy's page, or a body cut short where nobody counted: the next try may bring the real one.
-                    if wants_json && answer.reading.class == Class::Ok && json::check(&answer.body).is_err() {
-                        answer.reading.class = Class::Retry;
-                    }
-                    Ok(answer)
-                }
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(CallError::Timeout),
+            let response = timeout::head(timeouts.head(), request.send()).await?.map_err(|error| explain(&error))?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = body::read(response, cap, timeouts.stall()).await?;
+            let now = clock.now();
+            let (reading, meta) = (Reading::default(), Meta::default());
+            let elapsed = now.mono.since(started);
+            let mut answer = Answer { status, headers, body, elapsed, reading, meta };
+            answer.reading = profile.read(&answer, now.wall);
+            // A proxy's page, or a body cut short where nobody counted: the next try may bring the real one.
+            if wants_json && answer.reading.class == Class::Ok && json::check(&answer.body).is_err() {
+                answer.reading.class = Class::Retry;
             }
+            Ok(answer)
         }
         .boxed()
     }
@@ -137,7 +127,8 @@ fn join(base: &Url, path: &str, query: &[(String, String)]) -> Result<Url, CallE
 /// Our word for what went wrong.
 pub(crate) fn explain(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
-        return CallError::Timeout;
+        // Where no connection came about nothing was sent.
+        return if error.is_connect() { CallError::Connect(ConnectProblem::TimedOut) } else { CallError::Timeout };
     }
     if error.is_builder() {
         return CallError::Request("the request cannot be put into HTTP");

@@ -2,8 +2,8 @@
 //!
 //! What a provider looks like is data ([`profile`]); what one connection needs, resolved and checked, is a
 //! [`settings::Settings`]; what runs is a [`live::Live`], kept by the [`registry::Registry`]. The path itself is one
-//! stack of `tower` layers, visible in `stack.rs`: cache → deadline → breaker → retry → quota → auth → HTTP. This layer knows no Kubernetes: it is
-//! told settings and it tells what it observed. Provider answers go to the caller who asked and nowhere else: not into
+//! stack of `tower` layers, visible in `stack.rs`: cache → deadline → breaker → retry → quota → auth →
+//! time-outs → HTTP. This layer knows no Kubernetes: it is told settings and it tells what it observed. Provider answers go to the caller who asked and nowhere else: not into
 //! errors, logs or metrics.
 
 pub mod addresses;
@@ -17,6 +17,7 @@ pub mod call;
 pub mod classify;
 pub mod clients;
 pub mod compat;
+pub mod course;
 pub mod deadline;
 mod exchange;
 pub mod json;
@@ -32,4 +33,5 @@ pub mod settings;
 mod stack;
 #[cfg(test)]
 mod testkit;
+pub mod timeout;
 pub mod trace;

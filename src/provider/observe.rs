@@ -23,6 +23,7 @@ use crate::provider::auth::source::Pending;
 use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Judgement, judge};
+use crate::provider::course::Course;
 use crate::provider::profile::CheckMode;
 use crate::provider::registry::{Change, Listeners};
 use crate::provider::series::{Code, Counts, IGNORED, Shared};
@@ -177,20 +178,21 @@ impl Core {
         });
     }
 
-    /// A call ended. `tried` is when its last try began: what came before is not the provider's slowness.
+    /// A call ended. Its course says what of it is the provider's.
     pub(crate) fn finished(
         &self,
         settings: &Settings,
         permit: Permit,
         class: CallClass,
         operation: &Arc<str>,
-        (started, tried): (Mono, Option<Mono>),
+        (started, course): (Mono, &Course),
         end: Result<&Answer, &CallError>,
     ) {
         let check = settings.health_check();
-        let Judgement { outcome, credentials } = judge(settings.classify(), class, &check.expected_statuses, end);
+        let judged = course.counts(end, |end| judge(settings.classify(), class, &check.expected_statuses, end));
+        let Judgement { outcome, credentials } = judged.unwrap_or(Judgement::NOTHING);
         let now = self.clock.now();
-        let elapsed = now.mono.since(tried.unwrap_or(started));
+        let elapsed = now.mono.since(course.tried_at().unwrap_or(started));
         let probe = class == CallClass::Probe;
         let (ended, code) = match end {
             Ok(answer) => (Ended::Status(answer.status.as_u16()), Code::Status(answer.status.as_u16())),
@@ -219,7 +221,7 @@ impl Core {
                 (outcome != Outcome::Ignored).then(|| state.observe_health(is_check, success, elapsed, mono)).flatten();
             // A request that never left says nothing; but a check that cannot even be sent has ended, or the verdict would
             // be awaited for ever.
-            if probe || end.err().is_none_or(CallError::was_sent) {
+            if probe || !end.err().is_some_and(CallError::is_our_own) {
                 state.judge_credentials(credentials, &ended, mono);
             }
             ((), [moved, tripped])

@@ -50,8 +50,9 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Turn<S> {
     fn call(&mut self, timed: Timed) -> Calling {
         let (core, settings, inner) = (Arc::clone(&self.core), Arc::clone(&self.settings), self.inner.clone());
         async move {
+            timed.course.queue();
             turn(&core, &settings, &timed).await?;
-            timed.course.begin(core.clock().mono());
+            timed.course.ready(settings.auth().token_url().is_some());
             let end = inner.oneshot(timed).await;
             if let Ok(answer) = &end {
                 core.heard(&settings, answer.reading);
@@ -88,6 +89,14 @@ pub(crate) async fn turn(core: &Core, settings: &Settings, timed: &Timed) -> Res
             }
         };
         core.clock().sleep_until(at).await;
+        // Slept too long: a turn that is taken now is wasted, and what is sent now is not waited for.
+        let now = core.clock().mono();
+        if now >= timed.deadline {
+            break Err(match held {
+                Held::Paused(at) => CallError::Throttled { retry_in: at.since(now) },
+                Held::Full(later) => CallError::QuotaExhausted { retry_in: later.at.since(now) },
+            });
+        }
     };
     drop(place);
     let waited = core.clock().mono().since(began);

@@ -76,14 +76,13 @@ where
     S: Inner + Clone + Send + 'static,
 {
     let mut tries = 0;
-    let mut before: Option<Result<Answer, CallError>> = None;
     loop {
         let end = inner.clone().oneshot(timed.clone()).await;
         // A try that had no turn is none: what the provider said before is the end.
         if end.as_ref().is_err_and(CallError::is_held_back)
-            && let Some(said) = before
+            && let Some(said) = timed.course.take()
         {
-            return told(said, tries);
+            return said;
         }
         tries += 1;
         if tries >= most || !worth_it(&timed.request, &end) {
@@ -107,14 +106,18 @@ where
             core.series().no_retry(settings.provider(), why);
             return told(end, tries);
         }
+        // Whoever ends the call meanwhile ends it with this.
+        timed.course.keep(told(end, tries));
         if !wait.is_zero() {
             core.clock().sleep_until(at).await;
-            if !core.still_admits(timed.permit) {
-                core.series().no_retry(settings.provider(), "circuit");
-                return told(end, tries);
+            let late = core.clock().mono() >= timed.deadline;
+            if (late || !core.still_admits(timed.permit))
+                && let Some(said) = timed.course.take()
+            {
+                core.series().no_retry(settings.provider(), if late { "deadline" } else { "circuit" });
+                return said;
             }
         }
-        before = Some(end);
     }
 }
 
@@ -136,7 +139,9 @@ fn worth_it(request: &Request, end: &Result<Answer, CallError>) -> bool {
         },
         // Nothing went to the provider. A token endpoint's 4xx is final, and told as such.
         Err(
-            CallError::Connect(ConnectProblem::Name | ConnectProblem::Refused | ConnectProblem::Network)
+            CallError::Connect(
+                ConnectProblem::Name | ConnectProblem::Refused | ConnectProblem::Network | ConnectProblem::TimedOut,
+            )
             | CallError::NoToken { .. },
         ) => true,
         Err(

@@ -3,7 +3,7 @@
 //! The order is the argument: a trace shows the whole of a call; who may not call is told so before anything else happens;
 //! a kept answer needs nothing else; time is fixed next; the breaker is asked before anything is spent and records one
 //! outcome after the last try; each try waits for its turn in the quota; credentials are put on each try, because a token
-//! may change between two; HTTP is last.
+//! may change between two; only then does the time of a try begin, because none of that is the provider's; HTTP is last.
 
 use std::sync::Arc;
 
@@ -21,12 +21,13 @@ use crate::provider::quota::Turn;
 use crate::provider::retry::Again;
 use crate::provider::rights::{Licences, Rights};
 use crate::provider::settings::Settings;
+use crate::provider::timeout::PerTry;
 use crate::provider::trace::{Traced, TracedTry};
 
 /// The whole path of one connection's settings.
 pub(crate) type Stack = Traced<Rights<Cached<Tried>>>;
 /// What a call goes through that no kept answer serves.
-type Tried = Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<Exchange>>>>>>>;
+type Tried = Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<PerTry<Exchange>>>>>>>>;
 
 /// Builds the path.
 pub(crate) fn build(
@@ -48,5 +49,6 @@ pub(crate) fn build(
         .layer_fn(TracedTry::new)
         .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Authenticate::new(inner, Arc::clone(core), Arc::clone(settings), tokens.cloned()))
+        .layer_fn(|inner| PerTry::new(inner, clock, settings.timeouts().request))
         .service(Exchange::new(client, clock, settings))
 }

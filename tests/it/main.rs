@@ -7,6 +7,7 @@
 mod architecture;
 mod auth;
 mod call_path;
+mod call_time;
 mod call_troubles;
 mod compat;
 mod crds;

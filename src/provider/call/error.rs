@@ -25,6 +25,8 @@ pub enum ConnectProblem {
     Tls,
     /// The network failed otherwise.
     Network,
+    /// It did not come about in time.
+    TimedOut,
     /// The connection was there, and broke before the answer was complete.
     Reset,
 }
@@ -33,7 +35,7 @@ impl ConnectProblem {
     /// The class of failure that a policy can count.
     pub const fn class(self) -> ErrorClass {
         match self {
-            Self::Name | Self::Refused | Self::Network => ErrorClass::Connect,
+            Self::Name | Self::Refused | Self::Network | Self::TimedOut => ErrorClass::Connect,
             Self::UnknownIssuer | Self::WrongName | Self::Expired | Self::Tls => ErrorClass::Tls,
             Self::Reset => ErrorClass::Reset,
         }
@@ -49,6 +51,7 @@ impl ConnectProblem {
             Self::Expired => "its certificate is expired or not yet valid",
             Self::Tls => "TLS could not be agreed on",
             Self::Network => "the connection failed",
+            Self::TimedOut => "no connection came about in time",
             Self::Reset => "the connection broke before the answer was complete",
         }
     }
@@ -193,7 +196,7 @@ impl CallError {
             Self::Throttled { .. } => "throttled",
             Self::Timeout => "timeout",
             Self::Connect(ConnectProblem::Name) => "dns",
-            Self::Connect(ConnectProblem::Refused | ConnectProblem::Network) => "connect",
+            Self::Connect(ConnectProblem::Refused | ConnectProblem::Network | ConnectProblem::TimedOut) => "connect",
             Self::Connect(ConnectProblem::Reset) => "reset",
             Self::Connect(_) => "tls",
             Self::Refused(_) => "address_refused",
@@ -245,9 +248,20 @@ impl CallError {
         )
     }
 
-    /// Whether anything may have been sent to the provider.
+    /// Whether the provider may have taken the request up. Not if there was no connection, nobody whose certificate we
+    /// trust at its other end, or no token to send along; what was refused with a 401 before a token ran out was not taken
+    /// up either. A client certificate may be refused after the request has left: `Tls` counts as sent.
     pub const fn was_sent(&self) -> bool {
-        !matches!(
+        match self {
+            Self::Connect(problem) => matches!(problem, ConnectProblem::Reset | ConnectProblem::Tls),
+            Self::NoToken { .. } | Self::CredentialsRefused { .. } => false,
+            _ => !self.is_our_own(),
+        }
+    }
+
+    /// Whether we refused the call ourselves: neither the provider nor its token endpoint has had a part in it.
+    pub const fn is_our_own(&self) -> bool {
+        matches!(
             self,
             Self::CircuitOpen { .. }
                 | Self::Suspended

@@ -12,7 +12,7 @@ use crate::provider::testkit::{answer, core, core_with, settings};
 fn call(core: &Core, settings: &Settings, class: CallClass, status: u16) {
     let started = core.clock().mono();
     let permit = core.admit(class, started).unwrap();
-    core.finished(settings, permit, class, &"x".into(), (started, None), Ok(&answer(status)));
+    core.finished(settings, permit, class, &"x".into(), (started, &Course::default()), Ok(&answer(status)));
 }
 
 fn forced(mode: OverrideMode, until: &str) -> Arc<Settings> {

@@ -8,6 +8,7 @@ use crate::provider::classify::{Class, Reading, Wait};
 use crate::provider::observe::Verdict;
 use crate::provider::settings::Draft;
 use crate::provider::testkit::{Asked, answer, asking, core, scripted, settings};
+use crate::provider::timeout::PerTry;
 
 const TOTAL: Duration = Duration::from_mins(2);
 
@@ -36,6 +37,7 @@ struct World<S> {
 fn world(settings: &Arc<Settings>, ends: Vec<Answer>) -> World<impl Inner + Clone + Send + 'static> {
     let core = core(settings);
     let (inner, asked) = scripted(ends.into_iter().map(Ok));
+    let inner = PerTry::new(inner, core.clock(), settings.timeouts().request);
     World { path: Turn::new(inner, Arc::clone(&core), Arc::clone(settings)), core, asked }
 }
 
