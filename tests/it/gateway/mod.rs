@@ -1,6 +1,7 @@
 //! The gateway over real sockets: its answers, its refusals, who stands in for whom, what is kept for later.
 
 mod contract;
+mod dead;
 mod later;
 mod world;
 
