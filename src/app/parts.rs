@@ -38,7 +38,7 @@ use crate::provider::profile::Profiles;
 use crate::provider::registry::{Access, Change as Lived, Registry};
 use crate::provider::rights::Licences;
 use crate::telemetry::traces::Traces;
-use crate::work::dead_requests::DeadRequestWorker;
+use crate::work::dead_requests::{DeadRequestWorker, Declared, WhoIs};
 use crate::work::poke::Pokes;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeKeeper};
@@ -111,8 +111,6 @@ pub(super) fn build(
     };
     let registry = Registry::new(clock, metrics, access)?;
     let bell = Arc::new(Notify::new());
-    let (again, rings) = (registry.clone(), Arc::clone(&bell));
-    let dead = DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
     let mut driver =
         ProbeDriver::new(registry.clone(), pokes.clone(), clock, metrics)?.concurrency(args.probe_concurrency.into());
     let keeper = if args.probe_retention.is_zero() {
@@ -130,6 +128,8 @@ pub(super) fn build(
     let sink = sink(&pokes, &references, &registry, &pool, &failures);
     let shared = Shared { references: Arc::clone(&references), claims: Arc::clone(&claims), sink };
     let (stores, mirrors) = Stores::new(&clients.watch, &args.watch_namespaces, &shared);
+    let (again, rings) = ((registry.clone(), who_is(&stores, &args.watch_namespaces)), Arc::clone(&bell));
+    let dead = DeadRequestWorker::new(Arc::clone(&ledger), again, keys.clone(), (clock, metrics), identity, rings)?;
     registry.on_change({
         let (pokes, references) = (pokes.clone(), Arc::clone(&references));
         move |change| match change {
@@ -270,6 +270,16 @@ impl Start<'_> {
             (name, Ok(()))
         });
     }
+}
+
+/// What the stores know of a connection's object: only of namespaces that are watched can it be said that it is gone.
+fn who_is(stores: &Stores, namespaces: &[String]) -> WhoIs {
+    let (connections, namespaces) = (stores.connections.clone(), namespaces.to_vec());
+    Arc::new(move |key| match connections.get(key) {
+        Some(object) => object.metadata.uid.clone().map_or(Declared::Unknown, Declared::As),
+        None if namespaces.is_empty() || namespaces.iter().any(|watched| *watched == *key.namespace) => Declared::Gone,
+        None => Declared::Unknown,
+    })
 }
 
 /// What the stores' word of a change does.

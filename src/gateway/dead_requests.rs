@@ -10,12 +10,14 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::cluster::auth::{Act, Subject};
 use crate::domain::key::ObjectKey;
+use crate::domain::rights::Caller;
 use crate::gateway::Gateway;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::observe::RequestId;
@@ -45,6 +47,16 @@ impl From<DeadState> for Standing {
     }
 }
 
+impl From<Standing> for DeadState {
+    fn from(state: Standing) -> Self {
+        match state {
+            Standing::Pending => Self::Pending,
+            Standing::Parked => Self::Parked,
+            Standing::Done => Self::Done,
+        }
+    }
+}
+
 /// A request that failed for good.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeadRequestView {
@@ -59,7 +71,7 @@ pub struct DeadRequestView {
     pub provider: String,
     /// The operation.
     pub operation: String,
-    /// Who asked for it.
+    /// Who asked for it first.
     pub subject: String,
     /// Where it stands.
     pub state: Standing,
@@ -71,7 +83,7 @@ pub struct DeadRequestView {
     /// Retries so far.
     #[schema(minimum = 0)]
     pub tries: u32,
-    /// How often the same request failed while this one was waiting.
+    /// How often the same request failed while this one was pending or parked.
     #[schema(minimum = 1)]
     pub seen: u64,
     /// The correlation id of the request that failed.
@@ -171,11 +183,7 @@ pub async fn list(
     let filter = DeadFilter {
         namespace: asked.namespace,
         connection: asked.connection,
-        state: asked.state.map(|state| match state {
-            Standing::Pending => DeadState::Pending,
-            Standing::Parked => DeadState::Parked,
-            Standing::Done => DeadState::Done,
-        }),
+        state: asked.state.map(DeadState::from),
         before,
     };
     let found = gateway.ledger.list_dead_requests(&filter, limit + 1).await.map_err(|e| Problem::ledger(&e))?;
@@ -198,7 +206,7 @@ pub struct Replayed {
     pub state: Standing,
 }
 
-/// Makes a parked request pending again, its tries counted anew. The leader makes the call.
+/// Makes a parked request pending again, its tries counted anew. The leader makes the call, in the name of whoever replays.
 #[utoipa::path(
     post,
     path = "/api/dead-requests/{id}/replay",
@@ -213,33 +221,19 @@ pub async fn replay(
     Extension(RequestId(request_id)): Extension<RequestId>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let unknown = || Problem::new(ErrorCode::NotFound, "there is no failed request of that id");
-    let id = id.ok().and_then(|Path(text)| Uuid::parse_str(&text).ok());
-    let found = match id {
-        Some(id) => gateway.ledger.get_dead_request(id).await.map_err(|e| Problem::ledger(&e))?,
-        None => None,
-    };
-    // Who may do it nowhere is told so, whether or not there is such a request.
-    let of = found.as_ref().map_or_else(|| ObjectKey::new("", ""), |dead| dead.request.connection.clone());
-    gateway.access.require(&subject, act("update", of.namespace.to_string(), of.name.to_string())).await?;
-    let found = found.ok_or_else(unknown)?;
+    let found = find(&gateway, &subject, id, "update").await?;
     let now = gateway.clock.now().wall;
-    let entry = AuditEntry {
-        at: now,
-        kind: AuditKind::DeadRequest,
-        action: "replay".to_owned(),
-        subject: subject.user.clone(),
-        rights_profile: None,
-        allowed: true,
-        namespace: of.namespace.to_string(),
-        connection: of.name.to_string(),
-        provider: Some(found.request.provider),
-        purpose: None,
-        reason: None,
-        request_id: Some(request_id),
-    };
+    let of = (&found.request.connection, Some(&*found.request.provider));
+    let entry = entry(now, "replay", &subject, of, request_id);
+    // Whoever asked first may have left since: nothing is asked in his name any more. What he declared to want the answer
+    // for stays with the request.
+    let purpose = serde_json::from_str::<Caller>(&found.request.caller).ok().and_then(|first| first.purpose);
+    let caller =
+        Caller { user: subject.user.clone(), groups: subject.groups.clone(), profile: None, purpose, request_id: None };
+    let caller = serde_json::to_string(&caller)
+        .map_err(|_| Problem::new(ErrorCode::Internal, "the request cannot be kept in your name"))?;
     let id = found.request.id;
-    if !gateway.ledger.replay_dead_request(id, &entry, now).await.map_err(|e| Problem::ledger(&e))? {
+    if !gateway.ledger.replay_dead_request(id, &caller, &entry, now).await.map_err(|e| Problem::ledger(&e))? {
         let text = "only a parked request can be replayed, and only while no equal one is pending";
         return Err(Problem::new(ErrorCode::Conflict, text).with("state", found.state.as_str()));
     }
@@ -247,7 +241,48 @@ pub async fn replay(
     Ok(Envelope::accepted(Replayed { id: id.to_string(), state: Standing::Pending }).into_response())
 }
 
-fn act(verb: &'static str, namespace: String, name: String) -> Act {
+/// The request of that id, if `subject` may do `verb` with it. Who may do it nowhere is told so, whether or not there is one.
+pub(super) async fn find(
+    gateway: &Gateway,
+    subject: &Subject,
+    id: Result<Path<String>, PathRejection>,
+    verb: &'static str,
+) -> Result<DeadRequest, Problem> {
+    let id = id.ok().and_then(|Path(text)| Uuid::parse_str(&text).ok());
+    let found = match id {
+        Some(id) => gateway.ledger.get_dead_request(id).await.map_err(|e| Problem::ledger(&e))?,
+        None => None,
+    };
+    let of = found.as_ref().map_or_else(|| ObjectKey::new("", ""), |dead| dead.request.connection.clone());
+    gateway.access.require(subject, act(verb, of.namespace.to_string(), of.name.to_string())).await?;
+    found.ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no failed request of that id"))
+}
+
+/// What the audit says of an act on failed requests.
+pub(super) fn entry(
+    at: Timestamp,
+    action: &str,
+    subject: &Subject,
+    (connection, provider): (&ObjectKey, Option<&str>),
+    request_id: Uuid,
+) -> AuditEntry {
+    AuditEntry {
+        at,
+        kind: AuditKind::DeadRequest,
+        action: action.to_owned(),
+        subject: subject.user.clone(),
+        rights_profile: None,
+        allowed: true,
+        namespace: connection.namespace.to_string(),
+        connection: connection.name.to_string(),
+        provider: provider.map(str::to_owned),
+        purpose: None,
+        reason: None,
+        request_id: Some(request_id),
+    }
+}
+
+pub(super) fn act(verb: &'static str, namespace: String, name: String) -> Act {
     Act { verb, resource: "providerconnections", subresource: "deadrequests", namespace, name }
 }
 

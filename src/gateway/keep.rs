@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::ledger::Ledger;
-use crate::ledger::dead_requests::{NewDeadRequest, seal_name};
+use crate::ledger::dead_requests::{DeadCaps, NewDeadRequest, seal_name};
 use crate::ledger::sealed::Keyring;
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::ask::{Failure, may_be_repeated};
@@ -27,8 +27,9 @@ use crate::provider::profile::Operation;
 /// Before the first retry; a provider that asks for a longer pause gets it.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// Requests that may be kept at once, those of a storm that differ: a few megabytes.
-const CAP: u64 = 10_000;
+/// Requests that may be kept at once, those of a storm that differ: a few megabytes. Of one connection a tenth, so that
+/// nobody's bad provider takes the room of all others.
+pub const CAPS: DeadCaps = DeadCaps { total: 10_000, connection: 1_000 };
 
 /// Keeps requests.
 pub struct Keep {
@@ -36,8 +37,6 @@ pub struct Keep {
     keys: Keyring,
     clock: Clock,
     bell: Arc<Notify>,
-    /// Makes fingerprints of sealed requests useless to whoever reads them: account numbers can be guessed.
-    pepper: [u8; 16],
     kept: IntCounterVec,
 }
 
@@ -45,6 +44,8 @@ pub struct Keep {
 pub struct Failed<'a> {
     /// Of which connection.
     pub connection: &'a ObjectKey,
+    /// The UID of its object.
+    pub uid: &'a str,
     /// Its provider.
     pub provider: &'a str,
     /// The operation's name.
@@ -73,7 +74,7 @@ impl Keep {
             "Requests that failed for good, by what became of them: kept, full, no_key, not_repeatable, error.",
             &["result"],
         )?;
-        Ok(Self { ledger, keys, clock, bell, pepper: *Uuid::new_v4().as_bytes(), kept })
+        Ok(Self { ledger, keys, clock, bell, kept })
     }
 
     /// Keeps a failed request; its id, if it was kept.
@@ -116,11 +117,12 @@ impl Keep {
         let request = NewDeadRequest {
             id,
             connection: failed.connection.clone(),
+            uid: failed.uid.to_owned(),
             provider: failed.provider.to_owned(),
             operation: failed.name.to_owned(),
             parameters,
             sealed,
-            fingerprint: self.fingerprint(failed, &plain, sealed),
+            fingerprint: self.fingerprint(failed, &plain, (&caller, sealed)).ok_or("no_key")?,
             caller,
             subject: failed.caller.user.clone(),
             reason: failed.failure.code.to_owned(),
@@ -129,7 +131,7 @@ impl Keep {
             at,
             next: at.checked_add(wait).unwrap_or(jiff::Timestamp::MAX),
         };
-        match self.ledger.add_dead_request(&request, CAP).await {
+        match self.ledger.add_dead_request(&request, CAPS).await {
             Ok(Some(id)) => Ok(id),
             Ok(None) => Err("full"),
             Err(error) => {
@@ -139,18 +141,20 @@ impl Keep {
         }
     }
 
-    fn fingerprint(&self, failed: &Failed<'_>, plain: &[u8], sealed: bool) -> String {
-        let mut hash = Sha256::new();
-        if sealed {
-            hash.update(self.pepper);
+    /// Tells equal requests: of the same caller, judged alike, to the same object. Where parameters are sealed it is made
+    /// with the key: account numbers can be guessed, and replicas and restarts must still agree.
+    fn fingerprint(&self, failed: &Failed<'_>, plain: &[u8], (caller, sealed): (&str, bool)) -> Option<String> {
+        let connection = failed.connection.to_string();
+        let parts = [&*connection, failed.uid, failed.provider, failed.name, caller].map(str::as_bytes);
+        let mut text = Vec::new();
+        for part in parts.into_iter().chain([plain]) {
+            text.extend_from_slice(&part.len().to_le_bytes());
+            text.extend_from_slice(part);
         }
-        for part in [failed.connection.to_string().as_bytes(), failed.name.as_bytes(), plain] {
-            hash.update(part.len().to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let mark = if sealed { self.keys.mark(&text).ok()? } else { Sha256::digest(&text).into() };
+        Some(mark.iter().fold(String::with_capacity(64), |mut text, byte| {
             let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
             text
-        })
+        }))
     }
 }

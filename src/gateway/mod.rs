@@ -10,6 +10,7 @@
 pub mod access;
 pub mod address;
 pub mod aliases;
+pub mod dead_removal;
 pub mod dead_requests;
 pub mod envelope;
 pub mod keep;

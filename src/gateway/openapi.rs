@@ -12,7 +12,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 
 use crate::gateway::problem::ErrorEnvelope;
-use crate::gateway::{aliases, dead_requests, providers};
+use crate::gateway::{aliases, dead_removal, dead_requests, providers};
 
 /// The document as the handlers tell it.
 #[derive(OpenApi)]
@@ -32,6 +32,8 @@ use crate::gateway::{aliases, dead_requests, providers};
         aliases::balances,
         dead_requests::list,
         dead_requests::replay,
+        dead_removal::discard,
+        dead_removal::purge,
     ),
     components(schemas(ErrorEnvelope, providers::Shape))
 )]
@@ -79,6 +81,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
         }
         if let Some(operation) = &mut item.post {
             complete(operation, calls, !calls);
+        }
+        if let Some(operation) = &mut item.delete {
+            complete(operation, calls, false);
         }
     }
     document

@@ -160,6 +160,7 @@ pub async fn run(gateway: &Gateway, mut asked: Asked) -> Result<Got, Problem> {
     let failure = failure.unwrap_or(UNKNOWN);
     let failed = Failed {
         connection: &asked.connection,
+        uid: live.uid(),
         provider: &provider,
         name: &asked.operation,
         operation,

@@ -14,7 +14,7 @@ use axum::routing::{MethodFilter, get, on};
 use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::problem::{ErrorCode, Problem};
-use crate::gateway::{Gateway, access, aliases, dead_requests, limit, observe, openapi, providers};
+use crate::gateway::{Gateway, access, aliases, dead_removal, dead_requests, limit, observe, openapi, providers};
 
 /// The largest body that is read: parameters, not documents.
 const MAX_BODY: usize = 1024 * 1024;
@@ -35,6 +35,8 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<aliases::__path_balances, _, _>(aliases::balances);
     paths.mount::<dead_requests::__path_list, _, _>(dead_requests::list);
     paths.mount::<dead_requests::__path_replay, _, _>(dead_requests::replay);
+    paths.mount::<dead_removal::__path_discard, _, _>(dead_removal::discard);
+    paths.mount::<dead_removal::__path_purge, _, _>(dead_removal::purge);
     let guarded = paths
         .0
         .route(

@@ -42,6 +42,8 @@ pub struct NewDeadRequest {
     pub id: Uuid,
     /// The connection.
     pub connection: ObjectKey,
+    /// The UID of the object that the connection was: another one of that name never gets these parameters.
+    pub uid: String,
     /// The connection's provider.
     pub provider: String,
     /// The operation.
@@ -50,11 +52,11 @@ pub struct NewDeadRequest {
     pub parameters: Vec<u8>,
     /// Whether `parameters` are sealed.
     pub sealed: bool,
-    /// Tells equal requests: while one is pending, the same one is counted, not stored again.
+    /// Tells equal requests of one caller: while one is pending or parked, the same one is counted, not stored again.
     pub fingerprint: String,
-    /// Who asked, as JSON: what the rights are checked with again.
+    /// In whose name it is asked again, as JSON: what the licence profiles are judged with. Whoever replays it.
     pub caller: String,
-    /// Who asked, for people.
+    /// Who asked first, for people.
     pub subject: String,
     /// Why it failed: a code of ours.
     pub reason: String,
@@ -79,8 +81,10 @@ pub struct DeadRequest {
     pub state: DeadState,
     /// Retries so far.
     pub tries: u32,
-    /// How often the same request failed while this one was pending.
+    /// How often the same request failed while this one was pending or parked.
     pub seen: u64,
+    /// When the API server last said that its caller may do this: when it came, or was replayed.
+    pub reviewed: Timestamp,
     /// Its last change.
     pub updated: Timestamp,
 }
@@ -128,6 +132,15 @@ pub struct DeadFilter {
     pub before: Option<i64>,
 }
 
+/// How many may be kept that wait for a retry or a person.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct DeadCaps {
+    /// Of all connections together.
+    pub total: u64,
+    /// Of one connection, so that a bad one leaves room for the others.
+    pub connection: u64,
+}
+
 /// How many there are.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadCounts {
@@ -139,15 +152,15 @@ pub struct DeadCounts {
 
 /// The part of the ledger that keeps failed requests.
 pub trait DeadRequests {
-    /// Keeps a request, unless the same one is pending already: then that one's id, counted once more. `None` when
-    /// `cap` requests are kept already that wait for a retry or a person.
-    fn add_dead_request<'a>(&'a self, request: &'a NewDeadRequest, cap: u64) -> Reply<'a, Option<Uuid>>;
+    /// Keeps a request, unless the same one is pending or parked already: then that one's id, counted once more. `None`
+    /// when as many are kept as `caps` allow.
+    fn add_dead_request<'a>(&'a self, request: &'a NewDeadRequest, caps: DeadCaps) -> Reply<'a, Option<Uuid>>;
 
-    /// Pending requests whose time has come, oldest first.
-    fn due_dead_requests(&self, now: Timestamp, limit: u32) -> Reply<'_, Vec<DeadRequest>>;
+    /// Pending requests whose time has come, oldest first, at most `each` of one connection.
+    fn due_dead_requests(&self, now: Timestamp, limit: u32, each: u32) -> Reply<'_, Vec<DeadRequest>>;
 
-    /// When the next pending request is due.
-    fn next_dead_request(&self) -> Reply<'_, Option<Timestamp>>;
+    /// When the next pending request is due that is not due at `after`.
+    fn next_dead_request(&self, after: Timestamp) -> Reply<'_, Option<Timestamp>>;
 
     /// Notes how a retry ended, if `lease` is still the newest and the request still pending; `false` if it is not
     /// pending any more.
@@ -162,8 +175,41 @@ pub trait DeadRequests {
         now: Timestamp,
     ) -> Reply<'a, bool>;
 
-    /// Makes a parked request pending again, its tries counted anew; `false` if it is not parked or its like is pending.
-    fn replay_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry, now: Timestamp) -> Reply<'a, bool>;
+    /// Makes a parked request pending again in the name of `caller`, its tries counted anew; `false` if it is not parked or
+    /// its like is pending.
+    fn replay_dead_request<'a>(
+        &'a self,
+        id: Uuid,
+        caller: &'a str,
+        audit: &'a AuditEntry,
+        now: Timestamp,
+    ) -> Reply<'a, bool>;
+
+    /// Removes one, wherever it stands; `false` if there is none.
+    fn discard_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry) -> Reply<'a, bool>;
+
+    /// Removes those of a connection that are in `state`; tells how many went.
+    fn purge_dead_requests<'a>(
+        &'a self,
+        connection: &'a ObjectKey,
+        state: DeadState,
+        audit: &'a AuditEntry,
+    ) -> Reply<'a, u64>;
+
+    /// The connections that requests are kept of, with their UIDs.
+    fn dead_request_owners(&self) -> Reply<'_, Vec<(ObjectKey, String)>>;
+
+    /// Removes those of a connection (its name and UID) that is no more, last changed before `before`; tells how many went.
+    ///
+    /// # Errors
+    /// [`super::LedgerError::Fenced`] when another holds the lease.
+    fn forget_dead_requests<'a>(
+        &'a self,
+        lease: &'a Lease,
+        owner: (&'a ObjectKey, &'a str),
+        before: Timestamp,
+        audit: &'a AuditEntry,
+    ) -> Reply<'a, u64>;
 
     /// One request.
     fn get_dead_request(&self, id: Uuid) -> Reply<'_, Option<DeadRequest>>;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -76,6 +77,8 @@ pub enum SealError {
 struct Key {
     id: [u8; ID_LEN],
     cipher: RandomizedNonceKey,
+    /// Derived, so that one key never does two things.
+    mark: hmac::Key,
 }
 
 /// A set of keys, read at one moment.
@@ -131,6 +134,13 @@ impl Keys {
         Ok(whole)
     }
 
+    /// A mark by which equal texts can be told, by the newest key: the same in every process that has it, and useless to
+    /// whoever has not, however few texts are possible.
+    pub fn mark(&self, text: &[u8]) -> Result<[u8; 32], SealError> {
+        let key = self.all.last().ok_or(SealError::NoKey)?;
+        hmac::sign(&key.mark, text).as_ref().try_into().map_err(|_| SealError::Crypto)
+    }
+
     /// Opens what was sealed for `about`.
     pub fn open(&self, about: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (form, rest) = sealed.split_first().ok_or(SealError::Forged)?;
@@ -160,7 +170,10 @@ fn key(text: &[u8]) -> Option<Key> {
         return None;
     }
     let digest = Sha256::new().chain_update(b"busbar key id\0").chain_update(&*bytes).finalize();
-    Some(Key { id: *digest.first_chunk()?, cipher: RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()? })
+    let own =
+        Zeroizing::new(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), b"busbar mark key").as_ref().to_vec());
+    let mark = hmac::Key::new(hmac::HMAC_SHA256, &own);
+    Some(Key { id: *digest.first_chunk()?, cipher: RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()?, mark })
 }
 
 /// Compares names as people do: `v9` before `v10`, and what is equal so far by length.
@@ -229,6 +242,11 @@ impl Keyring {
         self.keys()?.seal(about, plain)
     }
 
+    /// Marks with the newest key; see [`Keys::mark`].
+    pub fn mark(&self, text: &[u8]) -> Result<[u8; 32], SealError> {
+        self.keys()?.mark(text)
+    }
+
     /// Opens with whichever key it needs; see [`Keys::open`]. A key that is not known is looked for in the folder once more.
     pub fn open_sealed(&self, about: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         match self.keys()?.open(about, sealed) {
@@ -272,6 +290,14 @@ mod tests {
         }
         assert!(!sealed.windows(6).any(|w| w == b"canary"));
         assert_ne!(sealed, keys.seal("ns/bank", b"canary").unwrap(), "each time another nonce");
+    }
+
+    #[test]
+    fn a_mark_is_the_same_wherever_the_key_is_and_another_with_another_key() {
+        let with = |key: u8| Keyring::open(folder(&[("1", &[key; 32])]).path()).unwrap().mark(b"x").unwrap();
+        assert_eq!(with(7), with(7));
+        assert_ne!(with(7), with(8));
+        assert_eq!(Keyring::none().mark(b"x").unwrap_err(), SealError::NoKey);
     }
 
     #[test]

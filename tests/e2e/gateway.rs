@@ -35,7 +35,7 @@ fn connection(bank: &BankHandle, fields: &str) -> String {
 }
 
 /// A service account that holds the cluster role `role` here, if any; a token of it.
-async fn account(ns: &TestNs, name: &str, role: Option<&str>) -> String {
+pub(crate) async fn account(ns: &TestNs, name: &str, role: Option<&str>) -> String {
     let callers = repository("config/rbac/callers.yaml");
     ns.kubectl(&["apply", "-f", callers.to_str().unwrap()]).await.ok().expect("the callers' roles are applied");
     ns.kubectl(&["create", "serviceaccount", name]).await.ok().expect("an account");
@@ -48,7 +48,7 @@ async fn account(ns: &TestNs, name: &str, role: Option<&str>) -> String {
 }
 
 /// Status, error code and body of an answer.
-async fn get(operator: &Operator, path: &str, token: &str) -> (u16, String, Value) {
+pub(crate) async fn get(operator: &Operator, path: &str, token: &str) -> (u16, String, Value) {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
     let mut request = client.get(format!("{}{path}", operator.gateway()));
     if !token.is_empty() {
@@ -65,7 +65,7 @@ fn quote(ns: &TestNs) -> String {
 }
 
 /// Waits until a call is answered so: bindings and specs arrive by watches.
-async fn until(operator: &Operator, path: &str, token: &str, wanted: (u16, &str)) {
+pub(crate) async fn until(operator: &Operator, path: &str, token: &str, wanted: (u16, &str)) {
     let what = format!("{path} is answered {wanted:?}");
     eventually(PATIENCE, &what, async || {
         let (status, error, _) = get(operator, path, token).await;

@@ -24,6 +24,8 @@ mod jobs;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod runtime;

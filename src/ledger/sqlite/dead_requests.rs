@@ -6,11 +6,11 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
 use super::codec::{Step, count, get, instant, instant_opt, millis, signed, word};
-use super::{SqliteLedger, audit, lease};
+use super::{SqliteLedger, audit, dead_removal, lease};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::AuditEntry;
 use crate::ledger::dead_requests::{
-    DeadCounts, DeadFilter, DeadRequest, DeadRequests, DeadState, NewDeadRequest, Settled,
+    DeadCaps, DeadCounts, DeadFilter, DeadRequest, DeadRequests, DeadState, NewDeadRequest, Settled,
 };
 use crate::ledger::{Lease, LedgerError, Reply};
 
@@ -21,25 +21,29 @@ const REPLAY: Step = Step("asking for a failed request again");
 const PRUNE: Step = Step("removing old failed requests");
 
 const COLUMNS: &str = "seq, id, namespace, connection, provider, operation, parameters, sealed, fingerprint, caller,
-    subject, state, reason, status, tries, seen, request_id, created_ms, updated_ms, next_ms";
+    subject, state, reason, status, tries, seen, request_id, created_ms, updated_ms, next_ms, uid, reviewed_ms";
 
 impl DeadRequests for SqliteLedger {
-    fn add_dead_request<'a>(&'a self, request: &'a NewDeadRequest, cap: u64) -> Reply<'a, Option<Uuid>> {
+    fn add_dead_request<'a>(&'a self, request: &'a NewDeadRequest, caps: DeadCaps) -> Reply<'a, Option<Uuid>> {
         async move {
             let request = request.clone();
-            self.write(ADD, |conn| Box::pin(async move { add(conn, &request, cap).await })).await
+            self.write(ADD, |conn| Box::pin(async move { add(conn, &request, caps).await })).await
         }
         .boxed()
     }
 
-    fn due_dead_requests(&self, now: Timestamp, limit: u32) -> Reply<'_, Vec<DeadRequest>> {
+    fn due_dead_requests(&self, now: Timestamp, limit: u32, each: u32) -> Reply<'_, Vec<DeadRequest>> {
         async move {
             let mut conn = self.reader(READ).await?;
             let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-                "SELECT {COLUMNS} FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1 ORDER BY next_ms LIMIT ?2"
+                "SELECT {COLUMNS} FROM (
+                     SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
+                     FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1)
+                 WHERE place <= ?3 ORDER BY next_ms, seq LIMIT ?2"
             )))
             .bind(millis(now))
             .bind(limit)
+            .bind(each)
             .fetch_all(&mut *conn)
             .await
             .map_err(|e| READ.failed(e))?;
@@ -48,11 +52,12 @@ impl DeadRequests for SqliteLedger {
         .boxed()
     }
 
-    fn next_dead_request(&self) -> Reply<'_, Option<Timestamp>> {
+    fn next_dead_request(&self, after: Timestamp) -> Reply<'_, Option<Timestamp>> {
         async move {
             let mut conn = self.reader(READ).await?;
             let next: Option<i64> =
-                sqlx::query_scalar("SELECT min(next_ms) FROM dead_requests WHERE state = 'pending'")
+                sqlx::query_scalar("SELECT min(next_ms) FROM dead_requests WHERE state = 'pending' AND next_ms > ?1")
+                    .bind(millis(after))
                     .fetch_one(&mut *conn)
                     .await
                     .map_err(|e| READ.failed(e))?;
@@ -81,19 +86,27 @@ impl DeadRequests for SqliteLedger {
         .boxed()
     }
 
-    fn replay_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry, now: Timestamp) -> Reply<'a, bool> {
+    fn replay_dead_request<'a>(
+        &'a self,
+        id: Uuid,
+        caller: &'a str,
+        audit: &'a AuditEntry,
+        now: Timestamp,
+    ) -> Reply<'a, bool> {
         async move {
-            let entry = audit.clone();
+            let (caller, entry) = (caller.to_owned(), audit.clone());
             self.write(REPLAY, |conn| {
                 Box::pin(async move {
                     let done = sqlx::query(
-                        "UPDATE dead_requests SET state = 'pending', tries = 0, next_ms = ?2, updated_ms = ?2
+                        "UPDATE dead_requests SET state = 'pending', tries = 0, next_ms = ?2, updated_ms = ?2,
+                             reviewed_ms = ?2, caller = ?3
                          WHERE id = ?1 AND state = 'parked' AND NOT EXISTS (
                              SELECT 1 FROM dead_requests o
                              WHERE o.fingerprint = dead_requests.fingerprint AND o.state = 'pending')",
                     )
                     .bind(id.to_string())
                     .bind(millis(now))
+                    .bind(caller)
                     .execute(&mut *conn)
                     .await
                     .map_err(|e| REPLAY.failed(e))?;
@@ -107,6 +120,33 @@ impl DeadRequests for SqliteLedger {
             .await
         }
         .boxed()
+    }
+
+    fn discard_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry) -> Reply<'a, bool> {
+        dead_removal::discard(self, id, audit).boxed()
+    }
+
+    fn purge_dead_requests<'a>(
+        &'a self,
+        connection: &'a ObjectKey,
+        state: DeadState,
+        audit: &'a AuditEntry,
+    ) -> Reply<'a, u64> {
+        dead_removal::purge(self, connection, state, audit).boxed()
+    }
+
+    fn dead_request_owners(&self) -> Reply<'_, Vec<(ObjectKey, String)>> {
+        dead_removal::owners(self).boxed()
+    }
+
+    fn forget_dead_requests<'a>(
+        &'a self,
+        lease: &'a Lease,
+        owner: (&'a ObjectKey, &'a str),
+        before: Timestamp,
+        audit: &'a AuditEntry,
+    ) -> Reply<'a, u64> {
+        dead_removal::forget(self, lease, owner, before, audit).boxed()
     }
 
     fn get_dead_request(&self, id: Uuid) -> Reply<'_, Option<DeadRequest>> {
@@ -176,13 +216,27 @@ impl DeadRequests for SqliteLedger {
     }
 }
 
-async fn add(conn: &mut SqliteConnection, request: &NewDeadRequest, cap: u64) -> Result<Option<Uuid>, LedgerError> {
+async fn add(
+    conn: &mut SqliteConnection,
+    request: &NewDeadRequest,
+    caps: DeadCaps,
+) -> Result<Option<Uuid>, LedgerError> {
+    // The pending one first; a parked one only where none is pending, and it stays parked: whoever polls what keeps failing
+    // must not keep the retries going.
     let known: Option<String> = sqlx::query_scalar(
-        "UPDATE dead_requests SET seen = seen + 1, updated_ms = ?2 WHERE fingerprint = ?1 AND state = 'pending'
+        "UPDATE dead_requests SET seen = seen + 1, updated_ms = ?2,
+             reason = CASE state WHEN 'parked' THEN ?3 ELSE reason END,
+             status = CASE state WHEN 'parked' THEN ?4 ELSE status END
+         WHERE seq = (SELECT seq FROM (
+             SELECT seq, 0 AS place FROM dead_requests WHERE fingerprint = ?1 AND state = 'pending'
+             UNION ALL SELECT seq, 1 FROM dead_requests WHERE fingerprint = ?1 AND state = 'parked')
+             ORDER BY place, seq DESC LIMIT 1)
          RETURNING id",
     )
     .bind(&request.fingerprint)
     .bind(millis(request.at))
+    .bind(&request.reason)
+    .bind(request.status)
     .fetch_optional(&mut *conn)
     .await
     .map_err(|e| ADD.failed(e))?;
@@ -193,13 +247,22 @@ async fn add(conn: &mut SqliteConnection, request: &NewDeadRequest, cap: u64) ->
         .fetch_one(&mut *conn)
         .await
         .map_err(|e| ADD.failed(e))?;
-    if kept >= signed(cap) {
+    let of_connection: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM dead_requests WHERE namespace = ?1 AND connection = ?2 AND state IN ('pending', 'parked')",
+    )
+    .bind(&*request.connection.namespace)
+    .bind(&*request.connection.name)
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(|e| ADD.failed(e))?;
+    if kept >= signed(caps.total) || of_connection >= signed(caps.connection) {
         return Ok(None);
     }
     sqlx::query(
         "INSERT INTO dead_requests (id, namespace, connection, provider, operation, parameters, sealed, fingerprint,
-             caller, subject, state, reason, status, request_id, created_ms, updated_ms, next_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12, ?13, ?14, ?14, ?15)",
+             caller, subject, state, reason, status, request_id, created_ms, updated_ms, reviewed_ms, next_ms,
+             uid)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12, ?13, ?14, ?14, ?14, ?15, ?16)",
     )
     .bind(request.id.to_string())
     .bind(&*request.connection.namespace)
@@ -216,6 +279,7 @@ async fn add(conn: &mut SqliteConnection, request: &NewDeadRequest, cap: u64) ->
     .bind(request.request_id.map(|id| id.to_string()))
     .bind(millis(request.at))
     .bind(millis(request.next))
+    .bind(&request.uid)
     .execute(conn)
     .await
     .map_err(|e| ADD.failed(e))?;
@@ -272,10 +336,12 @@ fn decode(row: &SqliteRow) -> Result<DeadRequest, LedgerError> {
         state: word(&DeadState::ALL, DeadState::as_str, &state, "dead_requests.state")?,
         tries: get(row, "tries")?,
         seen: count(row, "seen")?,
+        reviewed: instant(get(row, "reviewed_ms")?, "dead_requests.reviewed_ms")?,
         updated,
         request: NewDeadRequest {
             id: audit::id(row, "id", "dead_requests.id")?.ok_or(corrupt)?,
             connection: ObjectKey::new(namespace, name),
+            uid: get(row, "uid")?,
             provider: get(row, "provider")?,
             operation: get(row, "operation")?,
             parameters: get(row, "parameters")?,

@@ -6,7 +6,9 @@ use uuid::Uuid;
 use super::SqliteLedger;
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::{Audit as _, AuditEntry, AuditKind, Usage as _, UsageKey};
-use crate::ledger::dead_requests::{DeadCounts, DeadFilter, DeadRequests as _, DeadState, NewDeadRequest, Settled};
+use crate::ledger::dead_requests::{
+    DeadCaps, DeadCounts, DeadFilter, DeadRequests as _, DeadState, NewDeadRequest, Settled,
+};
 use crate::ledger::{Lease, Ledger as _, LedgerError};
 
 fn at(seconds: i64) -> Timestamp {
@@ -25,10 +27,15 @@ async fn lease(ledger: &SqliteLedger, holder: &str) -> Lease {
     ledger.acquire_lease("dead-requests", holder, ttl, now, None).await.unwrap().unwrap()
 }
 
+fn caps(total: u64) -> DeadCaps {
+    DeadCaps { total, connection: total }
+}
+
 fn request(fingerprint: &str, next: i64) -> NewDeadRequest {
     NewDeadRequest {
         id: Uuid::new_v4(),
         connection: ObjectKey::new("ns", "fmp"),
+        uid: "uid-1".into(),
         provider: "fmp".into(),
         operation: "quote".into(),
         parameters: br#"{"symbol":"ACME"}"#.to_vec(),
@@ -65,35 +72,35 @@ fn entry(action: &str, second: i64) -> AuditEntry {
 async fn the_same_request_failing_again_is_one_row_until_it_is_settled() {
     let (ledger, _dir) = ledger().await;
     let first = request("a", 1);
-    assert_eq!(ledger.add_dead_request(&first, 10).await.unwrap(), Some(first.id));
-    assert_eq!(ledger.add_dead_request(&request("a", 2), 10).await.unwrap(), Some(first.id));
+    assert_eq!(ledger.add_dead_request(&first, caps(10)).await.unwrap(), Some(first.id));
+    assert_eq!(ledger.add_dead_request(&request("a", 2), caps(10)).await.unwrap(), Some(first.id));
     let other = request("b", 2);
-    assert_eq!(ledger.add_dead_request(&other, 10).await.unwrap(), Some(other.id));
+    assert_eq!(ledger.add_dead_request(&other, caps(10)).await.unwrap(), Some(other.id));
     assert_eq!(ledger.get_dead_request(first.id).await.unwrap().unwrap().seen, 2);
     let lease = lease(&ledger, "x").await;
     assert!(ledger.settle_dead_request(&lease, first.id, &Settled::Done, at(3)).await.unwrap());
     assert!(!ledger.settle_dead_request(&lease, first.id, &Settled::Done, at(3)).await.unwrap(), "not pending");
     let again = request("a", 4);
-    assert_eq!(ledger.add_dead_request(&again, 10).await.unwrap(), Some(again.id));
+    assert_eq!(ledger.add_dead_request(&again, caps(10)).await.unwrap(), Some(again.id));
 }
 
 #[tokio::test]
 async fn when_as_many_are_kept_as_may_be_no_more_are_stored_but_known_ones_are_counted() {
     let (ledger, _dir) = ledger().await;
     let first = request("a", 1);
-    ledger.add_dead_request(&first, 1).await.unwrap();
-    assert_eq!(ledger.add_dead_request(&request("b", 1), 1).await.unwrap(), None);
-    assert_eq!(ledger.add_dead_request(&request("a", 1), 1).await.unwrap(), Some(first.id));
+    ledger.add_dead_request(&first, caps(1)).await.unwrap();
+    assert_eq!(ledger.add_dead_request(&request("b", 1), caps(1)).await.unwrap(), None);
+    assert_eq!(ledger.add_dead_request(&request("a", 1), caps(1)).await.unwrap(), Some(first.id));
 }
 
 #[tokio::test]
 async fn a_request_goes_through_its_tries_is_parked_with_an_entry_in_the_audit_and_can_be_replayed() {
     let (ledger, _dir) = ledger().await;
     let kept = request("a", 1);
-    ledger.add_dead_request(&kept, 10).await.unwrap();
-    assert!(ledger.due_dead_requests(at(0), 10).await.unwrap().is_empty());
-    assert_eq!(ledger.next_dead_request().await.unwrap(), Some(at(1)));
-    let due = ledger.due_dead_requests(at(1), 10).await.unwrap();
+    ledger.add_dead_request(&kept, caps(10)).await.unwrap();
+    assert!(ledger.due_dead_requests(at(0), 10, 10).await.unwrap().is_empty());
+    assert_eq!(ledger.next_dead_request(at(0)).await.unwrap(), Some(at(1)));
+    let due = ledger.due_dead_requests(at(1), 10, 10).await.unwrap();
     assert_eq!((due.len(), due[0].tries), (1, 0));
     assert_eq!(due[0].request.parameters, kept.parameters);
 
@@ -107,22 +114,100 @@ async fn a_request_goes_through_its_tries_is_parked_with_an_entry_in_the_audit_a
     let parked = Settled::Parked { reason: "timeout".into(), status: None, audit: Box::new(entry("dlq_failed", 5)) };
     assert!(ledger.settle_dead_request(&lease, kept.id, &parked, at(5)).await.unwrap());
     assert_eq!(ledger.count_dead_requests().await.unwrap(), DeadCounts { pending: 0, parked: 1 });
-    assert_eq!(ledger.next_dead_request().await.unwrap(), None);
+    assert_eq!(ledger.next_dead_request(at(0)).await.unwrap(), None);
     let audit = ledger.list_audit(Some("ns"), None, 10).await.unwrap();
     assert_eq!(audit[0].entry, entry("dlq_failed", 5));
 
-    assert!(ledger.replay_dead_request(kept.id, &entry("replay", 6), at(6)).await.unwrap());
-    assert!(!ledger.replay_dead_request(kept.id, &entry("replay", 6), at(6)).await.unwrap(), "it is pending");
-    let due = ledger.due_dead_requests(at(6), 10).await.unwrap();
-    assert_eq!((due.len(), due[0].tries), (1, 0));
+    assert!(ledger.replay_dead_request(kept.id, "{\"user\":\"ops\"}", &entry("replay", 6), at(6)).await.unwrap());
+    assert!(
+        !ledger.replay_dead_request(kept.id, "{\"user\":\"ops\"}", &entry("replay", 6), at(6)).await.unwrap(),
+        "it is pending"
+    );
+    let due = ledger.due_dead_requests(at(6), 10, 10).await.unwrap();
+    assert_eq!((due.len(), due[0].tries, due[0].reviewed), (1, 0, at(6)));
+    assert_eq!((&*due[0].request.caller, &*due[0].request.subject), ("{\"user\":\"ops\"}", "ann"));
     assert_eq!(ledger.list_audit(None, None, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_fails_again_while_its_like_is_parked_is_counted_there_and_stays_parked() {
+    let (ledger, _dir) = ledger().await;
+    let first = request("a", 1);
+    ledger.add_dead_request(&first, caps(10)).await.unwrap();
+    let lease = lease(&ledger, "x").await;
+    let parked = Settled::Parked { reason: "timeout".into(), status: None, audit: Box::new(entry("dlq_failed", 5)) };
+    ledger.settle_dead_request(&lease, first.id, &parked, at(5)).await.unwrap();
+    for second in 6..9 {
+        let again = NewDeadRequest { at: at(second), reason: "http_503".into(), status: Some(503), ..request("a", 9) };
+        assert_eq!(ledger.add_dead_request(&again, caps(1)).await.unwrap(), Some(first.id));
+    }
+    let now = ledger.get_dead_request(first.id).await.unwrap().unwrap();
+    assert_eq!((now.state, now.seen, now.updated), (DeadState::Parked, 4, at(8)));
+    assert_eq!((now.request.reason.as_str(), now.request.status, now.request.at), ("http_503", Some(503), at(0)));
+    assert_eq!(ledger.count_dead_requests().await.unwrap(), DeadCounts { pending: 0, parked: 1 });
+}
+
+#[tokio::test]
+async fn one_connection_cannot_take_the_room_of_the_others_nor_the_turns() {
+    let (ledger, _dir) = ledger().await;
+    let caps = DeadCaps { total: 10, connection: 3 };
+    for n in 0..5 {
+        let kept = ledger.add_dead_request(&request(&n.to_string(), 1), caps).await.unwrap();
+        assert_eq!(kept.is_some(), n < 3, "{n}");
+    }
+    let other = NewDeadRequest { connection: ObjectKey::new("ns", "other"), ..request("o", 2) };
+    assert_eq!(ledger.add_dead_request(&other, caps).await.unwrap(), Some(other.id));
+    let due = ledger.due_dead_requests(at(9), 10, 2).await.unwrap();
+    let names: Vec<_> = due.iter().map(|dead| dead.request.fingerprint.as_str()).collect();
+    assert_eq!(names, ["0", "1", "o"]);
+    assert_eq!(ledger.next_dead_request(at(1)).await.unwrap(), Some(at(2)), "what is due already is not next");
+}
+
+#[tokio::test]
+async fn what_is_thrown_away_is_gone_and_the_audit_says_by_whom() {
+    let (ledger, _dir) = ledger().await;
+    let lease = lease(&ledger, "x").await;
+    let kept: Vec<_> = (0..4).map(|n| request(&n.to_string(), 1)).collect();
+    for request in &kept {
+        ledger.add_dead_request(request, caps(10)).await.unwrap();
+    }
+    assert!(ledger.discard_dead_request(kept[0].id, &entry("discard", 1)).await.unwrap());
+    assert!(!ledger.discard_dead_request(kept[0].id, &entry("discard", 2)).await.unwrap());
+    let parked = Settled::Parked { reason: "x".into(), status: None, audit: Box::new(entry("dlq_failed", 3)) };
+    ledger.settle_dead_request(&lease, kept[1].id, &parked, at(3)).await.unwrap();
+    let of = ObjectKey::new("ns", "fmp");
+    assert_eq!(ledger.purge_dead_requests(&of, DeadState::Parked, &entry("purge", 4)).await.unwrap(), 1);
+    assert_eq!(ledger.purge_dead_requests(&of, DeadState::Parked, &entry("purge", 5)).await.unwrap(), 0);
+    let audit: Vec<_> = ledger.list_audit(None, None, 10).await.unwrap().into_iter().map(|s| s.entry.action).collect();
+    assert_eq!(audit, ["purge", "dlq_failed", "discard"]);
+    assert_eq!(ledger.count_dead_requests().await.unwrap(), DeadCounts { pending: 2, parked: 0 });
+}
+
+#[tokio::test]
+async fn what_belongs_to_an_object_that_is_gone_goes_with_it_and_with_no_other_of_its_name() {
+    let (ledger, _dir) = ledger().await;
+    let lease = lease(&ledger, "x").await;
+    ledger.add_dead_request(&request("a", 1), caps(10)).await.unwrap();
+    let newer = NewDeadRequest { uid: "uid-2".into(), ..request("b", 1) };
+    ledger.add_dead_request(&newer, caps(10)).await.unwrap();
+    let of = ObjectKey::new("ns", "fmp");
+    let mut owners = ledger.dead_request_owners().await.unwrap();
+    owners.sort();
+    assert_eq!(owners, [(of.clone(), "uid-1".to_owned()), (of.clone(), "uid-2".to_owned())]);
+    let gone = entry("discard", 9);
+    assert_eq!(ledger.forget_dead_requests(&lease, (&of, "uid-1"), at(0), &gone).await.unwrap(), 0, "too young");
+    assert_eq!(ledger.forget_dead_requests(&lease, (&of, "uid-1"), at(9), &gone).await.unwrap(), 1);
+    assert!(ledger.get_dead_request(newer.id).await.unwrap().is_some());
+    self::lease(&ledger, "yyyy").await;
+    let error = ledger.forget_dead_requests(&lease, (&of, "uid-2"), at(9), &gone).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_worker_whose_lease_was_taken_settles_nothing() {
     let (ledger, _dir) = ledger().await;
     let kept = request("a", 1);
-    ledger.add_dead_request(&kept, 10).await.unwrap();
+    ledger.add_dead_request(&kept, caps(10)).await.unwrap();
     let (old, _new) = (lease(&ledger, "x").await, lease(&ledger, "yyyy").await);
     let parked = Settled::Parked { reason: "x".into(), status: None, audit: Box::new(entry("dlq_failed", 5)) };
     let error = ledger.settle_dead_request(&old, kept.id, &parked, at(2)).await.unwrap_err();
@@ -139,7 +224,7 @@ async fn lists_are_newest_first_filtered_and_go_on_after_the_last() {
         if n == 2 {
             kept.connection = ObjectKey::new("other", "fmp");
         }
-        ledger.add_dead_request(&kept, 10).await.unwrap();
+        ledger.add_dead_request(&kept, caps(10)).await.unwrap();
     }
     let filter = DeadFilter { namespace: Some("ns".into()), ..DeadFilter::default() };
     let page = ledger.list_dead_requests(&filter, 3).await.unwrap();
@@ -157,7 +242,7 @@ async fn lists_are_newest_first_filtered_and_go_on_after_the_last() {
 async fn the_old_goes_by_age_and_the_audit_cannot_be_rewritten() {
     let (ledger, _dir) = ledger().await;
     let kept = request("a", 1);
-    ledger.add_dead_request(&kept, 10).await.unwrap();
+    ledger.add_dead_request(&kept, caps(10)).await.unwrap();
     let lease = lease(&ledger, "x").await;
     ledger.settle_dead_request(&lease, kept.id, &Settled::Done, at(10)).await.unwrap();
     assert_eq!(ledger.prune_dead_requests(at(10), at(10)).await.unwrap(), 0);

@@ -28,6 +28,7 @@ use crate::domain::key::ObjectKey;
 mod audit;
 mod codec;
 mod credentials;
+mod dead_removal;
 mod dead_requests;
 #[cfg(test)]
 mod dead_requests_tests;

@@ -14,13 +14,13 @@ use super::QUOTE;
 use super::world::{Plan, World};
 use crate::call_path::eventually;
 
-async fn fail(world: &World, path: &str) -> Uuid {
+pub(super) async fn fail(world: &World, path: &str) -> Uuid {
     let said = world.get(path).await;
     let id = said.body["data"]["dead_request_id"].as_str().unwrap_or_else(|| panic!("not kept: {said:?}"));
     Uuid::parse_str(id).unwrap()
 }
 
-async fn state(world: &World, id: Uuid) -> DeadState {
+pub(super) async fn state(world: &World, id: Uuid) -> DeadState {
     world.ledger.get_dead_request(id).await.unwrap().unwrap().state
 }
 
@@ -57,7 +57,13 @@ async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
     eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
     let took = began.mono().seconds();
     assert!((6.9..12.0).contains(&took), "1 + 2 + 4 s, but it took {took} s");
-    assert_eq!(world.fmp.arrivals().entries.len(), 4, "one try each, by one worker");
+    let tries = world.fmp.arrivals().entries;
+    assert_eq!(tries.len(), 4, "one try each, by one worker");
+    for (pair, wait) in tries.windows(2).zip([1.0, 2.0, 4.0]) {
+        let gap = std::time::Duration::from_nanos(pair[1].at_ns - pair[0].at_ns).as_secs_f64();
+        // The ledger counts in milliseconds; the next longer wait is twice as long.
+        assert!((wait - 0.01..wait * 2.0).contains(&gap), "{wait} s, but it took {gap} s");
+    }
     let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
     let failed: Vec<_> = audit.iter().filter(|stored| stored.entry.action == "dlq_failed").collect();
     assert_eq!(failed.len(), 1);
@@ -92,6 +98,46 @@ async fn a_429_is_kept_too_and_its_retry_after_wins() {
     let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
     let wait = kept.next.duration_since(kept.at).as_secs();
     assert!((29..=31).contains(&wait), "{wait} s");
+}
+
+#[tokio::test]
+async fn a_retry_that_is_told_to_wait_longer_than_its_turn_waits_so_long() {
+    let world = World::new().await;
+    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&world, QUOTE).await;
+    world.fmp.fail_with(Behaviour::rate_limited("5")).await.unwrap();
+    let (stop, worker) = world.worker("a");
+    let kept = async || world.ledger.get_dead_request(id).await.unwrap().unwrap();
+    eventually("it is asked again", async || kept().await.tries == 1).await;
+    let now = kept().await;
+    assert_eq!((now.state, &*now.request.reason, now.request.status), (DeadState::Pending, "rate_limited", Some(429)));
+    let wait = now.request.next.duration_since(now.updated).as_secs_f64();
+    assert!((4.5..=5.1).contains(&wait), "its turn was after 2 s, the provider asked for 5 s: {wait} s");
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_scrape_says_how_many_are_waiting_and_how_many_are_parked() {
+    let world = World::new().await;
+    world.polygon.fail_with(Behaviour::status(503)).await.unwrap();
+    fail(&world, "/api/providers/treasury/polygon/quote?symbol=ACME").await;
+    world.polygon.fail_with(Behaviour::status(403)).await.unwrap();
+    world.fmp.fail_with(Behaviour::rate_limited("300")).await.unwrap();
+    for symbol in ["A", "B"] {
+        fail(&world, &format!("/api/providers/treasury/fmp/quote?symbol={symbol}")).await;
+    }
+    let (stop, worker) = world.worker_in("a", &world.metrics);
+    eventually("two wait and one is parked", async || {
+        let scrape = world.metrics.render().unwrap();
+        ["pending\"} 2\n", "parked\"} 1\n"]
+            .iter()
+            .all(|gauge| scrape.contains(&format!("busbar_dead_requests{{state=\"{gauge}")))
+    })
+    .await;
+    stop.cancel();
+    worker.await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod budget;
 mod contract;
+mod dead;
 mod later;
 mod oddities;
 mod own;

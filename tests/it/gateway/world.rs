@@ -29,7 +29,7 @@ use busbar::provider::rights::Licences;
 use busbar::provider::settings::{Draft, Settings, StandIn};
 use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
-use busbar::work::dead_requests::DeadRequestWorker;
+use busbar::work::dead_requests::{DeadRequestWorker, Declared, WhoIs};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -115,7 +115,7 @@ pub(crate) struct World {
     bell: Arc<Notify>,
     keys: Keyring,
     pub(crate) sim: Sim,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// What was answered.
@@ -210,7 +210,7 @@ impl World {
             bell,
             keys: plan.keys,
             sim,
-            _dir: dir,
+            dir,
         };
         world.connect("fmp", &world.fmp, |_| ());
         world.connect("polygon", &world.polygon, |_| ());
@@ -262,16 +262,44 @@ impl World {
 
     /// Starts the worker of dead requests; it ends with the token.
     pub(crate) fn worker(&self, holder: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        self.worker_in(holder, &Metrics::new())
+    }
+
+    /// The same, its series in `metrics`.
+    pub(crate) fn worker_in(
+        &self,
+        holder: &str,
+        metrics: &Metrics,
+    ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        let registry = self.registry.clone();
+        // What is not in force does not exist: there are no objects here.
+        let who_is = move |key: &ObjectKey| {
+            registry.get(key).map_or(Declared::Gone, |live| Declared::As(live.uid().to_string()))
+        };
+        self.work(holder, metrics, Arc::new(who_is))
+    }
+
+    /// One that does not know which connections there are.
+    pub(crate) fn worker_that_sweeps_nothing(&self, holder: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        self.work(holder, &Metrics::new(), Arc::new(|_| Declared::Unknown))
+    }
+
+    fn work(&self, holder: &str, metrics: &Metrics, who_is: WhoIs) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
         let worker = DeadRequestWorker::new(
             self.ledger.clone(),
-            self.registry.clone(),
+            (self.registry.clone(), who_is),
             self.keys.clone(),
-            (Clock::system(), &Metrics::new()),
+            (Clock::system(), metrics),
             holder,
             Arc::clone(&self.bell),
         );
         (stop.clone(), tokio::spawn(worker.unwrap().run(stop)))
+    }
+
+    /// The ledger's file.
+    pub(crate) fn file(&self) -> std::path::PathBuf {
+        self.dir.path().join("l.db")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
