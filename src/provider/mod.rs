@@ -31,5 +31,5 @@ pub mod series;
 pub mod settings;
 mod stack;
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 pub mod trace;
