@@ -1,5 +1,6 @@
 //! What a connection's status says in which world: values in, values out.
 
+mod flapping;
 mod throttled;
 
 use std::time::Duration;
