@@ -83,7 +83,7 @@ peers: ## install the real servers that the tests talk to once, into the user's 
 demo: setup control-plane build ## the whole loop on this machine (ARGS=--once: play once and end)
 	@exec $(TARGET_DIR)/debug/examples/demo $(ARGS)
 
-bench: ## print the figures of docs/performance.md (ARGS: a group)
+bench: ## print the figures of docs/performance.md (ARGS: groups)
 	$(CARGO) bench --bench figures -- $(ARGS)
 
 release: ## what a release hands out: binary, manifests, SBOM, sums (ARGS: flags of hack/release/build)

@@ -10,6 +10,7 @@ mod explain;
 mod gateway;
 mod live;
 mod parts;
+mod sink;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -15,17 +15,41 @@ pub struct Clock {
     start: Instant,
     /// In tests wall time is derived from the monotonic hand; in production it is the system's.
     fixed_wall: Option<Timestamp>,
+    /// In tests: nanoseconds by which somebody set the wall clock, beyond that.
+    #[cfg(test)]
+    stepped: Option<&'static std::sync::atomic::AtomicI64>,
 }
 
 impl Clock {
     /// The system's clocks.
     pub fn system() -> Self {
-        Self { start: Instant::now(), fixed_wall: None }
+        Self::from(None)
     }
 
     /// A clock whose wall time starts at `wall` and moves only with tokio's (possibly paused) time.
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self { start: Instant::now(), fixed_wall: Some(wall) }
+        Self::from(Some(wall))
+    }
+
+    fn from(fixed_wall: Option<Timestamp>) -> Self {
+        Self {
+            start: Instant::now(),
+            fixed_wall,
+            #[cfg(test)]
+            stepped: None,
+        }
+    }
+
+    /// The same, and what sets its wall clock as a person or a resumed machine does: the monotonic hand stays.
+    #[cfg(test)]
+    pub(crate) fn steppable(wall: Timestamp) -> (Self, impl Fn(SignedDuration)) {
+        // Lives as long as the test: a clock is copied everywhere.
+        let stepped: &'static std::sync::atomic::AtomicI64 = Box::leak(Box::default());
+        let step = |by: SignedDuration| {
+            let nanos = i64::try_from(by.as_nanos()).expect("a step of less than 292 years");
+            stepped.fetch_add(nanos, std::sync::atomic::Ordering::SeqCst);
+        };
+        (Self { stepped: Some(stepped), ..Self::from(Some(wall)) }, step)
     }
 
     /// The monotonic hand.
@@ -42,6 +66,11 @@ impl Clock {
                 .and_then(|d| start.checked_add(d).ok())
                 .unwrap_or(Timestamp::MAX),
             None => Timestamp::now(),
+        };
+        #[cfg(test)]
+        let wall = match self.stepped {
+            Some(by) => wall + SignedDuration::from_nanos(by.load(std::sync::atomic::Ordering::SeqCst)),
+            None => wall,
         };
         Now { mono, wall }
     }

@@ -1,9 +1,10 @@
-//! The figures that `docs/performance.md` tells of: `cargo bench --bench figures -- [group …]`. Without a group: all but
-//! those that take many minutes and are only run by name.
+//! The figures that `docs/performance.md` tells of: `cargo bench --bench figures -- [group …]`. Without a group: all.
+//!
+//! `operator` is measured in two parts: `operator1k` in some three minutes, `operator10k` in some nine.
 //!
 //! Each group measures on the machine it runs on, prints what a person likes to read, and one line per figure:
-//! `figure <id> <value> <unit>`. The same lines go to `target/figures.txt`, which holds the last run and nothing else:
-//! a figure is measured in the run that prints it, never copied.
+//! `figure <id> <value> <unit>`. The same lines go to `figures.txt` in the target directory (`CARGO_TARGET_DIR`, else
+//! `target`), which holds the last run and nothing else: a figure is measured in the run that prints it, never copied.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
 #![allow(
     clippy::expect_used,
@@ -24,25 +25,24 @@ mod sync;
 mod world;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A group of figures that are measured together.
+/// Figures that are measured together.
 struct Group {
-    /// On the command line.
-    name: &'static str,
+    /// On the command line: its group, and where that has parts, its own.
+    names: &'static [&'static str],
     run: fn(&mut Figures),
-    /// Takes so long that it runs only when named.
-    long: bool,
 }
 
 /// Every group, in the order they run.
 const GROUPS: &[Group] = &[
-    Group { name: "breaker", run: breaker::run, long: false },
-    Group { name: "call", run: call::run, long: false },
-    Group { name: "sync", run: sync::run, long: false },
-    Group { name: "route", run: route::run, long: false },
-    Group { name: "operator", run: operator::run, long: false },
-    Group { name: "operator10k", run: operator10k::run, long: true },
+    Group { names: &["breaker"], run: breaker::run },
+    Group { names: &["call"], run: call::run },
+    Group { names: &["sync"], run: sync::run },
+    Group { names: &["route"], run: route::run },
+    Group { names: &["operator", "operator1k"], run: operator::run },
+    Group { names: &["operator", "operator10k"], run: operator10k::run },
 ];
 
 /// Prints figures and keeps their lines.
@@ -66,23 +66,41 @@ fn main() -> ExitCode {
         .filter(|arg| !arg.starts_with('-'))
         .flat_map(|arg| arg.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    if let Some(unknown) = wanted.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
-        let known: Vec<_> = GROUPS.iter().map(|group| group.name).collect();
+    let named = |group: &Group| group.names.iter().any(|name| wanted.iter().any(|wanted| wanted == name));
+    let mut known: Vec<&str> = GROUPS.iter().flat_map(|group| group.names).copied().collect();
+    known.dedup();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
         eprintln!("no group {unknown:?}; there are: {}", known.join(", "));
         return ExitCode::FAILURE;
     }
-    let mut figures = Figures { lines: String::new() };
-    for group in GROUPS {
-        let chosen = if wanted.is_empty() { !group.long } else { wanted.iter().any(|name| name == group.name) };
-        if chosen {
-            println!("\n== {}", group.name);
-            (group.run)(&mut figures);
+    // Before anything is measured: many minutes' figures must not be lost for want of a folder.
+    let path = match kept_at() {
+        Ok(path) => path,
+        Err(error) => {
+            eprintln!("no place for figures.txt: {error}");
+            return ExitCode::FAILURE;
         }
+    };
+    let mut figures = Figures { lines: String::new() };
+    for group in GROUPS.iter().filter(|group| wanted.is_empty() || named(group)) {
+        println!("\n== {}", group.names.join(", "));
+        (group.run)(&mut figures);
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/figures.txt");
-    if let Err(error) = std::fs::write(path, figures.lines) {
-        eprintln!("cannot write {path}: {error}");
+    if let Err(error) = std::fs::write(&path, figures.lines) {
+        eprintln!("cannot write {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Where the lines go: the folder is there afterwards, and the last run's lines are not.
+fn kept_at() -> std::io::Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty());
+    // Cargo takes a relative one as from where it was called, and runs a bench in the package's own folder: the same place
+    // for everyone who uses the Makefile.
+    let folder = target.map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target")), PathBuf::from);
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("figures.txt");
+    std::fs::write(&path, "")?;
+    Ok(path)
 }

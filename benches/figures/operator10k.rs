@@ -1,4 +1,4 @@
-//! Ten thousand connections: minutes of work and a gigabyte of API server, so only run when asked for by name.
+//! Ten thousand connections: minutes of work and a gigabyte of API server.
 //!
 //! Lateness comes from the simulated bank's arrival log. A connection keeps its own beat, an instant within the interval
 //! at which each of its probes is due; the earliest of its arrivals, all shifted onto one interval, stands for that

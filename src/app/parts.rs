@@ -7,6 +7,7 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::sink::{poke_all, sink};
 use super::{AppError, Parts};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
@@ -18,7 +19,7 @@ use crate::cluster::lease::Leadership;
 use crate::cluster::references::References;
 use crate::cluster::secrets::Secrets;
 use crate::cluster::status::{Reported, StatusMetrics, StatusWriter};
-use crate::cluster::stores::{Change, KindStore, Mirror, Shared, Sink, Stores};
+use crate::cluster::stores::{KindStore, Mirror, Shared, Stores};
 use crate::controllers::bankroute::Routes;
 use crate::controllers::breakerpolicy::Policies;
 use crate::controllers::collector::Objects;
@@ -27,7 +28,7 @@ use crate::controllers::providerconnection::reread::ConnectionSecrets;
 use crate::controllers::shell::{Shell, ShellMetrics};
 use crate::controllers::syncjob::Jobs;
 use crate::controllers::{Ctx, Reconciler};
-use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::key::Kind;
 use crate::ledger::sealed::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
@@ -216,6 +217,11 @@ pub(super) fn start(work: Work, args: &RunArgs, stop: &CancellationToken, tasks:
             ("keys", Ok(()))
         });
     }
+    let (swept, sweep_stop) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move {
+        swept.secrets.keep_swept(&sweep_stop).await;
+        ("secrets", Ok(()))
+    });
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.spawn(async move {
         pool_stop.cancelled().await;
@@ -280,42 +286,4 @@ fn who_is(stores: &Stores, namespaces: &[String]) -> WhoIs {
         None if namespaces.is_empty() || namespaces.iter().any(|watched| *watched == *key.namespace) => Declared::Gone,
         None => Declared::Unknown,
     })
-}
-
-/// What the stores' word of a change does.
-fn sink(
-    pokes: &Pokes,
-    references: &Arc<References>,
-    registry: &Registry,
-    pool: &SyncPool,
-    failures: &Arc<Failures>,
-) -> Sink {
-    let (pokes, references, registry) = (pokes.clone(), Arc::clone(references), registry.clone());
-    let (pool, failures) = (pool.clone(), Arc::clone(failures));
-    Arc::new(move |change: Change| {
-        let Change { kind, key, gone, replaced, touched } = change;
-        if gone || replaced {
-            failures.forget(kind, &key);
-        }
-        if gone {
-            match kind {
-                Kind::ProviderConnection => drop(registry.remove(&key)),
-                Kind::SyncJob => pool.forget(&key),
-                Kind::BankRoute | Kind::BreakerPolicy => {}
-            }
-        }
-        poke_all(&pokes, &references, kind, &key);
-        // A policy's status counts the connections it guards; nobody who depends on the policy has to hear of that.
-        for (kind, key) in touched.iter().filter(|(kind, _)| *kind == Kind::BreakerPolicy) {
-            pokes.poke(*kind, key);
-        }
-    })
-}
-
-/// Pokes `key` and everyone who refers to it: its state may decide theirs.
-fn poke_all(pokes: &Pokes, references: &References, kind: Kind, key: &ObjectKey) {
-    pokes.poke(kind, key);
-    for (kind, key) in references.dependents(kind, key) {
-        pokes.poke(kind, &key);
-    }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use secrecy::SecretSlice;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::cluster::ApiError;
@@ -93,12 +94,17 @@ impl Copies {
     /// sweep for every look would make ten thousand Secrets cost their square.
     fn fresh(&mut self, key: &ObjectKey, refresh: Duration, refused: Option<Mono>, now: Mono) -> Option<Reading> {
         if now.since(self.swept) >= refresh {
-            self.by_key.retain(|_, copy| now.since(copy.read) < refresh);
-            self.swept = now;
+            self.sweep(refresh, now);
         }
         let copy = self.by_key.get(key)?;
         let left = good_for(refresh, copy.read, refused).checked_sub(now.since(copy.read))?;
         (!left.is_zero()).then(|| Reading { data: copy.data.clone(), left })
+    }
+
+    /// Drops what is too old.
+    fn sweep(&mut self, refresh: Duration, now: Mono) {
+        self.by_key.retain(|_, copy| now.since(copy.read) < refresh);
+        self.swept = now;
     }
 }
 
@@ -111,6 +117,19 @@ impl Secrets {
     /// How long a copy is good.
     pub fn refresh(&self) -> Duration {
         self.refresh
+    }
+
+    /// Drops copies that are too old, once in each refresh time, until `stop`: a credential that nobody names any more is
+    /// gone from memory within two refresh times, whether or not another Secret is ever asked for.
+    pub async fn keep_swept(&self, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.clock.sleep_until(self.clock.mono() + self.refresh) => {}
+            }
+            let now = self.clock.mono();
+            self.copies.lock().unwrap_or_else(PoisonError::into_inner).sweep(self.refresh, now);
+        }
     }
 
     /// The Secret at `key`, at most [`Secrets::refresh`] old. Who was refused with a credential from it says since when,
@@ -155,6 +174,31 @@ mod tests {
         assert_eq!(left(&mut copies, &b, 160), Some(30));
         assert_eq!(left(&mut copies, &b, 240), None);
         assert!(copies.by_key.is_empty(), "what is old is wiped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_nobody_asks_for_again_is_dropped_all_the_same() {
+        let refresh = Duration::from_mins(1);
+        let clock = Clock::system();
+        let nobody = kube::Client::new(
+            tower::service_fn(|_| async {
+                Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody"))
+            }),
+            "ns",
+        );
+        let secrets = Secrets::new(nobody, clock, refresh);
+        let count = || secrets.copies.lock().unwrap().by_key.len();
+        let copy = Copy { read: clock.mono(), data: None };
+        secrets.copies.lock().unwrap().by_key.insert(ObjectKey::new("ns", "a"), copy);
+        let stop = CancellationToken::new();
+        let watched = async {
+            tokio::time::sleep(refresh - Duration::from_secs(1)).await;
+            assert_eq!(count(), 1, "still good");
+            tokio::time::sleep(refresh + Duration::from_secs(2)).await;
+            assert_eq!(count(), 0);
+            stop.cancel();
+        };
+        tokio::join!(secrets.keep_swept(&stop), watched);
     }
 
     #[test]

@@ -46,6 +46,16 @@ impl Pieces for Objects {
     }
 }
 
+/// How many series name this connection because it is an object.
+#[cfg(test)]
+pub(crate) fn series_of(object: crate::api::v1alpha1::ProviderConnection) -> usize {
+    let (info, condition) = families().expect("names are valid");
+    add((&info, &condition), &[Arc::new(object)], &|o: &crate::api::v1alpha1::ProviderConnection| {
+        (o.spec.suspend, o.status().map(|s| s.conditions.as_slice()))
+    });
+    [info.collect(), condition.collect()].concat().iter().map(|family| family.get_metric().len()).sum()
+}
+
 fn each<K: Reported>(
     take: &mut dyn FnMut(Vec<MetricFamily>),
     store: &KindStore<K>,

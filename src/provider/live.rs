@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tower::ServiceExt as _;
 
-use crate::domain::breaker::Snapshot;
+use crate::domain::breaker::{Snapshot, State};
 use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
@@ -99,12 +99,17 @@ impl Live {
         self.core.next_trial()
     }
 
+    /// The circuit's own state, beneath any override.
+    pub fn circuit(&self) -> State {
+        self.core.circuit()
+    }
+
     /// When [`tick`](Self::tick) may next have something to say.
     pub fn next_tick(&self) -> Option<Mono> {
         self.core.next_tick()
     }
 
-    /// Lets time pass for the circuit: lost trials, the end of its dwell. Returns when to come again.
+    /// Lets time pass: lost trials, the end of a dwell or an override, the risk that fades. Returns when to come again.
     pub fn tick(&self) -> Option<Mono> {
         self.core.tick()
     }

@@ -32,6 +32,6 @@ pub mod series;
 pub mod settings;
 mod stack;
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 pub mod timeout;
 pub mod trace;

@@ -3,6 +3,7 @@
 //! Every call reports here, once. All of it sits behind one short lock; nobody waits for I/O under it. Whoever is
 //! interested in changes is told after the lock is gone, and only of changes that a status shows.
 
+mod passing;
 mod said;
 mod state;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use crate::domain::breaker::{
     self, Breaker, CallClass, Outcome, Override, Permit, Refusal, Snapshot, Throttle, Transition,
 };
 use crate::domain::budget::Budget;
-use crate::domain::health::{Monitor, RiskTier, Thresholds};
+use crate::domain::health::{Monitor, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
 use crate::provider::auth::source::Pending;
@@ -67,6 +68,8 @@ impl Core {
         }
         let state = State {
             breaker,
+            override_until: settings.circuit_override().map(|o| o.until),
+            flap_told: false,
             health: Monitor::new(thresholds(settings.health_check())),
             verdict: Verdict::Pending,
             verdict_revision: Arc::clone(settings.verdict_revision()),
@@ -115,7 +118,7 @@ impl Core {
     /// different afterwards.
     fn change<T>(&self, act: impl FnOnce(&mut State, Mono) -> (T, [Option<Transition>; 2])) -> T {
         let (result, changed) = {
-            let mut state = self.lock();
+            let mut state = self.current();
             let before = state.shown();
             let (result, transitions) = act(&mut state, self.clock.mono());
             for transition in transitions.into_iter().flatten() {
@@ -124,6 +127,12 @@ impl Core {
                     namespace = %self.key.namespace, name = %self.key.name,
                     from = transition.from.as_str(), to = transition.to.as_str(), reason = transition.reason.as_str(),
                     "circuit moved"
+                );
+            }
+            if state.newly_flapping() {
+                tracing::warn!(
+                    namespace = %self.key.namespace, name = %self.key.name,
+                    "the circuit opens again and again: its trials succeed, and calls fail soon after"
                 );
             }
             (result, before != state.shown())
@@ -242,6 +251,7 @@ impl Core {
             let overlaid = if old.circuit_override() == new.circuit_override() {
                 None
             } else {
+                state.override_until = new.circuit_override().map(|o| o.until);
                 state.breaker.set_override(wanted, now)
             };
             state.health.set_thresholds(thresholds(new.health_check()));
@@ -260,34 +270,9 @@ impl Core {
         });
     }
 
-    /// Takes up what a former process knew of the risk.
-    pub(crate) fn recall(&self, tier: RiskTier) {
-        let now = self.clock.mono();
-        self.lock().health.recall(tier, now);
-    }
-
-    /// Lets time pass for the breaker. Returns when it wants the next tick.
-    pub(crate) fn tick(&self) -> Option<Mono> {
-        self.change(|state, now| {
-            let first = state.breaker.tick(now);
-            let second = first.and_then(|_| state.breaker.tick(now));
-            (state.breaker.next_tick(), [first, second])
-        })
-    }
-
-    /// When the next trial of an open circuit is due.
-    pub(crate) fn next_trial(&self) -> Option<Mono> {
-        self.lock().breaker.next_trial()
-    }
-
-    /// When the breaker wants its next tick.
-    pub(crate) fn next_tick(&self) -> Option<Mono> {
-        self.lock().breaker.next_tick()
-    }
-
     pub(crate) fn observed(&self, settings: &Settings) -> LiveStatus {
+        let state = self.current();
         let now = self.clock.now();
-        let state = self.lock();
         LiveStatus {
             effective: state.breaker.effective_at(now.mono),
             snapshot: state.breaker.snapshot(now),

@@ -17,15 +17,20 @@ use crate::provider::compat::Compat;
 use crate::provider::live::Live;
 use crate::telemetry::traces::Traces;
 
-// A connection has 25 series at most, of which its object takes one and one per condition. The call path takes 20: six
-// states, four gauges, and what these leave.
+// A connection has 25 series at most. Its object takes eight: one, and one for each of at most seven conditions. The call
+// path takes 17: the three states of a circuit and the override in force, five gauges, and what these leave: eight.
 /// Distinct `(operation, code, outcome)` of one connection; what comes later is counted as code `other`, in up to three
-/// series, one per outcome (a skipped probe is `ignored` there).
-const MAX_REQUESTS: usize = 4;
-/// Distinct `(from, to, reason)` of one connection; what comes later is counted as reason `Other`.
-const MAX_TRANSITIONS: usize = 2;
+/// series, one per outcome (a skipped probe and a refused call are `ignored` there).
+const MAX_REQUESTS: usize = 3;
+/// Distinct `(from, to, reason)` of one connection: the first, which is how its circuit opens. What comes later is counted
+/// as reason `other`, in one series.
+const MAX_TRANSITIONS: usize = 1;
 /// The outcome of a probe that had no turn.
 pub(crate) const SKIPPED: &str = "skipped";
+/// The outcome of a call that the provider did well.
+pub(crate) const SUCCESS: &str = "success";
+/// The outcome of a call that the provider failed.
+pub(crate) const FAILURE: &str = "failure";
 /// The outcome of a call that says nothing about the provider.
 pub(crate) const IGNORED: &str = "ignored";
 /// What a label says when its budget is used up.
@@ -58,7 +63,7 @@ impl Counts {
         } else if self.requests.len() < MAX_REQUESTS {
             self.requests.push((Arc::clone(operation), code, outcome, 1));
         } else {
-            let outcome = if outcome == SKIPPED { IGNORED } else { outcome };
+            let outcome = if outcome == SUCCESS || outcome == FAILURE { outcome } else { IGNORED };
             match self.other_requests.iter_mut().find(|(known, _)| *known == outcome) {
                 Some((_, count)) => *count += 1,
                 None => self.other_requests.push((outcome, 1)),
@@ -191,7 +196,10 @@ pub(crate) struct Collected<F>(pub(crate) F);
 const REQUESTS: (&str, &str) =
     ("busbar_provider_requests_total", "Calls to a provider, one per call after its retries.");
 const TRANSITIONS: (&str, &str) = ("busbar_breaker_transitions_total", "Moves of a connection's circuit.");
-const STATE: (&str, &str) = ("busbar_breaker_state", "1 for the state a connection's circuit is in, else 0.");
+const STATE: (&str, &str) = (
+    "busbar_breaker_state",
+    "1 for the state a connection's circuit is in, else 0; ForcedOpen, ForcedClosed and Shadow are absent while they are not in force.",
+);
 const RISK: (&str, &str) = ("busbar_risk_ratio", "How likely the provider is to fail the next call, from 0 to 1.");
 const EXPIRY: (&str, &str) =
     ("busbar_credential_expiry_timestamp_seconds", "When the client certificate of the connection ends, in Unix time.");
@@ -204,6 +212,9 @@ const THROTTLED: (&str, &str) = (
     "Until when the provider asked to be left alone, in seconds since 1970; absent while it does not.",
 );
 
+/// What a circuit is without a person's doing. The other three are rare, and shown while they are.
+const AUTOMATIC: [Effective; 3] = [Effective::Closed, Effective::HalfOpen, Effective::Open];
+
 impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
     fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
         for some in (self.0)().chunks(PIECE) {
@@ -215,7 +226,7 @@ impl<F: Fn() -> Vec<Arc<Live>> + Send + Sync> Pieces for Collected<F> {
 fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
     let [mut requests, mut transitions, mut circuits, mut risks, mut probes]: [Vec<Metric>; 5] = Default::default();
     let [mut quotas, mut throttled, mut expiries]: [Vec<Metric>; 3] = Default::default();
-    circuits.reserve_exact(lives.len() * Effective::ALL.len());
+    circuits.reserve_exact(lives.len() * AUTOMATIC.len());
     for live in lives {
         let settings = live.settings();
         let seen = live.core().lock();
@@ -238,8 +249,11 @@ fn families(lives: &[Arc<Live>]) -> Vec<MetricFamily> {
             transitions.push(counter(live, &labels, counts.other_transitions));
         }
         let effective = seen.effective();
-        for one in Effective::ALL {
+        for one in AUTOMATIC {
             circuits.push(gauge(live, &[("state", one.as_str())], bit(one == effective)));
+        }
+        if !AUTOMATIC.contains(&effective) {
+            circuits.push(gauge(live, &[("state", effective.as_str())], 1.0));
         }
         risks.push(gauge(live, &[], seen.risk(live.core().clock().mono()).share()));
         let now = live.core().clock().now();

@@ -43,7 +43,11 @@ pub(crate) fn core(settings: &Settings) -> Arc<Core> {
 
 /// The same, with somebody who listens.
 pub(crate) fn core_with(settings: &Settings, listeners: Arc<Listeners>) -> Arc<Core> {
-    let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    core_on(settings, Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()), listeners)
+}
+
+/// The same, by another clock.
+pub(crate) fn core_on(settings: &Settings, clock: Clock, listeners: Arc<Listeners>) -> Arc<Core> {
     let series = Arc::new(Shared::new(&Metrics::new(), Traces::off(), Compat::default()).unwrap());
     Core::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
 }

@@ -32,9 +32,13 @@ struct World {
 }
 
 fn world() -> World {
+    world_of(|driver| driver)
+}
+
+fn world_of(change: impl FnOnce(ProbeDriver) -> ProbeDriver) -> World {
     let (clock, metrics, pokes) = (Clock::system(), Metrics::new(), Pokes::new());
     let registry = Registry::new(clock, &metrics, Access::local()).unwrap();
-    let driver = ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap();
+    let driver = change(ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap());
     let (probes, stop) = (driver.handle(), CancellationToken::new());
     tokio::spawn(driver.run(stop.clone()));
     World { registry, pokes, probes, _stop: stop.drop_guard() }
@@ -168,6 +172,69 @@ async fn passive_suspended_and_removed_connections_are_not_probed() {
     assert!(asked("removed") < 5, "it went on: {}", asked("removed"));
     assert_eq!(passive.observed().verdict, Verdict::Pending);
     assert_eq!(passive.observed().health, Health::Unknown);
+}
+
+#[tokio::test]
+async fn a_passive_connection_that_carries_only_payouts_is_brought_back_by_a_probe() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let world = world();
+    let mut draft = every(bank.base_url(), OFTEN);
+    draft.health_check.mode = CheckMode::Passive;
+    draft.breaker.consecutive_failures = 1;
+    draft.breaker.open.base = Duration::from_millis(300);
+    let live = world.apply(draft);
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    let mut payout = busbar::provider::call::Request::get("payout", "/health");
+    payout.class = busbar::domain::breaker::CallClass::Money;
+    live.call(payout).await.unwrap();
+    assert_eq!(live.observed().effective, Effective::Open);
+    // A trial that fails, and one more after the next open time; then the bank is well again.
+    eventually("two trials", async || bank.counts().requests >= 3).await;
+    assert_ne!(live.observed().effective, Effective::Closed);
+    bank.recover().await;
+    eventually("closed", async || live.observed().effective == Effective::Closed).await;
+    let probes = bank.arrivals().next;
+    // Another connection's beats measure the time: whoever is closed is left alone again.
+    let mut other = every(bank.labelled_url("other"), OFTEN);
+    other.breaker.consecutive_failures = 9;
+    world.registry.apply(&key("other"), "uid-2", Settings::resolve(other).unwrap(), None);
+    let theirs = |path: &str| bank.arrivals().entries.iter().filter(|arrival| arrival.path.starts_with(path)).count();
+    eventually("ten beats", async || theirs("/c/other/") >= 10).await;
+    let ours = bank.arrivals().entries.len() - theirs("/c/other/");
+    assert_eq!(ours as u64, probes, "no probe without an open circuit");
+}
+
+#[tokio::test]
+async fn never_more_probes_than_allowed_are_in_flight_and_who_waits_gets_his_turn() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    let world = world_of(|driver| driver.concurrency(4));
+    let lives: Vec<_> = (0..12)
+        .map(|n| {
+            let name = format!("bank-{n:02}");
+            let mut draft = every(bank.labelled_url(&name), RARELY);
+            draft.health_check.timeout = Duration::from_secs(2);
+            world.registry.apply(&key(&name), &name, Settings::resolve(draft).unwrap(), None)
+        })
+        .collect();
+    // A probe that ended makes room for another, and its line may be closed a little later than the next is opened: what
+    // is compared is what has arrived with what has ended.
+    let mut most = 0;
+    let all_arrive = async {
+        loop {
+            let arrived = bank.counts().requests;
+            let ended = lives.iter().filter(|live| live.last_probe().is_some()).count() as u64;
+            most = most.max(arrived.saturating_sub(ended));
+            if arrived >= 12 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_arrive).await.expect("all are probed");
+    assert_eq!(most, 4, "all places were taken, and no more");
+    eventually("all had their turn", async || lives.iter().all(|live| live.last_probe().is_some())).await;
+    assert_eq!(bank.counts().requests, 12);
 }
 
 #[tokio::test]

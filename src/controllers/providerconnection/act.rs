@@ -17,6 +17,12 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observed: Seen, steps: Ve
                 if let Some(settings) = observed.settings.take() {
                     let uid = object.uid().unwrap_or_default();
                     ctx.registry.start(&key, &uid, settings, restore.as_ref(), paused_until);
+                    // The object may have gone while its Secret was read: then the word of its end came before this, and
+                    // nobody else would end what has just begun.
+                    let there = ctx.stores.connections.get(&key).is_some_and(|o| o.uid() == object.uid());
+                    if !there {
+                        drop(ctx.registry.remove(&key));
+                    }
                 }
             }
             Step::Recall(tier) => {

@@ -23,7 +23,10 @@ pub fn completed(live: &LiveView, stays: Option<&ProviderConnectionStatus>, targ
             Some(HealthStatus::Unknown) | None => Health::Unknown,
         };
         live.slow = reason_of(&stays.conditions, ConditionType::Healthy) == Some(Reason::ResponsesSlow.as_str());
-        live.tier = tier(Some(stays));
+        // The band was recalled and has faded since: what was degraded by nothing else is so no longer.
+        if live.health == Health::Degraded && !live.slow && live.tier == RiskTier::Low {
+            live.health = Health::Healthy;
+        }
     }
     let version = stays.credential.as_ref().and_then(|c| c.secret_resource_version.as_deref());
     if live.authenticated.is_none() && version == target.credential.as_deref() {
@@ -120,10 +123,20 @@ mod tests {
     #[test]
     fn a_new_process_believes_what_was_written_until_it_knows_better() {
         let told = completed(&fresh(), Some(&written()), &target("7"));
-        assert_eq!((told.health, told.tier, told.authenticated), (Health::Unhealthy, RiskTier::High, Some(true)));
+        assert_eq!((told.health, told.authenticated), (Health::Unhealthy, Some(true)));
         let knows = LiveView { health: Health::Healthy, authenticated: Some(false), ..fresh() };
         assert_eq!(completed(&knows, Some(&written()), &target("7")), knows);
         assert_eq!(completed(&fresh(), None, &target("7")), fresh());
+    }
+
+    #[test]
+    fn a_band_that_was_recalled_and_has_faded_is_not_what_was_written_any_more() {
+        let mut degraded = written();
+        degraded.health = Some(HealthStatus::Degraded);
+        for (tier, health) in [(RiskTier::High, Health::Degraded), (RiskTier::Low, Health::Healthy)] {
+            let told = completed(&LiveView { tier, ..fresh() }, Some(&degraded), &target("7"));
+            assert_eq!((told.tier, told.health), (tier, health));
+        }
     }
 
     #[test]

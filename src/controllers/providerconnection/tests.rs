@@ -1,5 +1,7 @@
 //! What a connection's status says in which world: values in, values out.
 
+mod flapping;
+mod series;
 mod throttled;
 
 use std::time::Duration;

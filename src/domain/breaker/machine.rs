@@ -29,6 +29,8 @@ pub struct Breaker {
     pub(super) state_epoch: i64,
     /// When the automatic state was entered.
     pub(super) since: Mono,
+    /// How long that state had lasted when a former process left it: a process's own clock does not reach back so far.
+    pub(super) carried: Duration,
     /// While open: when the next trial is due.
     pub(super) until: Mono,
     pub(super) consecutive: u32,
@@ -55,6 +57,7 @@ impl Breaker {
             epoch: 0,
             state_epoch: 0,
             since: now,
+            carried: Duration::ZERO,
             until: now,
             consecutive: 0,
             window: Window::new(policy.window, now),
@@ -101,6 +104,11 @@ impl Breaker {
     /// When the automatic state was entered (for a restored circuit: when it was restored).
     pub fn since(&self) -> Mono {
         self.since
+    }
+
+    /// Whether there is an override, as of the last [`tick`](Self::tick).
+    pub fn is_overlaid(&self) -> bool {
+        self.overlay.is_some()
     }
 
     /// The policy in force.
@@ -303,7 +311,7 @@ impl Breaker {
         }
         self.policy = policy;
         if self.state == State::Open {
-            let capped = self.since + policy.open.max;
+            let capped = self.since + policy.open.max.saturating_sub(self.carried);
             if capped < self.until {
                 self.until = capped;
                 self.until_wall = OnceLock::new();
@@ -318,6 +326,14 @@ impl Breaker {
         let overlay = overlay.filter(|o| now < o.until);
         let reason = if overlay.is_some() { TripReason::OverrideApplied } else { TripReason::OverrideRemoved };
         self.overlay_changed(overlay, reason, now)
+    }
+
+    /// Moves the end of the override in force: it is a wall time, and the two clocks may have parted since it was set. It
+    /// takes effect at once; the transition is told by the next [`tick`](Self::tick).
+    pub fn anchor_override(&mut self, until: Mono) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.until = until;
+        }
     }
 
     fn overlay_changed(&mut self, overlay: Option<Override>, reason: TripReason, now: Mono) -> Option<Transition> {
@@ -336,7 +352,8 @@ impl Breaker {
         if self.state == State::Closed {
             // One step back per healthy `base`: a bank that stayed well for long starts over.
             let base = self.policy.open.base.as_nanos().max(1);
-            let healthy = u32::try_from(now.since(self.since).as_nanos() / base).unwrap_or(u32::MAX);
+            let well = now.since(self.since).saturating_add(self.carried);
+            let healthy = u32::try_from(well.as_nanos() / base).unwrap_or(u32::MAX);
             self.opens = self.opens.saturating_sub(healthy);
             self.trips.rotate_right(1);
             self.trips[0] = Some(now);
@@ -362,6 +379,7 @@ impl Breaker {
         self.epoch += 1;
         self.state_epoch = self.epoch;
         self.since = now;
+        self.carried = Duration::ZERO;
         self.reason = Some(reason);
         self.since_wall = OnceLock::new();
         self.until_wall = OnceLock::new();

@@ -140,7 +140,7 @@ pub enum Effective {
 }
 
 impl Effective {
-    /// Every value, in the order of the docs: one-hot metrics print them all.
+    /// Every value, in the order of the docs.
     pub const ALL: [Self; 6] =
         [Self::Closed, Self::HalfOpen, Self::Open, Self::ForcedOpen, Self::ForcedClosed, Self::Shadow];
 

@@ -17,9 +17,9 @@ const RESTORE_SKEW: SignedDuration = SignedDuration::from_secs(5);
 impl Breaker {
     /// The circuit that a former process left, one epoch later: permits of that process are late here.
     ///
-    /// An open circuit stays open for what is left of its time, never longer than `open.max`; an opening that lies in
-    /// the future beyond a skew of 5 s happened now. A half-open circuit starts its dwell anew: nobody can have reported
-    /// while no process ran.
+    /// An open circuit stays open for what is left of its time, never longer than `open.max` since it opened; an opening
+    /// that lies in the future beyond a skew of 5 s happened now. A closed one has been well for as long as it says. A
+    /// half-open circuit starts its dwell anew: nobody can have reported while no process ran.
     pub fn restore(policy: Policy, snapshot: &Snapshot, now: Now) -> Self {
         let mut breaker = Self::new(policy, now.mono);
         breaker.state = snapshot.state;
@@ -30,17 +30,21 @@ impl Breaker {
         if snapshot.last_transition.duration_since(now.wall) <= RESTORE_SKEW {
             breaker.since_wall = OnceLock::from(snapshot.last_transition);
         }
+        // The status tells whole seconds, rounded down: so much less is certain.
+        let certain = breaker.since_wall.get().map(|at| now.wall.duration_since(*at) - SignedDuration::from_secs(1));
+        breaker.carried = certain.and_then(|age| Duration::try_from(age).ok()).unwrap_or(Duration::ZERO);
         if snapshot.state == State::Open {
+            let cap = policy.open.max.saturating_sub(breaker.carried);
             let opened = (*breaker.since_wall.get_or_init(|| whole_second(now.wall, RoundMode::Floor))).min(now.wall);
             let planned = snapshot.next_trial.unwrap_or_else(|| {
                 let left = policy.open_time(breaker.opens.max(1), breaker.epoch);
                 SignedDuration::try_from(left).ok().and_then(|d| opened.checked_add(d).ok()).unwrap_or(now.wall)
             });
             let left = Duration::try_from(planned.duration_since(now.wall)).unwrap_or(Duration::ZERO);
-            if left <= policy.open.max {
+            if left <= cap {
                 breaker.until_wall = OnceLock::from(planned);
             }
-            breaker.until = now.mono + left.min(policy.open.max);
+            breaker.until = now.mono + left.min(cap);
         }
         breaker
     }

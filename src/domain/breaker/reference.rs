@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
-    BUCKETS, CallClass, Effective, Mode, OnUnhealthy, Outcome, Override, PermitKind, Policy, State, Transition,
-    TripReason, WindowSpec,
+    BUCKETS, CallClass, Effective, Mode, OnUnhealthy, OpenPolicy, Outcome, Override, PermitKind, Policy, State,
+    Transition, TripReason, WindowSpec,
 };
-use crate::domain::time::Mono;
+use crate::domain::spread;
+use crate::domain::time::{Mono, Now};
+
+const NANOS: i128 = 1_000_000_000;
 
 #[derive(Clone, Debug)]
 struct Call {
@@ -18,9 +23,22 @@ struct Call {
 
 #[derive(Clone, Debug)]
 enum Phase {
-    Closed { since: Mono, calls: Vec<Call> },
-    Open { until: Mono },
-    HalfOpen { since: Mono, out: Vec<(u32, Mono)>, good: u32, lost: u32 },
+    /// The window takes the calls from number `from` on, in buckets that begin at `origin`.
+    Closed {
+        calls: Vec<Call>,
+        from: usize,
+        origin: Mono,
+    },
+    /// `planned` is the end as a restart finds it written, if one found it.
+    Open {
+        until: Mono,
+        planned: Option<Timestamp>,
+    },
+    HalfOpen {
+        out: Vec<(u32, Mono)>,
+        good: u32,
+        lost: u32,
+    },
 }
 
 /// What the model says to a caller.
@@ -36,6 +54,10 @@ pub(super) struct Pass {
 pub(super) struct Model {
     policy: Policy,
     phase: Phase,
+    /// When the phase began, how long it had lasted before that in former processes, and its begin as it is written.
+    since: Mono,
+    carried: Duration,
+    written: Option<Timestamp>,
     phase_number: u32,
     overlay: Option<Override>,
     epoch: i64,
@@ -48,7 +70,10 @@ impl Model {
     pub(super) fn new(policy: Policy, now: Mono) -> Self {
         Self {
             policy,
-            phase: Phase::Closed { since: now, calls: vec![] },
+            phase: closed(now),
+            since: now,
+            carried: Duration::ZERO,
+            written: None,
             phase_number: 0,
             overlay: None,
             epoch: 0,
@@ -77,31 +102,95 @@ impl Model {
     }
 
     pub(super) fn next_trial(&self) -> Option<Mono> {
-        if let Phase::Open { until } = self.phase { Some(until) } else { None }
+        if let Phase::Open { until, .. } = self.phase { Some(until) } else { None }
     }
 
     fn goes_to(&mut self, phase: Phase, reason: TripReason, at: Mono) -> Transition {
         let from = self.effective();
         self.phase = phase;
+        (self.since, self.carried, self.written) = (at, Duration::ZERO, None);
         self.phase_number += 1;
         self.epoch += 1;
         Transition { from, to: self.effective(), state: self.state(), reason, epoch: self.epoch, at }
     }
 
     fn opens(&mut self, reason: TripReason, now: Mono) -> Transition {
-        if let Phase::Closed { since, .. } = self.phase {
-            let healthy = now.since(since).as_nanos() / self.policy.open.base.as_nanos();
+        if self.state() == State::Closed {
+            let healthy = (now.since(self.since) + self.carried).as_nanos() / self.policy.open.base.as_nanos();
             self.opens = self.opens.saturating_sub(u32::try_from(healthy).unwrap());
             self.openings.push(now);
         }
         self.opens += 1;
-        // No jitter in the model: base · factor^(k−1), capped.
-        let mut nanos = self.policy.open.base.as_nanos();
+        // base · factor^(k−1), capped; then up to so many percent less or more, by a number that epoch and seed decide.
+        let OpenPolicy { base, max, factor_milli, jitter_percent } = self.policy.open;
+        let mut nanos = base.as_nanos();
         for _ in 1..self.opens {
-            nanos = (nanos * u128::from(self.policy.open.factor_milli) / 1000).min(self.policy.open.max.as_nanos());
+            nanos = (nanos * u128::from(factor_milli) / 1000).min(max.as_nanos());
         }
-        let until = now + Duration::from_nanos(u64::try_from(nanos).unwrap());
-        self.goes_to(Phase::Open { until }, reason, now)
+        let epoch = u64::try_from(self.epoch + 1).unwrap();
+        let width = nanos * u128::from(jitter_percent) / 100;
+        let random = u128::from(spread::mix(self.policy.jitter_seed ^ epoch));
+        let jittered = (nanos - width + ((2 * width * random) >> 64)).clamp(1_000_000, max.as_nanos());
+        let until = now + Duration::from_nanos(u64::try_from(jittered).unwrap());
+        self.goes_to(Phase::Open { until, planned: None }, reason, now)
+    }
+
+    /// Puts a new policy in force.
+    pub(super) fn edit(&mut self, policy: Policy, now: Mono) -> Option<Transition> {
+        let from = self.effective();
+        let ratios = |p: &Policy| p.failure_percent > 0 || p.slow_call_percent > 0;
+        let another = policy.window != self.policy.window || (ratios(&policy) && !ratios(&self.policy));
+        if let (Phase::Closed { calls, from, origin }, true) = (&mut self.phase, another) {
+            (*from, *origin) = (calls.len(), now);
+        }
+        self.policy = policy;
+        let longest = self.since + policy.open.max.saturating_sub(self.carried);
+        if let Phase::Open { until, planned } = &mut self.phase
+            && longest < *until
+        {
+            (*until, *planned) = (longest, None);
+        }
+        let to = self.effective();
+        (from != to).then(|| {
+            self.epoch += 1;
+            Transition { from, to, state: self.state(), reason: TripReason::PolicyChanged, epoch: self.epoch, at: now }
+        })
+    }
+
+    /// Another process takes over what is written: state, its begin and its end in whole seconds, `opens` and the epoch.
+    /// Nothing else outlives a process, least of all a call, a trial or an override.
+    pub(super) fn restart(&mut self, now: Now) {
+        let whole = |at: Timestamp, up: bool| {
+            let second = at.as_nanosecond().div_euclid(NANOS) + i128::from(up && at.as_nanosecond() % NANOS != 0);
+            Timestamp::from_nanosecond(second * NANOS).unwrap()
+        };
+        let begin = self.written.unwrap_or_else(|| whole(now.wall_at(self.since), false));
+        let ahead = begin.duration_since(now.wall);
+        let believed = ahead <= SignedDuration::from_secs(5);
+        self.written = if believed { Some(begin) } else { None };
+        let certain = -ahead - SignedDuration::from_secs(1);
+        self.carried = Duration::try_from(certain).unwrap_or_default();
+        self.since = now.mono;
+        (self.overlay, self.openings) = (None, vec![]);
+        self.phase_number += 1;
+        self.epoch += 1;
+        match &mut self.phase {
+            Phase::Closed { .. } => self.phase = closed(now.mono),
+            Phase::HalfOpen { .. } => self.phase = half_open(),
+            Phase::Open { until, planned } => {
+                self.written = self.written.or(Some(whole(now.wall, false)));
+                let end = planned.unwrap_or_else(|| whole(now.wall_at(*until), true));
+                let left = Duration::try_from(end.duration_since(now.wall)).unwrap_or_default();
+                let longest = self.policy.open.max.saturating_sub(self.carried);
+                *planned = (left <= longest).then_some(end);
+                *until = now.mono + left.min(longest);
+            }
+        }
+    }
+
+    /// Whether the circuit has opened three times within an hour and not closed since.
+    pub(super) fn is_flapping(&self) -> bool {
+        self.state() != State::Closed && self.flapping()
     }
 
     fn flapping(&self) -> bool {
@@ -117,11 +206,12 @@ impl Model {
     }
 
     fn half_open_time(&mut self, now: Mono) -> Option<Transition> {
-        let Phase::HalfOpen { since, out, lost, .. } = &mut self.phase else { return None };
+        let since = self.since;
+        let Phase::HalfOpen { out, lost, .. } = &mut self.phase else { return None };
         let before = out.len();
         out.retain(|(_, expires)| now < *expires);
         *lost += u32::try_from(before - out.len()).unwrap();
-        let (lost, dwelt) = (*lost, now >= *since + self.policy.half_open.max_dwell);
+        let (lost, dwelt) = (*lost, now >= since + self.policy.half_open.max_dwell);
         if lost >= 2 {
             Some(self.opens(TripReason::TrialLost, now))
         } else if dwelt {
@@ -151,8 +241,7 @@ impl Model {
         let mut moved = self.half_open_time(now);
         let tries = probe || class == CallClass::Read;
         if tries && self.next_trial().is_some_and(|until| now >= until) {
-            let phase = Phase::HalfOpen { since: now, out: vec![], good: 0, lost: 0 };
-            moved = Some(self.goes_to(phase, TripReason::TrialTaken, now));
+            moved = Some(self.goes_to(half_open(), TripReason::TrialTaken, now));
         }
         let blocks = overlay.is_none() && self.policy.mode == Mode::Enforce;
         let kind = match &mut self.phase {
@@ -189,9 +278,9 @@ impl Model {
             if outcome == Outcome::Ignored {
                 return None;
             }
-            let Phase::Closed { since, calls } = &mut self.phase else { return None };
+            let Phase::Closed { calls, from, origin } = &mut self.phase else { return None };
             calls.push(Call { at: now, failed, slow });
-            let reason = tripped(&self.policy, *since, calls, failed || slow)?;
+            let reason = tripped(&self.policy, *origin, (calls, *from), failed || slow)?;
             return Some(self.opens(reason, now));
         }
         if let Some(moved) = self.half_open_time(now) {
@@ -214,7 +303,7 @@ impl Model {
         if *good < self.policy.half_open.required_successes * twice {
             return None;
         }
-        Some(self.goes_to(Phase::Closed { since: now, calls: vec![] }, TripReason::TrialsSucceeded, now))
+        Some(self.goes_to(closed(now), TripReason::TrialsSucceeded, now))
     }
 
     pub(super) fn trip_unhealthy(&mut self, now: Mono) -> Option<Transition> {
@@ -223,7 +312,15 @@ impl Model {
     }
 }
 
-fn tripped(policy: &Policy, since: Mono, calls: &[Call], bad: bool) -> Option<TripReason> {
+fn closed(now: Mono) -> Phase {
+    Phase::Closed { calls: vec![], from: 0, origin: now }
+}
+
+fn half_open() -> Phase {
+    Phase::HalfOpen { out: vec![], good: 0, lost: 0 }
+}
+
+fn tripped(policy: &Policy, since: Mono, (calls, from): (&[Call], usize), bad: bool) -> Option<TripReason> {
     if !bad {
         return None;
     }
@@ -231,6 +328,7 @@ fn tripped(policy: &Policy, since: Mono, calls: &[Call], bad: bool) -> Option<Tr
     if policy.consecutive_failures > 0 && in_a_row >= policy.consecutive_failures as usize {
         return Some(TripReason::ConsecutiveFailures);
     }
+    let calls = &calls[from..];
     let (window, full): (Vec<&Call>, u32) = match policy.window {
         WindowSpec::Calls(n) => (calls.iter().rev().take(usize::from(n)).collect(), u32::from(n)),
         WindowSpec::Time(length) => {

@@ -101,11 +101,26 @@ impl Monitor {
         let failures = risk::from_failures(self.success.success(now));
         let slowness = risk::from_latency(self.latency.p95(), self.thresholds.latency);
         self.meter.update(risk::combine(failures, slowness), now);
-        let few_succeed = self.success.success(now) < CRITICAL_SUCCESS;
-        self.critical = self.tracker.health() == Health::Unhealthy
-            || self.meter.tier() == RiskTier::Critical
-            || (few_succeed && self.success.evidence(now) >= CRITICAL_EVIDENCE);
+        self.critical = self.is_critical(now);
         Observation { before, after: self.assess(now) }
+    }
+
+    fn is_critical(&self, now: Mono) -> bool {
+        let few_succeed = self.success.success(now) < CRITICAL_SUCCESS;
+        self.tracker.health() == Health::Unhealthy
+            || self.meter.tier() == RiskTier::Critical
+            || (few_succeed && self.success.evidence(now) >= CRITICAL_EVIDENCE)
+    }
+
+    /// Lets the band follow the risk that fades while nobody calls. It turns nothing critical.
+    pub fn settle(&mut self, now: Mono) {
+        self.meter.settle(now);
+        self.critical &= self.is_critical(now);
+    }
+
+    /// When [`settle`](Self::settle) next lowers the band, if nothing is observed before.
+    pub fn next_fall(&self, now: Mono) -> Option<Mono> {
+        self.meter.next_fall().map(|at| at.max(now))
     }
 
     /// Another endpoint is another provider: forgets everything but the thresholds.
@@ -127,7 +142,7 @@ impl Monitor {
         }
     }
 
-    /// The band of risk, as of the last outcome.
+    /// The band of risk, as of the last outcome or [`settle`](Self::settle).
     pub fn tier(&self) -> RiskTier {
         self.meter.tier()
     }

@@ -120,7 +120,24 @@ impl RiskMeter {
         Ppm::of(self.risk.share() * halved(now.since(self.at), FALL))
     }
 
-    /// The tier as of the last reading.
+    /// Lets the tier follow the risk that fades without a reading.
+    pub fn settle(&mut self, now: Mono) {
+        self.tier = self.tier.next(self.risk_at(now));
+    }
+
+    /// When the tier is left if nothing but time comes: the instant at which the fading risk is below its line by the
+    /// hysteresis. None at the lowest.
+    pub fn next_fall(&self) -> Option<Mono> {
+        if self.tier == RiskTier::Low {
+            return None;
+        }
+        let left_below = f64::from(self.tier.line().get() - HYSTERESIS.get()) / 1e6;
+        let half_lives = (self.risk.share() / left_below).log2().max(0.0);
+        // The number is rounded to whole millionths: a moment later it is surely below.
+        Some(self.at + FALL.mul_f64(half_lives) + Duration::from_millis(10))
+    }
+
+    /// The tier as of the last reading, or the last time that it [settled](Self::settle).
     pub fn tier(&self) -> RiskTier {
         self.tier
     }
@@ -196,6 +213,23 @@ mod tests {
             meter.update(Ppm(0), at(3600));
             assert_eq!(meter.tier(), RiskTier::Low);
         }
+    }
+
+    #[test]
+    fn a_band_is_left_by_time_alone_at_the_instant_that_was_foretold() {
+        let mut meter = RiskMeter::default();
+        meter.update(Ppm(1_000_000), Mono::ZERO + Duration::from_secs(7));
+        let mut walk = Vec::new();
+        while let Some(at) = meter.next_fall() {
+            let before = meter.tier();
+            meter.settle(at - Duration::from_millis(20));
+            assert_eq!(meter.tier(), before, "not sooner");
+            meter.settle(at);
+            assert!(meter.tier() < before, "{before:?}");
+            walk.push((meter.tier(), at.since(Mono::ZERO).as_secs()));
+        }
+        // 1 fades to 0.7, 0.4 and 0.15 in 154, 397 and 821 seconds.
+        assert_eq!(walk, [(RiskTier::High, 161), (RiskTier::Elevated, 403), (RiskTier::Low, 828)]);
     }
 
     proptest! {

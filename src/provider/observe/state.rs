@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::breaker::{Breaker, Effective, Throttle, Transition};
+use crate::domain::breaker::{self, Breaker, Effective, Throttle, Transition};
 use crate::domain::budget::Budget;
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier};
 use crate::domain::quota::Quota;
@@ -19,6 +19,10 @@ use crate::provider::settings::Settings;
 /// All that changes while a connection runs.
 pub(crate) struct State {
     pub(super) breaker: Breaker,
+    /// Until when the settings in force override the circuit: the breaker's own instant is derived from it time and again.
+    pub(super) override_until: Option<Timestamp>,
+    /// Whether somebody was told that the circuit flaps.
+    pub(super) flap_told: bool,
     pub(super) health: Monitor,
     pub(super) verdict: Verdict,
     pub(super) verdict_revision: Arc<str>,
@@ -64,6 +68,17 @@ impl State {
             throttle: self.throttle,
             tokenless: self.tokenless,
         }
+    }
+
+    /// Whether the circuit flaps and nobody was told: once per time of flapping, which lasts until an opening that is none.
+    pub(super) fn newly_flapping(&mut self) -> bool {
+        let flapping = self.breaker.is_flapping();
+        let newly = flapping && !self.flap_told;
+        // Between two openings a flapping circuit is closed, and looks like any other.
+        if flapping || self.breaker.state() == breaker::State::Open {
+            self.flap_told = flapping;
+        }
+        newly
     }
 
     pub(crate) fn effective(&self) -> Effective {

@@ -1,12 +1,28 @@
 //! What calls, time and settings make of a connection.
 
+mod passing;
+mod together;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::domain::breaker::Effective;
 use crate::domain::breaker::{OnUnhealthy, OverrideMode, State, TripReason};
-use crate::domain::health::Health;
-use crate::provider::testkit::{answer, core, core_with, settings};
+use crate::domain::health::{Health, RiskTier};
+use crate::provider::testkit::{answer, core, core_on, core_with, settings};
+
+/// Listeners that count what they are told.
+fn counting() -> (Arc<Listeners>, Arc<AtomicUsize>) {
+    let (listeners, told) = (Arc::new(Listeners::default()), Arc::new(AtomicUsize::new(0)));
+    listeners.add({
+        let told = Arc::clone(&told);
+        move |_: &Change| {
+            told.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (listeners, told)
+}
 
 /// Ends one call of `class` with `status`.
 fn call(core: &Core, settings: &Settings, class: CallClass, status: u16) {
@@ -124,25 +140,18 @@ async fn where_checks_are_passive_real_calls_say_how_the_provider_is() {
 
 #[tokio::test(start_paused = true)]
 async fn only_a_change_of_the_band_is_told_not_each_tremble_of_the_number() {
-    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let listeners = Arc::new(Listeners::default());
-    listeners.add({
-        let told = Arc::clone(&told);
-        move |_: &Change| {
-            told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    });
+    let (listeners, told) = counting();
     let settings = checked(CheckMode::Active, OnUnhealthy::Ignore);
     let core = core_with(&settings, listeners);
     call(&core, &settings, CallClass::Probe, 200);
-    let so_far = told.load(std::sync::atomic::Ordering::Relaxed);
+    let so_far = told.load(Ordering::Relaxed);
     (0..100).for_each(|_| call(&core, &settings, CallClass::Read, 200));
     tokio::time::advance(Duration::from_mins(30)).await;
     let before = core.observed(&settings).risk;
     call(&core, &settings, CallClass::Read, 503);
     assert!(core.observed(&settings).risk > before);
     assert_eq!(core.observed(&settings).tier, RiskTier::Low);
-    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), so_far);
+    assert_eq!(told.load(Ordering::Relaxed), so_far);
 }
 
 #[tokio::test(start_paused = true)]

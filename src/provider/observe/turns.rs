@@ -107,8 +107,8 @@ impl Core {
 
     /// Asks for another try of a call that the breaker let in.
     pub(crate) fn retry(&self, settings: &Settings, permit: Option<Permit>) -> Result<(), Denied> {
+        let mut state = self.current();
         let now = self.clock.mono();
-        let mut state = self.lock();
         if permit.is_some_and(|permit| !state.breaker.may_go_on(permit, now)) {
             return Err(Denied::Circuit);
         }
@@ -122,8 +122,10 @@ impl Core {
 
     /// Whether the breaker still lets a call make the try that it waited for.
     pub(crate) fn still_admits(&self, permit: Option<Permit>) -> bool {
-        let now = self.clock.mono();
-        permit.is_none_or(|permit| self.lock().breaker.may_go_on(permit, now))
+        permit.is_none_or(|permit| {
+            let state = self.current();
+            state.breaker.may_go_on(permit, self.clock.mono())
+        })
     }
 
     /// A probe had no turn: it is counted, and says nothing about the provider.

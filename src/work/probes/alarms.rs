@@ -1,4 +1,5 @@
-//! Alarms by name, earliest first: one ordered set instead of one sleeping task per object.
+//! Alarms by name, earliest first: one ordered set instead of one sleeping task per object. Why not a timing wheel:
+//! `docs/adr/0005-alarms-are-an-ordered-set.md`.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,5 @@
-//! The probe driver: asks every active connection how it is, through the same path as every other call.
+//! The probe driver: asks every active connection how it is, through the same path as every other call; a passive one only
+//! when its circuit is open and a trial is due.
 //!
 //! One task holds the timetable of all connections; probes run beside it, a bounded number at a time. It judges nothing:
 //! what a probe means is recorded by the call path. It also lets time pass for the breakers that wait for it, and pokes
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::breaker::State;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::domain::window::Place;
@@ -172,21 +174,35 @@ impl ProbeDriver {
     fn take_up(&mut self, key: &ObjectKey, now: Mono) {
         let live = self.registry.get(key);
         self.ticks.set(key, live.as_ref().and_then(|live| live.next_tick()));
-        let probed = live.map(|live| (live.settings(), live)).filter(|(settings, _)| settings.probed());
-        let Some((settings, live)) = probed else {
+        let Some(live) = live else {
             self.timetable.remove(key);
             return;
         };
-        let interval = settings.health_check().interval;
-        self.timetable.set(key, live.uid(), settings.revision(), interval, now);
-        self.expect_trial(key, now);
+        let settings = live.settings();
+        if settings.probed() {
+            let interval = settings.health_check().interval;
+            self.timetable.set(key, live.uid(), settings.revision(), interval, now);
+        }
+        self.expect_trial(&live, now);
     }
 
-    /// The trial of an open circuit is taken when it is due, not at the next beat after that.
-    fn expect_trial(&mut self, key: &ObjectKey, now: Mono) {
-        let trial = self.registry.get(key).and_then(|live| live.next_trial());
-        if let Some(trial) = trial.filter(|trial| *trial > now) {
-            self.timetable.not_later_than(key, trial);
+    /// The trial of an open circuit is taken when it is due, not at the next beat after that. A connection that is not
+    /// checked is probed for its trials alone: where nothing but payouts would come, nobody else ever tries, and its
+    /// circuit would stay open for good.
+    fn expect_trial(&mut self, live: &Live, now: Mono) {
+        let (key, settings, trial) = (live.key(), live.settings(), live.next_trial());
+        let check = settings.health_check();
+        if settings.probed() {
+            if let Some(trial) = trial.filter(|trial| *trial > now) {
+                self.timetable.not_later_than(key, trial);
+            }
+        } else if settings.suspended() || check.path.is_none() || live.circuit() == State::Closed {
+            self.timetable.remove(key);
+        } else if let Some(trial) = trial {
+            self.timetable.expect(key, (live.uid(), settings.revision()), check.interval, trial.max(now));
+        } else if !self.timetable.knows(key) {
+            // Half-open since before a restart, or by a read of somebody's: from here on by the beat.
+            self.timetable.expect(key, (live.uid(), settings.revision()), check.interval, now + check.interval);
         }
     }
 
@@ -215,7 +231,9 @@ impl ProbeDriver {
         if let Ok((key, run)) = ended {
             let now = self.clock.mono();
             self.timetable.ended(&key, run, now);
-            self.expect_trial(&key, now);
+            if let Some(live) = self.registry.get(&key) {
+                self.expect_trial(&live, now);
+            }
         }
     }
 }

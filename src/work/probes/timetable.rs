@@ -52,6 +52,24 @@ impl Timetable {
         self.at_once(key, now);
     }
 
+    /// Takes up a connection that is not checked, for the trial that its circuit waits for at `at`: nothing is due before.
+    /// While its probe runs, only its settings are noted.
+    pub(super) fn expect(
+        &mut self,
+        key: &ObjectKey,
+        (uid, revision): (&Arc<str>, &Arc<str>),
+        interval: Duration,
+        at: Mono,
+    ) {
+        let known = self.entries.get(key).filter(|entry| entry.uid == *uid);
+        let (running, again) = known.map_or((None, false), |entry| (entry.running, entry.again));
+        let (uid, revision) = (Arc::clone(uid), Arc::clone(revision));
+        self.entries.insert(key.clone(), Entry { uid, revision, interval, running, again });
+        if running.is_none() {
+            self.due.set(key, Some(at));
+        }
+    }
+
     /// Forgets a connection.
     pub(super) fn remove(&mut self, key: &ObjectKey) {
         self.entries.remove(key);
@@ -105,6 +123,11 @@ impl Timetable {
         }
         self.ended(key, run, now);
         self.not_later_than(key, end);
+    }
+
+    /// Whether `key` was taken up.
+    pub(super) fn knows(&self, key: &ObjectKey) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// When the next probe is due.
@@ -221,6 +244,20 @@ mod tests {
         assert_eq!(table.next(), Some(beat));
         table.not_later_than(&a, at(100));
         assert_eq!(table.next(), Some(at(100)));
+    }
+
+    #[test]
+    fn who_is_not_checked_is_due_for_its_trial_and_not_before() {
+        let mut table = Timetable::default();
+        let ids = (&"uid".into(), &"1".into());
+        table.expect(&key("a"), ids, INTERVAL, at(400));
+        assert!(table.start(at(399)).is_none());
+        let (a, run) = table.start(at(400)).unwrap();
+        table.expect(&a, ids, INTERVAL, at(700));
+        assert_eq!(table.next(), None, "one at a time");
+        table.ended(&a, run, at(401));
+        table.expect(&a, ids, INTERVAL, at(700));
+        assert_eq!(table.next(), Some(at(700)), "later than the beat");
     }
 
     #[test]

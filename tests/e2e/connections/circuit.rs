@@ -8,7 +8,7 @@ use busbar::testbed::sim::{Auth, BankHandle, Behaviour, Down, Moment, Script};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{INTERVAL, World, circuit, connection, is, verified};
+use super::{INTERVAL, World, circuit, connection, is, policy, verified};
 use crate::support::eventually;
 
 /// Failures in a row that open the circuits of these tests.
@@ -116,5 +116,24 @@ async fn an_outage_opens_the_circuit_in_time_whatever_kind_it_is_and_its_end_clo
         let labels = [("namespace", world.ns.name()), ("connection", name), ("state", "Closed")];
         assert_eq!(world.operator.metric("busbar_breaker_state", &labels).await, Some(1.0));
     }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_preset_bank_opens_for_the_reason_health_where_nothing_else_could() {
+    let world = World::new("unhealthy").await;
+    // Failures in a row are off, and ratios are off in every preset: what is left is health.
+    world.put(&policy("default", json!({"preset": "Bank", "trip": {"consecutiveFailures": 0}}))).await;
+    let bank = world.bank("bank", Auth::None).await;
+    put(&world, "bank", &bank, "bank", json!({})).await;
+    world.until("bank", "verified", verified).await;
+    bank.fail_with(Behaviour::status(503)).await.unwrap();
+    let object = world.until("bank", "Open", |o| circuit(o, "Open")).await;
+    assert_eq!(object["status"]["circuitState"]["reason"], "Health", "{:#}", object["status"]);
+    assert!(is(&object, "CircuitOpen", "True", "CircuitOpen"));
+    world.until("bank", "Unhealthy", |o| is(o, "Healthy", "False", "ChecksFailing")).await;
+    world.event("bank", "CircuitOpened").await;
+    let labels = [("namespace", world.ns.name()), ("connection", "bank"), ("reason", "Health"), ("to", "Open")];
+    assert_eq!(world.operator.metric("busbar_breaker_transitions_total", &labels).await, Some(1.0));
     world.finish().await;
 }

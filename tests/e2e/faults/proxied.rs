@@ -10,7 +10,7 @@ use kube::api::DeleteParams;
 use super::{LEASE, bank_a_fails, route_takes, told_of};
 use crate::support::plane::shared_plane;
 use crate::support::world::connection;
-use crate::support::{Expected, Scene};
+use crate::support::{Expected, Scene, eventually};
 
 #[tokio::test]
 async fn a_storm_of_503_is_outlived() {
@@ -66,5 +66,33 @@ async fn an_object_that_is_replaced_between_two_watches_is_another() {
     let before = scene.a.arrivals().next;
     judged.passes(&mut scene).await;
     assert_eq!(scene.a.arrivals().next, before, "the bank of the one that is gone is left alone");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_replaced_object_whose_successor_cannot_run_leaves_no_credential_in_use() {
+    let plane = shared_plane().await;
+    let mut scene = Scene::on(&plane, "orphan").await;
+    let mut trial = scene.begin(Fault::WatchesHeld).await;
+    let connections = scene.world.ns.api::<ProviderConnection>();
+    connections.delete("a", &DeleteParams::default()).await.unwrap();
+    let successor = connection("a", &scene.a, "").replace("a-credentials", "nowhere");
+    scene.world.put(&successor).await;
+    trial.end(&scene).await;
+    let reason = |c: &ProviderConnection| {
+        let conditions = &c.status.as_ref()?.conditions;
+        Some(conditions.iter().find(|c| c.type_ == "Ready")?.reason.clone())
+    };
+    eventually(Duration::from_secs(30), "the successor's Secret is missed", async || {
+        told_of(&scene, "a", reason, "SecretNotFound".to_owned()).await.then_some(())
+    })
+    .await;
+    // The other bank's probes measure the time.
+    let (before, b) = (scene.a.arrivals().next, scene.b.arrivals().next);
+    eventually(Duration::from_secs(30), "bank b was probed three times more", async || {
+        (scene.b.arrivals().next >= b + 3).then_some(())
+    })
+    .await;
+    assert_eq!(scene.a.arrivals().next, before, "the old credential is not used any more");
     scene.finish().await;
 }

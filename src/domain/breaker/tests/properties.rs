@@ -3,10 +3,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::super::reference::{Model, Pass};
 use super::*;
+use crate::domain::time::Now;
 
 /// One step of a script. Indices pick among the calls that are out.
 #[derive(Clone, Debug)]
@@ -14,12 +16,20 @@ enum Step {
     Wait(u64),
     TurnBack(u64),
     Start(CallClass),
-    End { which: usize, outcome: Outcome, slow: bool },
+    End {
+        which: usize,
+        outcome: Outcome,
+        slow: bool,
+    },
     Drop(usize),
     Tick,
     Unhealthy,
     Force(OverrideMode, u64),
     Free,
+    /// Somebody edits the policy.
+    Edit(Policy),
+    /// Another process takes over.
+    Restart,
 }
 
 fn class() -> impl Strategy<Value = CallClass> {
@@ -50,6 +60,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The same, with what somebody does to the operator meanwhile.
+fn rough_step() -> impl Strategy<Value = Step> {
+    prop_oneof![30 => step(), 1 => policy().prop_map(Step::Edit), 1 => Just(Step::Restart)]
+}
+
 fn policy() -> impl Strategy<Value = Policy> {
     let trip =
         (0u32..4, prop::sample::select(vec![0u8, 30, 50, 100]), prop::sample::select(vec![0u8, 40, 100]), 1u32..8);
@@ -58,7 +73,13 @@ fn policy() -> impl Strategy<Value = Policy> {
         (1u16..12).prop_map(WindowSpec::Calls),
         Just(WindowSpec::Calls(130)),
     ];
-    let open = (1u64..60, prop::sample::select(vec![1000u32, 1500, 2000]));
+    let open = (
+        1u64..60,
+        0u64..240,
+        prop::sample::select(vec![1000u32, 1500, 2000]),
+        prop::sample::select(vec![0u8, 0, 10, 100]),
+        any::<u64>(),
+    );
     let half = (1u8..4, 1u32..4, 1u64..20, 20u64..120);
     (trip, window, open, half, any::<bool>(), any::<bool>()).prop_map(
         |(
@@ -80,9 +101,9 @@ fn policy() -> impl Strategy<Value = Policy> {
                 window,
                 open: OpenPolicy {
                     base: Duration::from_secs(open.0),
-                    max: Duration::from_mins(5),
-                    factor_milli: open.1,
-                    jitter_percent: 0,
+                    max: Duration::from_secs(open.0 + open.1),
+                    factor_milli: open.2,
+                    jitter_percent: open.3,
                 },
                 half_open: HalfOpenPolicy {
                     trials: half.0,
@@ -90,10 +111,16 @@ fn policy() -> impl Strategy<Value = Policy> {
                     lease: Duration::from_secs(half.2),
                     max_dwell: Duration::from_secs(half.3),
                 },
-                jitter_seed: 0,
+                jitter_seed: open.4,
             }
         },
     )
+}
+
+/// Both hands of a clock that nobody sets: the wall's stands at noon when the other is at zero.
+fn wall(now: Mono) -> Now {
+    let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+    Now { mono: now, wall: noon + SignedDuration::from_nanos(now.nanos().cast_signed()) }
 }
 
 /// A breaker that plays a script, watched.
@@ -146,6 +173,13 @@ impl Played {
                 self.breaker.set_override(Some(Override { mode, until }), self.now)
             }
             Step::Free => self.breaker.set_override(None, self.now),
+            Step::Edit(policy) => self.breaker.set_policy(policy, self.now),
+            Step::Restart => {
+                let now = wall(self.now);
+                let kept = self.breaker.snapshot(now);
+                self.breaker = Breaker::restore(*self.breaker.policy(), &kept, now);
+                None
+            }
         };
         self.moves.extend(moved);
         (asked, moved)
@@ -243,7 +277,7 @@ proptest! {
 
     #[test]
     fn the_machine_and_the_obvious_model_never_disagree(
-        policy in policy(), script in prop::collection::vec(step(), 1..300),
+        policy in policy(), script in prop::collection::vec(rough_step(), 1..300),
     ) {
         let mut played = Played::new(policy);
         let mut model = Model::new(policy, played.now);
@@ -277,11 +311,17 @@ proptest! {
                     model.overlay(overlay, reason, now)
                 }
                 Step::Free => model.overlay(None, TripReason::OverrideRemoved, now),
+                Step::Edit(policy) => model.edit(policy, now),
+                Step::Restart => {
+                    model.restart(wall(now));
+                    None
+                }
             };
             prop_assert_eq!(moved, expected, "step {}: {:?}", n, step);
             prop_assert_eq!(played.breaker.state(), model.state());
             prop_assert_eq!(played.breaker.effective(), model.effective());
-            prop_assert_eq!(played.breaker.next_trial(), model.next_trial());
+            prop_assert_eq!(played.breaker.next_trial(), model.next_trial(), "step {}: {:?}", n, step);
+            prop_assert_eq!(played.breaker.is_flapping(), model.is_flapping(), "step {}: {:?}", n, step);
         }
     }
 }

@@ -130,6 +130,46 @@ fn a_closed_circuit_comes_back_closed_and_its_flap_history_starts_anew() {
     assert_eq!(again.snapshot(noon(500)).last_transition, kept.last_transition);
 }
 
+#[test]
+fn a_shorter_cap_after_a_restart_counts_from_the_opening_and_not_from_the_restart() {
+    let kept = opened(bank(), secs(10)).snapshot(noon(10));
+    // Two minutes later another process takes over, and a minute after that `open.max` becomes four minutes.
+    let later = Now { mono: secs(2), wall: noon(130).wall };
+    let mut again = Breaker::restore(bank(), &kept, later);
+    assert_eq!(again.next_trial(), Some(secs(2 + 180)));
+    let mut shorter = bank();
+    shorter.open.max = Duration::from_mins(4);
+    assert_eq!(again.set_policy(shorter, secs(62)), None);
+    // A second more than exact: the status tells whole seconds.
+    assert_eq!(again.next_trial(), Some(secs(2 + 121)));
+
+    // The same for an edit that the restart itself finds.
+    let mut again = Breaker::restore(shorter, &kept, later);
+    assert_eq!(again.next_trial(), Some(secs(2 + 121)));
+    shorter.open.max = Duration::from_mins(1);
+    assert_eq!(again.set_policy(shorter, secs(3)), None);
+    assert!(again.admit(CallClass::Read, secs(3)).is_ok(), "open for longer than that already");
+}
+
+#[test]
+fn a_closed_circuit_has_been_well_for_as_long_as_before_the_restart() {
+    let mut growing = bank();
+    growing.open.factor_milli = 2000;
+    for (well, opens) in [(0, 4), (310, 3), (610, 2), (1000, 1)] {
+        let mut b = opened(growing, secs(0));
+        for _ in 0..2 {
+            let due = b.next_trial().unwrap();
+            assert!(call(&mut b, CallClass::Probe, Outcome::Failure, due).is_some());
+        }
+        let closed = heal(&mut b).since(Mono::ZERO).as_secs();
+        let kept = b.snapshot(noon(closed));
+        assert_eq!(kept.opens, 3);
+        let mut again = Breaker::restore(growing, &kept, Now { mono: secs(1), wall: noon(closed + well).wall });
+        trip(&mut again, secs(1));
+        assert_eq!(again.snapshot(noon(1)).opens, opens, "well for {well} s");
+    }
+}
+
 proptest! {
     #[test]
     fn no_chain_of_restarts_and_policy_edits_admits_a_trial_before_it_was_first_promised(
