@@ -85,7 +85,7 @@ pub(super) fn start(
         GatewayAuth::Off => Access::off(),
         GatewayAuth::Kubernetes => {
             let reviewer = Arc::new(ApiServer::new(clients.calls.clone(), args.gateway_audiences.clone()));
-            Access::Kubernetes(Authorizer::new(reviewer, clock, metrics)?)
+            Access::Kubernetes(Box::new(Authorizer::new(reviewer, clock, metrics)?))
         }
     };
     let ledger = Arc::clone(&ctx.ledger);

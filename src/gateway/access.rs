@@ -29,7 +29,7 @@ pub const DEMO_USER: &str = "busbar:unauthenticated";
 /// How callers are known.
 pub enum Access {
     /// By the API server.
-    Kubernetes(Authorizer),
+    Kubernetes(Box<Authorizer>),
     /// Not at all: the demo on loopback.
     Off(Arc<Subject>),
 }

@@ -372,8 +372,8 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
     let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
     let stop = tokio_util::sync::CancellationToken::new();
     let tls = Some(served.config().unwrap());
-    let server = Server { listener, app, tls, patience: Patience::default(), clock: Clock::system() };
-    let serving = tokio::spawn(server.serve(stop.clone()));
+    let door = Server { listener, app, tls, patience: Patience::default(), clock: Clock::system() };
+    let serving = tokio::spawn(door.serve(stop.clone()));
     // A client each: a kept connection keeps the certificate it was made with.
     let get = async |root: &reqwest::Certificate| {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]).build().unwrap();

@@ -177,7 +177,7 @@ impl World {
         let registry = Registry::new(clock, &metrics, reach).unwrap();
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let gateway = Arc::new(Gateway {
-            access: Access::Kubernetes(Authorizer::new(api.clone(), clock, &metrics).unwrap()),
+            access: Access::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
             limits: Limits::new(clock, plan.caller, plan.address).at_most(plan.under_way),
             registry: registry.clone(),
             declared: Arc::new(|key| &*key.name == LATE),
