@@ -1,7 +1,8 @@
 //! What the end of a call means: for the breaker, for health, for the credentials.
 //!
 //! One table for all callers. A status of 5xx and a failure to connect or to answer in time count against the provider;
-//! a policy may replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
+//! a connection that TLS refuses or that breaks is a failure to connect too, told apart so that a policy can; a policy may
+//! replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
 //! else the provider answers, it answered.
 
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::{CallClass, Outcome};
+use crate::domain::quota::Scope;
 use crate::provider::call::{Answer, CallError};
 
 /// A status (`503`) or a class of statuses (`5xx`).
@@ -197,12 +199,14 @@ pub struct Reading {
     pub class: Class,
     /// When to come again, where the provider tells.
     pub wait: Option<Wait>,
+    /// Of `RateLimited` and `Quota`: who is to wait.
+    pub scope: Scope,
 }
 
 impl Reading {
     /// What a status means by itself.
     pub const fn of_status(status: u16) -> Self {
-        Self { class: Class::of_status(status), wait: None }
+        Self { class: Class::of_status(status), wait: None, scope: Scope::Connection }
     }
 
     /// How long the provider asks to be left alone, counted from `now`; nothing if that time is past.
@@ -230,8 +234,9 @@ impl Default for Classify {
     fn default() -> Self {
         Self {
             failure_statuses: vec![StatusPattern::Class(5)],
-            // Whatever kept an answer away but its own size or form: a bank whose certificate ran out, or that resets
-            // every connection, is as unusable as one that is off the network.
+            // `Connect` and `Timeout`, as documented: `Tls` and `Reset` are finer words for no connection, which a policy
+            // may tell apart. A bank whose certificate ran out, or that resets every connection, is as unusable as one
+            // that is off the network. What stays out is an answer of the wrong size or form.
             failure_errors: vec![ErrorClass::Connect, ErrorClass::Tls, ErrorClass::Timeout, ErrorClass::Reset],
             ignore_statuses: Vec::new(),
         }
@@ -309,87 +314,4 @@ fn judge_status(rules: &Classify, class: CallClass, expected: &[StatusPattern], 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use http::{HeaderMap, StatusCode};
-
-    use super::*;
-    use crate::provider::call::Meta;
-
-    fn answer(status: u16) -> Answer {
-        Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            elapsed: Duration::ZERO,
-            reading: Reading::of_status(status),
-            meta: Meta::default(),
-        }
-    }
-
-    fn outcome(rules: &Classify, class: CallClass, status: u16) -> Outcome {
-        judge(rules, class, &[StatusPattern::Class(2)], Ok(&answer(status))).outcome
-    }
-
-    #[test]
-    fn by_default_only_5xx_connect_and_timeout_count_against_the_provider() {
-        let rules = Classify::default();
-        for status in [500, 502, 503, 504, 599] {
-            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Failure, "{status}");
-        }
-        for status in [200, 204, 302, 400, 402, 404, 409, 410, 423] {
-            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Success, "{status}");
-        }
-        for status in [401, 403, 429] {
-            assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Ignored, "{status}");
-            assert_eq!(outcome(&rules, CallClass::Probe, status), Outcome::Ignored, "{status}");
-        }
-        let timeout = judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout));
-        assert_eq!(timeout.outcome, Outcome::Failure);
-        let large = judge(&rules, CallClass::Read, &[], Err(&CallError::TooLarge { limit: 1 }));
-        assert_eq!(large.outcome, Outcome::Ignored);
-    }
-
-    #[test]
-    fn a_set_list_replaces_the_default_and_ignore_outranks_failure() {
-        let rules = Classify {
-            failure_statuses: vec![StatusPattern::Exact(404), StatusPattern::Class(5)],
-            failure_errors: vec![],
-            ignore_statuses: vec![StatusPattern::Exact(503)],
-        };
-        assert_eq!(outcome(&rules, CallClass::Read, 404), Outcome::Failure);
-        assert_eq!(outcome(&rules, CallClass::Read, 503), Outcome::Ignored);
-        assert_eq!(judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout)).outcome, Outcome::Ignored);
-    }
-
-    #[test]
-    fn a_health_check_that_is_not_answered_as_expected_has_failed() {
-        let rules = Classify::default();
-        assert_eq!(outcome(&rules, CallClass::Probe, 404), Outcome::Failure);
-        let expected = [StatusPattern::Exact(401)];
-        let said = judge(&rules, CallClass::Probe, &expected, Ok(&answer(401)));
-        assert_eq!(said, Judgement { outcome: Outcome::Success, credentials: Credentials::Accepted });
-    }
-
-    #[test]
-    fn credentials_are_refused_by_401_and_by_a_health_checks_403() {
-        let rules = Classify::default();
-        let said = |class, status| judge(&rules, class, &[StatusPattern::Class(2)], Ok(&answer(status))).credentials;
-        assert_eq!(said(CallClass::Read, 401), Credentials::Refused);
-        assert_eq!(said(CallClass::Read, 403), Credentials::Silent);
-        assert_eq!(said(CallClass::Probe, 403), Credentials::Refused);
-        assert_eq!(said(CallClass::Read, 200), Credentials::Accepted);
-        assert_eq!(said(CallClass::Read, 503), Credentials::Silent);
-    }
-
-    #[test]
-    fn patterns_read_what_specs_may_write() {
-        assert_eq!("5xx".parse(), Ok(StatusPattern::Class(5)));
-        assert_eq!("404".parse(), Ok(StatusPattern::Exact(404)));
-        for bad in ["6xx", "0xx", "99", "600", "x", "5XX", ""] {
-            assert!(bad.parse::<StatusPattern>().is_err(), "{bad}");
-        }
-    }
-}
+mod tests;
