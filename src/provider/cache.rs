@@ -131,6 +131,11 @@ fn look(core: &Core, key: Key, wanted: Use, policy: CachePolicy) -> Option<Answe
 
 /// Whether the provider, or the way to it, failed. What we refuse ourselves for good, and what the provider says of the
 /// request or the credentials, is an answer.
+///
+/// A refresh token that cannot be kept, and an address that we do not connect to, are failures on the way: nobody has said
+/// no to the caller. It is safe: the kept answer came from these very settings (the key names them) while all was well,
+/// giving it sends nothing to anybody, the rights were asked above, and the failure itself stays in sight: in the
+/// connection's conditions, in the counters, in `stale`.
 fn failed(end: Result<&Answer, &CallError>) -> bool {
     match end {
         Ok(answer) => matches!(answer.reading.class, Class::Retry | Class::RateLimited | Class::Quota),
@@ -145,6 +150,8 @@ fn failed(end: Result<&Answer, &CallError>) -> bool {
                 | CallError::Malformed
                 | CallError::NoToken { .. }
                 | CallError::TokenCircuitOpen { .. }
+                | CallError::NotKept(_)
+                | CallError::Refused(_)
         ),
     }
 }

@@ -1,7 +1,8 @@
 //! What the end of a call means: for the breaker, for health, for the credentials.
 //!
 //! One table for all callers. A status of 5xx and a failure to connect or to answer in time count against the provider;
-//! a policy may replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
+//! a connection that TLS refuses or that breaks is a failure to connect too, told apart so that a policy can; a policy may
+//! replace both lists. 401 and 403 speak of the credentials and 429 of the quota: neither trips. Whatever
 //! else the provider answers, it answered.
 //!
 //! Of the credentials speaks the class that the answer was read as, not its status: a refused key may come with 200, and
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::domain::breaker::{CallClass, Outcome};
+use crate::domain::quota::Scope;
 use crate::provider::call::{Answer, CallError};
 
 /// A status (`503`) or a class of statuses (`5xx`).
@@ -200,12 +202,14 @@ pub struct Reading {
     pub class: Class,
     /// When to come again, where the provider tells.
     pub wait: Option<Wait>,
+    /// Of `RateLimited` and `Quota`: who is to wait.
+    pub scope: Scope,
 }
 
 impl Reading {
     /// What a status means by itself.
     pub const fn of_status(status: u16) -> Self {
-        Self { class: Class::of_status(status), wait: None }
+        Self { class: Class::of_status(status), wait: None, scope: Scope::Connection }
     }
 
     /// How long the provider asks to be left alone, counted from `now`; nothing if that time is past.
@@ -233,8 +237,9 @@ impl Default for Classify {
     fn default() -> Self {
         Self {
             failure_statuses: vec![StatusPattern::Class(5)],
-            // Whatever kept an answer away but its own size or form: a bank whose certificate ran out, or that resets
-            // every connection, is as unusable as one that is off the network.
+            // `Connect` and `Timeout`, as documented: `Tls` and `Reset` are finer words for no connection, which a policy
+            // may tell apart. A bank whose certificate ran out, or that resets every connection, is as unusable as one
+            // that is off the network. What stays out is an answer of the wrong size or form.
             failure_errors: vec![ErrorClass::Connect, ErrorClass::Tls, ErrorClass::Timeout, ErrorClass::Reset],
             ignore_statuses: Vec::new(),
         }

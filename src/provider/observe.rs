@@ -81,6 +81,7 @@ impl Core {
             strikes: 0,
             budget: Budget::default(),
             quota: None,
+            closed: None,
             tokenless: false,
             counts,
         };

@@ -2,7 +2,8 @@
 //!
 //! It waits only for what fits into the call's time: a wait that does not is told at once, with how long it would be. A
 //! probe never waits; while there is no turn it is skipped. A 429 pauses the whole connection, not one request, because
-//! requests that go on beside a refused one are what gets keys banned.
+//! requests that go on beside a refused one are what gets keys banned; only where the profile says that the provider spoke
+//! of one partition is that one closed, and the others go on.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -53,9 +54,10 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Turn<S> {
             timed.course.queue();
             turn(&core, &settings, &timed).await?;
             timed.course.ready(settings.auth().token_url().is_some());
+            let (operation, partition) = (Arc::clone(&timed.request.operation), timed.request.partition.clone());
             let end = inner.oneshot(timed).await;
             if let Ok(answer) = &end {
-                core.heard(&settings, answer.reading);
+                core.heard(&settings, (&operation, partition.as_deref()), answer.reading);
             }
             end
         }
@@ -76,7 +78,8 @@ pub(crate) async fn turn(core: &Core, settings: &Settings, timed: &Timed) -> Res
         let now = core.clock().mono();
         let at = match held {
             Held::Paused(at) if at >= latest => break Err(CallError::Throttled { retry_in: at.since(now) }),
-            Held::Paused(at) => {
+            Held::Closed(at) if at >= latest => break Err(CallError::QuotaExhausted { retry_in: at.since(now) }),
+            Held::Paused(at) | Held::Closed(at) => {
                 let scattered = at + scatter(at.since(now));
                 if scattered < latest { scattered } else { at }
             }
@@ -94,6 +97,7 @@ pub(crate) async fn turn(core: &Core, settings: &Settings, timed: &Timed) -> Res
         if now >= timed.deadline {
             break Err(match held {
                 Held::Paused(at) => CallError::Throttled { retry_in: at.since(now) },
+                Held::Closed(at) => CallError::QuotaExhausted { retry_in: at.since(now) },
                 Held::Full(later) => CallError::QuotaExhausted { retry_in: later.at.since(now) },
             });
         }

@@ -49,6 +49,13 @@ impl Trials {
         Some(ticket)
     }
 
+    /// Begins a trial's lease anew; nothing if it was lost in the meantime.
+    pub(super) fn renew(&mut self, ticket: u32, lease: Duration, now: Mono) {
+        if let Some(held) = self.leases.iter_mut().flatten().find(|l| l.ticket == ticket) {
+            held.expires = now + lease;
+        }
+    }
+
     /// Gives a trial back; false if it was lost in the meantime.
     pub(super) fn give_back(&mut self, ticket: u32) -> bool {
         match self.leases.iter_mut().find(|l| l.is_some_and(|l| l.ticket == ticket)) {

@@ -8,6 +8,7 @@
 //! Windows are made when they are first used and dropped when they are empty, so that ten thousand connections that are
 //! never called, or ten thousand partitions that were called yesterday, cost nothing.
 
+mod closed;
 mod window;
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ use jiff::tz::TimeZone;
 use crate::domain::spread;
 use crate::domain::time::{Mono, Now};
 use window::Window;
+
+pub use closed::Closed;
 
 /// The unit of time that a limit speaks of.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -58,9 +61,10 @@ impl Unit {
 }
 
 /// What a limit is counted over.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Scope {
     /// All requests of the connection.
+    #[default]
     Connection,
     /// The requests of one partition (an account, say) for one operation.
     Partition,
@@ -223,7 +227,12 @@ impl Quota {
 fn place(limit: &Limit, ask: Ask<'_>) -> Place {
     let part = match limit.scope {
         Scope::Connection => 0,
-        Scope::Partition => spread::hash(ask.partition) ^ spread::mix(spread::hash(ask.operation)),
+        Scope::Partition => part(ask.operation, ask.partition),
     };
     Place { limit: limit.id(), part }
+}
+
+/// Names one partition's requests for one operation.
+fn part(operation: &str, partition: &str) -> u64 {
+    spread::hash(partition) ^ spread::mix(spread::hash(operation))
 }

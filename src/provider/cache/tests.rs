@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use super::kept::MAX_BYTES;
 use super::*;
-use crate::provider::call::ConnectProblem;
+use crate::provider::addresses::{AddressKind, AddressProblem, Peer};
+use crate::provider::call::{ConnectProblem, KeepProblem};
 use crate::provider::settings::Draft;
 use crate::provider::testkit::{Plain, answer, core, plainly, settings};
 
@@ -80,6 +81,8 @@ async fn a_stale_answer_is_given_when_the_circuit_is_open_or_the_call_failed_and
         Err(CallError::QuotaExhausted { retry_in: SECOND }),
         Err(CallError::Throttled { retry_in: SECOND }),
         Err(CallError::TokenCircuitOpen { retry_in: None }),
+        Err(CallError::NotKept(KeepProblem::Ledger)),
+        Err(CallError::Refused(AddressProblem { peer: Peer::Provider, kind: AddressKind::LinkLocal })),
         Ok(answer(503)),
         Ok(answer(429)),
     ] {

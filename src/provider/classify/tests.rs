@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::*;
-use crate::provider::call::Meta;
+use crate::provider::call::{ConnectProblem, Meta};
 use crate::provider::profile::Profiles;
 
 fn answer(status: u16) -> Answer {
@@ -31,7 +31,7 @@ fn outcome(rules: &Classify, class: CallClass, status: u16) -> Outcome {
 }
 
 #[test]
-fn by_default_only_5xx_connect_and_timeout_count_against_the_provider() {
+fn by_default_only_5xx_connect_with_its_finer_kinds_and_timeout_count_against_the_provider() {
     let rules = Classify::default();
     for status in [500, 502, 503, 504, 599] {
         assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Failure, "{status}");
@@ -43,10 +43,26 @@ fn by_default_only_5xx_connect_and_timeout_count_against_the_provider() {
         assert_eq!(outcome(&rules, CallClass::Read, status), Outcome::Ignored, "{status}");
         assert_eq!(outcome(&rules, CallClass::Probe, status), Outcome::Ignored, "{status}");
     }
-    let timeout = judge(&rules, CallClass::Read, &[], Err(&CallError::Timeout));
-    assert_eq!(timeout.outcome, Outcome::Failure);
-    let large = judge(&rules, CallClass::Read, &[], Err(&CallError::TooLarge { limit: 1 }));
-    assert_eq!(large.outcome, Outcome::Ignored);
+    let ended = |error: &CallError| judge(&rules, CallClass::Read, &[], Err(error)).outcome;
+    for (error, class) in [
+        (CallError::Timeout, ErrorClass::Timeout),
+        (CallError::Connect(ConnectProblem::Refused), ErrorClass::Connect),
+        (CallError::Connect(ConnectProblem::TimedOut), ErrorClass::Connect),
+        (CallError::Connect(ConnectProblem::Expired), ErrorClass::Tls),
+        (CallError::Connect(ConnectProblem::Tls), ErrorClass::Tls),
+        (CallError::Connect(ConnectProblem::Reset), ErrorClass::Reset),
+    ] {
+        assert_eq!((error.class(), ended(&error)), (Some(class), Outcome::Failure), "{error:?}");
+    }
+    for error in [
+        CallError::TooLarge { limit: 1 },
+        CallError::Malformed,
+        CallError::NoToken { status: None, class: ErrorClass::Timeout },
+        CallError::TokenCircuitOpen { retry_in: None },
+        CallError::QuotaExhausted { retry_in: Duration::ZERO },
+    ] {
+        assert_eq!(ended(&error), Outcome::Ignored, "{error:?}");
+    }
 }
 
 #[test]
@@ -94,7 +110,7 @@ fn patterns_read_what_specs_may_write() {
 fn of_the_credentials_speaks_the_class_and_not_the_status() {
     let rules = Classify::default();
     let told = |call, status, class| {
-        let said = Answer { reading: Reading { class, wait: None }, ..answer(status) };
+        let said = Answer { reading: Reading { class, wait: None, scope: Scope::Connection }, ..answer(status) };
         judge(&rules, call, &[StatusPattern::Class(2)], Ok(&said))
     };
     for status in [200, 302, 400, 401, 402, 403, 404, 429, 500, 503] {

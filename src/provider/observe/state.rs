@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::domain::breaker::{self, Breaker, Effective, Throttle, Transition};
 use crate::domain::budget::Budget;
 use crate::domain::health::{Health, Monitor, Ppm, RiskTier};
-use crate::domain::quota::Quota;
+use crate::domain::quota::{Closed, Quota};
 use crate::domain::time::{Mono, Now};
 use crate::provider::call::CallError;
 use crate::provider::classify::Credentials;
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(super) budget: Budget,
     /// Made when a limit first applies: most connections have none.
     pub(super) quota: Option<Box<Quota>>,
+    /// Made when a provider first closes a partition.
+    pub(super) closed: Option<Box<Closed>>,
     /// Whether the last call could not be made for want of a token.
     pub(super) tokenless: bool,
     pub(crate) counts: Counts,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit};
-use crate::domain::quota::{Ask, Later, Place};
+use crate::domain::quota::{Ask, Later, Place, Scope};
 use crate::domain::time::{Mono, Now};
 use crate::provider::call::{CallError, Request};
 use crate::provider::classify::{Class, Reading};
@@ -20,6 +20,8 @@ use crate::provider::settings::Settings;
 pub(crate) enum Held {
     /// The provider asked for a pause until then.
     Paused(Mono),
+    /// The provider has no more for this partition until then.
+    Closed(Mono),
     /// A limit is used up. The call is counted as waiting if it can wait so long.
     Full(Later),
 }
@@ -47,6 +49,11 @@ impl Core {
         if let Some(at) = state.throttle.until(self.clock.mono()) {
             return Err(Held::Paused(at));
         }
+        if let (Some(closed), Some(partition)) = (&state.closed, &request.partition)
+            && let Some(at) = closed.until(&request.operation, partition, self.clock.mono())
+        {
+            return Err(Held::Closed(at));
+        }
         let Some(rules) = settings.quota() else { return Ok(()) };
         let money = request.class == CallClass::Money;
         let partition = request.partition.as_deref().unwrap_or_default();
@@ -67,18 +74,36 @@ impl Core {
         }
     }
 
-    /// Takes up what an answer says about the pace: a provider that asks us to slow down pauses the whole connection.
-    pub(crate) fn heard(&self, settings: &Settings, reading: Reading) {
-        match reading.class {
-            Class::RateLimited | Class::Quota => {}
-            Class::Ok => {
-                self.lock().strikes = 0;
+    /// Takes up what an answer says about the pace: a provider that asks us to slow down pauses the whole connection,
+    /// unless its profile says that it spoke of one partition and the request was about one. `asked` is its operation and
+    /// partition.
+    pub(crate) fn heard(&self, settings: &Settings, asked: (&str, Option<&str>), reading: Reading) {
+        if !matches!(reading.class, Class::RateLimited | Class::Quota | Class::Ok) {
+            return;
+        }
+        {
+            let mut state = self.lock();
+            // What another endpoint, or the one in force under other credentials, wants is not what this one wants.
+            if state.verdict_revision != *settings.verdict_revision() {
                 return;
             }
-            _ => return,
+            if reading.class == Class::Ok {
+                state.strikes = 0;
+                return;
+            }
         }
         let now = self.clock.now();
         let wall = now.wall;
+        if let (Scope::Partition, (operation, Some(partition))) = (reading.scope, asked) {
+            let untold = || match reading.class {
+                Class::Quota => until_tomorrow(settings, wall),
+                _ => settings.retry().backoff().ceiling(0).max(SHORTEST_PAUSE),
+            };
+            let length = reading.asked(wall).unwrap_or_else(untold).min(MAX_THROTTLE);
+            let mut state = self.lock();
+            state.closed.get_or_insert_default().close(operation, partition, length, now.mono);
+            return;
+        }
         self.change(|state, _| {
             if let Some(asked) = reading.asked(wall) {
                 pause(state, asked, now);
@@ -109,7 +134,7 @@ impl Core {
     pub(crate) fn retry(&self, settings: &Settings, permit: Option<Permit>) -> Result<(), Denied> {
         let mut state = self.current();
         let now = self.clock.mono();
-        if permit.is_some_and(|permit| !state.breaker.may_go_on(permit, now)) {
+        if permit.is_some_and(|permit| !state.breaker.go_on(permit, now)) {
             return Err(Denied::Circuit);
         }
         if !state.budget.retry(settings.retry().budget_percent, now) {
@@ -123,8 +148,8 @@ impl Core {
     /// Whether the breaker still lets a call make the try that it waited for.
     pub(crate) fn still_admits(&self, permit: Option<Permit>) -> bool {
         permit.is_none_or(|permit| {
-            let state = self.current();
-            state.breaker.may_go_on(permit, self.clock.mono())
+            let mut state = self.current();
+            state.breaker.go_on(permit, self.clock.mono())
         })
     }
 

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::limits::LimitScope;
 use super::wait::WaitRule;
 use crate::provider::classify::{Class, StatusPattern};
 use crate::provider::json;
@@ -36,6 +37,10 @@ pub struct Matcher {
     pub json: Vec<JsonRule>,
     /// What such an answer means.
     pub class: Class,
+    /// Of `rateLimited` and `quota`: whether the whole connection waits, or only the partition that was asked about (an
+    /// account, say), for the operation that was asked.
+    #[serde(default)]
+    pub scope: LimitScope,
     /// Where the provider tells how long to wait; the first that gives an answer is taken, before `Retry-After`.
     #[serde(default)]
     pub wait: Vec<WaitRule>,
@@ -124,6 +129,9 @@ impl Matcher {
         }
         if let Some(bad) = self.header.as_ref().filter(|rule| !super::wait::is_header(&rule.name)) {
             return Err(format!("{:?} is no header name", bad.name));
+        }
+        if self.scope == LimitScope::Partition && !matches!(self.class, Class::RateLimited | Class::Quota) {
+            return Err("only rateLimited and quota have a scope: remove it".to_owned());
         }
         self.wait.iter().try_for_each(WaitRule::check)
     }

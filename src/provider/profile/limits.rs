@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::Environment;
 use super::wait::{WaitForm, is_header};
+use crate::domain::quota::Scope;
 
 /// One window of requests. Several apply at once.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
@@ -41,6 +42,15 @@ pub enum LimitScope {
     Connection,
     /// Each partition's calls of one operation: an account's transactions, say.
     Partition,
+}
+
+impl From<LimitScope> for Scope {
+    fn from(scope: LimitScope) -> Self {
+        match scope {
+            LimitScope::Connection => Self::Connection,
+            LimitScope::Partition => Self::Partition,
+        }
+    }
 }
 
 /// A unit of time. `Day` is the calendar day of the profile's `zone`.

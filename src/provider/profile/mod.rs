@@ -243,7 +243,8 @@ impl Profile {
             Class::Retry => told.or_else(|| wait::retry_after(&answer.headers)),
             _ => told,
         };
-        Reading { class, wait }
+        let scope = matcher.map(|matcher| matcher.scope).unwrap_or_default().into();
+        Reading { class, wait, scope }
     }
 
     /// The limits of one of the provider's worlds.

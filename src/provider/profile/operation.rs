@@ -172,8 +172,9 @@ impl Operation {
         request.class = self.class();
         request.partition =
             self.partition.as_ref().and_then(|name| values.get(name)).map(|value| value.as_str().into());
-        // Without a mapping the body is the caller's, whatever it is.
-        request.json = self.canonical.is_some();
+        // Without a mapping the body is the caller's, whatever it is. But what is kept is given again for as long as an
+        // hour: a proxy's page must not be, and nothing but JSON fits into an answer of the gateway's anyway.
+        request.json = self.canonical.is_some() || self.cache;
         if self.cache {
             request.cache = CacheUse::FreshOrStale;
         }

@@ -136,31 +136,33 @@ async fn no_pause_is_longer_than_a_day_and_none_is_shortened() {
     let world = world(&settings(|_| {}), vec![asking(429, u64::MAX), asking(429, 5)]);
     assert!(world.read().await.is_ok());
     assert_eq!(world.paused_for(), Some(24 * 3600));
-    world.core.heard(&world.path.settings, Reading { class: Class::RateLimited, wait: Some(Wait::For(TOTAL)) });
+    let wait = Some(Wait::For(TOTAL));
+    let limited = Reading { class: Class::RateLimited, wait, ..Reading::default() };
+    world.core.heard(&world.path.settings, ("quote", None), limited);
     assert_eq!(world.paused_for(), Some(24 * 3600));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_hint_the_pause_grows_and_answers_to_older_requests_do_not_make_it_grow() {
     let world = world(&settings(|_| {}), vec![answer(429)]);
-    let limited = Reading { class: Class::RateLimited, wait: None };
+    let limited = Reading { class: Class::RateLimited, ..Reading::default() };
     for want in [1, 2, 4, 8, 16, 30, 30] {
         // Three requests under way at once are one reason to slow down.
         for _ in 0..3 {
-            world.core.heard(&world.path.settings, limited);
+            world.core.heard(&world.path.settings, ("quote", None), limited);
         }
         assert_eq!(world.paused_for(), Some(want));
         tokio::time::advance(Duration::from_secs(want)).await;
     }
-    world.core.heard(&world.path.settings, Reading::default());
-    world.core.heard(&world.path.settings, limited);
+    world.core.heard(&world.path.settings, ("quote", None), Reading::default());
+    world.core.heard(&world.path.settings, ("quote", None), limited);
     assert_eq!(world.paused_for(), Some(1), "a good answer begins anew");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_quota_that_names_no_end_is_taken_for_a_daily_one() {
     let mut used_up = answer(200);
-    used_up.reading = Reading { class: Class::Quota, wait: None };
+    used_up.reading = Reading { class: Class::Quota, ..Reading::default() };
     let world = world(&settings(|_| {}), vec![used_up]);
     tokio::time::advance(Duration::from_hours(20)).await;
     assert!(world.read().await.is_ok());
@@ -230,4 +232,85 @@ async fn waiting_for_a_turn_is_not_the_providers_slowness() {
     }
     assert_eq!(world.at(), [0, 60]);
     assert_eq!(world.core.observed(&settings).effective, Effective::Closed);
+}
+
+fn about(partition: &str) -> Request {
+    Request { partition: Some(partition.into()), ..request(CallClass::Read) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_partition_that_is_used_up_holds_no_other_back() {
+    let world = world(&limited(Limit { scope: Scope::Partition, ..per(2, Unit::Day) }, |_| {}), vec![answer(200)]);
+    for _ in 0..2 {
+        assert!(world.call(about("acc-1")).await.is_ok());
+    }
+    let refused = world.call(about("acc-1")).await.unwrap_err();
+    assert!(matches!(refused, CallError::QuotaExhausted { .. }), "{refused:?}");
+    assert!(world.call(about("acc-2")).await.is_ok());
+    let other = Request { operation: "balances".into(), ..about("acc-1") };
+    assert!(world.call(other).await.is_ok(), "each operation is counted by itself");
+    assert_eq!(world.at(), [0; 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_windows_at_once_are_both_kept() {
+    let minute = Limit { name: "minute".to_owned(), ..per(5, Unit::Minute) };
+    let settings = limited(per(2, Unit::Second), |draft| draft.limits.push(minute));
+    let world = world(&settings, vec![answer(200)]);
+    let ends = join_all((0..8).map(|_| world.read())).await;
+    assert!(ends.iter().all(Result::is_ok));
+    // Two a second, and never more than five within a minute.
+    let asked = world.asked.lock().unwrap().clone();
+    for (window, most) in [(Duration::from_secs(1), 2), (Duration::from_mins(1), 5)] {
+        for from in &asked {
+            let within = asked.iter().filter(|at| *at >= from && **at < *from + window).count();
+            assert!(within <= most, "{within} within {window:?}: {asked:?}");
+        }
+    }
+    assert_eq!(world.at().iter().filter(|at| **at < 60).count(), 5);
+}
+
+/// A quota's answer that speaks of one partition.
+fn closing(seconds: Option<u64>) -> Answer {
+    let mut answer = answer(429);
+    let wait = seconds.map(|seconds| Wait::For(Duration::from_secs(seconds)));
+    answer.reading = Reading { class: Class::Quota, wait, scope: Scope::Partition };
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_one_partition_closes_that_partition_and_no_other() {
+    for (told, wait) in [(Some(3600), 3600), (None, 24 * 3600)] {
+        let world = world(&settings(|_| {}), vec![closing(told), answer(200)]);
+        assert_eq!(world.call(about("acc-1")).await.unwrap().status, 429);
+        assert_eq!(world.paused_for(), None, "the connection goes on");
+        let refused = world.call(about("acc-1")).await.unwrap_err();
+        assert_eq!(refused, CallError::QuotaExhausted { retry_in: Duration::from_secs(wait) });
+        assert!(world.call(about("acc-2")).await.is_ok() && world.read().await.is_ok());
+        tokio::time::advance(Duration::from_secs(wait)).await;
+        assert!(world.call(about("acc-1")).await.is_ok(), "its time is over");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_one_partition_pauses_the_connection_if_the_request_was_about_none() {
+    let world = world(&settings(|_| {}), vec![closing(Some(3600)), answer(200)]);
+    assert_eq!(world.read().await.unwrap().status, 429);
+    assert_eq!(world.paused_for(), Some(3600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_is_heard_under_old_settings_does_not_pause_the_new_endpoint() {
+    let old = settings(|_| {});
+    let world = world(&old, vec![answer(200)]);
+    let new = settings(|draft| draft.base_url = "http://other.test".to_owned());
+    world.core.reconfigure(&old, &new);
+    for scope in [Scope::Connection, Scope::Partition] {
+        let reading = Reading { class: Class::RateLimited, wait: Some(Wait::For(TOTAL)), scope };
+        world.core.heard(&old, ("quote", Some("acc-1")), reading);
+    }
+    assert_eq!(world.paused_for(), None);
+    assert!(world.call(about("acc-1")).await.is_ok());
+    world.core.heard(&new, ("quote", None), Reading { class: Class::RateLimited, ..Reading::default() });
+    assert_eq!(world.paused_for(), Some(1), "its own word counts");
 }

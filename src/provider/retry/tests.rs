@@ -184,7 +184,7 @@ async fn who_never_waits_tries_at_once_and_as_often_as_he_asked() {
 async fn a_daily_quota_is_waited_for_only_if_its_end_is_known() {
     let quota = |wait| {
         let mut answer = answer(403);
-        answer.reading = Reading { class: Class::Quota, wait };
+        answer.reading = Reading { class: Class::Quota, wait, ..Reading::default() };
         Ok(answer)
     };
     let (_, asked) = call(&plain(), read(), vec![quota(None)]).await;
@@ -272,4 +272,53 @@ async fn a_circuit_that_opens_during_the_wait_ends_the_call_with_what_was_said()
     assert_eq!(core.observed(&settings).effective, Effective::Open);
     let end = patient.await.unwrap().unwrap();
     assert_eq!((end.status.as_u16(), end.meta.tries, tried(&asked)), (503, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_all_classes_only_a_passing_trouble_and_a_limit_that_is_renewed_are_tried_again() {
+    for class in Class::ALL {
+        let again = matches!(class, Class::Retry | Class::RateLimited | Class::Quota);
+        // The class decides, whatever the status; and being told when to come again makes no class worth it.
+        for status in [200, 400, 503] {
+            let mut end = answer(status);
+            end.reading = Reading { class, wait: Some(Wait::For(Duration::from_secs(1))), ..Reading::default() };
+            let (_, asked) = call(&plain(), read(), vec![Ok(end)]).await;
+            assert_eq!(tried(&asked), if again { 4 } else { 1 }, "{class:?} {status}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_whose_tries_outlast_its_lease_is_not_lost() {
+    let settings = settings(|draft| {
+        draft.breaker.consecutive_failures = 1;
+        draft.breaker.open.base = Duration::from_secs(10);
+        draft.breaker.half_open.lease = Duration::from_secs(6);
+    });
+    let core = core(&settings);
+    let (inner, _) =
+        scripted(vec![Ok(answer(500)), Ok(answer(500)), Ok(answer(500)), Ok(answer(500)), Ok(answer(200))]);
+    let once = || Request { tries: Some(1), ..read() };
+    let path =
+        Admission::new(Again::new(inner, Arc::clone(&core), Arc::clone(&settings)), core.clone(), settings.clone());
+    let timed = |request| Timed::new(request, Mono::MAX);
+    let effective = || core.observed(&settings).effective;
+    assert_eq!(path.clone().oneshot(timed(once())).await.unwrap().status, 500);
+    assert_eq!(effective(), Effective::Open);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let started = core.clock().mono();
+    // 1, 2 and 4 seconds between its tries, while somebody lets time pass for the breaker, as the registry does.
+    let ticks = async {
+        loop {
+            core.clock().sleep_until(core.clock().mono() + Duration::from_millis(500)).await;
+            core.tick();
+            let other = path.clone().oneshot(timed(once())).await;
+            assert!(matches!(other, Err(CallError::CircuitOpen { .. })), "one trial at a time: {other:?}");
+        }
+    };
+    let trial = path.clone().oneshot(timed(read()));
+    let end = tokio::select! { end = trial => end.unwrap(), () = ticks => unreachable!() };
+    assert_eq!((end.status.as_u16(), end.meta.tries), (200, 4));
+    assert!(core.clock().mono().since(started) > Duration::from_secs(6));
+    assert_eq!(effective(), Effective::Closed, "its success counts");
 }

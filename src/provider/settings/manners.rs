@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::domain::backoff::Backoff;
-use crate::domain::quota::{Limit, Rules, Scope, Unit};
-use crate::provider::profile::{Environment, LimitScope, LimitUnit, Profile, ProfileLimit};
+use crate::domain::quota::{Limit, Rules, Unit};
+use crate::provider::profile::{Environment, LimitUnit, Profile, ProfileLimit};
 use crate::provider::settings::SettingsError;
 
 /// Time-outs of a call.
@@ -111,10 +111,7 @@ pub(super) fn limits_of(profile: &Profile, environment: Environment) -> Vec<Limi
 fn limit_of(limit: &ProfileLimit) -> Limit {
     Limit {
         name: limit.name.clone(),
-        scope: match limit.scope {
-            LimitScope::Connection => Scope::Connection,
-            LimitScope::Partition => Scope::Partition,
-        },
+        scope: limit.scope.into(),
         requests: limit.requests,
         unit: match limit.unit {
             LimitUnit::Second => Unit::Second,

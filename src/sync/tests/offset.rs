@@ -201,7 +201,7 @@ async fn a_walk_that_was_broken_off_goes_on_a_page_before_its_place() {
 }
 
 fn read_as(status: u16, class: Class, wait: Option<Wait>) -> Answer {
-    Answer { reading: Reading { class, wait }, ..answer(status, "{}") }
+    Answer { reading: Reading { class, wait, ..Reading::default() }, ..answer(status, "{}") }
 }
 
 /// A list whose page at 10 is answered otherwise, so often.

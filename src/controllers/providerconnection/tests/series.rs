@@ -10,6 +10,7 @@ use crate::domain::quota::{Limit, Scope, Unit};
 use crate::metrics::Metrics;
 use crate::provider::call::CallError;
 use crate::provider::classify::Reading;
+use crate::provider::course::Course;
 use crate::provider::registry::{Access, Registry};
 use crate::provider::settings::{CircuitOverride as Overlay, ClientCertificate, Settings};
 use crate::provider::testkit::{answer, draft};
@@ -54,7 +55,7 @@ async fn a_connection_with_everything_switched_on_has_at_most_twenty_five_series
             match core.admit(class, started) {
                 Ok(permit) => {
                     let ended = answer(code);
-                    core.finished(&live.settings(), permit, class, &operation, (started, None), Ok(&ended));
+                    core.finished(&live.settings(), permit, class, &operation, (started, &Course::default()), Ok(&ended));
                 }
                 Err(_) => core.refused(&live.settings(), &operation),
             }
@@ -63,11 +64,11 @@ async fn a_connection_with_everything_switched_on_has_at_most_twenty_five_series
         }
         tokio::time::advance(Duration::from_secs(2)).await;
         let trial = core.admit(CallClass::Probe, clock.mono()).unwrap();
-        let (operation, started) = ("trial".into(), (clock.mono(), None));
-        core.finished(&live.settings(), trial, CallClass::Probe, &operation, started, Ok(&answer(200)));
+        let (operation, course, started) = ("trial".into(), Course::default(), clock.mono());
+        core.finished(&live.settings(), trial, CallClass::Probe, &operation, (started, &course), Ok(&answer(200)));
     }
     core.token_asked(Ok(503), "failure");
-    core.heard(&live.settings(), Reading::of_status(429));
+    core.heard(&live.settings(), ("quote", None), Reading::of_status(429));
     // And a person who holds it open.
     draft.circuit_override =
         Some(Overlay { mode: Forced::ForcedOpen, until: clock.now().wall + jiff::SignedDuration::from_hours(1) });

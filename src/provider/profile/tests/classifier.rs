@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::super::*;
+use crate::domain::quota::Scope;
 use crate::provider::call::Answer;
 use crate::provider::classify::{Class, Reading, Wait};
 use crate::provider::testkit;
@@ -21,7 +22,27 @@ fn read(profile: &Profile, status: u16, headers: &HeaderMap, body: &str) -> Read
     profile.read(&answer, NOW.parse().unwrap())
 }
 
-/// The least answer that fits a matcher's conditions, whatever its status.
+/// The least answers that fit a matcher's conditions, whatever their status: one for each value that a condition names,
+/// with the first of the others.
+fn samples(matcher: &Matcher) -> Vec<(HeaderMap, String)> {
+    let mut all = vec![sample(matcher)];
+    if let Some(rule) = &matcher.header {
+        for value in rule.is.iter().skip(1) {
+            let header = Some(HeaderRule { name: rule.name.clone(), is: vec![value.clone()] });
+            all.push(sample(&Matcher { header, ..matcher.clone() }));
+        }
+    }
+    for (at, rule) in matcher.json.iter().enumerate() {
+        for value in rule.is.iter().skip(1) {
+            let mut narrowed = matcher.clone();
+            narrowed.json[at].is = vec![value.clone()];
+            all.push(sample(&narrowed));
+        }
+    }
+    all
+}
+
+/// The least answer that fits the first value of each condition.
 fn sample(matcher: &Matcher) -> (HeaderMap, String) {
     let mut headers = HeaderMap::new();
     let mut put = |name: &str, value: &str| {
@@ -64,7 +85,8 @@ fn told(reading: Reading) -> String {
         Some(Wait::For(duration)) => format!(" for {}s", duration.as_secs()),
         Some(Wait::Until(at)) => format!(" until {at}"),
     };
-    format!("{}{wait}", reading.class.as_str())
+    let whose = if reading.scope == Scope::Partition { " of the partition" } else { "" };
+    format!("{}{whose}{wait}", reading.class.as_str())
 }
 
 /// `100-199 fatal, 200-299 ok, …`: every status once.
@@ -91,11 +113,12 @@ fn every_status_under_every_matcher_of_every_profile_is_read_as_before() {
         writeln!(all, "{}", profile.id).unwrap();
         writeln!(all, "  -: {}", statuses(&profile, &HeaderMap::new(), "")).unwrap();
         for (at, matcher) in profile.errors.iter().enumerate() {
-            let (headers, body) = sample(matcher);
-            let shown: Vec<_> =
-                headers.iter().map(|(name, value)| format!("{name}: {} ", value.to_str().unwrap())).collect();
-            writeln!(all, "  errors[{at}] {}{body}", shown.concat()).unwrap();
-            writeln!(all, "    {}", statuses(&profile, &headers, &body)).unwrap();
+            for (headers, body) in samples(matcher) {
+                let shown: Vec<_> =
+                    headers.iter().map(|(name, value)| format!("{name}: {} ", value.to_str().unwrap())).collect();
+                writeln!(all, "  errors[{at}] {}{body}", shown.concat()).unwrap();
+                writeln!(all, "    {}", statuses(&profile, &headers, &body)).unwrap();
+            }
         }
     }
     insta::assert_snapshot!(all);
@@ -106,12 +129,13 @@ fn every_matcher_of_every_profile_decides_some_answer() {
     let profiles = Profiles::builtin().unwrap();
     for profile in profiles.ids().map(|id| profiles.get(id).unwrap()) {
         for (at, matcher) in profile.errors.iter().enumerate() {
-            let (headers, body) = sample(matcher);
-            let decides = (100..600).any(|status| {
-                let seen = errors::Seen::new(status, &headers, body.as_bytes());
-                profile.errors.iter().position(|matcher| matcher.fits(&seen)) == Some(at)
-            });
-            assert!(decides, "{} errors[{at}]", profile.id);
+            for (headers, body) in samples(matcher) {
+                let decides = (100..600).any(|status| {
+                    let seen = errors::Seen::new(status, &headers, body.as_bytes());
+                    profile.errors.iter().position(|matcher| matcher.fits(&seen)) == Some(at)
+                });
+                assert!(decides, "{} errors[{at}] {body}", profile.id);
+            }
         }
     }
 }
@@ -147,7 +171,7 @@ fn a_providers_own_headers_and_sentences_tell_how_long_to_wait() {
         ("http_x_ratelimit_account_success_reset", "43200"),
         ("http_x_ratelimit_reset", "12"),
     ]);
-    assert_eq!(told(read(&gocardless, 429, &account, "")), "quota for 43200s");
+    assert_eq!(told(read(&gocardless, 429, &account, "")), "quota of the partition for 43200s");
     let company =
         with_headers(&[("http_x_ratelimit_account_success_remaining", "3"), ("http_x_ratelimit_reset", "12")]);
     assert_eq!(told(read(&gocardless, 429, &company, "")), "rateLimited for 12s");

@@ -200,3 +200,20 @@ fn an_operation_reads_unless_its_method_may_change_something_and_then_it_says_wh
         assert!(parsed(&format!("operations:\n  a:\n    path: /a\n    method: {method}\n")).is_err(), "{method}");
     }
 }
+
+#[test]
+fn whatever_may_be_kept_must_be_json() {
+    let series = operation("fred", "series");
+    assert!(series.canonical.is_none(), "the provider's own body");
+    let request = series.request("series", &given(&[("series", "GNPCA")])).unwrap();
+    assert!(request.json && request.cache == crate::provider::call::CacheUse::FreshOrStale);
+    let plain = parsed("operations:\n  a:\n    path: /a\n").unwrap().operations["a"].request("a", &given(&[])).unwrap();
+    assert!(!plain.json, "whatever comes is the caller's");
+}
+
+#[test]
+fn only_a_limit_can_speak_of_one_partition() {
+    let problem = refused("errors:\n  - {status: [404], class: notFound, scope: Partition}\n");
+    assert!(problem.ends_with("only rateLimited and quota have a scope: remove it"), "{problem}");
+    assert!(parsed("errors:\n  - {status: [429], class: rateLimited, scope: Partition}\n").is_ok());
+}

@@ -18,7 +18,7 @@ use crate::provider::testkit::{Asked, answer, asking, scripted};
 type End = Result<Answer, CallError>;
 
 fn read_as(status: u16, class: Class) -> End {
-    Ok(Answer { reading: Reading { class, wait: None }, ..answer(status) })
+    Ok(Answer { reading: Reading { class, ..Reading::default() }, ..answer(status) })
 }
 
 fn of(class: CallClass) -> Request {
@@ -149,7 +149,7 @@ async fn the_second_request_keeps_to_a_pause_that_the_provider_asked_for() {
     let pause = async {
         // While the call waits for its new token.
         tokio::time::sleep(Duration::from_millis(150)).await;
-        paused.heard(&world.settings, asking(429, 10).reading);
+        paused.heard(&world.settings, ("x", None), asking(429, 10).reading);
     };
     let call = world.call(of(CallClass::Read), vec![Ok(answer(401)), Ok(answer(200))]);
     let ((end, asked), ()) = futures::future::join(call, pause).await;
