@@ -20,7 +20,7 @@ const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACME","todaysC
     "day":{"o":100.1,"h":102,"l":99,"c":101,"v":1000},"lastTrade":{"p":101.30},"prevDay":{"c":100},"updated":1767225600000000000}}"#;
 
 /// A provider of the user's own, as he would write it.
-const OWN: &str = r#"id: acme-rates
+const OWN: &str = r"id: acme-rates
 title: Acme exchange rates
 breaker: Api
 healthCheck: {path: /health}
@@ -32,7 +32,7 @@ operations:
     path: /orders
     method: POST
     class: Money
-"#;
+";
 
 /// A provider that answers `path` with `body` and wants no credentials.
 async fn provider(world: &World, name: &str, path: &str, body: &str) -> BankHandle {
