@@ -94,8 +94,8 @@ impl<S: Inner> Service<Request> for Deadline<S> {
             CallClass::Probe => self.settings.health_check().timeout,
             CallClass::Read | CallClass::Write | CallClass::Money => self.settings.timeouts().total,
         };
-        let within = request.within.map_or(own, |asked| asked.min(own));
-        let deadline = self.clock.mono() + within;
+        // The caller's word counts, shorter or longer; how long one try may take stays the connection's own.
+        let deadline = self.clock.mono() + request.within.unwrap_or(own);
         self.inner.call(Timed::new(request, deadline))
     }
 }
@@ -149,7 +149,7 @@ mod tests {
     use crate::provider::testkit::{answer, below, settings};
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_ends_at_its_total_and_a_probe_at_its_checks_timeout() {
+    async fn a_call_ends_at_its_total_or_when_its_caller_says_and_a_probe_at_its_checks_timeout() {
         let settings = settings(|draft| {
             draft.timeouts.total = Duration::from_mins(1);
             draft.health_check.timeout = Duration::from_secs(5);
@@ -160,7 +160,7 @@ mod tests {
             (Request::get("x", "/"), 60),
             (Request::probe("/"), 5),
             (Request { within: Some(Duration::from_secs(3)), ..Request::get("x", "/") }, 3),
-            (Request { within: Some(Duration::from_mins(10)), ..Request::get("x", "/") }, 60),
+            (Request { within: Some(Duration::from_mins(10)), ..Request::get("x", "/") }, 600),
         ] {
             let started = clock.mono();
             let end = path.clone().oneshot(request).await;
