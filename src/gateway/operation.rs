@@ -121,7 +121,12 @@ pub async fn run(gateway: &Gateway, mut asked: Asked) -> Result<Got, Problem> {
     // What the wait for the connection took is gone, for everybody. Without one nothing is subtracted: requests that are
     // alike to the nanosecond share one call.
     let left = if waited { end.since(gateway.clock.mono()) } else { budget };
-    let within = if stand_ins.is_empty() { left } else { left / 2 };
+    let within = match asked.deadline {
+        _ if !stand_ins.is_empty() => left / 2,
+        Some(_) => left,
+        // Who does not say how long he waits waits as long as the connection does.
+        None => left.min(settings.timeouts().total),
+    };
     let first = one(gateway, &live, &settings, operation, asked, within, !stand_ins.is_empty()).await?;
     let of_first = |ready: Ready| {
         let meta = ready.answer.meta;

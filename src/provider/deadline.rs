@@ -88,7 +88,8 @@ impl<S: Inner> Service<Request> for Deadline<S> {
             CallClass::Read | CallClass::Write | CallClass::Money => self.settings.timeouts().total,
         };
         let hurried = request.within.filter(|asked| *asked < own);
-        let deadline = self.clock.mono() + hurried.unwrap_or(own);
+        // The caller's word counts, shorter or longer; how long one try may take stays the connection's own.
+        let deadline = self.clock.mono() + request.within.unwrap_or(own);
         let patience = hurried.map(|_| self.settings.timeouts().request.min(PATIENCE));
         self.inner.call(Timed { patience, ..Timed::new(request, deadline) })
     }
