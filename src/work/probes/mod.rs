@@ -199,10 +199,10 @@ impl ProbeDriver {
         } else if settings.suspended() || check.path.is_none() || live.circuit() == State::Closed {
             self.timetable.remove(key);
         } else if let Some(trial) = trial {
-            self.timetable.expect(key, (live.uid(), settings.revision()), check.interval, trial.max(now));
+            self.timetable.await_trial(key, (live.uid(), settings.revision()), check.interval, trial.max(now));
         } else if !self.timetable.knows(key) {
             // Half-open since before a restart, or by a read of somebody's: from here on by the beat.
-            self.timetable.expect(key, (live.uid(), settings.revision()), check.interval, now + check.interval);
+            self.timetable.await_trial(key, (live.uid(), settings.revision()), check.interval, now + check.interval);
         }
     }
 

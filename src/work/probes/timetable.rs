@@ -54,7 +54,7 @@ impl Timetable {
 
     /// Takes up a connection that is not checked, for the trial that its circuit waits for at `at`: nothing is due before.
     /// While its probe runs, only its settings are noted.
-    pub(super) fn expect(
+    pub(super) fn await_trial(
         &mut self,
         key: &ObjectKey,
         (uid, revision): (&Arc<str>, &Arc<str>),
@@ -250,13 +250,13 @@ mod tests {
     fn who_is_not_checked_is_due_for_its_trial_and_not_before() {
         let mut table = Timetable::default();
         let ids = (&"uid".into(), &"1".into());
-        table.expect(&key("a"), ids, INTERVAL, at(400));
+        table.await_trial(&key("a"), ids, INTERVAL, at(400));
         assert!(table.start(at(399)).is_none());
         let (a, run) = table.start(at(400)).unwrap();
-        table.expect(&a, ids, INTERVAL, at(700));
+        table.await_trial(&a, ids, INTERVAL, at(700));
         assert_eq!(table.next(), None, "one at a time");
         table.ended(&a, run, at(401));
-        table.expect(&a, ids, INTERVAL, at(700));
+        table.await_trial(&a, ids, INTERVAL, at(700));
         assert_eq!(table.next(), Some(at(700)), "later than the beat");
     }
 
