@@ -8,7 +8,6 @@
 mod bell;
 mod leadership;
 
-use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -78,7 +77,7 @@ impl Elector {
     /// Waits until the lease is ours; false if `stop` came first.
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         let (api, name, bell) = (self.api.clone(), self.config.name.clone(), Notify::new());
-        let mut listening = pin!(bell::listen(&api, &name, &bell));
+        let mut listening = Box::pin(bell::listen(&api, &name, &bell));
         loop {
             if let Ok(true) = self.turn(false).await {
                 tracing::info!(lease = %self.config.name, identity = %self.config.identity, "leading");

@@ -81,7 +81,7 @@ impl<K: Reported> Filling<K> {
     pub(super) async fn run(mut self, api: Api<Guarded<K>>) {
         let kind = K::KIND.as_str();
         let mut events = watcher(api, watcher::Config::default()).boxed();
-        let (mut failing, mut attempt) = (false, 0_u32);
+        let (mut failing, mut forgotten, mut attempt) = (false, false, 0_u32);
         while let Some(event) = events.next().await {
             match event {
                 // The beginning of another try, not yet its success.
@@ -90,16 +90,18 @@ impl<K: Reported> Filling<K> {
                     if std::mem::take(&mut failing) {
                         tracing::info!(kind, "watching again");
                     }
-                    attempt = 0;
+                    (forgotten, attempt) = (false, 0);
                     self.take(event);
                 }
                 Err(error) => {
                     let error = Trouble::from(error);
                     // Said once per outage: the same error comes again every few seconds.
-                    if failing {
-                        tracing::debug!(kind, %error, "the watch is still down");
-                    } else if error.expired {
+                    if error.expired && !forgotten {
+                        // After an outage too: it is the answer to "what has been missed?".
                         tracing::info!(kind, %error, "the watch cannot go on from where it was; reading everything again");
+                        forgotten = true;
+                    } else if failing {
+                        tracing::debug!(kind, %error, "the watch is still down");
                     } else {
                         tracing::warn!(kind, %error, "the watch is down; trying again");
                         failing = true;

@@ -43,7 +43,10 @@ impl State {
             Response::builder().status(code).body(Answer::from(value.to_string())).unwrap()
         };
         let refused = |code: StatusCode, reason: &str| {
-            reply(code, &json!({"kind": "Status", "status": "Failure", "code": code.as_u16(), "reason": reason, "message": reason}))
+            reply(
+                code,
+                &json!({"kind": "Status", "status": "Failure", "code": code.as_u16(), "reason": reason, "message": reason}),
+            )
         };
         if query.contains("watch=true") {
             if self.deaf {

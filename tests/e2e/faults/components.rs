@@ -7,7 +7,7 @@ use busbar::testbed::control_plane::Query;
 use busbar::testbed::trouble::Fault;
 use serde_json::json;
 
-use super::{FAILED_OVER, LEASE, bank_a_fails, route_takes};
+use super::{FAILED_OVER, KINDS, LEASE, bank_a_fails, route_takes};
 use crate::support::plane::struck_plane;
 use crate::support::{Expected, Scene};
 
@@ -26,7 +26,11 @@ async fn an_api_server_that_is_stopped_for_half_a_minute_is_caught_up_with_in_on
     trial.last(&scene, HALF_A_MINUTE).await;
     trial.end(&scene).await;
     let expected = Expected { reason: LEASE, writes: &FAILED_OVER, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial
+        .judged(&scene, expected, async |scene| route_takes(scene, "b").await)
+        .await
+        .passes_from_nothing(&mut scene)
+        .await;
     scene.finish().await;
 }
 
@@ -41,7 +45,11 @@ async fn an_api_server_that_is_frozen_for_a_minute_is_waited_for() {
     trial.end(&scene).await;
     // What was asked while it froze may be done when it thaws, though nobody waits for it; then one more tells what changed.
     let expected = Expected { reason: LEASE, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial
+        .judged(&scene, expected, async |scene| route_takes(scene, "b").await)
+        .await
+        .passes_from_nothing(&mut scene)
+        .await;
     scene.finish().await;
 }
 
@@ -53,7 +61,11 @@ async fn an_etcd_that_is_killed_and_started_under_the_operator_costs_nothing() {
     bank_a_fails(&scene).await;
     trial.end(&scene).await;
     let expected = Expected { reason: LEASE, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial
+        .judged(&scene, expected, async |scene| route_takes(scene, "b").await)
+        .await
+        .passes_from_nothing(&mut scene)
+        .await;
     scene.finish().await;
 }
 
@@ -67,7 +79,8 @@ async fn a_lost_history(topic: &str, fault: Fault) {
     let audit = scene.operator.audit();
     let position = audit.position().unwrap();
     trial.end(&scene).await;
-    let expected = Expected { writes: &FAILED_OVER, ..Expected::default() };
+    let reason = "the watch cannot go on from where it was; reading everything again";
+    let expected = Expected { reason, kinds: &KINDS, writes: &FAILED_OVER, ..Expected::default() };
     let judged = trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await;
     let lists = Query { verb: Some("list"), resource: Some("providerconnections"), ..scene.operator.requests() };
     assert!(!audit.requests_since(position, &lists).unwrap().is_empty(), "the watch went on, and this was no test");
@@ -95,6 +108,10 @@ async fn an_api_server_without_a_free_slot_is_not_pressed() {
     trial.last(&scene, HALF_A_MINUTE).await;
     trial.end(&scene).await;
     let expected = Expected { reason: LEASE, writes: &FAILED_OVER, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    trial
+        .judged(&scene, expected, async |scene| route_takes(scene, "b").await)
+        .await
+        .passes_from_nothing(&mut scene)
+        .await;
     scene.finish().await;
 }

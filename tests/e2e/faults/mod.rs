@@ -18,6 +18,9 @@ use crate::support::world::{Ours, down};
 /// What a failed bank costs: one write of the connection, one of the route.
 const FAILED_OVER: [(&str, usize); 2] = [("providerconnections/a", 1), ("bankroutes/payouts", 1)];
 
+/// Our kinds, each of which has a watch of its own.
+const KINDS: [&str; 4] = ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"];
+
 /// Words of the line that tells that nobody answers.
 const LEASE: &str = "the leader lease cannot be reached";
 

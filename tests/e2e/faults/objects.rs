@@ -72,7 +72,7 @@ async fn a_status_that_somebody_else_has_written_is_ours_again() {
     let mut unsettled = judged.findings;
     unsettled.extend(twice.findings.iter().cloned());
     assert!(unsettled.is_empty(), "{unsettled:?}");
-    twice.passes(&mut scene).await;
+    twice.passes_from_nothing(&mut scene).await;
     scene.finish().await;
 }
 

@@ -12,11 +12,10 @@ use crate::support::plane::shared_plane;
 use crate::support::world::connection;
 use crate::support::{Expected, Scene, eventually};
 
-#[tokio::test]
-async fn a_storm_of_503_is_outlived() {
+async fn a_storm(topic: &str, status: u16) {
     let plane = shared_plane().await;
-    let mut scene = Scene::on(&plane, "storm").await;
-    let mut trial = scene.begin(Fault::Storm(503)).await;
+    let mut scene = Scene::on(&plane, topic).await;
+    let mut trial = scene.begin(Fault::Storm(status)).await;
     bank_a_fails(&scene).await;
     trial.last(&scene, Duration::from_mins(1)).await;
     trial.end(&scene).await;
@@ -29,6 +28,16 @@ async fn a_storm_of_503_is_outlived() {
 }
 
 #[tokio::test]
+async fn a_storm_of_503_is_outlived() {
+    a_storm("storm", 503).await;
+}
+
+#[tokio::test]
+async fn a_storm_of_429_is_outlived() {
+    a_storm("busy", 429).await;
+}
+
+#[tokio::test]
 async fn showers_of_503_are_got_through() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "showers").await;
@@ -36,11 +45,10 @@ async fn showers_of_503_are_got_through() {
     bank_a_fails(&scene).await;
     trial.last(&scene, Duration::from_secs(30)).await;
     trial.end(&scene).await;
-    trial
-        .judged(&scene, Expected::default(), async |scene| route_takes(scene, "b").await)
-        .await
-        .passes(&mut scene)
-        .await;
+    // Of thirty renewals some are refused for certain; how many writes of which object are is luck, and the verdict holds
+    // that each is told of once.
+    let expected = Expected { reason: LEASE, ..Expected::default() };
+    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }
 

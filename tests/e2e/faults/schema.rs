@@ -1,23 +1,19 @@
 //! The definitions of our kinds go, come late, or let through what our types cannot read.
 
-use std::time::Duration;
-
-use busbar::api::v1alpha1::ProviderConnection;
+use busbar::api::v1alpha1::{ProviderConnection, SyncJob};
 use busbar::testbed::control_plane::Reach;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
-use super::{bank_a_fails, now, route_takes, told_of};
+use super::{KINDS, bank_a_fails, now, route_takes, told_of};
 use crate::support::plane::{PATIENCE, own_plane_without_crds, struck_plane, tell};
 use crate::support::{Expected, Scene, eventually, witness};
 
-/// Those that are deleted. Not that of jobs: the API server needs a minute for it at times, see docs/deletion.md.
-const CRDS: [&str; 2] = ["providerconnections.busbar.dev", "bankroutes.busbar.dev"];
-
-/// The API server begins again once a minute when its list of what is left is stale.
-const A_FEW_ROUNDS: Duration = Duration::from_mins(5);
+/// All of them.
+const CRDS: [&str; 4] =
+    ["providerconnections.busbar.dev", "bankroutes.busbar.dev", "breakerpolicies.busbar.dev", "syncjobs.busbar.dev"];
 
 #[tokio::test]
 async fn kinds_that_come_late_are_waited_for() {
@@ -52,6 +48,10 @@ async fn kinds_that_are_deleted_under_the_operator_are_waited_for_and_nothing_of
     let plane = struck_plane().await;
     let mut scene = Scene::on(&plane, "kinds").await;
     scene.strike();
+    // As docs/deletion.md advises: the definition of a kind goes at once if no object of it has to be cleaned up after.
+    scene.world.patch::<SyncJob>("feed", json!({"deletionPolicy": "Retain"})).await;
+    let unmarked = |j: &SyncJob| j.metadata.finalizers.as_ref().is_none_or(Vec::is_empty).then_some(());
+    scene.world.until("feed", "it has nothing to clean", unmarked).await;
     let mut trial = scene.trial().await;
     let clock = scene.clock;
     let began = clock.mono();
@@ -60,7 +60,7 @@ async fn kinds_that_are_deleted_under_the_operator_are_waited_for_and_nothing_of
         crds.delete(crd, &kube::api::DeleteParams::default()).await.unwrap();
     }
     for crd in CRDS {
-        eventually(A_FEW_ROUNDS, &format!("{crd} is gone"), async || {
+        eventually(PATIENCE, &format!("{crd} is gone"), async || {
             crds.get_opt(crd).await.unwrap().is_none().then_some(())
         })
         .await;
@@ -75,8 +75,10 @@ async fn kinds_that_are_deleted_under_the_operator_are_waited_for_and_nothing_of
     plane.install().await.unwrap();
     scene.populate().await;
     trial.end(&scene).await;
-    let judged = trial.judged(&scene, Expected::default(), async |scene| route_takes(scene, "a").await).await;
-    judged.passes(&mut scene).await;
+    let reason = "is the custom resource definition gone?";
+    let expected = Expected { reason, kinds: &KINDS, ..Expected::default() };
+    let judged = trial.judged(&scene, expected, async |scene| route_takes(scene, "a").await).await;
+    judged.passes_from_nothing(&mut scene).await;
     scene.finish().await;
 }
 

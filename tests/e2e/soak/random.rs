@@ -42,6 +42,9 @@ pub(super) struct Stage {
     pub(super) banks: Vec<BankHandle>,
     /// Flags of the operator's that another needs too, to be the same.
     pub(super) flags: Vec<String>,
+    /// When all jobs were asked to run, once they were. A run that a bank stalls goes on till its time is up, and what was
+    /// asked for waits behind it while every other word of the status is well.
+    asked: Option<String>,
     number: u64,
 }
 
@@ -64,7 +67,7 @@ impl Stage {
         let file = ledger_file(&scene.world.ns, "a");
         let flags = vec![format!("--ledger=sqlite:{}", file.display()), REFRESH.to_owned()];
         journal::keep(&file).await;
-        let stage = Self { scene, banks, flags, number: 0 };
+        let stage = Self { scene, banks, flags, asked: None, number: 0 };
         for bank in &stage.banks[PLAIN..] {
             stage.scene.world.put(&job(bank.name())).await;
         }
@@ -147,14 +150,16 @@ impl Stage {
     }
 
     /// Whatever still was wrong is not any more.
-    async fn mend(&self) {
+    async fn mend(&mut self) {
         for bank in &self.banks {
             bank.recover().await;
         }
+        let now = self.scene.world.now().to_string();
         let asked = json!({
-            "metadata": {"annotations": {"busbar.dev/requestedAt": self.scene.world.now().to_string()}},
+            "metadata": {"annotations": {"busbar.dev/requestedAt": now}},
             "spec": {"suspend": false},
         });
+        self.asked = Some(now);
         for bank in &self.banks[PLAIN..] {
             merge(&self.scene.world, "SyncJob", bank.name(), asked.clone()).await;
         }
@@ -175,7 +180,12 @@ impl Stage {
                         && is("Authenticated", "True")
                         && status["circuit"] == "Closed"
                 }
-                "syncjobs" => is("Ready", "True") && is("Fresh", "True") && status["lastResult"] == "Succeeded",
+                "syncjobs" => {
+                    is("Ready", "True")
+                        && is("Fresh", "True")
+                        && status["lastResult"] == "Succeeded"
+                        && self.asked.as_ref().is_none_or(|asked| status["lastHandledReconcileAt"] == asked.as_str())
+                }
                 "bankroutes" => is("Ready", "True") && is("Available", "True"),
                 _ => is("Ready", "True"),
             };

@@ -10,6 +10,7 @@ pub(crate) mod operator;
 pub(crate) mod peer;
 pub(crate) mod plane;
 pub(crate) mod scene;
+pub(crate) mod trial;
 pub(crate) mod witness;
 pub(crate) mod world;
 
@@ -19,6 +20,7 @@ pub(crate) use namespace::{Output, TestNs};
 pub(crate) use operator::Operator;
 pub(crate) use peer::Peer;
 pub(crate) use plane::{OwnPlane, own_plane, shared_plane};
-pub(crate) use scene::{Expected, Scene};
+pub(crate) use scene::Scene;
+pub(crate) use trial::Expected;
 pub(crate) use witness::Witness;
 pub(crate) use world::World;

@@ -1,9 +1,8 @@
 //! The stage of a fault: two banks, a route over them, a job, an operator that reaches the API server through a proxy,
-//! and the verdict on how it came through.
+//! on which something goes wrong.
 //!
-//! A test reads as a story: [`Scene::begin`] with a cause, what happens meanwhile, [`Trial::end`], and
-//! [`Trial::verdict`]. The verdict is the same for all: the status is soon what an operator that knows nothing of the
-//! fault makes of the world, nothing was written twice for one change, the process lived, and the reason was said once.
+//! A test reads as a story: [`Scene::begin`] with a cause, what happens meanwhile, [`Trial::end`], and the verdict of
+//! [`super::trial`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +15,15 @@ use busbar::domain::time::Mono;
 use busbar::testbed::control_plane::{ControlPlane, Position, Query, Reach};
 use busbar::testbed::sim::BankHandle;
 use busbar::testbed::trouble::{Fault, Ground};
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use super::metrics;
-use super::plane::{PATIENCE, tell};
+use super::plane::PATIENCE;
+use super::trial::Trial;
 use super::world::{QUICK, connection, mono_connection, policy, route};
 use super::{Operator, World, eventually};
 
@@ -31,7 +31,7 @@ use super::{Operator, World, eventually};
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Nothing more is owed when no status was written for longer than two writes of one object are spaced.
-const QUIET: Duration = Duration::from_secs(6);
+pub(super) const QUIET: Duration = Duration::from_secs(6);
 
 /// Plurals and kinds.
 const KINDS: [(&str, &str); 4] = [
@@ -190,7 +190,7 @@ impl Scene {
     }
 
     /// How many changes of `plural/name` that a user must hear of were seen since then.
-    fn changes(&self, object: &str, since: Mono) -> usize {
+    pub(super) fn changes(&self, object: &str, since: Mono) -> usize {
         let (plural, name) = object.split_once('/').expect("a plural and a name");
         let kind = KINDS.iter().find(|(p, _)| *p == plural).map_or("", |(_, kind)| kind);
         let mut last = None;
@@ -204,7 +204,7 @@ impl Scene {
     }
 
     /// Waits until nothing more is owed.
-    async fn quiet(&self, within: Duration) {
+    pub(super) async fn quiet(&self, within: Duration) {
         let audit = self.operator.audit();
         let (mut position, mut since) = (audit.position().expect("the audit log"), self.clock.mono());
         eventually(within, "no status is written any more", async || {
@@ -216,12 +216,27 @@ impl Scene {
         .await;
     }
 
-    /// Replaces the operator by one that knows only what is written, and waits until it has looked at everything.
-    async fn fresh(&mut self) {
+    /// Takes every status away.
+    async fn erase(&self) {
+        for (kind, name) in self.statuses().await.keys().filter_map(|key| key.split_once('/')) {
+            let kind = KINDS.iter().find(|(plural, _)| *plural == kind).map_or("", |(_, kind)| kind);
+            let nothing = Patch::Merge(serde_json::json!({ "status": null }));
+            let objects = super::witness::api(&self.world.ns, kind);
+            objects.patch_status(name, &PatchParams::default(), &nothing).await.expect("the status is taken away");
+        }
+    }
+
+    /// Replaces the operator by one that knows only what is written, and waits until it has looked at everything. With
+    /// `nothing`, what was written is taken away before, and its ledger is all that the new one finds.
+    pub(super) async fn fresh(&mut self, nothing: bool) {
         // One that has ended already needs no end.
         if self.operator.pid().is_some() {
             let ended = self.operator.sigterm().await;
             assert!(ended.success(), "it ended with {ended}");
+        }
+        if nothing {
+            self.operator.witness().others_write();
+            self.erase().await;
         }
         let b = self.b.arrivals().next;
         self.operator.restart().await;
@@ -274,128 +289,4 @@ fn told(kind: &str, whole: &Value) -> Value {
         _ => of::<BreakerPolicy>(whole),
     };
     stripped.unwrap_or_else(|| whole["status"].clone())
-}
-
-/// A fault that has begun.
-pub(crate) struct Trial {
-    fault: Option<Fault>,
-    began: Mono,
-    before: Statuses,
-    pid: Option<u32>,
-    log: usize,
-    audit: Position,
-    ended: Option<Mono>,
-}
-
-/// What the verdict may expect of one fault.
-#[derive(Copy, Clone, Debug, Default)]
-pub(crate) struct Expected<'a> {
-    /// Words of the one log line that tells the reason; empty if there is nothing to tell.
-    pub(crate) reason: &'a str,
-    /// Objects (`plural/name`) that changed because of something that happened meanwhile, and how often their status may
-    /// have been written for it, from the beginning of the fault on. All others: once for each change that was seen.
-    pub(crate) writes: &'a [(&'a str, usize)],
-    /// The operator ends by design; somebody starts it again.
-    pub(crate) ends: bool,
-}
-
-impl Trial {
-    /// Ends the fault.
-    pub(crate) async fn end(&mut self, scene: &Scene) {
-        if let Some(fault) = self.fault {
-            fault.end(&scene.ground).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
-        }
-        self.ended = Some(scene.clock.mono());
-    }
-
-    /// Waits until the fault has lasted so long.
-    pub(crate) async fn last(&self, scene: &Scene, time: Duration) {
-        scene.clock.sleep_until(self.began + time).await;
-    }
-
-    /// What the operator has said since the fault began, line by line.
-    pub(crate) fn said(&self, scene: &Scene) -> Vec<Value> {
-        let logs = scene.operator.logs();
-        logs[self.log.min(logs.len())..].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// How often it has said this.
-    pub(crate) fn said_times(&self, scene: &Scene, words: &str) -> usize {
-        self.said(scene).iter().filter(|line| line.to_string().contains(words)).count()
-    }
-
-    /// Waits until the world is `as_it_should_be` again, at most [`SOON`] after the end of the fault, and notes what is
-    /// to be judged.
-    pub(crate) async fn judged(
-        self,
-        scene: &Scene,
-        expected: Expected<'_>,
-        as_it_should_be: impl AsyncFn(&Scene) -> bool,
-    ) -> Judged {
-        let ended = self.ended.expect("the fault was ended");
-        let left = || SOON.saturating_sub(scene.clock.mono().since(ended));
-        eventually(left(), "all is told as it is, soon after the end of the fault", async || {
-            as_it_should_be(scene).await.then_some(())
-        })
-        .await;
-        let took = scene.clock.mono().since(ended);
-        scene.quiet(left() + QUIET).await;
-        let mut findings = Vec::new();
-        for (object, count) in scene.writes(self.audit) {
-            let named = expected.writes.iter().find(|(name, _)| *name == object).map(|(_, allowed)| *allowed);
-            let allowed = named.unwrap_or_else(|| scene.changes(&object, self.began));
-            if count > allowed {
-                findings.push(format!("{object} was written {count} times, where {allowed} would do"));
-            }
-        }
-        if !expected.ends && (scene.operator.pid() != self.pid || scene.operator.try_get("/livez").await.is_none()) {
-            findings.push("the process did not live through it".to_owned());
-        }
-        let mut said: BTreeMap<String, usize> = BTreeMap::new();
-        for line in self.said(scene) {
-            if line["level"] == "WARN" || line["level"] == "ERROR" {
-                let what =
-                    ["message", "kind", "namespace", "name"].map(|field| line[field].as_str().unwrap_or_default());
-                *said.entry(what.join(" ")).or_default() += 1;
-            }
-        }
-        findings.extend(said.iter().filter(|(_, n)| **n > 1).map(|(line, n)| format!("said {n} times: {line}")));
-        let reasons = self.said_times(scene, expected.reason);
-        if !expected.reason.is_empty() && reasons != 1 {
-            findings.push(format!("said {reasons} times: {}", expected.reason));
-        }
-        let fault = self.fault.map_or_else(|| scene.world.ns.name().to_owned(), |fault| fault.to_string());
-        tell(&format!(
-            "{fault}: lasted {:.0?}, told as it is {took:.1?} after its end; warnings {said:?}",
-            ended.since(self.began)
-        ));
-        Judged { statuses: scene.statuses().await, before: self.before, findings }
-    }
-}
-
-/// What a fault has left behind.
-pub(crate) struct Judged {
-    pub(crate) statuses: Statuses,
-    pub(crate) before: Statuses,
-    pub(crate) findings: Vec<String>,
-}
-
-impl Judged {
-    /// Panics unless all is well and a fresh operator finds nothing to mend.
-    #[track_caller]
-    pub(crate) fn passes(self, scene: &mut Scene) -> impl Future<Output = ()> {
-        let caller = std::panic::Location::caller();
-        async move {
-            let Self { statuses, mut findings, .. } = self;
-            scene.fresh().await;
-            let fresh = scene.statuses().await;
-            for key in statuses.keys().chain(fresh.keys()).collect::<std::collections::BTreeSet<_>>() {
-                let (was, is) = (statuses.get(key), fresh.get(key));
-                if was != is {
-                    findings.push(format!("{key} is told otherwise by a fresh operator:\n  was {was:?}\n  is  {is:?}"));
-                }
-            }
-            assert!(findings.is_empty(), "{caller}:\n{}\nlog:\n{}", findings.join("\n"), scene.operator.logs());
-        }
-    }
 }

@@ -17,7 +17,6 @@ use futures::StreamExt as _;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
@@ -41,6 +40,9 @@ const MAY_UNREADY: [&str; 8] = [
     "ConnectionNotFound",
     "ConnectionNotReady",
 ];
+
+/// Pause before a watch is opened again.
+const REOPEN: Duration = Duration::from_millis(200);
 
 /// One state of one object.
 #[derive(Clone, Debug)]
@@ -93,14 +95,19 @@ impl Witness {
         for (kind, api) in apis.clone() {
             let sights = Arc::clone(&sights);
             watches.spawn(async move {
-                let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+                let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
                 while let Some(event) = events.next().await {
-                    // An error is an API server that a test has stopped; the watch comes back.
                     let sight = match event {
                         Ok(Event::Apply(object)) => Sight::of(kind, &object, (false, false), clock.mono()),
                         Ok(Event::InitApply(object)) => Sight::of(kind, &object, (false, true), clock.mono()),
                         Ok(Event::Delete(object)) => Sight::of(kind, &object, (true, false), clock.mono()),
-                        Ok(Event::Init | Event::InitDone) | Err(_) => continue,
+                        Ok(Event::Init | Event::InitDone) => continue,
+                        Err(_) => {
+                            // An API server that a test has stopped, or a kind that is gone. The watch must be back
+                            // before an operator is, whose pauses are longer, or it misses what that one writes.
+                            tokio::time::sleep(REOPEN).await;
+                            continue;
+                        }
                     };
                     sights.lock().unwrap_or_else(PoisonError::into_inner).push(sight);
                 }
