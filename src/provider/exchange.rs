@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use http::HeaderMap;
 use reqwest::Url;
 use reqwest::header::HOST;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tower::Service;
 
 use crate::clock::Clock;
@@ -220,6 +220,16 @@ fn explain_tls(error: &rustls::Error) -> ConnectProblem {
             | CertificateError::NotValidYetContext { .. } => ConnectProblem::Expired,
             _ => ConnectProblem::Tls,
         },
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => ConnectProblem::CertificateRefused,
         _ => ConnectProblem::Tls,
     }
 }

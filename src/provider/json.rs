@@ -3,7 +3,7 @@
 //! The depth is counted before anything is parsed, over bytes, so that neither a parser's stack nor the walk over its
 //! result is ever deeper than [`MAX_DEPTH`]. How large a body may be is decided where it is read.
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 /// Deeper than any answer of a provider we know by a factor of five.
@@ -22,6 +22,11 @@ pub enum JsonError {
 
 /// Parses a body. Numbers keep the digits they were written with.
 pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
+    read(body)
+}
+
+/// Reads a body as what is expected to be in it.
+pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonError> {
     let body = plain(body);
     depth(body)?;
     serde_json::from_slice(body).map_err(|_| JsonError::Invalid)

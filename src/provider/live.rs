@@ -12,7 +12,7 @@ use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::domain::time::Mono;
-use crate::provider::auth::tokens::Tokens;
+use crate::provider::auth::Proof;
 use crate::provider::call::{Answer, CallError, Request};
 use crate::provider::clients::Client;
 use crate::provider::observe::{Core, LastProbe, LiveStatus};
@@ -32,7 +32,7 @@ pub struct Live {
 pub(crate) struct Running {
     pub(crate) settings: Arc<Settings>,
     pub(crate) stack: Stack,
-    pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) proof: Proof,
     pub(crate) licences: Arc<Licences>,
 }
 
@@ -121,12 +121,12 @@ impl Live {
 
     /// When the token in use expires, where tokens are fetched.
     pub fn token_expires_at(&self) -> Option<Mono> {
-        self.read().tokens.as_ref().and_then(|tokens| tokens.expires_at())
+        self.read().proof.tokens.as_ref().and_then(|tokens| tokens.expires_at())
     }
 
     /// Whether no call can be made because the token endpoint's circuit is open and no token is left.
     pub fn token_unavailable(&self) -> bool {
-        self.read().tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
+        self.read().proof.tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -155,9 +155,9 @@ pub(crate) fn running(
     core: &Arc<Core>,
     settings: Arc<Settings>,
     client: Client,
-    tokens: Option<Arc<Tokens>>,
+    proof: Proof,
     licences: &Arc<Licences>,
 ) -> Running {
-    let stack = stack::build(core, &settings, client, tokens.as_ref(), licences);
-    Running { settings, stack, tokens, licences: Arc::clone(licences) }
+    let stack = stack::build(core, &settings, client, &proof, licences);
+    Running { settings, stack, proof, licences: Arc::clone(licences) }
 }

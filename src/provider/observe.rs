@@ -20,7 +20,7 @@ use crate::domain::budget::Budget;
 use crate::domain::health::{Monitor, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
-use crate::provider::auth::source::Pending;
+use crate::provider::auth::source::Refreshing;
 use crate::provider::cache::Kept;
 use crate::provider::call::{Answer, CallError};
 use crate::provider::classify::{Judgement, judge};
@@ -44,8 +44,8 @@ pub(crate) struct Core {
     state: Mutex<State>,
     /// Made when the cache is first used: most connections have none.
     kept: OnceLock<Box<Kept>>,
-    /// Refreshing goes one at a time, over changes of settings too; inside, a rotated token not kept yet.
-    refreshing: OnceLock<Box<tokio::sync::Mutex<Option<Pending>>>>,
+    /// Refreshing goes one at a time, over changes of settings too.
+    refreshing: OnceLock<Box<Refreshing>>,
 }
 
 impl Core {
@@ -144,8 +144,28 @@ impl Core {
         result
     }
 
-    /// Held while a refresh token is used.
-    pub(crate) fn pending_refresh(&self) -> &tokio::sync::Mutex<Option<Pending>> {
+    /// The credential of `settings` is refused: since when it is.
+    pub(crate) fn refused_since(&self, settings: &Settings) -> Mono {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        // What an older credential did says nothing about the one in force.
+        if state.verdict_revision != *settings.verdict_revision() {
+            return now;
+        }
+        *state.refused_since.get_or_insert(now)
+    }
+
+    /// The Secrets hold something else than the settings in force: whoever keeps these should look.
+    pub(crate) fn renewed(&self) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name,
+            "a credential was refused, and the Secret holds another one by now"
+        );
+        self.listeners.tell(&Change::Observed(self.key.clone()));
+    }
+
+    /// What is held while a refresh token is used.
+    pub(crate) fn refreshing(&self) -> &Refreshing {
         self.refreshing.get_or_init(Box::default)
     }
 

@@ -13,9 +13,8 @@ use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::addresses::AddressRules;
-use crate::provider::auth::tokens::Tokens;
 use crate::provider::auth::vault::{SecretSource, Vault};
-use crate::provider::auth::{self, Means};
+use crate::provider::auth::{self, Means, Proof};
 use crate::provider::clients::Clients;
 use crate::provider::compat::{self, Compat, CompatSet};
 use crate::provider::live::{self, Live};
@@ -123,7 +122,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Reads Secrets through `secrets` when a refresh token is refused. The first one that is set stays.
+    /// Reads Secrets through `secrets` when a credential is refused. The first one that is set stays.
     pub fn read_secrets_by(&self, secrets: Arc<dyn SecretSource>) {
         let _first_stays = self.inner.secrets.set(secrets);
     }
@@ -168,9 +167,9 @@ impl Registry {
                 return live;
             }
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
-            let tokens = if same_auth { old.tokens } else { self.tokens(&settings, live.core()) };
+            let proof = if same_auth { old.proof } else { self.proof(&settings, live.core()) };
             let client = self.inner.clients.for_provider(&settings);
-            live.replace(live::running(live.core(), settings, client, tokens, &self.inner.licences));
+            live.replace(live::running(live.core(), settings, client, proof, &self.inner.licences));
             self.inner.listeners.tell(&Change::Applied(key.clone()));
             return live;
         }
@@ -186,8 +185,8 @@ impl Registry {
         if let Some(until) = paused_until {
             core.pause_until(until);
         }
-        let (client, tokens) = (self.inner.clients.for_provider(&settings), self.tokens(&settings, &core));
-        let running = live::running(&core, settings, client, tokens, &self.inner.licences);
+        let (client, proof) = (self.inner.clients.for_provider(&settings), self.proof(&settings, &core));
+        let running = live::running(&core, settings, client, proof, &self.inner.licences);
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
         self.inner.listeners.tell(&Change::Applied(key.clone()));
@@ -227,10 +226,10 @@ impl Registry {
         &self.inner.clients
     }
 
-    fn tokens(&self, settings: &Settings, core: &Arc<Core>) -> Option<Arc<Tokens>> {
+    fn proof(&self, settings: &Arc<Settings>, core: &Arc<Core>) -> Proof {
         let Inner { clients, vault, secrets, .. } = &*self.inner;
         let means = Means { clients, core, vault: vault.as_ref(), secrets: secrets.get() };
-        auth::tokens(settings, &means)
+        auth::proof(settings, &means)
     }
 
     fn write<T>(&self, act: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<Live>>) -> T) -> T {

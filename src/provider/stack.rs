@@ -10,8 +10,7 @@ use std::sync::Arc;
 use tower::ServiceBuilder;
 
 use crate::provider::admission::Admission;
-use crate::provider::auth::Authenticate;
-use crate::provider::auth::tokens::Tokens;
+use crate::provider::auth::{Authenticate, Proof};
 use crate::provider::cache::Cached;
 use crate::provider::clients::Client;
 use crate::provider::deadline::{Cutoff, Deadline};
@@ -34,7 +33,7 @@ pub(crate) fn build(
     core: &Arc<Core>,
     settings: &Arc<Settings>,
     client: Client,
-    tokens: Option<&Arc<Tokens>>,
+    proof: &Proof,
     licences: &Arc<Licences>,
 ) -> Stack {
     let clock = core.clock();
@@ -48,7 +47,7 @@ pub(crate) fn build(
         .layer_fn(|inner| Again::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(TracedTry::new)
         .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(core), Arc::clone(settings), tokens.cloned()))
+        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(core), Arc::clone(settings), proof.clone()))
         .layer_fn(|inner| PerTry::new(inner, clock, settings.timeouts().request))
         .service(Exchange::new(client, clock, settings))
 }

@@ -82,7 +82,7 @@ fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
 }
 
 /// The Secrets, and how long what was read of them is good.
-async fn secrets(
+pub(super) async fn secrets(
     ctx: &Ctx,
     object: &ProviderConnection,
     key: &ObjectKey,

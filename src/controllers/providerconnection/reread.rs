@@ -1,19 +1,20 @@
-//! A connection's Secret, read at this moment. The token endpoint refused a refresh token: before that is believed, the
-//! Secret is asked whether somebody has just put another one there.
+//! A connection's Secrets, read at this moment. The provider or the token endpoint refused a credential: before that is
+//! believed, the Secrets are asked whether somebody has just put another one there. By the rules of every reading: those
+//! that the connection names in its own namespace, and the same credential ever more seldom.
 
 use std::sync::{Arc, Weak};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use secrecy::SecretString;
 
 use crate::controllers::Ctx;
-use crate::controllers::providerconnection::plan;
-use crate::controllers::resolve::Found;
+use crate::controllers::providerconnection::{guard, observe, plan};
 use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
 use crate::provider::auth::vault::SecretSource;
+use crate::provider::settings::Settings;
 
-/// Reads the Secrets of connections past every copy.
+/// Reads the Secrets of connections past copies that are too old for it.
 pub struct ConnectionSecrets {
     /// Weak: what reconcilers have at hand holds the registry, which holds this.
     ctx: Weak<Ctx>,
@@ -27,15 +28,16 @@ impl ConnectionSecrets {
 }
 
 impl SecretSource for ConnectionSecrets {
-    fn refresh_token<'a>(&'a self, connection: &'a ObjectKey) -> BoxFuture<'a, Option<SecretString>> {
+    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Settings>> {
         async move {
             let ctx = self.ctx.upgrade()?;
             let object = ctx.stores.connections.get(connection)?;
-            let (field, name) = plan::needed_secrets(&object.spec).0?;
-            // As one who is refused at this moment: no copy is young enough.
-            let now = ctx.clock.mono();
-            let data = ctx.secrets.get(&connection.sibling(name), Some(now)).await.ok()?.data;
-            Found { field, name: name.to_owned(), data }.text("refresh-token").ok()
+            let provider = &object.spec.provider;
+            let profile = plan::profile(provider, ctx.profiles.get(provider)).ok()?;
+            let find = |policy: &ObjectKey| ctx.stores.policies.get(policy);
+            let (rules, _) = guard::rules(&object.spec, connection, &profile, find).ok()?;
+            let (secrets, _) = observe::secrets(&ctx, &object, connection, Some(refused)).await.ok()?;
+            plan::settings(&object.spec, profile, rules, &secrets).ok()
         }
         .boxed()
     }

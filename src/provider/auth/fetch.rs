@@ -3,32 +3,39 @@
 //! The client's id and secret go into the body, the way the providers we know document it. Nothing of the answer but
 //! tokens and their life is looked at; its text goes nowhere, and its bytes are wiped where nobody else holds them.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use reqwest::Url;
 use reqwest::header::HOST;
-use reqwest::{Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use zeroize::Zeroize as _;
+use serde::de::{Deserializer, Visitor};
+use serde_json::Value;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::clock::Clock;
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::time::Mono;
 use crate::provider::addresses::{AddressProblem, Peer};
 use crate::provider::body;
 use crate::provider::call::CallError;
-use crate::provider::classify::ErrorClass;
+use crate::provider::classify::{Class, ErrorClass, Reading};
 use crate::provider::clients::Client;
 use crate::provider::exchange::explain;
+use crate::provider::json;
+use crate::provider::profile::retry_after;
 
 /// A token answer is small.
 const MAX_BODY: usize = 64 * 1024;
-/// No silence that a token endpoint asks for is kept for longer: a wrong header must not end a connection for a day.
-const MAX_WAIT: Duration = Duration::from_mins(5);
 
 /// What a token endpoint gave.
 pub(crate) struct Fetched {
@@ -116,12 +123,13 @@ impl Fetch {
                 if let Some(audience) = audience {
                     form.push(("audience", audience));
                 }
-                request.form(&form)
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(written(form_of(&form)))
             }
             Grant::Json { fields, .. } => {
-                let object: Map<String, Value> =
-                    fields.iter().map(|(name, value)| (name.clone(), value.expose_secret().into())).collect();
-                request.header(CONTENT_TYPE, "application/json").body(Value::Object(object).to_string())
+                let fields: BTreeMap<&str, &str> =
+                    fields.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+                let body = json_of(&fields).ok_or(CallError::Request("the token request cannot be put into JSON"))?;
+                request.header(CONTENT_TYPE, "application/json").body(written(body))
             }
         };
         let response = request.send().await.map_err(|error| no_token(None, explain(&error)))?;
@@ -134,7 +142,7 @@ impl Fetch {
             }
             _ => {
                 let error = CallError::NoToken { status: Some(status), class: ErrorClass::Connect };
-                return Err(NotFetched { error, wait: wait(&response) });
+                return Err(NotFetched { error, wait: wait(response.headers(), self.clock.now().wall) });
             }
         }
         let body = body::read(response, MAX_BODY, self.timeout).await.map_err(|error| no_token(Some(status), error))?;
@@ -148,18 +156,19 @@ impl Grant {
     fn read(&self, body: &[u8], asked: Mono) -> Option<Fetched> {
         match self {
             Self::OAuth2 { .. } => {
-                let body: Body = serde_json::from_slice(body).ok()?;
+                let body: Body = json::read(body).ok()?;
+                let refresh_token = body.refresh_token.map(|Hidden(token)| token);
                 Some(Fetched {
-                    access_token: SecretString::from(body.access_token),
+                    access_token: body.access_token.0,
                     expires_in: body.expires_in.and_then(|life| life.as_duration()),
-                    refresh_token: body.refresh_token.filter(|token| !token.is_empty()).map(SecretString::from),
+                    refresh_token: refresh_token.filter(|token| !token.expose_secret().is_empty()),
                     asked,
                 })
             }
             Self::Json { token_at, life_at, .. } => {
-                let body: Value = serde_json::from_slice(body).ok()?;
-                let token = body.pointer(token_at)?.as_str().filter(|token| !token.is_empty())?;
-                let life: Option<Life> = body.pointer(life_at).and_then(|life| Life::deserialize(life).ok());
+                let body = Tree(json::parse(body).ok()?);
+                let token = body.0.pointer(token_at)?.as_str().filter(|token| !token.is_empty())?;
+                let life: Option<Life> = body.0.pointer(life_at).and_then(|life| Life::deserialize(life).ok());
                 Some(Fetched {
                     access_token: SecretString::from(token),
                     expires_in: life.and_then(|life| life.as_duration()),
@@ -188,10 +197,11 @@ fn no_token(status: Option<u16>, error: CallError) -> CallError {
     }
 }
 
-/// `Retry-After` in seconds. A date is not worth a clock comparison here: the circuit spaces the tries anyway.
-fn wait(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_WAIT))
+/// How long `Retry-After` asks for, in seconds or as a date, read as for any call: never shortened but to the longest that
+/// a provider can ask for.
+fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let reading = Reading { class: Class::RateLimited, wait: retry_after(headers) };
+    reading.asked(now).map(|asked| asked.min(MAX_THROTTLE))
 }
 
 /// Overwrites an answer that held a token. What the HTTP client still shares of it is not ours to write to.
@@ -201,14 +211,83 @@ fn wipe(body: Bytes) {
     }
 }
 
+/// A request's body that is wiped when the last who holds it lets go.
+fn written(body: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(body)
+}
+
+/// What a form writes as it is.
+const AS_IT_IS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+
+/// A form, in one piece of memory from the start: growing would leave pieces of it behind.
+fn form_of(pairs: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    let room = pairs.iter().map(|(name, value)| 2 + 3 * (name.len() + value.len())).sum();
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    for (place, (name, value)) in pairs.iter().enumerate() {
+        for (before, text) in [(if place == 0 { "" } else { "&" }, *name), ("=", *value)] {
+            body.extend_from_slice(before.as_bytes());
+            percent_encode(text.as_bytes(), AS_IT_IS).for_each(|part| body.extend_from_slice(part.as_bytes()));
+        }
+    }
+    body
+}
+
+/// A JSON object, likewise.
+fn json_of(fields: &BTreeMap<&str, &str>) -> Option<Zeroizing<Vec<u8>>> {
+    // A character becomes six at most.
+    let room = fields.iter().map(|(name, value)| 6 + 6 * (name.len() + value.len())).sum::<usize>();
+    let mut body = Zeroizing::new(Vec::with_capacity(room + 2));
+    serde_json::to_writer(&mut *body, fields).ok()?;
+    Some(body)
+}
+
+/// A whole answer, whose texts are wiped.
+struct Tree(Value);
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        wipe_texts(&mut self.0);
+    }
+}
+
+/// No deeper than the parser went.
+fn wipe_texts(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(all) => all.iter_mut().for_each(wipe_texts),
+        Value::Object(all) => all.values_mut().for_each(wipe_texts),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A text of the answer that is wiped when it is dropped, whatever becomes of the rest.
+struct Hidden(SecretString);
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Hidden;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            // The parser lends what it read: nothing but this copy is left.
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Hidden, E> {
+                Ok(Hidden(SecretString::from(text)))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 /// The part of the answer that counts.
 #[derive(Deserialize)]
 struct Body {
-    access_token: String,
+    access_token: Hidden,
     #[serde(default)]
     expires_in: Option<Life>,
     #[serde(default)]
-    refresh_token: Option<String>,
+    refresh_token: Option<Hidden>,
 }
 
 /// Seconds, which some endpoints write as a text.
@@ -220,59 +299,22 @@ enum Life {
 }
 
 impl Life {
+    /// Whole seconds. What is no number of them, or none that a clock can hold, is no life: the one of a token whose
+    /// provider does not tell is taken.
     fn as_duration(&self) -> Option<Duration> {
         let text = match self {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.clone(),
         };
-        let whole = text.trim().split('.').next().unwrap_or_default();
-        whole.parse().ok().map(Duration::from_secs)
+        let text = text.trim();
+        // Rust also reads words for infinity and for what is no number.
+        if !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
+            return None;
+        }
+        let seconds: f64 = text.parse().ok()?;
+        Duration::try_from_secs_f64(seconds.trunc()).ok()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn oauth2() -> Grant {
-        let secret = || SecretString::from("canary");
-        Grant::OAuth2 { scopes: vec![], audience: None, client_id: secret(), client_secret: secret() }
-    }
-
-    fn life(json: &str) -> Option<Duration> {
-        oauth2().read(json.as_bytes(), Mono::ZERO).unwrap().expires_in
-    }
-
-    #[test]
-    fn a_life_is_read_as_number_or_text_and_may_be_missing() {
-        assert_eq!(life(r#"{"access_token":"x","expires_in":3600}"#), Some(Duration::from_hours(1)));
-        assert_eq!(life(r#"{"access_token":"x","expires_in":"60"}"#), Some(Duration::from_mins(1)));
-        assert_eq!(life(r#"{"access_token":"x","expires_in":59.9}"#), Some(Duration::from_secs(59)));
-        assert_eq!(life(r#"{"access_token":"x"}"#), None);
-        assert_eq!(life(r#"{"access_token":"x","expires_in":null}"#), None);
-        assert_eq!(life(r#"{"access_token":"x","expires_in":-5}"#), None);
-    }
-
-    #[test]
-    fn a_rotated_refresh_token_is_taken_and_an_empty_one_is_none() {
-        let read = |json: &str| oauth2().read(json.as_bytes(), Mono::ZERO).unwrap().refresh_token;
-        assert_eq!(read(r#"{"access_token":"x","refresh_token":"y"}"#).unwrap().expose_secret(), "y");
-        assert!(read(r#"{"access_token":"x","refresh_token":""}"#).is_none());
-        assert!(read(r#"{"access_token":"x"}"#).is_none());
-    }
-
-    #[test]
-    fn a_profile_says_where_in_the_answer_token_and_life_are() {
-        let at = |token: &str, life: &str| Grant::Json {
-            fields: vec![],
-            token_at: token.to_owned(),
-            life_at: life.to_owned(),
-        };
-        let body = br#"{"access":"abc","access_expires":86400,"refresh":"r","deep":{"t":"d"}}"#;
-        let read = at("/access", "/access_expires").read(body, Mono::ZERO).unwrap();
-        assert_eq!((read.access_token.expose_secret(), read.expires_in), ("abc", Some(Duration::from_hours(24))));
-        assert_eq!(at("/deep/t", "/none").read(body, Mono::ZERO).unwrap().access_token.expose_secret(), "d");
-        assert!(at("/nowhere", "/none").read(body, Mono::ZERO).is_none());
-        assert!(at("/access", "/none").read(b"<html>", Mono::ZERO).is_none());
-    }
-}
+mod tests;

@@ -1,20 +1,24 @@
 //! Puts a connection's credentials on each try.
 //!
 //! Values go straight from the Secret into a header marked sensitive, or into the query of the URL, which no error and
-//! no log ever shows. A fetched token that is refused is fetched anew once, and then the call gives up. What is refused
+//! no log ever shows. A fetched token that is refused is fetched anew once, and then the call gives up. A key that is
+//! refused is looked for in the Secret, and if another one stands there by now, the call goes on with that. What is refused
 //! the profile knows: a 401 may be about one customer's consent, and a refusal may come with 200.
 //!
-//! The request that a new token is worth is a request like any other: it waits for its turn in the quota and keeps to the
+//! The request that a new credential is worth is a request like any other: it waits for its turn in the quota and keeps to the
 //! pause that the provider asked for, and it is not made once the circuit is open. If it has no turn in the call's time,
 //! the refusal is the answer.
 
+mod echo;
 pub(crate) mod fetch;
+pub(crate) mod keys;
 pub(crate) mod source;
 pub mod tokens;
 pub mod vault;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,17 +30,18 @@ use tower::{Service, ServiceExt as _};
 use zeroize::Zeroizing;
 
 use crate::domain::breaker::CallClass;
-use crate::provider::auth::fetch::{Fetch, Grant};
-use crate::provider::auth::source::{Rotation, Source};
+use crate::provider::auth::fetch::{Endpoint, Fetch, Grant};
+use crate::provider::auth::keys::Keys;
+use crate::provider::auth::source::Source;
 use crate::provider::auth::tokens::{Token, Tokens};
 use crate::provider::auth::vault::{Safe, SecretSource, Vault};
-use crate::provider::call::{Answer, CallError, KeepProblem, Request};
+use crate::provider::call::{Answer, CallError, ConnectProblem, KeepProblem, Request};
 use crate::provider::classify::{Credentials, credentials};
 use crate::provider::clients::Clients;
 use crate::provider::deadline::{Calling, Inner, Timed};
 use crate::provider::observe::Core;
 use crate::provider::quota;
-use crate::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Placement, Settings, TokenClient};
+use crate::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Placement, Settings};
 
 /// Authenticates each try.
 #[derive(Clone)]
@@ -44,13 +49,22 @@ pub struct Authenticate<S> {
     inner: S,
     core: Arc<Core>,
     settings: Arc<Settings>,
-    tokens: Option<Arc<Tokens>>,
+    proof: Proof,
+}
+
+/// Where a connection's proof of who it is comes from.
+#[derive(Clone)]
+pub(crate) struct Proof {
+    /// What the Secrets hold.
+    pub(crate) keys: Arc<Keys>,
+    /// The tokens that are fetched with it, if the settings want any.
+    pub(crate) tokens: Option<Arc<Tokens>>,
 }
 
 impl<S> Authenticate<S> {
-    /// Wraps `inner`. `tokens` is where tokens come from, if the settings want any.
-    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>, tokens: Option<Arc<Tokens>>) -> Self {
-        Self { inner, core, settings, tokens }
+    /// Wraps `inner`.
+    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>, proof: Proof) -> Self {
+        Self { inner, core, settings, proof }
     }
 }
 
@@ -63,22 +77,47 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Authenticate<S> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut timed: Timed) -> Calling {
-        if let Some(tokens) = &self.tokens {
-            let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
-            return with_token(self.inner.clone(), core, settings, Arc::clone(tokens), timed).boxed();
+    fn call(&mut self, timed: Timed) -> Calling {
+        let call = self.authenticated(timed);
+        if self.settings.tls().client.is_none() {
+            return call;
         }
-        match apply(self.settings.auth(), &mut timed.request) {
-            Ok(()) => self.inner.call(timed).boxed(),
-            Err(error) => std::future::ready(Err(error)).boxed(),
+        let keys = Arc::clone(&self.proof.keys);
+        async move {
+            let end = call.await;
+            if matches!(end, Err(CallError::Connect(ConnectProblem::CertificateRefused))) {
+                keys.certificate_refused();
+            }
+            end
         }
+        .boxed()
+    }
+}
+
+impl<S: Inner + Clone + Send + 'static> Authenticate<S> {
+    fn authenticated(&mut self, mut timed: Timed) -> Calling {
+        let Proof { keys, tokens } = &self.proof;
+        let around = || (Arc::clone(&self.core), Arc::clone(&self.settings));
+        if let Some(tokens) = tokens {
+            return with_token(self.inner.clone(), around(), Arc::clone(tokens), timed).boxed();
+        }
+        if keys.can_change() {
+            return with_key(self.inner.clone(), around(), Arc::clone(keys), timed).boxed();
+        }
+        if matches!(self.settings.auth(), Auth::None) {
+            return self.inner.call(timed).boxed();
+        }
+        let (call, settings) = match apply(self.settings.auth(), &mut timed.request) {
+            Ok(()) => (self.inner.call(timed), Arc::clone(&self.settings)),
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+        };
+        async move { Ok(hidden(call.await?, &settings, None)) }.boxed()
     }
 }
 
 async fn with_token<S>(
     inner: S,
-    core: Arc<Core>,
-    settings: Arc<Settings>,
+    (core, settings): (Arc<Core>, Arc<Settings>),
     tokens: Arc<Tokens>,
     timed: Timed,
 ) -> Result<Answer, CallError>
@@ -87,6 +126,7 @@ where
 {
     let token = tokens.get().await?;
     let answer = inner.clone().oneshot(bearing(&token, timed.clone())?).await?;
+    let answer = hidden(answer, &settings, Some(&token));
     match said(&answer) {
         Credentials::Accepted => token.accepted(),
         Credentials::Silent => {}
@@ -98,7 +138,7 @@ where
             if !another_turn(&core, &settings, &timed).await {
                 return Ok(answer);
             }
-            let answer = inner.oneshot(bearing(&token, timed)?).await?;
+            let answer = hidden(inner.oneshot(bearing(&token, timed)?).await?, &settings, Some(&token));
             if said(&answer) == Credentials::Accepted {
                 token.accepted();
             }
@@ -106,6 +146,45 @@ where
         }
     }
     Ok(answer)
+}
+
+async fn with_key<S>(
+    inner: S,
+    (core, settings): (Arc<Core>, Arc<Settings>),
+    keys: Arc<Keys>,
+    timed: Timed,
+) -> Result<Answer, CallError>
+where
+    S: Inner + Clone + Send + 'static,
+{
+    let sent = keys.current();
+    let mut first = timed.clone();
+    apply(sent.auth(), &mut first.request)?;
+    let answer = hidden(inner.clone().oneshot(first).await?, &sent, None);
+    if said(&answer) != Credentials::Refused {
+        return Ok(answer);
+    }
+    // Who waits for a Secret that cannot be read has his answer all the same.
+    let clock = core.clock();
+    let until = timed.deadline.min(clock.mono() + PATIENCE);
+    let found = tokio::select! {
+        biased;
+        found = keys.instead_of(&sent) => found,
+        () = clock.sleep_until(until) => None,
+    };
+    let Some(found) = found.filter(|_| did_nothing(&timed.request, &answer)) else { return Ok(answer) };
+    if !another_turn(&core, &settings, &timed).await {
+        return Ok(answer);
+    }
+    let mut again = timed;
+    apply(found.auth(), &mut again.request)?;
+    Ok(hidden(inner.oneshot(again).await?, &found, None))
+}
+
+/// The answer without what was sent to prove who we are.
+fn hidden(mut answer: Answer, settings: &Settings, token: Option<&Token>) -> Answer {
+    echo::hide(&mut answer, settings, token.map(Token::bare));
+    answer
 }
 
 /// What an answer says of what was sent along. A health check is a request like another here: its 403 is no reason for
@@ -128,6 +207,9 @@ async fn another_turn(core: &Core, settings: &Settings, timed: &Timed) -> bool {
         && core.still_admits(timed.permit)
 }
 
+/// How long a call waits for the Secret to be read.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The request with the token on it.
 fn bearing(token: &Token, mut timed: Timed) -> Result<Timed, CallError> {
     timed.request.headers.insert(AUTHORIZATION, sensitive(token.header())?);
@@ -142,45 +224,55 @@ pub(crate) struct Means<'a> {
     pub(crate) secrets: Option<&'a Arc<dyn SecretSource>>,
 }
 
-/// Where the tokens of a connection come from, if its settings want any.
-pub(crate) fn tokens(settings: &Settings, means: &Means<'_>) -> Option<Arc<Tokens>> {
+/// Where the proof of a connection comes from.
+pub(crate) fn proof(settings: &Arc<Settings>, means: &Means<'_>) -> Proof {
+    let keys = Keys::new(Arc::clone(settings), Arc::clone(means.core), means.secrets.cloned());
+    let tokens = tokens(settings, means, &keys);
+    Proof { keys, tokens }
+}
+
+fn tokens(settings: &Settings, means: &Means<'_>, keys: &Arc<Keys>) -> Option<Arc<Tokens>> {
     let clock = means.core.clock();
     let url = settings.auth().token_url()?;
-    let (grant, refresh_before, rotation) = match settings.auth() {
-        Auth::ClientCredentials(client) => (grant(client), client.refresh_before, None),
-        Auth::RefreshToken { client, refresh_token } => {
-            // Without a place to keep a rotated token the controllers have refused the connection already.
-            let safe = Safe {
-                vault: means.vault?.clone(),
-                clock,
-                connection: means.core.key().clone(),
-                token_url: url.to_string(),
-                secret: settings.credential_revision().to_owned(),
-                longest: settings.timeouts().request,
-            };
-            let rotation = Rotation { origin: refresh_token.clone(), safe, secrets: means.secrets.cloned() };
-            (grant(client), client.refresh_before, Some(rotation))
-        }
-        Auth::ProfileToken { fields, token_at, life_at, .. } => {
-            let (fields, token_at, life_at) = (fields.clone(), token_at.clone(), life_at.clone());
-            (Grant::Json { fields, token_at, life_at }, DEFAULT_REFRESH_BEFORE, None)
-        }
-        Auth::None | Auth::Bearer { .. } | Auth::Basic { .. } | Auth::ApiKey { .. } | Auth::Profile { .. } => {
-            return None;
-        }
+    let safe = match settings.auth() {
+        // Without a place to keep a rotated token the controllers have refused the connection already.
+        Auth::RefreshToken { .. } => Some(Safe {
+            vault: means.vault?.clone(),
+            clock,
+            connection: means.core.key().clone(),
+            token_url: url.to_string(),
+            secret: settings.credential_revision().to_owned(),
+            longest: settings.timeouts().request,
+        }),
+        _ => None,
     };
-    let client = means.clients.client(settings, &url);
-    let fetch = Fetch { client, clock, url, grant, timeout: settings.timeouts().request };
-    let source = Source::new(Box::new(fetch), Arc::clone(means.core), rotation);
+    let refresh_before = match settings.auth() {
+        Auth::ClientCredentials(client) | Auth::RefreshToken { client, .. } => client.refresh_before,
+        _ => DEFAULT_REFRESH_BEFORE,
+    };
+    let (client, timeout) = (means.clients.client(settings, &url), settings.timeouts().request);
+    let make = move |settings: &Settings| {
+        let grant = grant(settings.auth())?;
+        let fetch = Fetch { client: client.clone(), clock, url: url.clone(), grant, timeout };
+        Some(Arc::new(fetch) as Arc<dyn Endpoint>)
+    };
+    let source = Source::new(Box::new(make), Arc::clone(keys), Arc::clone(means.core), safe)?;
     Some(Tokens::new(source, clock, refresh_before))
 }
 
-fn grant(client: &TokenClient) -> Grant {
-    Grant::OAuth2 {
-        scopes: client.scopes.clone(),
-        audience: client.audience.clone(),
-        client_id: client.client_id.clone(),
-        client_secret: client.client_secret.clone(),
+/// What is sent to a token endpoint; none where no token is asked for.
+fn grant(auth: &Auth) -> Option<Grant> {
+    match auth {
+        Auth::ClientCredentials(client) | Auth::RefreshToken { client, .. } => Some(Grant::OAuth2 {
+            scopes: client.scopes.clone(),
+            audience: client.audience.clone(),
+            client_id: client.client_id.clone(),
+            client_secret: client.client_secret.clone(),
+        }),
+        Auth::ProfileToken { fields, token_at, life_at, .. } => {
+            Some(Grant::Json { fields: fields.clone(), token_at: token_at.clone(), life_at: life_at.clone() })
+        }
+        Auth::None | Auth::Bearer { .. } | Auth::Basic { .. } | Auth::ApiKey { .. } | Auth::Profile { .. } => None,
     }
 }
 

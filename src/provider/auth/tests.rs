@@ -18,7 +18,8 @@ async fn sent(auth: Auth) -> Request {
             async { Ok(answer(200)) }
         }
     });
-    let path = Authenticate::new(inner, core(&settings), settings, None);
+    let proof = Proof { keys: Keys::new(Arc::clone(&settings), core(&settings), None), tokens: None };
+    let path = Authenticate::new(inner, core(&settings), Arc::clone(&settings), proof);
     path.oneshot(Timed::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
     let request = seen.lock().unwrap().take();
     request.unwrap()
@@ -52,6 +53,37 @@ async fn each_kind_puts_its_credentials_where_they_belong() {
         (&"id".parse().unwrap(), &"canary".parse().unwrap())
     );
     assert_eq!(profile.query.len(), 1);
+}
+
+/// Does not compile once one of these learns to print itself.
+const _: () = {
+    trait Printed<A> {
+        const SILENT: () = ();
+    }
+    impl<T: ?Sized> Printed<()> for T {}
+    impl<T: ?Sized + std::fmt::Debug> Printed<u8> for T {}
+    let () = <Token as Printed<_>>::SILENT;
+    let () = <fetch::Fetched as Printed<_>>::SILENT;
+    let () = <Grant as Printed<_>>::SILENT;
+    let () = <source::Pending as Printed<_>>::SILENT;
+    let () = <source::Refreshing as Printed<_>>::SILENT;
+    let () = <Keys as Printed<_>>::SILENT;
+    let () = <crate::provider::settings::TokenClient as Printed<_>>::SILENT;
+    let () = <crate::provider::settings::ClientCertificate as Printed<_>>::SILENT;
+};
+
+#[tokio::test]
+async fn what_a_provider_echoes_of_a_credential_reaches_nobody() {
+    let settings = settings(|draft| draft.auth = Auth::Bearer { token: secret("canary-token") });
+    let inner = below(|_| async {
+        let mut said = answer(200);
+        said.body = bytes::Bytes::from_static(br#"{"you":"Bearer canary-token"}"#);
+        Ok(said)
+    });
+    let proof = Proof { keys: Keys::new(Arc::clone(&settings), core(&settings), None), tokens: None };
+    let path = Authenticate::new(inner, core(&settings), Arc::clone(&settings), proof);
+    let answer = path.oneshot(Timed::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
+    assert_eq!(&answer.body[..], br#"{"you":"Bearer ***"}"#);
 }
 
 #[tokio::test]

@@ -31,6 +31,9 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 /// Other credentials are other [`Tokens`], and are sent at once.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
+/// How a token is presented.
+const SCHEME: &str = "Bearer ";
+
 /// One access token.
 pub struct Token {
     header: SecretString,
@@ -48,8 +51,8 @@ impl Token {
         let early = (life / 3).clamp(least, refresh_before.max(least));
         let token = fetched.access_token.expose_secret();
         // Of its full size from the start: growing would leave pieces of it behind.
-        let mut header = String::with_capacity("Bearer ".len() + token.len());
-        header.push_str("Bearer ");
+        let mut header = String::with_capacity(SCHEME.len() + token.len());
+        header.push_str(SCHEME);
         header.push_str(token);
         Self {
             header: SecretString::from(header),
@@ -62,6 +65,11 @@ impl Token {
     /// The value of the `Authorization` header.
     pub(crate) fn header(&self) -> &str {
         self.header.expose_secret()
+    }
+
+    /// What the provider gave.
+    pub(crate) fn bare(&self) -> &str {
+        self.header().strip_prefix(SCHEME).unwrap_or_default()
     }
 
     /// When it can no longer be used.

@@ -2,7 +2,7 @@
 //!
 //! With a provider that rotates, the token in the Secret is spent after its first use. The one it gave instead must
 //! outlive the process, and the operator never writes Secrets. What is kept tells which token of the Secret it descends
-//! from (a digest, inside the seal), so a new token in the Secret supersedes it, while a label on the Secret does not;
+//! from (a digest, inside the seal, and a short mark beside it for when the key is gone), so a new token in the Secret supersedes it, while a label on the Secret does not;
 //! and it is sealed for one connection and one token URL, so that it is never sent to another.
 
 use std::sync::Arc;
@@ -15,9 +15,14 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
 use crate::ledger::sealed::{Keyring, SealError};
 use crate::ledger::{CredentialStore, KeptCredential, Lease, LedgerError};
 use crate::provider::call::{CallError, KeepProblem};
+use crate::provider::settings::{Settings, text_digest};
+
+/// Parts the Secret's version from the mark of its token; neither names nor versions hold it.
+const MARK: char = '#';
 
 /// Bytes of the digest of the Secret's token, at the head of what is sealed.
 const ORIGIN: usize = 32;
@@ -27,14 +32,12 @@ const ORIGIN: usize = 32;
 pub struct Vault {
     store: Arc<dyn CredentialStore>,
     keys: Keyring,
-    /// Who we are to other processes on the same ledger.
-    holder: Arc<str>,
 }
 
 impl Vault {
     /// Keeps in `store` what `keys` seal.
     pub fn new(store: Arc<dyn CredentialStore>, keys: Keyring) -> Self {
-        Self { store, keys, holder: uuid::Uuid::new_v4().to_string().into() }
+        Self { store, keys }
     }
 
     /// Whether anything can be kept.
@@ -43,11 +46,11 @@ impl Vault {
     }
 }
 
-/// Reads a connection's Secret now, whatever copy there is. Asked when a refresh token is refused: somebody may have
-/// put a new one there a moment ago.
+/// Reads a connection's Secrets. Asked when a credential is refused: somebody may have put a new one there a moment ago.
 pub trait SecretSource: Send + Sync + 'static {
-    /// The refresh token in the Secret that `connection` names; `None` if it cannot be read.
-    fn refresh_token<'a>(&'a self, connection: &'a ObjectKey) -> BoxFuture<'a, Option<SecretString>>;
+    /// What `connection` is with what its Secrets hold; `None` if that cannot be found out. The credential that was read
+    /// before is refused since `refused`, so that no copy from before then is good.
+    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Settings>>;
 }
 
 /// The part of the vault that is one connection's.
@@ -79,9 +82,9 @@ pub(crate) struct Held {
 }
 
 impl Safe {
-    /// Keeps other replicas from using the refresh token until [`unlock`](Self::unlock), or until we must be gone.
-    pub(crate) async fn lock(&self) -> Result<Lease, CallError> {
-        let Vault { store, holder, .. } = &self.vault;
+    /// Keeps everybody but `holder` from using the refresh token until [`unlock`](Self::unlock), or until we must be gone.
+    pub(crate) async fn lock(&self, holder: &str) -> Result<Lease, CallError> {
+        let store = &self.vault.store;
         let (ttl, until) = (self.longest * 2 + MARGIN, self.clock.mono() + PATIENCE);
         loop {
             let now = self.clock.now();
@@ -119,8 +122,8 @@ impl Safe {
             }
             // Of another endpoint, or tampered with: it is not used, and the Secret's stands.
             Err(SealError::Forged) => Ok(superseded),
-            // It cannot be read which token it descends from; a Secret that is another by now is a new beginning.
-            Err(SealError::UnknownKey) if kept.secret != self.secret => Ok(superseded),
+            // A Secret that holds another token by now is a new beginning; another label on it is none.
+            Err(SealError::UnknownKey) if self.is_of_another(&kept.secret, origin) => Ok(superseded),
             // The Secret's own token is spent by now. To use it again would look like theft to a careful provider,
             // which ends the whole grant then.
             Err(SealError::UnknownKey) => Err(CallError::NotKept(KeepProblem::UnknownKey)),
@@ -141,10 +144,26 @@ impl Safe {
         plain.extend_from_slice(token);
         let sealed = self.vault.keys.seal(&self.about(), &plain);
         let sealed = sealed.map_err(|_| CallError::NotKept(KeepProblem::NoKey))?;
-        let kept = KeptCredential { version, secret: self.secret.clone(), sealed };
+        let secret = format!("{}{MARK}{}", self.secret, self.mark(origin));
+        let kept = KeptCredential { version, secret, sealed };
         let now = self.clock.now().wall;
         let done = self.vault.store.keep_credential(&self.connection, &kept, now).await;
         Ok(done.map_err(|e| self.failed(&e))?.is_some())
+    }
+
+    /// Whether what is kept with this note descends from another token than `origin`, as far as can be told without
+    /// opening it. Notes of former versions tell the Secret's version only.
+    fn is_of_another(&self, note: &str, origin: &SecretString) -> bool {
+        match note.rsplit_once(MARK) {
+            Some((_, mark)) => mark != self.mark(origin),
+            None => note != self.secret,
+        }
+    }
+
+    /// Tells two tokens of the Secret apart, and nothing more: eight bytes of a digest that also holds whose they are, so
+    /// that the same token of another connection has another mark.
+    fn mark(&self, origin: &SecretString) -> String {
+        text_digest(&[&self.about(), origin.expose_secret()])
     }
 
     fn about(&self) -> String {

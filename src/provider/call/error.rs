@@ -21,6 +21,8 @@ pub enum ConnectProblem {
     WrongName,
     /// The certificate is expired or not yet valid.
     Expired,
+    /// The provider did not take the certificate that we showed, or wants one.
+    CertificateRefused,
     /// TLS failed otherwise.
     Tls,
     /// The network failed otherwise.
@@ -36,7 +38,9 @@ impl ConnectProblem {
     pub const fn class(self) -> ErrorClass {
         match self {
             Self::Name | Self::Refused | Self::Network | Self::TimedOut => ErrorClass::Connect,
-            Self::UnknownIssuer | Self::WrongName | Self::Expired | Self::Tls => ErrorClass::Tls,
+            Self::UnknownIssuer | Self::WrongName | Self::Expired | Self::CertificateRefused | Self::Tls => {
+                ErrorClass::Tls
+            }
             Self::Reset => ErrorClass::Reset,
         }
     }
@@ -49,6 +53,7 @@ impl ConnectProblem {
             Self::UnknownIssuer => "its certificate is signed by an unknown issuer",
             Self::WrongName => "its certificate is not valid for the server's name",
             Self::Expired => "its certificate is expired or not yet valid",
+            Self::CertificateRefused => "it does not take the client certificate, or wants one",
             Self::Tls => "TLS could not be agreed on",
             Self::Network => "the connection failed",
             Self::TimedOut => "no connection came about in time",

@@ -53,6 +53,7 @@ pub use stream::{
 };
 pub use template::{Template, TemplateError};
 pub use timeouts::ProfileTimeouts;
+pub(crate) use wait::retry_after;
 pub use wait::{WaitForm, WaitRule};
 pub use webhook::{Webhook, WebhookScheme};
 

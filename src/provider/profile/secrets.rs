@@ -1,7 +1,7 @@
 //! What must never be seen of a request: the names of headers and query parameters whose values are secret.
 //!
 //! Credentials are put into a request last, so nothing that is stored or told of one holds them. What a provider sends
-//! back may: a link to the next page with the key in it.
+//! back may: that is taken out by value, where the credentials are known (`provider::auth`).
 
 use super::Profile;
 
@@ -47,49 +47,11 @@ impl Profile {
         let always = ["authorization", "cookie", "set-cookie"].iter().any(|header| name.eq_ignore_ascii_case(header));
         always || self.secrets.headers.iter().chain(of_auth).any(|secret| secret.eq_ignore_ascii_case(name))
     }
-
-    /// A link as it may be kept or shown: without user, fragment, and the query parameters whose values are secret.
-    pub fn without_secrets(&self, link: &str) -> String {
-        let link = link.split('#').next().unwrap_or(link);
-        let (path, query) = link.split_once('?').map_or((link, None), |(path, query)| (path, Some(query)));
-        let path = match path.split_once("://") {
-            Some((scheme, rest)) => {
-                let (host, below) = rest.split_once('/').map_or((rest, None), |(host, below)| (host, Some(below)));
-                let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-                below.map_or_else(|| format!("{scheme}://{host}"), |below| format!("{scheme}://{host}/{below}"))
-            }
-            None => path.to_owned(),
-        };
-        let kept: Vec<&str> = query
-            .into_iter()
-            .flat_map(|query| query.split('&'))
-            .filter(|pair| {
-                let name = pair.split('=').next().unwrap_or(pair);
-                let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-                !pair.is_empty() && !self.is_secret_query(&name)
-            })
-            .collect();
-        if kept.is_empty() { path } else { format!("{path}?{}", kept.join("&")) }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::provider::profile::Profiles;
-
-    #[test]
-    fn a_link_loses_its_secrets_and_nothing_else() {
-        let profiles = Profiles::builtin().unwrap();
-        let fmp = profiles.get("fmp").unwrap();
-        for (link, kept) in [
-            ("https://x.test/quote?symbol=A&apikey=canary&limit=2", "https://x.test/quote?symbol=A&limit=2"),
-            ("https://user:canary@x.test/?%61pikey=canary#canary", "https://x.test/"),
-            ("/quote?ApiKey=canary", "/quote"),
-            ("/quote?symbol=A", "/quote?symbol=A"),
-        ] {
-            assert_eq!(fmp.without_secrets(link), kept);
-        }
-    }
 
     #[test]
     fn the_key_of_every_profile_is_a_secret_wherever_it_may_be_written() {

@@ -132,7 +132,7 @@ impl WaitForm {
 }
 
 /// What `Retry-After` says.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Wait> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Wait> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     WaitForm::RetryAfter.read(text, date(headers))
 }

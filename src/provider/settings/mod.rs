@@ -8,6 +8,7 @@ mod access;
 mod auth;
 mod der;
 mod manners;
+mod same;
 mod text;
 pub(crate) mod tls;
 
@@ -26,6 +27,7 @@ use crate::domain::window::{Place, Window};
 use crate::provider::classify::{Classify, StatusPattern};
 use crate::provider::profile::{CheckMode, Environment, Profile};
 use text::digest;
+pub(crate) use text::digest as text_digest;
 
 pub use access::StandIn;
 pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};

@@ -31,7 +31,7 @@ pub(crate) fn parse_url(field: &'static str, text: &str) -> Result<Url, Settings
 }
 
 /// A short digest over texts, each with its length so that no two lists print alike.
-pub(super) fn digest(parts: &[&str]) -> String {
+pub(crate) fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_le_bytes());

@@ -1,12 +1,18 @@
 //! Client certificates against a bank that speaks with nobody who shows none.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use busbar::domain::key::ObjectKey;
+use busbar::domain::time::Mono;
+use busbar::provider::auth::vault::SecretSource;
 use busbar::provider::call::{CallError, ConnectProblem};
 use busbar::provider::live::Live;
-use busbar::provider::registry::{Access, Registry};
+use busbar::provider::registry::{Access, Change, Registry};
 use busbar::provider::settings::{ClientCertificate, Draft, MinVersion, Settings};
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use super::{get, live, once, registry};
 use crate::call_path::{bank, key};
@@ -30,6 +36,7 @@ fn put(registry: &Registry, draft: Draft) -> Arc<Live> {
 }
 
 const NO_TLS: Result<u16, CallError> = Err(CallError::Connect(ConnectProblem::Tls));
+const NOT_OURS: Result<u16, CallError> = Err(CallError::Connect(ConnectProblem::CertificateRefused));
 
 #[tokio::test]
 async fn a_bank_that_demands_a_certificate_gets_ours_and_only_that() {
@@ -37,9 +44,9 @@ async fn a_bank_that_demands_a_certificate_gets_ours_and_only_that() {
     assert_eq!(get(&live(with(&sim, &bank, &sim, "1")), "/health").await, Ok(200));
     let mut bare = with(&sim, &bank, &sim, "1");
     bare.tls.client = None;
-    assert_eq!(get(&live(bare), "/health").await, NO_TLS, "without one");
+    assert_eq!(get(&live(bare), "/health").await, NOT_OURS, "without one");
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
-    assert_eq!(get(&live(with(&sim, &bank, &stranger, "1")), "/health").await, NO_TLS, "one of another authority");
+    assert_eq!(get(&live(with(&sim, &bank, &stranger, "1")), "/health").await, NOT_OURS, "one of another authority");
 }
 
 #[tokio::test]
@@ -48,7 +55,7 @@ async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
     let (registry, _) = registry(Access::local());
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
-    assert_eq!(get(&live, "/health").await, NO_TLS);
+    assert_eq!(get(&live, "/health").await, NOT_OURS);
     put(&registry, with(&sim, &bank, &sim, "2"));
     assert_eq!(get(&live, "/health").await, Ok(200), "the same connection object, another certificate");
     assert_eq!(get(&live, "/health").await, Ok(200));
@@ -59,8 +66,41 @@ async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
     assert_eq!(bank.counts().connections, before + 1);
     // And one that the bank does not take: the connection that the good one opened is not lent to it.
     put(&registry, with(&sim, &bank, &stranger, "4"));
-    assert_eq!(get(&live, "/health").await, NO_TLS);
+    assert_eq!(get(&live, "/health").await, NOT_OURS);
     assert_eq!(registry.clients().len(), 1, "the clients of old certificates are gone");
+}
+
+/// A Secret that holds what it is told to.
+struct Kept(Mutex<Draft>);
+
+impl SecretSource for Kept {
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+        async { Settings::resolve(self.0.lock().unwrap().clone()).ok() }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_refused_certificate_has_the_secret_read_and_whoever_keeps_the_settings_told() {
+    let (sim, bank) = strict_bank().await;
+    let stranger = Sim::start(SimConfig::default()).await.unwrap();
+    let kept = Arc::new(Kept(Mutex::new(with(&sim, &bank, &sim, "2"))));
+    let registry = registry(Access::local()).0;
+    registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
+    let live = put(&registry, with(&sim, &bank, &stranger, "1"));
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    registry.on_change(move |change| {
+        if matches!(change, Change::Observed(_)) {
+            let _ = tell.send(());
+        }
+    });
+    assert_eq!(get(&live, "/health").await, NOT_OURS, "the call that reveals it");
+    // The failed call itself is told of as well, and is told first.
+    for _ in 0..2 {
+        tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap();
+    }
+    // As the controller does who is told.
+    put(&registry, kept.0.lock().unwrap().clone());
+    assert_eq!(get(&live, "/health").await, Ok(200));
 }
 
 #[tokio::test]
@@ -72,7 +112,7 @@ async fn two_connections_to_one_bank_never_share_what_a_certificate_opened() {
     let mut bare = with(&sim, &bank, &sim, "1");
     bare.tls.client = None;
     let theirs = registry.apply(&key("other"), "uid-2", Settings::resolve(bare).unwrap(), None);
-    assert_eq!(get(&theirs, "/health").await, NO_TLS);
+    assert_eq!(get(&theirs, "/health").await, NOT_OURS);
 }
 
 #[tokio::test]

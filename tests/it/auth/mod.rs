@@ -19,6 +19,7 @@ use crate::call_path::{apply, bank, draft};
 mod addresses;
 mod certificates;
 mod refresh;
+mod rotated;
 mod silence;
 mod tokens;
 mod walks;

@@ -7,9 +7,12 @@ use std::sync::atomic::AtomicUsize;
 use futures::future::join_all;
 
 use super::*;
+use crate::provider::auth::Proof;
 use crate::provider::auth::fetch::Endpoint;
-use crate::provider::auth::source::Rotation;
+use crate::provider::auth::keys::Keys;
+use crate::provider::auth::vault::{Safe, SecretSource};
 use crate::provider::observe::Core;
+use crate::provider::settings::{Auth, Settings, TokenClient};
 use crate::provider::testkit::{core, settings};
 
 fn secret(text: &str) -> SecretString {
@@ -100,9 +103,39 @@ fn no_token(status: u16) -> NotFetched {
 }
 
 fn tokens_of(core: &Arc<Core>, bank: &Arc<Bank>, rotation: Option<Rotation>) -> Arc<Tokens> {
-    let endpoint = Box::new(At(Arc::clone(bank), core.clock()));
-    let source = Source::new(endpoint, Arc::clone(core), rotation);
+    let (first, secrets, safe) = match rotation {
+        None => (settings(|_| {}), None, None),
+        Some(Rotation { origin, safe, secrets }) => (of_secret(origin), Some(secrets), Some(safe)),
+    };
+    let keys = Keys::new(first, Arc::clone(core), secrets);
+    let (bank, clock) = (Arc::clone(bank), core.clock());
+    let make = move |_: &Settings| Some(Arc::new(At(Arc::clone(&bank), clock)) as Arc<dyn Endpoint>);
+    let source = Source::new(Box::new(make), keys, Arc::clone(core), safe).unwrap();
     Tokens::new(source, core.clock(), Duration::from_mins(1))
+}
+
+/// What a connection with a refresh token needs beside its endpoint.
+struct Rotation {
+    origin: SecretString,
+    safe: Safe,
+    secrets: Arc<dyn SecretSource>,
+}
+
+/// The connection as the Secret makes it that holds this refresh token.
+fn of_secret(refresh_token: SecretString) -> Arc<Settings> {
+    let client = TokenClient {
+        token_url: "https://bank.test/token".to_owned(),
+        scopes: Vec::new(),
+        audience: None,
+        refresh_before: Duration::from_mins(1),
+        client_id: secret("canary-client"),
+        client_secret: secret("canary-secret"),
+    };
+    settings(|draft| draft.auth = Auth::RefreshToken { client, refresh_token })
+}
+
+fn proof(tokens: Arc<Tokens>, settings: &Arc<Settings>, core: &Arc<Core>) -> Proof {
+    Proof { keys: Keys::new(Arc::clone(settings), Arc::clone(core), None), tokens: Some(tokens) }
 }
 
 fn tokens(bank: &Arc<Bank>) -> Arc<Tokens> {
@@ -213,7 +246,12 @@ async fn the_circuit_of_the_endpoint_is_not_the_providers() {
     bank.says((0..9).map(|_| Err(no_token(500))));
     let tokens = tokens_of(&core, &bank, None);
     let inner = crate::provider::testkit::below(|_| async { Ok(crate::provider::testkit::answer(200)) });
-    let auth = crate::provider::auth::Authenticate::new(inner, Arc::clone(&core), Arc::clone(&settings), Some(tokens));
+    let auth = crate::provider::auth::Authenticate::new(
+        inner,
+        Arc::clone(&core),
+        Arc::clone(&settings),
+        proof(tokens, &settings, &core),
+    );
     let path = crate::provider::admission::Admission::new(auth, Arc::clone(&core), Arc::clone(&settings));
     for _ in 0..9 {
         let request = crate::provider::call::Request::get("x", "/");

@@ -12,7 +12,7 @@ use crate::provider::call::{Answer, Request};
 use crate::provider::classify::{Class, Reading};
 use crate::provider::deadline::Timed;
 use crate::provider::quota::Turn;
-use crate::provider::settings::{Draft, Settings};
+use crate::provider::settings::Draft;
 use crate::provider::testkit::{Asked, answer, asking, scripted};
 
 type End = Result<Answer, CallError>;
@@ -44,8 +44,8 @@ impl World {
     async fn call(&self, request: Request, ends: Vec<End>) -> (End, Asked) {
         let (inner, asked) = scripted(ends);
         let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
-        let tokens = Some(Arc::clone(&self.tokens));
-        let auth = Authenticate::new(inner, Arc::clone(&core), Arc::clone(&settings), tokens);
+        let proof = proof(Arc::clone(&self.tokens), &settings, &core);
+        let auth = Authenticate::new(inner, Arc::clone(&core), Arc::clone(&settings), proof);
         let path = Turn::new(auth, Arc::clone(&core), Arc::clone(&settings));
         let path = Admission::new(path, Arc::clone(&core), settings);
         let deadline = core.clock().mono() + Duration::from_secs(30);

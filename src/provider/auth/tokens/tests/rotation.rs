@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::key::ObjectKey;
 use crate::ledger::sealed::Keyring;
 use crate::ledger::{CredentialStore, KeptCredential, Lease, LedgerError, Reply};
-use crate::provider::auth::vault::{Safe, SecretSource, Vault};
+use crate::provider::auth::vault::Vault;
 use crate::provider::call::KeepProblem;
 
 /// A store in memory that can be made to fail.
@@ -78,8 +78,12 @@ impl CredentialStore for Store {
 struct Now(Mutex<Option<String>>);
 
 impl SecretSource for Now {
-    fn refresh_token<'a>(&'a self, _: &'a ObjectKey) -> BoxFuture<'a, Option<SecretString>> {
-        async { self.0.lock().unwrap().as_deref().map(secret) }.boxed()
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+        async {
+            let now = self.0.lock().unwrap().as_deref().map(secret)?;
+            Some((*of_secret(now)).clone())
+        }
+        .boxed()
     }
 }
 
@@ -109,7 +113,7 @@ impl World {
             secret: revision.to_owned(),
             longest: Duration::from_secs(30),
         };
-        Rotation { origin: secret(origin), safe, secrets: Some(Arc::clone(&self.secret_now) as Arc<dyn SecretSource>) }
+        Rotation { origin: secret(origin), safe, secrets: Arc::clone(&self.secret_now) as Arc<dyn SecretSource> }
     }
 
     /// A process of its own, with the Secret as it was when it looked.
@@ -276,6 +280,37 @@ async fn without_the_key_that_sealed_it_the_spent_token_is_not_tried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_label_on_the_secret_is_no_new_beginning_though_the_key_is_gone() {
+    let world = World::new();
+    world.replica("canary-first").get().await.unwrap();
+    world.sent();
+    std::fs::remove_file(world.keys.path().join("1")).unwrap();
+    std::fs::write(world.keys.path().join("2"), [2; 32]).unwrap();
+    let labelled = world.rotation("canary-first", "bank@2", "https://bank.test/token");
+    let end = tokens_of(&core(&settings(|_| {})), &world.bank, Some(labelled)).get().await;
+    assert_eq!(end.err(), Some(CallError::NotKept(KeepProblem::UnknownKey)));
+    assert_eq!(world.sent(), Vec::<String>::new(), "the spent token is not sent");
+    let note = world.store.rows.lock().unwrap().values().next().unwrap().secret.clone();
+    assert!(note.starts_with("bank@1#") && !note.contains("canary"), "{note}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_made_anew_during_a_refresh_does_not_send_the_same_refresh_token() {
+    let world = World::new();
+    // One process, one vault: another object of the same name has another core.
+    let rotation = |vault: &Vault| {
+        let made = world.rotation("canary-first", "bank@1", "https://bank.test/token");
+        Rotation { safe: Safe { vault: vault.clone(), ..made.safe }, ..made }
+    };
+    let vault = world.rotation("canary-first", "bank@1", "https://bank.test/token").safe.vault;
+    let of = |vault: &Vault| tokens_of(&core(&settings(|_| {})), &world.bank, Some(rotation(vault)));
+    let (deleted, anew) = (of(&vault), of(&vault));
+    let (one, two) = futures::future::join(deleted.get(), anew.get()).await;
+    assert!(one.is_ok() && two.is_ok(), "{:?}", two.err());
+    assert_eq!(world.sent(), ["canary-first", "canary-rotated-1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_does_not_rotate_leaves_nothing_in_the_ledger() {
     let mut world = World::new();
     world.bank = Arc::new(Bank { good: Mutex::new("canary-first".to_owned()), ..Bank::default() });
@@ -290,7 +325,7 @@ async fn a_provider_that_does_not_rotate_leaves_nothing_in_the_ledger() {
 async fn a_replica_that_died_with_the_lock_is_waited_for_no_longer_than_it_could_work() {
     let world = World::new();
     let gone = world.rotation("canary-first", "bank@1", "https://bank.test/token").safe;
-    gone.lock().await.unwrap();
+    gone.lock("a replica that is gone").await.unwrap();
     let tokens = world.replica("canary-first");
     assert_eq!(tokens.get().await.err(), Some(CallError::NotKept(KeepProblem::Busy)));
     assert_eq!(world.bank.asked(), 0);

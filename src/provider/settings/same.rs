@@ -1,0 +1,59 @@
+//! What two settings have in common: the place that credentials go to, and the credentials.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::provider::settings::{Auth, Settings, TokenClient};
+
+impl Settings {
+    /// Whether a credential of `other` may be sent where these settings lead: the same provider at the same addresses,
+    /// known by the same TLS, authenticated to in the same manner.
+    pub(crate) fn same_place(&self, other: &Self) -> bool {
+        let (tls, others) = (self.tls(), other.tls());
+        self.provider() == other.provider()
+            && self.environment() == other.environment()
+            && self.base_url() == other.base_url()
+            && self.parameters() == other.parameters()
+            && self.auth().shape() == other.auth().shape()
+            && (&tls.ca, &tls.server_name, tls.min_version) == (&others.ca, &others.server_name, others.min_version)
+    }
+
+    /// Whether both hold the same values: those of `auth`, and the client certificate.
+    pub(crate) fn same_credentials(&self, other: &Self) -> bool {
+        let client = |settings: &Self| settings.tls().client.clone();
+        let same_client = match (client(self), client(other)) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.certificate == other.certificate && same(&one.key, &other.key),
+            _ => false,
+        };
+        same_client && self.same_auth(other)
+    }
+
+    /// Whether both hold the same values of `auth`.
+    pub(crate) fn same_auth(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.auth().values(), other.auth().values());
+        ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(one, other)| same(one, other))
+    }
+}
+
+impl Auth {
+    /// All values that come from the Secret, in the order of their names.
+    fn values(&self) -> Vec<&SecretString> {
+        fn client(of: &TokenClient) -> [&SecretString; 2] {
+            [&of.client_id, &of.client_secret]
+        }
+        match self {
+            Self::None => Vec::new(),
+            Self::Bearer { token } => vec![token],
+            Self::Basic { username, password } => vec![username, password],
+            Self::ApiKey { key, .. } => vec![key],
+            Self::ClientCredentials(of) => client(of).to_vec(),
+            Self::RefreshToken { client: of, refresh_token } => client(of).into_iter().chain([refresh_token]).collect(),
+            Self::ProfileToken { fields, .. } => fields.iter().map(|(_, value)| value).collect(),
+            Self::Profile { headers, query } => headers.iter().chain(query).map(|(_, value)| value).collect(),
+        }
+    }
+}
+
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
