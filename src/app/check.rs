@@ -12,7 +12,12 @@ pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
     let mut unusable = 0;
     for file in files {
         match profiles.add_own(file) {
-            Ok(profile) => println!("{}: {}", file.display(), summary(&profile)),
+            Ok(profile) => {
+                println!("{}: {}", file.display(), summary(&profile));
+                for note in notes(&profile) {
+                    println!("{}: note: {note}", file.display());
+                }
+            }
             Err(error) => {
                 unusable += 1;
                 println!("{error}");
@@ -20,6 +25,18 @@ pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
         }
     }
     if unusable > 0 { Err(AppError::ProfilesUnusable(unusable)) } else { Ok(()) }
+}
+
+/// What is right, and of no use yet.
+fn notes(profile: &Profile) -> Vec<String> {
+    let streams = profile.streams.iter().map(|(name, stream)| (name, stream.not_run_yet().join(", ")));
+    let later = streams.filter(|(_, features)| !features.is_empty());
+    let note = |(name, features)| {
+        format!(
+            "this version cannot sync the stream {name}: {features}; a SyncJob of it will be Stalled, NotImplemented"
+        )
+    };
+    later.map(note).collect()
 }
 
 fn summary(profile: &Profile) -> String {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::{Granularity, Window, WindowKind};
-use crate::provider::profile::Stream;
+use crate::provider::profile::{self, Stream, TimeForm};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -22,7 +22,10 @@ pub struct CursorError;
 pub fn grain(stream: &Stream) -> Granularity {
     const HOURS: [&str; 9] = ["%H", "%I", "%k", "%l", "%T", "%R", "%s", "%c", "%X"];
     match &stream.window {
-        Some(window) if !HOURS.iter().any(|hour| window.format.contains(hour)) => Granularity::Day,
+        // What is no text is a number of seconds or less.
+        Some(profile::Window { format: Some(format), .. }) if !HOURS.iter().any(|hour| format.contains(hour)) => {
+            Granularity::Day
+        }
         _ => Granularity::Instant,
     }
 }
@@ -106,6 +109,25 @@ fn whole(lookback: Duration, grain: Granularity) -> SignedDuration {
             DAY.checked_mul(i32::try_from(days.max(1)).unwrap_or(i32::MAX)).unwrap_or(SignedDuration::MAX)
         }
     }
+}
+
+/// A window's two ends as the provider wants to read them.
+pub fn ends(window: &Window, grain: Granularity, range: &profile::Window) -> Result<(String, String), CursorError> {
+    let write = |cursor: &str| match (&range.format, range.form) {
+        (Some(format), _) => wire(cursor, grain, format),
+        (None, TimeForm::EpochMilliseconds) => Ok(parse(cursor, grain)?.as_millisecond().to_string()),
+        (None, TimeForm::EpochNanoseconds) => Ok(parse(cursor, grain)?.as_nanosecond().to_string()),
+        (None, TimeForm::EpochSeconds | TimeForm::Text) => Ok(parse(cursor, grain)?.as_second().to_string()),
+    };
+    // Whoever leaves the end itself out is asked for the one behind it: a record too many is read twice, one too few never.
+    let to = match (range.end_exclusive, grain) {
+        (false, _) => window.to.clone(),
+        (true, grain) => {
+            let step = if grain == Granularity::Day { DAY } else { SignedDuration::from_secs(1) };
+            print(parse(&window.to, grain)?.checked_add(step).unwrap_or(Timestamp::MAX), grain)
+        }
+    };
+    Ok((write(&window.from)?, write(&to)?))
 }
 
 /// A window's end as the provider wants to read it.

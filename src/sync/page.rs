@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::report::{RunReason, Stop};
 use crate::provider::call::Answer;
 use crate::provider::json;
-use crate::provider::profile::{Pagination, Stream};
+use crate::provider::profile::{Pagination, Stream, TokenSource};
 
 /// One page as read.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,21 +25,44 @@ pub struct Page {
 /// Reads the page that was asked for as `asked`.
 pub fn read(answer: &Answer, stream: &Stream, asked: &str) -> Result<Page, Stop> {
     let mut body = json(answer)?;
-    let told = next(&body, &stream.pagination)?;
-    let total = total(&body, &stream.pagination);
-    // Both shapes: the first pointer that leads to an array. No array at all is not "no records": it is drift.
-    let found = stream.records.iter().find(|pointer| body.pointer(pointer).is_some_and(Value::is_array));
-    let records = found.and_then(|pointer| body.pointer_mut(pointer)).map(Value::take);
-    match records {
-        Some(Value::Array(records)) => {
-            let next = match &stream.pagination {
-                Pagination::Offset { .. } => after(asked, records.len() as u64, total)?,
-                _ => told,
-            };
-            Ok(Page { records, next, total })
+    let (total, told) = (total(&body, &stream.pagination), told(&body, &stream.pagination)?);
+    let records = records(&mut body, stream).ok_or(RunReason::SchemaDrifted)?;
+    let next = match (&stream.pagination, told) {
+        (Pagination::Offset { .. }, _) => after(asked, records.len() as u64, total)?,
+        (Pagination::LastRecordId { .. }, Told::More) => {
+            let id = records.last().and_then(|record| text(record.pointer(&stream.key)?));
+            Some(id.ok_or(RunReason::PaginationUnreadable)?)
         }
-        _ => Err(RunReason::SchemaDrifted.into()),
+        (_, Told::Next(next)) => Some(next),
+        (_, Told::More | Told::End) => None,
+    };
+    Ok(Page { records, next, total })
+}
+
+/// The records of an answer, from one list or from several; `None` where one is missing. No array at all is not "no
+/// records": it is drift.
+fn records(body: &mut Value, stream: &Stream) -> Option<Vec<Value>> {
+    // Both shapes: the first pointer that leads to an array.
+    let mut take = |pointers: &[String]| {
+        let found = pointers.iter().find(|pointer| body.pointer(pointer).is_some_and(Value::is_array))?;
+        match body.pointer_mut(found)?.take() {
+            Value::Array(records) => Some(records),
+            _ => None,
+        }
+    };
+    if stream.lists.is_empty() {
+        return take(&stream.records);
     }
+    let (mut all, mut found) = (Vec::new(), false);
+    for list in &stream.lists {
+        let Some(mut records) = take(&list.at) else { if list.optional { continue } else { return None } };
+        found = true;
+        for fields in records.iter_mut().filter_map(Value::as_object_mut) {
+            fields.extend(list.add.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
+        }
+        all.append(&mut records);
+    }
+    found.then_some(all)
 }
 
 /// The body of a good answer as JSON. Whether it is good was asked where it came in.
@@ -48,8 +71,47 @@ pub fn json(answer: &Answer) -> Result<Value, Stop> {
         .map_err(|_| Stop { http_status: Some(answer.status.as_u16()), ..RunReason::BodyUnreadable.into() })
 }
 
-fn next(body: &Value, pagination: &Pagination) -> Result<Option<String>, Stop> {
-    let Pagination::Page { parameter, next, .. } = pagination else { return Ok(None) };
+/// What the answer itself says of what comes next.
+enum Told {
+    /// Nothing does.
+    End,
+    /// Something does; where it begins, the records tell.
+    More,
+    /// The next page's number or token.
+    Next(String),
+}
+
+fn told(body: &Value, pagination: &Pagination) -> Result<Told, Stop> {
+    let unreadable = || Stop::from(RunReason::PaginationUnreadable);
+    // Whether there is more must be said: a list that only looks whole is worse than none.
+    let more = |pointer: &str| body.pointer(pointer).and_then(Value::as_bool).ok_or_else(unreadable);
+    match pagination {
+        Pagination::Page { parameter, next, .. } => Ok(numbered(body, parameter, next)?.map_or(Told::End, Told::Next)),
+        Pagination::LastRecordId { more: at, .. } => Ok(if more(at)? { Told::More } else { Told::End }),
+        Pagination::Token { from: TokenSource::Body { pointers }, more: at, .. } => {
+            let token = pointers.iter().find_map(|pointer| text(body.pointer(pointer)?));
+            match (at.as_deref().map(more).transpose()?, token) {
+                (Some(false), _) | (None, None) => Ok(Told::End),
+                (Some(true), None) => Err(unreadable()),
+                (_, Some(token)) => Ok(Told::Next(token)),
+            }
+        }
+        // A job of such a stream is refused; if one came here, half a list would look whole.
+        Pagination::Token { .. } | Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => Err(unreadable()),
+        Pagination::Offset { .. } | Pagination::None => Ok(Told::End),
+    }
+}
+
+/// A text or a number that is not blank.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn numbered(body: &Value, parameter: &str, next: &[String]) -> Result<Option<String>, Stop> {
     let told = next.iter().filter_map(|pointer| body.pointer(pointer)).find(|value| !value.is_null());
     let text = match told {
         None => return Ok(None),

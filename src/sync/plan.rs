@@ -105,6 +105,10 @@ impl SyncPlan {
         let paging = match &self.stream.pagination {
             Pagination::Page { parameter, first, size, .. } => format!("{parameter}:{first}:{size}"),
             Pagination::Offset { parameter, first, size, .. } => format!("offset:{parameter}:{first}:{size}"),
+            // A token is good for the size that it was given for.
+            Pagination::Token { size, .. } => format!("token:{size:?}"),
+            Pagination::LastRecordId { parameter, size, .. } => format!("after:{parameter}:{size}"),
+            Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => "link".to_owned(),
             Pagination::None => "none".to_owned(),
         };
         Ok(CursorHash { source: short_hex(source), paging: short_hex(Sha256::new().chain_update(paging)) })

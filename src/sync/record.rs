@@ -4,6 +4,7 @@
 //! amount with a fraction where minor units were promised, an unknown direction, a currency without a known exponent.
 
 use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::domain::money::{Currency, Money, parse_decimal};
 use crate::ledger::{
     Booked, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
 };
-use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeField};
+use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeField, TimeForm};
 
 /// Years outside these are a wrong unit or a placeholder, not a booking.
 const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
@@ -99,8 +100,11 @@ impl Reading<'_> {
         let key = self.key(record)?;
         let mut body = self.mask.document(record);
         // The id is the row's key anyway; cut, it could not be found again.
-        if let (Some(shown), Some(id)) = (body.pointer_mut(&self.stream.key), record.pointer(&self.stream.key)) {
-            *shown = id.clone();
+        let made_of = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
+        for pointer in made_of.chain([self.stream.key.as_str()]).filter(|pointer| !pointer.is_empty()) {
+            if let (Some(shown), Some(id)) = (body.pointer_mut(pointer), record.pointer(pointer)) {
+                *shown = id.clone();
+            }
         }
         let body = body.to_string();
         if body.len() > MAX_DOCUMENT {
@@ -111,34 +115,45 @@ impl Reading<'_> {
     }
 
     fn key(&self, record: &Value) -> Result<String, Rejection> {
-        let path = &self.stream.key;
-        let key = match record.pointer(path) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.trim().to_owned(),
-            Some(Value::Number(number)) => number.to_string(),
-            Some(_) => return reject("KeyInvalid", path),
+        let part = |path: &str| match record.pointer(path) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(_) => reject("KeyInvalid", path),
         };
-        if key.len() > MAX_KEY || key.contains('\0') { reject("KeyInvalid", path) } else { Ok(key) }
+        let key = match &self.stream.key_of {
+            Some(key) => key.template.fill(part)?,
+            None => part(&self.stream.key)?,
+        };
+        let key = key.unwrap_or_default();
+        if key.len() > MAX_KEY || key.contains('\0') { reject("KeyInvalid", &self.stream.key) } else { Ok(key) }
     }
 
     fn booked(&self, record: &Value) -> Result<Booked, Rejection> {
-        let Some(TimeField { pointer: path }) = &self.stream.time else { return reject("TimeMissing", "") };
+        let Some(field) = &self.stream.time else { return reject("TimeMissing", "") };
+        let path = &field.pointer;
         let text = match record.pointer(path) {
             None | Some(Value::Null) => return reject("TimeMissing", path),
-            Some(Value::String(text)) => text.trim(),
+            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::Number(number)) if field.form != TimeForm::Text => number.to_string(),
             Some(_) => return reject("TimeInvalid", path),
         };
-        let Some((on, at)) = read_time(text) else { return reject("TimeInvalid", path) };
+        let Some((on, at)) = read_time(&text, field) else { return reject("TimeInvalid", path) };
         if !YEARS.contains(&on.year()) {
             return reject("TimeOutOfRange", path);
         }
+        let at = at.filter(|_| !field.day_only);
         let granularity = if at.is_none() { Granularity::Day } else { self.grain };
-        Ok(Booked { on, at, text: text.to_owned(), granularity })
+        Ok(Booked { on, at, text, granularity })
     }
 
     fn money(&self, record: &Value, amounts: &Amounts) -> Result<(Money, i128), Rejection> {
         let currency = match &amounts.currency {
             CurrencySource::Join { .. } => match self.account.currency {
+                Some(currency) => currency,
+                None => return reject("CurrencyUnknown", ""),
+            },
+            CurrencySource::Const { code } => match read_currency(code) {
                 Some(currency) => currency,
                 None => return reject("CurrencyUnknown", ""),
             },
@@ -164,6 +179,11 @@ impl Reading<'_> {
                 parse_decimal(text.trim()).ok().map(|amount| Money { amount, currency })
             }
             (AmountRepr::DecimalString, _) => return reject("AmountNotText", path),
+            // The digits as they were sent: the number was never a float.
+            (AmountRepr::JsonNumber, Value::Number(number)) => {
+                parse_decimal(&number.to_string()).ok().map(|amount| Money { amount, currency })
+            }
+            (AmountRepr::JsonNumber, _) => return reject("AmountNotNumber", path),
         };
         let Some(plain) = plain else { return reject("AmountInvalid", path) };
         let signed = Money { amount: sign(record, amounts, plain.amount)?, currency };
@@ -178,6 +198,10 @@ impl Reading<'_> {
 fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, Rejection> {
     match &amounts.sign {
         Sign::Signed => Ok(amount),
+        // A zero has no sign, or it would print as -0.
+        Sign::OutflowPositive => Ok(if amount.is_zero() { amount.abs() } else { -amount }),
+        Sign::Unsigned if amount.is_sign_negative() && !amount.is_zero() => reject("AmountSigned", &amounts.amount),
+        Sign::Unsigned => Ok(amount.abs()),
         Sign::Field { pointer, credit, debit } => {
             let word = match record.pointer(pointer) {
                 None | Some(Value::Null) => return reject("DirectionMissing", pointer),
@@ -200,7 +224,26 @@ fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, R
 }
 
 /// The booking day as written, and the moment where the text names one.
-fn read_time(text: &str) -> Option<(Date, Option<Timestamp>)> {
+fn read_time(text: &str, field: &TimeField) -> Option<(Date, Option<Timestamp>)> {
+    let zone = field.zone.as_ref().and_then(|zone| TimeZone::get(zone).ok());
+    if field.form != TimeForm::Text {
+        let at = field.form.instant(text)?;
+        return Some((at.to_zoned(zone.unwrap_or(TimeZone::UTC)).date(), Some(at)));
+    }
+    // A day and a time without a zone are a moment only where the profile says whose clock it is.
+    let civil = |at: DateTime, timed: bool| {
+        let zoned = zone.filter(|_| timed).and_then(|zone| at.to_zoned(zone).ok());
+        Some((at.date(), zoned.map(|zoned| zoned.timestamp())))
+    };
+    if let Some(format) = &field.format {
+        let read = jiff::fmt::strtime::parse(format, text).ok()?;
+        let timed = read.hour().is_some();
+        if timed && let Ok(at) = read.to_timestamp() {
+            return Some((read.to_date().ok()?, Some(at)));
+        }
+        let at = if timed { read.to_datetime() } else { read.to_date().map(|date| date.at(0, 0, 0, 0)) };
+        return civil(at.ok()?, timed);
+    }
     // `Z` and offsets first: the day is the one that is written, in the provider's own zone.
     if let Ok(at) = text.parse::<Timestamp>() {
         let on = text.get(..10).and_then(|day| day.parse::<Date>().ok())?;
@@ -209,7 +252,8 @@ fn read_time(text: &str) -> Option<(Date, Option<Timestamp>)> {
     if let Ok(zoned) = text.parse::<Zoned>() {
         return Some((zoned.date(), Some(zoned.timestamp())));
     }
-    text.parse::<DateTime>().ok().map(|civil| (civil.date(), None))
+    // A date alone is never its midnight.
+    civil(text.parse::<DateTime>().ok()?, text.contains([':', 'T', 't']))
 }
 
 /// A currency whose smallest unit is known, in any case.

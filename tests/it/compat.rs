@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::breaker::{Mode, State};
@@ -42,12 +43,35 @@ async fn call(live: &Live, operation: &str, parameters: &[(&str, &str)]) -> bool
     live.call(request).await.is_ok()
 }
 
-/// The lines that begin so, headers and times left out.
-fn lines(metrics: &Metrics, prefixes: &[&str]) -> Vec<String> {
-    let timed = |line: &&str| line.contains("_sum") || line.contains("_bucket");
+/// The lines of these series, with their `HELP` and `TYPE`; times are shown as `…`, for they are never twice the same.
+fn all_lines(metrics: &Metrics, prefixes: &[&str]) -> Vec<String> {
     let text = metrics.render().unwrap();
-    let wanted = |line: &&str| prefixes.iter().any(|prefix| line.starts_with(prefix)) && !timed(line);
-    text.lines().filter(wanted).map(str::to_owned).collect()
+    let name = |line: &str| line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ").to_owned();
+    let wanted = |line: &&str| prefixes.iter().any(|prefix| name(line).starts_with(prefix));
+    let timed = |line: &str| line.contains("_sum{") || (line.contains("_bucket{") && !line.contains("le=\"+Inf\""));
+    let shown = |line: &str| match line.rsplit_once(' ') {
+        Some((series, _)) if timed(line) => format!("{series} …"),
+        _ => line.to_owned(),
+    };
+    text.lines().filter(wanted).map(shown).collect()
+}
+
+/// The same without `HELP`, `TYPE` and times.
+fn lines(metrics: &Metrics, prefixes: &[&str]) -> Vec<String> {
+    let mut all = all_lines(metrics, prefixes);
+    all.retain(|line| !line.starts_with('#') && !line.contains("_sum{") && !line.contains("_bucket{"));
+    all
+}
+
+/// The lines of a histogram of one call.
+fn histogram(name: &str, labels: &str, endpoint: &str) -> Vec<String> {
+    let bounds = ["0.001", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2", "5", "10", "30", "60"];
+    let labels = labels.replace('E', endpoint);
+    let mut lines: Vec<_> = bounds.iter().map(|bound| format!("{name}_bucket{{{labels},le=\"{bound}\"}} …")).collect();
+    lines.push(format!("{name}_bucket{{{labels},le=\"+Inf\"}} 1"));
+    lines.push(format!("{name}_sum{{{labels}}} …"));
+    lines.push(format!("{name}_count{{{labels}}} 1"));
+    lines
 }
 
 async fn down(bank: &BankHandle) {
@@ -143,4 +167,94 @@ async fn without_the_flag_nothing_of_them_is_served() {
     let live = connect(&registry, "bank", draft("finastra", &bank));
     assert!(call(&live, "collaterals", &[]).await);
     assert!(lines(&metrics, &FINASTRA).is_empty() && lines(&metrics, &PROVIDERS).is_empty());
+}
+
+#[tokio::test]
+async fn every_line_of_the_series_is_the_one_that_dashboards_and_alerts_ask_for() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, metrics) = serving(&[CompatSet::Finastra, CompatSet::Providers]);
+    let live = connect(&registry, "bank", draft("finastra", &bank));
+    assert!(call(&live, "collaterals", &[]).await);
+    let mut wanted: Vec<String> = [
+        "# HELP finastra_api_calls_total Calls to Finastra, by HTTP status; status \"error\": without one.",
+        "# TYPE finastra_api_calls_total counter",
+        r#"finastra_api_calls_total{endpoint="collaterals",status="200"} 1"#,
+        "# HELP finastra_api_latency_seconds Time of a call to Finastra.",
+        "# TYPE finastra_api_latency_seconds histogram",
+    ]
+    .map(str::to_owned)
+    .into();
+    wanted.extend(histogram("finastra_api_latency_seconds", "endpoint=\"E\"", "collaterals"));
+    wanted.extend(
+        [
+            "# HELP finastra_breaker_state Circuit of Finastra: 0 closed, 1 half-open, 2 open.",
+            "# TYPE finastra_breaker_state gauge",
+            r#"finastra_breaker_state{client="collateral"} 0"#,
+        ]
+        .map(str::to_owned),
+    );
+    assert_eq!(all_lines(&metrics, &FINASTRA), wanted);
+
+    let mut wanted: Vec<String> = [
+        "# HELP provider_errors_total Calls to providers without an HTTP status, or with one of 400 and above.",
+        "# TYPE provider_errors_total counter",
+        "provider_errors_total 0",
+        "# HELP provider_latency_seconds Time of a call to a provider.",
+        "# TYPE provider_latency_seconds histogram",
+    ]
+    .map(str::to_owned)
+    .into();
+    wanted.extend(histogram("provider_latency_seconds", "endpoint=\"E\",provider=\"finastra\"", "collaterals"));
+    wanted.extend(
+        [
+            "# HELP provider_requests_total Calls to providers, by HTTP status; status \"error\": without one.",
+            "# TYPE provider_requests_total counter",
+            r#"provider_requests_total{endpoint="collaterals",provider="finastra",status="200"} 1"#,
+            "# HELP circuit_breaker_state Circuit of a provider: 0 closed, 1 open, 2 half-open.",
+            "# TYPE circuit_breaker_state gauge",
+            r#"circuit_breaker_state{provider="finastra"} 0"#,
+        ]
+        .map(str::to_owned),
+    );
+    assert_eq!(all_lines(&metrics, &PROVIDERS), wanted);
+}
+
+#[tokio::test]
+async fn the_two_sources_code_an_open_and_a_half_open_circuit_the_other_way_round() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, metrics) = serving(&[CompatSet::Finastra, CompatSet::Providers]);
+    let mut quick = draft("finastra", &bank);
+    // Half-open as soon as somebody asks, and for good: the trials that close it are more than are made.
+    quick.breaker.open.base = Duration::from_millis(1);
+    quick.breaker.open.max = Duration::from_millis(1);
+    quick.breaker.half_open.required_successes = 100;
+    let live = connect(&registry, "bank", quick);
+    down(&bank).await;
+    for _ in 0..2 {
+        assert!(!call(&live, "collaterals", &[]).await);
+    }
+    let states = || lines(&metrics, &["finastra_breaker_state", "circuit_breaker_state"]);
+    let coded = |providers: u8, finastra: u8| {
+        vec![
+            format!("circuit_breaker_state{{provider=\"finastra\"}} {providers}"),
+            format!("finastra_breaker_state{{client=\"collateral\"}} {finastra}"),
+        ]
+    };
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(live.observed().snapshot.state, State::Open);
+    assert_eq!(sorted(states()), coded(1, 2));
+
+    bank.recover().await;
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while !call(&live, "collaterals", &[]).await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(live.observed().snapshot.state, State::HalfOpen);
+    assert_eq!(sorted(states()), coded(2, 1));
 }

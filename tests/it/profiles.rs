@@ -38,6 +38,16 @@ fn a_check_says_of_each_file_whether_it_can_be_used_and_why_not() {
 }
 
 #[test]
+fn a_stream_that_no_sync_runs_yet_is_usable_with_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let streams = "streams:\n  all: {record: document, path: /a, records: [/a], key: /id, pagination: {kind: nextUrl, next: [/n], link: {kind: follow}}}\n";
+    std::fs::write(folder.path().join("later.yaml"), format!("{GOOD}{streams}")).unwrap();
+    let check = busbar(folder.path(), &["check", "profile", "later.yaml"]);
+    let note = "later.yaml: note: this version cannot sync the stream all: pagination.kind: nextUrl; a SyncJob of it will be Stalled, NotImplemented\n";
+    assert!(check.status.success() && text(&check.stdout).ends_with(note), "{}", text(&check.stdout));
+}
+
+#[test]
 fn a_start_with_a_profile_that_cannot_be_used_ends_with_file_line_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();

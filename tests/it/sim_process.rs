@@ -58,6 +58,48 @@ async fn the_control_api_does_what_the_library_does() {
     assert_eq!(send("GET", "/banks/b", "").await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
+/// One span as a collector gets it, with a parent.
+fn span(name: &str, id: u8, parent: &[u8]) -> opentelemetry_proto::tonic::trace::v1::Span {
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+    let value = AnyValue { value: Some(Value::StringValue("fmp".to_owned())) };
+    let attributes = vec![KeyValue { key: "provider".to_owned(), value: Some(value), ..KeyValue::default() }];
+    opentelemetry_proto::tonic::trace::v1::Span {
+        trace_id: vec![7; 16],
+        span_id: vec![id; 8],
+        parent_span_id: parent.to_vec(),
+        name: name.to_owned(),
+        attributes,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn the_control_api_takes_traces_and_shows_parents_and_attributes() {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+    use prost::Message as _;
+    let control = Some("127.0.0.1:0".parse().unwrap());
+    let sim = Sim::start(SimConfig { control, ..SimConfig::default() }).await.unwrap();
+    let base = format!("http://{}", sim.control().unwrap());
+    let spans = vec![span("provider.call", 2, &[1; 8]), span("gateway.request", 1, &[])];
+    let scopes = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans: scopes, ..ResourceSpans::default() }];
+    let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    let send = || client().post(format!("{base}/v1/traces")).body(body.clone());
+    assert_eq!(send().send().await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert!(send().header("content-type", "application/x-protobuf").send().await.unwrap().status().is_success());
+    let shown =
+        || async { json(client().get(format!("{base}/traces?name=provider.call")).send().await.unwrap()).await };
+    let calls = shown().await;
+    assert_eq!(calls.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&calls[0]["parentName"], &calls[0]["attributes"]["provider"]),
+        (&"gateway.request".into(), &"fmp".into())
+    );
+    assert_eq!(client().delete(format!("{base}/traces")).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(shown().await, serde_json::json!([]));
+}
+
 async fn arrived(control: &str, bank: &str) {
     while json(client().get(format!("{control}/banks/{bank}/counters")).send().await.unwrap()).await["requests"] == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

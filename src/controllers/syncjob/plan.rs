@@ -107,6 +107,14 @@ pub fn cadence(spec: &SyncJobSpec, now: Timestamp) -> Result<Cadence, Problem> {
 pub fn sync(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Result<SyncPlan, Problem> {
     let name = spec.stream.as_deref().ok_or_else(|| Problem::invalid("stream", "must be set"))?;
     let stream = stream(connection, name)?;
+    let later = stream.not_run_yet();
+    if !later.is_empty() {
+        let text = format!(
+            "spec.stream {name:?} needs what this version of Busbar cannot sync: {}; choose another stream",
+            later.join(", ")
+        );
+        return Err(Problem::stalled(Reason::NotImplemented, text));
+    }
     let shared = spec.parameters.as_deref().cloned().unwrap_or_default();
     let listed = spec.partitions.as_deref().unwrap_or_default();
     let given: Vec<_> = if listed.is_empty() {

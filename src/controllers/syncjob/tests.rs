@@ -1,5 +1,6 @@
 //! When a job runs and what its status says: values in, values out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,10 +17,13 @@ use crate::controllers::Decision;
 use crate::controllers::conditions::{read, status_of};
 use crate::domain::breaker::Effective;
 use crate::domain::conditions::{Status, check_invariants};
+use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::Place;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
+use crate::provider::profile::{Environment, Profile};
+use crate::provider::settings::{Draft, Settings};
 use crate::work::pool::{ActiveRun, JobView};
 
 fn t(seconds: i64) -> Timestamp {
@@ -270,4 +274,19 @@ fn what_cannot_be_honoured_is_stalled() {
     let decision = at(&job, None, &observed, 10);
     assert!(decision.steps.is_empty());
     assert_eq!(status_of(&decision.status.unwrap().conditions, ConditionType::Stalled), Status::True);
+}
+
+#[test]
+fn a_stream_that_no_sync_runs_yet_stalls_its_job_with_the_name_of_the_feature() {
+    let text = "id: x\ntitle: X\nbaseURL: {sandbox: 'https://x.example'}\nbreaker: Api\nhealthCheck: {path: /}\nstreams:\n  rows: {record: document, path: /r, records: [/a], key: /id, commitScope: Window, pagination: {kind: linkHeader, link: {kind: follow}}}\n";
+    let profile = Arc::new(Profile::parse("x.yaml", text).unwrap());
+    let connection = Settings::resolve(Draft::new(profile, Environment::Sandbox)).unwrap();
+    let mut job = job();
+    job.spec.stream = Some("rows".into());
+    let problem = plan::sync(&ObjectKey::new("team", "rows"), &job.spec, &connection).unwrap_err();
+    assert_eq!((problem.reason, problem.waiting), (Reason::NotImplemented, false));
+    assert_eq!(
+        problem.message,
+        "spec.stream \"rows\" needs what this version of Busbar cannot sync: pagination.kind: linkHeader, commitScope: Window; choose another stream"
+    );
 }

@@ -212,7 +212,7 @@ pub enum TimeForm {
 
 impl TimeForm {
     /// The instant that a scalar of this form names.
-    fn instant(self, text: &str) -> Option<Timestamp> {
+    pub fn instant(self, text: &str) -> Option<Timestamp> {
         let number = || text.parse::<i64>().ok();
         match self {
             Self::Text => {

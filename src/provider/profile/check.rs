@@ -51,6 +51,9 @@ impl Profile {
         for (at, matcher) in self.errors.iter().enumerate() {
             matcher.check().map_err(|problem| (Place::of(["errors"]).and(Step::Index(at)), problem))?;
         }
+        if let Some((at, problem)) = errors::too_many(&self.errors) {
+            return Err((Place::of(["errors"]).and(Step::Index(at)), problem));
+        }
         if let Some((at, by)) = errors::unreachable(&self.errors) {
             let by = by.iter().map(|at| format!("errors[{at}]")).collect::<Vec<_>>().join(", ");
             let problem = format!("can never be reached: whatever it fits, {by} fits before; move it up or remove it");
@@ -73,6 +76,9 @@ impl Profile {
         }
         if let Some(auth) = &self.auth {
             auth.check(&self.parameters).map_err(|problem| (Place::of(["auth"]), problem))?;
+        }
+        if self.webhook.is_some() && self.no_webhook.is_some() {
+            return Err((Place::of(["noWebhook"]), "says that there is none, beside webhook: remove one".to_owned()));
         }
         if let Some(webhook) = &self.webhook {
             webhook.check().map_err(|problem| (Place::of(["webhook"]), problem))?;
@@ -112,7 +118,8 @@ impl Profile {
             live.check(self).map_err(|(fields, problem)| (below(Place::of(["liveCheck"]), fields), problem))?;
         }
         for (name, stream) in &self.streams {
-            stream.check(&self.parameters).map_err(|problem| (Place::of(["streams", name.as_str()]), problem))?;
+            let own = || Place::of(["streams", name.as_str()]);
+            stream.check(&self.parameters).map_err(|(place, problem)| (own().join(place), problem))?;
         }
         Ok(())
     }

@@ -19,6 +19,13 @@ use crate::provider::json;
 /// A body larger than this holds data, not an error: it is not searched for one.
 pub const MAX_ERROR_BODY: usize = 64 * 1024;
 
+/// Matchers of one profile: each is tried on each answer until one fits. The built-in ones have at most a dozen.
+const MAX_MATCHERS: usize = 256;
+
+/// Combinations of values that the matchers of one profile may name between them. Whether a matcher can be reached is
+/// asked of each combination, so more would make a start hang on somebody's file.
+const MAX_CASES: usize = 4096;
+
 /// One rule of `errors:`. All conditions that are set must hold; at least one must be set.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -186,6 +193,28 @@ impl JsonRule {
         });
         self.pointer == other.pointer && is && holding
     }
+}
+
+/// The first matcher that is one too many, or names too many combinations of values; checked before they are compared.
+pub(super) fn too_many(matchers: &[Matcher]) -> Option<(usize, String)> {
+    if matchers.len() > MAX_MATCHERS {
+        return Some((
+            MAX_MATCHERS,
+            format!("is one more than the {MAX_MATCHERS} that a profile may have: remove some"),
+        ));
+    }
+    let mut all = 0_usize;
+    for (at, matcher) in matchers.iter().enumerate() {
+        let values = matcher.json.iter().map(|rule| rule.is.len().max(1));
+        all = all.saturating_add(values.fold(1, usize::saturating_mul));
+        if all > MAX_CASES {
+            let text = format!(
+                "names too many combinations of values (with those before, over {MAX_CASES}): name fewer values under is, or fewer places"
+            );
+            return Some((at, text));
+        }
+    }
+    None
 }
 
 /// The first matcher that no answer can reach, because earlier ones fit whatever it fits: its place and theirs.

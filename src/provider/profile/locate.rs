@@ -29,6 +29,12 @@ impl Place {
         self.0.push(step);
         self
     }
+
+    /// The part that `inner` names within this one.
+    pub(super) fn join(mut self, inner: Self) -> Self {
+        self.0.extend(inner.0);
+        self
+    }
 }
 
 impl fmt::Display for Place {
@@ -46,8 +52,12 @@ impl fmt::Display for Place {
 
 /// The line on which `place` begins; 1 where the file has no such part.
 pub(super) fn line(text: &str, place: &Place) -> usize {
-    let found = Down(&place.0).deserialize(serde_yaml::Deserializer::from_str(text));
-    found.err().and_then(|error| error.location()).map_or(1, |location| location.line())
+    // What is not written (a field that is missing) is said of the part that lacks it.
+    let lines = (1..=place.0.len()).rev().filter_map(|depth| {
+        let found = Down(place.0.get(..depth)?).deserialize(serde_yaml::Deserializer::from_str(text));
+        found.err()?.location().map(|location| location.line())
+    });
+    lines.into_iter().next().unwrap_or(1)
 }
 
 /// Goes down the steps that are left.

@@ -49,7 +49,8 @@ pub use operation::{Body, Operation};
 pub use parameter::{MAX_VALUE, Parameter, ParameterError, ParameterKind};
 pub use set::{MAX_FILE, MAX_FILES, OWN, ProfileError, Profiles};
 pub use stream::{
-    AmountRepr, Amounts, CommitScope, CurrencySource, Order, Pagination, Record, Sign, Stream, TimeField, Window,
+    AmountRepr, Amounts, CommitScope, CurrencySource, KeyTemplate, LinkUse, Order, Pagination, Record, RecordList,
+    RecordTemplate, Sign, Stream, TimeField, TokenSource, TokenTarget, Window,
 };
 pub use template::{Template, TemplateError};
 pub use timeouts::ProfileTimeouts;
@@ -94,6 +95,9 @@ pub struct Profile {
     /// How a webhook proves that it is the provider's.
     #[serde(default)]
     pub webhook: Option<Webhook>,
+    /// Why there is no `webhook`: said in its place, for whoever looks for one.
+    #[serde(default)]
+    pub no_webhook: Option<String>,
     /// How often the provider may be asked; several apply at once.
     #[serde(default)]
     pub limits: Vec<ProfileLimit>,

@@ -336,7 +336,8 @@ pub(super) fn unknown_placeholder(name: &str) -> String {
     format!("the placeholder {{{name}}} is not known: declare it under parameters")
 }
 
-fn placeholders(value: &Value, names: &mut Vec<String>) -> Result<(), String> {
+/// The placeholders in the texts of a JSON body.
+pub(super) fn placeholders(value: &Value, names: &mut Vec<String>) -> Result<(), String> {
     match value {
         Value::String(text) => {
             let template = Template::parse(text).map_err(|error| error.to_string())?;

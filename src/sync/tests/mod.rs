@@ -4,6 +4,7 @@ mod bank;
 mod crash;
 mod guards;
 mod offset;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::domain::time::Mono;
 use crate::ledger::Window;
 use crate::provider::call::{Answer, Request};
 use crate::provider::classify::Class;
-use crate::provider::profile::{CurrencySource, Pagination};
+use crate::provider::profile::{CurrencySource, Pagination, TokenTarget};
 use crate::sync::cursor;
 use crate::sync::key::account_token;
 use crate::sync::metrics::Stage;
@@ -34,15 +34,26 @@ impl Walk<'_> {
             }
         }
         if let Some(range) = &stream.window {
-            for (name, end) in [(&range.from, &window.from), (&range.to, &window.to)] {
-                let text = cursor::wire(end, self.grain, &range.format).map_err(|_| RunReason::CursorUnreadable)?;
-                request = request.with_query(name, text);
+            let (from, to) = cursor::ends(window, self.grain, range).map_err(|_| RunReason::CursorUnreadable)?;
+            request = request.with_query(&range.from, from);
+            if let Some(name) = &range.to {
+                request = request.with_query(name, to);
             }
         }
-        if let Pagination::Page { parameter, size_parameter, size, .. }
-        | Pagination::Offset { parameter, size_parameter, size, .. } = &stream.pagination
-        {
-            request = request.with_query(parameter, self.asked(window)).with_query(size_parameter, size.to_string());
+        let place = match &stream.pagination {
+            Pagination::Page { parameter, .. } | Pagination::Offset { parameter, .. } => {
+                Some((parameter, self.asked(window)))
+            }
+            // The first page is asked for without.
+            Pagination::Token { to: TokenTarget::Query { parameter }, .. }
+            | Pagination::LastRecordId { parameter, .. } => window.page_token.clone().map(|token| (parameter, token)),
+            _ => None,
+        };
+        if let Some((parameter, value)) = place {
+            request = request.with_query(parameter, value);
+        }
+        if let Some((parameter, size)) = stream.pagination.page_size() {
+            request = request.with_query(parameter, size.to_string());
         }
         Ok(self.traced(request, &format!("page/{}", window.page_no)))
     }
@@ -52,7 +63,8 @@ impl Walk<'_> {
         match (&window.page_token, &self.stream.pagination) {
             (Some(token), _) => token.clone(),
             (None, Pagination::Page { first, .. } | Pagination::Offset { first, .. }) => first.to_string(),
-            (None, Pagination::None) => String::new(),
+            // A page that has no number is the one after a token; the first one is after none.
+            (None, _) => String::new(),
         }
     }
 
@@ -61,7 +73,8 @@ impl Walk<'_> {
         let (first, step) = match self.stream.pagination {
             Pagination::Page { first, .. } => (first, 1),
             Pagination::Offset { first, size, .. } => (first, size),
-            Pagination::None => return window,
+            // What comes after a token stays there, whatever is put before it.
+            _ => return window,
         };
         match window.page_token.as_deref().and_then(|token| token.parse::<u64>().ok()) {
             Some(place) if place > first => {

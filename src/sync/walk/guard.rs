@@ -22,12 +22,15 @@ pub(super) struct Guard {
     empty_in_row: u32,
     /// An earlier run read the first pages, so the ordinals do not know them.
     joined_late: bool,
+    /// Whether a page's name is a number that must grow.
+    numbered: bool,
 }
 
 impl Guard {
     /// For a window that is new, or taken up again.
-    pub(super) fn of(window: &Window, resumed: bool) -> Self {
-        Self { tokens: window.seen_tokens.iter().cloned().collect(), joined_late: resumed, ..Self::default() }
+    pub(super) fn of(window: &Window, resumed: bool, numbered: bool) -> Self {
+        let tokens = window.seen_tokens.iter().cloned().collect();
+        Self { tokens, joined_late: resumed, numbered, ..Self::default() }
     }
 
     /// Whether rows may have been skipped, or counted as twins of themselves, because the list changed meanwhile.
@@ -54,7 +57,7 @@ impl Guard {
             return Some(RunReason::PaginationCycle);
         }
         let next = judged.next.as_deref()?;
-        let forward = next.parse::<u64>().ok() > asked.parse::<u64>().ok();
+        let forward = !self.numbered || next.parse::<u64>().ok() > asked.parse::<u64>().ok();
         if !forward || self.tokens.contains(&print(next)) {
             return Some(RunReason::PaginationCycle);
         }

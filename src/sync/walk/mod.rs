@@ -99,7 +99,8 @@ impl<'a> Walk<'a> {
             Some(window) => self.one_page_back(window),
             None => self.open(state)?,
         };
-        let mut guard = Guard::of(&window, resumed);
+        let numbered = self.stream.pagination.is_numbered();
+        let mut guard = Guard::of(&window, resumed, numbered);
         let mut restarts = 0;
         loop {
             self.boundary()?;
@@ -110,7 +111,7 @@ impl<'a> Walk<'a> {
                         return Err(stop);
                     }
                     window = restarted(window);
-                    guard = Guard::of(&window, false);
+                    guard = Guard::of(&window, false, numbered);
                     continue;
                 }
                 Err(stop) if stop.reason == RunReason::EndOfData && !self.plan.dry_run => {
@@ -133,7 +134,7 @@ impl<'a> Walk<'a> {
                     return Err(RunReason::WindowUnstable.into());
                 }
                 window = restarted(window);
-                guard = Guard::of(&window, false);
+                guard = Guard::of(&window, false, numbered);
                 continue;
             }
             if let Some(reason) = guard.circle(&asked, &window, &judged, &self.plan.limits) {

@@ -19,6 +19,7 @@ use crate::testbed::sim::auth::Auth;
 use crate::testbed::sim::bank::BankHandle;
 use crate::testbed::sim::config::BankConfig;
 use crate::testbed::sim::error::SimError;
+use crate::testbed::sim::otlp;
 use crate::testbed::sim::script::{Script, Step};
 use crate::testbed::sim::transactions::{AccountConfig, Transaction};
 
@@ -56,6 +57,7 @@ fn router(town: Arc<Town>) -> Router {
         .route("/banks/{bank}/arrivals", get(arrivals).delete(clear))
         .route("/banks/{bank}/counters", get(counters))
         .with_state(town)
+        .merge(otlp::router(std::sync::Arc::default()))
 }
 
 type Answer<T> = Result<T, SimError>;

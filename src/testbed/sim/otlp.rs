@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::testbed::sim::error::SimError;
@@ -45,8 +45,9 @@ pub struct Span {
     pub resource: BTreeMap<String, String>,
 }
 
+/// What has arrived.
 #[derive(Debug, Default)]
-struct Kept {
+pub(crate) struct Kept {
     spans: Vec<Span>,
     bodies: Vec<Bytes>,
     requests: u64,
@@ -69,7 +70,7 @@ impl Collector {
         let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let kept = Arc::<Mutex<Kept>>::default();
-        let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&kept));
+        let router = router(Arc::clone(&kept));
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -114,6 +115,41 @@ impl Collector {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes traces, and shows and forgets them: also part of the simulator's control API.
+pub(crate) fn router(kept: Arc<Mutex<Kept>>) -> Router {
+    Router::new().route("/v1/traces", post(take)).route("/traces", get(show).delete(forget)).with_state(kept)
+}
+
+/// A span with the name of its parent, where that has arrived too.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(flatten)]
+    span: Span,
+    parent_name: Option<String>,
+}
+
+/// Which spans are shown.
+#[derive(Deserialize)]
+struct Wanted {
+    name: Option<String>,
+}
+
+async fn show(State(kept): State<Arc<Mutex<Kept>>>, Query(wanted): Query<Wanted>) -> Json<Vec<Shown>> {
+    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let parent = |span: &Span| {
+        let is = |other: &&Span| other.trace_id == span.trace_id && other.span_id == span.parent_id;
+        kept.spans.iter().find(is).map(|other| other.name.clone())
+    };
+    let spans = kept.spans.iter().filter(|span| wanted.name.as_ref().is_none_or(|name| *name == span.name));
+    Json(spans.map(|span| Shown { parent_name: parent(span), span: span.clone() }).collect())
+}
+
+async fn forget(State(kept): State<Arc<Mutex<Kept>>>) -> StatusCode {
+    *kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    StatusCode::NO_CONTENT
 }
 
 async fn take(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {

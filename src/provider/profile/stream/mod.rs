@@ -6,6 +6,10 @@
 
 mod check;
 mod fill;
+mod later;
+mod money;
+mod paging;
+mod template;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +17,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::canonical::TimeForm;
+use super::operation::Body;
 use super::parameter::Parameter;
 use super::template::Template;
+
+pub use money::{AmountRepr, Amounts, CurrencySource, Sign};
+pub use paging::{LinkUse, Pagination, TokenSource, TokenTarget};
+pub use template::{KeyTemplate, RecordTemplate};
 
 /// One stream.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -33,15 +43,26 @@ pub struct Stream {
     /// Constant query parameters.
     #[serde(default)]
     pub query: BTreeMap<String, Template>,
+    /// The body, for a provider that is asked with POST; absent: GET.
+    #[serde(default)]
+    pub body: Option<Body>,
     /// The time range that every request asks for.
     #[serde(default)]
     pub window: Option<Window>,
-    /// Pointers to the array of records; the first that leads to an array is taken.
+    /// Pointers to the array of records; the first that leads to an array is taken. This or `lists`.
+    #[serde(default)]
     pub records: Vec<String>,
+    /// Several arrays of one answer, all of which are read. This or `records`.
+    #[serde(default)]
+    pub lists: Vec<RecordList>,
     /// How to get the next page.
     pub pagination: Pagination,
-    /// Pointer to the provider's own id of a record.
+    /// Pointer to the provider's own id of a record. This or `keyOf`.
+    #[serde(default)]
     pub key: String,
+    /// What an id is made of, where it is more than one field. This or `key`.
+    #[serde(default)]
+    pub key_of: Option<KeyTemplate>,
     /// The record's booking time; a transaction has one.
     #[serde(default)]
     pub time: Option<TimeField>,
@@ -62,6 +83,20 @@ pub struct Stream {
     pub commit_scope: CommitScope,
 }
 
+/// One of several arrays of an answer.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordList {
+    /// Pointers to the array; the first that leads to one is taken.
+    pub at: Vec<String>,
+    /// Fields put into each of its records, such as `status: pending`: what the place of a record says.
+    #[serde(default)]
+    pub add: BTreeMap<String, String>,
+    /// Whether an answer may lack it.
+    #[serde(default)]
+    pub optional: bool,
+}
+
 /// What a stream's records become.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -80,10 +115,18 @@ pub enum Record {
 pub struct Window {
     /// Parameter of the start.
     pub from: String,
-    /// Parameter of the end.
-    pub to: String,
-    /// `strftime` form of both, e.g. `%d-%m-%Y`.
-    pub format: String,
+    /// Parameter of the end; absent where the provider only takes a start.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// `strftime` form of both, e.g. `%d-%m-%Y`; needed unless `as` says that they are numbers.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// How both are written: `text` as `format` says, or since 1970.
+    #[serde(default, rename = "as")]
+    pub form: TimeForm,
+    /// Whether the provider leaves out what lies at the end itself (its day, where only days are known).
+    #[serde(default)]
+    pub end_exclusive: bool,
     /// The first window of a new job reaches this far back, unless the job says otherwise.
     #[serde(deserialize_with = "super::duration")]
     #[schemars(with = "String")]
@@ -92,51 +135,6 @@ pub struct Window {
     #[serde(deserialize_with = "super::duration")]
     #[schemars(with = "String")]
     pub lookback: Duration,
-}
-
-/// How one page leads to the next.
-///
-/// Kinds that the walk does not know yet (`token`, `lastRecordId`, `nextUrl`, `linkHeader`) are not in the format: a
-/// profile that names one is refused.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Pagination {
-    /// Numbered pages, where the body links to the next one. Only the number is taken out of that link: it is never
-    /// followed, because providers are known to print links that lead elsewhere.
-    Page {
-        /// The query parameter, in requests and in the link.
-        parameter: String,
-        /// The first page's number.
-        first: u64,
-        /// Pointers to the next page's link or number; no value or an empty one is the end.
-        next: Vec<String>,
-        /// Pointers to the count of all records of the window, which shows a list that changes under the walk.
-        #[serde(default)]
-        total: Vec<String>,
-        /// The query parameter of the page's size.
-        size_parameter: String,
-        /// The page size asked for.
-        size: u64,
-    },
-    /// A list that is read from a place on. The next place is what was read so far, not what was asked for: a server may
-    /// give less than it is asked for.
-    Offset {
-        /// The query parameter of the place.
-        parameter: String,
-        /// The first place.
-        #[serde(default)]
-        first: u64,
-        /// Pointers to the count of all records. It tells the end, and shows a list that changes under the walk; without
-        /// one, an empty page is the end, and a record that vanishes meanwhile may hide its neighbour.
-        #[serde(default)]
-        total: Vec<String>,
-        /// The query parameter of the page's size.
-        size_parameter: String,
-        /// The page size asked for.
-        size: u64,
-    },
-    /// The whole answer is one page.
-    None,
 }
 
 /// The account that a request's records are on.
@@ -154,67 +152,21 @@ pub struct Account {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TimeField {
-    /// Pointer to an RFC 3339 instant or a date.
+    /// Pointer to the time: an RFC 3339 instant or a date, unless `as` or `format` says otherwise.
     pub pointer: String,
-}
-
-/// A record's money.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Amounts {
-    /// Pointer to the amount.
-    pub amount: String,
-    /// How the amount is written.
-    pub repr: AmountRepr,
-    /// Where the currency is told.
-    pub currency: CurrencySource,
-    /// How a credit differs from a debit.
-    pub sign: Sign,
-}
-
-/// How an amount is written.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum AmountRepr {
-    /// A whole number of the currency's smallest unit.
-    MinorInteger,
-    /// A decimal as text.
-    DecimalString,
-}
-
-/// Where the currency of an amount is told.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum CurrencySource {
-    /// In the record.
-    Field {
-        /// Pointer into the record.
-        pointer: String,
-    },
-    /// In another answer, asked once per run: the account's.
-    Join {
-        /// Path below the base URL, with the job's parameters as placeholders.
-        path: Template,
-        /// Pointers into that answer, tried in order.
-        pointers: Vec<String>,
-    },
-}
-
-/// How a credit differs from a debit.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Sign {
-    /// The amount has no sign; another field says which way the money went.
-    Field {
-        /// Pointer into the record.
-        pointer: String,
-        /// Its value where money came in.
-        credit: String,
-        /// Its value where money went out.
-        debit: String,
-    },
-    /// The amount is signed, money in is positive.
-    Signed,
+    /// How it is written.
+    #[serde(default, rename = "as")]
+    pub form: TimeForm,
+    /// `strptime` form of a text that is neither RFC 3339 nor ISO 8601, e.g. `%d/%m/%Y`.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// IANA time zone of a time that names none, and of the days of numbers; unset: such a text is a day only, and the
+    /// days of numbers are UTC's.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Whether only the day is meant, whatever time is written: midnights that are no moments.
+    #[serde(default)]
+    pub day_only: bool,
 }
 
 /// The order of a stream's records.

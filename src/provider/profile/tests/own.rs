@@ -95,3 +95,37 @@ fn parameters_of_a_connection_are_checked_and_filled() {
     assert_eq!(given(&[("region", "asia")]).unwrap_err().to_string(), "the parameter region must be one of eu, us");
     assert!(given(&[("tenent", "t")]).unwrap_err().to_string().contains("is not known: there are region, tenant"));
 }
+
+#[test]
+fn a_file_that_would_take_for_ever_to_check_is_refused_at_once() {
+    let values = |n: usize| (0..n).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
+    let rules: Vec<_> = (0..12).map(|n| format!("{{pointer: /p{n}, is: [{}]}}", values(20))).collect();
+    let text = format!(
+        "{MINE}errors:\n  - {{status: [429], class: quota}}\n  - {{json: [{}], class: fatal}}\n",
+        rules.join(", ")
+    );
+    assert_eq!(
+        load(&[("x.yaml", &text)]).unwrap_err(),
+        "profile x.yaml, line 10, errors[1]: names too many combinations of values (with those before, over 4096): name fewer values under is, or fewer places"
+    );
+    let many = (0..257).map(|n| format!("  - {{json: [{{pointer: /p{n}}}], class: fatal}}\n")).collect::<String>();
+    assert_eq!(
+        load(&[("x.yaml", &format!("{MINE}errors:\n{many}"))]).unwrap_err(),
+        "profile x.yaml, line 265, errors[256]: is one more than the 256 that a profile may have: remove some"
+    );
+    let most = (0..4).map(|n| format!("  - {{json: [{{pointer: /p{n}, is: [{}]}}], class: fatal}}\n", values(1024)));
+    load(&[("x.yaml", &format!("{MINE}errors:\n{}", most.collect::<String>()))]).unwrap();
+}
+
+#[test]
+fn a_profile_has_a_webhook_or_says_why_not() {
+    let both = format!("{MINE}webhook: {{header: x-proof, schemes: [staticSecret]}}\nnoWebhook: none\n");
+    assert_eq!(
+        load(&[("x.yaml", &both)]).unwrap_err(),
+        "profile x.yaml, line 9, noWebhook: says that there is none, beside webhook: remove one"
+    );
+    let profiles = Profiles::builtin().unwrap();
+    for profile in profiles.ids().filter_map(|id| profiles.get(id)) {
+        assert_ne!(profile.webhook.is_some(), profile.no_webhook.is_some(), "{}", profile.id);
+    }
+}
