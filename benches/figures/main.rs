@@ -94,6 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// Where the lines go: the folder is there afterwards, and the last run's lines are not.
+#[expect(clippy::disallowed_methods, reason = "cargo tells where its target directory is by this variable alone")]
 fn kept_at() -> std::io::Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty());
     // Cargo takes a relative one as from where it was called, and runs a bench in the package's own folder: the same place

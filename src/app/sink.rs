@@ -70,7 +70,7 @@ mod tests {
         let registry = Registry::new(clock, &metrics, Access::local()).unwrap();
         let pool = SyncPool::new(ledger, pokes.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
         let sink = sink(&pokes, &Arc::default(), &registry, &pool, &Arc::default());
-        let mut poked = std::pin::pin!(pokes.subscribe(Kind::ProviderConnection, None));
+        let mut heard = std::pin::pin!(pokes.subscribe(Kind::ProviderConnection, None));
         let key = ObjectKey::new("team", "bank");
         for (gone, replaced) in [(false, false), (true, false), (false, true)] {
             registry.apply(&key, "uid-1", Settings::resolve(draft()).unwrap(), None);
@@ -79,7 +79,7 @@ mod tests {
             sink(change);
             let ended = registry.get(&key).is_none();
             assert_eq!(ended, gone || replaced, "gone {gone}, replaced {replaced}");
-            assert_eq!(poked.next().now_or_never(), Some(Some(key.clone())), "and it is looked at");
+            assert_eq!(heard.next().now_or_never(), Some(Some(key.clone())), "and it is looked at");
         }
         assert!(!metrics.render().unwrap().contains("connection=\"bank\""), "its series ended with it");
     }

@@ -292,10 +292,12 @@ async fn a_call_that_trips_the_circuit_pokes_as_well() {
 async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
     let (_sim, bank) = bank(BankConfig { log_capacity: 4096, ..BankConfig::new("bank") }).await;
     let world = world();
+    // One draft for all: each would read the profiles anew.
+    let whole = every(bank.base_url(), RARELY);
     let lives: Vec<_> = (0..1000)
         .map(|n| {
             let name = format!("bank-{n:04}");
-            let draft = every(bank.labelled_url(&name), RARELY);
+            let draft = Draft { base_url: bank.labelled_url(&name), ..whole.clone() };
             let key = ObjectKey::new("treasury", name.as_str());
             world.registry.apply(&key, &name, Settings::resolve(draft).unwrap(), None)
         })
