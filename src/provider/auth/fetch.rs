@@ -200,7 +200,7 @@ fn no_token(status: Option<u16>, error: CallError) -> CallError {
 /// How long `Retry-After` asks for, in seconds or as a date, read as for any call: never shortened but to the longest that
 /// a provider can ask for.
 fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let reading = Reading { class: Class::RateLimited, wait: retry_after(headers) };
+    let reading = Reading { class: Class::RateLimited, wait: retry_after(headers), ..Reading::default() };
     reading.asked(now).map(|asked| asked.min(MAX_THROTTLE))
 }
 
