@@ -32,6 +32,8 @@ use crate::metrics::{Metrics, MetricsError};
 pub const FIELD_MANAGER: &str = "busbar";
 /// Least time between two writes of one object's status, unless it got worse.
 pub const SPACING: Duration = Duration::from_secs(5);
+/// How often a write is tried that meets a newer version of its object.
+const TRIES: usize = 3;
 /// Least time between two writes that carry nothing but ride-along fields.
 pub const QUIET: Duration = Duration::from_mins(10);
 
@@ -182,16 +184,9 @@ impl<K: Reported> StatusWriter<K> {
         let disputed = self.claims.disputed(K::KIND, &key);
         let _leave = self.leadership.leave(self.clock.mono())?;
         self.claims.sending(K::KIND, &key, status);
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": { "name": &*key.name, "uid": uid },
-            "status": status,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
         // Guarded: what the object has become since it was last read may be beyond our types, and its status is ours.
         let api: Api<Guarded<K>> = Api::namespaced(self.client.clone(), &key.namespace);
-        let mut applied = call(api.patch_status(&key.name, &params, &Patch::Apply(&body))).await?;
+        let mut applied = self.apply(&api, object, &uid, status).await?;
         self.metrics.writes.with_label_values(&[K::KIND.as_str()]).inc();
         if let Some(surplus) = applied.0.as_ref().ok().and_then(|a| claims::surplus(&json!(a.status()), &json!(status)))
         {
@@ -207,6 +202,51 @@ impl<K: Reported> StatusWriter<K> {
         }
         self.note(key, uid, (version(&applied), Arc::new(status.clone())), disputed);
         Ok(())
+    }
+
+    /// Applies `status` to this very object, whatever its version is by now.
+    ///
+    /// The API server reads no UID in what is written to a status: a status of an object that is no more would end up on
+    /// its successor of the same name. So the version is the guard, and a conflict is followed by a look at whose it is.
+    async fn apply(
+        &self,
+        api: &Api<Guarded<K>>,
+        object: &K,
+        uid: &str,
+        status: &K::Status,
+    ) -> Result<Guarded<K>, ApiError> {
+        let name = object.name_any();
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let mut version = self.newest(object);
+        let mut tried = 0;
+        loop {
+            let body = json!({
+                "apiVersion": K::api_version(&()),
+                "kind": K::kind(&()),
+                "metadata": { "name": name, "uid": uid, "resourceVersion": version },
+                "status": status,
+            });
+            tried += 1;
+            let conflict = match call(api.patch_status(&name, &params, &Patch::Apply(&body))).await {
+                Err(error) if error.is_conflict() && tried < TRIES => error,
+                end => return end,
+            };
+            let now = call(api.get_metadata_opt(&name)).await?;
+            let Some(now) = now.filter(|now| now.uid().as_deref() == Some(uid)) else { return Err(conflict) };
+            version = now.resource_version();
+        }
+    }
+
+    /// The newest version of `object` that is known here: what a write of this process made of it, perhaps.
+    fn newest(&self, object: &K) -> Option<String> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = memory
+            .get(&object.key())
+            .filter(|entry| object.uid().as_deref() == Some(entry.uid.as_str()))
+            .and_then(|entry| entry.pending.as_ref())
+            .map(|(written, _)| *written)
+            .filter(|written| *written > version(object) && *written != u64::MAX);
+        ours.map(|written| written.to_string()).or_else(|| object.resource_version())
     }
 
     fn note(&self, key: ObjectKey, uid: String, pending: (u64, Arc<K::Status>), disputed: bool) {

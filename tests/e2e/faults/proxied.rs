@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use busbar::api::v1alpha1::ProviderConnection;
+use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
 use busbar::testbed::sim::{Auth, BankConfig};
 use busbar::testbed::trouble::Fault;
 use kube::api::DeleteParams;
 
 use super::{LEASE, bank_a_fails, route_takes, told_of};
 use crate::support::plane::shared_plane;
-use crate::support::world::connection;
+use crate::support::world::{connection, route};
 use crate::support::{Expected, Scene, eventually};
 
 async fn a_storm(topic: &str, status: u16) {
@@ -102,5 +102,25 @@ async fn a_replaced_object_whose_successor_cannot_run_leaves_no_credential_in_us
     })
     .await;
     assert_eq!(scene.a.arrivals().next, before, "the old credential is not used any more");
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_found_of_an_object_that_is_no_more_is_not_written_to_its_successor() {
+    let plane = shared_plane().await;
+    let mut scene = Scene::on(&plane, "heir").await;
+    // Whoever wrote the old one's status to the new one would tell of a generation that it does not have.
+    scene.world.patch::<BankRoute>("payouts", serde_json::json!({"priority": 7})).await;
+    let observed = |r: &BankRoute| (r.status.as_ref()?.observed_generation == Some(2)).then_some(());
+    scene.world.until("payouts", "the change is observed", observed).await;
+    let mut trial = scene.begin(Fault::WatchesHeld).await;
+    scene.world.ns.api::<BankRoute>().delete("payouts", &DeleteParams::default()).await.unwrap();
+    scene.world.put(&route("payouts", &[("a", "a", ""), ("b", "b", "")], "")).await;
+    bank_a_fails(&scene).await;
+    trial.end(&scene).await;
+    let expected = Expected::default();
+    let judged = trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await;
+    assert_ne!(judged.statuses["bankroutes/payouts"]["uid"], judged.before["bankroutes/payouts"]["uid"]);
+    judged.passes(&mut scene).await;
     scene.finish().await;
 }
