@@ -303,6 +303,11 @@ pub fn flags_reference() -> String {
     out
 }
 
+/// A variable of the environment that has no flag of its own.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

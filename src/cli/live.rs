@@ -63,7 +63,7 @@ impl LiveArgs {
             "client-id" => self.client_id.clone(),
             "client-secret" => self.client_secret.clone(),
             "api-key" => self.api_key.clone(),
-            other => std::env::var(variable(other)).ok().map(|text| Credential(text.into())),
+            other => super::environment(&variable(other)).map(|text| Credential(text.into())),
         };
         given.map(|credential| credential.0).filter(|secret| !secret.expose_secret().is_empty())
     }

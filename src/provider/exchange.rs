@@ -228,7 +228,9 @@ fn explain_tls(error: &rustls::Error) -> ConnectProblem {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied,
+            | AlertDescription::AccessDenied
+            // The name of a known authority and the wrong key: the signature could not be verified.
+            | AlertDescription::DecryptError,
         ) => ConnectProblem::CertificateRefused,
         _ => ConnectProblem::Tls,
     }

@@ -142,7 +142,7 @@ mod tests {
             ),
             (
                 "  list: one\n  byId: one\n  id: [/0/id]\n",
-                "line 10, liveCheck.parameters: the parameter id must have a value: add it",
+                "line 11, liveCheck.parameters: the parameter id must have a value: add it",
             ),
             (
                 "  list: all\n  byId: one\n  id: [/0/id]\n  parameter: ip\n",

@@ -49,8 +49,11 @@ async fn while_the_ledger_cannot_be_written_nothing_is_asked_again_and_what_was_
     assert_eq!(world.fmp.arrivals().entries.len(), 2, "the call, and one retry that could not be counted");
     assert_eq!(kept(&world, id).await.tries, 0);
     sqlx::query("DROP TRIGGER disk_full").execute(&mut disk).await.unwrap();
-    eventually("the retry is counted", async || kept(&world, id).await.tries == 1).await;
-    assert_eq!(world.fmp.arrivals().entries.len(), 2, "counted before anything else is asked");
+    // Its next one may follow at once: it has been due for long.
+    eventually("the retry is counted", async || kept(&world, id).await.tries >= 1).await;
+    let asked_again = world.fmp.arrivals().entries.len() - 1;
+    let counted = usize::try_from(kept(&world, id).await.tries).unwrap();
+    assert!(asked_again <= counted + 1, "{asked_again} retries, of which {counted} are counted, and one may be under way");
     stop.cancel();
     worker.await.unwrap();
 }
