@@ -303,7 +303,8 @@ pub fn flags_reference() -> String {
     out
 }
 
-/// A variable of the environment that has no flag of its own.
+/// A variable of the environment that has no flag of its own: the credentials of a user's profile are named by the profile.
+#[expect(clippy::disallowed_methods, reason = "a flag must be known beforehand, and a profile's keys are not")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

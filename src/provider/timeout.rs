@@ -101,7 +101,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_just_in_time_counts_and_the_try_is_back() {
         let clock = Clock::system();
-        let just = LIMIT - Duration::from_millis(1);
+        let just = LIMIT.saturating_sub(Duration::from_millis(1));
         let path = PerTry::new(
             below(move |timed: Timed| async move {
                 assert!(!timed.course.waits_for_token(), "it is on its way");
@@ -135,7 +135,7 @@ mod tests {
         let stall = Duration::from_secs(10);
         let started = clock.mono();
         for _ in 0..5 {
-            assert_eq!(piece(stall, after(stall - Duration::from_secs(1))).await, Ok(()));
+            assert_eq!(piece(stall, after(stall.saturating_sub(Duration::from_secs(1)))).await, Ok(()));
         }
         assert_eq!(clock.mono().since(started).as_secs(), 45);
         assert_eq!(piece(stall, pending::<()>()).await, Err(CallError::Timeout));

@@ -55,7 +55,12 @@ fn records(body: &mut Value, stream: &Stream) -> Option<Vec<Value>> {
     }
     let (mut all, mut found) = (Vec::new(), false);
     for list in &stream.lists {
-        let Some(mut records) = take(&list.at) else { if list.optional { continue } else { return None } };
+        let Some(mut records) = take(&list.at) else {
+            if list.optional {
+                continue;
+            }
+            return None;
+        };
         found = true;
         for fields in records.iter_mut().filter_map(Value::as_object_mut) {
             fields.extend(list.add.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));

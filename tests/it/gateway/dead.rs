@@ -53,7 +53,10 @@ async fn while_the_ledger_cannot_be_written_nothing_is_asked_again_and_what_was_
     eventually("the retry is counted", async || kept(&world, id).await.tries >= 1).await;
     let asked_again = world.fmp.arrivals().entries.len() - 1;
     let counted = usize::try_from(kept(&world, id).await.tries).unwrap();
-    assert!(asked_again <= counted + 1, "{asked_again} retries, of which {counted} are counted, and one may be under way");
+    assert!(
+        asked_again <= counted + 1,
+        "{asked_again} retries, of which {counted} are counted, and one may be under way"
+    );
     stop.cancel();
     worker.await.unwrap();
 }

@@ -55,7 +55,14 @@ async fn a_connection_with_everything_switched_on_has_at_most_twenty_five_series
             match core.admit(class, started) {
                 Ok(permit) => {
                     let ended = answer(code);
-                    core.finished(&live.settings(), permit, class, &operation, (started, &Course::default()), Ok(&ended));
+                    core.finished(
+                        &live.settings(),
+                        permit,
+                        class,
+                        &operation,
+                        (started, &Course::default()),
+                        Ok(&ended),
+                    );
                 }
                 Err(_) => core.refused(&live.settings(), &operation),
             }

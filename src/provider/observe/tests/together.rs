@@ -40,7 +40,14 @@ fn two_threads_never_have_more_trials_of_a_half_open_circuit_than_permitted() {
                         for (permit, started) in held.drain(..) {
                             out.fetch_sub(1, Ordering::SeqCst);
                             let ended = Ok(&answer(200));
-                            core.finished(&settings, permit, CallClass::Read, &"x".into(), (started, &Course::default()), ended);
+                            core.finished(
+                                &settings,
+                                permit,
+                                CallClass::Read,
+                                &"x".into(),
+                                (started, &Course::default()),
+                                ended,
+                            );
                         }
                     }
                     if core.circuit() == State::Closed {

@@ -133,7 +133,7 @@ fn every_known_shape_can_be_said_and_what_cannot_be_run_is_named() {
             &[][..],
         ),
         (
-            format!("record: transaction, path: /sync, body: {{kind: json, content: {{count: 500}}}}, records: [/added], key: /transaction_id, time: {{pointer: /date}}, money: {{amount: /amount, repr: jsonNumber, currency: {{kind: field, pointer: /iso}}, sign: {{kind: outflowPositive}}}}, commitScope: Window, pagination: {{kind: token, from: {{kind: body, pointers: [/next_cursor]}}, to: {{kind: body, pointer: /cursor}}, more: /has_more}}"),
+            "record: transaction, path: /sync, body: {kind: json, content: {count: 500}}, records: [/added], key: /transaction_id, time: {pointer: /date}, money: {amount: /amount, repr: jsonNumber, currency: {kind: field, pointer: /iso}, sign: {kind: outflowPositive}}, commitScope: Window, pagination: {kind: token, from: {kind: body, pointers: [/next_cursor]}, to: {kind: body, pointer: /cursor}, more: /has_more}".to_owned(),
             &["pagination.to.kind: body", "body", "commitScope: Window"],
         ),
         (
