@@ -5,7 +5,7 @@
 //! caller's licence profiles are judged again at each retry; the answer goes into the connection's cache, for whoever asks
 //! next.
 //!
-//! Retries run side by side, few of each connection ([`desk`]): a provider that does not answer delays its own only, and
+//! Retries run side by side, few of each connection (`desk.rs`): a provider that does not answer delays its own only, and
 //! the lease is renewed meanwhile. While the ledger cannot be written nothing is asked at all: a retry that is not counted
 //! would be made again at once.
 
