@@ -6,6 +6,7 @@
 
 mod architecture;
 mod auth;
+mod call_order;
 mod call_path;
 mod call_time;
 mod call_troubles;
