@@ -16,9 +16,21 @@ use super::eventually;
 use super::plane::{PATIENCE, tell};
 use super::scene::{QUIET, SOON, Scene, Statuses};
 
+/// Without the band of risk of banks that fail: it goes on rising with each check that fails between the two looks.
+fn settled(mut all: Statuses) -> Statuses {
+    for object in all.values_mut() {
+        if let Some(status) = object["status"].as_object_mut()
+            && status.get("health").is_some_and(|health| health == "Unhealthy")
+        {
+            status.remove("risk");
+        }
+    }
+    all
+}
+
 /// Without times, and without what only the past can tell. Who has seen less counts less, and nobody can verify a
 /// credential with a bank that fails, or tell by how much it is worse than it was, or that a route once had another bank.
-fn timeless(mut all: Statuses) -> Statuses {
+fn timeless(all: Statuses) -> Statuses {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {
@@ -29,12 +41,12 @@ fn timeless(mut all: Statuses) -> Statuses {
             _ => {}
         }
     }
+    let mut all = settled(all);
     for object in all.values_mut() {
         strip(object);
         let Some(status) = object["status"].as_object_mut() else { continue };
         status.remove("lastFailover");
         if status.get("health").is_some_and(|health| health == "Unhealthy") {
-            status.remove("risk");
             for condition in status["conditions"].as_array_mut().into_iter().flatten() {
                 // Ready stays as it is told, for another reason.
                 let forgets: &[&str] = match condition["type"].as_str() {
@@ -197,7 +209,7 @@ impl Judged {
             scene.quiet(PATIENCE).await;
             (timeless(statuses), timeless(scene.statuses().await))
         } else {
-            (statuses, scene.statuses().await)
+            (settled(statuses), settled(scene.statuses().await))
         };
         for key in statuses.keys().chain(fresh.keys()).collect::<std::collections::BTreeSet<_>>() {
             let (was, is) = (statuses.get(key), fresh.get(key));
