@@ -30,7 +30,7 @@ async fn a_deleted_connection_is_no_longer_checked_and_its_series_vanish() {
         (of("connection"), of("name"))
     };
     let (connections, objects) = series().await;
-    assert!(connections >= 5 && objects >= 4, "{connections} and {objects} series");
+    assert!(connections >= 6 && objects >= 4, "{connections} and {objects} series");
     assert!(connections + objects <= 25, "at most 25 series for a connection: {connections} and {objects}");
     world.delete("ProviderConnection", "gone").await;
     eventually(PATIENCE, "its series vanish", async || (series().await == (0, 0)).then_some(())).await;
