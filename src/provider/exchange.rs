@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
-use http::HeaderMap;
 use reqwest::Url;
 use reqwest::header::HOST;
 use rustls::{AlertDescription, CertificateError};
@@ -23,8 +22,7 @@ use crate::provider::classify::{Class, Reading};
 use crate::provider::clients::{Client, NoSuchName, NotAllowed};
 use crate::provider::deadline::{Calling, Timed};
 use crate::provider::json;
-use crate::provider::profile::Profile;
-use crate::provider::settings::{Settings, Timeouts};
+use crate::provider::settings::Settings;
 use crate::provider::timeout;
 
 /// Sends one request to the provider.
@@ -32,30 +30,20 @@ use crate::provider::timeout;
 pub(crate) struct Exchange {
     client: Client,
     clock: Clock,
-    base: Arc<Url>,
-    profile: Arc<Profile>,
-    timeouts: Timeouts,
-    /// The profile's own headers, of every request.
-    constant: HeaderMap,
+    settings: Arc<Settings>,
 }
 
 impl Exchange {
-    pub(crate) fn new(client: Client, clock: Clock, settings: &Settings) -> Self {
-        Self {
-            client,
-            clock,
-            base: Arc::new(settings.base_url().clone()),
-            profile: Arc::clone(settings.profile()),
-            timeouts: settings.timeouts(),
-            constant: settings.profile().constant_headers(),
-        }
+    pub(crate) fn new(client: Client, clock: Clock, settings: Arc<Settings>) -> Self {
+        Self { client, clock, settings }
     }
 
     fn request(&self, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
-        let url = join(&self.base, &request.path, &request.query)?;
+        let url = join(self.settings.base_url(), &request.path, &request.query)?;
         let (url, host) = self.client.aim(url)?;
         let http = self.client.http()?;
-        let mut builder = http.request(request.method, url).headers(self.constant.clone()).headers(request.headers);
+        let constant = self.settings.profile().constant_headers().clone();
+        let mut builder = http.request(request.method, url).headers(constant).headers(request.headers);
         if let Some(host) = host {
             builder = builder.header(HOST, host);
         }
@@ -76,12 +64,12 @@ impl Service<Timed> for Exchange {
     }
 
     fn call(&mut self, timed: Timed) -> Calling {
-        let (clock, timeouts, cap, wants_json) =
-            (self.clock, self.timeouts, timed.request.max_body, timed.request.json);
-        let profile = Arc::clone(&self.profile);
+        let (clock, settings) = (self.clock, Arc::clone(&self.settings));
+        let (cap, wants_json) = (timed.request.max_body, timed.request.json);
         let request = self.request(timed.request);
         async move {
             let started = clock.mono();
+            let timeouts = settings.timeouts();
             let request = request?;
             let response = timeout::head(timeouts.head(), request.send()).await?.map_err(|error| explain(&error))?;
             let (status, headers) = (response.status(), response.headers().clone());
@@ -90,7 +78,7 @@ impl Service<Timed> for Exchange {
             let (reading, meta) = (Reading::default(), Meta::default());
             let elapsed = now.mono.since(started);
             let mut answer = Answer { status, headers, body, elapsed, reading, meta };
-            answer.reading = profile.read(&answer, now.wall);
+            answer.reading = settings.profile().read(&answer, now.wall);
             // A proxy's page, or a body cut short where nobody counted: the next try may bring the real one.
             if wants_json && answer.reading.class == Class::Ok && json::check(&answer.body).is_err() {
                 answer.reading.class = Class::Retry;

@@ -3,7 +3,7 @@
 //! Settings are replaced as a whole. A call that is under way keeps the ones it started with.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tower::ServiceExt as _;
 
@@ -18,7 +18,7 @@ use crate::provider::clients::Client;
 use crate::provider::observe::{Core, LastProbe, LiveStatus};
 use crate::provider::rights::Licences;
 use crate::provider::settings::Settings;
-use crate::provider::stack::{self, Stack};
+use crate::provider::stack;
 
 /// A connection that calls can be made through.
 pub struct Live {
@@ -31,7 +31,7 @@ pub struct Live {
 #[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) stack: Stack,
+    pub(crate) client: Client,
     pub(crate) proof: Proof,
     pub(crate) licences: Arc<Licences>,
 }
@@ -53,12 +53,13 @@ impl Live {
 
     /// The settings in force.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.read().settings)
+        Arc::clone(&self.lock().settings)
     }
 
     /// Makes one call through the whole path. Dropping the future ends the call.
     pub async fn call(&self, request: Request) -> Result<Answer, CallError> {
-        let stack = self.read().stack.clone();
+        // Built for each call: that costs no more than a copy of one would, and thousands of connections at rest keep none.
+        let stack = stack::build(&self.core, self.read());
         stack.oneshot(request).await
     }
 
@@ -121,12 +122,12 @@ impl Live {
 
     /// When the token in use expires, where tokens are fetched.
     pub fn token_expires_at(&self) -> Option<Mono> {
-        self.read().proof.tokens.as_ref().and_then(|tokens| tokens.expires_at())
+        self.lock().proof.tokens.as_ref().and_then(|tokens| tokens.expires_at())
     }
 
     /// Whether no call can be made because the token endpoint's circuit is open and no token is left.
     pub fn token_unavailable(&self) -> bool {
-        self.read().proof.tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
+        self.lock().proof.tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -134,7 +135,11 @@ impl Live {
     }
 
     pub(crate) fn read(&self) -> Running {
-        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Running> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts new settings in force. Whoever is in a call finishes it with the old ones.
@@ -149,15 +154,4 @@ impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Live").field("key", self.key()).field("uid", &self.uid).finish_non_exhaustive()
     }
-}
-
-pub(crate) fn running(
-    core: &Arc<Core>,
-    settings: Arc<Settings>,
-    client: Client,
-    proof: Proof,
-    licences: &Arc<Licences>,
-) -> Running {
-    let stack = stack::build(core, &settings, client, &proof, licences);
-    Running { settings, stack, proof, licences: Arc::clone(licences) }
 }

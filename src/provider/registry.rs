@@ -17,7 +17,7 @@ use crate::provider::auth::vault::{SecretSource, Vault};
 use crate::provider::auth::{self, Means, Proof};
 use crate::provider::clients::Clients;
 use crate::provider::compat::{self, Compat, CompatSet};
-use crate::provider::live::{self, Live};
+use crate::provider::live::{Live, Running};
 use crate::provider::observe::Core;
 use crate::provider::rights::Licences;
 use crate::provider::series::{Collected, Shared};
@@ -169,7 +169,7 @@ impl Registry {
             let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
             let proof = if same_auth { old.proof } else { self.proof(&settings, live.core()) };
             let client = self.inner.clients.for_provider(&settings);
-            live.replace(live::running(live.core(), settings, client, proof, &self.inner.licences));
+            live.replace(Running { settings, client, proof, licences: Arc::clone(&self.inner.licences) });
             self.inner.listeners.tell(&Change::Applied(key.clone()));
             return live;
         }
@@ -186,7 +186,7 @@ impl Registry {
             core.pause_until(until);
         }
         let (client, proof) = (self.inner.clients.for_provider(&settings), self.proof(&settings, &core));
-        let running = live::running(&core, settings, client, proof, &self.inner.licences);
+        let running = Running { settings, client, proof, licences: Arc::clone(&self.inner.licences) };
         let live = Arc::new(Live::new(Arc::from(uid), core, running));
         self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
         self.inner.listeners.tell(&Change::Applied(key.clone()));

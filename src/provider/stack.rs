@@ -10,16 +10,15 @@ use std::sync::Arc;
 use tower::ServiceBuilder;
 
 use crate::provider::admission::Admission;
-use crate::provider::auth::{Authenticate, Proof};
+use crate::provider::auth::Authenticate;
 use crate::provider::cache::Cached;
-use crate::provider::clients::Client;
 use crate::provider::deadline::{Cutoff, Deadline};
 use crate::provider::exchange::Exchange;
+use crate::provider::live::Running;
 use crate::provider::observe::Core;
 use crate::provider::quota::Turn;
 use crate::provider::retry::Again;
-use crate::provider::rights::{Licences, Rights};
-use crate::provider::settings::Settings;
+use crate::provider::rights::Rights;
 use crate::provider::timeout::PerTry;
 use crate::provider::trace::{Traced, TracedTry};
 
@@ -29,17 +28,12 @@ pub(crate) type Stack = Traced<Rights<Cached<Tried>>>;
 type Tried = Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<PerTry<Exchange>>>>>>>>;
 
 /// Builds the path.
-pub(crate) fn build(
-    core: &Arc<Core>,
-    settings: &Arc<Settings>,
-    client: Client,
-    proof: &Proof,
-    licences: &Arc<Licences>,
-) -> Stack {
-    let clock = core.clock();
+pub(crate) fn build(core: &Arc<Core>, running: Running) -> Stack {
+    let Running { settings, client, proof, licences } = running;
+    let (settings, clock) = (&settings, core.clock());
     ServiceBuilder::new()
         .layer_fn(|inner| Traced::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Rights::new(inner, core.key().clone(), Arc::clone(settings), Arc::clone(licences)))
+        .layer_fn(|inner| Rights::new(inner, core.key().clone(), Arc::clone(settings), Arc::clone(&licences)))
         .layer_fn(|inner| Cached::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
         .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
@@ -49,5 +43,5 @@ pub(crate) fn build(
         .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
         .layer_fn(|inner| Authenticate::new(inner, Arc::clone(core), Arc::clone(settings), proof.clone()))
         .layer_fn(|inner| PerTry::new(inner, clock, settings.timeouts().request))
-        .service(Exchange::new(client, clock, settings))
+        .service(Exchange::new(client, clock, Arc::clone(settings)))
 }

@@ -25,7 +25,7 @@ mod wait;
 mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -128,6 +128,9 @@ pub struct Profile {
     /// The fields that the file itself sets, by path: see [`Profile::states`].
     #[serde(skip)]
     stated: BTreeSet<String>,
+    /// `headers`, read.
+    #[serde(skip)]
+    constant: OnceLock<HeaderMap>,
 }
 
 /// How long answers are good.
@@ -267,10 +270,13 @@ impl Profile {
     }
 
     /// The headers of every request.
-    pub fn constant_headers(&self) -> HeaderMap {
-        let pairs = self.headers.iter();
-        let parsed = pairs.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?)));
-        parsed.collect()
+    pub fn constant_headers(&self) -> &HeaderMap {
+        self.constant.get_or_init(|| {
+            let pairs = self.headers.iter();
+            let parsed =
+                pairs.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?)));
+            parsed.collect()
+        })
     }
 
     /// Where the provider's days begin.

@@ -13,6 +13,11 @@ use super::alarms::Alarms;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 
+/// Beats are whole multiples of this. Waking for each probe alone costs more than the probe: with 10 000 connections at 30 s
+/// some 33 share a beat, and the last of them goes out a few milliseconds after the first. Who has few connections sees no
+/// difference.
+const GRAIN: Duration = Duration::from_millis(100);
+
 /// A probe under way; tells an earlier object's probe from that of its successor of the same name.
 pub(super) type Run = u64;
 
@@ -138,8 +143,9 @@ impl Timetable {
 
 /// The first instant after `now` that is congruent to the connection's phase, modulo the interval.
 fn next_beat(uid: &str, interval: Duration, now: Mono) -> Mono {
-    let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-    let phase = fnv1a(uid.as_bytes()) % interval;
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let (interval, grain) = (nanos(interval), nanos(GRAIN));
+    let phase = fnv1a(uid.as_bytes()) % interval / grain * grain;
     let past = (now.nanos() % interval + interval - phase) % interval;
     Mono::from_nanos(now.nanos().saturating_add(interval - past))
 }
@@ -270,5 +276,22 @@ mod tests {
             per_second[usize::try_from(second).unwrap()] += 1;
         }
         assert!(per_second.iter().all(|count| (200..500).contains(count)), "{per_second:?}");
+    }
+
+    #[test]
+    fn many_beats_of_one_interval_fall_together_and_none_is_more_than_an_interval_away() {
+        let mut together = HashMap::<u64, u32>::new();
+        for n in 0..10_000_u32 {
+            let beat = next_beat(&format!("{n:08x}-1111-4222-8333-444455556666"), INTERVAL, at(60));
+            assert!(beat > at(60) && beat <= at(90), "{beat:?}");
+            *together.entry(beat.nanos()).or_default() += 1;
+        }
+        assert!((250..=300).contains(&together.len()), "{}", together.len());
+        assert!(together.values().all(|count| (5..100).contains(count)), "{together:?}");
+        let short = Duration::from_millis(250);
+        assert_eq!(
+            next_beat("uid", short, next_beat("uid", short, at(1))).since(next_beat("uid", short, at(1))),
+            short
+        );
     }
 }
