@@ -3,11 +3,15 @@
 //! A watch brings back every write of ours, and those deserve no reconcile; a status that this process has neither
 //! written nor found to be right is somebody else's, and ours must be there again. Compared are digests, eight bytes an
 //! object. What is being written is known before the request leaves, for its event may come before the answer.
+//!
+//! What was written is kept whole for no longer than until the watch has brought it back: thousands of objects at rest
+//! would otherwise have each its status twice.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -31,6 +35,10 @@ struct Claim {
     /// Stays after a request without an answer, which may have been obeyed all the same.
     sent: Option<u64>,
     disputed: bool,
+    /// What was written as which version, until the watch has brought it back.
+    awaited: Option<(u64, Arc<dyn Any + Send + Sync>)>,
+    /// The newest version that it has brought back.
+    back: u64,
 }
 
 /// The claims of one process, over all kinds.
@@ -66,8 +74,30 @@ impl Claims {
 
     /// `status` is what the API server keeps after a write of ours.
     pub fn wrote<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) {
-        let claim = Claim { stands: Some(digest(status)), sent: None, disputed: false };
-        self.lock().insert((kind, key.clone()), claim);
+        let mut claims = self.lock();
+        let claim = claims.entry((kind, key.clone())).or_default();
+        (claim.stands, claim.sent, claim.disputed) = (Some(digest(status)), None, false);
+    }
+
+    /// Keeps what was written, as `version`, until the watch brings it back; which it may have done already.
+    pub fn keep<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey, version: u64, status: Arc<S>) {
+        let mut claims = self.lock();
+        let claim = claims.entry((kind, key.clone())).or_default();
+        claim.awaited = (claim.back < version).then_some((version, status));
+    }
+
+    /// What was written and did not come back yet, and its version.
+    pub fn awaited<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> Option<(u64, Arc<S>)> {
+        let (version, status) = self.lock().get(&(kind, key.clone()))?.awaited.clone()?;
+        Some((version, status.downcast().ok()?))
+    }
+
+    /// The store has a status of ours as `version`, or something newer that we go on from.
+    pub fn back(&self, kind: Kind, key: &ObjectKey, version: u64) {
+        if let Some(claim) = self.lock().get_mut(&(kind, key.clone())) {
+            claim.back = claim.back.max(version);
+            claim.awaited.take_if(|(written, _)| *written <= version);
+        }
     }
 
     /// `status` was found there and nothing else is to be said; remembered only if nothing is yet.

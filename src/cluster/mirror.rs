@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt as _};
 use crate::cluster::claims::Whose;
 use crate::cluster::guard::{Guarded, Undecodable};
 use crate::cluster::seen::{News, Seen};
-use crate::cluster::status::Reported;
+use crate::cluster::status::{Reported, version};
 use crate::cluster::stores::{Change, Shared};
 use crate::cluster::told;
 use crate::domain::backoff::Backoff;
@@ -158,7 +158,12 @@ impl<K: Reported> Filling<K> {
                 let whose = self.whose(news, &key, &mut object);
                 let touched =
                     (news != News::None).then(|| self.shared.references.set(K::KIND, &key, object.references()));
+                let version = version(&object);
                 self.writer.apply_watcher_event(&event(object));
+                // What a list brings is in the store when the list has ended.
+                if whose == Whose::Ours && self.held.is_none() {
+                    self.shared.claims.back(K::KIND, &key, version);
+                }
                 if news != News::None || whose != Whose::Ours {
                     let (replaced, touched) = (news == News::Replaced, touched.unwrap_or_default());
                     self.tell(Change { kind: K::KIND, key, gone: false, replaced, touched });

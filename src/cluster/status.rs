@@ -9,6 +9,7 @@
 //! object must not become a storm. What they added is taken out too.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,11 +87,9 @@ pub fn timing<K: Reported>(old: Option<&K::Status>, new: &K::Status, since_last:
     }
 }
 
-struct Memory<S> {
+struct Memory {
     uid: String,
     at: Mono,
-    /// What was written, until the watch has brought it back.
-    pending: Option<(u64, Arc<S>)>,
     /// When somebody else's words were last overwritten, and said so.
     told: Option<Mono>,
 }
@@ -121,7 +120,8 @@ pub struct StatusWriter<K: Reported> {
     started: Mono,
     claims: Arc<Claims>,
     metrics: StatusMetrics,
-    memory: Mutex<HashMap<ObjectKey, Memory<K::Status>>>,
+    memory: Mutex<HashMap<ObjectKey, Memory>>,
+    of: PhantomData<fn() -> K>,
 }
 
 impl<K: Reported> StatusWriter<K> {
@@ -133,23 +133,35 @@ impl<K: Reported> StatusWriter<K> {
         claims: Arc<Claims>,
         metrics: StatusMetrics,
     ) -> Self {
-        Self { client, clock, leadership, started: clock.mono(), claims, metrics, memory: Mutex::default() }
+        Self {
+            client,
+            clock,
+            leadership,
+            started: clock.mono(),
+            claims,
+            metrics,
+            memory: Mutex::default(),
+            of: PhantomData,
+        }
     }
 
     /// The newest status known of `object`: what this process wrote last if the watch has not brought it back yet.
     pub fn current(&self, object: &K) -> Option<Arc<K::Status>> {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = || object.status().cloned().map(Arc::new);
-        let Some(entry) = memory.get_mut(&object.key()) else { return stored() };
-        let same_object = object.uid().as_deref() == Some(entry.uid.as_str());
-        let disputed = self.claims.disputed(K::KIND, &object.key());
-        match &entry.pending {
-            Some((written, status)) if same_object && (disputed || version(object) < *written) => Some(status.clone()),
-            _ => {
-                entry.pending = None;
-                stored()
-            }
-        }
+        let key = object.key();
+        let awaited = self.awaited(object).filter(|(written, _)| {
+            // One that others wrote over is in the store as it was before.
+            self.claims.disputed(K::KIND, &key) || version(object) < *written
+        });
+        awaited.map(|(_, status)| status).or_else(|| object.status().cloned().map(Arc::new))
+    }
+
+    /// What this process wrote to this very object and the watch has not brought back.
+    fn awaited(&self, object: &K) -> Option<(u64, Arc<K::Status>)> {
+        let key = object.key();
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_object = object.uid().as_deref() == Some(memory.get(&key)?.uid.as_str());
+        drop(memory);
+        self.claims.awaited(K::KIND, &key).filter(|_| same_object)
     }
 
     /// When `new` is due, given the newest status known.
@@ -200,7 +212,8 @@ impl<K: Reported> StatusWriter<K> {
             Ok(object) => self.claims.wrote(K::KIND, &key, object.status()),
             Err(_) => self.claims.wrote(K::KIND, &key, Some(status)),
         }
-        self.note(key, uid, (version(&applied), Arc::new(status.clone())), disputed);
+        self.note(&key, uid, disputed);
+        self.claims.keep(K::KIND, &key, version(&applied), Arc::new(status.clone()));
         Ok(())
     }
 
@@ -239,20 +252,15 @@ impl<K: Reported> StatusWriter<K> {
 
     /// The newest version of `object` that is known here: what a write of this process made of it, perhaps.
     fn newest(&self, object: &K) -> Option<String> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = memory
-            .get(&object.key())
-            .filter(|entry| object.uid().as_deref() == Some(entry.uid.as_str()))
-            .and_then(|entry| entry.pending.as_ref())
-            .map(|(written, _)| *written)
-            .filter(|written| *written > version(object) && *written != u64::MAX);
+        let ours = self.awaited(object).map(|(written, _)| written);
+        let ours = ours.filter(|written| *written > version(object) && *written != u64::MAX);
         ours.map(|written| written.to_string()).or_else(|| object.resource_version())
     }
 
-    fn note(&self, key: ObjectKey, uid: String, pending: (u64, Arc<K::Status>), disputed: bool) {
+    fn note(&self, key: &ObjectKey, uid: String, disputed: bool) {
         let at = self.clock.mono();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = memory.get(&key).filter(|entry| entry.uid == uid).and_then(|entry| entry.told);
+        let mut told = memory.get(key).filter(|entry| entry.uid == uid).and_then(|entry| entry.told);
         if disputed {
             let kind = K::KIND.as_str();
             self.metrics.disputes.with_label_values(&[kind]).inc();
@@ -264,7 +272,7 @@ impl<K: Reported> StatusWriter<K> {
                 );
             }
         }
-        memory.insert(key, Memory { uid, at, pending: Some(pending), told });
+        memory.insert(key.clone(), Memory { uid, at, told });
     }
 
     /// Forgets an object that is gone.
@@ -275,6 +283,6 @@ impl<K: Reported> StatusWriter<K> {
 
 /// The object's version as a number. Versions of one resource are comparable decimal numbers; anything else counts as
 /// newest, which errs towards believing the API server.
-fn version(object: &impl ResourceExt) -> u64 {
+pub(super) fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
 }

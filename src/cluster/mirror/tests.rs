@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::v1alpha1::BreakerPolicy;
+use crate::api::v1alpha1::{BreakerPolicy, BreakerPolicyStatus};
 use crate::cluster::claims::Claims;
 use crate::cluster::references::References;
 use crate::domain::key::Kind;
@@ -99,6 +99,48 @@ fn a_status_of_our_own_is_no_news_and_somebody_elses_is_not_believed() {
     watched.apply(&policy("2", 1, Some(99)));
     assert!(watched.told()[0].0.replaced);
     assert_eq!(watched.status()["connections"]["total"], 99);
+}
+
+#[test]
+fn what_was_written_is_kept_until_the_store_has_it_and_no_longer() {
+    let key = ObjectKey::new("ns", "p");
+    let versioned = |version: &str| {
+        let mut policy = policy("1", 1, Some(1));
+        policy["metadata"]["resourceVersion"] = json!(version);
+        policy
+    };
+    let mut watched = Watched::new();
+    watched.list(&[policy("1", 1, None)]);
+    let status = serde_json::from_value::<BreakerPolicy>(versioned("7")).unwrap().status.unwrap();
+    let write = |watched: &Watched, version: u64| {
+        watched.claims.wrote(Kind::BreakerPolicy, &key, Some(&status));
+        watched.claims.keep(Kind::BreakerPolicy, &key, version, Arc::new(status.clone()));
+    };
+    let awaited = |watched: &Watched| {
+        watched.claims.awaited::<BreakerPolicyStatus>(Kind::BreakerPolicy, &key).map(|(version, _)| version)
+    };
+    write(&watched, 7);
+    assert_eq!(awaited(&watched), Some(7));
+    // A list that is not at its end has not reached the store.
+    watched.filling.take(Event::Init);
+    watched.filling.take(Event::InitApply(serde_json::from_str(&versioned("7").to_string()).unwrap()));
+    assert_eq!(awaited(&watched), Some(7));
+    watched.filling.take(Event::InitDone);
+    watched.apply(&versioned("6"));
+    assert_eq!(awaited(&watched), Some(7), "an older one");
+    watched.apply(&versioned("7"));
+    assert_eq!(awaited(&watched), None);
+    // The event may come before the answer to the write.
+    watched.claims.sending(Kind::BreakerPolicy, &key, &status);
+    watched.apply(&versioned("9"));
+    write(&watched, 9);
+    assert_eq!(awaited(&watched), None);
+    // What others wrote over it is not believed, so ours is not in the store.
+    write(&watched, 11);
+    let mut theirs = versioned("12");
+    theirs["status"]["connections"]["total"] = json!(99);
+    watched.apply(&theirs);
+    assert_eq!(awaited(&watched), Some(11));
 }
 
 #[test]
