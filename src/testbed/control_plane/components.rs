@@ -112,6 +112,10 @@ impl Layout {
     }
 }
 
+/// How the components collect their garbage: seldom, as long as there is memory. By default each does so whenever its heap
+/// has doubled, which on two cores is a good part of what everybody waits for.
+const LEISURELY: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "2GiB")];
+
 /// The command line of a component; `None` if its binary is absent.
 pub(crate) fn spec(
     component: Component,
@@ -135,7 +139,7 @@ pub(crate) fn spec(
         program,
         // A later flag wins over an earlier one of the same name, so the caller's come last.
         args: args.into_iter().chain(extra.iter().cloned()).map(OsString::from).collect(),
-        env: Vec::new(),
+        env: LEISURELY.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         log: layout.file(&format!("{component}.log")),
     })
 }
