@@ -6,7 +6,7 @@ use std::path::Path;
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::ledger::dead_requests::{DeadFilter, DeadRequest, DeadRequests as _, DeadState};
 use busbar::ledger::sqlite::SqliteLedger;
-use busbar::testbed::sim::otlp::Collector;
+use busbar::testbed::sim::otlp::{Collector, Span};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
 
 use crate::gateway::{account, get, until};
@@ -145,9 +145,12 @@ async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_call
         assert!(operator.metric(series, labels).await.is_some_and(|calls| calls >= 1.0), "{series}{labels:?}");
     }
     eventually(PATIENCE, "the spans of both calls arrive", async || {
-        let calls = collector.named("provider.call");
-        let of = |provider: &str| calls.iter().any(|span| format!("{span:?}").contains(&format!("{provider:?}")));
-        (of("fmp") && of("polygon")).then_some(())
+        let (calls, doors) = (collector.named("provider.call"), collector.named("gateway.request"));
+        let of = |provider: &str, door: &Span| {
+            calls.iter().any(|call| call.parent_id == door.span_id && call.attributes["provider"] == provider)
+        };
+        // Both of one request: the one that was stood in for.
+        doors.iter().any(|door| of("fmp", door) && of("polygon", door)).then_some(())
     })
     .await;
     operator.finish(&world.ns).await;

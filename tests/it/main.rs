@@ -10,6 +10,7 @@ mod call_order;
 mod call_path;
 mod call_time;
 mod call_troubles;
+mod call_waits;
 mod compat;
 mod crds;
 mod docs;

@@ -9,7 +9,7 @@ use busbar::provider::call::{CacheUse, Request};
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
 use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Settings, TokenClient};
+use busbar::provider::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::provider::trace::Incoming;
 use busbar::telemetry::traces::{Traces, collector};
 use busbar::testbed::sim::otlp::{Collector, Span};
@@ -123,7 +123,8 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     let bytes: Vec<u8> = collector.bytes().concat();
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("provider.call"), "the search finds what is there");
-    for never in [SECRET, "canary-client", ACCOUNT, NARRATION, &bank.base_url(), "Bearer"] {
+    // `sim-` is what the bank's tokens begin with.
+    for never in [SECRET, "canary-client", ACCOUNT, NARRATION, &bank.base_url(), "Bearer", "sim-"] {
         assert!(!holds(never), "{never}");
     }
 }
@@ -136,6 +137,8 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
     let mut draft = draft(bank.base_url());
     draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
     draft.retry.retries = 0;
+    let (placement, name, prefix) = (Placement::Query, "apikey".to_owned(), String::new());
+    draft.auth = Auth::ApiKey { placement, name, prefix, key: SecretString::from(SECRET) };
     let live = connect(&registry, draft);
     let cached = || Request { cache: CacheUse::FreshOrStale, ..Request::get("kept", "/health") };
     live.call(cached()).await.unwrap();
@@ -152,6 +155,14 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
     assert_eq!(failed.failure.as_deref(), Some("connect"));
     let parents: Vec<String> = collector.named("provider.try").into_iter().map(|one| one.parent_id).collect();
     assert_eq!(parents, [first.span_id.clone(), failed.span_id.clone()]);
+    let sent = bank.arrivals().entries;
+    assert!(sent.iter().all(|arrival| arrival.query.iter().any(|name| name == "apikey")), "{sent:?}");
+    let bytes: Vec<u8> = collector.bytes().concat();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("connect"), "the search finds what is there");
+    for never in [SECRET, "apikey", &bank.base_url()] {
+        assert!(!holds(never), "{never}");
+    }
 }
 
 #[tokio::test]

@@ -39,6 +39,17 @@ async fn a_failure_between_pages_keeps_what_is_in_and_the_next_run_goes_on_from_
 }
 
 #[tokio::test]
+async fn a_page_that_is_too_large_ends_the_run_and_those_before_it_are_in() {
+    let limit = crate::provider::call::MAX_BODY;
+    let world =
+        tricked(50, move |page, body| if page == 3 { Err(CallError::TooLarge { limit }) } else { ok(&body) }).await;
+    let plan = plan(10);
+    assert_eq!(outcome(&world, &plan).await, (RunResult::Failed, Some(RunReason::AnswerTooLarge), 20));
+    assert_eq!(world.cursor(&plan).await, (None, true), "the next run goes on from there");
+    assert_eq!(world.bank.pages_served(), 3, "it would be as large again");
+}
+
+#[tokio::test]
 async fn a_next_page_that_leads_back_is_a_cycle() {
     for target in [1, 2, 3] {
         let trick = move |page, mut body: Value| {

@@ -18,13 +18,13 @@ use super::{client, get, once, registry, secret};
 use crate::call_path::{apply, bank};
 
 /// The Secret, which is read at the speed of an API server.
-struct Kept {
+pub(super) struct Kept {
     draft: Mutex<Option<Draft>>,
     reads: AtomicUsize,
 }
 
 impl Kept {
-    fn with(draft: Option<Draft>) -> Arc<Self> {
+    pub(super) fn with(draft: Option<Draft>) -> Arc<Self> {
         Arc::new(Self { draft: Mutex::new(draft), reads: AtomicUsize::new(0) })
     }
 
@@ -32,7 +32,7 @@ impl Kept {
         *self.draft.lock().unwrap() = Some(draft);
     }
 
-    fn reads(&self) -> usize {
+    pub(super) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
     }
 }

@@ -10,6 +10,7 @@ use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{Ledger as _, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
+use busbar::provider::auth::vault::SecretSource;
 use busbar::provider::live::Live;
 use busbar::provider::profile::{Environment, Profiles};
 use busbar::provider::registry::{Access, Registry};
@@ -20,6 +21,7 @@ use busbar::work::poke::{Kind, Pokes};
 use busbar::work::pool::{JobView, Order, PoolOptions, Started, SyncPool};
 use futures::StreamExt as _;
 
+use super::rotated::Kept;
 use super::{client, registry, secret};
 use crate::call_path::{bank, eventually, key};
 use crate::sync::plan;
@@ -65,6 +67,10 @@ impl Job {
 }
 
 fn settings(bank: &BankHandle, auth: Auth, revision: &str) -> Settings {
+    Settings::resolve(drafted(bank, auth, revision)).unwrap()
+}
+
+fn drafted(bank: &BankHandle, auth: Auth, revision: &str) -> Draft {
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let mut draft = Draft::new(profile, Environment::Sandbox);
     draft.base_url = format!("{}/v2", bank.base_url());
@@ -72,7 +78,7 @@ fn settings(bank: &BankHandle, auth: Auth, revision: &str) -> Settings {
     draft.credential_revision = format!("bank@{revision}");
     draft.retry.retries = 0;
     draft.limits.clear();
-    Settings::resolve(draft).unwrap()
+    draft
 }
 
 fn put(registry: &Registry, settings: Settings) -> Arc<Live> {
@@ -113,6 +119,13 @@ fn pages(bank: &BankHandle) -> usize {
 
 async fn some_pages(bank: &BankHandle) {
     eventually("two pages are read", async || pages(bank) >= 2).await;
+}
+
+/// The pages that were asked for, in order.
+fn walked(bank: &BankHandle) -> Vec<u32> {
+    let arrivals = bank.arrivals().entries;
+    let pages = arrivals.iter().filter(|arrival| arrival.path.contains("transactions"));
+    pages.map(|arrival| arrival.query_value("page").map_or(1, |page| page.parse().unwrap())).collect()
 }
 
 /// How often the bank refused a page's credentials.
@@ -164,16 +177,20 @@ async fn a_401_on_one_page_only_is_healed_by_one_token_and_ends_a_run_with_a_fix
         let (registry, _) = registry(Access::local());
         let auth = if fixed { api_key("canary-key") } else { tokens(&bank) };
         let live = put(&registry, settings(&bank, auth, "1"));
-        // The third page, once.
+        // The account, four pages, and the fifth is refused once.
         let well = Step::from(Behaviour::Healthy);
-        let steps = [well.clone().times(2), Step::from(Behaviour::status(401)).times(1), well];
+        let steps = [well.clone().times(5), Step::from(Behaviour::status(401)).times(1), well];
         bank.set_script(Script { rules: vec![Rule::on("/v2", steps)] }).await.unwrap();
         let first = job.run(&live).await;
         if fixed {
             assert_eq!(first, Some(RunResult::Failed));
             let before = job.rows().await;
             assert!(before > 0 && before < ROWS, "pages before it are in: {before}");
+            let asked = pages(&bank);
             assert_eq!(job.run(&live).await, Some(RunResult::Succeeded));
+            let walked = walked(&bank);
+            assert_eq!(walked[..asked], [1, 2, 3, 4, 5]);
+            assert_eq!(walked[asked], 4, "one page of overlap, and not from the beginning: {walked:?}");
         } else {
             assert_eq!((first, bank.counts().tokens_issued), (Some(RunResult::Succeeded), 2));
         }
@@ -229,6 +246,22 @@ async fn a_key_that_the_bank_drops_first_fails_one_page_and_the_new_one_goes_on_
     put(&registry, settings(&bank, api_key("canary-new"), "2"));
     assert_eq!(job.run(&live).await, Some(RunResult::Succeeded));
     assert_eq!((job.rows().await, refused(&bank)), (ROWS, 1));
+}
+
+#[tokio::test]
+async fn a_key_that_stands_in_the_secret_before_the_bank_drops_the_old_one_costs_one_page_asked_twice() {
+    let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let job = Job::at(folder.path()).await;
+    let (registry, _) = registry(Access::local());
+    let kept = Kept::with(Some(drafted(&bank, api_key("canary-new"), "2")));
+    registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
+    let live = put(&registry, settings(&bank, api_key("canary-old"), "1"));
+    job.start(&live);
+    some_pages(&bank).await;
+    bank.set_auth(&Wants::mono("canary-new")).unwrap();
+    assert_eq!(job.end().await.last[0].result, Some(RunResult::Succeeded), "nobody had to change the connection");
+    assert_eq!((job.rows().await, refused(&bank), kept.reads()), (ROWS, 1, 1));
 }
 
 #[tokio::test]

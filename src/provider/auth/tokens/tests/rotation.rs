@@ -174,6 +174,15 @@ async fn while_the_ledger_fails_no_access_token_is_used_and_no_rotated_token_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_callers_of_one_connection_send_one_refresh_token_and_share_what_it_brings() {
+    let world = World::new();
+    let tokens = world.replica("canary-first");
+    let (one, two) = futures::future::join(tokens.get(), tokens.get()).await;
+    assert_eq!(one.unwrap().header(), two.unwrap().header());
+    assert_eq!((world.sent(), world.version()), (vec!["canary-first".to_owned()], 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_callers_in_one_process_never_send_the_same_refresh_token() {
     let world = World::new();
     // The Secret got a label: new settings, and with them new tokens, while a call with the old ones is on its way.
