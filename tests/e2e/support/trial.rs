@@ -217,6 +217,10 @@ impl Judged {
                 findings.push(format!("{key} is told otherwise by a fresh operator:\n  was {was:?}\n  is  {is:?}"));
             }
         }
+        if !findings.is_empty() {
+            // Beside the lines of what happened, and not only above a long log.
+            tell(&format!("{caller} finds:\n{}", findings.join("\n")));
+        }
         assert!(findings.is_empty(), "{caller}:\n{}\nlog:\n{}", findings.join("\n"), scene.operator.logs());
     }
 }

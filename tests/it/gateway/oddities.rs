@@ -58,3 +58,17 @@ async fn a_providers_own_body_is_handed_out_if_it_is_json_of_a_sane_depth() {
         assert_eq!(said.status, status, "{depth}: {said:?}");
     }
 }
+
+#[tokio::test]
+async fn a_used_up_quota_that_comes_with_200_is_told_as_one_with_its_end() {
+    let world = World::new().await;
+    world.fmp.fail_with(says(200, r#"{"Error Message":"Limit Reach . Please upgrade your plan"}"#)).await.unwrap();
+    for _ in 0..2 {
+        let said = world.get("/api/providers/treasury/fmp/quote?symbol=ACME").await;
+        assert_eq!((said.status, said.error()), (503, "quota_exhausted"), "{said:?}");
+        let wait: u64 = said.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=86_400).contains(&wait), "until the provider's day ends: {wait}");
+        assert!(!said.body.to_string().contains("upgrade"), "{said:?}");
+    }
+    assert_eq!(world.fmp.counts().requests, 1, "nobody asks before that");
+}

@@ -1,0 +1,96 @@
+//! What is answered while the provider does not: by another one, or with what was kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::clock::Clock;
+use busbar::provider::settings::{CachePolicy, Retry};
+use busbar::testbed::sim::{Behaviour, Down, Moment};
+use serde_json::json;
+
+use super::QUOTE;
+use super::world::{World, stand_in};
+
+#[tokio::test]
+async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_three_seconds() {
+    let world = World::new().await;
+    // As a connection is by default, but for its breaker: each of the calls is to meet the trouble itself.
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.fallback = vec![stand_in("polygon")];
+        draft.retry = Retry::default();
+        draft.breaker.consecutive_failures = 0;
+    });
+    let earnings = "/api/providers/treasury/fmp/earnings?symbol=ACME&limit=5";
+    let refused = Behaviour::Down(Down::Refuse);
+    for trouble in [Behaviour::status(503), Behaviour::Stall(Moment::BeforeHead), refused] {
+        world.fmp.fail_with(trouble.clone()).await.unwrap();
+        for (path, field, wanted) in
+            [(QUOTE, "/price", json!("101.30")), (earnings, "/records/0/eps_actual", json!("1.5"))]
+        {
+            let met = world.fmp.counts().requests;
+            let (clock, began) = (Clock::system(), Clock::system().mono());
+            let said = world.get(path).await;
+            let took = clock.mono().since(began);
+            assert_eq!(said.status, 200, "{trouble:?} {path}: {said:?}");
+            let asked = world.fmp.counts().requests > met;
+            assert!(asked || trouble == Behaviour::Down(Down::Refuse), "{trouble:?} {path} was not met");
+            assert_eq!(*said.meta("provider_used"), "polygon_fallback");
+            assert_eq!(*said.meta("provider"), "fmp");
+            assert_eq!(said.body["data"]["result"].pointer(field), Some(&wanted), "{}", said.body);
+            assert!(took < Duration::from_secs(3), "{took:?}");
+        }
+    }
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    // The provider's own body has no stand-in: another's looks different.
+    let own = world.get(&format!("{QUOTE}&shape=provider&deadline_ms=300")).await;
+    assert!(matches!(own.status, 502 | 503), "{own:?}");
+    // The stand-in has rights of its own.
+    world.connect("polygon", &world.polygon, |draft| draft.rights = Some(Arc::default()));
+    let refused = world.get(&format!("{QUOTE}&deadline_ms=300")).await;
+    assert!(matches!(refused.status, 502 | 503), "{refused:?}");
+    assert_eq!(refused.body["data"]["details"]["stand_ins"][0]["code"], "refused");
+}
+
+#[tokio::test]
+async fn an_open_circuit_answers_what_was_kept_and_says_so_and_without_a_cache_says_when_to_come_again() {
+    let world = World::new().await;
+    let cached = CachePolicy { ttl: Duration::ZERO, max_stale: Duration::from_hours(1) };
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.cache = Some(cached);
+        draft.breaker.consecutive_failures = 1;
+    });
+    assert_eq!(world.get(QUOTE).await.status, 200);
+    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    for what in ["the provider fails", "the circuit is open"] {
+        let stale = world.get(QUOTE).await;
+        assert_eq!((stale.status, stale.header("x-data-stale")), (200, Some("true")), "{what}: {stale:?}");
+        assert_eq!((stale.meta("stale"), stale.meta("cached")), (&json!(true), &json!(true)));
+    }
+    let met = world.fmp.counts().requests;
+    assert_eq!(world.get(QUOTE).await.header("x-data-stale"), Some("true"));
+    assert_eq!(world.fmp.counts().requests, met, "no request is made while the circuit is open");
+    // Another share was never asked for, so nothing is kept of it.
+    let none = world.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
+    assert_eq!((none.status, none.error()), (503, "circuit_open"), "{none:?}");
+    let wait: u64 = none.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "the circuit's own time: {wait}");
+    assert!(uuid::Uuid::parse_str(none.body["data"]["dead_request_id"].as_str().unwrap()).is_ok());
+    // A fresh answer of a stand-in is better than a stale one of the first.
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.cache = Some(cached);
+        draft.breaker.consecutive_failures = 1;
+        draft.fallback = vec![stand_in("polygon")];
+    });
+    let fresh = world.get(QUOTE).await;
+    assert_eq!((fresh.meta("provider_used"), fresh.meta("stale")), (&json!("polygon_fallback"), &json!(false)));
+    world.polygon.fail_with(Behaviour::status(500)).await.unwrap();
+    let stale = world.get(QUOTE).await;
+    assert_eq!((stale.meta("provider_used"), stale.meta("stale")), (&json!("fmp"), &json!(true)));
+    // What is older than it may be is no answer.
+    world.connect("fmp", &world.fmp, |draft| {
+        draft.cache = Some(CachePolicy { max_stale: Duration::from_millis(1), ..cached });
+        draft.breaker.consecutive_failures = 1;
+    });
+    let over = world.get(QUOTE).await;
+    assert_eq!((over.status, over.error(), over.header("x-data-stale")), (503, "circuit_open", None), "{over:?}");
+}
