@@ -12,6 +12,7 @@
 //! certificate has a shape of his own, so nobody speaks on a connection that another identity opened.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -42,10 +43,21 @@ struct Shared {
     client: reqwest::Client,
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// The HTTP client, or why there is none.
     pub(crate) fn http(&self) -> Result<&reqwest::Client, CallError> {
         self.http.as_ref().map(|shared| &shared.client).map_err(Clone::clone)
+    }
+
+    /// Whether both are one client, and share its connections.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        matches!((&self.http, &other.http), (Ok(one), Ok(other)) if Arc::ptr_eq(one, other))
     }
 
     /// Where to send a request for `url`, and its `Host` header where that is not the URL's own.

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::domain::breaker::{CallClass, Permit};
 use crate::domain::time::Mono;
 use crate::provider::call::{Answer, CallError, Request};
+use crate::provider::clients::Client;
 use crate::provider::course::Course;
 use crate::provider::settings::Settings;
 
@@ -35,12 +36,14 @@ pub struct Timed {
     pub permit: Option<Permit>,
     /// What lower layers tell upper ones about its course.
     pub course: Arc<Course>,
+    /// What it goes out by, where that is not the client of the settings: it shows another certificate.
+    pub client: Option<Client>,
 }
 
 impl Timed {
     /// A request that must have ended at `deadline`.
     pub fn new(request: Request, deadline: Mono) -> Self {
-        Self { request, deadline, patience: None, permit: None, course: Arc::default() }
+        Self { request, deadline, patience: None, permit: None, course: Arc::default(), client: None }
     }
 }
 

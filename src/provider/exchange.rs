@@ -38,10 +38,10 @@ impl Exchange {
         Self { client, clock, settings }
     }
 
-    fn request(&self, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
+    fn request(&self, client: &Client, request: Request) -> Result<reqwest::RequestBuilder, CallError> {
         let url = join(self.settings.base_url(), &request.path, &request.query)?;
-        let (url, host) = self.client.aim(url)?;
-        let http = self.client.http()?;
+        let (url, host) = client.aim(url)?;
+        let http = client.http()?;
         let constant = self.settings.profile().constant_headers().clone();
         let mut builder = http.request(request.method, url).headers(constant).headers(request.headers);
         if let Some(host) = host {
@@ -66,7 +66,7 @@ impl Service<Timed> for Exchange {
     fn call(&mut self, timed: Timed) -> Calling {
         let (clock, settings) = (self.clock, Arc::clone(&self.settings));
         let (cap, wants_json) = (timed.request.max_body, timed.request.json);
-        let request = self.request(timed.request);
+        let request = self.request(timed.client.as_ref().unwrap_or(&self.client), timed.request);
         async move {
             let started = clock.mono();
             let timeouts = settings.timeouts();

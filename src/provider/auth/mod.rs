@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::breaker::CallClass;
 use crate::provider::auth::fetch::{Endpoint, Fetch, Grant};
-use crate::provider::auth::keys::Keys;
+use crate::provider::auth::keys::{Keys, Lookup};
 use crate::provider::auth::source::Source;
 use crate::provider::auth::tokens::{Token, Tokens};
 use crate::provider::auth::vault::{Safe, SecretSource, Vault};
@@ -78,19 +78,10 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Authenticate<S> {
     }
 
     fn call(&mut self, timed: Timed) -> Calling {
-        let call = self.authenticated(timed);
         if self.settings.tls().client.is_none() {
-            return call;
+            return self.authenticated(timed);
         }
-        let keys = Arc::clone(&self.proof.keys);
-        async move {
-            let end = call.await;
-            if matches!(end, Err(CallError::Connect(ConnectProblem::CertificateRefused))) {
-                keys.certificate_refused();
-            }
-            end
-        }
-        .boxed()
+        with_certificate(self.clone(), timed).boxed()
     }
 }
 
@@ -112,6 +103,39 @@ impl<S: Inner + Clone + Send + 'static> Authenticate<S> {
             Err(error) => return std::future::ready(Err(error)).boxed(),
         };
         async move { Ok(hidden(call.await?, &settings, None)) }.boxed()
+    }
+}
+
+/// A certificate that is refused ends the handshake, so that the provider has done nothing, and the call goes on with the one
+/// that stands in the Secret by now. Not if it moves money: a connection that was good before is refused after the request.
+async fn with_certificate<S>(mut path: Authenticate<S>, mut timed: Timed) -> Result<Answer, CallError>
+where
+    S: Inner + Clone + Send + 'static,
+{
+    let keys = Arc::clone(&path.proof.keys);
+    timed.client = keys.client();
+    let end = path.authenticated(timed.clone()).await;
+    if !matches!(end, Err(CallError::Connect(ConnectProblem::CertificateRefused))) {
+        return end;
+    }
+    let look = keys.client_instead_of(timed.client.as_ref());
+    let found = in_time(&path.core, &timed, look).await;
+    let Some(found) = found.filter(|_| timed.request.class != CallClass::Money) else { return end };
+    if !another_turn(&path.core, &path.settings, &timed).await {
+        return end;
+    }
+    timed.client = Some(found);
+    path.authenticated(timed).await
+}
+
+/// What a look into the Secret finds. Who waits for one that cannot be read has his answer all the same.
+async fn in_time<T>(core: &Core, timed: &Timed, look: impl Future<Output = Option<T>>) -> Option<T> {
+    let clock = core.clock();
+    let until = timed.deadline.min(clock.mono() + PATIENCE);
+    tokio::select! {
+        biased;
+        found = look => found,
+        () = clock.sleep_until(until) => None,
     }
 }
 
@@ -164,14 +188,7 @@ where
     if said(&answer) != Credentials::Refused {
         return Ok(answer);
     }
-    // Who waits for a Secret that cannot be read has his answer all the same.
-    let clock = core.clock();
-    let until = timed.deadline.min(clock.mono() + PATIENCE);
-    let found = tokio::select! {
-        biased;
-        found = keys.instead_of(&sent) => found,
-        () = clock.sleep_until(until) => None,
-    };
+    let found = in_time(&core, &timed, keys.instead_of(&sent)).await;
     let Some(found) = found.filter(|_| did_nothing(&timed.request, &answer)) else { return Ok(answer) };
     if !another_turn(&core, &settings, &timed).await {
         return Ok(answer);
@@ -226,7 +243,8 @@ pub(crate) struct Means<'a> {
 
 /// Where the proof of a connection comes from.
 pub(crate) fn proof(settings: &Arc<Settings>, means: &Means<'_>) -> Proof {
-    let keys = Keys::new(Arc::clone(settings), Arc::clone(means.core), means.secrets.cloned());
+    let lookup = means.secrets.map(|secrets| Lookup { secrets: Arc::clone(secrets), clients: means.clients.clone() });
+    let keys = Keys::new(Arc::clone(settings), Arc::clone(means.core), lookup);
     let tokens = tokens(settings, means, &keys);
     Proof { keys, tokens }
 }

@@ -17,15 +17,13 @@ impl Settings {
             && (&tls.ca, &tls.server_name, tls.min_version) == (&others.ca, &others.server_name, others.min_version)
     }
 
-    /// Whether both hold the same values: those of `auth`, and the client certificate.
-    pub(crate) fn same_credentials(&self, other: &Self) -> bool {
-        let client = |settings: &Self| settings.tls().client.clone();
-        let same_client = match (client(self), client(other)) {
+    /// Whether both show the same client certificate, or none.
+    pub(crate) fn same_certificate(&self, other: &Self) -> bool {
+        match (&self.tls().client, &other.tls().client) {
             (None, None) => true,
             (Some(one), Some(other)) => one.certificate == other.certificate && same(&one.key, &other.key),
             _ => false,
-        };
-        same_client && self.same_auth(other)
+        }
     }
 
     /// Whether both hold the same values of `auth`.

@@ -1,18 +1,20 @@
 //! Client certificates against a bank that speaks with nobody who shows none.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use busbar::domain::breaker::CallClass;
 use busbar::domain::key::ObjectKey;
 use busbar::domain::time::Mono;
 use busbar::provider::auth::vault::SecretSource;
-use busbar::provider::call::{CallError, ConnectProblem};
+use busbar::provider::call::{CallError, ConnectProblem, Request};
 use busbar::provider::live::Live;
 use busbar::provider::registry::{Access, Change, Registry};
 use busbar::provider::settings::{ClientCertificate, Draft, MinVersion, Settings};
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 
 use super::{get, live, once, registry};
 use crate::call_path::{bank, key};
@@ -70,20 +72,21 @@ async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
     assert_eq!(registry.clients().len(), 1, "the clients of old certificates are gone");
 }
 
-/// A Secret that holds what it is told to.
-struct Kept(Mutex<Draft>);
+/// A Secret that holds what it is told to, and how often it was read.
+struct Kept(Draft, AtomicUsize);
 
 impl SecretSource for Kept {
     fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
-        async { Settings::resolve(self.0.lock().unwrap().clone()).ok() }.boxed()
+        self.1.fetch_add(1, Ordering::Relaxed);
+        async { Settings::resolve(self.0.clone()).ok() }.boxed()
     }
 }
 
 #[tokio::test]
-async fn a_refused_certificate_has_the_secret_read_and_whoever_keeps_the_settings_told() {
+async fn calls_go_on_with_the_certificate_that_is_in_the_secret_by_now_before_anybody_changes_the_settings() {
     let (sim, bank) = strict_bank().await;
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
-    let kept = Arc::new(Kept(Mutex::new(with(&sim, &bank, &sim, "2"))));
+    let kept = Arc::new(Kept(with(&sim, &bank, &sim, "2"), AtomicUsize::new(0)));
     let registry = registry(Access::local()).0;
     registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
@@ -93,14 +96,46 @@ async fn a_refused_certificate_has_the_secret_read_and_whoever_keeps_the_setting
             let _ = tell.send(());
         }
     });
-    assert_eq!(get(&live, "/health").await, NOT_OURS, "the call that reveals it");
-    // The failed call itself is told of as well, and is told first.
-    for _ in 0..2 {
-        tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap();
-    }
-    // As the controller does who is told.
-    put(&registry, kept.0.lock().unwrap().clone());
+    let calls = join_all((0..20).map(|_| get(&live, "/health"))).await;
+    assert!(calls.iter().all(|end| *end == Ok(200)), "{calls:?}");
+    assert_eq!(kept.1.load(Ordering::Relaxed), 1, "read once for all");
+    tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap();
     assert_eq!(get(&live, "/health").await, Ok(200));
+    assert_eq!(registry.clients().len(), 2, "that of the settings, and that of the Secret");
+    // As the controller does who is told.
+    put(&registry, kept.0.clone());
+    assert_eq!(get(&live, "/health").await, Ok(200));
+    assert_eq!((registry.clients().len(), kept.1.load(Ordering::Relaxed)), (1, 1));
+}
+
+#[tokio::test]
+async fn money_is_not_sent_again_with_another_certificate_and_the_next_call_has_it() {
+    let (sim, bank) = strict_bank().await;
+    let stranger = Sim::start(SimConfig::default()).await.unwrap();
+    let kept = Arc::new(Kept(with(&sim, &bank, &sim, "2"), AtomicUsize::new(0)));
+    let registry = registry(Access::local()).0;
+    registry.read_secrets_by(kept as Arc<dyn SecretSource>);
+    let live = put(&registry, with(&sim, &bank, &stranger, "1"));
+    let pay = || Request { class: CallClass::Money, ..Request::get("pay", "/health") };
+    let refused = live.call(pay()).await.map(|answer| answer.status.as_u16());
+    assert_eq!((refused, bank.counts().requests), (NOT_OURS, 0), "the call that reveals it");
+    assert_eq!(live.call(pay()).await.map(|answer| answer.status.as_u16()), Ok(200));
+    assert_eq!(bank.counts().requests, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_refused_and_stands_in_the_secret_still_is_not_shown_again_by_the_same_call() {
+    let (sim, bank) = strict_bank().await;
+    let stranger = Sim::start(SimConfig::default()).await.unwrap();
+    let theirs = with(&sim, &bank, &stranger, "1");
+    let kept = Arc::new(Kept(theirs.clone(), AtomicUsize::new(0)));
+    let registry = registry(Access::local()).0;
+    registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
+    let live = put(&registry, theirs);
+    for _ in 0..5 {
+        assert_eq!(get(&live, "/health").await, NOT_OURS);
+    }
+    assert_eq!(kept.1.load(Ordering::Relaxed), 1, "looked for ever more seldom");
 }
 
 #[tokio::test]

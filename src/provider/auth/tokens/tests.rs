@@ -9,8 +9,9 @@ use futures::future::join_all;
 use super::*;
 use crate::provider::auth::Proof;
 use crate::provider::auth::fetch::Endpoint;
-use crate::provider::auth::keys::Keys;
+use crate::provider::auth::keys::{Keys, Lookup};
 use crate::provider::auth::vault::{Safe, SecretSource};
+use crate::provider::clients::Clients;
 use crate::provider::observe::Core;
 use crate::provider::settings::{Auth, Settings, TokenClient};
 use crate::provider::testkit::{core, settings};
@@ -107,7 +108,8 @@ fn tokens_of(core: &Arc<Core>, bank: &Arc<Bank>, rotation: Option<Rotation>) -> 
         None => (settings(|_| {}), None, None),
         Some(Rotation { origin, safe, secrets }) => (of_secret(origin), Some(secrets), Some(safe)),
     };
-    let keys = Keys::new(first, Arc::clone(core), secrets);
+    let keys =
+        Keys::new(first, Arc::clone(core), secrets.map(|secrets| Lookup { secrets, clients: Clients::default() }));
     let (bank, clock) = (Arc::clone(bank), core.clock());
     let make = move |_: &Settings| Some(Arc::new(At(Arc::clone(&bank), clock)) as Arc<dyn Endpoint>);
     let source = Source::new(Box::new(make), keys, Arc::clone(core), safe).unwrap();
