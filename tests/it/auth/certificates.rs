@@ -132,7 +132,7 @@ async fn a_certificate_that_is_refused_and_stands_in_the_secret_still_is_not_sho
     let registry = registry(Access::local()).0;
     registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
     let live = put(&registry, theirs);
-    for _ in 0..5 {
+    for _ in 0..3 {
         assert_eq!(get(&live, "/health").await, NOT_OURS);
     }
     assert_eq!(kept.1.load(Ordering::Relaxed), 1, "looked for ever more seldom");
