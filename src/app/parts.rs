@@ -268,7 +268,8 @@ impl Start<'_> {
         let (metrics, status_metrics) = self.metrics.clone();
         let client = self.clients.calls.clone();
         let (leadership, claims) = (self.ctx.leadership.clone(), Arc::clone(self.claims));
-        let writer = StatusWriter::<R::Object>::new(client, self.clock, leadership, claims, status_metrics);
+        let writer =
+            StatusWriter::<R::Object>::new(client, self.clock, leadership, claims, status_metrics, store.clone());
         let shell = Shell::<R>::new(Arc::clone(self.ctx), writer, metrics, self.args.reconcile_concurrency);
         let stop = self.stop.clone();
         tasks.spawn(async move {

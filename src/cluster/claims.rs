@@ -86,10 +86,13 @@ impl Claims {
         claim.awaited = (claim.back < version).then_some((version, status));
     }
 
-    /// What was written and did not come back yet, and its version.
-    pub fn awaited<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> Option<(u64, Arc<S>)> {
-        let (version, status) = self.lock().get(&(kind, key.clone()))?.awaited.clone()?;
-        Some((version, status.downcast().ok()?))
+    /// What was written and did not come back yet, with its version; and the newest version that did. Read together, because
+    /// one becomes the other at any moment.
+    pub fn awaited<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> (Option<(u64, Arc<S>)>, u64) {
+        let claims = self.lock();
+        let Some(claim) = claims.get(&(kind, key.clone())) else { return (None, 0) };
+        let awaited = claim.awaited.clone().and_then(|(version, status)| Some((version, status.downcast().ok()?)));
+        (awaited, claim.back)
     }
 
     /// The store has a status of ours as `version`, or something newer that we go on from.

@@ -9,7 +9,6 @@
 //! object must not become a storm. What they added is taken out too.
 
 use std::collections::HashMap;
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::clock::Clock;
 use crate::cluster::claims::{self, Claims};
 use crate::cluster::guard::Guarded;
 use crate::cluster::lease::Leadership;
-use crate::cluster::stores::Watched;
+use crate::cluster::stores::{KindStore, Watched};
 use crate::cluster::{ApiError, call};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
@@ -121,47 +120,45 @@ pub struct StatusWriter<K: Reported> {
     claims: Arc<Claims>,
     metrics: StatusMetrics,
     memory: Mutex<HashMap<ObjectKey, Memory>>,
-    of: PhantomData<fn() -> K>,
+    store: KindStore<K>,
 }
 
 impl<K: Reported> StatusWriter<K> {
-    /// A writer that tells the watches through `claims` what it wrote.
+    /// A writer that tells the watches, which fill `store`, through `claims` what it wrote.
     pub fn new(
         client: Client,
         clock: Clock,
         leadership: Leadership,
         claims: Arc<Claims>,
         metrics: StatusMetrics,
+        store: KindStore<K>,
     ) -> Self {
-        Self {
-            client,
-            clock,
-            leadership,
-            started: clock.mono(),
-            claims,
-            metrics,
-            memory: Mutex::default(),
-            of: PhantomData,
-        }
+        Self { client, clock, leadership, started: clock.mono(), claims, metrics, memory: Mutex::default(), store }
     }
 
     /// The newest status known of `object`: what this process wrote last if the watch has not brought it back yet.
+    ///
+    /// `object` may have been taken from the store a moment before the watch brought that back: the store is asked again then.
     pub fn current(&self, object: &K) -> Option<Arc<K::Status>> {
         let key = object.key();
-        let awaited = self.awaited(object).filter(|(written, _)| {
-            // One that others wrote over is in the store as it was before.
-            self.claims.disputed(K::KIND, &key) || version(object) < *written
-        });
-        awaited.map(|(_, status)| status).or_else(|| object.status().cloned().map(Arc::new))
+        let (awaited, back) = self.awaited(object);
+        // One that others wrote over is in the store as it was before.
+        let disputed = self.claims.disputed(K::KIND, &key);
+        if let Some((_, status)) = awaited.filter(|(written, _)| disputed || version(object) < *written) {
+            return Some(status);
+        }
+        let newer = (version(object) < back).then(|| self.store.get(&key)).flatten();
+        let newer = newer.filter(|newer| newer.uid() == object.uid() && version(&**newer) > version(object));
+        newer.as_deref().unwrap_or(object).status().cloned().map(Arc::new)
     }
 
-    /// What this process wrote to this very object and the watch has not brought back.
-    fn awaited(&self, object: &K) -> Option<(u64, Arc<K::Status>)> {
+    /// What this process wrote to this very object and the watch has not brought back, and what it has.
+    fn awaited(&self, object: &K) -> (Option<(u64, Arc<K::Status>)>, u64) {
         let key = object.key();
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_object = object.uid().as_deref() == Some(memory.get(&key)?.uid.as_str());
+        let same_object = memory.get(&key).is_some_and(|entry| object.uid().as_deref() == Some(entry.uid.as_str()));
         drop(memory);
-        self.claims.awaited(K::KIND, &key).filter(|_| same_object)
+        if same_object { self.claims.awaited(K::KIND, &key) } else { (None, 0) }
     }
 
     /// When `new` is due, given the newest status known.
@@ -252,8 +249,9 @@ impl<K: Reported> StatusWriter<K> {
 
     /// The newest version of `object` that is known here: what a write of this process made of it, perhaps.
     fn newest(&self, object: &K) -> Option<String> {
-        let ours = self.awaited(object).map(|(written, _)| written);
-        let ours = ours.filter(|written| *written > version(object) && *written != u64::MAX);
+        let (awaited, back) = self.awaited(object);
+        let ours = awaited.map_or(back, |(written, _)| written);
+        let ours = Some(ours).filter(|written| *written > version(object) && *written != u64::MAX);
         ours.map(|written| written.to_string()).or_else(|| object.resource_version())
     }
 
@@ -286,3 +284,6 @@ impl<K: Reported> StatusWriter<K> {
 pub(super) fn version(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

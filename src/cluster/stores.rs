@@ -83,6 +83,12 @@ pub struct KindStore<K: Watched> {
 }
 
 impl<K: Watched> KindStore<K> {
+    /// One of all namespaces.
+    #[cfg(test)]
+    pub(crate) fn over(store: Store<K>) -> Self {
+        Self { scopes: vec![(None, store)] }
+    }
+
     /// The object at `key`.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         let object = ObjectRef::new(&key.name).within(&key.namespace);

@@ -117,7 +117,8 @@ fn what_was_written_is_kept_until_the_store_has_it_and_no_longer() {
         watched.claims.keep(Kind::BreakerPolicy, &key, version, Arc::new(status.clone()));
     };
     let awaited = |watched: &Watched| {
-        watched.claims.awaited::<BreakerPolicyStatus>(Kind::BreakerPolicy, &key).map(|(version, _)| version)
+        let (awaited, _) = watched.claims.awaited::<BreakerPolicyStatus>(Kind::BreakerPolicy, &key);
+        awaited.map(|(version, _)| version)
     };
     write(&watched, 7);
     assert_eq!(awaited(&watched), Some(7));

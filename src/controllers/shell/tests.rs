@@ -92,8 +92,14 @@ async fn shell(leading: bool) -> (Arc<Shell<Moody>>, Metrics, TempDir) {
         profiles: Arc::new(Profiles::builtin().unwrap()),
         clock,
     };
-    let writer =
-        StatusWriter::new(client, clock, ctx.leadership.clone(), Arc::default(), StatusMetrics::new(&metrics).unwrap());
+    let writer = StatusWriter::new(
+        client,
+        clock,
+        ctx.leadership.clone(),
+        Arc::default(),
+        StatusMetrics::new(&metrics).unwrap(),
+        ctx.stores.policies.clone(),
+    );
     let shell_metrics = ShellMetrics::new(&metrics).unwrap();
     let shell = Shell::new(Arc::new(ctx), writer, shell_metrics, 1);
     (shell, metrics, directory)
