@@ -41,6 +41,9 @@ struct Claim {
     back: u64,
 }
 
+/// What was written, with its version, while the watch has not brought it back; and the newest version that it has.
+pub type Awaited<S> = (Option<(u64, Arc<S>)>, u64);
+
 /// The claims of one process, over all kinds.
 #[derive(Debug, Default)]
 pub struct Claims {
@@ -88,7 +91,7 @@ impl Claims {
 
     /// What was written and did not come back yet, with its version; and the newest version that did. Read together, because
     /// one becomes the other at any moment.
-    pub fn awaited<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> (Option<(u64, Arc<S>)>, u64) {
+    pub fn awaited<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> Awaited<S> {
         let claims = self.lock();
         let Some(claim) = claims.get(&(kind, key.clone())) else { return (None, 0) };
         let awaited = claim.awaited.clone().and_then(|(version, status)| Some((version, status.downcast().ok()?)));

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::cluster::claims::{self, Claims};
+use crate::cluster::claims::{self, Awaited, Claims};
 use crate::cluster::guard::Guarded;
 use crate::cluster::lease::Leadership;
 use crate::cluster::stores::{KindStore, Watched};
@@ -153,7 +153,7 @@ impl<K: Reported> StatusWriter<K> {
     }
 
     /// What this process wrote to this very object and the watch has not brought back, and what it has.
-    fn awaited(&self, object: &K) -> (Option<(u64, Arc<K::Status>)>, u64) {
+    fn awaited(&self, object: &K) -> Awaited<K::Status> {
         let key = object.key();
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let same_object = memory.get(&key).is_some_and(|entry| object.uid().as_deref() == Some(entry.uid.as_str()));
