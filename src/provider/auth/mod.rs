@@ -107,7 +107,7 @@ impl<S: Inner + Clone + Send + 'static> Authenticate<S> {
 }
 
 /// A certificate that is refused ends the handshake, so that the provider has done nothing, and the call goes on with the one
-/// that stands in the Secret by now. Not if it moves money: a connection that was good before is refused after the request.
+/// that stands in the Secret by now. Only if it reads: a connection that was good before is refused after the request.
 async fn with_certificate<S>(mut path: Authenticate<S>, mut timed: Timed) -> Result<Answer, CallError>
 where
     S: Inner + Clone + Send + 'static,
@@ -120,7 +120,9 @@ where
     }
     let look = keys.client_instead_of(timed.client.as_ref());
     let found = in_time(&path.core, &timed, look).await;
-    let Some(found) = found.filter(|_| timed.request.class != CallClass::Money) else { return end };
+    let Some(found) = found.filter(|_| matches!(timed.request.class, CallClass::Probe | CallClass::Read)) else {
+        return end;
+    };
     if !another_turn(&path.core, &path.settings, &timed).await {
         return end;
     }

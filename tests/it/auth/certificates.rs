@@ -109,14 +109,20 @@ async fn calls_go_on_with_the_certificate_that_is_in_the_secret_by_now_before_an
 }
 
 #[tokio::test]
-async fn money_is_not_sent_again_with_another_certificate_and_the_next_call_has_it() {
+async fn money_and_writes_are_not_sent_again_with_another_certificate_and_the_next_call_has_it() {
+    for class in [CallClass::Money, CallClass::Write] {
+        ends_and_the_next_goes_on(class).await;
+    }
+}
+
+async fn ends_and_the_next_goes_on(class: CallClass) {
     let (sim, bank) = strict_bank().await;
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
     let kept = Arc::new(Kept(with(&sim, &bank, &sim, "2"), AtomicUsize::new(0)));
     let registry = registry(Access::local()).0;
     registry.read_secrets_by(kept as Arc<dyn SecretSource>);
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
-    let pay = || Request { class: CallClass::Money, ..Request::get("pay", "/health") };
+    let pay = || Request { class, ..Request::get("pay", "/health") };
     let refused = live.call(pay()).await.map(|answer| answer.status.as_u16());
     assert_eq!((refused, bank.counts().requests), (NOT_OURS, 0), "the call that reveals it");
     assert_eq!(live.call(pay()).await.map(|answer| answer.status.as_u16()), Ok(200));
