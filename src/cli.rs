@@ -1,7 +1,8 @@
-//! The command line: every setting is a flag with a `BUSBAR_…` twin, and there is no configuration file.
+//! The command line: every setting is a flag with a `BUSBAR_…` environment variable, and there is no configuration
+//! file.
 //!
-//! The only place that reads the environment (through clap). What is parsed here is checked here: a bad value ends the
-//! process at start, with the name of the flag, not at noon.
+//! The only module that reads the environment (through clap). Values are validated while they are parsed: an invalid
+//! value ends the process at startup with the name of the flag.
 
 pub mod gateway;
 pub mod live;
@@ -15,12 +16,12 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::domain::duration::parse_duration;
 use crate::domain::key::ObjectKey;
-use crate::provider::addresses::AllowedRange;
+use crate::settings::addresses::AllowedRange;
 use crate::telemetry::LogFormat;
 
-/// Version and commit, as `--version` and `busbar_build_info` print them.
+/// The version, as in `--version` and `busbar_build_info`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit this binary was built from, or `unknown` outside a checkout.
+/// The commit this binary was built from; `unknown` if it was built outside a Git checkout.
 pub const COMMIT: &str = env!("BUSBAR_COMMIT");
 const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUSBAR_COMMIT"), ")");
 
@@ -28,202 +29,206 @@ const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUSBAR
 #[derive(Debug, Parser)]
 #[command(name = "busbar", version = LONG_VERSION, about, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the binary can do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator.
     Run(Box<RunArgs>),
-    /// Write the custom resource definitions, one file per kind.
+    /// Write the custom resource definitions to a folder, one file per kind.
     Crds(OutArgs),
-    /// Write the generated reference documents.
+    /// Write the generated reference documentation to a folder.
     Docs(OutArgs),
-    /// Show the settings that an object really has, and where each comes from.
+    /// Show the effective settings of an object and the source of each.
     Explain(ExplainArgs),
-    /// Look into the ledger.
+    /// Print records from the ledger (read-only).
     #[command(subcommand)]
     Ledger(LedgerCommand),
-    /// Check something before it is used.
+    /// Validate provider profiles, or test a real provider.
     #[command(subcommand)]
     Check(CheckCommand),
 }
 
-/// What can be checked.
+/// The subcommands of `busbar check`.
 #[derive(Debug, Subcommand)]
 pub enum CheckCommand {
-    /// Say whether files are usable as profiles of `--profiles-dir`, and where not, what to do.
+    /// Validate profile files for use in `--profiles-dir`; each error is printed with its position and how to fix it.
     Profile(CheckProfileArgs),
-    /// Call a provider for real: a list, one record by its id, and the metrics that this leaves. Skipped, with the reason
-    /// printed, where no credentials are set.
+    /// Call a real provider: list records, get one by id, and write the resulting metrics. Skipped with a printed
+    /// reason if no credentials are set.
     Live(Box<live::LiveArgs>),
 }
 
-/// Which profiles to check.
+/// Arguments of `busbar check profile`.
 #[derive(Debug, Args)]
 pub struct CheckProfileArgs {
-    /// The files.
+    /// Profile files to validate.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 }
 
-/// Where generated files go.
+/// Arguments of `busbar crds` and `busbar docs`.
 #[derive(Debug, Args)]
 pub struct OutArgs {
-    /// The folder to write into; it must exist.
+    /// Output folder; must exist.
     #[arg(long)]
     pub out: PathBuf,
 }
 
-/// What to explain.
+/// Arguments of `busbar explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// A manifest, a folder of manifests, `-` (no cluster is asked), or kind/name of an object in the cluster.
+    /// Manifest file, folder of manifests, or `-` for standard input (all read without a cluster), or KIND/NAME of an
+    /// object in the cluster.
     #[arg(value_name = "FILE|KIND/NAME")]
     pub target: String,
-    /// The object's namespace; unset: the manifest's, or that of the kubeconfig's context.
+    /// Namespace of the object; default: the manifest's, or that of the current kubeconfig context.
     #[arg(long, short)]
     pub namespace: Option<String>,
-    /// How it is printed.
+    /// Output format.
     #[arg(long, short, value_enum, default_value_t = ExplainFormat::Text)]
     pub output: ExplainFormat,
-    /// Kubeconfig file; unset: the usual one.
+    /// Kubeconfig file; default: `$KUBECONFIG` or `~/.kube/config`.
     #[arg(long, env = "BUSBAR_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// The folder of own profiles that the operator has.
+    /// Folder of custom provider profiles, as passed to the operator.
     #[arg(long, env = "BUSBAR_PROFILES_DIR", value_name = "FOLDER")]
     pub profiles_dir: Option<PathBuf>,
 }
 
-/// How an explanation is printed.
+/// Output format of `busbar explain`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExplainFormat {
-    /// A table for people.
+    /// Table.
     Text,
-    /// A JSON list.
+    /// JSON list.
     Json,
-    /// A YAML list.
+    /// YAML list.
     Yaml,
 }
 
-/// Read-only looks into the ledger.
+/// The subcommands of `busbar ledger`.
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
-    /// Print the newest transactions, masked as they are stored.
+    /// Print the newest transactions, with sensitive fields masked as stored.
     Transactions(TransactionsArgs),
-    /// Print the last health checks of a connection.
+    /// Print the latest health checks of a connection.
     Probes(ProbesArgs),
 }
 
-/// Which transactions to print.
+/// Arguments of `busbar ledger transactions`.
 #[derive(Debug, Args)]
 pub struct TransactionsArgs {
-    /// Where the ledger is.
+    /// URL of the ledger: `sqlite:PATH`.
     #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
     pub ledger: LedgerUrl,
-    /// Only those of connections in this namespace.
+    /// Only transactions of connections in this namespace.
     #[arg(long, short)]
     pub namespace: Option<String>,
-    /// Only those of this connection.
+    /// Only transactions of the connection with this name.
     #[arg(long)]
     pub connection: Option<String>,
-    /// How many rows at most.
+    /// Maximum number of rows.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
 }
 
-/// Which health checks to print.
+/// Arguments of `busbar ledger probes`.
 #[derive(Debug, Args)]
 pub struct ProbesArgs {
-    /// The connection, as NAMESPACE/NAME.
+    /// Connection whose health checks to print.
     #[arg(value_name = "NAMESPACE/NAME", value_parser = object_key)]
     pub connection: ObjectKey,
-    /// Where the ledger is.
+    /// URL of the ledger: `sqlite:PATH`.
     #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
     pub ledger: LedgerUrl,
-    /// How many rows at most.
+    /// Maximum number of rows.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
 }
 
-/// Settings of the operator.
+/// Arguments of `busbar run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Kubeconfig file; unset: the Pod's ServiceAccount, else the usual kubeconfig.
+    /// Kubeconfig file; default: `$KUBECONFIG` or `~/.kube/config`, else the Pod's ServiceAccount.
     #[arg(long, env = "BUSBAR_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// Namespaces to watch, separated by commas; unset: all.
+    /// Namespaces to watch, comma-separated; default: all.
     #[arg(long, env = "BUSBAR_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub watch_namespaces: Vec<String>,
     /// Namespace of the leader lease.
     #[arg(long, env = "BUSBAR_LEASE_NAMESPACE", default_value = "busbar-system")]
     pub lease_namespace: String,
-    /// Name of the leader lease: operators that share it take turns.
+    /// Name of the leader lease; of all replicas that share it, one is the leader.
     #[arg(long, env = "BUSBAR_LEASE_NAME", default_value = "busbar")]
     pub lease_name: String,
-    /// This replica's name in the lease and in events; unset: one made at start. In a Pod: its name.
+    /// Identity of this replica in the lease and in events, e.g. the Pod's name; default: generated at startup.
     #[arg(long, env = "BUSBAR_IDENTITY")]
     pub identity: Option<String>,
-    /// Address of /livez, /readyz and /metrics. Port 0 takes a free one.
+    /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port.
     #[arg(long, env = "BUSBAR_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,
-    /// Where the ledger is: `sqlite:PATH`.
+    /// URL of the ledger: `sqlite:PATH`.
     #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
     pub ledger: LedgerUrl,
-    /// How log lines look.
+    /// Log format.
     #[arg(long, env = "BUSBAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    /// What is logged, as tracing directives (`info`, `busbar=debug,info`). Changeable at run time: PUT /log-level.
+    /// Log level, as tracing directives (`info`, `busbar=debug,info`). Can be changed at run time with PUT /log-level
+    /// on the admin address.
     #[arg(long, env = "BUSBAR_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
-    /// Reconciles that may run at once, per kind.
+    /// Maximum concurrent reconciles per kind.
     #[arg(long, env = "BUSBAR_RECONCILE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub reconcile_concurrency: u16,
-    /// Probes that may be in flight at once.
+    /// Maximum concurrent probes.
     #[arg(long, env = "BUSBAR_PROBE_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub probe_concurrency: u16,
-    /// Syncs that may run at once.
+    /// Maximum concurrent sync runs.
     #[arg(long, env = "BUSBAR_SYNC_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub sync_concurrency: u16,
-    /// How old a Secret's copy may grow before it is read again (1s to 60s).
+    /// Maximum age of a cached Secret before it is read again (1s to 60s).
     #[arg(long, env = "BUSBAR_SECRET_REFRESH", default_value = "60s", value_parser = secret_refresh)]
     pub secret_refresh: Duration,
-    /// Folder that the Secret with the operator's keys is mounted at: each file one key of 32 random bytes or their base64.
-    /// The key whose name comes last encrypts, all of them decrypt. Unset: nothing can be kept encrypted.
+    /// Folder where the Secret with the encryption keys is mounted: each file is one key of 32 random bytes, raw or
+    /// base64. The key whose name sorts last encrypts, all of them decrypt. Default: none; data that requires
+    /// encryption cannot be stored.
     #[arg(long, env = "BUSBAR_KEY_SECRET", value_name = "FOLDER")]
     pub key_secret: Option<PathBuf>,
-    /// Ranges of addresses that providers may have although they are not public (private, loopback, link-local …),
-    /// separated by commas, e.g. `10.20.0.0/16,fd00:20::/64`. Unset: public addresses only.
+    /// Non-public address ranges (private, loopback, link-local …) that connections to providers may use,
+    /// comma-separated, e.g. `10.20.0.0/16,fd00:20::/64`. Default: public addresses only.
     #[arg(long, env = "BUSBAR_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
     pub allow_provider_addresses: Vec<AllowedRange>,
-    /// Folder of provider profiles of your own (`*.yaml`), each used as `provider: profile:<id>`. Read at start only: after a
-    /// change, restart. `busbar check profile FILE` says beforehand what is wrong with one. Unset: the built-in ones only.
+    /// Folder of custom provider profiles (`*.yaml`), each used as `provider: profile:<id>`. Read at startup only:
+    /// restart after a change. Validate a file beforehand with `busbar check profile FILE`. Default: built-in profiles
+    /// only.
     #[arg(long, env = "BUSBAR_PROFILES_DIR", value_name = "FOLDER")]
     pub profiles_dir: Option<PathBuf>,
-    /// How long the ledger keeps the result of each probe (1h to 720h); 0s: results are not written at all.
+    /// Retention of probe results in the ledger (1h to 720h); 0s: probe results are not stored.
     #[arg(long, env = "BUSBAR_PROBE_RETENTION", default_value = "24h", value_parser = probe_retention)]
     pub probe_retention: Duration,
-    /// How long a shutdown waits for work in flight before it ends the process (1s to 10m).
+    /// Shutdown grace period: how long to wait for tasks in flight before the process exits (1s to 10m).
     #[arg(long, env = "BUSBAR_SHUTDOWN_GRACE", default_value = "20s", value_parser = shutdown_grace)]
     pub shutdown_grace: Duration,
-    /// The gateway.
+    /// Flags of the gateway.
     #[command(flatten)]
     pub gateway: gateway::GatewayArgs,
-    /// Traces and the series of the sources.
+    /// Flags of traces and compatibility metrics.
     #[command(flatten)]
     pub telemetry: telemetry::TelemetryArgs,
-    /// File to write the bound addresses to, as JSON, once they are bound.
+    /// File to which the bound listen addresses are written as JSON at startup.
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,
 }
 
-/// Where the ledger is kept.
+/// URL of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerUrl {
-    /// An embedded SQLite file.
+    /// `sqlite:PATH`: an embedded SQLite database.
     Sqlite(PathBuf),
 }
 
@@ -238,11 +243,11 @@ impl std::str::FromStr for LedgerUrl {
     }
 }
 
-/// An empty entry would be a watch of no namespace in particular: of all of them.
+/// Parses a namespace. An empty one is rejected, because the API reads it as all namespaces.
 fn namespace(s: &str) -> Result<String, String> {
     let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if s.is_empty() || s.len() > 63 || !s.chars().all(label) {
-        return Err("must be names of namespaces, separated by commas; leave the flag out to watch all".into());
+        return Err("must be comma-separated namespace names; omit the flag to watch all namespaces".into());
     }
     Ok(s.to_owned())
 }
@@ -283,11 +288,12 @@ fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {
     Ok(d)
 }
 
-/// The flags of `busbar run` as a Markdown table: flag, environment twin, default, meaning.
+/// The flags of `busbar run` as a Markdown table: flag, environment variable, default, meaning.
 pub fn flags_reference() -> String {
     use std::fmt::Write as _;
     let mut out = String::from(
-        "# Flags of `busbar run`\n\nGenerated by `make docs`. Every setting is a flag with an environment twin; the flag wins.\n\n\
+        "# Flags of `busbar run`\n\nGenerated by `make docs`. \
+         Every setting is a flag with an environment variable; the flag takes precedence.\n\n\
          | flag | environment | default | meaning |\n|---|---|---|---|\n",
     );
     let mut command = Cli::command();
@@ -303,8 +309,8 @@ pub fn flags_reference() -> String {
     out
 }
 
-/// A variable of the environment that has no flag of its own: the credentials of a user's profile are named by the profile.
-#[expect(clippy::disallowed_methods, reason = "a flag must be known beforehand, and a profile's keys are not")]
+/// An environment variable without a flag: a credential whose name comes from a custom profile.
+#[expect(clippy::disallowed_methods, reason = "flags are static, and a profile's credential keys are not")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -314,27 +320,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reference_of_flags_is_what_the_flags_are() {
+    fn the_flags_reference_is_up_to_date() {
         assert!(
             include_str!("../docs/reference/flags.md") == flags_reference(),
-            "docs/reference/flags.md is not what the flags say: run `make docs`"
+            "docs/reference/flags.md is out of date: run `make docs`"
         );
     }
 
     #[test]
-    fn every_run_flag_has_a_busbar_twin() {
+    fn every_run_flag_has_an_environment_variable() {
         let mut command = Cli::command();
         command.build();
         let run = command.find_subcommand("run").unwrap();
         for arg in run.get_arguments().filter(|a| a.get_id() != "help") {
-            let env = arg.get_env().unwrap_or_else(|| panic!("--{} has no twin", arg.get_id())).to_string_lossy();
+            let env = arg
+                .get_env()
+                .unwrap_or_else(|| panic!("--{} has no environment variable", arg.get_id()))
+                .to_string_lossy();
             let long = arg.get_long().unwrap().to_uppercase().replace('-', "_");
             assert_eq!(env, format!("BUSBAR_{long}"));
         }
     }
 
     #[test]
-    fn a_value_out_of_bounds_is_refused_with_its_bounds() {
+    fn an_out_of_range_value_is_rejected_with_the_allowed_range() {
         let error = Cli::try_parse_from(["busbar", "run", "--secret-refresh", "2h"]).unwrap_err().to_string();
         assert!(error.contains("--secret-refresh") && error.contains("between 1s and 60s"), "{error}");
         let error = Cli::try_parse_from(["busbar", "run", "--ledger", "mysql:x"]).unwrap_err().to_string();

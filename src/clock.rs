@@ -1,8 +1,8 @@
 //! The only place that reads time.
 //!
-//! A [`Clock`] is handed to whoever needs `now`; `domain` gets the value, not the clock. It runs on tokio's timer, so a
-//! test with paused time moves both of its hands.
-#![allow(clippy::disallowed_methods, reason = "this is the one place that may")]
+//! A [`Clock`] is passed to code that needs `now`; `domain` gets the value, not the clock. It runs on tokio's timer, so
+//! a test with paused time controls both the monotonic and the wall time.
+#![allow(clippy::disallowed_methods, reason = "the only module that may read time")]
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -13,9 +13,9 @@ use crate::domain::time::{Mono, Now};
 #[derive(Copy, Clone, Debug)]
 pub struct Clock {
     start: Instant,
-    /// In tests wall time is derived from the monotonic hand; in production it is the system's.
+    /// Wall time at `start`, for tests: wall time then follows monotonic time. `None`: the system's wall clock.
     fixed_wall: Option<Timestamp>,
-    /// In tests: nanoseconds by which somebody set the wall clock, beyond that.
+    /// For tests: nanoseconds by which the wall clock was stepped.
     #[cfg(test)]
     stepped: Option<&'static std::sync::atomic::AtomicI64>,
 }
@@ -40,7 +40,8 @@ impl Clock {
         }
     }
 
-    /// The same, and what sets its wall clock as a person or a resumed machine does: the monotonic hand stays.
+    /// A clock like [`Clock::starting_at`], and a function that steps its wall time, as NTP or a resumed machine does.
+    /// Monotonic time is unaffected.
     #[cfg(test)]
     pub(crate) fn steppable(wall: Timestamp) -> (Self, impl Fn(SignedDuration)) {
         // Lives as long as the test: a clock is copied everywhere.
@@ -52,12 +53,12 @@ impl Clock {
         (Self { stepped: Some(stepped), ..Self::from(Some(wall)) }, step)
     }
 
-    /// The monotonic hand.
+    /// Monotonic time since the clock was created.
     pub fn mono(&self) -> Mono {
         Mono::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Both hands, read together.
+    /// Monotonic and wall time, read together.
     pub fn now(&self) -> Now {
         let mono = self.mono();
         let wall = match self.fixed_wall {

@@ -1,12 +1,14 @@
 //! Busbar is a Kubernetes operator that keeps a business connected to its banks and financial-data providers.
 //!
-//! Custom resources say what should be. The [`provider`] registry is that wish as running things. [`work`] does what
-//! takes time and pokes the [`controllers`]. The [`ledger`] remembers whatever must survive. Numbers go to metrics,
-//! transitions to status, facts to the ledger.
+//! Custom resources declare the desired state. The [`controllers`] reconcile it into the [`provider`] registry: one
+//! running connection per `ProviderConnection`, with its HTTP client, quota, circuit breaker and cache. [`work`] runs
+//! what takes time (probes, syncs, dead-request retries) and enqueues the objects to reconcile afterwards. The
+//! [`gateway`] serves provider calls over HTTP. The [`ledger`] stores what must survive a restart. Measurements are
+//! exported as metrics, state transitions as status, records in the ledger.
 //!
 //! Start reading at [`domain`] (pure rules: no clock, no I/O), then [`controllers`] (observe → decide → act → report),
-//! then [`provider`] (the one path that every provider call takes). A test (`tests/it/architecture.rs`) keeps the
-//! layers apart.
+//! then [`provider`] (the one path of every provider call). A test (`tests/it/architecture.rs`) enforces the layers:
+//! which module may use which.
 
 pub mod admin;
 pub mod api;
@@ -20,7 +22,9 @@ pub mod explain;
 pub mod gateway;
 pub mod ledger;
 pub mod metrics;
+pub mod profile;
 pub mod provider;
+pub mod settings;
 pub mod shutdown;
 pub mod sync;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! The operator's binary: parses the command line and hands over to the library.
+//! The `busbar` binary: parses the command line and calls the library.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use busbar::cli::Cli;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // Before anything opens a TLS connection: kube and reqwest must find one provider, this one.
+    // Before the first TLS connection: kube and reqwest must use the same crypto provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     busbar::app::main(Cli::parse())
 }

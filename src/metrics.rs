@@ -1,9 +1,9 @@
-//! One registry of metrics, and short constructors that register in it.
+//! The process's metrics registry, and short constructors that register in it.
 //!
-//! Each layer owns a struct of its own series, made from a [`Metrics`] at start. Names are the caller's, with the
-//! prefix `busbar_` unless a Go-compatible name exists. Gauges that name an object are not kept here: their layer
-//! registers [`Pieces`] (or a [`Collector`], where they are few) that are built from live state at scrape time, so they
-//! vanish with the object.
+//! Each layer owns a struct of its own metrics, created from a [`Metrics`] at start. Names are chosen by the layer,
+//! with the prefix `busbar_` unless a Go-compatible name exists. Gauges labelled with an object are not stored: their
+//! layer registers a [`BatchCollector`] (or a [`Collector`], if they are few) that reads live state at scrape time, so
+//! they disappear with the object.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,30 +11,30 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
-/// Buckets in seconds for calls to providers and for work stages: 1 ms to 60 s.
-pub const SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+/// Histogram buckets in seconds for provider calls and work stages: 1 ms to 60 s.
+pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
-/// Objects whose series are one piece: enough to make the repeated work per piece nothing, few enough to make a piece
-/// some hundred kilobytes.
-pub const PIECE: usize = 128;
+/// Objects per batch: enough that the overhead per batch is negligible, few enough that a batch takes some hundred
+/// kilobytes.
+pub const BATCH_SIZE: usize = 128;
 
-/// Series of many objects, built a few objects at a time.
+/// Collects the metrics of many objects at scrape time, a batch of objects at a time.
 ///
-/// A series as a value weighs ten times its line of text. Those of ten thousand connections at once would be most of the
-/// process's memory, so each piece becomes text before the next is built.
-pub trait Pieces: Send + Sync {
-    /// Hands over one piece after another; a family may have a part in each.
-    fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>));
+/// A `MetricFamily` takes ten times the memory of its text. Those of ten thousand connections at once would be most of
+/// the process's memory, so each batch is encoded before the next is collected.
+pub trait BatchCollector: Send + Sync {
+    /// Passes one batch after another to `take`; a family may be part of several.
+    fn collect_batches(&self, take: &mut dyn FnMut(Vec<MetricFamily>));
 }
 
 /// The process's metrics. Cloning shares the registry.
 #[derive(Clone, Default)]
 pub struct Metrics {
     registry: Registry,
-    pieces: Arc<RwLock<Vec<Arc<dyn Pieces>>>>,
+    batch_collectors: Arc<RwLock<Vec<Arc<dyn BatchCollector>>>>,
 }
 
-/// A series could not be registered (its name is taken or malformed) or the registry could not be rendered.
+/// A metric could not be registered (its name is taken or invalid), or the registry could not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
 pub struct MetricsError(#[from] prometheus::Error);
@@ -50,7 +50,7 @@ impl Metrics {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// Registers a gauge family of whole numbers.
+    /// Registers an integer gauge family.
     pub fn int_gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
@@ -60,34 +60,34 @@ impl Metrics {
         self.add(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// Registers a histogram family over [`SECONDS`].
-    pub fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, MetricsError> {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?)
+    /// Registers a histogram family with [`LATENCY_BUCKETS`].
+    pub fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, MetricsError> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec()), labels)?)
     }
 
-    /// Registers a collector that builds its series at scrape time.
+    /// Registers a collector that is read at scrape time.
     pub fn collector(&self, collector: Box<dyn Collector>) -> Result<(), MetricsError> {
         Ok(self.registry.register(collector)?)
     }
 
-    /// Registers series of many objects. Their names must be nobody else's.
-    pub fn pieces(&self, pieces: impl Pieces + 'static) {
-        self.pieces.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(pieces));
+    /// Registers a batch collector. Its metric names must be unique; they are not checked.
+    pub fn batch_collector(&self, collector: impl BatchCollector + 'static) {
+        self.batch_collectors.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(collector));
     }
 
-    /// The text exposition of everything registered, in parts that belong one after the other.
+    /// The text exposition of all metrics, in parts to be concatenated.
     pub fn scrape(&self) -> Result<Vec<String>, MetricsError> {
         let mut parts = vec![TextEncoder::new().encode_to_string(&self.registry.gather())?];
-        let all = self.pieces.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for pieces in all {
+        let collectors = self.batch_collectors.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for collector in collectors {
             let mut families = Families::default();
-            pieces.each(&mut |piece| families.add(&piece));
+            collector.collect_batches(&mut |batch| families.add(&batch));
             parts.extend(families.finish()?);
         }
         Ok(parts)
     }
 
-    /// The same as one text.
+    /// The text exposition of all metrics as one string.
     pub fn render(&self) -> Result<String, MetricsError> {
         Ok(self.scrape()?.concat())
     }
@@ -98,7 +98,7 @@ impl Metrics {
     }
 }
 
-/// The text of families that come in pieces: all lines of one family belong together, below one header.
+/// Encodes families that arrive in batches: the lines of one family must be consecutive, below one header.
 #[derive(Default)]
 struct Families {
     texts: Vec<(String, String)>,
@@ -106,9 +106,9 @@ struct Families {
 }
 
 impl Families {
-    fn add(&mut self, piece: &[MetricFamily]) {
-        // A family without a series is an error to the encoder.
-        for family in piece.iter().filter(|family| !family.get_metric().is_empty()) {
+    fn add(&mut self, batch: &[MetricFamily]) {
+        // The encoder rejects a family without metrics.
+        for family in batch.iter().filter(|family| !family.get_metric().is_empty()) {
             let mut text = String::new();
             if let Err(error) = TextEncoder::new().encode_utf8(std::slice::from_ref(family), &mut text) {
                 self.failed = Some(error);
@@ -140,14 +140,14 @@ fn without_header(mut text: &str) -> &str {
 mod tests {
     use super::*;
 
-    struct Two;
+    struct TwoBatches;
 
-    impl Pieces for Two {
-        fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
-            for piece in ["1", "2"] {
+    impl BatchCollector for TwoBatches {
+        fn collect_batches(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
+            for batch in ["1", "2"] {
                 let gauges = ["busbar_a", "busbar_b"].map(|name| {
                     let gauge = IntGaugeVec::new(Opts::new(name, "x"), &["of"]).unwrap();
-                    gauge.with_label_values(&[piece]).set(7);
+                    gauge.with_label_values(&[batch]).set(7);
                     gauge
                 });
                 let empty = IntGaugeVec::new(Opts::new("busbar_none", "x"), &["of"]).unwrap();
@@ -157,16 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_a_family_come_together_below_one_header() {
+    fn batches_of_one_family_share_one_header() {
         let metrics = Metrics::new();
-        metrics.pieces(Two);
+        metrics.batch_collector(TwoBatches);
         let family =
             |name: &str| format!("# HELP {name} x\n# TYPE {name} gauge\n{name}{{of=\"1\"}} 7\n{name}{{of=\"2\"}} 7\n");
         assert_eq!(metrics.render().unwrap(), family("busbar_a") + &family("busbar_b"));
     }
 
     #[test]
-    fn a_name_cannot_be_taken_twice() {
+    fn a_metric_name_can_be_registered_only_once() {
         let metrics = Metrics::new();
         metrics.counter("busbar_x_total", "x", &["a"]).unwrap().with_label_values(&["1"]).inc();
         assert!(metrics.counter("busbar_x_total", "x", &["a"]).is_err());

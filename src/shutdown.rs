@@ -1,9 +1,10 @@
-//! One signal task for the whole process: SIGTERM or Ctrl-C cancels a token that everything watches.
+//! Signal handling of the process: SIGTERM or Ctrl-C cancels the token that all tasks watch.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once, as people expect of Ctrl-C.
+/// A token that is cancelled at the first SIGTERM or SIGINT. A second one ends the process at once with exit code 130,
+/// as is usual for Ctrl-C.
 ///
 /// # Errors
 /// If the handlers cannot be installed.
@@ -19,11 +20,11 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
                 _ = int.recv() => {}
             }
             if round == 0 {
-                tracing::info!("shutting down: a signal came");
+                tracing::info!("shutting down: signal received");
                 cancel.cancel();
             }
         }
-        tracing::warn!("ending at once: a second signal came");
+        tracing::warn!("exiting immediately: second signal received");
         std::process::exit(130);
     });
     Ok(token)

@@ -1,7 +1,7 @@
-//! Logs: JSON or plain lines on standard error, with a level that can be changed while the process runs.
+//! Logging: JSON or plain lines on standard error, with a level that can be changed at run time.
 //!
-//! Log lines carry namespace, name and reason of what they speak of as fields. Nothing a provider answered and nothing
-//! a Secret holds is ever a field or a message.
+//! Log lines have the namespace, name and reason of their object as fields. No field and no message ever contains text
+//! from a provider's response or a value from a Secret.
 
 pub mod traces;
 
@@ -12,40 +12,40 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Plain,
 }
 
-/// Never logged below info, whatever is asked for: they print requests as they leave, keys in queries included.
-const NEVER: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
+/// Crates never logged below info, whatever the directives: they print requests, keys in query strings included.
+const CAPPED_AT_INFO: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
 
-/// Changes what is logged, while the process runs.
+/// Handle that changes the log level at run time.
 #[derive(Clone)]
 pub struct LogLevel {
     directives: Arc<Mutex<String>>,
     handle: reload::Handle<EnvFilter, Registry>,
 }
 
-/// The directives do not parse, or logging is not set up.
+/// Invalid directives, or the subscriber is not installed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Not a list of tracing directives.
     #[error("log level must be tracing directives such as info or busbar=debug,info: {0}")]
     Directives(#[from] tracing_subscriber::filter::ParseError),
-    /// Nothing, or a bare word that is no level: tracing takes it for a target, and everything else falls silent.
+    /// Empty, or a bare word that is not a level: tracing would read it as a target and disable everything else.
     #[error(
         "log level must be tracing directives such as info or busbar=debug,info: {0:?} is neither a level nor target=level"
     )]
     NoLevel(String),
-    /// Spans, and crates that print requests, cannot be asked for.
-    #[error("log level must name neither spans nor the HTTP and TLS libraries, which print credentials: {0:?}")]
-    Withheld(String),
-    /// The subscriber is gone or already set.
+    /// A span filter, or a crate that prints requests.
+    #[error("log level must not name spans or the HTTP and TLS libraries, which print credentials: {0:?}")]
+    Sensitive(String),
+    /// The subscriber was dropped, or another one is already installed.
     #[error("logging: {0}")]
     Setup(String),
 }
@@ -59,38 +59,39 @@ impl LogLevel {
         Ok(())
     }
 
-    /// The directives in force.
+    /// The current directives.
     pub fn get(&self) -> String {
         self.directives.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// What is silent unless it is asked for: kube logs every failed try of every request, and what fails is told by us, once.
-const QUIET: [&str; 2] = ["kube_client", "kube_runtime"];
+/// Crates that are off unless the directives name them: kube logs every failed attempt of every request, and we log
+/// each failure once.
+const OFF_BY_DEFAULT: [&str; 2] = ["kube_client", "kube_runtime"];
 
-/// Reads directives, more strictly than tracing does, and takes out what must never be logged.
+/// Parses directives, more strictly than tracing does, and caps the crates that print credentials.
 ///
 /// # Errors
-/// If they do not parse, if a word among them is no level and has none, or if they name spans or what is never logged.
+/// If they do not parse, if one of them has no valid level, or if they name spans or a capped crate.
 pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
     for part in directives.split(',').map(str::trim) {
         let (target, level) = part.rsplit_once('=').unwrap_or(("", part));
-        // Nothing would be read as `error`.
+        // An empty level would be read as `error`.
         if level.is_empty() || level.parse::<LevelFilter>().is_err() {
             return Err(LogError::NoLevel(part.to_owned()));
         }
         let crate_name = target.split("::").next().unwrap_or_default();
-        if target.contains('[') || NEVER.contains(&crate_name) {
-            return Err(LogError::Withheld(target.to_owned()));
+        if target.contains('[') || CAPPED_AT_INFO.contains(&crate_name) {
+            return Err(LogError::Sensitive(target.to_owned()));
         }
     }
     let mut filter = EnvFilter::try_new(directives)?;
-    for name in NEVER {
+    for name in CAPPED_AT_INFO {
         filter = filter.add_directive(format!("{name}=info").parse()?);
     }
-    // Whoever looks closer, or asks for kube by name, sees its lines too.
+    // At debug and trace, or if a directive names kube, its lines are kept.
     if !["kube", "debug", "trace"].iter().any(|word| directives.to_ascii_lowercase().contains(word)) {
-        for name in QUIET {
+        for name in OFF_BY_DEFAULT {
             filter = filter.add_directive(format!("{name}=off").parse()?);
         }
     }
@@ -123,20 +124,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_or_targets_with_levels_are_taken_and_a_bare_word_is_not() {
+    fn directives_need_a_level_and_must_not_name_sensitive_crates() {
         for good in ["info", "OFF", "busbar=debug,info", "warn,busbar::work=trace"] {
             assert!(filter(good).is_ok(), "{good}");
         }
-        // The last would silence everything but a target that does not exist.
+        // The last would disable everything but a target that does not exist.
         for bad in ["", "info,", "busbar=loud", "busbar=", "verbose"] {
             let error = filter(bad).unwrap_err().to_string();
             assert!(error.contains("must be tracing directives"), "{bad}: {error}");
         }
-        for withheld in ["h2=trace", "info,hyper_util::client=debug", "[request]=trace"] {
-            assert!(matches!(filter(withheld), Err(LogError::Withheld(_))), "{withheld}");
+        for sensitive in ["h2=trace", "info,hyper_util::client=debug", "[request]=trace"] {
+            assert!(matches!(filter(sensitive), Err(LogError::Sensitive(_))), "{sensitive}");
         }
         assert!(filter("info").unwrap().to_string().contains("kube_client=off"));
         assert!(!filter("debug").unwrap().to_string().contains("kube_client"));
-        assert!(filter("trace").unwrap().to_string().contains("h2=info"), "not even by asking for everything");
+        assert!(filter("trace").unwrap().to_string().contains("h2=info"), "capped even at trace");
     }
 }

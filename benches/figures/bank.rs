@@ -12,17 +12,17 @@ use busbar::testbed::sim::{Arrivals, Counts};
 use serde_json::{Value, json};
 
 /// How long it may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `busbar-sim` with whatever banks were added.
-pub(crate) struct Town {
+pub(crate) struct SimBanks {
     process: Process,
     control: String,
     ca_pem: String,
     http: reqwest::Client,
 }
 
-impl Town {
+impl SimBanks {
     /// Starts it without a bank.
     pub(crate) async fn start(run: &Arc<RunDir>) -> Self {
         let (announce, ca) = (run.path().join("sim.json"), run.path().join("sim-ca.pem"));
@@ -128,7 +128,7 @@ pub(crate) async fn wait_for_json<T: serde::de::DeserializeOwned>(path: &Path) -
             return serde_json::from_slice(&text).expect("an announcement is JSON");
         }
         assert!(
-            clock.mono().nanos() < u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX),
+            clock.mono().nanos() < u64::try_from(TIMEOUT.as_nanos()).unwrap_or(u64::MAX),
             "{} is not there",
             path.display()
         );

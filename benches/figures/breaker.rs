@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use busbar::domain::breaker::{Breaker, CallClass, Outcome, Policy, Preset};
+use busbar::domain::breaker::{Breaker, CallClass, CallOutcome, Policy, Preset};
 use busbar::domain::time::Mono;
 
 use crate::Figures;
@@ -140,8 +140,8 @@ fn fails(n: u32) -> bool {
     n % 100 == 99
 }
 
-fn outcome(n: u32) -> Outcome {
-    black_box(if fails(n) { Outcome::Failure } else { Outcome::Success })
+fn outcome(n: u32) -> CallOutcome {
+    black_box(if fails(n) { CallOutcome::Failure } else { CallOutcome::Success })
 }
 
 fn result(n: u32) -> Result<(), ()> {

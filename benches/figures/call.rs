@@ -12,18 +12,18 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::breaker::CallClass;
 use busbar::domain::key::ObjectKey;
-use busbar::domain::quota::{Limit, Scope, Unit};
+use busbar::domain::quota::{Limit, LimitScope, LimitUnit};
 use busbar::metrics::Metrics;
-use busbar::provider::call::{CacheUse, CallError, Request};
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{CachePolicy, Draft, Settings};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::call::{CacheMode, CallError, Request};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{CachePolicy, Draft, Settings};
 use busbar::testbed::control_plane::RunDir;
 use serde_json::json;
 
 use crate::Figures;
-use crate::bank::{self, Town};
+use crate::bank::{self, SimBanks};
 use crate::machine;
 use crate::stats::Sample;
 
@@ -38,18 +38,18 @@ pub(crate) fn run(figures: &mut Figures) {
     runtime.block_on(async {
         println!("machine: {}", machine::describe());
         let directory = Arc::new(RunDir::create("busbar-bench-").expect("a directory"));
-        let town = Town::start(&directory).await;
-        let place = town.bank(&bank::config("bank", 1)).await;
-        overhead(figures, &town, &place.http).await;
+        let banks = SimBanks::start(&directory).await;
+        let place = banks.bank(&bank::config("bank", 1)).await;
+        overhead(figures, &banks, &place.http).await;
         cached(figures, &place.http).await;
-        refused(figures, &town, &place.http).await;
+        refused(figures, &banks, &place.http).await;
     });
 }
 
-async fn overhead(figures: &mut Figures, town: &Town, base_url: &str) {
+async fn overhead(figures: &mut Figures, banks: &SimBanks, base_url: &str) {
     let (live, bare) = (live(base_url), bank::http());
     let url = format!("{base_url}/health");
-    let (mut bares, mut lives, sim) = (Vec::new(), Vec::new(), machine::cpu_seconds(town.pid()));
+    let (mut bares, mut lives, sim) = (Vec::new(), Vec::new(), machine::cpu_seconds(banks.pid()));
     for round in 0..=ROUNDS {
         let one = per_call(CALLS, async || {
             let answer = bare.get(&url).send().await.expect("an answer");
@@ -67,10 +67,10 @@ async fn overhead(figures: &mut Figures, town: &Town, base_url: &str) {
         }
     }
     let calls = f64::from(CALLS) * 2.0 * crate::stats::float(ROUNDS + 1);
-    let sim = (machine::cpu_seconds(town.pid()) - sim) * 1e6 / calls;
+    let sim = (machine::cpu_seconds(banks.pid()) - sim) * 1e6 / calls;
     let (bares, lives) = (Sample::new(bares), Sample::new(lives));
     println!(
-        "bare reqwest: {bares} rounds, µs of CPU per call; through Live::call: {lives}; the bank used {sim:.0} µs per call"
+        "bare reqwest: {bares} rounds, µs of CPU per call; through Connection::call: {lives}; the bank used {sim:.0} µs per call"
     );
     figures.figure("call.live_overhead_us", format_args!("{:.1}", lives.median() - bares.median()), "us");
 }
@@ -79,7 +79,7 @@ async fn overhead(figures: &mut Figures, town: &Town, base_url: &str) {
 async fn cached(figures: &mut Figures, base_url: &str) {
     let live = live(base_url);
     let request = || Request {
-        cache: CacheUse::FreshOrStale,
+        cache: CacheMode::FreshOrStale,
         ..Request::get("bench", "/health").with_query("symbol", "AAPL").with_query("limit", "100")
     };
     assert!(!live.call(request()).await.expect("an answer").meta.cached, "the first is asked for");
@@ -100,8 +100,8 @@ async fn cached(figures: &mut Figures, base_url: &str) {
     figures.figure("call.cached_us", format_args!("{:.2}", rounds.median()), "us");
 }
 
-async fn refused(figures: &mut Figures, town: &Town, base_url: &str) {
-    town.script("bank", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] })).await;
+async fn refused(figures: &mut Figures, banks: &SimBanks, base_url: &str) {
+    banks.script("bank", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] })).await;
     let live = live(base_url);
     for _ in 0..1_000 {
         if matches!(live.call(Request::get("bench", "/health")).await, Err(CallError::CircuitOpen { .. })) {
@@ -136,7 +136,7 @@ async fn per_call<F: Future<Output = ()>>(calls: u32, mut call: impl FnMut() -> 
 }
 
 /// A connection of the generic provider. Its circuit stays open longer than any round.
-fn live(base_url: &str) -> Arc<Live> {
+fn live(base_url: &str) -> Arc<Connection> {
     let profile = Profiles::builtin().expect("profiles").get("generic").expect("the generic provider");
     let mut draft = Draft::new(profile, Environment::Sandbox);
     base_url.clone_into(&mut draft.base_url);
@@ -145,16 +145,17 @@ fn live(base_url: &str) -> Arc<Live> {
     let hour = Duration::from_hours(1);
     draft.cache = Some(CachePolicy { ttl: hour, max_stale: hour });
     // The limits that most providers have, set where no round reaches them: what counting costs is part of the path.
-    draft.limits = [("second", Unit::Second), ("day", Unit::Day)].map(limit).to_vec();
+    draft.limits = [("second", LimitUnit::Second), ("day", LimitUnit::Day)].map(limit).to_vec();
     // The circuit is opened by failing calls, which are not to be waited for.
     draft.retry.base = Duration::ZERO;
     draft.retry.min_pacing = Duration::ZERO;
-    let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).expect("a registry");
+    let registry =
+        Registry::new(Clock::system(), &Metrics::new(), RegistryOptions::allowing_loopback()).expect("a registry");
     let settings = Settings::resolve(draft).expect("settings");
     registry.apply(&ObjectKey::new("bench", "bank"), "uid", settings, None)
 }
 
-fn limit((name, unit): (&str, Unit)) -> Limit {
-    let scope = Scope::Connection;
+fn limit((name, unit): (&str, LimitUnit)) -> Limit {
+    let scope = LimitScope::Connection;
     Limit { name: name.to_owned(), scope, requests: 1_000_000, unit, burst: None, operations: Vec::new() }
 }

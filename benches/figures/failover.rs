@@ -18,21 +18,21 @@ use tokio::sync::watch;
 
 use crate::Figures;
 use crate::bank;
+use crate::env::{BenchEnv, connection};
 use crate::machine::Bill;
 use crate::stats::Sample;
-use crate::world::{World, connection};
 
 const ROUTES: usize = 20;
 const ROUNDS: usize = 3;
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// For each route the bank it names now, and when a watch saw that.
 type Active = HashMap<String, (String, Mono)>;
 
 pub(crate) async fn run(figures: &mut Figures) {
-    let world = World::start().await;
-    let a = world.town.bank(&bank::config("bank-a", 16_384)).await;
-    let b = world.town.bank(&bank::config("bank-b", 1)).await;
+    let env = BenchEnv::start().await;
+    let a = env.banks.bank(&bank::config("bank-a", 16_384)).await;
+    let b = env.banks.bank(&bank::config("bank-b", 1)).await;
     let mut manifests = vec![json!({
         "apiVersion": "busbar.dev/v1alpha1", "kind": "BreakerPolicy", "metadata": { "name": "quick" },
         "spec": { "preset": "Bank", "trip": { "consecutiveFailures": 1 }, "open": { "base": "5s", "max": "5s" } },
@@ -42,9 +42,9 @@ pub(crate) async fn run(figures: &mut Figures) {
         manifests.push(guarded(&format!("b-{n:02}"), &format!("{}/c/{n:02}", b.http)));
         manifests.push(route(n));
     }
-    world.apply(&manifests).await;
-    let routes = watched(&world);
-    world.all_true("Healthy", 2 * ROUTES).await;
+    env.apply(&manifests).await;
+    let routes = watched(&env);
+    env.all_true("Healthy", 2 * ROUTES).await;
     all_at(&routes, "a").await;
 
     let bill = Bill::now();
@@ -52,14 +52,11 @@ pub(crate) async fn run(figures: &mut Figures) {
     for _ in 0..ROUNDS {
         // Past the spacing of status writes, so that what is measured is no write held back.
         tokio::time::sleep(Duration::from_secs(6)).await;
-        let offset = world.town.offset_nanos(&a, world.clock).await;
-        let since = world.town.arrivals("bank-a", u64::MAX).await.next;
-        world
-            .town
-            .script("bank-a", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] }))
-            .await;
+        let offset = env.banks.offset_nanos(&a, env.clock).await;
+        let since = env.banks.arrivals("bank-a", u64::MAX).await.next;
+        env.banks.script("bank-a", &json!({ "rules": [{ "steps": [{ "do": { "status": { "code": 503 } } }] }] })).await;
         let moved = all_at(&routes, "b").await;
-        let log = world.town.arrivals("bank-a", since).await.entries;
+        let log = env.banks.arrivals("bank-a", since).await.entries;
         for n in 0..ROUTES {
             let path = format!("/c/{n:02}/health");
             let trip = log.iter().find(|arrival| arrival.path == path && arrival.status == Some(503));
@@ -68,7 +65,7 @@ pub(crate) async fn run(figures: &mut Figures) {
             let nanos = u64::try_from(i128::from(seen.nanos()) - trip).expect("seen after it happened");
             millis.push(Duration::from_nanos(nanos).as_secs_f64() * 1e3);
         }
-        world.town.script("bank-a", &json!({ "rules": [] })).await;
+        env.banks.script("bank-a", &json!({ "rules": [] })).await;
         all_at(&routes, "a").await;
     }
     let millis = Sample::new(millis);
@@ -81,10 +78,10 @@ pub(crate) async fn run(figures: &mut Figures) {
 }
 
 /// Follows `status.active` of all routes.
-fn watched(world: &World) -> watch::Receiver<Active> {
+fn watched(env: &BenchEnv) -> watch::Receiver<Active> {
     let (tell, told) = watch::channel(Active::new());
-    let api: Api<BankRoute> = Api::namespaced(world.client.clone(), crate::world::NAMESPACE);
-    let clock = world.clock;
+    let api: Api<BankRoute> = Api::namespaced(env.client.clone(), crate::env::NAMESPACE);
+    let clock = env.clock;
     tokio::spawn(async move {
         let mut events = watcher(api, watcher::Config::default()).boxed();
         while let Ok(Some(event)) = events.try_next().await {
@@ -109,7 +106,7 @@ fn watched(world: &World) -> watch::Receiver<Active> {
 async fn all_at(routes: &watch::Receiver<Active>, letter: &str) -> Active {
     let mut routes = routes.clone();
     let there = |all: &Active| all.len() == ROUTES && all.values().all(|(active, _)| active == letter);
-    let seen = tokio::time::timeout(PATIENCE, routes.wait_for(there)).await;
+    let seen = tokio::time::timeout(TIMEOUT, routes.wait_for(there)).await;
     seen.unwrap_or_else(|_| panic!("not every route is at bank {letter}")).expect("the watch runs").clone()
 }
 

@@ -69,7 +69,7 @@ impl Bill {
         Self { by_program, machine: ticks / TICKS }
     }
 
-    /// What was used since, as a person reads it; what nobody here used was the neighbours'.
+    /// What was used since, as a person reads it; the rest was used by other processes of the machine ("neighbours").
     pub(crate) fn since(self) -> String {
         let now = Self::now();
         let mut ours = 0.0;

@@ -9,12 +9,14 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made says why and ends the run: there is nobody to hand an error to"
+    reason = "a measurement that cannot be made says why and ends the run: there is no caller to return an error to"
 )]
 
 mod bank;
+mod bare;
 mod breaker;
 mod call;
+mod env;
 mod failover;
 mod machine;
 mod operator;
@@ -22,7 +24,6 @@ mod operator10k;
 mod route;
 mod stats;
 mod sync;
-mod world;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -60,6 +61,11 @@ impl Figures {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some(bare::FLAG) {
+        let (Some(kubeconfig), Some(namespace)) = (args.next(), args.next()) else { return ExitCode::FAILURE };
+        return bare::run(std::path::Path::new(&kubeconfig), &namespace);
+    }
     // Cargo adds `--bench`; words that are not options are groups, and `make bench ARGS="a b"` may pass them as one.
     let wanted: Vec<String> = std::env::args()
         .skip(1)

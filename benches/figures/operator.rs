@@ -9,8 +9,10 @@ use std::time::Duration;
 use busbar::testbed::control_plane::Query;
 
 use crate::Figures;
-use crate::machine::Bill;
-use crate::world::{World, big_bank, numbered};
+use crate::bare;
+use crate::env::{BenchEnv, big_bank, numbered};
+use crate::machine::{self, Bill};
+use crate::stats::float;
 
 /// Connections of the operator at rest.
 const IDLE: usize = 100;
@@ -25,20 +27,30 @@ pub(crate) fn run(figures: &mut Figures) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         idle(figures).await;
-        many(figures, MANY, ("operator.ready_1000_s", "operator.rss_1000_mib")).await;
+        many(
+            figures,
+            MANY,
+            &Ids {
+                ready: "operator.ready_1000_s",
+                rss: "operator.rss_1000_mib",
+                bare: "operator.bare_ready_1000_s",
+                cpu: None,
+            },
+        )
+        .await;
     });
 }
 
 async fn idle(figures: &mut Figures) {
-    let world = World::start().await;
-    let bank = big_bank(&world, 1).await;
-    world.make_ready(IDLE, |n| numbered(&bank.http, n, "30s")).await;
-    world.all_true("Healthy", IDLE).await;
+    let env = BenchEnv::start().await;
+    let bank = big_bank(&env, 1).await;
+    env.make_ready(IDLE, |n| numbered(&bank.http, n, "30s")).await;
+    env.all_true("Healthy", IDLE).await;
     tokio::time::sleep(SETTLE).await;
-    let audit = world.plane.audit();
+    let audit = env.plane.audit();
     let (since, bill) = (audit.position().expect("an audit log"), Bill::now());
     tokio::time::sleep(IDLE_FOR).await;
-    let ours = Query { user: Some(world.user()), ..Query::default() };
+    let ours = Query { user: Some(env.user()), ..Query::default() };
     let all = audit.requests_since(since, &ours).expect("an audit log");
     let writes: Vec<_> = all.iter().filter(|r| r.subresource == "status" && r.verb != "get").collect();
     println!(
@@ -53,25 +65,63 @@ async fn idle(figures: &mut Figures) {
     figures.figure("operator.idle_status_writes", writes.len(), "writes");
 }
 
-/// Times `count` new connections over HTTPS until all are Ready, then weighs the operator. Leaves the world running.
-pub(crate) async fn many(figures: &mut Figures, count: usize, (ready, rss): (&str, &str)) -> World {
-    let world = World::start().await;
+/// The ids of the figures that [`many`] prints.
+pub(crate) struct Ids {
+    pub(crate) ready: &'static str,
+    pub(crate) rss: &'static str,
+    pub(crate) bare: &'static str,
+    pub(crate) cpu: Option<&'static str>,
+}
+
+/// Times `count` new connections over HTTPS until all are Ready, first under a bare controller and then under the
+/// operator, and weighs the operator. The environment goes on running.
+///
+/// The bare loop comes first, so that its objects are in the API server's caches while the operator is timed, never the
+/// other way round.
+pub(crate) async fn many(figures: &mut Figures, count: usize, ids: &Ids) -> BenchEnv {
+    let env = BenchEnv::start().await;
     // Five minutes' worth of arrivals.
-    let bank = big_bank(&world, count * 10).await;
-    world.trust_the_banks().await;
-    let bill = Bill::now();
-    let (all_ready, created) = world.make_ready(count, |n| numbered(&bank.https, n, "30s")).await;
+    let bank = big_bank(&env, count * 10).await;
+    env.trust_the_banks().await;
+    let of_bank = |n| numbered(&bank.https, n, "30s");
+    let bare = bare::start(&env).await;
+    let (bill, cpu) = (Bill::now(), machine::cpu_seconds(bare.pid()));
+    let (bare_ready, created) = env.make_ready_in(bare::NAMESPACE, count, of_bank).await;
+    print_phase("bare loop", count, (created, bare_ready), bill);
+    print_cpu("bare loop", count, machine::cpu_seconds(bare.pid()) - cpu);
+    drop(bare);
+    figures.figure(ids.bare, format_args!("{:.1}", bare_ready.as_secs_f64()), "s");
+
+    let (bill, cpu) = (Bill::now(), machine::cpu_seconds(env.operator.pid()));
+    let (all_ready, created) = env.make_ready(count, of_bank).await;
+    let cpu = machine::cpu_seconds(env.operator.pid()) - cpu;
+    print_phase("operator", count, (created, all_ready), bill);
+    let per_connection = print_cpu("operator", count, cpu);
+    println!("ratio to the bare loop: {:.2}", all_ready.as_secs_f64() / bare_ready.as_secs_f64());
+    env.print_writes(count);
+    figures.figure(ids.ready, format_args!("{:.1}", all_ready.as_secs_f64()), "s");
+    if let Some(id) = ids.cpu {
+        figures.figure(id, format_args!("{per_connection:.0}"), "us");
+    }
+    // More checks are written too: the second one makes a connection Healthy.
+    env.all_true("Healthy", count).await;
+    let (now, _) = env.memory_after_scrapes().await;
+    figures.figure(ids.rss, format_args!("{now:.0}"), "MiB");
+    env
+}
+
+fn print_phase(what: &str, count: usize, (created, ready): (Duration, Duration), bill: Bill) {
     println!(
-        "{count} connections: created after {:.1} s, all Ready after {:.1} s; {}",
+        "{what}, {count} connections: created after {:.1} s, all Ready after {:.1} s; {}",
         created.as_secs_f64(),
-        all_ready.as_secs_f64(),
+        ready.as_secs_f64(),
         bill.since()
     );
-    world.tell_writes(count);
-    figures.figure(ready, format_args!("{:.1}", all_ready.as_secs_f64()), "s");
-    // What a larger number of checks writes too: the second one makes a connection Healthy.
-    world.all_true("Healthy", count).await;
-    let (now, _) = world.memory_after_scrapes().await;
-    figures.figure(rss, format_args!("{now:.0}"), "MiB");
-    world
+}
+
+/// Prints what a connection cost until Ready, and returns it in microseconds.
+fn print_cpu(what: &str, count: usize, seconds: f64) -> f64 {
+    let each = seconds * 1e6 / float(count);
+    println!("{what}: {each:.0} µs of CPU per connection until Ready");
+    each
 }

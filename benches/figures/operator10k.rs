@@ -11,10 +11,10 @@ use std::time::Duration;
 use busbar::testbed::sim::Arrivals;
 
 use crate::Figures;
+use crate::env::{BenchEnv, big_bank, numbered};
 use crate::machine::{self, Bill};
-use crate::operator::many;
+use crate::operator::{Ids, many};
 use crate::stats::{Sample, float};
-use crate::world::{World, big_bank, numbered};
 
 const COUNT: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -26,21 +26,27 @@ const COST_FOR: Duration = Duration::from_secs(90);
 pub(crate) fn run(figures: &mut Figures) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let world = many(figures, COUNT, ("operator.ready_10000_s", "operator.rss_10000_mib")).await;
-        lateness(figures, &world).await;
-        drop(world);
+        let ids = Ids {
+            ready: "operator.ready_10000_s",
+            rss: "operator.rss_10000_mib",
+            bare: "operator.bare_ready_10000_s",
+            cpu: Some("operator.cpu_per_ready_us"),
+        };
+        let env = many(figures, COUNT, &ids).await;
+        lateness(figures, &env).await;
+        drop(env);
         cost(figures).await;
     });
 }
 
-async fn lateness(figures: &mut Figures, world: &World) {
+async fn lateness(figures: &mut Figures, env: &BenchEnv) {
     tokio::time::sleep(INTERVAL).await;
-    let since = world.town.arrivals("bank", u64::MAX).await.next;
-    let (bill, cpu) = (Bill::now(), machine::cpu_seconds(world.operator.pid()));
+    let since = env.banks.arrivals("bank", u64::MAX).await.next;
+    let (bill, cpu) = (Bill::now(), machine::cpu_seconds(env.operator.pid()));
     tokio::time::sleep(INTERVAL * ROUNDS).await;
-    let cpu = machine::cpu_seconds(world.operator.pid()) - cpu;
+    let cpu = machine::cpu_seconds(env.operator.pid()) - cpu;
     println!("{ROUNDS} rounds over HTTPS; {}", bill.since());
-    let log = world.town.arrivals("bank", since).await;
+    let log = env.banks.arrivals("bank", since).await;
     assert_eq!(log.dropped, 0, "the arrival log is too small");
     let failed = log.entries.iter().filter(|arrival| arrival.status != Some(200)).count();
     let (late, skipped) = late(&log);
@@ -84,18 +90,18 @@ fn late(log: &Arrivals) -> (Sample, u64) {
 }
 
 async fn cost(figures: &mut Figures) {
-    let world = World::start().await;
-    let bank = big_bank(&world, 1).await;
-    world.make_ready(COUNT, |n| numbered(&bank.http, n, "30s")).await;
-    world.all_true("Healthy", COUNT).await;
+    let env = BenchEnv::start().await;
+    let bank = big_bank(&env, 1).await;
+    env.make_ready(COUNT, |n| numbered(&bank.http, n, "30s")).await;
+    env.all_true("Healthy", COUNT).await;
     // The last status writes and their echo in the watch.
     tokio::time::sleep(INTERVAL).await;
-    let pid = world.operator.pid();
+    let pid = env.operator.pid();
     let (bill, cpu) = (Bill::now(), machine::cpu_seconds(pid));
-    let (opened, arrived) = world.town.counts("bank").await;
+    let (opened, arrived) = env.banks.counts("bank").await;
     tokio::time::sleep(COST_FOR).await;
     let cpu = machine::cpu_seconds(pid) - cpu;
-    let (opened_then, arrived_then) = world.town.counts("bank").await;
+    let (opened_then, arrived_then) = env.banks.counts("bank").await;
     let probes = arrived_then - arrived;
     println!(
         "{probes} probes over plain HTTP in {COST_FOR:?}, {} connections opened for them, {cpu:.2} CPU seconds of the operator; {}",

@@ -4,9 +4,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use busbar::domain::breaker::Effective;
+use busbar::domain::breaker::EffectiveState;
 use busbar::domain::money::{Currency, parse_decimal};
-use busbar::domain::route::{Candidate, Fee, Reference, Tier, evaluate};
+use busbar::domain::route::{Candidate, Fee, Payout, Tier, evaluate};
 
 use crate::Figures;
 use crate::stats::Sample;
@@ -47,9 +47,9 @@ fn decimal(text: &str) -> rust_decimal::Decimal {
     parse_decimal(text).expect("a decimal")
 }
 
-fn reference() -> Reference {
+fn reference() -> Payout {
     let currency = Currency::parse("EUR").expect("a currency");
-    Reference { amount: decimal("1250.00"), currency, rail: Some("sepa".to_owned()), country: Some("DE".to_owned()) }
+    Payout { amount: decimal("1250.00"), currency, rail: Some("sepa".to_owned()), country: Some("DE".to_owned()) }
 }
 
 /// Four primaries, one of them open, and two fallbacks, each with a price list of two entries.
@@ -58,7 +58,7 @@ fn candidates() -> Vec<Candidate> {
         .map(|n| Candidate {
             name: format!("bank-{n}"),
             tier: if n < 4 { Tier::Primary } else { Tier::Fallback },
-            circuit: Some(if n == 1 { Effective::Open } else { Effective::Closed }),
+            circuit: Some(if n == 1 { EffectiveState::Open } else { EffectiveState::Closed }),
             fees: vec![
                 Fee {
                     name: "sepa".to_owned(),

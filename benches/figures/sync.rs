@@ -10,19 +10,19 @@ use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{Ledger as _, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, Draft, Settings};
-use busbar::sync::{Limits, MaskRules, Partition, SyncPlan};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, Draft, Settings};
+use busbar::sync::{MaskRules, Partition, RunLimits, SyncPlan};
 use busbar::testbed::control_plane::RunDir;
-use busbar::work::poke::{Kind, Pokes};
-use busbar::work::pool::{Order, PoolOptions, Started, SyncPool};
+use busbar::work::pool::{PoolOptions, RunRequest, StartOutcome, SyncPool};
+use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 use serde_json::json;
 
 use crate::Figures;
-use crate::bank::Town;
+use crate::bank::SimBanks;
 use crate::machine::{self, Bill};
 use crate::stats::{Sample, float};
 
@@ -35,20 +35,20 @@ pub(crate) fn run(figures: &mut Figures) {
     runtime.block_on(async {
         println!("machine: {}", machine::describe());
         let directory = Arc::new(RunDir::create("busbar-bench-").expect("a directory"));
-        let town = Town::start(&directory).await;
+        let banks = SimBanks::start(&directory).await;
         let bank = json!({
             "name": "bank",
             "auth": { "apiKeyHeader": { "name": "mono-sec-key", "value": KEY } },
             "accounts": [{ "id": "acc-1", "transactions": ROWS, "spacingSeconds": 60 }],
             "logCapacity": 1,
         });
-        let base_url = town.bank(&bank).await.http;
-        let (mut rates, bill, bank_cpu) = (Vec::new(), Bill::now(), machine::cpu_seconds(town.pid()));
+        let base_url = banks.bank(&bank).await.http;
+        let (mut rates, bill, bank_cpu) = (Vec::new(), Bill::now(), machine::cpu_seconds(banks.pid()));
         for n in 0..RUNS {
             rates.push(rows_per_second(&directory.path().join(format!("ledger-{n}.db")), &base_url).await);
         }
         let rates = Sample::new(rates);
-        let bank_cpu = (machine::cpu_seconds(town.pid()) - bank_cpu) / float(RUNS);
+        let bank_cpu = (machine::cpu_seconds(banks.pid()) - bank_cpu) / float(RUNS);
         println!(
             "rows per second: {rates} runs of {ROWS} rows; the bank used {bank_cpu:.2} CPU seconds per run; {}",
             bill.since()
@@ -64,7 +64,7 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
     draft.base_url = format!("{base_url}/v2");
     draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![] };
     let metrics = Metrics::new();
-    let registry = Registry::new(clock, &metrics, Access::local()).expect("a registry");
+    let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).expect("a registry");
     let settings = Settings::resolve(draft).expect("settings");
     let live = registry.apply(&ObjectKey::new("bench", "bank"), "uid", settings, None);
     let plan = Arc::new(SyncPlan {
@@ -74,7 +74,7 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::clone(&profile.streams["transactions"]),
-        correlation: profile.correlation.clone(),
+        request_id_header: profile.correlation.clone(),
         partitions: vec![Partition {
             name: String::new(),
             parameters: [("accountId".to_owned(), "acc-1".to_owned())].into(),
@@ -85,16 +85,16 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
         dry_run: false,
-        limits: Limits::default(),
+        limits: RunLimits::default(),
     });
     let ledger = Arc::new(SqliteLedger::open(path).await.expect("a ledger"));
-    let pokes = Pokes::new();
-    let pool =
-        SyncPool::new(ledger.clone(), pokes.clone(), clock, &metrics, PoolOptions::new("bench")).expect("a pool");
-    let mut ended = std::pin::pin!(pokes.subscribe(Kind::SyncJob, None));
-    let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
+    let reconcile_queue = ReconcileQueue::new();
+    let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), clock, &metrics, PoolOptions::new("bench"))
+        .expect("a pool");
+    let mut ended = std::pin::pin!(reconcile_queue.subscribe(Kind::SyncJob, None));
+    let order = RunRequest { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
     let began = clock.mono();
-    assert_eq!(pool.start(Arc::clone(&plan), live, order), Started::Accepted);
+    assert_eq!(pool.start(Arc::clone(&plan), live, order), StartOutcome::Accepted);
     ended.next().await.expect("the run ends");
     let took = clock.mono().since(began);
     let view = pool.view(&plan.job, 1).await.expect("the run's record");

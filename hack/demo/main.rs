@@ -1,15 +1,18 @@
-//! `make demo`: the whole loop on this machine, played as a short story that fails if it does not come true.
+//! `make demo`: failover and recovery on this machine, as a scenario that fails if a step does not happen in time.
 //!
-//! Nothing here is staged but the banks: the API server, etcd, the operator with its own rights, the sockets and the
-//! ledger are real, and what is shown is what `kubectl` and `busbar` print. Every step waits for what it tells about,
-//! with a deadline; none sleeps for effect.
+//! Only the banks are simulated: the API server, etcd, the operator with its own RBAC rights, the sockets and the ledger
+//! are real, and the output shown is that of `kubectl` and `busbar`. Each step waits for its condition, with a deadline;
+//! no step sleeps for effect.
 
-mod banks;
-mod check;
-mod failure;
+mod endpoints;
+mod environment;
+mod error;
+mod install;
+mod leaks;
+mod scenario;
 mod screen;
-mod story;
-mod world;
+mod sim_client;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -17,17 +20,17 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Failure;
+use crate::environment::Environment;
+use crate::error::Error;
 use crate::screen::Screen;
-use crate::world::World;
 
 #[derive(Parser)]
-#[command(about = "Play Busbar's main loop on a local control plane")]
+#[command(about = "Run Busbar's failover demo on a local control plane")]
 struct Args {
-    /// Play the story once, end everything, and exit with 0 if it came true.
+    /// Run the scenario once, stop everything, and exit with 0 if every step succeeded.
     #[arg(long)]
     once: bool,
-    /// Neither colours nor a line that changes while something is awaited.
+    /// Print without colours and without the progress line.
     #[arg(long, env = "NO_COLOR", value_parser = clap::builder::FalseyValueParser::new())]
     plain: bool,
 }
@@ -38,40 +41,41 @@ async fn main() -> ExitCode {
     let stop = CancellationToken::new();
     let mut screen = Screen::new(args.plain);
     if let Err(source) = listen_for_signals(&stop) {
-        screen.failed(&Failure::Signals(source));
+        screen.error(&Error::Signals(source));
         return ExitCode::FAILURE;
     }
     match demo(&args, &mut screen, &stop).await {
         Ok(()) => ExitCode::SUCCESS,
         // As a shell reports a program that Ctrl-C has ended.
-        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Error::Interrupted) => ExitCode::from(130),
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Starts the world, plays, and ends the world, whatever happened in between. A failure has been told when this returns.
-async fn demo(args: &Args, screen: &mut Screen, stop: &CancellationToken) -> Result<(), Failure> {
-    screen.title("Busbar", "a payments company, its banks, and one that fails");
-    let world = World::start(screen, stop).await.inspect_err(|failure| screen.failed(failure))?;
-    let mut played = story::play(&world, screen).await;
-    if let Ok(places) = &played
+/// Starts the environment, runs the scenario, and stops the environment in any case. An error has been printed when
+/// this returns.
+async fn demo(args: &Args, screen: &mut Screen, stop: &CancellationToken) -> Result<(), Error> {
+    screen.title("Busbar", "failover between three simulated banks");
+    let environment = Environment::start(screen, stop).await.inspect_err(|error| screen.error(error))?;
+    let mut result = scenario::run(&environment, screen).await;
+    if let Ok(endpoints) = &result
         && !args.once
     {
-        story::how_to_look(&world, screen, places);
-        if let Err(failure) = world.until_stopped().await {
-            played = Err(failure);
+        scenario::print_hints(&environment, screen, endpoints);
+        if let Err(error) = environment.run_until_stopped().await {
+            result = Err(error);
         }
     }
-    let played = played.map(drop).inspect_err(|failure| screen.failed(failure));
-    let wrong = played.as_ref().is_err_and(|failure| !matches!(failure, Failure::Interrupted));
-    if wrong {
-        world.keep_and_show_logs(screen);
+    let result = result.map(drop).inspect_err(|error| screen.error(error));
+    let failed = result.as_ref().is_err_and(|error| !matches!(error, Error::Interrupted));
+    if failed {
+        environment.keep_and_show_logs(screen);
     }
-    let ended = world.end(screen, wrong).await.inspect_err(|failure| screen.failed(failure));
-    played.and(ended)
+    let stopped = environment.stop(screen, failed).await.inspect_err(|error| screen.error(error));
+    result.and(stopped)
 }
 
-/// Ctrl-C and SIGTERM both mean: end in order. The children are in process groups of their own and do not hear it.
+/// Ctrl-C and SIGTERM both mean an orderly shutdown. The children are in process groups of their own and do not get them.
 fn listen_for_signals(stop: &CancellationToken) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,18 +1,18 @@
-//! Named readiness gates: each step of the start is one, and `/readyz` shows which are still closed and why.
+//! Named readiness gates, one per startup step; `/readyz` lists them and shows which are still closed.
 //!
-//! A gate that waits never ends the process: what it waits for (CRDs, an API server) may come later.
+//! A closed gate never ends the process: what it waits for (CRDs, an API server) may become available later.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The steps of the start, in their order.
+/// Startup steps, in order.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// Settings are checked and the ledger is open, its migrations run.
+    /// The configuration is valid, and the ledger is open and migrated.
     Ledger,
     /// The API server serves our four kinds.
     Crds,
-    /// Every store has seen its first list.
+    /// Every store has received its initial list.
     Stores,
     /// The process is not shutting down.
     Running,
@@ -21,7 +21,7 @@ pub enum Gate {
 const ALL: [(Gate, &str); 4] =
     [(Gate::Ledger, "ledger"), (Gate::Crds, "crds"), (Gate::Stores, "stores"), (Gate::Running, "running")];
 
-/// Which gates are open. Cloning shares them.
+/// State of all gates. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
     open: Arc<Mutex<[bool; ALL.len()]>>,
@@ -39,12 +39,12 @@ impl Gates {
         }
     }
 
-    /// Notes whether this replica holds the lease: shown, but a standby is ready too.
+    /// Sets whether this replica is the leader: shown, but not required, because a standby is ready too.
     pub fn set_leading(&self, leading: bool) {
         self.leading.store(leading, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Whether all gates are open, and one line for each.
+    /// Whether all gates are open, and one line per gate.
     pub fn report(&self) -> (bool, String) {
         let gates = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
@@ -52,7 +52,7 @@ impl Gates {
             let _ = writeln!(text, "[{}] {name}", if *open { '+' } else { '-' });
         }
         let leading = self.leading.load(std::sync::atomic::Ordering::Relaxed);
-        let _ = writeln!(text, "[{}] leading (a standby is ready too)", if leading { '+' } else { ' ' });
+        let _ = writeln!(text, "[{}] leading (not required: a standby is ready too)", if leading { '+' } else { ' ' });
         (gates.iter().all(|open| *open), text)
     }
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_means_every_gate_is_open_and_leading_is_only_shown() {
+    fn ready_requires_every_gate_but_not_leadership() {
         let gates = Gates::default();
         assert!(!gates.report().0);
         for (gate, _) in ALL {

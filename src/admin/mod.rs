@@ -1,7 +1,7 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics` and the log level.
 //!
-//! Open to probes and scrapers without a token, so nothing here shows more than gates and numbers, and the one thing
-//! that changes something, the log level, is taken from loopback only (`kubectl port-forward` arrives there).
+//! Probes and scrapers need no token here, so it exposes nothing but gates and metrics, and the only mutable setting,
+//! the log level, is accepted from loopback only (`kubectl port-forward` connects from there).
 
 pub mod gates;
 
@@ -20,14 +20,14 @@ use crate::admin::gates::Gates;
 use crate::metrics::Metrics;
 use crate::telemetry::LogLevel;
 
-/// What the admin port shows.
+/// State served by the admin port.
 #[derive(Clone)]
 pub struct Admin {
-    /// The gates of `/readyz`.
+    /// Gates of `/readyz`.
     pub gates: Gates,
-    /// The series of `/metrics`.
+    /// Registry of `/metrics`.
     pub metrics: Metrics,
-    /// The log level, if logging is ours to change.
+    /// Log level of `/log-level`; `None` if this process did not install the subscriber.
     pub log_level: Option<LogLevel>,
 }
 
@@ -55,7 +55,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    // Some hundred milliseconds at ten thousand connections: not on a thread that probes wait for.
+    // Some hundred milliseconds at ten thousand connections: must not block an async worker that probes need.
     match tokio::task::spawn_blocking(move || admin.metrics.scrape()).await {
         Ok(Ok(parts)) => {
             let parts = parts.into_iter().map(Ok::<_, std::convert::Infallible>);
@@ -63,7 +63,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response()
         }
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the scrape panicked\n").into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal error: the scrape panicked\n").into_response(),
     }
 }
 
@@ -80,13 +80,13 @@ async fn set_log_level(
     body: String,
 ) -> Response {
     if !peer.ip().is_loopback() {
-        return (StatusCode::FORBIDDEN, "the log level is taken from loopback only: use kubectl port-forward\n")
+        return (StatusCode::FORBIDDEN, "the log level can be changed from loopback only; use kubectl port-forward\n")
             .into_response();
     }
     let Some(level) = &admin.log_level else { return StatusCode::NOT_FOUND.into_response() };
     match level.set(body.trim()) {
         Ok(()) => {
-            tracing::info!(level = body.trim(), "the log level was changed");
+            tracing::info!(level = body.trim(), "log level changed");
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),

@@ -1,8 +1,9 @@
-//! The finished CRDs: what the derive prints, with what it cannot say.
+//! Generation of the final CRDs: the output of the derive, with the corrections it cannot express.
 //!
-//! Three things are done to each schema. `nullable` goes: without it the API server prunes an explicit `null`, so a
-//! stored object has a field or has not. Empty defaults go: a default of `[]` would print a field that nobody set. And
-//! `status` gets the default `{observedGeneration: -1}`, so that nothing looks ready before the operator has seen it.
+//! Three corrections per schema. `nullable` is removed: without it the API server prunes an explicit `null`, so a field
+//! of a stored object is either set or absent. Empty defaults are removed: a default of `[]` would add a field that the
+//! user did not set. And `status` gets the default `{observedGeneration: -1}`, so that an object does not look ready
+//! before the operator has observed it.
 
 use std::path::Path;
 
@@ -12,30 +13,30 @@ use serde_json::{Map, Value, json};
 
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
 
-/// What can go wrong while CRDs are written out.
+/// Error while CRDs are generated.
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
-    /// A CRD could not be turned into YAML.
-    #[error("the CRD {name} cannot be printed as YAML")]
+    /// A CRD could not be serialized to YAML.
+    #[error("CRD {name} could not be serialized to YAML")]
     Print {
         /// Name of the CRD.
         name: String,
-        /// What the printer said.
+        /// Error of the serializer.
         source: serde_yaml::Error,
     },
     /// A file could not be written.
-    #[error("{path} cannot be written: choose a directory that exists and is writable")]
+    #[error("{path} could not be written; choose a directory that exists and is writable")]
     Write {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system said.
+        /// Error of the file system.
         source: std::io::Error,
     },
 }
 
-/// The four CRDs as they are installed, sorted by name.
+/// The four CRDs as installed, sorted by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [BankRoute::crd(), BreakerPolicy::crd(), ProviderConnection::crd(), SyncJob::crd()].map(finished).into()
+    [BankRoute::crd(), BreakerPolicy::crd(), ProviderConnection::crd(), SyncJob::crd()].map(finalize).into()
 }
 
 /// The four CRDs as one stream of YAML documents.
@@ -67,8 +68,8 @@ pub fn write_crds(directory: &Path) -> Result<Vec<String>, CrdError> {
     Ok(written)
 }
 
-/// The YAML of one CRD. By way of JSON text: with `arbitrary_precision`, a number inside a `Value` is a private map to
-/// any serializer but `serde_json`'s own.
+/// The YAML of one CRD. Converted through JSON text: with `arbitrary_precision`, a number inside a `Value` is a private
+/// map for every serializer except that of `serde_json`.
 fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
     let json = serde_json::to_string(crd).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
     let value: serde_yaml::Value = serde_yaml::from_str(&json)?;
@@ -81,7 +82,7 @@ fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
     Ok(quoted)
 }
 
-/// Quotes a bare `Off` and its like at the end of a line: `kubectl` reads YAML 1.1, where they are booleans.
+/// Quotes an unquoted `Off`, `No` and so on at the end of a line: `kubectl` reads YAML 1.1, where they are booleans.
 fn quote_old_booleans(line: &str) -> String {
     const WORDS: [&str; 6] = ["on", "off", "yes", "no", "y", "n"];
     line.rsplit_once(' ')
@@ -92,14 +93,14 @@ fn quote_old_booleans(line: &str) -> String {
         .map_or_else(|| line.to_owned(), |(before, word)| format!("{before} \"{word}\""))
 }
 
-fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+fn finalize(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let Some(validation) = version.schema.as_mut() else { continue };
         let Some(schema) = validation.open_api_v3_schema.take() else { continue };
-        // Through JSON and back: the typed schema has no walk of its own. Should it ever fail, the schema stays as it
-        // was derived, and the generated-file test shows the difference.
+        // Converted to JSON and back, because the typed schema has no visitor. If that fails, the derived schema is
+        // kept, and the generated-file test shows the difference.
         let rewritten = serde_json::to_value(&schema).ok().and_then(|mut value| {
-            tidy(&mut value);
+            clean_schema(&mut value);
             if let Some(Value::Object(status)) = value.pointer_mut("/properties/status") {
                 status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
             }
@@ -110,8 +111,8 @@ fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// Cleans one schema and everything below it.
-fn tidy(schema: &mut Value) {
+/// Corrects one schema and its children.
+fn clean_schema(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     object.remove("nullable");
     object.remove("title");
@@ -124,21 +125,21 @@ fn tidy(schema: &mut Value) {
     if let Some(Value::Array(values)) = object.get_mut("enum") {
         values.retain(|value| !value.is_null());
     }
-    bound(object);
+    set_max_length(object);
     for key in ["properties", "patternProperties"] {
         if let Some(Value::Object(children)) = object.get_mut(key) {
-            children.values_mut().for_each(tidy);
+            children.values_mut().for_each(clean_schema);
         }
     }
     for key in ["items", "additionalProperties"] {
         if let Some(child) = object.get_mut(key) {
-            tidy(child);
+            clean_schema(child);
         }
     }
 }
 
-/// Every string has a `maxLength`: for closed words and instants it follows from what they are.
-fn bound(object: &mut Map<String, Value>) {
+/// Every string has a `maxLength`: for enums and instants it is derived here.
+fn set_max_length(object: &mut Map<String, Value>) {
     if object.get("type") != Some(&json!("string")) || object.contains_key("maxLength") {
         return;
     }
@@ -152,7 +153,7 @@ fn bound(object: &mut Map<String, Value>) {
     }
 }
 
-/// Doc comments break lines where the source does; a description is one paragraph.
+/// Joins the lines of a doc comment into one paragraph.
 fn one_paragraph(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

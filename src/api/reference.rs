@@ -1,6 +1,6 @@
-//! The reference pages, printed from the types: what a user reads is what the API server enforces.
+//! Generation of the reference pages from the types, so that they match what the API server enforces.
 //!
-//! Pure text. A test compares the committed pages with these, so that neither can drift.
+//! Pure text. A test compares the committed pages with the generated ones.
 
 use std::fmt::Write as _;
 
@@ -14,15 +14,15 @@ pub fn reasons_markdown() -> String {
     let mut page = String::from(
         "# Conditions, reasons and events\n\n\
          Generated from `src/api/v1alpha1/reasons.rs` by `make docs`. Do not edit.\n\n\
-         The words are a closed list and safe to alert on: one may be added or deprecated, never renamed.\n\n\
+         The names are a closed list and safe to alert on: names are added or deprecated, never renamed.\n\n\
          ## Condition types\n\n| type | meaning |\n|---|---|\n",
     );
     for condition in ConditionType::ALL {
         row(&mut page, &[&code(condition.as_str()), condition.doc()]);
     }
     page.push_str(
-        "\n## Reasons\n\nOf conditions, of route candidates, of sync runs and of circuits.\n\n\
-         | reason | meaning | what to do |\n|---|---|---|\n",
+        "\n## Reasons\n\nReasons of conditions, route candidates, sync runs and circuits.\n\n\
+         | reason | meaning | remedy |\n|---|---|---|\n",
     );
     for reason in Reason::ALL {
         row(&mut page, &[&code(reason.as_str()), reason.doc(), reason.remedy()]);
@@ -37,7 +37,7 @@ pub fn reasons_markdown() -> String {
 /// `docs/reference/crds.md`: every field of every kind.
 pub fn crds_markdown() -> String {
     let mut page = String::from(
-        "# The four kinds\n\nGenerated from `src/api/v1alpha1` by `make docs`. Do not edit. The same text is shown by \
+        "# Custom resources\n\nGenerated from `src/api/v1alpha1` by `make docs`. Do not edit. The same text is shown by \
          `kubectl explain`.\n",
     );
     for crd in crds() {

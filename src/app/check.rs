@@ -1,17 +1,17 @@
-//! `busbar check …`: what would be refused later, said now.
+//! `busbar check profile`: validates profiles before they are used.
 
 use std::path::PathBuf;
 
-use super::AppError;
-use crate::provider::profile::{Profile, Profiles};
+use crate::app::error::AppError;
+use crate::profile::{Profile, Profiles};
 
-/// Reads each file as the operator would, and prints what it is or what is wrong with it.
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+/// Loads each file as the operator would, and prints a summary or the error.
+#[expect(clippy::print_stdout, reason = "the command prints its result")]
 pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
     let mut profiles = Profiles::builtin()?;
     let mut unusable = 0;
     for file in files {
-        match profiles.add_own(file) {
+        match profiles.add_custom(file) {
             Ok(profile) => {
                 println!("{}: {}", file.display(), summary(&profile));
                 for note in notes(&profile) {
@@ -27,16 +27,16 @@ pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
     if unusable > 0 { Err(AppError::ProfilesUnusable(unusable)) } else { Ok(()) }
 }
 
-/// What is right, and of no use yet.
+/// Valid features that this version does not support.
 fn notes(profile: &Profile) -> Vec<String> {
-    let streams = profile.streams.iter().map(|(name, stream)| (name, stream.not_run_yet().join(", ")));
-    let later = streams.filter(|(_, features)| !features.is_empty());
+    let streams = profile.streams.iter().map(|(name, stream)| (name, stream.unsupported_features().join(", ")));
+    let unsupported = streams.filter(|(_, features)| !features.is_empty());
     let note = |(name, features)| {
         format!(
             "this version cannot sync the stream {name}: {features}; a SyncJob of it will be Stalled, NotImplemented"
         )
     };
-    later.map(note).collect()
+    unsupported.map(note).collect()
 }
 
 fn summary(profile: &Profile) -> String {

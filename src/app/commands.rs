@@ -1,9 +1,9 @@
-//! The subcommands that are not the operator: generated files, and looks into the ledger.
+//! Subcommands other than the operator: generated files and ledger queries.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::AppError;
+use crate::app::error::AppError;
 use crate::cli::{LedgerCommand, LedgerUrl, ProbesArgs, TransactionsArgs, flags_reference};
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::sqlite::SqliteLedger;
@@ -25,26 +25,26 @@ pub(super) fn docs(out: &Path) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Every generated document: file name and text.
+/// All generated documents: file name and text.
 pub(super) fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("flags.md", flags_reference()),
         ("crds.md", crate::api::reference::crds_markdown()),
         ("reasons.md", crate::api::reference::reasons_markdown()),
-        ("profiles.md", crate::provider::profile::reference::markdown()),
-        ("profile.schema.json", crate::provider::profile::reference::json_schema()),
+        ("profiles.md", crate::profile::reference::markdown()),
+        ("profile.schema.json", crate::profile::reference::json_schema()),
         ("openapi.json", crate::gateway::openapi::text()),
     ]
 }
 
-/// Opens the ledger for the operator, its migrations run.
+/// Opens the ledger for the operator and runs its migrations.
 pub(super) async fn open_ledger(url: &LedgerUrl) -> Result<Arc<dyn Ledger>, AppError> {
     match url {
         LedgerUrl::Sqlite(path) => Ok(Arc::new(SqliteLedger::open(path).await?)),
     }
 }
 
-/// Looks into the ledger.
+/// Queries the ledger.
 pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
     match command {
         LedgerCommand::Transactions(args) => transactions(args).await,
@@ -52,7 +52,7 @@ pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+#[expect(clippy::print_stdout, reason = "the command prints its result")]
 async fn probes(args: ProbesArgs) -> Result<(), AppError> {
     let LedgerUrl::Sqlite(path) = &args.ledger;
     let ledger = SqliteLedger::open_read_only(path).await?;
@@ -64,7 +64,7 @@ async fn probes(args: ProbesArgs) -> Result<(), AppError> {
     Ok(())
 }
 
-/// One line for each check, newest first.
+/// One line per health check, newest first.
 fn probe_table(last: &[StoredProbe]) -> String {
     use std::fmt::Write as _;
     let mut text = format!("{:<24}   {:<8}   {:<20}   {:>12}\n", "ENDED", "RESULT", "ANSWER", "TOOK");
@@ -82,7 +82,7 @@ fn probe_table(last: &[StoredProbe]) -> String {
     text
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what the command is for")]
+#[expect(clippy::print_stdout, reason = "the command prints its result")]
 async fn transactions(args: TransactionsArgs) -> Result<(), AppError> {
     let LedgerUrl::Sqlite(path) = &args.ledger;
     let ledger = SqliteLedger::open_read_only(path).await?;
@@ -95,7 +95,7 @@ async fn transactions(args: TransactionsArgs) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Rows in columns as wide as what stands in them.
+/// Rows in columns as wide as their content.
 fn table(rows: &[StoredTransaction]) -> String {
     let head = ["CONNECTION", "BOOKED", "ACCOUNT", "AMOUNT", "CURRENCY", "STATUS", "NARRATION"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
@@ -104,7 +104,7 @@ fn table(rows: &[StoredTransaction]) -> String {
         let booked = t.booked.text.clone();
         let connection = format!("{}/{}", row.namespace, row.connection);
         let (amount, currency, status) = (t.amount.to_string(), t.currency.clone(), t.status.as_str().to_owned());
-        // A provider's text must not move the cursor of whoever reads it.
+        // A provider's text must not control the terminal.
         [connection, booked, t.account.clone(), amount, currency, status, narration]
             .map(|cell| cell.replace(char::is_control, " "))
     });
@@ -114,7 +114,7 @@ fn table(rows: &[StoredTransaction]) -> String {
     let line = |cells: &[String; 7]| {
         let mut text = String::new();
         for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            // Amounts end under one another; text begins there.
+            // Amounts are right-aligned, text is left-aligned.
             let cell = if column == 3 { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
             text.push_str(&cell);
             text.push_str("   ");
@@ -135,7 +135,7 @@ fn filter(args: &TransactionsArgs) -> TransactionFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Booked, Granularity, KeyQuality, RowStatus, TransactionRecord};
+    use crate::ledger::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 
     fn stored(minor: i64, narration: &str) -> StoredTransaction {
         let seen = jiff::Timestamp::UNIX_EPOCH;
@@ -148,7 +148,7 @@ mod tests {
                 key: "k".into(),
                 key_quality: KeyQuality::Provider,
                 account: "****1234".into(),
-                booked: Booked {
+                booked: BookingTime {
                     on: jiff::civil::date(2026, 9, 1),
                     at: None,
                     text: "2026-09-01".into(),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_end_under_one_another_and_a_providers_text_cannot_move_the_cursor() {
+    fn amounts_are_right_aligned_and_control_characters_are_removed() {
         let printed = table(&[stored(-1_250_000, "RENT"), stored(5, "a\u{1b}[2Jb\nc")]);
         assert_eq!(
             printed,
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_is_one_line_with_its_answer_or_why_there_was_none() {
+    fn a_health_check_is_one_line_with_its_status_or_error() {
         let probe = |success, slow, status, error: Option<&str>| StoredProbe {
             connection: crate::domain::key::ObjectKey::new("team", "bank-a"),
             at: jiff::Timestamp::UNIX_EPOCH,

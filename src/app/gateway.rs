@@ -1,4 +1,4 @@
-//! The gateway's parts, put together: its port, its certificate, who may call, and what it keeps.
+//! Builds and starts the gateway: port, certificate, access control and handlers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,114 +7,121 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{AppError, Parts};
 use crate::admin::gates::Gates;
+use crate::app::error::AppError;
+use crate::app::tasks::Tasks;
 use crate::cli::gateway::{GatewayArgs, GatewayAuth};
 use crate::clock::Clock;
-use crate::cluster::auth::{ApiServer, Authorizer};
+use crate::cluster::auth::{Authorizer, KubeReviewer};
 use crate::cluster::client::Clients;
 use crate::controllers::Ctx;
 use crate::gateway::Gateway;
-use crate::gateway::access::Access;
-use crate::gateway::keep::Keep;
-use crate::gateway::limit::Limits;
-use crate::gateway::observe::Series;
-use crate::gateway::patience::Patience;
+use crate::gateway::access::AccessControl;
+use crate::gateway::connection_limits::ConnectionLimits;
+use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
+use crate::gateway::metrics::GatewayMetrics;
+use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::router::router;
 use crate::gateway::server::Server;
-use crate::gateway::tls::Certificate;
-use crate::ledger::sealed::Keyring;
+use crate::gateway::tls::ServerCertificate;
+use crate::ledger::encryption::Keyring;
 use crate::metrics::Metrics;
 use crate::provider::audit::AuditQueue;
 
-/// The gateway's port and its certificate, checked before anything else starts.
-pub(super) struct Door {
+/// The gateway's bound port and its certificate, checked before anything else starts.
+pub(super) struct BoundGateway {
     listener: TcpListener,
-    certificate: Option<Arc<Certificate>>,
+    certificate: Option<Arc<ServerCertificate>>,
     address: SocketAddr,
 }
 
-impl Door {
-    /// Where it is reached.
+impl BoundGateway {
+    /// The URL of the gateway.
     pub(super) fn url(&self) -> String {
         format!("{}://{}", if self.certificate.is_some() { "https" } else { "http" }, self.address)
     }
 }
 
-/// Binds, if there is to be a gateway and the settings allow it.
-pub(super) async fn open(args: &GatewayArgs) -> Result<Option<Door>, AppError> {
+/// Checks the settings and binds the port; `None` if the gateway is off.
+pub(super) async fn open(args: &GatewayArgs) -> Result<Option<BoundGateway>, AppError> {
     let authenticates = args.gateway_auth == GatewayAuth::Kubernetes;
     args.gateway_address.check(args.gateway_tls_cert.is_some(), authenticates)?;
     let certificate = match (&args.gateway_tls_cert, &args.gateway_tls_key) {
-        (Some(cert), Some(key)) => Some(Certificate::open(cert.clone(), key.clone())?),
+        (Some(cert), Some(key)) => Some(ServerCertificate::open(cert.clone(), key.clone())?),
         _ => None,
     };
-    let bind = |source| AppError::BindGateway { place: args.gateway_address, source };
+    let bind = |source| AppError::BindGateway { address: args.gateway_address, source };
     let Some(listener) = args.gateway_address.bind().await.map_err(bind)? else { return Ok(None) };
     let address = listener.local_addr().map_err(bind)?;
-    let door = Door { listener, certificate, address };
-    tracing::info!(url = door.url(), "gateway port bound");
+    let gateway = BoundGateway { listener, certificate, address };
+    tracing::info!(url = gateway.url(), "gateway port bound");
     if !authenticates {
-        tracing::warn!("the gateway's authentication is OFF (--gateway-auth=off): whoever reaches it may call");
+        tracing::warn!("gateway authentication is off (--gateway-auth=off): any local client can call");
     }
-    Ok(Some(door))
+    Ok(Some(gateway))
 }
 
-/// What the gateway needs of the others.
-pub(super) struct Needs<'a> {
+/// The components that the gateway uses.
+pub(super) struct GatewayDeps<'a> {
     pub(super) args: &'a GatewayArgs,
     pub(super) ctx: &'a Arc<Ctx>,
     pub(super) clients: &'a Clients,
     pub(super) keys: &'a Keyring,
-    pub(super) bell: &'a Arc<Notify>,
+    pub(super) retry_wakeup: &'a Arc<Notify>,
     pub(super) audit: &'a AuditQueue,
     pub(super) gates: &'a Gates,
     pub(super) clock: Clock,
     pub(super) metrics: &'a Metrics,
 }
 
-/// Starts serving: on a standby too.
+/// Starts serving, on a standby too.
 pub(super) fn start(
-    door: Door,
-    needs: &Needs<'_>,
+    bound: BoundGateway,
+    deps: &GatewayDeps<'_>,
     stop: &CancellationToken,
-    tasks: &mut Parts,
+    tasks: &mut Tasks,
 ) -> Result<(), AppError> {
-    let Needs { args, ctx, clients, keys, bell, audit, gates, clock, metrics } = *needs;
+    let GatewayDeps { args, ctx, clients, keys, retry_wakeup, audit, gates, clock, metrics } = *deps;
     let access = match args.gateway_auth {
-        GatewayAuth::Off => Access::off(),
+        GatewayAuth::Off => AccessControl::off(),
         GatewayAuth::Kubernetes => {
-            let reviewer = Arc::new(ApiServer::new(clients.calls.clone(), args.gateway_audiences.clone()));
-            Access::Kubernetes(Box::new(Authorizer::new(reviewer, clock, metrics)?))
+            let reviewer = Arc::new(KubeReviewer::new(clients.calls.clone(), args.gateway_audiences.clone()));
+            AccessControl::Kubernetes(Box::new(Authorizer::new(reviewer, clock, metrics)?))
         }
     };
     let ledger = Arc::clone(&ctx.ledger);
     let connections = ctx.stores.connections.clone();
     let gateway = Arc::new(Gateway {
         access,
-        limits: Limits::new(clock, args.gateway_caller_rate, args.gateway_address_rate),
+        rate_limits: RateLimits::new(clock, args.gateway_caller_rate, args.gateway_address_rate),
         registry: ctx.registry.clone(),
-        declared: Arc::new(move |key| connections.get(key).is_some()),
-        keep: Keep::new(Arc::clone(&ledger), keys.clone(), clock, Arc::clone(bell), metrics)?,
+        exists: Arc::new(move |key| connections.get(key).is_some()),
+        dead_requests: DeadRequestRecorder::new(
+            Arc::clone(&ledger),
+            keys.clone(),
+            clock,
+            Arc::clone(retry_wakeup),
+            metrics,
+        )?,
         ledger,
         audit: Some(audit.clone()),
         finastra: args.finastra_alias.clone(),
         clock,
-        series: Series::new(metrics)?,
+        metrics: GatewayMetrics::new(metrics)?,
     });
     let gates = gates.clone();
     let app = router(&gateway, Arc::new(move || gates.report()));
-    let tls = door.certificate.as_ref().map(Certificate::config).transpose()?;
-    if let Some(certificate) = door.certificate {
+    let tls = bound.certificate.as_ref().map(ServerCertificate::config).transpose()?;
+    if let Some(certificate) = bound.certificate {
         let stop = stop.clone();
         tasks.spawn(async move {
-            certificate.follow(clock, stop).await;
+            certificate.watch(clock, stop).await;
             ("certificate", Ok(()))
         });
     }
     let stop = stop.clone();
     tasks.spawn(async move {
-        Server { listener: door.listener, app, tls, patience: Patience::default(), clock }.serve(stop).await;
+        Server { listener: bound.listener, app, tls, limits: ConnectionLimits::default(), clock }.serve(stop).await;
         ("gateway", Ok(()))
     });
     Ok(())

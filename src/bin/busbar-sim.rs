@@ -1,4 +1,4 @@
-//! Simulated banks as a process of their own: flags in, an announce file out, ends on SIGTERM or SIGINT.
+//! Simulated banks as a separate process: configured by flags, writes an announce file, stops on SIGTERM or SIGINT.
 //!
 //! Everything it does is in [`busbar::testbed::sim`]; see `docs/simulator.md`.
 
@@ -17,13 +17,13 @@ fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(Flags::parse()));
-    // Connections that stall on purpose must not hold the process.
+    // Connections that stall on purpose must not delay the exit.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, "busbar-sim ends");
+            tracing::error!(%error, cause, "busbar-sim failed; exiting");
             ExitCode::FAILURE
         }
     }

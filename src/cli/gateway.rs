@@ -1,4 +1,4 @@
-//! The gateway's settings.
+//! Flags of the gateway.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,47 +7,47 @@ use clap::{Args, ValueEnum};
 
 use super::bounded;
 use crate::domain::key::ObjectKey;
-use crate::gateway::address::Place;
-use crate::gateway::limit::Rate;
+use crate::gateway::listen_address::ListenAddress;
+use crate::gateway::rate_limit::Rate;
 
-/// How callers of the gateway are known.
+/// How callers of the gateway are authenticated.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GatewayAuth {
-    /// By the API server: `TokenReview` and `SubjectAccessReview`.
+    /// `TokenReview` and `SubjectAccessReview` by the API server.
     Kubernetes,
-    /// Not at all; on loopback only, for demonstrations.
+    /// No authentication; on loopback only, for demos.
     Off,
 }
 
-/// Settings of the gateway.
+/// Flags of the gateway.
 #[derive(Clone, Debug, Args)]
 pub struct GatewayArgs {
-    /// Address of the gateway: `ADDRESS:PORT`, `:PORT`, `off`, or `loopback` (plain on 127.0.0.1, port 8080 if it is free,
-    /// else any). Anything but loopback needs TLS.
+    /// Listen address of the gateway: `ADDRESS:PORT`, `:PORT`, `off`, or `loopback` (plain HTTP on 127.0.0.1, port 8080
+    /// if free, else any). TLS is required except on loopback.
     #[arg(long, env = "BUSBAR_GATEWAY_ADDRESS", default_value = "loopback")]
-    pub gateway_address: Place,
-    /// File of the gateway's certificate chain, PEM; read again when it changes.
+    pub gateway_address: ListenAddress,
+    /// PEM file of the gateway's certificate chain; reloaded when it changes.
     #[arg(long, env = "BUSBAR_GATEWAY_TLS_CERT", requires = "gateway_tls_key")]
     pub gateway_tls_cert: Option<PathBuf>,
-    /// File of the certificate's private key, PEM.
+    /// PEM file of the certificate's private key.
     #[arg(long, env = "BUSBAR_GATEWAY_TLS_KEY", requires = "gateway_tls_cert")]
     pub gateway_tls_key: Option<PathBuf>,
-    /// How callers of the gateway are known; `off` is for loopback only.
+    /// Authentication of the gateway's callers; `off` is allowed on loopback only.
     #[arg(long, env = "BUSBAR_GATEWAY_AUTH", value_enum, default_value_t = GatewayAuth::Kubernetes)]
     pub gateway_auth: GatewayAuth,
-    /// Audiences that callers' tokens must be for, separated by commas; unset: the API server's own.
+    /// Accepted audiences of callers' tokens, comma-separated; default: the API server's own.
     #[arg(long, env = "BUSBAR_GATEWAY_AUDIENCES", value_delimiter = ',')]
     pub gateway_audiences: Vec<String>,
-    /// Requests of one caller, per replica: `500/s`, `100/m`. As many may come at once.
+    /// Rate limit per caller and replica: `500/s`, `100/m`. The burst is of the same size.
     #[arg(long, env = "BUSBAR_GATEWAY_CALLER_RATE", default_value = "500/s")]
     pub gateway_caller_rate: Rate,
-    /// Requests of one address without a valid token, per replica.
+    /// Rate limit of requests without a valid token, per client address and replica.
     #[arg(long, env = "BUSBAR_GATEWAY_ADDRESS_RATE", default_value = "100/m")]
     pub gateway_address_rate: Rate,
-    /// The connection, `namespace/name`, that the paths below /finastra speak of; unset: they answer 404.
+    /// Connection (`namespace/name`) that the paths below /finastra use; default: none, and these paths return 404.
     #[arg(long, env = "BUSBAR_FINASTRA_ALIAS", value_parser = object)]
     pub finastra_alias: Option<ObjectKey>,
-    /// How long entries of the audit are kept (24h to 43800h).
+    /// Retention of audit entries (24h to 43800h).
     #[arg(long, env = "BUSBAR_AUDIT_RETENTION", default_value = "2160h", value_parser = audit_retention)]
     pub audit_retention: Duration,
 }

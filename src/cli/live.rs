@@ -1,4 +1,4 @@
-//! Settings of `busbar check live`. Credentials come from the environment: a command line is seen by every process.
+//! Flags of `busbar check live`. Credentials should come from the environment: other processes can read a command line.
 
 use std::path::PathBuf;
 
@@ -6,58 +6,59 @@ use clap::Args;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::provider::addresses::AllowedRange;
-use crate::provider::profile::Environment;
+use crate::profile::Environment;
+use crate::settings::addresses::AllowedRange;
 
-/// Which provider is called, as whom, and what is asked.
+/// Arguments of `busbar check live`.
 #[derive(Debug, Args)]
 pub struct LiveArgs {
-    /// The provider's profile, one with a `liveCheck`; `profile:<id>` for one of your own.
+    /// Provider to call; its profile must have a `liveCheck`. `profile:<id>` for a custom profile.
     #[arg(long, env = "BUSBAR_LIVE_PROVIDER", default_value = "finastra")]
     pub provider: String,
-    /// Folder of profiles of your own, for `--provider=profile:<id>`.
+    /// Folder of custom provider profiles, for `--provider=profile:<id>`.
     #[arg(long, env = "BUSBAR_PROFILES_DIR", value_name = "FOLDER")]
     pub profiles_dir: Option<PathBuf>,
-    /// Which of its worlds: `Sandbox` or `Production`.
+    /// Environment of the provider: `Sandbox` or `Production`.
     #[arg(long, env = "BUSBAR_LIVE_ENVIRONMENT", default_value = "Sandbox", value_parser = environment)]
     pub environment: Environment,
-    /// Where it is; unset: where its profile says.
+    /// Base URL of the provider; default: from the profile.
     #[arg(long, env = "BUSBAR_LIVE_BASE_URL", value_name = "URL")]
     pub base_url: Option<Url>,
-    /// Where tokens are fetched; unset: where its profile says.
+    /// Token URL of the provider; default: from the profile.
     #[arg(long, env = "BUSBAR_LIVE_TOKEN_URL", value_name = "URL")]
     pub token_url: Option<Url>,
-    /// Parameters of the profile, such as `tenant=acme`, separated by commas.
+    /// Profile parameters such as `tenant=acme`, comma-separated.
     #[arg(long = "parameter", env = "BUSBAR_LIVE_PARAMETERS", value_name = "NAME=VALUE", value_delimiter = ',', value_parser = pair)]
     pub parameters: Vec<(String, String)>,
-    /// The record asked for by id; unset: the first of the list.
+    /// Id of the record to get; default: the first one listed.
     #[arg(long, env = "BUSBAR_LIVE_ID")]
     pub id: Option<String>,
-    /// The record must exist: by default a 404 is good enough.
+    /// Fail if the record does not exist; by default a 404 passes.
     #[arg(long, env = "BUSBAR_LIVE_STRICT")]
     pub strict: bool,
-    /// Switches the check off.
+    /// Skip the check.
     #[arg(long, env = "BUSBAR_LIVE_SKIP")]
     pub skip: bool,
-    /// File that the scrape of the metrics is left in.
+    /// File to which the metrics are written.
     #[arg(long, env = "BUSBAR_LIVE_METRICS_FILE", value_name = "FILE", default_value = "busbar-live-metrics.txt")]
     pub metrics_file: PathBuf,
-    /// Ranges of addresses that the provider may have although they are not public, separated by commas.
+    /// Non-public address ranges that the connection to the provider may use, comma-separated.
     #[arg(long, env = "BUSBAR_LIVE_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
     pub allow_provider_addresses: Vec<AllowedRange>,
-    /// The OAuth2 client's id.
+    /// OAuth2 client id.
     #[arg(long, env = "BUSBAR_LIVE_CLIENT_ID", hide_env_values = true)]
     pub client_id: Option<Credential>,
-    /// The OAuth2 client's secret; better set as `BUSBAR_LIVE_CLIENT_SECRET`.
+    /// OAuth2 client secret; set `BUSBAR_LIVE_CLIENT_SECRET` instead of the flag, which other processes can read.
     #[arg(long, env = "BUSBAR_LIVE_CLIENT_SECRET", hide_env_values = true)]
     pub client_secret: Option<Credential>,
-    /// The API key; better set as `BUSBAR_LIVE_API_KEY`.
+    /// API key; set `BUSBAR_LIVE_API_KEY` instead of the flag, which other processes can read.
     #[arg(long, env = "BUSBAR_LIVE_API_KEY", hide_env_values = true)]
     pub api_key: Option<Credential>,
 }
 
 impl LiveArgs {
-    /// A credential by the name of the key that it has in a Secret. Those without a flag come from [`variable`] alone.
+    /// The credential for the Secret key `key`; `None` if unset or empty. Keys without a flag are read from the
+    /// environment variable [`variable`].
     pub fn credential(&self, key: &str) -> Option<SecretString> {
         let given = match key {
             "client-id" => self.client_id.clone(),
@@ -69,13 +70,13 @@ impl LiveArgs {
     }
 }
 
-/// The environment variable of a credential by the name of its key: `BUSBAR_LIVE_API_KEY` for `api-key`.
+/// The environment variable of a credential: `BUSBAR_LIVE_API_KEY` for the Secret key `api-key`.
 pub fn variable(key: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     format!("BUSBAR_LIVE_{}", key.chars().map(letter).collect::<String>())
 }
 
-/// A credential as it was given; empty is as good as unset, which is how CI systems pass a secret that they lack.
+/// A credential as given; an empty one counts as unset, because CI systems pass a missing secret as an empty variable.
 #[derive(Clone)]
 pub struct Credential(pub SecretString);
 

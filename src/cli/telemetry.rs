@@ -1,28 +1,28 @@
-//! What is told of calls beside our own metrics: traces, and the series of the systems that Busbar replaces.
+//! Flags of traces and of metrics compatible with the systems that Busbar replaces.
 
 use clap::Args;
 use reqwest::Url;
 
-use crate::provider::compat::CompatSet;
-use crate::telemetry::traces::{TracesError, collector};
+use crate::provider::legacy_metrics::LegacyMetricSet;
+use crate::telemetry::traces::{TracesError, parse_collector_url};
 
-/// Settings of traces and of compatibility series.
+/// Flags of traces and compatibility metrics.
 #[derive(Clone, Debug, Args)]
 pub struct TelemetryArgs {
-    /// Collector of traces, OTLP over HTTP, e.g. `http://collector:4318`. Unset: no traces.
+    /// URL of the OTLP/HTTP collector for traces, e.g. `http://collector:4318`. Default: no traces.
     #[arg(long, env = "BUSBAR_OTLP_ENDPOINT", value_name = "URL", value_parser = endpoint)]
     pub otlp_endpoint: Option<Url>,
-    /// Series under the names that dashboards of older systems use, beside our own, separated by commas: `finastra`,
-    /// `providers`. Unset: none.
+    /// Metric sets to export in addition to Busbar's own, under the names that dashboards of older systems use,
+    /// comma-separated: `finastra`, `providers`. Default: none.
     #[arg(long, env = "BUSBAR_COMPAT_METRICS", value_name = "SET,…", value_delimiter = ',', value_parser = compat)]
-    pub compat_metrics: Vec<CompatSet>,
+    pub compat_metrics: Vec<LegacyMetricSet>,
 }
 
 fn endpoint(text: &str) -> Result<Url, TracesError> {
-    collector(text)
+    parse_collector_url(text)
 }
 
-fn compat(text: &str) -> Result<CompatSet, String> {
+fn compat(text: &str) -> Result<LegacyMetricSet, String> {
     text.parse()
 }
 
@@ -37,19 +37,19 @@ mod tests {
     }
 
     #[test]
-    fn sets_that_are_served_are_taken_and_those_that_are_not_yet_are_refused_at_the_start() {
+    fn only_supported_metric_sets_are_accepted() {
         let Command::Run(args) = parse("--compat-metrics=finastra,providers").unwrap().command else { panic!() };
         assert_eq!(args.telemetry.compat_metrics.len(), 2);
         for set in ["mono", "routing", "finastra,mono"] {
             let error = parse(&format!("--compat-metrics={set}")).unwrap_err().to_string();
-            assert!(error.contains("not served yet") && error.contains("finastra, providers"), "{error}");
+            assert!(error.contains("not supported yet") && error.contains("finastra, providers"), "{error}");
         }
         let error = parse("--compat-metrics=stripe").unwrap_err().to_string();
         assert!(error.contains("finastra, providers"), "{error}");
     }
 
     #[test]
-    fn a_collector_must_have_an_address_without_credentials() {
+    fn a_collector_url_must_be_http_without_credentials() {
         assert!(parse("--otlp-endpoint=http://collector:4318").is_ok());
         for bad in ["collector", "http://user:canary-not-real@collector", "grpc://collector"] {
             let error = parse(&format!("--otlp-endpoint={bad}")).unwrap_err().to_string();

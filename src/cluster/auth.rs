@@ -1,12 +1,12 @@
-//! Who a caller is and what he may do: `TokenReview` and `SubjectAccessReview`.
+//! Authentication and authorization of callers: `TokenReview` and `SubjectAccessReview`.
 //!
-//! Busbar keeps no users of its own: the API server says whom a bearer token belongs to and whether RBAC allows an act.
-//! Its word is kept for ten seconds at most, under a hash of the token, never under the token; a revoked right is gone
-//! that soon. Where the API server gives no answer there is no permission.
+//! Busbar has no users of its own: the API server says which user a bearer token belongs to and whether RBAC allows a
+//! request. Results are cached for at most ten seconds, under a hash of the token, never under the token; a revoked
+//! right takes effect that soon. Without a response from the API server, access is denied.
 //!
-//! Reviews are dear to the API server, and anybody can send a token. So a token is told from a guess by whether it was
-//! valid within the hour: one that was is asked about at once, any other only if the asker's address may ([`Authorizer::authenticate`]),
-//! and the two do not wait in the same queue.
+//! Reviews are expensive for the API server, and any client can send a token. So a token that was valid within the last
+//! hour counts as verified and is reviewed at once; any other is reviewed only if the client's address is within its
+//! rate limit ([`Authorizer::authenticate`]). The two use separate concurrency limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,44 +26,45 @@ use crate::cluster::ApiError;
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
-/// How long the API server's word counts.
-pub const TTL: Duration = Duration::from_secs(10);
+/// How long a review's result is cached.
+pub const REVIEW_TTL: Duration = Duration::from_secs(10);
 
-/// Longest wait for one review, its turn included: somebody waits for an answer of ours, and there are two reviews in it.
+/// Timeout of one review, waiting for a slot included. A client waits for the response, which may need two reviews.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a silence counts: those who waited for the same word share it, instead of waiting one after the other.
-const SILENCE_TTL: Duration = Duration::from_secs(1);
+/// How long a failed review is cached: callers that waited for the same review share the failure instead of waiting one
+/// after the other.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
 
-/// Words kept: a token or an act each. Some hundred bytes each, so a flood of forged tokens costs a megabyte.
-const KEPT: usize = 10_000;
+/// Entries per cache, some hundred bytes each: a flood of forged tokens costs about a megabyte.
+const CACHE_CAPACITY: usize = 10_000;
 
-/// How long a token that was valid is none that somebody guessed. It is asked about as often as any other.
-const PROVEN: Duration = Duration::from_hours(1);
+/// How long a valid token counts as verified. It is reviewed as often as any other.
+const VERIFIED_TTL: Duration = Duration::from_hours(1);
 
-/// Reviews at once of tokens that nobody has proven yet.
-const STRANGERS: usize = 32;
+/// Concurrent reviews of tokens that are not verified.
+const MAX_UNVERIFIED_REVIEWS: usize = 32;
 
-/// Reviews at once of everything else: proven tokens, and the acts of those who are known.
-const ACQUAINTED: usize = 64;
+/// Concurrent reviews of everything else: verified tokens, and the access of known users.
+const MAX_VERIFIED_REVIEWS: usize = 64;
 
-/// Whom a token belongs to.
+/// The user that a token belongs to, as the API server reports it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Subject {
-    /// His name.
+pub struct UserInfo {
+    /// User name.
     pub user: String,
-    /// His UID, if the API server knows one.
+    /// UID, if the authenticator has one.
     pub uid: Option<String>,
-    /// His groups.
+    /// Groups.
     pub groups: Vec<String>,
-    /// What else the authenticator said.
+    /// Extra information from the authenticator.
     pub extra: std::collections::BTreeMap<String, Vec<String>>,
-    /// Tells subjects apart: a hash of all of the above.
+    /// Hash of all of the above; distinguishes users.
     pub id: [u8; 32],
 }
 
-impl Subject {
-    /// A subject of these parts.
+impl UserInfo {
+    /// A user with these attributes.
     pub fn new(
         user: impl Into<String>,
         uid: Option<String>,
@@ -91,61 +92,65 @@ impl Subject {
     }
 }
 
-/// Something that RBAC can allow, in group `busbar.dev`.
+/// A request that RBAC can allow, in API group `busbar.dev`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Act {
+pub struct AccessRequest {
     /// The verb.
     pub verb: &'static str,
     /// The resource.
     pub resource: &'static str,
-    /// The subresource, or nothing.
+    /// The subresource, or empty.
     pub subresource: &'static str,
-    /// The namespace; empty: in all of them.
+    /// The namespace; empty: all.
     pub namespace: String,
     /// The object's name; empty: any.
     pub name: String,
 }
 
-/// Why nobody was let in.
+/// Why a caller was not authenticated or authorized.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The API server does not know the token.
-    #[error("the token is not valid")]
+    /// The API server does not accept the token.
+    #[error("invalid token")]
     InvalidToken,
-    /// The API server did not say, so nobody is let in.
-    #[error("the API server did not say who the caller is or what he may do")]
+    /// The review failed, so access is denied.
+    #[error("the API server could not review the request")]
     Unavailable,
-    /// Nobody was asked, for it is too early to ask about another token from there.
-    #[error("the token is not known, and it is too early to ask about it")]
-    NotAsked {
-        /// When it may be asked.
-        retry_in: Duration,
+    /// The token is not verified, and the client's address is over its rate limit; the API server was not asked.
+    #[error("unverified token, and the client's address is rate limited")]
+    RateLimited {
+        /// When the client may retry.
+        retry_after: Duration,
     },
 }
 
-/// Asks. The seam between the caching and the API server.
+/// Performs reviews. The seam between the cache and the API server.
 pub trait Reviewer: Send + Sync + 'static {
-    /// Whom `token` belongs to; `None` if it is not valid.
-    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>>;
-    /// Whether `subject` may do `act`.
-    fn access<'a>(&'a self, subject: &'a Subject, act: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>>;
+    /// The user that `token` belongs to; `None` if it is not valid.
+    fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>>;
+    /// Whether `user` may make `request`.
+    fn review_access<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        request: &'a AccessRequest,
+    ) -> BoxFuture<'a, Result<bool, ApiError>>;
 }
 
-/// The API server.
-pub struct ApiServer {
+/// Reviews by the API server.
+pub struct KubeReviewer {
     client: Client,
     audiences: Vec<String>,
 }
 
-impl ApiServer {
-    /// Asks through `client`. Tokens must be for one of `audiences`; empty: for the API server itself.
+impl KubeReviewer {
+    /// A reviewer that uses `client`. Tokens must be for one of `audiences`; empty: for the API server itself.
     pub fn new(client: Client, audiences: Vec<String>) -> Self {
         Self { client, audiences }
     }
 }
 
-impl Reviewer for ApiServer {
-    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>> {
+impl Reviewer for KubeReviewer {
+    fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>> {
         Box::pin(async move {
             let audiences = (!self.audiences.is_empty()).then(|| self.audiences.clone());
             let review = TokenReview {
@@ -154,33 +159,37 @@ impl Reviewer for ApiServer {
             };
             let api: Api<TokenReview> = Api::all(self.client.clone());
             let status = super::call(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
-            // An authenticator that knows no audiences answers without any: then the token is the API server's.
+            // An authenticator without audience support returns none: then the token is for the API server itself.
             let for_us = self.audiences.is_empty()
                 || status.audiences.unwrap_or_default().iter().any(|audience| self.audiences.contains(audience));
             let user = status.user.filter(|_| status.authenticated == Some(true) && for_us);
             Ok(user.and_then(|user| {
                 let name = user.username.filter(|name| !name.is_empty())?;
-                Some(Subject::new(name, user.uid, user.groups.unwrap_or_default(), user.extra.unwrap_or_default()))
+                Some(UserInfo::new(name, user.uid, user.groups.unwrap_or_default(), user.extra.unwrap_or_default()))
             }))
         })
     }
 
-    fn access<'a>(&'a self, subject: &'a Subject, act: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>> {
+    fn review_access<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        request: &'a AccessRequest,
+    ) -> BoxFuture<'a, Result<bool, ApiError>> {
         Box::pin(async move {
             let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
             let review = SubjectAccessReview {
                 spec: SubjectAccessReviewSpec {
-                    user: Some(subject.user.clone()),
-                    uid: subject.uid.clone(),
-                    groups: Some(subject.groups.clone()),
-                    extra: Some(subject.extra.clone()),
+                    user: Some(user.user.clone()),
+                    uid: user.uid.clone(),
+                    groups: Some(user.groups.clone()),
+                    extra: Some(user.extra.clone()),
                     resource_attributes: Some(ResourceAttributes {
                         group: Some("busbar.dev".to_owned()),
-                        verb: Some(act.verb.to_owned()),
-                        resource: Some(act.resource.to_owned()),
-                        subresource: some(act.subresource),
-                        namespace: some(&act.namespace),
-                        name: some(&act.name),
+                        verb: Some(request.verb.to_owned()),
+                        resource: Some(request.resource.to_owned()),
+                        subresource: some(request.subresource),
+                        namespace: some(&request.namespace),
+                        name: some(&request.name),
                         ..ResourceAttributes::default()
                     }),
                     ..SubjectAccessReviewSpec::default()
@@ -194,142 +203,145 @@ impl Reviewer for ApiServer {
     }
 }
 
-/// What was said.
+/// A cached result.
 #[derive(Clone)]
-struct Said<T> {
-    until: Mono,
-    /// `None`: the API server did not say.
-    word: Option<T>,
+struct CachedReview<T> {
+    expires: Mono,
+    /// `None`: the review failed.
+    result: Option<T>,
 }
 
-/// Authenticates and authorizes, with a short memory.
+/// Authenticates and authorizes callers, with a short-lived cache.
 pub struct Authorizer {
     reviewer: Arc<dyn Reviewer>,
     clock: Clock,
-    tokens: Cache<[u8; 32], Said<Option<Arc<Subject>>>>,
-    acts: Cache<([u8; 32], Act), Said<bool>>,
-    /// Until when a token that was valid is proven.
-    proven: Cache<[u8; 32], Mono>,
-    strangers: Semaphore,
-    acquainted: Semaphore,
+    tokens: Cache<[u8; 32], CachedReview<Option<Arc<UserInfo>>>>,
+    accesses: Cache<([u8; 32], AccessRequest), CachedReview<bool>>,
+    /// Until when a token counts as verified.
+    verified: Cache<[u8; 32], Mono>,
+    unverified_slots: Semaphore,
+    verified_slots: Semaphore,
     reviews: IntCounterVec,
 }
 
 impl Authorizer {
-    /// One that asks `reviewer`.
+    /// An authorizer with an empty cache.
     pub fn new(reviewer: Arc<dyn Reviewer>, clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(Self {
             reviewer,
             clock,
-            tokens: Cache::new(KEPT),
-            acts: Cache::new(KEPT),
-            proven: Cache::new(KEPT),
-            strangers: Semaphore::new(STRANGERS),
-            acquainted: Semaphore::new(ACQUAINTED),
+            tokens: Cache::new(CACHE_CAPACITY),
+            accesses: Cache::new(CACHE_CAPACITY),
+            verified: Cache::new(CACHE_CAPACITY),
+            unverified_slots: Semaphore::new(MAX_UNVERIFIED_REVIEWS),
+            verified_slots: Semaphore::new(MAX_VERIFIED_REVIEWS),
             reviews: metrics.counter(
                 "busbar_gateway_reviews_total",
-                "Reviews of tokens and of access that the API server was asked for, by result.",
+                "Token and access reviews requested from the API server, by result.",
                 &["review", "result"],
             )?,
         })
     }
 
-    /// Whom the token is known to belong to without asking anybody: `Some(None)` for one known to be invalid.
-    pub fn known(&self, token: &str) -> Option<Option<Arc<Subject>>> {
-        let said = self.tokens.get(&digest(token))?;
-        if self.fresh(&said) { said.word } else { None }
+    /// The cached result for the token, without a review: `Some(None)` if it is known to be invalid.
+    pub fn cached(&self, token: &str) -> Option<Option<Arc<UserInfo>>> {
+        let review = self.tokens.get(&digest(token))?;
+        if self.is_fresh(&review) { review.result } else { None }
     }
 
-    /// Whom the token belongs to. `admit` is called before anybody is asked about a token that is not proven; what it
-    /// refuses is not asked.
+    /// The user that the token belongs to. `admit` is called before the review of a token that is not verified; if it
+    /// returns an error, the token is not reviewed.
     pub async fn authenticate(
         &self,
         token: &str,
         admit: impl FnOnce() -> Result<(), Duration>,
-    ) -> Result<Arc<Subject>, AuthError> {
+    ) -> Result<Arc<UserInfo>, AuthError> {
         let key = digest(token);
-        let proven = self.proven.get(&key).is_some_and(|until| self.clock.mono() < until);
-        let (slots, admit) = if proven { (&self.acquainted, None) } else { (&self.strangers, Some(admit)) };
-        let manner = Manner { review: "token", slots, admit };
-        let ask = async { Ok(self.reviewer.token(token).await?.map(Arc::new)) };
-        let word = self.remembered(&self.tokens, &key, manner, ask).await?;
-        match &word {
-            Some(_) => self.proven.insert(key, self.clock.mono() + PROVEN),
-            None => drop(self.proven.remove(&key)),
+        let verified = self.verified.get(&key).is_some_and(|until| self.clock.mono() < until);
+        let (slots, admit) =
+            if verified { (&self.verified_slots, None) } else { (&self.unverified_slots, Some(admit)) };
+        let options = ReviewOptions { review: "token", slots, admit };
+        let review = async { Ok(self.reviewer.review_token(token).await?.map(Arc::new)) };
+        let user = self.cached_review(&self.tokens, &key, options, review).await?;
+        match &user {
+            Some(_) => self.verified.insert(key, self.clock.mono() + VERIFIED_TTL),
+            None => drop(self.verified.remove(&key)),
         }
-        word.ok_or(AuthError::InvalidToken)
+        user.ok_or(AuthError::InvalidToken)
     }
 
-    /// Whether he may do it.
-    pub async fn may(&self, subject: &Subject, act: &Act) -> Result<bool, AuthError> {
-        let key = (subject.id, act.clone());
-        let free: Option<fn() -> Result<(), Duration>> = None;
-        let manner = Manner { review: "access", slots: &self.acquainted, admit: free };
-        self.remembered(&self.acts, &key, manner, self.reviewer.access(subject, act)).await
+    /// Whether `user` may make `request`.
+    pub async fn is_allowed(&self, user: &UserInfo, request: &AccessRequest) -> Result<bool, AuthError> {
+        let key = (user.id, request.clone());
+        let admit: Option<fn() -> Result<(), Duration>> = None;
+        let options = ReviewOptions { review: "access", slots: &self.verified_slots, admit };
+        self.cached_review(&self.accesses, &key, options, self.reviewer.review_access(user, request)).await
     }
 
-    fn fresh<T>(&self, said: &Said<T>) -> bool {
-        self.clock.mono() < said.until
+    fn is_fresh<T>(&self, review: &CachedReview<T>) -> bool {
+        self.clock.mono() < review.expires
     }
 
-    /// What `ask` says, or said within [`TTL`]. Callers who want the same wait for one question.
-    async fn remembered<K, T>(
+    /// The result of `request`, or the one cached within [`REVIEW_TTL`]. Concurrent callers share one review.
+    async fn cached_review<K, T>(
         &self,
-        cache: &Cache<K, Said<T>>,
+        cache: &Cache<K, CachedReview<T>>,
         key: &K,
-        manner: Manner<'_, impl FnOnce() -> Result<(), Duration>>,
-        ask: impl Future<Output = Result<T, ApiError>>,
+        options: ReviewOptions<'_, impl FnOnce() -> Result<(), Duration>>,
+        request: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, AuthError>
     where
         K: std::hash::Hash + Eq + Clone,
         T: Clone,
     {
-        let Manner { review, slots, admit } = manner;
-        cache.remove_if(key, |said| !self.fresh(said));
+        let ReviewOptions { review, slots, admit } = options;
+        cache.remove_if(key, |cached| !self.is_fresh(cached));
         let guard = match cache.get_value_or_guard_async(key).await {
-            Ok(said) => return said.word.ok_or(AuthError::Unavailable),
+            Ok(cached) => return cached.result.ok_or(AuthError::Unavailable),
             Err(guard) => guard,
         };
-        // Whoever waits for the same word asks in his place, if he may.
-        admit.map_or(Ok(()), |admit| admit()).map_err(|retry_in| AuthError::NotAsked { retry_in })?;
-        // As of before the question: what changes while it is under way is not older than the answer.
-        let asked = self.clock.mono();
-        let in_turn = async {
+        // If this caller is not admitted, the next one that waits for the same review makes it.
+        admit.map_or(Ok(()), |admit| admit()).map_err(|retry_after| AuthError::RateLimited { retry_after })?;
+        // Aged from before the request: a change while it is in flight is never older than the result.
+        let started = self.clock.mono();
+        let with_slot = async {
             // Never closed.
             let _slot = slots.acquire().await;
-            ask.await
+            request.await
         };
-        let end = tokio::time::timeout(REVIEW_TIMEOUT, in_turn).await.unwrap_or(Err(ApiError::Timeout));
-        match end {
-            Ok(word) => {
+        let outcome = tokio::time::timeout(REVIEW_TIMEOUT, with_slot).await.unwrap_or(Err(ApiError::Timeout));
+        match outcome {
+            Ok(result) => {
                 self.reviews.with_label_values(&[review, "answered"]).inc();
-                // A guard whose place was taken meanwhile has nothing to fill; the word is as good.
-                let _ = guard.insert(Said { until: asked + TTL, word: Some(word.clone()) });
-                Ok(word)
+                // Fails if the entry was evicted meanwhile; the result is as good.
+                let _ = guard.insert(CachedReview { expires: started + REVIEW_TTL, result: Some(result.clone()) });
+                Ok(result)
             }
             Err(error) => {
                 self.reviews.with_label_values(&[review, "failed"]).inc();
                 if error.is_forbidden() {
                     tracing::warn!(
                         review,
-                        "the API server does not let the operator ask about callers: bind the ClusterRole \
+                        "RBAC does not permit the operator to create reviews; callers are denied: bind the ClusterRole \
                          busbar-operator-reviews (config/rbac/)"
                     );
                 } else {
-                    tracing::debug!(review, %error, "a review failed");
+                    tracing::debug!(review, %error, "review failed");
                 }
-                let _ = guard.insert(Said { until: self.clock.mono() + SILENCE_TTL, word: None });
+                let _ = guard.insert(CachedReview { expires: self.clock.mono() + FAILURE_TTL, result: None });
                 Err(AuthError::Unavailable)
             }
         }
     }
 }
 
-/// How something is asked.
-struct Manner<'a, F> {
+/// How a review is made.
+struct ReviewOptions<'a, F> {
+    /// Which review, as in the metric and the log.
     review: &'a str,
+    /// Its concurrency limit.
     slots: &'a Semaphore,
-    /// Whether it may be asked at all; unset: it may.
+    /// Called before the review; an error prevents it. `None`: always admitted.
     admit: Option<F>,
 }
 

@@ -1,7 +1,7 @@
 //! Waits until the API server serves our four kinds.
 //!
-//! CRDs may be applied after the operator, or be deleted under it; both are waited out, said once, and never end the
-//! process. Discovery needs no right of ours.
+//! CRDs may be applied after the operator starts, or be deleted while it runs; both are waited for, logged once, and
+//! never end the process. Discovery needs no RBAC rule.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use kube::Client;
 
 use crate::domain::key::Kind;
 
-/// Group and version of our kinds, as discovery names them.
+/// Group and version of our kinds, as in discovery.
 pub const GROUP_VERSION: &str = "busbar.dev/v1alpha1";
 
-/// How often to look while kinds are missing.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often discovery is repeated while kinds are missing.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Which of our kinds the API server does not serve now.
-pub async fn missing(client: &Client) -> Result<Vec<Kind>, super::ApiError> {
+/// The kinds that the API server does not serve now.
+pub async fn missing_kinds(client: &Client) -> Result<Vec<Kind>, super::ApiError> {
     let served = match super::call(client.list_api_group_resources(GROUP_VERSION)).await {
         Ok(list) => list.resources,
         Err(error) if error.is_not_found() => Vec::new(),
@@ -27,41 +27,41 @@ pub async fn missing(client: &Client) -> Result<Vec<Kind>, super::ApiError> {
 
 /// Returns once all four kinds are served.
 pub async fn wait_until_served(client: &Client) {
-    let mut said = Said::default();
+    let mut log = WaitLog::default();
     loop {
-        match missing(client).await {
+        match missing_kinds(client).await {
             Ok(none) if none.is_empty() => return,
-            Ok(some) => said.missing(some),
-            Err(error) => said.trouble(&error),
+            Ok(some) => log.missing(some),
+            Err(error) => log.failed(&error),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// What was said while waiting: each thing once.
+/// Logs what is waited for, each state once.
 #[derive(Default)]
-struct Said {
+struct WaitLog {
     missing: Option<Vec<Kind>>,
-    trouble: Option<String>,
+    error: Option<String>,
 }
 
-impl Said {
+impl WaitLog {
     fn missing(&mut self, kinds: Vec<Kind>) {
         let names = kinds.iter().map(|k| k.as_str()).collect::<Vec<_>>().join(", ");
         match &self.missing {
             None => tracing::warn!("waiting for custom resource definitions: {names} (apply the files in crds/)"),
-            // Served one after another while they are applied.
-            Some(before) if *before != kinds => tracing::info!("still missing: {names}"),
+            // While they are applied, they are served one after another.
+            Some(before) if *before != kinds => tracing::info!("still waiting for: {names}"),
             Some(_) => {}
         }
-        (self.missing, self.trouble) = (Some(kinds), None);
+        (self.missing, self.error) = (Some(kinds), None);
     }
 
-    fn trouble(&mut self, error: &super::ApiError) {
+    fn failed(&mut self, error: &super::ApiError) {
         let error = error.to_string();
-        if self.trouble.as_ref() != Some(&error) {
+        if self.error.as_ref() != Some(&error) {
             tracing::warn!("waiting for the API server: {error}");
-            self.trouble = Some(error);
+            self.error = Some(error);
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Kubernetes events: what happened, what Busbar does next, what the user can do.
 //!
-//! Published on transitions and user-visible acts only, after the status that tells the same was written. An event that
-//! cannot be published is counted and forgotten: it is a courtesy, the status is the truth.
+//! Published only on transitions and user-visible actions, after the status that reports the same was written. An event
+//! that cannot be written is logged at debug level and dropped: the status is authoritative, the event is
+//! informational.
 //!
-//! They are written one after another, apart from the reconciles: when thousands of connections come up at once, their
-//! statuses must not wait for as many events. Nor for the API server, which has as much work with one as with the other:
-//! news that needs nobody is paced. A warning never waits for it.
+//! Events are written one after another by a task of their own: when thousands of connections become ready at once,
+//! their status writes must not wait for as many events, nor for an API server that the events slow down. So normal
+//! events are rate limited; warnings are not.
 //!
-//! Not kube's recorder: it takes events of one object and reason for repetitions, whatever they say (a second fail-over
-//! would be told with the banks of the first), keeps every event whole for as long as no other is published, and walks
-//! through all it keeps for each new one.
+//! Not kube's `Recorder`: it aggregates events of one object and reason whatever their message (a second failover would
+//! be reported with the banks of the first), caches each whole event until another is published, and scans the whole
+//! cache for each new one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,82 +30,83 @@ use crate::clock::Clock;
 use crate::cluster::call;
 use crate::domain::time::Mono;
 
-/// Who says it, as `kubectl describe` shows it.
+/// The reporting controller, as `kubectl describe` shows it.
 const CONTROLLER: &str = "busbar.dev/operator";
 
-/// The same words again within this time after the last are one series, as in client-go.
+/// An identical event within this time of the last one continues its series, as in client-go.
 const SERIES_GAP: Duration = Duration::from_mins(6);
 
-/// Events that may be continued as a series. Beyond it the oldest are forgotten, and a repetition is an event of its own.
-const REMEMBERED: usize = 2048;
+/// Series that can be continued. Beyond it the oldest are evicted, and a repetition becomes a new event.
+const MAX_SERIES: usize = 2048;
 
-/// Events of either sort that may wait to be written, some hundred bytes each. Beyond it reconciles wait with them: nothing is lost.
-const WAITING: usize = 16 * 1024;
+/// Capacity of each queue (warnings, normal), some hundred bytes an event. Reconciles wait while it is full: no event
+/// is dropped.
+const QUEUE_CAPACITY: usize = 16 * 1024;
 
-/// News that needs nobody: so many at once, and from then on one in so much time, as an API server allows any one client.
+/// Rate limit of normal events: this burst, then one per interval, which is what an API server allows a single client.
 const BURST: u32 = 1_000;
-const PACE: Duration = Duration::from_millis(40);
+const NORMAL_INTERVAL: Duration = Duration::from_millis(40);
 
-/// How long the process, when it ends, goes on writing what waits.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long queued events are still written at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One event to publish.
+/// An event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Why.
+pub struct EventDraft {
+    /// The reason.
     pub reason: EventReason,
-    /// Whether someone should look.
+    /// Whether its type is Warning (else Normal).
     pub warning: bool,
-    /// What happened; what Busbar does next and when; what the user can do. No ids, no provider text.
+    /// What happened; what Busbar does next and when; what the user can do. No ids, no text from a provider.
     pub message: String,
 }
 
-impl Note {
-    /// News that needs nobody.
+impl EventDraft {
+    /// An event of type Normal.
     pub fn normal(reason: EventReason, message: impl Into<String>) -> Self {
         Self { reason, warning: false, message: message.into() }
     }
 
-    /// News that someone should look at.
+    /// An event of type Warning: a person should look at it.
     pub fn warning(reason: EventReason, message: impl Into<String>) -> Self {
         Self { reason, warning: true, message: message.into() }
     }
 }
 
-/// The words about one object.
+/// What makes two events identical.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Said {
+struct EventKey {
     uid: String,
     reason: &'static str,
     message: String,
 }
 
-/// How often they were said, under which name.
+/// A written event and how often it was repeated.
 #[derive(Clone)]
-struct Series {
+struct WrittenSeries {
     name: String,
     count: i32,
     last: Mono,
 }
 
-/// What was said lately.
+/// The most recently written series.
 #[derive(Default)]
-struct Memory {
-    series: HashMap<Said, Series>,
-    order: VecDeque<Said>,
+struct SeriesCache {
+    series: HashMap<EventKey, WrittenSeries>,
+    order: VecDeque<EventKey>,
 }
 
-impl Memory {
-    /// The series that `said` continues, if it was said lately.
-    fn continued(&self, said: &Said, now: Mono) -> Option<Series> {
-        self.series.get(said).filter(|series| now.since(series.last) < SERIES_GAP).cloned()
+impl SeriesCache {
+    /// The series that an event with this key continues, if the last one is recent enough.
+    fn ongoing(&self, key: &EventKey, now: Mono) -> Option<WrittenSeries> {
+        self.series.get(key).filter(|series| now.since(series.last) < SERIES_GAP).cloned()
     }
 
-    fn remember(&mut self, said: Said, series: Series) {
-        if self.series.insert(said.clone(), series).is_none() {
-            self.order.push_back(said);
+    fn insert(&mut self, key: EventKey, series: WrittenSeries) {
+        if self.series.insert(key.clone(), series).is_none() {
+            self.order.push_back(key);
         }
-        while self.order.len() > REMEMBERED {
+        while self.order.len() > MAX_SERIES {
             if let Some(oldest) = self.order.pop_front() {
                 self.series.remove(&oldest);
             }
@@ -112,137 +114,140 @@ impl Memory {
     }
 }
 
-/// A note, what it is about, and when it was so.
-struct Notice {
+/// An event in the queue: its object, its content, and when it happened.
+struct QueuedEvent {
     about: ObjectReference,
-    note: Note,
+    draft: EventDraft,
     at: Timestamp,
 }
 
-/// When the next piece of news may be written that needs nobody: a leaky bucket of [`BURST`] that one leaves each [`PACE`]
-/// (the generic cell rate algorithm of ITU-T I.371, in its virtual scheduling form).
+/// Rate limit of normal events: a leaky bucket of [`BURST`] that drains one per [`NORMAL_INTERVAL`] (the generic cell
+/// rate algorithm of ITU-T I.371, in its virtual scheduling form).
 #[derive(Default)]
-struct Pace {
+struct NormalRate {
     full: Mono,
 }
 
-impl Pace {
+impl NormalRate {
+    /// When the next event may be written.
     fn next(&self) -> Mono {
-        self.full - PACE * (BURST - 1)
+        self.full - NORMAL_INTERVAL * (BURST - 1)
     }
 
-    fn went(&mut self, now: Mono) {
-        self.full = self.full.max(now) + PACE;
+    /// Counts one written event.
+    fn consume(&mut self, now: Mono) {
+        self.full = self.full.max(now) + NORMAL_INTERVAL;
     }
 }
 
-/// Publishes events under this operator's name. Cloning shares it.
+/// Publishes events under this operator's name. Cloning shares the queue.
 #[derive(Clone)]
-pub struct Events {
-    pen: Arc<Pen>,
-    warnings: mpsc::Sender<Notice>,
-    news: mpsc::Sender<Notice>,
+pub struct EventRecorder {
+    writer: Arc<EventWriter>,
+    warnings: mpsc::Sender<QueuedEvent>,
+    normal: mpsc::Sender<QueuedEvent>,
 }
 
-/// Writes what was published; a task of its own.
-pub struct Outbox {
-    pen: Arc<Pen>,
-    warnings: mpsc::Receiver<Notice>,
-    news: mpsc::Receiver<Notice>,
+/// The queue of published events; [`EventQueue::run`] writes them and is a task of its own.
+pub struct EventQueue {
+    writer: Arc<EventWriter>,
+    warnings: mpsc::Receiver<QueuedEvent>,
+    normal: mpsc::Receiver<QueuedEvent>,
 }
 
-impl Events {
-    /// A publisher that signs as instance `identity`, and the task that writes.
-    pub fn new(client: Client, clock: Clock, identity: &str) -> (Self, Outbox) {
-        let pen = Arc::new(Pen { client, clock, instance: identity.into(), memory: Mutex::default() });
-        let (warnings, news) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
-        let events = Self { pen: Arc::clone(&pen), warnings: warnings.0, news: news.0 };
-        (events, Outbox { pen, warnings: warnings.1, news: news.1 })
+impl EventRecorder {
+    /// A recorder that reports as instance `identity`, and its queue.
+    pub fn new(client: Client, clock: Clock, identity: &str) -> (Self, EventQueue) {
+        let writer = Arc::new(EventWriter { client, clock, instance: identity.into(), cache: Mutex::default() });
+        let (warnings, normal) = (mpsc::channel(QUEUE_CAPACITY), mpsc::channel(QUEUE_CAPACITY));
+        let recorder = Self { writer: Arc::clone(&writer), warnings: warnings.0, normal: normal.0 };
+        (recorder, EventQueue { writer, warnings: warnings.1, normal: normal.1 })
     }
 
-    /// Publishes `note` about `object`, soon.
-    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: &Note) {
-        let outbox = if note.warning { &self.warnings } else { &self.news };
-        let notice = Notice { about: object.object_ref(&()), note: note.clone(), at: self.pen.clock.now().wall };
-        if let Err(mpsc::error::SendError(notice)) = outbox.send(notice).await {
-            // The process is ending, and this reconcile is among the last.
-            self.pen.write(notice).await;
+    /// Queues `draft` as an event about `object`.
+    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, draft: &EventDraft) {
+        let queue = if draft.warning { &self.warnings } else { &self.normal };
+        let at = self.writer.clock.now().wall;
+        let event = QueuedEvent { about: object.object_ref(&()), draft: draft.clone(), at };
+        if let Err(mpsc::error::SendError(event)) = queue.send(event).await {
+            // The queue has ended: the process is shutting down, and this is one of the last reconciles.
+            self.writer.write(event).await;
         }
     }
 }
 
-impl Outbox {
-    /// Writes until `stop` is cancelled, then a moment longer what waits.
+impl EventQueue {
+    /// Writes events until `stop` is cancelled, then drains the queue for at most [`DRAIN_TIMEOUT`].
     pub async fn run(mut self, stop: CancellationToken) {
-        let Self { pen, warnings, news } = &mut self;
-        let mut pace = Pace::default();
+        let Self { writer, warnings, normal } = &mut self;
+        let mut rate = NormalRate::default();
         loop {
-            let may = pace.next();
+            let next = rate.next();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(notice) = warnings.recv() => pen.write(notice).await,
-                Some(notice) = async { pen.clock.sleep_until(may).await; news.recv().await } => {
-                    pace.went(pen.clock.mono());
-                    pen.write(notice).await;
+                Some(event) = warnings.recv() => writer.write(event).await,
+                Some(event) = async { writer.clock.sleep_until(next).await; normal.recv().await } => {
+                    rate.consume(writer.clock.mono());
+                    writer.write(event).await;
                 }
                 else => return,
             }
         }
         warnings.close();
-        news.close();
-        let rest = async {
-            while let Some(notice) = warnings.recv().await {
-                pen.write(notice).await;
+        normal.close();
+        let drain = async {
+            while let Some(event) = warnings.recv().await {
+                writer.write(event).await;
             }
-            while let Some(notice) = news.recv().await {
-                pen.write(notice).await;
+            while let Some(event) = normal.recv().await {
+                writer.write(event).await;
             }
         };
-        if tokio::time::timeout(LAST_WORDS, rest).await.is_err() {
-            tracing::debug!(waiting = warnings.len() + news.len(), "ending with events unwritten");
+        if tokio::time::timeout(DRAIN_TIMEOUT, drain).await.is_err() {
+            tracing::debug!(waiting = warnings.len() + normal.len(), "shutting down with unwritten events");
         }
     }
 }
 
-struct Pen {
+struct EventWriter {
     client: Client,
     clock: Clock,
     instance: Arc<str>,
-    memory: Mutex<Memory>,
+    cache: Mutex<SeriesCache>,
 }
 
-impl Pen {
-    async fn write(&self, Notice { about, note, at }: Notice) {
+impl EventWriter {
+    async fn write(&self, QueuedEvent { about, draft, at }: QueuedEvent) {
         let now = self.clock.mono();
         let object = about.name.clone().unwrap_or_default();
-        let said = Said {
+        let key = EventKey {
             uid: about.uid.clone().unwrap_or_default(),
-            reason: note.reason.as_str(),
-            message: note.message.clone(),
+            reason: draft.reason.as_str(),
+            message: draft.message.clone(),
         };
         let events: Api<Event> = Api::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or("default"));
-        let earlier = self.memory().continued(&said, now);
-        let published = if let Some(Series { name, count, .. }) = earlier {
+        let ongoing = self.cache().ongoing(&key, now);
+        let written = if let Some(WrittenSeries { name, count, .. }) = ongoing {
             let series = EventSeries { count: count.saturating_add(1), last_observed_time: MicroTime(at) };
             let patch = serde_json::json!({ "series": series });
             let patched = call(events.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))).await;
-            patched.map(|_| Series { name, count: series.count, last: now })
+            patched.map(|_| WrittenSeries { name, count: series.count, last: now })
         } else {
-            let event = self.event(about, &note, at);
+            let event = self.event(about, &draft, at);
             let name = event.name_any();
             let created = call(events.create(&PostParams::default(), &event)).await;
-            created.map(|_| Series { name, count: 1, last: now })
+            created.map(|_| WrittenSeries { name, count: 1, last: now })
         };
-        match published {
-            Ok(series) => self.memory().remember(said, series),
+        match written {
+            Ok(series) => self.cache().insert(key, series),
             Err(error) => {
-                tracing::debug!(name = object, reason = said.reason, %error, "an event was not published");
+                tracing::debug!(name = object, reason = key.reason, %error, "event could not be written; dropped");
             }
         }
     }
 
-    fn event(&self, about: ObjectReference, note: &Note, at: Timestamp) -> Event {
+    fn event(&self, about: ObjectReference, draft: &EventDraft, at: Timestamp) -> Event {
         let name = about.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
@@ -250,9 +255,9 @@ impl Pen {
                 name: Some(format!("{name}.{:x}", at.as_nanosecond())),
                 ..ObjectMeta::default()
             },
-            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
-            reason: Some(note.reason.as_str().to_owned()),
-            note: Some(note.message.clone()),
+            type_: Some(if draft.warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(draft.reason.as_str().to_owned()),
+            note: Some(draft.message.clone()),
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(at)),
             reporting_controller: Some(CONTROLLER.to_owned()),
@@ -262,8 +267,8 @@ impl Pen {
         }
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, SeriesCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,52 +276,52 @@ impl Pen {
 mod tests {
     use super::*;
 
-    fn said(message: &str) -> Said {
-        Said { uid: "uid-1".to_owned(), reason: "FailedOver", message: message.to_owned() }
+    fn key(message: &str) -> EventKey {
+        EventKey { uid: "uid-1".to_owned(), reason: "FailedOver", message: message.to_owned() }
     }
 
-    fn series(last: Mono) -> Series {
-        Series { name: "route.1".to_owned(), count: 1, last }
+    fn series(last: Mono) -> WrittenSeries {
+        WrittenSeries { name: "route.1".to_owned(), count: 1, last }
     }
 
     #[test]
-    fn the_same_words_soon_after_are_a_series_and_other_words_or_late_ones_are_not() {
-        let mut memory = Memory::default();
-        memory.remember(said("from a to b"), series(Mono::ZERO));
+    fn only_an_identical_recent_event_continues_a_series() {
+        let mut cache = SeriesCache::default();
+        cache.insert(key("from a to b"), series(Mono::ZERO));
         let soon = Mono::ZERO + Duration::from_mins(5);
-        assert!(memory.continued(&said("from a to b"), soon).is_some());
-        assert!(memory.continued(&said("from b to c"), soon).is_none());
-        assert!(memory.continued(&said("from a to b"), Mono::ZERO + SERIES_GAP).is_none());
+        assert!(cache.ongoing(&key("from a to b"), soon).is_some());
+        assert!(cache.ongoing(&key("from b to c"), soon).is_none());
+        assert!(cache.ongoing(&key("from a to b"), Mono::ZERO + SERIES_GAP).is_none());
     }
 
     #[test]
-    fn the_memory_is_bounded_and_forgets_the_oldest_first() {
-        let mut memory = Memory::default();
-        for n in 0..=REMEMBERED {
-            memory.remember(said(&n.to_string()), series(Mono::ZERO));
-            memory.remember(said(&n.to_string()), series(Mono::ZERO));
+    fn the_series_cache_is_bounded_and_evicts_the_oldest_first() {
+        let mut cache = SeriesCache::default();
+        for n in 0..=MAX_SERIES {
+            cache.insert(key(&n.to_string()), series(Mono::ZERO));
+            cache.insert(key(&n.to_string()), series(Mono::ZERO));
         }
-        assert_eq!((memory.series.len(), memory.order.len()), (REMEMBERED, REMEMBERED));
-        assert!(memory.continued(&said("0"), Mono::ZERO).is_none());
-        assert!(memory.continued(&said("1"), Mono::ZERO).is_some());
+        assert_eq!((cache.series.len(), cache.order.len()), (MAX_SERIES, MAX_SERIES));
+        assert!(cache.ongoing(&key("0"), Mono::ZERO).is_none());
+        assert!(cache.ongoing(&key("1"), Mono::ZERO).is_some());
     }
 
     #[test]
-    fn a_burst_goes_at_once_and_what_follows_is_paced_until_there_was_a_rest() {
-        let (mut pace, mut now) = (Pace::default(), Mono::ZERO + Duration::from_secs(5));
+    fn a_burst_passes_and_further_events_are_spaced_until_the_bucket_drains() {
+        let (mut rate, mut now) = (NormalRate::default(), Mono::ZERO + Duration::from_secs(5));
         for _ in 0..BURST {
-            assert!(pace.next() <= now);
-            pace.went(now);
+            assert!(rate.next() <= now);
+            rate.consume(now);
         }
-        assert_eq!(pace.next(), now + PACE);
-        now = pace.next();
-        pace.went(now);
-        assert_eq!(pace.next(), now + PACE, "no other burst");
-        now = now + PACE * BURST;
+        assert_eq!(rate.next(), now + NORMAL_INTERVAL);
+        now = rate.next();
+        rate.consume(now);
+        assert_eq!(rate.next(), now + NORMAL_INTERVAL, "no second burst");
+        now = now + NORMAL_INTERVAL * BURST;
         for _ in 0..BURST {
-            assert!(pace.next() <= now, "as many as there was a rest for");
-            pace.went(now);
+            assert!(rate.next() <= now, "a drained bucket allows a full burst");
+            rate.consume(now);
         }
-        assert!(pace.next() > now);
+        assert!(rate.next() > now);
     }
 }

@@ -1,12 +1,13 @@
-//! The leader lease: one replica reconciles, the others are warm.
+//! The leader lease: one replica reconciles, the others are warm standbys.
 //!
-//! Failing to renew is not losing. While the API server is out of reach the holder stops reconciling at its renew
-//! deadline and keeps its watches, probes and breakers; when the server is back and the lease still names us, work goes
-//! on. Only seeing another holder is losing, and that ends the process: whatever it still believed is stale. What must
-//! never happen twice does not rest on this lease but on the ledger's own, which is checked inside its transactions.
+//! A failed renewal does not lose the lease. While the API server is unreachable the leader stops reconciling at its
+//! renew deadline and keeps its watches, probes and breakers; when the API server is back and the lease still names
+//! this replica, reconciling continues. Only observing another holder loses the lease, and that ends the process,
+//! because its state is stale. Operations that must never run twice do not rely on this lease but on the ledger's own,
+//! which is checked inside its transactions.
 
-mod bell;
 mod leadership;
+mod watch;
 
 use std::time::Duration;
 
@@ -19,87 +20,87 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::cluster::ApiError;
-pub use crate::cluster::lease::leadership::{Leadership, Leave};
-use crate::domain::lease::{LeaseView, Verdict, evaluate};
+pub use crate::cluster::lease::leadership::{Leadership, RENEW_DEADLINE, WritePermit};
+use crate::cluster::{ApiError, call_within};
+use crate::domain::lease::{LeaseDecision, ObservedLease, evaluate};
 use crate::domain::time::Mono;
 
-/// How long a silent holder keeps the lease: long enough for an API server's restart, short enough to notice a death.
-pub const DURATION: Duration = Duration::from_secs(15);
-/// How long a holder reconciles on without having renewed.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the holder renews.
-pub const RENEW_EVERY: Duration = Duration::from_secs(2);
-/// How often a standby looks without being called: at an expiry and at a change it looks at once.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After so long without trouble an outage counts as over, and the next one is told again.
-const CALM: Duration = DURATION;
-/// Longest wait for one answer: shorter than the renew deadline by several tries.
-const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a lease stays valid without a renewal: long enough for an API server's restart, short enough for failover.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// How often the leader renews.
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a standby reads the lease if nothing else triggers a read: it also reads at an expiry and at each change.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// An outage is over after this long without a failure; a later failure is logged as a new outage.
+const OUTAGE_OVER_AFTER: Duration = LEASE_DURATION;
+/// Timeout of one request: several attempts fit into the renew deadline.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The lease is not ours any more.
+/// This replica lost the lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another replica holds it: this process must end.
-    #[error("the leader lease was taken by {0}")]
-    TakenBy(String),
+    #[error("leader lease lost: now held by {0}")]
+    HeldBy(String),
 }
 
-/// Where the lease is and who we are.
+/// Which lease, and under which identity.
 #[derive(Clone, Debug)]
 pub struct LeaseConfig {
-    /// Its namespace.
+    /// The lease's namespace.
     pub namespace: String,
-    /// Its name.
+    /// The lease's name.
     pub name: String,
-    /// Our name in it.
+    /// This replica's holder identity.
     pub identity: String,
 }
 
-/// Takes, renews and gives back the lease.
-pub struct Elector {
+/// Acquires, renews and releases the lease.
+pub struct LeaderElector {
     api: Api<Lease>,
     config: LeaseConfig,
     clock: Clock,
     leadership: Leadership,
-    seen: Option<LeaseView>,
-    /// When the last look failed, until all has been well for a while.
-    troubled: Option<Mono>,
+    observed: Option<ObservedLease>,
+    /// When a request last failed; `None` once the outage is over.
+    last_failure: Option<Mono>,
 }
 
-impl Elector {
-    /// An elector that has not looked yet.
+impl LeaderElector {
+    /// An elector that has not read the lease yet.
     pub fn new(client: Client, config: LeaseConfig, clock: Clock, leadership: Leadership) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, config, clock, leadership, seen: None, troubled: None }
+        Self { api, config, clock, leadership, observed: None, last_failure: None }
     }
 
-    /// Waits until the lease is ours; false if `stop` came first.
+    /// Waits until this replica holds the lease; returns false if `stop` is cancelled first.
     pub async fn acquire(&mut self, stop: &CancellationToken) -> bool {
-        let (api, name, bell) = (self.api.clone(), self.config.name.clone(), Notify::new());
-        let mut listening = Box::pin(bell::listen(&api, &name, &bell));
+        let (api, name, changed) = (self.api.clone(), self.config.name.clone(), Notify::new());
+        let mut watching = Box::pin(watch::notify_changes(&api, &name, &changed));
         loop {
-            if let Ok(true) = self.turn(false).await {
-                tracing::info!(lease = %self.config.name, identity = %self.config.identity, "leading");
+            if let Ok(true) = self.tick(false).await {
+                let (lease, identity) = (&self.config.name, &self.config.identity);
+                tracing::info!(%lease, %identity, "acquired the leader lease; leading");
                 return true;
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
-                never = &mut listening => match never {},
-                () = bell.notified() => {}
-                () = self.clock.sleep_until(self.next_look()) => {}
+                never = &mut watching => match never {},
+                () = changed.notified() => {}
+                () = self.clock.sleep_until(self.next_poll()) => {}
             }
         }
     }
 
-    /// When a standby looks at the latest: at the expiry too, so that a successor is not a turn late.
-    fn next_look(&self) -> Mono {
+    /// When a standby reads the lease at the latest: at its expiry too, so that failover does not wait for the next
+    /// poll.
+    fn next_poll(&self) -> Mono {
         let now = self.clock.mono();
-        let expiry = self.seen.as_ref().map(LeaseView::expires).filter(|expiry| *expiry > now);
-        expiry.map_or(now + LOOK_EVERY, |expiry| expiry.min(now + LOOK_EVERY))
+        let expiry = self.observed.as_ref().map(ObservedLease::expires).filter(|expiry| *expiry > now);
+        expiry.map_or(now + POLL_INTERVAL, |expiry| expiry.min(now + POLL_INTERVAL))
     }
 
-    /// Renews until `stop`, then gives the lease back, once the last write made under it has been answered.
+    /// Renews until `stop` is cancelled, then releases the lease once the last write made under it has completed.
     ///
     /// # Errors
     /// If another replica holds the lease.
@@ -107,104 +108,109 @@ impl Elector {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(RENEW_EVERY) => {}
+                () = tokio::time::sleep(RENEW_INTERVAL) => {}
             }
-            if let Err(error) = self.turn(true).await {
-                self.leadership.note(None);
+            if let Err(error) = self.tick(true).await {
+                self.leadership.record_renewal(None);
                 return Err(error);
             }
         }
         self.leadership.resign().await;
-        self.give_back().await;
+        self.release().await;
         Ok(())
     }
 
-    /// One look and what follows from it. Answers whether we hold the lease now, as far as we know.
-    async fn turn(&mut self, holding: bool) -> Result<bool, LeaseError> {
-        let begun = self.clock.mono();
-        let result = self.look_and_act(holding, begun).await;
-        match result {
+    /// Reads the lease and acquires or renews it. Returns whether this replica holds it now, as far as it knows.
+    async fn tick(&mut self, holding: bool) -> Result<bool, LeaseError> {
+        let started = self.clock.mono();
+        match self.try_acquire_or_renew(holding, started).await {
             Ok(held) => {
-                // Not at the first answer: in showers of refusals every second one would be news.
-                if self.troubled.is_some_and(|last| begun.since(last) >= CALM) {
-                    self.troubled = None;
-                    tracing::info!("the leader lease can be reached again");
+                // Not at the first success: while requests fail intermittently, every second one would be logged.
+                if self.last_failure.is_some_and(|last| started.since(last) >= OUTAGE_OVER_AFTER) {
+                    self.last_failure = None;
+                    tracing::info!("leader lease requests succeed again");
                 }
                 if held {
-                    self.leadership.note(Some(begun));
+                    self.leadership.record_renewal(Some(started));
                 }
                 Ok(held)
             }
-            Err(Trouble::Lost(holder)) => Err(LeaseError::TakenBy(holder)),
-            // Somebody was faster, or the answer is lost: the next turn reads what is true.
-            Err(Trouble::Api(error)) if error.is_conflict() => Ok(holding),
-            Err(Trouble::Api(error)) => {
-                if self.troubled.replace(self.clock.mono()).is_none() {
-                    tracing::warn!(%error, "the leader lease cannot be reached");
+            Err(TickError::Lost(holder)) => Err(LeaseError::HeldBy(holder)),
+            // Another replica wrote first, or the response was lost: the next tick reads the current state.
+            Err(TickError::Api(error)) if error.is_conflict() => Ok(holding),
+            Err(TickError::Api(error)) => {
+                if self.last_failure.replace(self.clock.mono()).is_none() {
+                    tracing::warn!(%error, "leader lease request failed; retrying");
                 }
                 Ok(holding)
             }
         }
     }
 
-    async fn look_and_act(&mut self, holding: bool, now: Mono) -> Result<bool, Trouble> {
-        let found = quick(self.api.get_opt(&self.config.name)).await?;
+    async fn try_acquire_or_renew(&mut self, holding: bool, now: Mono) -> Result<bool, TickError> {
+        let found = with_timeout(self.api.get_opt(&self.config.name)).await?;
         self.observe(found.as_ref(), now);
-        match evaluate(self.seen.as_ref(), &self.config.identity, holding, now) {
-            Verdict::Acquire => {
-                let resource_version = self.seen.as_ref().map(|s| s.resource_version.clone());
-                let transitions = self.seen.as_ref().map_or(0, |s| s.transitions.saturating_add(1));
-                let lease = self.lease(transitions, resource_version.clone(), true);
+        match evaluate(self.observed.as_ref(), &self.config.identity, holding, now) {
+            LeaseDecision::Acquire => {
+                let resource_version = self.observed.as_ref().map(|o| o.resource_version.clone());
+                let transitions = self.observed.as_ref().map_or(0, |o| o.transitions.saturating_add(1));
+                let lease = self.lease_object(transitions, resource_version.clone(), true);
                 let written = match resource_version {
-                    None => quick(self.api.create(&PostParams::default(), &lease)).await?,
-                    Some(_) => quick(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await?,
+                    None => with_timeout(self.api.create(&PostParams::default(), &lease)).await?,
+                    Some(_) => {
+                        with_timeout(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await?
+                    }
                 };
                 self.observe(Some(&written), now);
                 Ok(true)
             }
-            Verdict::Renew => {
-                let transitions = self.seen.as_ref().map_or(0, |s| s.transitions);
-                let resource_version = self.seen.as_ref().map(|s| s.resource_version.clone());
-                let mut lease = self.lease(transitions, resource_version, true);
+            LeaseDecision::Renew => {
+                let transitions = self.observed.as_ref().map_or(0, |o| o.transitions);
+                let resource_version = self.observed.as_ref().map(|o| o.resource_version.clone());
+                let mut lease = self.lease_object(transitions, resource_version, true);
                 if let (Some(spec), Some(old)) = (&mut lease.spec, found.and_then(|l| l.spec)) {
                     spec.acquire_time = old.acquire_time;
                 }
-                let written = quick(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await?;
+                let written = with_timeout(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await?;
                 self.observe(Some(&written), now);
                 Ok(true)
             }
-            Verdict::Wait { .. } => Ok(false),
-            Verdict::Lost => {
-                let holder = self.seen.as_ref().and_then(LeaseView::held_by).unwrap_or_default();
-                Err(Trouble::Lost(holder.to_owned()))
+            LeaseDecision::Wait { .. } => Ok(false),
+            LeaseDecision::Lost => {
+                let holder = self.observed.as_ref().and_then(ObservedLease::current_holder).unwrap_or_default();
+                Err(TickError::Lost(holder.to_owned()))
             }
         }
     }
 
-    /// Gives the lease back, so that a standby takes it at once.
-    async fn give_back(&mut self) {
-        match self.try_give_back().await {
-            Ok(true) => tracing::info!("the leader lease was given back"),
-            Ok(false) => tracing::info!("the leader lease is not ours to give back"),
-            Err(error) => tracing::warn!(%error, "the leader lease could not be given back; it expires by itself"),
+    /// Releases the lease, so that a standby acquires it at once.
+    async fn release(&mut self) {
+        match self.try_release().await {
+            Ok(true) => tracing::info!("leader lease released"),
+            Ok(false) => tracing::info!("leader lease not released: this replica no longer holds it"),
+            Err(error) => {
+                tracing::warn!(%error, "leader lease could not be released; a standby acquires it when it expires");
+            }
         }
     }
 
-    /// Answers whether the lease was still ours.
-    async fn try_give_back(&mut self) -> Result<bool, ApiError> {
-        let mut looked = false;
+    /// Returns whether this replica still held the lease.
+    async fn try_release(&mut self) -> Result<bool, ApiError> {
+        let mut retried = false;
         loop {
-            let Some(seen) = self.seen.as_ref().filter(|s| s.held_by() == Some(self.config.identity.as_str())) else {
+            let Some(held) =
+                self.observed.as_ref().filter(|o| o.current_holder() == Some(self.config.identity.as_str()))
+            else {
                 return Ok(false);
             };
-            let lease = self.lease(seen.transitions, Some(seen.resource_version.clone()), false);
-            match quick(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await {
+            let lease = self.lease_object(held.transitions, Some(held.resource_version.clone()), false);
+            match with_timeout(self.api.replace(&self.config.name, &PostParams::default(), &lease)).await {
                 Ok(_) => return Ok(true),
-                // Our last renewal may have been done although its answer was lost, or somebody has put a label on it.
-                Err(error) if error.is_conflict() && !looked => {
-                    let found = quick(self.api.get_opt(&self.config.name)).await?;
+                // Our last renewal may have succeeded although its response was lost, or the Lease was edited.
+                Err(error) if error.is_conflict() && !retried => {
+                    let found = with_timeout(self.api.get_opt(&self.config.name)).await?;
                     self.observe(found.as_ref(), self.clock.mono());
-                    looked = true;
+                    retried = true;
                 }
                 Err(error) => return Err(error),
             }
@@ -213,27 +219,27 @@ impl Elector {
 
     fn observe(&mut self, found: Option<&Lease>, now: Mono) {
         let Some(lease) = found else {
-            self.seen = None;
+            self.observed = None;
             return;
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-        let fresh = LeaseView {
+        let fresh = ObservedLease {
             holder: spec.holder_identity,
             renew_observed_at: now,
             duration: Duration::from_secs(seconds),
             transitions: spec.lease_transitions.unwrap_or(0),
             resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         };
-        self.seen = Some(match self.seen.take() {
-            Some(seen) => seen.seen_again(fresh),
+        self.observed = Some(match self.observed.take() {
+            Some(observed) => observed.refreshed(fresh),
             None => fresh,
         });
     }
 
-    fn lease(&self, transitions: i32, resource_version: Option<String>, held: bool) -> Lease {
+    fn lease_object(&self, transitions: i32, resource_version: Option<String>, held: bool) -> Lease {
         let now = MicroTime(micros(self.clock.now().wall));
-        let seconds = if held { i32::try_from(DURATION.as_secs()).unwrap_or(15) } else { 1 };
+        let seconds = if held { i32::try_from(LEASE_DURATION.as_secs()).unwrap_or(15) } else { 1 };
         Lease {
             metadata: ObjectMeta {
                 name: Some(self.config.name.clone()),
@@ -253,25 +259,22 @@ impl Elector {
     }
 }
 
-enum Trouble {
+enum TickError {
     Lost(String),
     Api(ApiError),
 }
 
-impl From<ApiError> for Trouble {
+impl From<ApiError> for TickError {
     fn from(error: ApiError) -> Self {
         Self::Api(error)
     }
 }
 
-async fn quick<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(TRY_TIMEOUT, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(ApiError::Timeout),
-    }
+async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    call_within(REQUEST_TIMEOUT, request).await
 }
 
-/// The API server keeps microseconds; what it would cut off must not make our own lease look changed.
+/// Truncated to microseconds, as the API server stores it; otherwise our own lease would look changed.
 fn micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

@@ -1,86 +1,93 @@
-//! Everything Busbar says to the Kubernetes API, and nothing else.
+//! All access to the Kubernetes API, and nothing else.
 //!
-//! One concern a file: the [`client`], the [`lease`] that elects one worker, the [`stores`] that mirror our four kinds,
-//! the only writer of [`status`], [`events`], [`finalizers`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and
-//! the [`failures`] that space retries. It decides nothing: what to write comes from `controllers`.
+//! One concern per file: the [`client`], the [`lease`] that elects the leader, the [`stores`] that mirror our four
+//! kinds (filled by reflectors; shared traits in [`resource`]), the only writer of [`status`], [`events`],
+//! [`finalizers`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and the [`reconcile_backoff`].
+//! It decides nothing: what to write comes from `controllers`.
 
 pub mod auth;
-pub mod claims;
+mod change_filter;
 pub mod client;
+mod decode_guard;
 pub mod discovery;
 pub mod events;
-pub mod failures;
 pub mod finalizers;
-pub mod guard;
 pub mod lease;
-mod mirror;
+pub mod reconcile_backoff;
 pub mod references;
+mod reflector;
+pub mod resource;
 pub mod secrets;
-mod seen;
 pub mod status;
+pub mod status_ownership;
 pub mod stores;
 
 use std::time::Duration;
 
-/// Longest that one request of a reconcile may take. The API server answers in milliseconds or is in trouble; a
-/// reconcile that waits longer holds a slot that a healthy object needs.
+/// Timeout of one request of a reconcile. The API server responds in milliseconds or is overloaded; a reconcile that
+/// waits longer occupies a worker that a healthy object needs.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request to the API server did not end well.
+/// A request to the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No answer within [`CALL_TIMEOUT`], or whatever shorter time the caller had.
-    #[error("the API server did not answer in time")]
+    /// No response within [`CALL_TIMEOUT`] or a shorter timeout of the caller.
+    #[error("request to the API server timed out")]
     Timeout,
-    /// Nothing was asked: this replica may not write any more.
-    #[error("this replica does not lead any more")]
+    /// Nothing was sent: this replica may no longer write.
+    #[error("this replica is no longer the leader")]
     NotLeading,
-    /// The API server refused, or could not be reached.
-    #[error("{}", told(.0))]
+    /// The API server rejected the request, or was unreachable.
+    #[error("{}", describe(.0))]
     Kube(#[from] kube::Error),
 }
 
 impl ApiError {
-    /// Whether the object asked for does not exist.
+    /// Whether the requested object does not exist.
     pub fn is_not_found(&self) -> bool {
-        // The code too: a path that is not served at all is answered in plain text, without a reason.
+        // The code too: for a path that is not served at all the response is plain text without a reason.
         matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_not_found() || s.code == 404)
     }
 
-    /// Whether a right is missing.
+    /// Whether RBAC does not permit the request.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_forbidden())
     }
 
-    /// Whether the API server's state moved on under us, or the object was replaced by another of the same name.
+    /// Whether the object changed in the meantime, or was replaced by another of the same name.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_conflict())
     }
 }
 
-/// What happened, for people: kube prints a refusal twice, once for its inventors, and of a broken connection not what
-/// broke it.
-pub fn told(error: &kube::Error) -> String {
+/// The error's message with its causes. kube's own `Display` prints a rejection twice, the second time as `Debug`, and
+/// omits the cause of a failed connection.
+pub fn describe(error: &kube::Error) -> String {
     use std::error::Error as _;
     if let kube::Error::Api(status) = error {
         return format!("{} ({})", status.message, status.code);
     }
-    let mut said = error.to_string();
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
-        if !said.ends_with(&next) {
-            said = format!("{said}: {next}");
+        if !message.ends_with(&next) {
+            message = format!("{message}: {next}");
         }
         cause = error.source();
     }
-    said
+    message
 }
 
-/// Runs one request under [`CALL_TIMEOUT`].
+/// Runs one request with [`CALL_TIMEOUT`].
 pub async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(CALL_TIMEOUT, request).await {
-        Ok(answer) => Ok(answer?),
+    call_within(CALL_TIMEOUT, request).await
+}
+
+/// Runs one request with a timeout of `limit`.
+pub async fn call_within<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(response) => Ok(response?),
         Err(_) => Err(ApiError::Timeout),
     }
 }

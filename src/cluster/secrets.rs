@@ -1,9 +1,9 @@
-//! Secrets, one `get` at a time.
+//! Reads Secrets, one `get` at a time.
 //!
-//! Busbar never lists or watches Secrets: it may only read those that an object of the same namespace names. A copy is
-//! shared by all who name the Secret and is read again once it is older than the refresh time; sooner for who was
-//! refused with it, because a refusal is how a rotation shows. What is kept is wiped when dropped and has no `Debug`
-//! that would print it.
+//! Busbar never lists or watches Secrets: it may only read those that an object of the same namespace names. A cached
+//! copy is shared by all objects that name the Secret and is read again once it is older than the refresh interval;
+//! sooner for a connection whose credential was rejected, because a rotation shows first as a rejection. Cached values
+//! are zeroized when dropped, and their `Debug` prints no value.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,19 +19,19 @@ use crate::cluster::ApiError;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 
-/// One reading of a Secret.
+/// The content of a Secret at one version.
 pub struct SecretData {
-    /// Its version when it was read: changes with every change, tells nothing of the content.
+    /// Resource version at the time of the read: changes with every change, reveals nothing of the content.
     pub resource_version: String,
     values: BTreeMap<String, SecretSlice<u8>>,
 }
 
 impl SecretData {
-    /// A stand-in without any value: under each of `keys` stands the text that names the place, `Secret <name> key <key>`.
-    /// For showing which key goes where without reading a Secret.
-    pub fn naming<'a>(name: &str, keys: impl IntoIterator<Item = &'a str>) -> Self {
-        let place = |key: &str| SecretSlice::from(format!("Secret {name} key {key}").into_bytes());
-        let values = keys.into_iter().map(|key| (key.to_owned(), place(key))).collect();
+    /// A placeholder that reads no Secret: the value of each of `keys` is the text `Secret <name> key <key>`. For
+    /// showing which key is used where.
+    pub fn placeholder<'a>(name: &str, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        let value = |key: &str| SecretSlice::from(format!("Secret {name} key {key}").into_bytes());
+        let values = keys.into_iter().map(|key| (key.to_owned(), value(key))).collect();
         Self { resource_version: String::new(), values }
     }
 
@@ -47,111 +47,110 @@ impl std::fmt::Debug for SecretData {
     }
 }
 
-/// What a look for a Secret found.
-pub struct Reading {
-    /// The Secret; `None` if there is none of that name.
+/// Result of reading a Secret.
+pub struct SecretRead {
+    /// The Secret; `None` if it does not exist.
     pub data: Option<Arc<SecretData>>,
-    /// How much longer this is good for who asked.
-    pub left: Duration,
+    /// How much longer the caller may use it before it must be read again.
+    pub valid_for: Duration,
 }
 
-/// The first look again after a refused credential was read anew; each further one comes after twice as long, until the
-/// refresh time is reached. A Secret that stays wrong is so read a few times more in all, and not at every probe.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Delay before the second read after a rejected credential; each further read doubles it, up to the refresh interval.
+/// So a Secret that stays wrong costs a few extra reads in all, and not one per probe.
+const MIN_REREAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a copy is good that was read at `read`, for one whose credential from it was refused at `refused`: not at all
-/// if it is older than the refusal, else for as long as the refusal had lasted when it was read.
-fn good_for(refresh: Duration, read: Mono, refused: Option<Mono>) -> Duration {
-    match refused {
+/// How long a copy read at `read` is valid for a caller whose credential from it was rejected at `rejected`: zero if
+/// the copy is older than the rejection, else as long as the rejection had lasted at the read.
+fn validity(refresh: Duration, read: Mono, rejected: Option<Mono>) -> Duration {
+    match rejected {
         None => refresh,
-        Some(refused) if read < refused => Duration::ZERO,
-        Some(refused) => read.since(refused).max(LOOK_AGAIN).min(refresh),
+        Some(rejected) if read < rejected => Duration::ZERO,
+        Some(rejected) => read.since(rejected).max(MIN_REREAD_INTERVAL).min(refresh),
     }
 }
 
-struct Copy {
+struct CachedSecret {
     read: Mono,
     data: Option<Arc<SecretData>>,
 }
 
-/// Reads Secrets and shares fresh copies.
-pub struct Secrets {
+/// Reads Secrets and caches them.
+pub struct SecretReader {
     client: Client,
     clock: Clock,
     refresh: Duration,
-    copies: Mutex<Copies>,
+    cache: Mutex<SecretCache>,
 }
 
-/// The copies, and when those that are too old were last dropped.
+/// Cached Secrets, and when expired ones were last evicted.
 #[derive(Default)]
-struct Copies {
-    by_key: HashMap<ObjectKey, Copy>,
-    swept: Mono,
+struct SecretCache {
+    by_key: HashMap<ObjectKey, CachedSecret>,
+    evicted_at: Mono,
 }
 
-impl Copies {
-    /// The copy of `key`, if it is still good, and for how long. Old ones are dropped at most once in a refresh time: a
-    /// sweep for every look would make ten thousand Secrets cost their square.
-    fn fresh(&mut self, key: &ObjectKey, refresh: Duration, refused: Option<Mono>, now: Mono) -> Option<Reading> {
-        if now.since(self.swept) >= refresh {
-            self.sweep(refresh, now);
+impl SecretCache {
+    /// The cached Secret, if it is still valid for this caller. Expired entries are evicted at most once per refresh
+    /// interval: evicting at every read would make ten thousand Secrets cost quadratic time.
+    fn get(&mut self, key: &ObjectKey, refresh: Duration, rejected: Option<Mono>, now: Mono) -> Option<SecretRead> {
+        if now.since(self.evicted_at) >= refresh {
+            self.evict_expired(refresh, now);
         }
-        let copy = self.by_key.get(key)?;
-        let left = good_for(refresh, copy.read, refused).checked_sub(now.since(copy.read))?;
-        (!left.is_zero()).then(|| Reading { data: copy.data.clone(), left })
+        let cached = self.by_key.get(key)?;
+        let valid_for = validity(refresh, cached.read, rejected).checked_sub(now.since(cached.read))?;
+        (!valid_for.is_zero()).then(|| SecretRead { data: cached.data.clone(), valid_for })
     }
 
-    /// Drops what is too old.
-    fn sweep(&mut self, refresh: Duration, now: Mono) {
-        self.by_key.retain(|_, copy| now.since(copy.read) < refresh);
-        self.swept = now;
+    fn evict_expired(&mut self, refresh: Duration, now: Mono) {
+        self.by_key.retain(|_, cached| now.since(cached.read) < refresh);
+        self.evicted_at = now;
     }
 }
 
-impl Secrets {
-    /// A reader whose copies live for `refresh`.
+impl SecretReader {
+    /// A reader that caches Secrets for `refresh`.
     pub fn new(client: Client, clock: Clock, refresh: Duration) -> Self {
-        Self { client, clock, refresh, copies: Mutex::default() }
+        Self { client, clock, refresh, cache: Mutex::default() }
     }
 
-    /// How long a copy is good.
-    pub fn refresh(&self) -> Duration {
+    /// How long a cached Secret is valid.
+    pub fn refresh_interval(&self) -> Duration {
         self.refresh
     }
 
-    /// Drops copies that are too old, once in each refresh time, until `stop`: a credential that nobody names any more is
-    /// gone from memory within two refresh times, whether or not another Secret is ever asked for.
-    pub async fn keep_swept(&self, stop: &CancellationToken) {
+    /// Evicts expired Secrets once per refresh interval until `stop` is cancelled: a credential that is no longer
+    /// referenced leaves memory within two refresh intervals, whether or not another Secret is read.
+    pub async fn run_eviction(&self, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.clock.sleep_until(self.clock.mono() + self.refresh) => {}
             }
             let now = self.clock.mono();
-            self.copies.lock().unwrap_or_else(PoisonError::into_inner).sweep(self.refresh, now);
+            self.cache.lock().unwrap_or_else(PoisonError::into_inner).evict_expired(self.refresh, now);
         }
     }
 
-    /// The Secret at `key`, at most [`Secrets::refresh`] old. Who was refused with a credential from it says since when,
-    /// and gets no copy that is older than that.
-    pub async fn get(&self, key: &ObjectKey, refused: Option<Mono>) -> Result<Reading, ApiError> {
-        let asked = self.clock.mono();
+    /// The Secret at `key`, at most [`SecretReader::refresh_interval`] old. If a credential from it was rejected,
+    /// `rejected` is since when; the result is never older than that.
+    pub async fn get(&self, key: &ObjectKey, rejected: Option<Mono>) -> Result<SecretRead, ApiError> {
+        let started = self.clock.mono();
         {
-            let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(reading) = copies.fresh(key, self.refresh, refused, asked) {
-                return Ok(reading);
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(cached) = cache.get(key, self.refresh, rejected, started) {
+                return Ok(cached);
             }
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
-        let data = super::call(api.get_opt(&key.name)).await?.map(|secret| Arc::new(read(secret)));
-        // As old as the question: what was changed while the answer was under way may not be in it.
-        let copy = Copy { read: asked, data: data.clone() };
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).by_key.insert(key.clone(), copy);
-        Ok(Reading { data, left: good_for(self.refresh, asked, refused) })
+        let data = super::call(api.get_opt(&key.name)).await?.map(|secret| Arc::new(decode(secret)));
+        // Aged from the start of the request: a change while it was in flight may be missing from the response.
+        let cached = CachedSecret { read: started, data: data.clone() };
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).by_key.insert(key.clone(), cached);
+        Ok(SecretRead { data, valid_for: validity(self.refresh, started, rejected) })
     }
 }
 
-fn read(secret: Secret) -> SecretData {
+fn decode(secret: Secret) -> SecretData {
     let values =
         secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, SecretSlice::from(bytes.0))).collect();
     SecretData { resource_version: secret.metadata.resource_version.unwrap_or_default(), values }
@@ -162,62 +161,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_good_until_its_refresh_time_and_old_ones_are_dropped() {
-        let (refresh, mut copies) = (Duration::from_mins(1), Copies::default());
+    fn a_cached_secret_is_valid_for_the_refresh_interval_and_then_evicted() {
+        let (refresh, mut cache) = (Duration::from_mins(1), SecretCache::default());
         let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
-        copies.by_key.insert(a.clone(), Copy { read: at(100), data: None });
-        copies.by_key.insert(b.clone(), Copy { read: at(130), data: None });
-        let left = |copies: &mut Copies, key, now| copies.fresh(key, refresh, None, at(now)).map(|r| r.left.as_secs());
-        assert_eq!(left(&mut copies, &a, 159), Some(1));
-        assert_eq!(left(&mut copies, &a, 160), None, "too old, though not swept yet");
-        assert_eq!(left(&mut copies, &b, 160), Some(30));
-        assert_eq!(left(&mut copies, &b, 240), None);
-        assert!(copies.by_key.is_empty(), "what is old is wiped");
+        cache.by_key.insert(a.clone(), CachedSecret { read: at(100), data: None });
+        cache.by_key.insert(b.clone(), CachedSecret { read: at(130), data: None });
+        let valid_for =
+            |cache: &mut SecretCache, key, now| cache.get(key, refresh, None, at(now)).map(|r| r.valid_for.as_secs());
+        assert_eq!(valid_for(&mut cache, &a, 159), Some(1));
+        assert_eq!(valid_for(&mut cache, &a, 160), None, "expired, though not evicted yet");
+        assert_eq!(valid_for(&mut cache, &b, 160), Some(30));
+        assert_eq!(valid_for(&mut cache, &b, 240), None);
+        assert!(cache.by_key.is_empty(), "expired entries are evicted");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_copy_that_nobody_asks_for_again_is_dropped_all_the_same() {
+    async fn an_unused_secret_is_evicted_without_further_reads() {
         let refresh = Duration::from_mins(1);
         let clock = Clock::system();
-        let nobody = kube::Client::new(
+        let unreachable = kube::Client::new(
             tower::service_fn(|_| async {
-                Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody"))
+                Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("unreachable"))
             }),
             "ns",
         );
-        let secrets = Secrets::new(nobody, clock, refresh);
-        let count = || secrets.copies.lock().unwrap().by_key.len();
-        let copy = Copy { read: clock.mono(), data: None };
-        secrets.copies.lock().unwrap().by_key.insert(ObjectKey::new("ns", "a"), copy);
+        let secrets = SecretReader::new(unreachable, clock, refresh);
+        let count = || secrets.cache.lock().unwrap().by_key.len();
+        let cached = CachedSecret { read: clock.mono(), data: None };
+        secrets.cache.lock().unwrap().by_key.insert(ObjectKey::new("ns", "a"), cached);
         let stop = CancellationToken::new();
-        let watched = async {
+        let checks = async {
             tokio::time::sleep(Duration::from_secs(59)).await;
-            assert_eq!(count(), 1, "still good");
+            assert_eq!(count(), 1, "still valid");
             tokio::time::sleep(refresh + Duration::from_secs(2)).await;
             assert_eq!(count(), 0);
             stop.cancel();
         };
-        tokio::join!(secrets.keep_swept(&stop), watched);
+        tokio::join!(secrets.run_eviction(&stop), checks);
     }
 
     #[test]
-    fn a_refused_credential_is_read_anew_at_once_and_then_ever_more_seldom() {
-        let (refresh, mut copies) = (Duration::from_mins(1), Copies::default());
+    fn a_rejected_credential_is_reread_at_once_and_then_with_backoff() {
+        let (refresh, mut cache) = (Duration::from_mins(1), SecretCache::default());
         let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
         let key = ObjectKey::new("ns", "a");
-        let refused = Some(at(100));
-        copies.by_key.insert(key.clone(), Copy { read: at(99), data: None });
-        // As one who looks at each second of ten minutes, though a probe every five would do.
+        let rejected = Some(at(100));
+        cache.by_key.insert(key.clone(), CachedSecret { read: at(99), data: None });
+        // A caller that asks every second for ten minutes, more often than any probe.
         let mut reads = Vec::new();
         for now in 100..700 {
-            if copies.fresh(&key, refresh, refused, at(now)).is_none() {
-                copies.by_key.insert(key.clone(), Copy { read: at(now), data: None });
+            if cache.get(&key, refresh, rejected, at(now)).is_none() {
+                cache.by_key.insert(key.clone(), CachedSecret { read: at(now), data: None });
                 reads.push(now - 100);
             }
         }
         assert_eq!(reads[..8], [0, 2, 4, 8, 16, 32, 64, 124]);
         assert_eq!(reads.len(), 15, "{reads:?}");
-        assert!(copies.fresh(&key, refresh, None, at(700)).is_some(), "who was not refused is content");
+        assert!(cache.get(&key, refresh, None, at(700)).is_some(), "valid for callers that were not rejected");
     }
 }

@@ -1,12 +1,14 @@
 //! The only writer of `status`.
 //!
-//! A write costs the API server the same whether it changes something or not, so nothing is written that is there
-//! already, a worse state goes out at once, any other transition at least [`SPACING`] after the last write of the same
-//! object, and what only rides along (times of last and next, counts, history) alone at most every [`QUIET`]. The whole
-//! status is applied server-side under one field manager, so a field that is no longer said goes away.
+//! A write costs the API server the same whether it changes anything or not. So an unchanged status is not written, an
+//! urgent change is written at once, any other transition at least [`MIN_WRITE_INTERVAL`] after the last write of the
+//! same object, and ride-along fields alone (last and next times, counts, history) at most every
+//! [`MIN_RIDE_ALONG_INTERVAL`]. The whole status is applied server-side under one field manager, so fields that it no
+//! longer has are removed.
 //!
-//! A status that somebody else wrote ([`Claims`]) is written again, at most every [`SPACING`]: two that fight over an
-//! object must not become a storm. What they added is taken out too.
+//! A status that another field manager wrote ([`StatusOwnership`]) is overwritten, at most every
+//! [`MIN_WRITE_INTERVAL`], so that two writers of one object cannot cause a write storm. Fields that the other manager
+//! added are removed too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,85 +17,68 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use prometheus::IntCounterVec;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::cluster::claims::{self, Awaited, Claims};
-use crate::cluster::guard::Guarded;
+use crate::cluster::decode_guard::DecodeGuard;
 use crate::cluster::lease::Leadership;
-use crate::cluster::stores::{KindStore, Watched};
+use crate::cluster::resource::{HasStatus, version};
+use crate::cluster::status_ownership::{StatusOwnership, WriteEcho, removal_patch};
+use crate::cluster::stores::KindStore;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
-/// The name under which Busbar owns fields.
+/// The field manager of everything that Busbar writes.
 pub const FIELD_MANAGER: &str = "busbar";
-/// Least time between two writes of one object's status, unless it got worse.
-pub const SPACING: Duration = Duration::from_secs(5);
-/// How often a write is tried that meets a newer version of its object.
-const TRIES: usize = 3;
-/// Least time between two writes that carry nothing but ride-along fields.
-pub const QUIET: Duration = Duration::from_mins(10);
-
-/// A kind whose status Busbar writes.
-pub trait Reported: Watched + Serialize {
-    /// Its status.
-    type Status: Clone + PartialEq + Serialize + Send + Sync + 'static;
-
-    /// The status as last seen on the API server.
-    fn status(&self) -> Option<&Self::Status>;
-
-    /// The same, to be changed.
-    fn status_mut(&mut self) -> &mut Option<Self::Status>;
-
-    /// The status without what only rides along: two that are equal here differ in nothing a user must hear of soon.
-    fn transitions(status: &Self::Status) -> Self::Status;
-
-    /// Whether going from `old` to `new` is news that must not wait.
-    fn is_worse(old: Option<&Self::Status>, new: &Self::Status) -> bool;
-}
+/// Minimum time between two writes of one object's status, unless the change is urgent.
+pub const MIN_WRITE_INTERVAL: Duration = Duration::from_secs(5);
+/// Attempts of one write that conflicts with a newer version of its object.
+const MAX_ATTEMPTS: usize = 3;
+/// Minimum time between two writes that change only ride-along fields.
+pub const MIN_RIDE_ALONG_INTERVAL: Duration = Duration::from_mins(10);
 
 /// When a status should be written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// Nothing to write.
+    /// Not at all: nothing changed.
     Unchanged,
     /// Now.
     Now,
     /// Not before this much time has passed.
-    In(Duration),
+    After(Duration),
 }
 
-/// When `new` should be written over `old`, given how long ago this object's status was last written (`None`: not by
-/// this process).
-pub fn timing<K: Reported>(old: Option<&K::Status>, new: &K::Status, since_last: Option<Duration>) -> Timing {
+/// When `new` should be written over `old`, given the time since this process last wrote the object's status (`None`:
+/// never).
+pub fn timing<K: HasStatus>(old: Option<&K::Status>, new: &K::Status, since_last: Option<Duration>) -> Timing {
     if old == Some(new) {
         return Timing::Unchanged;
     }
-    let same_transitions = old.is_some_and(|old| K::transitions(old) == K::transitions(new));
-    let least = if same_transitions {
-        QUIET
-    } else if K::is_worse(old, new) {
+    let same_transitions = old.is_some_and(|old| K::transition_fields(old) == K::transition_fields(new));
+    let interval = if same_transitions {
+        MIN_RIDE_ALONG_INTERVAL
+    } else if K::is_urgent(old, new) {
         Duration::ZERO
     } else {
-        SPACING
+        MIN_WRITE_INTERVAL
     };
     match since_last {
-        Some(since) if since < least => Timing::In(least.saturating_sub(since)),
+        Some(since) if since < interval => Timing::After(interval.saturating_sub(since)),
         _ => Timing::Now,
     }
 }
 
-struct Memory {
+/// The last write of one object's status by this process.
+struct LastWrite {
     uid: String,
     at: Mono,
-    /// When somebody else's words were last overwritten, and said so.
-    told: Option<Mono>,
+    /// When an overwritten foreign status was last logged.
+    dispute_logged: Option<Mono>,
 }
 
-/// Series about writes of status.
+/// Metrics of status writes.
 #[derive(Clone)]
 pub struct StatusMetrics {
     writes: IntCounterVec,
@@ -101,134 +86,141 @@ pub struct StatusMetrics {
 }
 
 impl StatusMetrics {
-    /// Registers the series.
+    /// Registers the metrics.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
-        let disputes = "Writes of status over what somebody else had written there, by kind.";
+        let disputes = "Status writes that overwrote a status of another field manager, by kind.";
         Ok(Self {
-            writes: metrics.counter("busbar_status_writes_total", "Writes of status, by kind.", &["kind"])?,
+            writes: metrics.counter("busbar_status_writes_total", "Status writes, by kind.", &["kind"])?,
             disputes: metrics.counter("busbar_status_disputes_total", disputes, &["kind"])?,
         })
     }
 }
 
 /// Writes the status of one kind.
-pub struct StatusWriter<K: Reported> {
+pub struct StatusWriter<K: HasStatus> {
     client: Client,
     clock: Clock,
     leadership: Leadership,
     started: Mono,
-    claims: Arc<Claims>,
+    ownership: Arc<StatusOwnership>,
     metrics: StatusMetrics,
-    memory: Mutex<HashMap<ObjectKey, Memory>>,
+    last_writes: Mutex<HashMap<ObjectKey, LastWrite>>,
     store: KindStore<K>,
 }
 
-impl<K: Reported> StatusWriter<K> {
-    /// A writer that tells the watches, which fill `store`, through `claims` what it wrote.
+impl<K: HasStatus> StatusWriter<K> {
+    /// A writer that records its writes in `ownership`, which the watches that fill `store` read.
     pub fn new(
         client: Client,
         clock: Clock,
         leadership: Leadership,
-        claims: Arc<Claims>,
+        ownership: Arc<StatusOwnership>,
         metrics: StatusMetrics,
         store: KindStore<K>,
     ) -> Self {
-        Self { client, clock, leadership, started: clock.mono(), claims, metrics, memory: Mutex::default(), store }
+        let (started, last_writes) = (clock.mono(), Mutex::default());
+        Self { client, clock, leadership, started, ownership, metrics, last_writes, store }
     }
 
-    /// The newest status known of `object`: what this process wrote last if the watch has not brought it back yet.
+    /// The newest known status of `object`: this process's last write if the watch has not returned it yet.
     ///
-    /// `object` may have been taken from the store a moment before the watch brought that back: the store is asked again then.
+    /// `object` may have been read from the store just before the watch returned that write; then the store is read
+    /// again.
     pub fn current(&self, object: &K) -> Option<Arc<K::Status>> {
         let key = object.key();
-        let (awaited, back) = self.awaited(object);
-        // One that others wrote over is in the store as it was before.
-        let disputed = self.claims.disputed(K::KIND, &key);
-        if let Some((_, status)) = awaited.filter(|(written, _)| disputed || version(object) < *written) {
+        let WriteEcho { pending, observed } = self.echo(object);
+        // A status that another manager overwrote is in the store as it was before our last write.
+        let disputed = self.ownership.is_disputed(K::KIND, &key);
+        if let Some((_, status)) = pending.filter(|(written, _)| disputed || version(object) < *written) {
             return Some(status);
         }
-        let newer = (version(object) < back).then(|| self.store.get(&key)).flatten();
+        let newer = (version(object) < observed).then(|| self.store.get(&key)).flatten();
         let newer = newer.filter(|newer| newer.uid() == object.uid() && version(&**newer) > version(object));
         newer.as_deref().unwrap_or(object).status().cloned().map(Arc::new)
     }
 
-    /// What this process wrote to this very object and the watch has not brought back, and what it has.
-    fn awaited(&self, object: &K) -> Awaited<K::Status> {
+    /// How far the watch is behind this process's writes to this object (not to another of the same name).
+    fn echo(&self, object: &K) -> WriteEcho<K::Status> {
         let key = object.key();
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_object = memory.get(&key).is_some_and(|entry| object.uid().as_deref() == Some(entry.uid.as_str()));
-        drop(memory);
-        if same_object { self.claims.awaited(K::KIND, &key) } else { (None, 0) }
+        let last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_object = last_writes.get(&key).is_some_and(|last| object.uid().as_deref() == Some(last.uid.as_str()));
+        drop(last_writes);
+        if same_object { self.ownership.echo(K::KIND, &key) } else { WriteEcho::default() }
     }
 
-    /// When `new` is due, given the newest status known.
+    /// When `new` should be written, given the newest known status.
     pub fn timing(&self, object: &K, old: Option<&K::Status>, new: &K::Status) -> Timing {
         let now = self.clock.mono();
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.claims.disputed(K::KIND, &object.key()) {
-            let since = memory.get(&object.key()).map_or(SPACING, |entry| now.since(entry.at));
-            return if since < SPACING { Timing::In(SPACING.saturating_sub(since)) } else { Timing::Now };
+        let last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ownership.is_disputed(K::KIND, &object.key()) {
+            let since = last_writes.get(&object.key()).map_or(MIN_WRITE_INTERVAL, |last| now.since(last.at));
+            return if since < MIN_WRITE_INTERVAL {
+                Timing::After(MIN_WRITE_INTERVAL.saturating_sub(since))
+            } else {
+                Timing::Now
+            };
         }
-        let since = match memory.get(&object.key()) {
-            Some(entry) if object.uid().as_deref() == Some(entry.uid.as_str()) => Some(now.since(entry.at)),
-            // A restart is no reason to write ride-along fields of every object at once.
-            _ => old.is_some_and(|old| K::transitions(old) == K::transitions(new)).then(|| now.since(self.started)),
+        let since = match last_writes.get(&object.key()) {
+            Some(last) if object.uid().as_deref() == Some(last.uid.as_str()) => Some(now.since(last.at)),
+            // A restart is no reason to write the ride-along fields of every object at once.
+            _ => old
+                .is_some_and(|old| K::transition_fields(old) == K::transition_fields(new))
+                .then(|| now.since(self.started)),
         };
         timing::<K>(old, new, since)
     }
 
-    /// Notes that `status`, as the API server has it, needs no write.
-    pub fn found(&self, object: &K, status: Option<&K::Status>) {
-        self.claims.found(K::KIND, &object.key(), status);
+    /// Adopts `status`, as read from the API server, because it needs no write.
+    pub fn adopt(&self, object: &K, status: Option<&K::Status>) {
+        self.ownership.adopt(K::KIND, &object.key(), status);
     }
 
     /// Applies `status` to `object`.
     ///
     /// # Errors
-    /// A conflict if the object was replaced by another of the same name; not found if it is gone; or that this replica
-    /// does not lead any more, and nothing was written.
+    /// A conflict if the object was replaced by another of the same name; not found if it was deleted; or
+    /// [`ApiError::NotLeading`] if this replica is no longer the leader, and nothing was written.
     pub async fn write(&self, object: &K, status: &K::Status) -> Result<(), ApiError> {
         let key = object.key();
         let uid = object.uid().unwrap_or_default();
-        let disputed = self.claims.disputed(K::KIND, &key);
-        let _leave = self.leadership.leave(self.clock.mono())?;
-        self.claims.sending(K::KIND, &key, status);
-        // Guarded: what the object has become since it was last read may be beyond our types, and its status is ours.
-        let api: Api<Guarded<K>> = Api::namespaced(self.client.clone(), &key.namespace);
+        let disputed = self.ownership.is_disputed(K::KIND, &key);
+        let _permit = self.leadership.write_permit(self.clock.mono())?;
+        self.ownership.begin_write(K::KIND, &key, status);
+        // Guarded: the object's new content may not decode, and its status is still ours.
+        let api: Api<DecodeGuard<K>> = Api::namespaced(self.client.clone(), &key.namespace);
         let mut applied = self.apply(&api, object, &uid, status).await?;
         self.metrics.writes.with_label_values(&[K::KIND.as_str()]).inc();
-        if let Some(surplus) = applied.0.as_ref().ok().and_then(|a| claims::surplus(&json!(a.status()), &json!(status)))
-        {
+        if let Some(removal) = applied.0.as_ref().ok().and_then(|a| removal_patch(&json!(a.status()), &json!(status))) {
             let version = applied.resource_version();
-            let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": surplus });
+            let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": removal });
             let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let _leave = self.leadership.leave(self.clock.mono())?;
+            let _permit = self.leadership.write_permit(self.clock.mono())?;
             applied = call(api.patch_status(&key.name, &params, &Patch::Merge(&body))).await?;
         }
         match &applied.0 {
-            Ok(object) => self.claims.wrote(K::KIND, &key, object.status()),
-            Err(_) => self.claims.wrote(K::KIND, &key, Some(status)),
+            Ok(object) => self.ownership.record_write(K::KIND, &key, object.status()),
+            Err(_) => self.ownership.record_write(K::KIND, &key, Some(status)),
         }
-        self.note(&key, uid, disputed);
-        self.claims.keep(K::KIND, &key, version(&applied), Arc::new(status.clone()));
+        self.record_write(&key, uid, disputed);
+        self.ownership.expect_echo(K::KIND, &key, version(&applied), Arc::new(status.clone()));
         Ok(())
     }
 
-    /// Applies `status` to this very object, whatever its version is by now.
+    /// Applies `status` to this object, whatever its current version.
     ///
-    /// The API server reads no UID in what is written to a status: a status of an object that is no more would end up on
-    /// its successor of the same name. So the version is the guard, and a conflict is followed by a look at whose it is.
+    /// The API server does not compare the UID of a status patch: a status of a deleted object would be written to its
+    /// successor of the same name. So the resource version is the precondition, and after a conflict the UID is read.
     async fn apply(
         &self,
-        api: &Api<Guarded<K>>,
+        api: &Api<DecodeGuard<K>>,
         object: &K,
         uid: &str,
         status: &K::Status,
-    ) -> Result<Guarded<K>, ApiError> {
+    ) -> Result<DecodeGuard<K>, ApiError> {
         let name = object.name_any();
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let mut version = self.newest(object);
-        let mut tried = 0;
+        let mut version = self.newest_version(object);
+        let mut attempts = 0;
         loop {
             let body = json!({
                 "apiVersion": K::api_version(&()),
@@ -236,10 +228,10 @@ impl<K: Reported> StatusWriter<K> {
                 "metadata": { "name": name, "uid": uid, "resourceVersion": version },
                 "status": status,
             });
-            tried += 1;
+            attempts += 1;
             let conflict = match call(api.patch_status(&name, &params, &Patch::Apply(&body))).await {
-                Err(error) if error.is_conflict() && tried < TRIES => error,
-                end => return end,
+                Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => error,
+                result => return result,
             };
             let now = call(api.get_metadata_opt(&name)).await?;
             let Some(now) = now.filter(|now| now.uid().as_deref() == Some(uid)) else { return Err(conflict) };
@@ -247,42 +239,37 @@ impl<K: Reported> StatusWriter<K> {
         }
     }
 
-    /// The newest version of `object` that is known here: what a write of this process made of it, perhaps.
-    fn newest(&self, object: &K) -> Option<String> {
-        let (awaited, back) = self.awaited(object);
-        let ours = awaited.map_or(back, |(written, _)| written);
-        let ours = Some(ours).filter(|written| *written > version(object) && *written != u64::MAX);
-        ours.map(|written| written.to_string()).or_else(|| object.resource_version())
+    /// The newest known version of `object`, which may come from a write of this process.
+    fn newest_version(&self, object: &K) -> Option<String> {
+        let WriteEcho { pending, observed } = self.echo(object);
+        let written = pending.map_or(observed, |(written, _)| written);
+        let written = Some(written).filter(|written| *written > version(object) && *written != u64::MAX);
+        written.map(|written| written.to_string()).or_else(|| object.resource_version())
     }
 
-    fn note(&self, key: &ObjectKey, uid: String, disputed: bool) {
+    fn record_write(&self, key: &ObjectKey, uid: String, disputed: bool) {
         let at = self.clock.mono();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = memory.get(key).filter(|entry| entry.uid == uid).and_then(|entry| entry.told);
+        let mut last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dispute_logged =
+            last_writes.get(key).filter(|last| last.uid == uid).and_then(|last| last.dispute_logged);
         if disputed {
             let kind = K::KIND.as_str();
             self.metrics.disputes.with_label_values(&[kind]).inc();
-            if told.is_none_or(|told| at.since(told) >= QUIET) {
-                told = Some(at);
+            if dispute_logged.is_none_or(|logged| at.since(logged) >= MIN_RIDE_ALONG_INTERVAL) {
+                dispute_logged = Some(at);
                 tracing::warn!(
                     kind, namespace = %key.namespace, name = %key.name,
-                    "somebody else had written the status; it is Busbar's again (its managedFields name who)"
+                    "status was changed by another field manager; overwritten (see metadata.managedFields)"
                 );
             }
         }
-        memory.insert(key.clone(), Memory { uid, at, told });
+        last_writes.insert(key.clone(), LastWrite { uid, at, dispute_logged });
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets a deleted object.
     pub fn forget(&self, key: &ObjectKey) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.last_writes.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
-}
-
-/// The object's version as a number. Versions of one resource are comparable decimal numbers; anything else counts as
-/// newest, which errs towards believing the API server.
-pub(super) fn version(object: &impl ResourceExt) -> u64 {
-    object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

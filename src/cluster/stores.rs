@@ -1,91 +1,34 @@
-//! Mirrors of our four kinds, and word of what changed in them.
+//! In-memory stores of our four kinds, filled by watches.
 //!
-//! One watch per kind and watched namespace fills a store and tells a sink which objects deserve a reconcile. Writes of
-//! `status` of our own are no news: only a new generation, a fresh `requestedAt`, a deletion mark, another UID, a status
-//! that somebody else wrote or the object's end are. A relist that finds an object gone says so too, so nothing outlives
-//! its object because a delete was missed.
+//! One watch per kind and watched namespace fills a store and reports which objects need a reconcile. Our own status
+//! writes do not; only a new generation, a changed `requestedAt`, a deletion timestamp, another UID, a status written
+//! by another field manager, or the object's deletion do. A relist that no longer returns an object reports its
+//! deletion too, so nothing outlives its object because a delete event was missed.
 //!
-//! A status that somebody else wrote is not believed either: the object is kept with the last status of our own.
+//! A foreign status is not trusted either: the stored object keeps the last status of our own.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
-use crate::cluster::claims::Claims;
-use crate::cluster::guard::Guarded;
-use crate::cluster::mirror::Filling;
-use crate::cluster::references::References;
-use crate::cluster::status::Reported;
+use crate::cluster::decode_guard::DecodeGuard;
+use crate::cluster::references::ReferenceIndex;
+use crate::cluster::reflector::Reflector;
+use crate::cluster::resource::{HasStatus, ReflectorDeps, WatchedResource};
 use crate::domain::key::{Kind, ObjectKey};
 
-/// The annotation that asks for an act now, and the one Flux writes for the same purpose; ours wins.
-const REQUESTED_AT: [&str; 2] = ["busbar.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
-
-/// One of our kinds, as the stores see it.
-pub trait Watched:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
-{
-    /// Which of the four it is.
-    const KIND: Kind;
-
-    /// The objects whose change this one must hear of.
-    fn references(&self) -> Vec<(Kind, ObjectKey)>;
-
-    /// Where the object is.
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new(self.namespace().unwrap_or_default(), self.name_any())
-    }
-
-    /// The request to act now that the object carries, if any.
-    fn requested_at(&self) -> Option<&str> {
-        REQUESTED_AT.iter().find_map(|name| self.annotations().get(*name)).map(String::as_str)
-    }
-}
-
-/// Word of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its kind.
-    pub kind: Kind,
-    /// Where it is, or was.
-    pub key: ObjectKey,
-    /// Whether it is there no more.
-    pub gone: bool,
-    /// Whether another of its name was there before, whose end nobody told.
-    pub replaced: bool,
-    /// Whom it refers to since this change, or no longer does.
-    pub touched: Vec<(Kind, ObjectKey)>,
-}
-
-/// Takes word of changes; must not block.
-pub type Sink = Arc<dyn Fn(Change) + Send + Sync>;
-
-/// What all mirrors share.
-#[derive(Clone)]
-pub struct Shared {
-    /// Who refers to whom; filled by the mirrors.
-    pub references: Arc<References>,
-    /// Whose a status is.
-    pub claims: Arc<Claims>,
-    /// Who hears of changes.
-    pub sink: Sink,
-}
-
-/// The mirror of one kind, over one store per watched namespace.
+/// The objects of one kind, in one store per watched namespace.
 #[derive(Clone, Debug)]
-pub struct KindStore<K: Watched> {
+pub struct KindStore<K: WatchedResource> {
     scopes: Vec<(Option<Arc<str>>, Store<K>)>,
 }
 
-impl<K: Watched> KindStore<K> {
-    /// One of all namespaces.
+impl<K: WatchedResource> KindStore<K> {
+    /// A store of all namespaces.
     #[cfg(test)]
-    pub(crate) fn over(store: Store<K>) -> Self {
+    pub(crate) fn from_store(store: Store<K>) -> Self {
         Self { scopes: vec![(None, store)] }
     }
 
@@ -98,17 +41,17 @@ impl<K: Watched> KindStore<K> {
             .find_map(|(_, s)| s.get(&object))
     }
 
-    /// Every object.
+    /// All objects.
     pub fn list(&self) -> Vec<Arc<K>> {
         self.scopes.iter().flat_map(|(_, store)| store.state()).collect()
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     pub fn len(&self) -> usize {
         self.scopes.iter().map(|(_, store)| store.len()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -118,48 +61,48 @@ impl<K: Watched> KindStore<K> {
         &self.scopes
     }
 
-    /// Returns once every store has seen its first list.
+    /// Returns once every store has received its initial list.
     pub async fn ready(&self) {
         for (_, store) in &self.scopes {
-            // An error means the writer is gone: the process is ending, and its task says why.
+            // An error means that the writer was dropped: the process is ending, and the reflector's task reports why.
             let _ = store.wait_until_ready().await;
         }
     }
 }
 
-/// The four mirrors and the index of who refers to whom.
+/// The stores of all four kinds and the index of their references.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    /// Connections.
+    /// `ProviderConnection` objects.
     pub connections: KindStore<ProviderConnection>,
-    /// Jobs.
+    /// `SyncJob` objects.
     pub jobs: KindStore<SyncJob>,
-    /// Routes.
+    /// `BankRoute` objects.
     pub routes: KindStore<BankRoute>,
-    /// Policies.
+    /// `BreakerPolicy` objects.
     pub policies: KindStore<BreakerPolicy>,
-    /// Who refers to whom.
-    pub references: Arc<References>,
+    /// The index of references between objects.
+    pub references: Arc<ReferenceIndex>,
 }
 
 /// A task that runs one watch for as long as the process lives.
-pub type Mirror = futures::future::BoxFuture<'static, ()>;
+pub type ReflectorTask = futures::future::BoxFuture<'static, ()>;
 
 impl Stores {
     /// Stores for `namespaces` (empty: all) and the tasks that fill them, not yet running.
-    pub fn new(client: &Client, namespaces: &[String], shared: &Shared) -> (Self, Vec<Mirror>) {
-        let mut mirrors = Vec::new();
+    pub fn new(client: &Client, namespaces: &[String], deps: &ReflectorDeps) -> (Self, Vec<ReflectorTask>) {
+        let mut tasks = Vec::new();
         let stores = Self {
-            connections: open(client, namespaces, shared, &mut mirrors),
-            jobs: open(client, namespaces, shared, &mut mirrors),
-            routes: open(client, namespaces, shared, &mut mirrors),
-            policies: open(client, namespaces, shared, &mut mirrors),
-            references: Arc::clone(&shared.references),
+            connections: open(client, namespaces, deps, &mut tasks),
+            jobs: open(client, namespaces, deps, &mut tasks),
+            routes: open(client, namespaces, deps, &mut tasks),
+            policies: open(client, namespaces, deps, &mut tasks),
+            references: Arc::clone(&deps.references),
         };
-        (stores, mirrors)
+        (stores, tasks)
     }
 
-    /// Returns once all four kinds are mirrored.
+    /// Returns once the stores of all four kinds have received their initial list.
     pub async fn ready(&self) {
         self.connections.ready().await;
         self.jobs.ready().await;
@@ -176,33 +119,26 @@ impl Stores {
             Kind::BreakerPolicy => self.policies.get(key).is_some(),
         }
     }
-
-    /// Everything that exists, for the first reconcile of all.
-    pub fn all(&self) -> Vec<(Kind, ObjectKey)> {
-        fn keys<K: Watched>(store: &KindStore<K>) -> impl Iterator<Item = (Kind, ObjectKey)> {
-            store.list().into_iter().map(|o| (K::KIND, o.key()))
-        }
-        keys(&self.policies).chain(keys(&self.connections)).chain(keys(&self.jobs)).chain(keys(&self.routes)).collect()
-    }
 }
 
-fn open<K: Reported>(
+/// The stores of one kind; the tasks that fill them are pushed to `tasks`.
+fn open<K: HasStatus>(
     client: &Client,
     namespaces: &[String],
-    shared: &Shared,
-    mirrors: &mut Vec<Mirror>,
+    deps: &ReflectorDeps,
+    tasks: &mut Vec<ReflectorTask>,
 ) -> KindStore<K> {
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(|n| Some(n.as_str())).collect() };
     let scopes = scopes
         .into_iter()
         .map(|ns| {
-            let api: Api<Guarded<K>> = match ns {
+            let api: Api<DecodeGuard<K>> = match ns {
                 Some(ns) => Api::namespaced(client.clone(), ns),
                 None => Api::all(client.clone()),
             };
-            let (filling, reader) = Filling::new(shared.clone());
-            mirrors.push(Box::pin(filling.run(api)));
+            let (reflector, reader) = Reflector::new(deps.clone());
+            tasks.push(Box::pin(reflector.run(api)));
             (ns.map(Arc::from), reader)
         })
         .collect();

@@ -1,4 +1,4 @@
-//! Gauges about our objects, built from the stores at scrape time, so that they vanish with the object.
+//! Gauges about custom resources, built from the stores at scrape time, so that they disappear with the object.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts};
 
 use crate::api::v1alpha1::common::Condition;
-use crate::cluster::status::Reported;
+use crate::cluster::resource::HasStatus;
 use crate::cluster::stores::{KindStore, Stores};
 use crate::domain::key::ObjectKey;
-use crate::metrics::{Metrics, PIECE, Pieces};
+use crate::metrics::{BATCH_SIZE, BatchCollector, Metrics};
 
 /// The gauges `busbar_resource_info` and `busbar_resource_condition`.
-pub struct Objects {
+pub struct ResourceCollector {
     stores: Stores,
 }
 
 fn families() -> Result<(IntGaugeVec, IntGaugeVec), prometheus::Error> {
-    let info = Opts::new("busbar_resource_info", "1 for every object that Busbar has seen.");
+    let info = Opts::new("busbar_resource_info", "1 for every object that Busbar watches.");
     let condition = Opts::new(
         "busbar_resource_condition",
         "1 for the status that each condition of each object has: True, False or Unknown.",
@@ -29,46 +29,46 @@ fn families() -> Result<(IntGaugeVec, IntGaugeVec), prometheus::Error> {
     ))
 }
 
-impl Objects {
-    /// Registers the gauges.
+impl ResourceCollector {
+    /// Registers the collector.
     pub fn register(metrics: &Metrics, stores: Stores) {
-        metrics.pieces(Self { stores });
+        metrics.batch_collector(Self { stores });
     }
 }
 
-impl Pieces for Objects {
-    fn each(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
+impl BatchCollector for ResourceCollector {
+    fn collect_batches(&self, take: &mut dyn FnMut(Vec<MetricFamily>)) {
         let Stores { connections, jobs, routes, policies, .. } = &self.stores;
-        each(take, connections, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
-        each(take, jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
-        each(take, routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
-        each(take, policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
+        collect_kind(take, connections, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        collect_kind(take, jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        collect_kind(take, routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        collect_kind(take, policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
     }
 }
 
-/// How many series name this connection because it is an object.
+/// Number of series that this collector exports for one connection.
 #[cfg(test)]
-pub(crate) fn series_of(object: crate::api::v1alpha1::ProviderConnection) -> usize {
+pub(crate) fn series_count(object: crate::api::v1alpha1::ProviderConnection) -> usize {
     let (info, condition) = families().expect("names are valid");
-    add((&info, &condition), &[Arc::new(object)], &|o: &crate::api::v1alpha1::ProviderConnection| {
+    add_objects((&info, &condition), &[Arc::new(object)], &|o: &crate::api::v1alpha1::ProviderConnection| {
         (o.spec.suspend, o.status().map(|s| s.conditions.as_slice()))
     });
     [info.collect(), condition.collect()].concat().iter().map(|family| family.get_metric().len()).sum()
 }
 
-fn each<K: Reported>(
+fn collect_kind<K: HasStatus>(
     take: &mut dyn FnMut(Vec<MetricFamily>),
     store: &KindStore<K>,
     read: impl Fn(&K) -> (bool, Option<&[Condition]>),
 ) {
-    for some in store.list().chunks(PIECE) {
+    for chunk in store.list().chunks(BATCH_SIZE) {
         let Ok((info, condition)) = families() else { return };
-        add((&info, &condition), some, &read);
+        add_objects((&info, &condition), chunk, &read);
         take([info.collect(), condition.collect()].concat());
     }
 }
 
-fn add<K: Reported>(
+fn add_objects<K: HasStatus>(
     (info, condition): (&IntGaugeVec, &IntGaugeVec),
     objects: &[Arc<K>],
     read: &impl Fn(&K) -> (bool, Option<&[Condition]>),

@@ -1,70 +1,88 @@
-//! Conditions of a status, built and merged: the one place that knows how ours look on the wire.
+//! Builds and merges the conditions of a status; the only place that converts them to and from the API type.
 
 use jiff::Timestamp;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::v1alpha1::common::Condition as Wire;
+use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::domain::conditions::{Condition, Status, merge};
+use crate::domain::conditions::{Condition, ConditionStatus, merge};
 
 /// Collects the conditions of one status.
 pub struct Conditions {
     generation: i64,
     now: Timestamp,
-    wanted: Vec<Condition>,
+    conditions: Vec<Condition>,
 }
 
 impl Conditions {
-    /// For the object's `generation`, as of `now`.
+    /// An empty set for the object's `generation` at `now`.
     pub fn new(generation: i64, now: Timestamp) -> Self {
-        Self { generation, now: seconds(now), wanted: Vec::new() }
+        Self { generation, now: truncate_to_seconds(now), conditions: Vec::new() }
     }
 
-    /// Adds one.
-    pub fn set(&mut self, type_: ConditionType, status: impl Into<Status>, reason: Reason, message: impl Into<String>) {
+    /// Adds a condition.
+    pub fn set(
+        &mut self,
+        type_: ConditionType,
+        status: impl Into<ConditionStatus>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) {
         let condition = Condition::new(type_.as_str(), status, reason.as_str(), message, self.generation, self.now);
-        self.wanted.push(condition);
+        self.conditions.push(condition);
     }
 
-    /// Adds one that exists only while true.
-    pub fn set_if(&mut self, holds: bool, type_: ConditionType, reason: Reason, message: impl Into<String>) {
-        if holds {
+    /// Adds a condition that is only present while True.
+    pub fn set_if(&mut self, is_true: bool, type_: ConditionType, reason: Reason, message: impl Into<String>) {
+        if is_true {
             self.set(type_, true, reason, message);
         }
     }
 
-    /// What goes on the wire: each with the transition time it had if its status is the same.
-    pub fn merged(self, old: &[Wire]) -> Vec<Wire> {
-        let old: Vec<Condition> = old.iter().map(read).collect();
-        merge(&old, self.wanted).into_iter().map(write).collect()
+    /// The conditions for the status; one whose status is unchanged keeps its transition time from `old`.
+    pub fn merged(self, old: &[ApiCondition]) -> Vec<ApiCondition> {
+        let old: Vec<Condition> = old.iter().map(from_api).collect();
+        merge(&old, self.conditions).into_iter().map(to_api).collect()
     }
 }
 
-/// The status of one condition in a list, `Unknown` if it is not there.
-pub fn status_of(conditions: &[Wire], type_: ConditionType) -> Status {
-    conditions.iter().find(|c| c.type_ == type_.as_str()).map_or(Status::Unknown, |c| Status::parse(&c.status))
+/// Suffix of the Ready message that names set fields without effect in this version; empty if there are none.
+pub fn unused_fields_note(fields: &[&str]) -> String {
+    if fields.is_empty() {
+        String::new()
+    } else {
+        format!("; not used by this version: spec.{}", fields.join(", spec."))
+    }
 }
 
-/// The reason of one condition in a list.
-pub fn reason_of(conditions: &[Wire], type_: ConditionType) -> Option<&str> {
+/// Status of the condition of type `type_`; `Unknown` if absent.
+pub fn status_of(conditions: &[ApiCondition], type_: ConditionType) -> ConditionStatus {
+    conditions
+        .iter()
+        .find(|c| c.type_ == type_.as_str())
+        .map_or(ConditionStatus::Unknown, |c| ConditionStatus::parse(&c.status))
+}
+
+/// Reason of the condition of type `type_`; `None` if absent.
+pub fn reason_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<&str> {
     conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.reason.as_str())
 }
 
-/// A condition from the wire.
-pub fn read(wire: &Wire) -> Condition {
+/// Converts a condition from the API type.
+pub fn from_api(condition: &ApiCondition) -> Condition {
     Condition {
-        type_: wire.type_.clone(),
-        status: Status::parse(&wire.status),
-        reason: wire.reason.clone(),
-        message: wire.message.clone(),
-        observed_generation: wire.observed_generation.unwrap_or_default(),
-        last_transition: wire.last_transition_time.0,
+        type_: condition.type_.clone(),
+        status: ConditionStatus::parse(&condition.status),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        observed_generation: condition.observed_generation.unwrap_or_default(),
+        last_transition: condition.last_transition_time.0,
     }
 }
 
-fn write(condition: Condition) -> Wire {
-    Wire {
+fn to_api(condition: Condition) -> ApiCondition {
+    ApiCondition {
         type_: condition.type_,
         status: condition.status.as_str().to_owned(),
         reason: condition.reason,
@@ -74,12 +92,12 @@ fn write(condition: Condition) -> Wire {
     }
 }
 
-/// Instants in a status are whole seconds: finer ones would make an unchanged status look changed after a round trip.
-pub fn seconds(at: Timestamp) -> Timestamp {
+/// Truncates to whole seconds: the API server stores no finer ones, so an unchanged status would look changed.
+pub fn truncate_to_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-/// An instant for a status.
+/// The API form of an instant, in whole seconds.
 pub fn time(at: Timestamp) -> Time {
-    Time(seconds(at))
+    Time(truncate_to_seconds(at))
 }

@@ -1,17 +1,17 @@
 //! Reconcilers: observe → decide → act → report, the same four steps for every kind.
 //!
-//! A [`Reconciler`] says how one kind does the four steps; [`shell`] runs them: times, catches panics, spaces retries,
-//! writes the status when it is due and publishes the notes that belong to it. `decide` is pure and total: a bad spec
-//! is a status, never an error. An error is trouble with the API server or the ledger, and is retried with back-off;
-//! trouble with a provider is neither.
+//! A [`Reconciler`] implements the four steps for one kind; [`reconcile_runner`] runs them: it times them, catches
+//! panics, applies retry backoff, writes the status when it is due and publishes the events that belong to it. `decide`
+//! is pure and total: an invalid spec is a status, never an error. An error means that the API server or the ledger
+//! failed, and is retried with backoff. A provider fault is not a reconcile error.
 
 pub mod bankroute;
 pub mod breakerpolicy;
 pub mod collector;
 pub mod conditions;
 pub mod providerconnection;
+pub mod reconcile_runner;
 pub mod resolve;
-pub mod shell;
 pub mod syncjob;
 
 use std::future::Future;
@@ -20,133 +20,133 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cluster::ApiError;
-use crate::cluster::events::{Events, Note};
-use crate::cluster::failures::Failures;
+use crate::cluster::events::{EventDraft, EventRecorder};
 use crate::cluster::lease::Leadership;
-use crate::cluster::secrets::Secrets;
-use crate::cluster::status::Reported;
+use crate::cluster::reconcile_backoff::ReconcileBackoff;
+use crate::cluster::resource::HasStatus;
+use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::Stores;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError};
-use crate::provider::profile::Profiles;
+use crate::profile::Profiles;
 use crate::provider::registry::Registry;
-use crate::work::poke::Pokes;
 use crate::work::pool::SyncPool;
 use crate::work::probes::ProbeHandle;
+use crate::work::reconcile_queue::ReconcileQueue;
 
-/// What every reconciler has at hand.
+/// Dependencies shared by all reconcilers.
 pub struct Ctx {
-    /// The mirrors of our four kinds.
+    /// Watch caches of the four kinds.
     pub stores: Stores,
-    /// Secrets, by `get`.
-    pub secrets: Secrets,
-    /// The API server, for reconciles.
+    /// Reads Secrets with `get`; they are not watched.
+    pub secrets: SecretReader,
+    /// API server client of the reconcilers.
     pub client: kube::Client,
     /// Publishes events.
-    pub events: Events,
-    /// Failure streaks.
-    pub failures: Arc<Failures>,
+    pub events: EventRecorder,
+    /// Retry backoff per object.
+    pub backoff: Arc<ReconcileBackoff>,
     /// Whether this replica may reconcile.
     pub leadership: Leadership,
     /// Live connections.
     pub registry: Registry,
-    /// Asks for probes out of turn.
+    /// Triggers unscheduled probes.
     pub prober: ProbeHandle,
-    /// Runs syncs.
+    /// Runs sync jobs.
     pub pool: SyncPool,
-    /// What must survive.
+    /// Durable state: runs, cursors, tokens.
     pub ledger: Arc<dyn Ledger>,
-    /// Wakes reconcilers.
-    pub pokes: Pokes,
-    /// Known providers.
+    /// Enqueues objects for a reconcile.
+    pub reconcile_queue: ReconcileQueue,
+    /// Provider profiles loaded at start.
     pub profiles: Arc<Profiles>,
-    /// Time.
+    /// Source of time.
     pub clock: Clock,
 }
 
-/// A reconcile could not do its work; it is tried again with back-off.
+/// A failed reconcile; it is retried with backoff.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The API server refused or did not answer.
+    /// The API server rejected the request or did not respond.
     #[error("API server: {0}")]
     Api(#[from] ApiError),
-    /// The ledger refused or did not answer.
+    /// The ledger failed or did not respond.
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerError),
-    /// A defect of ours: the reconcile panicked.
-    #[error("a defect in Busbar: the reconcile panicked")]
+    /// The reconcile panicked: a bug in Busbar.
+    #[error("internal error: the reconcile panicked; report this bug with the log")]
     Panicked,
 }
 
-/// What `decide` found.
+/// Result of `decide`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<S, P> {
-    /// What the status should say; `None` while there is nothing true to say yet (a first verdict is on its way).
+    /// The status to write; `None` leaves it as it is (e.g. the first verification is still pending).
     pub status: Option<S>,
-    /// What to do, in order.
+    /// Steps for `act`, in order.
     pub steps: Vec<P>,
-    /// Events that belong to this change of status; published only with its write.
-    pub notes: Vec<Note>,
-    /// When to look again although nothing called.
-    pub next: Duration,
+    /// Events of this status change; published only if the status is written.
+    pub events: Vec<EventDraft>,
+    /// Delay until the next reconcile if nothing enqueues the object sooner.
+    pub requeue_after: Duration,
 }
 
-/// Nothing is due: look again after this long, jittered, in case a wake-up was lost.
-pub const IDLE: Duration = Duration::from_mins(45);
-/// The user must act: on change, and this often.
-pub const USER_MUST_ACT: Duration = Duration::from_hours(6);
+/// Requeue delay of an object with nothing due: a jittered resync, in case a change notification was lost.
+pub const DEFAULT_REQUEUE: Duration = Duration::from_mins(45);
+/// Requeue delay of a stalled object: only a change of its spec repairs it, and that enqueues it.
+pub const STALLED_REQUEUE: Duration = Duration::from_hours(6);
 
-/// Whether the end of an object may go on.
+/// Result of a finalizer's cleanup.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Cleaned {
-    /// Nothing is left to clean.
+pub enum Cleanup {
+    /// Nothing is left to clean up; the finalizer can be removed.
     Done,
-    /// Something still runs; look again after this long, or when it pokes.
-    NotYet(Duration),
+    /// Work is still running; check again after this delay, or when its end enqueues the object.
+    Pending(Duration),
 }
 
-/// How one kind is reconciled.
+/// The four reconcile steps of one kind.
 pub trait Reconciler: Send + Sync + 'static {
-    /// The finalizer that objects of the kind carry while they have something to clean; none for most kinds.
+    /// Finalizer of the kind, set while [`needs_cleanup`](Self::needs_cleanup) holds; most kinds have none.
     const FINALIZER: Option<&'static str> = None;
 
-    /// Whether there is something to clean when this object goes.
-    fn wants_cleaning(_object: &Self::Object) -> bool {
+    /// Whether deleting this object requires a cleanup.
+    fn needs_cleanup(_object: &Self::Object) -> bool {
         false
     }
 
-    /// Cleans up after an object on its way out that carries the finalizer. Done again after a crash.
-    fn clean(_ctx: &Ctx, _object: &Self::Object) -> impl Future<Output = Result<Cleaned, ReconcileError>> + Send {
-        std::future::ready(Ok(Cleaned::Done))
+    /// Cleans up after a deleted object that has the finalizer. Idempotent: repeated after a crash.
+    fn cleanup(_ctx: &Ctx, _object: &Self::Object) -> impl Future<Output = Result<Cleanup, ReconcileError>> + Send {
+        std::future::ready(Ok(Cleanup::Done))
     }
 
-    /// Objects that decide about this one. While one of them exists and this process has not decided about it yet, nothing
-    /// is said of this one: after a restart it would be what is not known yet, and a moment later what was known before.
+    /// Objects whose state this one's status depends on. Until this process has reconciled each existing one, this
+    /// object is requeued: otherwise a restart would report Unknown first and the former status a moment later.
     fn depends_on(_object: &Self::Object) -> Vec<(Kind, ObjectKey)> {
         Vec::new()
     }
 
-    /// The kind.
-    type Object: Reported;
-    /// What `observe` saw.
+    /// The custom resource.
+    type Object: HasStatus;
+    /// Result of `observe`.
     type Observed: Send + Sync;
-    /// One idempotent step.
+    /// One idempotent step of `act`.
     type Step: Send + Sync;
 
-    /// Reads stores, Secrets, ledger and live state. No judgement, no writes.
+    /// Reads stores, Secrets, ledger and live state. Makes no decision and writes nothing.
     fn observe(ctx: &Ctx, object: &Self::Object)
     -> impl Future<Output = Result<Self::Observed, ReconcileError>> + Send;
 
-    /// Judges. Pure and total. `previous` is the newest status known.
+    /// Computes status, steps and events. Pure and total. `previous` is the newest known status.
     fn decide(
         object: &Self::Object,
-        previous: Option<&<Self::Object as Reported>::Status>,
+        previous: Option<&<Self::Object as HasStatus>::Status>,
         observed: &Self::Observed,
         now: Now,
-    ) -> Decision<<Self::Object as Reported>::Status, Self::Step>;
+    ) -> Decision<<Self::Object as HasStatus>::Status, Self::Step>;
 
-    /// Does the steps. Each may be done again without harm.
+    /// Executes the steps. Each is idempotent.
     fn act(
         ctx: &Ctx,
         object: &Self::Object,

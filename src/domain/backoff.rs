@@ -1,29 +1,29 @@
-//! Exponential back-off with full jitter: how long to wait before the next try.
+//! Exponential backoff with full jitter.
 //!
-//! Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniformly between nothing and
-//! the doubled-and-capped step, so that many clients that failed together do not come back together. The random number
-//! is a parameter, so that a test or a replay decides it.
+//! Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniform between zero and the
+//! doubled and capped step, so that clients that failed together do not retry together. The random number is a
+//! parameter, so that tests and replays are deterministic.
 
 use std::time::Duration;
 
-/// The first step and the longest wait.
+/// Parameters of an exponential backoff.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Backoff {
-    /// The upper bound of the first wait.
+    /// Upper bound of the first delay.
     pub base: Duration,
-    /// No wait is longer.
+    /// Upper bound of every delay.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The longest wait before try `attempt` (0 = the first retry): base · 2^attempt, at most `max`.
+    /// Upper bound of the delay before retry `attempt` (0 = the first retry): base · 2^attempt, at most `max`.
     pub fn ceiling(&self, attempt: u32) -> Duration {
         let doubled = 1u32.checked_shl(attempt).and_then(|f| self.base.checked_mul(f));
         doubled.unwrap_or(if self.base.is_zero() { Duration::ZERO } else { self.max }).min(self.max)
     }
 
-    /// The wait before try `attempt`; `random` is uniform over all of `u64`.
-    pub fn wait(&self, attempt: u32, random: u64) -> Duration {
+    /// The delay before retry `attempt`; `random` is uniform over all of `u64`.
+    pub fn delay(&self, attempt: u32, random: u64) -> Duration {
         let nanos = self.ceiling(attempt).as_nanos().min(u128::from(u64::MAX));
         Duration::from_nanos(u64::try_from((nanos * u128::from(random)) >> 64).unwrap_or(u64::MAX))
     }
@@ -46,16 +46,16 @@ mod tests {
     }
 
     #[test]
-    fn the_random_number_spreads_the_wait_over_all_of_it() {
-        assert_eq!(BACKOFF.wait(5, 0), Duration::ZERO);
-        assert_eq!(BACKOFF.wait(5, u64::MAX / 2 + 1), Duration::from_secs(15));
-        assert!(BACKOFF.wait(5, u64::MAX) > Duration::from_millis(29_999));
+    fn the_delay_is_uniform_between_zero_and_the_ceiling() {
+        assert_eq!(BACKOFF.delay(5, 0), Duration::ZERO);
+        assert_eq!(BACKOFF.delay(5, u64::MAX / 2 + 1), Duration::from_secs(15));
+        assert!(BACKOFF.delay(5, u64::MAX) > Duration::from_millis(29_999));
     }
 
     proptest! {
         #[test]
-        fn no_wait_exceeds_its_ceiling(attempt: u32, random: u64) {
-            prop_assert!(BACKOFF.wait(attempt, random) <= BACKOFF.ceiling(attempt));
+        fn no_delay_exceeds_its_ceiling(attempt: u32, random: u64) {
+            prop_assert!(BACKOFF.delay(attempt, random) <= BACKOFF.ceiling(attempt));
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Conditions as values: merged so that `lastTransitionTime` moves only with the status, and checked against the rules
-//! that every kind of ours keeps.
+//! Status conditions as values: merge rules for `lastTransitionTime`, and the invariants of every kind.
 //!
-//! The rules are kstatus's (sigs.k8s.io/cli-utils, `pkg/kstatus`): `Reconciling` and `Stalled` are abnormal-true, exist
-//! only while true and never together, and either of them means that `Ready` is not true. The shape is that of
-//! `metav1.Condition`; the merge is that of apimachinery's `meta.SetStatusCondition`.
+//! The invariants are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`): `Reconciling` and `Stalled` are
+//! abnormal-true, exist only while true and never together, and either of them implies that `Ready` is not true. The
+//! structure is that of `metav1.Condition`; the merge is that of apimachinery's `meta.SetStatusCondition`.
 
 use std::fmt;
 
@@ -11,17 +10,17 @@ use jiff::Timestamp;
 
 /// A condition's status.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Status {
-    /// It holds.
+pub enum ConditionStatus {
+    /// The condition holds.
     True,
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// Nobody knows.
+    /// Not known.
     Unknown,
 }
 
-impl Status {
-    /// The status as the API writes it.
+impl ConditionStatus {
+    /// The status as written by the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",
@@ -30,7 +29,7 @@ impl Status {
         }
     }
 
-    /// Reads what the API wrote; whatever is neither `True` nor `False` is unknown.
+    /// Parses a status; any text other than `True` and `False` is `Unknown`.
     pub fn parse(text: &str) -> Self {
         match text {
             "True" => Self::True,
@@ -40,40 +39,40 @@ impl Status {
     }
 }
 
-impl From<bool> for Status {
+impl From<bool> for ConditionStatus {
     fn from(holds: bool) -> Self {
         if holds { Self::True } else { Self::False }
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for ConditionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// One condition, as it is to be or as it was found.
+/// One condition, wanted or observed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Condition {
     /// The condition's type: `Ready`, `Healthy` …
     pub type_: String,
-    /// Whether it holds.
-    pub status: Status,
-    /// One of the closed reasons, `UpperCamelCase`.
+    /// Status of the condition.
+    pub status: ConditionStatus,
+    /// Machine-readable reason, `UpperCamelCase`, of the closed list.
     pub reason: String,
-    /// For people: what, and what they can do. No ids, durations or attempt numbers.
+    /// Text for people: cause and remedy. Without IDs, durations and attempt numbers, which would change every time.
     pub message: String,
-    /// The generation of the spec that this speaks of.
+    /// The `metadata.generation` that the condition was computed from.
     pub observed_generation: i64,
     /// When `status` last changed; set by [`merge`].
     pub last_transition: Timestamp,
 }
 
 impl Condition {
-    /// A condition that holds or not since `now`.
+    /// A condition whose status changed at `now`.
     pub fn new(
         type_: impl Into<String>,
-        status: impl Into<Status>,
+        status: impl Into<ConditionStatus>,
         reason: impl Into<String>,
         message: impl Into<String>,
         observed_generation: i64,
@@ -90,8 +89,8 @@ impl Condition {
     }
 }
 
-/// The conditions to write: exactly `wanted`, in its order, each with the `last_transition` it had in `old` if its status
-/// is the same. What is no longer wanted disappears, which is how an abnormal-true condition ends.
+/// The conditions to write: exactly `wanted`, in its order, each with its `last_transition` of `old` if the status is
+/// the same. Conditions that are no longer wanted are removed, which is how an abnormal-true condition ends.
 pub fn merge(old: &[Condition], wanted: Vec<Condition>) -> Vec<Condition> {
     wanted
         .into_iter()
@@ -104,7 +103,7 @@ pub fn merge(old: &[Condition], wanted: Vec<Condition>) -> Vec<Condition> {
         .collect()
 }
 
-/// Whether a reader would learn something new: any change but that of `observed_generation` alone counts.
+/// Whether the conditions differ in anything but `observed_generation`.
 pub fn changed(old: &[Condition], new: &[Condition]) -> bool {
     old.len() != new.len()
         || new.iter().any(|n| {
@@ -114,7 +113,7 @@ pub fn changed(old: &[Condition], new: &[Condition]) -> bool {
         })
 }
 
-/// The conditions that exist only while true.
+/// Abnormal-true conditions: they exist only while true.
 const ONLY_WHILE_TRUE: [&str; 9] = [
     "Reconciling",
     "Stalled",
@@ -127,7 +126,7 @@ const ONLY_WHILE_TRUE: [&str; 9] = [
     "PayoutsHeld",
 ];
 
-/// Checks the rules that hold for the conditions of every object at every time. The error says which one is broken.
+/// Checks the invariants of an object's conditions. The error names the violated one.
 pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {
     let find = |type_: &str| conditions.iter().find(|c| c.type_ == type_);
     for (i, condition) in conditions.iter().enumerate() {
@@ -135,22 +134,24 @@ pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {
         if conditions[..i].iter().any(|c| &c.type_ == type_) {
             return Err(format!("{type_} appears twice"));
         }
-        if ONLY_WHILE_TRUE.contains(&type_.as_str()) && condition.status != Status::True {
+        if ONLY_WHILE_TRUE.contains(&type_.as_str()) && condition.status != ConditionStatus::True {
             return Err(format!("{type_} exists only while True, but is {}", condition.status));
         }
-        if !is_camel(&condition.reason) {
+        if !is_upper_camel_case(&condition.reason) {
             return Err(format!("{type_} has reason {:?}, which is not an UpperCamelCase word", condition.reason));
         }
-        if let Some(word) = telltale(&condition.message) {
-            return Err(format!("the message of {type_} carries {word:?}: no ids, durations or attempt numbers"));
+        if let Some(word) = volatile_word(&condition.message) {
+            return Err(format!(
+                "the message of {type_} contains {word:?}: IDs, durations and attempt numbers are not allowed"
+            ));
         }
         if condition.observed_generation < 0 {
-            return Err(format!("{type_} speaks of generation {}", condition.observed_generation));
+            return Err(format!("{type_} has observedGeneration {}", condition.observed_generation));
         }
     }
     match (find("Reconciling"), find("Stalled")) {
         (Some(_), Some(_)) => return Err("Reconciling and Stalled exist together".to_owned()),
-        (Some(c), None) | (None, Some(c)) if find("Ready").is_some_and(|r| r.status == Status::True) => {
+        (Some(c), None) | (None, Some(c)) if find("Ready").is_some_and(|r| r.status == ConditionStatus::True) => {
             return Err(format!("{} exists although Ready is True", c.type_));
         }
         _ => {}
@@ -158,12 +159,12 @@ pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {
     Ok(())
 }
 
-fn is_camel(word: &str) -> bool {
+fn is_upper_camel_case(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_uppercase()) && word.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// The first word that looks like an id, a duration or a count that would make an unchanged condition look changed.
-fn telltale(message: &str) -> Option<&str> {
+/// The first word that is an ID, a duration or an attempt count: such a word makes an unchanged condition look changed.
+fn volatile_word(message: &str) -> Option<&str> {
     let words = message.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '"' | '\''));
     let mut before = "";
     words.map(|w| w.trim_end_matches(['.', ':', '!'])).find(|word| {
@@ -188,7 +189,7 @@ fn is_duration(word: &str) -> bool {
         })
 }
 
-/// `#3`, `attempt 3`, `3 times`: a count of tries. A number alone may be an HTTP status or a field's value.
+/// `#3`, `attempt 3`, `3 times`: an attempt count. A number alone may be an HTTP status or a field's value.
 fn is_attempt(previous: &str, word: &str) -> bool {
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     let counts = ["attempt", "try", "retry", "tries", "retries"].iter().any(|w| previous.eq_ignore_ascii_case(w));
@@ -203,12 +204,12 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn condition(type_: &str, status: impl Into<Status>) -> Condition {
-        Condition::new(type_, status, "Because", "all is said", 1, at(100))
+    fn condition(type_: &str, status: impl Into<ConditionStatus>) -> Condition {
+        Condition::new(type_, status, "Because", "a message", 1, at(100))
     }
 
     #[test]
-    fn the_transition_time_moves_only_with_the_status() {
+    fn last_transition_changes_only_with_the_status() {
         let old = [condition("Ready", true), condition("Healthy", true), condition("Stalled", true)];
         let mut ready = condition("Ready", true);
         ready.reason = "Other".into();
@@ -216,7 +217,7 @@ mod tests {
         let mut healthy = condition("Healthy", false);
         healthy.last_transition = at(200);
         let merged = merge(&old, vec![ready, healthy]);
-        assert_eq!(merged.len(), 2, "what is no longer wanted is gone");
+        assert_eq!(merged.len(), 2, "unwanted conditions are removed");
         assert_eq!((merged[0].last_transition, merged[0].reason.as_str()), (at(100), "Other"));
         assert_eq!(merged[1].last_transition, at(200));
         assert!(changed(&old, &merged));
@@ -225,14 +226,14 @@ mod tests {
 
     #[test]
     fn unknown_differs_from_false() {
-        let old = [condition("Fresh", Status::Unknown)];
+        let old = [condition("Fresh", ConditionStatus::Unknown)];
         let mut fresh = condition("Fresh", false);
         fresh.last_transition = at(300);
         assert_eq!(merge(&old, vec![fresh])[0].last_transition, at(300));
     }
 
     #[test]
-    fn each_broken_rule_is_named() {
+    fn each_violated_invariant_is_named() {
         let message = |text: &str| Condition { message: text.into(), ..condition("Ready", false) };
         let reason = |text: &str| Condition { reason: text.into(), ..condition("Ready", false) };
         for (conditions, want) in [
@@ -240,7 +241,7 @@ mod tests {
             (vec![condition("Ready", true), condition("Stalled", true)], "Stalled exists although Ready"),
             (vec![condition("Reconciling", true), condition("Stalled", true)], "exist together"),
             (vec![condition("Reconciling", false)], "exists only while True"),
-            (vec![condition("CircuitOpen", Status::Unknown)], "exists only while True"),
+            (vec![condition("CircuitOpen", ConditionStatus::Unknown)], "exists only while True"),
             (vec![condition("Ready", true), condition("Ready", true)], "appears twice"),
             (vec![message("try #3 failed")], "#3"),
             (vec![message("failed 3 times")], "times"),
@@ -256,12 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rules_allow_passes() {
+    fn valid_conditions_pass() {
         for conditions in [
             vec![],
             vec![condition("Ready", true), condition("Healthy", false), condition("CircuitOpen", true)],
             vec![condition("Ready", false), condition("Reconciling", true)],
-            vec![condition("Ready", Status::Unknown), condition("Stalled", true)],
+            vec![condition("Ready", ConditionStatus::Unknown), condition("Stalled", true)],
             vec![Condition {
                 message: "the provider answered HTTP 401/403 (status 401); fix spec.auth".into(),
                 ..condition("Ready", true)

@@ -1,32 +1,32 @@
-//! Durations as users type them: `30s`, `1h30m`, `1m500ms`.
+//! Parser of durations as written in specs: `30s`, `1h30m`, `1m500ms`.
 //!
-//! The text form is closed by a pattern, `^([0-9]{1,5}(h|m|s|ms)){1,4}$` in at most 28 characters, so that a value is
-//! read the same way by the API server's CEL, by Go's `time.ParseDuration` and here; no signs, fractions, days or weeks.
-//! A duration is never printed back: status and logs show what the user typed.
+//! The format is fixed by the pattern `^([0-9]{1,5}(h|m|s|ms)){1,4}$` in at most 28 characters, so that the API
+//! server's CEL, Go's `time.ParseDuration` and this parser agree on every value; no signs, fractions, days or weeks. A
+//! duration is never reformatted: status and logs show the text of the spec.
 
 use std::time::Duration;
 
-/// The longest text that is read.
+/// Longest accepted text, in bytes.
 const MAX_LENGTH: usize = 28;
 
-/// Why a text is not a duration.
+/// Reason for which a text is not a duration.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DurationError {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("must not be empty; write for example 30s or 1h30m")]
     Empty,
     /// More than 28 characters, or more than four parts.
     #[error("must have at most four parts and 28 characters, for example 1h30m")]
     TooLong,
-    /// A part has no digits, more than five, or anything but digits before its unit.
+    /// A part has no digits, more than five digits, or other characters before its unit.
     #[error("each part must be 1 to 5 digits and a unit, for example 30s or 1h30m")]
     Number,
-    /// A part's unit is none of the four.
+    /// A part's unit is not one of `h`, `m`, `s`, `ms`.
     #[error("each part must end in h, m, s or ms, for example 30s or 1h30m")]
     Unit,
 }
 
-/// Reads a duration as typed.
+/// Parses a duration.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if text.is_empty() {
         return Err(DurationError::Empty);
@@ -55,7 +55,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
             [b's', ..] => (1, Duration::from_secs(number)),
             _ => return Err(DurationError::Unit),
         };
-        // Four times 99 999 h fit easily.
+        // Four parts of at most 99 999 h cannot overflow.
         total += unit;
         rest = &tail[length..];
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_typed() {
+    fn valid_durations_are_parsed() {
         for (text, millis) in [
             ("0s", 0),
             ("30s", 30_000),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_pattern_does_not_allow_is_refused_with_a_remedy() {
+    fn texts_outside_the_pattern_are_rejected() {
         use DurationError::{Empty, Number, TooLong, Unit};
         for (text, error) in [
             ("", Empty),
@@ -109,12 +109,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_of_the_pattern_is_read(text in "([0-9]{1,5}(h|m|s|ms)){1,4}") {
+        fn every_text_that_matches_the_pattern_is_parsed(text in "([0-9]{1,5}(h|m|s|ms)){1,4}") {
             prop_assert!(parse_duration(&text).is_ok());
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[0-9hms. ]{0,30}") {
+        fn parsing_never_panics(text in "[0-9hms. ]{0,30}") {
             let _ = parse_duration(&text);
         }
     }

@@ -1,23 +1,23 @@
-//! Names of objects as the domain sees them: a namespace and a name, cheap to clone and to compare.
+//! Keys of custom resources: kind, namespace and name, cheap to clone and to compare.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The four kinds Busbar serves, group `busbar.dev`.
+/// The four kinds of group `busbar.dev`.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// How to reach one bank or data provider.
+    /// Connection to one bank or data provider.
     ProviderConnection,
-    /// What to fetch, how often, into where.
+    /// Scheduled fetch of one stream into the ledger.
     SyncJob,
-    /// Which bank takes a payout.
+    /// Choice of the bank for a payout.
     BankRoute,
-    /// When to keep a failing provider away.
+    /// Circuit-breaker settings.
     BreakerPolicy,
 }
 
 impl Kind {
-    /// All of them, in the order they are listed in documents.
+    /// All kinds, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::ProviderConnection, Self::SyncJob, Self::BankRoute, Self::BreakerPolicy];
 
     /// The kind as written in a manifest.
@@ -52,7 +52,7 @@ impl ObjectKey {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
-    /// The object called `name` in the same namespace: how every reference is resolved.
+    /// The object `name` in the same namespace; every reference is resolved this way.
     #[must_use]
     pub fn sibling(&self, name: impl Into<Arc<str>>) -> Self {
         Self { namespace: self.namespace.clone(), name: name.into() }

@@ -1,42 +1,42 @@
-//! Who may act: our own leader election over a Lease, decided by values.
+//! Leader election over a Kubernetes Lease, as pure functions of values.
 //!
-//! The timing is client-go's (`tools/leaderelection`): a lease counts as expired when *this* process has seen it
-//! unchanged for its whole duration, measured on this process's monotonic clock, so clocks of different machines are
-//! never compared. Failing to renew is not losing; seeing somebody else as the holder is.
+//! The timing is that of client-go (`tools/leaderelection`): a lease is expired when *this* process has observed it
+//! unchanged for its whole duration on its own monotonic clock, so clocks of different machines are never compared. A
+//! failed renewal does not lose the lease; observing another holder does.
 
 use std::time::Duration;
 
 use crate::domain::time::Mono;
 
-/// A Lease as this process last read it.
+/// A Lease as last observed by this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LeaseView {
-    /// Who holds it; `None` or empty once it was given back.
+pub struct ObservedLease {
+    /// Identity of the holder; `None` or empty after a release.
     pub holder: Option<String>,
-    /// When *we* first saw this very state (holder and renew time): every change starts the wait anew.
+    /// When this process first observed this resource version; every change restarts the expiry.
     pub renew_observed_at: Mono,
-    /// For how long the holder may be silent.
+    /// Lease duration.
     pub duration: Duration,
-    /// How often the holder changed.
+    /// Number of holder changes.
     pub transitions: i32,
-    /// What an update must name, so that it fails if somebody was faster.
+    /// Precondition of an update, so that it fails if another replica updated the Lease first.
     pub resource_version: String,
 }
 
-impl LeaseView {
-    /// Who holds it, if anybody does.
-    pub fn held_by(&self) -> Option<&str> {
+impl ObservedLease {
+    /// Identity of the holder, if there is one.
+    pub fn current_holder(&self) -> Option<&str> {
         self.holder.as_deref().filter(|h| !h.is_empty())
     }
 
-    /// When it expires as seen from here, unless it changes before.
+    /// When the lease expires for this process, unless it changes before.
     pub fn expires(&self) -> Mono {
         self.renew_observed_at + self.duration
     }
 
-    /// This view after reading the lease again at `now`: the wait goes on only if nothing changed.
+    /// This observation updated with a `fresh` read: the expiry keeps running only if nothing changed.
     #[must_use]
-    pub fn seen_again(&self, fresh: Self) -> Self {
+    pub fn refreshed(&self, fresh: Self) -> Self {
         if fresh.resource_version == self.resource_version {
             Self { renew_observed_at: self.renew_observed_at, ..fresh }
         } else {
@@ -45,40 +45,40 @@ impl LeaseView {
     }
 }
 
-/// What to do about the lease now.
+/// Next action of the elector.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Nobody holds it (absent, given back, or expired as seen from here): try to take it, naming the version seen.
+pub enum LeaseDecision {
+    /// The lease is free (absent, released or expired): try to acquire it with the observed version.
     Acquire,
-    /// I hold it: renew it, naming the version seen.
+    /// This process holds the lease: renew it with the observed version.
     Renew,
-    /// Somebody else holds it: look again, and do not take it before `until`.
+    /// Another process holds the lease: keep observing, and do not acquire it before `until`.
     Wait {
-        /// When it expires as seen from here, unless it changes before.
+        /// When the lease expires for this process, unless it changes before.
         until: Mono,
     },
-    /// I believed that I hold it, and somebody else does: stop, and end the process.
+    /// This process believed to be the holder, but another one is: stop and exit.
     Lost,
 }
 
-/// Decides what `me` does about the lease. `observed` is `None` if the lease does not exist; `holding` is whether this
-/// process believes that it holds it.
+/// Decides the next action of the replica `me`. `observed` is `None` if the Lease does not exist; `holding` is whether
+/// this process believes to be the holder.
 ///
-/// A lease that was given back or deleted while I hold it is taken again at once: nobody else has it, and whoever is
-/// faster wins by the resource version.
-pub fn evaluate(observed: Option<&LeaseView>, me: &str, holding: bool, now: Mono) -> Verdict {
-    let Some(lease) = observed else { return Verdict::Acquire };
-    match lease.held_by() {
-        None => Verdict::Acquire,
-        Some(holder) if holder == me => Verdict::Renew,
-        Some(_) if holding => Verdict::Lost,
-        Some(_) if now >= lease.expires() => Verdict::Acquire,
-        Some(_) => Verdict::Wait { until: lease.expires() },
+/// A Lease that was released or deleted while this process holds it is acquired again at once: it has no other holder,
+/// and the resource version decides a race.
+pub fn evaluate(observed: Option<&ObservedLease>, me: &str, holding: bool, now: Mono) -> LeaseDecision {
+    let Some(lease) = observed else { return LeaseDecision::Acquire };
+    match lease.current_holder() {
+        None => LeaseDecision::Acquire,
+        Some(holder) if holder == me => LeaseDecision::Renew,
+        Some(_) if holding => LeaseDecision::Lost,
+        Some(_) if now >= lease.expires() => LeaseDecision::Acquire,
+        Some(_) => LeaseDecision::Wait { until: lease.expires() },
     }
 }
 
-/// Whether a holder may still act: its last renewal that the API server confirmed was *sent* less than `deadline` ago.
-/// Past it the holder stops reconciling, without having lost anything yet.
+/// Whether the holder may still act: the last renewal that the API server confirmed was *sent* less than `deadline`
+/// ago. After the deadline the holder stops reconciling, although the lease is not lost yet.
 pub fn may_act(last_renewal_sent: Mono, deadline: Duration, now: Mono) -> bool {
     now < last_renewal_sent + deadline
 }
@@ -93,8 +93,8 @@ mod tests {
         Mono::ZERO + Duration::from_secs(seconds)
     }
 
-    fn view(holder: Option<&str>, seen: u64) -> LeaseView {
-        LeaseView {
+    fn view(holder: Option<&str>, seen: u64) -> ObservedLease {
+        ObservedLease {
             holder: holder.map(str::to_owned),
             renew_observed_at: at(seen),
             duration: LEASE,
@@ -104,49 +104,60 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_does_not_exist_or_was_given_back_is_acquired() {
-        assert_eq!(evaluate(None, "me", false, at(0)), Verdict::Acquire);
-        assert_eq!(evaluate(Some(&view(None, 0)), "me", false, at(0)), Verdict::Acquire);
-        assert_eq!(evaluate(Some(&view(Some(""), 0)), "me", false, at(0)), Verdict::Acquire);
-        assert_eq!(evaluate(Some(&view(Some(""), 0)), "me", true, at(0)), Verdict::Acquire, "nobody else has it");
+    fn an_absent_or_released_lease_is_acquired() {
+        assert_eq!(evaluate(None, "me", false, at(0)), LeaseDecision::Acquire);
+        assert_eq!(evaluate(Some(&view(None, 0)), "me", false, at(0)), LeaseDecision::Acquire);
+        assert_eq!(evaluate(Some(&view(Some(""), 0)), "me", false, at(0)), LeaseDecision::Acquire);
+        assert_eq!(evaluate(Some(&view(Some(""), 0)), "me", true, at(0)), LeaseDecision::Acquire, "no other holder");
     }
 
     #[test]
-    fn my_own_lease_is_renewed_even_after_it_expired() {
-        assert_eq!(evaluate(Some(&view(Some("me"), 0)), "me", true, at(5)), Verdict::Renew);
-        assert_eq!(evaluate(Some(&view(Some("me"), 0)), "me", true, at(500)), Verdict::Renew);
-        assert_eq!(evaluate(Some(&view(Some("me"), 0)), "me", false, at(5)), Verdict::Renew, "my former self's");
+    fn the_own_lease_is_renewed_even_after_it_expired() {
+        assert_eq!(evaluate(Some(&view(Some("me"), 0)), "me", true, at(5)), LeaseDecision::Renew);
+        assert_eq!(evaluate(Some(&view(Some("me"), 0)), "me", true, at(500)), LeaseDecision::Renew);
+        assert_eq!(
+            evaluate(Some(&view(Some("me"), 0)), "me", false, at(5)),
+            LeaseDecision::Renew,
+            "acquired before a restart"
+        );
     }
 
     #[test]
-    fn anothers_lease_expires_only_by_what_i_saw_myself() {
+    fn a_lease_expires_by_local_observation_only() {
         let lease = view(Some("other"), 100);
-        assert_eq!(evaluate(Some(&lease), "me", false, at(100)), Verdict::Wait { until: at(115) });
-        assert_eq!(evaluate(Some(&lease), "me", false, at(114)), Verdict::Wait { until: at(115) });
-        assert_eq!(evaluate(Some(&lease), "me", false, at(115)), Verdict::Acquire);
+        assert_eq!(evaluate(Some(&lease), "me", false, at(100)), LeaseDecision::Wait { until: at(115) });
+        assert_eq!(evaluate(Some(&lease), "me", false, at(114)), LeaseDecision::Wait { until: at(115) });
+        assert_eq!(evaluate(Some(&lease), "me", false, at(115)), LeaseDecision::Acquire);
     }
 
     #[test]
-    fn every_change_that_i_see_starts_the_wait_anew() {
+    fn every_observed_change_restarts_the_expiry() {
         let first = view(Some("other"), 100);
-        let unchanged = first.seen_again(view(Some("other"), 110));
+        let unchanged = first.refreshed(view(Some("other"), 110));
         assert_eq!(unchanged.expires(), at(115));
-        let renewed = first.seen_again(LeaseView { resource_version: "18".into(), ..view(Some("other"), 110) });
+        let renewed = first.refreshed(ObservedLease { resource_version: "18".into(), ..view(Some("other"), 110) });
         assert_eq!(renewed.expires(), at(125));
     }
 
     #[test]
-    fn a_holder_that_sees_somebody_else_as_holder_has_lost() {
-        assert_eq!(evaluate(Some(&view(Some("other"), 0)), "me", true, at(1)), Verdict::Lost);
-        assert_eq!(evaluate(Some(&view(Some("other"), 0)), "me", true, at(99)), Verdict::Lost, "also once expired");
+    fn a_holder_that_observes_another_holder_has_lost() {
+        assert_eq!(evaluate(Some(&view(Some("other"), 0)), "me", true, at(1)), LeaseDecision::Lost);
+        assert_eq!(
+            evaluate(Some(&view(Some("other"), 0)), "me", true, at(99)),
+            LeaseDecision::Lost,
+            "also once expired"
+        );
     }
 
     #[test]
-    fn a_holder_that_cannot_renew_stops_acting_at_its_deadline_before_anybody_else_may_start() {
+    fn the_holder_stops_at_its_deadline_before_another_may_acquire() {
         let deadline = Duration::from_secs(10);
         assert!(may_act(at(100), deadline, at(109)));
         assert!(!may_act(at(100), deadline, at(110)));
-        // The other one saw the renewal no earlier than it was sent.
-        assert_eq!(evaluate(Some(&view(Some("me"), 100)), "you", false, at(110)), Verdict::Wait { until: at(115) });
+        // Another replica observes the renewal no earlier than it was sent.
+        assert_eq!(
+            evaluate(Some(&view(Some("me"), 100)), "you", false, at(110)),
+            LeaseDecision::Wait { until: at(115) }
+        );
     }
 }

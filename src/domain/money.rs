@@ -1,7 +1,7 @@
-//! Money, exact: a decimal amount and a currency that knows its smallest unit. Never a float.
+//! Exact money: a decimal amount and a currency with its minor unit. Never a float.
 //!
-//! Exponents are those of ISO 4217 list one: two, except where the table says otherwise. A currency that is well formed
-//! but not in the list has no exponent; whoever needs one (minor units, rounding a fee) gets an error instead of a guess.
+//! Exponents are those of ISO 4217 list one. A well-formed currency that is not in the list has no exponent; operations
+//! that need one (minor units, rounding a fee) return an error instead of a guess.
 
 use std::fmt;
 
@@ -11,28 +11,28 @@ use rust_decimal::{Decimal, RoundingStrategy};
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
-/// Why something is not money.
+/// Reason for which a value is not a valid amount of money.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MoneyError {
     /// Not three upper-case letters.
     #[error("currency must be three upper-case letters, for example EUR")]
     Currency,
-    /// Not in ISO 4217: its smallest unit is not known.
+    /// Not in ISO 4217: the minor unit is not known.
     #[error("currency {0} is not in ISO 4217, so its minor unit is not known")]
     UnknownExponent(Currency),
     /// Not a plain decimal: `^-?[0-9]{1,15}(\.[0-9]{1,8})?$`.
     #[error("amount must be a decimal with up to 15 digits and 8 places, quoted, for example \"12.50\"")]
     Amount,
-    /// Larger than can be held exactly.
+    /// Too large to be represented exactly.
     #[error("amount is too large")]
     TooLarge,
-    /// Has more places than the currency's smallest unit.
-    #[error("amount has more decimal places than {0} has")]
+    /// More decimal places than the currency's minor unit.
+    #[error("amount has more decimal places than the minor unit of {0}")]
     TooFine(Currency),
 }
 
 impl Currency {
-    /// Reads a code. Whether ISO 4217 knows it is asked by [`exponent`](Self::exponent).
+    /// Parses a code. Membership in ISO 4217 is checked by [`exponent`](Self::exponent).
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         match code.as_bytes() {
             &[a, b, c] if [a, b, c].iter().all(u8::is_ascii_uppercase) => Ok(Self([a, b, c])),
@@ -45,7 +45,7 @@ impl Currency {
         std::str::from_utf8(&self.0).unwrap_or("")
     }
 
-    /// Decimal places of the smallest unit.
+    /// Decimal places of the minor unit.
     pub fn exponent(self) -> Result<u32, MoneyError> {
         let code = self.as_str();
         let has = |list: &str| list.split_ascii_whitespace().any(|c| c == code);
@@ -89,26 +89,26 @@ impl fmt::Debug for Currency {
 /// An exact amount of one currency.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Money {
-    /// The amount in whole units; `12.50` EUR is twelve and a half euros. May be negative.
+    /// Amount in major units (`12.50` EUR is twelve and a half euros). May be negative.
     pub amount: Decimal,
     /// The currency.
     pub currency: Currency,
 }
 
 impl Money {
-    /// An amount of whole units.
+    /// Money from an amount in major units.
     pub const fn new(amount: Decimal, currency: Currency) -> Self {
         Self { amount, currency }
     }
 
-    /// The amount that a provider writes as a count of smallest units: 1250 EUR → 12.50, 1250 XOF → 1250.
+    /// Money from an amount in minor units: 1250 EUR → 12.50, 1250 XOF → 1250.
     pub fn from_minor(minor: i128, currency: Currency) -> Result<Self, MoneyError> {
         let amount =
             Decimal::try_from_i128_with_scale(minor, currency.exponent()?).map_err(|_| MoneyError::TooLarge)?;
         Ok(Self { amount, currency })
     }
 
-    /// The count of smallest units; an error if the amount is finer than that.
+    /// The amount in minor units; an error if the amount has more decimal places than the currency.
     pub fn to_minor(self) -> Result<i128, MoneyError> {
         let exponent = self.currency.exponent()?;
         let amount = self.amount.normalize();
@@ -119,20 +119,20 @@ impl Money {
         Ok(amount.mantissa() * 10i128.pow(missing))
     }
 
-    /// The amount rounded to the currency's smallest unit.
+    /// The amount rounded to the currency's minor unit.
     pub fn rounded(self, rounding: Rounding) -> Result<Self, MoneyError> {
         let amount = self.amount.round_dp_with_strategy(self.currency.exponent()?, rounding.strategy());
         Ok(Self { amount, ..self })
     }
 }
 
-/// How an amount between two smallest units is rounded.
+/// Rounding to the minor unit.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Rounding {
-    /// To the nearest; a half to the even neighbour. What a display and most contracts do.
+    /// To the nearest; half to even.
     #[default]
     HalfEven,
-    /// To the nearest; a half away from zero.
+    /// To the nearest; half away from zero.
     HalfUp,
     /// Away from zero.
     Up,
@@ -151,7 +151,7 @@ impl Rounding {
     }
 }
 
-/// Reads a decimal as users write amounts and rates: up to 15 digits, up to 8 places, no exponent, no plus sign.
+/// Parses a decimal of a spec or profile: up to 15 digits, up to 8 places, no exponent, no plus sign.
 pub fn parse_decimal(text: &str) -> Result<Decimal, MoneyError> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, places) = unsigned.split_once('.').map_or((unsigned, None), |(w, p)| (w, Some(p)));
@@ -162,7 +162,7 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, MoneyError> {
     Decimal::from_str_exact(text).map_err(|_| MoneyError::Amount)
 }
 
-/// Like [`parse_decimal`], for the many fields where a negative value makes no sense.
+/// Like [`parse_decimal`], but rejects negative values.
 pub fn parse_unsigned(text: &str) -> Result<Decimal, MoneyError> {
     if text.starts_with('-') { Err(MoneyError::Amount) } else { parse_decimal(text) }
 }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_finer_than_the_minor_unit_is_not_silently_rounded() {
+    fn an_amount_with_too_many_places_is_an_error() {
         let money = Money::new(parse_decimal("1.005").unwrap(), currency("USD"));
         assert_eq!(money.to_minor(), Err(MoneyError::TooFine(currency("USD"))));
         let rounded = |r| money.rounded(r).unwrap().amount.to_string();
@@ -210,12 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn amounts_too_large_to_be_exact_are_refused() {
+    fn amounts_too_large_to_be_exact_are_rejected() {
         assert_eq!(Money::from_minor(i128::MAX, currency("EUR")), Err(MoneyError::TooLarge));
     }
 
     #[test]
-    fn decimals_are_read_only_in_the_documented_form() {
+    fn decimals_are_parsed_only_in_the_documented_form() {
         for good in ["0", "0.30", "123456789012345.12345678", "-1.5", "007"] {
             assert!(parse_decimal(good).is_ok(), "{good}");
         }
@@ -227,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn minor_units_survive_the_way_there_and_back(minor in -1_000_000_000_000_000_000i128..1_000_000_000_000_000_000,
+        fn minor_units_survive_a_round_trip(minor in -1_000_000_000_000_000_000i128..1_000_000_000_000_000_000,
                                                       code in prop::sample::select(vec!["EUR", "XOF", "KWD", "CLF"])) {
             let money = Money::from_minor(minor, currency(code)).unwrap();
             prop_assert_eq!(money.to_minor(), Ok(minor));

@@ -1,8 +1,8 @@
-//! Rights: which licence profile a caller has, and what it allows. Pure.
+//! Authorization of provider calls by licence profile. Pure.
 //!
-//! A profile is bound to identities that the API server vouched for; nothing that a caller says about himself adds a
-//! right. A header may only choose among the profiles he has, and a declared purpose is a further action that must be
-//! allowed, never instead of the operation.
+//! A profile is bound to identities that the API server authenticated; nothing that a caller claims adds a right. A
+//! header only selects among the profiles the caller has, and a declared purpose is an additional action that must be
+//! allowed, never a replacement for the operation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,40 +10,40 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Who makes a call.
+/// The authenticated caller of an operation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Caller {
-    /// His name, as the API server gives it.
+    /// User name, as the API server reports it.
     pub user: String,
-    /// His groups.
+    /// Groups, as the API server reports them.
     pub groups: Vec<String>,
-    /// The profile he asks to be judged by.
+    /// Licence profile that the caller selected; any of the caller's profiles if unset.
     pub profile: Option<String>,
-    /// What he declares to want the answer for.
+    /// Declared purpose of the call; an additional action to authorize.
     pub purpose: Option<String>,
-    /// The correlation id of his request; not kept with a request that is kept.
+    /// Request ID for correlation; not stored with dead requests.
     #[serde(skip)]
     pub request_id: Option<Uuid>,
 }
 
-/// One identity that has a profile.
+/// An identity to which a licence profile is granted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Subject {
+pub enum LicenceSubject {
     /// A user by name; a `ServiceAccount`'s is `system:serviceaccount:namespace:name`.
     User(String),
-    /// Everyone in a group.
+    /// All members of a group.
     Group(String),
 }
 
-impl Subject {
-    /// The subject that a `ServiceAccount` written `namespace:name` is.
+impl LicenceSubject {
+    /// The subject for a `ServiceAccount` written `namespace:name`; `None` if the text has another form.
     pub fn service_account(value: &str) -> Option<Self> {
         let (namespace, name) = value.split_once(':')?;
         let plain = |s: &str| !s.is_empty() && !s.contains(':');
         (plain(namespace) && plain(name)).then(|| Self::User(format!("system:serviceaccount:{namespace}:{name}")))
     }
 
-    fn is(&self, caller: &Caller) -> bool {
+    fn matches(&self, caller: &Caller) -> bool {
         match self {
             Self::User(name) => *name == caller.user,
             Self::Group(name) => caller.groups.contains(name),
@@ -53,12 +53,12 @@ impl Subject {
 
 /// One licence profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Profile {
-    /// Its name.
+pub struct LicenceProfile {
+    /// Name, unique per connection.
     pub name: Arc<str>,
-    /// Who has it.
-    pub subjects: Vec<Subject>,
-    /// Operations and purposes that it allows.
+    /// Identities to which the profile is granted.
+    pub subjects: Vec<LicenceSubject>,
+    /// Allowed operations and purposes.
     pub actions: BTreeSet<String>,
     /// Requests per UTC day, over all its subjects; no limit if unset.
     pub requests_per_day: Option<u64>,
@@ -67,18 +67,18 @@ pub struct Profile {
 /// The profiles of one connection.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rights {
-    /// In the order of the list: the first that allows a call is the one it is counted against.
-    pub profiles: Vec<Profile>,
+    /// In the order of the spec: a call is counted against the first profile that allows it.
+    pub profiles: Vec<LicenceProfile>,
 }
 
-/// Why a call is refused.
+/// Reason for which a call is denied.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Denial {
     /// The caller has no profile at all.
     NoProfile,
-    /// The caller does not have the profile that he asked for.
-    NotHisProfile,
-    /// None of the profiles that count allows the action.
+    /// The caller selected a profile that is not granted.
+    ProfileNotHeld,
+    /// No applicable profile allows the action.
     Action,
 }
 
@@ -87,49 +87,49 @@ impl Denial {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoProfile => "no_profile",
-            Self::NotHisProfile => "profile_not_held",
+            Self::ProfileNotHeld => "profile_not_held",
             Self::Action => "action_not_allowed",
         }
     }
 }
 
-/// The outcome.
+/// Result of [`Rights::authorize`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Judgement<'a> {
-    /// Go on, counted against this profile.
-    Allowed(&'a Profile),
-    /// Stop.
+pub enum AccessDecision<'a> {
+    /// The call is allowed and counted against this profile.
+    Allowed(&'a LicenceProfile),
+    /// The call is denied.
     Denied {
-        /// The profile that refused, where there is one.
+        /// The profile that denied it; `None` if no profile applied.
         profile: Option<Arc<str>>,
-        /// The action that is not allowed.
+        /// The denied action.
         action: String,
-        /// Why.
-        why: Denial,
+        /// Reason of the denial.
+        reason: Denial,
     },
 }
 
 impl Rights {
-    /// Whether `caller` may do `operation`, and by which profile.
-    pub fn judge<'a>(&'a self, caller: &Caller, operation: &str) -> Judgement<'a> {
-        let mut his = self.profiles.iter().filter(|p| p.subjects.iter().any(|s| s.is(caller))).peekable();
-        let denied = |profile: Option<&Profile>, action: &str, why| Judgement::Denied {
+    /// Decides whether `caller` may perform `operation`, and by which profile.
+    pub fn authorize<'a>(&'a self, caller: &Caller, operation: &str) -> AccessDecision<'a> {
+        let mut granted = self.profiles.iter().filter(|p| p.subjects.iter().any(|s| s.matches(caller))).peekable();
+        let denied = |profile: Option<&LicenceProfile>, action: &str, reason| AccessDecision::Denied {
             profile: profile.map(|p| Arc::clone(&p.name)),
             action: action.to_owned(),
-            why,
+            reason,
         };
-        if his.peek().is_none() {
+        if granted.peek().is_none() {
             return denied(None, operation, Denial::NoProfile);
         }
-        let wanted: Vec<&Profile> =
-            his.filter(|p| caller.profile.as_deref().is_none_or(|name| *p.name == *name)).collect();
-        let Some(first) = wanted.first() else { return denied(None, operation, Denial::NotHisProfile) };
-        let refused = |p: &Profile| {
+        let wanted: Vec<&LicenceProfile> =
+            granted.filter(|p| caller.profile.as_deref().is_none_or(|name| *p.name == *name)).collect();
+        let Some(first) = wanted.first() else { return denied(None, operation, Denial::ProfileNotHeld) };
+        let refused = |p: &LicenceProfile| {
             let actions = std::iter::once(operation).chain(caller.purpose.as_deref());
             actions.map(str::to_owned).find(|action| !p.actions.contains(action))
         };
         match wanted.iter().find(|p| refused(p).is_none()) {
-            Some(profile) => Judgement::Allowed(profile),
+            Some(profile) => AccessDecision::Allowed(profile),
             None => denied(Some(first), &refused(first).unwrap_or_default(), Denial::Action),
         }
     }
@@ -139,17 +139,17 @@ impl Rights {
 mod tests {
     use super::*;
 
-    fn profile(name: &str, subject: Subject, actions: &[&str]) -> Profile {
+    fn profile(name: &str, subject: LicenceSubject, actions: &[&str]) -> LicenceProfile {
         let actions = actions.iter().map(ToString::to_string).collect();
-        Profile { name: name.into(), subjects: vec![subject], actions, requests_per_day: None }
+        LicenceProfile { name: name.into(), subjects: vec![subject], actions, requests_per_day: None }
     }
 
     fn rights() -> Rights {
         Rights {
             profiles: vec![
-                profile("desk", Subject::Group("traders".into()), &["quote"]),
-                profile("research", Subject::User("ann".into()), &["quote", "earnings", "export_pdf"]),
-                profile("robot", Subject::service_account("apps:robot").unwrap(), &["earnings"]),
+                profile("desk", LicenceSubject::Group("traders".into()), &["quote"]),
+                profile("research", LicenceSubject::User("ann".into()), &["quote", "earnings", "export_pdf"]),
+                profile("robot", LicenceSubject::service_account("apps:robot").unwrap(), &["earnings"]),
             ],
         }
     }
@@ -164,50 +164,50 @@ mod tests {
         }
     }
 
-    fn said(caller: &Caller, operation: &str) -> Result<String, (Option<String>, String, Denial)> {
-        match rights().judge(caller, operation) {
-            Judgement::Allowed(profile) => Ok(profile.name.to_string()),
-            Judgement::Denied { profile, action, why } => Err((profile.map(|p| p.to_string()), action, why)),
+    fn decision(caller: &Caller, operation: &str) -> Result<String, (Option<String>, String, Denial)> {
+        match rights().authorize(caller, operation) {
+            AccessDecision::Allowed(profile) => Ok(profile.name.to_string()),
+            AccessDecision::Denied { profile, action, reason } => Err((profile.map(|p| p.to_string()), action, reason)),
         }
     }
 
     #[test]
-    fn the_first_of_his_profiles_that_allows_everything_asked_for_counts() {
-        assert_eq!(said(&ann(None, None), "quote"), Ok("desk".into()));
-        assert_eq!(said(&ann(None, None), "earnings"), Ok("research".into()));
-        assert_eq!(said(&ann(None, Some("export_pdf")), "quote"), Ok("research".into()));
+    fn the_first_profile_that_allows_operation_and_purpose_is_used() {
+        assert_eq!(decision(&ann(None, None), "quote"), Ok("desk".into()));
+        assert_eq!(decision(&ann(None, None), "earnings"), Ok("research".into()));
+        assert_eq!(decision(&ann(None, Some("export_pdf")), "quote"), Ok("research".into()));
     }
 
     #[test]
-    fn a_header_chooses_among_his_profiles_and_adds_none() {
-        assert_eq!(said(&ann(Some("research"), None), "quote"), Ok("research".into()));
-        let refused = said(&ann(Some("desk"), None), "earnings").unwrap_err();
+    fn the_header_selects_among_granted_profiles_and_adds_none() {
+        assert_eq!(decision(&ann(Some("research"), None), "quote"), Ok("research".into()));
+        let refused = decision(&ann(Some("desk"), None), "earnings").unwrap_err();
         assert_eq!(refused, (Some("desk".into()), "earnings".into(), Denial::Action));
-        let refused = said(&ann(Some("robot"), None), "earnings").unwrap_err();
-        assert_eq!(refused, (None, "earnings".into(), Denial::NotHisProfile));
+        let refused = decision(&ann(Some("robot"), None), "earnings").unwrap_err();
+        assert_eq!(refused, (None, "earnings".into(), Denial::ProfileNotHeld));
     }
 
     #[test]
-    fn a_purpose_is_checked_beside_the_operation_never_instead_of_it() {
-        let refused = said(&ann(Some("desk"), Some("export_pdf")), "quote").unwrap_err();
+    fn a_purpose_is_checked_in_addition_to_the_operation() {
+        let refused = decision(&ann(Some("desk"), Some("export_pdf")), "quote").unwrap_err();
         assert_eq!(refused, (Some("desk".into()), "export_pdf".into(), Denial::Action));
-        let refused = said(&ann(Some("research"), Some("export_pdf")), "news").unwrap_err();
+        let refused = decision(&ann(Some("research"), Some("export_pdf")), "news").unwrap_err();
         assert_eq!(refused.1, "news");
     }
 
     #[test]
-    fn who_is_in_no_profile_is_refused_and_a_user_called_like_a_group_is_not_in_it() {
+    fn a_user_named_like_a_group_is_not_a_member_of_it() {
         let stranger =
             Caller { user: "traders".into(), groups: vec![], profile: None, purpose: None, request_id: None };
-        assert_eq!(said(&stranger, "quote").unwrap_err().2, Denial::NoProfile);
+        assert_eq!(decision(&stranger, "quote").unwrap_err().2, Denial::NoProfile);
         let robot = Caller { user: "system:serviceaccount:apps:robot".into(), ..stranger };
-        assert_eq!(said(&robot, "earnings"), Ok("robot".into()));
+        assert_eq!(decision(&robot, "earnings"), Ok("robot".into()));
     }
 
     #[test]
-    fn a_service_account_is_written_namespace_and_name() {
+    fn a_service_account_is_written_namespace_colon_name() {
         for bad in ["robot", ":robot", "apps:", "system:serviceaccount:apps:robot"] {
-            assert!(Subject::service_account(bad).is_none(), "{bad}");
+            assert!(LicenceSubject::service_account(bad).is_none(), "{bad}");
         }
     }
 }

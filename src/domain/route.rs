@@ -1,133 +1,133 @@
-//! Which bank takes a payout: filter first, then the lowest fee, then the name. Pure and total; the order in which
-//! candidates are listed never matters.
+//! Choice of the bank for a payout: filter, then lowest fee, then name. Pure and total; the order of the candidates has
+//! no effect.
 //!
-//! Exclusion comes before cost: a bank whose circuit is open is not a bargain at any price. Fees are exact decimals,
-//! rounded the way the bank really charges them: fee = clamp(amount · bps / 10⁴ + fixed, min, max), rounded to the
-//! currency's smallest unit. A candidate whose fee cannot be known ranks after all whose fee is.
+//! Exclusion comes before cost: a bank whose circuit is open is never chosen for its price. Fees are exact decimals,
+//! rounded as the bank charges them: fee = clamp(amount · bps / 10⁴ + fixed, min, max), rounded to the minor unit of
+//! the currency. A candidate with an unknown fee ranks after all candidates with a known fee.
 
 use rust_decimal::Decimal;
 
-use crate::domain::breaker::Effective;
+use crate::domain::breaker::EffectiveState;
 use crate::domain::money::{Currency, Money, Rounding};
 
-/// The payout that a route is evaluated for.
+/// The payout for which a route is evaluated.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reference {
-    /// How much, in `currency`.
+pub struct Payout {
+    /// Amount in `currency`.
     pub amount: Decimal,
-    /// The payout's currency.
+    /// Currency of the payout.
     pub currency: Currency,
-    /// The payment rail, where one is named.
+    /// Payment rail; not filtered by rail if unset.
     pub rail: Option<String>,
-    /// The receiver's country, where one is named.
+    /// Country of the beneficiary; not filtered by country if unset.
     pub country: Option<String>,
 }
 
-/// Primaries are considered first; a fallback only when no primary passes the filter.
+/// Tier of a candidate: a fallback is considered only if no primary passes the filter.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Tier {
     /// Considered first.
     #[default]
     Primary,
-    /// Considered when no primary passes.
+    /// Considered only if no primary passes.
     Fallback,
 }
 
-/// One entry of a candidate's price list.
+/// One entry of a candidate's fee list.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Fee {
-    /// The entry's name: the last tie-break.
+    /// Name of the entry; the last tie-breaker.
     pub name: String,
-    /// The rails it is for; empty = any.
+    /// Rails to which the entry applies; empty = all.
     pub rails: Vec<String>,
-    /// The payout currencies it is for; empty = any.
+    /// Payout currencies to which the entry applies; empty = all.
     pub currencies: Vec<Currency>,
-    /// What `fixed`, `min` and `max` are in; `None` = the payout's currency.
+    /// Currency of `fixed`, `min` and `max`; `None` = the payout's currency.
     pub currency: Option<Currency>,
-    /// The largest amount it is for, inclusive; `None` = any.
+    /// Largest amount to which the entry applies, inclusive; `None` = unlimited.
     pub up_to_amount: Option<Decimal>,
-    /// Hundredths of a percent of the amount.
+    /// Proportional fee in hundredths of a percent of the amount.
     pub basis_points: Decimal,
-    /// Added to each payout.
+    /// Fixed fee per payout.
     pub fixed: Decimal,
-    /// No fee is lower.
+    /// Minimum fee.
     pub min: Option<Decimal>,
-    /// No fee is higher; wins over `min`.
+    /// Maximum fee; takes precedence over `min`.
     pub max: Option<Decimal>,
-    /// How the bank rounds.
+    /// Rounding to the minor unit.
     pub rounding: Rounding,
 }
 
-/// One bank of a route, as far as choosing it needs.
+/// Input of the evaluation for one bank of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Candidate {
-    /// The name within the route.
+    /// Name within the route.
     pub name: String,
-    /// Considered first, or only when no primary passes.
+    /// Primary or fallback.
     pub tier: Tier,
-    /// The state of its connection's circuit; `None` if there is no such connection.
-    pub circuit: Option<Effective>,
-    /// Whether its connection is suspended.
+    /// Circuit state of the connection; `None` if the connection does not exist.
+    pub circuit: Option<EffectiveState>,
+    /// Whether the connection is suspended.
     pub suspended: bool,
-    /// Whether now is outside its accept windows.
+    /// Whether the current time is outside the accept windows.
     pub cut_off: bool,
-    /// A reason found elsewhere that excludes it, whatever its circuit says.
-    pub exclusion: Option<Reason>,
-    /// Its price list; empty = free.
+    /// Exclusion determined by the caller; takes precedence over the circuit.
+    pub exclusion: Option<CandidateReason>,
+    /// Fee list; empty = free.
     pub fees: Vec<Fee>,
-    /// The currencies it pays out; empty = any.
+    /// Supported payout currencies; empty = all.
     pub currencies: Vec<Currency>,
-    /// The countries it pays out to; empty = any.
+    /// Supported beneficiary countries; empty = all.
     pub countries: Vec<String>,
-    /// The rails it offers; empty = any.
+    /// Supported rails; empty = all.
     pub rails: Vec<String>,
-    /// The smallest amount it takes, inclusive.
+    /// Smallest accepted amount, inclusive.
     pub min_amount: Option<Decimal>,
-    /// The largest amount it takes, inclusive.
+    /// Largest accepted amount, inclusive.
     pub max_amount: Option<Decimal>,
 }
 
-/// Why a candidate stands where it stands. Closed and alert-stable.
+/// Reason for a candidate's state. A closed list; the names are stable for alerts.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Reason {
-    /// No connection of that name exists.
+pub enum CandidateReason {
+    /// The connection does not exist.
     ConnectionNotFound,
-    /// The connection has not been verified to be usable yet.
+    /// The connection is not Ready.
     ConnectionNotReady,
     /// The connection is suspended.
     Suspended,
-    /// A person forces the circuit open.
+    /// `circuitOverride` forces the circuit open.
     ForcedOpen,
     /// The circuit is open.
     CircuitOpen,
-    /// The circuit is half-open: payouts wait until it is closed.
+    /// The circuit is half-open; payouts wait until it closes.
     CircuitHalfOpen,
-    /// It does not pay out in this currency.
+    /// The candidate does not support the payout's currency.
     CurrencyNotServed,
-    /// It does not pay out to this country.
+    /// The candidate does not support the beneficiary's country.
     CountryNotServed,
-    /// It does not offer this rail.
+    /// The candidate does not support the rail.
     RailNotServed,
-    /// The amount is outside its limits.
+    /// The amount is outside the candidate's limits.
     AmountOutOfRange,
-    /// Its connection is in a maintenance window.
+    /// The connection is in a maintenance window.
     Maintenance,
-    /// Outside its accept windows.
+    /// The current time is outside the accept windows.
     CutOff,
-    /// No other costs less.
+    /// No other candidate costs less.
     LowestCost,
-    /// Another costs less.
+    /// Another candidate costs less.
     HigherCost,
-    /// Costs the same as another whose name comes first.
+    /// Another candidate costs the same, and its name sorts first.
     TieBrokenByName,
-    /// Its price list says nothing about such a payout, or in a currency that cannot be compared.
+    /// No fee entry applies to the payout, or the entry is in another currency.
     CostUnknown,
-    /// A fallback, and a primary is available.
+    /// The candidate is a fallback, and a primary is available.
     PrimaryAvailable,
 }
 
-impl Reason {
-    /// The reason as status prints it.
+impl CandidateReason {
+    /// The reason as written in status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionNotFound => "ConnectionNotFound",
@@ -151,16 +151,16 @@ impl Reason {
     }
 }
 
-/// Where a candidate stands.
+/// State of a candidate for a payout.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum StandingState {
-    /// The reference payout would take it now.
+    /// Chosen for the payout.
     Preferred,
-    /// Could take it too.
+    /// Available, but not chosen.
     Standby,
-    /// A fallback that could take it if no primary could.
+    /// A fallback that is available if no primary is.
     Fallback,
-    /// Cannot take it.
+    /// Not available for the payout.
     Excluded,
 }
 
@@ -176,155 +176,159 @@ impl StandingState {
     }
 }
 
-/// One candidate's place in an evaluation.
+/// Result of the evaluation for one candidate.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// The candidate.
+pub struct CandidateStanding {
+    /// Name of the candidate.
     pub name: String,
-    /// Where it stands.
+    /// State of the candidate.
     pub state: StandingState,
-    /// Why.
-    pub reason: Reason,
-    /// What it would charge, in the payout's currency; `None` if excluded or unknown.
+    /// Reason for the state.
+    pub reason: CandidateReason,
+    /// Fee in the payout's currency; `None` if excluded or unknown.
     pub fee: Option<Decimal>,
 }
 
-/// Which bank, and why not the others.
+/// Result of an evaluation: the chosen bank, and the state of every candidate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evaluation {
-    /// The bank that the reference payout would take now.
+    /// Name of the chosen bank; `None` if all candidates are excluded.
     pub active: Option<String>,
-    /// Every candidate, by name.
-    pub standings: Vec<Standing>,
+    /// All candidates, sorted by name.
+    pub standings: Vec<CandidateStanding>,
 }
 
 impl Evaluation {
-    /// How many candidates could take the payout.
+    /// Number of candidates that are not excluded.
     pub fn available(&self) -> usize {
         self.standings.iter().filter(|s| s.state != StandingState::Excluded).count()
     }
 
-    /// The standing of one candidate.
-    pub fn standing(&self, name: &str) -> Option<&Standing> {
+    /// Result for one candidate.
+    pub fn standing(&self, name: &str) -> Option<&CandidateStanding> {
         self.standings.iter().find(|s| s.name == name)
     }
 }
 
-/// What a new evaluation means to somebody who knew the former active bank.
+/// Change of the active bank between two evaluations.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Change {
-    /// The same bank as before, or still none.
+pub enum RouteChange {
+    /// No change.
     None,
-    /// The former bank became excluded, and another took over.
+    /// The previous bank is excluded, and another bank is active.
     FailedOver,
-    /// The bank that the last failover left has the payouts again.
+    /// The bank that the last failover left is active again.
     FailedBack,
-    /// Another bank is active, and the former one would still be available: a plain transition.
+    /// Another bank is active, although the previous one is still available.
     Switched,
-    /// There was a bank, and now there is none.
+    /// No bank is available any more.
     NoneAvailable,
-    /// There was none, and now there is one.
+    /// A bank is available after none was.
     Available,
 }
 
-/// Names the change from the bank `before` to the evaluation's. `left` is whom the last failover left (its `from`).
-pub fn change(before: Option<&str>, left: Option<&str>, after: &Evaluation) -> Change {
+/// Classifies the change from the bank `before` to the active bank of `after`. `left` is the bank that the last
+/// failover left (its `from`).
+pub fn change(before: Option<&str>, left: Option<&str>, after: &Evaluation) -> RouteChange {
     match (before, after.active.as_deref()) {
-        (None, None) => Change::None,
-        (Some(_), None) => Change::NoneAvailable,
-        (_, Some(new)) if before != Some(new) && left == Some(new) => Change::FailedBack,
-        (None, Some(_)) => Change::Available,
-        (Some(old), Some(new)) if old == new => Change::None,
+        (None, None) => RouteChange::None,
+        (Some(_), None) => RouteChange::NoneAvailable,
+        (_, Some(new)) if before != Some(new) && left == Some(new) => RouteChange::FailedBack,
+        (None, Some(_)) => RouteChange::Available,
+        (Some(old), Some(new)) if old == new => RouteChange::None,
         (Some(old), Some(_)) if after.standing(old).is_none_or(|s| s.state == StandingState::Excluded) => {
-            Change::FailedOver
+            RouteChange::FailedOver
         }
-        (Some(_), Some(_)) => Change::Switched,
+        (Some(_), Some(_)) => RouteChange::Switched,
     }
 }
 
-/// Chooses: the lowest fee among the primaries that pass the filter, else among the fallbacks; the name breaks ties.
-pub fn evaluate(reference: &Reference, candidates: &[Candidate]) -> Evaluation {
+/// Evaluates a route: chooses the lowest fee among the primaries that pass the filter, else among the fallbacks; the
+/// name breaks ties.
+pub fn evaluate(payout: &Payout, candidates: &[Candidate]) -> Evaluation {
     let mut by_name: Vec<&Candidate> = candidates.iter().collect();
     by_name.sort_by(|a, b| a.name.cmp(&b.name));
-    let judged: Vec<_> = by_name.into_iter().map(|c| (c, exclusion(reference, c), fee(reference, &c.fees))).collect();
-    let eligible = || judged.iter().filter(|(_, out, _)| out.is_none());
+    let evaluated: Vec<_> = by_name.into_iter().map(|c| (c, exclusion(payout, c), fee(payout, &c.fees))).collect();
+    let eligible = || evaluated.iter().filter(|(_, out, _)| out.is_none());
     let tier = eligible().map(|(c, ..)| c.tier).min();
-    // `min_by_key` keeps the first of equals: the one whose name comes first. Unknown fees come after known ones.
+    // `min_by_key` returns the first of equals, which is the one whose name sorts first. Unknown fees sort last.
     let best = eligible()
         .filter(|(c, ..)| Some(c.tier) == tier)
         .min_by_key(|(.., fee)| (fee.is_none(), *fee))
         .map(|(c, _, fee)| (c.name.as_str(), *fee));
-    let standings = judged
+    let standings = evaluated
         .iter()
         .map(|&(c, out, fee)| {
             let (state, reason) = match (out, best) {
                 (Some(reason), _) => (StandingState::Excluded, reason),
-                (None, Some((name, _))) if name == c.name => {
-                    (StandingState::Preferred, if fee.is_some() { Reason::LowestCost } else { Reason::CostUnknown })
-                }
-                (None, _) if Some(c.tier) != tier => (StandingState::Fallback, Reason::PrimaryAvailable),
+                (None, Some((name, _))) if name == c.name => (
+                    StandingState::Preferred,
+                    if fee.is_some() { CandidateReason::LowestCost } else { CandidateReason::CostUnknown },
+                ),
+                (None, _) if Some(c.tier) != tier => (StandingState::Fallback, CandidateReason::PrimaryAvailable),
                 (None, Some((_, cost))) if fee.is_some() && fee == cost => {
-                    (StandingState::Standby, Reason::TieBrokenByName)
+                    (StandingState::Standby, CandidateReason::TieBrokenByName)
                 }
-                (None, _) => {
-                    (StandingState::Standby, if fee.is_some() { Reason::HigherCost } else { Reason::CostUnknown })
-                }
+                (None, _) => (
+                    StandingState::Standby,
+                    if fee.is_some() { CandidateReason::HigherCost } else { CandidateReason::CostUnknown },
+                ),
             };
-            Standing { name: c.name.clone(), state, reason, fee: if out.is_some() { None } else { fee } }
+            CandidateStanding { name: c.name.clone(), state, reason, fee: if out.is_some() { None } else { fee } }
         })
         .collect();
     Evaluation { active: best.map(|(name, _)| name.to_owned()), standings }
 }
 
-/// Why a candidate cannot take the payout; the reason that a person would mend first comes first.
-fn exclusion(reference: &Reference, candidate: &Candidate) -> Option<Reason> {
+/// Reason to exclude a candidate; the reason to fix first is reported first.
+fn exclusion(payout: &Payout, candidate: &Candidate) -> Option<CandidateReason> {
     if let Some(reason) = candidate.exclusion {
         return Some(reason);
     }
     if candidate.suspended {
-        return Some(Reason::Suspended);
+        return Some(CandidateReason::Suspended);
     }
     match candidate.circuit {
-        None => return Some(Reason::ConnectionNotFound),
-        Some(Effective::ForcedOpen) => return Some(Reason::ForcedOpen),
-        Some(Effective::Open) => return Some(Reason::CircuitOpen),
-        Some(Effective::HalfOpen) => return Some(Reason::CircuitHalfOpen),
-        Some(Effective::Closed | Effective::ForcedClosed | Effective::Shadow) => {}
+        None => return Some(CandidateReason::ConnectionNotFound),
+        Some(EffectiveState::ForcedOpen) => return Some(CandidateReason::ForcedOpen),
+        Some(EffectiveState::Open) => return Some(CandidateReason::CircuitOpen),
+        Some(EffectiveState::HalfOpen) => return Some(CandidateReason::CircuitHalfOpen),
+        Some(EffectiveState::Closed | EffectiveState::ForcedClosed | EffectiveState::Shadow) => {}
     }
-    let amount = reference.amount;
-    if !candidate.currencies.is_empty() && !candidate.currencies.contains(&reference.currency) {
-        Some(Reason::CurrencyNotServed)
-    } else if !serves(&candidate.countries, reference.country.as_deref()) {
-        Some(Reason::CountryNotServed)
-    } else if !serves(&candidate.rails, reference.rail.as_deref()) {
-        Some(Reason::RailNotServed)
+    let amount = payout.amount;
+    if !candidate.currencies.is_empty() && !candidate.currencies.contains(&payout.currency) {
+        Some(CandidateReason::CurrencyNotServed)
+    } else if !serves(&candidate.countries, payout.country.as_deref()) {
+        Some(CandidateReason::CountryNotServed)
+    } else if !serves(&candidate.rails, payout.rail.as_deref()) {
+        Some(CandidateReason::RailNotServed)
     } else if candidate.min_amount.is_some_and(|min| amount < min)
         || candidate.max_amount.is_some_and(|max| amount > max)
     {
-        Some(Reason::AmountOutOfRange)
+        Some(CandidateReason::AmountOutOfRange)
     } else if candidate.cut_off {
-        Some(Reason::CutOff)
+        Some(CandidateReason::CutOff)
     } else {
         None
     }
 }
 
-/// A payout that names no country or rail does not ask for one.
-fn serves(offered: &[String], asked: Option<&str>) -> bool {
-    offered.is_empty() || asked.is_none_or(|a| offered.iter().any(|o| o == a))
+/// Whether a list of supported values contains the requested one; a payout without a country or rail is not filtered.
+fn serves(supported: &[String], requested: Option<&str>) -> bool {
+    supported.is_empty() || requested.is_none_or(|r| supported.iter().any(|s| s == r))
 }
 
-/// What a candidate with this price list charges for the payout, in the payout's currency; `None` if that cannot be
-/// known: no entry matches, the entry is in another currency, or the sum does not fit.
-pub fn fee(reference: &Reference, list: &[Fee]) -> Option<Decimal> {
+/// Fee for the payout by a fee list, in the payout's currency; `None` if it is unknown: no entry applies, the entry is
+/// in another currency, or the result overflows.
+pub fn fee(payout: &Payout, list: &[Fee]) -> Option<Decimal> {
     if list.is_empty() {
         return Some(Decimal::ZERO);
     }
-    let entry = select(reference, list)?;
-    if entry.currency.is_some_and(|c| c != reference.currency) {
+    let entry = select(payout, list)?;
+    if entry.currency.is_some_and(|c| c != payout.currency) {
         return None;
     }
-    let share = reference.amount.checked_mul(entry.basis_points)?.checked_div(Decimal::from(10_000))?;
+    let share = payout.amount.checked_mul(entry.basis_points)?.checked_div(Decimal::from(10_000))?;
     let mut charge = share.checked_add(entry.fixed)?;
     if let Some(min) = entry.min {
         charge = charge.max(min);
@@ -332,15 +336,15 @@ pub fn fee(reference: &Reference, list: &[Fee]) -> Option<Decimal> {
     if let Some(max) = entry.max {
         charge = charge.min(max);
     }
-    Money::new(charge, reference.currency).rounded(entry.rounding).ok().map(|m| m.amount)
+    Money::new(charge, payout.currency).rounded(entry.rounding).ok().map(|m| m.amount)
 }
 
-/// The entry that applies: the one with most matching selectors, then the smallest `upToAmount`, then the name.
-fn select<'a>(reference: &Reference, list: &'a [Fee]) -> Option<&'a Fee> {
+/// The applicable entry: most matching selectors, then smallest `upToAmount`, then name.
+fn select<'a>(payout: &Payout, list: &'a [Fee]) -> Option<&'a Fee> {
     let matches = |fee: &&Fee| {
-        (fee.rails.is_empty() || reference.rail.as_ref().is_some_and(|r| fee.rails.contains(r)))
-            && (fee.currencies.is_empty() || fee.currencies.contains(&reference.currency))
-            && fee.up_to_amount.is_none_or(|limit| reference.amount <= limit)
+        (fee.rails.is_empty() || payout.rail.as_ref().is_some_and(|r| fee.rails.contains(r)))
+            && (fee.currencies.is_empty() || fee.currencies.contains(&payout.currency))
+            && fee.up_to_amount.is_none_or(|limit| payout.amount <= limit)
     };
     let selectors = |fee: &Fee| u8::from(!fee.rails.is_empty()) + u8::from(!fee.currencies.is_empty());
     list.iter().filter(matches).min_by(|a, b| {

@@ -1,4 +1,4 @@
-//! Tests of the choice of a bank: the golden fees, each exclusion, tiers, and that the order of the list never matters.
+//! Tests of the route evaluation: golden fees, each exclusion, tiers, independence of the list order.
 
 use proptest::prelude::*;
 
@@ -13,8 +13,8 @@ fn currency(code: &str) -> Currency {
     Currency::parse(code).unwrap()
 }
 
-fn payout(amount: &str, code: &str) -> Reference {
-    Reference { amount: dec(amount), currency: currency(code), rail: None, country: None }
+fn payout(amount: &str, code: &str) -> Payout {
+    Payout { amount: dec(amount), currency: currency(code), rail: None, country: None }
 }
 
 fn price(bps: &str, fixed: &str) -> Fee {
@@ -24,18 +24,18 @@ fn price(bps: &str, fixed: &str) -> Fee {
 fn bank(name: &str, bps: &str, fixed: &str) -> Candidate {
     Candidate {
         name: name.into(),
-        circuit: Some(Effective::Closed),
+        circuit: Some(EffectiveState::Closed),
         fees: vec![price(bps, fixed)],
         ..Candidate::default()
     }
 }
 
-fn places(evaluation: &Evaluation) -> Vec<(&str, &str, &str)> {
+fn states(evaluation: &Evaluation) -> Vec<(&str, &str, &str)> {
     evaluation.standings.iter().map(|s| (s.name.as_str(), s.state.as_str(), s.reason.as_str())).collect()
 }
 
 #[test]
-fn the_golden_fees_are_met_exactly() {
+fn the_golden_fees_are_exact() {
     for (amount, code, bps, fixed, want) in [
         ("1000", "USD", "50", "0.30", "5.30"),
         ("1000", "USD", "40", "1.00", "5.00"),
@@ -55,16 +55,16 @@ fn the_lowest_fee_is_preferred_and_the_name_breaks_ties() {
     let evaluation = evaluate(&payout("1000", "USD"), &banks);
     assert_eq!(evaluation.active.as_deref(), Some("b"));
     assert_eq!(
-        places(&evaluation),
+        states(&evaluation),
         [("a", "Standby", "HigherCost"), ("b", "Preferred", "LowestCost"), ("c", "Standby", "HigherCost")]
     );
     assert_eq!(evaluation.available(), 3);
     let evaluation = evaluate(&payout("1000", "USD"), &[banks[2].clone(), banks[0].clone()]);
-    assert_eq!(places(&evaluation), [("a", "Preferred", "LowestCost"), ("c", "Standby", "TieBrokenByName")]);
+    assert_eq!(states(&evaluation), [("a", "Preferred", "LowestCost"), ("c", "Standby", "TieBrokenByName")]);
 }
 
 #[test]
-fn the_fee_is_clamped_and_rounded_the_way_the_bank_rounds() {
+fn the_fee_is_clamped_and_rounded_as_configured() {
     let priced = |fee_: Fee| fee(&payout("1000", "USD"), &[fee_]).unwrap();
     assert_eq!(priced(Fee { min: Some(dec("7.50")), ..price("50", "0") }), dec("7.50"));
     assert_eq!(priced(Fee { max: Some(dec("2")), ..price("50", "0") }), dec("2"));
@@ -77,7 +77,7 @@ fn the_fee_is_clamped_and_rounded_the_way_the_bank_rounds() {
 }
 
 #[test]
-fn the_entry_with_most_matching_selectors_applies_then_the_smallest_limit_then_the_name() {
+fn fee_entry_precedence_is_selectors_then_limit_then_name() {
     let entry = |name: &str, rails: &[&str], codes: &[&str], limit: Option<&str>| Fee {
         name: name.into(),
         rails: rails.iter().map(|&r| r.into()).collect(),
@@ -94,7 +94,7 @@ fn the_entry_with_most_matching_selectors_applies_then_the_smallest_limit_then_t
         entry("sepa-eur-twin", &["SEPA"], &["EUR"], Some("100")),
     ];
     let pick = |amount: &str, code: &str, rail: Option<&str>| {
-        let asked = Reference { rail: rail.map(str::to_owned), ..payout(amount, code) };
+        let asked = Payout { rail: rail.map(str::to_owned), ..payout(amount, code) };
         select(&asked, &list).map(|f| f.name.as_str())
     };
     assert_eq!(pick("100", "EUR", Some("SEPA")), Some("sepa-eur-small"), "inclusive");
@@ -105,7 +105,7 @@ fn the_entry_with_most_matching_selectors_applies_then_the_smallest_limit_then_t
 }
 
 #[test]
-fn a_fee_that_cannot_be_known_ranks_after_every_known_one() {
+fn an_unknown_fee_ranks_after_every_known_fee() {
     let mut foreign = bank("a", "1", "0");
     foreign.fees[0].currency = Some(currency("EUR"));
     let mut unpriced = bank("b", "1", "0");
@@ -113,29 +113,29 @@ fn a_fee_that_cannot_be_known_ranks_after_every_known_one() {
     let banks = [foreign, unpriced, bank("z", "999", "0")];
     let evaluation = evaluate(&payout("1000", "USD"), &banks);
     assert_eq!(
-        places(&evaluation),
+        states(&evaluation),
         [("a", "Standby", "CostUnknown"), ("b", "Standby", "CostUnknown"), ("z", "Preferred", "LowestCost")]
     );
     let evaluation = evaluate(&payout("1000", "USD"), &banks[..2]);
-    assert_eq!(evaluation.active.as_deref(), Some("a"), "better an unknown fee than no bank");
-    assert_eq!(evaluation.standings[0].reason, Reason::CostUnknown);
+    assert_eq!(evaluation.active.as_deref(), Some("a"), "an unknown fee is better than no bank");
+    assert_eq!(evaluation.standings[0].reason, CandidateReason::CostUnknown);
     let huge = price("999999999999999", "0");
-    assert_eq!(fee(&payout("999999999999999.99999999", "USD"), &[huge]), None, "does not fit");
+    assert_eq!(fee(&payout("999999999999999.99999999", "USD"), &[huge]), None, "overflow");
     assert_eq!(fee(&payout("1000", "QQQ"), &[price("1", "0")]), None, "no minor unit to round to");
-    assert_eq!(fee(&payout("1000", "QQQ"), &[]), Some(Decimal::ZERO), "no price list is free");
+    assert_eq!(fee(&payout("1000", "QQQ"), &[]), Some(Decimal::ZERO), "an empty fee list is free");
 }
 
 #[test]
 fn each_exclusion_has_its_own_reason() {
-    let asked = Reference { rail: Some("SEPA".into()), country: Some("NO".into()), ..payout("1000", "EUR") };
+    let asked = Payout { rail: Some("SEPA".into()), country: Some("NO".into()), ..payout("1000", "EUR") };
     let base = bank("x", "1", "0");
     for (candidate, want) in [
         (Candidate { circuit: None, ..base.clone() }, "ConnectionNotFound"),
-        (Candidate { circuit: Some(Effective::Open), ..base.clone() }, "CircuitOpen"),
-        (Candidate { circuit: Some(Effective::HalfOpen), ..base.clone() }, "CircuitHalfOpen"),
-        (Candidate { circuit: Some(Effective::ForcedOpen), ..base.clone() }, "ForcedOpen"),
+        (Candidate { circuit: Some(EffectiveState::Open), ..base.clone() }, "CircuitOpen"),
+        (Candidate { circuit: Some(EffectiveState::HalfOpen), ..base.clone() }, "CircuitHalfOpen"),
+        (Candidate { circuit: Some(EffectiveState::ForcedOpen), ..base.clone() }, "ForcedOpen"),
         (Candidate { suspended: true, ..base.clone() }, "Suspended"),
-        (Candidate { exclusion: Some(Reason::ConnectionNotReady), ..base.clone() }, "ConnectionNotReady"),
+        (Candidate { exclusion: Some(CandidateReason::ConnectionNotReady), ..base.clone() }, "ConnectionNotReady"),
         (Candidate { currencies: vec![currency("USD")], ..base.clone() }, "CurrencyNotServed"),
         (Candidate { countries: vec!["SE".into()], ..base.clone() }, "CountryNotServed"),
         (Candidate { rails: vec!["ACH".into()], ..base.clone() }, "RailNotServed"),
@@ -144,10 +144,10 @@ fn each_exclusion_has_its_own_reason() {
     ] {
         let evaluation = evaluate(&asked, &[candidate]);
         assert_eq!((evaluation.active.as_deref(), evaluation.available()), (None, 0));
-        assert_eq!(places(&evaluation), [("x", "Excluded", want)]);
+        assert_eq!(states(&evaluation), [("x", "Excluded", want)]);
         assert_eq!(evaluation.standings[0].fee, None);
     }
-    for circuit in [Effective::Closed, Effective::ForcedClosed, Effective::Shadow] {
+    for circuit in [EffectiveState::Closed, EffectiveState::ForcedClosed, EffectiveState::Shadow] {
         let inclusive = Candidate {
             circuit: Some(circuit),
             min_amount: Some(dec("1000")),
@@ -167,44 +167,44 @@ fn a_fallback_is_considered_only_when_no_primary_passes() {
     let mut banks = [bank("dear", "100", "0"), fallback("cheap", "1"), fallback("free", "0")];
     let evaluation = evaluate(&payout("1000", "USD"), &banks);
     assert_eq!(
-        places(&evaluation),
+        states(&evaluation),
         [
             ("cheap", "Fallback", "PrimaryAvailable"),
             ("dear", "Preferred", "LowestCost"),
             ("free", "Fallback", "PrimaryAvailable")
         ]
     );
-    banks[0].circuit = Some(Effective::Open);
+    banks[0].circuit = Some(EffectiveState::Open);
     let evaluation = evaluate(&payout("1000", "USD"), &banks);
     assert_eq!(
-        places(&evaluation),
+        states(&evaluation),
         [("cheap", "Standby", "HigherCost"), ("dear", "Excluded", "CircuitOpen"), ("free", "Preferred", "LowestCost")]
     );
 }
 
 #[test]
-fn what_a_new_evaluation_means_depends_on_who_was_active_and_why_he_is_no_more() {
+fn changes_of_the_active_bank_are_classified() {
     let mut banks = [bank("a", "10", "0"), bank("b", "20", "0")];
     let asked = payout("1000", "USD");
     let both = evaluate(&asked, &banks);
-    assert_eq!(change(None, None, &both), Change::Available);
-    assert_eq!(change(Some("a"), None, &both), Change::None);
-    banks[0].circuit = Some(Effective::Open);
+    assert_eq!(change(None, None, &both), RouteChange::Available);
+    assert_eq!(change(Some("a"), None, &both), RouteChange::None);
+    banks[0].circuit = Some(EffectiveState::Open);
     let without_a = evaluate(&asked, &banks);
-    assert_eq!(change(Some("a"), None, &without_a), Change::FailedOver);
-    assert_eq!(change(Some("b"), Some("a"), &without_a), Change::None);
-    assert_eq!(change(Some("b"), Some("a"), &both), Change::FailedBack);
-    assert_eq!(change(Some("b"), None, &both), Change::Switched, "b would still be available");
-    assert_eq!(change(Some("removed"), None, &both), Change::FailedOver, "a candidate that was taken out");
+    assert_eq!(change(Some("a"), None, &without_a), RouteChange::FailedOver);
+    assert_eq!(change(Some("b"), Some("a"), &without_a), RouteChange::None);
+    assert_eq!(change(Some("b"), Some("a"), &both), RouteChange::FailedBack);
+    assert_eq!(change(Some("b"), None, &both), RouteChange::Switched, "b would still be available");
+    assert_eq!(change(Some("removed"), None, &both), RouteChange::FailedOver, "a candidate that was removed");
     banks[1].suspended = true;
     let none = evaluate(&asked, &banks);
-    assert_eq!(change(Some("b"), Some("a"), &none), Change::NoneAvailable);
-    assert_eq!(change(None, None, &none), Change::None);
-    assert_eq!(change(None, Some("a"), &both), Change::FailedBack, "over a time with no bank at all");
+    assert_eq!(change(Some("b"), Some("a"), &none), RouteChange::NoneAvailable);
+    assert_eq!(change(None, None, &none), RouteChange::None);
+    assert_eq!(change(None, Some("a"), &both), RouteChange::FailedBack, "after a time without any bank");
 }
 
-fn circuit() -> impl Strategy<Value = Option<Effective>> {
-    prop::option::weighted(0.9, prop::sample::select(Effective::ALL.to_vec()))
+fn circuit() -> impl Strategy<Value = Option<EffectiveState>> {
+    prop::option::weighted(0.9, prop::sample::select(EffectiveState::ALL.to_vec()))
 }
 
 fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
@@ -227,7 +227,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
 
 proptest! {
     #[test]
-    fn the_order_of_the_candidates_never_matters(
+    fn the_order_of_the_candidates_has_no_effect(
         (sorted, shuffled) in candidates().prop_flat_map(|c| (Just(c.clone()), Just(c).prop_shuffle())),
     ) {
         let asked = payout("1000", "USD");
@@ -235,14 +235,14 @@ proptest! {
     }
 
     #[test]
-    fn nobody_excluded_is_active_and_nobody_cheaper_of_the_same_tier_is_passed_over(list in candidates()) {
+    fn the_active_bank_is_eligible_and_the_cheapest_of_its_tier(list in candidates()) {
         let asked = payout("1000", "USD");
         let evaluation = evaluate(&asked, &list);
         let find = |name: &str| list.iter().find(|c| c.name == name).unwrap();
         prop_assert_eq!(evaluation.active.is_some(), evaluation.available() > 0);
         prop_assert_eq!(evaluation.standings.len(), list.len());
         let Some(active) = evaluation.active.as_deref().map(find) else { return Ok(()) };
-        prop_assert!(active.circuit.is_some_and(Effective::carries_payouts) && !active.suspended);
+        prop_assert!(active.circuit.is_some_and(EffectiveState::accepts_payouts) && !active.suspended);
         for standing in evaluation.standings.iter().filter(|s| s.state != StandingState::Excluded) {
             let other = find(&standing.name);
             prop_assert!(active.tier <= other.tier);
@@ -253,7 +253,7 @@ proptest! {
     }
 
     #[test]
-    fn taking_a_candidate_away_never_makes_another_ineligible(list in candidates(), gone in any::<prop::sample::Index>()) {
+    fn removing_a_candidate_never_excludes_another(list in candidates(), gone in any::<prop::sample::Index>()) {
         prop_assume!(!list.is_empty());
         let asked = payout("1000", "USD");
         let before = evaluate(&asked, &list);

@@ -1,10 +1,10 @@
-//! When something is due next: after a fixed interval, or by a cron line in a time zone. Pure: `last` and `now` go in,
-//! an instant comes out, and the same object gets the same jitter in every process.
+//! Schedules: a fixed interval, or a cron expression in a time zone. Pure functions of `last` and `now`; an object gets
+//! the same jitter in every process.
 //!
-//! Cron is the five-field form with Vixie's rules, by the `cronexpr` crate on jiff's calendar. Where the crate and
-//! Vixie's cron part ways at daylight-saving changes, Vixie wins ("man 8 cron", Debian): a line with fixed hours runs
-//! right after a gap that swallowed it, and once, not twice, when the hour repeats; a line with `*` in minute or hour
-//! follows real time.
+//! Cron is the five-field form with Vixie's rules, evaluated by the `cronexpr` crate on jiff's calendar. Where the
+//! crate and Vixie's cron differ at daylight-saving changes, this module follows Vixie ("man 8 cron", Debian): an
+//! expression with fixed hours that falls into a gap runs right after it, and runs once in a repeated hour; an
+//! expression with `*` in minute or hour follows elapsed time.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,47 +14,47 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::spread;
+use crate::domain::hash;
 
-/// The most jitter there is. It spreads a thousand jobs of the same slot to under four a second, and nobody's morning
-/// sync is noticeably late; a tenth of a day, or of a month, would be.
+/// Upper bound of the jitter. It spreads a thousand jobs of the same slot to fewer than four per second without making
+/// a daily sync noticeably late; ten percent of a day or a month would.
 pub const MAX_JITTER: Duration = Duration::from_mins(5);
 
-/// Why a schedule cannot be used. Every message names the remedy.
+/// Reason for which a schedule is invalid. Every message states the remedy.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// Not five fields.
     #[error("schedule must have five fields (minute hour day-of-month month day-of-week), but has {0}")]
     FieldCount(usize),
     /// A nickname.
-    #[error("schedule must be written out in five fields: nicknames such as @daily are not read")]
+    #[error("schedule must have five fields: nicknames such as @daily are not supported")]
     Nickname,
-    /// A zone within the line.
+    /// A time zone inside the expression.
     #[error("schedule must not set a time zone: use the field timeZone")]
     ZoneInLine,
-    /// A field that cannot be read.
-    #[error("schedule must be a cron line, for example \"*/15 * * * *\": {0}")]
+    /// A field that cannot be parsed.
+    #[error("schedule must be a cron expression, for example \"*/15 * * * *\": {0}")]
     Malformed(String),
-    /// Days that no year within reach has.
+    /// A date that does not exist.
     #[error("schedule must match at least once in four years, but never does")]
     Never,
-    /// Not a zone of the IANA database.
+    /// Not a time zone of the IANA database.
     #[error("timeZone must be a name of the IANA time zone database, for example Europe/Oslo")]
     TimeZone,
-    /// No length.
+    /// Zero length.
     #[error("interval must be longer than zero")]
     ZeroInterval,
 }
 
-/// A cron line in a zone.
+/// A cron expression in a time zone.
 #[derive(Clone, Debug)]
 pub struct Cron {
     line: String,
     zone: TimeZone,
-    /// The line on a calendar without gaps and repeated hours.
+    /// The expression in civil time, without gaps and repeated hours.
     civil: Crontab,
-    /// Minute or hour begin with `*`: follows real time over daylight-saving changes.
-    wild: bool,
+    /// Minute or hour begin with `*`: follows elapsed time over daylight-saving changes.
+    wildcard: bool,
 }
 
 impl PartialEq for Cron {
@@ -71,35 +71,35 @@ impl fmt::Display for Cron {
     }
 }
 
-/// When something is due, again and again.
+/// A recurring schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Schedule {
-    /// So long after the last start.
+    /// A fixed time after the last start.
     Interval(Duration),
-    /// At the slots of a cron line.
+    /// The slots of a cron expression.
     Cron(Box<Cron>),
 }
 
-/// What is due now.
+/// Result of [`Schedule::due`].
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Due {
     /// Start the run of this slot now.
     Start {
         /// The slot, without jitter.
         slot: Timestamp,
-        /// Whether earlier slots passed without a run; this one run stands for all of them.
+        /// Whether earlier slots passed without a run; this run replaces all of them.
         missed: bool,
     },
-    /// Nothing before `until`.
+    /// Nothing is due before `until`.
     Wait {
         /// The next slot, without jitter.
         slot: Timestamp,
-        /// When its run is to start.
+        /// Start of its run, jitter included.
         until: Timestamp,
     },
-    /// The slot passed longer than the starting deadline ago: note it as handled, and say so.
+    /// The slot is older than the starting deadline: mark it as handled and report it.
     Missed {
-        /// The last slot that was missed.
+        /// The last missed slot.
         slot: Timestamp,
     },
 }
@@ -110,33 +110,33 @@ impl Schedule {
         if length.is_zero() { Err(ScheduleError::ZeroInterval) } else { Ok(Self::Interval(length)) }
     }
 
-    /// A cron line in a zone of the IANA database; `None` is UTC.
+    /// A cron expression in an IANA time zone; `None` is UTC.
     pub fn cron(line: &str, time_zone: Option<&str>) -> Result<Self, ScheduleError> {
         Cron::parse(line, time_zone).map(|cron| Self::Cron(Box::new(cron)))
     }
 
-    /// When the next run is to start, jitter included; in the past if it is overdue. `last` is the last slot (cron) or
-    /// start (interval) that was handled; without one an interval is due at once, a cron line at its next slot. However
-    /// many slots passed since `last`, only the latest is left.
+    /// Start of the next run, jitter included; in the past if it is overdue. `last` is the last handled slot (cron) or
+    /// start (interval); without one an interval is due at once, a cron schedule at its next slot. Of the slots that
+    /// passed since `last` only the latest counts.
     pub fn next_after(&self, last: Option<Timestamp>, now: Timestamp, uid_seed: &str, jitter_percent: u8) -> Timestamp {
         match (self, last) {
             (Self::Interval(_), None) => now,
             (Self::Interval(length), Some(last)) => {
-                let slot = later(last, *length);
-                later(slot, jitter(*length, jitter_percent, uid_seed))
+                let slot = add(last, *length);
+                add(slot, jitter(*length, jitter_percent, uid_seed))
             }
             (Self::Cron(cron), last) => {
                 let slot = last
                     .and_then(|last| cron.latest(last, now).or_else(|| cron.next(last)))
                     .or_else(|| cron.next(now))
                     .unwrap_or(Timestamp::MAX);
-                self.start_of(slot, uid_seed, jitter_percent)
+                self.start_time(slot, uid_seed, jitter_percent)
             }
         }
     }
 
-    /// What is due now. `last` is the last slot (cron) or start (interval) that was handled, `created` the time before
-    /// which nothing was due. The deadline is for cron slots only: an interval has no slot to be late for.
+    /// Decides what is due now. `last` is the last handled slot (cron) or start (interval), `created` the time before
+    /// which nothing was due. The deadline applies to cron slots only.
     pub fn due(
         &self,
         last: Option<Timestamp>,
@@ -148,9 +148,9 @@ impl Schedule {
     ) -> Due {
         let cron = match self {
             Self::Interval(length) => {
-                let slot = last.map_or(created, |last| later(last, *length));
+                let slot = last.map_or(created, |last| add(last, *length));
                 let until = last.map_or(created, |_| self.next_after(last, now, uid_seed, jitter_percent));
-                let missed = last.is_some() && now >= later(slot, *length);
+                let missed = last.is_some() && now >= add(slot, *length);
                 return if now >= until { Due::Start { slot, missed } } else { Due::Wait { slot, until } };
             }
             Self::Cron(cron) => cron,
@@ -160,18 +160,18 @@ impl Schedule {
             return Due::Wait { slot: Timestamp::MAX, until: Timestamp::MAX };
         };
         let slot = cron.latest(anchor, now).unwrap_or(first);
-        let start = self.start_of(slot, uid_seed, jitter_percent);
+        let start = self.start_time(slot, uid_seed, jitter_percent);
         if now < start {
             Due::Wait { slot, until: start }
-        } else if now > later(start, starting_deadline) {
+        } else if now > add(start, starting_deadline) {
             Due::Missed { slot }
         } else {
             Due::Start { slot, missed: slot != first }
         }
     }
 
-    /// The time between two runs, as far as the schedule alone tells: the interval, or the gap between the next two
-    /// slots after `now`. What a default staleness is reckoned from.
+    /// Time between two runs: the interval, or the gap between the next two slots after `now`. Base of the default
+    /// maximum staleness.
     pub fn gap(&self, now: Timestamp) -> Duration {
         match self {
             Self::Interval(length) => *length,
@@ -179,23 +179,24 @@ impl Schedule {
         }
     }
 
-    fn start_of(&self, slot: Timestamp, uid_seed: &str, jitter_percent: u8) -> Timestamp {
+    fn start_time(&self, slot: Timestamp, uid_seed: &str, jitter_percent: u8) -> Timestamp {
         let gap = match self {
             Self::Interval(length) => *length,
             Self::Cron(cron) => cron.gap(slot),
         };
-        later(slot, jitter(gap, jitter_percent, uid_seed))
+        add(slot, jitter(gap, jitter_percent, uid_seed))
     }
 }
 
-/// The object's own share of `percent` of the gap: from zero up to (not including) all of it, whole milliseconds.
+/// Jitter of an object: a stable share of `percent` of the gap, from zero up to (not including) all of it, in whole
+/// milliseconds.
 pub fn jitter(gap: Duration, percent: u8, uid_seed: &str) -> Duration {
     let most = (gap.min(Duration::from_secs(1 << 32)) * u32::from(percent.min(100)) / 100).min(MAX_JITTER);
     let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(spread::scale(millis, spread::hash(uid_seed)))
+    Duration::from_millis(hash::scale(millis, hash::stable_hash(uid_seed)))
 }
 
-fn later(at: Timestamp, by: Duration) -> Timestamp {
+fn add(at: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
 }
 
@@ -215,36 +216,35 @@ impl Cron {
         let name = time_zone.unwrap_or("UTC");
         let zone = TimeZone::get(name).map_err(|_| ScheduleError::TimeZone)?;
         let line = fields.join(" ");
-        // The crate wants a zone as a sixth field. It is asked in civil time only: see `civil_after`.
+        // The crate requires a zone as a sixth field. It is used in civil time only: see `civil_after`.
         let civil = cronexpr::parse_crontab(&format!("{line} UTC"))
             .map_err(|e| ScheduleError::Malformed(first_line(&e.to_string()).to_owned()))?;
-        // Any instant will do: the crate looks four years ahead, which holds every date but a weekday's 29 February.
+        // Any instant works: the crate searches four years ahead, which covers every date but 29 February on a weekday.
         civil.find_next(PROBE_FROM).map_err(|_| ScheduleError::Never)?;
-        let wild = fields[0].starts_with('*') || fields[1].starts_with('*');
-        Ok(Self { line, zone, civil, wild })
+        let wildcard = fields[0].starts_with('*') || fields[1].starts_with('*');
+        Ok(Self { line, zone, civil, wildcard })
     }
 
-    /// The first slot after `at`; `None` beyond the calendar's end.
+    /// The first slot after `at`; `None` after the end of the calendar.
     pub(super) fn next(&self, at: Timestamp) -> Option<Timestamp> {
-        if self.wild { self.next_in_real_time(at) } else { self.next_by_the_clock(at) }
+        if self.wildcard { self.next_wildcard(at) } else { self.next_fixed(at) }
     }
 
-    /// The first match after the civil time `at`, both written as if they were UTC: the crate is never asked about a
-    /// zone whose hours repeat, because it rounds down to the hour, and where half an hour repeats that leads it back
-    /// to where it came from, for ever.
+    /// The first match after the civil time `at`, both treated as UTC: the crate must not evaluate a zone whose hours
+    /// repeat, because it rounds down to the hour and loops forever where half an hour repeats.
     fn civil_after(&self, at: DateTime) -> Option<DateTime> {
         let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp();
-        // The crate gives up after four years; a 29 February may be eight away.
-        let far = later(at, Duration::from_hours(35040));
+        // The crate stops after four years; the next 29 February may be eight years away.
+        let far = add(at, Duration::from_hours(35040));
         let found = self.civil.find_next(at).or_else(|_| self.civil.find_next(far)).ok()?;
         Some(found.datetime())
     }
 
-    /// Every minute that really passes counts: a gap has none, and both passes of a repeated hour do.
-    fn next_in_real_time(&self, at: Timestamp) -> Option<Timestamp> {
+    /// Next slot of an expression that follows elapsed time: a gap has no minutes, a repeated hour counts twice.
+    fn next_wildcard(&self, at: Timestamp) -> Option<Timestamp> {
         let mut from = self.zone.to_datetime(at);
         let mut since = at;
-        // Between two changes of offset civil time runs like real time; eight years have a few dozen changes.
+        // Between two offset changes civil time equals elapsed time; eight years have a few dozen changes.
         for _ in 0..64 {
             let offset = self.zone.to_offset(since);
             let end = self.zone.following(since).next().map(|change| change.timestamp());
@@ -261,10 +261,11 @@ impl Cron {
         None
     }
 
-    /// Each civil time counts once: one that a gap swallowed is at the gap's end, a repeated one is its first pass.
-    fn next_by_the_clock(&self, at: Timestamp) -> Option<Timestamp> {
+    /// Next slot of an expression with fixed hours: a civil time inside a gap maps to the end of the gap, a repeated
+    /// one to its first occurrence.
+    fn next_fixed(&self, at: Timestamp) -> Option<Timestamp> {
         let mut civil = self.zone.to_datetime(at);
-        // In the second pass of a repeated hour all its minutes are behind; no hour or two have more of them.
+        // In the second pass of a repeated hour all its minutes have passed; the bound exceeds the minutes of any fold.
         for _ in 0..240 {
             civil = self.civil_after(civil)?;
             let place = self.zone.to_ambiguous_timestamp(civil);
@@ -283,8 +284,8 @@ impl Cron {
         None
     }
 
-    /// The latest slot after `after` and not after `now`: found by halving, because a line is only a rule, and a month
-    /// of downtime holds 43 200 slots of `* * * * *`.
+    /// The latest slot after `after` and not after `now`, found by bisection: a month of downtime has 43 200 slots of
+    /// `* * * * *`.
     pub(super) fn latest(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let mut found = self.next(after).filter(|&slot| slot <= now)?;
         let mut end = now.as_second();
@@ -300,7 +301,7 @@ impl Cron {
                 None => end = middle,
             }
         }
-        // Within a minute and a half of the end: at most two more slots.
+        // At most two more slots follow within the last minute and a half.
         while let Some(slot) = self.next(found).filter(|&slot| slot <= now) {
             found = slot;
         }

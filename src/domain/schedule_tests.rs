@@ -1,4 +1,4 @@
-//! Tests of the schedules: what is refused, daylight saving, missed slots, jitter.
+//! Tests of schedules: validation, daylight saving, missed slots, jitter.
 
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn slots(schedule: &Schedule, from: &str, n: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_is_not_five_fields_is_refused_with_the_remedy() {
+fn invalid_expressions_are_rejected_with_the_remedy() {
     for (line, want) in [
         ("", "five fields"),
         ("* * * *", "has 4"),
@@ -37,8 +37,8 @@ fn what_is_not_five_fields_is_refused_with_the_remedy() {
         ("CRON_TZ=Europe/Oslo 0 6 * * *", "use the field timeZone"),
         (" tz=UTC 0 6 * * *", "use the field timeZone"),
         ("@daily", "nicknames such as @daily"),
-        ("61 * * * *", "must be a cron line"),
-        ("a b c d e", "must be a cron line"),
+        ("61 * * * *", "must be a cron expression"),
+        ("a b c d e", "must be a cron expression"),
         ("0 0 31 2 *", "never does"),
     ] {
         let error = Schedule::cron(line, None).unwrap_err().to_string();
@@ -52,7 +52,7 @@ fn what_is_not_five_fields_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn a_cron_line_is_read_in_its_zone_and_utc_is_the_default() {
+fn cron_is_evaluated_in_its_zone_and_utc_is_the_default() {
     assert_eq!(slots(&cron("0 6 * * *", "Europe/Oslo"), "2026-01-10T00:00:00Z", 1), ["2026-01-10T05:00:00Z"]);
     let utc = Schedule::cron("  0\t6 * * 1-5 ", None).unwrap();
     assert_eq!(slots(&utc, "2026-01-09T07:00:00Z", 1), ["2026-01-12T06:00:00Z"]);
@@ -60,14 +60,14 @@ fn a_cron_line_is_read_in_its_zone_and_utc_is_the_default() {
 }
 
 #[test]
-fn a_leap_day_is_found_even_over_a_century_without_one() {
+fn a_leap_day_is_found_across_a_century_without_one() {
     let leap = cron("0 0 29 2 *", "UTC");
     assert_eq!(slots(&leap, "2026-01-01T00:00:00Z", 1), ["2028-02-29T00:00:00Z"]);
     assert_eq!(slots(&leap, "2096-03-01T00:00:00Z", 1), ["2104-02-29T00:00:00Z"]);
 }
 
 #[test]
-fn a_slot_swallowed_by_a_dst_gap_runs_right_after_the_gap() {
+fn a_slot_inside_a_dst_gap_runs_right_after_the_gap() {
     // Oslo: 29 March 2026, 02:00 → 03:00 at 01:00 UTC.
     let oslo = cron("30 2 * * *", "Europe/Oslo");
     assert_eq!(
@@ -78,9 +78,9 @@ fn a_slot_swallowed_by_a_dst_gap_runs_right_after_the_gap() {
     assert_eq!(
         slots(&minutes, "2026-03-01T00:00:00Z", 2),
         ["2026-03-29T01:00:00Z", "2027-03-29T00:00:00Z"],
-        "two swallowed slots are one run"
+        "two slots inside the gap are one run"
     );
-    // Midnight itself is swallowed in Santiago: 6 September 2026, 00:00 → 01:00 at 04:00 UTC.
+    // The gap contains midnight in Santiago: 6 September 2026, 00:00 → 01:00 at 04:00 UTC.
     let santiago = cron("0 0 * * *", "America/Santiago");
     assert_eq!(slots(&santiago, "2026-09-05T12:00:00Z", 2), ["2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z"]);
 }
@@ -93,7 +93,7 @@ fn a_slot_at_the_end_of_a_gap_runs_once() {
     assert_eq!(
         slots(&both, "2026-03-28T12:00:00Z", 2),
         ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"],
-        "the swallowed slot and the one at the gap's end are one run"
+        "the slot inside the gap and the one at its end are one run"
     );
 }
 
@@ -107,7 +107,7 @@ fn a_slot_in_a_repeated_hour_runs_once() {
 }
 
 #[test]
-fn a_line_with_an_asterisk_follows_real_time_over_both_changes() {
+fn wildcard_expressions_follow_elapsed_time_over_dst_changes() {
     let quarter = cron("*/30 * * * *", "Europe/Oslo");
     assert_eq!(
         slots(&quarter, "2026-10-25T00:00:00Z", 4),
@@ -120,7 +120,7 @@ fn a_line_with_an_asterisk_follows_real_time_over_both_changes() {
 }
 
 #[test]
-fn missed_slots_collapse_to_the_latest_one() {
+fn missed_slots_collapse_to_the_latest() {
     let hourly = cron("0 * * * *", "UTC");
     let (last, now) = (at("2026-01-01T00:00:00Z"), at("2026-02-01T00:20:00Z"));
     assert_eq!(hourly.next_after(Some(last), now, "uid", 0), at("2026-02-01T00:00:00Z"));
@@ -132,7 +132,7 @@ fn missed_slots_collapse_to_the_latest_one() {
     assert_eq!(
         hourly.due(Some(slot), last, now, "uid", 0, HOUR),
         Due::Wait { slot: at("2026-02-01T01:00:00Z"), until: at("2026-02-01T01:00:00Z") },
-        "once handled, the next slot is waited for"
+        "after the slot was handled the next one is awaited"
     );
 }
 
@@ -158,7 +158,7 @@ fn nothing_is_due_before_the_object_was_created() {
 }
 
 #[test]
-fn an_interval_starts_at_once_and_then_counts_from_the_last_start() {
+fn an_interval_is_due_at_once_and_then_after_the_last_start() {
     let five = Schedule::interval(5 * MINUTE).unwrap();
     let created = at("2026-01-01T00:00:00Z");
     assert_eq!(five.due(None, created, created, "uid", 10, HOUR), Due::Start { slot: created, missed: false });
@@ -173,19 +173,19 @@ fn an_interval_starts_at_once_and_then_counts_from_the_last_start() {
     assert_eq!(
         five.due(Some(created), created, at("2026-01-09T00:00:00Z"), "uid", 10, HOUR),
         Due::Start { slot, missed: true },
-        "after a week of silence it runs once, at once"
+        "after a week without a run it runs once, immediately"
     );
     assert_eq!(five.gap(created), 5 * MINUTE);
 }
 
 #[test]
-fn the_gap_of_a_cron_line_is_that_of_its_next_two_slots() {
+fn the_gap_of_a_cron_schedule_is_between_its_next_two_slots() {
     assert_eq!(cron("0 6 * * *", "UTC").gap(at("2026-01-01T00:00:00Z")), 24 * HOUR);
     assert_eq!(cron("0 6 * * 1-5", "UTC").gap(at("2026-01-09T00:00:00Z")), 72 * HOUR, "over the weekend");
 }
 
 #[test]
-fn jitter_only_adds_and_belongs_to_the_object() {
+fn jitter_only_delays_and_is_stable_per_object() {
     assert_eq!(jitter(HOUR, 0, "uid"), Duration::ZERO);
     assert_eq!(jitter(HOUR, 10, "uid"), jitter(HOUR, 10, "uid"));
     assert_ne!(jitter(HOUR, 10, "uid"), jitter(HOUR, 10, "another"));
@@ -197,7 +197,7 @@ fn jitter_only_adds_and_belongs_to_the_object() {
     assert!(!late.is_negative() && late < SignedDuration::try_from(MAX_JITTER).unwrap(), "{late}");
 }
 
-/// Lines of every shape that matters here.
+/// Expressions that cover every relevant combination.
 fn line() -> impl Strategy<Value = String> {
     let minute = prop::sample::select(vec!["*", "0", "30", "*/7", "0-59", "5,35"]);
     let hour = prop::sample::select(vec!["*", "2", "0,12", "*/5", "1-3"]);
@@ -210,9 +210,9 @@ fn zone() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["UTC", "Europe/Oslo", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"])
 }
 
-/// A half hour that repeats: rounding down to the hour leads back before it.
+/// Regression: in a repeated half hour, rounding down to the hour steps back before it.
 #[test]
-fn a_repeated_half_hour_is_passed() {
+fn a_repeated_half_hour_does_not_loop() {
     let before: Timestamp = "2026-04-04T14:00:00Z".parse().unwrap();
     for (line, first) in [
         ("0 2 * * *", "2026-04-04T15:30:00Z"),
@@ -236,7 +236,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_latest_missed_slot_is_the_one_a_slow_walk_finds(
+    fn latest_agrees_with_a_linear_search(
         line in line(), zone in zone(), from in 1_760_000_000i64..1_800_000_000, hours in 0i64..200,
     ) {
         let Ok(Schedule::Cron(cron)) = Schedule::cron(&line, Some(zone)) else { return Ok(()) };
@@ -253,7 +253,7 @@ proptest! {
     }
 
     #[test]
-    fn no_two_runs_of_a_line_with_fixed_hours_share_a_civil_minute(
+    fn a_daily_expression_runs_once_per_civil_day(
         zone in zone(), minute in 0u8..60, hour in 0u8..24, from in 1_760_000_000i64..1_800_000_000,
     ) {
         let daily = cron(&format!("{minute} {hour} * * *"), zone);

@@ -1,7 +1,7 @@
-//! Two clocks, never mixed by accident: [`Mono`] for waiting and measuring, wall time for what is written down.
+//! Two clocks with separate types: [`Mono`] for waiting and measuring, wall time for persisted instants.
 //!
-//! Durations are measured on the monotonic clock, so that a stepped wall clock opens or closes nothing. Instants that
-//! are persisted are wall time. [`Now`] carries both, read once per decision.
+//! Durations are measured on the monotonic clock, so that a stepped wall clock has no effect on them. Persisted
+//! instants are wall time. [`Now`] holds both, read once per decision.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct Mono(u64);
 impl Mono {
     /// The instant at which the process's clock started.
     pub const ZERO: Self = Self(0);
-    /// Later than every instant a process can reach.
+    /// Later than every reachable instant.
     pub const MAX: Self = Self(u64::MAX);
 
     /// The instant `nanos` nanoseconds after the clock started.
@@ -48,17 +48,17 @@ impl Sub<Duration> for Mono {
     }
 }
 
-/// Both clocks, read at the same moment.
+/// Both clocks, read at the same instant.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Now {
-    /// For waiting and measuring.
+    /// Monotonic instant, for waiting and measuring.
     pub mono: Mono,
-    /// For what is written down.
+    /// Wall time, for persisted instants.
     pub wall: Timestamp,
 }
 
 impl Now {
-    /// The wall time that belongs to `mono`, as seen from this moment.
+    /// Converts a monotonic instant to wall time.
     pub fn wall_at(self, mono: Mono) -> Timestamp {
         let ahead = SignedDuration::try_from(mono.since(self.mono)).unwrap_or(SignedDuration::MAX);
         let behind = SignedDuration::try_from(self.mono.since(mono)).unwrap_or(SignedDuration::MAX);
@@ -69,8 +69,7 @@ impl Now {
         })
     }
 
-    /// The monotonic instant that belongs to `wall`, as seen from this moment; [`Mono::ZERO`] for what was before the
-    /// process started.
+    /// Converts a wall time to a monotonic instant; [`Mono::ZERO`] for instants before the process started.
     pub fn mono_at(self, wall: Timestamp) -> Mono {
         let ahead = wall.duration_since(self.wall);
         match Duration::try_from(ahead) {
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wall_and_mono_translate_both_ways() {
+    fn wall_and_mono_convert_both_ways() {
         let now = Now { mono: Mono::from_nanos(10_000_000_000), wall: "2026-01-01T00:00:00Z".parse().unwrap() };
         let later = now.mono + Duration::from_secs(5);
         assert_eq!(now.wall_at(later).to_string(), "2026-01-01T00:00:05Z");

@@ -1,4 +1,4 @@
-//! A job: its cadence, and what its runs do with the stream of its connection's profile.
+//! Rows of a job: its cadence, and its sync of the profile's stream.
 
 use std::time::Duration;
 
@@ -6,60 +6,70 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
 use crate::api::v1alpha1::sync_job::SyncJobSpec;
-use crate::controllers::resolve::Problem;
+use crate::controllers::resolve::SpecError;
 use crate::controllers::syncjob::plan::{self, Cadence};
 use crate::domain::breaker::Policy;
 use crate::domain::key::ObjectKey;
-use crate::explain::sheet::Sheet;
-use crate::explain::{Explained, Source, World, at, connection};
-use crate::provider::classify::Classify;
-use crate::provider::profile::{CommitScope, Profiles};
-use crate::provider::settings::Settings;
+use crate::explain::connection;
+use crate::explain::manifests::{Manifests, find};
+use crate::explain::setting::{Explained, Source};
+use crate::explain::settings_table::SettingsTable;
+use crate::profile::{CommitScope, Profiles};
+use crate::settings::FailureCriteria;
+use crate::settings::Settings;
 use crate::sync::plan::SyncPlan;
 
-/// Explains a job.
+/// Explains a `SyncJob`.
 pub(super) fn explain(
     spec: &SyncJobSpec,
     key: &ObjectKey,
-    world: &World,
+    manifests: &Manifests,
     profiles: &Profiles,
     now: Timestamp,
 ) -> Explained {
-    let mut problems: Vec<Problem> = plan::refuse_unimplemented(spec).err().into_iter().collect();
-    let mut sheet = Sheet::new(spec, Source::Spec, "");
-    match settings(spec, key, world, profiles).and_then(|settings| plan::sync(key, spec, &settings)) {
-        Ok(plan) => run(&mut sheet, &plan),
+    let mut problems: Vec<SpecError> = plan::reject_unimplemented(spec).err().into_iter().collect();
+    let mut table = SettingsTable::new(spec, Source::Spec, "");
+    match settings(spec, key, manifests, profiles).and_then(|settings| plan::sync(key, spec, &settings)) {
+        Ok(plan) => sync_rows(&mut table, &plan),
         Err(problem) => problems.push(problem),
     }
     match plan::cadence(spec, now) {
-        Ok(cadence) => when(&mut sheet, &cadence),
+        Ok(cadence) => cadence_rows(&mut table, &cadence),
         Err(problem) => problems.push(problem),
     }
-    constants(&mut sheet, spec);
-    (sheet.finish(&plan::unread_fields(spec)), problems)
+    schema_default_rows(&mut table, spec);
+    (table.finish(&plan::unused_fields(spec)), problems)
 }
 
-/// The settings of the job's connection, as far as a sync's plan looks at them: its profile and environment.
-fn settings(spec: &SyncJobSpec, key: &ObjectKey, world: &World, profiles: &Profiles) -> Result<Settings, Problem> {
+/// Settings of the job's connection, as far as a sync plan uses them: profile and environment.
+fn settings(
+    spec: &SyncJobSpec,
+    key: &ObjectKey,
+    manifests: &Manifests,
+    profiles: &Profiles,
+) -> Result<Settings, SpecError> {
     let name = &*spec.connection_ref.name;
-    let found = at(&world.connections, &key.sibling(name)).ok_or_else(|| {
-        let message = format!("spec.connectionRef names ProviderConnection {name:?}, which is not here");
-        Problem::waiting(Reason::ConnectionNotFound, message)
+    let found = find(&manifests.connections, &key.sibling(name)).ok_or_else(|| {
+        let message = format!("ProviderConnection {name:?} (spec.connectionRef) not found among the given objects");
+        SpecError::waiting(Reason::ConnectionNotFound, message)
     })?;
-    let unusable = |what: String| {
-        Problem::waiting(Reason::ConnectionNotReady, format!("ProviderConnection {name:?} is not usable: {what}"))
+    let not_ready = |cause: String| {
+        SpecError::waiting(
+            Reason::ConnectionNotReady,
+            format!("ProviderConnection {name:?} (spec.connectionRef) cannot be used: {cause}"),
+        )
     };
     let provider = &found.spec.provider;
     let draft = crate::controllers::providerconnection::plan::profile(provider, profiles.get(provider))
         .and_then(|profile| {
-            let rules = (Policy::preset(profile.breaker), Classify::default());
+            let rules = (Policy::preset(profile.breaker), FailureCriteria::default());
             connection::draft(&found.spec, &profile, rules)
         })
-        .map_err(|problem| unusable(problem.message))?;
-    Settings::resolve(draft).map_err(|error| unusable(error.to_string()))
+        .map_err(|error| not_ready(error.message))?;
+    Settings::resolve(draft).map_err(|error| not_ready(error.to_string()))
 }
 
-fn run(sheet: &mut Sheet, plan: &SyncPlan) {
+fn sync_rows(table: &mut SettingsTable, plan: &SyncPlan) {
     let SyncPlan {
         job: _,
         connection,
@@ -67,7 +77,7 @@ fn run(sheet: &mut Sheet, plan: &SyncPlan) {
         environment: _,
         stream_name,
         stream,
-        // Told as the spec has them: they are nobody else's.
+        // Shown as the spec has them: there is no other source.
         partitions: _,
         start,
         lookback,
@@ -75,54 +85,58 @@ fn run(sheet: &mut Sheet, plan: &SyncPlan) {
         dead_letter_budget_percent,
         mask: _,
         dry_run,
-        // Caps of the process, not of the job.
-        correlation: _,
+        // Limits of the process, not of the job.
+        request_id_header: _,
         limits: _,
     } = plan;
     let profile = || Source::Profile(provider.clone());
-    sheet.row("connectionRef.name", connection.as_str(), Source::Spec);
-    sheet.row("stream", stream_name.as_str(), Source::Spec);
-    // One that was set is shown as it was typed, with its offset.
+    table.add("connectionRef.name", connection.as_str(), Source::Spec);
+    table.add("stream", stream_name.as_str(), Source::Spec);
+    // A set value is shown as written, with its offset.
     if let (None, Some(window)) = (start, &stream.window) {
-        let text = format!("{} before the first run", super::sheet::length(window.initial));
-        sheet.row("startTime", text, profile());
+        let text = format!("{} before the first run", super::settings_table::format_duration(window.initial));
+        table.add("startTime", text, profile());
     }
     let by_stream = stream.window.as_ref().map(|window| window.lookback);
-    sheet.duration("lookback", lookback.or(by_stream).unwrap_or(Duration::ZERO), profile());
+    table.add_duration("lookback", lookback.or(by_stream).unwrap_or(Duration::ZERO), profile());
     let scope = match stream.commit_scope {
         CommitScope::Page => "Page",
         CommitScope::Window => "Window",
     };
-    // Another than the stream's is refused: see the problems.
-    if !sheet.is_set("commitScope") {
-        sheet.row("commitScope", scope, profile());
+    // A value other than the stream's is an error: see problems.
+    if !table.is_set("commitScope") {
+        table.add("commitScope", scope, profile());
     }
-    sheet.duration("runTimeout", *run_timeout, Source::Default);
-    sheet.put("deadLetterBudgetPercent", *dead_letter_budget_percent, Source::Default);
-    sheet.filled("dryRun", *dry_run, false);
+    table.add_duration("runTimeout", *run_timeout, Source::Default);
+    table.add_or("deadLetterBudgetPercent", *dead_letter_budget_percent, Source::Default);
+    table.add_defaulted("dryRun", *dry_run, false);
 }
 
-fn when(sheet: &mut Sheet, cadence: &Cadence) {
+fn cadence_rows(table: &mut SettingsTable, cadence: &Cadence) {
     let Cadence { schedule: _, jitter_percent, starting_deadline, retry_interval, max_staleness, text: _ } = cadence;
-    let gap = if sheet.is_set("interval") { "interval" } else { "schedule" };
+    let gap = if table.is_set("interval") { "interval" } else { "schedule" };
     if gap == "schedule" {
-        // Without one the line is read in UTC.
-        sheet.put("timeZone", None::<String>, Source::Default);
+        // Default: UTC.
+        table.add_or("timeZone", None::<String>, Source::Default);
     }
-    sheet.put("jitterPercent", *jitter_percent, Source::Default);
-    sheet.duration("startingDeadline", *starting_deadline, Source::Default);
-    sheet.duration("retryInterval", *retry_interval, Source::From(gap));
-    sheet.duration("sla.maxStaleness", *max_staleness, Source::From(gap));
+    table.add_or("jitterPercent", *jitter_percent, Source::Default);
+    table.add_duration("startingDeadline", *starting_deadline, Source::Default);
+    table.add_duration("retryInterval", *retry_interval, Source::From(gap));
+    table.add_duration("sla.maxStaleness", *max_staleness, Source::From(gap));
 }
 
-/// Fields whose default is the schema's.
-fn constants(sheet: &mut Sheet, spec: &SyncJobSpec) {
+/// Rows of fields with a schema default.
+fn schema_default_rows(table: &mut SettingsTable, spec: &SyncJobSpec) {
     let default = SyncJobSpec::default();
-    sheet.filled("concurrencyPolicy", spec.concurrency_policy.as_str(), default.concurrency_policy.as_str());
-    sheet.filled("events", spec.events.as_str(), default.events.as_str());
-    sheet.filled("execution", spec.execution.as_str(), default.execution.as_str());
-    sheet.filled("deletionPolicy", spec.deletion_policy.as_str(), default.deletion_policy.as_str());
-    sheet.filled("suspend", spec.suspend, default.suspend);
+    table.add_defaulted("concurrencyPolicy", spec.concurrency_policy.as_str(), default.concurrency_policy.as_str());
+    table.add_defaulted("events", spec.events.as_str(), default.events.as_str());
+    table.add_defaulted("execution", spec.execution.as_str(), default.execution.as_str());
+    table.add_defaulted("deletionPolicy", spec.deletion_policy.as_str(), default.deletion_policy.as_str());
+    table.add_defaulted("suspend", spec.suspend, default.suspend);
     let mode = spec.retention.as_ref().map(|r| r.mode).unwrap_or_default();
-    sheet.filled("retention.mode", mode.as_str(), crate::api::v1alpha1::sync_job::RetentionMode::default().as_str());
+    table.add_defaulted(
+        "retention.mode",
+        mode.as_str(),
+        crate::api::v1alpha1::sync_job::RetentionMode::default().as_str(),
+    );
 }

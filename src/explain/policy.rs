@@ -1,47 +1,51 @@
-//! The rules of a breaker, of a policy on its own or as they guard a connection.
+//! Rows of a breaker policy, on its own or as part of a connection.
 
 use rust_decimal::Decimal;
 
 use crate::api::v1alpha1::breaker_policy::{BreakerMode, BreakerPolicySpec, Preset};
 use crate::controllers::breakerpolicy::plan;
 use crate::domain::breaker::{HalfOpenPolicy, Mode, OnUnhealthy, OpenPolicy, Policy, WindowSpec};
-use crate::explain::sheet::{Sheet, statuses};
-use crate::explain::{Explained, Setting, Source};
-use crate::provider::classify::{Classify, ErrorClass};
+use crate::explain::setting::{Explained, Setting, Source};
+use crate::explain::settings_table::{SettingsTable, statuses};
+use crate::settings::{ErrorClass, FailureCriteria};
 
-/// A policy on its own.
+/// Explains a `BreakerPolicy`.
 pub(super) fn explain(spec: &BreakerPolicySpec) -> Explained {
     match plan::rules(spec, 0) {
-        Ok(rules) => (of_policy(spec, Source::Spec, "", &rules), Vec::new()),
-        Err(problem) => (Sheet::new(spec, Source::Spec, "").finish(&[]), vec![problem]),
+        Ok(rules) => (policy_rows(spec, Source::Spec, "", &rules), Vec::new()),
+        Err(error) => (SettingsTable::new(spec, Source::Spec, "").finish(&[]), vec![error]),
     }
 }
 
-/// Rules that came from `spec`.
-pub(super) fn of_policy(
+/// Rows of rules that come from a policy's spec.
+pub(super) fn policy_rows(
     spec: &BreakerPolicySpec,
     owner: Source,
     prefix: &'static str,
-    rules: &(Policy, Classify),
+    rules: &(Policy, FailureCriteria),
 ) -> Vec<Setting> {
-    let mut sheet = Sheet::new(spec, owner, prefix);
-    sheet.filled("preset", spec.preset.as_str(), Preset::default().as_str());
-    table(sheet, spec.preset.as_str(), rules)
+    let mut table = SettingsTable::new(spec, owner, prefix);
+    table.add_defaulted("preset", spec.preset.as_str(), Preset::default().as_str());
+    rule_rows(table, spec.preset.as_str(), rules)
 }
 
-/// Rules that came from a profile's preset alone.
-pub(super) fn of_profile(
+/// Rows of rules that come from a profile's preset.
+pub(super) fn preset_rows(
     preset: &'static str,
     profile: Source,
     prefix: &'static str,
-    rules: &(Policy, Classify),
+    rules: &(Policy, FailureCriteria),
 ) -> Vec<Setting> {
-    let mut sheet = Sheet::new(&serde_json::Value::Null, Source::Spec, prefix);
-    sheet.row("preset", preset, profile);
-    table(sheet, preset, rules)
+    let mut table = SettingsTable::new(&serde_json::Value::Null, Source::Spec, prefix);
+    table.add("preset", preset, profile);
+    rule_rows(table, preset, rules)
 }
 
-fn table(mut sheet: Sheet, preset: &'static str, (policy, classify): &(Policy, Classify)) -> Vec<Setting> {
+fn rule_rows(
+    mut table: SettingsTable,
+    preset: &'static str,
+    (policy, criteria): &(Policy, FailureCriteria),
+) -> Vec<Setting> {
     let Policy {
         mode,
         consecutive_failures,
@@ -53,7 +57,7 @@ fn table(mut sheet: Sheet, preset: &'static str, (policy, classify): &(Policy, C
         window,
         open: OpenPolicy { base, max, factor_milli, jitter_percent },
         half_open: HalfOpenPolicy { trials, required_successes, lease, max_dwell },
-        // No setting: made from the connection's name.
+        // Not a setting: derived from the connection's name.
         jitter_seed: _,
     } = *policy;
     let by_preset = || Source::Preset(preset);
@@ -61,34 +65,34 @@ fn table(mut sheet: Sheet, preset: &'static str, (policy, classify): &(Policy, C
         Mode::Enforce => BreakerMode::Enforce,
         Mode::Shadow => BreakerMode::Shadow,
     };
-    sheet.filled("mode", mode.as_str(), BreakerMode::default().as_str());
-    sheet.put("trip.consecutiveFailures", consecutive_failures, by_preset());
-    sheet.put("trip.failurePercent", failure_percent, Source::Default);
-    sheet.put("trip.slowCallPercent", slow_call_percent, Source::Default);
-    sheet.duration("trip.slowCallDuration", slow_call_duration, Source::Default);
-    sheet.put("trip.minimumCalls", minimum_calls, Source::Default);
+    table.add_defaulted("mode", mode.as_str(), BreakerMode::default().as_str());
+    table.add_or("trip.consecutiveFailures", consecutive_failures, by_preset());
+    table.add_or("trip.failurePercent", failure_percent, Source::Default);
+    table.add_or("trip.slowCallPercent", slow_call_percent, Source::Default);
+    table.add_duration("trip.slowCallDuration", slow_call_duration, Source::Default);
+    table.add_or("trip.minimumCalls", minimum_calls, Source::Default);
     let unhealthy = match unhealthy {
         OnUnhealthy::Open => "Open",
         OnUnhealthy::Ignore => "Ignore",
     };
-    sheet.put("trip.unhealthy", unhealthy, by_preset());
+    table.add_or("trip.unhealthy", unhealthy, by_preset());
     match window {
-        WindowSpec::Time(length) => sheet.duration("window.duration", length, Source::Default),
-        WindowSpec::Calls(calls) => sheet.put("window.calls", calls, Source::Default),
+        WindowSpec::Time(length) => table.add_duration("window.duration", length, Source::Default),
+        WindowSpec::Calls(calls) => table.add_or("window.calls", calls, Source::Default),
     }
-    let Classify { failure_statuses, failure_errors, ignore_statuses } = classify;
-    sheet.put("classify.failureStatuses", statuses(failure_statuses), Source::Default);
-    sheet.put("classify.failureErrors", errors(failure_errors), Source::Default);
-    sheet.put("classify.ignoreStatuses", statuses(ignore_statuses), Source::Default);
-    sheet.duration("open.base", base, by_preset());
-    sheet.duration("open.max", max, Source::Default);
-    sheet.put("open.factor", Decimal::new(factor_milli.into(), 3).normalize().to_string(), Source::Default);
-    sheet.put("open.jitterPercent", jitter_percent, Source::Default);
-    sheet.put("halfOpen.trials", trials, Source::Default);
-    sheet.put("halfOpen.requiredSuccesses", required_successes, Source::Default);
-    sheet.duration("halfOpen.lease", lease, Source::Default);
-    sheet.duration("halfOpen.maxDwell", max_dwell, Source::Default);
-    sheet.rows()
+    let FailureCriteria { failure_statuses, failure_errors, ignore_statuses } = criteria;
+    table.add_or("classify.failureStatuses", statuses(failure_statuses), Source::Default);
+    table.add_or("classify.failureErrors", errors(failure_errors), Source::Default);
+    table.add_or("classify.ignoreStatuses", statuses(ignore_statuses), Source::Default);
+    table.add_duration("open.base", base, by_preset());
+    table.add_duration("open.max", max, Source::Default);
+    table.add_or("open.factor", Decimal::new(factor_milli.into(), 3).normalize().to_string(), Source::Default);
+    table.add_or("open.jitterPercent", jitter_percent, Source::Default);
+    table.add_or("halfOpen.trials", trials, Source::Default);
+    table.add_or("halfOpen.requiredSuccesses", required_successes, Source::Default);
+    table.add_duration("halfOpen.lease", lease, Source::Default);
+    table.add_duration("halfOpen.maxDwell", max_dwell, Source::Default);
+    table.into_rows()
 }
 
 fn errors(list: &[ErrorClass]) -> Vec<&'static str> {

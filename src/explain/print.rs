@@ -1,4 +1,4 @@
-//! Explanations as text for people, and as JSON or YAML for programs: always a list, one entry an object.
+//! Prints explanations as a text table, JSON or YAML. JSON and YAML are always a list with one entry per object.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::explain::{Explanation, Setting};
 
-/// Stands in the table where nothing holds.
-const NOTHING: &str = "-";
+/// Placeholder in the table for an absent value.
+const ABSENT: &str = "-";
 
-/// A table per object.
+/// One text table per object.
 pub fn text(explanations: &[Explanation]) -> String {
     let tables: Vec<String> = explanations.iter().map(table).collect();
     tables.join("\n")
@@ -42,15 +42,15 @@ fn cells(setting: &Setting) -> [String; 3] {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::Null => NOTHING.to_owned(),
+        Value::Null => ABSENT.to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(list) if list.is_empty() => NOTHING.to_owned(),
+        Value::Array(list) if list.is_empty() => ABSENT.to_owned(),
         Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
 
-/// Each object as a JSON value.
+/// The JSON list of the explanations.
 fn values(explanations: &[Explanation]) -> Value {
     let setting = |s: &Setting| {
         let mut row = json!({ "field": s.field, "value": s.value, "source": s.source.to_string() });
@@ -71,13 +71,13 @@ fn values(explanations: &[Explanation]) -> Value {
     explanations.iter().map(object).collect()
 }
 
-/// A JSON list.
+/// Formats the explanations as JSON.
 pub fn json(explanations: &[Explanation]) -> String {
     format!("{:#}\n", values(explanations))
 }
 
-/// The same as YAML. Scalars are written as JSON has them, which is YAML too: so that `"Off"` and `"0.30"` stay texts
-/// for readers of YAML 1.1 as well, to whom they would be a truth and a number without the quotes.
+/// Formats the explanations as YAML. Scalars are quoted as in JSON, so that YAML 1.1 readers do not parse `"Off"` and
+/// `"0.30"` as a boolean and a number.
 pub fn yaml(explanations: &[Explanation]) -> String {
     let mut out = String::new();
     for object in values(explanations).as_array().into_iter().flatten() {

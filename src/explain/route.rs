@@ -1,30 +1,30 @@
-//! A route: the reference payout and what is assumed of its candidates.
+//! Rows of a route: the reference payout and the defaults of its candidates.
 
 use crate::api::v1alpha1::bank_route::BankRouteSpec;
 use crate::controllers::bankroute::plan;
-use crate::domain::route::{Candidate, Reference, Tier};
-use crate::explain::sheet::Sheet;
-use crate::explain::{Explained, Source};
+use crate::domain::route::{Candidate, Payout, Tier};
+use crate::explain::setting::{Explained, Source};
+use crate::explain::settings_table::SettingsTable;
 
-/// Explains a route.
+/// Explains a `BankRoute`.
 pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
     let mut problems = Vec::new();
-    let mut sheet = Sheet::new(spec, Source::Spec, "");
-    sheet.row("referenceCurrency", &*spec.reference_currency, Source::Spec);
+    let mut table = SettingsTable::new(spec, Source::Spec, "");
+    table.add("referenceCurrency", &*spec.reference_currency, Source::Spec);
     match plan::reference(spec) {
-        Ok(Reference { amount, currency, rail, country }) => {
-            sheet.put("reference.amount", amount.to_string(), Source::Default);
-            sheet.put("reference.currency", currency.as_str(), Source::From("referenceCurrency"));
-            sheet.put("reference.country", country, Source::Default);
-            sheet.put("reference.rail", rail, Source::Default);
+        Ok(Payout { amount, currency, rail, country }) => {
+            table.add_or("reference.amount", amount.to_string(), Source::Default);
+            table.add_or("reference.currency", currency.as_str(), Source::From("referenceCurrency"));
+            table.add_or("reference.country", country, Source::Default);
+            table.add_or("reference.rail", rail, Source::Default);
         }
         Err(problem) => problems.push(problem),
     }
-    sheet.filled("priority", spec.priority, 0);
-    sheet.filled("mode", spec.mode.as_str(), BankRouteSpec::default().mode.as_str());
+    table.add_defaulted("priority", spec.priority, 0);
+    table.add_defaulted("mode", spec.mode.as_str(), BankRouteSpec::default().mode.as_str());
     let when_none = BankRouteSpec::default().when_none_available;
-    sheet.filled("whenNoneAvailable", spec.when_none_available.as_str(), when_none.as_str());
-    sheet.filled("suspend", spec.suspend, false);
+    table.add_defaulted("whenNoneAvailable", spec.when_none_available.as_str(), when_none.as_str());
+    table.add_defaulted("suspend", spec.suspend, false);
     for wire in &spec.candidates {
         match plan::candidate(wire) {
             Ok(Candidate { name, tier, fees, .. }) => {
@@ -32,15 +32,15 @@ pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
                     Tier::Primary => "Primary",
                     Tier::Fallback => "Fallback",
                 };
-                let said = |set: bool| if set { Source::Spec } else { Source::Default };
-                sheet.row(&format!("candidates[{name}].tier"), tier, said(wire.tier.is_some()));
+                let source = |set: bool| if set { Source::Spec } else { Source::Default };
+                table.add(&format!("candidates[{name}].tier"), tier, source(wire.tier.is_some()));
                 if fees.is_empty() {
-                    sheet.row(&format!("candidates[{name}].fees"), "none: free of charge", Source::Default);
+                    table.add(&format!("candidates[{name}].fees"), "none: free of charge", Source::Default);
                 }
             }
             Err(problem) => problems.push(problem),
         }
     }
-    let unread = plan::unread_fields(spec);
-    (sheet.finish(&unread), problems)
+    let unused = plan::unused_fields(spec);
+    (table.finish(&unused), problems)
 }

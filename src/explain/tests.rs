@@ -1,25 +1,25 @@
-//! Values and sources, over the samples that are shipped and over small manifests.
+//! Values and sources, for the shipped samples and for small manifests.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::read::{ReadError, kind};
-use super::{Explanation, Source, World, print};
+use super::manifests::{ManifestError, find, parse_kind};
+use super::{Explanation, Manifests, Source, print};
 use crate::domain::key::Kind;
-use crate::provider::profile::Profiles;
+use crate::profile::Profiles;
 
-/// Explains everything in a manifest.
-fn explained(text: &str) -> Vec<Explanation> {
-    let (world, targets) = World::read("test.yaml", text, "ns").unwrap();
+/// Explains all objects of a manifest.
+fn explain_all(text: &str) -> Vec<Explanation> {
+    let (manifests, objects) = Manifests::read("test.yaml", text, "ns").unwrap();
     let profiles = Profiles::builtin().unwrap();
-    targets.iter().map(|t| world.explain(t.kind, &t.key, &profiles, Timestamp::UNIX_EPOCH).unwrap()).collect()
+    objects.iter().map(|o| manifests.explain(o.kind, &o.key, &profiles, Timestamp::UNIX_EPOCH).unwrap()).collect()
 }
 
 fn one(kind: &str, spec: &str) -> Explanation {
     let text = format!("apiVersion: busbar.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: it}}\nspec: {spec}\n");
-    explained(&text).remove(0)
+    explain_all(&text).remove(0)
 }
 
 fn connection(more: &str) -> Explanation {
@@ -47,7 +47,7 @@ fn samples(folder: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_bare_connection_shows_what_its_profile_and_the_defaults_make_of_it() {
+fn a_minimal_connection_shows_the_profiles_and_default_values() {
     let e = connection("");
     assert!(e.problems.is_empty(), "{:?}", e.problems);
     assert_is(&e, "endpoint.baseURL", "https://api.withmono.com/v2", "profile mono");
@@ -67,7 +67,7 @@ fn a_bare_connection_shows_what_its_profile_and_the_defaults_make_of_it() {
 }
 
 #[test]
-fn a_set_field_is_shown_as_typed_and_comes_from_the_spec() {
+fn a_set_field_is_shown_as_written_with_the_source_spec() {
     let e = connection(", timeout: {request: 90s}, healthCheck: {interval: 120m, expectedStatuses: [2xx, '404']}");
     assert_is(&e, "timeout.request", "90s", "spec");
     assert_is(&e, "timeout.total", "2m", "default");
@@ -77,7 +77,7 @@ fn a_set_field_is_shown_as_typed_and_comes_from_the_spec() {
 }
 
 #[test]
-fn a_value_that_another_setting_makes_names_it() {
+fn a_derived_value_names_the_setting_it_derives_from() {
     let e = connection(", healthCheck: {interval: 2s}");
     assert_is(&e, "healthCheck.timeout", "2s", "from healthCheck.interval");
     let job = one("SyncJob", "{connectionRef: {name: bank}, stream: transactions, interval: 5m}");
@@ -86,10 +86,10 @@ fn a_value_that_another_setting_makes_names_it() {
 }
 
 #[test]
-fn credentials_are_shown_as_the_place_they_are_read_from() {
-    let place = "Secret s key token";
+fn credentials_are_shown_as_their_secret_key() {
+    let location = "Secret s key token";
     let e = connection(", auth: {bearer: {secretRef: {name: s}}}");
-    assert_is(&e, "auth.bearer.token", place, "spec");
+    assert_is(&e, "auth.bearer.token", location, "spec");
     let e = connection(", auth: {bearer: {secretRef: {name: s, key: other}}}");
     assert_is(&e, "auth.bearer.token", "Secret s key other", "spec");
     let e = connection(", auth: {apiKey: {placement: Header, name: x, prefix: 'Key ', secretRef: {name: s}}}");
@@ -107,7 +107,7 @@ fn credentials_are_shown_as_the_place_they_are_read_from() {
 }
 
 #[test]
-fn rules_come_from_the_named_policy_else_from_the_default_one_else_from_the_profile() {
+fn rules_come_from_the_referenced_policy_else_default_else_profile() {
     let policy = |name: &str| {
         format!(
             "apiVersion: busbar.dev/v1alpha1\nkind: BreakerPolicy\nmetadata: {{name: {name}}}\n\
@@ -120,31 +120,31 @@ fn rules_come_from_the_named_policy_else_from_the_default_one_else_from_the_prof
              spec: {{provider: mono, environment: Sandbox{more}}}\n"
         )
     };
-    let named = explained(&(policy("banks") + &bank(", breakerPolicyRef: {name: banks}"))).remove(1);
+    let named = explain_all(&(policy("banks") + &bank(", breakerPolicyRef: {name: banks}"))).remove(1);
     assert_is(&named, "breakerPolicyRef.name", "banks", "spec");
     assert_is(&named, "breaker.preset", "Data", "BreakerPolicy banks");
     assert_is(&named, "breaker.open.base", "7s", "BreakerPolicy banks");
     assert_is(&named, "breaker.open.factor", "1.5", "BreakerPolicy banks");
     assert_is(&named, "breaker.window.calls", 100, "BreakerPolicy banks");
     assert_is(&named, "breaker.trip.consecutiveFailures", 3, "preset Data");
-    let default = explained(&(policy("default") + &bank(""))).remove(1);
+    let default = explain_all(&(policy("default") + &bank(""))).remove(1);
     assert_is(&default, "breakerPolicyRef.name", "default", "BreakerPolicy default");
     assert_is(&default, "breaker.open.base", "7s", "BreakerPolicy default");
-    let unguarded = explained(&(policy("banks") + &bank(""))).remove(1);
-    assert_is(&unguarded, "breaker.open.base", "30s", "preset Api");
-    let missing = explained(&bank(", breakerPolicyRef: {name: banks}")).remove(0);
+    let without_policy = explain_all(&(policy("banks") + &bank(""))).remove(1);
+    assert_is(&without_policy, "breaker.open.base", "30s", "preset Api");
+    let missing = explain_all(&bank(", breakerPolicyRef: {name: banks}")).remove(0);
     assert!(missing.problems[0].starts_with("BreakerPolicyNotFound: "), "{:?}", missing.problems);
     assert_is(&missing, "breakerPolicyRef.name", "banks", "spec");
-    assert!(missing.settings.iter().all(|s| !s.field.starts_with("breaker.")), "nothing is known of its rules");
+    assert!(missing.settings.iter().all(|s| !s.field.starts_with("breaker.")), "its rules are unknown");
 }
 
 #[test]
-fn a_job_takes_what_it_does_not_say_from_the_stream_of_its_connection() {
+fn a_job_takes_its_defaults_from_the_profiles_stream() {
     let job = "apiVersion: busbar.dev/v1alpha1\nkind: SyncJob\nmetadata: {name: job}\n\
                spec: {connectionRef: {name: bank}, stream: transactions, parameters: {accountId: a}, schedule: '0 5 * * *', retention: {mode: 'Off'}}\n";
     let bank = "---\napiVersion: busbar.dev/v1alpha1\nkind: ProviderConnection\nmetadata: {name: bank}\n\
                 spec: {provider: mono, environment: Sandbox, auth: {profile: {secretRef: {name: s}}}}\n";
-    let e = explained(&format!("{job}{bank}")).remove(0);
+    let e = explain_all(&format!("{job}{bank}")).remove(0);
     assert!(e.problems.is_empty(), "{:?}", e.problems);
     assert_is(&e, "lookback", "24h", "profile mono");
     assert_is(&e, "startTime", "2160h before the first run", "profile mono");
@@ -152,13 +152,13 @@ fn a_job_takes_what_it_does_not_say_from_the_stream_of_its_connection() {
     assert_is(&e, "schedule", "0 5 * * *", "spec");
     assert_is(&e, "retention.mode", "Off", "spec");
     assert_is(&e, "retryInterval", "15m", "from schedule");
-    let alone = explained(job).remove(0);
+    let alone = explain_all(job).remove(0);
     assert!(alone.problems[0].starts_with("ConnectionNotFound: "), "{:?}", alone.problems);
     assert_is(&alone, "stream", "transactions", "spec");
 }
 
 #[test]
-fn a_route_shows_its_reference_payout_and_what_is_assumed_of_its_candidates() {
+fn a_route_shows_its_reference_payout_and_candidate_defaults() {
     let e = one("BankRoute", "{referenceCurrency: EUR, candidates: [{name: a, connectionRef: {name: a}}]}");
     assert_is(&e, "reference.amount", "1000", "default");
     assert_is(&e, "reference.currency", "EUR", "from referenceCurrency");
@@ -167,7 +167,7 @@ fn a_route_shows_its_reference_payout_and_what_is_assumed_of_its_candidates() {
 }
 
 #[test]
-fn how_a_connection_calls_is_shown_field_by_field() {
+fn retry_rate_limit_and_cache_are_shown_field_by_field() {
     let limits = "limits: [{name: minute, requests: 60, unit: Minute}], reserve: {moneyPercent: 20}";
     let e = connection(&format!(", retry: {{retries: 1}}, rateLimit: {{{limits}}}, cache: {{ttl: 15s}}"));
     assert_is(&e, "retry.retries", 1, "spec");
@@ -183,14 +183,14 @@ fn how_a_connection_calls_is_shown_field_by_field() {
 }
 
 #[test]
-fn what_the_operator_would_refuse_or_not_use_is_said() {
+fn problems_and_unused_fields_are_reported() {
     let consumer = "{name: shop, subjects: [{name: shop, kind: Consumer, value: shop}], actions: [quote]}";
     let e = connection(&format!(", rights: {{profiles: [{consumer}]}}, payouts: {{idempotencyWindow: 24h}}"));
     assert!(e.problems[0].starts_with("NotImplemented: "), "{:?}", e.problems);
     let field = "payouts.idempotencyWindow";
     assert_is(&e, field, "24h", "spec");
     assert!(e.settings.iter().any(|s| s.field == field && s.unused));
-    assert!(print::text(&[e]).contains(field), "and stands in the table");
+    assert!(print::text(&[e]).contains(field), "the table has the row too");
     let unknown = one("ProviderConnection", "{provider: 'profile:own', environment: Sandbox}");
     assert!(unknown.problems[0].starts_with("ProfileNotFound: "), "{:?}", unknown.problems);
 }
@@ -213,24 +213,24 @@ fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn everything_that_a_sample_sets_has_a_row() {
+fn each_set_field_of_a_sample_has_a_row() {
     for (file, text) in samples("").into_iter().chain(samples("full")).chain(samples("broken")) {
-        let (world, targets) = World::read(&file, &text, "ns").unwrap();
-        for target in targets {
-            assert!(target.unknown.is_empty(), "{file}: {:?}", target.unknown);
+        let (manifests, objects) = Manifests::read(&file, &text, "ns").unwrap();
+        for object in objects {
+            assert!(object.unknown.is_empty(), "{file}: {:?}", object.unknown);
             let profiles = Profiles::builtin().unwrap();
-            let e = world.explain(target.kind, &target.key, &profiles, Timestamp::UNIX_EPOCH).unwrap();
-            let spec = match target.kind {
+            let e = manifests.explain(object.kind, &object.key, &profiles, Timestamp::UNIX_EPOCH).unwrap();
+            let spec = match object.kind {
                 Kind::ProviderConnection => {
-                    serde_json::to_value(&super::at(&world.connections, &target.key).unwrap().spec)
+                    serde_json::to_value(&find(&manifests.connections, &object.key).unwrap().spec)
                 }
-                Kind::BreakerPolicy => serde_json::to_value(&super::at(&world.policies, &target.key).unwrap().spec),
-                Kind::SyncJob => serde_json::to_value(&super::at(&world.jobs, &target.key).unwrap().spec),
-                Kind::BankRoute => serde_json::to_value(&super::at(&world.routes, &target.key).unwrap().spec),
+                Kind::BreakerPolicy => serde_json::to_value(&find(&manifests.policies, &object.key).unwrap().spec),
+                Kind::SyncJob => serde_json::to_value(&find(&manifests.jobs, &object.key).unwrap().spec),
+                Kind::BankRoute => serde_json::to_value(&find(&manifests.routes, &object.key).unwrap().spec),
             };
             let mut set = Vec::new();
             leaves("", &spec.unwrap(), &mut set);
-            // Names of list entries stand in the fields; references to Secrets in the credentials.
+            // List entry names are part of the field paths; Secret references are shown as credentials.
             set.retain(|path| !path.ends_with("].name") && !path.starts_with("auth."));
             let rows: Vec<&str> = e.settings.iter().map(|s| s.field.as_str()).collect();
             let missing: Vec<_> = set.iter().filter(|path| !rows.contains(&path.as_str())).collect();
@@ -244,7 +244,7 @@ fn everything_that_a_sample_sets_has_a_row() {
 }
 
 #[test]
-fn the_table_is_aligned_and_ends_with_what_is_wrong() {
+fn the_table_is_aligned_and_ends_with_the_problems() {
     let e = one("BankRoute", "{referenceCurrency: XX, candidates: []}");
     assert_eq!(
         print::text(&[e]),
@@ -257,7 +257,7 @@ fn the_table_is_aligned_and_ends_with_what_is_wrong() {
 }
 
 #[test]
-fn yaml_says_the_same_as_json_and_quotes_what_old_readers_would_misread() {
+fn yaml_equals_json_and_quotes_ambiguous_scalars() {
     let job = "{connectionRef: {name: b}, stream: transactions, interval: 5m, retention: {mode: 'Off'}}";
     let all = [one("SyncJob", job), connection(", timeout: {total: 3m}")];
     let (yaml, json) = (print::yaml(&all), print::json(&all));
@@ -268,28 +268,28 @@ fn yaml_says_the_same_as_json_and_quotes_what_old_readers_would_misread() {
 }
 
 #[test]
-fn manifests_are_read_as_kubectl_reads_them() {
+fn manifests_are_parsed_as_kubectl_does() {
     let text = "# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: obviously-fake}\n---\n\
                 apiVersion: v1\nkind: List\nitems:\n- apiVersion: busbar.dev/v1alpha1\n  kind: BreakerPolicy\n  \
                 metadata: {name: p, namespace: other}\n  spec: {presets: Api}\n";
-    let (_, targets) = World::read("f", text, "ns").unwrap();
-    assert_eq!((targets.len(), targets[0].key.to_string()), (1, "other/p".to_owned()));
-    assert_eq!(targets[0].unknown, ["spec.presets"]);
-    let error = |text: &str| World::read("f.yaml", text, "ns").unwrap_err();
+    let (_, objects) = Manifests::read("f", text, "ns").unwrap();
+    assert_eq!((objects.len(), objects[0].key.to_string()), (1, "other/p".to_owned()));
+    assert_eq!(objects[0].unknown, ["spec.presets"]);
+    let error = |text: &str| Manifests::read("f.yaml", text, "ns").unwrap_err();
     let api = "apiVersion: busbar.dev/v1alpha1\n";
-    assert!(matches!(error("a: [\n"), ReadError::Syntax { .. }));
-    assert!(matches!(error(&format!("{api}kind: Bank\nmetadata: {{name: a}}\n")), ReadError::Kind { .. }));
+    assert!(matches!(error("a: [\n"), ManifestError::Syntax { .. }));
+    assert!(matches!(error(&format!("{api}kind: Bank\nmetadata: {{name: a}}\n")), ManifestError::Kind { .. }));
     let unquoted = format!("{api}kind: BreakerPolicy\nmetadata: {{name: a}}\nspec: {{open: {{factor: 1.5}}}}\n");
-    let told = error(&unquoted).to_string();
-    assert!(told.starts_with("f.yaml: BreakerPolicy a: ") && told.contains("expected a string"), "{told}");
-    for (word, means) in [("pconn", Kind::ProviderConnection), ("SyncJobs.busbar.dev", Kind::SyncJob)] {
-        assert_eq!(kind(word), Some(means));
+    let message = error(&unquoted).to_string();
+    assert!(message.starts_with("f.yaml: BreakerPolicy a: ") && message.contains("expected a string"), "{message}");
+    for (word, kind) in [("pconn", Kind::ProviderConnection), ("SyncJobs.busbar.dev", Kind::SyncJob)] {
+        assert_eq!(parse_kind(word), Some(kind));
     }
-    assert_eq!(kind("pod"), None);
+    assert_eq!(parse_kind("pod"), None);
 }
 
 #[test]
-fn a_source_prints_as_a_reader_would_say_it() {
+fn a_source_prints_its_kind_and_name() {
     assert_eq!(Source::Policy("banks".into()).to_string(), "BreakerPolicy banks");
     assert_eq!(Source::From("interval").to_string(), "from interval");
 }

@@ -1,4 +1,4 @@
-//! The form of every answer: `{"data": …, "detail": {"status_code", "status_name", "status_description"}}`.
+//! The format of every response: `{"data": …, "detail": {"status_code", "status_name", "status_description"}}`.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -6,23 +6,23 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How the request ended, in words.
+/// The result of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detail {
     /// The HTTP status as text.
     #[schema(pattern = "^[2-5][0-9]{2}$", example = "200")]
     pub status_code: String,
-    /// Its name.
+    /// The name of the HTTP status.
     #[schema(example = "OK")]
     pub status_name: String,
-    /// What happened and, on an error, what to do.
+    /// A description and, on an error, what to do.
     #[schema(example = "Success")]
     pub status_description: String,
 }
 
 impl Detail {
-    /// Of a status and its description.
+    /// A detail with a status and a description.
     pub fn new(status: StatusCode, description: impl Into<String>) -> Self {
         Self {
             status_code: status.as_str().to_owned(),
@@ -32,22 +32,22 @@ impl Detail {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Envelope<T> {
-    /// What was asked for.
+    /// The requested data.
     pub data: T,
-    /// How the request ended.
+    /// The result of the request.
     pub detail: Detail,
 }
 
 impl<T> Envelope<T> {
-    /// A good answer.
+    /// A response with status 200.
     pub fn ok(data: T) -> Self {
         Self { data, detail: Detail::new(StatusCode::OK, "Success") }
     }
 
-    /// An order that was taken and will be carried out.
+    /// A response with status 202: accepted and not yet processed.
     pub fn accepted(data: T) -> Self {
         Self { data, detail: Detail::new(StatusCode::ACCEPTED, "Accepted") }
     }

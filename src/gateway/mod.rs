@@ -1,71 +1,71 @@
 //! The gateway: Busbar's HTTP API for payment systems, services and people.
 //!
-//! It answers; it decides nothing that lasts. Who calls is said by the API server ([`access`]), what he may do by RBAC and
-//! by the licence profiles of a connection; a call to a provider takes the one call path like everybody's. Every replica
-//! serves, the standby too: only what needs a single hand (retrying dead requests, writing status) waits for the leader.
+//! It serves requests and stores no state of its own. The API server authenticates callers ([`authenticate`]); RBAC and
+//! the licence profiles of a connection authorize them; a call to a provider takes the same call path as every other.
+//! Every replica serves, the standby too: only what needs a single writer (retrying dead requests, writing status) is
+//! the leader's.
 //!
-//! [`server`] takes connections, [`router`] knows the paths, [`envelope`] and [`problem`] give every answer its form,
-//! [`observe`] counts and logs, and each resource has a file. No answer holds a secret, no log line a query.
+//! [`server`] accepts connections, [`router`] maps the paths, [`envelope`] and [`problem`] define the response format,
+//! [`observe`] adds metrics and logs, and each resource has a file. No response holds a secret, no log line a query.
 
 pub mod access;
-pub mod address;
 pub mod aliases;
-pub mod dead_removal;
+pub mod audit;
+pub mod authenticate;
+pub mod call;
+pub mod candidates;
+pub mod concurrency_limit;
+pub mod connection_limits;
 pub mod dead_requests;
 pub mod envelope;
-pub mod keep;
-pub mod limit;
+mod extract;
+pub mod listen_address;
+pub mod metrics;
 pub mod observe;
-pub mod offer;
 pub mod openapi;
 pub mod operation;
-pub mod patience;
 pub mod problem;
 pub mod providers;
-pub mod refused;
+pub mod rate_limit;
 pub mod router;
 pub mod server;
 pub mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
-use crate::gateway::access::Access;
-use crate::gateway::keep::Keep;
-use crate::gateway::limit::Limits;
-use crate::gateway::observe::Series;
+use crate::gateway::access::AccessControl;
+use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
+use crate::gateway::metrics::GatewayMetrics;
+use crate::gateway::rate_limit::RateLimits;
 use crate::ledger::Ledger;
 use crate::provider::audit::AuditQueue;
 use crate::provider::registry::Registry;
 
-/// Whether an object of that name exists, as far as this replica has heard.
+/// Whether an object of that name exists in this replica's stores.
 pub type Exists = Arc<dyn Fn(&ObjectKey) -> bool + Send + Sync>;
 
-/// What the handlers have at hand. Shared by all of them.
+/// The state shared by all handlers.
 pub struct Gateway {
-    /// Who may call.
-    pub access: Access,
-    /// How often.
-    pub limits: Limits,
+    /// Authentication and authorization.
+    pub access: AccessControl,
+    /// Rate limits.
+    pub rate_limits: RateLimits,
     /// The running connections.
     pub registry: Registry,
-    /// Whether a connection is declared, although it does not run here (yet).
-    pub declared: Exists,
-    /// What must survive.
+    /// Whether a connection exists, even if it is not running here yet.
+    pub exists: Exists,
+    /// The ledger.
     pub ledger: Arc<dyn Ledger>,
-    /// Keeps what failed for good.
-    pub keep: Keep,
-    /// Where refusals are written that no call path sees.
+    /// Stores failed requests for later retries.
+    pub dead_requests: DeadRequestRecorder,
+    /// The audit queue, for denials before the call path.
     pub audit: Option<AuditQueue>,
-    /// The connection that the Finastra aliases speak of.
+    /// The connection of the Finastra alias paths.
     pub finastra: Option<ObjectKey>,
-    /// Time.
+    /// The clock.
     pub clock: Clock,
-    /// Numbers.
-    pub series: Series,
+    /// Metrics.
+    pub metrics: GatewayMetrics,
 }
-
-/// How long a caller should wait where nobody knows better: the length of a hand-over.
-pub const SOON: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
-//! What surrounds every request: its id, its one log line, its numbers, and the net under a panic.
+//! The middleware around every request: request ID, log line, metrics and panic handler.
 //!
-//! Routes are told by their template, so that no name of a caller's becomes a label; the query is told nowhere.
+//! Routes are reported by template, so that no name of a request becomes a label; the query is never reported.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,59 +11,26 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::time::Mono;
 use crate::gateway::Gateway;
 use crate::gateway::problem::{ErrorCode, Problem};
-use crate::metrics::{Metrics, MetricsError};
-use crate::provider::trace::Incoming;
+use crate::provider::trace::IncomingSpan;
 
-/// The header of the correlation id.
+/// The header of the correlation ID.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest that any request may take: the longest deadline a caller may ask for, and time to read and to answer.
-const LONGEST: Duration = Duration::from_secs(75);
+/// Time-out of every request: the longest deadline that a caller may set, plus time to read and to respond.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(75);
 
-/// The correlation id of a request.
+/// The correlation ID of a request.
 #[derive(Copy, Clone, Debug)]
 pub struct RequestId(pub Uuid);
 
-/// The gateway's series.
-#[derive(Clone)]
-pub struct Series {
-    requests: IntCounterVec,
-    seconds: HistogramVec,
-    panics: IntCounterVec,
-    in_flight: IntGauge,
-}
-
-impl Series {
-    /// Registers them.
-    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
-        Ok(Self {
-            requests: metrics.counter(
-                "busbar_gateway_requests_total",
-                "Requests to the gateway, by route template, method and status; 499: the caller went away.",
-                &["route", "method", "status"],
-            )?,
-            seconds: metrics.seconds("busbar_gateway_request_seconds", "Time of a request.", &["route"])?,
-            panics: metrics.counter(
-                "busbar_gateway_panics_total",
-                "Requests whose handling panicked: defects of Busbar.",
-                &["route"],
-            )?,
-            in_flight: metrics
-                .int_gauge("busbar_gateway_requests_in_flight", "Requests being handled.", &[])?
-                .with_label_values::<&str>(&[]),
-        })
-    }
-}
-
-/// A request that is being handled; tells of its end even if its caller goes away.
-struct Open<'a> {
+/// A request in progress; its drop records the end, even if the client closed the connection.
+struct RequestRecord<'a> {
     gateway: &'a Gateway,
     route: String,
     method: &'static str,
@@ -72,13 +39,13 @@ struct Open<'a> {
     status: u16,
 }
 
-impl Drop for Open<'_> {
+impl Drop for RequestRecord<'_> {
     fn drop(&mut self) {
         let took = self.gateway.clock.mono().since(self.began);
-        let series = &self.gateway.series;
-        series.in_flight.dec();
-        series.requests.with_label_values(&[&*self.route, self.method, &self.status.to_string()]).inc();
-        series.seconds.with_label_values(&[&*self.route]).observe(took.as_secs_f64());
+        let metrics = &self.gateway.metrics;
+        metrics.in_flight.dec();
+        metrics.requests.with_label_values(&[&*self.route, self.method, &self.status.to_string()]).inc();
+        metrics.seconds.with_label_values(&[&*self.route]).observe(took.as_secs_f64());
         tracing::info!(
             method = self.method,
             route = self.route,
@@ -90,15 +57,15 @@ impl Drop for Open<'_> {
     }
 }
 
-/// The outermost layer.
+/// The outermost middleware.
 pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
-    // What is no UUID could carry anything into logs and rows.
+    // A value that is not a UUID could inject any text into logs and rows.
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let id = given.and_then(|text| Uuid::parse_str(text).ok()).unwrap_or_else(Uuid::new_v4);
     request.extensions_mut().insert(RequestId(id));
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    gateway.series.in_flight.inc();
-    let mut open = Open {
+    gateway.metrics.in_flight.inc();
+    let mut record = RequestRecord {
         gateway: &gateway,
         route,
         method: method(request.method()),
@@ -107,34 +74,33 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         status: 499,
     };
     let span = tracing::info_span!("gateway", request_id = %id);
-    let handled = AssertUnwindSafe(tokio::time::timeout(LONGEST, next.run(request))).catch_unwind();
+    let handled = AssertUnwindSafe(tokio::time::timeout(MAX_REQUEST_TIME, next.run(request))).catch_unwind();
     let mut response = match handled.instrument(span).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => Problem::new(ErrorCode::RequestTimeout, "the request took too long").into_response(),
+        Ok(Err(_)) => Problem::new(ErrorCode::RequestTimeout, "the request timed out").into_response(),
         Err(_) => {
-            gateway.series.panics.with_label_values(&[&*open.route]).inc();
-            tracing::error!(route = open.route, request_id = %id, "handling a request panicked: a defect in Busbar");
-            Problem::new(ErrorCode::Internal, "a defect in Busbar: tell its makers, with the request's id")
-                .into_response()
+            gateway.metrics.panics.with_label_values(&[&*record.route]).inc();
+            tracing::error!(route = record.route, request_id = %id, "request handler panicked; responding 500");
+            Problem::new(ErrorCode::Internal, "internal error; report it with the request ID").into_response()
         }
     };
-    open.status = response.status().as_u16();
+    record.status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
 }
 
-/// Just inside the door: the request's span, as a child of its caller's. Whoever is not known yet begins no trace, and
-/// has no say in whether there is one.
+/// Middleware after authentication: the request's span, as a child of the client's span. An unauthenticated client
+/// cannot start a trace or set its sampling.
 pub async fn trace(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or(Uuid::nil(), |id| id.0);
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let incoming = Incoming::of(gateway.registry.traces(), gateway.clock, request.headers());
+    let incoming = IncomingSpan::from_headers(gateway.registry.traces(), gateway.clock, request.headers());
     incoming.serve((method(request.method()), &route, id), next.run(request), Response::status).await
 }
 
-/// The method as a label: callers can send any word.
+/// The method as a label; a client can send any word as method.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,6 +1,6 @@
-//! The description of the API, generated from the handlers.
+//! The OpenAPI document, generated from the handlers.
 //!
-//! The errors that any request can meet are the same for all, so they are added here, each with the codes it may carry.
+//! The error responses are the same for all operations, so they are added here.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,17 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 
+use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::problem::ErrorEnvelope;
-use crate::gateway::{aliases, dead_removal, dead_requests, providers};
+use crate::gateway::{aliases, providers};
 
-/// The document as the handlers tell it.
+/// The document as generated from the handlers.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Busbar gateway",
-        description = "Calls to providers through one path: rights, cache, circuit, retries, quota. Every answer has the \
-                       form {data, detail}.",
+        description = "Calls to providers through one call path: rights, cache, circuit breaker, retries, quota. Every \
+                       response has the form {data, detail}.",
     ),
     paths(
         providers::call,
@@ -30,45 +31,48 @@ use crate::gateway::{aliases, dead_removal, dead_requests, providers};
         aliases::collateral,
         aliases::accounts,
         aliases::balances,
-        dead_requests::list,
-        dead_requests::replay,
-        dead_removal::discard,
-        dead_removal::purge,
+        list::list,
+        replay::replay,
+        delete::discard,
+        delete::purge,
     ),
-    components(schemas(ErrorEnvelope, providers::Shape))
+    components(schemas(ErrorEnvelope, providers::ResponseShape))
 )]
 struct Document;
 
-/// The errors that every request may meet: status and what it means.
-const ANY: [(&str, &str); 9] = [
-    ("400", "The request is malformed, or a parameter breaks its rule"),
-    ("401", "No token, or none that the API server knows"),
-    ("403", "RBAC does not allow it, or no licence profile does"),
-    ("404", "There is no such path, connection, operation or item"),
-    ("405", "The path is known, the method is not"),
-    ("408", "The request did not arrive in time"),
+/// Error responses of every operation: status and description.
+const COMMON_ERRORS: [(&str, &str); 9] = [
+    ("400", "The request is malformed or a parameter is invalid"),
+    ("401", "No token, or one that the API server rejects"),
+    ("403", "Denied by RBAC or by the licence profiles"),
+    ("404", "Path, connection, operation or item not found"),
+    ("405", "Method not allowed on this path"),
+    ("408", "The request timed out"),
     ("413", "The body is larger than 1 MiB"),
-    ("429", "Too many requests, of the caller or of his licence profile; `Retry-After` says when to come again"),
-    ("503", "Nothing can be said now; `Retry-After` says when to come again"),
+    ("429", "Rate limit of the caller or daily quota of the licence profile exceeded; see `Retry-After`"),
+    ("503", "Circuit open, quota exhausted, connection suspended or replica unavailable; see `Retry-After`"),
 ];
 
-/// Those of requests that lead to a provider.
-const CALLS: [(&str, &str); 2] = [
-    ("422", "The operation cannot be called here, or the provider refused the request as it is"),
-    ("502", "The provider failed; `data.dead_request_id` tells where the request was kept, if it was"),
+/// Error responses of operations that call a provider.
+const CALL_ERRORS: [(&str, &str); 2] = [
+    ("422", "The operation cannot be called here, or the provider rejected the request"),
+    (
+        "502",
+        "The provider failed; `data.dead_request_id` is the ID of the stored dead request, if the request was stored",
+    ),
 ];
 
-/// Those of requests that change what is kept.
-const CHANGES: [(&str, &str); 1] = [("409", "The object is not in a state that allows it")];
+/// Error responses of operations that change dead requests.
+const CHANGE_ERRORS: [(&str, &str); 1] = [("409", "Conflict with the state of the object")];
 
-/// The document, complete.
+/// The complete document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.info.license = None;
     if let Some(components) = &mut document.components {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-            "A token that the API server knows, such as a ServiceAccount's; checked by TokenReview, each act by RBAC",
+            "A token that the API server accepts, such as a ServiceAccount's; actions are authorized by RBAC",
         ));
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     }
@@ -89,7 +93,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The document as text.
+/// The complete document as JSON text.
 pub fn text() -> String {
     let mut text = document().to_pretty_json().unwrap_or_default();
     text.push('\n');
@@ -99,29 +103,31 @@ pub fn text() -> String {
 fn complete(operation: &mut Operation, calls: bool, changes: bool) {
     let uuid = || Some(SchemaFormat::Custom("uuid".to_owned()));
     let id = || ObjectBuilder::new().schema_type(Type::String).format(uuid());
-    let given = ParameterBuilder::new()
+    let request_id = ParameterBuilder::new()
         .name("X-Request-ID")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The correlation id of logs, spans and audit; what is no UUID is replaced"))
+        .description(Some("The correlation ID of logs, spans and audit; a value that is not a UUID is replaced"))
         .schema(Some(id()));
-    operation.parameters.get_or_insert_default().push(RefOr::T(given.build()));
-    let all = ANY.iter().chain(CALLS.iter().filter(|_| calls)).chain(CHANGES.iter().filter(|_| changes));
+    operation.parameters.get_or_insert_default().push(RefOr::T(request_id.build()));
+    let all = COMMON_ERRORS
+        .iter()
+        .chain(CALL_ERRORS.iter().filter(|_| calls))
+        .chain(CHANGE_ERRORS.iter().filter(|_| changes));
     let every: BTreeMap<&str, &str> = all.copied().collect();
-    for (status, means) in every {
+    for (status, description) in every {
         let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorEnvelope"))).build();
-        let mut response = ResponseBuilder::new().description(means).content("application/json", body);
+        let mut response = ResponseBuilder::new().description(description).content("application/json", body);
         if matches!(status, "429" | "503") {
-            let seconds = HeaderBuilder::new().description(Some("Seconds to wait")).build();
+            let seconds = HeaderBuilder::new().description(Some("Seconds to wait before retrying")).build();
             response = response.header("Retry-After", seconds);
         }
         operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response.build()));
     }
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
-            let answered =
-                HeaderBuilder::new().schema(Some(id())).description(Some("The correlation id of the request"));
-            response.headers.insert("X-Request-ID".to_owned(), RefOr::T(answered.build()));
+            let header = HeaderBuilder::new().schema(Some(id())).description(Some("The correlation ID of the request"));
+            response.headers.insert("X-Request-ID".to_owned(), RefOr::T(header.build()));
         }
     }
 }
@@ -129,10 +135,10 @@ fn complete(operation: &mut Operation, calls: bool, changes: bool) {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_committed_document_is_what_the_handlers_say() {
+    fn the_committed_document_matches_the_handlers() {
         assert!(
             include_str!("../../docs/reference/openapi.json") == super::text(),
-            "docs/reference/openapi.json is not what the handlers say: run `make docs`"
+            "docs/reference/openapi.json does not match the handlers; run `make docs`"
         );
     }
 }

@@ -1,314 +1,298 @@
-//! An operation for a caller: the connection he named, and whoever stands in for it.
+//! Executes an operation for a caller: on the named connection, and on its fallbacks if that fails.
 //!
-//! Stand-ins are asked only where both sides answer the same canonical record, in the order of `spec.fallback`, within one
-//! budget: the first gets at most half of it, each further one half of what is left, the last all that is left. A stale answer of the
-//! first is kept for the case that nobody has a fresh one. The owner of a connection declares its stand-ins, so RBAC is
-//! asked about the called connection only; each connection's licence profiles are judged by itself.
+//! A fallback is eligible only if both sides map to the same canonical record. Fallbacks are tried in the order of
+//! `spec.fallback` within one time budget: the first connection gets at most half of it, each further one half of the
+//! rest, the last all of the rest. A stale answer of the first connection is returned only if no fallback has a fresh
+//! one. The owner of a connection declares its fallbacks, so RBAC is checked for the called connection only; the
+//! licence profiles of each connection are evaluated separately.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::domain::key::ObjectKey;
-use crate::domain::rights::{Caller, Judgement};
+use crate::domain::rights::AccessDecision;
 use crate::domain::time::Mono;
-use crate::gateway::keep::Failed;
-use crate::gateway::offer::{invalid, item, offered, stand_ins};
-use crate::gateway::problem::{ErrorCode, Problem};
-use crate::gateway::refused::{Refused, UNKNOWN_OPERATION};
-use crate::gateway::{Gateway, SOON};
-use crate::provider::ask::{self, Ended, Failure, FailureKind, Manner, Refusal};
-use crate::provider::call::Answer;
-use crate::provider::classify::Class;
-use crate::provider::json;
-use crate::provider::live::Live;
-use crate::provider::profile::{MappingError, Operation, Shape};
-use crate::provider::settings::Settings;
+use crate::gateway::Gateway;
+use crate::gateway::audit::{DeniedCall, UNKNOWN_OPERATION};
+use crate::gateway::call::{CallRequest, CallResponse};
+use crate::gateway::candidates::{eligible_fallbacks, invalid_operation, resolve_item, resolve_operation};
+use crate::gateway::dead_requests::recorder::FailedCall;
+use crate::gateway::problem::{DEFAULT_RETRY_AFTER, ErrorCode, Problem};
+use crate::profile::{MappingError, Operation, RecordShape, ResponseClass, json};
+use crate::provider::call::Response;
+use crate::provider::connection::Connection;
+use crate::provider::invoke::{self, AccessDenial, FailureKind, InvokeFailure, InvokeOptions, InvokeOutcome};
+use crate::settings::Settings;
 
-/// The whole time of a call with stand-ins, where the caller asks for nothing else.
-pub const USUAL_DEADLINE: Duration = Duration::from_secs(3);
-/// The longest that a caller may ask for, and the longest that one without a wish waits.
-pub const LONGEST_DEADLINE: Duration = Duration::from_mins(1);
-/// How often a connection that is declared but not running yet is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Deadline of a call with fallbacks, unless the caller sets one.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+/// The longest deadline that a caller may set, and the limit of a call without one.
+pub const MAX_DEADLINE: Duration = Duration::from_mins(1);
+/// How often the registry is polled for a connection that exists but is not running yet.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a caller asks for.
-pub struct Asked {
-    /// Of which connection.
-    pub connection: ObjectKey,
-    /// Which operation.
-    pub operation: String,
-    /// Which item of that operation's list, where one is asked for.
-    pub item: Option<String>,
-    /// With these parameters.
-    pub parameters: BTreeMap<String, String>,
-    /// Whether he wants the provider's own body.
-    pub raw: bool,
-    /// Whether he asked by POST.
-    pub post: bool,
-    /// Within this time.
-    pub deadline: Option<Duration>,
-    /// Who he is.
-    pub caller: Arc<Caller>,
-}
-
-/// What he gets.
-#[derive(Clone, Debug)]
-pub struct Got {
-    /// The record, or the provider's own body.
-    pub result: Value,
-    /// The provider of the connection he called.
-    pub provider: String,
-    /// The provider that answered; with `_fallback` if it stood in.
-    pub provider_used: String,
-    /// The operation.
-    pub endpoint: String,
-    /// The HTTP status of the provider that answered.
-    pub status_code: u16,
-    /// Whether the answer was kept from an earlier call.
-    pub cached: bool,
-    /// Whether it is past its time.
-    pub stale: bool,
-}
-
-/// One connection's answer, ready to hand out.
-struct Ready {
+/// One connection's answer and its result for the caller.
+struct Answered {
     result: Value,
-    answer: Answer,
+    answer: Response,
 }
 
-/// Asks.
-pub async fn run(gateway: &Gateway, mut asked: Asked) -> Result<Got, Problem> {
+/// Why one connection gave no answer.
+enum AttemptError {
+    /// The request itself cannot succeed: no fallback is tried.
+    Final(Problem),
+    /// The connection failed: a fallback may succeed.
+    Failed(InvokeFailure),
+}
+
+impl From<Problem> for AttemptError {
+    fn from(problem: Problem) -> Self {
+        Self::Final(problem)
+    }
+}
+
+/// Executes the request.
+pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<CallResponse, Problem> {
     let began = gateway.clock.mono();
-    let until = began + asked.deadline.map_or(SOON, |all| all.min(SOON));
-    let (live, waited) = find(gateway, &asked.connection, until).await?;
-    let settings = live.settings();
-    let item_found = item(&settings, &mut asked);
-    let asked = &asked;
-    let operation = match item_found.and_then(|()| offered(&settings, asked)) {
+    let wait = request.deadline.map_or(DEFAULT_RETRY_AFTER, |deadline| deadline.min(DEFAULT_RETRY_AFTER));
+    let (connection, waited) = find(gateway, &request.connection, began + wait).await?;
+    let settings = connection.settings();
+    let item = resolve_item(&settings, &mut request);
+    let request = &request;
+    let operation = match item.and_then(|()| resolve_operation(&settings, request)) {
         Ok(operation) => operation,
-        Err(problem) => return Err(for_his_eyes(gateway, &live, &settings, asked, problem)),
+        Err(problem) => return Err(redact_if_unauthorized(gateway, &connection, &settings, request, problem)),
     };
     let provider = settings.provider().to_owned();
-    let got = |result, status_code, provider_used: String, cached, stale| Got {
+    let respond = |result, status_code, provider_used: String, cached, stale| CallResponse {
         result,
         provider: provider.clone(),
         provider_used,
-        endpoint: asked.operation.clone(),
+        endpoint: request.operation.clone(),
         status_code,
         cached,
         stale,
     };
     if let Some(stub) = &operation.stub {
-        // No call, so the call path cannot judge.
-        if let Err(error) = live.permit(&asked.caller, &asked.operation).await {
-            return Err(match ask::refusal(&error) {
-                Some(refusal) => refused(&refusal),
-                None => of_failure(&UNKNOWN),
+        // A stub makes no call, so the call path does not check the licence profiles.
+        if let Err(error) = connection.authorize(&request.caller, &request.operation).await {
+            return Err(match invoke::access_denial(&error) {
+                Some(denial) => denied(&denial),
+                None => provider_failed(&UNKNOWN),
             });
         }
-        return Ok(got(stub.clone(), 200, provider.clone(), false, false));
+        return Ok(respond(stub.clone(), 200, provider.clone(), false, false));
     }
-    let stand_ins = if asked.raw { Vec::new() } else { stand_ins(gateway, &settings, operation, asked) };
-    let budget = match asked.deadline {
-        Some(asked) => asked.min(LONGEST_DEADLINE),
-        None if stand_ins.is_empty() => LONGEST_DEADLINE,
-        None => USUAL_DEADLINE,
+    let fallbacks = if request.raw { Vec::new() } else { eligible_fallbacks(gateway, &settings, operation, request) };
+    let budget = match request.deadline {
+        Some(deadline) => deadline.min(MAX_DEADLINE),
+        None if fallbacks.is_empty() => MAX_DEADLINE,
+        None => DEFAULT_DEADLINE,
     };
     let end = began + budget;
-    // What the wait for the connection took is gone, for everybody. Without one nothing is subtracted: requests that are
-    // alike to the nanosecond share one call.
-    let left = if waited { end.since(gateway.clock.mono()) } else { budget };
-    let within = match asked.deadline {
-        _ if !stand_ins.is_empty() => left / 2,
-        Some(_) => left,
-        // Who does not say how long he waits waits as long as the connection does.
-        None => left.min(settings.timeouts().total),
+    // The wait for the connection counts against the budget. Without one nothing is subtracted: requests with exactly
+    // the same timeout share one call.
+    let remaining = if waited { end.since(gateway.clock.mono()) } else { budget };
+    let timeout = match request.deadline {
+        _ if !fallbacks.is_empty() => remaining / 2,
+        Some(_) => remaining,
+        // Without a deadline the connection's own time-out applies.
+        None => remaining.min(settings.timeouts().total),
     };
-    let first = one(gateway, &live, &settings, operation, asked, within, !stand_ins.is_empty()).await?;
-    let of_first = |ready: Ready| {
-        let meta = ready.answer.meta;
-        got(ready.result, ready.answer.status.as_u16(), provider.clone(), meta.cached, meta.stale)
+    let first = attempt(gateway, &connection, &settings, operation, request, timeout, !fallbacks.is_empty()).await;
+    let respond_first = |answered: Answered| {
+        let meta = answered.answer.meta;
+        respond(answered.result, answered.answer.status.as_u16(), provider.clone(), meta.cached, meta.stale)
     };
     let (failure, stale) = match first {
-        Ok(ready) if !ready.answer.meta.stale || stand_ins.is_empty() => return Ok(of_first(ready)),
-        Ok(ready) => (None, Some(ready)),
-        Err(failure) => (Some(failure), None),
+        Ok(answered) if !answered.answer.meta.stale || fallbacks.is_empty() => return Ok(respond_first(answered)),
+        Ok(answered) => (None, Some(answered)),
+        Err(AttemptError::Failed(failure)) => (Some(failure), None),
+        Err(AttemptError::Final(problem)) => return Err(problem),
     };
     let mut tried = Vec::new();
-    for (index, stand_in) in stand_ins.iter().enumerate() {
-        let left = end.since(gateway.clock.mono());
-        if left.is_zero() {
+    for (index, fallback) in fallbacks.iter().enumerate() {
+        let remaining = end.since(gateway.clock.mono());
+        if remaining.is_zero() {
             break;
         }
-        let within = if index + 1 == stand_ins.len() { left } else { left / 2 };
-        let settings = stand_in.settings();
-        let Ok(operation) = ask::operation(&settings, &asked.operation) else { continue };
-        let code = match one(gateway, stand_in, &settings, operation, asked, within, true).await {
-            Ok(Ok(ready)) if !ready.answer.meta.stale => {
+        let timeout = if index + 1 == fallbacks.len() { remaining } else { remaining / 2 };
+        let settings = fallback.settings();
+        let Ok(operation) = invoke::find_operation(&settings, &request.operation) else { continue };
+        let code = match attempt(gateway, fallback, &settings, operation, request, timeout, true).await {
+            Ok(answered) if !answered.answer.meta.stale => {
                 let used = format!("{}_fallback", settings.provider());
-                let status = ready.answer.status.as_u16();
-                return Ok(got(ready.result, status, used, ready.answer.meta.cached, false));
+                let status = answered.answer.status.as_u16();
+                return Ok(respond(answered.result, status, used, answered.answer.meta.cached, false));
             }
-            // No better than ours would be.
-            Ok(Ok(_)) => "stale",
-            Ok(Err(failure)) => failure.code,
-            Err(_) => "refused",
+            // No better than a stale answer of the first connection.
+            Ok(_) => "stale",
+            Err(AttemptError::Failed(failure)) => failure.code,
+            Err(AttemptError::Final(_)) => "refused",
         };
         tried.push(serde_json::json!({ "provider": settings.provider(), "code": code }));
     }
     if let Some(stale) = stale {
-        return Ok(of_first(stale));
+        return Ok(respond_first(stale));
     }
     let failure = failure.unwrap_or(UNKNOWN);
-    let failed = Failed {
-        connection: &asked.connection,
-        uid: live.uid(),
+    let failed = FailedCall {
+        connection: &request.connection,
+        uid: connection.uid(),
         provider: &provider,
-        name: &asked.operation,
+        name: &request.operation,
         operation,
-        parameters: &asked.parameters,
-        caller: &asked.caller,
+        parameters: &request.parameters,
+        caller: &request.caller,
         failure: &failure,
     };
-    let kept = gateway.keep.keep(&failed).await;
-    let mut problem = of_failure(&failure).with("provider", provider.as_str()).kept(kept);
+    let dead_request = gateway.dead_requests.record(&failed).await;
+    let mut problem = provider_failed(&failure).with("provider", provider.as_str()).with_dead_request(dead_request);
     if !tried.is_empty() {
         problem = problem.with("stand_ins", tried);
     }
     Err(problem)
 }
 
-/// There is always a failure where there is no answer; should that ever be wrong, this is what is said.
-const UNKNOWN: Failure =
-    Failure { kind: FailureKind::Provider, code: "no_answer", status: None, retry_in: None, again: true };
+/// A placeholder: there is always a failure where there is no answer.
+const UNKNOWN: InvokeFailure =
+    InvokeFailure { kind: FailureKind::Provider, code: "no_answer", status: None, retry_in: None, retryable: true };
 
-/// Asks one connection. Outside: what ends the whole request. Inside: a failure that somebody else may make good.
-async fn one(
+/// Calls one connection.
+async fn attempt(
     gateway: &Gateway,
-    live: &Live,
+    connection: &Connection,
     settings: &Settings,
     operation: &Operation,
-    asked: &Asked,
-    within: Duration,
-    hasty: bool,
-) -> Result<Result<Ready, Failure>, Problem> {
-    let manner = Manner { caller: Some(Arc::clone(&asked.caller)), within: Some(within), hasty };
-    let request = ask::request(settings, &asked.operation, operation, &asked.parameters, manner)
-        .map_err(|e| invalid(&e.into()))?;
-    match ask::ask(live, request, || gateway.clock.now().wall).await {
-        Ended::Good(answer) => ready(operation, asked, answer),
-        Ended::NotFound(answer) => Err(no_such_item(&answer)),
-        Ended::Refused(answer) => {
-            let text = "the provider refused the request as it is: asking again will not help";
-            Err(Problem::new(ErrorCode::ProviderRefused, text)
+    request: &CallRequest,
+    timeout: Duration,
+    single_attempt: bool,
+) -> Result<Answered, AttemptError> {
+    let options = InvokeOptions { caller: Some(Arc::clone(&request.caller)), timeout: Some(timeout), single_attempt };
+    let call = invoke::build_request(settings, &request.operation, operation, &request.parameters, options)
+        .map_err(|error| invalid_operation(&error.into()))?;
+    match invoke::invoke(connection, call, || gateway.clock.now().wall).await {
+        InvokeOutcome::Success(answer) => map_answer(operation, request, answer),
+        InvokeOutcome::NotFound(answer) => Err(item_not_found(&answer).into()),
+        InvokeOutcome::Rejected(answer) => {
+            let text = "the provider rejected the request; retrying the same request will fail again";
+            let problem = Problem::new(ErrorCode::ProviderRefused, text)
                 .with("status_code", answer.status.as_u16())
-                .with("bytes", answer.body.len()))
+                .with("bytes", answer.body.len());
+            Err(problem.into())
         }
-        Ended::Denied(refusal) => Err(refused(&refusal)),
-        Ended::Failed(failure) => Ok(Err(failure)),
+        InvokeOutcome::Denied(denial) => Err(denied(&denial).into()),
+        InvokeOutcome::Failed(failure) => Err(AttemptError::Failed(failure)),
     }
 }
 
-fn no_such_item(answer: &Answer) -> Problem {
+fn item_not_found(answer: &Response) -> Problem {
     Problem::new(ErrorCode::ItemNotFound, "the provider has no such item").with("status_code", answer.status.as_u16())
 }
 
-/// The record that was asked for, or the provider's own body.
-fn ready(operation: &Operation, asked: &Asked, answer: Answer) -> Result<Result<Ready, Failure>, Problem> {
-    let failure = |code| Failure {
-        kind: FailureKind::Provider,
-        code,
-        status: Some(answer.status.as_u16()),
-        retry_in: None,
-        again: false,
+/// Maps an answer to the canonical record, or to the provider's own body.
+fn map_answer(operation: &Operation, request: &CallRequest, answer: Response) -> Result<Answered, AttemptError> {
+    let failure = |code| {
+        AttemptError::Failed(InvokeFailure {
+            kind: FailureKind::Provider,
+            code,
+            status: Some(answer.status.as_u16()),
+            retry_in: None,
+            retryable: false,
+        })
     };
-    let ended = answer.reading.class == Class::EndOfData;
-    let list = operation.canonical.as_ref().is_some_and(|mapping| mapping.shape == Shape::List);
-    let result = match operation.canonical(&answer.body).filter(|_| !asked.raw) {
+    let ended = answer.classification.class == ResponseClass::EndOfData;
+    let list = operation.canonical.as_ref().is_some_and(|mapping| mapping.shape == RecordShape::List);
+    let result = match operation.canonical(&answer.body).filter(|_| !request.raw) {
         Some(Ok(record)) => record,
-        // How some say that they do not know a ticker: a good answer, with nothing in it.
-        Some(Err(MappingError::Nothing)) => return Err(no_such_item(&answer)),
-        // How some say that they show no more of a list, which may well be longer: an error without records.
+        // Some providers answer an unknown ticker with a success and no record.
+        Some(Err(MappingError::NotFound)) => return Err(item_not_found(&answer).into()),
+        // Some providers answer a list beyond the plan's limit, which may be longer, with an error and no records.
         Some(Err(_)) if ended && list => serde_json::json!({ "records": [], "complete": false }),
-        Some(Err(_)) if ended => return Err(no_such_item(&answer)),
-        Some(Err(_)) => return Ok(Err(failure("unexpected_shape"))),
+        Some(Err(_)) if ended => return Err(item_not_found(&answer).into()),
+        Some(Err(_)) => return Err(failure("unexpected_shape")),
         None if answer.body.is_empty() => Value::Null,
-        None => match json::parse(&answer.body) {
-            Ok(body) => body,
-            // Not JSON, or not of a sane depth, is nothing that fits into an answer of ours.
-            Err(_) => return Ok(Err(failure("not_json"))),
-        },
+        // A body that is not JSON, or nested too deeply, cannot be part of a response.
+        None => json::parse(&answer.body).map_err(|_| failure("not_json"))?,
     };
-    Ok(Ok(Ready { result, answer }))
+    Ok(Answered { result, answer })
 }
 
-/// The running connection of that name; one that is declared but not running here yet is waited for until then: it is being
-/// taken over, or its first reconcile is under way. Also, whether it was waited for.
-async fn find(gateway: &Gateway, key: &ObjectKey, until: Mono) -> Result<(Arc<Live>, bool), Problem> {
+/// The running connection, and whether it was waited for. One that exists but is not running here yet is waited for
+/// `until`: it is being taken over, or its first reconcile is in progress.
+async fn find(gateway: &Gateway, key: &ObjectKey, until: Mono) -> Result<(Arc<Connection>, bool), Problem> {
     let mut waited = false;
     loop {
-        if let Some(live) = gateway.registry.get(key) {
-            return Ok((live, waited));
+        if let Some(connection) = gateway.registry.get(key) {
+            return Ok((connection, waited));
         }
-        if !(gateway.declared)(key) || gateway.clock.mono() >= until {
-            let text =
-                "no connection of that name is in service: does it exist, and what does its condition Ready say?";
+        if !(gateway.exists)(key) || gateway.clock.mono() >= until {
+            let text = "connection not found or not ready; check its Ready condition";
             return Err(Problem::new(ErrorCode::ConnectionNotFound, text)
                 .with("namespace", &*key.namespace)
                 .with("connection", &*key.name));
         }
         waited = true;
-        gateway.clock.sleep_until(until.min(gateway.clock.mono() + LOOK_EVERY)).await;
+        gateway.clock.sleep_until(until.min(gateway.clock.mono() + POLL_INTERVAL)).await;
     }
 }
 
-/// What is wrong with a request is told to those who have a right to the operation; others learn that they have none, and
-/// not what there is. Nothing is counted against a licence, for nothing was asked.
-fn for_his_eyes(gateway: &Gateway, live: &Live, settings: &Settings, asked: &Asked, problem: Problem) -> Problem {
+/// Reports what is wrong with a request only to callers that may call the operation; other callers get the denial,
+/// which does not reveal which operations exist. Nothing is counted against a licence, because nothing is sent.
+fn redact_if_unauthorized(
+    gateway: &Gateway,
+    connection: &Connection,
+    settings: &Settings,
+    request: &CallRequest,
+    problem: Problem,
+) -> Problem {
     let Some(rights) = settings.rights() else { return problem };
-    match rights.judge(&asked.caller, &asked.operation) {
-        Judgement::Allowed(_) => problem,
-        Judgement::Denied { profile, action, why } => {
-            let known = settings.profile().operations.contains_key(&asked.operation);
-            gateway.refused(&Refused {
-                connection: live.key(),
+    match rights.authorize(&request.caller, &request.operation) {
+        AccessDecision::Allowed(_) => problem,
+        AccessDecision::Denied { profile, action, reason } => {
+            let known = settings.profile().operations.contains_key(&request.operation);
+            gateway.audit_denied(&DeniedCall {
+                connection: connection.key(),
                 provider: Some(settings.provider()),
-                // Not any word that somebody sends.
+                // An arbitrary word of the request is not recorded.
                 operation: if known { &action } else { UNKNOWN_OPERATION },
-                caller: &asked.caller,
+                caller: &request.caller,
                 profile: profile.as_deref(),
-                reason: why.as_str(),
+                reason: reason.as_str(),
             });
-            refused(&Refusal::Rights { action: action.into(), why })
+            denied(&AccessDenial::Rights { action: action.into(), why: reason })
         }
     }
 }
 
-fn refused(refusal: &Refusal) -> Problem {
-    match refusal {
-        Refusal::Rights { action, why } => {
-            let text = format!("you have no right to {action}: no licence profile of yours allows it");
+/// The problem for a denial by the licence profiles.
+fn denied(denial: &AccessDenial) -> Problem {
+    match denial {
+        AccessDenial::Rights { action, why } => {
+            let text = format!("no licence profile of the caller allows {action}");
             Problem::new(ErrorCode::RightsDenied, text).with("action", &**action).with("reason", why.as_str())
         }
-        Refusal::Quota { retry_in } => {
-            let text = "the requests of your licence profile are used up for today";
+        AccessDenial::Quota { retry_in } => {
+            let text = "daily request quota of the licence profile exhausted; see Retry-After";
             Problem::new(ErrorCode::RightsQuotaExhausted, text).retry_in(*retry_in)
         }
     }
 }
 
-/// What a caller is told of a failure: the code and the status, not a word of the provider's.
-fn of_failure(failure: &Failure) -> Problem {
+/// The problem for a failure: a code and a status, nothing of the provider's response.
+fn provider_failed(failure: &InvokeFailure) -> Problem {
     let (code, text) = match failure.kind {
-        FailureKind::Provider => (ErrorCode::ProviderFailed, "the provider failed, and nobody could stand in"),
-        FailureKind::CircuitOpen => {
-            (ErrorCode::CircuitOpen, "the provider has failed too often lately: its circuit is open, nothing was sent")
+        FailureKind::Provider => (ErrorCode::ProviderFailed, "provider failed and no fallback succeeded"),
+        FailureKind::CircuitOpen => (
+            ErrorCode::CircuitOpen,
+            "circuit open after repeated provider failures; no request was sent; see Retry-After",
+        ),
+        FailureKind::Quota => {
+            (ErrorCode::QuotaExhausted, "provider quota exhausted or rate limited by the provider; see Retry-After")
         }
-        FailureKind::Quota => (ErrorCode::QuotaExhausted, "the provider's quota is used up, or it asked for a pause"),
-        FailureKind::Suspended => (ErrorCode::Suspended, "the connection is suspended (spec.suspend)"),
+        FailureKind::Suspended => (ErrorCode::Suspended, "connection is suspended (spec.suspend); no request was sent"),
     };
     let mut problem = Problem::new(code, text).with("reason", failure.code);
     if let Some(status) = failure.status {

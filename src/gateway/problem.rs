@@ -1,6 +1,6 @@
-//! Every error that the API answers: one closed list of codes, each with its HTTP status.
+//! The API's errors: one closed list of codes, each with its HTTP status.
 //!
-//! Texts are ours. What a provider said stays with the caller's own answers; an error shows a code, a status and a size.
+//! An error never contains text of a provider's response, only a code, a status and a size.
 
 use std::time::Duration;
 
@@ -12,59 +12,61 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::gateway::SOON;
 use crate::gateway::envelope::Detail;
 use crate::ledger::LedgerError;
+
+/// `Retry-After` where nothing better is known: about the time of a leader change.
+pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The machine-readable code of an error. Codes are never renamed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// 400: the request is malformed, or a parameter breaks its rule.
+    /// 400: the request is malformed, or a parameter is invalid.
     InvalidRequest,
-    /// 401: no token, or none that the API server knows.
+    /// 401: no token, or one that the API server rejects.
     Unauthenticated,
-    /// 403: RBAC does not allow it.
+    /// 403: denied by RBAC.
     Forbidden,
-    /// 403: no licence profile of the caller allows it.
+    /// 403: denied by the licence profiles.
     RightsDenied,
-    /// 404: there is nothing at this path.
+    /// 404: path not found.
     NotFound,
-    /// 404: no such connection is in service.
+    /// 404: connection not found or not ready.
     ConnectionNotFound,
     /// 404: the provider's profile has no such operation.
     OperationNotFound,
     /// 404: the provider has no such item.
     ItemNotFound,
-    /// 405: the path is known, the method is not.
+    /// 405: method not allowed on this path.
     MethodNotAllowed,
-    /// 408: the request did not arrive in time.
+    /// 408: the request timed out.
     RequestTimeout,
-    /// 409: the object is not in a state that allows it.
+    /// 409: conflict with the state of the object.
     Conflict,
     /// 413: the body is larger than 1 MiB.
     BodyTooLarge,
     /// 422: the operation cannot be called here.
     NotCallable,
-    /// 422: the provider understood and refused; asking again will not help.
+    /// 422: the provider rejected the request; a retry will fail too.
     ProviderRefused,
-    /// 429: the caller asks too often.
+    /// 429: rate limit of the caller exceeded.
     RateLimited,
-    /// 429: the licence profile's requests of the day are used up.
+    /// 429: daily request quota of the licence profile exhausted.
     RightsQuotaExhausted,
-    /// 500: a defect of Busbar.
+    /// 500: internal error.
     Internal,
     /// 502: the provider failed.
     ProviderFailed,
     /// 503: the circuit is open.
     CircuitOpen,
-    /// 503: the provider's quota is used up, or it asked to be left alone.
+    /// 503: provider quota exhausted, or rate limited by the provider.
     QuotaExhausted,
     /// 503: the connection is suspended.
     Suspended,
-    /// 503: the API server did not say who the caller is or what he may do.
+    /// 503: the API server is unavailable for authentication or authorization.
     AuthorizationUnavailable,
-    /// 503: this replica cannot answer just now (it starts, takes over, or its ledger is in trouble).
+    /// 503: this replica is temporarily unavailable: it is overloaded, or its ledger fails.
     Unavailable,
 }
 
@@ -95,30 +97,30 @@ impl ErrorCode {
     }
 }
 
-/// What `data` is on an error.
+/// `data` of an error response.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ErrorData {
     /// The code.
     pub error: ErrorCode,
-    /// More about it, by name; which names there are depends on the code.
+    /// Details by name; the names depend on the code.
     #[schema(value_type = Object)]
     pub details: Map<String, Value>,
-    /// Where the failed request was kept for retrying, if it was.
+    /// The ID of the stored dead request, if the failed request was stored for retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uuid")]
     pub dead_request_id: Option<String>,
 }
 
-/// An error as it is answered.
+/// An error response.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ErrorEnvelope {
-    /// What went wrong.
+    /// The error.
     pub data: ErrorData,
-    /// The same in words.
+    /// The status and a description.
     pub detail: Detail,
 }
 
-/// An error on its way to the caller.
+/// An error to return to the caller.
 #[derive(Clone, Debug)]
 pub struct Problem {
     code: ErrorCode,
@@ -129,7 +131,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// An error of this code, in words.
+    /// An error with this code and description.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), details: Map::new(), retry_in: None, dead_request: None }
     }
@@ -141,16 +143,16 @@ impl Problem {
         self
     }
 
-    /// Says when to come again.
+    /// Sets `Retry-After`.
     #[must_use]
     pub fn retry_in(mut self, wait: Duration) -> Self {
         self.retry_in = Some(wait);
         self
     }
 
-    /// Says where the request was kept.
+    /// Sets the ID of the stored dead request.
     #[must_use]
-    pub fn kept(mut self, id: Option<Uuid>) -> Self {
+    pub fn with_dead_request(mut self, id: Option<Uuid>) -> Self {
         self.dead_request = id;
         self
     }
@@ -160,15 +162,15 @@ impl Problem {
         self.code
     }
 
-    /// When to come again, if that is known.
+    /// The time until a retry, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_in
     }
 
-    /// The ledger is in trouble: the caller may come again.
+    /// The error for a ledger failure; the caller may retry.
     pub fn ledger(error: &LedgerError) -> Self {
-        tracing::warn!(%error, "the gateway could not use the ledger");
-        Self::new(ErrorCode::Unavailable, "the ledger is in trouble: try again")
+        tracing::warn!(%error, "reading or writing the ledger failed; responding 503");
+        Self::new(ErrorCode::Unavailable, "the ledger is temporarily unavailable; retry after Retry-After")
     }
 }
 
@@ -182,10 +184,10 @@ impl IntoResponse for Problem {
         };
         let mut response =
             (status, Json(ErrorEnvelope { data, detail: Detail::new(status, self.text) })).into_response();
-        // Each 429 and 503 says when to come again, known or not.
-        let comes_again = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        if let Some(wait) = self.retry_in.or(comes_again.then_some(SOON)) {
-            // Rounded up: who comes a moment early comes in vain.
+        // Each 429 and 503 has a Retry-After, with a default if the time is not known.
+        let retryable = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        if let Some(wait) = self.retry_in.or(retryable.then_some(DEFAULT_RETRY_AFTER)) {
+            // Rounded up: a retry a moment too early would fail.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }

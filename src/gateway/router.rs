@@ -1,10 +1,8 @@
-//! The paths, each mounted where its handler's own description says, so that the document cannot drift from the server.
+//! The routes, each mounted at the path of its OpenAPI annotation, so that the document always matches the server.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::http::header;
@@ -13,19 +11,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use utoipa::openapi::path::HttpMethod;
 
+use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::problem::{ErrorCode, Problem};
-use crate::gateway::{Gateway, access, aliases, dead_removal, dead_requests, limit, observe, openapi, providers};
+use crate::gateway::{Gateway, aliases, authenticate, concurrency_limit, observe, openapi, providers};
 
-/// The largest body that is read: parameters, not documents.
+/// Maximum size of a request body: it holds parameters, not documents.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Whether the process may be sent requests: `/readyz`.
+/// The readiness of the process and its text, for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
 
-/// All paths, with everything around them.
+/// All routes with their middleware.
 pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     let document: Arc<str> = openapi::text().into();
-    let mut paths = Paths(Router::new());
+    let mut paths = Routes(Router::new());
     paths.mount::<providers::__path_call, _, _>(providers::call);
     paths.mount::<providers::__path_call_by_post, _, _>(providers::call_by_post);
     paths.mount::<providers::__path_call_item, _, _>(providers::call_item);
@@ -33,11 +32,11 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<aliases::__path_collateral, _, _>(aliases::collateral);
     paths.mount::<aliases::__path_accounts, _, _>(aliases::accounts);
     paths.mount::<aliases::__path_balances, _, _>(aliases::balances);
-    paths.mount::<dead_requests::__path_list, _, _>(dead_requests::list);
-    paths.mount::<dead_requests::__path_replay, _, _>(dead_requests::replay);
-    paths.mount::<dead_removal::__path_discard, _, _>(dead_removal::discard);
-    paths.mount::<dead_removal::__path_purge, _, _>(dead_removal::purge);
-    let guarded = paths
+    paths.mount::<list::__path_list, _, _>(list::list);
+    paths.mount::<replay::__path_replay, _, _>(replay::replay);
+    paths.mount::<delete::__path_discard, _, _>(delete::discard);
+    paths.mount::<delete::__path_purge, _, _>(delete::purge);
+    let api = paths
         .0
         .route(
             "/openapi.json",
@@ -46,19 +45,18 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(gateway), observe::trace))
-        .layer(from_fn_with_state(Arc::clone(gateway), access::authenticate))
-        .layer(from_fn_with_state(Arc::clone(gateway), limit::crowd));
-    guarded
-        .route("/livez", get(|| async { "ok\n" }))
+        .layer(from_fn_with_state(Arc::clone(gateway), authenticate::authenticate))
+        .layer(from_fn_with_state(Arc::clone(gateway), concurrency_limit::concurrency_limit));
+    api.route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(Arc::clone(gateway), observe::observe))
         .with_state(Arc::clone(gateway))
 }
 
-struct Paths(Router<Arc<Gateway>>);
+struct Routes(Router<Arc<Gateway>>);
 
-impl Paths {
+impl Routes {
     fn mount<P: utoipa::Path, H: Handler<T, Arc<Gateway>>, T: 'static>(&mut self, handler: H) {
         let methods = P::methods().into_iter().map(|method| match method {
             HttpMethod::Post => MethodFilter::POST,
@@ -80,21 +78,10 @@ async fn readyz(State(ready): State<Readiness>) -> Response {
 }
 
 async fn unknown() -> Problem {
-    Problem::new(ErrorCode::NotFound, "there is nothing at this path: see /openapi.json")
+    Problem::new(ErrorCode::NotFound, "path not found; see /openapi.json")
 }
 
 async fn wrong_method(request: Request) -> Problem {
-    Problem::new(ErrorCode::MethodNotAllowed, "this path does not take that method: see /openapi.json")
+    Problem::new(ErrorCode::MethodNotAllowed, "method not allowed on this path; see /openapi.json")
         .with("method", request.method().as_str())
-}
-
-/// A body, or what is wrong with it.
-pub(super) fn body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| {
-        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(ErrorCode::BodyTooLarge, "the body is larger than 1 MiB")
-        } else {
-            Problem::new(ErrorCode::InvalidRequest, "the body cannot be read")
-        }
-    })
 }

@@ -1,8 +1,9 @@
-//! Takes connections and serves them, with a limit on everything that a caller could drag out.
+//! Accepts connections and serves them, with a time-out on everything that a client could delay.
 //!
-//! A peer has so long to shake hands, so long to ask, and so long between two requests ([`Patience`]); one that says
-//! nothing, says half a header or only pings is closed, whatever it speaks. The numbers of connections, of all and of one
-//! address, are bounded. At the end no more are taken, requests under way finish, and idle connections are closed at once.
+//! The TLS handshake, reading the headers and the time between two requests are bounded ([`ConnectionLimits`]); a
+//! connection that sends nothing, half a header or only pings is closed, with HTTP/1.1 and HTTP/2. The numbers of
+//! connections, in total and per address, are bounded. On shutdown no more are accepted, active requests finish, and
+//! idle connections are closed at once.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,70 +25,70 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::clock::Clock;
-use crate::gateway::access::Peer;
-use crate::gateway::patience::{Patience, Pulse, Seat, Seats};
+use crate::gateway::authenticate::Peer;
+use crate::gateway::connection_limits::{Activity, ConnectionLimits, PerIpLimit, PerIpPermit};
 
-/// An HTTP/2 peer that does not answer a ping in time is gone.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// Headers of a request together; a bearer token is a few kilobytes.
-const HEADERS_BYTES: u16 = 60 * 1024;
-/// Requests at once over one HTTP/2 connection.
-const STREAMS: u32 = 100;
-/// Pause after a failed accept: out of file descriptors, trying at once would burn a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// HTTP/2 keep-alive: ping interval, and time-out for the answer to a ping.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Maximum size of a request's headers; a bearer token is a few kilobytes.
+const MAX_HEADER_BYTES: u16 = 60 * 1024;
+/// Concurrent requests on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+/// Delay after a failed accept: without it, a process out of file descriptors would spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What serves.
+/// The gateway's HTTP server.
 pub struct Server {
-    /// Where connections come in.
+    /// The bound listener.
     pub listener: TcpListener,
-    /// What answers.
+    /// The request handler.
     pub app: Router,
-    /// How TLS is spoken; `None`: not at all.
+    /// The TLS settings; `None`: plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// What peers may take.
-    pub patience: Patience,
-    /// Time.
+    /// Limits on client connections.
+    pub limits: ConnectionLimits,
+    /// The clock.
     pub clock: Clock,
 }
 
 impl Server {
-    /// Serves until `stop`, then lets requests under way finish.
+    /// Serves until `stop` is cancelled, then waits for active requests to finish.
     pub async fn serve(self, stop: CancellationToken) {
-        let Self { listener, app, tls, patience, clock } = self;
+        let Self { listener, app, tls, limits, clock } = self;
         let acceptor = tls.map(TlsAcceptor::from);
-        let slots = Arc::new(Semaphore::new(patience.connections));
-        let seats = Seats::new(patience.per_address);
+        let total_limit = Arc::new(Semaphore::new(limits.connections));
+        let per_ip_limit = PerIpLimit::new(limits.per_address);
         let connections = TaskTracker::new();
         loop {
             let accepted = async {
-                let slot = Arc::clone(&slots).acquire_owned().await.ok();
-                (listener.accept().await, slot)
+                let total_permit = Arc::clone(&total_limit).acquire_owned().await.ok();
+                (listener.accept().await, total_permit)
             };
-            let (accepted, slot) = tokio::select! {
+            let (accepted, total_permit) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 accepted = accepted => accepted,
             };
             match accepted {
                 Ok((stream, address)) => {
-                    // One that has too many already: closed without a word, for it may not even speak HTTP.
-                    let Some(seat) = seats.take(address.ip()) else {
-                        tracing::debug!(%address, "an address has all the connections that one may have");
+                    // Closed without a response: the client need not speak HTTP, or TLS.
+                    let Some(per_ip_permit) = per_ip_limit.try_acquire(address.ip()) else {
+                        tracing::debug!(%address, "connection closed: too many connections from this address");
                         continue;
                     };
-                    let connection = Connection {
+                    let connection = ClientConnection {
                         app: app.clone(),
                         peer: Peer(address),
-                        patience,
+                        limits,
                         clock,
                         stop: stop.clone(),
-                        _places: (slot, seat),
+                        _permits: (total_permit, per_ip_permit),
                     };
                     connections.spawn(connection.open(stream, acceptor.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the gateway cannot take a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tracing::warn!(%error, "accepting a gateway connection failed; retrying");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
@@ -97,25 +98,25 @@ impl Server {
     }
 }
 
-struct Connection {
+struct ClientConnection {
     app: Router,
     peer: Peer,
-    patience: Patience,
+    limits: ConnectionLimits,
     clock: Clock,
     stop: CancellationToken,
-    _places: (Option<OwnedSemaphorePermit>, Seat),
+    _permits: (Option<OwnedSemaphorePermit>, PerIpPermit),
 }
 
-impl Connection {
+impl ClientConnection {
     async fn open(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
-        // Answers are small and somebody waits for each.
+        // Responses are small and a client waits for each.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else { return self.serve(stream).await };
         let stop = self.stop.clone();
         tokio::select! {
             () = stop.cancelled() => {}
-            handshake = tokio::time::timeout(self.patience.handshake, acceptor.accept(stream)) => {
-                // What is no TLS, or too slow, is the peer's affair.
+            handshake = tokio::time::timeout(self.limits.handshake, acceptor.accept(stream)) => {
+                // A failed or slow handshake is the client's fault and not logged.
                 if let Ok(Ok(stream)) = handshake {
                     self.serve(stream).await;
                 }
@@ -124,19 +125,19 @@ impl Connection {
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
-        let (app, peer, patience) = (self.app, self.peer, self.patience);
-        let pulse = Pulse::new(self.clock);
+        let (app, peer, limits) = (self.app, self.peer, self.limits);
+        let activity = Activity::new(self.clock);
         let service = {
-            let pulse = Arc::clone(&pulse);
+            let activity = Arc::clone(&activity);
             service_fn(move |request: hyper::Request<Incoming>| {
-                let under_way = pulse.begin();
+                let active_request = activity.start_request();
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(peer);
-                let answer = app.clone().oneshot(request);
+                let response = app.clone().oneshot(request);
                 async move {
-                    let answer = answer.await;
-                    drop(under_way);
-                    answer
+                    let response = response.await;
+                    drop(active_request);
+                    response
                 }
             })
         };
@@ -144,26 +145,26 @@ impl Connection {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(patience.idle)
-            .max_buf_size(HEADERS_BYTES.into())
+            .header_read_timeout(limits.idle)
+            .max_buf_size(MAX_HEADER_BYTES.into())
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_EVERY)
-            .max_header_list_size(HEADERS_BYTES.into())
-            .max_concurrent_streams(STREAMS);
-        // A broken connection is the peer's affair too.
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .max_header_list_size(MAX_HEADER_BYTES.into())
+            .max_concurrent_streams(MAX_STREAMS);
+        // Connection errors are the client's fault and not logged.
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             _ = connection.as_mut() => return,
             () = self.stop.cancelled() => {}
-            asked = pulse.idle(patience.idle) => if !asked { return },
+            had_request = activity.wait_idle(limits.idle) => if !had_request { return },
         }
-        // The peer is told, in the way of its protocol; what is under way is finished.
+        // Closes by the protocol's means (GOAWAY or Connection: close); active requests finish.
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection.as_mut() => {}
-            _ = pulse.idle(patience.idle + patience.farewell) => {}
+            _ = activity.wait_idle(limits.idle + limits.close_grace) => {}
         }
     }
 }

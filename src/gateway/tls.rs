@@ -1,7 +1,7 @@
-//! The gateway's certificate, read again when its files change.
+//! The gateway's certificate, reloaded when its files change.
 //!
-//! Certificates are renewed under a running process. A pair that cannot be used is told and leaves the last good one in
-//! force: a half-written file must not take the gateway down.
+//! Certificates are renewed while the process runs. An invalid pair is logged and the last valid one stays in use: a
+//! half-written file must not stop the gateway.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,54 +18,54 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 
-/// How often the files are looked at: a renewal comes weeks before the end.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Interval at which the files are checked: a renewal comes weeks before the expiry.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The certificate and key cannot be used.
+/// Why the certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum CertificateError {
     /// A file cannot be read.
     #[error("{path}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file holds something else.
+    /// A file has the wrong content.
     #[error("{path}: {problem}")]
     Content {
-        /// Which.
+        /// The file.
         path: String,
         /// What is wrong.
         problem: String,
     },
-    /// They do not fit together, or the key is of an unknown kind.
-    #[error("the certificate and key cannot be used together: {0}")]
-    Pair(#[from] rustls::Error),
+    /// The key does not match the certificate, or its kind is not supported.
+    #[error("certificate and key cannot be used together: {0}")]
+    LoadedPair(#[from] rustls::Error),
 }
 
-/// A certificate that follows its files.
+/// A certificate that is reloaded when its files change.
 #[derive(Debug)]
-pub struct Certificate {
+pub struct ServerCertificate {
     cert: PathBuf,
     key: PathBuf,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
-    /// The files' bytes as they were last looked at, good or bad.
-    seen: RwLock<u64>,
+    /// Hash of the files' content at the last check, valid or not.
+    last_hash: RwLock<u64>,
 }
 
-impl Certificate {
+impl ServerCertificate {
     /// Reads the pair.
-    pub fn open(cert: PathBuf, key: PathBuf) -> Result<Arc<Self>, TlsError> {
+    pub fn open(cert: PathBuf, key: PathBuf) -> Result<Arc<Self>, CertificateError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (pair, digest) = read(&cert, &key, &provider)?;
-        Ok(Arc::new(Self { cert, key, provider, current: RwLock::new(pair?), seen: RwLock::new(digest) }))
+        Ok(Arc::new(Self { cert, key, provider, current: RwLock::new(pair?), last_hash: RwLock::new(digest) }))
     }
 
-    /// The server's side of TLS 1.2 and 1.3 with this certificate.
-    pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The server configuration for TLS 1.2 and 1.3 with this certificate.
+    pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, CertificateError> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -74,66 +74,66 @@ impl Certificate {
         Ok(Arc::new(config))
     }
 
-    /// Follows the files until `stop`.
-    pub async fn follow(self: Arc<Self>, clock: Clock, stop: CancellationToken) {
+    /// Reloads the certificate when its files change, until `stop` is cancelled.
+    pub async fn watch(self: Arc<Self>, clock: Clock, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = clock.sleep_until(clock.mono() + LOOK_EVERY) => {}
+                () = clock.sleep_until(clock.mono() + POLL_INTERVAL) => {}
             }
             let this = Arc::clone(&self);
-            // Files are read on a thread that may wait.
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || this.look()).await {
-                tracing::error!(%error, "the gateway's new certificate cannot be used; the last good one stays");
+            // Files are read on a blocking thread.
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || this.reload()).await {
+                tracing::error!(%error, "loading the new gateway certificate failed; the last valid one stays in use");
             }
         }
     }
 
-    /// Looks once; `true` if a new pair is in force.
-    pub fn look(&self) -> Result<bool, TlsError> {
+    /// Checks the files once; `true` if a new pair is now in use.
+    pub fn reload(&self) -> Result<bool, CertificateError> {
         let (pair, digest) = read(&self.cert, &self.key, &self.provider)?;
         {
-            let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-            if *seen == digest {
+            let mut last_hash = self.last_hash.write().unwrap_or_else(PoisonError::into_inner);
+            if *last_hash == digest {
                 return Ok(false);
             }
-            *seen = digest;
+            *last_hash = digest;
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair?;
-        tracing::info!("the gateway serves a new certificate");
+        tracing::info!("gateway certificate reloaded");
         Ok(true)
     }
 }
 
-impl ResolvesServerCert for Certificate {
+impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-type Pair = Result<Arc<CertifiedKey>, TlsError>;
+type LoadedPair = Result<Arc<CertifiedKey>, CertificateError>;
 
-/// The pair that the files hold, or why it is none, and a fingerprint of the files.
-fn read(cert: &PathBuf, key: &PathBuf, provider: &CryptoProvider) -> Result<(Pair, u64), TlsError> {
+/// The pair in the files, or why it is invalid, and a hash of the files' content.
+fn read(cert: &PathBuf, key: &PathBuf, provider: &CryptoProvider) -> Result<(LoadedPair, u64), CertificateError> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let file = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| TlsError::Read { path: path.display().to_string(), source })
+        std::fs::read(path).map_err(|source| CertificateError::Read { path: path.display().to_string(), source })
     };
     let (cert_pem, key_pem) = (file(cert)?, Zeroizing::new(file(key)?));
     let mut hasher = DefaultHasher::new();
     (&cert_pem, &*key_pem).hash(&mut hasher);
-    let content = |path: &PathBuf, problem: &str| TlsError::Content {
+    let content = |path: &PathBuf, problem: &str| CertificateError::Content {
         path: path.display().to_string(),
         problem: problem.to_owned(),
     };
     let pair = || {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&cert_pem)
             .collect::<Result<_, _>>()
-            .map_err(|_| content(cert, "is no PEM certificate"))?;
+            .map_err(|_| content(cert, "is not a PEM certificate"))?;
         if chain.is_empty() {
-            return Err(content(cert, "holds no certificate"));
+            return Err(content(cert, "contains no certificate"));
         }
-        let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| content(key, "holds no PEM private key"))?;
+        let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| content(key, "contains no PEM private key"))?;
         Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
     };
     Ok((pair(), hasher.finish()))
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewed_pair_is_taken_up_and_a_broken_one_is_not() {
+    fn a_renewed_pair_is_loaded_and_an_invalid_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
         let put = |(c, k): &(String, String)| {
@@ -159,19 +159,19 @@ mod tests {
         };
         let (first, second) = (pair("a.test"), pair("b.test"));
         put(&first);
-        let served = Certificate::open(cert.clone(), key.clone()).unwrap();
+        let served = ServerCertificate::open(cert.clone(), key.clone()).unwrap();
         let now = || served.current.read().unwrap().cert[0].clone();
         let before = now();
-        assert!(!served.look().unwrap());
+        assert!(!served.reload().unwrap());
         // Half of a renewal: the new certificate, the old key.
         std::fs::write(&cert, &second.0).unwrap();
-        assert!(served.look().is_err());
+        assert!(served.reload().is_err());
         assert_eq!(now(), before);
         put(&second);
-        assert!(served.look().unwrap());
+        assert!(served.reload().unwrap());
         assert_ne!(now(), before);
         std::fs::write(&key, "nothing").unwrap();
-        let error = served.look().unwrap_err().to_string();
+        let error = served.reload().unwrap_err().to_string();
         assert!(error.contains("tls.key") && error.contains("no PEM private key"), "{error}");
     }
 }

@@ -1,18 +1,18 @@
-//! The audit: who asked for what, and whether it was allowed. Written once, never changed, removed by age alone.
+//! The audit log: which subject requested which action, and whether it was allowed. Append-only, pruned by age.
 //!
-//! Names and codes only: no parameter of a call, no text of a provider, no header of a caller.
+//! Names and codes only: no call parameters, no provider text, no request headers.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Reply;
+use super::error::LedgerFuture;
 
-/// What kind of act an entry tells of.
+/// The kind of action that an entry records.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum AuditKind {
-    /// A provider call that somebody asked for; `action` is the operation or the declared purpose.
+    /// A provider call; `action` is the operation or the declared purpose.
     Call,
-    /// A request that failed for good: parked, or asked for again.
+    /// A dead request: parked, replayed or deleted.
     DeadRequest,
 }
 
@@ -20,7 +20,7 @@ impl AuditKind {
     /// All kinds.
     pub const ALL: [Self; 2] = [Self::Call, Self::DeadRequest];
 
-    /// The stored word.
+    /// The stored value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Call => "call",
@@ -29,18 +29,18 @@ impl AuditKind {
     }
 }
 
-/// One act.
+/// One audited action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditEntry {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// What kind of act.
+    /// Its kind.
     pub kind: AuditKind,
-    /// The operation, the purpose, or what was done.
+    /// The operation, the purpose, or the action taken.
     pub action: String,
-    /// Who, as the API server names him; `busbar` for what the operator does itself.
+    /// The user as authenticated by the API server; `busbar` for the operator's own actions.
     pub subject: String,
-    /// The licence profile that decided, if any did.
+    /// The licence profile that decided, if any.
     pub rights_profile: Option<String>,
     /// Whether it was allowed.
     pub allowed: bool,
@@ -50,41 +50,41 @@ pub struct AuditEntry {
     pub connection: String,
     /// Its provider's id.
     pub provider: Option<String>,
-    /// The purpose that the caller declared.
+    /// The purpose declared by the caller.
     pub purpose: Option<String>,
-    /// Why it was refused, or why it failed: a code of ours.
+    /// Code of the refusal or failure.
     pub reason: Option<String>,
     /// The request's correlation id.
     pub request_id: Option<Uuid>,
 }
 
-/// An entry and its place in the audit.
+/// An entry with its sequence number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAudit {
-    /// Grows with every entry.
+    /// Increases with every entry.
     pub seq: i64,
     /// The entry.
     pub entry: AuditEntry,
 }
 
-/// The part of the ledger that remembers acts.
+/// Access to the audit log.
 pub trait Audit {
-    /// Appends entries, all or none.
-    fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> Reply<'a, ()>;
+    /// Appends all entries or none.
+    fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()>;
 
-    /// Entries of one namespace (all, if `None`), newest first, those before `before` if it is given.
+    /// Entries of one namespace (`None`: all), newest first, with a sequence number below `before` if given.
     fn list_audit<'a>(
         &'a self,
         namespace: Option<&'a str>,
         before: Option<i64>,
         limit: u32,
-    ) -> Reply<'a, Vec<StoredAudit>>;
+    ) -> LedgerFuture<'a, Vec<StoredAudit>>;
 
-    /// Removes entries older than `before`, and counts of licence use of days before that. Tells how many entries.
-    fn prune_audit(&self, before: Timestamp) -> Reply<'_, u64>;
+    /// Deletes entries older than `before` and licence usage of earlier days; returns the number of entries deleted.
+    fn prune_audit(&self, before: Timestamp) -> LedgerFuture<'_, u64>;
 }
 
-/// Whose use of a connection is counted.
+/// Key of a daily licence usage counter.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct UsageKey {
     /// Namespace of the connection.
@@ -97,8 +97,8 @@ pub struct UsageKey {
     pub day: jiff::civil::Date,
 }
 
-/// The part of the ledger that counts the use of licences, for all replicas together.
+/// Licence usage counters, shared by all replicas.
 pub trait Usage {
-    /// Takes up to `want` requests of the day's `limit`; tells how many are granted, 0 when the day's are used up.
-    fn take_usage<'a>(&'a self, key: &'a UsageKey, want: u64, limit: u64) -> Reply<'a, u64>;
+    /// Reserves up to `want` requests of the day's `limit`; returns the number granted, 0 when the limit is used up.
+    fn take_usage<'a>(&'a self, key: &'a UsageKey, want: u64, limit: u64) -> LedgerFuture<'a, u64>;
 }

@@ -1,50 +1,51 @@
-//! Credentials that only the ledger knows: a refresh token that the provider gave in place of the Secret's.
+//! Stored credentials: refresh tokens that the provider rotated, replacing the Secret's.
 //!
-//! The ledger keeps sealed bytes and never opens them. Who replaces them must know what it replaces, so that a writer
-//! that slept through a change cannot undo it.
+//! The ledger stores ciphertext and never decrypts it. A replacement must name the version it replaces, so that a
+//! writer with a stale copy cannot undo a rotation.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Lease, Reply};
+use super::error::LedgerFuture;
+use super::lease::Lease;
 use crate::domain::key::ObjectKey;
 
-/// A kept credential.
+/// A credential as stored.
 #[derive(Clone, PartialEq, Eq)]
-pub struct KeptCredential {
-    /// Raised by each change; 0 stands for none kept yet.
+pub struct StoredCredential {
+    /// Incremented by each change; 0 means that none is stored.
     pub version: i64,
-    /// Name and version of the Secret that it descends from.
+    /// Name and version of the Secret that it was rotated from.
     pub secret: String,
-    /// The credential, sealed.
-    pub sealed: Vec<u8>,
+    /// The encrypted credential.
+    pub ciphertext: Vec<u8>,
 }
 
-/// The kept credentials.
+/// Access to stored credentials.
 pub trait CredentialStore: Send + Sync + 'static {
-    /// Takes the right to replace what is kept for `connection`, if nobody else has it; it ends by itself after `ttl`. A
-    /// credential that is spent by its use must not be used by two at a time.
+    /// Locks the credential of `connection` for replacement; `None` if another holder has the lock. Expires after
+    /// `ttl`. A single-use credential must not be used concurrently.
     fn lock_credential<'a>(
         &'a self,
         connection: &'a ObjectKey,
         holder: &'a str,
         ttl: Duration,
         now: Timestamp,
-    ) -> Reply<'a, Option<Lease>>;
+    ) -> LedgerFuture<'a, Option<Lease>>;
 
-    /// Gives the right back.
-    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> Reply<'a, ()>;
+    /// Releases the lock.
+    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> LedgerFuture<'a, ()>;
 
-    /// What is kept for `connection`.
-    fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> Reply<'a, Option<KeptCredential>>;
+    /// The stored credential of `connection`.
+    fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> LedgerFuture<'a, Option<StoredCredential>>;
 
-    /// Puts `kept` in the place of version `kept.version` (0: of none). The new version, or `None` if another version
-    /// stands there by now: nothing was written.
-    fn keep_credential<'a>(
+    /// Replaces version `credential.version` (0: inserts). Returns the new version, or `None` on a version conflict, in
+    /// which case nothing was written.
+    fn store_credential<'a>(
         &'a self,
         connection: &'a ObjectKey,
-        kept: &'a KeptCredential,
+        credential: &'a StoredCredential,
         now: Timestamp,
-    ) -> Reply<'a, Option<i64>>;
+    ) -> LedgerFuture<'a, Option<i64>>;
 }

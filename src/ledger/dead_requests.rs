@@ -1,31 +1,32 @@
-//! Requests to providers that failed for good: kept, retried a few times, then parked for a person.
+//! Dead requests: provider requests that failed permanently, stored, retried a few times, then parked for a user.
 //!
-//! Only what may be repeated without harm is ever stored, and nothing of a credential: those are put on each try by the
-//! call path. Parameters can name accounts, so they are sealed where the operator has a key.
+//! Only idempotent requests are stored, and never a credential: the call path adds those to each attempt. Parameters
+//! can contain account numbers, so they are encrypted if the operator has a key.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::audit::AuditEntry;
-use super::{Lease, Reply};
+use super::error::LedgerFuture;
+use super::lease::Lease;
 use crate::domain::key::ObjectKey;
 
-/// Where a request stands.
+/// The state of a dead request.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum DeadState {
-    /// It will be tried again.
+pub enum DeadRequestState {
+    /// Will be retried.
     Pending,
-    /// All tries failed: a person decides.
+    /// All retries failed; a user must replay or discard it.
     Parked,
-    /// A later try succeeded, or nothing is left to try.
+    /// A retry succeeded, or no retry is needed.
     Done,
 }
 
-impl DeadState {
+impl DeadRequestState {
     /// All states.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Parked, Self::Done];
 
-    /// The stored word, also the metric's label.
+    /// The stored value, also the metric's label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -35,196 +36,205 @@ impl DeadState {
     }
 }
 
-/// A request to keep.
+/// A dead request to store.
 #[derive(Clone, Debug)]
 pub struct NewDeadRequest {
     /// Its id.
     pub id: Uuid,
     /// The connection.
     pub connection: ObjectKey,
-    /// The UID of the object that the connection was: another one of that name never gets these parameters.
+    /// The connection's UID: a later object of the same name never receives these parameters.
     pub uid: String,
     /// The connection's provider.
     pub provider: String,
     /// The operation.
     pub operation: String,
-    /// The parameters, a JSON object, perhaps sealed.
+    /// The parameters as a JSON object, encrypted if `encrypted` is set.
     pub parameters: Vec<u8>,
-    /// Whether `parameters` are sealed.
-    pub sealed: bool,
-    /// Tells equal requests of one caller: while one is pending or parked, the same one is counted, not stored again.
+    /// Whether `parameters` is encrypted.
+    pub encrypted: bool,
+    /// Identifies equal requests of one caller: while one is pending or parked, repetitions are counted, not stored.
     pub fingerprint: String,
-    /// In whose name it is asked again, as JSON: what the licence profiles are judged with. Whoever replays it.
+    /// Identity for the retries, as JSON, evaluated by the licence profiles: the original caller or the replaying one.
     pub caller: String,
-    /// Who asked first, for people.
+    /// Name of the original caller, for display.
     pub subject: String,
-    /// Why it failed: a code of ours.
+    /// Code of the failure.
     pub reason: String,
-    /// The provider's HTTP status, if it answered.
+    /// The provider's HTTP status, if it responded.
     pub status: Option<u16>,
     /// The failed request's correlation id.
     pub request_id: Option<Uuid>,
-    /// Now.
+    /// When it failed.
     pub at: Timestamp,
-    /// When to try again.
+    /// When to retry.
     pub next: Timestamp,
 }
 
-/// A kept request.
+/// A dead request as stored.
 #[derive(Clone, Debug)]
 pub struct DeadRequest {
-    /// Its place in the list; grows.
+    /// Its sequence number; increases.
     pub seq: i64,
-    /// What was kept. `at` is when it came, `next` when it is due (its last change, if it is not pending).
+    /// The request. `at` is when it was stored, `next` when it is due (its last change if it is not pending).
     pub request: NewDeadRequest,
-    /// Where it stands.
-    pub state: DeadState,
+    /// Its state.
+    pub state: DeadRequestState,
     /// Retries so far.
     pub tries: u32,
     /// How often the same request failed while this one was pending or parked.
     pub seen: u64,
-    /// When the API server last said that its caller may do this: when it came, or was replayed.
+    /// When the API server last authorized its caller: at storage or replay.
     pub reviewed: Timestamp,
     /// Its last change.
     pub updated: Timestamp,
 }
 
-/// How a retry ended.
+/// Outcome of a retry.
 #[derive(Clone, Debug)]
-pub enum Settled {
-    /// Nothing is left to do.
+pub enum RetryOutcome {
+    /// Succeeded, or no longer needed.
     Done,
-    /// Once more.
-    Again {
-        /// When.
+    /// Failed; retry again.
+    Retry {
+        /// When to retry.
         next: Timestamp,
-        /// Why it failed this time.
+        /// Code of the failure.
         reason: String,
-        /// The provider's HTTP status, if it answered.
+        /// The provider's HTTP status, if it responded.
         status: Option<u16>,
     },
-    /// It was the last try.
+    /// Failed, and it was the last retry.
     Parked {
-        /// Why it failed.
+        /// Code of the failure.
         reason: String,
-        /// The provider's HTTP status, if it answered.
+        /// The provider's HTTP status, if it responded.
         status: Option<u16>,
-        /// Written with it.
+        /// Audit entry written in the same transaction.
         audit: Box<AuditEntry>,
     },
-    /// The retry could not be made yet (the connection is not there, or suspended): it counts as no try.
-    Later {
-        /// When to look again.
+    /// Not attempted (connection missing or suspended); does not count as a retry.
+    Postponed {
+        /// When to check again.
         next: Timestamp,
     },
 }
 
-/// Which requests to list.
+/// Filter for dead requests.
 #[derive(Clone, Debug, Default)]
-pub struct DeadFilter {
-    /// Of connections in this namespace.
+pub struct DeadRequestFilter {
+    /// Namespace of the connection.
     pub namespace: Option<String>,
-    /// Of this connection.
+    /// Name of the connection.
     pub connection: Option<String>,
-    /// In this state.
-    pub state: Option<DeadState>,
-    /// Listed after this one (its `seq`), newest first.
+    /// The state.
+    pub state: Option<DeadRequestState>,
+    /// Only those with a `seq` below this one (lists are newest first).
     pub before: Option<i64>,
 }
 
-/// How many may be kept that wait for a retry or a person.
+/// Limits on stored pending and parked requests.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct DeadCaps {
-    /// Of all connections together.
+pub struct DeadRequestLimits {
+    /// For all connections together.
     pub total: u64,
-    /// Of one connection, so that a bad one leaves room for the others.
+    /// Per connection, so that a failing one cannot use up the total.
     pub connection: u64,
 }
 
-/// How many there are.
+/// Counts by state.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeadCounts {
-    /// That will be tried again.
+pub struct DeadRequestCounts {
+    /// Waiting for a retry.
     pub pending: u64,
-    /// That wait for a person.
+    /// Waiting for a user.
     pub parked: u64,
 }
 
-/// The part of the ledger that keeps failed requests.
+/// Access to dead requests.
 pub trait DeadRequests {
-    /// Keeps a request, unless the same one is pending or parked already: then that one's id, counted once more. `None`
-    /// when as many are kept as `caps` allow.
-    fn add_dead_request<'a>(&'a self, request: &'a NewDeadRequest, caps: DeadCaps) -> Reply<'a, Option<Uuid>>;
+    /// Stores a request and returns its id; if the same one is pending or parked, increments that one's count and
+    /// returns its id. `None` when `limits` are reached.
+    fn add_dead_request<'a>(
+        &'a self,
+        request: &'a NewDeadRequest,
+        limits: DeadRequestLimits,
+    ) -> LedgerFuture<'a, Option<Uuid>>;
 
-    /// Pending requests whose time has come, oldest first, at most `each` of one connection.
-    fn due_dead_requests(&self, now: Timestamp, limit: u32, each: u32) -> Reply<'_, Vec<DeadRequest>>;
+    /// Pending requests that are due, oldest first, at most `per_connection` of each connection.
+    fn due_dead_requests(&self, now: Timestamp, limit: u32, per_connection: u32) -> LedgerFuture<'_, Vec<DeadRequest>>;
 
-    /// When the next pending request is due that is not due at `after`.
-    fn next_dead_request(&self, after: Timestamp) -> Reply<'_, Option<Timestamp>>;
+    /// The earliest due time later than `after` of a pending request.
+    fn next_dead_request(&self, after: Timestamp) -> LedgerFuture<'_, Option<Timestamp>>;
 
-    /// Notes how a retry ended, if `lease` is still the newest and the request still pending; `false` if it is not
-    /// pending any more.
+    /// Records the outcome of a retry if `lease` still holds and the request is still pending; `false` if it is no
+    /// longer pending.
     ///
     /// # Errors
-    /// [`super::LedgerError::Fenced`] when another holds the lease: this worker must stop.
+    /// [`super::error::LedgerError::Fenced`] when another holds the lease: this worker must stop.
     fn settle_dead_request<'a>(
         &'a self,
         lease: &'a Lease,
         id: Uuid,
-        settled: &'a Settled,
+        outcome: &'a RetryOutcome,
         now: Timestamp,
-    ) -> Reply<'a, bool>;
+    ) -> LedgerFuture<'a, bool>;
 
-    /// Makes a parked request pending again in the name of `caller`, its tries counted anew; `false` if it is not parked or
-    /// its like is pending.
+    /// Makes a parked request pending again with the identity `caller` and resets its retries; `false` if it is not
+    /// parked or an equal request is pending.
     fn replay_dead_request<'a>(
         &'a self,
         id: Uuid,
         caller: &'a str,
         audit: &'a AuditEntry,
         now: Timestamp,
-    ) -> Reply<'a, bool>;
+    ) -> LedgerFuture<'a, bool>;
 
-    /// Removes one, wherever it stands; `false` if there is none.
-    fn discard_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry) -> Reply<'a, bool>;
+    /// Deletes a request in any state; `false` if there is none.
+    fn discard_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry) -> LedgerFuture<'a, bool>;
 
-    /// Removes those of a connection that are in `state`; tells how many went.
+    /// Deletes a connection's requests that are in `state`; returns the number deleted.
     fn purge_dead_requests<'a>(
         &'a self,
         connection: &'a ObjectKey,
-        state: DeadState,
+        state: DeadRequestState,
         audit: &'a AuditEntry,
-    ) -> Reply<'a, u64>;
+    ) -> LedgerFuture<'a, u64>;
 
-    /// The connections that requests are kept of, with their UIDs.
-    fn dead_request_owners(&self) -> Reply<'_, Vec<(ObjectKey, String)>>;
+    /// The connections with stored requests, with their UIDs.
+    fn dead_request_owners(&self) -> LedgerFuture<'_, Vec<(ObjectKey, String)>>;
 
-    /// Removes those of a connection (its name and UID) that is no more, last changed before `before`; tells how many went.
+    /// Deletes the requests of a deleted connection (its name and UID) last changed before `before`; returns the number
+    /// deleted.
     ///
     /// # Errors
-    /// [`super::LedgerError::Fenced`] when another holds the lease.
-    fn forget_dead_requests<'a>(
+    /// [`super::error::LedgerError::Fenced`] when another holds the lease.
+    fn delete_orphaned_dead_requests<'a>(
         &'a self,
         lease: &'a Lease,
         owner: (&'a ObjectKey, &'a str),
         before: Timestamp,
         audit: &'a AuditEntry,
-    ) -> Reply<'a, u64>;
+    ) -> LedgerFuture<'a, u64>;
 
     /// One request.
-    fn get_dead_request(&self, id: Uuid) -> Reply<'_, Option<DeadRequest>>;
+    fn get_dead_request(&self, id: Uuid) -> LedgerFuture<'_, Option<DeadRequest>>;
 
-    /// Requests that match, newest first.
-    fn list_dead_requests<'a>(&'a self, filter: &'a DeadFilter, limit: u32) -> Reply<'a, Vec<DeadRequest>>;
+    /// Matching requests, newest first.
+    fn list_dead_requests<'a>(
+        &'a self,
+        filter: &'a DeadRequestFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<DeadRequest>>;
 
-    /// How many are pending and parked.
-    fn count_dead_requests(&self) -> Reply<'_, DeadCounts>;
+    /// The number of pending and of parked requests.
+    fn count_dead_requests(&self) -> LedgerFuture<'_, DeadRequestCounts>;
 
-    /// Removes done ones last changed before `done`, and parked ones before `parked`.
-    fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> Reply<'_, u64>;
+    /// Deletes done requests last changed before `done` and parked ones before `parked`; returns the number deleted.
+    fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> LedgerFuture<'_, u64>;
 }
 
-/// What a request's parameters are sealed for: a sealed text that is moved to another row does not open there.
-pub fn seal_name(connection: &ObjectKey, id: Uuid) -> String {
+/// Encryption context of a request's parameters: a ciphertext moved to another row cannot be decrypted there.
+pub fn encryption_context(connection: &ObjectKey, id: Uuid) -> String {
     format!("dead request {id} of {connection}")
 }

@@ -1,14 +1,14 @@
-//! Records kept whole: one JSON text each, with a key. Masked before they get here.
+//! Documents: whole records as JSON text, with a key. Masked before they reach the ledger.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::record::KeyQuality;
 
-/// Raised when the recipe of [`DocumentRecord::content_hash`] changes.
-const CONTENT_RECIPE: u8 = 1;
+/// Version of [`DocumentRecord::content_hash`]; incremented when its input changes.
+const CONTENT_HASH_VERSION: u8 = 1;
 
-/// What a document is of.
+/// The kind of object that a document describes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum DocumentKind {
     /// A collateral of a loan.
@@ -21,7 +21,7 @@ impl DocumentKind {
     /// All values.
     pub const ALL: [Self; 2] = [Self::Collateral, Self::Document];
 
-    /// The stored word.
+    /// The stored value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Collateral => "collateral",
@@ -33,21 +33,21 @@ impl DocumentKind {
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentRecord {
-    /// What it is of.
+    /// Its kind.
     pub kind: DocumentKind,
     /// The provider's id (case-sensitive), or a derived key.
     pub key: String,
-    /// Which of both.
+    /// Origin of the key.
     pub key_quality: KeyQuality,
-    /// The record as JSON, its fields sorted by name, masked.
+    /// The masked record as JSON, fields sorted by name.
     pub body: String,
 }
 
 impl DocumentRecord {
-    /// A hash of everything but identity: equal hashes mean that there is nothing to write.
+    /// Hash of everything except identity; equal hashes mean that no write is needed.
     pub fn content_hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update([CONTENT_RECIPE]);
+        hash.update([CONTENT_HASH_VERSION]);
         for part in [self.kind.as_str(), self.key_quality.as_str(), &self.body] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
@@ -56,7 +56,7 @@ impl DocumentRecord {
     }
 }
 
-/// A document as it stands in the ledger.
+/// A document as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDocument {
     /// Namespace of its stream.
@@ -69,10 +69,10 @@ pub struct StoredDocument {
     pub partition: String,
     /// The record.
     pub record: DocumentRecord,
-    /// 1 when first seen, one more with every change.
+    /// 1 at insertion, incremented by each change.
     pub revision: u32,
-    /// First seen.
+    /// Time of insertion.
     pub created: Timestamp,
-    /// Last changed.
+    /// Time of the last change.
     pub updated: Timestamp,
 }

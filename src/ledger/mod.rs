@@ -1,12 +1,12 @@
-//! The ledger: whatever must survive the process. Rows, cursors, runs and leases.
+//! The ledger: durable storage for rows, cursors, runs, leases, dead requests and the audit log.
 //!
-//! [`Ledger`] is the seam; [`sqlite`] is the embedded store behind it, and a server database joins without a change to
-//! the callers. The trait speaks of pages, windows and leases, never of statements: what must be atomic is one method.
-//! It never reads a clock (instants are arguments) and never sees an unmasked account or a raw provider body.
+//! [`Ledger`] is the interface, [`sqlite`] the embedded implementation; a server database can be added without a change
+//! to callers. Methods are pages, windows and leases, never statements: each atomic unit is one method. The ledger
+//! never reads a clock (instants are arguments) and never receives an unmasked account number or a raw provider body.
 //!
-//! The rule that all of it serves: rows and the cursor that says "these rows are in" move in one transaction, which
-//! first proves that its writer still holds the lease ([`Lease::fence`]) and still knows the state
-//! ([`CursorState::version`]). A killed, frozen or doubled process can then neither lose nor double a page.
+//! Invariant: rows and the cursor that covers them are written in one transaction, which first checks that the writer
+//! still holds the lease ([`Lease::fence`]) and expects the stored version ([`CursorState::version`]). A killed, frozen
+//! or duplicated process can then neither lose nor duplicate a page.
 
 use std::time::Duration;
 
@@ -15,185 +15,116 @@ use jiff::Timestamp;
 
 pub mod audit;
 pub mod credentials;
+pub mod cursor;
 pub mod dead_requests;
 pub mod document;
+pub mod encryption;
+pub mod error;
+pub mod lease;
+pub mod page;
 pub mod probes;
 pub mod record;
 pub mod runs;
-pub mod sealed;
 pub mod sqlite;
-pub mod state;
 
-pub use credentials::{CredentialStore, KeptCredential};
+pub use credentials::{CredentialStore, StoredCredential};
+pub use cursor::{CursorKey, CursorState, StreamKey, SyncWindow, WindowKind};
 pub use document::{DocumentKind, DocumentRecord};
+pub use error::{LedgerError, LedgerFuture};
+pub use lease::{Lease, StoredLease};
+pub use page::{PageCommit, PageCounts, PageOutcome};
 pub use probes::{ProbeResult, StoredProbe};
-pub use record::{Booked, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
-pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownWord};
-pub use state::{
-    CursorState, JobKey, Lease, LeaseView, PageCommit, PageCounts, PageOutcome, StreamKey, Window, WindowKind,
-};
+pub use record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
+pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownValue};
 
 use document::StoredDocument;
 use record::{StoredTransaction, TransactionFilter};
 
 use crate::domain::key::ObjectKey;
 
-/// A call's result, boxed so that the trait stays object safe.
-pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
-
-/// The durable store. Every method is atomic: it happened entirely, or not at all.
+/// The durable store. Every method is atomic: it takes effect entirely or not at all.
 pub trait Ledger:
     CredentialStore + audit::Audit + audit::Usage + dead_requests::DeadRequests + Send + Sync + 'static
 {
-    /// Takes the lease `name` for `holder` if it is free, expired, already `holder`'s, or still exactly `stale` (which
-    /// the caller has watched unchanged for the lease's whole time on its own monotonic clock, so that a wall clock
-    /// set back cannot keep a dead holder alive). Each success raises the fence. `Err(view)` inside: who holds it.
+    /// Acquires the lease `name` for `holder` if it is free, expired, already held by `holder`, or still equal to
+    /// `stale`. The caller passes as `stale` a lease that it has observed unchanged for the whole TTL on its own
+    /// monotonic clock, so that a wall clock set back cannot keep a dead holder's lease alive. Each success increments
+    /// the fence. The inner `Err` is the current holder's lease.
     fn acquire_lease<'a>(
         &'a self,
         name: &'a str,
         holder: &'a str,
         ttl: Duration,
         now: Timestamp,
-        stale: Option<LeaseView>,
-    ) -> Reply<'a, Result<Lease, LeaseView>>;
+        stale: Option<StoredLease>,
+    ) -> LedgerFuture<'a, Result<Lease, StoredLease>>;
 
-    /// Extends a lease; `false` when another has taken it since.
-    fn renew_lease<'a>(&'a self, lease: &'a Lease, ttl: Duration, now: Timestamp) -> Reply<'a, bool>;
+    /// Extends a lease; `false` if another holder has acquired it.
+    fn renew_lease<'a>(&'a self, lease: &'a Lease, ttl: Duration, now: Timestamp) -> LedgerFuture<'a, bool>;
 
-    /// Gives a lease back, so that the next holder need not wait. A lease lost meanwhile is left alone.
-    fn release_lease<'a>(&'a self, lease: &'a Lease) -> Reply<'a, ()>;
+    /// Releases a lease, so that the next holder need not wait for its expiry. No effect if the lease was lost.
+    fn release_lease<'a>(&'a self, lease: &'a Lease) -> LedgerFuture<'a, ()>;
 
-    /// Where a job stands in a partition; `None` before its first page.
-    fn load_state<'a>(&'a self, job: &'a JobKey) -> Reply<'a, Option<CursorState>>;
+    /// A job's cursor in a partition; `None` before its first page.
+    fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
 
-    /// The page transaction: proves fence and version, upserts rows whose content changed, keeps the dead letters,
-    /// moves the cursor and the run's counters.
+    /// The page transaction: checks fence and version, upserts rows whose content changed, stores the dead letters,
+    /// advances the cursor and the run's counters.
     ///
     /// # Errors
-    /// [`LedgerError::Fenced`] and [`LedgerError::StateMoved`] mean that another writes: stop. After any other error
-    /// nothing of the page is in.
-    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> Reply<'a, PageOutcome>;
+    /// [`LedgerError::Fenced`] and [`LedgerError::VersionConflict`] mean that another process writes: stop. After any
+    /// other error nothing of the page is committed.
+    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome>;
 
-    /// Notes that a run began, if `lease` still holds; runs of the job that never ended become
-    /// [`RunResult::Interrupted`]. `false`, and nothing is noted, if the run or its slot is known already: somebody was
-    /// here before.
+    /// Records the start of a run if `lease` still holds; unfinished runs of the job become
+    /// [`RunResult::Interrupted`]. `false`, and nothing is written, if the run or its slot was recorded before.
     ///
     /// # Errors
-    /// [`LedgerError::Fenced`]: another runs the job, and its run is left alone.
-    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> Reply<'a, bool>;
+    /// [`LedgerError::Fenced`]: another process runs the job; its run is not touched.
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> LedgerFuture<'a, bool>;
 
-    /// Notes that the slot of `run` passed without a run, for `reason`. A slot that is known already is left alone, and
-    /// so is a run under way: this needs no lease.
-    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> Reply<'a, ()>;
+    /// Records that the slot of `run` was skipped, for `reason`. A slot recorded before and a run in progress are not
+    /// touched, so no lease is required.
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> LedgerFuture<'a, ()>;
 
-    /// Notes how a run ended and moves the job's streaks. A second end of the same run changes nothing.
-    fn finish_run<'a>(&'a self, end: &'a RunEnd) -> Reply<'a, ()>;
+    /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
+    fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;
 
     /// The job's last `limit` runs (newest first), streaks and cursors.
-    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> Reply<'a, JobHistory>;
+    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, JobHistory>;
 
-    /// Removes a job's cursors and runs, and the rows of streams that no other job reads.
-    fn forget_job<'a>(&'a self, job: &'a ObjectKey) -> Reply<'a, ()>;
+    /// Deletes a job's cursors and runs, and the rows of streams that no other job reads.
+    fn delete_job<'a>(&'a self, job: &'a ObjectKey) -> LedgerFuture<'a, ()>;
 
-    /// Transactions that match, newest booking first.
-    fn list_transactions<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredTransaction>>;
+    /// Matching transactions, newest booking first.
+    fn list_transactions<'a>(
+        &'a self,
+        filter: &'a TransactionFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<StoredTransaction>>;
 
-    /// Documents of the streams that match, in the order in which they were first seen. Days do not narrow them.
-    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32) -> Reply<'a, Vec<StoredDocument>>;
+    /// Documents of the matching streams, in insertion order. The filter's days are ignored.
+    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32)
+    -> LedgerFuture<'a, Vec<StoredDocument>>;
 
-    /// How many transactions match.
-    fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;
+    /// The number of matching transactions.
+    fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64>;
 
-    /// How many unresolved dead letters match.
-    fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> Reply<'a, u64>;
+    /// The number of matching unresolved dead letters.
+    fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64>;
 
-    /// Appends health checks to their log, in the order given.
-    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> Reply<'a, ()>;
+    /// Appends health check results, in the given order.
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()>;
 
-    /// Drops health checks that ended before `before`, at most `limit` of them, and tells how many went.
-    fn prune_probes(&self, before: Timestamp, limit: u32) -> Reply<'_, u64>;
+    /// Deletes at most `limit` health check results that ended before `before`; returns the number deleted.
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> LedgerFuture<'_, u64>;
 
-    /// The last `limit` health checks of a connection, newest first.
-    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> Reply<'a, Vec<StoredProbe>>;
+    /// The last `limit` health check results of a connection, newest first.
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>>;
 
-    /// Whether the store answers and takes writes.
-    fn ping(&self) -> Reply<'_, ()>;
+    /// Checks that the store answers and accepts writes.
+    fn ping(&self) -> LedgerFuture<'_, ()>;
 
-    /// Ends all connections after the work in flight; later calls fail.
+    /// Closes all connections after the operations in flight; later calls fail.
     fn close(&self) -> BoxFuture<'_, ()>;
-}
-
-/// Why the ledger could not do as asked. Texts hold names of tables and files, never data.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The store could not be opened.
-    #[error("cannot open the ledger at {path}: {source}")]
-    Open {
-        /// The file asked for.
-        path: String,
-        /// What the driver said.
-        source: sqlx::Error,
-    },
-    /// The schema could not be brought up to date.
-    #[error("cannot migrate the ledger's schema: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The schema is older than this program, and migrating was not asked for.
-    #[error("the ledger's schema is older than this program needs: run the migrations first")]
-    SchemaBehind,
-    /// Another writer held the store for too long.
-    #[error("the ledger was busy while {step}: {source}")]
-    Busy {
-        /// What was being done.
-        step: &'static str,
-        /// What the driver said.
-        source: sqlx::Error,
-    },
-    /// The disk is full, read-only or broken.
-    #[error("the ledger's storage failed while {step}: {source}")]
-    Storage {
-        /// What was being done.
-        step: &'static str,
-        /// What the driver said.
-        source: sqlx::Error,
-    },
-    /// A statement failed for another reason.
-    #[error("the ledger failed while {step}: {source}")]
-    Query {
-        /// What was being done.
-        step: &'static str,
-        /// What the driver said.
-        source: sqlx::Error,
-    },
-    /// Another holder has the lease: this writer must stop.
-    #[error("lease {name} has passed to another holder")]
-    Fenced {
-        /// The lease's name.
-        name: String,
-    },
-    /// Another writer moved the cursor: this writer must stop.
-    #[error("the cursor moved under this run (its version is no longer {expected})")]
-    StateMoved {
-        /// The version that this writer knew.
-        expected: i64,
-    },
-    /// COMMIT failed and the state could not be read again, so it is not known whether the page is in. Read the state
-    /// before anything else.
-    #[error("the outcome of a commit is unknown: {source}")]
-    CommitUnknown {
-        /// What the driver said.
-        source: sqlx::Error,
-    },
-    /// A stored value has a form that this program does not know.
-    #[error("the ledger's column {column} holds a value that this program does not understand")]
-    Corrupt {
-        /// Which column.
-        column: &'static str,
-    },
-}
-
-impl LedgerError {
-    /// Whether the same call may succeed later without anybody's doing.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Storage { .. } | Self::CommitUnknown { .. })
-    }
 }

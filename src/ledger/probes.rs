@@ -1,7 +1,7 @@
-//! Health checks as they ended: the raw log behind health and risk.
+//! Health check results: the raw log behind health and risk.
 //!
-//! Our own words only: the HTTP status, or a closed word for a check that ended without one. Nothing of what a provider
-//! said, and nothing of what was sent to it.
+//! Holds the HTTP status, or an error code of Busbar for a check without one. Never any text of a provider's response
+//! or of a request.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::domain::key::ObjectKey;
 
 /// One health check of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeResult<Word = &'static str> {
+pub struct ProbeResult<Code = &'static str> {
     /// The `ProviderConnection`.
     pub connection: ObjectKey,
     /// When it ended.
     pub at: Timestamp,
     /// How long it took.
     pub elapsed: Duration,
-    /// Whether it was answered as expected.
+    /// Whether the response was as expected.
     pub success: bool,
     /// Whether it took longer than `healthCheck.latencyThreshold`, where that is set.
     pub slow: bool,
-    /// The HTTP status, if it ended with one.
+    /// The HTTP status, if there was a response.
     pub status: Option<u16>,
-    /// Why it ended without a status: a call error's code.
-    pub error: Option<Word>,
+    /// Code of the call error, if there was no response.
+    pub error: Option<Code>,
 }
 
-/// A health check as remembered: its words may be those of another version of this program.
+/// A health check result as stored: its code may come from another version of Busbar.
 pub type StoredProbe = ProbeResult<String>;

@@ -1,19 +1,19 @@
-//! Canonical records: what a provider's data looks like once it is ours. Masked before it gets here; money exact.
+//! Canonical records of a provider's data. Masked before they reach the ledger; money is exact.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
-/// Raised when the recipe of [`TransactionRecord::content_hash`] changes, so that old hashes never match by accident.
-const CONTENT_RECIPE: u8 = 1;
+/// Version of [`TransactionRecord::content_hash`]; incremented when its input changes, so that old hashes never match.
+const CONTENT_HASH_VERSION: u8 = 1;
 
-/// How finely the provider tells time.
+/// Precision of a provider's times.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Granularity {
-    /// Only the day means something.
+    /// Only the day is meaningful.
     Day,
-    /// A moment.
+    /// An instant.
     Instant,
 }
 
@@ -21,7 +21,7 @@ impl Granularity {
     /// All values.
     pub const ALL: [Self; 2] = [Self::Day, Self::Instant];
 
-    /// The stored word.
+    /// The stored value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -30,20 +30,20 @@ impl Granularity {
     }
 }
 
-/// When something was booked: the day, the moment if one was told, and the provider's own text.
+/// When a transaction was booked: the day, the instant if the provider gave one, and the provider's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Booked {
-    /// The booking day in the provider's zone.
+pub struct BookingTime {
+    /// The booking day in the provider's time zone.
     pub on: Date,
-    /// The moment, if the text named one.
+    /// The instant, if the text holds one.
     pub at: Option<Timestamp>,
-    /// As the provider wrote it.
+    /// The provider's text, unchanged.
     pub text: String,
-    /// How much of it to believe.
+    /// Its precision.
     pub granularity: Granularity,
 }
 
-/// Where a key comes from.
+/// Origin of a key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum KeyQuality {
     /// The provider's id.
@@ -56,7 +56,7 @@ impl KeyQuality {
     /// All values.
     pub const ALL: [Self; 2] = [Self::Provider, Self::Derived];
 
-    /// The stored word.
+    /// The stored value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Provider => "provider",
@@ -65,14 +65,14 @@ impl KeyQuality {
     }
 }
 
-/// Whether a transaction stands.
+/// Booking status of a transaction.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum RowStatus {
-    /// It is on the account.
+    /// Booked on the account.
     Booked,
-    /// It may still change or vanish.
+    /// May still change or disappear.
     Pending,
-    /// A booked row has taken its place.
+    /// Replaced by a booked row.
     Superseded,
 }
 
@@ -80,7 +80,7 @@ impl RowStatus {
     /// All values.
     pub const ALL: [Self; 3] = [Self::Booked, Self::Pending, Self::Superseded];
 
-    /// The stored word.
+    /// The stored value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Booked => "booked",
@@ -93,37 +93,37 @@ impl RowStatus {
 /// One transaction on one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionRecord {
-    /// Tells accounts apart without telling which: an opaque token.
+    /// Opaque token of the account: distinguishes accounts without revealing the number.
     pub account_token: String,
     /// The provider's id (case-sensitive), or a derived key.
     pub key: String,
-    /// Which of both.
+    /// Origin of the key.
     pub key_quality: KeyQuality,
-    /// The account for people, masked.
+    /// The masked account number, for display.
     pub account: String,
-    /// When.
-    pub booked: Booked,
+    /// When it was booked.
+    pub booked: BookingTime,
     /// In units of the currency; credit is positive.
     pub amount: Decimal,
     /// In the currency's smallest unit.
     pub amount_minor: i128,
     /// ISO 4217, upper case.
     pub currency: String,
-    /// Whether it stands.
+    /// Its booking status.
     pub status: RowStatus,
-    /// The other side, masked as configured.
+    /// The counterparty, masked as configured.
     pub counterparty: Option<String>,
-    /// The text, masked as configured.
+    /// The narration, masked as configured.
     pub narration: Option<String>,
     /// The provider's category.
     pub category: Option<String>,
 }
 
 impl TransactionRecord {
-    /// A hash of everything but identity: equal hashes mean that there is nothing to write.
+    /// Hash of everything except identity; equal hashes mean that no write is needed.
     pub fn content_hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update([CONTENT_RECIPE]);
+        hash.update([CONTENT_HASH_VERSION]);
         let minor = self.amount_minor.to_string();
         let amount = self.amount.to_string();
         let parts = [
@@ -140,7 +140,7 @@ impl TransactionRecord {
             self.category.as_deref(),
         ];
         for part in parts {
-            // A length before each part: "ab"+"c" must differ from "a"+"bc", and absent from empty.
+            // Length-prefixed: "ab"+"c" must differ from "a"+"bc", and absent from empty.
             match part {
                 None => hash.update([0]),
                 Some(text) => {
@@ -154,24 +154,24 @@ impl TransactionRecord {
     }
 }
 
-/// A record that could not become a row: why, where, and its shape. Never its values.
+/// A rejected record: the reason, the field and the record's structure. Never its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// A closed word.
+    /// A reason from a closed set.
     pub reason: &'static str,
-    /// The field that is wrong.
+    /// JSON pointer of the invalid field.
     pub path: String,
-    /// The record's fields and their types.
+    /// The record's field names and types.
     pub sample: String,
-    /// Recognises the same bad record when it is read again.
+    /// Identifies the same rejected record when it is read again.
     pub fingerprint: String,
-    /// Its place in the page.
+    /// Its index in the page.
     pub index: u32,
     /// The page's number in its window.
     pub page_no: u32,
 }
 
-/// Which transactions to read. Unset fields match all.
+/// Filter for transactions. Unset fields match all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransactionFilter {
     /// The namespace.
@@ -188,7 +188,7 @@ pub struct TransactionFilter {
     pub to: Option<Date>,
 }
 
-/// A transaction as it stands in the ledger.
+/// A transaction as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTransaction {
     /// Namespace of its stream.
@@ -199,12 +199,12 @@ pub struct StoredTransaction {
     pub partition: String,
     /// The record.
     pub record: TransactionRecord,
-    /// 1 when first seen, one more with every change.
+    /// 1 at insertion, incremented by each change.
     pub revision: u32,
     /// The run that last changed it.
     pub run_id: String,
-    /// First seen.
+    /// Time of insertion.
     pub created: Timestamp,
-    /// Last changed.
+    /// Time of the last change.
     pub updated: Timestamp,
 }

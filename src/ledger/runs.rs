@@ -1,4 +1,4 @@
-//! Runs as history: what triggered one, how it ended, what it moved.
+//! Run history: what triggered a run, how it ended, what it wrote.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::state::{CursorState, StreamKey};
+use super::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
 
-/// A run's correlation id: in the run's row, in the rows it changed, in its log lines and requests.
+/// A run's correlation id: stored with the run and the rows it changed, sent with its requests and log lines.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub Uuid);
 
 impl RunId {
-    /// The id of the run that answers `request` on the object with this UID: the same each time it is asked for.
+    /// The id of the run for `request` on the object with this UID. Deterministic, so a repeated request is one run.
     pub fn of_request(uid: &str, request: &str) -> Self {
         Self(Uuid::new_v5(&Uuid::parse_str(uid).unwrap_or_default(), request.as_bytes()))
     }
@@ -26,21 +26,21 @@ impl fmt::Display for RunId {
     }
 }
 
-/// A stored word that this program does not know.
+/// A stored enum value that this version does not know.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown word in the ledger")]
-pub struct UnknownWord;
+#[error("unknown enum value in the ledger")]
+pub struct UnknownValue;
 
-/// What made a run start.
+/// What triggered a run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RunTrigger {
     /// The job's schedule or interval.
     Schedule,
-    /// The time after a failure.
+    /// A retry after a failure.
     Retry,
-    /// Somebody asked for it.
+    /// A user's request.
     Manual,
-    /// A slot that was missed while nobody could run it.
+    /// A slot missed while no replica could run it.
     CatchUp,
 }
 
@@ -48,7 +48,7 @@ impl RunTrigger {
     /// All values.
     pub const ALL: [Self; 4] = [Self::Schedule, Self::Retry, Self::Manual, Self::CatchUp];
 
-    /// The word in status and in the ledger.
+    /// The value in status and in the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Schedule => "Schedule",
@@ -64,15 +64,15 @@ impl RunTrigger {
 pub enum RunResult {
     /// Every window was walked to its end.
     Succeeded,
-    /// A cap was reached; the next run goes on from here.
+    /// A limit was reached; the next run continues from here.
     Incomplete,
-    /// Something went wrong; what was committed stands.
+    /// An error ended the run; committed pages are kept.
     Failed,
     /// Stopped on request, between two pages.
     Cancelled,
     /// Another process is running the job.
     Skipped,
-    /// The process ended before the run did.
+    /// The process ended during the run.
     Interrupted,
 }
 
@@ -81,7 +81,7 @@ impl RunResult {
     pub const ALL: [Self; 6] =
         [Self::Succeeded, Self::Incomplete, Self::Failed, Self::Cancelled, Self::Skipped, Self::Interrupted];
 
-    /// The word in status, metrics and in the ledger.
+    /// The value in status, metrics and the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "Succeeded",
@@ -95,37 +95,37 @@ impl RunResult {
 }
 
 impl FromStr for RunTrigger {
-    type Err = UnknownWord;
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::ALL.into_iter().find(|t| t.as_str() == word).ok_or(UnknownWord)
+    type Err = UnknownValue;
+    fn from_str(text: &str) -> Result<Self, UnknownValue> {
+        Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or(UnknownValue)
     }
 }
 
 impl FromStr for RunResult {
-    type Err = UnknownWord;
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::ALL.into_iter().find(|r| r.as_str() == word).ok_or(UnknownWord)
+    type Err = UnknownValue;
+    fn from_str(text: &str) -> Result<Self, UnknownValue> {
+        Self::ALL.into_iter().find(|r| r.as_str() == text).ok_or(UnknownValue)
     }
 }
 
-/// A run that begins.
+/// The start of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunStart {
     /// Its id.
     pub id: RunId,
     /// The `SyncJob`.
     pub job: ObjectKey,
-    /// What made it start.
+    /// What triggered it.
     pub trigger: RunTrigger,
-    /// The slot of the schedule that it serves, if one.
+    /// The schedule's slot that it serves, if any.
     pub slot: Option<Timestamp>,
-    /// Whether it only looks.
+    /// Whether it reads without writing.
     pub dry_run: bool,
-    /// When.
+    /// Start time.
     pub at: Timestamp,
 }
 
-/// What a run moved.
+/// Record counts of a run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
 pub struct RunCounts {
     /// Records read.
@@ -134,67 +134,67 @@ pub struct RunCounts {
     pub inserted: u64,
     /// Changed rows.
     pub updated: u64,
-    /// Rows that were there already, the same.
+    /// Rows already stored with the same content.
     pub unchanged: u64,
-    /// Records kept aside, or refused with their page.
+    /// Dead letters, and invalid records of a rejected page.
     pub rejected: u64,
     /// Pages committed.
     pub pages: u64,
 }
 
-/// A run that ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunEnd {
     /// Its id.
     pub id: RunId,
     /// The `SyncJob`.
     pub job: ObjectKey,
-    /// How.
+    /// Its result.
     pub result: RunResult,
-    /// A closed word that says why, unless it succeeded.
+    /// A reason from a closed set, unless it succeeded.
     pub reason: Option<&'static str>,
-    /// What it moved.
+    /// Its record counts.
     pub counts: RunCounts,
-    /// When.
+    /// End time.
     pub at: Timestamp,
 }
 
-/// A run as remembered.
+/// A run as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRecord {
     /// Its id.
     pub id: RunId,
-    /// What made it start.
+    /// What triggered it.
     pub trigger: RunTrigger,
     /// The slot that it served.
     pub slot: Option<Timestamp>,
-    /// Whether it only looked.
+    /// Whether it read without writing.
     pub dry_run: bool,
     /// When it started.
     pub started: Timestamp,
-    /// When it ended; `None` while it goes on, or if its process died and no run came after.
+    /// When it ended; `None` while it is running, or if its process died and no later run started.
     pub ended: Option<Timestamp>,
-    /// How it ended.
+    /// Its result.
     pub result: Option<RunResult>,
-    /// Why.
+    /// The reason, unless it succeeded.
     pub reason: Option<String>,
-    /// What it moved.
+    /// Its record counts.
     pub counts: RunCounts,
 }
 
-/// All that status shows of a job's past; right after a restart too.
+/// A job's history as shown in status; survives restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobHistory {
     /// Newest first.
     pub last: Vec<RunRecord>,
-    /// Failed runs since the last good one.
+    /// Failed runs since the last successful one.
     pub failure_streak: u32,
-    /// Good runs in a row that read nothing.
+    /// Consecutive successful runs that read no record.
     pub empty_streak: u32,
-    /// End of the last good run.
+    /// End of the last successful run.
     pub last_success: Option<Timestamp>,
     /// The latest slot of the schedule that was served.
     pub last_slot: Option<Timestamp>,
-    /// Each partition's cursor, by name.
+    /// Each partition's cursor, ordered by name.
     pub cursors: Vec<(StreamKey, CursorState)>,
 }

@@ -1,8 +1,8 @@
-//! The way of an audit entry into the ledger: a bounded queue, and one writer that commits many at once.
+//! Writes audit entries to the ledger: a bounded queue, and one writer that commits them in batches.
 //!
-//! A call does not wait for a disk. When the queue is full (the ledger has been in trouble for a while), entries are
-//! dropped, counted and said aloud: an operator that stops serving because it cannot write about it helps nobody, and
-//! memory must not grow with the trouble.
+//! A call does not wait for the disk. When the queue is full (the ledger has failed for a while), entries are dropped,
+//! counted and logged as errors: the operator keeps serving when it cannot write the audit log, and memory stays
+//! bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,51 +17,54 @@ use crate::ledger::Ledger;
 use crate::ledger::audit::AuditEntry;
 use crate::metrics::{Metrics, MetricsError};
 
-/// Entries that may wait: some megabytes, seconds of the busiest gateway.
-const QUEUE: usize = 8_192;
-/// Entries of one transaction: a flush to disk costs as much as some hundred rows.
-const BATCH: usize = 256;
-/// How long an entry waits for company: the writer's flush is the cost, not the row.
-const GATHER: Duration = Duration::from_millis(20);
-/// Pause after a failed write.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Queue capacity in entries: a few megabytes, seconds of the busiest gateway.
+const QUEUE_CAPACITY: usize = 8_192;
+/// Entries per transaction: a flush to disk costs as much as some hundred rows.
+const BATCH_SIZE: usize = 256;
+/// How long a batch waits for more entries: the flush is the cost, not the row.
+const BATCH_DELAY: Duration = Duration::from_millis(20);
+/// Delay after a failed write.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How often old entries are removed.
-const PRUNE_EVERY: Duration = Duration::from_hours(1);
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Where entries are put. Cloning shares it.
+/// The sending half of the queue. Clones share it.
 #[derive(Clone)]
 pub struct AuditQueue {
     sender: mpsc::Sender<AuditEntry>,
     dropped: IntCounter,
 }
 
-/// Takes entries out of the queue and into the ledger.
+/// Moves entries from the queue to the ledger.
 pub struct AuditWriter {
     receiver: mpsc::Receiver<AuditEntry>,
     ledger: Arc<dyn Ledger>,
     clock: Clock,
-    keep: Duration,
+    retention: Duration,
     dropped: IntCounter,
 }
 
-/// A queue and its writer. Entries older than `keep` are removed.
-pub fn audit(
+/// A queue and its writer. Entries older than `retention` are removed.
+///
+/// # Errors
+/// If the metric is registered already.
+pub fn audit_channel(
     ledger: Arc<dyn Ledger>,
     clock: Clock,
-    keep: Duration,
+    retention: Duration,
     metrics: &Metrics,
 ) -> Result<(AuditQueue, AuditWriter), MetricsError> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
+    let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
     let dropped = metrics
         .counter("busbar_audit_dropped_total", "Audit entries that could not be written.", &[])?
         .with_label_values::<&str>(&[]);
     let queue = AuditQueue { sender, dropped: dropped.clone() };
-    Ok((queue, AuditWriter { receiver, ledger, clock, keep, dropped }))
+    Ok((queue, AuditWriter { receiver, ledger, clock, retention, dropped }))
 }
 
 impl AuditQueue {
-    /// Puts one in; never waits.
-    pub fn put(&self, entry: AuditEntry) {
+    /// Enqueues an entry; never waits.
+    pub fn enqueue(&self, entry: AuditEntry) {
         if let Err(error) = self.sender.try_send(entry) {
             self.dropped.inc();
             let (mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) = error;
@@ -71,27 +74,27 @@ impl AuditQueue {
                 action = entry.action,
                 subject = entry.subject,
                 allowed = entry.allowed,
-                "an audit entry could not be kept in the ledger"
+                "audit entry dropped: the queue is full or closed"
             );
         }
     }
 }
 
 impl AuditWriter {
-    /// Writes until `stop`, then what is still in the queue.
+    /// Writes entries until `stop`, then drains the queue.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(BATCH_SIZE);
         let mut prune_at = self.clock.mono();
         loop {
             tokio::select! {
                 biased;
-                taken = self.receiver.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
+                received = self.receiver.recv_many(&mut batch, BATCH_SIZE) => {
+                    if received == 0 {
                         return;
                     }
-                    if batch.len() < BATCH {
-                        tokio::time::sleep(GATHER).await;
-                        while batch.len() < BATCH && let Ok(entry) = self.receiver.try_recv() {
+                    if batch.len() < BATCH_SIZE {
+                        tokio::time::sleep(BATCH_DELAY).await;
+                        while batch.len() < BATCH_SIZE && let Ok(entry) = self.receiver.try_recv() {
                             batch.push(entry);
                         }
                     }
@@ -99,7 +102,7 @@ impl AuditWriter {
                 }
                 () = stop.cancelled() => break,
                 () = self.clock.sleep_until(prune_at) => {
-                    prune_at = self.clock.mono() + PRUNE_EVERY;
+                    prune_at = self.clock.mono() + PRUNE_INTERVAL;
                     self.prune().await;
                 }
             }
@@ -117,13 +120,13 @@ impl AuditWriter {
         loop {
             match self.ledger.append_audit(batch).await {
                 Ok(()) => break,
-                // Tried until it works: meanwhile the queue fills, and what does not fit is counted there.
+                // Retried until it succeeds: meanwhile the queue fills, and entries that do not fit are counted there.
                 Err(error) if error.is_transient() && !stop.is_cancelled() => {
-                    tracing::warn!(%error, "the audit cannot be written; trying again");
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::warn!(%error, "audit write failed; retrying");
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(error) => {
-                    tracing::error!(%error, entries = batch.len(), "audit entries are lost");
+                    tracing::error!(%error, entries = batch.len(), "audit write failed; entries dropped");
                     self.dropped.inc_by(batch.len() as u64);
                     break;
                 }
@@ -133,10 +136,10 @@ impl AuditWriter {
     }
 
     async fn prune(&self) {
-        let keep = SignedDuration::try_from(self.keep).unwrap_or(SignedDuration::MAX);
-        let Ok(before) = self.clock.now().wall.checked_sub(keep) else { return };
+        let retention = SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX);
+        let Ok(before) = self.clock.now().wall.checked_sub(retention) else { return };
         if let Err(error) = self.ledger.prune_audit(before).await {
-            tracing::warn!(%error, "old entries of the audit stay for now");
+            tracing::warn!(%error, "pruning the audit log failed; retrying at the next interval");
         }
     }
 }
@@ -148,19 +151,19 @@ mod tests {
     use crate::ledger::sqlite::SqliteLedger;
 
     #[tokio::test]
-    async fn entries_arrive_in_order_and_the_last_ones_at_the_end() {
+    async fn entries_are_written_in_order_and_the_queue_is_drained_at_stop() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
-        let (stop, keep) = (CancellationToken::new(), Duration::from_hours(24));
-        let (queue, writer) = audit(ledger.clone(), Clock::system(), keep, &Metrics::new()).unwrap();
+        let (stop, retention) = (CancellationToken::new(), Duration::from_hours(24));
+        let (queue, writer) = audit_channel(ledger.clone(), Clock::system(), retention, &Metrics::new()).unwrap();
         let writing = tokio::spawn(writer.run(stop.clone()));
         for n in 0..600 {
-            queue.put(AuditEntry {
+            queue.enqueue(AuditEntry {
                 at: Clock::system().now().wall,
                 kind: AuditKind::Call,
                 action: n.to_string(),
                 subject: "ann".into(),
-                rights_profile: Some("desk".into()),
+                rights_profile: Some("analysts".into()),
                 allowed: true,
                 namespace: "ns".into(),
                 connection: "fmp".into(),

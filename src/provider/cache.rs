@@ -1,12 +1,11 @@
-//! The cache's layer: a fresh answer instead of a call, a stale one instead of a failure.
+//! The cache layer: a fresh response instead of a call, a stale response instead of a failure.
 //!
-//! It sits above the deadline and the breaker: a kept answer costs no quota and needs no circuit. Only reads that ask for
-//! it, on connections that have a cache, only answers that the profile calls good. A stale answer is given when the
-//! circuit is open or the call failed, never instead of the provider's own no (a 404, a 401), and says that it is stale
-//! and how old. Callers of one question share one call. `Cache-Control` is not looked at: whoever configures a cache
-//! wants it, and data providers forbid what their own terms allow.
-
-mod kept;
+//! It is outside the deadline and the breaker: a cached response costs no quota and needs no circuit. It applies to
+//! reads that request it, on connections that have a cache, and stores only responses that the profile classifies as
+//! ok. A stale response is returned when the circuit is open or the call failed, never instead of the provider's own
+//! refusal (a 404, a 401), and is marked as stale, with its age. Concurrent calls with the same key share one flight.
+//! `Cache-Control` is ignored: the user configured the cache, and data providers send `no-store` for what their own
+//! terms allow to cache.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,128 +16,131 @@ use sha2::{Digest, Sha256};
 use tower::{Service, ServiceExt as _};
 
 use crate::domain::breaker::CallClass;
-use crate::provider::call::{Answer, CacheUse, CallError, Meta, Request};
-use crate::provider::classify::Class;
-use crate::provider::deadline::Calling;
-use crate::provider::observe::Core;
-use crate::provider::settings::{CachePolicy, Settings};
+use crate::profile::ResponseClass;
+use crate::provider::call::{CacheMode, CallError, Request, Response, ResponseMeta};
+use crate::provider::call_context::CallFuture;
+use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::response_cache::CacheKey;
 use crate::provider::trace;
+use crate::settings::{CachePolicy, Settings};
 
-pub(crate) use kept::{Kept, Key};
-
-/// Headers that are another one for each call and change nothing in the answer. One that is missing here costs a miss,
-/// never a wrong answer.
-const PER_CALL: [&str; 6] =
+/// Headers that differ between calls and do not change the response. One that is missing here costs a cache miss, never
+/// a wrong response.
+const PER_CALL_HEADERS: [&str; 6] =
     ["x-request-id", "x-correlation-id", "x-fapi-interaction-id", "traceparent", "tracestate", "idempotency-key"];
 
-/// Keeps answers.
+/// Returns cached responses and caches new ones.
 #[derive(Clone)]
-pub struct Cached<S> {
+pub struct CacheService<S> {
     inner: S,
-    core: Arc<Core>,
+    monitor: Arc<ConnectionMonitor>,
     settings: Arc<Settings>,
 }
 
-impl<S> Cached<S> {
+impl<S> CacheService<S> {
     /// Wraps `inner`.
-    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>) -> Self {
-        Self { inner, core, settings }
+    pub(crate) fn new(inner: S, monitor: Arc<ConnectionMonitor>, settings: Arc<Settings>) -> Self {
+        Self { inner, monitor, settings }
     }
 
-    /// The policy, if a kept answer will do for this request. A suspended connection answers `suspended`.
+    /// The cache policy, if a cached response may be returned for this request. Not for a suspended connection.
     fn policy(&self, request: &Request) -> Option<CachePolicy> {
-        let wanted = request.cache == CacheUse::FreshOrStale && request.class == CallClass::Read;
-        if wanted && !self.settings.suspended() { self.settings.cache() } else { None }
+        let cacheable = request.cache == CacheMode::FreshOrStale && request.class == CallClass::Read;
+        if cacheable && !self.settings.suspended() { self.settings.cache() } else { None }
     }
 }
 
-impl<S> Service<Request> for Cached<S>
+impl<S> Service<Request> for CacheService<S>
 where
-    S: Service<Request, Response = Answer, Error = CallError, Future: Send + 'static> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = CallError, Future: Send + 'static> + Clone + Send + 'static,
 {
-    type Response = Answer;
+    type Response = Response;
     type Error = CallError;
-    type Future = Calling;
+    type Future = CallFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Calling {
+    fn call(&mut self, request: Request) -> CallFuture {
         let inner = self.inner.clone();
         let Some(policy) = self.policy(&request) else { return inner.oneshot(request).boxed() };
-        let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
+        let (monitor, settings) = (Arc::clone(&self.monitor), Arc::clone(&self.settings));
         let key = key(&settings, &request);
-        if let Some(fresh) = look(&core, key, Use::Fresh, policy) {
-            core.series().cache(settings.provider(), "hit");
+        if let Some(fresh) = lookup(&monitor, key, Freshness::Fresh, policy) {
+            monitor.metrics().cache(settings.provider(), "hit");
             return std::future::ready(Ok(fresh)).boxed();
         }
         async move {
             let flight = flight(key, &request);
-            let (call, joined) = core.kept().join(flight, || {
-                let core = Arc::clone(&core);
-                // Whoever joins later polls it too: its tries stay the first caller's.
-                trace::carried(async move {
+            let (call, joined) = monitor.response_cache().join(flight, || {
+                let monitor = Arc::clone(&monitor);
+                // Callers that join later poll it too, but its spans belong to the first caller's trace.
+                trace::with_current_span(async move {
                     let end = inner.oneshot(request).await;
-                    if let Ok(answer) = end.as_ref()
-                        && answer.reading.class == Class::Ok
+                    if let Ok(response) = end.as_ref()
+                        && response.classification.class == ResponseClass::Ok
                     {
-                        core.kept().put(key, answer.clone(), core.clock().mono(), policy.keep());
+                        monitor.response_cache().put(key, response.clone(), monitor.clock().mono(), policy.retention());
                     }
-                    core.kept().landed(flight);
+                    monitor.response_cache().finish(flight);
                     end
                 })
                 .boxed()
             });
             let end = call.await;
-            let stale = if failed(end.as_ref()) { look(&core, key, Use::Stale, policy) } else { None };
+            let stale =
+                if failed(end.as_ref()) { lookup(&monitor, key, Freshness::StaleAllowed, policy) } else { None };
             let result = match (&stale, joined) {
                 (Some(_), _) => "stale",
                 (None, true) => "shared",
                 (None, false) => "miss",
             };
-            core.series().cache(settings.provider(), result);
+            monitor.metrics().cache(settings.provider(), result);
             stale.map_or(end, Ok)
         }
         .boxed()
     }
 }
 
-/// What a kept answer is wanted for.
+/// How old a cached response may be.
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum Use {
-    /// Instead of a call.
+enum Freshness {
+    /// Within the TTL: instead of a call.
     Fresh,
-    /// Instead of a failure.
-    Stale,
+    /// Within `maxStale`: instead of a failure.
+    StaleAllowed,
 }
 
-/// The kept answer, if it is young enough.
-fn look(core: &Core, key: Key, wanted: Use, policy: CachePolicy) -> Option<Answer> {
-    let (at, answer) = core.kept().get(key)?;
-    let age = core.clock().mono().since(at);
+/// The cached response, if it is fresh enough.
+fn lookup(monitor: &ConnectionMonitor, key: CacheKey, required: Freshness, policy: CachePolicy) -> Option<Response> {
+    let (at, response) = monitor.response_cache().get(key)?;
+    let age = monitor.clock().mono().since(at);
     let fresh = age < policy.ttl;
-    let usable = match wanted {
-        Use::Fresh => fresh,
-        Use::Stale => age <= policy.max_stale,
+    let usable = match required {
+        Freshness::Fresh => fresh,
+        Freshness::StaleAllowed => age <= policy.max_stale,
     };
     usable.then(|| {
-        let mut answer = Answer::clone(&answer);
-        answer.meta = Meta { cached: true, stale: !fresh, age, tries: 0 };
-        answer
+        let mut response = Response::clone(&response);
+        response.meta = ResponseMeta { cached: true, stale: !fresh, age, tries: 0 };
+        response
     })
 }
 
-/// Whether the provider, or the way to it, failed. What we refuse ourselves for good, and what the provider says of the
-/// request or the credentials, is an answer.
+/// Whether the provider, or the path to it, failed, so that a stale response may be returned. Permanent local refusals,
+/// and what the provider reports about the request or the credentials, are results, not failures.
 ///
-/// A refresh token that cannot be kept, and an address that we do not connect to, are failures on the way: nobody has said
-/// no to the caller. It is safe: the kept answer came from these very settings (the key names them) while all was well,
-/// giving it sends nothing to anybody, the rights were asked above, and the failure itself stays in sight: in the
-/// connection's conditions, in the counters, in `stale`.
-fn failed(end: Result<&Answer, &CallError>) -> bool {
+/// A refresh token that could not be stored and a forbidden address are failures of the path: no one refused the
+/// caller. Serving stale is safe here: the cached response came from the same settings (they are part of the key),
+/// nothing is sent, rights are checked in an outer layer, and the failure stays visible in the connection's conditions,
+/// in the counters and in `stale`.
+fn failed(end: Result<&Response, &CallError>) -> bool {
     match end {
-        Ok(answer) => matches!(answer.reading.class, Class::Retry | Class::RateLimited | Class::Quota),
+        Ok(response) => matches!(
+            response.classification.class,
+            ResponseClass::Retry | ResponseClass::RateLimited | ResponseClass::Quota
+        ),
         Err(error) => matches!(
             error,
             CallError::CircuitOpen { .. }
@@ -150,21 +152,21 @@ fn failed(end: Result<&Answer, &CallError>) -> bool {
                 | CallError::Malformed
                 | CallError::NoToken { .. }
                 | CallError::TokenCircuitOpen { .. }
-                | CallError::NotKept(_)
-                | CallError::Refused(_)
+                | CallError::TokenStore(_)
+                | CallError::AddressRefused(_)
         ),
     }
 }
 
-/// Names the question: whom is asked, and what. No credential is in it, they are put on below; and a digest of it is
-/// all that is kept.
-fn key(settings: &Settings, request: &Request) -> Key {
+/// The cache key: a digest of the connection's revision and the request. It contains no credentials: they are added by
+/// an inner layer.
+fn key(settings: &Settings, request: &Request) -> CacheKey {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     };
-    part(settings.verdict_revision().as_bytes());
+    part(settings.verification_revision().as_bytes());
     part(request.operation.as_bytes());
     part(request.method.as_str().as_bytes());
     part(request.path.as_bytes());
@@ -172,19 +174,19 @@ fn key(settings: &Settings, request: &Request) -> Key {
         part(name.as_bytes());
         part(value.as_bytes());
     }
-    let tells = |name: &HeaderName| !PER_CALL.contains(&name.as_str());
-    for (name, value) in request.headers.iter().filter(|(name, _)| tells(name)) {
+    let relevant = |name: &HeaderName| !PER_CALL_HEADERS.contains(&name.as_str());
+    for (name, value) in request.headers.iter().filter(|(name, _)| relevant(name)) {
         part(name.as_str().as_bytes());
         part(value.as_bytes());
     }
     part(request.body.as_deref().unwrap_or_default());
-    Key::of(&hash.finalize())
+    CacheKey::of(&hash.finalize())
 }
 
-/// Names the manner as well: only callers with the same patience share a call.
-fn flight(key: Key, request: &Request) -> Key {
-    let Request { within, max_body, tries, no_wait, max_wait, json, .. } = request;
-    key.and(&format!("{within:?}{max_body}{tries:?}{no_wait}{max_wait:?}{json}"))
+/// The flight key: the cache key and the call options, because only calls with the same time-outs share a flight.
+fn flight(key: CacheKey, request: &Request) -> CacheKey {
+    let Request { timeout, max_body, max_tries, no_wait, max_wait, expect_json, .. } = request;
+    key.with_options(&format!("{timeout:?}{max_body}{max_tries:?}{no_wait}{max_wait:?}{expect_json}"))
 }
 
 #[cfg(test)]

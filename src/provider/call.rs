@@ -1,7 +1,7 @@
-//! What goes into the call path and what comes out of it.
+//! The request and the result of a call to a provider.
 //!
-//! An HTTP answer of any status is an [`Answer`]; a [`CallError`] means that there is none. Errors carry our own words
-//! only: no URL (it may hold a key), no text of the provider's.
+//! An HTTP response of any status is a [`Response`]; a [`CallError`] means that there is none. Errors carry our own
+//! text only: no URL (it may hold a key), no text of the provider's.
 
 mod error;
 
@@ -14,63 +14,63 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
 use crate::domain::rights::Caller;
-use crate::provider::classify::Reading;
+use crate::profile::{Classification, OperationRequest};
 
-pub use error::{CallError, ConnectProblem, KeepProblem};
+pub use error::{CallError, ConnectError, TokenStoreError};
 
-/// An answer's body may be this large unless the call says otherwise: pages of records, not downloads.
+/// Default size limit of a response body, in bytes: pages of records, not downloads.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// A health check's answer is read only to keep its connection usable.
+/// Size limit of a health check's response body, in bytes. It is read only to keep the connection reusable.
 pub const MAX_PROBE_BODY: usize = 64 * 1024;
 
 /// One call to a provider.
 #[derive(Clone)]
 pub struct Request {
-    /// What kind of call it is: decides admission while the circuit is not closed.
+    /// The class of the call: decides admission while the circuit is not closed, retries and quota.
     pub class: CallClass,
-    /// A name for metrics, one of few per provider: the profile's operation or stream, or `probe`.
+    /// Name for metrics, one of few per provider: the profile's operation or stream, or `probe`.
     pub operation: Arc<str>,
     /// The method.
     pub method: Method,
-    /// Path below the connection's base URL, percent-encoded, starting with `/`. May carry a query of its own.
+    /// Path below the connection's base URL, percent-encoded, starting with `/`. May include a query.
     pub path: String,
     /// Query parameters, encoded when the URL is built.
     pub query: Vec<(String, String)>,
-    /// Headers beside those the path adds (credentials, user agent).
+    /// Headers in addition to those that the layers add (credentials, user agent).
     pub headers: HeaderMap,
     /// The body.
     pub body: Option<Bytes>,
-    /// The whole call must end within this; unset, the connection's `timeout.total` (a probe: its check's time-out).
-    pub within: Option<Duration>,
-    /// Largest body that is read.
+    /// Time-out of the whole call. Unset: the connection's `timeout.total`, for a probe that of the health check.
+    pub timeout: Option<Duration>,
+    /// Size limit of the response body, in bytes.
     pub max_body: usize,
-    /// Who asked, where it was not the operator itself: the rights are judged by it.
+    /// The caller, whose rights are checked. Unset: the operator itself.
     pub caller: Option<Arc<Caller>>,
-    /// Whether a kept answer will do.
-    pub cache: CacheUse,
-    /// The partition (an account, say) it is about: limits of scope `Partition` count it there.
+    /// Whether a cached response may be returned.
+    pub cache: CacheMode,
+    /// The partition (for example an account) the call is about: limits of scope `Partition` count it there.
     pub partition: Option<Arc<str>>,
-    /// At most so many tries; unset, as many as the connection's `retry` allows.
-    pub tries: Option<u32>,
-    /// Never waits: not between two tries, not for quota. For callers that have somebody else to ask.
+    /// Maximum number of tries. Unset: what the connection's `retry` allows.
+    pub max_tries: Option<u32>,
+    /// Fail instead of waiting, between two tries or for quota. For callers that have a fallback.
     pub no_wait: bool,
-    /// The longest single wait, between two tries or for quota, that is sat through; unset, whatever fits the call's
-    /// time. For callers that can put their work off.
+    /// Longest single wait, between two tries or for quota. Unset: any wait that fits the deadline. For callers that
+    /// can postpone their work.
     pub max_wait: Option<Duration>,
-    /// A good answer's body must be JSON: one that is not is a failed try.
-    pub json: bool,
-    /// Parameters that a trace may show, by name: those that the profile calls public.
-    pub public: Vec<(String, String)>,
+    /// The body of a successful response must be JSON; otherwise the try has failed.
+    pub expect_json: bool,
+    /// Parameters that a trace may show, by name: those that the profile declares public.
+    pub trace_parameters: Vec<(String, String)>,
 }
 
-/// Whether a kept answer will do.
+/// Whether a cached response may be returned.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub enum CacheUse {
-    /// Only the provider's own word, which is not kept either.
+pub enum CacheMode {
+    /// Always call the provider, and do not cache the response.
     #[default]
-    None,
-    /// A fresh one instead of a call, and a stale one instead of a failure, where the connection has a cache.
+    Bypass,
+    /// A fresh response instead of a call, a stale one instead of a failure, if the connection has a cache.
     FreshOrStale,
 }
 
@@ -85,16 +85,32 @@ impl Request {
             query: Vec::new(),
             headers: HeaderMap::new(),
             body: None,
-            within: None,
+            timeout: None,
             max_body: MAX_BODY,
             caller: None,
-            cache: CacheUse::None,
+            cache: CacheMode::Bypass,
             partition: None,
-            tries: None,
+            max_tries: None,
             no_wait: false,
             max_wait: None,
-            json: false,
-            public: Vec::new(),
+            expect_json: false,
+            trace_parameters: Vec::new(),
+        }
+    }
+
+    /// The request of the profile's operation `name`.
+    pub fn from_operation(name: impl Into<Arc<str>>, operation: OperationRequest) -> Self {
+        Self {
+            class: operation.class,
+            method: operation.method,
+            query: operation.query,
+            headers: operation.headers,
+            body: operation.body,
+            partition: operation.partition.map(Arc::from),
+            expect_json: operation.expects_json,
+            cache: if operation.cacheable { CacheMode::FreshOrStale } else { CacheMode::Bypass },
+            trace_parameters: operation.public_parameters,
+            ..Self::get(name, operation.path)
         }
     }
 
@@ -112,7 +128,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Only what may be logged: the path and the query can name accounts.
+    /// Prints only what may be logged: the path and the query can name accounts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("class", &self.class)
@@ -122,47 +138,47 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What the provider answered.
+/// The provider's response.
 #[derive(Clone)]
-pub struct Answer {
-    /// The HTTP status, whatever it is.
+pub struct Response {
+    /// The HTTP status, of any class.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
     /// The body, complete.
     pub body: Bytes,
-    /// From the start of the last try to the last byte.
+    /// From the start of the last try to its last byte.
     pub elapsed: Duration,
-    /// What it means, by the profile.
-    pub reading: Reading,
-    /// How it came about.
-    pub meta: Meta,
+    /// How the profile classifies it.
+    pub classification: Classification,
+    /// Where it came from: the provider or the cache.
+    pub meta: ResponseMeta,
 }
 
-/// How an answer came about.
+/// Where a response came from.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Meta {
-    /// It was kept from an earlier call.
+pub struct ResponseMeta {
+    /// It was cached by an earlier call.
     pub cached: bool,
-    /// It is past its time and was given because there was no better one.
+    /// It is older than the cache's TTL and was returned because the call failed.
     pub stale: bool,
-    /// How long ago the provider gave it; zero unless `cached`.
+    /// Time since the provider sent it; zero unless `cached`.
     pub age: Duration,
-    /// How often the provider was asked for it.
+    /// Number of tries of this call; zero if `cached`.
     pub tries: u32,
 }
 
-impl Default for Meta {
-    /// The provider's own answer to the first try.
+impl Default for ResponseMeta {
+    /// The provider's response to the first try.
     fn default() -> Self {
         Self { cached: false, stale: false, age: Duration::ZERO, tries: 1 }
     }
 }
 
-impl fmt::Debug for Answer {
-    /// Status and size only: the rest belongs to the caller who asked.
+impl fmt::Debug for Response {
+    /// Prints status and size only: the rest is for the caller alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("Response")
             .field("status", &self.status.as_u16())
             .field("bytes", &self.body.len())
             .finish_non_exhaustive()

@@ -1,35 +1,41 @@
-//! The one way out: every call to a provider, from a probe, a sync or the gateway, takes the path built here.
+//! The call path: every call to a provider, from a probe, a sync or the gateway, goes through the layers built here.
 //!
-//! What a provider looks like is data ([`profile`]); what one connection needs, resolved and checked, is a
-//! [`settings::Settings`]; what runs is a [`live::Live`], kept by the [`registry::Registry`]. The path itself is one
-//! stack of `tower` layers, visible in `stack.rs`: cache → deadline → breaker → retry → quota → auth →
-//! time-outs → HTTP. This layer knows no Kubernetes: it is told settings and it tells what it observed. Provider answers go to the caller who asked and nowhere else: not into
-//! errors, logs or metrics.
+//! A [`profile`](crate::profile) describes a provider, as data; [`Settings`](crate::settings::Settings) are the
+//! resolved and validated settings of one connection; a [`connection::Connection`] runs them, held by the
+//! [`registry::Registry`]. The path is one stack of `tower` layers, listed in `stack.rs`: trace → rights → cache →
+//! deadline → breaker → retry → quota → auth → time-out → HTTP. This module knows no Kubernetes: it receives settings
+//! and reports observations. Provider responses are returned to the caller and go nowhere else: not into errors, logs
+//! or metrics.
+//!
+//! Imports go one way: call types (`call`, `call_progress`, `call_context`) → layers → `stack` → `connection` →
+//! `registry`.
 
-pub mod addresses;
-pub mod admission;
-pub mod ask;
+pub mod assessment;
 pub mod audit;
 pub mod auth;
 mod body;
+pub mod breaker;
 pub mod cache;
 pub mod call;
-pub mod classify;
-pub mod clients;
-pub mod compat;
-pub mod course;
+pub mod call_context;
+pub mod call_progress;
+pub mod changes;
+mod collector;
+pub mod connection;
 pub mod deadline;
-mod exchange;
-pub mod json;
-pub mod live;
-pub mod observe;
-pub mod profile;
+mod http;
+pub mod http_clients;
+mod http_error;
+pub mod invoke;
+mod legacy_collector;
+pub mod legacy_metrics;
+pub mod metrics;
+pub mod monitor;
 pub mod quota;
 pub mod registry;
+pub mod response_cache;
 pub mod retry;
 pub mod rights;
-pub mod series;
-pub mod settings;
 mod stack;
 #[cfg(test)]
 pub(crate) mod testkit;

@@ -1,9 +1,9 @@
-//! The quota's layer: each try takes a turn in every limit that applies, or waits for one, or ends the call.
+//! The quota layer: each try takes one request from every limit that applies, waits for it, or ends the call.
 //!
-//! It waits only for what fits into the call's time: a wait that does not is told at once, with how long it would be. A
-//! probe never waits; while there is no turn it is skipped. A 429 pauses the whole connection, not one request, because
-//! requests that go on beside a refused one are what gets keys banned; only where the profile says that the provider spoke
-//! of one partition is that one closed, and the others go on.
+//! It waits only as long as the deadline allows: a longer wait fails at once and reports its length. A probe never
+//! waits; without quota it is skipped. A 429 delays all calls of the connection, not one request, because clients that
+//! keep sending after a 429 get their keys banned. Only if the profile says that the limit applies to one partition is
+//! that partition blocked alone.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,51 +13,52 @@ use futures::FutureExt as _;
 use tower::{Service, ServiceExt as _};
 
 use crate::domain::breaker::CallClass;
-use crate::domain::quota::Place;
-use crate::domain::spread;
+use crate::domain::hash;
+use crate::domain::quota::WindowId;
 use crate::domain::time::Mono;
-use crate::provider::call::{Answer, CallError, Request};
-use crate::provider::deadline::{Calling, Inner, Timed};
-use crate::provider::observe::{Core, Held};
-use crate::provider::settings::Settings;
+use crate::provider::call::{CallError, Request, Response};
+use crate::provider::call_context::{CallContext, CallFuture, CallService};
+use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::monitor::rate_limit::QuotaDenial;
+use crate::settings::Settings;
 
-/// Callers that waited for a pause to end come back over this long, not all at once.
-const SCATTER: Duration = Duration::from_millis(500);
+/// Calls that waited for a rate limit to end are spread over at most this long.
+const MAX_RESUME_JITTER: Duration = Duration::from_millis(500);
 
-/// Makes each try wait for its turn.
+/// Makes each try wait for quota.
 #[derive(Clone)]
-pub struct Turn<S> {
+pub struct QuotaService<S> {
     inner: S,
-    core: Arc<Core>,
+    monitor: Arc<ConnectionMonitor>,
     settings: Arc<Settings>,
 }
 
-impl<S> Turn<S> {
+impl<S> QuotaService<S> {
     /// Wraps `inner`.
-    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>) -> Self {
-        Self { inner, core, settings }
+    pub(crate) fn new(inner: S, monitor: Arc<ConnectionMonitor>, settings: Arc<Settings>) -> Self {
+        Self { inner, monitor, settings }
     }
 }
 
-impl<S: Inner + Clone + Send + 'static> Service<Timed> for Turn<S> {
-    type Response = Answer;
+impl<S: CallService + Clone + Send + 'static> Service<CallContext> for QuotaService<S> {
+    type Response = Response;
     type Error = CallError;
-    type Future = Calling;
+    type Future = CallFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, timed: Timed) -> Calling {
-        let (core, settings, inner) = (Arc::clone(&self.core), Arc::clone(&self.settings), self.inner.clone());
+    fn call(&mut self, ctx: CallContext) -> CallFuture {
+        let (monitor, settings, inner) = (Arc::clone(&self.monitor), Arc::clone(&self.settings), self.inner.clone());
         async move {
-            timed.course.queue();
-            turn(&core, &settings, &timed).await?;
-            timed.course.ready(settings.auth().token_url().is_some());
-            let (operation, partition) = (Arc::clone(&timed.request.operation), timed.request.partition.clone());
-            let end = inner.oneshot(timed).await;
-            if let Ok(answer) = &end {
-                core.heard(&settings, (&operation, partition.as_deref()), answer.reading);
+            ctx.progress.on_queued();
+            acquire(&monitor, &settings, &ctx).await?;
+            ctx.progress.on_quota_granted(settings.auth().token_url().is_some());
+            let (operation, partition) = (Arc::clone(&ctx.request.operation), ctx.request.partition.clone());
+            let end = inner.oneshot(ctx).await;
+            if let Ok(response) = &end {
+                monitor.observe_rate_limit(&settings, &operation, partition.as_deref(), response.classification);
             }
             end
         }
@@ -65,74 +66,89 @@ impl<S: Inner + Clone + Send + 'static> Service<Timed> for Turn<S> {
     }
 }
 
-/// Waits for a turn.
-pub(crate) async fn turn(core: &Core, settings: &Settings, timed: &Timed) -> Result<(), CallError> {
-    let began = core.clock().mono();
-    let latest = latest(&timed.request, timed.deadline, began);
-    let mut place: Option<Waiting<'_>> = None;
+/// Takes quota for one try; waits for it if the wait fits the call.
+pub(crate) async fn acquire(
+    monitor: &ConnectionMonitor,
+    settings: &Settings,
+    ctx: &CallContext,
+) -> Result<(), CallError> {
+    let started = monitor.clock().mono();
+    let latest = latest_start(&ctx.request, ctx.deadline, started);
+    let mut queued: Option<QueuedCall<'_>> = None;
     let end = loop {
-        let held = match core.take_turn(settings, &timed.request, place.is_some(), latest) {
+        let denial = match monitor.acquire_quota(settings, &ctx.request, queued.is_some(), latest) {
             Ok(()) => break Ok(()),
-            Err(held) => held,
+            Err(denial) => denial,
         };
-        let now = core.clock().mono();
-        let at = match held {
-            Held::Paused(at) if at >= latest => break Err(CallError::Throttled { retry_in: at.since(now) }),
-            Held::Closed(at) if at >= latest => break Err(CallError::QuotaExhausted { retry_in: at.since(now) }),
-            Held::Paused(at) | Held::Closed(at) => {
-                let scattered = at + scatter(at.since(now));
-                if scattered < latest { scattered } else { at }
+        let now = monitor.clock().mono();
+        if available_at(denial) >= latest {
+            break Err(refusal(denial, now));
+        }
+        let wake_at = match denial {
+            QuotaDenial::RateLimited(at) | QuotaDenial::PartitionBlocked(at) => {
+                let jittered = at + resume_jitter(at.since(now));
+                if jittered < latest { jittered } else { at }
             }
-            Held::Full(later) if later.at >= latest => {
-                break Err(CallError::QuotaExhausted { retry_in: later.at.since(now) });
-            }
-            Held::Full(later) => {
-                place = Some(Waiting { core, place: later.place });
+            QuotaDenial::LimitReached(later) => {
+                queued = Some(QueuedCall { monitor, window: later.window_id });
                 later.at
             }
         };
-        core.clock().sleep_until(at).await;
-        // Slept too long: a turn that is taken now is wasted, and what is sent now is not waited for.
-        let now = core.clock().mono();
-        if now >= timed.deadline {
-            break Err(match held {
-                Held::Paused(at) => CallError::Throttled { retry_in: at.since(now) },
-                Held::Closed(at) => CallError::QuotaExhausted { retry_in: at.since(now) },
-                Held::Full(later) => CallError::QuotaExhausted { retry_in: later.at.since(now) },
-            });
+        monitor.clock().sleep_until(wake_at).await;
+        // After an oversleep, quota taken now would be wasted: no caller waits for the result.
+        let now = monitor.clock().mono();
+        if now >= ctx.deadline {
+            break Err(refusal(denial, now));
         }
     };
-    drop(place);
-    let waited = core.clock().mono().since(began);
+    drop(queued);
+    let waited = monitor.clock().mono().since(started);
     if settings.quota().is_some() || !waited.is_zero() {
-        core.series().quota_wait(settings.provider(), waited);
+        monitor.metrics().quota_wait(settings.provider(), waited);
     }
     end
 }
 
-/// Until when a turn must have come.
-fn latest(request: &Request, deadline: Mono, now: Mono) -> Mono {
+/// When the denial ends.
+const fn available_at(denial: QuotaDenial) -> Mono {
+    match denial {
+        QuotaDenial::RateLimited(at) | QuotaDenial::PartitionBlocked(at) => at,
+        QuotaDenial::LimitReached(later) => later.at,
+    }
+}
+
+/// The error of a call that cannot wait until the denial ends.
+fn refusal(denial: QuotaDenial, now: Mono) -> CallError {
+    let retry_in = available_at(denial).since(now);
+    match denial {
+        QuotaDenial::RateLimited(_) => CallError::Throttled { retry_in },
+        QuotaDenial::PartitionBlocked(_) | QuotaDenial::LimitReached(_) => CallError::QuotaExhausted { retry_in },
+    }
+}
+
+/// The latest time at which the try may get its quota.
+fn latest_start(request: &Request, deadline: Mono, now: Mono) -> Mono {
     if request.class == CallClass::Probe || request.no_wait {
         return now;
     }
     request.max_wait.map_or(deadline, |longest| deadline.min(now + longest))
 }
 
-/// Some of a tenth of the pause, at most [`SCATTER`]: waiting grows longer by it, never shorter.
-fn scatter(pause: Duration) -> Duration {
-    let span = (pause / 10).min(SCATTER);
-    Duration::from_nanos(spread::scale(u64::try_from(span.as_nanos()).unwrap_or(0), rand::random()))
+/// A random part of a tenth of the wait, at most [`MAX_RESUME_JITTER`]. It only lengthens the wait.
+fn resume_jitter(wait: Duration) -> Duration {
+    let span = (wait / 10).min(MAX_RESUME_JITTER);
+    Duration::from_nanos(hash::scale(u64::try_from(span.as_nanos()).unwrap_or(0), rand::random()))
 }
 
-/// A place among those who wait; given up however the waiting ends.
-struct Waiting<'a> {
-    core: &'a Core,
-    place: Place,
+/// A call that the quota counts as waiting; dropping it leaves the queue.
+struct QueuedCall<'a> {
+    monitor: &'a ConnectionMonitor,
+    window: WindowId,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedCall<'_> {
     fn drop(&mut self) {
-        self.core.leave(self.place);
+        self.monitor.leave_queue(self.window);
     }
 }
 

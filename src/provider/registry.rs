@@ -1,7 +1,7 @@
-//! All running connections, by name. Custom resources say what should be; this is it, as running things.
+//! The registry of running connections, by name: the runtime form of the custom resources.
 //!
-//! Applying the same settings again changes nothing; changed settings keep the circuit, the health and the counters, and
-//! keep the verdict unless they changed what it speaks about.
+//! Applying the same settings again changes nothing. Changed settings keep the circuit, the health and the counters;
+//! they keep the verification unless the verified part changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -12,227 +12,208 @@ use crate::clock::Clock;
 use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::addresses::AddressRules;
-use crate::provider::auth::vault::{SecretSource, Vault};
-use crate::provider::auth::{self, Means, Proof};
-use crate::provider::clients::Clients;
-use crate::provider::compat::{self, Compat, CompatSet};
-use crate::provider::live::{Live, Running};
-use crate::provider::observe::Core;
-use crate::provider::rights::Licences;
-use crate::provider::series::{Collected, Shared};
-use crate::provider::settings::Settings;
+use crate::provider::auth::authenticator::{AuthDeps, Authenticator};
+use crate::provider::auth::refresh_token_store::RefreshTokenStore;
+use crate::provider::auth::secret_source::SecretSource;
+use crate::provider::changes::{ChangeListeners, ConnectionChange};
+use crate::provider::collector::ConnectionCollector;
+use crate::provider::connection::Connection;
+use crate::provider::http_clients::HttpClients;
+use crate::provider::legacy_collector::LegacyCircuitCollector;
+use crate::provider::legacy_metrics::{LegacyMetricSet, LegacyMetrics};
+use crate::provider::metrics::ProviderMetrics;
+use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::rights::LicenceMeter;
+use crate::provider::stack::Pipeline;
+use crate::settings::Settings;
+use crate::settings::addresses::AddressRules;
 use crate::telemetry::traces::Traces;
 
-/// Something about a connection that others may want to act on.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// New or changed settings are in force.
-    Applied(ObjectKey),
-    /// The connection is gone.
-    Removed(ObjectKey),
-    /// Circuit, health, verdict or the credentials' standing is different.
-    Observed(ObjectKey),
-}
-
-type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
-
-/// Who is told of changes.
-#[derive(Default)]
-pub(crate) struct Listeners {
-    all: RwLock<Vec<Listener>>,
-}
-
-impl Listeners {
-    pub(crate) fn add(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
-        self.all.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
-    }
-
-    pub(crate) fn tell(&self, change: &Change) {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for listener in all {
-            listener(change);
-        }
-    }
-}
-
-/// The running connections. Cloning shares them.
+/// The running connections. Clones share them.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
 }
 
-/// Where calls may go, where credentials that the provider rotates are kept, and who is told of calls.
+/// What a registry depends on, all optional.
 #[derive(Clone, Default)]
-pub struct Access {
-    /// What may be connected to; by default public addresses only.
+pub struct RegistryOptions {
+    /// The addresses that may be connected to; by default public addresses only.
     pub addresses: AddressRules,
-    /// Where rotated refresh tokens are kept; without it no connection may use one.
-    pub vault: Option<Vault>,
-    /// The audit and the counts of licences' days; without it rights are judged, and nothing is written down.
-    pub licences: Option<Arc<Licences>>,
-    /// Where the spans of calls go; by default nowhere.
+    /// Stores rotated refresh tokens; without it no connection may use a refresh token.
+    pub refresh_tokens: Option<RefreshTokenStore>,
+    /// Writes the audit log and counts daily requests; without it rights are checked and nothing is written.
+    pub licence_meter: Option<Arc<LicenceMeter>>,
+    /// The tracer for calls; by default none.
     pub traces: Traces,
-    /// Which sources' own series are served beside ours.
-    pub compat: BTreeSet<CompatSet>,
+    /// The legacy metric sets to serve in addition.
+    pub legacy_metrics: BTreeSet<LegacyMetricSet>,
 }
 
-impl Access {
-    /// Public addresses and this machine's own: for tests and benches, whose banks are on it.
-    pub fn local() -> Self {
+impl RegistryOptions {
+    /// Also allows loopback addresses: for tests and benches.
+    pub fn allowing_loopback() -> Self {
         Self { addresses: AddressRules::with_loopback(), ..Self::default() }
     }
 }
 
 struct Inner {
     clock: Clock,
-    clients: Clients,
-    vault: Option<Vault>,
+    clients: HttpClients,
+    refresh_tokens: Option<RefreshTokenStore>,
     secrets: OnceLock<Arc<dyn SecretSource>>,
-    series: Arc<Shared>,
-    licences: Arc<Licences>,
-    listeners: Arc<Listeners>,
-    by_key: RwLock<BTreeMap<ObjectKey, Arc<Live>>>,
-    /// Held over each apply and remove, so that two of them for one key never interleave.
-    changing: Mutex<()>,
+    metrics: Arc<ProviderMetrics>,
+    licence_meter: Arc<LicenceMeter>,
+    listeners: Arc<ChangeListeners>,
+    by_key: RwLock<BTreeMap<ObjectKey, Arc<Connection>>>,
+    /// Serializes apply and remove, so that two of them for one key never interleave.
+    apply_lock: Mutex<()>,
 }
 
 impl Registry {
-    /// An empty registry whose series are in `metrics`.
-    pub fn new(clock: Clock, metrics: &Metrics, access: Access) -> Result<Self, MetricsError> {
-        let compat = Compat::new(metrics, &access.compat)?;
+    /// An empty registry that registers its metrics in `metrics`.
+    pub fn new(clock: Clock, metrics: &Metrics, options: RegistryOptions) -> Result<Self, MetricsError> {
+        let legacy = LegacyMetrics::new(metrics, &options.legacy_metrics)?;
         let inner = Arc::new(Inner {
             clock,
-            clients: Clients::new(access.addresses),
-            vault: access.vault,
+            clients: HttpClients::new(options.addresses),
+            refresh_tokens: options.refresh_tokens,
             secrets: OnceLock::new(),
-            series: Arc::new(Shared::new(metrics, access.traces, compat)?),
-            licences: access.licences.unwrap_or_else(|| Arc::new(Licences::judging(clock))),
+            metrics: Arc::new(ProviderMetrics::new(metrics, options.traces, legacy)?),
+            licence_meter: options.licence_meter.unwrap_or_else(|| Arc::new(LicenceMeter::without_ledger(clock))),
             listeners: Arc::default(),
             by_key: RwLock::default(),
-            changing: Mutex::new(()),
+            apply_lock: Mutex::new(()),
         });
         let registry = Self { inner };
         let weak = Arc::downgrade(&registry.inner);
         let list = move || weak.upgrade().map(|inner| Self { inner }.list()).unwrap_or_default();
-        if !access.compat.is_empty() {
-            metrics.pieces(compat::States { wanted: access.compat, list: list.clone() });
+        if !options.legacy_metrics.is_empty() {
+            metrics.batch_collector(LegacyCircuitCollector { enabled: options.legacy_metrics, list: list.clone() });
         }
-        metrics.pieces(Collected(list));
+        metrics.batch_collector(ConnectionCollector(list));
         Ok(registry)
     }
 
-    /// Reads Secrets through `secrets` when a credential is refused. The first one that is set stays.
-    pub fn read_secrets_by(&self, secrets: Arc<dyn SecretSource>) {
-        let _first_stays = self.inner.secrets.set(secrets);
+    /// Reads Secrets through `secrets` when a credential is refused. Only the first call has an effect.
+    pub fn set_secret_source(&self, secrets: Arc<dyn SecretSource>) {
+        let _first_wins = self.inner.secrets.set(secrets);
     }
 
-    /// Where the spans of calls go.
+    /// The tracer for calls.
     pub fn traces(&self) -> &Traces {
-        self.inner.series.traces()
+        self.inner.metrics.traces()
     }
 
-    /// Whether rotated refresh tokens can be kept.
-    pub fn has_key(&self) -> bool {
-        self.inner.vault.as_ref().is_some_and(Vault::has_key)
+    /// Whether rotated refresh tokens can be stored.
+    pub fn can_store_refresh_tokens(&self) -> bool {
+        self.inner.refresh_tokens.as_ref().is_some_and(RefreshTokenStore::has_key)
     }
 
-    /// Calls `listener` on every change from now on. It must be quick and must not call back into the registry's
-    /// `apply` or `remove`.
-    pub fn on_change(&self, listener: impl Fn(&Change) + Send + Sync + 'static) {
+    /// Calls `listener` on every change from now on. It must not block and must not call `apply` or `remove`.
+    pub fn on_change(&self, listener: impl Fn(&ConnectionChange) + Send + Sync + 'static) {
         self.inner.listeners.add(listener);
     }
 
-    /// Makes `settings` the ones in force for the object `key` with `uid`. `restore` is the circuit a former process
-    /// left; it is only looked at when the connection is new here.
-    pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Live> {
-        self.start(key, uid, settings, restore, None)
+    /// Puts `settings` in force for the object `key` with `uid`. `restore` is the circuit that a former process stored;
+    /// it is used only for a connection that is new in this registry.
+    pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Connection> {
+        self.apply_restored(key, uid, settings, restore, None)
     }
 
-    /// The same; a new connection also starts in the pause that its provider asked a former process for.
-    pub fn start(
+    /// Like [`apply`](Self::apply); a new connection also starts rate limited until `throttled_until`, as a former
+    /// process stored it.
+    pub fn apply_restored(
         &self,
         key: &ObjectKey,
         uid: &str,
         settings: Settings,
         restore: Option<&Snapshot>,
-        paused_until: Option<Timestamp>,
-    ) -> Arc<Live> {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        throttled_until: Option<Timestamp>,
+    ) -> Arc<Connection> {
+        let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = Arc::new(settings);
-        let existing = self.get(key).filter(|live| **live.uid() == *uid);
-        if let Some(live) = existing {
-            let old = live.read();
+        let existing = self.get(key).filter(|connection| **connection.uid() == *uid);
+        if let Some(connection) = existing {
+            let old = connection.pipeline();
             if old.settings.revision() == settings.revision() {
-                return live;
+                return connection;
             }
-            let same_auth = old.settings.verdict_revision() == settings.verdict_revision();
-            let proof = if same_auth { old.proof } else { self.proof(&settings, live.core()) };
+            let same_auth = old.settings.verification_revision() == settings.verification_revision();
+            let authenticator =
+                if same_auth { old.authenticator } else { self.authenticator(&settings, connection.monitor()) };
             let client = self.inner.clients.for_provider(&settings);
-            live.replace(Running { settings, client, proof, licences: Arc::clone(&self.inner.licences) });
-            self.inner.listeners.tell(&Change::Applied(key.clone()));
-            return live;
+            connection.replace(Pipeline {
+                settings,
+                client,
+                authenticator,
+                licence_meter: Arc::clone(&self.inner.licence_meter),
+            });
+            self.inner.listeners.notify(&ConnectionChange::Applied(key.clone()));
+            return connection;
         }
-        let core = Core::new(
+        let monitor = ConnectionMonitor::new(
             key.clone(),
             self.inner.clock,
             Arc::clone(&self.inner.listeners),
-            Arc::clone(&self.inner.series),
+            Arc::clone(&self.inner.metrics),
             &settings,
             restore,
         );
-        // Before anybody can make a call.
-        if let Some(until) = paused_until {
-            core.pause_until(until);
+        // Before any call can be made.
+        if let Some(until) = throttled_until {
+            monitor.restore_throttle(until);
         }
-        let (client, proof) = (self.inner.clients.for_provider(&settings), self.proof(&settings, &core));
-        let running = Running { settings, client, proof, licences: Arc::clone(&self.inner.licences) };
-        let live = Arc::new(Live::new(Arc::from(uid), core, running));
-        self.write(|map| map.insert(key.clone(), Arc::clone(&live)));
-        self.inner.listeners.tell(&Change::Applied(key.clone()));
-        live
+        let client = self.inner.clients.for_provider(&settings);
+        let authenticator = self.authenticator(&settings, &monitor);
+        let pipeline =
+            Pipeline { settings, client, authenticator, licence_meter: Arc::clone(&self.inner.licence_meter) };
+        let connection = Arc::new(Connection::new(Arc::from(uid), monitor, pipeline));
+        self.write(|map| map.insert(key.clone(), Arc::clone(&connection)));
+        self.inner.listeners.notify(&ConnectionChange::Applied(key.clone()));
+        connection
     }
 
-    /// The connection called `key`.
-    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+    /// The connection named `key`.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Connection>> {
         self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Forgets the connection. Calls under way end by themselves.
-    pub fn remove(&self, key: &ObjectKey) -> Option<Arc<Live>> {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Removes the connection. Calls in flight run to their end.
+    pub fn remove(&self, key: &ObjectKey) -> Option<Arc<Connection>> {
+        let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let removed = self.write(|map| map.remove(key))?;
-        self.inner.listeners.tell(&Change::Removed(key.clone()));
+        self.inner.listeners.notify(&ConnectionChange::Removed(key.clone()));
         Some(removed)
     }
 
     /// All connections, sorted by name.
-    pub fn list(&self) -> Vec<Arc<Live>> {
+    pub fn list(&self) -> Vec<Arc<Connection>> {
         self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub fn len(&self) -> usize {
         self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The HTTP clients in use.
-    pub fn clients(&self) -> &Clients {
+    pub fn clients(&self) -> &HttpClients {
         &self.inner.clients
     }
 
-    fn proof(&self, settings: &Arc<Settings>, core: &Arc<Core>) -> Proof {
-        let Inner { clients, vault, secrets, .. } = &*self.inner;
-        let means = Means { clients, core, vault: vault.as_ref(), secrets: secrets.get() };
-        auth::proof(settings, &means)
+    fn authenticator(&self, settings: &Arc<Settings>, monitor: &Arc<ConnectionMonitor>) -> Authenticator {
+        let Inner { clients, refresh_tokens, secrets, .. } = &*self.inner;
+        let deps = AuthDeps { clients, monitor, refresh_tokens: refresh_tokens.as_ref(), secrets: secrets.get() };
+        Authenticator::new(settings, &deps)
     }
 
-    fn write<T>(&self, act: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<Live>>) -> T) -> T {
+    fn write<T>(&self, act: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<Connection>>) -> T) -> T {
         act(&mut self.inner.by_key.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

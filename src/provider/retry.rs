@@ -1,9 +1,9 @@
-//! The retry's layer: another try, where that is safe, of use, within the budget and within the call's time.
+//! The retry layer: another try, if it is safe and useful, and fits the retry budget and the deadline.
 //!
-//! Safe: reads, writes that may be repeated, and whatever provably never left. Money is never tried again blindly, a probe
-//! is one try. Of use: what the profile calls a passing trouble, and a limit that is renewed in time. A wait is the
-//! back-off or the provider's own wish, whichever is longer, then jitter, which only adds, then the pacing sleep. A wait
-//! that does not fit ends the call at once with what the last try said: nothing is slept for nothing.
+//! Safe: reads, idempotent writes, and any request that provably was not sent. A money call is never retried blindly, a
+//! probe is one try. Useful: what the profile classifies as transient, and a rate limit that ends in time. The delay is
+//! the longer of backoff and `RetryPolicy-After`, plus jitter, plus the minimum pacing. A delay that does not fit ends
+//! the call at once with the result of the last try, without sleeping.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,146 +14,153 @@ use http::{HeaderName, Method};
 use tower::{Service, ServiceExt as _};
 
 use crate::domain::breaker::{CallClass, MAX_THROTTLE};
-use crate::domain::spread;
+use crate::domain::hash;
 use crate::domain::time::Now;
-use crate::provider::call::{Answer, CallError, ConnectProblem, Request};
-use crate::provider::classify::Class;
-use crate::provider::deadline::{Calling, Inner, Timed};
-use crate::provider::observe::{Core, Denied};
-use crate::provider::settings::{Retry, Settings};
+use crate::profile::ResponseClass;
+use crate::provider::call::{CallError, ConnectError, Request, Response};
+use crate::provider::call_context::{CallContext, CallFuture, CallService};
+use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::monitor::rate_limit::RetryDenied;
+use crate::settings::{RetryPolicy, Settings};
 
-/// Jitter adds at most this part of the back-off.
+/// Jitter adds at most this fraction of the backoff.
 const JITTER: u32 = 4;
 
-/// Makes a write repeatable: the provider promises to do it once.
+/// Makes a write idempotent: the provider processes it once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Tries again.
+/// Retries failed tries.
 #[derive(Clone)]
-pub struct Again<S> {
+pub struct RetryService<S> {
     inner: S,
-    core: Arc<Core>,
+    monitor: Arc<ConnectionMonitor>,
     settings: Arc<Settings>,
 }
 
-impl<S> Again<S> {
+impl<S> RetryService<S> {
     /// Wraps `inner`.
-    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>) -> Self {
-        Self { inner, core, settings }
+    pub(crate) fn new(inner: S, monitor: Arc<ConnectionMonitor>, settings: Arc<Settings>) -> Self {
+        Self { inner, monitor, settings }
     }
 }
 
-impl<S: Inner + Clone + Send + 'static> Service<Timed> for Again<S> {
-    type Response = Answer;
+impl<S: CallService + Clone + Send + 'static> Service<CallContext> for RetryService<S> {
+    type Response = Response;
     type Error = CallError;
-    type Future = Calling;
+    type Future = CallFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, timed: Timed) -> Calling {
-        let tries = tries(&timed.request, &self.settings.retry());
-        if tries <= 1 {
-            return self.inner.call(timed).boxed();
+    fn call(&mut self, ctx: CallContext) -> CallFuture {
+        let max_tries = max_tries(&ctx.request, &self.settings.retry());
+        if max_tries <= 1 {
+            return self.inner.call(ctx).boxed();
         }
-        let (core, settings, inner) = (Arc::clone(&self.core), Arc::clone(&self.settings), self.inner.clone());
-        async move { again(&core, &settings, inner, timed, tries).await }.boxed()
+        let (monitor, settings, inner) = (Arc::clone(&self.monitor), Arc::clone(&self.settings), self.inner.clone());
+        async move { call_with_retries(&monitor, &settings, inner, ctx, max_tries).await }.boxed()
     }
 }
 
-/// How often the call may be tried.
-fn tries(request: &Request, retry: &Retry) -> u32 {
+/// The maximum number of tries of a call.
+fn max_tries(request: &Request, retry: &RetryPolicy) -> u32 {
     if request.class == CallClass::Probe || retry.budget_percent == 0 {
         return 1;
     }
-    let own = retry.retries.saturating_add(1);
-    request.tries.map_or(own, |asked| asked.min(own))
+    let limit = retry.retries.saturating_add(1);
+    request.max_tries.map_or(limit, |requested| requested.min(limit))
 }
 
-async fn again<S>(core: &Core, settings: &Settings, inner: S, timed: Timed, most: u32) -> Result<Answer, CallError>
+async fn call_with_retries<S>(
+    monitor: &ConnectionMonitor,
+    settings: &Settings,
+    inner: S,
+    ctx: CallContext,
+    max_tries: u32,
+) -> Result<Response, CallError>
 where
-    S: Inner + Clone + Send + 'static,
+    S: CallService + Clone + Send + 'static,
 {
     let mut tries = 0;
     loop {
-        let end = inner.clone().oneshot(timed.clone()).await;
-        // A try that had no turn is none: what the provider said before is the end.
-        if end.as_ref().is_err_and(CallError::is_held_back)
-            && let Some(said) = timed.course.take()
+        let end = inner.clone().oneshot(ctx.clone()).await;
+        // A try that got no quota is not counted: the previous try is the result.
+        if end.as_ref().is_err_and(CallError::is_quota_refusal)
+            && let Some(previous) = ctx.progress.take_previous()
         {
-            return said;
+            return previous;
         }
         tries += 1;
-        if tries >= most || !worth_it(&timed.request, &end) {
-            return told(end, tries);
+        if tries >= max_tries || !is_retryable(&ctx.request, &end) {
+            return with_tries(end, tries);
         }
-        let now = core.clock().now();
-        let Some(wait) = wait(&timed.request, &settings.retry(), &end, tries, now, rand::random()) else {
-            core.series().no_retry(settings.provider(), "wait");
-            return told(end, tries);
+        let now = monitor.clock().now();
+        let Some(delay) = retry_delay(&ctx.request, &settings.retry(), &end, tries, now, rand::random()) else {
+            monitor.metrics().retry_denied(settings.provider(), "wait");
+            return with_tries(end, tries);
         };
-        let at = now.mono + wait;
-        if at >= timed.deadline {
-            core.series().no_retry(settings.provider(), "deadline");
-            return told(end, tries);
+        let at = now.mono + delay;
+        if at >= ctx.deadline {
+            monitor.metrics().retry_denied(settings.provider(), "deadline");
+            return with_tries(end, tries);
         }
-        if let Err(denied) = core.retry(settings, timed.permit) {
-            let why = match denied {
-                Denied::Circuit => "circuit",
-                Denied::Budget => "budget",
+        if let Err(denied) = monitor.admit_retry(settings, ctx.permit) {
+            let reason = match denied {
+                RetryDenied::CircuitOpen => "circuit",
+                RetryDenied::BudgetExhausted => "budget",
             };
-            core.series().no_retry(settings.provider(), why);
-            return told(end, tries);
+            monitor.metrics().retry_denied(settings.provider(), reason);
+            return with_tries(end, tries);
         }
-        // Whoever ends the call meanwhile ends it with this.
-        timed.course.keep(told(end, tries));
-        if !wait.is_zero() {
-            core.clock().sleep_until(at).await;
-            let late = core.clock().mono() >= timed.deadline;
-            if (late || !core.still_admits(timed.permit))
-                && let Some(said) = timed.course.take()
+        // If the deadline ends the call meanwhile, this is its result.
+        ctx.progress.store_previous(with_tries(end, tries));
+        if !delay.is_zero() {
+            monitor.clock().sleep_until(at).await;
+            let late = monitor.clock().mono() >= ctx.deadline;
+            if (late || !monitor.still_admits(ctx.permit))
+                && let Some(previous) = ctx.progress.take_previous()
             {
-                core.series().no_retry(settings.provider(), if late { "deadline" } else { "circuit" });
-                return said;
+                monitor.metrics().retry_denied(settings.provider(), if late { "deadline" } else { "circuit" });
+                return previous;
             }
         }
     }
 }
 
-fn told(end: Result<Answer, CallError>, tries: u32) -> Result<Answer, CallError> {
-    end.map(|mut answer| {
-        answer.meta.tries = tries;
-        answer
+fn with_tries(end: Result<Response, CallError>, tries: u32) -> Result<Response, CallError> {
+    end.map(|mut response| {
+        response.meta.tries = tries;
+        response
     })
 }
 
-/// Whether the same request may be sent again, and might end otherwise.
-fn worth_it(request: &Request, end: &Result<Answer, CallError>) -> bool {
+/// Whether the same request may safely be sent again, and a retry may succeed.
+fn is_retryable(request: &Request, end: &Result<Response, CallError>) -> bool {
     match end {
-        Ok(answer) => match answer.reading.class {
-            Class::Retry | Class::RateLimited => repeatable(request),
-            // A quota that nobody knows the end of is not over in a second.
-            Class::Quota => answer.reading.wait.is_some() && repeatable(request),
+        Ok(response) => match response.classification.class {
+            ResponseClass::Retry | ResponseClass::RateLimited => is_idempotent(request),
+            // A quota without a known end does not reset within seconds.
+            ResponseClass::Quota => response.classification.retry_after.is_some() && is_idempotent(request),
             _ => false,
         },
-        // Nothing went to the provider. A token endpoint's 4xx is final, and told as such.
+        // Nothing was sent to the provider. A token endpoint's 4xx is final and has a variant of its own.
         Err(
             CallError::Connect(
-                ConnectProblem::Name | ConnectProblem::Refused | ConnectProblem::Network | ConnectProblem::TimedOut,
+                ConnectError::Dns | ConnectError::Refused | ConnectError::Network | ConnectError::TimedOut,
             )
             | CallError::NoToken { .. },
         ) => true,
         Err(
-            CallError::Connect(ConnectProblem::Reset | ConnectProblem::Tls) | CallError::Timeout | CallError::Malformed,
-        ) => repeatable(request),
-        // A certificate does not get better within seconds, and what we refused ourselves we refuse again.
+            CallError::Connect(ConnectError::Reset | ConnectError::Tls) | CallError::Timeout | CallError::Malformed,
+        ) => is_idempotent(request),
+        // A bad certificate stays bad within seconds, and local refusals would be repeated.
         Err(_) => false,
     }
 }
 
-/// Whether it does no harm if the provider does it twice.
-fn repeatable(request: &Request) -> bool {
+/// Whether it is safe for the provider to process the request twice.
+fn is_idempotent(request: &Request) -> bool {
     match request.class {
         CallClass::Read => true,
         CallClass::Write => {
@@ -164,26 +171,28 @@ fn repeatable(request: &Request) -> bool {
     }
 }
 
-/// How long to wait after try number `tries`; none if the caller does not wait so long.
-fn wait(
+/// The delay after try number `tries`; `None` if it exceeds what the caller accepts.
+fn retry_delay(
     request: &Request,
-    retry: &Retry,
-    end: &Result<Answer, CallError>,
+    retry: &RetryPolicy,
+    end: &Result<Response, CallError>,
     tries: u32,
     now: Now,
     random: u64,
 ) -> Option<Duration> {
-    let reading = end.as_ref().ok().map(|answer| answer.reading);
-    let asked = reading.and_then(|reading| reading.asked(now.wall)).map(|asked| asked.min(MAX_THROTTLE));
+    let classification = end.as_ref().ok().map(|response| response.classification);
+    let requested = classification.and_then(|classification| classification.retry_delay(now.wall));
+    let requested = requested.map(|delay| delay.min(MAX_THROTTLE));
     if request.no_wait {
-        let paced = reading.is_some_and(|reading| matches!(reading.class, Class::RateLimited | Class::Quota));
-        return (!paced && asked.is_none()).then_some(Duration::ZERO);
+        let limited =
+            classification.is_some_and(|c| matches!(c.class, ResponseClass::RateLimited | ResponseClass::Quota));
+        return (!limited && requested.is_none()).then_some(Duration::ZERO);
     }
-    let step = retry.backoff().ceiling(tries.saturating_sub(1));
-    let span = u64::try_from((step / JITTER).as_nanos()).unwrap_or(u64::MAX);
-    let jitter = Duration::from_nanos(spread::scale(span, random));
-    let wait = step.max(asked.unwrap_or_default()) + jitter + retry.min_pacing;
-    (request.max_wait.is_none_or(|longest| wait <= longest)).then_some(wait)
+    let backoff = retry.backoff().ceiling(tries.saturating_sub(1));
+    let span = u64::try_from((backoff / JITTER).as_nanos()).unwrap_or(u64::MAX);
+    let jitter = Duration::from_nanos(hash::scale(span, random));
+    let delay = backoff.max(requested.unwrap_or_default()) + jitter + retry.min_pacing;
+    (request.max_wait.is_none_or(|longest| delay <= longest)).then_some(delay)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! The outermost layer: whether this caller may make this call, before anything else happens.
+//! The rights layer: authorizes the caller before anything else happens.
 //!
-//! Probes and syncs have no caller and are never refused: they are the operator's own. For everybody else the licence
-//! profiles of the connection decide ([`crate::domain::rights`]); a connection without any is open to whoever may call.
-//! Every call with a caller is written into the audit, allowed or not, and counted against its profile's day.
+//! Probes and syncs have no caller and are never refused: they are the operator's own. All other calls are authorized
+//! by the connection's licence profiles ([`crate::domain::rights`]); a connection without profiles is open to all
+//! callers. Every call with a caller is written to the audit log, allowed or not, and counted against its profile's
+//! daily limit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,31 +17,31 @@ use tower::{Service, ServiceExt as _};
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
-use crate::domain::rights::{Caller, Judgement, Profile};
+use crate::domain::rights::{AccessDecision, Caller, LicenceProfile};
 use crate::ledger::Ledger;
 use crate::ledger::audit::{AuditEntry, AuditKind, UsageKey};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::audit::AuditQueue;
-use crate::provider::call::{Answer, CallError, Request};
-use crate::provider::deadline::Calling;
-use crate::provider::settings::Settings;
+use crate::provider::call::{CallError, Request, Response};
+use crate::provider::call_context::CallFuture;
+use crate::settings::Settings;
 
-/// Requests of a day are taken from the ledger in blocks of one percent, at least one and at most this many: a process
-/// that dies gives up the rest of its block, so the day may end a little early, never late.
-const LARGEST_BLOCK: u64 = 100;
+/// Daily requests are taken from the ledger in blocks of one percent, at least one and at most this many: a process
+/// that dies loses the rest of its block, so the limit may be reached a little early, never late.
+const MAX_BLOCK: u64 = 100;
 
-/// What all connections' rights share: the audit, and the counts of the day.
-pub struct Licences {
+/// Authorizes callers for all connections, writes the audit log and counts daily requests.
+pub struct LicenceMeter {
     clock: Clock,
     audit: Option<AuditQueue>,
     ledger: Option<Arc<dyn Ledger>>,
-    /// What is left of the blocks taken, by whose they are. Of one day only.
+    /// What is left of the taken blocks. Entries of former days are dropped.
     blocks: Mutex<HashMap<UsageKey, u64>>,
     failed_open: Option<IntCounter>,
 }
 
-impl Licences {
-    /// One that writes into the audit and counts in the ledger.
+impl LicenceMeter {
+    /// A meter that writes to `audit` and counts in `ledger`.
     pub fn new(
         clock: Clock,
         ledger: Arc<dyn Ledger>,
@@ -50,7 +51,7 @@ impl Licences {
         let failed_open = metrics
             .counter(
                 "busbar_ratelimit_fail_open_total",
-                "Requests let through because their count could not be kept.",
+                "Requests admitted although their count could not be stored.",
                 &[],
             )?
             .with_label_values::<&str>(&[]);
@@ -63,13 +64,13 @@ impl Licences {
         })
     }
 
-    /// One that only judges: nothing is written, no day is counted.
-    pub fn judging(clock: Clock) -> Self {
+    /// A meter that only authorizes: nothing is written and no requests are counted.
+    pub fn without_ledger(clock: Clock) -> Self {
         Self { clock, audit: None, ledger: None, blocks: Mutex::default(), failed_open: None }
     }
 
-    /// Judges one call, writes it down, counts it.
-    pub(crate) async fn admit(
+    /// Authorizes one call, audits it and counts it.
+    pub(crate) async fn authorize(
         &self,
         key: &ObjectKey,
         settings: &Settings,
@@ -77,25 +78,25 @@ impl Licences {
         operation: &str,
     ) -> Result<(), CallError> {
         let Some(rights) = settings.rights() else {
-            self.note(key, settings, caller, operation, None, None);
+            self.audit(key, settings, caller, operation, None, None);
             return Ok(());
         };
-        match rights.judge(caller, operation) {
-            Judgement::Denied { profile, action, why } => {
-                self.note(key, settings, caller, &action, profile.as_deref(), Some(why.as_str()));
+        match rights.authorize(caller, operation) {
+            AccessDecision::Denied { profile, action, reason: why } => {
+                self.audit(key, settings, caller, &action, profile.as_deref(), Some(why.as_str()));
                 Err(CallError::RightsDenied { action: action.into(), why })
             }
-            Judgement::Allowed(profile) => {
-                let used_up = self.count(key, profile).await;
-                let reason = used_up.map(|_| "requests_per_day");
-                self.note(key, settings, caller, operation, Some(&profile.name), reason);
-                used_up.map_or(Ok(()), |retry_in| Err(CallError::RightsQuota { retry_in }))
+            AccessDecision::Allowed(profile) => {
+                let exhausted = self.count(key, profile).await;
+                let reason = exhausted.map(|_| "requests_per_day");
+                self.audit(key, settings, caller, operation, Some(&profile.name), reason);
+                exhausted.map_or(Ok(()), |retry_in| Err(CallError::RightsQuota { retry_in }))
             }
         }
     }
 
-    /// Counts a request against the profile's day; the time until the next day if it is one too many.
-    async fn count(&self, key: &ObjectKey, profile: &Profile) -> Option<Duration> {
+    /// Counts a request against the profile's daily limit; the time until the next day if the limit is reached.
+    async fn count(&self, key: &ObjectKey, profile: &LicenceProfile) -> Option<Duration> {
         let (Some(limit), Some(ledger)) = (profile.requests_per_day, &self.ledger) else { return None };
         let now = self.clock.now().wall.to_zoned(TimeZone::UTC);
         let usage = UsageKey {
@@ -111,8 +112,8 @@ impl Licences {
                 return None;
             }
         }
-        let want = (limit / 100).clamp(1, LARGEST_BLOCK);
-        match ledger.take_usage(&usage, want, limit).await {
+        let block = (limit / 100).clamp(1, MAX_BLOCK);
+        match ledger.take_usage(&usage, block, limit).await {
             Ok(0) => {
                 let midnight = now.tomorrow().and_then(|next| next.start_of_day()).ok();
                 let left = midnight.and_then(|next| Duration::try_from(next.duration_since(&now)).ok());
@@ -125,17 +126,17 @@ impl Licences {
                 None
             }
             Err(error) => {
-                // A store in trouble must not stop whoever has a licence; it is said in a metric.
+                // A failing store must not stop licensed callers; a metric counts these requests.
                 if let Some(series) = &self.failed_open {
                     series.inc();
                 }
-                tracing::warn!(%error, "the use of a licence could not be counted; the request goes on");
+                tracing::warn!(%error, "licence usage could not be counted; the request is admitted");
                 None
             }
         }
     }
 
-    fn note(
+    fn audit(
         &self,
         key: &ObjectKey,
         settings: &Settings,
@@ -145,7 +146,7 @@ impl Licences {
         refused: Option<&str>,
     ) {
         let Some(audit) = &self.audit else { return };
-        audit.put(AuditEntry {
+        audit.enqueue(AuditEntry {
             at: self.clock.now().wall,
             kind: AuditKind::Call,
             action: action.to_owned(),
@@ -162,41 +163,42 @@ impl Licences {
     }
 }
 
-/// Lets only those calls in whose caller may make them.
+/// Admits only calls whose caller is authorized.
 #[derive(Clone)]
-pub struct Rights<S> {
+pub struct RightsService<S> {
     inner: S,
     key: ObjectKey,
     settings: Arc<Settings>,
-    licences: Arc<Licences>,
+    licence_meter: Arc<LicenceMeter>,
 }
 
-impl<S> Rights<S> {
+impl<S> RightsService<S> {
     /// Wraps `inner`.
-    pub(crate) fn new(inner: S, key: ObjectKey, settings: Arc<Settings>, licences: Arc<Licences>) -> Self {
-        Self { inner, key, settings, licences }
+    pub(crate) fn new(inner: S, key: ObjectKey, settings: Arc<Settings>, licence_meter: Arc<LicenceMeter>) -> Self {
+        Self { inner, key, settings, licence_meter }
     }
 }
 
-impl<S> Service<Request> for Rights<S>
+impl<S> Service<Request> for RightsService<S>
 where
-    S: Service<Request, Response = Answer, Error = CallError, Future: Send + 'static> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = CallError, Future: Send + 'static> + Clone + Send + 'static,
 {
-    type Response = Answer;
+    type Response = Response;
     type Error = CallError;
-    type Future = Calling;
+    type Future = CallFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        // What is inside is asked after the rights: a refused call must not wait for anything.
+        // The inner services are polled after authorization: a refused call must not wait for them.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Calling {
+    fn call(&mut self, request: Request) -> CallFuture {
         let inner = self.inner.clone();
         let Some(caller) = request.caller.clone() else { return inner.oneshot(request).boxed() };
-        let (key, settings, licences) = (self.key.clone(), Arc::clone(&self.settings), Arc::clone(&self.licences));
+        let (key, settings, licence_meter) =
+            (self.key.clone(), Arc::clone(&self.settings), Arc::clone(&self.licence_meter));
         async move {
-            licences.admit(&key, &settings, &caller, &request.operation).await?;
+            licence_meter.authorize(&key, &settings, &caller, &request.operation).await?;
             inner.oneshot(request).await
         }
         .boxed()
@@ -211,18 +213,18 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::domain::rights::{self, Denial, Subject};
+    use crate::domain::rights::{self, Denial, LicenceSubject};
     use crate::ledger::audit::Audit as _;
     use crate::ledger::sqlite::SqliteLedger;
-    use crate::provider::audit::audit;
-    use crate::provider::testkit::{answer, settings};
+    use crate::provider::audit::audit_channel;
+    use crate::provider::testkit::{response, settings};
 
-    fn desk(requests_per_day: Option<u64>) -> Arc<Settings> {
+    fn licensed(requests_per_day: Option<u64>) -> Arc<Settings> {
         settings(|draft| {
             draft.rights = Some(Arc::new(rights::Rights {
-                profiles: vec![Profile {
-                    name: "desk".into(),
-                    subjects: vec![Subject::User("ann".into())],
+                profiles: vec![LicenceProfile {
+                    name: "analysts".into(),
+                    subjects: vec![LicenceSubject::User("ann".into())],
                     actions: BTreeSet::from(["quote".to_owned()]),
                     requests_per_day,
                 }],
@@ -235,8 +237,8 @@ mod tests {
         Request { caller: Some(Arc::new(caller)), ..Request::get(operation, "/") }
     }
 
-    struct World {
-        path: Rights<tower::util::BoxCloneService<Request, Answer, CallError>>,
+    struct RightsFixture {
+        path: RightsService<tower::util::BoxCloneService<Request, Response, CallError>>,
         sent: Arc<AtomicUsize>,
         ledger: Arc<SqliteLedger>,
         stop: CancellationToken,
@@ -244,84 +246,90 @@ mod tests {
         _dir: tempfile::TempDir,
     }
 
-    async fn world(settings: Arc<Settings>) -> World {
+    async fn fixture(settings: Arc<Settings>) -> RightsFixture {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
         let (clock, metrics, stop) =
             (Clock::starting_at("2026-11-22T23:00:00Z".parse().unwrap()), Metrics::new(), CancellationToken::new());
-        let keep = Duration::from_hours(24);
-        let (queue, writer) = audit(ledger.clone(), clock, keep, &metrics).unwrap();
+        let retention = Duration::from_hours(24);
+        let (queue, writer) = audit_channel(ledger.clone(), clock, retention, &metrics).unwrap();
         let sent = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&sent);
         let inner = tower::service_fn(move |_: Request| {
             counted.fetch_add(1, Ordering::Relaxed);
-            async { Ok(answer(200)) }
+            async { Ok(response(200)) }
         });
-        let licences = Arc::new(Licences::new(clock, ledger.clone(), queue, &metrics).unwrap());
-        let path =
-            Rights::new(tower::util::BoxCloneService::new(inner), ObjectKey::new("ns", "fmp"), settings, licences);
-        World { path, sent, ledger, writer: tokio::spawn(writer.run(stop.clone())), stop, _dir: dir }
+        let licence_meter = Arc::new(LicenceMeter::new(clock, ledger.clone(), queue, &metrics).unwrap());
+        let path = RightsService::new(
+            tower::util::BoxCloneService::new(inner),
+            ObjectKey::new("ns", "fmp"),
+            settings,
+            licence_meter,
+        );
+        RightsFixture { path, sent, ledger, writer: tokio::spawn(writer.run(stop.clone())), stop, _dir: dir }
     }
 
-    impl World {
-        async fn call(&self, user: &str, operation: &str) -> Result<Answer, CallError> {
+    impl RightsFixture {
+        async fn call(&self, user: &str, operation: &str) -> Result<Response, CallError> {
             self.path.clone().oneshot(request(user, operation)).await
         }
 
-        /// What the audit says of all calls, oldest first.
+        /// The audit entries of all calls, oldest first.
         async fn audit(self) -> Vec<(String, Option<String>, bool, Option<String>)> {
             self.stop.cancel();
             self.writer.await.unwrap();
             let all = self.ledger.list_audit(None, None, 100).await.unwrap();
-            let said = |e: AuditEntry| (e.action, e.rights_profile, e.allowed, e.reason);
-            all.into_iter().rev().map(|stored| said(stored.entry)).collect()
+            let fields = |e: AuditEntry| (e.action, e.rights_profile, e.allowed, e.reason);
+            all.into_iter().rev().map(|stored| fields(stored.entry)).collect()
         }
     }
 
     #[tokio::test]
-    async fn who_may_not_is_refused_before_anything_is_sent_and_both_are_in_the_audit() {
-        let world = world(desk(None)).await;
-        assert!(world.call("ann", "quote").await.is_ok());
-        let refused = world.call("ann", "earnings").await.unwrap_err();
+    async fn an_unauthorized_call_is_refused_unsent_and_audited() {
+        let fixture = fixture(licensed(None)).await;
+        assert!(fixture.call("ann", "quote").await.is_ok());
+        let refused = fixture.call("ann", "earnings").await.unwrap_err();
         assert_eq!(refused, CallError::RightsDenied { action: "earnings".into(), why: Denial::Action });
-        let refused = world.call("bob", "quote").await.unwrap_err();
+        let refused = fixture.call("bob", "quote").await.unwrap_err();
         assert_eq!(refused, CallError::RightsDenied { action: "quote".into(), why: Denial::NoProfile });
-        assert_eq!(world.sent.load(Ordering::Relaxed), 1);
-        let desk = || Some("desk".to_owned());
+        assert_eq!(fixture.sent.load(Ordering::Relaxed), 1);
+        let analysts = || Some("analysts".to_owned());
         assert_eq!(
-            world.audit().await,
+            fixture.audit().await,
             [
-                ("quote".into(), desk(), true, None),
-                ("earnings".into(), desk(), false, Some("action_not_allowed".into())),
+                ("quote".into(), analysts(), true, None),
+                ("earnings".into(), analysts(), false, Some("action_not_allowed".into())),
                 ("quote".into(), None, false, Some("no_profile".into())),
             ]
         );
     }
 
     #[tokio::test]
-    async fn probes_and_syncs_are_never_refused_and_not_in_the_audit() {
-        let world = world(desk(None)).await;
-        assert!(world.path.clone().oneshot(Request::probe("/")).await.is_ok());
-        assert!(world.path.clone().oneshot(Request::get("transactions", "/")).await.is_ok());
-        assert!(world.audit().await.is_empty());
+    async fn probes_and_syncs_are_never_refused_or_audited() {
+        let fixture = fixture(licensed(None)).await;
+        assert!(fixture.path.clone().oneshot(Request::probe("/")).await.is_ok());
+        assert!(fixture.path.clone().oneshot(Request::get("transactions", "/")).await.is_ok());
+        assert!(fixture.audit().await.is_empty());
     }
 
     #[tokio::test]
-    async fn a_connection_without_rights_is_open_and_its_calls_are_in_the_audit() {
-        let world = world(settings(|_| ())).await;
-        assert!(world.call("bob", "quote").await.is_ok());
-        assert_eq!(world.audit().await, [("quote".into(), None, true, None)]);
+    async fn a_connection_without_profiles_is_open_and_its_calls_audited() {
+        let fixture = fixture(settings(|_| ())).await;
+        assert!(fixture.call("bob", "quote").await.is_ok());
+        assert_eq!(fixture.audit().await, [("quote".into(), None, true, None)]);
     }
 
     #[tokio::test]
-    async fn a_days_requests_are_counted_and_the_next_one_waits_for_midnight() {
-        let world = world(desk(Some(3))).await;
+    async fn daily_requests_are_limited_until_midnight() {
+        let fixture = fixture(licensed(Some(3))).await;
         for _ in 0..3 {
-            assert!(world.call("ann", "quote").await.is_ok());
+            assert!(fixture.call("ann", "quote").await.is_ok());
         }
-        let Err(CallError::RightsQuota { retry_in }) = world.call("ann", "quote").await else { panic!("one too many") };
+        let Err(CallError::RightsQuota { retry_in }) = fixture.call("ann", "quote").await else {
+            panic!("one too many")
+        };
         assert_eq!(retry_in.as_secs() / 60, 59, "{retry_in:?}: it is 23:00");
-        assert_eq!(world.sent.load(Ordering::Relaxed), 3);
-        assert_eq!(world.audit().await[3].3.as_deref(), Some("requests_per_day"));
+        assert_eq!(fixture.sent.load(Ordering::Relaxed), 3);
+        assert_eq!(fixture.audit().await[3].3.as_deref(), Some("requests_per_day"));
     }
 }

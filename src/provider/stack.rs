@@ -1,47 +1,65 @@
-//! The call path, in one place.
+//! The layers of the call path, in order.
 //!
-//! The order is the argument: a trace shows the whole of a call; who may not call is told so before anything else happens;
-//! a kept answer needs nothing else; time is fixed next; the breaker is asked before anything is spent and records one
-//! outcome after the last try; each try waits for its turn in the quota; credentials are put on each try, because a token
-//! may change between two; only then does the time of a try begin, because none of that is the provider's; HTTP is last.
+//! The order, from the outside in: traces cover the whole call; rights are checked before anything else; a cached
+//! response needs nothing further; then the deadline is set; the breaker admits before anything is spent and records
+//! one outcome after the last try; each try waits for quota; credentials are added per try, because a token may change
+//! between two tries; the time-out of a try starts last, because none of the waiting is the provider's latency; HTTP is
+//! innermost.
 
 use std::sync::Arc;
 
 use tower::ServiceBuilder;
 
-use crate::provider::admission::Admission;
-use crate::provider::auth::Authenticate;
-use crate::provider::cache::Cached;
-use crate::provider::deadline::{Cutoff, Deadline};
-use crate::provider::exchange::Exchange;
-use crate::provider::live::Running;
-use crate::provider::observe::Core;
-use crate::provider::quota::Turn;
-use crate::provider::retry::Again;
-use crate::provider::rights::Rights;
-use crate::provider::timeout::PerTry;
-use crate::provider::trace::{Traced, TracedTry};
+use crate::provider::auth::AuthService;
+use crate::provider::auth::authenticator::Authenticator;
+use crate::provider::breaker::BreakerService;
+use crate::provider::cache::CacheService;
+use crate::provider::deadline::{CutoffService, DeadlineService};
+use crate::provider::http::HttpService;
+use crate::provider::http_clients::HttpClient;
+use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::quota::QuotaService;
+use crate::provider::retry::RetryService;
+use crate::provider::rights::{LicenceMeter, RightsService};
+use crate::provider::timeout::TryTimeoutService;
+use crate::provider::trace::{TraceService, TryTraceService};
+use crate::settings::Settings;
 
-/// The whole path of one connection's settings.
-pub(crate) type Stack = Traced<Rights<Cached<Tried>>>;
-/// What a call goes through that no kept answer serves.
-type Tried = Deadline<Admission<Cutoff<Again<TracedTry<Turn<Authenticate<PerTry<Exchange>>>>>>>>;
+/// The call path of one connection.
+pub(crate) type Stack = TraceService<RightsService<CacheService<Uncached>>>;
+/// The layers of a call that the cache does not answer.
+type Uncached = DeadlineService<
+    BreakerService<
+        CutoffService<RetryService<TryTraceService<QuotaService<AuthService<TryTimeoutService<HttpService>>>>>>,
+    >,
+>;
 
-/// Builds the path.
-pub(crate) fn build(core: &Arc<Core>, running: Running) -> Stack {
-    let Running { settings, client, proof, licences } = running;
-    let (settings, clock) = (&settings, core.clock());
+/// What the stack of one connection is built from; replaced as a whole when its settings change.
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) client: HttpClient,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) licence_meter: Arc<LicenceMeter>,
+}
+
+/// Builds the stack.
+pub(crate) fn build(monitor: &Arc<ConnectionMonitor>, pipeline: Pipeline) -> Stack {
+    let Pipeline { settings, client, authenticator, licence_meter } = pipeline;
+    let (settings, clock) = (&settings, monitor.clock());
     ServiceBuilder::new()
-        .layer_fn(|inner| Traced::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Rights::new(inner, core.key().clone(), Arc::clone(settings), Arc::clone(&licences)))
-        .layer_fn(|inner| Cached::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Deadline::new(inner, clock, Arc::clone(settings)))
-        .layer_fn(|inner| Admission::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Cutoff::new(inner, clock))
-        .layer_fn(|inner| Again::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(TracedTry::new)
-        .layer_fn(|inner| Turn::new(inner, Arc::clone(core), Arc::clone(settings)))
-        .layer_fn(|inner| Authenticate::new(inner, Arc::clone(core), Arc::clone(settings), proof.clone()))
-        .layer_fn(|inner| PerTry::new(inner, clock, settings.timeouts().request))
-        .service(Exchange::new(client, clock, Arc::clone(settings)))
+        .layer_fn(|inner| TraceService::new(inner, Arc::clone(monitor), Arc::clone(settings)))
+        .layer_fn(|inner| {
+            RightsService::new(inner, monitor.key().clone(), Arc::clone(settings), Arc::clone(&licence_meter))
+        })
+        .layer_fn(|inner| CacheService::new(inner, Arc::clone(monitor), Arc::clone(settings)))
+        .layer_fn(|inner| DeadlineService::new(inner, clock, Arc::clone(settings)))
+        .layer_fn(|inner| BreakerService::new(inner, Arc::clone(monitor), Arc::clone(settings)))
+        .layer_fn(|inner| CutoffService::new(inner, clock))
+        .layer_fn(|inner| RetryService::new(inner, Arc::clone(monitor), Arc::clone(settings)))
+        .layer_fn(TryTraceService::new)
+        .layer_fn(|inner| QuotaService::new(inner, Arc::clone(monitor), Arc::clone(settings)))
+        .layer_fn(|inner| AuthService::new(inner, Arc::clone(monitor), Arc::clone(settings), authenticator.clone()))
+        .layer_fn(|inner| TryTimeoutService::new(inner, clock, settings.timeouts().request))
+        .service(HttpService::new(client, clock, Arc::clone(settings)))
 }

@@ -1,4 +1,4 @@
-//! Settings and connections for the unit tests of this layer.
+//! Settings, monitors and scripted services for the unit tests of the call path.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,24 +11,17 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::metrics::Metrics;
-use crate::provider::call::{Answer, CallError, Meta, Request};
-use crate::provider::classify::{Reading, Wait};
-use crate::provider::compat::Compat;
-use crate::provider::deadline::{Inner, Timed};
-use crate::provider::observe::Core;
-use crate::provider::profile::{Environment, Profiles};
-use crate::provider::registry::Listeners;
-use crate::provider::series::Shared;
-use crate::provider::settings::{Draft, Settings};
+use crate::profile::{Classification, RetryAfter};
+use crate::provider::call::{CallError, Request, Response, ResponseMeta};
+use crate::provider::call_context::{CallContext, CallService};
+use crate::provider::changes::ChangeListeners;
+use crate::provider::legacy_metrics::LegacyMetrics;
+use crate::provider::metrics::ProviderMetrics;
+use crate::provider::monitor::ConnectionMonitor;
+use crate::settings::{Draft, Settings};
 use crate::telemetry::traces::Traces;
 
-/// A connection of the generic provider.
-pub(crate) fn draft() -> Draft {
-    let profile = Profiles::builtin().unwrap().get("generic").unwrap();
-    let mut draft = Draft::new(profile, Environment::Sandbox);
-    draft.base_url = "http://bank.test/v1".to_owned();
-    draft
-}
+pub(crate) use crate::settings::testkit::draft;
 
 pub(crate) fn settings(change: impl FnOnce(&mut Draft)) -> Arc<Settings> {
     let mut draft = draft();
@@ -36,51 +29,51 @@ pub(crate) fn settings(change: impl FnOnce(&mut Draft)) -> Arc<Settings> {
     Arc::new(Settings::resolve(draft).unwrap())
 }
 
-/// What is observed about a connection with these settings. Needs a tokio runtime.
-pub(crate) fn core(settings: &Settings) -> Arc<Core> {
-    core_with(settings, Arc::default())
+/// The monitor of a connection with these settings. Needs a tokio runtime.
+pub(crate) fn monitor(settings: &Settings) -> Arc<ConnectionMonitor> {
+    monitor_with(settings, Arc::default())
 }
 
-/// The same, with somebody who listens.
-pub(crate) fn core_with(settings: &Settings, listeners: Arc<Listeners>) -> Arc<Core> {
-    core_on(settings, Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()), listeners)
+/// The same, with change listeners.
+pub(crate) fn monitor_with(settings: &Settings, listeners: Arc<ChangeListeners>) -> Arc<ConnectionMonitor> {
+    monitor_on(settings, Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()), listeners)
 }
 
-/// The same, by another clock.
-pub(crate) fn core_on(settings: &Settings, clock: Clock, listeners: Arc<Listeners>) -> Arc<Core> {
-    let series = Arc::new(Shared::new(&Metrics::new(), Traces::off(), Compat::default()).unwrap());
-    Core::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
+/// The same, on another clock.
+pub(crate) fn monitor_on(settings: &Settings, clock: Clock, listeners: Arc<ChangeListeners>) -> Arc<ConnectionMonitor> {
+    let series = Arc::new(ProviderMetrics::new(&Metrics::new(), Traces::off(), LegacyMetrics::default()).unwrap());
+    ConnectionMonitor::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
 }
 
-pub(crate) fn answer(status: u16) -> Answer {
-    Answer {
+pub(crate) fn response(status: u16) -> Response {
+    Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
         elapsed: std::time::Duration::ZERO,
-        reading: Reading::of_status(status),
-        meta: Meta::default(),
+        classification: Classification::of_status(status),
+        meta: ResponseMeta::default(),
     }
 }
 
-/// A service made of a function, to stand for everything below the layer under test.
-pub(crate) fn below<F, Fut>(act: F) -> Below<F>
+/// The inner service of the layer under test, as a function.
+pub(crate) fn inner_fn<F, Fut>(act: F) -> InnerFn<F>
 where
-    F: Fn(Timed) -> Fut,
-    Fut: Future<Output = Result<Answer, CallError>> + Send + 'static,
+    F: Fn(CallContext) -> Fut,
+    Fut: Future<Output = Result<Response, CallError>> + Send + 'static,
 {
-    Below(act)
+    InnerFn(act)
 }
 
 #[derive(Clone)]
-pub(crate) struct Below<F>(F);
+pub(crate) struct InnerFn<F>(F);
 
-impl<F, Fut> Service<Timed> for Below<F>
+impl<F, Fut> Service<CallContext> for InnerFn<F>
 where
-    F: Fn(Timed) -> Fut,
-    Fut: Future<Output = Result<Answer, CallError>> + Send + 'static,
+    F: Fn(CallContext) -> Fut,
+    Fut: Future<Output = Result<Response, CallError>> + Send + 'static,
 {
-    type Response = Answer;
+    type Response = Response;
     type Error = CallError;
     type Future = Fut;
 
@@ -88,53 +81,53 @@ where
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, timed: Timed) -> Fut {
-        (self.0)(timed)
+    fn call(&mut self, ctx: CallContext) -> Fut {
+        (self.0)(ctx)
     }
 }
 
-/// What a [`scripted`] service was asked: when, counted from its making.
-pub(crate) type Asked = Arc<std::sync::Mutex<Vec<std::time::Duration>>>;
+/// When a [`scripted`] service was called, since the epoch of the clock.
+pub(crate) type CallLog = Arc<std::sync::Mutex<Vec<std::time::Duration>>>;
 
-/// A service that ends its calls as told, the last way for ever, and notes when it was asked.
+/// A service that returns the given results in order, the last one forever, and logs when it was called.
 pub(crate) fn scripted(
-    ends: impl IntoIterator<Item = Result<Answer, CallError>>,
-) -> (impl Inner + Clone + Send + 'static, Asked) {
-    let (ends, asked): (Vec<_>, Asked) = (ends.into_iter().collect(), Arc::default());
-    let (seen, clock) = (Arc::clone(&asked), Clock::system());
-    let inner = below(move |_| {
+    ends: impl IntoIterator<Item = Result<Response, CallError>>,
+) -> (impl CallService + Clone + Send + 'static, CallLog) {
+    let (ends, log): (Vec<_>, CallLog) = (ends.into_iter().collect(), Arc::default());
+    let (seen, clock) = (Arc::clone(&log), Clock::system());
+    let inner = inner_fn(move |_| {
         let mut seen = seen.lock().unwrap();
         seen.push(clock.mono().since(Mono::ZERO));
         let end = ends.get(seen.len() - 1).or(ends.last()).cloned().expect("an end");
         async move { end }
     });
-    (inner, asked)
+    (inner, log)
 }
 
-/// The same answer, with the provider's wish for a pause.
-pub(crate) fn asking(status: u16, seconds: u64) -> Answer {
-    let mut answer = answer(status);
-    answer.reading.wait = Some(Wait::For(std::time::Duration::from_secs(seconds)));
-    answer
+/// A response with `Retry-After` in seconds.
+pub(crate) fn rate_limited(status: u16, seconds: u64) -> Response {
+    let mut response = response(status);
+    response.classification.retry_after = Some(RetryAfter::Delay(std::time::Duration::from_secs(seconds)));
+    response
 }
 
-type Act = Arc<dyn Fn(Request) -> futures::future::BoxFuture<'static, Result<Answer, CallError>> + Send + Sync>;
+type Act = Arc<dyn Fn(Request) -> futures::future::BoxFuture<'static, Result<Response, CallError>> + Send + Sync>;
 
-/// A service over plain requests, to stand for everything below the deadline and itself.
+/// The inner service of a layer above the deadline, as a function.
 #[derive(Clone)]
-pub(crate) struct Plain(Act);
+pub(crate) struct RequestFn(Act);
 
-/// Makes one.
-pub(crate) fn plainly(
-    act: impl Fn(Request) -> futures::future::BoxFuture<'static, Result<Answer, CallError>> + Send + Sync + 'static,
-) -> Plain {
-    Plain(Arc::new(act))
+/// Builds one.
+pub(crate) fn request_fn(
+    act: impl Fn(Request) -> futures::future::BoxFuture<'static, Result<Response, CallError>> + Send + Sync + 'static,
+) -> RequestFn {
+    RequestFn(Arc::new(act))
 }
 
-impl Service<Request> for Plain {
-    type Response = Answer;
+impl Service<Request> for RequestFn {
+    type Response = Response;
     type Error = CallError;
-    type Future = futures::future::BoxFuture<'static, Result<Answer, CallError>>;
+    type Future = futures::future::BoxFuture<'static, Result<Response, CallError>>;
 
     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), CallError>> {
         std::task::Poll::Ready(Ok(()))

@@ -1,12 +1,12 @@
-//! The call path's spans: `provider.call` for each call, `provider.try` for each try, `provider.token` for each token
-//! request that a call began; and `gateway.request`, the parent of the calls that a caller of the gateway causes.
+//! The spans of the call path: `provider.call` per call, `provider.try` per try, `provider.token` per token request
+//! that a call started; and `gateway.request`, the parent of the calls that a gateway request makes.
 //!
-//! A span carries what is written here and no more: our own names and codes, an HTTP status, and parameters that the
-//! profile calls public (a ticker, never an account). No URL, no header, no text of the provider's, no message of an error.
-//! Nothing is sent to the provider: a bank has no business with our trace ids.
+//! A span contains only what is listed here: our own names and codes, an HTTP status, and parameters that the profile
+//! declares public (a ticker, never an account). No URL, no header, no text of the provider's, no error message. No
+//! trace header is sent to the provider: our trace IDs are internal.
 //!
-//! Who began what travels in OpenTelemetry's own context, so that layers between need not know. While traces are off a
-//! layer here is one comparison, and nothing is allocated.
+//! Parents are found through OpenTelemetry's context, so the layers in between need no code for it. While tracing is
+//! off, a layer here is one comparison, without an allocation.
 
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
@@ -25,47 +25,47 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::breaker::CallClass;
-use crate::provider::auth::fetch::NotFetched;
-use crate::provider::call::{Answer, CallError, Request};
-use crate::provider::deadline::{Calling, Inner, Timed};
-use crate::provider::observe::Core;
-use crate::provider::settings::Settings;
+use crate::provider::auth::token_response::TokenError;
+use crate::provider::call::{CallError, Request, Response};
+use crate::provider::call_context::{CallContext, CallFuture, CallService};
+use crate::provider::monitor::ConnectionMonitor;
+use crate::settings::Settings;
 use crate::telemetry::traces::Traces;
 
-/// What a span says of a call that has no HTTP status, like the compatibility series.
+/// The `status` attribute of a call without an HTTP status, as in the legacy metrics.
 pub const NO_STATUS: &str = "error";
 
-/// The outermost layer: one span for each call, whatever becomes of it.
+/// The outermost layer: one span per call, whatever its result.
 #[derive(Clone)]
-pub(crate) struct Traced<S> {
+pub(crate) struct TraceService<S> {
     inner: S,
-    core: Arc<Core>,
+    monitor: Arc<ConnectionMonitor>,
     settings: Arc<Settings>,
 }
 
-impl<S> Traced<S> {
-    pub(crate) fn new(inner: S, core: Arc<Core>, settings: Arc<Settings>) -> Self {
-        Self { inner, core, settings }
+impl<S> TraceService<S> {
+    pub(crate) fn new(inner: S, monitor: Arc<ConnectionMonitor>, settings: Arc<Settings>) -> Self {
+        Self { inner, monitor, settings }
     }
 }
 
-impl<S> Service<Request> for Traced<S>
+impl<S> Service<Request> for TraceService<S>
 where
-    S: Service<Request, Response = Answer, Error = CallError, Future: Future<Output = Ended> + Send + 'static>,
+    S: Service<Request, Response = Response, Error = CallError, Future: Future<Output = End> + Send + 'static>,
 {
-    type Response = Answer;
+    type Response = Response;
     type Error = CallError;
-    type Future = Either<S::Future, Calling>;
+    type Future = Either<S::Future, CallFuture>;
 
     fn poll_ready(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), CallError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Some(spans) = Spans::of(self.core.traces(), self.core.clock()) else {
+        let Some(spans) = SpanFactory::of(self.monitor.traces(), self.monitor.clock()) else {
             return Either::Left(self.inner.call(request));
         };
-        let key = self.core.key();
+        let key = self.monitor.key();
         let mut attributes = vec![
             KeyValue::new("provider", self.settings.provider().to_owned()),
             KeyValue::new("endpoint", Arc::clone(&request.operation)),
@@ -73,97 +73,98 @@ where
             KeyValue::new("connection", key.name.to_string()),
             KeyValue::new("class", class(request.class)),
         ];
-        for (name, value) in &request.public {
+        for (name, value) in &request.trace_parameters {
             attributes.push(match name.as_str() {
                 "symbol" => KeyValue::new("symbol", value.clone()),
                 other => KeyValue::new(format!("parameter.{other}"), value.clone()),
             });
         }
         let cx = spans.start("provider.call", SpanKind::Internal, attributes, &Context::current());
-        // What is inside builds its future in `call`: it must see the span there already.
-        let inside = {
+        // The inner services build their futures in `call`: the span must be attached there already.
+        let inner = {
             let _attached = cx.clone().attach();
             self.inner.call(request)
         };
-        Either::Right(spans.watch(cx, inside, end_of_call).boxed())
+        Either::Right(spans.record(cx, inner, call_result).boxed())
     }
 }
 
-/// Just inside the retry layer: one span for each try. Silent where the call has none.
+/// Just inside the retry layer: one span per try, if the call has a span.
 #[derive(Clone)]
-pub(crate) struct TracedTry<S> {
+pub(crate) struct TryTraceService<S> {
     inner: S,
 }
 
-impl<S> TracedTry<S> {
+impl<S> TryTraceService<S> {
     pub(crate) fn new(inner: S) -> Self {
         Self { inner }
     }
 }
 
-impl<S: Inner> Service<Timed> for TracedTry<S> {
-    type Response = Answer;
+impl<S: CallService> Service<CallContext> for TryTraceService<S> {
+    type Response = Response;
     type Error = CallError;
-    type Future = Either<S::Future, Calling>;
+    type Future = Either<S::Future, CallFuture>;
 
     fn poll_ready(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), CallError>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, timed: Timed) -> Self::Future {
-        let Some(spans) = Spans::current() else { return Either::Left(self.inner.call(timed)) };
+    fn call(&mut self, ctx: CallContext) -> Self::Future {
+        let Some(spans) = SpanFactory::current() else { return Either::Left(self.inner.call(ctx)) };
         let cx = spans.start("provider.try", SpanKind::Client, Vec::new(), &Context::current());
-        let inside = {
+        let inner = {
             let _attached = cx.clone().attach();
-            self.inner.call(timed)
+            self.inner.call(ctx)
         };
-        Either::Right(spans.watch(cx, inside, end_of_try).boxed())
+        Either::Right(spans.record(cx, inner, try_result).boxed())
     }
 }
 
-/// What several callers may poll stays within the call that began it.
-pub(crate) fn carried<F: Future>(shared: F) -> impl Future<Output = F::Output> {
-    if Spans::current().is_none() {
+/// Keeps the current span attached to a future that several callers may poll.
+pub(crate) fn with_current_span<F: Future>(shared: F) -> impl Future<Output = F::Output> {
+    if SpanFactory::current().is_none() {
         return Either::Left(shared);
     }
     Either::Right(shared.with_current_context())
 }
 
-/// A request for a token, as a child of the call that began it; without a call that is traced, just the request. Must be
-/// called by whoever begins it; the future may then run in a task of its own.
-pub(crate) fn token<T, F>(request: F) -> impl Future<Output = Result<T, NotFetched>>
+/// Runs a token request in a span, as a child of the current call's span; without one, runs just the request. Must be
+/// called in the task that starts the request; the future may then run in another task.
+pub(crate) fn token_request<T, F>(request: F) -> impl Future<Output = Result<T, TokenError>>
 where
-    F: Future<Output = Result<T, NotFetched>>,
+    F: Future<Output = Result<T, TokenError>>,
 {
-    let Some(spans) = Spans::current() else { return Either::Left(request) };
+    let Some(spans) = SpanFactory::current() else { return Either::Left(request) };
     let cx = spans.start("provider.token", SpanKind::Client, Vec::new(), &Context::current());
-    Either::Right(spans.watch(cx, request, |end: &Result<T, NotFetched>| match end {
-        Ok(_) => Said { status: Some("200".to_owned()), attributes: Vec::new(), failure: None },
-        Err(NotFetched { error, .. }) => {
+    Either::Right(spans.record(cx, request, |end: &Result<T, TokenError>| match end {
+        Ok(_) => SpanResult { status: Some("200".to_owned()), attributes: Vec::new(), failure: None },
+        Err(TokenError { error, .. }) => {
             let status = match error {
                 CallError::CredentialsRefused { status } => Some(*status),
                 CallError::NoToken { status, .. } => *status,
                 _ => None,
             };
             let status = status.map_or_else(|| NO_STATUS.to_owned(), |status| status.to_string());
-            Said { status: Some(status), ..refusal(error) }
+            SpanResult { status: Some(status), ..error_result(error) }
         }
     }))
 }
 
-/// A request that came to the gateway: within a span `gateway.request` whose parent is its caller's (W3C `traceparent`).
-pub struct Incoming(Option<(Spans, Context)>);
+/// The `gateway.request` span of an incoming request, a child of the caller's span (W3C `traceparent`).
+pub struct IncomingSpan(Option<(SpanFactory, Context)>);
 
-impl Incoming {
-    /// Reads whose child it is.
-    pub fn of(traces: &Traces, clock: Clock, headers: &HeaderMap) -> Self {
-        Self(Spans::of(traces, clock).map(|spans| {
+impl IncomingSpan {
+    /// Reads the parent from the request headers.
+    pub fn from_headers(traces: &Traces, clock: Clock, headers: &HeaderMap) -> Self {
+        Self(SpanFactory::of(traces, clock).map(|spans| {
             let extractor = HeaderExtractor(headers);
             (spans, TraceContextPropagator::new().extract_with_context(&Context::new(), &extractor))
         }))
     }
 
-    /// Serves it within the span. `route` is the template, never the path; `status` reads the outcome.
+    /// Serves the request within the span. `route` is the route template, never the path; `status` returns the response
+    /// status.
     pub fn serve<F: Future>(
         self,
         (method, route, id): (&'static str, &str, Uuid),
@@ -177,9 +178,9 @@ impl Incoming {
             KeyValue::new("request_id", id.to_string()),
         ];
         let cx = spans.start("gateway.request", SpanKind::Server, attributes, &parent);
-        Either::Right(spans.watch(cx, serving, move |answer| {
-            let status = status(answer);
-            Said {
+        Either::Right(spans.record(cx, serving, move |response| {
+            let status = status(response);
+            SpanResult {
                 status: Some(status.as_str().to_owned()),
                 attributes: Vec::new(),
                 failure: status.is_server_error().then_some("server_error"),
@@ -188,40 +189,40 @@ impl Incoming {
     }
 }
 
-/// How a call ends.
-type Ended = Result<Answer, CallError>;
+/// The result of a call.
+type End = Result<Response, CallError>;
 
-/// What the end adds to a span.
-struct Said {
+/// What the result of a call adds to its span.
+struct SpanResult {
     status: Option<String>,
     attributes: Vec<KeyValue>,
     failure: Option<&'static str>,
 }
 
-fn end_of_call(end: &Ended) -> Said {
-    let mut said = end_of_try(end);
-    if let Ok(answer) = end {
-        let tries = i64::from(answer.meta.tries);
-        said.attributes.push(KeyValue::new("tries", tries));
-        said.attributes.push(KeyValue::new("cached", answer.meta.cached));
-        said.attributes.push(KeyValue::new("stale", answer.meta.stale));
+fn call_result(end: &End) -> SpanResult {
+    let mut result = try_result(end);
+    if let Ok(response) = end {
+        let tries = i64::from(response.meta.tries);
+        result.attributes.push(KeyValue::new("tries", tries));
+        result.attributes.push(KeyValue::new("cached", response.meta.cached));
+        result.attributes.push(KeyValue::new("stale", response.meta.stale));
     }
-    said
+    result
 }
 
-fn end_of_try(end: &Ended) -> Said {
+fn try_result(end: &End) -> SpanResult {
     match end {
-        Ok(answer) => Said {
-            status: Some(answer.status.as_str().to_owned()),
+        Ok(response) => SpanResult {
+            status: Some(response.status.as_str().to_owned()),
             attributes: Vec::new(),
-            failure: (answer.status.is_client_error() || answer.status.is_server_error()).then_some("http_status"),
+            failure: (response.status.is_client_error() || response.status.is_server_error()).then_some("http_status"),
         },
-        Err(error) => refusal(error),
+        Err(error) => error_result(error),
     }
 }
 
-fn refusal(error: &CallError) -> Said {
-    Said { status: Some(NO_STATUS.to_owned()), attributes: Vec::new(), failure: Some(error.code()) }
+fn error_result(error: &CallError) -> SpanResult {
+    SpanResult { status: Some(NO_STATUS.to_owned()), attributes: Vec::new(), failure: Some(error.code()) }
 }
 
 const fn class(class: CallClass) -> &'static str {
@@ -233,19 +234,19 @@ const fn class(class: CallClass) -> &'static str {
     }
 }
 
-/// What makes spans, on our clock; carried in the context of every span it made.
+/// Creates spans with the timestamps of our clock; stored in the context of every span it created.
 #[derive(Clone)]
-struct Spans {
+struct SpanFactory {
     traces: Traces,
     clock: Clock,
 }
 
-impl Spans {
+impl SpanFactory {
     fn of(traces: &Traces, clock: Clock) -> Option<Self> {
         traces.tracer().is_some().then(|| Self { traces: traces.clone(), clock })
     }
 
-    /// Those of the span that we are in.
+    /// Those of the current span.
     fn current() -> Option<Self> {
         Context::map_current(|cx| cx.get::<Self>().cloned())
     }
@@ -254,7 +255,7 @@ impl Spans {
         self.clock.now().wall.into()
     }
 
-    /// A span that has begun, as a context for what happens within it.
+    /// Starts a span; returns the context for what runs within it.
     fn start(&self, name: &'static str, kind: SpanKind, attributes: Vec<KeyValue>, parent: &Context) -> Context {
         let Some(tracer) = self.traces.tracer() else { return parent.clone() };
         let builder =
@@ -263,25 +264,25 @@ impl Spans {
         parent.with_span(span).with_value(self.clone())
     }
 
-    /// Runs `inside` within the span and ends it with what `end` reads. A future that is dropped ends its span without
-    /// an outcome: nobody knows one.
-    fn watch<F: Future>(
+    /// Runs `inner` within the span and ends it with what `read_end` returns. A dropped future ends its span without a
+    /// result.
+    fn record<F: Future>(
         self,
         cx: Context,
-        inside: F,
-        end: impl FnOnce(&F::Output) -> Said,
+        inner: F,
+        read_end: impl FnOnce(&F::Output) -> SpanResult,
     ) -> impl Future<Output = F::Output> {
-        let began = self.clock.mono();
+        let started = self.clock.mono();
         async move {
-            let outcome = inside.with_context(cx.clone()).await;
-            let said = end(&outcome);
+            let outcome = inner.with_context(cx.clone()).await;
+            let result = read_end(&outcome);
             let span = cx.span();
-            if let Some(status) = said.status {
+            if let Some(status) = result.status {
                 span.set_attribute(KeyValue::new("status", status));
             }
-            span.set_attribute(KeyValue::new("latency_ms", millis(self.clock.mono().since(began))));
-            span.set_attributes(said.attributes);
-            if let Some(code) = said.failure {
+            span.set_attribute(KeyValue::new("latency_ms", millis(self.clock.mono().since(started))));
+            span.set_attributes(result.attributes);
+            if let Some(code) = result.failure {
                 span.set_attribute(KeyValue::new("error", code));
                 span.set_status(Status::error(code));
             }

@@ -1,46 +1,46 @@
-//! Windows: where one starts, where it ends, and how far it lets the cursor move. Pure.
+//! Windows: their bounds, and how far they advance the cursor. Pure.
 //!
-//! A window's ends are pinned when it is opened and kept in the ledger, so that a resumed walk asks for the same range.
-//! The cursor is a moment, or a day where the provider only knows days; a day is never taken for its midnight.
+//! A window's bounds are fixed when it is opened and stored in the ledger, so that a resumed walk requests the same
+//! range. The cursor is an instant, or a day if the provider only has days; a day is never treated as its midnight.
 
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ledger::{Granularity, Window, WindowKind};
-use crate::provider::profile::{self, Stream, TimeForm};
+use crate::ledger::{Granularity, SyncWindow, WindowKind};
+use crate::profile::{Stream, TimeEncoding, WindowParameters};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// A stored cursor that cannot be read, or a window format that cannot print.
+/// A stored cursor that cannot be parsed, or a window format that cannot be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor cannot be read")]
+#[error("cursor cannot be parsed")]
 pub struct CursorError;
 
-/// How fine a stream's cursor is: a window format without an hour knows only days.
-pub fn grain(stream: &Stream) -> Granularity {
+/// Granularity of a stream's cursor: a window format without an hour has only days.
+pub fn granularity(stream: &Stream) -> Granularity {
     const HOURS: [&str; 9] = ["%H", "%I", "%k", "%l", "%T", "%R", "%s", "%c", "%X"];
     match &stream.window {
-        // What is no text is a number of seconds or less.
-        Some(profile::Window { format: Some(format), .. }) if !HOURS.iter().any(|hour| format.contains(hour)) => {
+        // Without a format it is a number of seconds or a smaller unit.
+        Some(WindowParameters { format: Some(format), .. }) if !HOURS.iter().any(|hour| format.contains(hour)) => {
             Granularity::Day
         }
         _ => Granularity::Instant,
     }
 }
 
-/// A cursor as stored: `2026-09-01`, or `2026-09-01T10:00:00Z`.
-pub fn print(at: Timestamp, grain: Granularity) -> String {
-    match grain {
+/// Formats a cursor for storage: `2026-09-01`, or `2026-09-01T10:00:00Z`.
+pub fn format_cursor(at: Timestamp, granularity: Granularity) -> String {
+    match granularity {
         Granularity::Day => at.to_zoned(TimeZone::UTC).date().to_string(),
         Granularity::Instant => at.to_string(),
     }
 }
 
-/// A stored cursor as the moment at which it starts.
-pub fn parse(text: &str, grain: Granularity) -> Result<Timestamp, CursorError> {
-    match grain {
+/// Parses a stored cursor as the instant at which it starts.
+pub fn parse_cursor(text: &str, granularity: Granularity) -> Result<Timestamp, CursorError> {
+    match granularity {
         Granularity::Day => text
             .parse::<jiff::civil::Date>()
             .and_then(|date| date.to_zoned(TimeZone::UTC))
@@ -51,43 +51,50 @@ pub fn parse(text: &str, grain: Granularity) -> Result<Timestamp, CursorError> {
 }
 
 /// The greater of two cursors.
-pub fn later(a: Option<String>, b: Option<String>, grain: Granularity) -> Result<Option<String>, CursorError> {
+pub fn max_cursor(
+    a: Option<String>,
+    b: Option<String>,
+    granularity: Granularity,
+) -> Result<Option<String>, CursorError> {
     Ok(match (a, b) {
-        (Some(a), Some(b)) => Some(if parse(&b, grain)? > parse(&a, grain)? { b } else { a }),
+        (Some(a), Some(b)) => Some(if parse_cursor(&b, granularity)? > parse_cursor(&a, granularity)? { b } else { a }),
         (a, b) => a.or(b),
     })
 }
 
-/// The smaller of two cursors: a record dated in the future must not push the cursor past the window.
-pub fn capped(cursor: String, end: &str, grain: Granularity) -> Result<String, CursorError> {
-    if parse(&cursor, grain)? > parse(end, grain)? { Ok(end.to_owned()) } else { Ok(cursor) }
+/// Limits a cursor to the window's end: a record dated in the future must not advance the cursor past the window.
+pub fn cap(cursor: String, end: &str, granularity: Granularity) -> Result<String, CursorError> {
+    if parse_cursor(&cursor, granularity)? > parse_cursor(end, granularity)? { Ok(end.to_owned()) } else { Ok(cursor) }
 }
 
-/// Opens a window: from the cursor less the lookback, or from `start`, or as far back as the stream reaches, up to now.
-pub fn open(
+/// Opens a window up to now, starting at the cursor minus the lookback; without a cursor at `start`, or at the start of
+/// the stream's initial range.
+pub fn open_window(
     stream: &Stream,
     committed: Option<&str>,
     start: Option<Timestamp>,
     lookback: Option<Duration>,
     now: Timestamp,
-) -> Result<Window, CursorError> {
-    let grain = grain(stream);
+) -> Result<SyncWindow, CursorError> {
+    let granularity = granularity(stream);
     let range = stream.window.as_ref();
     let from = match committed {
         Some(committed) => {
             let lookback = lookback.or(range.map(|range| range.lookback)).unwrap_or_default();
-            let back = parse(committed, grain)?.checked_sub(whole(lookback, grain)).unwrap_or(Timestamp::MIN);
+            let back = parse_cursor(committed, granularity)?
+                .checked_sub(round_to_granularity(lookback, granularity))
+                .unwrap_or(Timestamp::MIN);
             start.map_or(back, |start| back.max(start))
         }
         None => start.unwrap_or_else(|| {
-            let reach = whole(range.map(|range| range.initial).unwrap_or_default(), grain);
+            let reach = round_to_granularity(range.map(|range| range.initial).unwrap_or_default(), granularity);
             now.checked_sub(reach).unwrap_or(Timestamp::MIN)
         }),
     };
-    Ok(Window {
+    Ok(SyncWindow {
         kind: WindowKind::Incremental,
-        from: print(from.min(now), grain),
-        to: print(now, grain),
+        from: format_cursor(from.min(now), granularity),
+        to: format_cursor(now, granularity),
         page_no: 0,
         page_token: None,
         total: None,
@@ -98,10 +105,10 @@ pub fn open(
     })
 }
 
-/// A lookback in the cursor's own unit: at least one day where only days are known, and never part of one.
-fn whole(lookback: Duration, grain: Granularity) -> SignedDuration {
+/// Rounds a lookback up to the cursor's unit: for days to whole days, at least one.
+fn round_to_granularity(lookback: Duration, granularity: Granularity) -> SignedDuration {
     let exact = SignedDuration::try_from(lookback).unwrap_or(SignedDuration::MAX);
-    match grain {
+    match granularity {
         Granularity::Instant => exact,
         Granularity::Day => {
             let days = exact.as_secs().div_euclid(DAY.as_secs())
@@ -111,28 +118,37 @@ fn whole(lookback: Duration, grain: Granularity) -> SignedDuration {
     }
 }
 
-/// A window's two ends as the provider wants to read them.
-pub fn ends(window: &Window, grain: Granularity, range: &profile::Window) -> Result<(String, String), CursorError> {
-    let write = |cursor: &str| match (&range.format, range.form) {
-        (Some(format), _) => wire(cursor, grain, format),
-        (None, TimeForm::EpochMilliseconds) => Ok(parse(cursor, grain)?.as_millisecond().to_string()),
-        (None, TimeForm::EpochNanoseconds) => Ok(parse(cursor, grain)?.as_nanosecond().to_string()),
-        (None, TimeForm::EpochSeconds | TimeForm::Text) => Ok(parse(cursor, grain)?.as_second().to_string()),
-    };
-    // Whoever leaves the end itself out is asked for the one behind it: a record too many is read twice, one too few never.
-    let to = match (range.end_exclusive, grain) {
-        (false, _) => window.to.clone(),
-        (true, grain) => {
-            let step = if grain == Granularity::Day { DAY } else { SignedDuration::from_secs(1) };
-            print(parse(&window.to, grain)?.checked_add(step).unwrap_or(Timestamp::MAX), grain)
+/// A window's bounds in the provider's format.
+pub fn bounds(
+    window: &SyncWindow,
+    granularity: Granularity,
+    range: &WindowParameters,
+) -> Result<(String, String), CursorError> {
+    let format = |cursor: &str| match (&range.format, range.encoding) {
+        (Some(format), _) => format_bound(cursor, granularity, format),
+        (None, TimeEncoding::EpochMilliseconds) => Ok(parse_cursor(cursor, granularity)?.as_millisecond().to_string()),
+        (None, TimeEncoding::EpochNanoseconds) => Ok(parse_cursor(cursor, granularity)?.as_nanosecond().to_string()),
+        (None, TimeEncoding::EpochSeconds | TimeEncoding::Text) => {
+            Ok(parse_cursor(cursor, granularity)?.as_second().to_string())
         }
     };
-    Ok((write(&window.from)?, write(&to)?))
+    // For an exclusive end, the next unit is requested: a record too many is read twice, one too few is lost.
+    let to = match (range.end_exclusive, granularity) {
+        (false, _) => window.to.clone(),
+        (true, granularity) => {
+            let step = if granularity == Granularity::Day { DAY } else { SignedDuration::from_secs(1) };
+            format_cursor(
+                parse_cursor(&window.to, granularity)?.checked_add(step).unwrap_or(Timestamp::MAX),
+                granularity,
+            )
+        }
+    };
+    Ok((format(&window.from)?, format(&to)?))
 }
 
-/// A window's end as the provider wants to read it.
-pub fn wire(cursor: &str, grain: Granularity, format: &str) -> Result<String, CursorError> {
-    let at = parse(cursor, grain)?.to_zoned(TimeZone::UTC);
+/// A window's bound in the provider's format.
+pub fn format_bound(cursor: &str, granularity: Granularity, format: &str) -> Result<String, CursorError> {
+    let at = parse_cursor(cursor, granularity)?.to_zoned(TimeZone::UTC);
     jiff::fmt::strtime::format(format, &at).map_err(|_| CursorError)
 }
 
@@ -147,12 +163,12 @@ mod tests {
 
     fn window(committed: Option<&str>, start: Option<&str>, lookback_hours: Option<u64>) -> (String, String) {
         let lookback = lookback_hours.map(|hours| Duration::from_secs(hours * 3600));
-        let window = open(&stream(10), committed, start.map(at), lookback, at("2026-09-10T23:30:00Z")).unwrap();
+        let window = open_window(&stream(10), committed, start.map(at), lookback, at("2026-09-10T23:30:00Z")).unwrap();
         (window.from, window.to)
     }
 
     #[test]
-    fn a_first_window_starts_where_asked_or_where_the_stream_reaches() {
+    fn a_first_window_starts_at_start_or_at_the_streams_initial_range() {
         let end = "2026-09-10".to_owned();
         assert_eq!(window(None, None, None), ("2026-06-12".into(), end.clone()));
         assert_eq!(window(None, Some("2026-09-01T12:00:00Z"), None), ("2026-09-01".into(), end.clone()));
@@ -160,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_window_looks_back_whole_days_and_never_before_the_start() {
+    fn a_later_window_looks_back_whole_days_but_not_before_start() {
         for (hours, from) in
             [(None, "2026-09-04"), (Some(0), "2026-09-04"), (Some(25), "2026-09-03"), (Some(72), "2026-09-02")]
         {
@@ -170,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn a_record_from_the_future_does_not_push_the_cursor() {
+    fn a_record_dated_in_the_future_does_not_advance_the_cursor() {
         let day = Granularity::Day;
-        assert_eq!(capped("2099-01-01".into(), "2026-09-10", day).unwrap(), "2026-09-10");
-        assert_eq!(capped("2026-09-09".into(), "2026-09-10", day).unwrap(), "2026-09-09");
-        assert_eq!(later(Some("2026-09-09".into()), None, day).unwrap().as_deref(), Some("2026-09-09"));
+        assert_eq!(cap("2099-01-01".into(), "2026-09-10", day).unwrap(), "2026-09-10");
+        assert_eq!(cap("2026-09-09".into(), "2026-09-10", day).unwrap(), "2026-09-09");
+        assert_eq!(max_cursor(Some("2026-09-09".into()), None, day).unwrap().as_deref(), Some("2026-09-09"));
     }
 
     #[test]
-    fn a_day_is_written_as_the_provider_wants_it() {
-        assert_eq!(wire("2026-09-05", Granularity::Day, "%d-%m-%Y").unwrap(), "05-09-2026");
-        assert_eq!(wire("yesterday", Granularity::Day, "%d-%m-%Y"), Err(CursorError));
+    fn a_bound_is_formatted_in_the_providers_format() {
+        assert_eq!(format_bound("2026-09-05", Granularity::Day, "%d-%m-%Y").unwrap(), "05-09-2026");
+        assert_eq!(format_bound("yesterday", Granularity::Day, "%d-%m-%Y"), Err(CursorError));
     }
 }

@@ -1,21 +1,21 @@
-//! The seam to the provider: one request, one answer.
+//! The interface to the provider: one request, one response.
 //!
-//! In production it is a live connection with its whole call path; in tests a script.
+//! Implemented by the connection with its call path in production, and by scripted banks in tests.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::provider::call::{Answer, CallError, Request};
-use crate::provider::live::Live;
+use crate::provider::call::{CallError, Request, Response};
+use crate::provider::connection::Connection;
 
 /// Makes calls to one provider.
 pub trait Fetch: Send + Sync + 'static {
-    /// Makes one call; an HTTP answer of any status is an answer.
-    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>>;
+    /// Makes one call; an HTTP response of any status is `Ok`.
+    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, CallError>>;
 }
 
-impl Fetch for Live {
-    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
+impl Fetch for Connection {
+    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, CallError>> {
         self.call(request).boxed()
     }
 }

@@ -1,8 +1,8 @@
-//! Identity: what makes two readings of a record the same row. Pure.
+//! Row identity: the key by which a record that is read twice stays one row. Pure.
 //!
-//! The provider's id, trimmed; where it is blank, a hash of what does not change, with an ordinal among identical
-//! records of one account and day, so that two honest twins stay two and a second reading adds no third. The ordinal
-//! counts through a whole window, because twins may lie on two pages.
+//! The key is the provider's id, trimmed; if it is blank, a hash of stable fields with an ordinal among identical
+//! records of one account and day, so that two identical transactions stay two rows and a second read adds no third.
+//! The ordinal counts over the whole window, because identical records may be on different pages.
 
 use std::collections::HashMap;
 
@@ -11,39 +11,39 @@ use sha2::{Digest, Sha256};
 use super::plan::{hex, short_hex};
 use crate::ledger::{DocumentRecord, TransactionRecord};
 
-/// Raised with the recipe of [`fallback`]: another recipe is another identity for every row without an id.
-const KEY_RECIPE: u8 = 1;
+/// Version of [`derived_key`]; a change gives every row without an id a new identity.
+const DERIVED_KEY_VERSION: u8 = 1;
 
-/// Longer ids are no ids.
+/// Maximum length of an id in bytes; longer ids are rejected.
 pub const MAX_KEY: usize = 512;
 
-/// How many identical records without an id a window has shown so far.
+/// Number of identical records without an id in the window so far, by derived key.
 #[derive(Clone, Debug, Default)]
 pub struct Ordinals(HashMap<String, u32>);
 
 impl Ordinals {
-    /// Whether the window has shown any record without an id.
-    pub fn any(&self) -> bool {
+    /// Whether the window contained any record without an id.
+    pub fn is_used(&self) -> bool {
         !self.0.is_empty()
     }
 }
 
-/// Fills the keys of the records that came without one, and drops all but the last of those that share one.
+/// Derives the keys of records without one, and drops all but the last of the records with the same key.
 ///
-/// Returns the rows in their order and how many were dropped.
-pub fn settle(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<TransactionRecord>, u64) {
-    let mut place: HashMap<(String, String), usize> = HashMap::new();
+/// Returns the rows in order and the number dropped.
+pub fn dedupe(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<TransactionRecord>, u64) {
+    let mut positions: HashMap<(String, String), usize> = HashMap::new();
     let mut rows: Vec<Option<TransactionRecord>> = Vec::with_capacity(records.len());
     let mut dropped = 0;
     for mut record in records {
         if record.key.is_empty() {
-            let base = fallback(&record);
+            let base = derived_key(&record);
             let ordinal = ordinals.0.entry(base.clone()).or_insert(0);
             record.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
         }
         let identity = (record.account_token.clone(), record.key.clone());
-        if let Some(earlier) = place.insert(identity, rows.len())
+        if let Some(earlier) = positions.insert(identity, rows.len())
             && let Some(slot) = rows.get_mut(earlier)
         {
             *slot = None;
@@ -54,10 +54,10 @@ pub fn settle(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<
     (rows.into_iter().flatten().collect(), dropped)
 }
 
-/// The same for documents: what has no id is told apart by all that it holds.
-pub fn settle_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals) -> (Vec<DocumentRecord>, u64) {
-    let mut place: HashMap<String, usize> = HashMap::new();
-    let mut kept: Vec<Option<DocumentRecord>> = Vec::with_capacity(documents.len());
+/// Like [`dedupe`], for documents: a document without an id gets a key derived from its whole content.
+pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals) -> (Vec<DocumentRecord>, u64) {
+    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut unique: Vec<Option<DocumentRecord>> = Vec::with_capacity(documents.len());
     let mut dropped = 0;
     for mut document in documents {
         if document.key.is_empty() {
@@ -66,32 +66,32 @@ pub fn settle_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals)
             document.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
         }
-        if let Some(earlier) = place.insert(document.key.clone(), kept.len())
-            && let Some(slot) = kept.get_mut(earlier)
+        if let Some(earlier) = positions.insert(document.key.clone(), unique.len())
+            && let Some(slot) = unique.get_mut(earlier)
         {
             *slot = None;
             dropped += 1;
         }
-        kept.push(Some(document));
+        unique.push(Some(document));
     }
-    (kept.into_iter().flatten().collect(), dropped)
+    (unique.into_iter().flatten().collect(), dropped)
 }
 
-/// A hash of the fields that a provider does not edit.
-fn fallback(record: &TransactionRecord) -> String {
+/// Hash of the fields that a provider does not edit.
+fn derived_key(record: &TransactionRecord) -> String {
     let mut hash = Sha256::new();
-    hash.update([KEY_RECIPE]);
+    hash.update([DERIVED_KEY_VERSION]);
     let (on, minor) = (record.booked.on.to_string(), record.amount_minor.to_string());
     let narration = record.narration.as_deref().unwrap_or("");
     for part in [&record.account_token, &on, &minor, &record.currency, narration] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    // 64 bits among the identical-looking records of one account and day are plenty.
+    // 64 bits suffice: only records of one account and day can collide.
     short_hex(hash)
 }
 
-/// Tells accounts apart without telling which: scoped, so that the same account id elsewhere gives another token.
+/// Opaque token of an account. Scoped by namespace and connection, so that tokens cannot be correlated across them.
 pub fn account_token(namespace: &str, connection: &str, account: &str) -> String {
     let mut hash = Sha256::new();
     for part in [namespace, connection, account] {
@@ -112,16 +112,16 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_those_that_share_an_id_wins() {
-        let (rows, dropped) = settle(vec![record("a", 1), record("b", 2), record("a", 3)], &mut Ordinals::default());
+    fn the_last_record_with_the_same_id_wins() {
+        let (rows, dropped) = dedupe(vec![record("a", 1), record("b", 2), record("a", 3)], &mut Ordinals::default());
         let kept: Vec<_> = rows.iter().map(|r| (r.key.as_str(), r.amount_minor)).collect();
         assert_eq!((kept, dropped), (vec![("b", 2), ("a", 3)], 1));
     }
 
     #[test]
-    fn honest_twins_stay_two_and_are_recognised_again() {
+    fn identical_records_without_an_id_keep_stable_distinct_keys() {
         let read = |page: Vec<TransactionRecord>| {
-            let (rows, dropped) = settle(page, &mut Ordinals::default());
+            let (rows, dropped) = dedupe(page, &mut Ordinals::default());
             assert_eq!(dropped, 0);
             rows.into_iter().map(|r| r.key).collect::<Vec<_>>()
         };
@@ -136,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn twins_on_two_pages_of_a_window_stay_two() {
+    fn identical_records_on_two_pages_of_a_window_stay_two() {
         let mut ordinals = Ordinals::default();
-        let (one, _) = settle(vec![without_id(5)], &mut ordinals);
-        let (two, _) = settle(vec![without_id(5)], &mut ordinals);
+        let (one, _) = dedupe(vec![without_id(5)], &mut ordinals);
+        let (two, _) = dedupe(vec![without_id(5)], &mut ordinals);
         assert_ne!(one, two);
     }
 
     #[test]
-    fn an_account_token_tells_nothing_and_belongs_to_its_connection() {
+    fn an_account_token_is_opaque_and_scoped_to_its_connection() {
         let token = account_token("team", "bank-a", "0131883461");
         assert!(!token.contains("3461") && token.len() == 24);
         assert_ne!(token, account_token("team", "bank-b", "0131883461"));

@@ -1,7 +1,7 @@
-//! Hiding what must not be shown: before a record leaves memory, and whatever field it is in.
+//! Masks account numbers and configured fields before a record leaves memory.
 //!
-//! An account is shown by its last four characters. Free text is kept, but runs of digits as long as an account number
-//! lose all but their last four, because people write account numbers into narrations.
+//! An account number is reduced to its last four characters. Free text is kept, but digit runs as long as an account
+//! number are reduced to their last four digits, because narrations often contain account numbers.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +9,31 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde_json::Value;
 
-/// Digits in a row from which on they may be an account number: the shortest in use have eight.
-const TELLING_DIGITS: usize = 8;
-/// What may stand between the digits of one number.
-const JOINERS: [char; 2] = [' ', '-'];
-/// Longer texts are cut: no statement line is longer, and a row must stay small.
-const MAX_TEXT: usize = 1024;
+/// Minimum digits of a possible account number: the shortest in use have eight.
+const MIN_ACCOUNT_DIGITS: usize = 8;
+/// Separators allowed between the digits of one number.
+const SEPARATORS: [char; 2] = [' ', '-'];
+/// Maximum length of a text in characters; longer ones are truncated, no statement line is longer.
+const MAX_TEXT_CHARS: usize = 1024;
 
-/// What happens to a field.
+/// How a field is masked.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Mask {
-    /// It is not kept.
+    /// The field is removed.
     Drop,
-    /// Its last four characters are kept.
+    /// Only the last four characters are kept.
     Last4,
 }
 
-/// What is hidden, by canonical field: `account`, `narration`, `counterparty`, `category`.
+/// Masking rules by canonical field: `account`, `narration`, `counterparty`, `category`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MaskRules {
-    /// The fields with a rule of their own.
+    /// Rules by field name.
     pub fields: BTreeMap<String, Mask>,
 }
 
 impl MaskRules {
-    /// An account's text: never whole.
+    /// The masked form of an account number; never the whole number.
     pub fn account(&self, number: &str) -> String {
         match self.fields.get("account") {
             Some(Mask::Drop) => "****".to_owned(),
@@ -41,9 +41,9 @@ impl MaskRules {
         }
     }
 
-    /// A text of `field`; `None` when nothing is left of it.
+    /// The masked text of `field`; `None` if nothing is left.
     pub fn text(&self, field: &str, text: &str) -> Option<String> {
-        let clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+        let clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect();
         let clean = clean.trim();
         if clean.is_empty() {
             return None;
@@ -51,12 +51,12 @@ impl MaskRules {
         match self.fields.get(field) {
             Some(Mask::Drop) => None,
             Some(Mask::Last4) => Some(last4(clean)),
-            None => Some(without_numbers(clean)),
+            None => Some(mask_numbers(clean)),
         }
     }
 
-    /// A whole record: every text of it under its field's name, numbers and the rest as they are. Days, instants, ids in
-    /// the form of a UUID and amounts with a fraction are told from account numbers and kept.
+    /// Masks a whole record: every string by its field's name, other values unchanged. Dates, instants, UUIDs and
+    /// decimal amounts are recognized and kept.
     pub fn document(&self, record: &Value) -> Value {
         self.value("", record).unwrap_or(Value::Null)
     }
@@ -66,11 +66,11 @@ impl MaskRules {
             return None;
         }
         Some(match value {
-            Value::String(text) if is_plain(text) && !self.fields.contains_key(field) => value.clone(),
+            Value::String(text) if is_not_account_number(text) && !self.fields.contains_key(field) => value.clone(),
             Value::String(text) => Value::String(self.text(field, text).unwrap_or_default()),
             Value::Array(items) => Value::Array(items.iter().filter_map(|item| self.value(field, item)).collect()),
             Value::Object(fields) => {
-                // Sorted, so that a provider that shuffles its fields has changed nothing.
+                // Sorted, so that a different field order is not a change.
                 let mut names: Vec<&String> = fields.keys().collect();
                 names.sort_unstable();
                 let field = |name: &String| Some((name.clone(), self.value(name, fields.get(name)?)?));
@@ -84,8 +84,8 @@ impl MaskRules {
     }
 }
 
-/// Whether a text is a day, an instant, a UUID or an amount, whatever digits it has.
-fn is_plain(text: &str) -> bool {
+/// Whether a text is a date, an instant, a UUID or a decimal amount.
+fn is_not_account_number(text: &str) -> bool {
     let amount = text.contains('.') && text.parse::<rust_decimal::Decimal>().is_ok();
     amount
         || uuid::Uuid::parse_str(text).is_ok()
@@ -93,18 +93,18 @@ fn is_plain(text: &str) -> bool {
         || text.parse::<DateTime>().is_ok()
 }
 
-/// `****` and the last four characters; a text too short to hide anything shows none.
+/// `****` and the last four characters; only `****` for a text too short to mask.
 pub fn last4(text: &str) -> String {
     let count = text.chars().count();
-    if count < TELLING_DIGITS {
+    if count < MIN_ACCOUNT_DIGITS {
         return "****".to_owned();
     }
     let tail: String = text.chars().skip(count - 4).collect();
     format!("****{tail}")
 }
 
-/// The text with every long number cut to its last four digits.
-fn without_numbers(text: &str) -> String {
+/// The text with every long number reduced to its last four digits.
+fn mask_numbers(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut i = 0;
@@ -115,7 +115,7 @@ fn without_numbers(text: &str) -> String {
             continue;
         }
         let (digits, next) = number_at(&chars, i);
-        if digits.len() >= TELLING_DIGITS {
+        if digits.len() >= MIN_ACCOUNT_DIGITS {
             out.push_str("****");
             out.extend(digits.iter().skip(digits.len() - 4));
         } else {
@@ -126,7 +126,7 @@ fn without_numbers(text: &str) -> String {
     out
 }
 
-/// The digits of the number that starts at `from` (single joiners allowed between them), and where it ends.
+/// The digits of the number that starts at `from` (single separators allowed between them), and its end.
 fn number_at(chars: &[char], from: usize) -> (Vec<char>, usize) {
     let mut digits = Vec::new();
     let mut i = from;
@@ -136,7 +136,7 @@ fn number_at(chars: &[char], from: usize) -> (Vec<char>, usize) {
                 digits.push(*d);
                 i += 1;
             }
-            (Some(joiner), Some(d)) if JOINERS.contains(joiner) && d.is_ascii_digit() => i += 1,
+            (Some(separator), Some(d)) if SEPARATORS.contains(separator) && d.is_ascii_digit() => i += 1,
             _ => return (digits, i),
         }
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn account_numbers_in_text_lose_all_but_four_digits() {
+    fn account_numbers_in_text_are_masked_to_four_digits() {
         for (raw, masked) in [
             ("TRF TO 0131883461 ADA", "TRF TO ****3461 ADA"),
             ("card 4000-0000-0000-0002.", "card ****0002."),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_may_be_dropped_or_cut() {
+    fn a_field_can_be_dropped_or_masked_to_last4() {
         let rules = MaskRules {
             fields: [("narration".to_owned(), Mask::Drop), ("counterparty".to_owned(), Mask::Last4)].into(),
         };
@@ -180,11 +180,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_long_number_survives(prefix in "[a-z ]{0,10}", number in "[0-9]{8,30}", suffix in "[a-z ]{0,10}") {
+        fn long_numbers_are_always_masked(prefix in "[a-z ]{0,10}", number in "[0-9]{8,30}", suffix in "[a-z ]{0,10}") {
             let masked = text(&format!("{prefix}{number}{suffix}")).unwrap();
             prop_assert!(!masked.contains(&number));
             let longest = masked.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap();
-            prop_assert!(longest < TELLING_DIGITS, "{}", masked);
+            prop_assert!(longest < MIN_ACCOUNT_DIGITS, "{}", masked);
         }
     }
 }

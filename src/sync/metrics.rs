@@ -1,4 +1,4 @@
-//! The numbers of syncs. No account, no text and no partition in a label.
+//! Metrics of syncs. Labels never hold accounts, free text or partitions.
 
 use prometheus::{HistogramVec, IntCounterVec};
 
@@ -9,9 +9,9 @@ use crate::metrics::{Metrics, MetricsError};
 /// A stage of a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// From the request to the last byte.
+    /// From the request to the last byte of the response.
     Fetch,
-    /// From bytes to rows.
+    /// Parsing bytes into rows.
     Transform,
     /// The page transaction.
     Persist,
@@ -27,7 +27,7 @@ impl Stage {
     }
 }
 
-/// The series of this layer. Cloning shares them.
+/// The sync layer's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct SyncMetrics {
     runs: IntCounterVec,
@@ -39,7 +39,7 @@ pub struct SyncMetrics {
 }
 
 impl SyncMetrics {
-    /// Registers the series.
+    /// Registers the metrics.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
         let job = ["namespace", "syncjob"];
         Ok(Self {
@@ -48,27 +48,31 @@ impl SyncMetrics {
                 "Sync runs that ended, by result.",
                 &["namespace", "syncjob", "result"],
             )?,
-            stages: metrics.seconds(
+            stages: metrics.histogram(
                 "busbar_sync_stage_seconds",
                 "Time per page and stage of a sync, in seconds.",
                 &["stage", "outcome"],
             )?,
             errors: metrics.counter(
                 "busbar_sync_errors_total",
-                "Errors of syncs, by stage and class.",
+                "Sync errors, by stage and class.",
                 &["stage", "class"],
             )?,
             records: metrics.counter(
                 "busbar_sync_records_total",
-                "Records of syncs, by what became of them.",
+                "Records processed by syncs, by operation.",
                 &["namespace", "syncjob", "op"],
             )?,
             pages: metrics.counter("busbar_sync_pages_total", "Pages committed.", &job)?,
-            empty_runs: metrics.counter("busbar_sync_empty_runs_total", "Good runs that read no record.", &job)?,
+            empty_runs: metrics.counter(
+                "busbar_sync_empty_runs_total",
+                "Successful runs that read no record.",
+                &job,
+            )?,
         })
     }
 
-    /// One stage of one page ended well (`class` is `None`) or with an error of that class.
+    /// Records one stage of one page: a success (`class` is `None`) or an error of that class.
     pub(crate) fn stage(&self, stage: Stage, seconds: f64, class: Option<&'static str>) {
         let outcome = if class.is_none() { "success" } else { "error" };
         self.stages.with_label_values(&[stage.as_str(), outcome]).observe(seconds);
@@ -77,7 +81,7 @@ impl SyncMetrics {
         }
     }
 
-    /// A run ended.
+    /// Records the end of a run.
     pub(crate) fn run_ended(&self, job: &ObjectKey, report: &RunReport) {
         let (namespace, name) = (&*job.namespace, &*job.name);
         self.runs.with_label_values(&[namespace, name, report.result.as_str()]).inc();
@@ -96,10 +100,10 @@ impl SyncMetrics {
         }
     }
 
-    /// A job is gone: its series vanish with it.
-    pub(crate) fn forget(&self, job: &ObjectKey) {
+    /// Removes the series of a deleted job.
+    pub(crate) fn remove_job(&self, job: &ObjectKey) {
         let (namespace, name) = (&*job.namespace, &*job.name);
-        // Removing a series that never was is an error that means nothing.
+        // Removing a series that does not exist returns an error, which is ignored.
         for result in crate::ledger::RunResult::ALL {
             self.runs.remove_label_values(&[namespace, name, result.as_str()]).ok();
         }

@@ -1,22 +1,24 @@
 //! A sync: one stream of one provider, page by page, into the ledger.
 //!
-//! [`run`] walks every partition of a [`SyncPlan`]: fetch a page, read it without losing a digit, make canonical
-//! records of it, mask them, and commit rows and cursor together. It decides nothing about *when* (that is the
-//! controller's) and nothing about *how a call is made* (that is the provider layer's, behind [`Fetch`]). It never
-//! holds a transaction while it waits for the provider.
+//! [`run()`] walks every partition of a [`SyncPlan`]: it fetches a page, parses it without losing a digit, converts it
+//! to canonical records, masks them, and commits rows and cursor together. It does not decide *when* to run (the
+//! controller does) or *how a call is made* (the provider layer does, behind [`Fetch`]). It never holds a transaction
+//! while it waits for the provider.
 //!
 //! - [`plan`]: what to fetch, resolved.
-//! - [`cursor`]: windows and how they move.
-//! - [`page`]: a body as records and a next page.
+//! - [`context`]: what a run needs besides its plan.
+//! - [`cursor`]: windows and how they advance the cursor.
+//! - [`page`]: a response body as records and a next page.
 //! - [`record`], [`key`], [`mask`]: a record as a row.
 //! - `walk`: one partition, window by window, page by page.
-//! - [`run()`]: all of them, with deadline and cancellation.
-//! - [`report`]: how it ended, in closed words.
-//! - [`metrics`]: its numbers.
+//! - [`run()`]: all partitions, with deadline and cancellation.
+//! - [`report`]: result and reason of a run.
+//! - [`metrics`]: its metrics.
 //!
-//! A run that is killed between any two statements loses and doubles nothing: what was committed is found again by the
-//! cursor that was committed with it, and a page that is read twice changes no row.
+//! A run killed between any two statements neither loses nor duplicates a row: the cursor is committed with the rows it
+//! covers, and a page that is read twice changes no row.
 
+pub mod context;
 pub mod cursor;
 pub mod fetch;
 pub mod key;
@@ -31,8 +33,9 @@ mod run;
 pub(crate) mod tests;
 mod walk;
 
+pub use context::RunContext;
 pub use fetch::Fetch;
 pub use mask::{Mask, MaskRules};
-pub use plan::{Limits, Partition, SyncPlan};
+pub use plan::{Partition, RunLimits, SyncPlan};
 pub use report::{RunReason, RunReport};
-pub use run::{RunContext, run};
+pub use run::run;

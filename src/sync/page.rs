@@ -1,48 +1,48 @@
-//! A provider's answer as a page: the records, what comes next, how many there are. Pure.
+//! Parses a provider's response into a page: records, next page, total. Pure.
 //!
-//! The link to the next page is never followed: only its parameter is taken out, because providers are known to print
-//! links that lead elsewhere, and a link is the provider's word about where our credentials go.
+//! A link to the next page is never followed: only its parameter is used, because some providers return links to other
+//! hosts, and following one would let the provider choose where credentials are sent.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::report::{RunReason, Stop};
-use crate::provider::call::Answer;
-use crate::provider::json;
-use crate::provider::profile::{Pagination, Stream, TokenSource};
+use super::report::{RunError, RunReason};
+use crate::profile::json;
+use crate::profile::{Pagination, Stream, TokenSource};
+use crate::provider::call::Response;
 
-/// One page as read.
+/// A page of records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     /// The records, as the provider sent them.
     pub records: Vec<Value>,
-    /// The next page; `None` at the end.
+    /// Position of the next page; `None` at the end.
     pub next: Option<String>,
-    /// The provider's count of all records of the window.
+    /// The provider's total of records in the window.
     pub total: Option<u64>,
 }
 
-/// Reads the page that was asked for as `asked`.
-pub fn read(answer: &Answer, stream: &Stream, asked: &str) -> Result<Page, Stop> {
-    let mut body = json(answer)?;
-    let (total, told) = (total(&body, &stream.pagination), told(&body, &stream.pagination)?);
+/// Parses the page that was requested at `position`.
+pub fn parse(response: &Response, stream: &Stream, position: &str) -> Result<Page, RunError> {
+    let mut body = parse_body(response)?;
+    let (total, next_page) = (total(&body, &stream.pagination), next_page(&body, &stream.pagination)?);
     let records = records(&mut body, stream).ok_or(RunReason::SchemaDrifted)?;
-    let next = match (&stream.pagination, told) {
-        (Pagination::Offset { .. }, _) => after(asked, records.len() as u64, total)?,
-        (Pagination::LastRecordId { .. }, Told::More) => {
+    let next = match (&stream.pagination, next_page) {
+        (Pagination::Offset { .. }, _) => next_offset(position, records.len() as u64, total)?,
+        (Pagination::LastRecordId { .. }, NextPage::AfterLastRecord) => {
             let id = records.last().and_then(|record| text(record.pointer(&stream.key)?));
             Some(id.ok_or(RunReason::PaginationUnreadable)?)
         }
-        (_, Told::Next(next)) => Some(next),
-        (_, Told::More | Told::End) => None,
+        (_, NextPage::Position(next)) => Some(next),
+        (_, NextPage::AfterLastRecord | NextPage::End) => None,
     };
     Ok(Page { records, next, total })
 }
 
-/// The records of an answer, from one list or from several; `None` where one is missing. No array at all is not "no
-/// records": it is drift.
+/// The records of a response, from one list or several; `None` if a required list is missing. A missing array is schema
+/// drift, not an empty page.
 fn records(body: &mut Value, stream: &Stream) -> Option<Vec<Value>> {
-    // Both shapes: the first pointer that leads to an array.
+    // The first pointer that leads to an array.
     let mut take = |pointers: &[String]| {
         let found = pointers.iter().find(|pointer| body.pointer(pointer).is_some_and(Value::is_array))?;
         match body.pointer_mut(found)?.take() {
@@ -70,44 +70,48 @@ fn records(body: &mut Value, stream: &Stream) -> Option<Vec<Value>> {
     found.then_some(all)
 }
 
-/// The body of a good answer as JSON. Whether it is good was asked where it came in.
-pub fn json(answer: &Answer) -> Result<Value, Stop> {
-    json::parse(&answer.body)
-        .map_err(|_| Stop { http_status: Some(answer.status.as_u16()), ..RunReason::BodyUnreadable.into() })
+/// Parses the body of a successful response as JSON. The caller has checked the classification.
+pub fn parse_body(response: &Response) -> Result<Value, RunError> {
+    json::parse(&response.body)
+        .map_err(|_| RunError { http_status: Some(response.status.as_u16()), ..RunReason::BodyUnreadable.into() })
 }
 
-/// What the answer itself says of what comes next.
-enum Told {
-    /// Nothing does.
+/// The next page according to the response's body.
+enum NextPage {
+    /// There is none.
     End,
-    /// Something does; where it begins, the records tell.
-    More,
-    /// The next page's number or token.
-    Next(String),
+    /// There is one, which starts after the last record.
+    AfterLastRecord,
+    /// The page with this number or token.
+    Position(String),
 }
 
-fn told(body: &Value, pagination: &Pagination) -> Result<Told, Stop> {
-    let unreadable = || Stop::from(RunReason::PaginationUnreadable);
-    // Whether there is more must be said: a list that only looks whole is worse than none.
+fn next_page(body: &Value, pagination: &Pagination) -> Result<NextPage, RunError> {
+    let unreadable = || RunError::from(RunReason::PaginationUnreadable);
+    // A missing flag is an error: a truncated list must not look complete.
     let more = |pointer: &str| body.pointer(pointer).and_then(Value::as_bool).ok_or_else(unreadable);
     match pagination {
-        Pagination::Page { parameter, next, .. } => Ok(numbered(body, parameter, next)?.map_or(Told::End, Told::Next)),
-        Pagination::LastRecordId { more: at, .. } => Ok(if more(at)? { Told::More } else { Told::End }),
+        Pagination::Page { parameter, next, .. } => {
+            Ok(page_number(body, parameter, next)?.map_or(NextPage::End, NextPage::Position))
+        }
+        Pagination::LastRecordId { more: at, .. } => {
+            Ok(if more(at)? { NextPage::AfterLastRecord } else { NextPage::End })
+        }
         Pagination::Token { from: TokenSource::Body { pointers }, more: at, .. } => {
             let token = pointers.iter().find_map(|pointer| text(body.pointer(pointer)?));
             match (at.as_deref().map(more).transpose()?, token) {
-                (Some(false), _) | (None, None) => Ok(Told::End),
+                (Some(false), _) | (None, None) => Ok(NextPage::End),
                 (Some(true), None) => Err(unreadable()),
-                (_, Some(token)) => Ok(Told::Next(token)),
+                (_, Some(token)) => Ok(NextPage::Position(token)),
             }
         }
-        // A job of such a stream is refused; if one came here, half a list would look whole.
+        // Jobs with such a stream are rejected at validation; here a truncated list would look complete.
         Pagination::Token { .. } | Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => Err(unreadable()),
-        Pagination::Offset { .. } | Pagination::None => Ok(Told::End),
+        Pagination::Offset { .. } | Pagination::None => Ok(NextPage::End),
     }
 }
 
-/// A text or a number that is not blank.
+/// A non-blank string, or a number, as text.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -116,9 +120,9 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-fn numbered(body: &Value, parameter: &str, next: &[String]) -> Result<Option<String>, Stop> {
-    let told = next.iter().filter_map(|pointer| body.pointer(pointer)).find(|value| !value.is_null());
-    let text = match told {
+fn page_number(body: &Value, parameter: &str, next: &[String]) -> Result<Option<String>, RunError> {
+    let value = next.iter().filter_map(|pointer| body.pointer(pointer)).find(|value| !value.is_null());
+    let text = match value {
         None => return Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
         Some(Value::String(text)) => text.trim().to_owned(),
@@ -132,10 +136,10 @@ fn numbered(body: &Value, parameter: &str, next: &[String]) -> Result<Option<Str
     }
 }
 
-/// The place behind a page of an offset walk; none at the end, which the count of all records tells, or an empty page.
-fn after(asked: &str, read: u64, total: Option<u64>) -> Result<Option<String>, Stop> {
-    let place: u64 = asked.parse().map_err(|_| RunReason::PaginationUnreadable)?;
-    let next = place.saturating_add(read);
+/// The offset after a page; `None` at the end, which is the total if there is one, else an empty page.
+fn next_offset(position: &str, read: u64, total: Option<u64>) -> Result<Option<String>, RunError> {
+    let offset: u64 = position.parse().map_err(|_| RunReason::PaginationUnreadable)?;
+    let next = offset.saturating_add(read);
     let more = read > 0 && total.is_none_or(|total| next < total);
     Ok(more.then(|| next.to_string()))
 }
@@ -159,14 +163,14 @@ fn query_value(url: &str, parameter: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::tests::{answer, stream};
+    use crate::sync::tests::{response, stream};
 
     fn page(body: &str) -> Result<Page, RunReason> {
-        read(&answer(200, body), &stream(10), "1").map_err(|stop| stop.reason)
+        parse(&response(200, body), &stream(10), "1").map_err(|error| error.reason)
     }
 
     #[test]
-    fn both_shapes_are_pages() {
+    fn flat_and_nested_bodies_parse_to_the_same_page() {
         let flat = page(r#"{"data": [1, 2], "meta": {"total": 7, "next": "https://x/v2/acc/transactions?page=2"}}"#);
         let nested =
             page(r#"{"data": {"transactions": [1, 2], "paging": {"total": 7, "next": "/t?limit=2&page=2#x"}}}"#);
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_by_the_absence_of_a_next_page() {
+    fn a_missing_next_page_is_the_end_of_the_list() {
         for meta in ["{}", r#"{"next": null}"#, r#"{"next": ""}"#] {
             assert_eq!(page(&format!(r#"{{"data": [], "meta": {meta}}}"#)).unwrap().next, None, "{meta}");
         }
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_never_an_empty_page() {
+    fn an_unreadable_body_is_an_error_and_not_an_empty_page() {
         for (body, reason) in [
             ("", RunReason::BodyUnreadable),
             ("<html>", RunReason::BodyUnreadable),
@@ -204,11 +208,11 @@ mod tests {
         ] {
             assert_eq!(page(body), Err(reason), "{body}");
         }
-        assert_eq!(page("\u{feff}{\"data\": []}").unwrap().records.len(), 0, "a byte order mark is no fault");
+        assert_eq!(page("\u{feff}{\"data\": []}").unwrap().records.len(), 0, "a byte order mark is ignored");
     }
 
     #[test]
-    fn numbers_keep_their_digits() {
+    fn numbers_keep_all_digits() {
         let page = page(r#"{"data": [123456789012345678901234567890.10]}"#).unwrap();
         assert_eq!(page.records[0].to_string(), "123456789012345678901234567890.10");
     }

@@ -1,4 +1,4 @@
-//! What to fetch, with every default filled in. Made by the controller from a `SyncJob` and its connection.
+//! What to fetch, with all defaults filled in. Built by the controller from a `SyncJob` and its connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::mask::MaskRules;
 use crate::domain::key::ObjectKey;
-use crate::ledger::{JobKey, StreamKey};
-use crate::provider::profile::{Pagination, Stream, TemplateError};
+use crate::ledger::{CursorKey, StreamKey};
+use crate::profile::{Pagination, Stream, TemplateError};
 
-/// One job's sync, ready to run.
+/// A job's sync, ready to run.
 #[derive(Clone, Debug)]
 pub struct SyncPlan {
     /// The `SyncJob`.
@@ -27,56 +27,56 @@ pub struct SyncPlan {
     pub stream_name: String,
     /// Its description.
     pub stream: Arc<Stream>,
-    /// The header in which each request carries an id of its own.
-    pub correlation: String,
-    /// What to walk, one after the other. A job without partitions has one with an empty name.
+    /// Name of the header that carries each request's id.
+    pub request_id_header: String,
+    /// Partitions, walked in order. A job without partitions has one with an empty name.
     pub partitions: Vec<Partition>,
-    /// Where the first window starts, and before which nothing is read; unset: the stream's own reach.
+    /// Start of the first window; nothing before it is read. Unset: the stream's initial range.
     pub start: Option<Timestamp>,
-    /// How far a window reaches back before the cursor; unset: the stream's.
+    /// How far a window starts before the cursor; unset: the stream's lookback.
     pub lookback: Option<Duration>,
-    /// The whole run must end within this.
+    /// Timeout of the whole run.
     pub run_timeout: Duration,
-    /// A page with more invalid records than this percentage is not committed; 100 switches that off.
+    /// A page with a higher percentage of invalid records is not committed; 100 disables the check.
     pub dead_letter_budget_percent: u8,
-    /// What is hidden in rows.
+    /// Masking rules for rows.
     pub mask: MaskRules,
     /// Fetch, transform and validate one page per partition; write neither rows nor cursor.
     pub dry_run: bool,
-    /// Caps.
-    pub limits: Limits,
+    /// Limits of the run.
+    pub limits: RunLimits,
 }
 
-/// One part of a stream with a cursor of its own.
+/// A part of a stream with its own cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Its name: the cursor's key. Empty for the only one.
+    /// Its name, part of the cursor's key. Empty for a single partition.
     pub name: String,
-    /// The values in force: the connection's, the job's, its own, and the stream's defaults.
+    /// Effective parameters, merged from the connection, the job, the partition and the stream's defaults.
     pub parameters: BTreeMap<String, String>,
 }
 
-/// Caps of one run. A run that reaches one is Incomplete, and the next goes on from there.
+/// Limits of one run. A run that reaches one is Incomplete; the next run continues from there.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RunLimits {
     /// Pages per partition and run: a million records at the usual hundred a page.
     pub max_pages: u32,
-    /// Empty pages in a row that may each name a next one.
+    /// Consecutive empty pages that each name a next page.
     pub max_empty_pages: u32,
-    /// How often a window starts over because the provider's list shrank under it.
+    /// Restarts of a window because the provider's list changed during the walk.
     pub max_restarts: u32,
 }
 
-impl Default for Limits {
+impl Default for RunLimits {
     fn default() -> Self {
         Self { max_pages: 10_000, max_empty_pages: 10, max_restarts: 3 }
     }
 }
 
 impl SyncPlan {
-    /// Whose cursor a partition's is.
-    pub fn job_key(&self, partition: &Partition) -> JobKey {
-        JobKey {
+    /// The key of a partition's cursor.
+    pub fn cursor_key(&self, partition: &Partition) -> CursorKey {
+        CursorKey {
             stream: StreamKey {
                 namespace: self.job.namespace.to_string(),
                 connection: self.connection.clone(),
@@ -89,8 +89,8 @@ impl SyncPlan {
         }
     }
 
-    /// What a partition's cursor means: `<source>.<paging>`. Another source (path, account, query) makes the cursor
-    /// worthless; another paging only the page number.
+    /// Hash of what a partition's cursor depends on: `<source>.<paging>`. A different source (path, account, query)
+    /// invalidates the cursor; different paging only the page position.
     pub fn cursor_hash(&self, partition: &Partition) -> Result<CursorHash, TemplateError> {
         let mut source = Sha256::new();
         let mut part = |text: &str| {
@@ -105,7 +105,7 @@ impl SyncPlan {
         let paging = match &self.stream.pagination {
             Pagination::Page { parameter, first, size, .. } => format!("{parameter}:{first}:{size}"),
             Pagination::Offset { parameter, first, size, .. } => format!("offset:{parameter}:{first}:{size}"),
-            // A token is good for the size that it was given for.
+            // A token is valid for the page size it was issued for.
             Pagination::Token { size, .. } => format!("token:{size:?}"),
             Pagination::LastRecordId { parameter, size, .. } => format!("after:{parameter}:{size}"),
             Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => "link".to_owned(),
@@ -123,18 +123,18 @@ pub struct CursorHash {
 }
 
 impl CursorHash {
-    /// As stored with the cursor.
+    /// The form stored with the cursor.
     pub fn text(&self) -> String {
         format!("{}.{}", self.source, self.paging)
     }
 
-    /// Whether a stored cursor follows the same source.
+    /// Whether a stored cursor has the same source.
     pub fn same_source(&self, stored: &str) -> bool {
         stored.split_once('.').is_some_and(|(source, _)| source == self.source)
     }
 }
 
-/// The first 64 bits of a digest: for telling apart the few values that one job ever has.
+/// The first 64 bits of a digest in hexadecimal: enough to distinguish the few values of one job.
 pub(super) fn short_hex(digest: Sha256) -> String {
     hex(&digest.finalize(), 8)
 }

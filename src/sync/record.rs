@@ -1,7 +1,7 @@
-//! One record of a provider's body as a canonical row, or the reason why it cannot be one. Pure.
+//! Converts a provider's record to a canonical row, or rejects it with a reason. Pure.
 //!
-//! Numbers are read from their digits, never through a float. What is not plain is refused instead of guessed: an
-//! amount with a fraction where minor units were promised, an unknown direction, a currency without a known exponent.
+//! Numbers are parsed from their digits, never through a float. Ambiguous values are rejected, not guessed: an amount
+//! with a fraction where minor units are declared, an unknown direction, a currency without a known exponent.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -15,47 +15,47 @@ use super::mask::MaskRules;
 use super::plan::hex;
 use crate::domain::money::{Currency, Money, parse_decimal};
 use crate::ledger::{
-    Booked, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
+    BookingTime, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
 };
-use crate::provider::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeField, TimeForm};
+use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
 
-/// Years outside these are a wrong unit or a placeholder, not a booking.
+/// Plausible booking years; others indicate a wrong unit or a placeholder.
 const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
-/// A larger record is no record; the largest in use have a few kilobytes.
-const MAX_DOCUMENT: usize = 256 * 1024;
-/// A dead letter's sample shows at most this many fields.
-const SAMPLE_FIELDS: usize = 32;
+/// Maximum size of a document in bytes; real ones have a few kilobytes.
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+/// Maximum number of fields in a dead letter's sample.
+const MAX_SAMPLE_FIELDS: usize = 32;
 
-/// The account that a partition's records are on.
+/// The account that a partition's records belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountInfo {
-    /// Opaque identity.
+    /// Opaque token.
     pub token: String,
-    /// Masked, for people.
-    pub shown: String,
-    /// Its currency, where the records carry none.
+    /// Masked number, for display.
+    pub display: String,
+    /// Its currency, if the records hold none.
     pub currency: Option<Currency>,
 }
 
-/// All that a record is read with.
+/// Parses the records of one stream and account.
 #[derive(Copy, Clone, Debug)]
-pub struct Reading<'a> {
+pub struct RecordParser<'a> {
     /// The stream's description.
     pub stream: &'a Stream,
     /// The account.
     pub account: &'a AccountInfo,
-    /// What is hidden.
+    /// Masking rules.
     pub mask: &'a MaskRules,
-    /// How much of a time to believe.
-    pub grain: Granularity,
+    /// Granularity of the stream's cursor.
+    pub granularity: Granularity,
 }
 
-/// Why a record is no row.
+/// Why a record was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// A closed word.
+    /// A reason from a closed set.
     pub reason: &'static str,
-    /// The pointer of the field.
+    /// JSON pointer of the field.
     pub path: String,
 }
 
@@ -63,8 +63,8 @@ fn reject<T>(reason: &'static str, path: &str) -> Result<T, Rejection> {
     Err(Rejection { reason, path: path.to_owned() })
 }
 
-impl Reading<'_> {
-    /// The record as a row. A blank id leaves the key empty, to be derived.
+impl RecordParser<'_> {
+    /// Converts a record to a row. A blank id leaves the key empty, to be derived.
     pub fn row(&self, record: &Value) -> Result<TransactionRecord, Rejection> {
         if !record.is_object() {
             return reject("NotAnObject", "");
@@ -80,8 +80,8 @@ impl Reading<'_> {
             account_token: self.account.token.clone(),
             key_quality: if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider },
             key,
-            account: self.account.shown.clone(),
-            booked: self.booked(record)?,
+            account: self.account.display.clone(),
+            booked: self.booking_time(record)?,
             amount: money.amount,
             amount_minor,
             currency: money.currency.to_string(),
@@ -92,22 +92,22 @@ impl Reading<'_> {
         })
     }
 
-    /// The record as a document: whole, masked. A blank id leaves the key empty, to be derived.
+    /// Converts a record to a masked document. A blank id leaves the key empty, to be derived.
     pub fn document(&self, record: &Value, kind: DocumentKind) -> Result<DocumentRecord, Rejection> {
         if !record.is_object() {
             return reject("NotAnObject", "");
         }
         let key = self.key(record)?;
         let mut body = self.mask.document(record);
-        // The id is the row's key anyway; cut, it could not be found again.
-        let made_of = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
-        for pointer in made_of.chain([self.stream.key.as_str()]).filter(|pointer| !pointer.is_empty()) {
-            if let (Some(shown), Some(id)) = (body.pointer_mut(pointer), record.pointer(pointer)) {
-                *shown = id.clone();
+        // The id is the row's key, so it is restored unmasked.
+        let key_pointers = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
+        for pointer in key_pointers.chain([self.stream.key.as_str()]).filter(|pointer| !pointer.is_empty()) {
+            if let (Some(masked), Some(id)) = (body.pointer_mut(pointer), record.pointer(pointer)) {
+                *masked = id.clone();
             }
         }
         let body = body.to_string();
-        if body.len() > MAX_DOCUMENT {
+        if body.len() > MAX_DOCUMENT_BYTES {
             return reject("RecordTooLarge", "");
         }
         let key_quality = if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider };
@@ -122,20 +122,20 @@ impl Reading<'_> {
             Some(_) => reject("KeyInvalid", path),
         };
         let key = match &self.stream.key_of {
-            Some(key) => key.template.fill(part)?,
+            Some(key) => key.template.expand(part)?,
             None => part(&self.stream.key)?,
         };
         let key = key.unwrap_or_default();
         if key.len() > MAX_KEY || key.contains('\0') { reject("KeyInvalid", &self.stream.key) } else { Ok(key) }
     }
 
-    fn booked(&self, record: &Value) -> Result<Booked, Rejection> {
+    fn booking_time(&self, record: &Value) -> Result<BookingTime, Rejection> {
         let Some(field) = &self.stream.time else { return reject("TimeMissing", "") };
         let path = &field.pointer;
         let text = match record.pointer(path) {
             None | Some(Value::Null) => return reject("TimeMissing", path),
             Some(Value::String(text)) => text.trim().to_owned(),
-            Some(Value::Number(number)) if field.form != TimeForm::Text => number.to_string(),
+            Some(Value::Number(number)) if field.encoding != TimeEncoding::Text => number.to_string(),
             Some(_) => return reject("TimeInvalid", path),
         };
         let Some((on, at)) = read_time(&text, field) else { return reject("TimeInvalid", path) };
@@ -143,8 +143,8 @@ impl Reading<'_> {
             return reject("TimeOutOfRange", path);
         }
         let at = at.filter(|_| !field.day_only);
-        let granularity = if at.is_none() { Granularity::Day } else { self.grain };
-        Ok(Booked { on, at, text, granularity })
+        let granularity = if at.is_none() { Granularity::Day } else { self.granularity };
+        Ok(BookingTime { on, at, text, granularity })
     }
 
     fn money(&self, record: &Value, amounts: &Amounts) -> Result<(Money, i128), Rejection> {
@@ -169,7 +169,7 @@ impl Reading<'_> {
             None | Some(Value::Null) => return reject("AmountMissing", path),
             Some(value) => value,
         };
-        let plain = match (amounts.repr, value) {
+        let unsigned = match (amounts.repr, value) {
             (AmountRepr::MinorInteger, Value::Number(number)) => match number.to_string().parse::<i128>() {
                 Ok(minor) => Money::from_minor(minor, currency).ok(),
                 Err(_) => return reject("AmountNotInteger", path),
@@ -179,15 +179,15 @@ impl Reading<'_> {
                 parse_decimal(text.trim()).ok().map(|amount| Money { amount, currency })
             }
             (AmountRepr::DecimalString, _) => return reject("AmountNotText", path),
-            // The digits as they were sent: the number was never a float.
+            // `arbitrary_precision` keeps the digits as sent.
             (AmountRepr::JsonNumber, Value::Number(number)) => {
                 parse_decimal(&number.to_string()).ok().map(|amount| Money { amount, currency })
             }
             (AmountRepr::JsonNumber, _) => return reject("AmountNotNumber", path),
         };
-        let Some(plain) = plain else { return reject("AmountInvalid", path) };
-        let signed = Money { amount: sign(record, amounts, plain.amount)?, currency };
-        // Finer than the currency's smallest unit is refused here: rounding would invent money.
+        let Some(unsigned) = unsigned else { return reject("AmountInvalid", path) };
+        let signed = Money { amount: sign(record, amounts, unsigned.amount)?, currency };
+        // More digits than the currency's minor unit are rejected: rounding would change the amount.
         match signed.to_minor() {
             Ok(minor) => Ok((signed, minor)),
             Err(_) => reject("AmountTooFine", path),
@@ -198,23 +198,23 @@ impl Reading<'_> {
 fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, Rejection> {
     match &amounts.sign {
         Sign::Signed => Ok(amount),
-        // A zero has no sign, or it would print as -0.
+        // Negating zero would print as -0.
         Sign::OutflowPositive => Ok(if amount.is_zero() { amount.abs() } else { -amount }),
         Sign::Unsigned if amount.is_sign_negative() && !amount.is_zero() => reject("AmountSigned", &amounts.amount),
         Sign::Unsigned => Ok(amount.abs()),
         Sign::Field { pointer, credit, debit } => {
-            let word = match record.pointer(pointer) {
+            let direction = match record.pointer(pointer) {
                 None | Some(Value::Null) => return reject("DirectionMissing", pointer),
                 Some(value) => value.as_str().unwrap_or(""),
             };
-            // Both a sign and a direction: nobody can tell what they mean together.
+            // Both a sign and a direction: the meaning is ambiguous.
             if amount.is_sign_negative() && !amount.is_zero() {
                 return reject("AmountSigned", &amounts.amount);
             }
-            if word.eq_ignore_ascii_case(credit) {
+            if direction.eq_ignore_ascii_case(credit) {
                 Ok(amount.abs())
-            } else if word.eq_ignore_ascii_case(debit) {
-                // A zero has no sign, or it would print as -0.
+            } else if direction.eq_ignore_ascii_case(debit) {
+                // Negating zero would print as -0.
                 Ok(if amount.is_zero() { amount.abs() } else { -amount })
             } else {
                 reject("DirectionUnknown", pointer)
@@ -223,14 +223,14 @@ fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, R
     }
 }
 
-/// The booking day as written, and the moment where the text names one.
+/// The booking day as written, and the instant if the text holds one.
 fn read_time(text: &str, field: &TimeField) -> Option<(Date, Option<Timestamp>)> {
     let zone = field.zone.as_ref().and_then(|zone| TimeZone::get(zone).ok());
-    if field.form != TimeForm::Text {
-        let at = field.form.instant(text)?;
+    if field.encoding != TimeEncoding::Text {
+        let at = field.encoding.instant(text)?;
         return Some((at.to_zoned(zone.unwrap_or(TimeZone::UTC)).date(), Some(at)));
     }
-    // A day and a time without a zone are a moment only where the profile says whose clock it is.
+    // A day and time without a zone are an instant only if the profile names the time zone.
     let civil = |at: DateTime, timed: bool| {
         let zoned = zone.filter(|_| timed).and_then(|zone| at.to_zoned(zone).ok());
         Some((at.date(), zoned.map(|zoned| zoned.timestamp())))
@@ -244,7 +244,7 @@ fn read_time(text: &str, field: &TimeField) -> Option<(Date, Option<Timestamp>)>
         let at = if timed { read.to_datetime() } else { read.to_date().map(|date| date.at(0, 0, 0, 0)) };
         return civil(at.ok()?, timed);
     }
-    // `Z` and offsets first: the day is the one that is written, in the provider's own zone.
+    // `Z` and offsets first: the booking day is the day as written, in the provider's zone.
     if let Ok(at) = text.parse::<Timestamp>() {
         let on = text.get(..10).and_then(|day| day.parse::<Date>().ok())?;
         return Some((on, Some(at)));
@@ -252,31 +252,31 @@ fn read_time(text: &str, field: &TimeField) -> Option<(Date, Option<Timestamp>)>
     if let Ok(zoned) = text.parse::<Zoned>() {
         return Some((zoned.date(), Some(zoned.timestamp())));
     }
-    // A date alone is never its midnight.
+    // A date without a time is not an instant.
     civil(text.parse::<DateTime>().ok()?, text.contains([':', 'T', 't']))
 }
 
-/// A currency whose smallest unit is known, in any case.
+/// A currency with a known minor unit; case-insensitive.
 pub fn read_currency(text: &str) -> Option<Currency> {
     let currency = Currency::parse(&text.trim().to_ascii_uppercase()).ok()?;
     currency.exponent().is_ok().then_some(currency)
 }
 
-/// A rejected record, kept aside without its values.
+/// The dead letter of a rejected record, without its values.
 pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u32) -> DeadLetter {
-    let print = Sha256::new().chain_update(record.to_string()).chain_update(rejection.reason);
+    let digest = Sha256::new().chain_update(record.to_string()).chain_update(rejection.reason);
     DeadLetter {
         reason: rejection.reason,
         path: rejection.path,
-        sample: shape(record),
-        fingerprint: hex(&print.finalize(), 16),
+        sample: structure(record),
+        fingerprint: hex(&digest.finalize(), 16),
         index,
         page_no,
     }
 }
 
-/// The fields of a record and their types.
-fn shape(record: &Value) -> String {
+/// The field names and types of a record.
+fn structure(record: &Value) -> String {
     let kind = |value: &Value| match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -286,12 +286,15 @@ fn shape(record: &Value) -> String {
         Value::Object(_) => "object",
     };
     let Some(fields) = record.as_object() else { return kind(record).to_owned() };
-    // A name is the schema's, unless the provider keys a map by its data: only names that look like names are shown.
-    let named = |name: &str| {
-        let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic() || b"_-.@".contains(&b));
-        if plain { name.to_owned() } else { "?".to_owned() }
+    // Field names can be data if the provider uses a map: only names that look like identifiers are included.
+    let safe_name = |name: &str| {
+        let is_identifier = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic() || b"_-.@".contains(&b));
+        if is_identifier { name.to_owned() } else { "?".to_owned() }
     };
-    let fields: Vec<String> =
-        fields.iter().take(SAMPLE_FIELDS).map(|(name, value)| format!("{}: {}", named(name), kind(value))).collect();
+    let fields: Vec<String> = fields
+        .iter()
+        .take(MAX_SAMPLE_FIELDS)
+        .map(|(name, value)| format!("{}: {}", safe_name(name), kind(value)))
+        .collect();
     format!("{{{}}}", fields.join(", "))
 }

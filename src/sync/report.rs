@@ -1,4 +1,4 @@
-//! How a run ended, in closed words: alerts, status and metrics can rely on them.
+//! Result and reason of a run, from closed sets that alerts, status and metrics can rely on.
 
 use std::time::Duration;
 
@@ -6,71 +6,71 @@ use jiff::Timestamp;
 
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
-use crate::provider::call::{Answer, CallError, KeepProblem};
-use crate::provider::classify::Class;
+use crate::profile::ResponseClass;
+use crate::provider::call::{CallError, Response, TokenStoreError};
 
-/// Why a run did not simply succeed.
+/// Why a run did not succeed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RunReason {
-    /// No connection, no answer in time, or no HTTP.
+    /// Connection failed, timed out, or the response was not HTTP.
     ProviderUnreachable,
-    /// A 5xx answer.
+    /// A 5xx response.
     ProviderError,
     /// The provider refused the credentials.
     AuthenticationFailed,
     /// The provider refused this account or plan (402, 403).
     AccessDenied,
-    /// What was asked for is not there (404).
+    /// The requested resource was not found (404).
     NotFound,
-    /// What was asked for is gone for good (410): take the partition out of the job.
+    /// The requested resource is permanently gone (410): remove the partition from the job.
     ItemGone,
-    /// Too many requests (429): the next try waits as long as the provider asks.
+    /// Rate limited by the provider (429): retried after the provider's delay.
     RateLimited,
-    /// A quota is used up: the next try waits until it is renewed.
+    /// A quota is exhausted: retried when it is renewed.
     QuotaExhausted,
-    /// The provider shows no more of the list than this, though there is more: a narrower window is needed.
+    /// The provider returns no more of a longer list: a narrower window is required.
     EndOfData,
-    /// Another answer that means "no", or a redirect.
+    /// Another 4xx response, or a redirect.
     RequestRejected,
     /// The circuit is open.
     CircuitOpen,
     /// The connection is suspended.
     ConnectionSuspended,
-    /// The connection's own settings make calls impossible.
+    /// The connection's settings do not permit calls.
     ConnectionInvalid,
-    /// The answer is larger than is read.
+    /// The response exceeds the size limit.
     AnswerTooLarge,
-    /// The answer is not JSON.
+    /// The response is not JSON.
     BodyUnreadable,
-    /// The records are not where they were, or more of a page than the budget allows is invalid.
+    /// The records were not found at the declared pointer, or a page exceeds the budget of invalid records.
     SchemaDrifted,
     /// The currency of the account is missing or not in ISO 4217.
     CurrencyUnknown,
-    /// The next page could not be read out of the answer.
+    /// The next page could not be determined from the response.
     PaginationUnreadable,
     /// A page led back to an earlier one.
     PaginationCycle,
-    /// Too many empty pages in a row.
+    /// Too many consecutive empty pages.
     TooManyEmptyPages,
-    /// The run's cap on pages.
+    /// The run's page limit was reached.
     PageCapReached,
-    /// The provider's list kept shrinking under the walk.
+    /// The provider's list kept changing during the walk.
     WindowUnstable,
-    /// The run's time was up.
+    /// The run's timeout expired.
     RunTimeout,
-    /// A parameter that the stream needs is missing or unusable.
+    /// A parameter required by the stream is missing or invalid.
     ParameterInvalid,
-    /// The ledger could not read or write.
+    /// The ledger could not be read or written.
     LedgerUnavailable,
-    /// The stored cursor cannot be read.
+    /// The stored cursor cannot be parsed.
     CursorUnreadable,
-    /// Another process took the lease.
+    /// Another process acquired the lease.
     LeaseLost,
     /// Another process is running the job.
     LeaseHeld,
-    /// Stopped on request.
+    /// Cancelled on request.
     StopRequested,
-    /// A fault of Busbar's own.
+    /// An internal error of Busbar.
     InternalError,
 }
 
@@ -109,7 +109,7 @@ impl RunReason {
         Self::InternalError,
     ];
 
-    /// The word in status, metrics and the ledger.
+    /// The value in status, metrics and the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ProviderUnreachable => "ProviderUnreachable",
@@ -145,7 +145,7 @@ impl RunReason {
         }
     }
 
-    /// How a run ends that ends for this reason, if nothing of it was committed.
+    /// The result of a run that ends for this reason without committed pages.
     pub const fn result(self) -> RunResult {
         match self {
             Self::PageCapReached | Self::WindowUnstable | Self::EndOfData => RunResult::Incomplete,
@@ -156,31 +156,31 @@ impl RunReason {
     }
 }
 
-/// An end before the end: the reason, and the provider's HTTP status where there is one.
+/// The error that ended a run or partition early, with the provider's HTTP status if there is one.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// Why.
+pub struct RunError {
+    /// The reason.
     pub reason: RunReason,
-    /// The provider's status.
+    /// The provider's HTTP status.
     pub http_status: Option<u16>,
-    /// How long to wait before the next try, where that is known.
+    /// Delay before the next run, if known.
     pub retry_in: Option<Duration>,
-    /// Whether the window may be begun again.
+    /// Whether the window can be restarted.
     pub restart: bool,
 }
 
-impl From<RunReason> for Stop {
+impl From<RunReason> for RunError {
     fn from(reason: RunReason) -> Self {
         Self { reason, http_status: None, retry_in: None, restart: false }
     }
 }
 
-impl From<&CallError> for Stop {
+impl From<&CallError> for RunError {
     fn from(error: &CallError) -> Self {
         let reason = match error {
             CallError::CircuitOpen { .. } | CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
-            // A sync has no caller whose rights could be missing.
+            // Syncs have no caller, so these do not occur.
             CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
             CallError::QuotaExhausted { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::QuotaExhausted.into() };
@@ -195,10 +195,10 @@ impl From<&CallError> for Stop {
             CallError::NoToken { status, .. } => {
                 return Self { http_status: *status, ..RunReason::ProviderUnreachable.into() };
             }
-            CallError::NotKept(KeepProblem::Ledger) => RunReason::LedgerUnavailable,
-            CallError::Request(_) => RunReason::ParameterInvalid,
-            CallError::Client(_) | CallError::NotKept(_) => RunReason::ConnectionInvalid,
-            CallError::Timeout | CallError::Connect(_) | CallError::Refused(_) | CallError::Malformed => {
+            CallError::TokenStore(TokenStoreError::Ledger) => RunReason::LedgerUnavailable,
+            CallError::InvalidRequest(_) => RunReason::ParameterInvalid,
+            CallError::Client(_) | CallError::TokenStore(_) => RunReason::ConnectionInvalid,
+            CallError::Timeout | CallError::Connect(_) | CallError::AddressRefused(_) | CallError::Malformed => {
                 RunReason::ProviderUnreachable
             }
         };
@@ -206,71 +206,71 @@ impl From<&CallError> for Stop {
     }
 }
 
-impl From<&LedgerError> for Stop {
+impl From<&LedgerError> for RunError {
     fn from(error: &LedgerError) -> Self {
         match error {
-            LedgerError::Fenced { .. } | LedgerError::StateMoved { .. } => RunReason::LeaseLost,
+            LedgerError::Fenced { .. } | LedgerError::VersionConflict { .. } => RunReason::LeaseLost,
             _ => RunReason::LedgerUnavailable,
         }
         .into()
     }
 }
 
-/// What an answer that is none of what was asked for means to the run.
-pub fn refused(answer: &Answer, now: Timestamp) -> Stop {
-    let status = answer.status.as_u16();
-    let reason = match answer.reading.class {
-        Class::Auth => RunReason::AuthenticationFailed,
-        Class::Rights => RunReason::AccessDenied,
-        Class::NotFound => RunReason::NotFound,
-        Class::ItemGone => RunReason::ItemGone,
-        Class::RateLimited => RunReason::RateLimited,
-        Class::Quota => RunReason::QuotaExhausted,
-        Class::EndOfData => RunReason::EndOfData,
-        Class::RestartWindow | Class::ResetCursor => RunReason::WindowUnstable,
-        Class::Retry => RunReason::ProviderError,
-        Class::Fatal if status >= 500 => RunReason::ProviderError,
-        Class::Fatal | Class::Ok => RunReason::RequestRejected,
+/// The run error for a response that is not classified as success.
+pub fn error_from_response(response: &Response, now: Timestamp) -> RunError {
+    let status = response.status.as_u16();
+    let reason = match response.classification.class {
+        ResponseClass::Auth => RunReason::AuthenticationFailed,
+        ResponseClass::Rights => RunReason::AccessDenied,
+        ResponseClass::NotFound => RunReason::NotFound,
+        ResponseClass::ItemGone => RunReason::ItemGone,
+        ResponseClass::RateLimited => RunReason::RateLimited,
+        ResponseClass::Quota => RunReason::QuotaExhausted,
+        ResponseClass::EndOfData => RunReason::EndOfData,
+        ResponseClass::RestartWindow | ResponseClass::ResetCursor => RunReason::WindowUnstable,
+        ResponseClass::Retry => RunReason::ProviderError,
+        ResponseClass::Fatal if status >= 500 => RunReason::ProviderError,
+        ResponseClass::Fatal | ResponseClass::Ok => RunReason::RequestRejected,
     };
-    let restart = matches!(answer.reading.class, Class::RestartWindow | Class::ResetCursor);
-    Stop { reason, http_status: Some(status), retry_in: answer.reading.asked(now), restart }
+    let restart = matches!(response.classification.class, ResponseClass::RestartWindow | ResponseClass::ResetCursor);
+    RunError { reason, http_status: Some(status), retry_in: response.classification.retry_delay(now), restart }
 }
 
-/// A run that ended.
+/// Report of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunReport {
-    /// How.
+    /// The result.
     pub result: RunResult,
-    /// Why, unless it succeeded.
+    /// The reason, unless it succeeded.
     pub reason: Option<RunReason>,
-    /// The provider's HTTP status that ended it, if one did.
+    /// The provider's HTTP status that ended it, if any.
     pub http_status: Option<u16>,
-    /// What it moved. A dry run only fetches and rejects.
+    /// Record counts. A dry run only fetches and rejects.
     pub counts: RunCounts,
-    /// Records that shared their key with a later one of the same page.
+    /// Records dropped because a later one of the same page has the same key.
     pub duplicates: u64,
-    /// How long the next run should wait, where the provider told.
+    /// Delay before the next run, if the provider requested one.
     pub retry_in: Option<Duration>,
     /// Partitions of the job.
     pub partitions: u32,
-    /// Those that did not succeed.
+    /// Partitions that did not succeed.
     pub failing: u32,
-    /// Whether it succeeded and read nothing.
+    /// Whether it succeeded without reading a record.
     pub empty: bool,
-    /// Whether a complete window held fewer records than the provider had announced.
+    /// Whether a complete window held fewer records than the provider's total.
     pub short_of_total: bool,
 }
 
 impl RunReport {
-    /// A run that ended before it began.
-    pub fn ended(stop: Stop) -> Self {
+    /// The report of a run that ended with `error` before it read a record.
+    pub fn from_error(error: RunError) -> Self {
         Self {
-            result: stop.reason.result(),
-            reason: Some(stop.reason),
-            http_status: stop.http_status,
+            result: error.reason.result(),
+            reason: Some(error.reason),
+            http_status: error.http_status,
             counts: RunCounts::default(),
             duplicates: 0,
-            retry_in: stop.retry_in,
+            retry_in: error.retry_in,
             partitions: 0,
             failing: 0,
             empty: false,
@@ -284,20 +284,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::sync::tests::answer;
+    use crate::sync::tests::response;
 
     #[test]
-    fn every_reason_has_its_own_word() {
-        let words: BTreeSet<_> = RunReason::ALL.iter().map(|r| r.as_str()).collect();
-        assert_eq!(words.len(), RunReason::ALL.len());
-        assert!(words.iter().all(|w| w.chars().next().is_some_and(char::is_uppercase)));
+    fn every_reason_has_a_distinct_name() {
+        let names: BTreeSet<_> = RunReason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(names.len(), RunReason::ALL.len());
+        assert!(names.iter().all(|name| name.chars().next().is_some_and(char::is_uppercase)));
     }
 
     #[test]
-    fn statuses_fall_into_their_classes() {
-        let classes: Vec<_> = [302, 400, 401, 402, 404, 410, 429, 500, 503]
-            .map(|status| refused(&answer(status, ""), Timestamp::UNIX_EPOCH).reason.as_str())
+    fn http_statuses_map_to_reasons() {
+        let reasons: Vec<_> = [302, 400, 401, 402, 404, 410, 429, 500, 503]
+            .map(|status| error_from_response(&response(status, ""), Timestamp::UNIX_EPOCH).reason.as_str())
             .into();
-        insta::assert_compact_debug_snapshot!(classes, @r#"["RequestRejected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "ItemGone", "RateLimited", "ProviderError", "ProviderError"]"#);
+        insta::assert_compact_debug_snapshot!(reasons, @r#"["RequestRejected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "ItemGone", "RateLimited", "ProviderError", "ProviderError"]"#);
     }
 }

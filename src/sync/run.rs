@@ -1,64 +1,33 @@
-//! One run: every partition in turn, within the run's time, until it is asked to stop.
+//! One run: all partitions in order, until the run's timeout or cancellation.
 //!
-//! A partition that fails does not keep the others from being read, unless the reason concerns them all.
+//! A failed partition does not prevent the others from being read, unless the reason affects all of them.
 
-use std::fmt;
-
-use tokio_util::sync::CancellationToken;
-
-use super::fetch::Fetch;
-use super::metrics::SyncMetrics;
+use super::context::{RunContext, RunTotals};
 use super::plan::SyncPlan;
-use super::report::{RunReason, RunReport, Stop};
-use super::walk::{Tally, Walk};
-use crate::clock::Clock;
-use crate::ledger::{Lease, Ledger, RunId, RunResult};
+use super::report::{RunError, RunReason, RunReport};
+use super::walk::Walk;
+use crate::ledger::RunResult;
 
-/// All that a run needs beside its plan.
-#[derive(Clone, Copy)]
-pub struct RunContext<'a> {
-    /// Where rows and cursors go.
-    pub ledger: &'a dyn Ledger,
-    /// Where they come from.
-    pub fetch: &'a dyn Fetch,
-    /// The right to write, held by the caller.
-    pub lease: &'a Lease,
-    /// Now.
-    pub clock: Clock,
-    /// The numbers.
-    pub metrics: &'a SyncMetrics,
-    /// The run's correlation id.
-    pub run: RunId,
-    /// Asks the run to stop at the next page boundary; a fetch in flight is given up, a commit never.
-    pub cancel: &'a CancellationToken,
-}
-
-impl fmt::Debug for RunContext<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunContext").field("run", &self.run).field("lease", &self.lease).finish_non_exhaustive()
-    }
-}
-
-/// Runs `plan` once. Never fails: how it ended is the report.
+/// Runs `plan` once. Errors are part of the report.
 pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
     let deadline = cx.clock.mono() + plan.run_timeout;
-    let mut tally = Tally::default();
-    let mut stops: Vec<Stop> = Vec::new();
+    let mut totals = RunTotals::default();
+    let mut errors: Vec<RunError> = Vec::new();
     for partition in &plan.partitions {
-        if let Err(stop) = Walk::new(plan, partition, &cx, deadline).run(&mut tally).await {
-            stops.push(stop);
-            if concerns_all(stop.reason) {
+        if let Err(error) = Walk::new(plan, partition, &cx, deadline).run(&mut totals).await {
+            errors.push(error);
+            if affects_all_partitions(error.reason) {
                 break;
             }
         }
     }
-    let report = conclude(plan, &tally, &stops);
+    let report = build_report(plan, &totals, &errors);
     cx.metrics.run_ended(&plan.job, &report);
     report
 }
 
-/// Whether the next partition would meet the same end.
-const fn concerns_all(reason: RunReason) -> bool {
+/// Whether the next partition would fail for the same reason.
+const fn affects_all_partitions(reason: RunReason) -> bool {
     matches!(
         reason,
         RunReason::StopRequested
@@ -73,31 +42,31 @@ const fn concerns_all(reason: RunReason) -> bool {
     )
 }
 
-fn conclude(plan: &SyncPlan, tally: &Tally, stops: &[Stop]) -> RunReport {
-    let result = |stop: &Stop| match stop.reason {
-        // Out of time with something to show for it: the next run goes on from there.
-        RunReason::RunTimeout if tally.counts.pages > 0 => RunResult::Incomplete,
+fn build_report(plan: &SyncPlan, totals: &RunTotals, errors: &[RunError]) -> RunReport {
+    let result = |error: &RunError| match error.reason {
+        // Timed out after progress: the next run continues from there.
+        RunReason::RunTimeout if totals.counts.pages > 0 => RunResult::Incomplete,
         reason => reason.result(),
     };
-    // The gravest end names the run; a stop that was asked for comes before all, because it hides the rest.
-    let rank = |stop: &&Stop| match result(stop) {
+    // The most severe error determines the result; cancellation comes first, because it hides the others.
+    let rank = |error: &&RunError| match result(error) {
         RunResult::Cancelled => 0,
         RunResult::Failed => 1,
         _ => 2,
     };
-    let worst = stops.iter().min_by_key(rank);
+    let worst = errors.iter().min_by_key(rank);
     let result = worst.map_or(RunResult::Succeeded, result);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     RunReport {
         result,
-        reason: worst.map(|stop| stop.reason),
-        http_status: worst.and_then(|stop| stop.http_status),
-        counts: tally.counts,
-        duplicates: tally.duplicates,
-        retry_in: worst.and_then(|stop| stop.retry_in),
+        reason: worst.map(|error| error.reason),
+        http_status: worst.and_then(|error| error.http_status),
+        counts: totals.counts,
+        duplicates: totals.duplicates,
+        retry_in: worst.and_then(|error| error.retry_in),
         partitions: count(plan.partitions.len()),
-        failing: count(stops.len()),
-        empty: result == RunResult::Succeeded && tally.counts.fetched == 0,
-        short_of_total: tally.short_of_total,
+        failing: count(errors.len()),
+        empty: result == RunResult::Succeeded && totals.counts.fetched == 0,
+        short_of_total: totals.short_of_total,
     }
 }

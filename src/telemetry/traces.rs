@@ -1,8 +1,8 @@
-//! Traces over OTLP/HTTP, off unless a collector is named.
+//! Traces over OTLP/HTTP, off unless a collector is configured.
 //!
-//! The OpenTelemetry API is used as it is, not through `tracing`: only attributes that we name can be in a span, so a log
-//! field that somebody adds never leaves the house as a by-product. Spans wait in a queue of fixed size; when the
-//! collector is slow or gone they are dropped and counted, and no call ever waits for one.
+//! Spans are made with the OpenTelemetry API directly, not through `tracing`: a span has only the attributes that we
+//! name, so a new log field is never exported by accident. Spans wait in a queue of fixed size; when the collector is
+//! slow or down they are dropped and counted, and no call ever waits for one.
 
 use std::fmt;
 use std::future::Future;
@@ -27,20 +27,21 @@ use tokio::runtime::Handle;
 
 use crate::metrics::{Metrics, MetricsError};
 
-/// Where OTLP/HTTP collectors take spans, below their address.
+/// Path of the OTLP/HTTP traces endpoint.
 const PATH: &str = "v1/traces";
-/// Spans that may wait: some seconds of a thousand calls a second, about 2 MiB.
+/// Capacity of the span queue: some seconds at a thousand calls per second, about 2 MiB.
 const QUEUE: usize = 4_096;
-/// Spans of one request to the collector.
+/// Maximum spans per request to the collector.
 const BATCH: usize = 512;
-/// How long a span waits for company. Long enough to fill batches, short enough to see a call while one looks for it.
+/// How long spans are batched: long enough to fill batches, short enough that a call shows up while it is being
+/// debugged.
 const DELAY: Duration = Duration::from_secs(1);
-/// One request to the collector.
+/// Timeout of one request to the collector.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A collector's answer is a few bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
+/// Maximum size in bytes of a collector's response, which is normally a few bytes.
+const MAX_RESPONSE: u64 = 64 * 1024;
 
-/// Where spans go; by default nowhere, at no cost. Cloning shares it.
+/// Exporter of traces; disabled by default, at no cost. Cloning shares it.
 #[derive(Clone, Default)]
 pub struct Traces(Option<Arc<Inner>>);
 
@@ -49,22 +50,22 @@ struct Inner {
     provider: SdkTracerProvider,
 }
 
-/// Traces cannot be sent.
+/// Traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// Nothing that a collector can be at.
-    #[error("must be the address of an OTLP/HTTP collector, such as http://collector:4318, without user or password")]
+    /// Not a valid collector URL.
+    #[error("must be the URL of an OTLP/HTTP collector, such as http://collector:4318, without user or password")]
     Endpoint,
     /// The exporter cannot be built.
     #[error("traces: {0}")]
     Exporter(String),
-    /// The counter of spans is somebody else's.
+    /// The span counter is already registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
 }
 
-/// Reads the address of a collector: `http` or `https`, credentials refused, `/v1/traces` added where it is missing.
-pub fn collector(text: &str) -> Result<Url, TracesError> {
+/// Parses a collector's URL: `http` or `https`, without credentials; `/v1/traces` is added if missing.
+pub fn parse_collector_url(text: &str) -> Result<Url, TracesError> {
     let mut url = Url::parse(text).map_err(|_| TracesError::Endpoint)?;
     let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain || url.fragment().is_some() {
@@ -83,18 +84,23 @@ impl Traces {
         Self(None)
     }
 
-    /// Traces to the collector at `endpoint` (see [`collector`]), told apart from other replicas by `instance`. Needs a
-    /// tokio runtime, in which requests to the collector run.
-    pub fn to(endpoint: &Url, version: &'static str, instance: &str, metrics: &Metrics) -> Result<Self, TracesError> {
+    /// Exports to the collector at `endpoint` (see [`parse_collector_url`]); `instance` identifies this replica. Must
+    /// be called inside a tokio runtime, on which requests to the collector run.
+    pub fn export_to(
+        endpoint: &Url,
+        version: &'static str,
+        instance: &str,
+        metrics: &Metrics,
+    ) -> Result<Self, TracesError> {
         let spans = metrics.counter(
             "busbar_trace_spans_total",
-            "Spans of traces: ended, then exported to the collector or failed with it. The rest was dropped, the queue being full.",
+            "Trace spans, by outcome: ended, then exported to the collector or failed; the rest was dropped (queue full).",
             &["outcome"],
         )?;
         let [ended, exported, failed] =
             ["ended", "exported", "failed"].map(|outcome| spans.with_label_values(&[outcome]));
         let failure = |error: &dyn fmt::Display| TracesError::Exporter(error.to_string());
-        let client = Client {
+        let client = CollectorClient {
             http: reqwest::Client::builder()
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
@@ -117,18 +123,22 @@ impl Traces {
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(DELAY)
             .build();
-        let queue =
-            BatchSpanProcessor::builder(Counting { inner: sender, exported, failed, failing: AtomicBool::new(false) })
-                .with_batch_config(batches)
-                .build();
+        let queue = BatchSpanProcessor::builder(CountingExporter {
+            inner: sender,
+            exported,
+            failed,
+            failing: AtomicBool::new(false),
+        })
+        .with_batch_config(batches)
+        .build();
         let resource = Resource::builder_empty()
             .with_service_name("busbar")
             .with_attribute(KeyValue::new("service.version", version))
             .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
             .build();
         let provider = SdkTracerProvider::builder()
-            .with_span_processor(Ended { inner: queue, ended })
-            // A caller of the gateway who does not trace his request does not want ours traced either.
+            .with_span_processor(CountingProcessor { inner: queue, ended })
+            // If a gateway caller's request is explicitly not sampled, ours is not either.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
             .with_resource(resource)
             .build();
@@ -136,18 +146,18 @@ impl Traces {
         Ok(Self(Some(Arc::new(Inner { tracer, provider }))))
     }
 
-    /// What makes spans, if anything does.
+    /// The tracer; `None` if traces are disabled.
     pub fn tracer(&self) -> Option<&SdkTracer> {
         self.0.as_deref().map(|inner| &inner.tracer)
     }
 
-    /// Sends what waits, for at most `patience`. No span is taken from then on.
-    pub async fn close(&self, patience: Duration) {
+    /// Exports the queued spans for at most `timeout`. Later spans are dropped.
+    pub async fn close(&self, timeout: Duration) {
         let Some(inner) = self.0.clone() else { return };
-        // It waits for the exporter's thread, which waits for this runtime.
-        let closed = tokio::task::spawn_blocking(move || inner.provider.shutdown_with_timeout(patience));
+        // The shutdown blocks on the exporter's thread, which needs this runtime.
+        let closed = tokio::task::spawn_blocking(move || inner.provider.shutdown_with_timeout(timeout));
         if !matches!(closed.await, Ok(Ok(()))) {
-            tracing::warn!("the last traces could not be sent");
+            tracing::warn!("trace export timed out at shutdown; the last spans are lost");
         }
     }
 }
@@ -158,14 +168,14 @@ impl fmt::Debug for Traces {
     }
 }
 
-/// Counts spans on their way into the queue.
+/// Counts spans as they end, before they are queued.
 #[derive(Debug)]
-struct Ended {
+struct CountingProcessor {
     inner: BatchSpanProcessor,
     ended: IntCounter,
 }
 
-impl SpanProcessor for Ended {
+impl SpanProcessor for CountingProcessor {
     fn on_start(&self, span: &mut Span, cx: &Context) {
         self.inner.on_start(span, cx);
     }
@@ -188,27 +198,29 @@ impl SpanProcessor for Ended {
     }
 }
 
-/// Counts spans on their way out of the process.
+/// Counts exported and failed spans.
 #[derive(Debug)]
-struct Counting {
+struct CountingExporter {
     inner: SpanExporter,
     exported: IntCounter,
     failed: IntCounter,
-    /// Whether the last batch failed: the log tells of the turns only.
+    /// Whether the last batch failed: only changes are logged.
     failing: AtomicBool,
 }
 
-impl opentelemetry_sdk::trace::SpanExporter for Counting {
+impl opentelemetry_sdk::trace::SpanExporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len() as u64;
-        let end = self.inner.export(batch).await;
-        if end.is_ok() { &self.exported } else { &self.failed }.inc_by(spans);
-        match (self.failing.swap(end.is_err(), Ordering::Relaxed), end.is_err()) {
-            (false, true) => tracing::warn!("traces cannot be sent to the collector (--otlp-endpoint)"),
-            (true, false) => tracing::info!("traces can be sent again"),
+        let result = self.inner.export(batch).await;
+        if result.is_ok() { &self.exported } else { &self.failed }.inc_by(spans);
+        match (self.failing.swap(result.is_err(), Ordering::Relaxed), result.is_err()) {
+            (false, true) => {
+                tracing::warn!("trace export failed: the collector (--otlp-endpoint) is unreachable or rejects spans");
+            }
+            (true, false) => tracing::info!("trace export succeeds again"),
             _ => {}
         }
-        end
+        result
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -224,22 +236,22 @@ impl opentelemetry_sdk::trace::SpanExporter for Counting {
     }
 }
 
-/// The exporter's way out: our HTTP client, on our runtime. The exporter's own thread has none.
+/// HTTP client of the exporter. Requests run on our runtime, because the exporter's own thread has none.
 #[derive(Debug)]
-struct Client {
+struct CollectorClient {
     http: reqwest::Client,
     runtime: Handle,
 }
 
-/// The collector's answer is larger than any.
+/// The collector's response exceeds [`MAX_RESPONSE`].
 #[derive(Debug, thiserror::Error)]
-#[error("the collector's answer is larger than {MAX_ANSWER} bytes")]
-struct TooLarge;
+#[error("the collector's response is larger than {MAX_RESPONSE} bytes")]
+struct ResponseTooLarge;
 
-type Sending<'a> = Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, HttpError>> + Send + 'a>>;
+type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, HttpError>> + Send + 'a>>;
 
-impl HttpClient for Client {
-    fn send_bytes<'life0, 'async_trait>(&'life0 self, request: http::Request<Bytes>) -> Sending<'async_trait>
+impl HttpClient for CollectorClient {
+    fn send_bytes<'life0, 'async_trait>(&'life0 self, request: http::Request<Bytes>) -> ResponseFuture<'async_trait>
     where
         'life0: 'async_trait,
         Self: 'async_trait,
@@ -252,14 +264,14 @@ impl HttpClient for Client {
             let mut body = Vec::new();
             while let Some(chunk) = response.chunk().await? {
                 body.extend_from_slice(&chunk);
-                if body.len() as u64 > MAX_ANSWER {
-                    return Err(HttpError::from(TooLarge));
+                if body.len() as u64 > MAX_RESPONSE {
+                    return Err(HttpError::from(ResponseTooLarge));
                 }
             }
-            let mut answer = http::Response::new(Bytes::from(body));
-            *answer.status_mut() = status;
-            *answer.headers_mut() = headers;
-            Ok(answer)
+            let mut result = http::Response::new(Bytes::from(body));
+            *result.status_mut() = status;
+            *result.headers_mut() = headers;
+            Ok(result)
         });
         Box::pin(async move { sent.await? })
     }
@@ -270,16 +282,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_of_a_collector_gets_the_path_of_traces_once() {
+    fn a_collector_url_gets_the_traces_path_once() {
         for (given, used) in [
             ("http://collector:4318", "http://collector:4318/v1/traces"),
             ("https://otlp.example/base/", "https://otlp.example/base/v1/traces"),
             ("http://127.0.0.1:4318/v1/traces", "http://127.0.0.1:4318/v1/traces"),
         ] {
-            assert_eq!(collector(given).unwrap().as_str(), used);
+            assert_eq!(parse_collector_url(given).unwrap().as_str(), used);
         }
         for bad in ["collector:4318", "grpc://collector:4317", "", "http://u:p@collector", "http://c/?key=x"] {
-            assert!(matches!(collector(bad), Err(TracesError::Endpoint)), "{bad}");
+            assert!(matches!(parse_collector_url(bad), Err(TracesError::Endpoint)), "{bad}");
         }
     }
 

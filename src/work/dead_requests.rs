@@ -1,23 +1,22 @@
-//! Asks again what failed for good: after 1, 2 and 4 seconds, then it is parked for a person.
+//! Retries dead requests after 1, 2 and 4 seconds, then parks them for a manual decision.
 //!
-//! Only the leader runs it, and what it writes stands on a lease of the ledger besides: a replica that was frozen and
-//! replaced settles nothing when it wakes. What is retried only reads, so a retry that was made twice has done no harm. The
-//! caller's licence profiles are judged again at each retry; the answer goes into the connection's cache, for whoever asks
-//! next.
+//! Only the leader runs it, and its writes are fenced by a lease in the ledger: a replica that was frozen and replaced
+//! writes nothing when it resumes. Only reads are retried, so a retry that is made twice does no harm. The caller's
+//! licence profiles are evaluated again at each retry; the answer is stored in the connection's cache.
 //!
-//! Retries run side by side, few of each connection (`desk.rs`): a provider that does not answer delays its own only, and
-//! the lease is renewed meanwhile. While the ledger cannot be written nothing is asked at all: a retry that is not counted
-//! would be made again at once.
+//! Retries run concurrently, few of each connection (`in_flight.rs`): a provider that does not answer delays its own
+//! retries only, and the lease is renewed meanwhile. While the ledger cannot be written nothing is retried: a retry
+//! that is not counted would be repeated at once.
 
-mod desk;
+mod audit;
+mod in_flight;
+mod prune;
 mod retry;
-mod sweep;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -25,66 +24,67 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
-use crate::ledger::audit::{AuditEntry, AuditKind};
-use crate::ledger::dead_requests::{DeadState, Settled};
-use crate::ledger::sealed::Keyring;
-use crate::ledger::{Lease, LeaseView, Ledger, LedgerError};
+use crate::ledger::dead_requests::{DeadRequestState, RetryOutcome};
+use crate::ledger::encryption::Keyring;
+use crate::ledger::{Lease, Ledger, LedgerError, StoredLease};
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::registry::{Change, Registry};
-use desk::{Attempt, EACH, Flights, Unsettled};
-use retry::{Retrier, WITHIN};
-use sweep::Departed;
+use crate::provider::changes::ConnectionChange;
+use crate::provider::registry::Registry;
+use in_flight::{FinishedRetry, InFlight, MAX_PER_CONNECTION, PendingWrites};
+use prune::DeletedConnections;
+use retry::{RETRY_DEADLINE, Retrier};
 
-pub use sweep::{Declared, WhoIs};
+pub use prune::{ConnectionLookup, Presence};
 
-/// The lease in the ledger.
+/// Name of the lease in the ledger.
 const LEASE: &str = "dead-requests";
-/// How long it is held without a renewal.
+/// How long the lease is valid without a renewal.
 const LEASE_TTL: Duration = Duration::from_secs(15);
-/// How often it is renewed, or looked at by who does not have it.
-const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// How old the last renewal may be when a retry begins: it ends while the lease is still ours.
-const FRESH: Duration = LEASE_TTL.saturating_sub(WITHIN);
-/// How often the table is looked at although nobody rang: another replica keeps requests too.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Never at once: a due time in the past must not make it spin.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(20);
-/// Taken from the table at once.
+/// Interval at which the holder renews the lease and other replicas check it.
+const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+/// Maximum age of the last renewal when a retry starts, so that it ends while the lease is still held.
+const MAX_RENEWAL_AGE: Duration = LEASE_TTL.saturating_sub(RETRY_DEADLINE);
+/// Longest time between two polls of the ledger without a notification: other replicas store requests too.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time between two polls: a due time in the past must not make the loop spin.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Due requests read at a time.
 const BATCH: u32 = 64;
-/// How often the old and the orphaned are removed.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// Interval between removals of expired and orphaned requests.
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The worker.
+/// Retries dead requests while it holds its lease.
 pub struct DeadRequestWorker {
     ledger: Arc<dyn Ledger>,
     retrier: Retrier,
     clock: Clock,
-    who_is: WhoIs,
-    departed: Departed,
+    lookup: ConnectionLookup,
+    deleted: DeletedConnections,
     holder: String,
-    bell: Arc<Notify>,
-    kept: IntGaugeVec,
+    wakeup: Arc<Notify>,
+    stored: IntGaugeVec,
     retries: IntCounterVec,
-    trouble: IntCounterVec,
+    ledger_failures: IntCounterVec,
 }
 
 impl DeadRequestWorker {
-    /// One that holds its lease as `holder`, looks when `bell` rings, and asks `who_is` whether a connection still exists.
+    /// A worker that holds its lease as `holder`, polls when `wakeup` is notified, and asks `lookup` whether a
+    /// connection still exists.
     pub fn new(
         ledger: Arc<dyn Ledger>,
-        (registry, who_is): (Registry, WhoIs),
+        (registry, lookup): (Registry, ConnectionLookup),
         keys: Keyring,
         (clock, metrics): (Clock, &Metrics),
         holder: &str,
-        bell: Arc<Notify>,
+        wakeup: Arc<Notify>,
     ) -> Result<Self, MetricsError> {
-        let departed = Departed::default();
+        let deleted = DeletedConnections::default();
         registry.on_change({
-            let (departed, bell) = (departed.clone(), Arc::clone(&bell));
+            let (deleted, wakeup) = (deleted.clone(), Arc::clone(&wakeup));
             move |change| {
-                if let Change::Removed(key) = change {
-                    departed.add(key);
-                    bell.notify_one();
+                if let ConnectionChange::Removed(key) = change {
+                    deleted.add(key);
+                    wakeup.notify_one();
                 }
             }
         });
@@ -92,48 +92,48 @@ impl DeadRequestWorker {
             ledger,
             retrier: Retrier { registry, keys, clock },
             clock,
-            who_is,
-            departed,
+            lookup,
+            deleted,
             holder: holder.to_owned(),
-            bell,
-            kept: metrics.int_gauge(
+            wakeup,
+            stored: metrics.int_gauge(
                 "busbar_dead_requests",
-                "Provider calls that failed for good and wait for a retry (pending) or a person (parked).",
+                "Provider calls that failed and wait for a retry (pending) or a manual decision (parked).",
                 &["state"],
             )?,
             retries: metrics.counter(
                 "busbar_dead_request_retries_total",
-                "Retries of failed provider calls, by what became of the request.",
+                "Retries of failed provider calls, by outcome: done, again, later, parked.",
                 &["result"],
             )?,
-            trouble: metrics.counter(
+            ledger_failures: metrics.counter(
                 "busbar_dead_request_ledger_failures_total",
-                "Times that the retries of failed provider calls waited because the ledger failed.",
+                "Ledger failures that delayed the retries of failed provider calls.",
                 &[],
             )?,
         })
     }
 
-    /// Works until `stop`.
+    /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let mut seen: Option<(LeaseView, Mono)> = None;
+        let mut seen: Option<(StoredLease, Mono)> = None;
         while !stop.is_cancelled() {
-            if let Some(lease) = self.take(&mut seen).await {
-                self.hold(&lease, &stop).await;
-                // They are the next holder's to count.
-                self.kept.reset();
+            if let Some(lease) = self.try_acquire(&mut seen).await {
+                self.run_leased(&lease, &stop).await;
+                // The next holder exports these gauges.
+                self.stored.reset();
                 self.ledger.release_lease(&lease).await.ok();
             }
-            // Whatever is due is due for the holder: there is nothing to hurry for.
+            // Only the holder retries, so this replica need not wake earlier.
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.clock.sleep_until(self.clock.mono() + RENEW_EVERY) => {}
+                () = self.clock.sleep_until(self.clock.mono() + RENEW_INTERVAL) => {}
             }
         }
     }
 
-    /// Takes the lease, if it is free or its holder has not renewed it for its whole time.
-    async fn take(&self, seen: &mut Option<(LeaseView, Mono)>) -> Option<Lease> {
+    /// Acquires the lease if it is free or its holder has not renewed it for the whole TTL.
+    async fn try_acquire(&self, seen: &mut Option<(StoredLease, Mono)>) -> Option<Lease> {
         let now = self.clock.now();
         let stale = seen.as_ref().filter(|(_, since)| now.mono.since(*since) > LEASE_TTL).map(|(view, _)| view.clone());
         match self.ledger.acquire_lease(LEASE, &self.holder, LEASE_TTL, now.wall, stale).await {
@@ -145,160 +145,143 @@ impl DeadRequestWorker {
                 None
             }
             Err(error) => {
-                tracing::warn!(%error, "failed requests wait: the ledger is in trouble");
+                tracing::warn!(%error, "acquiring the dead-requests lease failed; retries are delayed");
                 None
             }
         }
     }
 
-    /// Works while the lease is held.
-    async fn hold(&self, lease: &Lease, stop: &CancellationToken) {
-        // Renewed at once: from then on it is known how old it is.
-        let (mut renewed, mut renew_at, mut sweep_at) = (self.clock.mono(), self.clock.mono(), self.clock.mono());
-        let (mut flights, mut unsettled) = (Flights::default(), Unsettled::default());
+    /// Retries dead requests while the lease is held.
+    async fn run_leased(&self, lease: &Lease, stop: &CancellationToken) {
+        // Renewed at once, so that the age of the renewal is known.
+        let (mut renewed, mut renew_at, mut prune_at) = (self.clock.mono(), self.clock.mono(), self.clock.mono());
+        let (mut in_flight, mut pending) = (InFlight::default(), PendingWrites::default());
         loop {
             let now = self.clock.now();
             if now.mono >= renew_at {
-                renew_at = now.mono + RENEW_EVERY;
+                renew_at = now.mono + RENEW_INTERVAL;
                 match self.ledger.renew_lease(lease, LEASE_TTL, now.wall).await {
                     Ok(true) => renewed = now.mono,
                     Ok(false) => return,
-                    Err(error) => tracing::warn!(%error, "the lease of failed requests cannot be renewed"),
+                    Err(error) => tracing::warn!(%error, "renewing the dead-requests lease failed; retrying"),
                 }
             }
-            let mut wake = self.clock.mono() + LOOK_EVERY;
-            if let Some(until) = unsettled.paused(self.clock.mono()) {
+            let mut wake = self.clock.mono() + MAX_POLL_INTERVAL;
+            if let Some(until) = pending.backing_off(self.clock.mono()) {
                 wake = until;
             } else {
                 let round = async {
-                    self.write_down(lease, &mut unsettled).await?;
-                    if self.clock.mono().since(renewed) < FRESH {
-                        self.begin(&mut flights).await?;
+                    self.write_outcomes(lease, &mut pending).await?;
+                    if self.clock.mono().since(renewed) < MAX_RENEWAL_AGE {
+                        self.start_due(&mut in_flight).await?;
                     }
-                    self.sweep(lease, &mut sweep_at).await?;
-                    self.count().await?;
-                    self.next_look().await
+                    self.prune(lease, &mut prune_at).await?;
+                    self.update_gauges().await?;
+                    self.next_poll().await
                 };
                 match round.await {
                     Ok(next) => {
                         wake = next;
-                        unsettled.well();
+                        pending.record_success();
                     }
                     Err(LedgerError::Fenced { .. }) => return,
                     Err(error) => {
-                        tracing::warn!(%error, "failed requests wait: the ledger is in trouble");
-                        self.trouble.with_label_values::<&str>(&[]).inc();
-                        unsettled.failed(self.clock.mono());
-                        wake = unsettled.paused(self.clock.mono()).unwrap_or(wake);
+                        tracing::warn!(%error, "reading or writing dead requests failed; retrying with backoff");
+                        self.ledger_failures.with_label_values::<&str>(&[]).inc();
+                        pending.record_failure(self.clock.mono());
+                        wake = pending.backing_off(self.clock.mono()).unwrap_or(wake);
                     }
                 }
             }
             tokio::select! {
-                // A retry that is dropped was not settled: it is due again, for whoever leads then.
+                // A dropped retry has no outcome in the ledger: it stays due, for the next leader.
                 () = stop.cancelled() => return,
-                attempt = flights.next() => unsettled.attempts.push(attempt),
-                () = self.bell.notified() => {}
+                finished = in_flight.next() => pending.finished.push(finished),
+                () = self.wakeup.notified() => {}
                 () = self.clock.sleep_until(wake.min(renew_at)) => {}
             }
         }
     }
 
-    /// Writes down what has ended. What cannot be written stays.
-    async fn write_down(&self, lease: &Lease, unsettled: &mut Unsettled) -> Result<(), LedgerError> {
-        while let Some(Attempt { dead, settled }) = unsettled.attempts.last() {
+    /// Writes the outcomes of finished retries. Those that cannot be written stay pending.
+    async fn write_outcomes(&self, lease: &Lease, pending: &mut PendingWrites) -> Result<(), LedgerError> {
+        while let Some(FinishedRetry { dead, outcome }) = pending.finished.last() {
             let id = dead.request.id;
-            if self.ledger.settle_dead_request(lease, id, settled, self.clock.now().wall).await? {
-                let result = match settled {
-                    Settled::Done => "done",
-                    Settled::Again { .. } => "again",
-                    Settled::Parked { .. } => "parked",
-                    Settled::Later { .. } => "later",
+            if self.ledger.settle_dead_request(lease, id, outcome, self.clock.now().wall).await? {
+                let result = match outcome {
+                    RetryOutcome::Done => "done",
+                    RetryOutcome::Retry { .. } => "again",
+                    RetryOutcome::Parked { .. } => "parked",
+                    RetryOutcome::Postponed { .. } => "later",
                 };
                 self.retries.with_label_values(&[result]).inc();
-                if let Settled::Parked { reason, .. } = settled {
+                if let RetryOutcome::Parked { reason, .. } = outcome {
                     let connection = &dead.request.connection;
                     tracing::warn!(
                         namespace = %connection.namespace, name = %connection.name, operation = dead.request.operation,
-                        reason, %id, "dlq_failed: a request is parked; POST /api/dead-requests/{{id}}/replay asks again"
+                        reason, %id, "dlq_failed: dead request parked; replay it with POST /api/dead-requests/{{id}}/replay"
                     );
                 }
             }
-            unsettled.attempts.pop();
+            pending.finished.pop();
         }
         Ok(())
     }
 
-    /// Begins with what is due, as far as there is room.
-    async fn begin<'a>(&'a self, flights: &mut Flights<'a>) -> Result<(), LedgerError> {
-        let each = u32::try_from(EACH).unwrap_or(u32::MAX);
-        for dead in self.ledger.due_dead_requests(self.clock.now().wall, BATCH, each).await? {
-            if flights.has_room(&dead) {
+    /// Starts the due retries, within the limits.
+    async fn start_due<'a>(&'a self, in_flight: &mut InFlight<'a>) -> Result<(), LedgerError> {
+        let per_connection = u32::try_from(MAX_PER_CONNECTION).unwrap_or(u32::MAX);
+        for dead in self.ledger.due_dead_requests(self.clock.now().wall, BATCH, per_connection).await? {
+            if in_flight.has_room(&dead) {
                 let retry = dead.clone();
-                flights.start(&dead, async move {
-                    let settled = self.retrier.retry(&retry).await;
-                    Attempt { dead: retry, settled }
+                in_flight.start(&dead, async move {
+                    let outcome = self.retrier.retry(&retry).await;
+                    FinishedRetry { dead: retry, outcome }
                 });
             }
         }
         Ok(())
     }
 
-    /// When to look again: what is due and has no room yet is begun when something ends.
-    async fn next_look(&self) -> Result<Mono, LedgerError> {
+    /// When to poll again: a due retry that exceeds the limits starts when another ends.
+    async fn next_poll(&self) -> Result<Mono, LedgerError> {
         let now = self.clock.now();
         let next = self.ledger.next_dead_request(now.wall).await?;
-        let wait = next.map_or(LOOK_EVERY, |at| Duration::try_from(at.duration_since(now.wall)).unwrap_or_default());
-        Ok(now.mono + wait.clamp(LOOK_AT_MOST_EVERY, LOOK_EVERY))
+        let wait =
+            next.map_or(MAX_POLL_INTERVAL, |at| Duration::try_from(at.duration_since(now.wall)).unwrap_or_default());
+        Ok(now.mono + wait.clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL))
     }
 
-    async fn count(&self) -> Result<(), LedgerError> {
+    async fn update_gauges(&self) -> Result<(), LedgerError> {
         let counts = self.ledger.count_dead_requests().await?;
-        for (state, count) in [(DeadState::Pending, counts.pending), (DeadState::Parked, counts.parked)] {
-            self.kept.with_label_values(&[state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        for (state, count) in [(DeadRequestState::Pending, counts.pending), (DeadRequestState::Parked, counts.parked)] {
+            self.stored.with_label_values(&[state.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         Ok(())
     }
 
-    async fn sweep(&self, lease: &Lease, sweep_at: &mut Mono) -> Result<(), LedgerError> {
+    async fn prune(&self, lease: &Lease, prune_at: &mut Mono) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let departed = self.departed.take();
-        if departed.is_none() && now.mono < *sweep_at {
+        let deleted = self.deleted.take();
+        if deleted.is_none() && now.mono < *prune_at {
             return Ok(());
         }
-        let seen = departed.unwrap_or_default();
-        let swept = sweep::orphans(&*self.ledger, &self.who_is, lease, &seen, now.wall).await;
-        if swept.is_err() {
-            self.put_back(&seen);
+        let deleted = deleted.unwrap_or_default();
+        let removed = prune::remove_orphans(&*self.ledger, &self.lookup, lease, &deleted, now.wall).await;
+        if removed.is_err() {
+            self.put_back(&deleted);
         }
-        swept?;
-        if now.mono >= *sweep_at {
-            sweep::old(&*self.ledger, now.wall).await?;
-            *sweep_at = now.mono + SWEEP_EVERY;
+        removed?;
+        if now.mono >= *prune_at {
+            prune::remove_expired(&*self.ledger, now.wall).await?;
+            *prune_at = now.mono + PRUNE_INTERVAL;
         }
         Ok(())
     }
 
-    fn put_back(&self, departed: &BTreeSet<ObjectKey>) {
-        for key in departed {
-            self.departed.add(key);
+    fn put_back(&self, deleted: &BTreeSet<ObjectKey>) {
+        for key in deleted {
+            self.deleted.add(key);
         }
-    }
-}
-
-/// What the audit says of the operator's own acts on failed requests.
-fn entry(at: Timestamp, action: &str, connection: &ObjectKey, reason: &str) -> AuditEntry {
-    AuditEntry {
-        at,
-        kind: AuditKind::DeadRequest,
-        action: action.to_owned(),
-        subject: "busbar".to_owned(),
-        rights_profile: None,
-        allowed: true,
-        namespace: connection.namespace.to_string(),
-        connection: connection.name.to_string(),
-        provider: None,
-        purpose: None,
-        reason: Some(reason.to_owned()),
-        request_id: None,
     }
 }

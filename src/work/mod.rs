@@ -1,9 +1,9 @@
-//! What takes time: probes, sync runs. None of it happens inside a reconcile.
+//! Long-running work: probes, sync runs and retries of dead requests. None of it happens inside a reconcile.
 //!
-//! Work runs in bounded tasks of its own and, when something a status shows has changed, pokes the controller that owns
-//! the object. It knows objects by kind and name only, and writes nothing to the API server.
+//! Work runs in bounded tasks of its own and enqueues an object for its controller when something changed that the
+//! object's status shows. It knows objects by kind and name only, and writes nothing to the API server.
 
 pub mod dead_requests;
-pub mod poke;
 pub mod pool;
 pub mod probes;
+pub mod reconcile_queue;

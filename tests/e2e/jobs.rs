@@ -280,7 +280,7 @@ async fn a_failing_job_is_told_paced_and_stale_and_recovers() {
 
     let stale = until(&world, "the data is stale", |s| s.fresh.is_some_and(|f| f.as_str() == "False")).await;
     assert!(condition(&stale.conditions, "Fresh").is_some_and(|(status, _)| status == "False"));
-    world.event("SyncJob", "feed", "StalenessExceeded", "older than it may be").await;
+    world.event("SyncJob", "feed", "StalenessExceeded", "data is stale").await;
 
     // Each try comes at least twice the last pause later: 1 s, 2 s, 4 s.
     let job = [("namespace", world.ns.name()), ("syncjob", "feed")];

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use busbar::api::v1alpha1::ProviderConnection;
-use busbar::ledger::dead_requests::{DeadFilter, DeadRequest, DeadRequests as _, DeadState};
+use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState, DeadRequests as _};
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::testbed::sim::otlp::{Collector, Span};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
@@ -158,7 +158,7 @@ async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_call
 
 async fn dead_requests(file: &Path) -> Vec<DeadRequest> {
     let ledger = SqliteLedger::open_read_only(file.to_owned()).await.expect("the ledger can be read");
-    ledger.list_dead_requests(&DeadFilter::default(), 10).await.expect("its failed requests")
+    ledger.list_dead_requests(&DeadRequestFilter::default(), 10).await.expect("its failed requests")
 }
 
 #[tokio::test]
@@ -175,14 +175,14 @@ async fn a_failed_call_outlives_a_kill_and_is_answered_or_parked_by_the_next_pro
     fmp.fail_with(pause.clone()).await.unwrap();
     until(&operator, &quote("OTHER"), &desk, (503, "quota_exhausted")).await;
     let pending = dead_requests(&file).await;
-    assert_eq!((pending.len(), pending[0].state, pending[0].tries), (1, DeadState::Pending, 0), "{pending:?}");
+    assert_eq!((pending.len(), pending[0].state, pending[0].tries), (1, DeadRequestState::Pending, 0), "{pending:?}");
     operator.kill9();
     fmp.recover().await;
     let seen = fmp.arrivals().next;
     operator.restart().await;
     eventually(PATIENCE, "it is answered after the restart", async || {
         let now = dead_requests(&file).await;
-        (now.len() == 1 && now[0].state == DeadState::Done && now[0].tries == 1).then_some(())
+        (now.len() == 1 && now[0].state == DeadRequestState::Done && now[0].tries == 1).then_some(())
     })
     .await;
     let asked = fmp.arrivals_since(seen).entries;
@@ -195,7 +195,7 @@ async fn a_failed_call_outlives_a_kill_and_is_answered_or_parked_by_the_next_pro
     fmp.fail_with(Behaviour::status(403)).await.unwrap();
     operator.restart().await;
     eventually(PATIENCE, "it is parked after the restart", async || {
-        dead_requests(&file).await.iter().any(|dead| dead.state == DeadState::Parked).then_some(())
+        dead_requests(&file).await.iter().any(|dead| dead.state == DeadRequestState::Parked).then_some(())
     })
     .await;
     operator.finish(&world.ns).await;

@@ -96,7 +96,7 @@ async fn one_replica_works_and_hands_over_on_sigterm_and_on_sigkill() {
     let now = CLOCK.mono();
     let (ended, ()) = tokio::join!(first.sigterm(), leads_and_probes(&second, &bank, promise, now));
     assert_eq!(ended.code(), Some(0));
-    assert!(first.logs().contains("the leader lease was given back"));
+    assert!(first.logs().contains("leader lease released"));
     run_now(&world).await;
 
     // Killed: when the lease has run out.
@@ -141,7 +141,7 @@ async fn a_frozen_leader_that_wakes_has_lost_and_writes_nothing_more() {
     world.put(&policy("unused", "")).await;
     first.resume();
     let status = first.wait_exit(PATIENCE).await;
-    assert!(!status.success() && first.logs().contains("the leader lease was taken by replica-b"), "{status}");
+    assert!(!status.success() && first.logs().contains("leader lease lost: now held by replica-b"), "{status}");
     until(&world, "the run came to its end", |s| s.last_successful_time.is_some()).await;
     // They share an account; each signs its requests.
     let wrote = |replica: &str| {

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use busbar::domain::breaker::{CallClass, Effective};
-use busbar::domain::quota::{Limit, Scope, Unit};
-use busbar::domain::rights::{Caller, Denial, Profile as Licence, Rights, Subject};
+use busbar::domain::breaker::{CallClass, EffectiveState};
+use busbar::domain::quota::{Limit, LimitScope, LimitUnit};
+use busbar::domain::rights::{Caller, Denial, LicenceProfile as Licence, LicenceSubject, Rights};
 use busbar::metrics::Metrics;
-use busbar::provider::call::{CacheUse, CallError, Request};
-use busbar::provider::classify::Class;
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
+use busbar::profile::ResponseClass;
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::call::{CacheMode, CallError, Request};
+use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
-use busbar::provider::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
+use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Behaviour, Garbage, Script, Sim, Step};
 use secrecy::SecretString;
 
@@ -22,7 +22,7 @@ use crate::call_path::{apply, bank, draft, registry};
 
 /// A connection with all that may refuse a call, and the bank behind it, which wants tokens.
 struct World {
-    live: Arc<Live>,
+    live: Arc<Connection>,
     /// Prints the series of its connections.
     _registry: Registry,
     metrics: Metrics,
@@ -46,7 +46,7 @@ async fn world(change: impl FnOnce(&mut Draft)) -> World {
     draft.rights = Some(Arc::new(Rights {
         profiles: vec![Licence {
             name: "desk".into(),
-            subjects: vec![Subject::User("ann".into())],
+            subjects: vec![LicenceSubject::User("ann".into())],
             actions: BTreeSet::from(["quote".to_owned()]),
             requests_per_day: None,
         }],
@@ -61,7 +61,7 @@ async fn world(change: impl FnOnce(&mut Draft)) -> World {
 
 fn a_day(requests: u32) -> Vec<Limit> {
     let name = "day".to_owned();
-    vec![Limit { name, scope: Scope::Connection, requests, unit: Unit::Day, burst: None, operations: vec![] }]
+    vec![Limit { name, scope: LimitScope::Connection, requests, unit: LimitUnit::Day, burst: None, operations: vec![] }]
 }
 
 fn quote(user: &str) -> Request {
@@ -70,7 +70,7 @@ fn quote(user: &str) -> Request {
 }
 
 fn kept(user: &str) -> Request {
-    Request { cache: CacheUse::FreshOrStale, ..quote(user) }
+    Request { cache: CacheMode::FreshOrStale, ..quote(user) }
 }
 
 impl World {
@@ -123,7 +123,7 @@ async fn who_has_no_right_leaves_cache_quota_and_breaker_untouched() {
         assert_eq!(world.cached(result), "0", "{result}");
     }
     // Nor were they counted: the circuit is as closed as ever, and the next call is the first of four.
-    assert_eq!(world.live.observed().effective, Effective::Closed);
+    assert_eq!(world.live.snapshot().effective, EffectiveState::Closed);
     world.bank.recover().await;
     assert!(world.live.call(quote("ann")).await.is_ok());
     assert_eq!(world.left(), "0.75");
@@ -144,7 +144,7 @@ async fn a_used_up_quota_asks_for_no_token_and_builds_no_request() {
     let fresh = self::world(|draft| draft.limits = a_day(1)).await;
     fresh.bank.set_script(Behaviour::rate_limited("3600")).await.unwrap();
     let answer = fresh.live.call(quote("ann")).await.unwrap();
-    assert_eq!(answer.reading.class, Class::RateLimited);
+    assert_eq!(answer.classification.class, ResponseClass::RateLimited);
     let seen = fresh.seen();
     assert!(matches!(fresh.live.call(quote("ann")).await, Err(CallError::Throttled { .. })));
     assert_eq!(fresh.seen(), seen);
@@ -155,7 +155,7 @@ async fn an_open_circuit_takes_no_turn_of_the_quota_and_asks_for_no_token() {
     let world = world(|draft| draft.limits = a_day(4)).await;
     world.bank.set_script(Behaviour::status(500)).await.unwrap();
     assert_eq!(world.live.call(quote("ann")).await.unwrap().status, 500);
-    assert_eq!(world.live.observed().effective, Effective::Open);
+    assert_eq!(world.live.snapshot().effective, EffectiveState::Open);
     world.bank.revoke_tokens();
     let seen = world.seen();
     for class in [CallClass::Read, CallClass::Write, CallClass::Money] {
@@ -176,12 +176,14 @@ async fn what_is_kept_is_json_or_it_is_asked_for_again() {
     draft.base_url = bank.base_url();
     draft.retry.base = Duration::from_millis(20);
     draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_mins(10) });
-    let request = profiles.get("own").unwrap().operations["status"].request("status", &BTreeMap::new()).unwrap();
+    let request =
+        profiles.get("own").unwrap().operations["status"].request(&BTreeMap::new(), &BTreeMap::new()).unwrap();
+    let request = Request::from_operation("status", request);
     let live = apply(&registry().0, draft);
     let steps = [Step::from(Behaviour::Garbage(Garbage::Html)).times(1), Step::from(Behaviour::Healthy)];
     bank.set_script(Script::sequence(steps)).await.unwrap();
     let first = live.call(request.clone()).await.unwrap();
-    assert_eq!((first.reading.class, first.meta.tries), (Class::Ok, 2), "a page is no answer");
+    assert_eq!((first.classification.class, first.meta.tries), (ResponseClass::Ok, 2), "a page is no answer");
     let kept = live.call(request.clone()).await.unwrap();
     assert!(kept.meta.cached && kept.body == first.body);
     // And a page that stays is not kept.
@@ -189,13 +191,13 @@ async fn what_is_kept_is_json_or_it_is_asked_for_again() {
     bank.set_script(Behaviour::Garbage(Garbage::Html)).await.unwrap();
     for _ in 0..2 {
         let answer = live.call(other.clone()).await.unwrap();
-        assert_eq!((answer.reading.class, answer.meta.cached), (Class::Retry, false));
+        assert_eq!((answer.classification.class, answer.meta.cached), (ResponseClass::Retry, false));
     }
 }
 
 #[tokio::test]
 async fn waits_for_quota_and_what_is_left_of_it_are_counted() {
-    let second = Limit { unit: Unit::Second, ..a_day(1).remove(0) };
+    let second = Limit { unit: LimitUnit::Second, ..a_day(1).remove(0) };
     let world = world(|draft| draft.limits = vec![second]).await;
     for _ in 0..2 {
         assert!(world.live.call(quote("ann")).await.is_ok());

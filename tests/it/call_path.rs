@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::{CallClass, Effective, State};
+use busbar::domain::breaker::{BreakerState, CallClass, EffectiveState};
 use busbar::domain::health::Health;
 use busbar::domain::key::ObjectKey;
 use busbar::metrics::Metrics;
-use busbar::provider::call::{CallError, ConnectProblem, Request};
-use busbar::provider::live::Live;
-use busbar::provider::observe::Verdict;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{
-    Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient,
-};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::call::{CallError, ConnectError, Request};
+use busbar::provider::connection::Connection;
+use busbar::provider::monitor::Verification;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::testbed::sim::{
     Auth as Wants, BankConfig, BankHandle, Behaviour, Certificate, Down, Garbage, Moment, Sim, SimConfig,
 };
@@ -61,14 +59,14 @@ pub(crate) fn draft(base_url: impl Into<String>) -> Draft {
 
 pub(crate) fn registry() -> (Registry, Metrics) {
     let metrics = Metrics::new();
-    (Registry::new(Clock::system(), &metrics, Access::local()).unwrap(), metrics)
+    (Registry::new(Clock::system(), &metrics, RegistryOptions::allowing_loopback()).unwrap(), metrics)
 }
 
-pub(crate) fn apply(registry: &Registry, draft: Draft) -> Arc<Live> {
+pub(crate) fn apply(registry: &Registry, draft: Draft) -> Arc<Connection> {
     registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
-fn live(draft: Draft) -> Arc<Live> {
+fn live(draft: Draft) -> Arc<Connection> {
     apply(&registry().0, draft)
 }
 
@@ -95,11 +93,11 @@ fn issues_tokens() -> Wants {
     }
 }
 
-async fn probe(live: &Live) -> Result<u16, CallError> {
+async fn probe(live: &Connection) -> Result<u16, CallError> {
     live.probe().await.unwrap().map(|answer| answer.status.as_u16())
 }
 
-async fn get(live: &Live, path: &str) -> Result<u16, CallError> {
+async fn get(live: &Connection, path: &str) -> Result<u16, CallError> {
     live.call(Request::get("test", path)).await.map(|answer| answer.status.as_u16())
 }
 
@@ -126,10 +124,10 @@ async fn each_kind_of_credential_is_taken_by_a_bank_that_wants_it() {
         let mut draft = draft(bank.base_url());
         draft.auth = auth;
         let live = live(draft);
-        assert_eq!(live.observed().verdict, Verdict::Pending);
+        assert_eq!(live.snapshot().verification, Verification::Pending);
         assert_eq!(probe(&live).await, Ok(200));
-        let status = live.observed();
-        assert_eq!((status.verdict, status.authenticated), (Verdict::Verified, Some(true)));
+        let status = live.snapshot();
+        assert_eq!((status.verification, status.authenticated), (Verification::Verified, Some(true)));
         assert_eq!(status.health, Health::Healthy);
         assert!(status.last_probe.unwrap().success);
     }
@@ -145,7 +143,7 @@ async fn a_profile_says_how_its_secret_becomes_credentials() {
     draft.auth = Auth::from_profile(profile.auth.as_ref().unwrap(), &draft.base_url, &BTreeMap::new(), value).unwrap();
     let live = live(draft);
     assert_eq!(probe(&live).await, Ok(200), "the profile's own check");
-    assert_eq!(live.observed().verdict, Verdict::Verified);
+    assert_eq!(live.snapshot().verification, Verification::Verified);
 }
 
 #[tokio::test]
@@ -158,18 +156,22 @@ async fn refused_credentials_are_a_verdict_and_never_open_the_circuit() {
     for _ in 0..5 {
         assert_eq!(probe(&live).await, Ok(401));
     }
-    let status = live.observed();
-    assert_eq!(status.verdict, Verdict::AuthenticationFailed { status: 401 });
-    assert_eq!((status.authenticated, status.effective), (Some(false), Effective::Closed));
+    let status = live.snapshot();
+    assert_eq!(status.verification, Verification::AuthenticationFailed { status: 401 });
+    assert_eq!((status.authenticated, status.effective), (Some(false), EffectiveState::Closed));
     assert_eq!(status.health, Health::Unknown, "a refusal says nothing about the bank");
 
     bank.set_auth(&Wants::Bearer { token: "wrong".to_owned() }).unwrap();
     assert_eq!(probe(&live).await, Ok(200));
-    assert_eq!(live.observed().verdict, Verdict::Verified);
+    assert_eq!(live.snapshot().verification, Verification::Verified);
     bank.set_auth(&Wants::Bearer { token: "right".to_owned() }).unwrap();
     assert_eq!(probe(&live).await, Ok(401));
-    let status = live.observed();
-    assert_eq!((status.verdict, status.authenticated), (Verdict::Verified, Some(false)), "verified stays verified");
+    let status = live.snapshot();
+    assert_eq!(
+        (status.verification, status.authenticated),
+        (Verification::Verified, Some(false)),
+        "verified stays verified"
+    );
 }
 
 #[tokio::test]
@@ -178,12 +180,12 @@ async fn an_outage_leaves_the_verdict_open_until_somebody_answers() {
     bank.set_script(Behaviour::status(503)).await.unwrap();
     let live = live(draft(bank.base_url()));
     assert_eq!(probe(&live).await, Ok(503));
-    let status = live.observed();
-    assert!(matches!(status.verdict, Verdict::Inconclusive(_)), "{:?}", status.verdict);
+    let status = live.snapshot();
+    assert!(matches!(status.verification, Verification::Inconclusive(_)), "{:?}", status.verification);
     assert_eq!(status.authenticated, None);
     bank.recover().await;
     assert_eq!(probe(&live).await, Ok(200));
-    assert_eq!(live.observed().verdict, Verdict::Verified);
+    assert_eq!(live.snapshot().verification, Verification::Verified);
 }
 
 #[tokio::test]
@@ -216,7 +218,7 @@ async fn a_token_that_is_refused_is_fetched_anew_once_and_then_the_call_gives_up
     assert_eq!(get(&live, "/health").await, Ok(401));
     let tries = bank.arrivals().entries.iter().filter(|arrival| arrival.path == "/health").count();
     assert_eq!(tries, 2);
-    assert_eq!(live.observed().authenticated, Some(false));
+    assert_eq!(live.snapshot().authenticated, Some(false));
 }
 
 #[tokio::test]
@@ -227,9 +229,9 @@ async fn a_refused_client_secret_is_refused_credentials() {
     let live = live(draft);
     let error = probe(&live).await.unwrap_err();
     assert_eq!(error, CallError::CredentialsRefused { status: 401 });
-    let status = live.observed();
-    assert_eq!(status.verdict, Verdict::AuthenticationFailed { status: 401 });
-    assert_eq!(status.effective, Effective::Closed);
+    let status = live.snapshot();
+    assert_eq!(status.verification, Verification::AuthenticationFailed { status: 401 });
+    assert_eq!(status.effective, EffectiveState::Closed);
     assert!(!format!("{error} {error:?} {status:?}").contains("canary"));
 }
 
@@ -243,7 +245,7 @@ async fn a_given_ca_is_the_only_one_trusted() {
     let other = Sim::start(SimConfig::default()).await.unwrap();
     let mut wrong_ca = draft(bank.https_url());
     wrong_ca.tls.ca = Some(other.ca_pem().into());
-    assert_eq!(probe(&live(wrong_ca)).await, Err(CallError::Connect(ConnectProblem::UnknownIssuer)));
+    assert_eq!(probe(&live(wrong_ca)).await, Err(CallError::Connect(ConnectError::UnknownIssuer)));
 }
 
 #[tokio::test]
@@ -256,7 +258,7 @@ async fn the_server_name_is_what_is_asked_for_and_verified() {
         draft.tls.server_name = name.map(str::to_owned);
         live(draft)
     };
-    let wrong = Err(CallError::Connect(ConnectProblem::WrongName));
+    let wrong = Err(CallError::Connect(ConnectError::WrongName));
     assert_eq!(probe(&named(None)).await, wrong);
     assert_eq!(probe(&named(Some("bank.sim.test"))).await, wrong);
     assert_eq!(probe(&named(Some("elsewhere.sim.test"))).await, Ok(200));
@@ -309,7 +311,7 @@ async fn an_expired_certificate_is_told_as_such() {
     let (sim, bank) = bank(BankConfig { certificate: Certificate::Expired, ..BankConfig::new("bank") }).await;
     let mut draft = draft(bank.https_url());
     draft.tls.ca = Some(sim.ca_pem().into());
-    assert_eq!(probe(&live(draft)).await, Err(CallError::Connect(ConnectProblem::Expired)));
+    assert_eq!(probe(&live(draft)).await, Err(CallError::Connect(ConnectError::Expired)));
 }
 
 #[tokio::test]
@@ -326,7 +328,7 @@ async fn every_way_of_not_answering_is_told_in_our_words_without_the_url() {
         key: secret("canary-key"),
     };
     let live = live(draft);
-    let network = CallError::Connect(ConnectProblem::Reset);
+    let network = CallError::Connect(ConnectError::Reset);
     let ways = [
         (Behaviour::Stall(Moment::BeforeHead), CallError::Timeout),
         (Behaviour::Stall(Moment::AfterHead), CallError::Timeout),
@@ -334,14 +336,14 @@ async fn every_way_of_not_answering_is_told_in_our_words_without_the_url() {
         (Behaviour::Reset(Moment::AfterHead), network.clone()),
         (Behaviour::Truncate { percent: 50 }, network.clone()),
         (Behaviour::Down(Down::Close), network),
-        (Behaviour::Down(Down::Refuse), CallError::Connect(ConnectProblem::Refused)),
+        (Behaviour::Down(Down::Refuse), CallError::Connect(ConnectError::Refused)),
     ];
     for (behaviour, want) in ways {
         let label = behaviour.label();
         bank.set_script(behaviour).await.unwrap();
         let error = get(&live, "/v2/accounts").await.unwrap_err();
         assert_eq!(error, want, "{label}");
-        let printed = format!("{error} {error:?} {:?}", live.observed());
+        let printed = format!("{error} {error:?} {:?}", live.snapshot());
         assert!(!printed.contains("canary") && !printed.contains("127.0.0.1"), "{printed}");
         bank.recover().await;
     }
@@ -353,7 +355,7 @@ async fn every_way_of_not_answering_is_told_in_our_words_without_the_url() {
 #[tokio::test]
 async fn a_name_without_an_address_is_told_as_such() {
     let live = live(draft("http://nowhere.invalid"));
-    assert_eq!(probe(&live).await, Err(CallError::Connect(ConnectProblem::Name)));
+    assert_eq!(probe(&live).await, Err(CallError::Connect(ConnectError::Dns)));
 }
 
 #[tokio::test]
@@ -378,7 +380,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
     bank.set_script(Behaviour::Status { code: 302, headers, body: None }).await.unwrap();
     let live = live(draft(bank.base_url()));
     assert_eq!(probe(&live).await, Ok(302));
-    assert!(matches!(live.observed().verdict, Verdict::Inconclusive(_)));
+    assert!(matches!(live.snapshot().verification, Verification::Inconclusive(_)));
     assert_eq!(thief.counts().connections, 0);
 }
 
@@ -393,13 +395,13 @@ async fn the_circuit_opens_by_failures_fails_fast_and_closes_by_a_trial() {
     for _ in 0..3 {
         assert_eq!(get(&live, "/v2/accounts").await, Ok(500));
     }
-    assert_eq!(live.observed().effective, Effective::Open);
+    assert_eq!(live.snapshot().effective, EffectiveState::Open);
     let before = bank.counts().requests;
     assert!(matches!(get(&live, "/v2/accounts").await, Err(CallError::CircuitOpen { .. })));
     assert_eq!(bank.counts().requests, before);
     bank.recover().await;
     eventually("a trial closes the circuit", async || get(&live, "/v2/accounts").await == Ok(200)).await;
-    assert_eq!(live.observed().effective, Effective::Closed);
+    assert_eq!(live.snapshot().effective, EffectiveState::Closed);
 }
 
 #[tokio::test]
@@ -415,12 +417,12 @@ async fn a_call_that_is_dropped_gives_its_permit_back() {
     eventually("a trial is taken and hangs", async || {
         let call = get(&live, "/health");
         let cut = tokio::time::timeout(Duration::from_millis(50), call).await;
-        cut.is_err() && live.observed().effective == Effective::HalfOpen
+        cut.is_err() && live.snapshot().effective == EffectiveState::HalfOpen
     })
     .await;
     bank.recover().await;
     assert_eq!(get(&live, "/health").await, Ok(200), "the dropped trial holds nothing");
-    assert_eq!(live.observed().effective, Effective::Closed);
+    assert_eq!(live.snapshot().effective, EffectiveState::Closed);
 }
 
 #[tokio::test]
@@ -433,26 +435,26 @@ async fn new_settings_keep_the_circuit_and_a_new_endpoint_takes_the_verdict() {
 
     let again = apply(&registry, first.clone());
     assert!(Arc::ptr_eq(&live, &again));
-    assert_eq!(live.observed().verdict, Verdict::Verified);
+    assert_eq!(live.snapshot().verification, Verification::Verified);
 
     let mut stricter = first.clone();
     stricter.breaker.consecutive_failures = 1;
     apply(&registry, stricter.clone());
-    assert_eq!(live.observed().verdict, Verdict::Verified, "a policy is no endpoint");
+    assert_eq!(live.snapshot().verification, Verification::Verified, "a policy is no endpoint");
     bank.set_script(Behaviour::status(500)).await.unwrap();
     assert_eq!(get(&live, "/health").await, Ok(500));
-    assert_eq!(live.observed().effective, Effective::Open, "the new policy is in force");
+    assert_eq!(live.snapshot().effective, EffectiveState::Open, "the new policy is in force");
 
     let mut moved = stricter;
     moved.base_url = bank.labelled_url("moved");
     apply(&registry, moved.clone());
-    let status = live.observed();
-    assert_eq!((status.verdict, status.effective), (Verdict::Pending, Effective::Open));
+    let status = live.snapshot();
+    assert_eq!((status.verification, status.effective), (Verification::Pending, EffectiveState::Open));
     assert_eq!(status.health, Health::Unknown);
 
     let other = registry.apply(&key("bank"), "uid-2", Settings::resolve(moved).unwrap(), None);
     assert!(!Arc::ptr_eq(&live, &other), "another UID is another object");
-    assert_eq!(other.observed().effective, Effective::Closed);
+    assert_eq!(other.snapshot().effective, EffectiveState::Closed);
 }
 
 #[tokio::test]
@@ -475,9 +477,9 @@ async fn a_call_under_way_keeps_its_settings_and_says_nothing_about_the_new_ones
     new.credential_revision = "secret/2".to_owned();
     apply(&registry, new);
     assert_eq!(call.await.unwrap(), Ok(401));
-    assert_eq!(live.observed().verdict, Verdict::Pending);
+    assert_eq!(live.snapshot().verification, Verification::Pending);
     assert_eq!(probe(&live).await, Ok(200));
-    assert_eq!(live.observed().verdict, Verdict::Verified);
+    assert_eq!(live.snapshot().verification, Verification::Verified);
 }
 
 #[tokio::test]
@@ -488,13 +490,13 @@ async fn a_circuit_comes_back_open_after_a_restart() {
     strict.breaker.consecutive_failures = 1;
     let before = live(strict.clone());
     assert_eq!(get(&before, "/health").await, Ok(500));
-    let left = before.snapshot();
-    assert_eq!(left.state, State::Open);
+    let left = before.circuit_snapshot();
+    assert_eq!(left.state, BreakerState::Open);
     let (registry, _) = registry();
     let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(&left));
-    let status = after.observed();
-    assert_eq!(status.effective, Effective::Open);
-    assert_eq!(status.snapshot.last_transition, left.last_transition);
+    let status = after.snapshot();
+    assert_eq!(status.effective, EffectiveState::Open);
+    assert_eq!(status.circuit.last_transition, left.last_transition);
     assert!(matches!(get(&after, "/health").await, Err(CallError::CircuitOpen { .. })));
 }
 

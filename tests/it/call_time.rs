@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use busbar::domain::breaker::{CallClass, Effective};
+use busbar::domain::breaker::{CallClass, EffectiveState};
 use busbar::domain::health::Health;
-use busbar::provider::call::{CallError, ConnectProblem, Request};
-use busbar::provider::classify::ErrorClass;
-use busbar::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, TokenClient};
+use busbar::provider::call::{CallError, ConnectError, Request};
+use busbar::settings::ErrorClass;
+use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, TokenClient};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, Behaviour, Moment, Rule, Script, Step};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -45,9 +45,9 @@ async fn a_token_endpoint_that_stalls_is_not_the_providers_failure_and_nothing_i
         assert_eq!(end, CallError::NoToken { status: None, class: ErrorClass::Timeout });
         assert!(!end.was_sent());
     }
-    let status = live.observed();
-    assert_eq!((status.effective, status.health), (Effective::Closed, Health::Unknown));
-    assert!(status.tokenless);
+    let status = live.snapshot();
+    assert_eq!((status.effective, status.health), (EffectiveState::Closed, Health::Unknown));
+    assert!(status.token_missing);
     let asked = bank.arrivals().entries;
     assert!(asked.iter().all(|arrival| arrival.path == path), "{asked:?}");
     let text = metrics.render().unwrap();
@@ -78,8 +78,8 @@ async fn a_connection_that_does_not_come_about_in_time_has_sent_nothing() {
     for class in [CallClass::Read, CallClass::Money] {
         let call = live.call(Request { class, ..Request::get("test", "/") });
         let end = tokio::time::timeout(PATIENCE, call).await.expect("the time to connect ends it").unwrap_err();
-        assert_eq!(end, CallError::Connect(ConnectProblem::TimedOut));
+        assert_eq!(end, CallError::Connect(ConnectError::TimedOut));
         assert!(!end.was_sent() && end.class() == Some(ErrorClass::Connect), "{end:?}");
     }
-    assert_eq!(live.observed().effective, Effective::Open, "it is the provider's failure all the same");
+    assert_eq!(live.snapshot().effective, EffectiveState::Open, "it is the provider's failure all the same");
 }

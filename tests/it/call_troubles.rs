@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::{CallClass, Effective, OnUnhealthy};
+use busbar::domain::breaker::{CallClass, EffectiveState, OnUnhealthy};
 use busbar::domain::time::Mono;
-use busbar::provider::call::{Answer, CacheUse, CallError, ConnectProblem, Request};
-use busbar::provider::classify::Class;
-use busbar::provider::live::Live;
-use busbar::provider::settings::{CachePolicy, Draft};
+use busbar::profile::ResponseClass;
+use busbar::provider::call::{CacheMode, CallError, ConnectError, Request, Response};
+use busbar::provider::connection::Connection;
+use busbar::settings::{CachePolicy, Draft};
 use busbar::testbed::sim::{BankConfig, Behaviour, Garbage, Script, Step};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -80,7 +80,7 @@ impl Peer {
     }
 
     /// A connection to it that is quick to try again and whose breaker stays out of the way.
-    pub(crate) fn live(&self, change: impl FnOnce(&mut Draft)) -> Arc<Live> {
+    pub(crate) fn live(&self, change: impl FnOnce(&mut Draft)) -> Arc<Connection> {
         let mut draft = quick(draft(self.url.clone()));
         change(&mut draft);
         apply(&registry().0, draft)
@@ -131,11 +131,11 @@ async fn play(mut socket: TcpStream, turn: Vec<Do>, sent: Arc<Mutex<u64>>) {
     }
 }
 
-pub(crate) async fn get(live: &Live) -> Result<Answer, CallError> {
-    live.call(Request { json: true, ..Request::get("test", "/accounts") }).await
+pub(crate) async fn get(live: &Connection) -> Result<Response, CallError> {
+    live.call(Request { expect_json: true, ..Request::get("test", "/accounts") }).await
 }
 
-const RESET: CallError = CallError::Connect(ConnectProblem::Reset);
+const RESET: CallError = CallError::Connect(ConnectError::Reset);
 
 // 14: 503 with a page of HTML.
 
@@ -149,11 +149,14 @@ async fn a_503_with_a_page_is_tried_again_and_its_text_goes_to_the_caller_only()
     let peer = Peer::new(vec![down()]).await;
     let live = peer.live(|draft| draft.breaker.consecutive_failures = 1);
     let answer = get(&live).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.reading.class, answer.meta.tries), (503, Class::Retry, 4));
+    assert_eq!(
+        (answer.status.as_u16(), answer.classification.class, answer.meta.tries),
+        (503, ResponseClass::Retry, 4)
+    );
     assert_eq!(answer.body, page);
-    let printed = format!("{answer:?} {:?}", live.observed());
+    let printed = format!("{answer:?} {:?}", live.snapshot());
     assert!(!printed.contains("canary"), "{printed}");
-    assert_eq!(live.observed().effective, Effective::Open, "one outcome, after four tries");
+    assert_eq!(live.snapshot().effective, EffectiveState::Open, "one outcome, after four tries");
 }
 
 #[tokio::test]
@@ -162,14 +165,14 @@ async fn a_page_with_200_instead_of_json_is_tried_again_if_json_was_asked_for() 
     let peer = Peer::new(vec![page(), well()]).await;
     let live = peer.live(|_| {});
     let plain = live.call(Request::get("test", "/")).await.unwrap();
-    assert_eq!((plain.reading.class, plain.meta.tries), (Class::Ok, 1), "whatever comes is an answer");
+    assert_eq!((plain.classification.class, plain.meta.tries), (ResponseClass::Ok, 1), "whatever comes is an answer");
     let peer = Peer::new(vec![page(), well()]).await;
     let answer = get(&peer.live(|_| {})).await.unwrap();
     assert_eq!((&*answer.body, answer.meta.tries), (&b"{\"ok\":true}"[..], 2));
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
     let peer = Peer::new(vec![answers("200 OK", "", &deep)]).await;
     let answer = get(&peer.live(|_| {})).await.unwrap();
-    assert_eq!((answer.reading.class, answer.meta.tries), (Class::Retry, 4), "deeper than is sane");
+    assert_eq!((answer.classification.class, answer.meta.tries), (ResponseClass::Retry, 4), "deeper than is sane");
 }
 
 // 15: reset mid-body, a body shorter and longer than promised, chunks that end or stall, dribble, gzip cut short.
@@ -307,7 +310,7 @@ async fn simulated_banks_that_stall_dribble_and_break_are_got_over() {
         let label = trouble.label();
         let steps = [Step::from(trouble).times(1), Step::from(Behaviour::Healthy)];
         bank.set_script(Script::sequence(steps)).await.unwrap();
-        let answer = live.call(Request { json: true, ..Request::get("test", "/health") }).await.unwrap();
+        let answer = live.call(Request { expect_json: true, ..Request::get("test", "/health") }).await.unwrap();
         assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2), "{label}");
     }
 }
@@ -340,7 +343,7 @@ async fn while_the_circuit_is_open_a_stale_answer_is_given_within_its_time_and_t
     draft.breaker.open.base = Duration::from_mins(5);
     draft.cache = Some(CachePolicy { ttl: Duration::from_millis(50), max_stale: Duration::from_millis(1500) });
     let live = apply(&registry().0, draft);
-    let quote = || Request { cache: CacheUse::FreshOrStale, ..Request::get("quote", "/health") };
+    let quote = || Request { cache: CacheMode::FreshOrStale, ..Request::get("quote", "/health") };
     let first = live.call(quote()).await.unwrap();
     assert!(!first.meta.cached);
     let fresh = live.call(quote()).await.unwrap();
@@ -348,7 +351,7 @@ async fn while_the_circuit_is_open_a_stale_answer_is_given_within_its_time_and_t
     bank.set_script(Behaviour::status(503)).await.unwrap();
     eventually("the circuit opens", async || {
         let _ = live.call(Request::get("other", "/health")).await;
-        live.observed().effective == Effective::Open
+        live.snapshot().effective == EffectiveState::Open
     })
     .await;
     let before = bank.counts().requests;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::{CallClass, Effective};
+use busbar::domain::breaker::{CallClass, EffectiveState};
+use busbar::profile::ResponseClass;
+use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CallError, Request};
-use busbar::provider::classify::Class;
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::settings::{Draft, Settings};
+use busbar::provider::connection::Connection;
+use busbar::settings::{Draft, Settings};
 
 use crate::call_path::{apply, draft, eventually, key, registry};
 use crate::call_troubles::{Peer, answers, get, quick, well};
@@ -19,8 +19,8 @@ use crate::call_troubles::{Peer, answers, get, quick, well};
 /// What the providers below ask for: twice what they get who do not say.
 const HINT: Duration = Duration::from_secs(2);
 
-fn paused_for(live: &Live) -> Option<i64> {
-    let until = live.observed().throttled_until?;
+fn paused_for(live: &Connection) -> Option<i64> {
+    let until = live.snapshot().throttled_until?;
     Some(until.duration_since(Clock::system().now().wall).as_secs())
 }
 
@@ -32,14 +32,14 @@ async fn a_429_with_seconds_is_waited_for_by_the_whole_connection() {
         let live = Arc::clone(&live);
         async move { get(&live).await }
     });
-    eventually("the 429 is there", async || live.observed().throttled_until.is_some()).await;
+    eventually("the 429 is there", async || live.snapshot().throttled_until.is_some()).await;
     assert_eq!(peer.asked(), 1);
     let second = get(&live).await.unwrap();
     assert_eq!((second.status.as_u16(), second.meta.tries), (200, 1));
     let first = first.await.unwrap().unwrap();
     assert_eq!((first.status.as_u16(), first.meta.tries), (200, 2));
     assert!(peer.gap() >= HINT, "{:?}", peer.gap());
-    assert_eq!(live.observed().effective, Effective::Closed);
+    assert_eq!(live.snapshot().effective, EffectiveState::Closed);
 }
 
 #[tokio::test]
@@ -74,7 +74,10 @@ async fn a_429_with_an_hour_ends_the_call_at_once_and_nobody_asks_meanwhile() {
     let peer = Peer::new(vec![answers("429 Slow Down", "retry-after: 3600\r\n", "")]).await;
     let live = peer.live(|_| {});
     let answer = get(&live).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.reading.class, answer.meta.tries), (429, Class::RateLimited, 1));
+    assert_eq!(
+        (answer.status.as_u16(), answer.classification.class, answer.meta.tries),
+        (429, ResponseClass::RateLimited, 1)
+    );
     let paused = paused_for(&live).unwrap();
     assert!((3_590..=3_601).contains(&paused), "{paused}");
     for class in [CallClass::Read, CallClass::Write, CallClass::Money, CallClass::Probe] {
@@ -82,7 +85,7 @@ async fn a_429_with_an_hour_ends_the_call_at_once_and_nobody_asks_meanwhile() {
         assert!(matches!(refused, CallError::Throttled { retry_in } if retry_in.as_secs() > 3_590), "{refused:?}");
     }
     assert_eq!(peer.asked(), 1);
-    assert_eq!(live.observed().effective, Effective::Closed, "a 429 opens nothing");
+    assert_eq!(live.snapshot().effective, EffectiveState::Closed, "a 429 opens nothing");
 }
 
 #[tokio::test]
@@ -90,12 +93,12 @@ async fn a_pause_outlives_the_process_that_was_asked_for_it() {
     let peer = Peer::new(vec![answers("429 Slow Down", "retry-after: 3600\r\n", ""), well()]).await;
     let before = peer.live(|_| {});
     let _ = get(&before).await;
-    let told = before.observed().throttled_until.unwrap();
+    let told = before.snapshot().throttled_until.unwrap();
     let (registry, _) = registry();
     let settings = Settings::resolve(quick(draft(peer.url.clone()))).unwrap();
-    let after = registry.start(&key("bank"), "uid-1", settings, None, Some(told));
+    let after = registry.apply_restored(&key("bank"), "uid-1", settings, None, Some(told));
     assert!(matches!(get(&after).await, Err(CallError::Throttled { .. })));
-    assert_eq!((peer.asked(), after.observed().throttled_until), (1, Some(told)));
+    assert_eq!((peer.asked(), after.snapshot().throttled_until), (1, Some(told)));
 }
 
 #[tokio::test]
@@ -128,9 +131,12 @@ async fn a_quota_that_is_told_with_200_pauses_the_connection_until_the_next_day(
     };
     let before = midnight();
     let answer = get(&live).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.reading.class, answer.meta.tries), (200, Class::Quota, 1));
+    assert_eq!(
+        (answer.status.as_u16(), answer.classification.class, answer.meta.tries),
+        (200, ResponseClass::Quota, 1)
+    );
     // The day may have ended meanwhile; whole seconds are told, rounded up.
-    let until = live.observed().throttled_until.unwrap();
+    let until = live.snapshot().throttled_until.unwrap();
     let ends = [before, midnight()].map(|end| until.duration_since(end).as_secs());
     assert!(ends.iter().any(|late| (0..=1).contains(late)), "{until}: {ends:?}");
     assert!(matches!(get(&live).await, Err(CallError::Throttled { .. })));

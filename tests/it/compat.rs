@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::{Mode, State};
+use busbar::domain::breaker::{BreakerState, Mode};
 use busbar::metrics::Metrics;
-use busbar::provider::compat::CompatSet;
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Draft, Settings};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::call::Request;
+use busbar::provider::connection::Connection;
+use busbar::provider::legacy_metrics::LegacyMetricSet;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Draft, Settings};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour, Down, Script, Step};
 
 use crate::call_path::{bank, key};
 
-fn serving(sets: &[CompatSet]) -> (Registry, Metrics) {
+fn serving(sets: &[LegacyMetricSet]) -> (Registry, Metrics) {
     let metrics = Metrics::new();
-    let access = Access { compat: sets.iter().copied().collect(), ..Access::local() };
+    let access =
+        RegistryOptions { legacy_metrics: sets.iter().copied().collect(), ..RegistryOptions::allowing_loopback() };
     (Registry::new(Clock::system(), &metrics, access).unwrap(), metrics)
 }
 
@@ -31,16 +33,16 @@ fn draft(provider: &str, bank: &BankHandle) -> Draft {
     draft
 }
 
-fn connect(registry: &Registry, name: &str, draft: Draft) -> Arc<Live> {
+fn connect(registry: &Registry, name: &str, draft: Draft) -> Arc<Connection> {
     registry.apply(&key(name), &format!("uid-{name}"), Settings::resolve(draft).unwrap(), None)
 }
 
 /// Calls an operation; `true` if there was an answer.
-async fn call(live: &Live, operation: &str, parameters: &[(&str, &str)]) -> bool {
+async fn call(live: &Connection, operation: &str, parameters: &[(&str, &str)]) -> bool {
     let given: BTreeMap<String, String> =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let request = live.settings().profile().operations[operation].request(operation, &given).unwrap();
-    live.call(request).await.is_ok()
+    let request = live.settings().profile().operations[operation].request(&given, &BTreeMap::new()).unwrap();
+    live.call(Request::from_operation(operation, request)).await.is_ok()
 }
 
 /// The lines of these series, with their `HELP` and `TYPE`; times are shown as `…`, for they are never twice the same.
@@ -84,7 +86,7 @@ const PROVIDERS: [&str; 2] = ["provider_", "circuit_breaker_state"];
 #[tokio::test]
 async fn finastras_series_have_the_sources_names_and_codes() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let (registry, metrics) = serving(&[CompatSet::Finastra]);
+    let (registry, metrics) = serving(&[LegacyMetricSet::Finastra]);
     let live = connect(&registry, "bank", draft("finastra", &bank));
     live.probe().await.unwrap().unwrap();
     assert!(call(&live, "collaterals", &[]).await);
@@ -102,7 +104,7 @@ async fn finastras_series_have_the_sources_names_and_codes() {
     for _ in 0..2 {
         assert!(!call(&live, "collateral", &[("id", "no-such")]).await);
     }
-    assert_eq!(live.observed().snapshot.state, State::Open);
+    assert_eq!(live.snapshot().circuit.state, BreakerState::Open);
     // Refused by the circuit: no call to Finastra.
     assert!(!call(&live, "collateral", &[("id", "no-such")]).await);
     let after = lines(&metrics, &FINASTRA);
@@ -117,7 +119,7 @@ async fn finastras_series_have_the_sources_names_and_codes() {
 #[tokio::test]
 async fn in_shadow_finastras_circuit_is_closed_to_whoever_looks() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let (registry, metrics) = serving(&[CompatSet::Finastra, CompatSet::Providers]);
+    let (registry, metrics) = serving(&[LegacyMetricSet::Finastra, LegacyMetricSet::Providers]);
     let mut shadow = draft("finastra", &bank);
     shadow.breaker.mode = Mode::Shadow;
     let live = connect(&registry, "bank", shadow);
@@ -135,7 +137,7 @@ async fn in_shadow_finastras_circuit_is_closed_to_whoever_looks() {
 #[tokio::test]
 async fn the_providers_series_have_the_sources_names_and_codes() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let (registry, metrics) = serving(&[CompatSet::Providers]);
+    let (registry, metrics) = serving(&[LegacyMetricSet::Providers]);
     let page = Behaviour::Status { code: 200, headers: BTreeMap::new(), body: Some("[]".to_owned()) };
     bank.set_script(Script::from(Step::from(page))).await.unwrap();
     let live = connect(&registry, "bank", draft("fmp", &bank));
@@ -145,7 +147,7 @@ async fn the_providers_series_have_the_sources_names_and_codes() {
     assert!(live.call(raw()).await.is_ok());
     down(&bank).await;
     assert!(live.call(raw()).await.is_err());
-    assert_eq!(live.observed().snapshot.state, State::Open);
+    assert_eq!(live.snapshot().circuit.state, BreakerState::Open);
     let _well = connect(&registry, "other", draft("polygon", &bank));
     let wanted = [
         "provider_errors_total 2",
@@ -172,14 +174,14 @@ async fn without_the_flag_nothing_of_them_is_served() {
 #[tokio::test]
 async fn every_line_of_the_series_is_the_one_that_dashboards_and_alerts_ask_for() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let (registry, metrics) = serving(&[CompatSet::Finastra, CompatSet::Providers]);
+    let (registry, metrics) = serving(&[LegacyMetricSet::Finastra, LegacyMetricSet::Providers]);
     let live = connect(&registry, "bank", draft("finastra", &bank));
     assert!(call(&live, "collaterals", &[]).await);
     let mut wanted: Vec<String> = [
-        "# HELP finastra_api_calls_total Calls to Finastra, by HTTP status; status \"error\": without one.",
+        "# HELP finastra_api_calls_total Calls to Finastra, by HTTP status; \"error\" without one.",
         "# TYPE finastra_api_calls_total counter",
         r#"finastra_api_calls_total{endpoint="collaterals",status="200"} 1"#,
-        "# HELP finastra_api_latency_seconds Time of a call to Finastra.",
+        "# HELP finastra_api_latency_seconds Duration of a call to Finastra.",
         "# TYPE finastra_api_latency_seconds histogram",
     ]
     .map(str::to_owned)
@@ -187,7 +189,7 @@ async fn every_line_of_the_series_is_the_one_that_dashboards_and_alerts_ask_for(
     wanted.extend(histogram("finastra_api_latency_seconds", "endpoint=\"E\"", "collaterals"));
     wanted.extend(
         [
-            "# HELP finastra_breaker_state Circuit of Finastra: 0 closed, 1 half-open, 2 open.",
+            "# HELP finastra_breaker_state Circuit state of Finastra: 0 closed, 1 half-open, 2 open.",
             "# TYPE finastra_breaker_state gauge",
             r#"finastra_breaker_state{client="collateral"} 0"#,
         ]
@@ -196,10 +198,10 @@ async fn every_line_of_the_series_is_the_one_that_dashboards_and_alerts_ask_for(
     assert_eq!(all_lines(&metrics, &FINASTRA), wanted);
 
     let mut wanted: Vec<String> = [
-        "# HELP provider_errors_total Calls to providers without an HTTP status, or with one of 400 and above.",
+        "# HELP provider_errors_total Calls to providers without an HTTP status, or with status 400 or above.",
         "# TYPE provider_errors_total counter",
         "provider_errors_total 0",
-        "# HELP provider_latency_seconds Time of a call to a provider.",
+        "# HELP provider_latency_seconds Duration of a call to a provider.",
         "# TYPE provider_latency_seconds histogram",
     ]
     .map(str::to_owned)
@@ -207,10 +209,10 @@ async fn every_line_of_the_series_is_the_one_that_dashboards_and_alerts_ask_for(
     wanted.extend(histogram("provider_latency_seconds", "endpoint=\"E\",provider=\"finastra\"", "collaterals"));
     wanted.extend(
         [
-            "# HELP provider_requests_total Calls to providers, by HTTP status; status \"error\": without one.",
+            "# HELP provider_requests_total Calls to providers, by HTTP status; \"error\" without one.",
             "# TYPE provider_requests_total counter",
             r#"provider_requests_total{endpoint="collaterals",provider="finastra",status="200"} 1"#,
-            "# HELP circuit_breaker_state Circuit of a provider: 0 closed, 1 open, 2 half-open.",
+            "# HELP circuit_breaker_state Circuit state of a provider: 0 closed, 1 open, 2 half-open.",
             "# TYPE circuit_breaker_state gauge",
             r#"circuit_breaker_state{provider="finastra"} 0"#,
         ]
@@ -222,7 +224,7 @@ async fn every_line_of_the_series_is_the_one_that_dashboards_and_alerts_ask_for(
 #[tokio::test]
 async fn the_two_sources_code_an_open_and_a_half_open_circuit_the_other_way_round() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let (registry, metrics) = serving(&[CompatSet::Finastra, CompatSet::Providers]);
+    let (registry, metrics) = serving(&[LegacyMetricSet::Finastra, LegacyMetricSet::Providers]);
     let mut quick = draft("finastra", &bank);
     // Half-open as soon as somebody asks, and for good: the trials that close it are more than are made.
     quick.breaker.open.base = Duration::from_millis(1);
@@ -244,7 +246,7 @@ async fn the_two_sources_code_an_open_and_a_half_open_circuit_the_other_way_roun
         lines.sort();
         lines
     };
-    assert_eq!(live.observed().snapshot.state, State::Open);
+    assert_eq!(live.snapshot().circuit.state, BreakerState::Open);
     assert_eq!(sorted(states()), coded(1, 2));
 
     bank.recover().await;
@@ -255,6 +257,6 @@ async fn the_two_sources_code_an_open_and_a_half_open_circuit_the_other_way_roun
     })
     .await
     .unwrap();
-    assert_eq!(live.observed().snapshot.state, State::HalfOpen);
+    assert_eq!(live.snapshot().circuit.state, BreakerState::HalfOpen);
     assert_eq!(sorted(states()), coded(2, 1));
 }

@@ -46,7 +46,7 @@ fn what_cannot_be_found_is_an_error_with_the_remedy() {
     for (target, word) in [
         ("no-such-file.yaml", "neither a file or folder nor kind/name"),
         ("pod/x", "neither a file or folder nor kind/name"),
-        ("Cargo.toml", "not YAML"),
+        ("Cargo.toml", "invalid YAML"),
         ("config/rbac/cluster.yaml", "no object of busbar.dev"),
         // An object in the cluster, and there is none.
         ("pconn/mono", "/nowhere"),

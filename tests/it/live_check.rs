@@ -71,7 +71,7 @@ async fn a_record_that_does_not_exist_is_good_enough_unless_strict() {
     let (ok, text) = check(&bank, dir.path(), &["--id", "no-such"], Some(SECRET)).await;
     assert!(ok && text.contains("by id: ok (collateral: HTTP 404"), "{text}");
     let (ok, text) = check(&bank, dir.path(), &["--id", "no-such", "--strict"], Some(SECRET)).await;
-    assert!(!ok && text.contains("by id: HTTP status 404, wanted 200 (--strict)"), "{text}");
+    assert!(!ok && text.contains("by id: HTTP status 404, expected 200 (--strict)"), "{text}");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn refused_credentials_and_a_failing_provider_fail_the_check() {
     assert!(!ok && text.contains("list: ") && text.contains("credentials_refused"), "{text}");
     bank.set_script(Script::from(Step::from(Behaviour::status(400)))).await.unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some(SECRET)).await;
-    assert!(!ok && text.contains("list: HTTP status 400, wanted 2xx"), "{text}");
+    assert!(!ok && text.contains("list: HTTP status 400, expected 2xx"), "{text}");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_page_of_html_with_status_200_fails_the_check() {
     let rule = Script::from(Step::from(Behaviour::Garbage(Garbage::Html)));
     bank.set_script(rule).await.unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some(SECRET)).await;
-    let wanted = "list: HTTP status 200, but the profile reads the answer as retry, wanted ok";
+    let wanted = "list: HTTP status 200, but the profile classifies it as retry, expected ok";
     assert!(!ok && text.contains(wanted), "{text}");
 }
 
@@ -157,7 +157,7 @@ async fn a_profile_of_ones_own_is_checked_by_the_pair_that_it_names() {
 
     let args = ["--provider", "profile:mute", "--profiles-dir", &folder];
     let (ok, text) = check_at(&bank.base_url(), dir.path(), &args, &[("ACME_KEY", SECRET)]).await;
-    assert!(!ok && text.contains("the profile profile:mute has no liveCheck"), "{text}");
+    assert!(!ok && text.contains("profile profile:mute has no liveCheck"), "{text}");
     let (ok, text) = check_at(&bank.base_url(), dir.path(), &["--provider", "profile:none"], &[]).await;
-    assert!(!ok && text.contains("there is no profile profile:none"), "{text}");
+    assert!(!ok && text.contains("profile profile:none not found"), "{text}");
 }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::Effective;
+use busbar::domain::breaker::EffectiveState;
 use busbar::domain::health::Health;
 use busbar::domain::key::ObjectKey;
-use busbar::domain::window::Window;
+use busbar::domain::window::TimeWindow;
 use busbar::metrics::Metrics;
-use busbar::provider::live::Live;
-use busbar::provider::observe::Verdict;
-use busbar::provider::profile::CheckMode;
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Draft, Settings};
+use busbar::profile::CheckMode;
+use busbar::provider::connection::Connection;
+use busbar::provider::monitor::Verification;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Draft, Settings};
 use busbar::testbed::sim::{BankConfig, Behaviour, Moment};
-use busbar::work::poke::{Kind, Pokes};
 use busbar::work::probes::{ProbeDriver, ProbeHandle};
+use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::SignedDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,7 +26,7 @@ use crate::call_path::{PATIENCE, bank, draft, eventually, key};
 /// A registry with its driver running; ends when dropped.
 struct World {
     registry: Registry,
-    pokes: Pokes,
+    reconcile_queue: ReconcileQueue,
     probes: ProbeHandle,
     _stop: DropGuard,
 }
@@ -36,16 +36,16 @@ fn world() -> World {
 }
 
 fn world_of(change: impl FnOnce(ProbeDriver) -> ProbeDriver) -> World {
-    let (clock, metrics, pokes) = (Clock::system(), Metrics::new(), Pokes::new());
-    let registry = Registry::new(clock, &metrics, Access::local()).unwrap();
-    let driver = change(ProbeDriver::new(registry.clone(), pokes.clone(), clock, &metrics).unwrap());
+    let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
+    let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
+    let driver = change(ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap());
     let (probes, stop) = (driver.handle(), CancellationToken::new());
     tokio::spawn(driver.run(stop.clone()));
-    World { registry, pokes, probes, _stop: stop.drop_guard() }
+    World { registry, reconcile_queue, probes, _stop: stop.drop_guard() }
 }
 
 impl World {
-    fn apply(&self, draft: Draft) -> Arc<Live> {
+    fn apply(&self, draft: Draft) -> Arc<Connection> {
         self.registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
     }
 }
@@ -68,17 +68,17 @@ async fn a_bank_that_fails_opens_its_circuit_and_one_that_recovers_closes_it() {
     draft.breaker.consecutive_failures = 2;
     draft.breaker.open.base = Duration::from_millis(300);
     let live = world.apply(draft);
-    eventually("verified", async || live.observed().verdict == Verdict::Verified).await;
-    assert_eq!(live.observed().health, Health::Healthy);
+    eventually("verified", async || live.snapshot().verification == Verification::Verified).await;
+    assert_eq!(live.snapshot().health, Health::Healthy);
 
     bank.set_script(Behaviour::status(503)).await.unwrap();
-    eventually("open", async || live.observed().effective == Effective::Open).await;
-    eventually("unhealthy", async || live.observed().health == Health::Unhealthy).await;
-    assert_eq!(live.observed().verdict, Verdict::Verified, "an outage takes no verdict");
+    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
+    eventually("unhealthy", async || live.snapshot().health == Health::Unhealthy).await;
+    assert_eq!(live.snapshot().verification, Verification::Verified, "an outage takes no verdict");
     bank.recover().await;
-    eventually("closed", async || live.observed().effective == Effective::Closed).await;
+    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
     // The checks pass again; the risk is still raised for some minutes.
-    eventually("answers again", async || live.observed().health == Health::Degraded).await;
+    eventually("answers again", async || live.snapshot().health == Health::Degraded).await;
 }
 
 #[tokio::test]
@@ -88,11 +88,11 @@ async fn nothing_is_probed_within_a_maintenance_window_not_even_on_request_and_i
     let now = Clock::system().now().wall;
     let ends = now + SignedDuration::from_secs(2);
     let mut draft = every(bank.base_url(), RARELY);
-    draft.maintenance = vec![Window::Once { from: now - SignedDuration::from_secs(60), to: ends }];
+    draft.maintenance = vec![TimeWindow::Once { from: now - SignedDuration::from_secs(60), to: ends }];
     let live = world.apply(draft);
     world.probes.probe_now(&key("bank"));
-    eventually("verified", async || live.observed().verdict == Verdict::Verified).await;
-    assert!(live.observed().last_probe.unwrap().at >= ends, "not before the window ended");
+    eventually("verified", async || live.snapshot().verification == Verification::Verified).await;
+    assert!(live.snapshot().last_probe.unwrap().at >= ends, "not before the window ended");
     assert_eq!(bank.arrivals().entries.len(), 1);
 }
 
@@ -105,10 +105,10 @@ async fn probes_of_an_open_circuit_close_nothing_before_the_trial_is_due() {
     draft.breaker.consecutive_failures = 1;
     draft.breaker.open.base = Duration::from_hours(1);
     let live = world.apply(draft);
-    eventually("open", async || live.observed().effective == Effective::Open).await;
+    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
     bank.recover().await;
-    eventually("answers again", async || live.observed().health == Health::Degraded).await;
-    assert_eq!(live.observed().effective, Effective::Open);
+    eventually("answers again", async || live.snapshot().health == Health::Degraded).await;
+    assert_eq!(live.snapshot().effective, EffectiveState::Open);
 }
 
 #[tokio::test]
@@ -120,9 +120,9 @@ async fn the_trial_is_taken_when_it_is_due_and_not_at_the_next_beat() {
     draft.breaker.consecutive_failures = 1;
     draft.breaker.open.base = Duration::from_millis(200);
     let live = world.apply(draft);
-    eventually("open", async || live.observed().effective == Effective::Open).await;
+    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
     bank.recover().await;
-    eventually("closed", async || live.observed().effective == Effective::Closed).await;
+    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn passive_suspended_and_removed_connections_are_not_probed() {
     let passive = apply("passive", |draft| draft.health_check.mode = CheckMode::Passive);
     apply("suspended", |draft| draft.suspended = true);
     let removed = apply("removed", |_| {});
-    eventually("probed", async || removed.observed().last_probe.is_some()).await;
+    eventually("probed", async || removed.snapshot().last_probe.is_some()).await;
     world.registry.remove(&key("removed"));
     apply("probed", |_| {});
     eventually("ten beats", async || {
@@ -170,8 +170,8 @@ async fn passive_suspended_and_removed_connections_are_not_probed() {
     let asked = |name: &str| arrivals.iter().filter(|arrival| arrival.path.contains(name)).count();
     assert_eq!((asked("passive"), asked("suspended")), (0, 0));
     assert!(asked("removed") < 5, "it went on: {}", asked("removed"));
-    assert_eq!(passive.observed().verdict, Verdict::Pending);
-    assert_eq!(passive.observed().health, Health::Unknown);
+    assert_eq!(passive.snapshot().verification, Verification::Pending);
+    assert_eq!(passive.snapshot().health, Health::Unknown);
 }
 
 #[tokio::test]
@@ -187,12 +187,12 @@ async fn a_passive_connection_that_carries_only_payouts_is_brought_back_by_a_pro
     let mut payout = busbar::provider::call::Request::get("payout", "/health");
     payout.class = busbar::domain::breaker::CallClass::Money;
     live.call(payout).await.unwrap();
-    assert_eq!(live.observed().effective, Effective::Open);
+    assert_eq!(live.snapshot().effective, EffectiveState::Open);
     // A trial that fails, and one more after the next open time; then the bank is well again.
     eventually("two trials", async || bank.counts().requests >= 3).await;
-    assert_ne!(live.observed().effective, Effective::Closed);
+    assert_ne!(live.snapshot().effective, EffectiveState::Closed);
     bank.recover().await;
-    eventually("closed", async || live.observed().effective == Effective::Closed).await;
+    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
     let probes = bank.arrivals().next;
     // Another connection's beats measure the time: whoever is closed is left alone again.
     let mut other = every(bank.labelled_url("other"), OFTEN);
@@ -208,7 +208,7 @@ async fn a_passive_connection_that_carries_only_payouts_is_brought_back_by_a_pro
 async fn never_more_probes_than_allowed_are_in_flight_and_who_waits_gets_his_turn() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
-    let world = world_of(|driver| driver.concurrency(4));
+    let world = world_of(|driver| driver.with_concurrency(4));
     let lives: Vec<_> = (0..12)
         .map(|n| {
             let name = format!("bank-{n:02}");
@@ -259,18 +259,18 @@ async fn a_change_pokes_the_controller_and_sameness_does_not() {
     let mut draft = every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 2;
     let live = world.apply(draft);
-    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection, None));
-    let first = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
+    let mut reconcile_queue = std::pin::pin!(world.reconcile_queue.subscribe(Kind::ProviderConnection, None));
+    let first = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
     assert_eq!(first, Some(key("bank")));
-    assert_eq!(live.observed().verdict, Verdict::Verified);
+    assert_eq!(live.snapshot().verification, Verification::Verified);
     let before = bank.counts().requests;
     eventually("ten more probes", async || bank.counts().requests >= before + 10).await;
-    assert!(pokes.next().now_or_never().is_none(), "nothing changed");
+    assert!(reconcile_queue.next().now_or_never().is_none(), "nothing changed");
 
     bank.set_script(Behaviour::status(500)).await.unwrap();
-    let again = tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap();
+    let again = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
     assert_eq!(again, Some(key("bank")));
-    assert_eq!(live.observed().effective, Effective::Open, "the circuit is the first thing that changes");
+    assert_eq!(live.snapshot().effective, EffectiveState::Open, "the circuit is the first thing that changes");
 }
 
 #[tokio::test]
@@ -283,9 +283,9 @@ async fn a_call_that_trips_the_circuit_pokes_as_well() {
     let live = world.apply(draft);
     bank.set_script(Behaviour::status(500)).await.unwrap();
     live.call(busbar::provider::call::Request::get("test", "/health")).await.unwrap();
-    let mut pokes = std::pin::pin!(world.pokes.subscribe(Kind::ProviderConnection, None));
-    assert_eq!(tokio::time::timeout(PATIENCE, pokes.next()).await.unwrap(), Some(key("bank")));
-    assert_eq!(live.observed().effective, Effective::Open);
+    let mut reconcile_queue = std::pin::pin!(world.reconcile_queue.subscribe(Kind::ProviderConnection, None));
+    assert_eq!(tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap(), Some(key("bank")));
+    assert_eq!(live.snapshot().effective, EffectiveState::Open);
 }
 
 #[tokio::test]
@@ -302,7 +302,10 @@ async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
             world.registry.apply(&key, &name, Settings::resolve(draft).unwrap(), None)
         })
         .collect();
-    eventually("all verified", async || lives.iter().all(|live| live.observed().verdict == Verdict::Verified)).await;
+    eventually("all verified", async || {
+        lives.iter().all(|live| live.snapshot().verification == Verification::Verified)
+    })
+    .await;
     assert_eq!(bank.counts().requests, 1000);
     assert_eq!(world.registry.clients().len(), 1);
 }
@@ -316,5 +319,5 @@ async fn probes_in_flight_end_with_the_driver() {
     eventually("a probe hangs", async || bank.counts().connections_open == 1).await;
     drop(world);
     eventually("its line is closed", async || bank.counts().connections_open == 0).await;
-    assert_eq!(live.observed().verdict, Verdict::Pending, "a dropped probe says nothing");
+    assert_eq!(live.snapshot().verification, Verification::Pending, "a dropped probe says nothing");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use busbar::provider::profile::Profiles;
+use busbar::profile::Profiles;
 
 use crate::source::{files, read, without_tests, without_text};
 
@@ -89,14 +89,14 @@ fn explain_knows_the_profiles_of_the_folder() {
     let row = table.lines().find(|line| line.contains("rateLimit.limits[minute].requests")).unwrap_or_default();
     assert!(row.contains('7') && row.contains("profile profile:acme"), "{table}{}", text(&with.stderr));
     let without = busbar(folder.path(), &["explain", "connection.yaml"]);
-    assert!(text(&without.stdout).contains("has not loaded"), "{}", text(&without.stdout));
+    assert!(text(&without.stdout).contains("not loaded"), "{}", text(&without.stdout));
 }
 
 /// Where Rust may name a provider, and why. Tests, comments and the test bench (whose banks play providers) may as well.
 const NAMED: [(&str, &str); 9] = [
     ("src/api/v1alpha1/provider_connection/mod.rs", "the rule of spec.provider, which users see in the CRD"),
-    ("src/provider/profile/builtin.rs", "lists the files of the profiles that are compiled in"),
-    ("src/provider/compat.rs", "prints the series of the systems that Busbar replaces, under their own names"),
+    ("src/profile/builtin.rs", "lists the files of the profiles that are compiled in"),
+    ("src/provider/legacy_metrics.rs", "the metrics of the replaced systems, under their own names"),
     ("src/cli/telemetry.rs", "the sets of those series, as a flag takes them"),
     ("src/cli/live.rs", "whom a smoke check asks when nobody says whom"),
     ("src/gateway/aliases.rs", "the paths of the Finastra integration, kept for its callers"),

@@ -30,8 +30,8 @@ fn the_page_of_the_reasons_is_what_the_code_prints() {
 
 #[test]
 fn the_pages_of_the_profiles_are_what_the_code_prints() {
-    same("profiles.md", &busbar::provider::profile::reference::markdown());
-    same("profile.schema.json", &busbar::provider::profile::reference::json_schema());
+    same("profiles.md", &busbar::profile::reference::markdown());
+    same("profile.schema.json", &busbar::profile::reference::json_schema());
 }
 
 /// Required fields and such with a schema default have no "Unset".

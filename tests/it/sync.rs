@@ -11,14 +11,14 @@ use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, Draft, Settings};
-use busbar::sync::{Limits, MaskRules, Partition, RunReason, SyncPlan};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, Draft, Settings};
+use busbar::sync::{MaskRules, Partition, RunLimits, RunReason, SyncPlan};
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, Step, Transaction};
-use busbar::work::poke::{Kind, Pokes};
-use busbar::work::pool::{JobView, Order, PoolOptions, Started, SyncPool};
+use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
+use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 
@@ -31,12 +31,12 @@ fn account(id: &str, transactions: u64) -> AccountConfig {
     AccountConfig { spacing_seconds: 60, ..AccountConfig::new(id, transactions) }
 }
 
-fn connection(base_url: &str) -> Arc<Live> {
+fn connection(base_url: &str) -> Arc<Connection> {
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let mut draft = Draft::new(profile, Environment::Sandbox);
     draft.base_url = format!("{base_url}/v2");
     draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![] };
-    let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).unwrap();
+    let registry = Registry::new(Clock::system(), &Metrics::new(), RegistryOptions::allowing_loopback()).unwrap();
     registry.apply(&ObjectKey::new("treasury", "bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn plan(accounts: &[&str]) -> Arc<SyncPlan> {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: profile.streams["transactions"].clone(),
-        correlation: profile.correlation.clone(),
+        request_id_header: profile.correlation.clone(),
         partitions: accounts.iter().map(partition).collect(),
         start: None,
         lookback: None,
@@ -61,31 +61,31 @@ pub(crate) fn plan(accounts: &[&str]) -> Arc<SyncPlan> {
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
         dry_run: false,
-        limits: Limits::default(),
+        limits: RunLimits::default(),
     })
 }
 
 struct Operator {
     ledger: Arc<SqliteLedger>,
     pool: SyncPool,
-    pokes: Pokes,
+    reconcile_queue: ReconcileQueue,
     metrics: Metrics,
 }
 
 impl Operator {
     async fn on(path: &Path) -> Self {
         let ledger = Arc::new(SqliteLedger::open(path).await.unwrap());
-        let (pokes, metrics) = (Pokes::new(), Metrics::new());
+        let (reconcile_queue, metrics) = (ReconcileQueue::new(), Metrics::new());
         let options = PoolOptions::new("the-operator");
-        let pool = SyncPool::new(ledger.clone(), pokes.clone(), Clock::system(), &metrics, options).unwrap();
-        Self { ledger, pool, pokes, metrics }
+        let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), Clock::system(), &metrics, options).unwrap();
+        Self { ledger, pool, reconcile_queue, metrics }
     }
 
-    async fn run(&self, plan: &Arc<SyncPlan>, live: &Arc<Live>) -> JobView {
-        let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
-        assert_eq!(self.pool.start(plan.clone(), live.clone(), order), Started::Accepted);
-        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob, None));
-        tokio::time::timeout(Duration::from_mins(2), pokes.next()).await.unwrap().unwrap();
+    async fn run(&self, plan: &Arc<SyncPlan>, live: &Arc<Connection>) -> JobView {
+        let order = RunRequest { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
+        assert_eq!(self.pool.start(plan.clone(), live.clone(), order), StartOutcome::Accepted);
+        let mut reconcile_queue = std::pin::pin!(self.reconcile_queue.subscribe(Kind::SyncJob, None));
+        tokio::time::timeout(Duration::from_mins(2), reconcile_queue.next()).await.unwrap().unwrap();
         self.pool.view(&plan.job, 100).await.unwrap()
     }
 

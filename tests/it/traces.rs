@@ -1,17 +1,18 @@
 //! Traces of calls, read by a collector: whose child is whose, what a span says, and what it must never say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::metrics::Metrics;
-use busbar::provider::call::{CacheUse, Request};
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
-use busbar::provider::trace::Incoming;
-use busbar::telemetry::traces::{Traces, collector};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::call::{CacheMode, Request};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::provider::trace::IncomingSpan;
+use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
+use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{Collector, Span};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, Behaviour, Script, Step};
 use http::{HeaderMap, StatusCode};
@@ -24,12 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn traced(endpoint: &str) -> (Registry, Traces, Metrics) {
     let metrics = Metrics::new();
-    let traces = Traces::to(&collector(endpoint).unwrap(), "0.0.0", "replica-1", &metrics).unwrap();
-    let access = Access { traces: traces.clone(), ..Access::local() };
+    let traces = Traces::export_to(&parse_collector_url(endpoint).unwrap(), "0.0.0", "replica-1", &metrics).unwrap();
+    let access = RegistryOptions { traces: traces.clone(), ..RegistryOptions::allowing_loopback() };
     (Registry::new(Clock::system(), &metrics, access).unwrap(), traces, metrics)
 }
 
-fn connect(registry: &Registry, draft: Draft) -> Arc<Live> {
+fn connect(registry: &Registry, draft: Draft) -> Arc<Connection> {
     registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
@@ -76,9 +77,9 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     let mut headers = HeaderMap::new();
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     headers.insert("traceparent", format!("00-{trace}-{parent}-01").parse().unwrap());
-    let incoming = Incoming::of(registry.traces(), Clock::system(), &headers);
+    let incoming = IncomingSpan::from_headers(registry.traces(), Clock::system(), &headers);
     let mut request = Request::get("accounts", "/health").with_query("account", ACCOUNT);
-    request.public = vec![("symbol".to_owned(), "AAPL".to_owned())];
+    request.trace_parameters = vec![("symbol".to_owned(), "AAPL".to_owned())];
     let serving = async { live.call(request).await.unwrap().status };
     let route = ("GET", "/api/providers/{namespace}/{connection}/{operation}", uuid::Uuid::nil());
     assert_eq!(incoming.serve(route, serving, |status| *status).await, StatusCode::OK);
@@ -140,7 +141,7 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
     let (placement, name, prefix) = (Placement::Query, "apikey".to_owned(), String::new());
     draft.auth = Auth::ApiKey { placement, name, prefix, key: SecretString::from(SECRET) };
     let live = connect(&registry, draft);
-    let cached = || Request { cache: CacheUse::FreshOrStale, ..Request::get("kept", "/health") };
+    let cached = || Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") };
     live.call(cached()).await.unwrap();
     live.call(cached()).await.unwrap();
     bank.set_script(Script::from(Step::from(Behaviour::Down(busbar::testbed::sim::Down::Refuse)))).await.unwrap();
@@ -174,7 +175,8 @@ async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts()
     let mut draft = draft(bank.base_url());
     draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
     let live = connect(&registry, draft);
-    let calls = (0..5).map(|_| live.call(Request { cache: CacheUse::FreshOrStale, ..Request::get("kept", "/health") }));
+    let calls =
+        (0..5).map(|_| live.call(Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") }));
     assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
     traces.close(PATIENCE).await;
     let calls = collector.named("provider.call");
@@ -208,14 +210,15 @@ async fn a_collector_in_trouble_costs_no_call_anything_and_is_counted() {
 async fn without_a_collector_nothing_is_traced() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let metrics = Metrics::new();
-    let registry = Registry::new(Clock::system(), &metrics, Access::local()).unwrap();
+    let registry = Registry::new(Clock::system(), &metrics, RegistryOptions::allowing_loopback()).unwrap();
     let live = connect(&registry, draft(bank.base_url()));
     assert!(live.call(Request::get("test", "/health")).await.is_ok());
     assert!(registry.traces().tracer().is_none());
     assert!(!metrics.render().unwrap().contains("busbar_trace"));
     // A ticker may be in a trace only where its profile says so.
     let fmp = Profiles::builtin().unwrap().get("fmp").unwrap();
-    let request = fmp.operations["quote"].request("quote", &[("symbol".to_owned(), "AAPL".to_owned())].into()).unwrap();
-    assert_eq!(request.public, [("symbol".to_owned(), "AAPL".to_owned())]);
+    let given = [("symbol".to_owned(), "AAPL".to_owned())].into();
+    let request = fmp.operations["quote"].request(&given, &BTreeMap::new()).unwrap();
+    assert_eq!(request.public_parameters, [("symbol".to_owned(), "AAPL".to_owned())]);
     assert_eq!(Draft::new(fmp, Environment::Sandbox).environment, Environment::Sandbox);
 }

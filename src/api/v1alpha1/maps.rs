@@ -1,4 +1,4 @@
-//! Maps with bounded values, whose schema a derive cannot print.
+//! Maps with bounded values, whose schema the derive cannot express.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -39,12 +39,12 @@ impl JsonSchema for Parameters {
     }
 }
 
-/// Amounts of CPU and memory by resource name, as a Pod writes them.
+/// Resource quantities by name, as in a Pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ResourceList(pub BTreeMap<String, Quantity>);
 
-/// An amount as Kubernetes writes it; a bare number is taken too.
+/// A Kubernetes quantity; a plain number is accepted too.
 pub type Quantity = k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 impl JsonSchema for ResourceList {

@@ -1,8 +1,8 @@
 //! Version `v1alpha1` of the four kinds.
 //!
-//! One folder or file per kind: the spec with its rules, then the status. [`common`] holds what several kinds share,
-//! [`text`] the strings with a form (durations, decimals, names), [`reasons`] every machine-readable word that status
-//! and events may carry. A field is documented where it is declared; `docs/reference/crds.md` is printed from there.
+//! One folder or file per kind: the spec with its validation rules, then the status. [`common`] has the types shared by
+//! several kinds, [`text`] the formatted strings (durations, decimals, names), [`reasons`] every condition type, reason
+//! and event reason. Fields are documented at their declaration; `docs/reference/crds.md` is generated from there.
 
 #![allow(
     unreachable_pub,
@@ -10,11 +10,11 @@
 )]
 #![allow(
     clippy::doc_markdown,
-    reason = "`kubectl explain` shows these docs as they are, where back-ticks around names are noise"
+    reason = "`kubectl explain` shows these docs verbatim, where back-ticks around names are noise"
 )]
 
 #[macro_use]
-mod closed;
+mod string_enum;
 pub mod bank_route;
 pub mod breaker_policy;
 pub mod common;

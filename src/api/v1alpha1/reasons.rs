@@ -1,94 +1,95 @@
-//! Every machine-readable word that status and events may carry: condition types, reasons, event reasons.
+//! Condition types, reasons and event reasons of status and events.
 //!
-//! Closed on purpose: people alert on these words, so one is added or deprecated, never renamed. Each [`Reason`] says what
-//! it means and what to do; `docs/reference/reasons.md` is printed from here. Messages belong to the writers.
+//! Closed lists: users alert on these names, so they are added or deprecated, never renamed. Each [`Reason`] has a
+//! meaning and a remedy; `docs/reference/reasons.md` is generated from here. Messages are written by the controllers.
 
-closed_enum!(
-    /// Which aspect of an object a condition speaks of.
+string_enum!(
+    /// Type of a condition.
     ConditionType {
-        /// Spec accepted, references resolve, and one verification attempt has ended. An outage never turns it False.
+        /// Spec accepted, references resolved, and one verification attempt completed. A provider outage never sets it
+        /// to False.
         Ready,
         /// The operator is still working towards Ready. Only while True.
         Reconciling,
-        /// No other object can repair this; the spec must change. Only while True.
+        /// The operator cannot make progress until the spec or the operator's configuration changes. Only while True.
         Stalled,
-        /// `ProviderConnection`: what the checks say.
+        /// `ProviderConnection`: health checks pass.
         Healthy,
         /// `ProviderConnection`: the provider accepts the credential.
         Authenticated,
-        /// `ProviderConnection`: the provider asked for silence, or a quota is used up. Only while True.
+        /// `ProviderConnection`: rate limited by the provider, or a quota is exhausted. Only while True.
         Throttled,
-        /// `ProviderConnection`: the circuit refuses calls. Only while True.
+        /// `ProviderConnection`: the circuit rejects calls. Only while True.
         CircuitOpen,
         /// `SyncJob`: the data is within its maximum staleness.
         Fresh,
-        /// `SyncJob`: too many records no longer look as expected. Only while True.
+        /// `SyncJob`: too many records do not match the expected schema. Only while True.
         SchemaDrifted,
-        /// `SyncJob`: records were set aside and wait for someone. Only while True.
+        /// `SyncJob`: rejected records are stored as dead letters. Only while True.
         DeadLetters,
-        /// `BankRoute`: a bank can take the reference payout now.
+        /// `BankRoute`: a bank is available for the reference payout.
         Available,
-        /// `BankRoute`: it works, but with fewer candidates than declared. Only while True.
+        /// `BankRoute`: available, but with fewer candidates than declared. Only while True.
         Degraded,
-        /// `BankRoute`: payouts wait for a bank or for a person. Only while True.
+        /// `BankRoute`: payouts are held for a bank or for a review. Only while True.
         PayoutsHeld,
         /// `spec.suspend` is true. Only while True.
         Suspended,
     }
 );
 
-closed_enum!(
-    /// Reason of an event: a transition or an act that a user sees.
+string_enum!(
+    /// Reason of an event.
     EventReason {
         /// The provider accepted the credential.
         ConnectionVerified,
         /// The provider rejected the credential.
         AuthenticationFailed,
-        /// The circuit opened; calls fail at once.
+        /// The circuit opened; calls fail fast.
         CircuitOpened,
-        /// The circuit closed; calls pass again.
+        /// The circuit closed; calls are admitted again.
         CircuitClosed,
-        /// The provider asked for silence, or a quota is used up.
+        /// Rate limited by the provider, or a quota is exhausted.
         ProviderThrottled,
-        /// The referenced Secret changed and its new content is in use.
+        /// The referenced Secret changed, and its new content is in use.
         CredentialRotated,
-        /// Another breaker policy, or other values of it, are in effect.
+        /// The effective breaker policy changed.
         PolicyChanged,
         /// A run succeeded after failures, or with changes.
         SyncSucceeded,
         /// A run failed.
         SyncFailed,
-        /// A run could not start within its deadline.
+        /// A scheduled run was missed: it could not start within `startingDeadline`.
         SyncMissed,
         /// The data is older than `sla.maxStaleness`.
         StalenessExceeded,
-        /// Too many records of a page no longer look as expected.
+        /// Too many records of a page do not match the expected schema.
         SchemaDrifted,
-        /// The active bank was excluded and another took over.
+        /// The active bank was excluded, and the route failed over to another bank.
         FailedOver,
-        /// A better bank is available again and took over.
+        /// The route failed back to the bank that the last failover left.
         FailedBack,
-        /// No bank can take the reference payout.
+        /// No bank is available for the reference payout.
         NoBankAvailable,
-        /// A payout waits for a bank or for a person.
+        /// A payout is held for a bank or for a review.
         PayoutHeld,
         /// An override, a pin or an adjustment took effect.
         OverrideApplied,
-        /// An override, a pin or an adjustment lost its effect.
+        /// An override, a pin or an adjustment expired.
         OverrideExpired,
     }
 );
 
-/// Declares the reasons: each with what it means and what to do.
+/// Declares the reasons, each with its meaning and remedy.
 macro_rules! reasons {
     ($( $variant:ident: $meaning:literal => $remedy:literal ),+ $(,)?) => {
-        closed_enum!(
-            /// Why a condition, a candidate, a run or a circuit is as it is.
+        string_enum!(
+            /// Reason of a condition, candidate, run or circuit state.
             Reason { $( #[doc = $meaning] $variant ),+ }
         );
 
         impl Reason {
-            /// What a user can do about it.
+            /// Remedy for the user.
             pub const fn remedy(self) -> &'static str {
                 match self { $( Self::$variant => $remedy ),+ }
             }
@@ -98,101 +99,101 @@ macro_rules! reasons {
 
 reasons!(
     // Ready, while it is True.
-    Accepted: "The spec is valid and its references resolve." => "Nothing.",
-    Verified: "The provider accepted the connection's credential." => "Nothing.",
-    Unverified: "No verdict about the credential: the provider timed out, failed, is in maintenance, is not probed, or the connection is suspended." => "Look at Healthy; the verdict follows by itself when the provider answers.",
-    // Ready=False with Reconciling: another object, or time, repairs it.
-    Progressing: "The operator has seen the object and is working on it." => "Wait; if it stays, look at the operator's log.",
-    AuthenticationFailed: "The provider rejected the credential." => "Put a valid credential into the Secret that the message names; it is read again within 60 s.",
-    SecretNotFound: "A referenced Secret does not exist in this namespace." => "Create the Secret that the message names, or mend the reference.",
-    SecretKeyMissing: "A referenced Secret lacks a key." => "Add the key that the message names to the Secret, or rename it with secretRef.key.",
-    SecretKeyInvalid: "A key of a referenced Secret is empty, is not UTF-8, or is not a PEM file where one is needed." => "Write the key that the message names again, without a trailing byte that does not belong to it.",
-    SecretForbidden: "The operator may not read a referenced Secret." => "Grant the operator `get` on Secrets in this namespace.",
-    ConnectionNotFound: "A referenced ProviderConnection does not exist in this namespace." => "Create the connection that the message names, or mend the reference.",
-    ConnectionNotReady: "A referenced ProviderConnection is not Ready." => "Look at that connection's conditions.",
-    BreakerPolicyNotFound: "The referenced BreakerPolicy does not exist in this namespace." => "Create the policy that the message names, or mend the reference.",
-    SyncJobNotFound: "The SyncJob named by partitionsFrom does not exist in this namespace." => "Create the job that the message names, or mend the reference.",
-    // Ready=False with Stalled: only the spec, or the operator's set-up, repairs it.
-    InvalidSpec: "A field passes the schema, but its value cannot be used." => "Change the field that the message names.",
-    InvalidSchedule: "A cron expression or a time zone cannot be read." => "Change the field that the message names: five cron fields, an IANA time zone.",
-    ProfileNotFound: "The operator knows no profile of this name." => "Use a built-in provider, or load the profile with --profiles-dir.",
-    StreamNotFound: "The connection's profile has no stream of this name." => "Use one of the streams that the message names.",
-    DependencyCycle: "partitionsFrom leads back to this SyncJob." => "Break the cycle that the message names.",
-    KeyMissing: "Data would have to be encrypted, but the operator has no key." => "Give the operator --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked does too.",
-    AddressNotAllowed: "The provider's host, or its token endpoint's, has an address that is not public, and the operator's flag does not allow it." => "Use a public address, or have the operator's owner name the range in --allow-provider-addresses.",
-    LedgerNotShared: "execution: Job needs a ledger that Pods can share." => "Use PostgreSQL, or execution: InProcess.",
-    NotImplemented: "A field is set that this release does not implement, and ignoring it would be unsafe." => "Remove the field that the message names, or use a release that implements it.",
-    PolicyInvalid: "The breaker policy in effect is Stalled." => "Mend the policy that the message names.",
+    Accepted: "The spec is valid and its references are resolved." => "None.",
+    Verified: "The provider accepted the credential of the connection." => "None.",
+    Unverified: "No conclusive response about the credential: the provider timed out, failed, is in maintenance, is not probed, or the connection is suspended." => "Check the condition Healthy; verification completes with the next response of the provider.",
+    // Ready=False with Reconciling: resolved by another object, or by time.
+    Progressing: "The operator has observed the object and is reconciling it." => "Wait; if it persists, check the operator's log.",
+    AuthenticationFailed: "The provider rejected the credential." => "Put a valid credential into the Secret named in the message; it is read again within 60 s.",
+    SecretNotFound: "A referenced Secret does not exist in this namespace." => "Create the Secret named in the message, or correct the reference.",
+    SecretKeyMissing: "A referenced Secret does not have a required key." => "Add the key named in the message to the Secret, or select another key with secretRef.key.",
+    SecretKeyInvalid: "A key of a referenced Secret is empty, is not UTF-8, or is not valid PEM where PEM is required." => "Correct the value of the key named in the message; check for trailing bytes.",
+    SecretForbidden: "The operator is not allowed to read a referenced Secret." => "Grant the operator `get` on Secrets in this namespace.",
+    ConnectionNotFound: "A referenced ProviderConnection does not exist in this namespace." => "Create the connection named in the message, or correct the reference.",
+    ConnectionNotReady: "A referenced ProviderConnection is not Ready." => "Check the conditions of that connection.",
+    BreakerPolicyNotFound: "The referenced BreakerPolicy does not exist in this namespace." => "Create the policy named in the message, or correct the reference.",
+    SyncJobNotFound: "The SyncJob of partitionsFrom does not exist in this namespace." => "Create the job named in the message, or correct the reference.",
+    // Ready=False with Stalled: resolved only by a change of the spec or of the operator's configuration.
+    InvalidSpec: "A field is valid in the schema, but its value cannot be used." => "Correct the field named in the message.",
+    InvalidSchedule: "A cron expression or a time zone is invalid." => "Correct the field named in the message: five cron fields, an IANA time zone.",
+    ProfileNotFound: "The operator has no profile of this name." => "Use a built-in provider, or load the profile with --profiles-dir.",
+    StreamNotFound: "The profile of the connection has no stream of this name." => "Use one of the streams listed in the message.",
+    DependencyCycle: "partitionsFrom leads back to this SyncJob." => "Break the cycle named in the message.",
+    KeyMissing: "Data must be encrypted, but the operator has no key." => "Start the operator with --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked also works.",
+    AddressNotAllowed: "The host of the provider or of its token endpoint has an address that is not public and not allowed by the operator's flags." => "Use a public address, or have the administrator allow the range with --allow-provider-addresses.",
+    LedgerNotShared: "execution: Job requires a ledger that Pods can share." => "Use PostgreSQL, or execution: InProcess.",
+    NotImplemented: "A field is set that this release does not implement and cannot safely ignore." => "Remove the field named in the message, or use a release that implements it.",
+    PolicyInvalid: "The effective breaker policy is Stalled." => "Correct the policy named in the message.",
     // Suspended.
-    Suspended: "suspend is true." => "Set suspend to false, or remove it.",
+    Suspended: "spec.suspend is true." => "Set suspend to false, or remove it.",
     // Healthy.
-    ChecksPassing: "The last checks passed." => "Nothing.",
-    ChecksFailing: "unhealthyThreshold checks failed in a row." => "See the message for the class of failure; ask the provider.",
-    ResponsesSlow: "Checks pass, but slower than latencyThreshold." => "Ask the provider, or raise latencyThreshold.",
-    RiskElevated: "The risk score is raised." => "Watch it; routes already count it.",
-    NotChecked: "No check has spoken yet, or none is made (Passive, suspended, maintenance)." => "Nothing, or request a check with busbar.dev/requestedAt.",
+    ChecksPassing: "The last health checks passed." => "None.",
+    ChecksFailing: "unhealthyThreshold consecutive health checks failed." => "See the message for the error class; contact the provider.",
+    ResponsesSlow: "Health checks pass, but are slower than latencyThreshold." => "Contact the provider, or raise latencyThreshold.",
+    RiskElevated: "The risk score is elevated." => "Monitor it; routes already take it into account.",
+    NotChecked: "No health check has completed yet, or health checks are disabled (Passive, suspended, maintenance)." => "None, or request a check with busbar.dev/requestedAt.",
     // Authenticated.
-    CredentialAccepted: "The provider accepted the credential." => "Nothing.",
-    TokenUnavailable: "No access token is to be had: the token endpoint fails, its circuit is open, or a replaced refresh token cannot be kept." => "See the message; ask the provider about its token endpoint. Busbar goes on trying.",
-    CredentialNotRequired: "The connection sends no credential." => "Nothing.",
+    CredentialAccepted: "The provider accepted the credential." => "None.",
+    TokenUnavailable: "No access token available: the token endpoint fails, its circuit is open, or a rotated refresh token could not be stored." => "See the message; contact the provider about its token endpoint. Token requests are retried.",
+    CredentialNotRequired: "The connection sends no credential." => "None.",
     // Throttled.
-    RateLimited: "The provider answered 429 or asked for silence." => "Nothing; calls go on after throttledUntilTime. Lower the load if it comes again.",
-    QuotaExhausted: "The requests that the limits allow are used up." => "Wait for the limit to roll over, or ask the provider for more.",
+    RateLimited: "Rate limited by the provider: it responded with 429 or Retry-After; calls are delayed, and probes are skipped." => "None; calls continue after throttledUntilTime. Reduce the load if it recurs.",
+    QuotaExhausted: "The requests allowed by the limits are exhausted." => "Wait until the limit resets, or ask the provider for a higher limit.",
     // Circuits: why the state changed.
-    ConsecutiveFailures: "trip.consecutiveFailures failures in a row." => "See Healthy; the circuit tries again by itself.",
-    FailureRatio: "The share of failures in the window reached trip.failurePercent." => "See Healthy; the circuit tries again by itself.",
-    SlowCalls: "The share of slow calls in the window reached trip.slowCallPercent." => "Ask the provider; the circuit tries again by itself.",
-    Health: "Health turned critical or down, and trip.unhealthy is Open." => "See Healthy; the circuit tries again by itself.",
-    Flapping: "The circuit opened three times within an hour." => "Ask the provider; consider open.factor above 1.",
-    TrialTaken: "The open time is over and a trial is under way." => "Nothing.",
-    TrialsSucceeded: "Enough trials succeeded." => "Nothing.",
-    TrialFailed: "A trial failed or was slow." => "See Healthy; the circuit tries again by itself.",
-    TrialLost: "A second trial never reported back." => "See Healthy; the circuit tries again by itself.",
-    DwellExceeded: "Half-open for halfOpen.maxDwell without a verdict." => "Send traffic or probes through the connection.",
+    ConsecutiveFailures: "trip.consecutiveFailures consecutive failures." => "Check the condition Healthy; the circuit retries automatically.",
+    FailureRatio: "The share of failures in the window reached trip.failurePercent." => "Check the condition Healthy; the circuit retries automatically.",
+    SlowCalls: "The share of slow calls in the window reached trip.slowCallPercent." => "Contact the provider; the circuit retries automatically.",
+    Health: "Health became critical, and trip.unhealthy is Open." => "Check the condition Healthy; the circuit retries automatically.",
+    Flapping: "The circuit opened three times within an hour." => "Contact the provider; consider an open.factor above 1.",
+    TrialTaken: "The open time ended, and a trial is in flight." => "None.",
+    TrialsSucceeded: "Enough trials succeeded." => "None.",
+    TrialFailed: "A trial failed or was slow." => "Check the condition Healthy; the circuit retries automatically.",
+    TrialLost: "A second trial did not report within its lease." => "Check the condition Healthy; the circuit retries automatically.",
+    DwellExceeded: "The circuit was half-open for halfOpen.maxDwell without a result." => "Send traffic or probes through the connection.",
     OverrideApplied: "circuitOverride is in effect." => "Remove circuitOverride, or wait for untilTime.",
-    OverrideExpired: "circuitOverride lost its effect." => "Nothing.",
-    Restored: "The state was taken over from status after a restart." => "Nothing.",
-    PolicyChanged: "Another policy, or other values of it, took effect." => "Nothing.",
+    OverrideExpired: "circuitOverride expired." => "None.",
+    Restored: "The state was restored from status after a restart." => "None.",
+    PolicyChanged: "The effective breaker policy changed." => "None.",
     // Fresh.
-    WithinStaleness: "The last success is younger than the maximum staleness." => "Nothing.",
-    StalenessExceeded: "The last success is older than the maximum staleness." => "See lastResult and history.",
-    NeverSucceeded: "No run has succeeded yet." => "Wait for the first run; see lastResult.",
+    WithinStaleness: "The last successful run is within the maximum staleness." => "None.",
+    StalenessExceeded: "Data is stale: no successful run within the maximum staleness." => "See status.lastResult and status.history.",
+    NeverSucceeded: "No run has succeeded yet." => "Wait for the first run; see status.lastResult.",
     // Runs that did not succeed, SchemaDrifted, DeadLetters.
-    CircuitOpen: "The connection's circuit is open." => "See the connection; it is tried again by itself.",
+    CircuitOpen: "The circuit of the connection is open." => "Check the connection; the circuit retries automatically.",
     ConnectionSuspended: "The connection is suspended." => "Resume the connection.",
-    Maintenance: "The connection is in a maintenance window." => "Nothing; it ends by itself.",
-    ProviderError: "The provider answered with an error." => "See the message for the status code; ask the provider.",
-    ProviderUnreachable: "No answer came: connect, TLS, time-out or reset." => "Check address, network policy and the provider.",
-    InvalidResponse: "The answer could not be read as the profile promises." => "Compare the profile with the provider's documentation.",
-    ResponseTooLarge: "The answer exceeds the size or depth that is allowed." => "Ask for smaller pages.",
-    PaginationCycle: "The provider gave the same page twice." => "Report it to the provider; the cursor did not move.",
-    RunTimeout: "The run took longer than runTimeout." => "Raise runTimeout; the next run goes on from the last page.",
-    RunCanceled: "The run was stopped on purpose: replaced, suspended, changed or shut down." => "Nothing; the next run goes on from the last page.",
-    LedgerUnavailable: "The ledger could not be read or written." => "Check the ledger's disk or server; runs go on by themselves.",
-    LeaseLost: "Another process took the run over." => "Nothing.",
-    DeadLetterBudgetExceeded: "More records of a page were rejected than deadLetterBudgetPercent allows; the page was not committed." => "Compare the records with the profile; mend it, or raise the budget.",
-    RecordsRejected: "Records were set aside as dead letters." => "Look at them, then replay or purge them.",
+    Maintenance: "The connection is in a maintenance window (spec.maintenance)." => "None; the window ends automatically.",
+    ProviderError: "The provider responded with an error." => "See the message for the status code; contact the provider.",
+    ProviderUnreachable: "The provider did not respond: connect error, TLS error, timeout or connection reset." => "Check the address, the network policy and the provider.",
+    InvalidResponse: "The response does not match the profile." => "Compare the profile with the documentation of the provider.",
+    ResponseTooLarge: "The response exceeds the allowed size or nesting depth." => "Request smaller pages.",
+    PaginationCycle: "The provider returned the same page twice." => "Report it to the provider; the cursor did not move.",
+    RunTimeout: "The run exceeded runTimeout." => "Raise runTimeout; the next run continues from the last committed page.",
+    RunCanceled: "The run was stopped: replaced, suspended, spec changed or operator shut down." => "None; the next run continues from the last committed page.",
+    LedgerUnavailable: "The ledger could not be read or written." => "Check the disk or server of the ledger; runs continue automatically.",
+    LeaseLost: "Another process took over the run." => "None.",
+    DeadLetterBudgetExceeded: "The rejected records of a page exceed deadLetterBudgetPercent; the page was not committed." => "Compare the records with the profile; correct the profile, or raise the budget.",
+    RecordsRejected: "Rejected records are stored as dead letters." => "Inspect them, then replay or purge them.",
     // Available, Degraded, PayoutsHeld.
-    CandidateAvailable: "A bank can take the reference payout." => "Nothing.",
-    NoBankAvailable: "No candidate can take the reference payout." => "See status.candidates for the reason of each.",
-    CandidatesUnresolved: "Some candidates name a connection that does not exist." => "Create the connections that the message names, or remove the candidates.",
-    AwaitingBank: "Payouts wait for a bank." => "See Available.",
-    AwaitingReview: "Payouts wait for a person." => "Review them.",
+    CandidateAvailable: "A bank is available for the reference payout." => "None.",
+    NoBankAvailable: "No candidate is available for the reference payout." => "See status.candidates for the reason of each.",
+    CandidatesUnresolved: "Some candidates reference a connection that does not exist." => "Create the connections named in the message, or remove the candidates.",
+    AwaitingBank: "Payouts are held for a bank." => "Check the condition Available.",
+    AwaitingReview: "Payouts are held for a review." => "Review them.",
     // Candidates.
-    LowestCost: "No other candidate costs less." => "Nothing.",
-    HigherCost: "Another candidate costs less." => "Nothing.",
-    TieBrokenByName: "Another candidate costs the same and its name comes first." => "Nothing.",
-    PrimaryAvailable: "A Fallback, and a Primary is available." => "Nothing.",
-    Pinned: "A pin chose it." => "Remove the pin, or wait for its untilTime.",
-    PinnedAway: "A pin chose another." => "Remove the pin, or wait for its untilTime.",
-    ForcedOpen: "circuitOverride keeps the circuit open." => "Remove circuitOverride, or wait for untilTime.",
-    CircuitHalfOpen: "The circuit is half-open; payouts wait until it is closed." => "Nothing; a probe decides.",
-    CurrencyNotServed: "The candidate does not pay out in this currency." => "Nothing, or mend candidates[].currencies.",
-    CountryNotServed: "The candidate does not pay out to this country." => "Nothing, or mend candidates[].countries.",
-    RailNotServed: "The candidate does not offer this rail." => "Nothing, or mend candidates[].rails.",
-    AmountOutOfRange: "The amount is outside the candidate's limits." => "Nothing, or mend minAmount and maxAmount.",
-    DailyLimitReached: "The candidate's dailyLimit is used up." => "Nothing; it rolls over at midnight of its time zone.",
-    CutOff: "Outside the candidate's acceptWindows." => "Nothing; the next window opens by itself.",
-    CostUnknown: "The candidate's cost cannot be compared: no fee entry or no exchange rate fits." => "Add the fee entry or the reference rate.",
-    LimitUnknown: "The candidate's limits cannot be compared for want of an exchange rate." => "Add the reference rate.",
+    LowestCost: "No other candidate costs less." => "None.",
+    HigherCost: "Another candidate costs less." => "None.",
+    TieBrokenByName: "Another candidate costs the same, and its name sorts first." => "None.",
+    PrimaryAvailable: "The candidate is a Fallback, and a Primary is available." => "None.",
+    Pinned: "The route is pinned to this candidate." => "Remove the pin, or wait for its untilTime.",
+    PinnedAway: "The route is pinned to another candidate." => "Remove the pin, or wait for its untilTime.",
+    ForcedOpen: "circuitOverride forces the circuit open." => "Remove circuitOverride, or wait for untilTime.",
+    CircuitHalfOpen: "The circuit is half-open; payouts wait until it closes." => "None; a probe decides.",
+    CurrencyNotServed: "The candidate does not support the currency." => "None, or correct candidates[].currencies.",
+    CountryNotServed: "The candidate does not support the country." => "None, or correct candidates[].countries.",
+    RailNotServed: "The candidate does not support the rail." => "None, or correct candidates[].rails.",
+    AmountOutOfRange: "The amount is outside the candidate's limits." => "None, or correct minAmount and maxAmount.",
+    DailyLimitReached: "The dailyLimit of the candidate is exhausted." => "None; it resets at midnight of its time zone.",
+    CutOff: "The current time is outside the candidate's acceptWindows." => "None; the next window opens automatically.",
+    CostUnknown: "The cost of the candidate cannot be compared: no fee entry or exchange rate applies." => "Add the fee entry or the reference rate.",
+    LimitUnknown: "The limits of the candidate cannot be compared: no exchange rate applies." => "Add the reference rate.",
 );

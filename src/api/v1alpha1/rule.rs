@@ -1,16 +1,17 @@
-//! The shapes of CEL rules that the four kinds use, each with a message that begins with "must".
+//! Builders of CEL validation rules. The API server prefixes each message with the field path, so messages begin with
+//! "must".
 //!
-//! A builder per shape keeps the wording and the null-safety the same everywhere. Two-field rules compare only what is
-//! set, since defaults are filled in by the operator and are absent from the object.
+//! One builder per kind of rule keeps wording and null-safety consistent. Rules with two fields compare only fields
+//! that are set, because most defaults are applied by the operator and are absent from the object.
 
 use kube::core::Rule;
 
-/// One rule with its message.
+/// A rule with its message.
 pub fn rule(expression: impl Into<String>, message: impl AsRef<str>) -> Rule {
     Rule::new(expression).message(message.as_ref())
 }
 
-/// A duration field lies within bounds, both inclusive.
+/// A duration field is within bounds, both inclusive.
 pub fn duration(min: &str, max: &str) -> Rule {
     rule(
         format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
@@ -36,7 +37,7 @@ pub fn amounts_ordered(lower: &str, upper: &str) -> Rule {
     )
 }
 
-/// A decimal field lies within bounds, both inclusive; exact, never through a float.
+/// A decimal field is within bounds, both inclusive; exact, never as a float.
 pub fn decimal(min: &str, max: &str) -> Rule {
     rule(
         format!("quantity(self).compareTo(quantity('{min}')) >= 0 && quantity(self).compareTo(quantity('{max}')) <= 0"),
@@ -60,17 +61,17 @@ pub fn together(first: &str, second: &str) -> Rule {
     rule(format!("has(self.{first}) == has(self.{second})"), format!("must set {first} and {second} together"))
 }
 
-/// `field` makes sense only where `other` is set.
+/// `field` requires that `other` is set.
 pub fn only_with(field: &str, other: &str) -> Rule {
     rule(format!("!has(self.{field}) || has(self.{other})"), format!("must set {field} only together with {other}"))
 }
 
-/// A field never changes its value.
+/// A field is immutable.
 pub fn immutable(field: &str) -> Rule {
-    rule("self == oldSelf", format!("must not change {field}: delete the object and create another"))
+    rule("self == oldSelf", format!("must not change: {field} is immutable; delete the object and create a new one"))
 }
 
-/// The instant at `first` lies before the one at `second`; both are fields of `self`.
+/// The instant at `first` is before the one at `second`; both are fields of `self`.
 pub fn instants_ordered(first: &str, second: &str) -> Rule {
     rule(
         format!("!has(self.{first}) || !has(self.{second}) || self.{first} < self.{second}"),
@@ -78,7 +79,7 @@ pub fn instants_ordered(first: &str, second: &str) -> Rule {
     )
 }
 
-/// The keys of a map are words: letters, digits, `-`, `_`, `.`; at most 63 characters.
+/// The keys of a map are identifiers: letters, digits, `-`, `_`, `.`; at most 63 characters.
 pub fn word_keys() -> Rule {
     rule(
         "self.all(k, k.matches('^[A-Za-z][-A-Za-z0-9_.]{0,62}$'))",
@@ -86,7 +87,7 @@ pub fn word_keys() -> Rule {
     )
 }
 
-/// The root rule: names are short and dot-free, so that Job names, labels and URLs can derive from them.
+/// Rule of the root: names are short and without dots, so that Job names, labels and URLs can be derived from them.
 pub fn object_name() -> Rule {
     rule(
         "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",

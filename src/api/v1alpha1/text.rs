@@ -1,13 +1,14 @@
-//! Strings with a form: durations, decimals, instants, names. Each keeps the text exactly as it was typed.
+//! Formatted strings: durations, decimals, instants, names. Each keeps its text unchanged.
 //!
-//! These types check nothing in Rust: the API server does, through the pattern and the length that each of them puts
-//! into the schema. Parsing is `domain`'s work, so that a text which an older server let through becomes a status with
-//! a reason and never an object that no longer decodes.
+//! These types validate nothing in Rust: the API server does, by the pattern and length in the schema. Parsing is done
+//! in
+//! `domain`, so that an invalid text that an older API server accepted results in a status with a reason and not in an
+//! object that cannot be decoded.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Declares a transparent string type with a schema of its own.
+/// Declares a transparent string type with its own schema.
 macro_rules! text {
     ($(#[$meta:meta])* $name:ident, $schema:tt) => {
         $(#[$meta])*
@@ -64,17 +65,17 @@ macro_rules! text {
 }
 
 text!(
-    /// A length of time such as `30s`, `1h30m` or `250ms`. Never re-printed: `60m` stays `60m`.
+    /// A duration such as `30s`, `1h30m` or `250ms`. Never reformatted: `60m` stays `60m`.
     DurationText,
     { "type": "string", "maxLength": 28, "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$" }
 );
 text!(
-    /// An exact decimal that is not negative, such as `"0.30"`: money, a rate, a factor. Never a float.
+    /// A non-negative exact decimal such as `"0.30"`: money, a rate, a factor. Never a float.
     DecimalText,
     { "type": "string", "maxLength": 25, "pattern": "^[0-9]{1,15}(\\.[0-9]{1,8})?$" }
 );
 text!(
-    /// An exact decimal that may be negative, such as `"-1.5"`, where a gain is possible.
+    /// An exact decimal that may be negative, such as `"-1.5"`.
     SignedDecimalText,
     { "type": "string", "maxLength": 25, "pattern": "^-?[0-9]{1,15}(\\.[0-9]{1,8})?$" }
 );
@@ -95,12 +96,12 @@ text!(
     { "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[-._a-zA-Z0-9]+$" }
 );
 text!(
-    /// The name of an entry in a list; unique within it.
+    /// The name of a list entry; unique within the list.
     EntryName,
     { "type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$" }
 );
 text!(
-    /// A word of a profile: a stream, an operation, an action.
+    /// An identifier of a profile: a stream, an operation, an action.
     Word,
     { "type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[A-Za-z][-A-Za-z0-9_.]*$" }
 );
@@ -135,17 +136,17 @@ text!(
     { "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z][-A-Za-z0-9_+/]*$" }
 );
 text!(
-    /// An address without query, fragment or user part.
+    /// A URL without query, fragment and user info.
     UrlText,
     { "type": "string", "maxLength": 2048, "pattern": "^https?://[^/?#@\\s]+(/[^?#@\\s]*)?$" }
 );
 text!(
-    /// Why a person did this; shown in events and in the audit log.
+    /// Reason for a manual change; shown in events and in the audit log.
     ReasonText,
     { "type": "string", "minLength": 1, "maxLength": 256 }
 );
 text!(
-    /// An amount of CPU or memory as Kubernetes writes it: `500m`, `256Mi`, or a bare number.
+    /// A Kubernetes quantity of CPU or memory: `500m`, `256Mi`, or a plain number.
     QuantityText,
     { "x-kubernetes-int-or-string": true, "maxLength": 32,
       "pattern": "^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$" }

@@ -1,66 +1,70 @@
-//! The memory, its limits, and who is asked about at all.
+//! The cache, its limits, and which tokens are reviewed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
 #[derive(Default)]
-struct Scripted {
-    asked: AtomicUsize,
+struct FakeReviewer {
+    reviews: AtomicUsize,
     down: AtomicBool,
     revoked: AtomicBool,
-    /// Reviews under way, and the most there were.
-    now: AtomicUsize,
-    most: AtomicUsize,
+    /// Reviews in flight, and their maximum.
+    in_flight: AtomicUsize,
+    max_in_flight: AtomicUsize,
 }
 
-impl Scripted {
-    async fn work(&self) {
-        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most.fetch_max(now, Ordering::Relaxed);
+impl FakeReviewer {
+    async fn delay(&self) {
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.max_in_flight.fetch_max(in_flight, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(10)).await;
-        self.now.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Whoever asks may.
-#[expect(clippy::unnecessary_wraps, reason = "one that a limit holds back is told how long")]
-fn free() -> Result<(), Duration> {
+/// Admits every review.
+#[expect(clippy::unnecessary_wraps, reason = "a rate limiter returns the time to wait")]
+fn unlimited() -> Result<(), Duration> {
     Ok(())
 }
 
-impl Reviewer for Scripted {
-    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+impl Reviewer for FakeReviewer {
+    fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>> {
+        self.reviews.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            self.work().await;
+            self.delay().await;
             if self.down.load(Ordering::Relaxed) {
                 return Err(ApiError::Timeout);
             }
             let name = token.strip_prefix("good-").filter(|_| !self.revoked.load(Ordering::Relaxed));
-            Ok(name.map(|name| Subject::new(name, None, vec![], std::collections::BTreeMap::default())))
+            Ok(name.map(|name| UserInfo::new(name, None, vec![], std::collections::BTreeMap::default())))
         })
     }
 
-    fn access<'a>(&'a self, subject: &'a Subject, act: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+    fn review_access<'a>(
+        &'a self,
+        user: &'a UserInfo,
+        request: &'a AccessRequest,
+    ) -> BoxFuture<'a, Result<bool, ApiError>> {
+        self.reviews.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            self.work().await;
+            self.delay().await;
             if self.down.load(Ordering::Relaxed) {
                 return Err(ApiError::Timeout);
             }
-            Ok(subject.user == "ann" && act.namespace == "team")
+            Ok(user.user == "ann" && request.namespace == "team")
         })
     }
 }
 
-fn authorizer() -> (Authorizer, Arc<Scripted>) {
-    let reviewer = Arc::new(Scripted::default());
+fn authorizer() -> (Authorizer, Arc<FakeReviewer>) {
+    let reviewer = Arc::new(FakeReviewer::default());
     (Authorizer::new(reviewer.clone(), Clock::system(), &Metrics::new()).unwrap(), reviewer)
 }
 
-fn call(namespace: &str) -> Act {
-    Act {
+fn call_in(namespace: &str) -> AccessRequest {
+    AccessRequest {
         verb: "create",
         resource: "providerconnections",
         subresource: "call",
@@ -70,95 +74,95 @@ fn call(namespace: &str) -> Act {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_counts_for_ten_seconds_good_or_bad_and_no_longer() {
+async fn a_token_review_valid_or_invalid_is_cached_for_ten_seconds() {
     let (authorizer, reviewer) = authorizer();
-    assert_eq!(authorizer.known("good-ann"), None);
+    assert_eq!(authorizer.cached("good-ann"), None);
     for token in ["good-ann", "good-ann", "forged", "forged"] {
-        let _ = authorizer.authenticate(token, free).await;
+        let _ = authorizer.authenticate(token, unlimited).await;
     }
-    assert_eq!(reviewer.asked.load(Ordering::Relaxed), 2);
-    assert_eq!(authorizer.known("good-ann").unwrap().unwrap().user, "ann");
-    assert_eq!(authorizer.known("forged"), Some(None));
-    assert_eq!(authorizer.authenticate("forged", free).await.unwrap_err(), AuthError::InvalidToken);
-    tokio::time::advance(TTL).await;
-    assert_eq!(authorizer.known("good-ann"), None);
-    assert_eq!(authorizer.authenticate("good-ann", free).await.unwrap().user, "ann");
-    assert_eq!(reviewer.asked.load(Ordering::Relaxed), 3);
+    assert_eq!(reviewer.reviews.load(Ordering::Relaxed), 2);
+    assert_eq!(authorizer.cached("good-ann").unwrap().unwrap().user, "ann");
+    assert_eq!(authorizer.cached("forged"), Some(None));
+    assert_eq!(authorizer.authenticate("forged", unlimited).await.unwrap_err(), AuthError::InvalidToken);
+    tokio::time::advance(REVIEW_TTL).await;
+    assert_eq!(authorizer.cached("good-ann"), None);
+    assert_eq!(authorizer.authenticate("good-ann", unlimited).await.unwrap().user, "ann");
+    assert_eq!(reviewer.reviews.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_callers_with_one_new_token_are_one_question() {
+async fn concurrent_callers_with_one_new_token_share_one_review() {
     let (authorizer, reviewer) = authorizer();
-    let all = futures::future::join_all((0..100).map(|_| authorizer.authenticate("good-ann", free))).await;
+    let all = futures::future::join_all((0..100).map(|_| authorizer.authenticate("good-ann", unlimited))).await;
     assert!(all.iter().all(Result::is_ok));
-    assert_eq!(reviewer.asked.load(Ordering::Relaxed), 1);
+    assert_eq!(reviewer.reviews.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_what_is_asked_for_each_act_and_each_subject() {
+async fn access_is_reviewed_per_user_and_request() {
     let (authorizer, _) = authorizer();
-    let ann = authorizer.authenticate("good-ann", free).await.unwrap();
-    let bob = authorizer.authenticate("good-bob", free).await.unwrap();
-    assert!(authorizer.may(&ann, &call("team")).await.unwrap());
-    assert!(!authorizer.may(&ann, &call("other")).await.unwrap());
-    assert!(!authorizer.may(&bob, &call("team")).await.unwrap());
+    let ann = authorizer.authenticate("good-ann", unlimited).await.unwrap();
+    let bob = authorizer.authenticate("good-bob", unlimited).await.unwrap();
+    assert!(authorizer.is_allowed(&ann, &call_in("team")).await.unwrap());
+    assert!(!authorizer.is_allowed(&ann, &call_in("other")).await.unwrap());
+    assert!(!authorizer.is_allowed(&bob, &call_in("team")).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_answer_nobody_is_let_in_and_a_second_later_it_is_asked_again() {
+async fn a_failed_review_denies_access_and_is_retried_after_a_second() {
     let (authorizer, reviewer) = authorizer();
-    let ann = authorizer.authenticate("good-ann", free).await.unwrap();
+    let ann = authorizer.authenticate("good-ann", unlimited).await.unwrap();
     reviewer.down.store(true, Ordering::Relaxed);
-    assert_eq!(authorizer.may(&ann, &call("team")).await.unwrap_err(), AuthError::Unavailable);
-    assert_eq!(authorizer.authenticate("good-bob", free).await.unwrap_err(), AuthError::Unavailable);
-    assert_eq!(authorizer.known("good-bob"), None);
+    assert_eq!(authorizer.is_allowed(&ann, &call_in("team")).await.unwrap_err(), AuthError::Unavailable);
+    assert_eq!(authorizer.authenticate("good-bob", unlimited).await.unwrap_err(), AuthError::Unavailable);
+    assert_eq!(authorizer.cached("good-bob"), None);
     reviewer.down.store(false, Ordering::Relaxed);
-    tokio::time::advance(SILENCE_TTL).await;
-    assert!(authorizer.may(&ann, &call("team")).await.unwrap());
+    tokio::time::advance(FAILURE_TTL).await;
+    assert!(authorizer.is_allowed(&ann, &call_in("team")).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
-async fn reviews_at_once_are_few_and_guesses_do_not_stand_in_the_way_of_those_who_are_known() {
+async fn concurrent_reviews_are_limited_and_forged_tokens_do_not_delay_verified_ones() {
     let (authorizer, reviewer) = authorizer();
-    let ann = authorizer.authenticate("good-ann", free).await.unwrap();
-    tokio::time::advance(TTL).await;
-    let guesses: Vec<String> = (0..1_000).map(|n| format!("forged-{n}")).collect();
-    let guessing = futures::future::join_all(guesses.iter().map(|token| authorizer.authenticate(token, free)));
+    let ann = authorizer.authenticate("good-ann", unlimited).await.unwrap();
+    tokio::time::advance(REVIEW_TTL).await;
+    let forged: Vec<String> = (0..1_000).map(|n| format!("forged-{n}")).collect();
+    let forging = futures::future::join_all(forged.iter().map(|token| authorizer.authenticate(token, unlimited)));
     let clock = Clock::system();
-    let known = async {
-        let began = clock.mono();
-        assert_eq!(authorizer.authenticate("good-ann", free).await.unwrap().id, ann.id);
-        assert!(authorizer.may(&ann, &call("team")).await.unwrap());
-        clock.mono().since(began)
+    let verified = async {
+        let started = clock.mono();
+        assert_eq!(authorizer.authenticate("good-ann", unlimited).await.unwrap().id, ann.id);
+        assert!(authorizer.is_allowed(&ann, &call_in("team")).await.unwrap());
+        clock.mono().since(started)
     };
-    let (_, took) = tokio::join!(guessing, known);
-    assert_eq!(took, Duration::from_millis(20), "two reviews, without a queue");
-    assert!(reviewer.most.load(Ordering::Relaxed) <= STRANGERS + 1);
+    let (_, took) = tokio::join!(forging, verified);
+    assert_eq!(took, Duration::from_millis(20), "two reviews, not queued");
+    assert!(reviewer.max_in_flight.load(Ordering::Relaxed) <= MAX_UNVERIFIED_REVIEWS + 1);
 
-    reviewer.most.store(0, Ordering::Relaxed);
-    let acts: Vec<Act> = (0..1_000).map(|n| call(&format!("team-{n}"))).collect();
-    let all = futures::future::join_all(acts.iter().map(|act| authorizer.may(&ann, act))).await;
+    reviewer.max_in_flight.store(0, Ordering::Relaxed);
+    let requests: Vec<AccessRequest> = (0..1_000).map(|n| call_in(&format!("team-{n}"))).collect();
+    let all = futures::future::join_all(requests.iter().map(|request| authorizer.is_allowed(&ann, request))).await;
     assert!(all.iter().all(Result::is_ok));
-    assert_eq!(reviewer.most.load(Ordering::Relaxed), ACQUAINTED);
+    assert_eq!(reviewer.max_in_flight.load(Ordering::Relaxed), MAX_VERIFIED_REVIEWS);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_proven_for_an_hour_and_no_longer_once_it_is_revoked() {
+async fn a_token_stays_verified_for_an_hour_or_until_revoked() {
     let (authorizer, reviewer) = authorizer();
-    let never = || Err(Duration::from_secs(7));
-    let refused = AuthError::NotAsked { retry_in: Duration::from_secs(7) };
-    assert_eq!(authorizer.authenticate("good-ann", never).await.unwrap_err(), refused);
-    assert_eq!(reviewer.asked.load(Ordering::Relaxed), 0);
-    authorizer.authenticate("good-ann", free).await.unwrap();
-    tokio::time::advance(PROVEN.saturating_sub(TTL)).await;
-    authorizer.authenticate("good-ann", never).await.unwrap();
-    tokio::time::advance(PROVEN + TTL).await;
-    assert_eq!(authorizer.authenticate("good-ann", never).await.unwrap_err(), refused);
+    let limited = || Err(Duration::from_secs(7));
+    let refused = AuthError::RateLimited { retry_after: Duration::from_secs(7) };
+    assert_eq!(authorizer.authenticate("good-ann", limited).await.unwrap_err(), refused);
+    assert_eq!(reviewer.reviews.load(Ordering::Relaxed), 0);
+    authorizer.authenticate("good-ann", unlimited).await.unwrap();
+    tokio::time::advance(VERIFIED_TTL.saturating_sub(REVIEW_TTL)).await;
+    authorizer.authenticate("good-ann", limited).await.unwrap();
+    tokio::time::advance(VERIFIED_TTL + REVIEW_TTL).await;
+    assert_eq!(authorizer.authenticate("good-ann", limited).await.unwrap_err(), refused);
 
-    authorizer.authenticate("good-ann", free).await.unwrap();
+    authorizer.authenticate("good-ann", unlimited).await.unwrap();
     reviewer.revoked.store(true, Ordering::Relaxed);
-    tokio::time::advance(TTL).await;
-    assert_eq!(authorizer.authenticate("good-ann", never).await.unwrap_err(), AuthError::InvalidToken);
-    tokio::time::advance(TTL).await;
-    assert_eq!(authorizer.authenticate("good-ann", never).await.unwrap_err(), refused, "it is as good as a guess now");
+    tokio::time::advance(REVIEW_TTL).await;
+    assert_eq!(authorizer.authenticate("good-ann", limited).await.unwrap_err(), AuthError::InvalidToken);
+    tokio::time::advance(REVIEW_TTL).await;
+    assert_eq!(authorizer.authenticate("good-ann", limited).await.unwrap_err(), refused, "no longer verified");
 }

@@ -1,9 +1,9 @@
-//! Two electors and an API server that knows one Lease, under paused time: how long hand-overs take by design.
+//! Two electors and a fake API server with one Lease, in paused time: how long a handover takes.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use axum::body::Body as Answer;
+use axum::body::Body as ResponseBody;
 use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
@@ -13,23 +13,23 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// A slow day of a healthy API server.
+/// Round trip to a slow but healthy API server.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
-/// A look, its write, and the write that was waited for.
-const A_FEW_TRIPS: Duration = Duration::from_millis(5 * 50);
+/// A read, its write, and the write in flight before them.
+const FEW_ROUND_TRIPS: Duration = Duration::from_millis(5 * 50);
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     lease: Option<Value>,
     version: u64,
     watches: Vec<mpsc::UnboundedSender<Value>>,
-    /// Watches are refused.
-    deaf: bool,
-    /// The next write meets another version.
-    touched: bool,
+    /// Whether watches are refused.
+    watch_forbidden: bool,
+    /// Whether the Lease is edited before the next write.
+    edited: bool,
 }
 
-impl State {
+impl ServerState {
     fn store(&mut self, mut lease: Value) -> Value {
         self.version += 1;
         lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -38,9 +38,9 @@ impl State {
         lease
     }
 
-    fn answer(&mut self, method: &Method, query: &str, body: &[u8]) -> Response<Answer> {
+    fn respond(&mut self, method: &Method, query: &str, body: &[u8]) -> Response<ResponseBody> {
         let reply = |code: StatusCode, value: &Value| {
-            Response::builder().status(code).body(Answer::from(value.to_string())).unwrap()
+            Response::builder().status(code).body(ResponseBody::from(value.to_string())).unwrap()
         };
         let refused = |code: StatusCode, reason: &str| {
             reply(
@@ -49,14 +49,14 @@ impl State {
             )
         };
         if query.contains("watch=true") {
-            if self.deaf {
+            if self.watch_forbidden {
                 return refused(StatusCode::FORBIDDEN, "Forbidden");
             }
-            let (tell, told) = mpsc::unbounded_channel();
-            self.lease.iter().for_each(|lease| tell.send(lease.clone()).unwrap());
-            self.watches.push(tell);
-            let lines = tokio_stream(told).map(|lease| Ok::<_, Infallible>(event(lease)));
-            return Response::new(Answer::from_stream(lines));
+            let (sender, receiver) = mpsc::unbounded_channel();
+            self.lease.iter().for_each(|lease| sender.send(lease.clone()).unwrap());
+            self.watches.push(sender);
+            let lines = receiver_stream(receiver).map(|lease| Ok::<_, Infallible>(event(lease)));
+            return Response::new(ResponseBody::from_stream(lines));
         }
         match (method, self.lease.clone()) {
             (&Method::GET, None) => refused(StatusCode::NOT_FOUND, "NotFound"),
@@ -64,7 +64,7 @@ impl State {
             (&Method::POST, Some(_)) => refused(StatusCode::CONFLICT, "AlreadyExists"),
             (&Method::POST, None) => reply(StatusCode::CREATED, &self.store(serde_json::from_slice(body).unwrap())),
             (_, found) => {
-                if std::mem::take(&mut self.touched) {
+                if std::mem::take(&mut self.edited) {
                     self.store(found.clone().unwrap());
                 }
                 let wanted: Value = serde_json::from_slice(body).unwrap();
@@ -78,8 +78,8 @@ impl State {
     }
 }
 
-fn tokio_stream(mut told: mpsc::UnboundedReceiver<Value>) -> impl futures::Stream<Item = Value> {
-    futures::stream::poll_fn(move |cx| told.poll_recv(cx))
+fn receiver_stream(mut receiver: mpsc::UnboundedReceiver<Value>) -> impl futures::Stream<Item = Value> {
+    futures::stream::poll_fn(move |cx| receiver.poll_recv(cx))
 }
 
 fn event(mut lease: Value) -> String {
@@ -87,20 +87,20 @@ fn event(mut lease: Value) -> String {
     format!("{}\n", json!({"type": "MODIFIED", "object": lease}))
 }
 
-/// Two replicas' world.
-struct World {
-    state: Arc<Mutex<State>>,
+/// The fake API server and the clock.
+struct Cluster {
+    state: Arc<Mutex<ServerState>>,
     clock: Clock,
 }
 
-/// One replica: what tells whether it leads, what ends it in order, and its task, which ends with the time it gave back.
+/// One replica: its leadership, its stop token, and its task, which ends when the lease is released.
 struct Replica {
     leadership: Leadership,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl World {
+impl Cluster {
     fn new() -> Self {
         Self { state: Arc::default(), clock: Clock::starting_at(Timestamp::UNIX_EPOCH) }
     }
@@ -114,14 +114,14 @@ impl World {
                 let body = body.collect_bytes().await.unwrap();
                 tokio::time::sleep(ROUND_TRIP / 2).await;
                 let query = head.uri.query().unwrap_or_default().to_owned();
-                let answer = state.lock().unwrap().answer(&head.method, &query, &body);
+                let response = state.lock().unwrap().respond(&head.method, &query, &body);
                 tokio::time::sleep(ROUND_TRIP / 2).await;
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(response)
             }
         });
         let (leadership, stop) = (Leadership::default(), CancellationToken::new());
         let config = LeaseConfig { namespace: "ns".into(), name: "busbar".into(), identity: identity.into() };
-        let mut elector = Elector::new(Client::new(service, "ns"), config, self.clock, leadership.clone());
+        let mut elector = LeaderElector::new(Client::new(service, "ns"), config, self.clock, leadership.clone());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             if elector.acquire(&stopped).await {
@@ -131,86 +131,89 @@ impl World {
         Replica { leadership, stop, task }
     }
 
-    /// A leader and a standby, some while after the leader's last renewal.
+    /// A leader and a standby, `phase` into an interval after the leader's last renewal.
     async fn pair(&self, phase: Duration) -> (Replica, Replica) {
         let first = self.start("first");
-        self.leads(&first).await;
+        self.wait_for_leader(&first).await;
         let second = self.start("second");
         tokio::time::sleep(Duration::from_secs(7) + phase).await;
-        assert!(!second.leadership.holds(self.clock.mono()));
+        assert!(!second.leadership.is_leader(self.clock.mono()));
         (first, second)
     }
 
-    /// Waits until it leads; how long that took.
-    async fn leads(&self, replica: &Replica) -> Duration {
-        let began = self.clock.mono();
-        while !replica.leadership.holds(self.clock.mono()) {
+    /// Waits until the replica is the leader; returns how long that took.
+    async fn wait_for_leader(&self, replica: &Replica) -> Duration {
+        let started = self.clock.mono();
+        while !replica.leadership.is_leader(self.clock.mono()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            assert!(self.clock.mono().since(began) < Duration::from_mins(1), "it never leads");
+            assert!(self.clock.mono().since(started) < Duration::from_mins(1), "it never became the leader");
         }
-        self.clock.mono().since(began)
+        self.clock.mono().since(started)
     }
 }
 
-/// All moments of a renewal's turn, in steps of a fifth of a second.
+/// Phases of a renewal interval, in steps of a fifth of a second.
 fn phases() -> impl Iterator<Item = Duration> {
     (0..10).map(|fifths| Duration::from_millis(200 * fifths))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_given_back_is_led_again_after_a_few_round_trips() {
+async fn a_released_lease_is_acquired_within_a_few_round_trips() {
     for phase in phases() {
-        let world = World::new();
-        let (first, second) = world.pair(phase).await;
+        let cluster = Cluster::new();
+        let (first, second) = cluster.pair(phase).await;
         first.stop.cancel();
-        let took = world.leads(&second).await;
-        assert!(took <= A_FEW_TRIPS, "{took:?} at {phase:?}");
+        let took = cluster.wait_for_leader(&second).await;
+        assert!(took <= FEW_ROUND_TRIPS, "{took:?} at {phase:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_that_may_not_watch_takes_over_at_its_next_look() {
+async fn a_standby_without_a_watch_takes_over_at_its_next_poll() {
     for phase in phases() {
-        let world = World::new();
-        world.state.lock().unwrap().deaf = true;
-        let (first, second) = world.pair(phase).await;
+        let cluster = Cluster::new();
+        cluster.state.lock().unwrap().watch_forbidden = true;
+        let (first, second) = cluster.pair(phase).await;
         first.stop.cancel();
-        let took = world.leads(&second).await;
-        assert!(took <= LOOK_EVERY + A_FEW_TRIPS, "{took:?} at {phase:?}");
+        let took = cluster.wait_for_leader(&second).await;
+        assert!(took <= POLL_INTERVAL + FEW_ROUND_TRIPS, "{took:?} at {phase:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_dies_has_a_successor_within_seventeen_seconds_with_a_watch_and_without() {
-    for (phase, deaf) in phases().flat_map(|phase| [(phase, false), (phase, true)]) {
-        let world = World::new();
-        world.state.lock().unwrap().deaf = deaf;
-        let (first, second) = world.pair(phase).await;
+async fn a_crashed_leader_is_replaced_within_seventeen_seconds() {
+    for (phase, watch_forbidden) in phases().flat_map(|phase| [(phase, false), (phase, true)]) {
+        let cluster = Cluster::new();
+        cluster.state.lock().unwrap().watch_forbidden = watch_forbidden;
+        let (first, second) = cluster.pair(phase).await;
         first.task.abort();
-        let took = world.leads(&second).await;
-        let least = DURATION.saturating_sub(RENEW_EVERY + A_FEW_TRIPS);
-        assert!(took >= least && took <= Duration::from_secs(17), "{took:?} at {phase:?}, deaf: {deaf}");
+        let took = cluster.wait_for_leader(&second).await;
+        let least = LEASE_DURATION.saturating_sub(RENEW_INTERVAL + FEW_ROUND_TRIPS);
+        assert!(
+            took >= least && took <= Duration::from_secs(17),
+            "{took:?} at {phase:?}, watch forbidden: {watch_forbidden}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_is_not_given_back_before_the_last_write_under_it_is_answered() {
-    let world = World::new();
-    let (first, second) = world.pair(Duration::ZERO).await;
-    let leave = first.leadership.leave(world.clock.mono()).unwrap();
+async fn the_lease_is_released_only_after_the_last_write_under_it() {
+    let cluster = Cluster::new();
+    let (first, second) = cluster.pair(Duration::ZERO).await;
+    let permit = first.leadership.write_permit(cluster.clock.mono()).unwrap();
     first.stop.cancel();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(!second.leadership.holds(world.clock.mono()), "the old leader's write is still under way");
-    assert!(first.leadership.leave(world.clock.mono()).is_err());
-    drop(leave);
-    assert!(world.leads(&second).await <= A_FEW_TRIPS);
+    assert!(!second.leadership.is_leader(cluster.clock.mono()), "the old leader's write is still in flight");
+    assert!(first.leadership.write_permit(cluster.clock.mono()).is_err());
+    drop(permit);
+    assert!(cluster.wait_for_leader(&second).await <= FEW_ROUND_TRIPS);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_somebody_has_touched_is_given_back_all_the_same() {
-    let world = World::new();
-    let (first, second) = world.pair(Duration::from_secs(1)).await;
-    world.state.lock().unwrap().touched = true;
+async fn a_lease_edited_by_another_client_is_still_released() {
+    let cluster = Cluster::new();
+    let (first, second) = cluster.pair(Duration::from_secs(1)).await;
+    cluster.state.lock().unwrap().edited = true;
     first.stop.cancel();
-    assert!(world.leads(&second).await <= A_FEW_TRIPS + 2 * ROUND_TRIP);
+    assert!(cluster.wait_for_leader(&second).await <= FEW_ROUND_TRIPS + 2 * ROUND_TRIP);
 }

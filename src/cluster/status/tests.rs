@@ -1,4 +1,4 @@
-//! What the newest status is, while the watch is behind.
+//! Which status is the newest while the watch is behind.
 
 use http::{Request, Response};
 use kube::client::Body;
@@ -7,6 +7,7 @@ use kube::runtime::watcher::Event;
 
 use super::*;
 use crate::api::v1alpha1::BreakerPolicy;
+use crate::cluster::resource::WatchedResource as _;
 
 fn policy(version: &str, total: i32) -> BreakerPolicy {
     serde_json::from_value(json!({
@@ -17,40 +18,40 @@ fn policy(version: &str, total: i32) -> BreakerPolicy {
     .unwrap()
 }
 
-fn total(status: Option<&<BreakerPolicy as Reported>::Status>) -> Option<i32> {
+fn total(status: Option<&<BreakerPolicy as HasStatus>::Status>) -> Option<i32> {
     Some(status?.connections.as_ref()?.total)
 }
 
 #[tokio::test]
-async fn an_object_taken_from_the_store_before_the_last_write_came_back_is_not_believed() {
+async fn an_object_older_than_our_last_write_does_not_count_as_current() {
     let (service, _) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let (clock, claims) = (Clock::system(), Arc::<Claims>::default());
+    let (clock, ownership) = (Clock::system(), Arc::<StatusOwnership>::default());
     let (reader, mut store) = reflector::store::<BreakerPolicy>();
     let metrics = StatusMetrics::new(&Metrics::new()).unwrap();
     let writer = StatusWriter::new(
         Client::new(service, "default"),
         clock,
         Leadership::default(),
-        Arc::clone(&claims),
+        Arc::clone(&ownership),
         metrics,
-        KindStore::over(reader),
+        KindStore::from_store(reader),
     );
     let (before, after) = (policy("5", 1), policy("7", 2));
     let key = before.key();
     let current = |object: &BreakerPolicy| total(writer.current(object).as_deref());
     store.apply_watcher_event(&Event::Apply(before.clone()));
     assert_eq!(current(&before), Some(1));
-    writer.note(&key, "u".to_owned(), false);
-    claims.keep(BreakerPolicy::KIND, &key, 7, Arc::new(after.status.clone().unwrap()));
+    writer.record_write(&key, "u".to_owned(), false);
+    ownership.expect_echo(BreakerPolicy::KIND, &key, 7, Arc::new(after.status.clone().unwrap()));
     assert_eq!(current(&before), Some(2), "the watch is behind");
-    assert_eq!(writer.newest(&before).as_deref(), Some("7"));
-    // It catches up while a reconcile that was given the object before that is about to begin.
+    assert_eq!(writer.newest_version(&before).as_deref(), Some("7"));
+    // The watch catches up while a reconcile that was given the older object is about to begin.
     store.apply_watcher_event(&Event::Apply(after.clone()));
-    claims.back(BreakerPolicy::KIND, &key, 7);
-    assert_eq!(current(&before), Some(2), "what it was given is old");
-    assert_eq!(writer.newest(&before).as_deref(), Some("7"));
+    ownership.observe(BreakerPolicy::KIND, &key, 7);
+    assert_eq!(current(&before), Some(2), "the reconcile holds the older object");
+    assert_eq!(writer.newest_version(&before).as_deref(), Some("7"));
     assert_eq!(current(&after), Some(2));
-    // Another object of the name begins anew.
+    // Another object of the same name starts over.
     let mut other = policy("9", 3);
     other.metadata.uid = Some("other".to_owned());
     assert_eq!(current(&other), Some(3));

@@ -1,4 +1,4 @@
-//! What a route's status says. Pure and total.
+//! Computes a route's status: the active bank and why the others are not. Pure and total.
 
 use std::time::Duration;
 
@@ -6,107 +6,107 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState, CandidateStatus, Failover};
-use crate::api::v1alpha1::common::Tri;
+use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
-use crate::cluster::events::Note;
-use crate::cluster::stores::Watched as _;
+use crate::cluster::events::EventDraft;
+use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::bankroute::plan;
-use crate::controllers::conditions::{Conditions, time};
-use crate::controllers::resolve::Problem;
-use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
-use crate::domain::breaker::Effective;
-use crate::domain::route::{self, Change, Evaluation, StandingState};
+use crate::controllers::conditions::{Conditions, time, unused_fields_note};
+use crate::controllers::resolve::SpecError;
+use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::domain::breaker::EffectiveState;
+use crate::domain::route::{self, Evaluation, RouteChange, StandingState};
 use crate::domain::time::Now;
-use crate::domain::window::Place;
+use crate::domain::window::WindowPosition;
 
-/// The connection of one candidate.
+const SUSPENDED: &str = "spec.suspend is true: the route accepts no payouts";
+
+/// State of one candidate's connection.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
-    /// There is none of that name.
+    /// No object of that name.
     Missing,
-    /// It exists and cannot be called: its own conditions say why.
+    /// The object exists but has no running connection; its conditions say why.
     NotReady,
-    /// It can be called.
+    /// A connection is running.
     Live {
-        /// Its circuit.
-        effective: Effective,
-        /// It is suspended.
+        /// Effective circuit state.
+        effective: EffectiveState,
+        /// Whether the connection is suspended.
         suspended: bool,
-        /// Whether it is in a maintenance window.
-        maintenance: Place,
+        /// Position relative to its maintenance windows.
+        maintenance: WindowPosition,
     },
 }
 
-/// What `observe` saw.
+/// Inputs of [`decide`]: the result of `observe`.
 #[derive(Clone, Debug)]
-pub struct Observed {
-    /// The candidates' connections, in the spec's order.
+pub struct RouteInputs {
+    /// State of each candidate's connection, in the spec's order.
     pub connections: Vec<ConnectionState>,
 }
 
-/// Judges.
+/// Evaluates the candidates and computes status and events.
 pub fn decide(
     object: &BankRoute,
     previous: Option<&BankRouteStatus>,
-    observed: &Observed,
+    inputs: &RouteInputs,
     now: Now,
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
-    let (evaluation, next) = match evaluate(object, observed, now.wall) {
+    let (evaluation, requeue_after) = match evaluate(object, inputs, now.wall) {
         Ok(evaluated) => evaluated,
-        Err(problem) => return stalled(object, previous, &problem, now.wall),
+        Err(error) => return stalled(object, previous, &error, now.wall),
     };
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
-    let missing = names(object, observed, |c| c == ConnectionState::Missing);
+    let missing = candidate_names(object, inputs, |c| c == ConnectionState::Missing);
     let all_missing = missing.len() == object.spec.candidates.len();
     if all_missing {
-        let message = "no candidate's connection exists: create one of the connections that spec.candidates name, in this namespace";
+        let message =
+            "no candidate connection found: create one of the connections in spec.candidates in this namespace";
         conditions.set(ConditionType::Ready, false, Reason::ConnectionNotFound, message);
         conditions.set(ConditionType::Reconciling, true, Reason::ConnectionNotFound, message);
     } else {
-        let unread = plan::unread_fields(&object.spec);
-        let unread = if unread.is_empty() {
-            String::new()
-        } else {
-            format!("; not used by this version yet: spec.{}", unread.join(", spec."))
-        };
+        let unused = unused_fields_note(&plan::unused_fields(&object.spec));
         conditions.set(
             ConditionType::Ready,
             true,
             Reason::Accepted,
-            format!("the route chooses among its candidates{unread}"),
+            format!("spec accepted; candidates are evaluated{unused}"),
         );
     }
-    // A suspended route answers no payout, whatever its banks could do.
+    // A suspended route accepts no payouts even if banks are available.
     let active = evaluation.active.clone().filter(|_| !object.spec.suspend);
     let (available, reason, message) = match &active {
-        Some(_) => (true, Reason::CandidateAvailable, "a bank can take the reference payout"),
-        None if object.spec.suspend => (false, Reason::Suspended, "spec.suspend is true: the route takes no payout"),
-        None => (false, Reason::NoBankAvailable, "no candidate can take the reference payout: see status.candidates"),
+        Some(_) => (true, Reason::CandidateAvailable, "a bank is available for the reference payout"),
+        None if object.spec.suspend => (false, Reason::Suspended, SUSPENDED),
+        None => (
+            false,
+            Reason::NoBankAvailable,
+            "no candidate is available for the reference payout; see status.candidates",
+        ),
     };
     conditions.set(ConditionType::Available, available, reason, message);
     conditions.set_if(
         !missing.is_empty() && !all_missing,
         ConditionType::Degraded,
         Reason::CandidatesUnresolved,
-        format!("create the connections of these candidates, or remove them: {}", missing.join(", ")),
+        format!(
+            "connections not found for candidates {}: create the connections or remove the candidates",
+            missing.join(", ")
+        ),
     );
-    conditions.set_if(
-        object.spec.suspend,
-        ConditionType::Suspended,
-        Reason::Suspended,
-        "spec.suspend is true: the route takes no payout",
-    );
+    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
 
-    let before = previous.and_then(|s| s.active.as_deref());
+    let previously_active = previous.and_then(|s| s.active.as_deref());
     let last = previous.and_then(|s| s.last_failover.as_ref());
     let change = if object.spec.suspend {
-        Change::None
+        RouteChange::None
     } else {
-        route::change(before, returned(previous, &evaluation), &evaluation)
+        route::change(previously_active, failed_back_to(previous, &evaluation), &evaluation)
     };
-    let last_failover = match (change, before) {
-        (Change::FailedOver | Change::NoneAvailable, Some(from)) => Some(Failover {
+    let last_failover = match (change, previously_active) {
+        (RouteChange::FailedOver | RouteChange::NoneAvailable, Some(from)) => Some(Failover {
             time: time(now.wall),
             from: from.to_owned(),
             to: active.clone(),
@@ -120,7 +120,7 @@ pub fn decide(
         observed_generation: Some(generation),
         conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
-        available: Some(if available { Tri::True } else { Tri::False }),
+        available: Some(if available { TriState::True } else { TriState::False }),
         active,
         candidates: candidates(previous, &evaluation, now.wall),
         available_candidates: Some(i32::try_from(count).unwrap_or(i32::MAX)),
@@ -129,100 +129,104 @@ pub fn decide(
         last_failover,
         held_payouts: previous.and_then(|s| s.held_payouts),
     };
-    let notes = notes(change, before, &status);
-    Decision { status: Some(status), steps: Vec::new(), notes, next }
+    let events = events(change, previously_active, &status);
+    Decision { status: Some(status), steps: Vec::new(), events, requeue_after }
 }
 
-/// The bank that has the payouts now and was kept from them before: going to it is going back. Any bank that a failover
-/// left counts, not only the one that the last failover left: two may fail one after the other, and the first recover.
-fn returned<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) -> Option<&'a str> {
+/// The active bank, if it was excluded before and has recovered: switching to it is a failback. Any bank that a
+/// failover left counts, not only the last one: two may fail one after the other, and the first recover.
+fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) -> Option<&'a str> {
     let (previous, active) = (previous?, evaluation.active.as_deref()?);
     previous.last_failover.as_ref()?;
-    let out = [
-        route::Reason::CircuitOpen,
-        route::Reason::CircuitHalfOpen,
-        route::Reason::ForcedOpen,
-        route::Reason::Suspended,
+    let outage_reasons = [
+        route::CandidateReason::CircuitOpen,
+        route::CandidateReason::CircuitHalfOpen,
+        route::CandidateReason::ForcedOpen,
+        route::CandidateReason::Suspended,
     ];
-    let was_out = |c: &CandidateStatus| {
-        c.name == active && c.state == CandidateState::Excluded && out.iter().any(|reason| c.reason == reason.as_str())
+    let was_excluded = |c: &CandidateStatus| {
+        c.name == active
+            && c.state == CandidateState::Excluded
+            && outage_reasons.iter().any(|reason| c.reason == reason.as_str())
     };
-    previous.candidates.iter().any(was_out).then_some(active)
+    previous.candidates.iter().any(was_excluded).then_some(active)
 }
 
-/// The choice, and when a window's edge may change it.
-fn evaluate(object: &BankRoute, observed: &Observed, now: Timestamp) -> Result<(Evaluation, Duration), Problem> {
+/// The evaluation, and the delay until a window edge may change it.
+fn evaluate(object: &BankRoute, inputs: &RouteInputs, now: Timestamp) -> Result<(Evaluation, Duration), SpecError> {
     let reference = plan::reference(&object.spec)?;
-    let mut next = IDLE;
-    let mut wait_for = |place: Place| next = place.left(now).map_or(next, |left| next.min(left));
+    let mut requeue_after = DEFAULT_REQUEUE;
+    let mut requeue_at_edge = |window: WindowPosition| {
+        requeue_after = window.time_left(now).map_or(requeue_after, |left| requeue_after.min(left))
+    };
     let candidates = object
         .spec
         .candidates
         .iter()
-        .zip(&observed.connections)
+        .zip(&inputs.connections)
         .map(|(wire, connection)| {
             let mut candidate = plan::candidate(wire)?;
             let windows = plan::accept_windows(wire)?;
             if !windows.is_empty() {
-                let place = Place::of(&windows, now);
-                wait_for(place);
-                candidate.cut_off = !place.is_inside();
+                let window = WindowPosition::at(&windows, now);
+                requeue_at_edge(window);
+                candidate.cut_off = !window.is_inside();
             }
             match *connection {
                 ConnectionState::Missing => candidate.circuit = None,
-                ConnectionState::NotReady => candidate.exclusion = Some(route::Reason::ConnectionNotReady),
+                ConnectionState::NotReady => candidate.exclusion = Some(route::CandidateReason::ConnectionNotReady),
                 ConnectionState::Live { effective, suspended, maintenance } => {
-                    wait_for(maintenance);
+                    requeue_at_edge(maintenance);
                     let excluded = maintenance.is_inside() && !suspended;
-                    candidate.exclusion = excluded.then_some(route::Reason::Maintenance);
+                    candidate.exclusion = excluded.then_some(route::CandidateReason::Maintenance);
                     candidate.circuit = Some(effective);
                     candidate.suspended = suspended;
                 }
             }
             Ok(candidate)
         })
-        .collect::<Result<Vec<_>, Problem>>()?;
-    Ok((route::evaluate(&reference, &candidates), next))
+        .collect::<Result<Vec<_>, SpecError>>()?;
+    Ok((route::evaluate(&reference, &candidates), requeue_after))
 }
 
 fn stalled(
     object: &BankRoute,
     previous: Option<&BankRouteStatus>,
-    problem: &Problem,
+    error: &SpecError,
     now: Timestamp,
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now);
-    conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
-    conditions.set(ConditionType::Available, false, problem.reason, "no choice is made: see Ready");
-    conditions.set(ConditionType::Stalled, true, problem.reason, problem.message.clone());
-    conditions.set_if(
-        object.spec.suspend,
-        ConditionType::Suspended,
-        Reason::Suspended,
-        "spec.suspend is true: the route takes no payout",
+    conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
+    conditions.set(
+        ConditionType::Available,
+        false,
+        error.reason,
+        "not evaluated: the spec is invalid; see condition Ready",
     );
+    conditions.set(ConditionType::Stalled, true, error.reason, error.message.clone());
+    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
     let old = previous.cloned().unwrap_or_default();
     let status = BankRouteStatus {
         observed_generation: Some(generation),
         conditions: conditions.merged(&old.conditions),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
-        available: Some(Tri::False),
+        available: Some(TriState::False),
         active: None,
         last_failover: old.last_failover,
         held_payouts: old.held_payouts,
         ..BankRouteStatus::default()
     };
-    Decision { status: Some(status), steps: Vec::new(), notes: Vec::new(), next: USER_MUST_ACT }
+    Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after: STALLED_REQUEUE }
 }
 
-/// The candidates' names whose connection is in a certain state.
-fn names(object: &BankRoute, observed: &Observed, wanted: impl Fn(ConnectionState) -> bool) -> Vec<String> {
-    let pairs = object.spec.candidates.iter().zip(&observed.connections);
-    pairs.filter(|(_, c)| wanted(**c)).map(|(wire, _)| wire.name.to_string()).collect()
+/// Names of the candidates whose connection state matches.
+fn candidate_names(object: &BankRoute, inputs: &RouteInputs, matches: impl Fn(ConnectionState) -> bool) -> Vec<String> {
+    let pairs = object.spec.candidates.iter().zip(&inputs.connections);
+    pairs.filter(|(_, c)| matches(**c)).map(|(wire, _)| wire.name.to_string()).collect()
 }
 
-/// In the order of names; each keeps its transition time while its state is the same.
+/// Candidate statuses in the order of names; each keeps its transition time while its state is unchanged.
 fn candidates(previous: Option<&BankRouteStatus>, evaluation: &Evaluation, now: Timestamp) -> Vec<CandidateStatus> {
     let old = previous.map_or(&[][..], |s| &s.candidates);
     evaluation
@@ -246,27 +250,29 @@ fn candidates(previous: Option<&BankRouteStatus>, evaluation: &Evaluation, now: 
         .collect()
 }
 
-fn notes(change: Change, before: Option<&str>, status: &BankRouteStatus) -> Vec<Note> {
-    let from = before.unwrap_or("none");
+fn events(change: RouteChange, previously_active: Option<&str>, status: &BankRouteStatus) -> Vec<EventDraft> {
+    let from = previously_active.unwrap_or("none");
     let to = status.active.as_deref().unwrap_or("none");
-    let why = status.last_failover.as_ref().map_or("Excluded", |f| f.reason.as_str());
+    let cause = status.last_failover.as_ref().map_or("Excluded", |f| f.reason.as_str());
     match change {
-        Change::FailedOver => vec![Note::warning(
+        RouteChange::FailedOver => vec![EventDraft::warning(
             EventReason::FailedOver,
             format!(
-                "payouts go to {to}: {from} is excluded ({why}); the route goes back when {from} can take payouts again and costs least"
+                "failed over from {from} to {to}: {from} is excluded ({cause}); fails back when {from} is available \
+                 and cheapest"
             ),
         )],
-        Change::FailedBack => vec![Note::normal(
+        RouteChange::FailedBack => vec![EventDraft::normal(
             EventReason::FailedBack,
-            format!("payouts go to {to} again: it can take them and costs least"),
+            format!("failed back to {to}: it is available and cheapest"),
         )],
-        Change::NoneAvailable => vec![Note::warning(
+        RouteChange::NoneAvailable => vec![EventDraft::warning(
             EventReason::NoBankAvailable,
             format!(
-                "no bank can take payouts: {from} is excluded too ({why}); payouts are held or refused as spec.whenNoneAvailable says, see status.candidates"
+                "no bank available: {from} is excluded too ({cause}); payouts are held or rejected per \
+                 spec.whenNoneAvailable; see status.candidates"
             ),
         )],
-        Change::None | Change::Switched | Change::Available => Vec::new(),
+        RouteChange::None | RouteChange::Switched | RouteChange::Available => Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
-//! `BankRoute`: which bank the reference payout would take now, and why not the others.
+//! Reconciler of `BankRoute`: selects the bank for the reference payout and records why the others are excluded.
 //!
-//! The circuit comes from the live connection, not from its status: a trip pokes this controller at once.
+//! Reads the circuit from the running connection, not from its status: a circuit change enqueues the route at once.
 
 pub mod decide;
 pub mod plan;
@@ -11,20 +11,20 @@ use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState};
-use crate::api::v1alpha1::common::Tri;
+use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::ConditionType;
-use crate::cluster::status::Reported;
-use crate::cluster::stores::Watched;
+use crate::cluster::resource::HasStatus;
+use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
 use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
-use crate::domain::breaker::Effective;
-use crate::domain::conditions::Status;
+use crate::domain::breaker::EffectiveState;
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 
-use self::decide::{ConnectionState, Observed};
+use self::decide::{ConnectionState, RouteInputs};
 
-impl Watched for BankRoute {
+impl WatchedResource for BankRoute {
     const KIND: Kind = Kind::BankRoute;
 
     fn references(&self) -> Vec<(Kind, ObjectKey)> {
@@ -33,7 +33,7 @@ impl Watched for BankRoute {
     }
 }
 
-impl Reported for BankRoute {
+impl HasStatus for BankRoute {
     type Status = BankRouteStatus;
 
     fn status(&self) -> Option<&BankRouteStatus> {
@@ -44,36 +44,36 @@ impl Reported for BankRoute {
         &mut self.status
     }
 
-    fn transitions(status: &BankRouteStatus) -> BankRouteStatus {
+    fn transition_fields(status: &BankRouteStatus) -> BankRouteStatus {
         status.clone()
     }
 
-    fn is_worse(old: Option<&BankRouteStatus>, new: &BankRouteStatus) -> bool {
+    fn is_urgent(old: Option<&BankRouteStatus>, new: &BankRouteStatus) -> bool {
         let empty = BankRouteStatus::default();
         let old = old.unwrap_or(&empty);
         let ready = |s: &BankRouteStatus| status_of(&s.conditions, ConditionType::Ready);
         let excluded =
             |s: &BankRouteStatus| s.candidates.iter().filter(|c| c.state == CandidateState::Excluded).count();
         new.active != old.active
-            || (new.available == Some(Tri::False) && old.available != new.available)
+            || (new.available == Some(TriState::False) && old.available != new.available)
             || excluded(new) > excluded(old)
-            || (ready(old) == Status::True && ready(new) == Status::False)
+            || (ready(old) == ConditionStatus::True && ready(new) == ConditionStatus::False)
     }
 }
 
-/// The reconciler of routes.
-pub struct Routes;
+/// Reconciler of bank routes.
+pub struct BankRouteReconciler;
 
-impl Reconciler for Routes {
+impl Reconciler for BankRouteReconciler {
     type Object = BankRoute;
-    type Observed = Observed;
+    type Observed = RouteInputs;
     type Step = std::convert::Infallible;
 
     fn depends_on(object: &BankRoute) -> Vec<(Kind, ObjectKey)> {
         object.references()
     }
 
-    async fn observe(ctx: &Ctx, object: &BankRoute) -> Result<Observed, ReconcileError> {
+    async fn observe(ctx: &Ctx, object: &BankRoute) -> Result<RouteInputs, ReconcileError> {
         let key = object.key();
         let now = ctx.clock.now().wall;
         let connections = object
@@ -84,11 +84,11 @@ impl Reconciler for Routes {
                 let connection = key.sibling(&*candidate.connection_ref.name);
                 match ctx.stores.connections.get(&connection) {
                     None => ConnectionState::Missing,
-                    Some(found) => match ctx.registry.get(&connection) {
-                        Some(live) if Some(&**live.uid()) == found.uid().as_deref() => ConnectionState::Live {
-                            // A bank whose log-in fails has not failed, and cannot be paid through all the same.
-                            effective: match live.observed().effective {
-                                Effective::Closed if live.token_unavailable() => Effective::Open,
+                    Some(stored) => match ctx.registry.get(&connection) {
+                        Some(live) if Some(&**live.uid()) == stored.uid().as_deref() => ConnectionState::Live {
+                            // Without an access token the bank is not at fault, but payouts through it would fail.
+                            effective: match live.snapshot().effective {
+                                EffectiveState::Closed if live.token_unavailable() => EffectiveState::Open,
                                 effective => effective,
                             },
                             suspended: live.settings().suspended(),
@@ -99,19 +99,24 @@ impl Reconciler for Routes {
                 }
             })
             .collect();
-        Ok(Observed { connections })
+        Ok(RouteInputs { connections })
     }
 
     fn decide(
         object: &BankRoute,
         previous: Option<&BankRouteStatus>,
-        observed: &Observed,
+        inputs: &RouteInputs,
         now: Now,
     ) -> Decision<BankRouteStatus, std::convert::Infallible> {
-        decide::decide(object, previous, observed, now)
+        decide::decide(object, previous, inputs, now)
     }
 
-    async fn act(_: &Ctx, _: &BankRoute, _: Observed, _: Vec<std::convert::Infallible>) -> Result<(), ReconcileError> {
+    async fn act(
+        _: &Ctx,
+        _: &BankRoute,
+        _: RouteInputs,
+        _: Vec<std::convert::Infallible>,
+    ) -> Result<(), ReconcileError> {
         Ok(())
     }
 }

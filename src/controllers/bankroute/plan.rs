@@ -1,20 +1,20 @@
-//! From a route's spec to candidates that can be compared. Pure.
+//! Converts a route's spec to comparable candidates. Pure.
 
 use rust_decimal::Decimal;
 
 use crate::api::v1alpha1::bank_route::{
     BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, RouteMode, Tier as WireTier,
 };
-use crate::controllers::resolve::{Problem, windows};
+use crate::controllers::resolve::{SpecError, windows};
 use crate::domain::money::{Currency, Rounding, parse_unsigned};
-use crate::domain::route::{Candidate, Fee, Reference, Tier};
-use crate::domain::window::Window;
+use crate::domain::route::{Candidate, Fee, Payout, Tier};
+use crate::domain::window::TimeWindow;
 
-/// The amount of the reference payout where the spec names none.
+/// Default amount of the reference payout.
 const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
 
-/// Set fields that no code reads yet; the choice is made without them.
-pub fn unread_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
+/// Set fields that this version does not evaluate.
+pub fn unused_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
     let any = |set: fn(&Wire) -> bool| spec.candidates.iter().any(set);
     let set = [
         ("mode", spec.mode != RouteMode::Reactive),
@@ -34,22 +34,22 @@ pub fn unread_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
 
-/// The payout that `status.active` speaks of.
-pub fn reference(spec: &BankRouteSpec) -> Result<Reference, Problem> {
-    let wanted = spec.reference.as_ref();
-    let code = wanted.and_then(|r| r.currency.as_deref()).unwrap_or(&spec.reference_currency);
-    Ok(Reference {
-        amount: wanted.and_then(|r| r.amount.as_deref()).map_or(Ok(REFERENCE_AMOUNT), |text| {
-            parse_unsigned(text).map_err(|e| Problem::invalid("reference.amount", e))
+/// The payout that `status.active` is evaluated for.
+pub fn reference(spec: &BankRouteSpec) -> Result<Payout, SpecError> {
+    let reference = spec.reference.as_ref();
+    let code = reference.and_then(|r| r.currency.as_deref()).unwrap_or(&spec.reference_currency);
+    Ok(Payout {
+        amount: reference.and_then(|r| r.amount.as_deref()).map_or(Ok(REFERENCE_AMOUNT), |text| {
+            parse_unsigned(text).map_err(|e| SpecError::invalid("reference.amount", e))
         })?,
-        currency: Currency::parse(code).map_err(|e| Problem::invalid("reference.currency", e))?,
-        rail: wanted.and_then(|r| r.rail.as_ref()).map(ToString::to_string),
-        country: wanted.and_then(|r| r.country.as_ref()).map(ToString::to_string),
+        currency: Currency::parse(code).map_err(|e| SpecError::invalid("reference.currency", e))?,
+        rail: reference.and_then(|r| r.rail.as_ref()).map(ToString::to_string),
+        country: reference.and_then(|r| r.country.as_ref()).map(ToString::to_string),
     })
 }
 
-/// A candidate without what is known of its connection.
-pub fn candidate(wire: &Wire) -> Result<Candidate, Problem> {
+/// A candidate as the spec declares it, without the state of its connection.
+pub fn candidate(wire: &Wire) -> Result<Candidate, SpecError> {
     let field = |name: &str| format!("candidates[{}].{name}", &*wire.name);
     let fees = wire.fees.iter().flatten().map(|fee| convert_fee(wire, fee)).collect::<Result<_, _>>()?;
     Ok(Candidate {
@@ -68,12 +68,12 @@ pub fn candidate(wire: &Wire) -> Result<Candidate, Problem> {
     })
 }
 
-/// When the candidate takes payouts; empty = always.
-pub fn accept_windows(wire: &Wire) -> Result<Vec<Window>, Problem> {
+/// Windows in which the candidate accepts payouts; empty = always.
+pub fn accept_windows(wire: &Wire) -> Result<Vec<TimeWindow>, SpecError> {
     windows(&format!("candidates[{}].acceptWindows", &*wire.name), wire.accept_windows.as_deref())
 }
 
-fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, Problem> {
+fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, SpecError> {
     let field = |name: &str| format!("candidates[{}].fees[{}].{name}", &*candidate.name, &*fee.name);
     Ok(Fee {
         name: fee.name.to_string(),
@@ -82,7 +82,7 @@ fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, Problem> {
         currency: fee
             .currency
             .as_deref()
-            .map(|code| Currency::parse(code).map_err(|e| Problem::invalid(&field("currency"), e)))
+            .map(|code| Currency::parse(code).map_err(|e| SpecError::invalid(&field("currency"), e)))
             .transpose()?,
         up_to_amount: amount(&field("upToAmount"), fee.up_to_amount.as_deref())?,
         basis_points: amount(&field("basisPoints"), fee.basis_points.as_deref())?.unwrap_or_default(),
@@ -99,15 +99,19 @@ fn convert_fee(candidate: &Wire, fee: &WireFee) -> Result<Fee, Problem> {
     })
 }
 
-fn amount(field: &str, text: Option<&str>) -> Result<Option<Decimal>, Problem> {
-    text.map(|text| parse_unsigned(text).map_err(|e| Problem::invalid(field, e))).transpose()
+fn amount(field: &str, text: Option<&str>) -> Result<Option<Decimal>, SpecError> {
+    text.map(|text| parse_unsigned(text).map_err(|e| SpecError::invalid(field, e))).transpose()
 }
 
 fn currencies(
     field: &str,
     codes: Option<&[crate::api::v1alpha1::text::CurrencyCode]>,
-) -> Result<Vec<Currency>, Problem> {
-    codes.unwrap_or_default().iter().map(|code| Currency::parse(code).map_err(|e| Problem::invalid(field, e))).collect()
+) -> Result<Vec<Currency>, SpecError> {
+    codes
+        .unwrap_or_default()
+        .iter()
+        .map(|code| Currency::parse(code).map_err(|e| SpecError::invalid(field, e)))
+        .collect()
 }
 
 fn texts<T: ToString>(list: Option<&[T]>) -> Vec<String> {

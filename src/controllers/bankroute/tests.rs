@@ -1,21 +1,23 @@
-//! What a route's status says in which world: values in, values out.
+//! Route statuses for given connection states: values in, values out.
 
-use super::decide::{ConnectionState, Observed, decide};
+use super::decide::{ConnectionState, RouteInputs, decide};
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteSpec, BankRouteStatus, Candidate, CandidateState, Fee, Tier};
-use crate::api::v1alpha1::common::{LocalRef, Tri, Window};
+use crate::api::v1alpha1::common::{LocalRef, TimeWindow, TriState};
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason};
-use crate::cluster::status::Reported as _;
-use crate::controllers::conditions::{read, status_of};
-use crate::domain::breaker::Effective;
-use crate::domain::conditions::{Status, check_invariants};
+use crate::cluster::resource::HasStatus as _;
+use crate::controllers::conditions::{from_api, status_of};
+use crate::domain::breaker::EffectiveState;
+use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::time::{Mono, Now};
-use crate::domain::window::Place;
+use crate::domain::window::WindowPosition;
 
 /// No maintenance window.
-const SHUT: Place = Place::Outside { until: None };
-const UP: ConnectionState = ConnectionState::Live { effective: Effective::Closed, suspended: false, maintenance: SHUT };
-const DOWN: ConnectionState = ConnectionState::Live { effective: Effective::Open, suspended: false, maintenance: SHUT };
+const NO_WINDOW: WindowPosition = WindowPosition::Outside { until: None };
+const UP: ConnectionState =
+    ConnectionState::Live { effective: EffectiveState::Closed, suspended: false, maintenance: NO_WINDOW };
+const DOWN: ConnectionState =
+    ConnectionState::Live { effective: EffectiveState::Open, suspended: false, maintenance: NO_WINDOW };
 
 fn candidate(name: &str, fixed: &str, tier: Tier) -> Candidate {
     Candidate {
@@ -49,16 +51,16 @@ fn run(
     connections: &[ConnectionState],
 ) -> (BankRouteStatus, Vec<EventReason>) {
     let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
-    let decision = decide(route, previous, &Observed { connections: connections.to_vec() }, now);
+    let decision = decide(route, previous, &RouteInputs { connections: connections.to_vec() }, now);
     let status = decision.status.unwrap();
-    let conditions: Vec<_> = status.conditions.iter().map(read).collect();
+    let conditions: Vec<_> = status.conditions.iter().map(from_api).collect();
     check_invariants(&conditions).unwrap();
-    (status, decision.notes.iter().map(|n| n.reason).collect())
+    (status, decision.events.iter().map(|event| event.reason).collect())
 }
 
 #[test]
-fn the_cheapest_primary_is_active_and_a_cheaper_fallback_waits() {
-    let (s, notes) = run(&route(), None, &[UP, UP, UP]);
+fn the_cheapest_primary_is_active_even_if_a_fallback_is_cheaper() {
+    let (s, events) = run(&route(), None, &[UP, UP, UP]);
     assert_eq!(s.active.as_deref(), Some("a"));
     assert_eq!(s.candidate_summary.as_deref(), Some("3/3"));
     let states: Vec<_> = s.candidates.iter().map(|c| (c.name.as_str(), c.state, c.reason.as_str())).collect();
@@ -70,89 +72,96 @@ fn the_cheapest_primary_is_active_and_a_cheaper_fallback_waits() {
             ("c", CandidateState::Fallback, "PrimaryAvailable"),
         ]
     );
-    assert!(notes.is_empty(), "a first choice is no failover");
+    assert!(events.is_empty(), "a first choice is no failover");
 }
 
 #[test]
-fn a_tripped_bank_is_left_at_once_and_returned_to() {
+fn an_open_circuit_fails_over_and_its_recovery_fails_back() {
     let (first, _) = run(&route(), None, &[UP, UP, UP]);
-    let (over, notes) = run(&route(), Some(&first), &[DOWN, UP, UP]);
-    assert_eq!((over.active.as_deref(), notes), (Some("b"), vec![EventReason::FailedOver]));
-    assert!(BankRoute::is_worse(Some(&first), &over));
-    let failover = over.last_failover.clone().unwrap();
+    let (failed_over, events) = run(&route(), Some(&first), &[DOWN, UP, UP]);
+    assert_eq!((failed_over.active.as_deref(), events), (Some("b"), vec![EventReason::FailedOver]));
+    assert!(BankRoute::is_urgent(Some(&first), &failed_over));
+    let failover = failed_over.last_failover.clone().unwrap();
     assert_eq!(
         (failover.from.as_str(), failover.to.as_deref(), failover.reason.as_str()),
         ("a", Some("b"), "CircuitOpen")
     );
-    let (back, notes) = run(&route(), Some(&over), &[UP, UP, UP]);
-    assert_eq!((back.active.as_deref(), notes), (Some("a"), vec![EventReason::FailedBack]));
-    assert_eq!(back.last_failover, over.last_failover, "the record of the last failover stays");
+    let (back, events) = run(&route(), Some(&failed_over), &[UP, UP, UP]);
+    assert_eq!((back.active.as_deref(), events), (Some("a"), vec![EventReason::FailedBack]));
+    assert_eq!(back.last_failover, failed_over.last_failover, "the record of the last failover stays");
 }
 
 #[test]
-fn without_a_primary_the_fallback_serves_and_without_any_nobody_does() {
+fn the_fallback_is_active_without_primaries_and_none_without_any_bank() {
     let (first, _) = run(&route(), None, &[UP, UP, UP]);
     let (fallback, _) = run(&route(), Some(&first), &[DOWN, DOWN, UP]);
     assert_eq!(fallback.active.as_deref(), Some("c"));
-    let (none, notes) = run(&route(), Some(&fallback), &[DOWN, DOWN, DOWN]);
+    let (none, events) = run(&route(), Some(&fallback), &[DOWN, DOWN, DOWN]);
     assert_eq!(
-        (none.active.as_deref(), none.available, notes),
-        (None, Some(Tri::False), vec![EventReason::NoBankAvailable])
+        (none.active.as_deref(), none.available, events),
+        (None, Some(TriState::False), vec![EventReason::NoBankAvailable])
     );
-    assert_eq!(status_of(&none.conditions, ConditionType::Ready), Status::True, "an outage is not the spec's fault");
+    assert_eq!(
+        status_of(&none.conditions, ConditionType::Ready),
+        ConditionStatus::True,
+        "an outage does not affect Ready"
+    );
 }
 
 #[test]
-fn a_bank_in_maintenance_or_outside_its_accept_windows_is_excluded_and_the_edge_is_waited_for() {
+fn maintenance_and_accept_windows_exclude_a_bank_until_their_edge() {
     let (first, _) = run(&route(), None, &[UP, UP, UP]);
     let until = "2026-03-01T12:20:00Z".parse().unwrap();
-    let maintained =
-        ConnectionState::Live { effective: Effective::Closed, suspended: false, maintenance: Place::Inside { until } };
-    let (over, notes) = run(&route(), Some(&first), &[maintained, UP, UP]);
-    assert_eq!((over.active.as_deref(), notes), (Some("b"), vec![EventReason::FailedOver]));
+    let maintained = ConnectionState::Live {
+        effective: EffectiveState::Closed,
+        suspended: false,
+        maintenance: WindowPosition::Inside { until },
+    };
+    let (failed_over, events) = run(&route(), Some(&first), &[maintained, UP, UP]);
+    assert_eq!((failed_over.active.as_deref(), events), (Some("b"), vec![EventReason::FailedOver]));
     assert_eq!(
-        (over.candidates[0].state, over.candidates[0].reason.as_str()),
+        (failed_over.candidates[0].state, failed_over.candidates[0].reason.as_str()),
         (CandidateState::Excluded, "Maintenance")
     );
     let mut route = route();
-    let window = |from: &str, to: &str| Window {
+    let window = |from: &str, to: &str| TimeWindow {
         name: "day".into(),
         start_time: Some(from.into()),
         end_time: Some(to.into()),
-        ..Window::default()
+        ..TimeWindow::default()
     };
-    // It is noon.
+    // The time is 12:00.
     route.spec.candidates[0].accept_windows = Some(vec![window("2026-03-01T12:10:00Z", "2026-03-01T18:00:00Z")]);
     route.spec.candidates[1].accept_windows = Some(vec![window("2026-03-01T06:00:00Z", "2026-03-01T13:00:00Z")]);
     let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
-    let decision = decide(&route, Some(&first), &Observed { connections: vec![UP; 3] }, now);
+    let decision = decide(&route, Some(&first), &RouteInputs { connections: vec![UP; 3] }, now);
     let s = decision.status.unwrap();
     assert_eq!((s.active.as_deref(), s.candidates[0].reason.as_str()), (Some("b"), "CutOff"));
-    assert_eq!(decision.next, std::time::Duration::from_mins(10), "the nearest edge");
+    assert_eq!(decision.requeue_after, std::time::Duration::from_mins(10), "the nearest edge");
 }
 
 #[test]
-fn a_missing_connection_degrades_the_route_and_all_missing_are_waited_for() {
+fn a_missing_connection_degrades_the_route_and_all_missing_make_it_not_ready() {
     let (some, _) = run(&route(), None, &[ConnectionState::Missing, UP, UP]);
-    assert_eq!(status_of(&some.conditions, ConditionType::Degraded), Status::True);
-    assert_eq!(status_of(&some.conditions, ConditionType::Ready), Status::True);
+    assert_eq!(status_of(&some.conditions, ConditionType::Degraded), ConditionStatus::True);
+    assert_eq!(status_of(&some.conditions, ConditionType::Ready), ConditionStatus::True);
     let (all, _) = run(&route(), None, &[ConnectionState::Missing; 3]);
-    assert_eq!(status_of(&all.conditions, ConditionType::Ready), Status::False);
-    assert_eq!(status_of(&all.conditions, ConditionType::Reconciling), Status::True);
+    assert_eq!(status_of(&all.conditions, ConditionType::Ready), ConditionStatus::False);
+    assert_eq!(status_of(&all.conditions, ConditionType::Reconciling), ConditionStatus::True);
 }
 
 #[test]
-fn a_suspended_route_takes_no_payout_and_fails_nothing_over() {
+fn a_suspended_route_accepts_no_payouts_and_records_no_failover() {
     let (first, _) = run(&route(), None, &[UP, UP, UP]);
     let mut suspended = route();
     suspended.spec.suspend = true;
-    let (s, notes) = run(&suspended, Some(&first), &[UP, UP, UP]);
-    assert_eq!((s.active, s.available, notes), (None, Some(Tri::False), Vec::new()));
+    let (s, events) = run(&suspended, Some(&first), &[UP, UP, UP]);
+    assert_eq!((s.active, s.available, events), (None, Some(TriState::False), Vec::new()));
     assert_eq!(s.last_failover, None);
 }
 
 #[test]
-fn a_transition_time_moves_only_with_the_state() {
+fn a_candidates_transition_time_changes_only_with_its_state() {
     let (mut first, _) = run(&route(), None, &[UP, UP, UP]);
     let earlier = crate::controllers::conditions::time("2026-01-01T00:00:00Z".parse().unwrap());
     for c in &mut first.candidates {
@@ -165,11 +174,11 @@ fn a_transition_time_moves_only_with_the_state() {
 }
 
 #[test]
-fn an_amount_that_does_not_parse_is_stalled_and_names_its_field() {
+fn an_invalid_amount_stalls_the_route_and_names_the_field() {
     let mut bad = route();
     bad.spec.candidates[1].fees.as_mut().unwrap()[0].fixed = Some("much".into());
     let (s, _) = run(&bad, None, &[UP, UP, UP]);
-    assert_eq!(status_of(&s.conditions, ConditionType::Stalled), Status::True);
+    assert_eq!(status_of(&s.conditions, ConditionType::Stalled), ConditionStatus::True);
     assert!(
         s.conditions.iter().any(|c| c.message.contains("spec.candidates[b].fees[all].fixed")),
         "{:?}",

@@ -1,5 +1,6 @@
-//! `BreakerPolicy`: is it usable, and how many connections does it guard. What it means for a connection is that
-//! connection's business; a change of the policy pokes it.
+//! Reconciler of `BreakerPolicy`: validates the policy and counts the connections that use it.
+//!
+//! It applies nothing: a change of the policy enqueues the connections that reference it.
 
 pub mod plan;
 
@@ -8,15 +9,15 @@ use kube::Resource as _;
 use crate::api::v1alpha1::BreakerPolicy;
 use crate::api::v1alpha1::breaker_policy::{BreakerPolicyStatus, PolicyConnections};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::cluster::status::Reported;
-use crate::cluster::stores::Watched;
+use crate::cluster::resource::HasStatus;
+use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::{Conditions, status_of};
-use crate::controllers::{Ctx, Decision, IDLE, ReconcileError, Reconciler, USER_MUST_ACT};
-use crate::domain::conditions::Status;
+use crate::controllers::{Ctx, DEFAULT_REQUEUE, Decision, ReconcileError, Reconciler, STALLED_REQUEUE};
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 
-impl Watched for BreakerPolicy {
+impl WatchedResource for BreakerPolicy {
     const KIND: Kind = Kind::BreakerPolicy;
 
     fn references(&self) -> Vec<(Kind, ObjectKey)> {
@@ -24,7 +25,7 @@ impl Watched for BreakerPolicy {
     }
 }
 
-impl Reported for BreakerPolicy {
+impl HasStatus for BreakerPolicy {
     type Status = BreakerPolicyStatus;
 
     fn status(&self) -> Option<&BreakerPolicyStatus> {
@@ -35,23 +36,23 @@ impl Reported for BreakerPolicy {
         &mut self.status
     }
 
-    // The count is what a user looks a policy up for, and moves only when somebody creates or deletes objects.
-    fn transitions(status: &BreakerPolicyStatus) -> BreakerPolicyStatus {
+    // The connection count is a transition too: it changes only when objects are created or deleted.
+    fn transition_fields(status: &BreakerPolicyStatus) -> BreakerPolicyStatus {
         status.clone()
     }
 
-    fn is_worse(old: Option<&BreakerPolicyStatus>, new: &BreakerPolicyStatus) -> bool {
+    fn is_urgent(old: Option<&BreakerPolicyStatus>, new: &BreakerPolicyStatus) -> bool {
         let ready = |s: &BreakerPolicyStatus| status_of(&s.conditions, ConditionType::Ready);
-        old.map(ready) == Some(Status::True) && ready(new) == Status::False
+        old.map(ready) == Some(ConditionStatus::True) && ready(new) == ConditionStatus::False
     }
 }
 
-/// The reconciler of policies.
-pub struct Policies;
+/// Reconciler of breaker policies.
+pub struct BreakerPolicyReconciler;
 
-impl Reconciler for Policies {
+impl Reconciler for BreakerPolicyReconciler {
     type Object = BreakerPolicy;
-    /// How many connections refer to the policy.
+    /// Number of connections that use the policy.
     type Observed = usize;
     type Step = std::convert::Infallible;
 
@@ -67,20 +68,20 @@ impl Reconciler for Policies {
     ) -> Decision<BreakerPolicyStatus, std::convert::Infallible> {
         let generation = object.meta().generation.unwrap_or_default();
         let mut conditions = Conditions::new(generation, now.wall);
-        let next = match plan::rules(&object.spec, 0) {
+        let requeue_after = match plan::rules(&object.spec, 0) {
             Ok(_) => {
                 conditions.set(
                     ConditionType::Ready,
                     true,
                     Reason::Accepted,
-                    "the policy is in force where it is referenced",
+                    "spec accepted; applied to the connections that reference it",
                 );
-                IDLE
+                DEFAULT_REQUEUE
             }
-            Err(problem) => {
-                conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
-                conditions.set(ConditionType::Stalled, true, problem.reason, problem.message);
-                USER_MUST_ACT
+            Err(error) => {
+                conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
+                conditions.set(ConditionType::Stalled, true, error.reason, error.message);
+                STALLED_REQUEUE
             }
         };
         let status = BreakerPolicyStatus {
@@ -89,7 +90,7 @@ impl Reconciler for Policies {
             last_handled_reconcile_at: object.requested_at().map(str::to_owned),
             connections: Some(PolicyConnections { total: i32::try_from(*connections).unwrap_or(i32::MAX) }),
         };
-        Decision { status: Some(status), steps: Vec::new(), notes: Vec::new(), next }
+        Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after }
     }
 
     async fn act(_: &Ctx, _: &BreakerPolicy, _: usize, _: Vec<std::convert::Infallible>) -> Result<(), ReconcileError> {

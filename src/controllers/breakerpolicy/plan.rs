@@ -1,24 +1,25 @@
-//! From a policy's spec to the rules of a breaker. Pure.
+//! Converts a policy's spec to breaker rules. Pure.
 
 use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use crate::api::v1alpha1::breaker_policy::{BreakerMode, BreakerPolicySpec, FailureError, Preset, UnhealthyAction};
-use crate::controllers::resolve::{Problem, duration};
+use crate::controllers::resolve::{SpecError, duration, number};
 use crate::domain::breaker::{self, HalfOpenPolicy, Mode, OnUnhealthy, OpenPolicy, Policy, WindowSpec};
 use crate::domain::key::ObjectKey;
 use crate::domain::money::parse_unsigned;
-use crate::provider::classify::{Classify, ErrorClass, StatusPattern};
+use crate::profile::StatusPattern;
+use crate::settings::{ErrorClass, FailureCriteria};
 
-/// A stable number of the connection, so that circuits which open together do not come back together.
+/// Jitter seed of a connection: stable, so that circuits which open together do not all retry at the same time.
 pub fn seed(key: &ObjectKey) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
 }
 
-/// The rules that `spec` means.
-pub fn rules(spec: &BreakerPolicySpec, jitter_seed: u64) -> Result<(Policy, Classify), Problem> {
+/// Breaker policy and outcome classifier of `spec`.
+pub fn rules(spec: &BreakerPolicySpec, jitter_seed: u64) -> Result<(Policy, FailureCriteria), SpecError> {
     let mut policy = Policy::preset(match spec.preset {
         Preset::Api => breaker::Preset::Api,
         Preset::Data => breaker::Preset::Data,
@@ -33,15 +34,10 @@ pub fn rules(spec: &BreakerPolicySpec, jitter_seed: u64) -> Result<(Policy, Clas
     window(spec, &mut policy)?;
     open(spec, &mut policy)?;
     half_open(spec, &mut policy)?;
-    Ok((policy, classify(spec)?))
+    Ok((policy, failure_criteria(spec)?))
 }
 
-/// `value` if set, in the type the domain wants; out of its range is the spec's fault.
-fn number<T: TryFrom<i32>>(field: &str, value: Option<i32>, default: T) -> Result<T, Problem> {
-    value.map_or(Ok(default), |v| T::try_from(v).map_err(|_| Problem::invalid(field, "is out of range")))
-}
-
-fn trip(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
+fn trip(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), SpecError> {
     let Some(trip) = &spec.trip else { return Ok(()) };
     policy.consecutive_failures =
         number("trip.consecutiveFailures", trip.consecutive_failures, policy.consecutive_failures)?;
@@ -58,7 +54,7 @@ fn trip(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
     Ok(())
 }
 
-fn window(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
+fn window(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), SpecError> {
     let Some(window) = &spec.window else { return Ok(()) };
     if let Some(calls) = window.calls {
         policy.window = WindowSpec::Calls(number("window.calls", Some(calls), 0)?);
@@ -68,15 +64,15 @@ fn window(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> 
     Ok(())
 }
 
-fn open(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
+fn open(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), SpecError> {
     let Some(open) = &spec.open else { return Ok(()) };
     let was = policy.open;
     let factor_milli = match &open.factor {
         None => was.factor_milli,
         Some(text) => {
-            let factor = parse_unsigned(text).map_err(|e| Problem::invalid("open.factor", e))?;
+            let factor = parse_unsigned(text).map_err(|e| SpecError::invalid("open.factor", e))?;
             let milli = (factor * rust_decimal::Decimal::ONE_THOUSAND).trunc();
-            u32::try_from(milli).map_err(|_| Problem::invalid("open.factor", "is out of range"))?
+            u32::try_from(milli).map_err(|_| SpecError::invalid("open.factor", "is out of range"))?
         }
     };
     policy.open = OpenPolicy {
@@ -88,7 +84,7 @@ fn open(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
     Ok(())
 }
 
-fn half_open(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Problem> {
+fn half_open(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), SpecError> {
     let Some(half_open) = &spec.half_open else { return Ok(()) };
     let was = policy.half_open;
     let trials: u8 = number("halfOpen.trials", half_open.trials, was.trials)?;
@@ -101,12 +97,12 @@ fn half_open(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), Proble
     Ok(())
 }
 
-fn classify(spec: &BreakerPolicySpec) -> Result<Classify, Problem> {
-    let mut rules = Classify::default();
+fn failure_criteria(spec: &BreakerPolicySpec) -> Result<FailureCriteria, SpecError> {
+    let mut rules = FailureCriteria::default();
     let Some(classify) = &spec.classify else { return Ok(rules) };
     let statuses = |field: &str, list: &[crate::api::v1alpha1::text::StatusMatch]| {
         list.iter()
-            .map(|s| s.parse().map_err(|_| Problem::invalid(field, "must hold statuses such as 503 or 5xx")))
+            .map(|s| s.parse().map_err(|_| SpecError::invalid(field, "must hold statuses such as 503 or 5xx")))
             .collect::<Result<Vec<StatusPattern>, _>>()
     };
     if let Some(list) = &classify.failure_statuses {
@@ -137,13 +133,13 @@ mod tests {
 
     #[test]
     fn an_empty_spec_is_the_bank_preset() {
-        let (policy, classify) = rules(&BreakerPolicySpec::default(), 7).unwrap();
+        let (policy, criteria) = rules(&BreakerPolicySpec::default(), 7).unwrap();
         assert_eq!(policy, Policy { jitter_seed: 7, ..Policy::preset(breaker::Preset::Bank) });
-        assert_eq!(classify, Classify::default());
+        assert_eq!(criteria, FailureCriteria::default());
     }
 
     #[test]
-    fn set_fields_win_over_the_preset() {
+    fn set_fields_override_the_preset() {
         let spec = BreakerPolicySpec {
             trip: Some(Trip { consecutive_failures: Some(2), ..Trip::default() }),
             open: Some(OpenTime { base: Some("5s".into()), factor: Some("1.5".into()), ..OpenTime::default() }),
@@ -157,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_names_its_field() {
+    fn an_invalid_value_names_its_field() {
         let spec = BreakerPolicySpec {
             open: Some(OpenTime { base: Some("soon".into()), ..OpenTime::default() }),
             ..BreakerPolicySpec::default()

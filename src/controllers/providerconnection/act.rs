@@ -1,37 +1,37 @@
-//! Brings the registry to what was decided.
+//! Executes the steps of a connection's reconcile on the registry.
 
 use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::ProviderConnection;
-use crate::cluster::stores::Watched as _;
+use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::Ctx;
-use crate::controllers::providerconnection::decide::Step;
-use crate::controllers::providerconnection::observe::Seen;
+use crate::controllers::providerconnection::decide::ConnectionStep;
+use crate::controllers::providerconnection::observe::ConnectionObservation;
 
-/// Does the steps. Applying settings that are in force already changes nothing.
-pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observed: Seen, steps: Vec<Step>) {
+/// Executes `steps`. Applying the current settings again changes nothing.
+pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observation: ConnectionObservation, steps: Vec<ConnectionStep>) {
     let key = object.key();
     for step in steps {
         match step {
-            Step::Apply(restore, paused_until) => {
-                if let Some(settings) = observed.settings.take() {
+            ConnectionStep::Apply { circuit, throttled_until } => {
+                if let Some(settings) = observation.settings.take() {
                     let uid = object.uid().unwrap_or_default();
-                    ctx.registry.start(&key, &uid, settings, restore.as_ref(), paused_until);
-                    // The object may have gone while its Secret was read: then the word of its end came before this, and
-                    // nobody else would end what has just begun.
-                    let there = ctx.stores.connections.get(&key).is_some_and(|o| o.uid() == object.uid());
-                    if !there {
+                    ctx.registry.apply_restored(&key, &uid, settings, circuit.as_ref(), throttled_until);
+                    // The object may have been deleted while its Secret was read: its delete event came before this, so
+                    // nothing else would stop the connection.
+                    let exists = ctx.stores.connections.get(&key).is_some_and(|o| o.uid() == object.uid());
+                    if !exists {
                         drop(ctx.registry.remove(&key));
                     }
                 }
             }
-            Step::Recall(tier) => {
+            ConnectionStep::RestoreRisk(tier) => {
                 if let Some(live) = ctx.registry.get(&key) {
-                    live.recall(tier);
+                    live.restore_risk(tier);
                 }
             }
-            Step::Remove => drop(ctx.registry.remove(&key)),
-            Step::Probe => ctx.prober.probe_now(&key),
+            ConnectionStep::Remove => drop(ctx.registry.remove(&key)),
+            ConnectionStep::Probe => ctx.prober.probe_now(&key),
         }
     }
 }

@@ -1,380 +1,308 @@
-//! What a connection's status says, and what is to be done. Pure and total.
+//! Computes a connection's status and the steps that bring the registry to the spec. Pure and total.
 //!
-//! `Ready` tells of the spec, not of the bank: it is True once the spec is accepted, the references resolve and one
-//! verification attempt has ended, whatever the provider answered, unless it refused the credential. Once True for a
-//! generation only a missing reference or an invalid spec takes it away; how the bank is doing is told by `Healthy`,
-//! `Authenticated` and `CircuitOpen`. Nothing is written before the first verdict: an object is in progress until then.
+//! `Ready` describes the spec, not the bank: it is True once the spec is accepted, its references resolve and one
+//! verification attempt has ended, whatever the provider responded, unless it rejected the credential. Once True for a
+//! generation, only a missing reference or an invalid spec makes it False; the state of the bank is in `Healthy`,
+//! `Authenticated` and `CircuitOpen`. No status is written before the first verification result.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::ProviderConnection;
-use crate::api::v1alpha1::provider_connection::{
-    ConnectionConsumers, HealthStatus, PolicyStatus, ProviderConnectionStatus,
-};
+use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::cluster::stores::Watched as _;
-use crate::controllers::conditions::{Conditions, reason_of, status_of, time};
-use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, notes, override_left, risk, shown_health, snapshot,
+use crate::cluster::resource::WatchedResource as _;
+use crate::controllers::conditions::{Conditions, reason_of, status_of, time, unused_fields_note};
+use crate::controllers::providerconnection::inputs::{
+    ConnectionInputs, DesiredConnection, LiveConnection, VerificationState,
 };
-use crate::controllers::providerconnection::{memory, throttle};
-use crate::controllers::resolve::Problem;
-use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
-use crate::domain::breaker::{Effective, Snapshot};
-use crate::domain::conditions::Status;
+use crate::controllers::providerconnection::status::{
+    circuit_state, circuit_status, credential, events, health_status, override_remaining, restored_circuit, risk_status,
+};
+use crate::controllers::providerconnection::{restore, throttle};
+use crate::controllers::resolve::SpecError;
+use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::domain::breaker::{EffectiveState, Snapshot};
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
-use crate::domain::window::Place;
 
-/// What the first verification attempt, or a later one for another credential, came to.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Still under way.
-    Pending,
-    /// The provider accepted us.
-    Verified,
-    /// The provider refused the credential.
-    Refused,
-    /// No verdict: a time-out, a 5xx, no connection.
-    Inconclusive,
-    /// There is no attempt: the check is passive, or the connection is suspended.
-    NoAttempt,
-}
-
-/// How the live connection is doing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LiveView {
-    /// Revision of the settings it runs on.
-    pub revision: String,
-    /// The circuit, overlays included.
-    pub effective: Effective,
-    /// The breaker's own state.
-    pub snapshot: Snapshot,
-    /// Opened again and again within the hour.
-    pub flapping: bool,
-    /// How the provider is doing.
-    pub health: Health,
-    /// Whether its checks answer, but slowly.
-    pub slow: bool,
-    /// The band of its risk.
-    pub tier: RiskTier,
-    /// What is known of the credential.
-    pub verdict: Verdict,
-    /// Whether the last call that could tell had its credential accepted.
-    pub authenticated: Option<bool>,
-    /// Whether calls cannot be made for want of an access token.
-    pub tokenless: bool,
-    /// Why the address that its name leads to is not connected to.
-    pub not_allowed: Option<String>,
-    /// Whether it is in a maintenance window.
-    pub maintenance: Place,
-    /// Until when the provider asked to be left alone, while that is so.
-    pub throttled_until: Option<Timestamp>,
-}
-
-/// What `observe` saw.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    /// The revision of the settings the spec resolves to, or why it does not.
-    pub target: Result<Target, Problem>,
-    /// The live connection, if there is one for this very object.
-    pub live: Option<LiveView>,
-    /// The policy in effect.
-    pub policy: Option<PolicyStatus>,
-    /// Set fields that no code reads yet.
-    pub unread: Vec<&'static str>,
-    /// Who uses the connection.
-    pub consumers: ConnectionConsumers,
-    /// How much longer what was read of the Secrets is good.
-    pub secrets_left: Duration,
-}
-
-/// What the spec resolves to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Revision of the settings.
-    pub revision: String,
-    /// Host that is called.
-    pub host: String,
-    /// Version of the credential's Secret.
-    pub credential: Option<String>,
-    /// When the certificate that calls are made with ends.
-    pub credential_expires: Option<Timestamp>,
-    /// Whether any Secret is named.
-    pub uses_secrets: bool,
-    /// Whether calls carry a credential.
-    pub authenticates: bool,
-}
+const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls";
 
 /// One step of `act`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Bring the live connection to the observed settings; a new one starts from this circuit and in this pause.
-    Apply(Option<Snapshot>, Option<Timestamp>),
-    /// Let the live connection, which is new, start from this band of risk.
-    Recall(RiskTier),
-    /// End the live connection: its credential is gone.
+pub enum ConnectionStep {
+    /// Start or update the connection with the observed settings.
+    Apply {
+        /// Initial circuit state of a new connection.
+        circuit: Option<Snapshot>,
+        /// Initial end of the provider's rate limit of a new connection.
+        throttled_until: Option<Timestamp>,
+    },
+    /// Set the initial risk tier of the new connection.
+    RestoreRisk(RiskTier),
+    /// Stop the connection: its credential is gone.
     Remove,
-    /// Probe out of turn.
+    /// Trigger an unscheduled probe.
     Probe,
 }
 
-/// Judges.
+/// Computes status, steps and events.
 pub fn decide(
     object: &ProviderConnection,
     previous: Option<&ProviderConnectionStatus>,
-    observed: &Observed,
+    inputs: &ConnectionInputs,
     now: Now,
-) -> Decision<ProviderConnectionStatus, Step> {
-    let target = match &observed.target {
-        Ok(target) => target,
-        Err(problem) => return refused(object, previous, observed, problem, now),
+) -> Decision<ProviderConnectionStatus, ConnectionStep> {
+    let desired = match &inputs.desired {
+        Ok(desired) => desired,
+        Err(error) => return spec_rejected(object, previous, inputs, error, now),
     };
-    let Some(live) = observed.live.as_ref().filter(|live| live.revision == target.revision) else {
-        // Look again at once, at what the live connection says then.
-        let restored = previous.and_then(|s| s.circuit_state.as_ref()).and_then(snapshot);
-        let mut steps = vec![Step::Apply(restored, throttle::left(previous, now.wall))];
-        let known = memory::tier(previous);
-        if observed.live.is_none() && known > RiskTier::Low {
-            steps.push(Step::Recall(known));
+    let Some(live) = inputs.live.as_ref().filter(|live| live.revision == desired.revision) else {
+        // Requeued at once: the status is computed from the connection that this starts.
+        let circuit = previous.and_then(|s| s.circuit_state.as_ref()).and_then(restored_circuit);
+        let throttled_until = throttle::remaining(previous, now.wall);
+        let mut steps = vec![ConnectionStep::Apply { circuit, throttled_until }];
+        let tier = restore::tier(previous);
+        if inputs.live.is_none() && tier > RiskTier::Low {
+            steps.push(ConnectionStep::RestoreRisk(tier));
         }
-        return Decision { status: None, steps, notes: Vec::new(), next: Duration::ZERO };
+        return Decision { status: None, steps, events: Vec::new(), requeue_after: Duration::ZERO };
     };
-    let next = if target.uses_secrets { observed.secrets_left } else { IDLE };
-    let next = override_left(&object.spec, now.wall).map_or(next, |left| next.min(left));
-    let next = live.maintenance.left(now.wall).map_or(next, |left| next.min(left));
-    let throttled = throttle::shown(live, previous, now.wall);
-    let next = throttled.map_or(next, |until| next.min(throttle::wait(until, now.wall)));
+    let throttled_until = throttle::to_report(live, previous, now.wall);
+    let requeue_after = [
+        override_remaining(&object.spec, now.wall),
+        live.maintenance.time_left(now.wall),
+        throttled_until.map(|until| throttle::requeue_after(until, now.wall)),
+    ]
+    .into_iter()
+    .flatten()
+    .fold(if desired.uses_secrets { inputs.secrets_valid_for } else { DEFAULT_REQUEUE }, Duration::min);
     let generation = object.metadata.generation.unwrap_or_default();
     let was_ready = previous.is_some_and(|s| {
-        s.observed_generation == Some(generation) && status_of(&s.conditions, ConditionType::Ready) == Status::True
+        s.observed_generation == Some(generation)
+            && status_of(&s.conditions, ConditionType::Ready) == ConditionStatus::True
     });
-    if live.verdict == Verdict::Pending {
-        // A check is under way: whatever was written stands until it has spoken, after a restart too.
-        return Decision { status: None, steps: Vec::new(), notes: Vec::new(), next };
+    if live.verification == VerificationState::Pending {
+        // The written status stays until the check has completed, after a restart too.
+        return Decision { status: None, steps: Vec::new(), events: Vec::new(), requeue_after };
     }
     let requested = object.requested_at();
-    let steps = if memory::asks(requested, previous) { vec![Step::Probe] } else { Vec::new() };
-    let stays = previous.filter(|_| was_ready);
-    let live = &memory::completed(live, stays, target);
+    let steps = if restore::probe_requested(requested, previous) { vec![ConnectionStep::Probe] } else { Vec::new() };
+    let last_ready = previous.filter(|_| was_ready);
+    let live = &restore::restored(live, last_ready, desired);
     let mut conditions = Conditions::new(generation, now.wall);
-    ready(&mut conditions, object, stays, observed, live);
+    ready(&mut conditions, object, last_ready, inputs, live);
     healthy(&mut conditions, live);
-    authenticated(&mut conditions, target, live);
+    authenticated(&mut conditions, desired, live);
     circuit(&mut conditions, live);
-    conditions.set_if(throttled.is_some(), ConditionType::Throttled, Reason::RateLimited, throttle::MESSAGE);
     conditions.set_if(
-        object.spec.suspend,
-        ConditionType::Suspended,
-        Reason::Suspended,
-        "spec.suspend is true: no probes, no syncs, no calls",
+        throttled_until.is_some(),
+        ConditionType::Throttled,
+        Reason::RateLimited,
+        "rate limited by the provider; calls delayed, probes skipped",
     );
+    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
 
     let status = ProviderConnectionStatus {
         observed_generation: Some(generation),
         conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
         last_handled_reconcile_at: requested.map(str::to_owned),
-        health: Some(shown_health(live)),
+        health: Some(health_status(live)),
         circuit: Some(circuit_status(live.effective)),
-        circuit_state: Some(circuit_state(&live.snapshot)),
-        risk: Some(risk(live.tier)),
-        credential: credential(previous, target, live, now.wall),
-        throttled_until_time: throttled.map(time),
-        host: Some(target.host.clone()),
-        policy: observed.policy.clone(),
-        consumers: Some(observed.consumers.clone()),
+        circuit_state: Some(circuit_state(&live.circuit)),
+        risk: Some(risk_status(live.tier)),
+        credential: credential(previous, desired, live, now.wall),
+        throttled_until_time: throttled_until.map(time),
+        host: Some(desired.host.clone()),
+        policy: inputs.policy.clone(),
+        consumers: Some(inputs.consumers.clone()),
     };
-    let notes = notes(object.spec.circuit_override.as_ref(), previous, &status, live, now.wall);
-    Decision { status: Some(status), steps, notes, next }
+    let events = events(object.spec.circuit_override.as_ref(), previous, &status, live, now.wall);
+    Decision { status: Some(status), steps, events, requeue_after }
 }
 
-/// Whether a running connection must not go on as it was: its credential is gone, or it asks for rights that cannot be
-/// honoured, and to go on would leave open what its owner has just closed.
-pub fn ends(reason: Reason) -> bool {
+/// Whether a running connection must stop: its credential is gone, or its spec restricts access in a way this version
+/// cannot enforce, and continuing would leave open what its owner has just closed.
+pub fn requires_removal(reason: Reason) -> bool {
     use Reason::{NotImplemented, SecretKeyInvalid, SecretKeyMissing, SecretNotFound};
     matches!(reason, SecretNotFound | SecretKeyMissing | SecretKeyInvalid | NotImplemented)
 }
 
-/// The spec cannot be put to work. A running connection goes on as it was, unless [`ends`] says otherwise.
-fn refused(
+/// The decision for a spec that cannot be used. A running connection continues unless [`requires_removal`] holds.
+fn spec_rejected(
     object: &ProviderConnection,
     previous: Option<&ProviderConnectionStatus>,
-    observed: &Observed,
-    problem: &Problem,
+    inputs: &ConnectionInputs,
+    error: &SpecError,
     now: Now,
-) -> Decision<ProviderConnectionStatus, Step> {
+) -> Decision<ProviderConnectionStatus, ConnectionStep> {
     let generation = object.metadata.generation.unwrap_or_default();
-    let steps = if ends(problem.reason) && observed.live.is_some() { vec![Step::Remove] } else { Vec::new() };
-    let live = observed.live.as_ref().filter(|_| !ends(problem.reason));
+    let remove = requires_removal(error.reason);
+    let steps = if remove && inputs.live.is_some() { vec![ConnectionStep::Remove] } else { Vec::new() };
+    let live = inputs.live.as_ref().filter(|_| !remove);
     let mut conditions = Conditions::new(generation, now.wall);
-    conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
+    conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
+    let not_checked = "not checked: the spec cannot be used; see condition Ready";
     match live {
         Some(live) => healthy(&mut conditions, live),
-        None => conditions.set(ConditionType::Healthy, Status::Unknown, problem.reason, "not checked: see Ready"),
+        None => conditions.set(ConditionType::Healthy, ConditionStatus::Unknown, error.reason, not_checked),
     }
-    conditions.set(ConditionType::Authenticated, Status::Unknown, problem.reason, "not checked: see Ready");
-    let (type_, next) = if problem.waiting {
-        (ConditionType::Reconciling, observed.secrets_left)
+    conditions.set(ConditionType::Authenticated, ConditionStatus::Unknown, error.reason, not_checked);
+    let (type_, requeue_after) = if error.waiting {
+        (ConditionType::Reconciling, inputs.secrets_valid_for)
     } else {
-        (ConditionType::Stalled, USER_MUST_ACT)
+        (ConditionType::Stalled, STALLED_REQUEUE)
     };
-    conditions.set(type_, true, problem.reason, problem.message.clone());
+    conditions.set(type_, true, error.reason, error.message.clone());
     if let Some(live) = live {
         circuit(&mut conditions, live);
     }
-    conditions.set_if(
-        object.spec.suspend,
-        ConditionType::Suspended,
-        Reason::Suspended,
-        "spec.suspend is true: no probes, no syncs, no calls",
-    );
+    conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
     let old = previous.cloned().unwrap_or_default();
     let status = ProviderConnectionStatus {
         observed_generation: Some(generation),
         conditions: conditions.merged(&old.conditions),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
-        health: Some(live.map_or(HealthStatus::Unknown, shown_health)),
+        health: Some(live.map_or(HealthStatus::Unknown, health_status)),
         circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
-        circuit_state: live.map(|l| circuit_state(&l.snapshot)).or(old.circuit_state),
-        risk: live.map(|l| risk(l.tier)),
+        circuit_state: live.map(|l| circuit_state(&l.circuit)).or(old.circuit_state),
+        risk: live.map(|l| risk_status(l.tier)),
         credential: old.credential,
-        // The pause is the provider's, whatever the spec says now.
-        throttled_until_time: throttle::left(previous, now.wall).map(time),
+        // The provider's rate limit applies whatever the spec says.
+        throttled_until_time: throttle::remaining(previous, now.wall).map(time),
         host: old.host,
-        policy: observed.policy.clone(),
-        consumers: Some(observed.consumers.clone()),
+        policy: inputs.policy.clone(),
+        consumers: Some(inputs.consumers.clone()),
     };
-    Decision { status: Some(status), steps, notes: Vec::new(), next }
+    Decision { status: Some(status), steps, events: Vec::new(), requeue_after }
 }
 
 fn ready(
     conditions: &mut Conditions,
     object: &ProviderConnection,
-    stays: Option<&ProviderConnectionStatus>,
-    observed: &Observed,
-    live: &LiveView,
+    last_ready: Option<&ProviderConnectionStatus>,
+    inputs: &ConnectionInputs,
+    live: &LiveConnection,
 ) {
-    let unread = if observed.unread.is_empty() {
-        String::new()
-    } else {
-        format!("; not used by this version yet: spec.{}", observed.unread.join(", spec."))
-    };
+    let unused = unused_fields_note(&inputs.unused_fields);
     let was_verified =
-        stays.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
-    match live.verdict {
-        Verdict::Refused if stays.is_none() => {
-            let message = "the provider refused the credential: correct the Secret that spec.auth names";
+        last_ready.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
+    match live.verification {
+        VerificationState::Rejected if last_ready.is_none() => {
+            let message = "credential rejected by the provider: correct the Secret referenced by spec.auth";
             conditions.set(ConditionType::Ready, false, Reason::AuthenticationFailed, message);
             conditions.set(ConditionType::Reconciling, true, Reason::AuthenticationFailed, message);
         }
-        // What the name leads to may change without anybody's touching the object: in progress, not stalled.
-        Verdict::Inconclusive if stays.is_none() && live.not_allowed.is_some() => {
-            let why = live.not_allowed.as_deref().unwrap_or_default();
-            let message = format!("{why}; the name is looked up again at every check");
+        // The name may resolve to another address without a change of the object: Reconciling, not Stalled.
+        VerificationState::Inconclusive if last_ready.is_none() && live.address_refused.is_some() => {
+            let cause = live.address_refused.as_deref().unwrap_or_default();
+            let message = format!("{cause}; the host name is resolved again at every health check");
             conditions.set(ConditionType::Ready, false, Reason::AddressNotAllowed, message.clone());
             conditions.set(ConditionType::Reconciling, true, Reason::AddressNotAllowed, message);
         }
-        Verdict::Verified => {
-            conditions.set(
-                ConditionType::Ready,
-                true,
-                Reason::Verified,
-                format!("the provider accepts our calls{unread}"),
-            );
+        // An outage, a restart or a bad rotation does not revoke an earlier verification.
+        state if state == VerificationState::Verified || was_verified => {
+            let message = format!("verified: the provider accepts calls{unused}");
+            conditions.set(ConditionType::Ready, true, Reason::Verified, message);
         }
-        // A verdict once given is not taken back by an outage, a restart or a bad rotation.
-        _ if was_verified => {
-            conditions.set(
-                ConditionType::Ready,
-                true,
-                Reason::Verified,
-                format!("the provider accepts our calls{unread}"),
-            );
-        }
-        _ => {
-            let why = if object.spec.suspend {
-                "the connection is suspended"
+        state => {
+            let cause = if object.spec.suspend {
+                "the connection is suspended (spec.suspend)"
             } else if live.maintenance.is_inside() {
-                "the connection is in a maintenance window"
-            } else if live.verdict == Verdict::NoAttempt {
+                "inside a maintenance window (spec.maintenance)"
+            } else if state == VerificationState::NotAttempted {
                 "the health check is passive"
             } else {
-                "the provider has not answered usefully yet; see Healthy"
+                "no conclusive response from the provider yet; see condition Healthy"
             };
-            conditions.set(
-                ConditionType::Ready,
-                true,
-                Reason::Unverified,
-                format!("accepted, not verified: {why}{unread}"),
-            );
+            let message = format!("accepted, not verified: {cause}{unused}");
+            conditions.set(ConditionType::Ready, true, Reason::Unverified, message);
         }
     }
 }
 
-fn healthy(conditions: &mut Conditions, live: &LiveView) {
+fn healthy(conditions: &mut Conditions, live: &LiveConnection) {
     let (status, reason, message) = match live.health {
         _ if live.maintenance.is_inside() => (
-            Status::Unknown,
+            ConditionStatus::Unknown,
             Reason::Maintenance,
-            "not checked: spec.maintenance says that the provider is being worked on",
+            "not checked: inside a maintenance window (spec.maintenance)",
         ),
         // A check that could not be sent says nothing about the bank.
-        _ if live.tokenless => {
-            (Status::Unknown, Reason::TokenUnavailable, "not checked: no access token is to be had; see Authenticated")
-        }
-        Health::Healthy => (Status::True, Reason::ChecksPassing, "checks pass"),
-        Health::Degraded if !live.slow => (
-            Status::True,
-            Reason::RiskElevated,
-            "checks pass, but too many calls failed or were slow lately: see status.risk",
+        _ if live.token_missing => (
+            ConditionStatus::Unknown,
+            Reason::TokenUnavailable,
+            "not checked: no access token available; see condition Authenticated",
         ),
-        Health::Degraded => {
-            (Status::True, Reason::ResponsesSlow, "checks pass, but slower than healthCheck.latencyThreshold")
-        }
-        Health::Unhealthy => {
-            (Status::False, Reason::ChecksFailing, "checks fail: the provider does not answer as expected")
-        }
-        Health::Unknown if live.verdict == Verdict::Inconclusive => {
-            (Status::Unknown, Reason::ChecksFailing, "the first checks failed; too few to judge")
-        }
-        Health::Unknown => (Status::Unknown, Reason::NotChecked, "no check has spoken yet"),
+        Health::Healthy => (ConditionStatus::True, Reason::ChecksPassing, "health checks pass"),
+        Health::Degraded if !live.slow => (
+            ConditionStatus::True,
+            Reason::RiskElevated,
+            "health checks pass, but the recent ratio of failed or slow calls is elevated; see status.risk",
+        ),
+        Health::Degraded => (
+            ConditionStatus::True,
+            Reason::ResponsesSlow,
+            "health checks pass, but slower than spec.healthCheck.latencyThreshold",
+        ),
+        Health::Unhealthy => (
+            ConditionStatus::False,
+            Reason::ChecksFailing,
+            "health checks fail: unexpected response or none from the provider; checks continue",
+        ),
+        Health::Unknown if live.verification == VerificationState::Inconclusive => (
+            ConditionStatus::Unknown,
+            Reason::ChecksFailing,
+            "first health checks failed; fewer than spec.healthCheck.unhealthyThreshold so far",
+        ),
+        Health::Unknown => (ConditionStatus::Unknown, Reason::NotChecked, "no health check has completed yet"),
     };
     conditions.set(ConditionType::Healthy, status, reason, message);
 }
 
-fn authenticated(conditions: &mut Conditions, target: &Target, live: &LiveView) {
+fn authenticated(conditions: &mut Conditions, desired: &DesiredConnection, live: &LiveConnection) {
     let (status, reason, message) = match live.authenticated {
-        _ if !target.authenticates => {
-            (Status::Unknown, Reason::CredentialNotRequired, "spec.auth is not set: calls carry no credential")
-        }
-        _ if live.tokenless => (
-            Status::Unknown,
+        _ if !desired.authenticates => (
+            ConditionStatus::Unknown,
+            Reason::CredentialNotRequired,
+            "not authenticated: spec.auth is not set; calls carry no credential",
+        ),
+        _ if live.token_missing => (
+            ConditionStatus::Unknown,
             Reason::TokenUnavailable,
-            "no access token is to be had: the token endpoint fails, or a replaced refresh token cannot be kept; calls fail \
-             until it is",
+            "no access token available: the token endpoint fails, or the rotated refresh token could not be stored; \
+             calls fail until it is",
         ),
-        Some(true) => (Status::True, Reason::CredentialAccepted, "the provider accepts the credential"),
+        Some(true) => (ConditionStatus::True, Reason::CredentialAccepted, "credential accepted by the provider"),
         Some(false) => (
-            Status::False,
+            ConditionStatus::False,
             Reason::AuthenticationFailed,
-            "the provider refuses the credential: correct the Secret that spec.auth names",
+            "credential rejected by the provider: correct the Secret referenced by spec.auth",
         ),
-        None => (Status::Unknown, Reason::Unverified, "no answer has shown yet whether the credential is accepted"),
+        None => (
+            ConditionStatus::Unknown,
+            Reason::Unverified,
+            "no response has shown yet whether the credential is accepted",
+        ),
     };
     conditions.set(ConditionType::Authenticated, status, reason, message);
 }
 
-fn circuit(conditions: &mut Conditions, live: &LiveView) {
+fn circuit(conditions: &mut Conditions, live: &LiveConnection) {
     let (reason, message) = match live.effective {
-        Effective::Open if live.flapping => {
-            (Reason::Flapping, "calls fail at once: the circuit opened again and again")
+        EffectiveState::Open if live.flapping => {
+            (Reason::Flapping, "circuit open: calls fail fast; it opened repeatedly within the last hour")
         }
-        Effective::Open => (Reason::CircuitOpen, "calls fail at once until a trial succeeds"),
-        Effective::HalfOpen => (Reason::CircuitHalfOpen, "trials decide whether the circuit closes; payouts wait"),
-        Effective::ForcedOpen => (Reason::ForcedOpen, "calls fail at once: spec.circuitOverride says so"),
-        Effective::Closed | Effective::ForcedClosed | Effective::Shadow => return,
+        EffectiveState::Open => (Reason::CircuitOpen, "circuit open: calls fail fast until a trial succeeds"),
+        EffectiveState::HalfOpen => {
+            (Reason::CircuitHalfOpen, "circuit half-open: trial calls decide whether it closes; payouts wait")
+        }
+        EffectiveState::ForcedOpen => {
+            (Reason::ForcedOpen, "circuit forced open by spec.circuitOverride: calls fail fast")
+        }
+        EffectiveState::Closed | EffectiveState::ForcedClosed | EffectiveState::Shadow => return,
     };
     conditions.set(ConditionType::CircuitOpen, true, reason, message);
 }

@@ -1,17 +1,18 @@
-//! `ProviderConnection`: a live connection for every spec that can be put to work.
+//! Reconciler of `ProviderConnection`: keeps a running connection for every valid spec.
 //!
-//! [`plan`] resolves the spec to settings, [`observe`] reads what there is, [`decide`] judges, [`act`] brings the
-//! registry there. Probing is not done here: it belongs to the probe driver, which pokes this controller when something
-//! that status shows has changed.
+//! [`plan`] resolves the spec to settings, [`observe`] reads the current state, [`decide`] computes status and steps,
+//! [`act`] applies them to the registry. It does not probe: the probe driver does, and enqueues the object when
+//! something that the status reports has changed.
 
 pub mod act;
 pub mod decide;
-pub mod follow;
-pub mod guard;
-pub mod memory;
+pub mod inputs;
 pub mod observe;
 pub mod plan;
-pub mod reread;
+pub mod policy;
+pub mod restore;
+pub mod secret_reload;
+pub mod standby;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -20,18 +21,17 @@ mod throttle;
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{CircuitStatus, HealthStatus, ProviderConnectionStatus};
 use crate::api::v1alpha1::reasons::ConditionType;
-use crate::cluster::status::Reported;
-use crate::cluster::stores::Watched;
+use crate::cluster::resource::HasStatus;
+use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
 use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
-use crate::domain::conditions::Status;
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 
-/// The name of the policy that guards connections which name none.
-pub const DEFAULT_POLICY: &str = "default";
+use self::policy::DEFAULT_POLICY;
 
-impl Watched for ProviderConnection {
+impl WatchedResource for ProviderConnection {
     const KIND: Kind = Kind::ProviderConnection;
 
     fn references(&self) -> Vec<(Kind, ObjectKey)> {
@@ -40,7 +40,7 @@ impl Watched for ProviderConnection {
     }
 }
 
-impl Reported for ProviderConnection {
+impl HasStatus for ProviderConnection {
     type Status = ProviderConnectionStatus;
 
     fn status(&self) -> Option<&ProviderConnectionStatus> {
@@ -51,64 +51,65 @@ impl Reported for ProviderConnection {
         &mut self.status
     }
 
-    fn transitions(status: &ProviderConnectionStatus) -> ProviderConnectionStatus {
-        let mut core = status.clone();
-        core.consumers = None;
-        if let Some(circuit) = &mut core.circuit_state {
+    fn transition_fields(status: &ProviderConnectionStatus) -> ProviderConnectionStatus {
+        let mut transitions = status.clone();
+        transitions.consumers = None;
+        if let Some(circuit) = &mut transitions.circuit_state {
             circuit.epoch = 0;
             circuit.next_trial_time = None;
         }
-        core
+        transitions
     }
 
-    fn is_worse(old: Option<&ProviderConnectionStatus>, new: &ProviderConnectionStatus) -> bool {
+    fn is_urgent(old: Option<&ProviderConnectionStatus>, new: &ProviderConnectionStatus) -> bool {
         let empty = ProviderConnectionStatus::default();
         let old = old.unwrap_or(&empty);
-        let falls = |type_, from: Status, to: Status| {
+        let changed = |type_, from: ConditionStatus, to: ConditionStatus| {
             status_of(&old.conditions, type_) == from && status_of(&new.conditions, type_) == to
         };
-        let paused = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == Status::True;
+        let throttled =
+            |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == ConditionStatus::True;
         let blocked =
             |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::ForcedOpen));
         (blocked(new) && !blocked(old))
-            // A process that dies meanwhile must leave word of it.
-            || (paused(new) && !paused(old))
+            // Written at once, so that a process that starts after a crash respects it.
+            || (throttled(new) && !throttled(old))
             || (new.health == Some(HealthStatus::Unhealthy) && old.health != new.health)
-            || falls(ConditionType::Ready, Status::True, Status::False)
-            || falls(ConditionType::Authenticated, Status::True, Status::False)
-            // Somebody waits for it; and until it is written, the request would be met again.
+            || changed(ConditionType::Ready, ConditionStatus::True, ConditionStatus::False)
+            || changed(ConditionType::Authenticated, ConditionStatus::True, ConditionStatus::False)
+            // The requester waits for it, and a restart before the write would repeat the request.
             || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
 
-/// The reconciler of connections.
-pub struct Connections;
+/// Reconciler of provider connections.
+pub struct ProviderConnectionReconciler;
 
-impl Reconciler for Connections {
+impl Reconciler for ProviderConnectionReconciler {
     type Object = ProviderConnection;
-    type Observed = observe::Seen;
-    type Step = decide::Step;
+    type Observed = observe::ConnectionObservation;
+    type Step = decide::ConnectionStep;
 
-    async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<observe::Seen, ReconcileError> {
+    async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<observe::ConnectionObservation, ReconcileError> {
         observe::observe(ctx, object).await
     }
 
     fn decide(
         object: &ProviderConnection,
         previous: Option<&ProviderConnectionStatus>,
-        observed: &observe::Seen,
+        observation: &observe::ConnectionObservation,
         now: Now,
-    ) -> Decision<ProviderConnectionStatus, decide::Step> {
-        decide::decide(object, previous, &observed.view, now)
+    ) -> Decision<ProviderConnectionStatus, decide::ConnectionStep> {
+        decide::decide(object, previous, &observation.inputs, now)
     }
 
     async fn act(
         ctx: &Ctx,
         object: &ProviderConnection,
-        observed: observe::Seen,
-        steps: Vec<decide::Step>,
+        observation: observe::ConnectionObservation,
+        steps: Vec<decide::ConnectionStep>,
     ) -> Result<(), ReconcileError> {
-        act::act(ctx, object, observed, steps);
+        act::act(ctx, object, observation, steps);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What there is around a connection: its profile, policy and Secrets, and how the live one is doing.
+//! Reads the inputs of a connection's reconcile: profile, policy, Secrets, and the state of the running connection.
 
 use std::time::Duration;
 
@@ -7,45 +7,48 @@ use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::ConnectionConsumers;
-use crate::cluster::secrets::Reading;
-use crate::cluster::stores::Watched as _;
-use crate::controllers::providerconnection::decide::{LiveView, Observed, Target, Verdict};
-use crate::controllers::providerconnection::guard;
-use crate::controllers::providerconnection::plan::{self, FoundSecrets};
-use crate::controllers::resolve::Found;
+use crate::cluster::resource::WatchedResource as _;
+use crate::cluster::secrets::SecretRead;
+use crate::controllers::providerconnection::inputs::{
+    ConnectionInputs, DesiredConnection, LiveConnection, VerificationState,
+};
+use crate::controllers::providerconnection::plan::{self, ReferencedSecrets, SecretReference};
+use crate::controllers::providerconnection::policy::breaker_rules;
+use crate::controllers::resolve::ReferencedSecret;
 use crate::controllers::{Ctx, ReconcileError};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Mono;
+use crate::profile::CheckMode;
 use crate::provider::call::CallError;
-use crate::provider::live::Live;
-use crate::provider::observe::{Ended, Verdict as LiveVerdict};
-use crate::provider::profile::CheckMode;
-use crate::provider::settings::{Auth, Settings};
+use crate::provider::connection::Connection;
+use crate::provider::monitor::{CallResult, Verification};
+use crate::settings::{Auth, Settings};
 
-/// What was seen, and the settings that `act` would apply.
-pub struct Seen {
-    /// What `decide` judges.
-    pub view: Observed,
-    /// The settings the spec resolves to.
+/// Result of [`observe`].
+pub struct ConnectionObservation {
+    /// Inputs of `decide`.
+    pub inputs: ConnectionInputs,
+    /// Settings that `act` applies; `None` if the spec cannot be used.
     pub settings: Option<Settings>,
 }
 
-/// Looks.
-pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, ReconcileError> {
+/// Reads stores, Secrets and the registry.
+pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<ConnectionObservation, ReconcileError> {
     let key = object.key();
     let live = ctx.registry.get(&key).filter(|live| Some(&**live.uid()) == object.uid().as_deref());
-    let refused = live.as_ref().and_then(|live| live.observed().refused_since);
-    let mut secrets_left = ctx.secrets.refresh();
+    let rejected_since = live.as_ref().and_then(|live| live.snapshot().refused_since);
+    let mut secrets_valid_for = ctx.secrets.refresh_interval();
     let (resolved, policy) = match plan::profile(&object.spec.provider, ctx.profiles.get(&object.spec.provider)) {
-        Err(problem) => (Err(problem), None),
-        Ok(profile) => match guard::rules(&object.spec, &key, &profile, |policy| ctx.stores.policies.get(policy)) {
-            Err(problem) => (Err(problem), None),
+        Err(error) => (Err(error), None),
+        Ok(profile) => match breaker_rules(&object.spec, &key, &profile, |policy| ctx.stores.policies.get(policy)) {
+            Err(error) => (Err(error), None),
             Ok((rules, status)) => {
-                let (secrets, left) = secrets(ctx, object, &key, refused).await?;
-                secrets_left = secrets_left.min(left);
+                let (secrets, valid_for) = read_secrets(ctx, object, &key, rejected_since).await?;
+                secrets_valid_for = secrets_valid_for.min(valid_for);
                 let settings = plan::settings(&object.spec, profile, rules, &secrets).and_then(|settings| {
-                    let (has_key, addresses) = (ctx.registry.has_key(), ctx.registry.clients().rules());
-                    plan::refuse_unallowed(&object.spec, &settings, has_key, addresses)?;
+                    let (has_key, addresses) =
+                        (ctx.registry.can_store_refresh_tokens(), ctx.registry.clients().rules());
+                    plan::check_operator_allows(&object.spec, &settings, has_key, addresses)?;
                     Ok((settings, secrets))
                 });
                 (settings, Some(status))
@@ -54,24 +57,24 @@ pub async fn observe(ctx: &Ctx, object: &ProviderConnection) -> Result<Seen, Rec
     };
     let references = &ctx.stores.references;
     let count = |from| i32::try_from(references.count(from, Kind::ProviderConnection, &key)).unwrap_or(i32::MAX);
-    let (target, settings) = match resolved {
-        Err(problem) => (Err(problem), None),
-        Ok((settings, secrets)) => (Ok(target(&settings, &secrets)), Some(settings)),
+    let (desired, settings) = match resolved {
+        Err(error) => (Err(error), None),
+        Ok((settings, secrets)) => (Ok(desired(&settings, &secrets)), Some(settings)),
     };
-    let view = Observed {
-        target,
-        live: live.map(|live| view(&live, ctx.clock.now().wall)),
+    let inputs = ConnectionInputs {
+        desired,
+        live: live.map(|live| live_connection(&live, ctx.clock.now().wall)),
         policy,
-        unread: plan::unread_fields(&object.spec),
+        unused_fields: plan::unused_fields(&object.spec),
         consumers: ConnectionConsumers { sync_jobs: count(Kind::SyncJob), bank_routes: count(Kind::BankRoute) },
-        secrets_left,
+        secrets_valid_for,
     };
-    Ok(Seen { view, settings })
+    Ok(ConnectionObservation { inputs, settings })
 }
 
-fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
-    let version = |found: &Found| found.data.as_ref().map(|data| data.resource_version.clone());
-    Target {
+fn desired(settings: &Settings, secrets: &ReferencedSecrets) -> DesiredConnection {
+    let version = |secret: &ReferencedSecret| secret.data.as_ref().map(|data| data.resource_version.clone());
+    DesiredConnection {
         revision: settings.revision().to_string(),
         host: settings.host(),
         credential: secrets.auth.as_ref().or(secrets.tls.as_ref()).and_then(version),
@@ -81,54 +84,58 @@ fn target(settings: &Settings, secrets: &FoundSecrets) -> Target {
     }
 }
 
-/// The Secrets, and how long what was read of them is good.
-pub(super) async fn secrets(
+/// Reads the referenced Secrets; the duration is how long they may be used before they are read again.
+///
+/// `rejected_since`: when the provider first rejected the credential; an older copy is not used.
+pub(super) async fn read_secrets(
     ctx: &Ctx,
     object: &ProviderConnection,
     key: &ObjectKey,
-    refused: Option<Mono>,
-) -> Result<(FoundSecrets, Duration), ReconcileError> {
-    let (auth, tls) = plan::needed_secrets(&object.spec);
-    let (auth, auth_left) = find(ctx, key, auth, refused).await?;
-    let (tls, tls_left) = find(ctx, key, tls, refused).await?;
-    Ok((FoundSecrets { auth, tls }, auth_left.min(tls_left)))
+    rejected_since: Option<Mono>,
+) -> Result<(ReferencedSecrets, Duration), ReconcileError> {
+    let (auth, tls) = plan::referenced_secrets(&object.spec);
+    let (auth, auth_valid_for) = read_secret(ctx, key, auth, rejected_since).await?;
+    let (tls, tls_valid_for) = read_secret(ctx, key, tls, rejected_since).await?;
+    Ok((ReferencedSecrets { auth, tls }, auth_valid_for.min(tls_valid_for)))
 }
 
-async fn find(
+async fn read_secret(
     ctx: &Ctx,
     key: &ObjectKey,
-    named: Option<(&'static str, &str)>,
-    refused: Option<Mono>,
-) -> Result<(Option<Found>, Duration), ReconcileError> {
-    let Some((field, name)) = named else { return Ok((None, Duration::MAX)) };
-    let Reading { data, left } = ctx.secrets.get(&key.sibling(name), refused).await?;
-    Ok((Some(Found { field, name: name.to_owned(), data }), left))
+    reference: Option<SecretReference<'_>>,
+    rejected_since: Option<Mono>,
+) -> Result<(Option<ReferencedSecret>, Duration), ReconcileError> {
+    let Some((field, name)) = reference else { return Ok((None, Duration::MAX)) };
+    let SecretRead { data, valid_for } = ctx.secrets.get(&key.sibling(name), rejected_since).await?;
+    Ok((Some(ReferencedSecret { field, name: name.to_owned(), data }), valid_for))
 }
 
-fn view(live: &Live, now: Timestamp) -> LiveView {
-    let status = live.observed();
+fn live_connection(live: &Connection, now: Timestamp) -> LiveConnection {
+    let status = live.snapshot();
     let settings = live.settings();
     let maintenance = settings.maintenance(now);
     let passive = settings.suspended() || settings.health_check().mode == CheckMode::Passive || maintenance.is_inside();
-    LiveView {
+    LiveConnection {
         revision: settings.revision().to_string(),
         effective: status.effective,
-        snapshot: status.snapshot,
+        circuit: status.circuit,
         flapping: status.flapping,
         health: status.health,
         slow: status.slow,
         tier: status.tier,
-        verdict: match &status.verdict {
-            LiveVerdict::Verified => Verdict::Verified,
-            LiveVerdict::AuthenticationFailed { .. } => Verdict::Refused,
-            LiveVerdict::Inconclusive(_) => Verdict::Inconclusive,
-            LiveVerdict::Pending if passive => Verdict::NoAttempt,
-            LiveVerdict::Pending => Verdict::Pending,
+        verification: match &status.verification {
+            Verification::Verified => VerificationState::Verified,
+            Verification::AuthenticationFailed { .. } => VerificationState::Rejected,
+            Verification::Inconclusive(_) => VerificationState::Inconclusive,
+            Verification::Pending if passive => VerificationState::NotAttempted,
+            Verification::Pending => VerificationState::Pending,
         },
         authenticated: status.authenticated,
-        tokenless: status.tokenless,
-        not_allowed: match &status.verdict {
-            LiveVerdict::Inconclusive(Ended::Error(CallError::Refused(problem))) => Some(problem.to_string()),
+        token_missing: status.token_missing,
+        address_refused: match &status.verification {
+            Verification::Inconclusive(CallResult::Error(CallError::AddressRefused(problem))) => {
+                Some(problem.to_string())
+            }
             _ => None,
         },
         maintenance,

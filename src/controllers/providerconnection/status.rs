@@ -1,30 +1,30 @@
-//! The parts of a connection's status, and the events that a change of it is worth. Pure.
+//! Builds the fields of a connection's status, and the events for its changes. Pure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus, OverrideMode,
-    ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as RiskStatus,
+    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus,
+    OverrideMode, ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as ApiRiskTier,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
-use crate::cluster::events::Note;
-use crate::controllers::conditions::{reason_of, seconds, status_of, time};
-use crate::controllers::providerconnection::decide::{LiveView, Target};
-use crate::domain::breaker::{Effective, Snapshot, State};
-use crate::domain::conditions::Status;
+use crate::cluster::events::EventDraft;
+use crate::controllers::conditions::{reason_of, status_of, time, truncate_to_seconds};
+use crate::controllers::providerconnection::inputs::{DesiredConnection, LiveConnection};
+use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
 
-/// What the credential is; `verifiedTime` moves only when another version of the Secret is accepted.
+/// The credential's status; `verifiedTime` changes only when another version of the Secret is accepted.
 pub(super) fn credential(
     previous: Option<&ProviderConnectionStatus>,
-    target: &Target,
-    live: &LiveView,
+    desired: &DesiredConnection,
+    live: &LiveConnection,
     now: Timestamp,
 ) -> Option<CredentialStatus> {
-    let expiration_time = target.credential_expires.map(time);
-    let version = target.credential.clone()?;
+    let expiration_time = desired.credential_expires.map(time);
+    let version = desired.credential.clone()?;
     let old =
         previous.and_then(|s| s.credential.as_ref()).filter(|c| c.secret_resource_version.as_deref() == Some(&version));
     let verified =
@@ -32,118 +32,130 @@ pub(super) fn credential(
     Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time })
 }
 
-/// Events for what changed between two statuses.
-pub(super) fn notes(
-    wanted: Option<&CircuitOverride>,
+/// Events for the changes between two statuses.
+pub(super) fn events(
+    circuit_override: Option<&CircuitOverride>,
     previous: Option<&ProviderConnectionStatus>,
     new: &ProviderConnectionStatus,
-    live: &LiveView,
+    live: &LiveConnection,
     now: Timestamp,
-) -> Vec<Note> {
+) -> Vec<EventDraft> {
     let empty = ProviderConnectionStatus::default();
     let old = previous.unwrap_or(&empty);
-    let mut notes = Vec::new();
+    let mut events = Vec::new();
     let reason = |s: &ProviderConnectionStatus| reason_of(&s.conditions, ConditionType::Ready).map(str::to_owned);
     if reason(new).as_deref() == Some(Reason::Verified.as_str()) && reason(old) != reason(new) {
-        notes.push(Note::normal(
+        events.push(EventDraft::normal(
             EventReason::ConnectionVerified,
-            "the provider accepts our calls; it is checked from now on",
+            "verified: the provider accepts calls; health checks continue",
         ));
     }
-    let refused =
-        |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Authenticated) == Status::False;
-    if refused(new) && !refused(old) {
-        notes.push(Note::warning(
+    let is = |s: &ProviderConnectionStatus, type_, status| status_of(&s.conditions, type_) == status;
+    let rejected = |s| is(s, ConditionType::Authenticated, ConditionStatus::False);
+    if rejected(new) && !rejected(old) {
+        events.push(EventDraft::warning(
             EventReason::AuthenticationFailed,
-            "the provider refuses the credential; it is tried again at every check: correct the Secret that spec.auth names",
+            "credential rejected by the provider; retried at every health check: correct the Secret referenced by \
+             spec.auth",
         ));
     }
     let open = |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::HalfOpen));
     if open(new) && !open(old) {
-        let why = live.snapshot.reason.map_or("the policy", |r| r.as_str());
-        notes.push(Note::warning(
+        let cause = live.circuit.reason.map_or("the policy", |r| r.as_str());
+        events.push(EventDraft::warning(
             EventReason::CircuitOpened,
-            format!("calls to the provider fail at once ({why}); trials begin when the open time has passed, routes avoid it until one succeeds"),
+            format!(
+                "circuit opened ({cause}): calls fail fast; next trial after the open duration; routes exclude this \
+                 bank until it closes"
+            ),
         ));
     }
     if open(old) && new.circuit == Some(CircuitStatus::Closed) {
-        notes.push(Note::normal(
+        events.push(EventDraft::normal(
             EventReason::CircuitClosed,
-            "trials succeeded: calls pass again and routes may choose it",
+            "circuit closed: trials succeeded; calls pass and routes include this bank again",
         ));
     }
-    let throttled = |s: &ProviderConnectionStatus| status_of(&s.conditions, ConditionType::Throttled) == Status::True;
+    let throttled = |s| is(s, ConditionType::Throttled, ConditionStatus::True);
     if throttled(new) && !throttled(old) {
-        notes.push(Note::warning(
+        events.push(EventDraft::warning(
             EventReason::ProviderThrottled,
-            "the provider asked for a pause: calls wait until status.throttledUntilTime and go on by themselves; set \
-             spec.rateLimit to what it allows if this comes again",
+            "rate limited by the provider: calls delayed until status.throttledUntilTime; if this recurs, set \
+             spec.rateLimit to the provider's limit",
         ));
     }
-    notes.extend(wanted.and_then(|wanted| override_note(wanted, old.circuit, new.circuit, now)));
+    events.extend(circuit_override.and_then(|o| override_event(o, old.circuit, new.circuit, now)));
     let version = |s: &ProviderConnectionStatus| s.credential.as_ref().and_then(|c| c.secret_resource_version.clone());
     if version(old).is_some() && version(new).is_some() && version(old) != version(new) {
-        notes.push(Note::normal(
+        events.push(EventDraft::normal(
             EventReason::CredentialRotated,
-            "the Secret changed: calls use its new content from now on",
+            "credential Secret changed: calls use the new content",
         ));
     }
     if old.policy.is_some() && new.policy.is_some() && old.policy != new.policy {
-        notes.push(Note::normal(
+        events.push(EventDraft::normal(
             EventReason::PolicyChanged,
-            "another breaker policy guards the connection from now on; its open time applies from the next opening",
+            "breaker policy changed; its open duration applies from the next opening",
         ));
     }
-    notes
+    events
 }
 
-/// How long an override has still to go; a second is added, so that it is over by then.
-pub(super) fn override_left(spec: &ProviderConnectionSpec, now: Timestamp) -> Option<Duration> {
+/// Time until the circuit override expires, plus one second, so that it has expired by then.
+pub(super) fn override_remaining(spec: &ProviderConnectionSpec, now: Timestamp) -> Option<Duration> {
     let until: Timestamp = spec.circuit_override.as_ref()?.until_time.parse().ok()?;
-    let left = Duration::try_from(until.duration_since(now)).ok()?;
-    Some(left + Duration::from_secs(1))
+    let remaining = Duration::try_from(until.duration_since(now)).ok()?;
+    Some(remaining + Duration::from_secs(1))
 }
 
-/// An override took or lost its effect: told by what the circuit was and is, so that a restart does not tell it again.
-fn override_note(
-    wanted: &CircuitOverride,
+/// Event for an override that took effect or expired. Compares the old and the new circuit, so that a restart does not
+/// repeat it.
+fn override_event(
+    circuit_override: &CircuitOverride,
     old: Option<CircuitStatus>,
     new: Option<CircuitStatus>,
     now: Timestamp,
-) -> Option<Note> {
-    let (mode, effect) = match wanted.mode {
-        OverrideMode::ForcedOpen => (CircuitStatus::ForcedOpen, "calls other than probes fail at once"),
-        OverrideMode::ForcedClosed => (CircuitStatus::ForcedClosed, "all calls pass, whatever their outcomes"),
-        OverrideMode::Shadow => (CircuitStatus::Shadow, "outcomes are counted and nothing is blocked"),
+) -> Option<EventDraft> {
+    let (mode, effect) = match circuit_override.mode {
+        OverrideMode::ForcedOpen => {
+            (CircuitStatus::ForcedOpen, "circuit forced open: calls other than probes fail fast")
+        }
+        OverrideMode::ForcedClosed => {
+            (CircuitStatus::ForcedClosed, "circuit forced closed: all calls pass, whatever their outcomes")
+        }
+        OverrideMode::Shadow => {
+            (CircuitStatus::Shadow, "circuit in shadow mode: outcomes are counted, nothing is blocked")
+        }
     };
-    let ahead = wanted.until_time.parse::<Timestamp>().is_ok_and(|until| until > now);
-    if old != new && new == Some(mode) && ahead {
-        let until = &*wanted.until_time;
+    let active = circuit_override.until_time.parse::<Timestamp>().is_ok_and(|until| until > now);
+    if old != new && new == Some(mode) && active {
+        let until = &*circuit_override.until_time;
         let message = format!("{effect} until {until}; remove spec.circuitOverride to end it sooner");
-        return Some(Note::normal(EventReason::OverrideApplied, message));
+        return Some(EventDraft::normal(EventReason::OverrideApplied, message));
     }
-    // The settings in force hold the override, and it is not what the circuit says: its time is over.
-    let message = "spec.circuitOverride is past its untilTime: the breaker decides again; remove the field";
-    (old != new && old == Some(mode)).then(|| Note::normal(EventReason::OverrideExpired, message))
+    // The spec still has the override, but the circuit no longer shows it: it has expired.
+    let message =
+        "circuit override expired (spec.circuitOverride.untilTime): the breaker decides again; remove the field";
+    (old != new && old == Some(mode)).then(|| EventDraft::normal(EventReason::OverrideExpired, message))
 }
 
-/// The circuit in effect, as the status writes it.
-pub(super) fn circuit_status(effective: Effective) -> CircuitStatus {
+/// API form of the circuit state in effect.
+pub(super) fn circuit_status(effective: EffectiveState) -> CircuitStatus {
     match effective {
-        Effective::Closed => CircuitStatus::Closed,
-        Effective::HalfOpen => CircuitStatus::HalfOpen,
-        Effective::Open => CircuitStatus::Open,
-        Effective::ForcedOpen => CircuitStatus::ForcedOpen,
-        Effective::ForcedClosed => CircuitStatus::ForcedClosed,
-        Effective::Shadow => CircuitStatus::Shadow,
+        EffectiveState::Closed => CircuitStatus::Closed,
+        EffectiveState::HalfOpen => CircuitStatus::HalfOpen,
+        EffectiveState::Open => CircuitStatus::Open,
+        EffectiveState::ForcedOpen => CircuitStatus::ForcedOpen,
+        EffectiveState::ForcedClosed => CircuitStatus::ForcedClosed,
+        EffectiveState::Shadow => CircuitStatus::Shadow,
     }
 }
 
-/// What the checks say, as the status writes it.
-pub(super) fn shown_health(live: &LiveView) -> HealthStatus {
+/// API form of the health; Unknown while checks cannot be sent.
+pub(super) fn health_status(live: &LiveConnection) -> HealthStatus {
     match live.health {
-        // What was seen before the work began is no news of now.
-        _ if live.maintenance.is_inside() || live.tokenless => HealthStatus::Unknown,
+        // Results from before the window or the token fault are outdated.
+        _ if live.maintenance.is_inside() || live.token_missing => HealthStatus::Unknown,
         Health::Healthy => HealthStatus::Healthy,
         Health::Degraded => HealthStatus::Degraded,
         Health::Unhealthy => HealthStatus::Unhealthy,
@@ -151,23 +163,23 @@ pub(super) fn shown_health(live: &LiveView) -> HealthStatus {
     }
 }
 
-/// The band of risk, as the status writes it.
-pub(super) fn risk(tier: RiskTier) -> RiskStatus {
+/// API form of the risk tier.
+pub(super) fn risk_status(tier: RiskTier) -> ApiRiskTier {
     match tier {
-        RiskTier::Low => RiskStatus::Low,
-        RiskTier::Elevated => RiskStatus::Elevated,
-        RiskTier::High => RiskStatus::High,
-        RiskTier::Critical => RiskStatus::Critical,
+        RiskTier::Low => ApiRiskTier::Low,
+        RiskTier::Elevated => ApiRiskTier::Elevated,
+        RiskTier::High => ApiRiskTier::High,
+        RiskTier::Critical => ApiRiskTier::Critical,
     }
 }
 
-/// The breaker's own state, as the status keeps it for a restart.
+/// The breaker state that the status stores for a restart.
 pub(super) fn circuit_state(snapshot: &Snapshot) -> CircuitState {
     CircuitState {
         state: match snapshot.state {
-            State::Closed => BreakerState::Closed,
-            State::HalfOpen => BreakerState::HalfOpen,
-            State::Open => BreakerState::Open,
+            BreakerState::Closed => ApiBreakerState::Closed,
+            BreakerState::HalfOpen => ApiBreakerState::HalfOpen,
+            BreakerState::Open => ApiBreakerState::Open,
         },
         last_transition_time: time(snapshot.last_transition),
         epoch: snapshot.epoch,
@@ -177,11 +189,11 @@ pub(super) fn circuit_state(snapshot: &Snapshot) -> CircuitState {
     }
 }
 
-/// The circuit as a restarted operator finds it in the status.
-pub(super) fn snapshot(state: &CircuitState) -> Option<Snapshot> {
+/// The breaker state that a restarted operator reads from the status.
+pub(super) fn restored_circuit(state: &CircuitState) -> Option<Snapshot> {
     Some(Snapshot {
         state: state.state.as_str().parse().ok()?,
-        last_transition: seconds(state.last_transition_time.0),
+        last_transition: truncate_to_seconds(state.last_transition_time.0),
         epoch: state.epoch,
         opens: state.opens,
         next_trial: state.next_trial_time.as_ref().map(|t| t.0),

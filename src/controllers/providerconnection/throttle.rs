@@ -1,31 +1,32 @@
-//! What a status says of a pause that the provider asked for, and what a new process takes from it. Pure.
+//! The provider's rate limit as the status reports it, and as a new process restores it. Pure.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::v1alpha1::provider_connection::ProviderConnectionStatus;
-use crate::controllers::providerconnection::decide::LiveView;
+use crate::controllers::providerconnection::inputs::LiveConnection;
 
-/// A pause that is over before anybody could read of it is not worth two writes.
-const WORTH_TELLING: SignedDuration = SignedDuration::from_secs(2);
+/// Shortest rate limit that is reported: a shorter one is over before anyone reads it and would cost two writes.
+const MIN_REPORTED: SignedDuration = SignedDuration::from_secs(2);
 
-/// What the condition says.
-pub(super) const MESSAGE: &str = "the provider asked for a pause: calls wait, and probes are skipped";
-
-/// The pause that the status shows.
-pub(super) fn shown(live: &LiveView, previous: Option<&ProviderConnectionStatus>, now: Timestamp) -> Option<Timestamp> {
+/// End of the rate limit that the status reports; one already reported stays until it is over.
+pub(super) fn to_report(
+    live: &LiveConnection,
+    previous: Option<&ProviderConnectionStatus>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let until = live.throttled_until.filter(|until| *until > now)?;
-    let told = previous.is_some_and(|status| status.throttled_until_time.is_some());
-    (told || until.duration_since(now) >= WORTH_TELLING).then_some(until)
+    let reported = previous.is_some_and(|status| status.throttled_until_time.is_some());
+    (reported || until.duration_since(now) >= MIN_REPORTED).then_some(until)
 }
 
-/// The pause that a former process was asked for, as far as it is not over.
-pub(super) fn left(previous: Option<&ProviderConnectionStatus>, now: Timestamp) -> Option<Timestamp> {
+/// End of the rate limit in the status, if it is in the future.
+pub(super) fn remaining(previous: Option<&ProviderConnectionStatus>, now: Timestamp) -> Option<Timestamp> {
     previous?.throttled_until_time.as_ref().map(|time| time.0).filter(|until| *until > now)
 }
 
-/// How long until it is over; a second is added, so that it is over by then.
-pub(super) fn wait(until: Timestamp, now: Timestamp) -> Duration {
+/// Time until the rate limit ends, plus one second, so that it has ended by then.
+pub(super) fn requeue_after(until: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(now)).unwrap_or_default() + Duration::from_secs(1)
 }

@@ -1,190 +1,201 @@
-//! When a job runs next, and what its status says. Pure and total.
+//! Decides when a job runs next and computes its status. Pure and total.
 //!
-//! While the connection's circuit keeps calls away no run is started: it would fail at once and count as a failure of
-//! the job. Where probes bring the circuit back, runs wait for it to close; where there are none, a run is the trial.
+//! While the connection's circuit is open no run is started: it would fail fast and count as a failure of the job.
+//! Where probes close the circuit, runs wait for that; where there are none, a run is the trial call.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::v1alpha1::SyncJob;
-use crate::api::v1alpha1::common::Tri;
+use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
-use crate::cluster::events::Note;
-use crate::cluster::stores::Watched as _;
-use crate::controllers::conditions::Conditions;
-use crate::controllers::resolve::Problem;
-use crate::controllers::syncjob::plan::{Cadence, RETRY_CAP};
-use crate::controllers::syncjob::status::{self, Facts};
-use crate::controllers::{Decision, IDLE, USER_MUST_ACT};
-use crate::domain::breaker::Effective;
-use crate::domain::conditions::Status;
+use crate::cluster::events::EventDraft;
+use crate::cluster::resource::WatchedResource as _;
+use crate::controllers::conditions::{Conditions, unused_fields_note};
+use crate::controllers::resolve::SpecError;
+use crate::controllers::syncjob::plan::{Cadence, MAX_RETRY_INTERVAL};
+use crate::controllers::syncjob::status::{self, StatusInputs};
+use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::domain::breaker::EffectiveState;
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
-use crate::domain::window::Place;
+use crate::domain::window::WindowPosition;
 use crate::ledger::{RunId, RunResult, RunTrigger};
 use crate::work::pool::JobView;
 
-/// A run is shown as active only once it has taken this long: shorter ones would cost writes for nothing.
+/// A run appears in the status only after this long: shorter ones are not worth a status write.
 const SHOW_ACTIVE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
-/// A run that could not be written down is not tried again sooner: what keeps the ledger from taking it, or another
-/// process that runs the job, needs a moment, and without a record nothing else paces the next try.
-const HOLD_BACK: SignedDuration = SignedDuration::from_secs(5);
+/// Delay before the next run if the last one could not be recorded (ledger fault, or another process runs the job):
+/// without a record nothing else limits the rate of retries.
+const UNRECORDED_RUN_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
 
-/// The job's connection.
+/// The state and the event of stale data.
+const STALE: &str =
+    "data is stale: no successful run within spec.sla.maxStaleness; see status.lastResult and status.history";
+
+/// State of the job's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionView {
-    /// It is suspended.
+    /// Whether it is suspended.
     pub suspended: bool,
-    /// Probes bring its circuit back.
+    /// Whether active probes close its circuit.
     pub probed: bool,
-    /// Its circuit.
-    pub effective: Effective,
-    /// When the next trial may pass.
+    /// Effective circuit state.
+    pub effective: EffectiveState,
+    /// When the next trial call is admitted.
     pub next_trial: Option<Timestamp>,
-    /// Whether it is in a maintenance window.
-    pub maintenance: Place,
+    /// Position relative to its maintenance windows.
+    pub maintenance: WindowPosition,
 }
 
-/// What `observe` saw.
+/// Inputs of [`decide`]: the result of `observe` without the sync plan.
 #[derive(Clone, Debug)]
-pub struct Observed {
-    /// How often it runs, or why it cannot.
-    pub cadence: Result<Cadence, Problem>,
-    /// Its connection, if it is usable.
+pub struct JobInputs {
+    /// When the job runs, or why its spec cannot be used.
+    pub cadence: Result<Cadence, SpecError>,
+    /// State of the connection, if it is running.
     pub connection: Option<ConnectionView>,
-    /// The run under way, and what the ledger knows of those before.
+    /// The active run, and the recorded runs from the ledger.
     pub runs: JobView,
-    /// How many partitions there are.
+    /// Number of partitions.
     pub partitions: usize,
-    /// Set fields that no code reads yet.
-    pub unread: Vec<&'static str>,
+    /// Set fields that this version does not use.
+    pub unused_fields: Vec<&'static str>,
 }
 
 /// One step of `act`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum JobStep {
     /// Start a run.
     Start {
-        /// Why.
+        /// What triggered the run.
         trigger: RunTrigger,
-        /// For which slot of the schedule.
+        /// Slot of the schedule that it serves.
         slot: Option<Timestamp>,
     },
     /// Stop the run at its next page boundary.
     Stop,
-    /// Note that a slot was missed.
+    /// Record a missed slot.
     Skip {
-        /// Which.
+        /// The missed slot.
         slot: Timestamp,
     },
 }
 
-/// What is due, and when the next thing is.
-struct Plan {
-    steps: Vec<Step>,
+/// What is due now, and when the next run is.
+struct DueWork {
+    steps: Vec<JobStep>,
     next_slot: Option<Timestamp>,
     next_retry: Option<Timestamp>,
     missed: bool,
 }
 
-/// Judges.
+/// Computes status, steps and events.
 pub fn decide(
     object: &SyncJob,
     previous: Option<&SyncJobStatus>,
-    observed: &Observed,
+    inputs: &JobInputs,
     now: Now,
-) -> Decision<SyncJobStatus, Step> {
+) -> Decision<SyncJobStatus, JobStep> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     // A maintenance window is a suspension that ends by itself.
     let suspended =
-        object.spec.suspend || observed.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
-    let (due, fresh, next) = match &observed.cadence {
-        Err(problem) => {
-            conditions.set(ConditionType::Ready, false, problem.reason, problem.message.clone());
-            let (type_, next) = if problem.waiting {
-                (ConditionType::Reconciling, IDLE)
+        object.spec.suspend || inputs.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
+    let (due, fresh, requeue_after) = match &inputs.cadence {
+        Err(error) => {
+            conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
+            let (type_, requeue_after) = if error.waiting {
+                (ConditionType::Reconciling, DEFAULT_REQUEUE)
             } else {
-                (ConditionType::Stalled, USER_MUST_ACT)
+                (ConditionType::Stalled, STALLED_REQUEUE)
             };
-            conditions.set(type_, true, problem.reason, problem.message.clone());
-            conditions.set(ConditionType::Fresh, Status::Unknown, problem.reason, "not judged: see Ready");
-            let steps = if observed.runs.active.is_some() { vec![Step::Stop] } else { Vec::new() };
-            (Plan { steps, next_slot: None, next_retry: None, missed: false }, Tri::Unknown, next)
+            conditions.set(type_, true, error.reason, error.message.clone());
+            conditions.set(
+                ConditionType::Fresh,
+                ConditionStatus::Unknown,
+                error.reason,
+                "not evaluated: the spec cannot be used; see condition Ready",
+            );
+            let steps = if inputs.runs.active.is_some() { vec![JobStep::Stop] } else { Vec::new() };
+            (DueWork { steps, next_slot: None, next_retry: None, missed: false }, TriState::Unknown, requeue_after)
         }
         Ok(cadence) => {
-            let unread = if observed.unread.is_empty() {
-                String::new()
-            } else {
-                format!("; not used by this version yet: spec.{}", observed.unread.join(", spec."))
-            };
-            conditions.set(ConditionType::Ready, true, Reason::Accepted, format!("runs when it is due{unread}"));
-            let fresh = freshness(&mut conditions, object, cadence, &observed.runs, now.wall);
-            let due = plan(object, previous, observed, cadence, suspended, now.wall);
-            let next = wait(&due, observed, cadence, now.wall);
-            (due, fresh, next)
+            let message = format!("spec accepted; runs on schedule{}", unused_fields_note(&inputs.unused_fields));
+            conditions.set(ConditionType::Ready, true, Reason::Accepted, message);
+            let fresh = freshness(&mut conditions, object, cadence, &inputs.runs, now.wall);
+            let due = due_work(object, previous, inputs, cadence, suspended, now.wall);
+            let requeue_after = requeue_after(&due, inputs, cadence, now.wall);
+            (due, fresh, requeue_after)
         }
     };
-    drifted(&mut conditions, &observed.runs);
+    schema_conditions(&mut conditions, &inputs.runs);
     conditions.set_if(
         object.spec.suspend,
         ConditionType::Suspended,
         Reason::Suspended,
-        "spec.suspend is true: no run is started",
+        "spec.suspend is true: no runs are started",
     );
-    let facts = Facts {
+    let status_inputs = StatusInputs {
         generation,
-        handled: acknowledged(object, previous, observed, &due),
-        cadence: observed.cadence.as_ref().ok().map(|c| c.text.clone()),
+        handled: acknowledged(object, previous, inputs, &due),
+        cadence: inputs.cadence.as_ref().ok().map(|c| c.text.clone()),
         fresh,
         next_slot: due.next_slot,
         next_retry: due.next_retry,
-        active: observed.runs.active.as_ref().filter(|a| now.wall.duration_since(a.since) >= SHOW_ACTIVE_AFTER),
-        partitions: observed.partitions,
+        active: inputs.runs.active.as_ref().filter(|a| now.wall.duration_since(a.since) >= SHOW_ACTIVE_AFTER),
+        partitions: inputs.partitions,
     };
-    let status = status::build(&facts, &observed.runs, conditions.merged(previous.map_or(&[], |s| &s.conditions)));
-    let notes = notes(previous, &status, due.missed);
-    Decision { status: Some(status), steps: due.steps, notes, next }
+    let status =
+        status::build(&status_inputs, &inputs.runs, conditions.merged(previous.map_or(&[], |s| &s.conditions)));
+    let events = events(previous, &status, due.missed);
+    Decision { status: Some(status), steps: due.steps, events, requeue_after }
 }
 
-/// The id of the run that answers the object's request for one, if there is a request: the same however often it is
-/// looked at, so that one request is one run even if its acknowledgement is written later, or not at all.
+/// ID of the run for the object's requested-at annotation. Derived from the request, so that one request is one run
+/// even if its acknowledgement is written late or never.
 pub fn requested_run(object: &SyncJob) -> Option<RunId> {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     object.requested_at().map(|request| RunId::of_request(uid, request))
 }
 
-/// Whether the requested run was started.
-fn begun(history: &JobView, id: RunId) -> bool {
+/// Whether the run with this ID was started.
+fn has_started(history: &JobView, id: RunId) -> bool {
     history.active.as_ref().is_some_and(|run| run.id == id) || history.last.iter().any(|run| run.id == id)
 }
 
-/// The last request whose run has been started. One that has to wait (a run is under way, the circuit is open, the job is
-/// suspended) is acknowledged when its run starts, or it would be lost.
-fn acknowledged(object: &SyncJob, previous: Option<&SyncJobStatus>, observed: &Observed, due: &Plan) -> Option<String> {
-    let manual = |step: &Step| matches!(step, Step::Start { trigger: RunTrigger::Manual, .. });
-    let begun = requested_run(object).is_some_and(|id| begun(&observed.runs, id));
-    if begun || due.steps.iter().any(manual) {
+/// The last request whose run was started. A request that must wait (a run is active, the circuit is open, the job is
+/// suspended) is acknowledged when its run starts; earlier it could be lost.
+fn acknowledged(
+    object: &SyncJob,
+    previous: Option<&SyncJobStatus>,
+    inputs: &JobInputs,
+    due: &DueWork,
+) -> Option<String> {
+    let manual = |step: &JobStep| matches!(step, JobStep::Start { trigger: RunTrigger::Manual, .. });
+    let started = requested_run(object).is_some_and(|id| has_started(&inputs.runs, id));
+    if started || due.steps.iter().any(manual) {
         object.requested_at().map(str::to_owned)
     } else {
         previous.and_then(|s| s.last_handled_reconcile_at.clone())
     }
 }
 
-fn plan(
+fn due_work(
     object: &SyncJob,
     previous: Option<&SyncJobStatus>,
-    observed: &Observed,
+    inputs: &JobInputs,
     cadence: &Cadence,
     suspended: bool,
     now: Timestamp,
-) -> Plan {
+) -> DueWork {
     let created = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
     let uid = object.metadata.uid.clone().unwrap_or_default();
-    let history = &observed.runs;
+    let history = &inputs.runs;
     let due =
         cadence.schedule.due(history.last_slot, created, now, &uid, cadence.jitter_percent, cadence.starting_deadline);
     let next_slot = match due {
@@ -194,109 +205,109 @@ fn plan(
         }
     };
     let next_retry = retry_at(history, cadence);
-    let mut plan = Plan { steps: Vec::new(), next_slot, next_retry, missed: false };
+    let mut plan = DueWork { steps: Vec::new(), next_slot, next_retry, missed: false };
     if suspended {
-        if observed.runs.active.is_some() {
-            plan.steps.push(Step::Stop);
+        if inputs.runs.active.is_some() {
+            plan.steps.push(JobStep::Stop);
         }
         (plan.next_slot, plan.next_retry) = (None, None);
         return plan;
     }
-    let held = observed.runs.active.is_some() || held_back_until(history).is_some_and(|until| now < until);
-    if held || !admits(observed.connection.as_ref(), now) {
+    let blocked = inputs.runs.active.is_some() || start_blocked_until(history).is_some_and(|until| now < until);
+    if blocked || !allows_run(inputs.connection.as_ref(), now) {
         return plan;
     }
     let handled = previous.and_then(|s| s.last_handled_reconcile_at.as_deref());
-    if object.requested_at() != handled && requested_run(object).is_some_and(|id| !begun(history, id)) {
-        plan.steps.push(Step::Start { trigger: RunTrigger::Manual, slot: None });
+    if object.requested_at() != handled && requested_run(object).is_some_and(|id| !has_started(history, id)) {
+        plan.steps.push(JobStep::Start { trigger: RunTrigger::Manual, slot: None });
         return plan;
     }
     match due {
         Due::Start { slot, missed } => {
-            // While the job fails it is paced by its retries: a schedule faster than they are would undo them.
+            // While the job fails, the retry backoff limits runs: a faster schedule would defeat it.
             if next_retry.is_none_or(|at| at <= now) {
                 let trigger = if missed { RunTrigger::CatchUp } else { RunTrigger::Schedule };
-                plan.steps.push(Step::Start { trigger, slot: Some(slot) });
+                plan.steps.push(JobStep::Start { trigger, slot: Some(slot) });
             }
         }
         Due::Missed { slot } => {
             plan.missed = true;
-            plan.steps.push(Step::Skip { slot });
+            plan.steps.push(JobStep::Skip { slot });
         }
         Due::Wait { .. } if next_retry.is_some_and(|at| at <= now) => {
-            plan.steps.push(Step::Start { trigger: RunTrigger::Retry, slot: None });
+            plan.steps.push(JobStep::Start { trigger: RunTrigger::Retry, slot: None });
         }
-        Due::Wait { .. } if next_retry.is_none() && cut_short(history) => {
-            plan.steps.push(Step::Start { trigger: RunTrigger::CatchUp, slot: None });
+        Due::Wait { .. } if next_retry.is_none() && was_interrupted(history) => {
+            plan.steps.push(JobStep::Start { trigger: RunTrigger::CatchUp, slot: None });
         }
         Due::Wait { .. } => {}
     }
     plan
 }
 
-/// Whether the last run ended because its process did, or because it was told to stop: nothing was wrong with it, and it
-/// goes on from its last page now rather than at the next slot, which may be a day away.
-fn cut_short(history: &JobView) -> bool {
+/// Whether the last run ended with its process or was cancelled: it did not fail, so it continues from its last page
+/// now rather than at the next slot, which may be a day away.
+fn was_interrupted(history: &JobView) -> bool {
     let last = history.last.iter().find(|r| r.result != Some(RunResult::Skipped));
     last.is_some_and(|r| matches!(r.result, None | Some(RunResult::Interrupted | RunResult::Cancelled)))
 }
 
-/// Until when no run is tried, because the last one left no record.
-fn held_back_until(history: &JobView) -> Option<Timestamp> {
+/// Until when no run is started because the last one could not be recorded.
+fn start_blocked_until(history: &JobView) -> Option<Timestamp> {
     let last = history.last_outcome.as_ref().filter(|outcome| !outcome.recorded)?;
-    last.at.checked_add(HOLD_BACK).ok()
+    last.at.checked_add(UNRECORDED_RUN_BACKOFF).ok()
 }
 
-/// Whether a run started now has a chance.
-fn admits(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
+/// Whether the connection admits a run now.
+fn allows_run(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
     let Some(connection) = connection else { return false };
     match connection.effective {
         _ if connection.maintenance.is_inside() => false,
-        Effective::Closed | Effective::ForcedClosed | Effective::Shadow => true,
-        Effective::ForcedOpen => false,
-        Effective::HalfOpen => !connection.probed,
-        Effective::Open => !connection.probed && connection.next_trial.is_none_or(|at| at <= now),
+        EffectiveState::Closed | EffectiveState::ForcedClosed | EffectiveState::Shadow => true,
+        EffectiveState::ForcedOpen => false,
+        EffectiveState::HalfOpen => !connection.probed,
+        EffectiveState::Open => !connection.probed && connection.next_trial.is_none_or(|at| at <= now),
     }
 }
 
-/// When a failing job is tried again: when the provider said, or else after the retry interval, doubled with every
-/// further failure. What the provider said is not written down: after a restart it may say so again.
+/// When a failing job is retried: at the provider's Retry-After, else after the retry interval, doubled with every
+/// further failure. A Retry-After is not persisted: after a restart the provider can send it again.
 fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
     if history.failure_streak == 0 {
         return None;
     }
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped))?;
     if let Some(outcome) = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id)
-        && let Some(pause) = outcome.report.retry_in
+        && let Some(delay) = outcome.report.retry_in
     {
-        return later(outcome.at, pause);
+        return add(outcome.at, delay);
     }
     let doublings = (history.failure_streak - 1).min(16);
-    let pause = cadence.retry_interval.saturating_mul(1 << doublings).min(RETRY_CAP);
-    last.ended.unwrap_or(last.started).checked_add(SignedDuration::try_from(pause).ok()?).ok()
+    let delay = cadence.retry_interval.saturating_mul(1 << doublings).min(MAX_RETRY_INTERVAL);
+    last.ended.unwrap_or(last.started).checked_add(SignedDuration::try_from(delay).ok()?).ok()
 }
 
-/// Until something is due: a slot, a retry, the end of freshness, or a run that becomes worth showing.
-fn wait(plan: &Plan, observed: &Observed, cadence: &Cadence, now: Timestamp) -> Duration {
-    let stale = observed.runs.last_success.and_then(|at| later(at, cadence.max_staleness)).filter(|at| *at > now);
+/// Delay until the next event: a slot, a retry, the staleness limit, or a run that is due to appear in the status.
+fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Timestamp) -> Duration {
+    let stale = inputs.runs.last_success.and_then(|at| add(at, cadence.max_staleness)).filter(|at| *at > now);
     let shown =
-        observed.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
-    let unheld = held_back_until(&observed.runs).filter(|at| *at > now);
-    let held = observed.runs.active.is_some() || unheld.is_some() || !admits(observed.connection.as_ref(), now);
-    let trial = observed.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
-    let edge = observed.connection.as_ref().and_then(|c| c.maintenance.edge());
-    let due = if held { [None, None] } else { [plan.next_slot, plan.next_retry] };
+        inputs.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
+    let unblocked = start_blocked_until(&inputs.runs).filter(|at| *at > now);
+    let blocked = inputs.runs.active.is_some() || unblocked.is_some() || !allows_run(inputs.connection.as_ref(), now);
+    let trial = inputs.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
+    let edge = inputs.connection.as_ref().and_then(|c| c.maintenance.next_change());
+    let due = if blocked { [None, None] } else { [plan.next_slot, plan.next_retry] };
     due.into_iter()
-        .chain([stale, shown, trial, unheld, edge])
+        .chain([stale, shown, trial, unblocked, edge])
         .flatten()
         .min()
-        .map_or(IDLE, |at| {
+        .map_or(DEFAULT_REQUEUE, |at| {
             Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).max(Duration::from_millis(10))
         })
-        .min(IDLE)
+        .min(DEFAULT_REQUEUE)
 }
 
-fn later(at: Timestamp, by: Duration) -> Option<Timestamp> {
+fn add(at: Timestamp, by: Duration) -> Option<Timestamp> {
     at.checked_add(SignedDuration::try_from(by).ok()?).ok()
 }
 
@@ -306,31 +317,33 @@ fn freshness(
     cadence: &Cadence,
     history: &JobView,
     now: Timestamp,
-) -> Tri {
-    let born = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
-    let since = history.last_success.unwrap_or(born);
-    let stale = later(since, cadence.max_staleness).is_some_and(|end| now >= end);
+) -> TriState {
+    let created = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
+    let since = history.last_success.unwrap_or(created);
+    let stale = add(since, cadence.max_staleness).is_some_and(|end| now >= end);
     let (tri, status, reason, message) = match (history.last_success, stale) {
-        (Some(_), false) => (Tri::True, Status::True, Reason::WithinStaleness, "the last success is recent enough"),
-        (None, false) => (Tri::Unknown, Status::Unknown, Reason::NeverSucceeded, "no run has succeeded yet"),
-        (Some(_), true) => (
-            Tri::False,
-            Status::False,
-            Reason::StalenessExceeded,
-            "the last success is too long ago: see lastResult and history",
+        (Some(_), false) => (
+            TriState::True,
+            ConditionStatus::True,
+            Reason::WithinStaleness,
+            "last successful run is within spec.sla.maxStaleness",
         ),
+        (None, false) => {
+            (TriState::Unknown, ConditionStatus::Unknown, Reason::NeverSucceeded, "no run has succeeded yet")
+        }
+        (Some(_), true) => (TriState::False, ConditionStatus::False, Reason::StalenessExceeded, STALE),
         (None, true) => (
-            Tri::False,
-            Status::False,
+            TriState::False,
+            ConditionStatus::False,
             Reason::NeverSucceeded,
-            "no run has succeeded for longer than the data may be old",
+            "data is stale: no run has succeeded yet; see status.lastResult and status.history",
         ),
     };
     conditions.set(ConditionType::Fresh, status, reason, message);
     tri
 }
 
-fn drifted(conditions: &mut Conditions, history: &JobView) {
+fn schema_conditions(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
     let drifted =
         last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason.as_deref() == Some("SchemaDrifted"));
@@ -338,49 +351,43 @@ fn drifted(conditions: &mut Conditions, history: &JobView) {
         drifted,
         ConditionType::SchemaDrifted,
         Reason::DeadLetterBudgetExceeded,
-        "the provider's records are not as the stream promises: the page was not committed, nothing is lost",
+        "provider records do not match the stream's schema: the page was not committed, no data is lost",
     );
     let rejected = last.is_some_and(|r| r.result == Some(RunResult::Succeeded) && r.counts.rejected > 0);
     conditions.set_if(
         rejected,
         ConditionType::DeadLetters,
         Reason::RecordsRejected,
-        "records were set aside as dead letters",
+        "records rejected and stored as dead letters",
     );
 }
 
-fn notes(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, missed: bool) -> Vec<Note> {
+fn events(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, missed: bool) -> Vec<EventDraft> {
     let empty = SyncJobStatus::default();
     let old = previous.unwrap_or(&empty);
-    let mut notes = Vec::new();
+    let mut events = Vec::new();
     if new.last_result != old.last_result {
         match new.last_result {
             Some(WireResult::Succeeded) => {
-                notes.push(Note::normal(
-                    EventReason::SyncSucceeded,
-                    "the run succeeded; the next one follows when it is due",
-                ));
+                events
+                    .push(EventDraft::normal(EventReason::SyncSucceeded, "sync succeeded; next run at the next slot"));
             }
             Some(WireResult::Failed) => {
-                let why = new.history.first().and_then(|h| h.reason.as_deref()).unwrap_or("see history");
-                let message =
-                    format!("the run failed ({why}); nothing committed is lost, it is tried again with growing pauses");
-                notes.push(Note::warning(EventReason::SyncFailed, message));
+                let cause = new.history.first().and_then(|h| h.reason.as_deref()).unwrap_or("see status.history");
+                let message = format!("sync failed ({cause}); committed pages are kept; retrying with backoff");
+                events.push(EventDraft::warning(EventReason::SyncFailed, message));
             }
             _ => {}
         }
     }
-    if new.fresh == Some(Tri::False) && old.fresh != new.fresh {
-        notes.push(Note::warning(
-            EventReason::StalenessExceeded,
-            "the data is older than it may be; runs go on: see lastResult and history",
-        ));
+    if new.fresh == Some(TriState::False) && old.fresh != new.fresh {
+        events.push(EventDraft::warning(EventReason::StalenessExceeded, STALE));
     }
     if missed {
-        notes.push(Note::warning(
+        events.push(EventDraft::warning(
             EventReason::SyncMissed,
-            "a slot was missed by more than the starting deadline; the next slot is served",
+            "missed a scheduled run (spec.startingDeadline exceeded); next run at the next slot",
         ));
     }
-    notes
+    events
 }

@@ -1,8 +1,8 @@
-//! The status of a job, out of what the ledger knows. Pure.
+//! Builds a job's status from the recorded runs. Pure.
 
 use jiff::Timestamp;
 
-use crate::api::v1alpha1::common::{Condition, Tri};
+use crate::api::v1alpha1::common::{Condition, TriState};
 use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
 use crate::api::v1alpha1::sync_job::{
     ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult, RunTrigger as WireTrigger,
@@ -12,51 +12,51 @@ use crate::controllers::conditions::time;
 use crate::ledger::{RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
 
-/// What the status says beside the ledger's history.
-pub struct Facts<'a> {
-    /// The generation it speaks of.
+/// Inputs of the status that do not come from the ledger.
+pub struct StatusInputs<'a> {
+    /// Generation of the spec.
     pub generation: i64,
-    /// The request that was acted on.
+    /// The last acknowledged request.
     pub handled: Option<String>,
-    /// How often, for people.
+    /// The cadence for display.
     pub cadence: Option<String>,
-    /// Whether the data is recent enough.
-    pub fresh: Tri,
-    /// The next slot.
+    /// Whether the data is within the staleness limit.
+    pub fresh: TriState,
+    /// Next slot of the schedule.
     pub next_slot: Option<Timestamp>,
-    /// The next retry.
+    /// Next retry.
     pub next_retry: Option<Timestamp>,
-    /// The run under way, if it is worth showing.
+    /// The active run, if it has run long enough to appear.
     pub active: Option<&'a Running>,
-    /// How many partitions there are.
+    /// Number of partitions.
     pub partitions: usize,
 }
 
-/// Puts the status together.
-pub fn build(facts: &Facts<'_>, history: &JobView, conditions: Vec<Condition>) -> SyncJobStatus {
+/// Builds the status.
+pub fn build(inputs: &StatusInputs<'_>, history: &JobView, conditions: Vec<Condition>) -> SyncJobStatus {
     let ended = history.last.iter().filter(|r| wire_result(r).is_some());
     let last = ended.clone().next();
     let failing = i32::from(history.failure_streak > 0);
     SyncJobStatus {
-        observed_generation: Some(facts.generation),
+        observed_generation: Some(inputs.generation),
         conditions,
-        last_handled_reconcile_at: facts.handled.clone(),
-        fresh: Some(facts.fresh),
+        last_handled_reconcile_at: inputs.handled.clone(),
+        fresh: Some(inputs.fresh),
         last_result: last.and_then(wire_result),
         last_schedule_time: history.last_slot.map(time),
         last_successful_time: history.last_success.map(time),
-        next_schedule_time: facts.next_slot.map(time),
-        next_retry_time: facts.next_retry.map(time),
-        cadence: facts.cadence.clone(),
+        next_schedule_time: inputs.next_slot.map(time),
+        next_retry_time: inputs.next_retry.map(time),
+        cadence: inputs.cadence.clone(),
         last_records: last.map(records),
-        active_run: facts.active.map(|a| ActiveRun {
+        active_run: inputs.active.map(|a| ActiveRun {
             id: a.id.to_string(),
             start_time: time(a.since),
             trigger: wire_trigger(a.trigger),
         }),
         cursor: history.cursor_preview.as_deref().map(preview),
-        partitions: (facts.partitions > 0)
-            .then(|| PartitionCounts { total: i32::try_from(facts.partitions).unwrap_or(i32::MAX), failing }),
+        partitions: (inputs.partitions > 0)
+            .then(|| PartitionCounts { total: i32::try_from(inputs.partitions).unwrap_or(i32::MAX), failing }),
         delivery_guarantee: Some(DeliveryGuarantee::OncePerVersion),
         history: merged(ended),
         failure_streak: Some(i32::try_from(history.failure_streak).unwrap_or(i32::MAX)),
@@ -65,7 +65,7 @@ pub fn build(facts: &Facts<'_>, history: &JobView, conditions: Vec<Condition>) -
     }
 }
 
-/// Newest first, neighbours with the same outcome as one entry with a count.
+/// History entries, newest first; neighbours with the same outcome are one entry with a count.
 fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::new();
     for run in runs {
@@ -114,12 +114,12 @@ fn records(run: &RunRecord) -> String {
     if c.rejected > 0 { format!("{text}, {} rejected", c.rejected) } else { text }
 }
 
-/// `None` for what is no run: a slot that was skipped, or a run that has not ended.
+/// API form of the result; `None` for a skipped slot or a run that has not ended.
 fn wire_result(run: &RunRecord) -> Option<WireResult> {
     Some(match run.result? {
         RunResult::Succeeded => WireResult::Succeeded,
         RunResult::Failed => WireResult::Failed,
-        // A run that died with its process is as one that reached a cap: the next goes on from its last page.
+        // Like a run that reached a limit: the next run continues from its last page.
         RunResult::Incomplete | RunResult::Interrupted => WireResult::Incomplete,
         RunResult::Cancelled => WireResult::Canceled,
         RunResult::Skipped => return None,

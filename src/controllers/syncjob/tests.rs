@@ -1,4 +1,4 @@
-//! When a job runs and what its status says: values in, values out.
+//! When a job runs and its status: values in, values out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::decide::{ConnectionView, Observed, Step, decide};
+use super::decide::{ConnectionView, JobInputs, JobStep, decide};
 use super::plan::{self, cadence};
 use crate::api::v1alpha1::SyncJob;
-use crate::api::v1alpha1::common::{LocalRef, Tri};
+use crate::api::v1alpha1::common::{LocalRef, TriState};
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::api::v1alpha1::sync_job::{Retention, RetentionMode, RunResult as WireResult, SyncJobSpec, SyncJobStatus};
-use crate::cluster::status::Reported as _;
+use crate::cluster::resource::HasStatus as _;
 use crate::controllers::Decision;
-use crate::controllers::conditions::{read, status_of};
-use crate::domain::breaker::Effective;
-use crate::domain::conditions::{Status, check_invariants};
+use crate::controllers::conditions::{from_api, status_of};
+use crate::domain::breaker::EffectiveState;
+use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::key::ObjectKey;
 use crate::domain::time::{Mono, Now};
-use crate::domain::window::Place;
+use crate::domain::window::WindowPosition;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
-use crate::provider::profile::{Environment, Profile};
-use crate::provider::settings::{Draft, Settings};
+use crate::profile::{Environment, Profile};
+use crate::settings::{Draft, Settings};
 use crate::work::pool::{ActiveRun, JobView};
 
 fn t(seconds: i64) -> Timestamp {
@@ -62,25 +62,30 @@ fn run(result: Option<RunResult>, at: i64) -> RunRecord {
     }
 }
 
-fn seen(job: &SyncJob, runs: JobView) -> Observed {
-    Observed {
+fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
+    JobInputs {
         cadence: cadence(&job.spec, t(0)),
         connection: Some(ConnectionView {
             suspended: false,
             probed: true,
-            effective: Effective::Closed,
+            effective: EffectiveState::Closed,
             next_trial: None,
-            maintenance: Place::default(),
+            maintenance: WindowPosition::default(),
         }),
         runs,
         partitions: 1,
-        unread: Vec::new(),
+        unused_fields: Vec::new(),
     }
 }
 
-fn at(job: &SyncJob, previous: Option<&SyncJobStatus>, seen: &Observed, seconds: i64) -> Decision<SyncJobStatus, Step> {
-    let decision = decide(job, previous, seen, Now { mono: Mono::ZERO, wall: t(seconds) });
-    let conditions: Vec<_> = decision.status.as_ref().unwrap().conditions.iter().map(read).collect();
+fn at(
+    job: &SyncJob,
+    previous: Option<&SyncJobStatus>,
+    inputs: &JobInputs,
+    seconds: i64,
+) -> Decision<SyncJobStatus, JobStep> {
+    let decision = decide(job, previous, inputs, Now { mono: Mono::ZERO, wall: t(seconds) });
+    let conditions: Vec<_> = decision.status.as_ref().unwrap().conditions.iter().map(from_api).collect();
     check_invariants(&conditions).unwrap();
     decision
 }
@@ -106,16 +111,16 @@ fn failed(at: i64, streak: u32) -> JobView {
 #[test]
 fn a_new_job_runs_at_once_and_then_on_its_interval() {
     let job = job();
-    let first = at(&job, None, &seen(&job, JobView::default()), 0);
-    assert!(matches!(first.steps[..], [Step::Start { trigger: RunTrigger::Schedule, .. }]), "{:?}", first.steps);
-    let waiting = at(&job, None, &seen(&job, succeeded(0)), 10);
-    assert_eq!((waiting.steps, waiting.next), (Vec::new(), Duration::from_secs(50)));
-    let due = at(&job, None, &seen(&job, succeeded(0)), 60);
-    assert!(matches!(due.steps[..], [Step::Start { .. }]));
+    let first = at(&job, None, &inputs(&job, JobView::default()), 0);
+    assert!(matches!(first.steps[..], [JobStep::Start { trigger: RunTrigger::Schedule, .. }]), "{:?}", first.steps);
+    let waiting = at(&job, None, &inputs(&job, succeeded(0)), 10);
+    assert_eq!((waiting.steps, waiting.requeue_after), (Vec::new(), Duration::from_secs(50)));
+    let due = at(&job, None, &inputs(&job, succeeded(0)), 60);
+    assert!(matches!(due.steps[..], [JobStep::Start { .. }]));
 }
 
 #[test]
-fn no_run_is_started_beside_another() {
+fn no_run_is_started_while_another_is_active() {
     let job = job();
     let active = ActiveRun {
         id: RunId(Uuid::nil()),
@@ -125,25 +130,25 @@ fn no_run_is_started_beside_another() {
         stopping: false,
     };
     let busy = JobView { active: Some(active), ..succeeded(0) };
-    assert!(at(&job, None, &seen(&job, busy.clone()), 70).steps.is_empty());
-    let shown = |s: i64| at(&job, None, &seen(&job, busy.clone()), s).status.unwrap().active_run.is_some();
-    assert!(!shown(70) && shown(90), "a run is shown once it has taken half a minute");
+    assert!(at(&job, None, &inputs(&job, busy.clone()), 70).steps.is_empty());
+    let shown = |s: i64| at(&job, None, &inputs(&job, busy.clone()), s).status.unwrap().active_run.is_some();
+    assert!(!shown(70) && shown(90), "a run appears in the status after half a minute");
 }
 
 #[test]
-fn while_the_circuit_keeps_calls_away_no_run_is_started() {
+fn no_run_is_started_while_the_circuit_is_open() {
     let job = job();
-    let mut open = seen(&job, succeeded(0));
+    let mut open = inputs(&job, succeeded(0));
     let connection = |effective, probed, next_trial| {
-        Some(ConnectionView { suspended: false, probed, effective, next_trial, maintenance: Place::default() })
+        Some(ConnectionView { suspended: false, probed, effective, next_trial, maintenance: WindowPosition::default() })
     };
     for (view, starts) in [
-        (connection(Effective::Open, true, Some(t(0))), false),
-        (connection(Effective::HalfOpen, true, None), false),
-        (connection(Effective::ForcedOpen, true, None), false),
-        (connection(Effective::Open, false, Some(t(300))), false),
-        (connection(Effective::Open, false, Some(t(90))), true),
-        (connection(Effective::Shadow, true, None), true),
+        (connection(EffectiveState::Open, true, Some(t(0))), false),
+        (connection(EffectiveState::HalfOpen, true, None), false),
+        (connection(EffectiveState::ForcedOpen, true, None), false),
+        (connection(EffectiveState::Open, false, Some(t(300))), false),
+        (connection(EffectiveState::Open, false, Some(t(90))), true),
+        (connection(EffectiveState::Shadow, true, None), true),
     ] {
         open.connection = view.clone();
         assert_eq!(!at(&job, None, &open, 100).steps.is_empty(), starts, "{view:?}");
@@ -151,37 +156,37 @@ fn while_the_circuit_keeps_calls_away_no_run_is_started() {
 }
 
 #[test]
-fn a_failing_job_is_paced_by_doubling_retries_not_by_its_schedule() {
+fn a_failing_job_runs_by_its_retry_backoff_not_by_its_schedule() {
     let job = job();
     // Retry interval = the interval, 60 s; the third failure waits 240 s.
-    let streak = seen(&job, failed(100, 3));
+    let streak = inputs(&job, failed(100, 3));
     assert!(at(&job, None, &streak, 300).steps.is_empty());
-    assert!(matches!(at(&job, None, &streak, 340).steps[..], [Step::Start { .. }]));
+    assert!(matches!(at(&job, None, &streak, 340).steps[..], [JobStep::Start { .. }]));
 }
 
 #[test]
-fn a_run_that_died_or_was_stopped_is_made_up_for_at_once() {
+fn an_interrupted_or_cancelled_run_is_caught_up_at_once() {
     let job = job();
     for result in [None, Some(RunResult::Interrupted), Some(RunResult::Cancelled)] {
-        let died = JobView { last: vec![run(result, 60)], ..succeeded(60) };
-        let steps = at(&job, None, &seen(&job, died), 65).steps;
-        assert!(matches!(steps[..], [Step::Start { trigger: RunTrigger::CatchUp, .. }]), "{result:?}: {steps:?}");
+        let interrupted = JobView { last: vec![run(result, 60)], ..succeeded(60) };
+        let steps = at(&job, None, &inputs(&job, interrupted), 65).steps;
+        assert!(matches!(steps[..], [JobStep::Start { trigger: RunTrigger::CatchUp, .. }]), "{result:?}: {steps:?}");
     }
 }
 
 #[test]
-fn a_request_runs_now_and_once() {
+fn a_request_starts_one_run_at_once() {
     let mut job = job();
     job.metadata.annotations = Some([("reconcile.fluxcd.io/requestedAt".to_owned(), "x".to_owned())].into());
-    let first = at(&job, None, &seen(&job, succeeded(0)), 10);
-    assert_eq!(first.steps, [Step::Start { trigger: RunTrigger::Manual, slot: None }]);
+    let first = at(&job, None, &inputs(&job, succeeded(0)), 10);
+    assert_eq!(first.steps, [JobStep::Start { trigger: RunTrigger::Manual, slot: None }]);
     let handled = first.status.unwrap();
     assert_eq!(handled.last_handled_reconcile_at.as_deref(), Some("x"));
-    assert!(at(&job, Some(&handled), &seen(&job, succeeded(0)), 11).steps.is_empty());
+    assert!(at(&job, Some(&handled), &inputs(&job, succeeded(0)), 11).steps.is_empty());
 }
 
 #[test]
-fn a_suspended_job_or_connection_stops_the_run_and_starts_none() {
+fn suspension_of_job_or_connection_stops_the_run_and_starts_none() {
     let mut suspended = job();
     suspended.spec.suspend = true;
     let active = ActiveRun {
@@ -192,101 +197,111 @@ fn a_suspended_job_or_connection_stops_the_run_and_starts_none() {
         stopping: false,
     };
     let busy = JobView { active: Some(active), ..JobView::default() };
-    assert_eq!(at(&suspended, None, &seen(&suspended, busy), 5).steps, [Step::Stop]);
-    assert!(at(&suspended, None, &seen(&suspended, JobView::default()), 100).steps.is_empty());
+    assert_eq!(at(&suspended, None, &inputs(&suspended, busy), 5).steps, [JobStep::Stop]);
+    assert!(at(&suspended, None, &inputs(&suspended, JobView::default()), 100).steps.is_empty());
     let job = job();
-    let mut seen = seen(&job, JobView::default());
-    seen.connection.as_mut().unwrap().suspended = true;
-    assert!(at(&job, None, &seen, 100).steps.is_empty());
+    let mut inputs = inputs(&job, JobView::default());
+    inputs.connection.as_mut().unwrap().suspended = true;
+    assert!(at(&job, None, &inputs, 100).steps.is_empty());
 }
 
 #[test]
-fn a_maintenance_window_of_the_connection_stops_the_run_and_starts_none_before_it_ends() {
+fn no_run_starts_before_the_end_of_a_maintenance_window() {
     let job = job();
-    let mut seen = seen(&job, JobView::default());
-    seen.connection.as_mut().unwrap().maintenance = Place::Inside { until: t(130) };
-    let within = at(&job, None, &seen, 100);
-    assert_eq!((within.steps, within.next), (vec![], Duration::from_secs(30)));
-    seen.connection.as_mut().unwrap().maintenance = Place::Outside { until: Some(t(86_400)) };
-    assert!(matches!(at(&job, None, &seen, 130).steps[..], [Step::Start { .. }]));
+    let mut inputs = inputs(&job, JobView::default());
+    inputs.connection.as_mut().unwrap().maintenance = WindowPosition::Inside { until: t(130) };
+    let within = at(&job, None, &inputs, 100);
+    assert_eq!((within.steps, within.requeue_after), (vec![], Duration::from_secs(30)));
+    inputs.connection.as_mut().unwrap().maintenance = WindowPosition::Outside { until: Some(t(86_400)) };
+    assert!(matches!(at(&job, None, &inputs, 130).steps[..], [JobStep::Start { .. }]));
 }
 
 #[test]
-fn data_turns_stale_after_three_intervals_and_says_so_once() {
+fn data_is_stale_after_three_intervals_and_one_event_reports_it() {
     let job = job();
-    let fresh = at(&job, None, &seen(&job, succeeded(0)), 179).status.unwrap();
-    assert_eq!(fresh.fresh, Some(Tri::True));
-    let stale = at(&job, Some(&fresh), &seen(&job, succeeded(0)), 180);
+    let fresh = at(&job, None, &inputs(&job, succeeded(0)), 179).status.unwrap();
+    assert_eq!(fresh.fresh, Some(TriState::True));
+    let stale = at(&job, Some(&fresh), &inputs(&job, succeeded(0)), 180);
     let status = stale.status.unwrap();
-    assert_eq!(status.fresh, Some(Tri::False));
-    assert!(SyncJob::is_worse(Some(&fresh), &status));
-    assert!(stale.notes.iter().any(|n| n.reason == EventReason::StalenessExceeded));
-    let still = at(&job, Some(&status), &seen(&job, succeeded(0)), 200);
-    assert!(still.notes.iter().all(|n| n.reason != EventReason::StalenessExceeded));
+    assert_eq!(status.fresh, Some(TriState::False));
+    assert!(SyncJob::is_urgent(Some(&fresh), &status));
+    assert!(stale.events.iter().any(|event| event.reason == EventReason::StalenessExceeded));
+    let still = at(&job, Some(&status), &inputs(&job, succeeded(0)), 200);
+    assert!(still.events.iter().all(|event| event.reason != EventReason::StalenessExceeded));
 }
 
 #[test]
-fn a_first_failure_and_the_recovery_are_told() {
+fn the_first_failure_and_the_recovery_are_events() {
     let job = job();
-    let ok = at(&job, None, &seen(&job, succeeded(0)), 10).status.unwrap();
-    let failing = at(&job, Some(&ok), &seen(&job, failed(60, 1)), 61);
-    assert!(failing.notes.iter().any(|n| n.reason == EventReason::SyncFailed && n.message.contains("ProviderError")));
+    let ok = at(&job, None, &inputs(&job, succeeded(0)), 10).status.unwrap();
+    let failing = at(&job, Some(&ok), &inputs(&job, failed(60, 1)), 61);
+    assert!(
+        failing
+            .events
+            .iter()
+            .any(|event| event.reason == EventReason::SyncFailed && event.message.contains("ProviderError"))
+    );
     let status = failing.status.unwrap();
     assert_eq!((status.last_result, status.failure_streak), (Some(WireResult::Failed), Some(1)));
-    assert_eq!(status_of(&status.conditions, ConditionType::Ready), Status::True, "an outage is not the spec's fault");
-    let back = at(&job, Some(&status), &seen(&job, succeeded(120)), 121);
-    assert!(back.notes.iter().any(|n| n.reason == EventReason::SyncSucceeded));
+    assert_eq!(
+        status_of(&status.conditions, ConditionType::Ready),
+        ConditionStatus::True,
+        "an outage does not affect Ready"
+    );
+    let back = at(&job, Some(&status), &inputs(&job, succeeded(120)), 121);
+    assert!(back.events.iter().any(|event| event.reason == EventReason::SyncSucceeded));
 }
 
 #[test]
-fn ride_along_fields_are_no_transition() {
+fn ride_along_fields_are_not_transitions() {
     let job = job();
-    let one = at(&job, None, &seen(&job, succeeded(0)), 10).status.unwrap();
+    let one = at(&job, None, &inputs(&job, succeeded(0)), 10).status.unwrap();
     let mut more = succeeded(60);
     more.last.push(run(Some(RunResult::Succeeded), 0));
     more.cursor_preview = Some("2026-03-01".into());
-    let two = at(&job, Some(&one), &seen(&job, more), 70).status.unwrap();
+    let two = at(&job, Some(&one), &inputs(&job, more), 70).status.unwrap();
     assert_ne!(one, two);
-    assert_eq!(SyncJob::transitions(&one), SyncJob::transitions(&two));
+    assert_eq!(SyncJob::transition_fields(&one), SyncJob::transition_fields(&two));
     assert_eq!((two.history.len(), two.history[0].count), (1, 2), "equal neighbours are one entry");
 }
 
 #[test]
-fn a_slot_of_a_cron_line_missed_by_more_than_its_deadline_is_skipped_and_told() {
+fn a_slot_missed_by_more_than_its_deadline_is_skipped() {
     let mut job = job();
     job.spec.interval = None;
     job.spec.schedule = Some("0 12 * * *".into());
     job.spec.starting_deadline = Some("10m".into());
-    let late = at(&job, None, &seen(&job, succeeded(-86_400)), 3600);
-    assert_eq!(late.steps, [Step::Skip { slot: t(0) }]);
-    let on_time = at(&job, None, &seen(&job, succeeded(-86_400)), 300);
-    assert!(matches!(on_time.steps[..], [Step::Start { .. }]));
+    let late = at(&job, None, &inputs(&job, succeeded(-86_400)), 3600);
+    assert_eq!(late.steps, [JobStep::Skip { slot: t(0) }]);
+    let on_time = at(&job, None, &inputs(&job, succeeded(-86_400)), 300);
+    assert!(matches!(on_time.steps[..], [JobStep::Start { .. }]));
 }
 
 #[test]
-fn what_cannot_be_honoured_is_stalled() {
+fn an_unimplemented_field_stalls_the_job() {
     let mut job = job();
     job.spec.retention = None;
-    let problem = plan::refuse_unimplemented(&job.spec).unwrap_err();
-    assert_eq!((problem.reason, problem.waiting), (Reason::NotImplemented, false));
-    let mut observed = seen(&job, JobView::default());
-    observed.cadence = Err(problem);
+    let error = plan::reject_unimplemented(&job.spec).unwrap_err();
+    assert_eq!((error.reason, error.waiting), (Reason::NotImplemented, false));
+    let mut observed = inputs(&job, JobView::default());
+    observed.cadence = Err(error);
     let decision = at(&job, None, &observed, 10);
     assert!(decision.steps.is_empty());
-    assert_eq!(status_of(&decision.status.unwrap().conditions, ConditionType::Stalled), Status::True);
+    assert_eq!(status_of(&decision.status.unwrap().conditions, ConditionType::Stalled), ConditionStatus::True);
 }
 
 #[test]
-fn a_stream_that_no_sync_runs_yet_stalls_its_job_with_the_name_of_the_feature() {
+fn an_unsupported_stream_stalls_the_job_and_names_the_feature() {
     let text = "id: x\ntitle: X\nbaseURL: {sandbox: 'https://x.example'}\nbreaker: Api\nhealthCheck: {path: /}\nstreams:\n  rows: {record: document, path: /r, records: [/a], key: /id, commitScope: Window, pagination: {kind: linkHeader, link: {kind: follow}}}\n";
     let profile = Arc::new(Profile::parse("x.yaml", text).unwrap());
     let connection = Settings::resolve(Draft::new(profile, Environment::Sandbox)).unwrap();
     let mut job = job();
     job.spec.stream = Some("rows".into());
-    let problem = plan::sync(&ObjectKey::new("team", "rows"), &job.spec, &connection).unwrap_err();
-    assert_eq!((problem.reason, problem.waiting), (Reason::NotImplemented, false));
+    let error = plan::sync(&ObjectKey::new("team", "rows"), &job.spec, &connection).unwrap_err();
+    assert_eq!((error.reason, error.waiting), (Reason::NotImplemented, false));
     assert_eq!(
-        problem.message,
-        "spec.stream \"rows\" needs what this version of Busbar cannot sync: pagination.kind: linkHeader, commitScope: Window; choose another stream"
+        error.message,
+        "stream \"rows\" (spec.stream) uses features not supported by this version of Busbar: \
+         pagination.kind: linkHeader, commitScope: Window; choose another stream"
     );
 }

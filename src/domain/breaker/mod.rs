@@ -1,9 +1,9 @@
-//! The circuit breaker of one connection: keeps a failing provider away, and lets it back in carefully.
+//! Circuit breaker of one connection.
 //!
-//! A pure state machine. It reads no clock, draws no random number, takes no lock and allocates nothing after it is
-//! made: every method takes `now`, and callers keep it behind one mutex per connection. What it must not do: classify
-//! answers (the provider layer knows statuses), decide what health is ([`crate::domain::health`] does), or forget who
-//! is on trial: every permit carries the epoch it was given in, so that a late result never changes a later state.
+//! A pure state machine: it reads no clock, draws no random number, takes no lock and allocates nothing after
+//! construction. Every method takes `now`; callers keep it behind one mutex per connection. It must not classify
+//! responses (the provider layer does) or evaluate health ([`crate::domain::health`] does). Every permit has the epoch
+//! in which it was issued, so that a late result never changes a later state.
 //!
 //! ```text
 //!            trip                       openUntil passed and a trial taken
@@ -12,19 +12,19 @@
 //!    │                  └─────────────────────────────────────────────────────────────────┤
 //!    └── enough trials succeeded ─────────────────────────────────────────────────────────┘
 //! ```
-//! Overlays (`ForcedOpen`, `ForcedClosed`, `Shadow`) outrank what is admitted, never what is counted: the automatic
-//! state goes on underneath, so that it is the truth when the overlay ends.
+//! Overlays (`ForcedOpen`, `ForcedClosed`, `Shadow`) change which calls are admitted, not what is counted: the
+//! automatic state continues underneath and is in effect when the overlay ends.
 //!
-//! Sources: the closed/open/half-open machine is Nygard's, *Release It!* (2007); permits as leases, generations, the
-//! trip on failures only and `>=` at every boundary are argued rule by rule in `tests.rs`.
+//! Sources: the closed/open/half-open machine is Nygard's, *Release It!* (2007); leased permits, epochs, tripping on
+//! failures only and `>=` at every boundary are tested rule by rule in `tests/rules.rs`.
 
-mod again;
 mod half_open;
 mod machine;
 mod persist;
 mod policy;
 #[cfg(test)]
 mod reference;
+mod retry_admission;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -43,22 +43,22 @@ pub use self::policy::{HalfOpenPolicy, Mode, OnUnhealthy, OpenPolicy, Policy, Pr
 pub use self::throttle::{MAX_THROTTLE, Throttle};
 pub use self::window::{BUCKETS, MAX_CALLS};
 
-/// What kind of call asks to be admitted. Probes and reads may be a half-open circuit's trial; writes and money wait
-/// until it is closed, so that a payment is never the experiment.
+/// Class of a call. Probes and reads may be trials of a half-open circuit; writes and money calls wait until it is
+/// closed, so that a payment is never a trial.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum CallClass {
-    /// A health check of ours: one try, never refused.
+    /// A health check: one attempt, never rejected.
     Probe,
-    /// A call that changes nothing at the provider.
+    /// A call without side effects at the provider.
     Read,
-    /// A call that changes something, but moves no money.
+    /// A call with side effects that moves no money.
     Write,
     /// A call that moves money.
     Money,
 }
 
 impl CallClass {
-    /// The class's name as metrics and logs print it.
+    /// The name as used in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Probe => "Probe",
@@ -68,35 +68,35 @@ impl CallClass {
         }
     }
 
-    /// Whether such a call may be a half-open circuit's trial.
-    pub const fn may_try(self) -> bool {
+    /// Whether calls of this class may be trials of a half-open circuit.
+    pub const fn may_be_trial(self) -> bool {
         matches!(self, Self::Probe | Self::Read)
     }
 }
 
-/// How a call ended, as far as the breaker cares. One outcome per call, after its last try.
+/// Outcome of a call for the breaker. One outcome per call, after its last attempt.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Outcome {
-    /// The provider did its work.
+pub enum CallOutcome {
+    /// The provider succeeded.
     Success,
-    /// The provider failed: what the policy's `classify` counts as failure.
+    /// The provider failed, by the policy's `classify`.
     Failure,
-    /// Says nothing about the provider: the caller's mistake, 401/403, 429.
+    /// No information about the provider: client errors, 401/403, 429.
     Ignored,
 }
 
 /// The automatic state, beneath any overlay.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum State {
-    /// Calls pass and are counted.
+pub enum BreakerState {
+    /// Calls are admitted and counted.
     Closed,
-    /// A few leased trials pass; their results decide.
+    /// Leased trials are admitted; their results decide the next state.
     HalfOpen,
-    /// Calls are refused until the next trial is due.
+    /// Calls are rejected until the next trial is due.
     Open,
 }
 
-impl State {
+impl BreakerState {
     /// The state's name, as in `status.circuitState.state`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -107,12 +107,12 @@ impl State {
     }
 }
 
-/// A name that is none of the closed set.
+/// An unknown name of a closed list.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0:?} is not a known {1}")]
 pub struct UnknownName(String, &'static str);
 
-impl FromStr for State {
+impl FromStr for BreakerState {
     type Err = UnknownName;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         [Self::Closed, Self::HalfOpen, Self::Open]
@@ -122,25 +122,25 @@ impl FromStr for State {
     }
 }
 
-/// What callers and routes experience: the automatic state, or the overlay that outranks it.
+/// Effective state for callers and routes: the automatic state, or the overlay over it.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Effective {
-    /// Calls pass.
+pub enum EffectiveState {
+    /// Calls are admitted.
     Closed,
-    /// Only trials pass.
+    /// Only trials are admitted.
     HalfOpen,
-    /// Nothing but probes passes.
+    /// Only probes are admitted.
     Open,
-    /// A person keeps the circuit open.
+    /// Forced open by `circuitOverride`.
     ForcedOpen,
-    /// A person keeps the circuit closed.
+    /// Forced closed by `circuitOverride`.
     ForcedClosed,
-    /// The circuit counts, and never blocks.
+    /// The circuit counts outcomes and never blocks.
     Shadow,
 }
 
-impl Effective {
-    /// Every value, in the order of the docs.
+impl EffectiveState {
+    /// All values, in the order of the documentation.
     pub const ALL: [Self; 6] =
         [Self::Closed, Self::HalfOpen, Self::Open, Self::ForcedOpen, Self::ForcedClosed, Self::Shadow];
 
@@ -156,61 +156,61 @@ impl Effective {
         }
     }
 
-    /// Whether a route may choose a bank in this state.
-    pub const fn carries_payouts(self) -> bool {
+    /// Whether all classes of calls are admitted, so that a route may choose the bank.
+    pub const fn accepts_payouts(self) -> bool {
         matches!(self, Self::Closed | Self::ForcedClosed | Self::Shadow)
     }
 }
 
-impl fmt::Display for Effective {
+impl fmt::Display for EffectiveState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl From<State> for Effective {
-    fn from(state: State) -> Self {
+impl From<BreakerState> for EffectiveState {
+    fn from(state: BreakerState) -> Self {
         match state {
-            State::Closed => Self::Closed,
-            State::HalfOpen => Self::HalfOpen,
-            State::Open => Self::Open,
+            BreakerState::Closed => Self::Closed,
+            BreakerState::HalfOpen => Self::HalfOpen,
+            BreakerState::Open => Self::Open,
         }
     }
 }
 
-/// Why the circuit moved. Stable: alerts and dashboards match on these names.
+/// Reason of a transition. The names are stable for alerts and dashboards.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TripReason {
-    /// `trip.consecutiveFailures` failures in a row.
+    /// `trip.consecutiveFailures` consecutive failures.
     ConsecutiveFailures,
     /// The share of failures in the window reached `trip.failurePercent`.
     FailureRatio,
     /// The share of slow calls in the window reached `trip.slowCallPercent`.
     SlowCalls,
-    /// Health turned critical or down, and `trip.unhealthy` is `Open`.
+    /// Health became critical, and `trip.unhealthy` is `Open`.
     Health,
-    /// The open time is over and a trial was taken.
+    /// The open time ended, and a trial was admitted.
     TrialTaken,
     /// Enough trials succeeded.
     TrialsSucceeded,
     /// A trial failed or was slow.
     TrialFailed,
-    /// A second trial never reported back.
+    /// A second trial did not report within its lease.
     TrialLost,
-    /// Half-open for `halfOpen.maxDwell` without a verdict.
+    /// The circuit was half-open for `halfOpen.maxDwell` without a result.
     DwellExceeded,
-    /// A person set `circuitOverride`.
+    /// `circuitOverride` was set.
     OverrideApplied,
     /// `circuitOverride.untilTime` passed.
     OverrideExpired,
-    /// A person took `circuitOverride` away.
+    /// `circuitOverride` was removed.
     OverrideRemoved,
     /// The policy's mode changed.
     PolicyChanged,
 }
 
 impl TripReason {
-    /// Every reason, for docs and for parsing.
+    /// All reasons.
     pub const ALL: [Self; 13] = [
         Self::ConsecutiveFailures,
         Self::FailureRatio,
@@ -254,19 +254,19 @@ impl FromStr for TripReason {
     }
 }
 
-/// What a [`Permit`] is worth when its result comes back.
+/// Effect of the result of a [`Permit`].
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum PermitKind {
-    /// An ordinary call of a closed circuit: its result is counted.
+    /// A call of a closed circuit: its result is counted.
     Counted,
-    /// A half-open circuit's trial: its result decides. Holds a lease.
+    /// A trial of a half-open circuit: its result decides the next state. Holds a lease.
     Trial,
-    /// Lets the call pass (a probe of an open circuit, any call under an overlay); its result never changes the state.
+    /// A call whose result never changes the state: a probe of an open circuit, or any call under an overlay.
     Observer,
 }
 
-/// The right to make one call. Give it back with [`Breaker::record`] or [`Breaker::abandon`]; a trial that does neither
-/// is healed by its lease.
+/// Permission for one call. Return it with [`Breaker::record`] or [`Breaker::abandon`]; a trial that does neither
+/// expires with its lease.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use = "a permit that is neither recorded nor abandoned counts as a lost trial"]
 pub struct Permit {
@@ -276,82 +276,82 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// What the result of this call is worth.
+    /// Effect of the result of this call.
     pub const fn kind(self) -> PermitKind {
         self.kind
     }
 
-    /// The circuit's epoch when the permit was given.
+    /// Epoch of the circuit when the permit was issued.
     pub const fn epoch(self) -> i64 {
         self.epoch
     }
 }
 
-/// The circuit keeps this call away.
+/// The circuit rejected the call.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the circuit is {effective}")]
-pub struct Refusal {
-    /// What refused: `Open`, `HalfOpen` (no free trial, or not a call that may be one) or `ForcedOpen`.
-    pub effective: Effective,
-    /// When asking again makes sense: the next trial's time, or the end of the override. `None` while half-open.
+pub struct CallNotPermitted {
+    /// State that rejected the call: `Open`, `HalfOpen` (no free trial, or a class without trials) or `ForcedOpen`.
+    pub effective: EffectiveState,
+    /// When to retry: the time of the next trial, or the end of the override. `None` while half-open.
     pub retry_at: Option<Mono>,
 }
 
-/// One move of the circuit.
+/// A transition of the circuit.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Transition {
-    /// What callers experienced before. Equal to `to` when an overlay hides a move of the automatic state.
-    pub from: Effective,
-    /// What callers experience from now on.
-    pub to: Effective,
-    /// The automatic state after the move, beneath any overlay.
-    pub state: State,
-    /// Why.
+    /// Effective state before. Equal to `to` when an overlay hides a change of the automatic state.
+    pub from: EffectiveState,
+    /// Effective state after.
+    pub to: EffectiveState,
+    /// Automatic state after the transition, beneath any overlay.
+    pub state: BreakerState,
+    /// Reason of the transition.
     pub reason: TripReason,
-    /// The circuit's epoch after the move.
+    /// Epoch of the circuit after the transition.
     pub epoch: i64,
-    /// When.
+    /// Instant of the transition.
     pub at: Mono,
 }
 
-/// What outlives the process, kept in `status.circuitState`.
+/// Persistent state of the circuit, stored in `status.circuitState`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// The automatic state, beneath any overlay.
-    pub state: State,
+    pub state: BreakerState,
     /// When the automatic state was entered, rounded down to whole seconds.
     pub last_transition: Timestamp,
-    /// The circuit's epoch: strictly increasing, also over restarts.
+    /// Epoch of the circuit: strictly increasing, also across restarts.
     pub epoch: i64,
-    /// How often in a row the circuit opened: what the growing open time counts. Decays while closed, at the next trip.
+    /// Consecutive openings, which the growth of the open time counts. Decays with the healthy time, at the next trip.
     pub opens: i32,
     /// While open: when the next trial is due, rounded up to whole seconds so that a restart is never early.
     pub next_trial: Option<Timestamp>,
-    /// Why the automatic state was entered; `None` if it never moved.
+    /// Reason of the last transition of the automatic state; `None` if there was none.
     pub reason: Option<TripReason>,
 }
 
-/// An overlay that a person set, on one connection, for a time.
+/// A temporary override of one connection's circuit.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Override {
-    /// What is enforced.
+    /// Enforced mode.
     pub mode: OverrideMode,
-    /// Past this instant it has no effect.
+    /// End of the override.
     pub until: Mono,
 }
 
-/// What an [`Override`] enforces.
+/// Mode of an [`Override`].
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum OverrideMode {
-    /// Refuse everything but probes.
+    /// Reject every call except probes.
     ForcedOpen,
-    /// Refuse nothing.
+    /// Admit every call.
     ForcedClosed,
-    /// Count, and refuse nothing.
+    /// Count outcomes and admit every call.
     Shadow,
 }
 
-impl From<OverrideMode> for Effective {
+impl From<OverrideMode> for EffectiveState {
     fn from(mode: OverrideMode) -> Self {
         match mode {
             OverrideMode::ForcedOpen => Self::ForcedOpen,

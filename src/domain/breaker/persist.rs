@@ -1,25 +1,25 @@
-//! What outlives the process: taken from a breaker, and made into one again.
+//! Snapshot and restore of a breaker.
 //!
-//! Persisted instants are wall time, which may have stepped or been written by a machine whose clock was wrong; so a
-//! restored wait is measured anew from now and bounded, and never trusted to be anything else than a wish.
+//! Persisted instants are wall time, which may have stepped or been written with a wrong clock; so the remaining open
+//! time is computed from the current time and bounded.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
-use super::{Breaker, Policy, Snapshot, State};
+use super::{Breaker, BreakerState, Policy, Snapshot};
 use crate::domain::time::Now;
 
-/// A restored opening that lies further in the future than this was written by a clock that was wrong.
+/// A restored transition further in the future than this was written with a wrong clock.
 const RESTORE_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 impl Breaker {
-    /// The circuit that a former process left, one epoch later: permits of that process are late here.
+    /// Restores the circuit of a previous process, one epoch later: permits of that process are stale.
     ///
-    /// An open circuit stays open for what is left of its time, never longer than `open.max` since it opened; an opening
-    /// that lies in the future beyond a skew of 5 s happened now. A closed one has been well for as long as it says. A
-    /// half-open circuit starts its dwell anew: nobody can have reported while no process ran.
+    /// An open circuit stays open for the rest of its open time, at most `open.max` since it opened; an opening more
+    /// than 5 s in the future is treated as of now. A closed circuit keeps its healthy time. A half-open circuit
+    /// restarts its dwell, because no trial could report while no process ran.
     pub fn restore(policy: Policy, snapshot: &Snapshot, now: Now) -> Self {
         let mut breaker = Self::new(policy, now.mono);
         breaker.state = snapshot.state;
@@ -30,10 +30,10 @@ impl Breaker {
         if snapshot.last_transition.duration_since(now.wall) <= RESTORE_SKEW {
             breaker.since_wall = OnceLock::from(snapshot.last_transition);
         }
-        // The status tells whole seconds, rounded down: so much less is certain.
+        // The status has whole seconds, rounded down: a second less is certain.
         let certain = breaker.since_wall.get().map(|at| now.wall.duration_since(*at) - SignedDuration::from_secs(1));
         breaker.carried = certain.and_then(|age| Duration::try_from(age).ok()).unwrap_or(Duration::ZERO);
-        if snapshot.state == State::Open {
+        if snapshot.state == BreakerState::Open {
             let cap = policy.open.max.saturating_sub(breaker.carried);
             let opened = (*breaker.since_wall.get_or_init(|| whole_second(now.wall, RoundMode::Floor))).min(now.wall);
             let planned = snapshot.next_trial.unwrap_or_else(|| {
@@ -49,7 +49,7 @@ impl Breaker {
         breaker
     }
 
-    /// What is to be kept for the next process. Two snapshots with no transition between them are equal.
+    /// Snapshot for the next process. Two snapshots without a transition between them are equal.
     pub fn snapshot(&self, now: Now) -> Snapshot {
         let last = *self.since_wall.get_or_init(|| whole_second(now.wall_at(self.since), RoundMode::Floor));
         let next_trial = self

@@ -1,41 +1,41 @@
-//! What a breaker is told: thresholds, window, open time, half-open rules; and the three presets.
+//! Configuration of a breaker: thresholds, window, open time, half-open rules, and the three presets.
 //!
-//! All values are resolved here (a preset plus the fields that were set): the machine never asks where they came from.
+//! All values are resolved (a preset plus overrides); the state machine does not know their origin.
 
 use std::time::Duration;
 
-use crate::domain::spread;
+use crate::domain::hash;
 
 /// Whether the breaker blocks or only counts.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mode {
-    /// Refuses calls while open.
+    /// Rejects calls while open.
     #[default]
     Enforce,
-    /// Counts as if it did, and never blocks.
+    /// Counts outcomes and changes state, but never blocks.
     Shadow,
 }
 
-/// What the breaker does when health turns critical or down.
+/// Reaction to critical health.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum OnUnhealthy {
-    /// Nothing.
+    /// No reaction.
     #[default]
     Ignore,
-    /// Opens, reason `Health`.
+    /// The circuit opens with reason `Health`.
     Open,
 }
 
-/// Over what the ratios are taken.
+/// Window over which ratios are computed.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum WindowSpec {
-    /// The calls of the last so long, in twelve buckets.
+    /// The calls within this time, in twelve buckets.
     Time(Duration),
-    /// The last so many calls, 1 to 1000.
+    /// The last calls by count, 1 to 1000.
     Calls(u16),
 }
 
-/// The named sets of defaults.
+/// Named sets of defaults.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Preset {
     /// 5 failures, 30 s, 1 trial: an API that recovers quickly.
@@ -58,62 +58,62 @@ impl Preset {
     }
 }
 
-/// How long the circuit stays open.
+/// Open time of the circuit.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct OpenPolicy {
-    /// The first opening's length.
+    /// Open time of the first opening.
     pub base: Duration,
-    /// No opening is longer.
+    /// Upper bound of the open time.
     pub max: Duration,
-    /// Each further opening is this many thousandths of the one before; 1000 = constant. Below 1000 counts as 1000.
+    /// Growth factor per further opening in thousandths; 1000 = constant. Values below 1000 are treated as 1000.
     pub factor_milli: u32,
-    /// Each opening is longer or shorter by up to this many percent.
+    /// Each open time is longer or shorter by up to this many percent.
     pub jitter_percent: u8,
 }
 
-/// How the circuit finds out whether the provider is back.
+/// Half-open rules: how the circuit tests whether the provider has recovered.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HalfOpenPolicy {
-    /// Trials in flight at once, 1 to [`super::MAX_TRIALS`].
+    /// Concurrent trials, 1 to [`super::MAX_TRIALS`].
     pub trials: u8,
-    /// Successful trials that close the circuit, at least 1; may exceed `trials`, which are given again.
+    /// Successful trials that close the circuit, at least 1; may exceed `trials`, whose permits are reissued.
     pub required_successes: u32,
-    /// A trial that has not reported by then is lost.
+    /// Time after which a trial without a result is lost.
     pub lease: Duration,
-    /// Half-open for so long without a verdict opens the circuit again.
+    /// Longest half-open period; after it the circuit opens again.
     pub max_dwell: Duration,
 }
 
-/// Everything a breaker is told.
+/// Complete configuration of a breaker.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Policy {
-    /// Blocks, or only counts.
+    /// Whether the breaker blocks calls.
     pub mode: Mode,
-    /// So many failures in a row trip; 0 = off.
+    /// Consecutive failures that trip; 0 = off.
     pub consecutive_failures: u32,
-    /// This share of failures in the window trips, in percent; 0 = off.
+    /// Share of failures in the window that trips, in percent; 0 = off.
     pub failure_percent: u8,
-    /// This share of slow calls in the window trips, in percent; 0 = off.
+    /// Share of slow calls in the window that trips, in percent; 0 = off.
     pub slow_call_percent: u8,
-    /// A call that took so long or longer is slow.
+    /// Duration from which a call counts as slow.
     pub slow_call_duration: Duration,
-    /// Ratios are not looked at below so many calls in the window.
+    /// Calls in the window below which ratios are not evaluated.
     pub minimum_calls: u32,
-    /// What critical or down health does.
+    /// Reaction to critical health.
     pub unhealthy: OnUnhealthy,
-    /// Over what the ratios are taken.
+    /// Window over which ratios are computed.
     pub window: WindowSpec,
-    /// How long the circuit stays open.
+    /// Open time.
     pub open: OpenPolicy,
-    /// How it finds its way back.
+    /// Half-open rules.
     pub half_open: HalfOpenPolicy,
-    /// Seeds the open time's jitter, so that many circuits that open together do not come back together. Any stable
-    /// number of the connection will do.
+    /// Seed of the open time's jitter, so that circuits that open together do not retry together. Any number that is
+    /// stable per connection.
     pub jitter_seed: u64,
 }
 
 impl Policy {
-    /// The values of a preset, every other field at its documented default.
+    /// The values of a preset; all other fields have their documented defaults.
     pub const fn preset(preset: Preset) -> Self {
         let (consecutive_failures, base, unhealthy) = match preset {
             Preset::Api => (5, Duration::from_secs(30), OnUnhealthy::Ignore),
@@ -140,15 +140,15 @@ impl Policy {
         }
     }
 
-    /// Whether opening times grow: the opt-in that also makes a flapping bank prove itself twice.
+    /// Whether the open time grows; if so, a flapping circuit also needs twice the successes to close.
     pub const fn grows(&self) -> bool {
         self.open.factor_milli > 1000
     }
 
-    /// The length of the `k`-th opening in a row (1 = first): base · factor^(k−1), jittered, never above `max`.
+    /// Open time of the `k`-th consecutive opening (1 = first): base · factor^(k−1), jittered, at most `max`.
     ///
-    /// The jitter is a function of seed and epoch ([`spread::mix`]), so that a replay opens for exactly
-    /// as long.
+    /// The jitter is a function of seed and epoch ([`hash::mix`]), so that a replay has the same open
+    /// time.
     pub(super) fn open_time(&self, k: u32, epoch: i64) -> Duration {
         let max = self.open.max.max(MIN_OPEN).as_nanos();
         let mut nanos = self.open.base.max(MIN_OPEN).as_nanos().min(max);
@@ -164,7 +164,7 @@ impl Policy {
         let percent = u128::from(self.open.jitter_percent.min(100));
         if percent > 0 {
             let width = nanos * percent / 100;
-            let random = u128::from(spread::mix(self.jitter_seed ^ epoch.cast_unsigned()));
+            let random = u128::from(hash::mix(self.jitter_seed ^ epoch.cast_unsigned()));
             nanos = (nanos - width + ((2 * width * random) >> 64)).clamp(MIN_OPEN.as_nanos(), max);
         }
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -177,5 +177,5 @@ impl Default for Policy {
     }
 }
 
-/// An open circuit refuses at least one call even if a policy says zero.
+/// Lower bound of the open time, so that a policy of zero still rejects calls.
 const MIN_OPEN: Duration = Duration::from_millis(1);

@@ -1,15 +1,15 @@
-//! A slow, obvious breaker: keeps every call of a closed time in a list and reckons everything from it. Only tests use
-//! it; the machine must never disagree with it.
+//! Reference model of the breaker: stores every call of a closed period in a list and computes everything from it. For
+//! tests only; the state machine must always agree with it.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    BUCKETS, CallClass, Effective, Mode, OnUnhealthy, OpenPolicy, Outcome, Override, PermitKind, Policy, State,
-    Transition, TripReason, WindowSpec,
+    BUCKETS, BreakerState, CallClass, CallOutcome, EffectiveState, Mode, OnUnhealthy, OpenPolicy, Override, PermitKind,
+    Policy, Transition, TripReason, WindowSpec,
 };
-use crate::domain::spread;
+use crate::domain::hash;
 use crate::domain::time::{Mono, Now};
 
 const NANOS: i128 = 1_000_000_000;
@@ -23,13 +23,13 @@ struct Call {
 
 #[derive(Clone, Debug)]
 enum Phase {
-    /// The window takes the calls from number `from` on, in buckets that begin at `origin`.
+    /// The window has the calls from index `from` on, in buckets that begin at `origin`.
     Closed {
         calls: Vec<Call>,
         from: usize,
         origin: Mono,
     },
-    /// `planned` is the end as a restart finds it written, if one found it.
+    /// `planned` is the persisted end, if a restart restored one.
     Open {
         until: Mono,
         planned: Option<Timestamp>,
@@ -41,11 +41,11 @@ enum Phase {
     },
 }
 
-/// What the model says to a caller.
+/// Permit of the model.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Pass {
+pub(super) struct ModelPermit {
     pub(super) kind: PermitKind,
-    /// The opening, closing … that this pass belongs to.
+    /// Number of the phase in which the permit was issued.
     phase: u32,
     ticket: u32,
 }
@@ -54,7 +54,7 @@ pub(super) struct Pass {
 pub(super) struct Model {
     policy: Policy,
     phase: Phase,
-    /// When the phase began, how long it had lasted before that in former processes, and its begin as it is written.
+    /// Start of the phase, its duration in previous processes, and its persisted start.
     since: Mono,
     carried: Duration,
     written: Option<Timestamp>,
@@ -83,19 +83,19 @@ impl Model {
         }
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> BreakerState {
         match self.phase {
-            Phase::Closed { .. } => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
-    pub(super) fn effective(&self) -> Effective {
+    pub(super) fn effective(&self) -> EffectiveState {
         if let Some(overlay) = self.overlay {
             overlay.mode.into()
         } else if self.policy.mode == Mode::Shadow {
-            Effective::Shadow
+            EffectiveState::Shadow
         } else {
             self.state().into()
         }
@@ -105,7 +105,7 @@ impl Model {
         if let Phase::Open { until, .. } = self.phase { Some(until) } else { None }
     }
 
-    fn goes_to(&mut self, phase: Phase, reason: TripReason, at: Mono) -> Transition {
+    fn enter(&mut self, phase: Phase, reason: TripReason, at: Mono) -> Transition {
         let from = self.effective();
         self.phase = phase;
         (self.since, self.carried, self.written) = (at, Duration::ZERO, None);
@@ -115,13 +115,13 @@ impl Model {
     }
 
     fn opens(&mut self, reason: TripReason, now: Mono) -> Transition {
-        if self.state() == State::Closed {
+        if self.state() == BreakerState::Closed {
             let healthy = (now.since(self.since) + self.carried).as_nanos() / self.policy.open.base.as_nanos();
             self.opens = self.opens.saturating_sub(u32::try_from(healthy).unwrap());
             self.openings.push(now);
         }
         self.opens += 1;
-        // base · factor^(k−1), capped; then up to so many percent less or more, by a number that epoch and seed decide.
+        // base · factor^(k−1), capped; then jittered by a number derived from epoch and seed.
         let OpenPolicy { base, max, factor_milli, jitter_percent } = self.policy.open;
         let mut nanos = base.as_nanos();
         for _ in 1..self.opens {
@@ -129,14 +129,14 @@ impl Model {
         }
         let epoch = u64::try_from(self.epoch + 1).unwrap();
         let width = nanos * u128::from(jitter_percent) / 100;
-        let random = u128::from(spread::mix(self.policy.jitter_seed ^ epoch));
+        let random = u128::from(hash::mix(self.policy.jitter_seed ^ epoch));
         let jittered = (nanos - width + ((2 * width * random) >> 64)).clamp(1_000_000, max.as_nanos());
         let until = now + Duration::from_nanos(u64::try_from(jittered).unwrap());
-        self.goes_to(Phase::Open { until, planned: None }, reason, now)
+        self.enter(Phase::Open { until, planned: None }, reason, now)
     }
 
-    /// Puts a new policy in force.
-    pub(super) fn edit(&mut self, policy: Policy, now: Mono) -> Option<Transition> {
+    /// Replaces the policy.
+    pub(super) fn set_policy(&mut self, policy: Policy, now: Mono) -> Option<Transition> {
         let from = self.effective();
         let ratios = |p: &Policy| p.failure_percent > 0 || p.slow_call_percent > 0;
         let another = policy.window != self.policy.window || (ratios(&policy) && !ratios(&self.policy));
@@ -157,8 +157,8 @@ impl Model {
         })
     }
 
-    /// Another process takes over what is written: state, its begin and its end in whole seconds, `opens` and the epoch.
-    /// Nothing else outlives a process, least of all a call, a trial or an override.
+    /// A new process restores the persisted fields: state, its start and end in whole seconds, `opens` and the epoch.
+    /// Nothing else survives a restart, in particular no call, trial or override.
     pub(super) fn restart(&mut self, now: Now) {
         let whole = |at: Timestamp, up: bool| {
             let second = at.as_nanosecond().div_euclid(NANOS) + i128::from(up && at.as_nanosecond() % NANOS != 0);
@@ -166,8 +166,8 @@ impl Model {
         };
         let begin = self.written.unwrap_or_else(|| whole(now.wall_at(self.since), false));
         let ahead = begin.duration_since(now.wall);
-        let believed = ahead <= SignedDuration::from_secs(5);
-        self.written = if believed { Some(begin) } else { None };
+        let plausible = ahead <= SignedDuration::from_secs(5);
+        self.written = if plausible { Some(begin) } else { None };
         let certain = -ahead - SignedDuration::from_secs(1);
         self.carried = Duration::try_from(certain).unwrap_or_default();
         self.since = now.mono;
@@ -190,7 +190,7 @@ impl Model {
 
     /// Whether the circuit has opened three times within an hour and not closed since.
     pub(super) fn is_flapping(&self) -> bool {
-        self.state() != State::Closed && self.flapping()
+        self.state() != BreakerState::Closed && self.flapping()
     }
 
     fn flapping(&self) -> bool {
@@ -211,10 +211,10 @@ impl Model {
         let before = out.len();
         out.retain(|(_, expires)| now < *expires);
         *lost += u32::try_from(before - out.len()).unwrap();
-        let (lost, dwelt) = (*lost, now >= since + self.policy.half_open.max_dwell);
+        let (lost, dwell_exceeded) = (*lost, now >= since + self.policy.half_open.max_dwell);
         if lost >= 2 {
             Some(self.opens(TripReason::TrialLost, now))
-        } else if dwelt {
+        } else if dwell_exceeded {
             Some(self.opens(TripReason::DwellExceeded, now))
         } else {
             None
@@ -231,22 +231,22 @@ impl Model {
         })
     }
 
-    /// Whether the call passes, and the last move that asking caused.
-    pub(super) fn admit(&mut self, class: CallClass, now: Mono) -> (Option<Pass>, Option<Transition>) {
-        let overlay = self.overlay.filter(|o| now < o.until).map(|o| Effective::from(o.mode));
+    /// The permit if the call is admitted, and the last transition that the admission caused.
+    pub(super) fn admit(&mut self, class: CallClass, now: Mono) -> (Option<ModelPermit>, Option<Transition>) {
+        let overlay = self.overlay.filter(|o| now < o.until).map(|o| EffectiveState::from(o.mode));
         let probe = class == CallClass::Probe;
-        if overlay == Some(Effective::ForcedOpen) && !probe {
+        if overlay == Some(EffectiveState::ForcedOpen) && !probe {
             return (None, None);
         }
-        let mut moved = self.half_open_time(now);
-        let tries = probe || class == CallClass::Read;
-        if tries && self.next_trial().is_some_and(|until| now >= until) {
-            moved = Some(self.goes_to(half_open(), TripReason::TrialTaken, now));
+        let mut transition = self.half_open_time(now);
+        let may_be_trial = probe || class == CallClass::Read;
+        if may_be_trial && self.next_trial().is_some_and(|until| now >= until) {
+            transition = Some(self.enter(half_open(), TripReason::TrialTaken, now));
         }
         let blocks = overlay.is_none() && self.policy.mode == Mode::Enforce;
         let kind = match &mut self.phase {
             Phase::Closed { .. } => Some(PermitKind::Counted),
-            Phase::HalfOpen { out, .. } if tries && out.len() < usize::from(self.policy.half_open.trials) => {
+            Phase::HalfOpen { out, .. } if may_be_trial && out.len() < usize::from(self.policy.half_open.trials) => {
                 self.tickets += 1;
                 out.push((self.tickets, now + self.policy.half_open.lease));
                 Some(PermitKind::Trial)
@@ -254,28 +254,34 @@ impl Model {
             _ if probe || !blocks => Some(PermitKind::Observer),
             _ => None,
         };
-        (kind.map(|kind| Pass { kind, phase: self.phase_number, ticket: self.tickets }), moved)
+        (kind.map(|kind| ModelPermit { kind, phase: self.phase_number, ticket: self.tickets }), transition)
     }
 
-    pub(super) fn abandon(&mut self, pass: Pass, now: Mono) {
-        if let (Phase::HalfOpen { out, lost, .. }, true) = (&mut self.phase, pass.phase == self.phase_number)
-            && pass.kind == PermitKind::Trial
+    pub(super) fn abandon(&mut self, permit: ModelPermit, now: Mono) {
+        if let (Phase::HalfOpen { out, lost, .. }, true) = (&mut self.phase, permit.phase == self.phase_number)
+            && permit.kind == PermitKind::Trial
         {
             let before = out.len();
             out.retain(|(_, expires)| now < *expires);
             *lost += u32::try_from(before - out.len()).unwrap();
-            out.retain(|(ticket, _)| *ticket != pass.ticket);
+            out.retain(|(ticket, _)| *ticket != permit.ticket);
         }
     }
 
-    pub(super) fn record(&mut self, pass: Pass, outcome: Outcome, took: Duration, now: Mono) -> Option<Transition> {
-        if pass.phase != self.phase_number || pass.kind == PermitKind::Observer {
+    pub(super) fn record(
+        &mut self,
+        permit: ModelPermit,
+        outcome: CallOutcome,
+        took: Duration,
+        now: Mono,
+    ) -> Option<Transition> {
+        if permit.phase != self.phase_number || permit.kind == PermitKind::Observer {
             return None;
         }
-        let failed = outcome == Outcome::Failure;
+        let failed = outcome == CallOutcome::Failure;
         let slow = self.policy.slow_call_percent > 0 && took >= self.policy.slow_call_duration;
-        if pass.kind == PermitKind::Counted {
-            if outcome == Outcome::Ignored {
+        if permit.kind == PermitKind::Counted {
+            if outcome == CallOutcome::Ignored {
                 return None;
             }
             let Phase::Closed { calls, from, origin } = &mut self.phase else { return None };
@@ -283,31 +289,31 @@ impl Model {
             let reason = tripped(&self.policy, *origin, (calls, *from), failed || slow)?;
             return Some(self.opens(reason, now));
         }
-        if let Some(moved) = self.half_open_time(now) {
-            return Some(moved);
+        if let Some(transition) = self.half_open_time(now) {
+            return Some(transition);
         }
         let flapping = self.flapping();
         let Phase::HalfOpen { out, good, .. } = &mut self.phase else { return None };
-        if !out.iter().any(|(ticket, _)| *ticket == pass.ticket) {
+        if !out.iter().any(|(ticket, _)| *ticket == permit.ticket) {
             return None;
         }
-        out.retain(|(ticket, _)| *ticket != pass.ticket);
-        if outcome == Outcome::Ignored {
+        out.retain(|(ticket, _)| *ticket != permit.ticket);
+        if outcome == CallOutcome::Ignored {
             return None;
         }
         if failed || slow {
             return Some(self.opens(TripReason::TrialFailed, now));
         }
         *good += 1;
-        let twice = if flapping && self.policy.open.factor_milli > 1000 { 2 } else { 1 };
-        if *good < self.policy.half_open.required_successes * twice {
+        let multiplier = if flapping && self.policy.open.factor_milli > 1000 { 2 } else { 1 };
+        if *good < self.policy.half_open.required_successes * multiplier {
             return None;
         }
-        Some(self.goes_to(closed(now), TripReason::TrialsSucceeded, now))
+        Some(self.enter(closed(now), TripReason::TrialsSucceeded, now))
     }
 
     pub(super) fn trip_unhealthy(&mut self, now: Mono) -> Option<Transition> {
-        (self.state() == State::Closed && self.policy.unhealthy == OnUnhealthy::Open)
+        (self.state() == BreakerState::Closed && self.policy.unhealthy == OnUnhealthy::Open)
             .then(|| self.opens(TripReason::Health, now))
     }
 }
@@ -324,15 +330,15 @@ fn tripped(policy: &Policy, since: Mono, (calls, from): (&[Call], usize), bad: b
     if !bad {
         return None;
     }
-    let in_a_row = calls.iter().rev().take_while(|c| c.failed).count();
-    if policy.consecutive_failures > 0 && in_a_row >= policy.consecutive_failures as usize {
+    let consecutive = calls.iter().rev().take_while(|c| c.failed).count();
+    if policy.consecutive_failures > 0 && consecutive >= policy.consecutive_failures as usize {
         return Some(TripReason::ConsecutiveFailures);
     }
     let calls = &calls[from..];
     let (window, full): (Vec<&Call>, u32) = match policy.window {
         WindowSpec::Calls(n) => (calls.iter().rev().take(usize::from(n)).collect(), u32::from(n)),
         WindowSpec::Time(length) => {
-            // The bucket a call falls into; a clock that stepped back stays where it was.
+            // Bucket of a call; a clock that steps back stays in the latest bucket.
             let bucket = length.as_nanos() / BUCKETS as u128;
             let mut latest = 0;
             let numbered: Vec<(u128, &Call)> = calls

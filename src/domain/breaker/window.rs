@@ -1,29 +1,29 @@
-//! The sliding window that ratios are taken over: fixed size, running totals, no division while a bucket lasts.
+//! Sliding window for ratios: fixed size, running totals, no division on the hot path.
 //!
-//! By time: twelve buckets; the current one's end is kept, so the hot path is a comparison and three additions. By
-//! calls: one bit per call. A clock that steps back stays in the current bucket (resilience4j's time window moves its
-//! head on a negative step and mislabels a bucket).
+//! By time: twelve buckets; the end of the current one is stored, so the hot path is a comparison and three additions.
+//! By calls: one bit per call. A clock that steps back stays in the current bucket (resilience4j's time window moves
+//! its head on a negative step and mislabels a bucket).
 
 use std::time::Duration;
 
 use super::WindowSpec;
 use crate::domain::time::Mono;
 
-/// Buckets of a time window. Twelve make 5 s steps of the default 60 s.
+/// Number of buckets of a time window; 5 s each for the default of 60 s.
 pub const BUCKETS: usize = 12;
-/// The longest window by calls.
+/// Largest window by calls.
 pub const MAX_CALLS: u16 = 1000;
 const WORDS: usize = (MAX_CALLS as usize).div_ceil(64);
 
-/// Counts of one bucket, or of all of them.
+/// Counters of one bucket, or of the whole window.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct OutcomeCounts {
     pub(super) calls: u32,
     pub(super) failed: u32,
     pub(super) slow: u32,
 }
 
-impl Counts {
+impl OutcomeCounts {
     fn add(&mut self, failed: bool, slow: bool) {
         self.calls = self.calls.saturating_add(1);
         self.failed = self.failed.saturating_add(u32::from(failed));
@@ -38,35 +38,35 @@ impl Counts {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Window {
-    Time(TimeWindow),
-    Calls(CallWindow),
+pub(super) enum OutcomeWindow {
+    Time(TimeBuckets),
+    Calls(CallRing),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct TimeWindow {
+pub(super) struct TimeBuckets {
     bucket_nanos: u64,
-    /// The current bucket's end, exclusive.
+    /// End of the current bucket, exclusive.
     end: Mono,
     head: usize,
-    total: Counts,
-    buckets: [Counts; BUCKETS],
+    total: OutcomeCounts,
+    buckets: [OutcomeCounts; BUCKETS],
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct CallWindow {
+pub(super) struct CallRing {
     len: u16,
     next: u16,
-    total: Counts,
+    total: OutcomeCounts,
     failed: [u64; WORDS],
     slow: [u64; WORDS],
 }
 
-impl Window {
+impl OutcomeWindow {
     pub(super) fn new(spec: WindowSpec, now: Mono) -> Self {
         match spec {
-            WindowSpec::Time(length) => Self::Time(TimeWindow::new(length, now)),
-            WindowSpec::Calls(len) => Self::Calls(CallWindow::new(len)),
+            WindowSpec::Time(length) => Self::Time(TimeBuckets::new(length, now)),
+            WindowSpec::Calls(len) => Self::Calls(CallRing::new(len)),
         }
     }
 
@@ -79,16 +79,16 @@ impl Window {
         }
     }
 
-    /// The counts, as of the last `add`.
+    /// The counters as of the last `add`.
     #[inline]
-    pub(super) fn total(&self) -> Counts {
+    pub(super) fn total(&self) -> OutcomeCounts {
         match self {
             Self::Time(w) => w.total,
             Self::Calls(w) => w.total,
         }
     }
 
-    /// The calls the window can hold; more than that can never be asked for as a minimum.
+    /// Number of calls that fit into the window: upper bound of `minimum_calls`.
     pub(super) fn capacity(&self) -> u32 {
         match self {
             Self::Time(_) => u32::MAX,
@@ -97,7 +97,7 @@ impl Window {
     }
 }
 
-impl TimeWindow {
+impl TimeBuckets {
     fn new(length: Duration, now: Mono) -> Self {
         let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         let bucket_nanos = (nanos / BUCKETS as u64).max(1);
@@ -105,8 +105,8 @@ impl TimeWindow {
             bucket_nanos,
             end: now + Duration::from_nanos(bucket_nanos),
             head: 0,
-            total: Counts::default(),
-            buckets: [Counts::default(); BUCKETS],
+            total: OutcomeCounts::default(),
+            buckets: [OutcomeCounts::default(); BUCKETS],
         }
     }
 
@@ -119,18 +119,18 @@ impl TimeWindow {
         self.total.add(failed, slow);
     }
 
-    /// Moves the head to the bucket that `now` falls into, forgetting what fell out of the window.
+    /// Moves the head to the bucket of `now` and clears the buckets that left the window.
     #[cold]
     fn advance(&mut self, now: Mono) {
         let steps = now.since(self.end).as_nanos() / u128::from(self.bucket_nanos) + 1;
         if steps >= BUCKETS as u128 {
-            self.buckets = [Counts::default(); BUCKETS];
-            self.total = Counts::default();
+            self.buckets = [OutcomeCounts::default(); BUCKETS];
+            self.total = OutcomeCounts::default();
         } else {
             for _ in 0..steps {
                 self.head = (self.head + 1) % BUCKETS;
                 self.total.remove(self.buckets[self.head]);
-                self.buckets[self.head] = Counts::default();
+                self.buckets[self.head] = OutcomeCounts::default();
             }
         }
         let ahead = u64::try_from(steps).unwrap_or(u64::MAX).saturating_mul(self.bucket_nanos);
@@ -138,16 +138,22 @@ impl TimeWindow {
     }
 }
 
-impl CallWindow {
+impl CallRing {
     fn new(len: u16) -> Self {
-        Self { len: len.clamp(1, MAX_CALLS), next: 0, total: Counts::default(), failed: [0; WORDS], slow: [0; WORDS] }
+        Self {
+            len: len.clamp(1, MAX_CALLS),
+            next: 0,
+            total: OutcomeCounts::default(),
+            failed: [0; WORDS],
+            slow: [0; WORDS],
+        }
     }
 
     #[inline]
     fn add(&mut self, failed: bool, slow: bool) {
         let (word, bit) = (usize::from(self.next >> 6), 1u64 << (self.next & 63));
         if self.total.calls == u32::from(self.len) {
-            let gone = Counts {
+            let gone = OutcomeCounts {
                 calls: 1,
                 failed: u32::from(self.failed[word] & bit != 0),
                 slow: u32::from(self.slow[word] & bit != 0),
@@ -178,20 +184,20 @@ mod tests {
 
     use super::*;
 
-    fn recount<'a>(calls: impl Iterator<Item = &'a (Mono, bool, bool)>) -> Counts {
-        let mut counts = Counts::default();
+    fn recount<'a>(calls: impl Iterator<Item = &'a (Mono, bool, bool)>) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
         calls.for_each(|&(_, failed, slow)| counts.add(failed, slow));
         counts
     }
 
     proptest! {
         #[test]
-        fn the_running_totals_of_a_time_window_are_those_of_a_recount(
+        fn totals_of_a_time_window_match_a_recount(
             length in 12u64..2000,
             script in prop::collection::vec((0u64..300, any::<bool>(), any::<bool>()), 1..300),
         ) {
             let start = Mono::from_nanos(77);
-            let mut window = Window::new(WindowSpec::Time(Duration::from_nanos(length)), start);
+            let mut window = OutcomeWindow::new(WindowSpec::Time(Duration::from_nanos(length)), start);
             let bucket = length / BUCKETS as u64;
             let mut calls = vec![];
             let mut now = start;
@@ -207,11 +213,11 @@ mod tests {
         }
 
         #[test]
-        fn the_running_totals_of_a_call_window_are_those_of_a_recount(
+        fn totals_of_a_call_window_match_a_recount(
             len in prop_oneof![1u16..8, 60u16..70, Just(MAX_CALLS)],
             script in prop::collection::vec((any::<bool>(), any::<bool>()), 1..300),
         ) {
-            let mut window = Window::new(WindowSpec::Calls(len), Mono::ZERO);
+            let mut window = OutcomeWindow::new(WindowSpec::Calls(len), Mono::ZERO);
             let mut calls = vec![];
             for (failed, slow) in script {
                 window.add(failed, slow, Mono::ZERO);
@@ -222,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_resilience4j_rolls_as_theirs_does() {
-        // Their SlidingTimeWindowMetricsTest: a 5-second window keeps what is 4 s old and has lost what is 5 s old.
+    fn a_time_window_rolls_like_that_of_resilience4j() {
+        // Their SlidingTimeWindowMetricsTest: a 5-second window keeps a call of 4 s ago and drops one of 5 s ago.
         let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
-        // Ours has twelve buckets whatever its length: the same in sixtieths.
+        // This window always has twelve buckets: the same test in sixtieths.
         for (second, left) in [(55, 2), (60, 1)] {
-            let mut window = Window::new(WindowSpec::Time(Duration::from_mins(1)), at(0));
+            let mut window = OutcomeWindow::new(WindowSpec::Time(Duration::from_mins(1)), at(0));
             window.add(true, false, at(0));
             window.add(false, false, at(second));
             assert_eq!(window.total().calls, left);
@@ -235,9 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_make_no_sense_are_still_windows() {
+    fn extreme_window_lengths_do_not_panic() {
         for spec in [WindowSpec::Time(Duration::ZERO), WindowSpec::Time(Duration::MAX), WindowSpec::Calls(0)] {
-            let mut window = Window::new(spec, Mono::MAX);
+            let mut window = OutcomeWindow::new(spec, Mono::MAX);
             window.add(true, true, Mono::ZERO);
             window.add(true, true, Mono::MAX);
             assert!(window.total().calls >= 1);

@@ -1,21 +1,21 @@
-//! How often the provider succeeds: a Beta estimate whose evidence fades.
+//! Success-rate estimate: a Beta estimate with exponentially decaying evidence.
 //!
-//! Time-decayed Beta: each outcome adds one to the successes or the failures, and both halve every 30 minutes; a prior
-//! of twenty observations, nineteen of them good, keeps a single early failure from looking like an outage. (The
-//! discounted counts are those of discounted Thompson sampling, Raj & Kalyani 2017; a raw ratio must never be a Beta's
-//! parameter: it degenerates at one.)
+//! Each outcome adds one to the successes or the failures, and both halve every 30 minutes; a prior of twenty
+//! observations, nineteen of them successes, keeps a single early failure from looking like an outage. (The discounted
+//! counts are those of discounted Thompson sampling, Raj & Kalyani 2017; a raw ratio must not be a Beta parameter: it
+//! degenerates at one.)
 
 use std::time::Duration;
 
-use super::{Ppm, halved};
+use super::{Ppm, decayed};
 use crate::domain::time::Mono;
 
-/// Evidence of this age counts half.
+/// Half-life of the evidence.
 pub const HALF_LIFE: Duration = Duration::from_mins(30);
-/// What is believed of a provider nobody has called: 19 of 20 succeed.
+/// Prior successes and failures: 19 of 20 calls succeed.
 const PRIOR: (f64, f64) = (19.0, 1.0);
 
-/// A fading estimate of the share of successes.
+/// Decaying estimate of the success rate.
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
 pub struct SuccessEstimate {
     good: f64,
@@ -26,10 +26,10 @@ pub struct SuccessEstimate {
 impl SuccessEstimate {
     /// Adds one outcome.
     pub fn add(&mut self, success: bool, now: Mono) {
-        let fade = halved(now.since(self.at), HALF_LIFE);
-        self.good *= fade;
-        self.bad *= fade;
-        // A clock that steps back neither fades nor refreshes anything.
+        let decay = decayed(now.since(self.at), HALF_LIFE);
+        self.good *= decay;
+        self.bad *= decay;
+        // A clock that steps back neither decays nor refreshes the evidence.
         self.at = self.at.max(now);
         if success {
             self.good += 1.0;
@@ -38,16 +38,16 @@ impl SuccessEstimate {
         }
     }
 
-    /// The share of successes, prior included.
+    /// Success rate, prior included.
     pub fn success(&self, now: Mono) -> Ppm {
-        let fade = halved(now.since(self.at), HALF_LIFE);
-        let (good, bad) = (self.good * fade + PRIOR.0, self.bad * fade + PRIOR.1);
+        let decay = decayed(now.since(self.at), HALF_LIFE);
+        let (good, bad) = (self.good * decay + PRIOR.0, self.bad * decay + PRIOR.1);
         Ppm::of(good / (good + bad))
     }
 
-    /// How many fresh outcomes the evidence is worth, in whole ones.
+    /// Weight of the evidence in current outcomes, rounded to whole ones.
     pub fn evidence(&self, now: Mono) -> u32 {
-        Ppm::of((self.good + self.bad) * halved(now.since(self.at), HALF_LIFE) / 1e6).get()
+        Ppm::of((self.good + self.bad) * decayed(now.since(self.at), HALF_LIFE) / 1e6).get()
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_nobody_has_called_is_believed_to_succeed_nineteen_times_in_twenty() {
+    fn the_prior_success_rate_is_nineteen_in_twenty() {
         let estimate = SuccessEstimate::default();
         assert_eq!(estimate.success(at(0)).get(), 950_000);
         assert_eq!(estimate.evidence(at(0)), 0);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_that_of_a_sum_over_all_outcomes_weighted_by_age() {
+    fn the_estimate_matches_a_sum_over_outcomes_weighted_by_age() {
         let mut estimate = SuccessEstimate::default();
         let outcomes: Vec<(u64, bool)> = (0..200).map(|n| (n * 7 % 90 + n, n % 5 != 0)).collect();
         let mut sorted = outcomes.clone();
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_of_an_old_acquaintance_weighs_less_than_that_of_a_stranger() {
-        let mut friend = SuccessEstimate::default();
+    fn one_failure_weighs_less_with_more_evidence() {
+        let mut known = SuccessEstimate::default();
         for n in 0..240 {
-            friend.add(true, at(n));
+            known.add(true, at(n));
         }
-        let mut stranger = SuccessEstimate::default();
-        friend.add(false, at(240));
-        stranger.add(false, at(240));
-        assert!(friend.success(at(240)) > stranger.success(at(240)));
+        let mut unknown = SuccessEstimate::default();
+        known.add(false, at(240));
+        unknown.add(false, at(240));
+        assert!(known.success(at(240)) > unknown.success(at(240)));
     }
 }

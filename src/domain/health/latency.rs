@@ -1,41 +1,41 @@
-//! How long the provider takes: the 95th percentile of its last hundred answers.
+//! Latency percentile: the 95th percentile of the last hundred responses.
 //!
-//! Nearest rank over a ring, exact, in bounded space; a sketch (t-digest, HDR) would save nothing at this size. Below
-//! twenty answers there is no 95th percentile: it would be the slowest one, which is usually the first handshake.
+//! Exact nearest rank over a ring buffer; a sketch (t-digest, HDR) would save nothing at this size. With fewer than
+//! twenty responses there is no 95th percentile: it would be the slowest response, usually the first handshake.
 
 use std::time::Duration;
 
-/// Answers that are remembered.
-pub const REMEMBERED: usize = 100;
-/// One in twenty is what a 95th percentile is about.
-const ENOUGH: usize = 20;
+/// Size of the ring buffer.
+pub const LATENCY_SAMPLES: usize = 100;
+/// Responses below which there is no 95th percentile.
+const MIN_SAMPLES: usize = 20;
 
-/// The last answers' latencies.
+/// Latencies of the last responses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LatencyWindow {
-    /// Microseconds, up to an hour and eleven minutes: far beyond every timeout.
-    micros: [u32; REMEMBERED],
+    /// Microseconds, at most 71 minutes, which exceeds every timeout.
+    micros: [u32; LATENCY_SAMPLES],
     len: usize,
     next: usize,
 }
 
 impl Default for LatencyWindow {
     fn default() -> Self {
-        Self { micros: [0; REMEMBERED], len: 0, next: 0 }
+        Self { micros: [0; LATENCY_SAMPLES], len: 0, next: 0 }
     }
 }
 
 impl LatencyWindow {
-    /// Remembers one answer.
+    /// Adds one response.
     pub fn add(&mut self, latency: Duration) {
         self.micros[self.next] = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-        self.next = (self.next + 1) % REMEMBERED;
-        self.len = (self.len + 1).min(REMEMBERED);
+        self.next = (self.next + 1) % LATENCY_SAMPLES;
+        self.len = (self.len + 1).min(LATENCY_SAMPLES);
     }
 
-    /// The 95th percentile; `None` below twenty answers.
+    /// The 95th percentile; `None` with fewer than twenty responses.
     pub fn p95(&self) -> Option<Duration> {
-        if self.len < ENOUGH {
+        if self.len < MIN_SAMPLES {
             return None;
         }
         let mut sorted = self.micros;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn below_twenty_answers_there_is_no_percentile() {
+    fn there_is_no_percentile_below_twenty_responses() {
         let mut window = LatencyWindow::default();
         for _ in 0..19 {
             window.add(Duration::from_millis(5));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_beyond_all_measure_is_only_very_long() {
+    fn a_latency_beyond_the_range_is_saturated() {
         let mut window = LatencyWindow::default();
         (0..20).for_each(|_| window.add(Duration::MAX));
         assert_eq!(window.p95(), Some(Duration::from_micros(u64::from(u32::MAX))));
@@ -71,12 +71,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_percentile_is_that_of_the_sorted_last_hundred(latencies in prop::collection::vec(0u32..5000, 20..250)) {
+        fn the_percentile_matches_the_sorted_last_hundred(latencies in prop::collection::vec(0u32..5000, 20..250)) {
             let mut window = LatencyWindow::default();
             for &us in &latencies {
                 window.add(Duration::from_micros(u64::from(us)));
             }
-            let mut last: Vec<u32> = latencies.iter().rev().take(REMEMBERED).copied().collect();
+            let mut last: Vec<u32> = latencies.iter().rev().take(LATENCY_SAMPLES).copied().collect();
             last.sort_unstable();
             let want = last[(last.len() * 95).div_ceil(100) - 1];
             prop_assert_eq!(window.p95(), Some(Duration::from_micros(u64::from(want))));

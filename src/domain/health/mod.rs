@@ -1,12 +1,11 @@
-//! How a provider is doing, from what probes and calls reported. Says nothing about whether calls pass: that is the
-//! breaker's; the two meet only where a policy says that the circuit opens when health turns critical or down.
+//! Health of a provider, from the results of probes and calls. It does not decide whether calls are admitted; the
+//! breaker does. The two are connected only by the policy that opens the circuit when health becomes critical.
 //!
-//! [`HealthTracker`] counts checks in a row; [`SuccessEstimate`] and [`LatencyWindow`] remember longer; [`RiskMeter`]
-//! makes one number and one tier of them; [`Monitor`] is all of it together. A failure is one by the same
-//! classification as the breaker's; ignored outcomes are not shown to health at all.
+//! [`HealthTracker`] counts consecutive checks; [`SuccessEstimate`] and [`LatencyWindow`] have a longer memory;
+//! [`RiskMeter`] derives the risk score and tier from them; [`HealthMonitor`] combines all of it. Failures are
+//! classified as for the breaker; ignored outcomes are not reported to health.
 //!
-//! Floats live in here only: whatever leaves is a whole number of millionths ([`Ppm`]), so that a decision made from it
-//! replays bit for bit.
+//! Floats are internal: public values are whole millionths ([`Ppm`]), so that decisions replay exactly.
 
 mod estimate;
 mod latency;
@@ -17,21 +16,21 @@ mod tracker;
 use std::time::Duration;
 
 pub use self::estimate::{HALF_LIFE, SuccessEstimate};
-pub use self::latency::{LatencyWindow, REMEMBERED};
-pub use self::monitor::{Assessment, Monitor, Observation};
+pub use self::latency::{LATENCY_SAMPLES, LatencyWindow};
+pub use self::monitor::{Assessment, HealthMonitor, HealthUpdate};
 pub use self::risk::{RiskMeter, RiskTier};
 pub use self::tracker::{HealthChange, HealthTracker, Thresholds};
 
-/// How a provider is doing, in one word.
+/// Health of a provider.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Health {
-    /// Answers, and in time.
+    /// Checks pass in time.
     Healthy,
-    /// Answers, but slowly or at a raised risk.
+    /// Checks pass, but slowly or with an elevated risk.
     Degraded,
-    /// Fails its checks.
+    /// Checks fail.
     Unhealthy,
-    /// Nothing is known yet.
+    /// No check has completed yet.
     #[default]
     Unknown,
 }
@@ -47,12 +46,12 @@ impl Health {
         }
     }
 
-    /// Whether `self` is worse news than `other`: worse news reaches status at once.
+    /// Whether `self` is worse than `other`; a worse health is written to status at once.
     pub const fn is_worse_than(self, other: Self) -> bool {
-        self.badness() > other.badness()
+        self.severity() > other.severity()
     }
 
-    const fn badness(self) -> u8 {
+    const fn severity(self) -> u8 {
         match self {
             Self::Healthy | Self::Unknown => 0,
             Self::Degraded => 1,
@@ -61,12 +60,12 @@ impl Health {
     }
 }
 
-/// A share between nothing and all, in whole millionths.
+/// A ratio from 0 to 1 in parts per million.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Ppm(u32);
 
 impl Ppm {
-    /// A share of one, rounded; what lies outside of nothing and all is brought there, and what is no number is nothing.
+    /// From a ratio, rounded and clamped to 0..=1; NaN is 0.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -76,18 +75,18 @@ impl Ppm {
         Self((share * 1e6).round().clamp(0.0, 1e6) as u32)
     }
 
-    /// The millionths.
+    /// The parts per million.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// As a share of one: for gauges.
+    /// As a ratio from 0 to 1, for gauges.
     pub fn share(self) -> f64 {
         f64::from(self.0) / 1e6
     }
 }
 
-/// What is left of one after `age`, when half is left after `half_life`.
-fn halved(age: Duration, half_life: Duration) -> f64 {
+/// Exponential decay: the factor that is left after `age` with a half-life of `half_life`.
+fn decayed(age: Duration, half_life: Duration) -> f64 {
     (-age.as_secs_f64() / half_life.as_secs_f64()).exp2()
 }

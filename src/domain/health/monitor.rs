@@ -1,4 +1,4 @@
-//! Everything known about one provider's health, brought up to date by each outcome.
+//! Health state of one provider, updated by each outcome.
 
 use std::time::Duration;
 
@@ -6,56 +6,56 @@ use super::risk::{self, RiskMeter, RiskTier};
 use super::{Health, HealthTracker, LatencyWindow, Ppm, SuccessEstimate, Thresholds};
 use crate::domain::time::Mono;
 
-/// Below this share of successes a provider is critical …
+/// Success rate below which a provider is critical …
 const CRITICAL_SUCCESS: Ppm = Ppm(750_000);
-/// … if so many outcomes say so.
+/// … given at least this many outcomes.
 const CRITICAL_EVIDENCE: u32 = 20;
 
-/// What is known after an outcome.
+/// Health of a provider at one instant.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Assessment {
-    /// The word.
+    /// Health.
     pub health: Health,
-    /// Whether the checks answer, but slowly.
+    /// Whether the checks pass, but slowly.
     pub slow: bool,
-    /// The band of risk.
+    /// Risk tier.
     pub tier: RiskTier,
-    /// The risk itself.
+    /// Risk score.
     pub risk: Ppm,
-    /// The estimated share of successes.
+    /// Estimated success rate.
     pub success: Ppm,
-    /// The 95th percentile of latency, once there is one.
+    /// 95th percentile of the latency, once there is one.
     pub p95: Option<Duration>,
-    /// Whether health is critical (risk above 0.8, or fewer than 75 % of at least 20 outcomes good) or down.
+    /// Whether health is critical (risk above 0.8, or success rate below 75 % of at least 20 outcomes) or `Unhealthy`.
     pub critical: bool,
 }
 
-/// What an outcome changed.
+/// Effect of an outcome.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Observation {
+pub struct HealthUpdate {
     /// Before the outcome.
     pub before: Assessment,
     /// After it.
     pub after: Assessment,
 }
 
-impl Observation {
-    /// Whether health just turned critical or down: the moment for `Breaker::trip_unhealthy`. A provider that was
-    /// critical already, and goes down, turns once more.
-    pub fn turned_critical(&self) -> bool {
-        let down = |a: &Assessment| a.health == Health::Unhealthy;
-        (self.after.critical && !self.before.critical) || (down(&self.after) && !down(&self.before))
+impl HealthUpdate {
+    /// Whether health became critical or `Unhealthy`: call `Breaker::trip_unhealthy` then. A critical provider that
+    /// becomes `Unhealthy` counts again.
+    pub fn became_critical(&self) -> bool {
+        let unhealthy = |a: &Assessment| a.health == Health::Unhealthy;
+        (self.after.critical && !self.before.critical) || (unhealthy(&self.after) && !unhealthy(&self.before))
     }
 
-    /// Whether status shows something else than before.
-    pub fn shows(&self) -> bool {
+    /// Whether a status field changed.
+    pub fn changes_status(&self) -> bool {
         (self.before.health, self.before.tier) != (self.after.health, self.after.tier)
     }
 }
 
-/// One provider's health.
+/// Health state of one provider.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Monitor {
+pub struct HealthMonitor {
     thresholds: Thresholds,
     tracker: HealthTracker,
     success: SuccessEstimate,
@@ -64,45 +64,44 @@ pub struct Monitor {
     critical: bool,
 }
 
-impl Monitor {
-    /// Nothing known yet.
+impl HealthMonitor {
+    /// A monitor without observations.
     pub fn new(thresholds: Thresholds) -> Self {
         Self { thresholds, tracker: HealthTracker::new(thresholds), ..Self::default() }
     }
 
-    /// New thresholds; what was learnt stays.
+    /// Replaces the thresholds; estimates and counters are kept.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;
         self.tracker.set_thresholds(thresholds);
     }
 
-    /// Notes the end of a health check, or of a real call where checks are passive.
-    pub fn observe_check(&mut self, success: bool, latency: Duration, now: Mono) -> Observation {
+    /// Records a health check, or a call if checks are passive.
+    pub fn observe_check(&mut self, success: bool, latency: Duration, now: Mono) -> HealthUpdate {
         self.observe(success, latency, true, now)
     }
 
-    /// Notes the end of a real call where checks are active: it moves estimates and risk, but the checks in a row stay
-    /// those of the checks.
-    pub fn observe_call(&mut self, success: bool, latency: Duration, now: Mono) -> Observation {
+    /// Records a call if checks are active: it updates estimates and risk, but not the consecutive checks.
+    pub fn observe_call(&mut self, success: bool, latency: Duration, now: Mono) -> HealthUpdate {
         self.observe(success, latency, false, now)
     }
 
-    fn observe(&mut self, success: bool, latency: Duration, check: bool, now: Mono) -> Observation {
+    fn observe(&mut self, success: bool, latency: Duration, check: bool, now: Mono) -> HealthUpdate {
         let before = self.assess(now);
         if check {
             self.tracker.observe(success, latency);
         }
         self.success.add(success, now);
-        // How long a failure took says how patient we are, not how fast the provider is.
+        // The duration of a failure reflects the timeout, not the provider.
         if success {
             self.latency.add(latency);
         }
-        // The prior's one failure in twenty is a risk of 0.17: well below the first line, gone after an hour of probes.
+        // The prior's one failure in twenty is a risk of 0.17: below the first threshold, gone after an hour of probes.
         let failures = risk::from_failures(self.success.success(now));
         let slowness = risk::from_latency(self.latency.p95(), self.thresholds.latency);
         self.meter.update(risk::combine(failures, slowness), now);
         self.critical = self.is_critical(now);
-        Observation { before, after: self.assess(now) }
+        HealthUpdate { before, after: self.assess(now) }
     }
 
     fn is_critical(&self, now: Mono) -> bool {
@@ -112,29 +111,29 @@ impl Monitor {
             || (few_succeed && self.success.evidence(now) >= CRITICAL_EVIDENCE)
     }
 
-    /// Lets the band follow the risk that fades while nobody calls. It turns nothing critical.
-    pub fn settle(&mut self, now: Mono) {
-        self.meter.settle(now);
+    /// Lets the tier follow the decaying risk while there are no calls. Health never becomes critical by this.
+    pub fn decay(&mut self, now: Mono) {
+        self.meter.decay(now);
         self.critical &= self.is_critical(now);
     }
 
-    /// When [`settle`](Self::settle) next lowers the band, if nothing is observed before.
-    pub fn next_fall(&self, now: Mono) -> Option<Mono> {
-        self.meter.next_fall().map(|at| at.max(now))
+    /// When [`decay`](Self::decay) next lowers the tier, if there is no outcome before.
+    pub fn next_tier_drop(&self, now: Mono) -> Option<Mono> {
+        self.meter.next_tier_drop().map(|at| at.max(now))
     }
 
-    /// Another endpoint is another provider: forgets everything but the thresholds.
+    /// Resets everything but the thresholds, for example after a change of the endpoint.
     pub fn reset(&mut self) {
         *self = Self::new(self.thresholds);
     }
 
-    /// Takes up what a former process knew of the risk. It turns nothing: the circuit was restored as well.
-    pub fn recall(&mut self, tier: RiskTier, now: Mono) {
-        self.meter.recall(tier, now);
+    /// Restores the risk tier of a previous process. It does not trip the circuit, which is restored as healthy_after.
+    pub fn restore_risk(&mut self, tier: RiskTier, now: Mono) {
+        self.meter.restore(tier, now);
         self.critical |= tier == RiskTier::Critical;
     }
 
-    /// The word.
+    /// Current health.
     pub fn health(&self) -> Health {
         match self.tracker.health() {
             Health::Healthy if self.tier() >= RiskTier::Elevated => Health::Degraded,
@@ -142,22 +141,22 @@ impl Monitor {
         }
     }
 
-    /// The band of risk, as of the last outcome or [`settle`](Self::settle).
+    /// Risk tier, as of the last outcome or [`decay`](Self::decay).
     pub fn tier(&self) -> RiskTier {
         self.meter.tier()
     }
 
-    /// The risk at `now`, were there no further outcome.
+    /// Risk score at `now`, without further outcomes.
     pub fn risk(&self, now: Mono) -> Ppm {
         self.meter.risk_at(now)
     }
 
-    /// Whether the checks answer, but slowly.
+    /// Whether the checks pass, but slowly.
     pub fn slow(&self) -> bool {
         self.tracker.health() == Health::Degraded
     }
 
-    /// What is known at `now`.
+    /// Assessment at `now`.
     pub fn assess(&self, now: Mono) -> Assessment {
         Assessment {
             health: self.health(),
@@ -183,8 +182,8 @@ mod tests {
         Mono::ZERO + Duration::from_secs(30 * n)
     }
 
-    fn well(checks: u64) -> Monitor {
-        let mut monitor = Monitor::new(THRESHOLDS);
+    fn healthy_after(checks: u64) -> HealthMonitor {
+        let mut monitor = HealthMonitor::new(THRESHOLDS);
         for n in 0..checks {
             let _ = monitor.observe_check(true, FAST, at(n));
         }
@@ -192,74 +191,74 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_nobody_called_is_unknown_and_of_low_risk() {
-        let known = Monitor::new(THRESHOLDS).assess(at(0));
+    fn health_is_unknown_with_low_risk_before_the_first_check() {
+        let known = HealthMonitor::new(THRESHOLDS).assess(at(0));
         assert_eq!((known.health, known.tier, known.critical), (Health::Unknown, RiskTier::Low, false));
-        let first = well(1).assess(at(0));
+        let first = healthy_after(1).assess(at(0));
         assert_eq!((first.health, first.tier), (Health::Healthy, RiskTier::Low));
     }
 
     #[test]
-    fn three_bad_checks_in_a_row_are_down_and_turn_critical_once() {
-        let mut monitor = well(200);
+    fn three_failed_checks_become_critical_once() {
+        let mut monitor = healthy_after(200);
         let turns: Vec<bool> =
-            (200..206).map(|n| monitor.observe_check(false, FAST, at(n)).turned_critical()).collect();
+            (200..206).map(|n| monitor.observe_check(false, FAST, at(n)).became_critical()).collect();
         assert_eq!(turns, [false, false, true, false, false, false]);
         assert_eq!(monitor.assess(at(206)).health, Health::Unhealthy);
     }
 
     #[test]
-    fn a_critical_provider_that_goes_down_turns_once_more() {
-        let mut monitor = well(10);
+    fn a_critical_provider_that_becomes_unhealthy_counts_again() {
+        let mut monitor = healthy_after(10);
         for _ in 0..40 {
             let _ = monitor.observe_call(false, FAST, at(10));
         }
-        let turns: Vec<bool> = (11..15).map(|n| monitor.observe_check(false, FAST, at(n)).turned_critical()).collect();
+        let turns: Vec<bool> = (11..15).map(|n| monitor.observe_check(false, FAST, at(n)).became_critical()).collect();
         assert_eq!(turns, [false, false, true, false]);
     }
 
     #[test]
-    fn a_provider_that_fails_every_third_time_turns_critical_without_ever_being_down() {
-        let mut monitor = well(200);
+    fn failing_every_third_check_becomes_critical_but_not_unhealthy() {
+        let mut monitor = healthy_after(200);
         let mut turned = 0;
         for n in 200..400 {
             let seen = monitor.observe_check(n % 3 != 0, FAST, at(n));
             assert_ne!(seen.after.health, Health::Unhealthy);
-            turned += u32::from(seen.turned_critical());
+            turned += u32::from(seen.became_critical());
         }
         let known = monitor.assess(at(400));
         assert_eq!((turned, known.tier, known.health), (1, RiskTier::Critical, Health::Degraded));
     }
 
     #[test]
-    fn real_calls_move_the_risk_but_not_the_checks_in_a_row() {
-        let mut monitor = well(10);
+    fn calls_update_the_risk_but_not_the_consecutive_checks() {
+        let mut monitor = healthy_after(10);
         let mut last = None;
         for _ in 0..40 {
             last = Some(monitor.observe_call(false, FAST, at(10)));
         }
         let known = last.unwrap().after;
         assert!(known.critical && known.success.get() < 750_000);
-        assert_eq!(known.health, Health::Degraded, "not Unhealthy: the checks still answer");
+        assert_eq!(known.health, Health::Degraded, "not Unhealthy: the checks still pass");
     }
 
     #[test]
-    fn slow_answers_alone_never_turn_critical_and_failures_do_not_count_as_slow() {
-        let mut monitor = well(100);
+    fn slowness_alone_is_not_critical_and_failures_are_not_slow() {
+        let mut monitor = healthy_after(100);
         for n in 100..300 {
             let _ = monitor.observe_call(true, Duration::from_secs(9), at(n));
         }
         let known = monitor.assess(at(299));
         assert!(!known.critical && (500_000..510_000).contains(&known.risk.get()), "{:?}", known.risk);
         assert_eq!((known.health, known.p95), (Health::Degraded, Some(Duration::from_secs(9))));
-        let mut monitor = well(100);
+        let mut monitor = healthy_after(100);
         let _ = monitor.observe_call(false, Duration::from_secs(30), at(100));
         assert_eq!(monitor.assess(at(100)).p95, Some(FAST));
     }
 
     #[test]
-    fn a_provider_that_recovered_is_healthy_again_after_a_while_and_may_turn_critical_again() {
-        let mut monitor = well(100);
+    fn a_recovered_provider_becomes_healthy_and_can_become_critical_again() {
+        let mut monitor = healthy_after(100);
         for n in 100..105 {
             let _ = monitor.observe_check(false, FAST, at(n));
         }
@@ -270,7 +269,7 @@ mod tests {
             assert!(n < 105 + 120, "within an hour of good checks");
         }
         assert!(!monitor.assess(at(n)).critical);
-        let again = (n..n + 3).map(|n| monitor.observe_check(false, FAST, at(n)).turned_critical()).last();
+        let again = (n..n + 3).map(|n| monitor.observe_check(false, FAST, at(n)).became_critical()).last();
         assert_eq!(again, Some(true));
     }
 }

@@ -1,35 +1,35 @@
-//! How likely the provider is to fail the next call, as one number and as a tier.
+//! Risk that the next call fails, as a score and a tier.
 //!
-//! `risk = 1 − (1 − r_fail)(1 − ½ r_lat)`: a noisy-or of failures and latency, to which silence, change detection and
-//! prediction join as further factors. It rises at once and falls with a half-life of five minutes; a tier is left only
-//! a tenth below the line where it is entered, so that a number that trembles on a line does not ring a bell each time.
+//! `risk = 1 − (1 − r_fail)(1 − ½ r_lat)`: a noisy-or of failures and latency. It rises at once and decays with a
+//! half-life of five minutes; a tier is left only 0.1 below its threshold (hysteresis), so that a score close to a
+//! threshold does not alternate between tiers.
 
 use std::time::Duration;
 
-use super::{Ppm, halved};
+use super::{Ppm, decayed};
 use crate::domain::time::Mono;
 
-/// Risk that nothing confirms halves in this time.
-pub const FALL: Duration = Duration::from_mins(5);
-/// A tier is left this far below its line.
+/// Half-life of the risk score.
+pub const HALF_LIFE: Duration = Duration::from_mins(5);
+/// Hysteresis: a tier is left this far below its threshold.
 pub const HYSTERESIS: Ppm = Ppm(100_000);
 
-/// The bands of risk.
+/// Tiers of the risk score.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum RiskTier {
-    /// Nothing to see.
+    /// At most 0.25.
     #[default]
     Low,
     /// Above 0.25.
     Elevated,
-    /// Above 0.5: warn.
+    /// Above 0.5.
     High,
-    /// Above 0.8: payouts go elsewhere.
+    /// Above 0.8.
     Critical,
 }
 
 impl RiskTier {
-    /// Every tier, lowest first.
+    /// All tiers, lowest first.
     pub const ALL: [Self; 4] = [Self::Low, Self::Elevated, Self::High, Self::Critical];
 
     /// The name, as in `status.risk`.
@@ -42,8 +42,8 @@ impl RiskTier {
         }
     }
 
-    /// The line above which the tier begins.
-    const fn line(self) -> Ppm {
+    /// Score above which the tier is entered.
+    const fn threshold(self) -> Ppm {
         match self {
             Self::Low => Ppm(0),
             Self::Elevated => Ppm(250_000),
@@ -52,23 +52,23 @@ impl RiskTier {
         }
     }
 
-    /// The tier after the risk became `risk`, coming from `self`.
+    /// The tier for the score `risk`, coming from the tier `self`.
     #[must_use]
     pub fn next(self, risk: Ppm) -> Self {
-        let entered = Self::ALL.into_iter().rfind(|t| *t == Self::Low || risk > t.line()).unwrap_or_default();
+        let entered = Self::ALL.into_iter().rfind(|t| *t == Self::Low || risk > t.threshold()).unwrap_or_default();
         let kept = Self::ALL
             .into_iter()
-            .rfind(|t| *t <= self && (*t == Self::Low || risk.get() + HYSTERESIS.get() >= t.line().get()));
+            .rfind(|t| *t <= self && (*t == Self::Low || risk.get() + HYSTERESIS.get() >= t.threshold().get()));
         entered.max(kept.unwrap_or_default())
     }
 }
 
-/// What a provider's failures say: nothing up to 1 %, all at 25 %.
+/// Risk from failures: 0 up to a failure rate of 1 %, 1 from 25 %.
 pub fn from_failures(success: Ppm) -> Ppm {
     ramp(f64::from(1_000_000 - success.get()), 10_000.0, 250_000.0)
 }
 
-/// What its latency says: nothing up to the threshold, all at three times that. No threshold, no risk.
+/// Risk from latency: 0 up to the threshold, 1 from three times the threshold; 0 without a threshold.
 pub fn from_latency(p95: Option<Duration>, threshold: Option<Duration>) -> Ppm {
     match (p95, threshold) {
         (Some(p95), Some(threshold)) if !threshold.is_zero() => {
@@ -79,7 +79,7 @@ pub fn from_latency(p95: Option<Duration>, threshold: Option<Duration>) -> Ppm {
     }
 }
 
-/// The parts as one.
+/// Combines the risks from failures and latency.
 pub fn combine(failures: Ppm, latency: Ppm) -> Ppm {
     Ppm::of(1.0 - (1.0 - failures.share()) * (1.0 - latency.share() / 2.0))
 }
@@ -88,7 +88,7 @@ fn ramp(value: f64, none: f64, all: f64) -> Ppm {
     Ppm::of((value - none) / (all - none))
 }
 
-/// The number and the tier over time.
+/// Risk score and tier over time.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct RiskMeter {
     risk: Ppm,
@@ -97,47 +97,47 @@ pub struct RiskMeter {
 }
 
 impl RiskMeter {
-    /// Takes a new reading.
+    /// Records a new value of the risk.
     pub fn update(&mut self, reading: Ppm, now: Mono) {
         self.risk = self.risk_at(now).max(reading);
         self.tier = self.tier.next(self.risk);
         self.at = self.at.max(now);
     }
 
-    /// What a former process knew: at most the upper end of the band, which fades like any reading.
-    pub fn recall(&mut self, tier: RiskTier, now: Mono) {
+    /// Restores the tier of a previous process with the upper bound of its score, which decays as usual.
+    pub fn restore(&mut self, tier: RiskTier, now: Mono) {
         let upper = match tier {
             RiskTier::Low => return,
-            RiskTier::Elevated => RiskTier::High.line(),
-            RiskTier::High => RiskTier::Critical.line(),
+            RiskTier::Elevated => RiskTier::High.threshold(),
+            RiskTier::High => RiskTier::Critical.threshold(),
             RiskTier::Critical => Ppm(1_000_000),
         };
         self.update(upper, now);
     }
 
-    /// The risk at `now`, were there no further reading.
+    /// Risk score at `now`, without further values.
     pub fn risk_at(&self, now: Mono) -> Ppm {
-        Ppm::of(self.risk.share() * halved(now.since(self.at), FALL))
+        Ppm::of(self.risk.share() * decayed(now.since(self.at), HALF_LIFE))
     }
 
-    /// Lets the tier follow the risk that fades without a reading.
-    pub fn settle(&mut self, now: Mono) {
+    /// Lets the tier follow the decaying score.
+    pub fn decay(&mut self, now: Mono) {
         self.tier = self.tier.next(self.risk_at(now));
     }
 
-    /// When the tier is left if nothing but time comes: the instant at which the fading risk is below its line by the
-    /// hysteresis. None at the lowest.
-    pub fn next_fall(&self) -> Option<Mono> {
+    /// When the tier is left by decay alone: the instant at which the score is below the threshold by the hysteresis.
+    /// `None` at the lowest tier.
+    pub fn next_tier_drop(&self) -> Option<Mono> {
         if self.tier == RiskTier::Low {
             return None;
         }
-        let left_below = f64::from(self.tier.line().get() - HYSTERESIS.get()) / 1e6;
+        let left_below = f64::from(self.tier.threshold().get() - HYSTERESIS.get()) / 1e6;
         let half_lives = (self.risk.share() / left_below).log2().max(0.0);
-        // The number is rounded to whole millionths: a moment later it is surely below.
-        Some(self.at + FALL.mul_f64(half_lives) + Duration::from_millis(10))
+        // The score is rounded to whole millionths: 10 ms later it is certainly below.
+        Some(self.at + HALF_LIFE.mul_f64(half_lives) + Duration::from_millis(10))
     }
 
-    /// The tier as of the last reading, or the last time that it [settled](Self::settle).
+    /// Tier as of the last value or [`decay`](Self::decay).
     pub fn tier(&self) -> RiskTier {
         self.tier
     }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_are_those_of_the_formula() {
+    fn the_risk_follows_the_formula() {
         let percent = |p: u32| Ppm(p * 10_000);
         assert_eq!(from_failures(percent(100)), percent(0));
         assert_eq!(from_failures(percent(99)), percent(0));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_is_entered_above_its_line_and_left_a_tenth_below() {
+    fn a_tier_is_entered_above_its_threshold_and_left_with_hysteresis() {
         use RiskTier::{Critical, Elevated, High, Low};
         let walk = |risks: &[u32]| {
             let mut tier = Low;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn risk_rises_at_once_and_falls_by_half_in_five_minutes() {
+    fn risk_rises_at_once_and_halves_in_five_minutes() {
         let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
         let mut meter = RiskMeter::default();
         meter.update(Ppm(900_000), at(0));
@@ -204,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_recalled_band_is_the_same_band_and_fades() {
+    fn a_restored_tier_is_the_same_tier_and_decays() {
         let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
         for tier in RiskTier::ALL {
             let mut meter = RiskMeter::default();
-            meter.recall(tier, at(0));
+            meter.restore(tier, at(0));
             assert_eq!(meter.tier(), tier);
             meter.update(Ppm(0), at(3600));
             assert_eq!(meter.tier(), RiskTier::Low);
@@ -216,15 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn a_band_is_left_by_time_alone_at_the_instant_that_was_foretold() {
+    fn a_tier_is_left_by_decay_at_the_predicted_instant() {
         let mut meter = RiskMeter::default();
         meter.update(Ppm(1_000_000), Mono::ZERO + Duration::from_secs(7));
         let mut walk = Vec::new();
-        while let Some(at) = meter.next_fall() {
+        while let Some(at) = meter.next_tier_drop() {
             let before = meter.tier();
-            meter.settle(at - Duration::from_millis(20));
+            meter.decay(at - Duration::from_millis(20));
             assert_eq!(meter.tier(), before, "not sooner");
-            meter.settle(at);
+            meter.decay(at);
             assert!(meter.tier() < before, "{before:?}");
             walk.push((meter.tier(), at.since(Mono::ZERO).as_secs()));
         }
@@ -234,11 +234,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tier_never_lies_below_what_the_risk_alone_says(from in 0usize..4, risk in 0u32..=1_000_000) {
+        fn a_tier_is_never_below_that_of_the_score_alone(from in 0usize..4, risk in 0u32..=1_000_000) {
             let next = RiskTier::ALL[from].next(Ppm(risk));
             prop_assert!(next >= RiskTier::Low.next(Ppm(risk)));
-            prop_assert!(next == RiskTier::Low || risk + HYSTERESIS.get() >= next.line().get());
-            prop_assert_eq!(next.next(Ppm(risk)), next, "the same number again changes nothing");
+            prop_assert!(next == RiskTier::Low || risk + HYSTERESIS.get() >= next.threshold().get());
+            prop_assert_eq!(next.next(Ppm(risk)), next, "the same score again changes nothing");
         }
     }
 }

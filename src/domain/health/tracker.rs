@@ -1,17 +1,17 @@
-//! The plain word about a provider: checks in a row, counted.
+//! Health from consecutive check results.
 
 use std::time::Duration;
 
 use super::Health;
 
-/// When a check's result changes the word.
+/// Thresholds of consecutive checks.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Thresholds {
-    /// So many good checks in a row make a bad provider healthy again; at least 1.
+    /// Consecutive passed checks until `Healthy`; at least 1.
     pub healthy: u32,
-    /// So many failed checks in a row make it unhealthy, so many slow ones degraded; at least 1.
+    /// Consecutive failed checks until `Unhealthy`, or slow ones until `Degraded`; at least 1.
     pub unhealthy: u32,
-    /// A check that took longer is slow; `None` = none is.
+    /// Latency above which a check is slow; `None` = latency is not evaluated.
     pub latency: Option<Duration>,
 }
 
@@ -21,8 +21,7 @@ impl Default for Thresholds {
     }
 }
 
-/// Counts checks in a row. The first good check of a provider nobody knew makes it healthy at once: there is no bad
-/// history to make up for.
+/// Counter of consecutive checks. The first passed check of an `Unknown` provider makes it `Healthy` at once.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct HealthTracker {
     thresholds: Thresholds,
@@ -32,37 +31,37 @@ pub struct HealthTracker {
     good: u32,
 }
 
-/// A change of the word.
+/// A change of health.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct HealthChange {
-    /// Before.
+    /// Health before.
     pub from: Health,
-    /// From now on.
+    /// Health after.
     pub to: Health,
 }
 
 impl HealthTracker {
-    /// Nothing known yet.
+    /// A tracker without observations.
     pub fn new(thresholds: Thresholds) -> Self {
         Self { thresholds, ..Self::default() }
     }
 
-    /// New thresholds; what was counted stays, and the next check is judged by them.
+    /// Replaces the thresholds; the counters are kept, and the next check uses the new thresholds.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;
     }
 
-    /// How the provider is doing.
+    /// Current health.
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// Forgets everything: another endpoint or credential is another provider.
+    /// Resets the counters, for example after a change of the endpoint or credential.
     pub fn reset(&mut self) {
         *self = Self::new(self.thresholds);
     }
 
-    /// Notes the end of a check. Returns the change of the word, if it changed.
+    /// Records a check. Returns the change of health, if there is one.
     pub fn observe(&mut self, success: bool, latency: Duration) -> Option<HealthChange> {
         let slow = success && self.thresholds.latency.is_some_and(|limit| latency > limit);
         count(&mut self.failed, !success);
@@ -70,7 +69,7 @@ impl HealthTracker {
         count(&mut self.good, success && !slow);
         let from = self.health;
         let (bad, good) = (self.thresholds.unhealthy.max(1), self.thresholds.healthy.max(1));
-        // A slow answer is an answer: it ends an outage, but not as health.
+        // A slow response ends an outage, but the provider is only `Degraded`.
         let answered = self.good.saturating_add(self.slow);
         self.health = if self.failed >= bad {
             Health::Unhealthy
@@ -110,27 +109,27 @@ mod tests {
     }
 
     #[test]
-    fn the_first_good_check_of_an_unknown_provider_makes_it_healthy() {
+    fn the_first_passed_check_makes_an_unknown_provider_healthy() {
         assert_eq!(walk(&[(true, FAST)]), [Health::Healthy]);
         assert_eq!(walk(&[(false, FAST), (true, FAST)]), [Health::Unknown, Health::Healthy]);
     }
 
     #[test]
-    fn failures_in_a_row_make_it_unhealthy_and_good_checks_in_a_row_healthy_again() {
+    fn consecutive_failures_make_unhealthy_and_passes_healthy() {
         let f = (false, FAST);
         let t = (true, FAST);
         assert_eq!(walk(&[t, f, f, t, f, f, f, t, f, t, t]), [H, H, H, H, H, H, U, U, U, U, H]);
     }
 
     #[test]
-    fn slow_answers_in_a_row_degrade_and_a_slow_recovery_is_not_health() {
+    fn slow_responses_and_slow_recoveries_are_degraded() {
         let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
         assert_eq!(walk(&[t, s, s, s, t, t]), [H, H, H, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, s]), [X, X, U, U, D]);
     }
 
     #[test]
-    fn worse_news_is_told_from_better_news() {
+    fn is_worse_than_orders_by_severity() {
         assert!(Health::Unhealthy.is_worse_than(Health::Degraded));
         assert!(Health::Degraded.is_worse_than(Health::Unknown));
         assert!(!Health::Unknown.is_worse_than(Health::Healthy));

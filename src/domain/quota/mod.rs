@@ -1,14 +1,13 @@
-//! How often a provider may be asked: several windows at once, each exact, none ever too generous.
+//! Client-side rate limiting: several sliding-window limits at once, which are never exceeded.
 //!
-//! A request passes if every limit that applies to it has room, and is counted in all of them or in none. Seconds,
-//! minutes and hours slide; a day is a calendar day of the provider's zone. A part of each limit can be kept back for
-//! money. Whoever must wait is told until when and keeps his place: who comes later is counted behind him. Time is an
-//! argument; what waits, and how long at most, is not decided here.
+//! A request passes if every applicable limit has capacity, and is counted in all of them or in none. Seconds, minutes
+//! and hours are sliding windows; a day is a calendar day in the provider's zone. A share of each limit can be reserved
+//! for money calls. A request that must wait gets the instant to retry at and is counted ahead of later requests. Time
+//! is an argument; which requests wait, and for how long, is decided by the caller.
 //!
-//! Windows are made when they are first used and dropped when they are empty, so that ten thousand connections that are
-//! never called, or ten thousand partitions that were called yesterday, cost nothing.
+//! Windows are created on first use and dropped when empty, so that idle connections and partitions use no memory.
 
-mod closed;
+mod blocked;
 mod window;
 
 #[cfg(test)]
@@ -19,27 +18,27 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::spread;
+use crate::domain::hash;
 use crate::domain::time::{Mono, Now};
-use window::Window;
+use window::LimitWindow;
 
-pub use closed::Closed;
+pub use blocked::BlockedPartitions;
 
-/// The unit of time that a limit speaks of.
+/// Time unit of a limit.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Unit {
+pub enum LimitUnit {
     /// A sliding second.
     Second,
     /// A sliding minute.
     Minute,
     /// A sliding hour.
     Hour,
-    /// A calendar day in the rules' zone.
+    /// A calendar day in the zone of the rules.
     Day,
 }
 
-impl Unit {
-    /// The unit's name, as specs write it.
+impl LimitUnit {
+    /// The unit's name as written in specs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Second => "Second",
@@ -49,7 +48,7 @@ impl Unit {
         }
     }
 
-    /// Its length; of a day, that of most days.
+    /// Length of the unit; a day has 24 hours, regardless of daylight saving.
     pub const fn length(self) -> Duration {
         match self {
             Self::Second => Duration::from_secs(1),
@@ -60,9 +59,9 @@ impl Unit {
     }
 }
 
-/// What a limit is counted over.
+/// Scope of a limit.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Scope {
+pub enum LimitScope {
     /// All requests of the connection.
     #[default]
     Connection,
@@ -70,8 +69,8 @@ pub enum Scope {
     Partition,
 }
 
-impl Scope {
-    /// The scope's name, as specs write it.
+impl LimitScope {
+    /// The scope's name as written in specs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "Connection",
@@ -80,96 +79,96 @@ impl Scope {
     }
 }
 
-/// One limit.
+/// One rate limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limit {
-    /// Its name.
+    /// Name, unique per connection.
     pub name: String,
-    /// What it is counted over.
-    pub scope: Scope,
-    /// Requests in one unit, at least 1.
+    /// Per connection or per partition.
+    pub scope: LimitScope,
+    /// Requests per unit, at least 1.
     pub requests: u32,
-    /// The unit.
-    pub unit: Unit,
-    /// Requests that may come at once; unset, all of them. The rest then comes evenly.
+    /// Time unit.
+    pub unit: LimitUnit,
+    /// Largest burst; the remaining requests are evenly spaced. Unset: `requests`.
     pub burst: Option<u32>,
-    /// The operations it counts; none: all.
+    /// Operations to which the limit applies; empty = all.
     pub operations: Vec<String>,
 }
 
 impl Limit {
-    /// Whether it counts requests of `operation`.
+    /// Whether the limit applies to `operation`.
     pub fn counts(&self, operation: &str) -> bool {
         self.operations.is_empty() || self.operations.iter().any(|one| one == operation)
     }
 
-    /// Names its counters: other numbers for the same limit keep what was counted, another unit does not.
+    /// Key of the counters: they survive a change of `requests` or `burst`, but not of the unit or scope.
     fn id(&self) -> u64 {
-        spread::hash(&format!("{}\n{}\n{}", self.name, self.unit.as_str(), self.scope.as_str()))
+        hash::stable_hash(&format!("{}\n{}\n{}", self.name, self.unit.as_str(), self.scope.as_str()))
     }
 }
 
-/// All that a quota is told.
+/// Configuration of a quota.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Rules {
-    /// The limits; all that apply to a request apply together.
+pub struct QuotaRules {
+    /// The limits; a request must satisfy all that apply to it.
     pub limits: Vec<Limit>,
-    /// This share of each limit is for money only, in percent, at most 90.
+    /// Share of each limit that is reserved for money calls, in percent, at most 90.
     pub money_percent: u8,
-    /// Where days begin.
+    /// Time zone of calendar days.
     pub zone: TimeZone,
 }
 
-/// A request that asks for its turn.
+/// A request to admit.
 #[derive(Copy, Clone, Debug)]
-pub struct Ask<'a> {
-    /// Its operation.
+pub struct QuotaRequest<'a> {
+    /// Operation of the request.
     pub operation: &'a str,
-    /// The partition it is about; requests without one are one partition.
+    /// Partition of the request; empty is a partition of its own.
     pub partition: &'a str,
-    /// Whether it may use what is kept back for money, and go before those who wait.
+    /// Whether this is a money call: it may use the reserve and goes ahead of waiting requests.
     pub money: bool,
-    /// Whether it has waited for its turn, and been counted as waiting, before.
+    /// Whether the request has waited before (it was added by [`Quota::add_waiter`]).
     pub waited: bool,
 }
 
-/// There is no room now.
+/// A limit is exhausted: when to retry.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Later {
-    /// When there will be.
+pub struct RetryAt {
+    /// When the limit has capacity.
     pub at: Mono,
-    /// Where to wait, for [`Quota::wait`] and [`Quota::leave`].
-    pub place: Place,
+    /// The exhausted window, for [`Quota::add_waiter`] and [`Quota::remove_waiter`].
+    pub window_id: WindowId,
 }
 
-/// A window in which somebody waits.
+/// Key of a window: limit and partition.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Place {
+pub struct WindowId {
     limit: u64,
     part: u64,
 }
 
-/// What was counted. Empty until the first request.
+/// Counters of a connection's limits. Empty until the first request.
 #[derive(Clone, Debug, Default)]
 pub struct Quota {
-    windows: HashMap<Place, Window>,
-    /// Windows are looked through for empty ones when there are this many.
+    windows: HashMap<WindowId, LimitWindow>,
+    /// Number of windows at which idle ones are pruned.
     prune_at: usize,
 }
 
-/// Fewer windows than this are not worth looking through.
+/// Fewer windows than this are not pruned.
 const PRUNE_FROM: usize = 64;
 
 impl Quota {
-    /// Takes a turn now, in every window that applies, or says when there will be room.
-    pub fn take(&mut self, rules: &Rules, ask: Ask<'_>, now: Now) -> Result<(), Later> {
-        let mut worst: Option<Later> = None;
-        for limit in rules.limits.iter().filter(|limit| limit.counts(ask.operation)) {
-            let place = place(limit, ask);
-            let Some(window) = self.windows.get_mut(&place) else { continue };
-            let at = window.room_at(limit, rules, ask, now);
+    /// Counts the request in every applicable window, or returns when to retry.
+    pub fn try_acquire(&mut self, rules: &QuotaRules, request: QuotaRequest<'_>, now: Now) -> Result<(), RetryAt> {
+        let mut worst: Option<RetryAt> = None;
+        for limit in rules.limits.iter().filter(|limit| limit.counts(request.operation)) {
+            let window_id = window_id(limit, request);
+            let Some(window) = self.windows.get_mut(&window_id) else { continue };
+            let at = window.available_at(limit, rules, request, now);
             if at > now.mono && worst.is_none_or(|worst| at > worst.at) {
-                worst = Some(Later { at, place });
+                worst = Some(RetryAt { at, window_id });
             }
         }
         if let Some(later) = worst {
@@ -179,30 +178,30 @@ impl Quota {
             self.windows.retain(|_, window| !window.is_idle(now));
             self.prune_at = self.windows.len() * 2;
         }
-        for limit in rules.limits.iter().filter(|limit| limit.counts(ask.operation)) {
-            self.windows.entry(place(limit, ask)).or_default().count(limit, rules, ask.money, now);
+        for limit in rules.limits.iter().filter(|limit| limit.counts(request.operation)) {
+            self.windows.entry(window_id(limit, request)).or_default().record(limit, rules, request.money, now);
         }
         Ok(())
     }
 
-    /// Notes that somebody waits at `place`; to be undone by [`leave`](Self::leave).
-    pub fn wait(&mut self, place: Place) {
-        self.windows.entry(place).or_default().waiting += 1;
+    /// Registers a waiting request; the caller must undo it with [`remove_waiter`](Self::remove_waiter).
+    pub fn add_waiter(&mut self, window_id: WindowId) {
+        self.windows.entry(window_id).or_default().waiting += 1;
     }
 
-    /// Whoever waited at `place` has his turn, or gave up.
-    pub fn leave(&mut self, place: Place) {
-        if let Some(window) = self.windows.get_mut(&place) {
+    /// Removes a waiting request that was admitted or cancelled.
+    pub fn remove_waiter(&mut self, window_id: WindowId) {
+        if let Some(window) = self.windows.get_mut(&window_id) {
             window.waiting = window.waiting.saturating_sub(1);
         }
     }
 
-    /// What is left of the limit that has least left, and of how many: money's part included.
-    pub fn least(&self, rules: &Rules, now: Now) -> Option<(u32, u32)> {
+    /// Remaining and allowed requests of the limit with the lowest remaining share, the money reserve included.
+    pub fn lowest_remaining(&self, rules: &QuotaRules, now: Now) -> Option<(u32, u32)> {
         let mut least: Option<(u32, u32)> = None;
         for limit in &rules.limits {
             let id = limit.id();
-            let used = self.windows.iter().filter(|(place, _)| place.limit == id);
+            let used = self.windows.iter().filter(|(window_id, _)| window_id.limit == id);
             let used = used.map(|(_, window)| window.used(limit, rules, now)).max().unwrap_or(0);
             let left = (limit.requests.saturating_sub(used), limit.requests);
             let share = |(left, of): (u32, u32)| u64::from(left) * 1_000_000 / u64::from(of.max(1));
@@ -213,26 +212,26 @@ impl Quota {
         least
     }
 
-    /// How many windows are in use.
+    /// Number of windows.
     pub fn len(&self) -> usize {
         self.windows.len()
     }
 
-    /// Whether none is.
+    /// Whether there are no windows.
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
     }
 }
 
-fn place(limit: &Limit, ask: Ask<'_>) -> Place {
+fn window_id(limit: &Limit, request: QuotaRequest<'_>) -> WindowId {
     let part = match limit.scope {
-        Scope::Connection => 0,
-        Scope::Partition => part(ask.operation, ask.partition),
+        LimitScope::Connection => 0,
+        LimitScope::Partition => part(request.operation, request.partition),
     };
-    Place { limit: limit.id(), part }
+    WindowId { limit: limit.id(), part }
 }
 
-/// Names one partition's requests for one operation.
+/// Key of one partition and operation.
 fn part(operation: &str, partition: &str) -> u64 {
-    spread::hash(partition) ^ spread::mix(spread::hash(operation))
+    hash::stable_hash(partition) ^ hash::mix(hash::stable_hash(operation))
 }

@@ -1,18 +1,18 @@
-//! The counters of one limit for one partition.
+//! Counters of one limit for one partition.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::civil::Date;
 
-use super::{Ask, Limit, Rules, Unit};
+use super::{Limit, LimitUnit, QuotaRequest, QuotaRules};
 use crate::domain::time::{Mono, Now};
 
-/// Requests so close together that they share an entry: this part of the unit. An entry counts until the last of its
-/// requests is a unit old, so that a window may wait this much too long and is never too short.
+/// Requests within this fraction of the unit share an entry. An entry counts until the last of its requests is a unit
+/// old, so that a window may be this much too strict, but never too permissive.
 const GRAIN: u32 = 64;
 
-/// Requests that came together.
+/// Requests that are counted together.
 #[derive(Copy, Clone, Debug)]
 struct Entry {
     first: Mono,
@@ -21,52 +21,58 @@ struct Entry {
     other: u32,
 }
 
-/// What was counted.
+/// Counters of one window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Window {
-    /// Of a sliding unit: what came within it, oldest first.
+pub(super) struct LimitWindow {
+    /// Sliding units: the entries within the window, oldest first.
     log: VecDeque<Entry>,
-    /// Of a day: which one.
+    /// Calendar days: the counted day.
     day: Option<Date>,
     money: u32,
     other: u32,
-    /// Evenly spaced requests would have come up to this instant: the theoretical arrival time of the generic cell rate
-    /// algorithm (ITU-T I.371), which a burst runs ahead of.
-    spaced: Mono,
+    /// Theoretical arrival time of the generic cell rate algorithm (ITU-T I.371): limits the burst.
+    theoretical_arrival: Mono,
     unit: Duration,
-    /// How many wait for room here.
+    /// Number of waiting requests.
     pub(super) waiting: u32,
 }
 
-impl Window {
-    /// When one more request of this kind has room, after all that wait before it.
-    pub(super) fn room_at(&mut self, limit: &Limit, rules: &Rules, ask: Ask<'_>, now: Now) -> Mono {
-        self.forget(limit, rules, now);
-        let ahead = if ask.money || ask.waited { 0 } else { self.waiting };
+impl LimitWindow {
+    /// When one more request can be admitted, after all requests that wait ahead of it.
+    pub(super) fn available_at(
+        &mut self,
+        limit: &Limit,
+        rules: &QuotaRules,
+        request: QuotaRequest<'_>,
+        now: Now,
+    ) -> Mono {
+        self.evict(limit, rules, now);
+        let ahead = if request.money || request.waited { 0 } else { self.waiting };
         let nth = ahead.saturating_add(1);
         let whole = limit.requests.max(1);
-        let mut at = self.nth_at(limit, rules, (self.money + self.other, whole), nth, now, |e| e.money + e.other);
-        if !ask.money {
-            let cap = whole - kept_back(whole, rules);
-            at = at.max(self.nth_at(limit, rules, (self.other, cap), nth, now, |e| e.other));
+        let mut at =
+            self.nth_available_at(limit, rules, (self.money + self.other, whole), nth, now, |e| e.money + e.other);
+        if !request.money {
+            let cap = whole - reserved(whole, rules);
+            at = at.max(self.nth_available_at(limit, rules, (self.other, cap), nth, now, |e| e.other));
         }
         match limit.burst.filter(|burst| *burst < whole) {
             None => at,
             Some(burst) => {
-                let burst = if ask.money { burst } else { burst - kept_back(burst, rules) };
-                let step = step(limit);
-                let early = step.saturating_mul(burst.saturating_sub(1));
-                let behind = step.saturating_mul(ahead);
-                at.max((self.spaced.max(now.mono) + behind) - early)
+                let burst = if request.money { burst } else { burst - reserved(burst, rules) };
+                let spacing = spacing(limit);
+                let early = spacing.saturating_mul(burst.saturating_sub(1));
+                let behind = spacing.saturating_mul(ahead);
+                at.max((self.theoretical_arrival.max(now.mono) + behind) - early)
             }
         }
     }
 
-    /// When the `nth` request from now has room under a cap.
-    fn nth_at(
+    /// When the `nth` request from now fits under a cap.
+    fn nth_available_at(
         &self,
         limit: &Limit,
-        rules: &Rules,
+        rules: &QuotaRules,
         (used, cap): (u32, u32),
         nth: u32,
         now: Now,
@@ -76,7 +82,7 @@ impl Window {
         if must_go == 0 {
             return now.mono;
         }
-        if limit.unit == Unit::Day {
+        if limit.unit == LimitUnit::Day {
             let days = must_go.div_ceil(u64::from(cap.max(1)));
             return self.midnight(rules, days, now);
         }
@@ -89,22 +95,22 @@ impl Window {
                 return last;
             }
         }
-        // Behind those who wait, more than one unit may have to pass.
+        // Behind waiting requests, more than one unit may have to pass.
         let rounds = (must_go - gone).div_ceil(u64::from(cap.max(1)));
         last + unit.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX))
     }
 
     /// Counts one request.
-    pub(super) fn count(&mut self, limit: &Limit, rules: &Rules, money: bool, now: Now) {
-        self.forget(limit, rules, now);
+    pub(super) fn record(&mut self, limit: &Limit, rules: &QuotaRules, money: bool, now: Now) {
+        self.evict(limit, rules, now);
         self.unit = limit.unit.length();
         let (m, o) = if money { (1, 0) } else { (0, 1) };
         self.money = self.money.saturating_add(m);
         self.other = self.other.saturating_add(o);
         if limit.burst.is_some_and(|burst| burst < limit.requests) {
-            self.spaced = self.spaced.max(now.mono) + step(limit);
+            self.theoretical_arrival = self.theoretical_arrival.max(now.mono) + spacing(limit);
         }
-        if limit.unit == Unit::Day {
+        if limit.unit == LimitUnit::Day {
             return;
         }
         let grain = self.unit / GRAIN;
@@ -118,34 +124,34 @@ impl Window {
         }
     }
 
-    /// How many requests count now.
-    pub(super) fn used(&self, limit: &Limit, rules: &Rules, now: Now) -> u32 {
-        if limit.unit == Unit::Day {
+    /// Number of requests that count now.
+    pub(super) fn used(&self, limit: &Limit, rules: &QuotaRules, now: Now) -> u32 {
+        if limit.unit == LimitUnit::Day {
             return if self.day.is_some_and(|day| day >= today(rules, now)) { self.money + self.other } else { 0 };
         }
         let live = self.log.iter().filter(|entry| entry.last + limit.unit.length() > now.mono);
         live.map(|entry| entry.money + entry.other).sum()
     }
 
-    /// Whether it holds nothing that will matter.
+    /// Whether the window can be dropped without changing any decision.
     pub(super) fn is_idle(&self, now: Now) -> bool {
         let past = match (self.log.back(), self.day) {
             (Some(entry), _) => entry.last + self.unit <= now.mono,
-            // A day and a half from any of its moments, every zone has a new one.
+            // 60 h after its UTC start, the day has ended in every time zone.
             (None, Some(day)) => day
                 .at(0, 0, 0, 0)
                 .to_zoned(jiff::tz::TimeZone::UTC)
                 .is_ok_and(|start| now.wall.duration_since(start.timestamp()).as_hours() >= 60),
             (None, None) => true,
         };
-        past && self.waiting == 0 && self.spaced <= now.mono
+        past && self.waiting == 0 && self.theoretical_arrival <= now.mono
     }
 
-    /// Forgets what no longer counts.
-    fn forget(&mut self, limit: &Limit, rules: &Rules, now: Now) {
-        if limit.unit == Unit::Day {
+    /// Removes entries that no longer count.
+    fn evict(&mut self, limit: &Limit, rules: &QuotaRules, now: Now) {
+        if limit.unit == LimitUnit::Day {
             let today = today(rules, now);
-            // A clock that is set back does not begin a new day.
+            // A clock that is set back does not start a new day.
             if self.day.is_none_or(|day| day < today) {
                 (self.day, self.money, self.other) = (Some(today), 0, 0);
             }
@@ -162,31 +168,32 @@ impl Window {
         }
     }
 
-    /// The beginning of the `days`-th day after the one that is counted.
-    fn midnight(&self, rules: &Rules, days: u64, now: Now) -> Mono {
+    /// Start of the `days`-th day after the counted one.
+    fn midnight(&self, rules: &QuotaRules, days: u64, now: Now) -> Mono {
         let mut day = self.day.unwrap_or_else(|| today(rules, now));
-        // Nobody waits for a year.
+        // Bounds the loop: no request waits for a year.
         for _ in 0..days.min(366) {
             day = day.tomorrow().unwrap_or(day);
         }
         match day.to_zoned(rules.zone.clone()) {
             Ok(start) => now.mono_at(start.timestamp()),
-            Err(_) => now.mono + Unit::Day.length(),
+            Err(_) => now.mono + LimitUnit::Day.length(),
         }
     }
 }
 
-/// The day it is in the provider's zone.
-fn today(rules: &Rules, now: Now) -> Date {
+/// Current day in the zone of the rules.
+fn today(rules: &QuotaRules, now: Now) -> Date {
     now.wall.to_zoned(rules.zone.clone()).date()
 }
 
-/// How many of `of` requests are for money only: rounded down, so that something is left for the others.
-fn kept_back(of: u32, rules: &Rules) -> u32 {
+/// Number of requests out of `of` that are reserved for money calls; rounded down, so that other calls are not
+/// excluded.
+fn reserved(of: u32, rules: &QuotaRules) -> u32 {
     u32::try_from(u64::from(of) * u64::from(rules.money_percent.min(90)) / 100).unwrap_or(0)
 }
 
-/// Between two evenly spaced requests.
-fn step(limit: &Limit) -> Duration {
+/// Time between two evenly spaced requests.
+fn spacing(limit: &Limit) -> Duration {
     limit.unit.length() / limit.requests.max(1)
 }

@@ -1,4 +1,4 @@
-//! The audit and the counts of licence use.
+//! The audit log and licence usage counters.
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -7,17 +7,17 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
 use super::SqliteLedger;
-use super::codec::{Step, get, instant, millis, signed, word};
+use super::codec::{OperationName, get, instant, millis, stored_enum, to_i64};
 use crate::ledger::audit::{Audit, AuditEntry, AuditKind, StoredAudit, Usage, UsageKey};
-use crate::ledger::{LedgerError, Reply};
+use crate::ledger::{LedgerError, LedgerFuture};
 
-const APPEND: Step = Step("writing the audit");
-const LIST: Step = Step("reading the audit");
-const PRUNE: Step = Step("removing old entries of the audit");
-const TAKE: Step = Step("counting the use of a licence");
+const APPEND: OperationName = OperationName("appending to the audit log");
+const LIST: OperationName = OperationName("reading the audit log");
+const PRUNE: OperationName = OperationName("pruning the audit log");
+const TAKE: OperationName = OperationName("counting licence usage");
 
 impl Audit for SqliteLedger {
-    fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> Reply<'a, ()> {
+    fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()> {
         async move {
             let entries = entries.to_vec();
             self.write(APPEND, |conn| {
@@ -38,7 +38,7 @@ impl Audit for SqliteLedger {
         namespace: Option<&'a str>,
         before: Option<i64>,
         limit: u32,
-    ) -> Reply<'a, Vec<StoredAudit>> {
+    ) -> LedgerFuture<'a, Vec<StoredAudit>> {
         async move {
             let mut conn = self.reader(LIST).await?;
             let rows = sqlx::query(
@@ -53,16 +53,16 @@ impl Audit for SqliteLedger {
             .fetch_all(&mut *conn)
             .await
             .map_err(|e| LIST.failed(e))?;
-            rows.iter().map(entry).collect()
+            rows.iter().map(decode_entry).collect()
         }
         .boxed()
     }
 
-    fn prune_audit(&self, before: Timestamp) -> Reply<'_, u64> {
+    fn prune_audit(&self, before: Timestamp) -> LedgerFuture<'_, u64> {
         async move {
             self.write(PRUNE, |conn| {
                 Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM audit WHERE at_ms < ?1")
+                    let deleted = sqlx::query("DELETE FROM audit WHERE at_ms < ?1")
                         .bind(millis(before))
                         .execute(&mut *conn)
                         .await
@@ -72,7 +72,7 @@ impl Audit for SqliteLedger {
                         .execute(conn)
                         .await
                         .map_err(|e| PRUNE.failed(e))?;
-                    Ok(done.rows_affected())
+                    Ok(deleted.rows_affected())
                 })
             })
             .await
@@ -82,7 +82,7 @@ impl Audit for SqliteLedger {
 }
 
 impl Usage for SqliteLedger {
-    fn take_usage<'a>(&'a self, key: &'a UsageKey, want: u64, limit: u64) -> Reply<'a, u64> {
+    fn take_usage<'a>(&'a self, key: &'a UsageKey, want: u64, limit: u64) -> LedgerFuture<'a, u64> {
         async move {
             let key = key.clone();
             self.write(TAKE, |conn| Box::pin(async move { take(conn, &key, want, limit).await })).await
@@ -114,7 +114,7 @@ async fn take(conn: &mut SqliteConnection, key: &UsageKey, want: u64, limit: u64
         .bind(&key.connection)
         .bind(&key.profile)
         .bind(&day)
-        .bind(signed(granted))
+        .bind(to_i64(granted))
         .execute(conn)
         .await
         .map_err(|e| TAKE.failed(e))?;
@@ -147,13 +147,13 @@ pub(super) async fn append(conn: &mut SqliteConnection, entry: &AuditEntry) -> R
     Ok(())
 }
 
-fn entry(row: &SqliteRow) -> Result<StoredAudit, LedgerError> {
+fn decode_entry(row: &SqliteRow) -> Result<StoredAudit, LedgerError> {
     let kind: String = get(row, "kind")?;
     Ok(StoredAudit {
         seq: get(row, "seq")?,
         entry: AuditEntry {
             at: instant(get(row, "at_ms")?, "audit.at_ms")?,
-            kind: word(&AuditKind::ALL, AuditKind::as_str, &kind, "audit.kind")?,
+            kind: stored_enum(&AuditKind::ALL, AuditKind::as_str, &kind, "audit.kind")?,
             action: get(row, "action")?,
             subject: get(row, "subject")?,
             rights_profile: get(row, "rights_profile")?,
@@ -163,13 +163,13 @@ fn entry(row: &SqliteRow) -> Result<StoredAudit, LedgerError> {
             provider: get(row, "provider")?,
             purpose: get(row, "purpose")?,
             reason: get(row, "reason")?,
-            request_id: id(row, "request_id", "audit.request_id")?,
+            request_id: uuid_opt(row, "request_id", "audit.request_id")?,
         },
     })
 }
 
-/// An id from a column that may be NULL.
-pub(super) fn id(row: &SqliteRow, name: &'static str, column: &'static str) -> Result<Option<Uuid>, LedgerError> {
+/// A UUID from a column that may be NULL.
+pub(super) fn uuid_opt(row: &SqliteRow, name: &'static str, column: &'static str) -> Result<Option<Uuid>, LedgerError> {
     let text: Option<String> = row.try_get(name).map_err(|_| LedgerError::Corrupt { column })?;
     text.map(|text| Uuid::parse_str(&text).map_err(|_| LedgerError::Corrupt { column })).transpose()
 }

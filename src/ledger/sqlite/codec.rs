@@ -1,4 +1,4 @@
-//! Between Rust and SQLite: instants, stored words, and what the driver's errors mean.
+//! Conversion between Rust values and SQLite columns, and from driver errors to ledger errors.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::ledger::LedgerError;
 
-/// SQLite's result codes (the low byte of an extended code).
+/// SQLite result codes (the low byte of an extended code).
 const BUSY: i64 = 5;
 const LOCKED: i64 = 6;
 const READ_ONLY: i64 = 8;
@@ -15,19 +15,19 @@ const CORRUPT: i64 = 11;
 const FULL: i64 = 13;
 const CANNOT_OPEN: i64 = 14;
 
-/// What was being done, for the error's text.
+/// Name of an operation for error messages, as in "while committing a page".
 #[derive(Copy, Clone, Debug)]
-pub(super) struct Step(pub(super) &'static str);
+pub(super) struct OperationName(pub(super) &'static str);
 
-impl Step {
-    /// The driver's error as ours.
+impl OperationName {
+    /// The ledger error for a driver error.
     pub(super) fn failed(self, source: sqlx::Error) -> LedgerError {
-        let step = self.0;
+        let operation = self.0;
         match primary_code(&source) {
-            Some(BUSY | LOCKED) => LedgerError::Busy { step, source },
-            Some(READ_ONLY | IO_ERROR | CORRUPT | FULL | CANNOT_OPEN) => LedgerError::Storage { step, source },
-            _ if matches!(source, sqlx::Error::PoolTimedOut) => LedgerError::Busy { step, source },
-            _ => LedgerError::Query { step, source },
+            Some(BUSY | LOCKED) => LedgerError::Busy { operation, source },
+            Some(READ_ONLY | IO_ERROR | CORRUPT | FULL | CANNOT_OPEN) => LedgerError::Storage { operation, source },
+            _ if matches!(source, sqlx::Error::PoolTimedOut) => LedgerError::Busy { operation, source },
+            _ => LedgerError::Query { operation, source },
         }
     }
 }
@@ -37,7 +37,7 @@ fn primary_code(error: &sqlx::Error) -> Option<i64> {
     Some(extended & 0xff)
 }
 
-/// Milliseconds since 1970.
+/// Milliseconds since the Unix epoch.
 pub(super) fn millis(at: Timestamp) -> i64 {
     at.as_millisecond()
 }
@@ -52,7 +52,7 @@ pub(super) fn instant_opt(millis: Option<i64>, column: &'static str) -> Result<O
     millis.map(|ms| instant(ms, column)).transpose()
 }
 
-/// A column's value; a type that does not fit is corruption.
+/// A column's value; a type mismatch is reported as corruption.
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, LedgerError>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
@@ -60,22 +60,22 @@ where
     row.try_get(column).map_err(|_| LedgerError::Corrupt { column })
 }
 
-/// A counter's column. SQLite's integers are signed; a negative count is corruption.
+/// A counter column. SQLite integers are signed; a negative count is reported as corruption.
 pub(super) fn count(row: &SqliteRow, column: &'static str) -> Result<u64, LedgerError> {
     u64::try_from(get::<i64>(row, column)?).map_err(|_| LedgerError::Corrupt { column })
 }
 
-/// A counter for a column; more than 2^63 of anything does not exist.
-pub(super) fn signed(count: u64) -> i64 {
+/// A counter as a column value; saturates at 2^63 - 1, which no counter reaches.
+pub(super) fn to_i64(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Finds the enum value that is stored as `word`.
-pub(super) fn word<T: Copy>(
+/// The enum value that is stored as `text`.
+pub(super) fn stored_enum<T: Copy>(
     all: &[T],
     as_str: fn(T) -> &'static str,
-    word: &str,
+    text: &str,
     column: &'static str,
 ) -> Result<T, LedgerError> {
-    all.iter().copied().find(|v| as_str(*v) == word).ok_or(LedgerError::Corrupt { column })
+    all.iter().copied().find(|v| as_str(*v) == text).ok_or(LedgerError::Corrupt { column })
 }

@@ -1,4 +1,4 @@
-//! Kept credentials: one row per connection, replaced only by who knows its version.
+//! Stored credentials: one row per connection, replaced only with the expected version.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::SqliteLedger;
-use super::codec::{Step, get, millis};
+use super::codec::{OperationName, get, millis};
 use crate::domain::key::ObjectKey;
-use crate::ledger::credentials::{CredentialStore, KeptCredential};
-use crate::ledger::{Lease, LedgerError, Reply};
+use crate::ledger::credentials::{CredentialStore, StoredCredential};
+use crate::ledger::{Lease, LedgerError, LedgerFuture};
 
-const LOAD: Step = Step("reading a kept credential");
-const KEEP: Step = Step("keeping a credential");
+const LOAD: OperationName = OperationName("loading a credential");
+const STORE: OperationName = OperationName("storing a credential");
 
 impl SqliteLedger {
-    async fn credential_load(&self, connection: &ObjectKey) -> Result<Option<KeptCredential>, LedgerError> {
+    async fn credential_load(&self, connection: &ObjectKey) -> Result<Option<StoredCredential>, LedgerError> {
         let mut conn = self.reader(LOAD).await?;
         let row =
             sqlx::query("SELECT version, secret, sealed FROM credentials WHERE namespace = ?1 AND connection = ?2")
@@ -25,23 +25,23 @@ impl SqliteLedger {
                 .await
                 .map_err(|e| LOAD.failed(e))?;
         row.map(|row| {
-            Ok(KeptCredential {
+            Ok(StoredCredential {
                 version: get(&row, "version")?,
                 secret: get(&row, "secret")?,
-                sealed: get(&row, "sealed")?,
+                ciphertext: get(&row, "sealed")?,
             })
         })
         .transpose()
     }
 
-    async fn credential_keep(
+    async fn credential_store(
         &self,
         connection: &ObjectKey,
-        kept: &KeptCredential,
+        credential: &StoredCredential,
         now: Timestamp,
     ) -> Result<Option<i64>, LedgerError> {
-        let next = kept.version.saturating_add(1);
-        // One statement for both: an INSERT that may only happen for version 0, an UPDATE that may only replace its own.
+        let next = credential.version.saturating_add(1);
+        // One statement: the INSERT requires version 0, the UPDATE the expected version.
         let done = sqlx::query(
             "INSERT INTO credentials (namespace, connection, version, secret, sealed, updated_ms)
              SELECT ?1, ?2, ?3, ?4, ?5, ?6
@@ -54,12 +54,12 @@ impl SqliteLedger {
         .bind(&*connection.namespace)
         .bind(&*connection.name)
         .bind(next)
-        .bind(&kept.secret)
-        .bind(&kept.sealed)
+        .bind(&credential.secret)
+        .bind(&credential.ciphertext)
         .bind(millis(now))
         .execute(&self.writer)
         .await
-        .map_err(|e| KEEP.failed(e))?;
+        .map_err(|e| STORE.failed(e))?;
         Ok((done.rows_affected() == 1).then_some(next))
     }
 }
@@ -71,7 +71,7 @@ impl CredentialStore for SqliteLedger {
         holder: &'a str,
         ttl: Duration,
         now: Timestamp,
-    ) -> Reply<'a, Option<Lease>> {
+    ) -> LedgerFuture<'a, Option<Lease>> {
         async move {
             let name = format!("credential/{connection}");
             Ok(self.lease_acquire(&name, holder, ttl, now, None).await?.ok())
@@ -79,21 +79,21 @@ impl CredentialStore for SqliteLedger {
         .boxed()
     }
 
-    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> Reply<'a, ()> {
+    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> LedgerFuture<'a, ()> {
         self.lease_release(lock).boxed()
     }
 
-    fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> Reply<'a, Option<KeptCredential>> {
+    fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> LedgerFuture<'a, Option<StoredCredential>> {
         self.credential_load(connection).boxed()
     }
 
-    fn keep_credential<'a>(
+    fn store_credential<'a>(
         &'a self,
         connection: &'a ObjectKey,
-        kept: &'a KeptCredential,
+        credential: &'a StoredCredential,
         now: Timestamp,
-    ) -> Reply<'a, Option<i64>> {
-        self.credential_keep(connection, kept, now).boxed()
+    ) -> LedgerFuture<'a, Option<i64>> {
+        self.credential_store(connection, credential, now).boxed()
     }
 }
 
@@ -102,25 +102,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_credential_is_replaced_only_by_who_knows_what_it_replaces() {
+    async fn a_credential_is_replaced_only_with_the_expected_version() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.db");
         let ledger = SqliteLedger::open(&path).await.unwrap();
         let (bank, other) = (ObjectKey::new("ns", "bank"), ObjectKey::new("ns", "other"));
-        let kept = |version, text: &str| KeptCredential {
+        let credential = |version, text: &str| StoredCredential {
             version,
             secret: "bank@7".to_owned(),
-            sealed: text.as_bytes().to_vec(),
+            ciphertext: text.as_bytes().to_vec(),
         };
         assert!(ledger.load_credential(&bank).await.unwrap().is_none());
-        assert_eq!(ledger.keep_credential(&bank, &kept(3, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
-        assert_eq!(ledger.keep_credential(&bank, &kept(0, "a"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(1));
-        assert_eq!(ledger.keep_credential(&bank, &kept(0, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
-        assert_eq!(ledger.keep_credential(&bank, &kept(1, "b"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(2));
-        assert_eq!(ledger.keep_credential(&bank, &kept(1, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
-        assert_eq!(ledger.keep_credential(&other, &kept(0, "c"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(1));
+        assert_eq!(ledger.store_credential(&bank, &credential(3, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
+        assert_eq!(ledger.store_credential(&bank, &credential(0, "a"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(1));
+        assert_eq!(ledger.store_credential(&bank, &credential(0, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
+        assert_eq!(ledger.store_credential(&bank, &credential(1, "b"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(2));
+        assert_eq!(ledger.store_credential(&bank, &credential(1, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
+        assert_eq!(ledger.store_credential(&other, &credential(0, "c"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(1));
         drop(ledger);
         let ledger = SqliteLedger::open(&path).await.unwrap();
-        assert!(ledger.load_credential(&bank).await.unwrap().unwrap() == kept(2, "b"));
+        assert!(ledger.load_credential(&bank).await.unwrap().unwrap() == credential(2, "b"));
     }
 }

@@ -1,19 +1,19 @@
-//! Documents into their table and back: new ones inserted, changed ones updated, equal ones left alone.
+//! Upserts and lists documents: inserts new ones, updates changed ones, skips equal ones.
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::SqliteLedger;
-use super::codec::{Step, get, instant, millis, word};
+use super::codec::{OperationName, get, instant, millis, stored_enum};
 use super::read::restrict;
 use crate::ledger::document::{DocumentKind, DocumentRecord, StoredDocument};
 use crate::ledger::record::TransactionFilter;
 use crate::ledger::{KeyQuality, LedgerError, PageCommit, PageCounts};
 
-const WRITE: Step = Step("writing documents");
-const LIST: Step = Step("listing documents");
+const WRITE: OperationName = OperationName("writing documents");
+const LIST: OperationName = OperationName("listing documents");
 
-/// Rows per statement: see the transactions' own.
+/// Rows per statement; see `upsert.rs`.
 const ROWS_PER_STATEMENT: usize = 50;
 
 pub(super) async fn rows(
@@ -80,9 +80,9 @@ fn stored(row: &SqliteRow) -> Result<StoredDocument, LedgerError> {
         stream: get(row, "stream")?,
         partition: get(row, "partition")?,
         record: DocumentRecord {
-            kind: word(&DocumentKind::ALL, DocumentKind::as_str, get(row, "kind")?, "kind")?,
+            kind: stored_enum(&DocumentKind::ALL, DocumentKind::as_str, get(row, "kind")?, "kind")?,
             key: get(row, "record_key")?,
-            key_quality: word(&KeyQuality::ALL, KeyQuality::as_str, get(row, "key_quality")?, "key_quality")?,
+            key_quality: stored_enum(&KeyQuality::ALL, KeyQuality::as_str, get(row, "key_quality")?, "key_quality")?,
             body: get(row, "body")?,
         },
         revision: u32::try_from(revision).map_err(|_| LedgerError::Corrupt { column: "revision" })?,

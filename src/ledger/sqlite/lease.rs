@@ -1,4 +1,4 @@
-//! Leases: who may write, proven by a number that only grows.
+//! Leases: exclusive write permission with a monotonically increasing fence.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteLedger;
-use super::codec::{Step, get, instant, millis};
-use crate::ledger::{Lease, LeaseView, LedgerError};
+use super::codec::{OperationName, get, instant, millis};
+use crate::ledger::{Lease, LedgerError, StoredLease};
 
-const ACQUIRE: Step = Step("taking a lease");
-const RENEW: Step = Step("renewing a lease");
-const RELEASE: Step = Step("giving a lease back");
-const ASSERT: Step = Step("checking a lease");
+const ACQUIRE: OperationName = OperationName("acquiring a lease");
+const RENEW: OperationName = OperationName("renewing a lease");
+const RELEASE: OperationName = OperationName("releasing a lease");
+const ASSERT: OperationName = OperationName("checking a lease");
 
 impl SqliteLedger {
     pub(super) async fn lease_acquire(
@@ -21,21 +21,22 @@ impl SqliteLedger {
         holder: &str,
         ttl: Duration,
         now: Timestamp,
-        stale: Option<LeaseView>,
-    ) -> Result<Result<Lease, LeaseView>, LedgerError> {
+        stale: Option<StoredLease>,
+    ) -> Result<Result<Lease, StoredLease>, LedgerError> {
         let expires = expiry(now, ttl);
         let (name, holder) = (name.to_owned(), holder.to_owned());
         self.write(ACQUIRE, |conn| {
             Box::pin(async move {
-                let held = view(conn, &name).await?;
-                let fence = match held {
+                let current = stored_lease(conn, &name).await?;
+                let fence = match current {
                     None => 1,
-                    Some(held) => {
-                        let free = held.expires <= now || held.holder == holder || stale.as_ref() == Some(&held);
-                        if !free {
-                            return Ok(Err(held));
+                    Some(current) => {
+                        let available =
+                            current.expires <= now || current.holder == holder || stale.as_ref() == Some(&current);
+                        if !available {
+                            return Ok(Err(current));
                         }
-                        held.fence.saturating_add(1)
+                        current.fence.saturating_add(1)
                     }
                 };
                 sqlx::query(
@@ -68,7 +69,7 @@ impl SqliteLedger {
     }
 
     pub(super) async fn lease_release(&self, lease: &Lease) -> Result<(), LedgerError> {
-        // The row stays, with its fence: a number once given out must never be given again.
+        // The row stays with its fence: a fence must never be issued twice.
         sqlx::query("UPDATE leases SET expires_ms = 0, holder = '' WHERE name = ?1 AND holder = ?2 AND fence = ?3")
             .bind(&lease.name)
             .bind(&lease.holder)
@@ -80,22 +81,22 @@ impl SqliteLedger {
     }
 }
 
-/// Fails unless `lease` is still the newest: inside the caller's transaction, so that the answer holds until COMMIT.
+/// Fails unless `lease` is still the newest; inside the caller's transaction, so that the result holds until COMMIT.
 pub(super) async fn assert_held(conn: &mut SqliteConnection, lease: &Lease) -> Result<(), LedgerError> {
-    match view(conn, &lease.name).await? {
+    match stored_lease(conn, &lease.name).await? {
         Some(held) if held.fence == lease.fence && held.holder == lease.holder => Ok(()),
         _ => Err(LedgerError::Fenced { name: lease.name.clone() }),
     }
 }
 
-async fn view(conn: &mut SqliteConnection, name: &str) -> Result<Option<LeaseView>, LedgerError> {
+async fn stored_lease(conn: &mut SqliteConnection, name: &str) -> Result<Option<StoredLease>, LedgerError> {
     let row = sqlx::query("SELECT holder, fence, expires_ms FROM leases WHERE name = ?1")
         .bind(name)
         .fetch_optional(conn)
         .await
         .map_err(|e| ASSERT.failed(e))?;
     row.map(|row| {
-        Ok(LeaseView {
+        Ok(StoredLease {
             holder: get(&row, "holder")?,
             fence: get(&row, "fence")?,
             expires: instant(get(&row, "expires_ms")?, "leases.expires_ms")?,

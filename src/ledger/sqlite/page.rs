@@ -1,17 +1,17 @@
 //! The page transaction.
 //!
-//! Fence, rows, dead letters, run counters, cursor: in this order, in one transaction. If COMMIT's outcome is not
-//! known, the state is read again: a version and fence that are ours mean that the page is in.
+//! Fence, cursor, rows, dead letters, run counters: in this order, in one transaction. If COMMIT's outcome is unknown,
+//! the cursor is read back: this writer's version and fence mean that the page is committed.
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::codec::{Step, millis, signed};
-use super::{SqliteLedger, documents, lease, state, upsert};
+use super::codec::{OperationName, millis, to_i64};
+use super::{SqliteLedger, cursor, documents, lease, upsert};
 use crate::ledger::{DeadLetter, LedgerError, PageCommit, PageCounts, PageOutcome};
 
-const PAGE: Step = Step("committing a page");
-const DEAD: Step = Step("keeping a dead letter");
-const COUNT: Step = Step("counting a run's rows");
+const PAGE: OperationName = OperationName("committing a page");
+const DEAD: OperationName = OperationName("storing a dead letter");
+const COUNT: OperationName = OperationName("updating a run's counters");
 
 impl SqliteLedger {
     pub(super) async fn page_commit(&self, page: PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
@@ -25,19 +25,19 @@ impl SqliteLedger {
         };
         match tx.commit().await {
             Ok(()) => Ok(outcome),
-            Err(source) => self.find_out(&page, outcome, source).await,
+            Err(source) => self.resolve_commit(&page, outcome, source).await,
         }
     }
 
-    /// After a COMMIT that was not acknowledged.
-    pub(super) async fn find_out(
+    /// Determines the outcome of a COMMIT that was not acknowledged.
+    pub(super) async fn resolve_commit(
         &self,
         page: &PageCommit<'_>,
         outcome: PageOutcome,
         source: sqlx::Error,
     ) -> Result<PageOutcome, LedgerError> {
         let Ok(mut conn) = self.writer.acquire().await else { return Err(LedgerError::CommitUnknown { source }) };
-        match state::load(&mut conn, page.job).await {
+        match cursor::load(&mut conn, page.cursor).await {
             Ok(Some((now, fence))) if now.version == outcome.version && fence == page.lease.fence => Ok(outcome),
             Ok(_) => Err(PAGE.failed(source)),
             Err(_) => Err(LedgerError::CommitUnknown { source }),
@@ -47,23 +47,23 @@ impl SqliteLedger {
 
 async fn apply(conn: &mut SqliteConnection, page: &PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
     lease::assert_held(conn, page.lease).await?;
-    let stream_id = state::ensure_stream(conn, &page.job.stream).await?;
-    // Before the rows: a writer that is too late should not work for nothing.
-    let version = state::advance(conn, stream_id, page).await?;
+    let stream_id = cursor::ensure_stream(conn, &page.cursor.stream).await?;
+    // Before the rows, so that a conflict costs no row writes.
+    let version = cursor::advance(conn, stream_id, page).await?;
     let (rows, documents) = (upsert::rows(conn, stream_id, page).await?, documents::rows(conn, stream_id, page).await?);
     let counts = PageCounts {
         inserted: rows.inserted + documents.inserted,
         updated: rows.updated + documents.updated,
         unchanged: rows.unchanged + documents.unchanged,
     };
-    for letter in page.dead {
-        keep_dead_letter(conn, stream_id, page, letter).await?;
+    for letter in page.dead_letters {
+        store_dead_letter(conn, stream_id, page, letter).await?;
     }
-    count_run(conn, page, counts).await?;
+    update_run_counters(conn, page, counts).await?;
     Ok(PageOutcome { version, counts })
 }
 
-async fn keep_dead_letter(
+async fn store_dead_letter(
     conn: &mut SqliteConnection,
     stream_id: i64,
     page: &PageCommit<'_>,
@@ -82,7 +82,7 @@ async fn keep_dead_letter(
     .bind(letter.reason)
     .bind(&letter.path)
     .bind(&letter.sample)
-    .bind(&page.job.job)
+    .bind(&page.cursor.job)
     .bind(page.run.to_string())
     .bind(letter.page_no)
     .bind(letter.index)
@@ -93,19 +93,23 @@ async fn keep_dead_letter(
     Ok(())
 }
 
-async fn count_run(conn: &mut SqliteConnection, page: &PageCommit<'_>, counts: PageCounts) -> Result<(), LedgerError> {
+async fn update_run_counters(
+    conn: &mut SqliteConnection,
+    page: &PageCommit<'_>,
+    counts: PageCounts,
+) -> Result<(), LedgerError> {
     sqlx::query(
         "UPDATE sync_runs SET fetched = fetched + ?2, inserted = inserted + ?3, updated = updated + ?4,
              unchanged = unchanged + ?5, rejected = rejected + ?6, pages = pages + ?7
          WHERE run_id = ?1 AND ended_ms IS NULL",
     )
     .bind(page.run.to_string())
-    .bind(signed(page.fetched))
-    .bind(signed(counts.inserted))
-    .bind(signed(counts.updated))
-    .bind(signed(counts.unchanged))
-    .bind(signed(page.dead.len() as u64))
-    .bind(signed(page.pages))
+    .bind(to_i64(page.fetched))
+    .bind(to_i64(counts.inserted))
+    .bind(to_i64(counts.updated))
+    .bind(to_i64(counts.unchanged))
+    .bind(to_i64(page.dead_letters.len() as u64))
+    .bind(to_i64(page.pages))
     .execute(conn)
     .await
     .map_err(|e| COUNT.failed(e))?;

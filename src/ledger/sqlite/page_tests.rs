@@ -1,4 +1,4 @@
-//! The page transaction and the leases, on a real file.
+//! Page transaction and lease tests on a real file.
 
 use std::path::PathBuf;
 use std::task::Poll;
@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::ledger::{
-    Booked, DeadLetter, Granularity, KeyQuality, PageCounts, RowStatus, RunId, StreamKey, TransactionRecord, Window,
-    WindowKind,
+    BookingTime, DeadLetter, Granularity, KeyQuality, PageCounts, RowStatus, RunId, StreamKey, SyncWindow,
+    TransactionRecord, WindowKind,
 };
 
 pub(super) const TTL: Duration = Duration::from_secs(15);
@@ -22,8 +22,8 @@ pub(super) fn run_id(n: u128) -> RunId {
     RunId(Uuid::from_u128(n))
 }
 
-pub(super) fn job(name: &str, partition: &str) -> JobKey {
-    JobKey {
+pub(super) fn cursor_key(name: &str, partition: &str) -> CursorKey {
+    CursorKey {
         stream: StreamKey {
             namespace: "team".into(),
             connection: "bank-a".into(),
@@ -42,7 +42,7 @@ pub(super) fn row(key: &str, minor: i64) -> TransactionRecord {
         key: key.into(),
         key_quality: KeyQuality::Provider,
         account: "****1234".into(),
-        booked: Booked {
+        booked: BookingTime {
             on: jiff::civil::date(2026, 9, 1),
             at: None,
             text: "2026-09-01".into(),
@@ -69,7 +69,7 @@ fn letter(fingerprint: &str) -> DeadLetter {
     }
 }
 
-pub(super) async fn fresh() -> (tempfile::TempDir, PathBuf, SqliteLedger) {
+pub(super) async fn new_ledger() -> (tempfile::TempDir, PathBuf, SqliteLedger) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db");
     let ledger = SqliteLedger::open(&path).await.unwrap();
@@ -85,7 +85,7 @@ fn state(version: i64, token: &str) -> CursorState {
         version,
         spec_hash: "h".into(),
         committed_hwm: None,
-        window: Some(Window {
+        window: Some(SyncWindow {
             kind: WindowKind::Incremental,
             from: "2026-09-01".into(),
             to: "2026-09-02".into(),
@@ -106,16 +106,16 @@ async fn commit(
     state: &CursorState,
     rows: &[TransactionRecord],
 ) -> Result<PageOutcome, LedgerError> {
-    let job = job("books", "");
+    let key = cursor_key("books", "");
     ledger
         .commit_page(PageCommit {
-            job: &job,
+            cursor: &key,
             lease,
             run: run_id(1),
             state,
             rows,
             documents: &[],
-            dead: &[],
+            dead_letters: &[],
             fetched: rows.len() as u64,
             pages: 1,
             now: at(1),
@@ -129,25 +129,25 @@ async fn count(ledger: &SqliteLedger) -> u64 {
 
 #[tokio::test]
 async fn rows_and_cursor_survive_reopening() {
-    let (_dir, path, ledger) = fresh().await;
+    let (_dir, path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     let done = commit(&ledger, &held, &state(0, "2"), &[row("a", 100), row("b", -250)]).await.unwrap();
     assert_eq!((done.version, done.counts.inserted), (1, 2));
     ledger.close().await;
 
     let ledger = SqliteLedger::open(&path).await.unwrap();
-    let kept = ledger.load_state(&job("books", "")).await.unwrap().unwrap();
-    assert_eq!(kept, CursorState { version: 1, ..state(0, "2") });
+    let loaded = ledger.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap();
+    assert_eq!(loaded, CursorState { version: 1, ..state(0, "2") });
     let rows = ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
     assert_eq!(rows.len(), 2);
     let b = rows.iter().find(|r| r.record.key == "b").unwrap();
-    assert_eq!(b.record, row("b", -250), "every field comes back as it went in");
+    assert_eq!(b.record, row("b", -250), "every field is read back unchanged");
     assert_eq!((b.revision, b.created, b.record.amount.to_string().as_str()), (1, at(1), "-2.50"));
 }
 
 #[tokio::test]
-async fn a_page_read_again_writes_nothing_and_an_edit_updates_one_row() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn a_repeated_page_writes_nothing_and_an_edit_updates_one_row() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     let many: Vec<_> = (0..123).map(|n| row(&format!("k{n}"), n)).collect();
     commit(&ledger, &held, &state(0, "2"), &many).await.unwrap();
@@ -162,8 +162,8 @@ async fn a_page_read_again_writes_nothing_and_an_edit_updates_one_row() {
 }
 
 #[tokio::test]
-async fn ids_are_case_sensitive_and_the_same_id_may_live_on_two_accounts() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn ids_are_case_sensitive_and_scoped_to_the_account() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     let other = TransactionRecord { account_token: "t2".into(), ..row("a", 1) };
     commit(&ledger, &held, &state(0, "2"), &[row("a", 1), row("A", 1), other]).await.unwrap();
@@ -171,8 +171,8 @@ async fn ids_are_case_sensitive_and_the_same_id_may_live_on_two_accounts() {
 }
 
 #[tokio::test]
-async fn an_old_fence_cannot_write_and_leaves_nothing_behind() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn an_old_fence_cannot_write() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let frozen = lease(&ledger, "one", at(0)).await;
     let view = ledger.acquire_lease("job", "two", TTL, at(14), None).await.unwrap().unwrap_err();
     assert_eq!((view.holder.as_str(), view.fence), ("one", 1));
@@ -187,65 +187,65 @@ async fn an_old_fence_cannot_write_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_lease_watched_unchanged_may_be_taken_though_the_wall_clock_went_back() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn a_stale_lease_can_be_acquired_after_the_wall_clock_went_back() {
+    let (_dir, _path, ledger) = new_ledger().await;
     lease(&ledger, "one", at(3600)).await;
     let seen = ledger.acquire_lease("job", "two", TTL, at(0), None).await.unwrap().unwrap_err();
     let taken = ledger.acquire_lease("job", "two", TTL, at(20), Some(seen.clone())).await.unwrap().unwrap();
     assert_eq!(taken.fence, seen.fence + 1);
-    // What was watched is no longer what stands there.
+    // The observed lease is no longer the stored one.
     assert!(ledger.acquire_lease("job", "three", TTL, at(21), Some(seen)).await.unwrap().is_err());
     ledger.release_lease(&taken).await.unwrap();
     let next = ledger.acquire_lease("job", "three", TTL, at(22), None).await.unwrap().unwrap();
-    assert_eq!(next.fence, taken.fence + 1, "a fence is never given out twice");
+    assert_eq!(next.fence, taken.fence + 1, "a fence is never issued twice");
 }
 
 #[tokio::test]
-async fn a_state_that_moved_on_refuses_the_page() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn a_stale_cursor_version_rejects_the_page() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     for stale in [1, 7] {
         let error = commit(&ledger, &held, &state(stale, "9"), &[row("x", 1)]).await.unwrap_err();
-        assert!(matches!(error, LedgerError::StateMoved { .. }), "no state yet, version {stale}: {error}");
+        assert!(matches!(error, LedgerError::VersionConflict { .. }), "no cursor yet, version {stale}: {error}");
     }
     commit(&ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
     for stale in [0, 2] {
         let error = commit(&ledger, &held, &state(stale, "9"), &[row("x", 1)]).await.unwrap_err();
-        assert!(matches!(error, LedgerError::StateMoved { expected } if expected == stale), "{error}");
+        assert!(matches!(error, LedgerError::VersionConflict { expected } if expected == stale), "{error}");
     }
     assert_eq!(count(&ledger).await, 1);
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_was_lost_is_looked_up() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn the_outcome_of_an_unacknowledged_commit_is_read_back() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
-    let (job, state) = (job("books", ""), state(0, "2"));
+    let (key, state) = (cursor_key("books", ""), state(0, "2"));
     let page = PageCommit {
-        job: &job,
+        cursor: &key,
         lease: &held,
         run: run_id(1),
         state: &state,
         rows: &[],
         documents: &[],
-        dead: &[],
+        dead_letters: &[],
         fetched: 0,
         pages: 1,
         now: at(1),
     };
     let expected = PageOutcome { version: 1, counts: PageCounts::default() };
-    let lost = || sqlx::Error::WorkerCrashed;
-    assert!(ledger.find_out(&page, expected, lost()).await.is_err(), "it is not in");
+    let connection_lost = || sqlx::Error::WorkerCrashed;
+    assert!(ledger.resolve_commit(&page, expected, connection_lost()).await.is_err(), "it is not committed");
     let outcome = ledger.commit_page(page.clone()).await.unwrap();
-    assert_eq!(ledger.find_out(&page, outcome, lost()).await.unwrap(), expected, "it is in");
+    assert_eq!(ledger.resolve_commit(&page, outcome, connection_lost()).await.unwrap(), expected, "it is committed");
     ledger.writer.close().await;
-    let error = ledger.find_out(&page, outcome, lost()).await.unwrap_err();
-    assert!(matches!(error, LedgerError::CommitUnknown { .. }), "nobody knows");
+    let error = ledger.resolve_commit(&page, outcome, connection_lost()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::CommitUnknown { .. }), "unknown");
 }
 
 #[tokio::test]
-async fn a_full_disk_moves_no_cursor() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn a_full_disk_does_not_advance_the_cursor() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     commit(&ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
     sqlx::query("PRAGMA max_page_count = 1").execute(&ledger.writer).await.unwrap();
@@ -253,24 +253,27 @@ async fn a_full_disk_moves_no_cursor() {
     let error = commit(&ledger, &held, &state(1, "3"), &many).await.unwrap_err();
     assert!(matches!(error, LedgerError::Storage { .. }) && error.is_transient(), "{error}");
     sqlx::query("PRAGMA max_page_count = 1000000").execute(&ledger.writer).await.unwrap();
-    assert_eq!((ledger.load_state(&job("books", "")).await.unwrap().unwrap().version, count(&ledger).await), (1, 1));
+    assert_eq!(
+        (ledger.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap().version, count(&ledger).await),
+        (1, 1)
+    );
     commit(&ledger, &held, &state(1, "3"), &many).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_bad_record_seen_again_is_one_dead_letter() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn a_rejected_record_read_again_is_one_dead_letter() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
-    let (job, dead) = (job("books", ""), [letter("f1"), letter("f2")]);
+    let (key, dead_letters) = (cursor_key("books", ""), [letter("f1"), letter("f2")]);
     for version in 0..3 {
         let page = PageCommit {
-            job: &job,
+            cursor: &key,
             lease: &held,
             run: run_id(1),
             state: &state(version, "2"),
             rows: &[],
             documents: &[],
-            dead: &dead,
+            dead_letters: &dead_letters,
             fetched: 2,
             pages: 1,
             now: at(version),
@@ -281,8 +284,8 @@ async fn a_bad_record_seen_again_is_one_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_reader_of_another_process_sees_committed_rows_and_cannot_write() {
-    let (_dir, path, ledger) = fresh().await;
+async fn a_read_only_ledger_sees_committed_rows_and_cannot_write() {
+    let (_dir, path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     let reader = SqliteLedger::open_read_only(&path).await.unwrap();
     commit(&ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
@@ -303,17 +306,17 @@ async fn a_reader_of_another_process_sees_committed_rows_and_cannot_write() {
 }
 
 #[tokio::test]
-async fn a_file_without_our_schema_is_named_as_such() {
+async fn a_file_without_the_schema_is_reported_as_outdated() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none.db");
     assert!(matches!(SqliteLedger::open_read_only(&path).await, Err(LedgerError::Open { .. })));
     std::fs::write(&path, b"").unwrap();
-    assert!(matches!(SqliteLedger::open_as(&path, OpenMode::Existing).await, Err(LedgerError::SchemaBehind)));
+    assert!(matches!(SqliteLedger::open_as(&path, OpenMode::Existing).await, Err(LedgerError::SchemaOutdated)));
 }
 
 #[tokio::test]
-async fn an_older_program_opens_a_newer_schema() {
-    let (_dir, path, ledger) = fresh().await;
+async fn an_older_version_opens_a_newer_schema() {
+    let (_dir, path, ledger) = new_ledger().await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (99991231000000, 'from the future', 1, x'00', 0)",
@@ -328,17 +331,17 @@ async fn an_older_program_opens_a_newer_schema() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// The commit's future is dropped after any number of its steps: the page is in with its cursor, or not at all.
+    /// The commit's future is dropped after any number of steps: page and cursor are committed together or not at all.
     #[test]
-    fn a_page_abandoned_at_any_step_is_in_entirely_or_not_at_all(polls in 1usize..40, rows in 1i64..160) {
+    fn a_commit_dropped_at_any_step_is_complete_or_absent(polls in 1usize..40, rows in 1i64..160) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (_dir, _path, ledger) = fresh().await;
+            let (_dir, _path, ledger) = new_ledger().await;
             let held = lease(&ledger, "me", at(0)).await;
             let many: Vec<_> = (0..rows).map(|n| row(&format!("k{n}"), n)).collect();
             let first = state(0, "2");
             let mut page = Box::pin(commit(&ledger, &held, &first, &many));
-            // Polled only when something happened, so that each step is one.
+            // Polled only on wake-up, so that each poll is one step.
             let mut left = polls;
             futures::future::poll_fn(|cx| {
                 let ended = page.as_mut().poll(cx).is_ready();
@@ -347,8 +350,8 @@ proptest! {
             })
             .await;
             drop(page);
-            let version = ledger.load_state(&job("books", "")).await.unwrap().map_or(0, |s| s.version);
-            // The next writer goes on from whatever is true.
+            let version = ledger.load_cursor(&cursor_key("books", "")).await.unwrap().map_or(0, |s| s.version);
+            // The next writer continues from the stored version.
             let resumed = commit(&ledger, &held, &state(version, "3"), &many).await.unwrap();
             assert_eq!(resumed.counts.inserted, if version == 0 { many.len() as u64 } else { 0 });
             assert_eq!(count(&ledger).await, many.len() as u64);
@@ -357,8 +360,8 @@ proptest! {
 }
 
 #[tokio::test]
-async fn the_newest_booking_is_listed_first_also_within_a_day() {
-    let (_dir, _path, ledger) = fresh().await;
+async fn transactions_are_listed_newest_first_within_a_day() {
+    let (_dir, _path, ledger) = new_ledger().await;
     let held = lease(&ledger, "me", at(0)).await;
     let booked = |key: &str, seconds: i64| {
         let mut record = row(key, 1);

@@ -1,4 +1,4 @@
-//! The log of health checks: appended in batches, pruned in pieces, read from its new end.
+//! The health check log: appended and pruned in batches, read newest first.
 
 use std::time::Duration;
 
@@ -7,23 +7,24 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteLedger;
-use super::codec::{Step, get, instant, millis, signed};
+use super::codec::{OperationName, get, instant, millis, to_i64};
 use crate::domain::key::ObjectKey;
 use crate::ledger::{LedgerError, ProbeResult, StoredProbe};
 
-const RECORD: Step = Step("noting health checks");
-const PRUNE: Step = Step("dropping old health checks");
-const READ: Step = Step("reading health checks");
+const RECORD: OperationName = OperationName("storing health check results");
+const PRUNE: OperationName = OperationName("pruning health check results");
+const READ: OperationName = OperationName("reading health check results");
 
-/// How exactly the log's owners are dated. Whoever has been silent for longer than this beyond the retention has no row.
-const OWNER_STEP_MS: i64 = 3_600_000;
+/// Resolution of a connection's last check time. A connection without results for the retention plus this time is
+/// deleted.
+const LAST_CHECK_RESOLUTION_MS: i64 = 3_600_000;
 
 impl SqliteLedger {
     pub(super) async fn probes_record(&self, results: &[ProbeResult]) -> Result<(), LedgerError> {
         if results.is_empty() {
             return Ok(());
         }
-        // One value for the whole batch: binding eight values for each row would cost more than writing them.
+        // One JSON value for the whole batch: binding eight values per row would cost more than writing them.
         let batch = Value::Array(results.iter().map(encode).collect()).to_string();
         self.write(RECORD, |conn| {
             Box::pin(async move {
@@ -35,11 +36,11 @@ impl SqliteLedger {
                      WHERE excluded.last_ms >= probed_connections.last_ms + ?2",
                 )
                 .bind(&batch)
-                .bind(OWNER_STEP_MS)
+                .bind(LAST_CHECK_RESOLUTION_MS)
                 .execute(&mut *conn)
                 .await
                 .map_err(failed)?;
-                // CROSS: the batch is walked in its order, and the owners are looked up.
+                // CROSS JOIN fixes the join order: scan the batch in order, look up the connections.
                 sqlx::query(
                     "INSERT INTO probe_results (connection_id, at_ms, elapsed_us, success, slow, status, error)
                      SELECT c.id, p.value ->> 2, p.value ->> 3, p.value ->> 4, p.value ->> 5, p.value ->> 6, p.value ->> 7
@@ -60,9 +61,9 @@ impl SqliteLedger {
         self.write(PRUNE, |conn| {
             Box::pin(async move {
                 let failed = |e| PRUNE.failed(e);
-                // Only the oldest rows are looked at, however many there are; a wall clock that was set back leaves some of
-                // the newer times among them, which go with those that came after.
-                let done = sqlx::query(
+                // Reads only the oldest `limit` rows. If the wall clock was set back, newer times among them are
+                // deleted together with the older rows that follow.
+                let deleted = sqlx::query(
                     "DELETE FROM probe_results WHERE id <= (SELECT max(id) FROM
                          (SELECT id, at_ms FROM probe_results ORDER BY id LIMIT ?2) WHERE at_ms < ?1)",
                 )
@@ -71,14 +72,14 @@ impl SqliteLedger {
                 .execute(&mut *conn)
                 .await
                 .map_err(failed)?;
-                if done.rows_affected() < u64::from(limit) {
+                if deleted.rows_affected() < u64::from(limit) {
                     sqlx::query("DELETE FROM probed_connections WHERE last_ms < ?1")
-                        .bind(millis(before).saturating_sub(OWNER_STEP_MS))
+                        .bind(millis(before).saturating_sub(LAST_CHECK_RESOLUTION_MS))
                         .execute(conn)
                         .await
                         .map_err(failed)?;
                 }
-                Ok(done.rows_affected())
+                Ok(deleted.rows_affected())
             })
         })
         .await
@@ -104,9 +105,9 @@ impl SqliteLedger {
     }
 }
 
-/// In the order of the columns; the owner's two names first.
+/// The values in column order, the connection's namespace and name first.
 fn encode(result: &ProbeResult) -> Value {
-    let elapsed = signed(u64::try_from(result.elapsed.as_micros()).unwrap_or(u64::MAX));
+    let elapsed = to_i64(u64::try_from(result.elapsed.as_micros()).unwrap_or(u64::MAX));
     json!([
         &*result.connection.namespace,
         &*result.connection.name,
@@ -136,7 +137,7 @@ fn decode(connection: &ObjectKey, row: &SqliteRow) -> Result<StoredProbe, Ledger
 
 #[cfg(test)]
 mod tests {
-    use super::super::page_tests::{at, fresh};
+    use super::super::page_tests::{at, new_ledger};
     use super::*;
     use crate::ledger::Ledger;
     use crate::ledger::sqlite::OpenMode;
@@ -159,8 +160,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_noted_is_read_back_newest_first_and_to_each_his_own() {
-        let (_dir, path, ledger) = fresh().await;
+    async fn results_are_listed_newest_first_per_connection() {
+        let (_dir, path, ledger) = new_ledger().await;
         let first = [result("a", 1, Some(200)), result("b", 1, Some(503)), result("a", 31, None)];
         ledger.record_probes(&first).await.unwrap();
         ledger.record_probes(&[result("a", 61, Some(200))]).await.unwrap();
@@ -178,20 +179,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn old_results_go_in_pieces_and_their_owner_last() {
-        let (_dir, _path, ledger) = fresh().await;
+    async fn old_results_are_pruned_in_batches_and_idle_connections_last() {
+        let (_dir, _path, ledger) = new_ledger().await;
         let hours = |n: i64| n * 3600;
-        let old: Vec<_> = (0..250).map(|n| result("gone", n, Some(200))).collect();
+        let old: Vec<_> = (0..250).map(|n| result("idle", n, Some(200))).collect();
         ledger.record_probes(&old).await.unwrap();
         let new: Vec<_> = (0..50).map(|n| result("a", hours(24) + n, Some(200))).collect();
         ledger.record_probes(&new).await.unwrap();
-        for (gone, left) in [(100, 200), (100, 100), (50, 50), (0, 50)] {
-            assert_eq!(ledger.prune_probes(at(hours(23)), 100).await.unwrap(), gone);
-            assert_eq!(count(&ledger, "probe_results").await, left);
+        for (deleted, remaining) in [(100, 200), (100, 100), (50, 50), (0, 50)] {
+            assert_eq!(ledger.prune_probes(at(hours(23)), 100).await.unwrap(), deleted);
+            assert_eq!(count(&ledger, "probe_results").await, remaining);
         }
-        assert_eq!(count(&ledger, "probed_connections").await, 1, "who has been silent so long is forgotten");
+        assert_eq!(count(&ledger, "probed_connections").await, 1, "a connection without recent results is deleted");
         assert_eq!(ledger.last_probes(&ObjectKey::new("team", "a"), 100).await.unwrap().len(), 50);
-        // One that is checked all the time is dated anew each hour, and so never forgotten while it has rows.
+        // A connection with regular checks is updated hourly, so it is never deleted while it has rows.
         for hour in 25..30 {
             ledger.record_probes(&[result("a", hours(hour), Some(200))]).await.unwrap();
         }

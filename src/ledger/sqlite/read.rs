@@ -1,4 +1,4 @@
-//! Reading rows back: for the command line and for tests. Never for a decision about what to write.
+//! Queries on stored rows, for the command line and tests. Never used to decide what to write.
 
 use std::str::FromStr;
 
@@ -8,13 +8,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::SqliteLedger;
-use super::codec::{Step, get, instant, instant_opt, word};
+use super::codec::{OperationName, get, instant, instant_opt, stored_enum};
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
-use crate::ledger::{Booked, Granularity, KeyQuality, LedgerError, RowStatus, TransactionRecord};
+use crate::ledger::{BookingTime, Granularity, KeyQuality, LedgerError, RowStatus, TransactionRecord};
 
-const LIST: Step = Step("listing transactions");
-const COUNT: Step = Step("counting transactions");
-const DEAD: Step = Step("counting dead letters");
+const LIST: OperationName = OperationName("listing transactions");
+const COUNT: OperationName = OperationName("counting transactions");
+const DEAD: OperationName = OperationName("counting dead letters");
 
 const COLUMNS: &str = "SELECT t.namespace, t.connection, t.partition, x.account_token, x.record_key, x.key_quality, \
      x.account, x.booked_on, x.booked_ms, x.booked_text, x.granularity, x.amount, x.amount_minor, x.currency, \
@@ -52,8 +52,12 @@ impl SqliteLedger {
     }
 }
 
-async fn scalar(ledger: &SqliteLedger, mut sql: QueryBuilder<Sqlite>, step: Step) -> Result<u64, LedgerError> {
-    let count: i64 = sql.build_query_scalar().fetch_one(&ledger.readers).await.map_err(|e| step.failed(e))?;
+async fn scalar(
+    ledger: &SqliteLedger,
+    mut sql: QueryBuilder<Sqlite>,
+    operation: OperationName,
+) -> Result<u64, LedgerError> {
+    let count: i64 = sql.build_query_scalar().fetch_one(&ledger.readers).await.map_err(|e| operation.failed(e))?;
     u64::try_from(count).map_err(|_| LedgerError::Corrupt { column: "count" })
 }
 
@@ -72,7 +76,7 @@ pub(super) fn restrict(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilte
 }
 
 fn restrict_days(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
-    // Days are stored as YYYY-MM-DD, so their texts sort as they do.
+    // Days are stored as YYYY-MM-DD, so text order is date order.
     if let Some(from) = filter.from {
         sql.push(" AND x.booked_on >= ").push_bind(from.to_string());
     }
@@ -101,18 +105,18 @@ fn record(row: &SqliteRow) -> Result<TransactionRecord, LedgerError> {
     Ok(TransactionRecord {
         account_token: get(row, "account_token")?,
         key: get(row, "record_key")?,
-        key_quality: word(&KeyQuality::ALL, KeyQuality::as_str, &quality, "transactions.key_quality")?,
+        key_quality: stored_enum(&KeyQuality::ALL, KeyQuality::as_str, &quality, "transactions.key_quality")?,
         account: get(row, "account")?,
-        booked: Booked {
+        booked: BookingTime {
             on: parsed::<Date>(row, "booked_on")?,
             at: instant_opt(get(row, "booked_ms")?, "transactions.booked_ms")?,
             text: get(row, "booked_text")?,
-            granularity: word(&Granularity::ALL, Granularity::as_str, &granularity, "transactions.granularity")?,
+            granularity: stored_enum(&Granularity::ALL, Granularity::as_str, &granularity, "transactions.granularity")?,
         },
         amount: parsed::<Decimal>(row, "amount")?,
         amount_minor: parsed::<i128>(row, "amount_minor")?,
         currency: get(row, "currency")?,
-        status: word(&RowStatus::ALL, RowStatus::as_str, &status, "transactions.status")?,
+        status: stored_enum(&RowStatus::ALL, RowStatus::as_str, &status, "transactions.status")?,
         counterparty: get(row, "counterparty")?,
         narration: get(row, "narration")?,
         category: get(row, "category")?,

@@ -1,4 +1,4 @@
-//! Runs: begun, ended, remembered.
+//! Run history: start, end, skip, and the job's streaks.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -6,31 +6,31 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
 use super::SqliteLedger;
-use super::codec::{Step, count, get, instant, instant_opt, millis, signed};
+use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
+use super::cursor;
 use super::lease::assert_held;
-use super::state;
 use crate::domain::key::ObjectKey;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{
     CursorState, JobHistory, Lease, LedgerError, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, StreamKey,
 };
 
-const START: Step = Step("noting that a run began");
-const SKIP: Step = Step("noting that a slot passed");
-const FINISH: Step = Step("noting how a run ended");
-const HISTORY: Step = Step("reading a job's history");
+const START: OperationName = OperationName("recording the start of a run");
+const SKIP: OperationName = OperationName("recording a skipped run");
+const FINISH: OperationName = OperationName("recording the end of a run");
+const HISTORY: OperationName = OperationName("reading a job's history");
 
-/// Runs kept per job: a day of runs every few minutes; the streaks live in a row of their own.
-const KEPT_RUNS: i64 = 200;
+/// Runs stored per job: a day of runs every few minutes. Streaks are stored separately.
+const MAX_RUNS_PER_JOB: i64 = 200;
 
 impl SqliteLedger {
     pub(super) async fn run_start(&self, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
         let (run, lease) = (run.clone(), lease.clone());
         self.write(START, |conn| {
             Box::pin(async move {
-                // Who was frozen between taking the lease and this must not end the run of who took it since.
+                // A process frozen since it acquired the lease must not interrupt the run of the new holder.
                 assert_held(conn, &lease).await?;
-                if known(conn, &run).await.map_err(|e| START.failed(e))? {
+                if is_recorded(conn, &run).await.map_err(|e| START.failed(e))? {
                     return Ok(false);
                 }
                 start(conn, &run).await.map_err(|e| START.failed(e))?;
@@ -44,7 +44,7 @@ impl SqliteLedger {
         let run = run.clone();
         self.write(SKIP, |conn| {
             Box::pin(async move {
-                if known(conn, &run).await.map_err(|e| SKIP.failed(e))? {
+                if is_recorded(conn, &run).await.map_err(|e| SKIP.failed(e))? {
                     return Ok(());
                 }
                 skip(conn, &run, reason).await.map_err(|e| SKIP.failed(e))
@@ -58,9 +58,9 @@ impl SqliteLedger {
         self.write(FINISH, |conn| Box::pin(async move { finish(conn, &end).await.map_err(|e| FINISH.failed(e)) })).await
     }
 
-    pub(super) async fn history(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {
+    pub(super) async fn job_history_load(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {
         let mut conn = self.reader(HISTORY).await?;
-        // One snapshot: a run that ends between two statements must not be half seen.
+        // One snapshot: a run that ends between two statements must not be partly visible.
         let mut tx = sqlx::Connection::begin(&mut *conn).await.map_err(|e| HISTORY.failed(e))?;
         let mut history = totals(&mut tx, job).await?;
         history.last = last_runs(&mut tx, job, limit).await?;
@@ -70,8 +70,8 @@ impl SqliteLedger {
     }
 }
 
-/// Whether the run, or a run for its slot, was noted before.
-async fn known(conn: &mut SqliteConnection, run: &RunStart) -> Result<bool, sqlx::Error> {
+/// Whether the run, or a run for its slot or a later one, was recorded before.
+async fn is_recorded(conn: &mut SqliteConnection, run: &RunStart) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM sync_runs WHERE run_id = ?1)
              OR EXISTS (SELECT 1 FROM sync_jobs WHERE namespace = ?2 AND job = ?3 AND last_slot_ms >= ?4)",
@@ -95,13 +95,13 @@ async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::
     .execute(&mut *conn)
     .await?;
     insert(conn, run, None).await?;
-    note_slot(conn, run).await
+    record_slot(conn, run).await
 }
 
-/// A run that never was: begun and ended at once.
+/// Inserts a run that starts and ends at once.
 async fn skip(conn: &mut SqliteConnection, run: &RunStart, reason: &'static str) -> Result<(), sqlx::Error> {
     insert(conn, run, Some(reason)).await?;
-    note_slot(conn, run).await?;
+    record_slot(conn, run).await?;
     prune(conn, &run.job).await
 }
 
@@ -125,7 +125,7 @@ async fn insert(conn: &mut SqliteConnection, run: &RunStart, skipped: Option<&st
     .map(drop)
 }
 
-async fn note_slot(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::Error> {
+async fn record_slot(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO sync_jobs (namespace, job, last_slot_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (namespace, job) DO UPDATE SET
@@ -150,19 +150,19 @@ async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::E
     .bind(millis(end.at))
     .bind(end.result.as_str())
     .bind(end.reason)
-    .bind(signed(end.counts.fetched))
-    .bind(signed(end.counts.inserted))
-    .bind(signed(end.counts.updated))
-    .bind(signed(end.counts.unchanged))
-    .bind(signed(end.counts.rejected))
-    .bind(signed(end.counts.pages))
+    .bind(to_i64(end.counts.fetched))
+    .bind(to_i64(end.counts.inserted))
+    .bind(to_i64(end.counts.updated))
+    .bind(to_i64(end.counts.unchanged))
+    .bind(to_i64(end.counts.rejected))
+    .bind(to_i64(end.counts.pages))
     .execute(&mut *conn)
     .await?;
     if done.rows_affected() == 0 {
         return Ok(());
     }
-    // Only what the provider did counts: a stop, a skip or a crash of ours neither breaks nor mends a streak.
-    let (good, bad) = match end.result {
+    // Only provider outcomes count: a stop, a skip or a crash of Busbar does not change a streak.
+    let (succeeded, failed) = match end.result {
         RunResult::Succeeded | RunResult::Incomplete => (true, false),
         RunResult::Failed => (false, true),
         RunResult::Cancelled | RunResult::Skipped | RunResult::Interrupted => (false, false),
@@ -177,8 +177,8 @@ async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::E
     )
     .bind(&*end.job.namespace)
     .bind(&*end.job.name)
-    .bind(good)
-    .bind(bad)
+    .bind(succeeded)
+    .bind(failed)
     .bind(empty)
     .bind(end.result == RunResult::Succeeded)
     .bind(millis(end.at))
@@ -195,7 +195,7 @@ async fn prune(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<(), sqlx:
     )
     .bind(&*job.namespace)
     .bind(&*job.name)
-    .bind(KEPT_RUNS - 1)
+    .bind(MAX_RUNS_PER_JOB - 1)
     .execute(conn)
     .await
     .map(drop)
@@ -215,8 +215,8 @@ async fn totals(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<JobHisto
     Ok(JobHistory {
         failure_streak: get(&row, "failure_streak")?,
         empty_streak: get(&row, "empty_streak")?,
-        last_success: moment(&row, "last_success_ms")?,
-        last_slot: moment(&row, "last_slot_ms")?,
+        last_success: timestamp_opt(&row, "last_success_ms")?,
+        last_slot: timestamp_opt(&row, "last_slot_ms")?,
         ..JobHistory::default()
     })
 }
@@ -243,12 +243,12 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
     Ok(RunRecord {
         id: RunId(Uuid::parse_str(&id).map_err(|_| LedgerError::Corrupt { column: "sync_runs.run_id" })?),
         trigger: trigger.parse::<RunTrigger>().map_err(|_| LedgerError::Corrupt { column: "sync_runs.cause" })?,
-        slot: moment(row, "slot_ms")?,
+        slot: timestamp_opt(row, "slot_ms")?,
         dry_run: get(row, "dry_run")?,
         started: instant(get(row, "started_ms")?, "sync_runs.started_ms")?,
-        ended: moment(row, "ended_ms")?,
+        ended: timestamp_opt(row, "ended_ms")?,
         result: result
-            .map(|word| word.parse::<RunResult>())
+            .map(|text| text.parse::<RunResult>())
             .transpose()
             .map_err(|_| LedgerError::Corrupt { column: "sync_runs.result" })?,
         reason: get(row, "reason")?,
@@ -268,14 +268,14 @@ async fn cursors(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<Vec<(St
         "SELECT {}, t.namespace, t.connection, t.provider, t.environment, t.stream, t.partition
          FROM sync_state s JOIN streams t ON t.id = s.stream_id
          WHERE t.namespace = ?1 AND s.job = ?2 ORDER BY t.partition, t.id",
-        state::COLUMNS
+        cursor::COLUMNS
     )))
     .bind(&*job.namespace)
     .bind(&*job.name)
     .fetch_all(conn)
     .await
     .map_err(|e| HISTORY.failed(e))?;
-    rows.iter().map(|row| Ok((stream_key(row)?, state::decode(row)?))).collect()
+    rows.iter().map(|row| Ok((stream_key(row)?, cursor::decode(row)?))).collect()
 }
 
 pub(super) fn stream_key(row: &SqliteRow) -> Result<StreamKey, LedgerError> {
@@ -289,7 +289,7 @@ pub(super) fn stream_key(row: &SqliteRow) -> Result<StreamKey, LedgerError> {
     })
 }
 
-fn moment(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, LedgerError> {
+fn timestamp_opt(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, LedgerError> {
     let ms: Option<i64> = row.try_get(column).map_err(|_| LedgerError::Corrupt { column })?;
     instant_opt(ms, column)
 }

@@ -1,17 +1,17 @@
-//! Rows into the table: new ones inserted, changed ones updated, equal ones left alone.
+//! Upserts transactions: inserts new rows, updates changed ones, skips equal ones.
 //!
-//! Many rows to a statement, because each statement is a trip to SQLite's thread. The guard on the content hash keeps
-//! a page read a second time from writing anything: no row, no index, no journal.
+//! Many rows per statement, because each statement is a round trip to SQLite's thread. The comparison of content hashes
+//! makes a page read twice write nothing: no row, no index, no journal.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::codec::{Step, millis};
+use super::codec::{OperationName, millis};
 use crate::ledger::{LedgerError, PageCommit, PageCounts, TransactionRecord};
 
-const ROWS: Step = Step("writing rows");
+const ROWS: OperationName = OperationName("writing rows");
 
-/// Rows per statement: a trip costs little per row from here on, and the few lengths of rest fit the statement cache.
+/// Rows per statement: more would hardly reduce the cost per row, and fewer statement lengths fit the statement cache.
 const ROWS_PER_STATEMENT: usize = 50;
 
 const INSERT: &str = "INSERT INTO transactions (stream_id, account_token, record_key, key_quality, account, booked_on, \

@@ -1,32 +1,39 @@
+use std::sync::Mutex;
+
+use http::header::AUTHORIZATION;
+use secrecy::SecretString;
+
 use super::*;
 use crate::domain::time::Mono;
-use crate::provider::testkit::{answer, below, core, settings};
-use std::sync::Mutex;
+use crate::provider::auth::token_endpoint::Grant;
+use crate::provider::testkit::{inner_fn, monitor, response, settings};
+use crate::settings::Placement;
 
 fn secret(text: &str) -> SecretString {
     SecretString::from(text)
 }
 
-/// What a request looks like below the layer.
+/// The request that the inner service receives.
 async fn sent(auth: Auth) -> Request {
     let settings = settings(|draft| draft.auth = auth);
     let seen = Arc::new(Mutex::new(None));
-    let inner = below({
+    let inner = inner_fn({
         let seen = Arc::clone(&seen);
-        move |timed: Timed| {
-            *seen.lock().unwrap() = Some(timed.request);
-            async { Ok(answer(200)) }
+        move |ctx: CallContext| {
+            *seen.lock().unwrap() = Some(ctx.request);
+            async { Ok(response(200)) }
         }
     });
-    let proof = Proof { keys: Keys::new(Arc::clone(&settings), core(&settings), None), tokens: None };
-    let path = Authenticate::new(inner, core(&settings), Arc::clone(&settings), proof);
-    path.oneshot(Timed::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
+    let credentials = CredentialCache::new(Arc::clone(&settings), monitor(&settings), None);
+    let authenticator = Authenticator { credentials, tokens: None };
+    let path = AuthService::new(inner, monitor(&settings), Arc::clone(&settings), authenticator);
+    path.oneshot(CallContext::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
     let request = seen.lock().unwrap().take();
     request.unwrap()
 }
 
 #[tokio::test]
-async fn each_kind_puts_its_credentials_where_they_belong() {
+async fn each_auth_type_adds_its_credentials_in_the_right_place() {
     assert!(sent(Auth::None).await.headers.is_empty());
     let bearer = sent(Auth::Bearer { token: secret("canary-token") }).await;
     assert_eq!(bearer.headers[AUTHORIZATION], "Bearer canary-token");
@@ -55,39 +62,40 @@ async fn each_kind_puts_its_credentials_where_they_belong() {
     assert_eq!(profile.query.len(), 1);
 }
 
-/// Does not compile once one of these learns to print itself.
+/// Does not compile if one of these types implements `Debug`.
 const _: () = {
     trait Printed<A> {
         const SILENT: () = ();
     }
     impl<T: ?Sized> Printed<()> for T {}
     impl<T: ?Sized + std::fmt::Debug> Printed<u8> for T {}
-    let () = <Token as Printed<_>>::SILENT;
-    let () = <fetch::Fetched as Printed<_>>::SILENT;
+    let () = <AccessToken as Printed<_>>::SILENT;
+    let () = <token_response::TokenResponse as Printed<_>>::SILENT;
     let () = <Grant as Printed<_>>::SILENT;
-    let () = <source::Pending as Printed<_>>::SILENT;
-    let () = <source::Refreshing as Printed<_>>::SILENT;
-    let () = <Keys as Printed<_>>::SILENT;
-    let () = <crate::provider::settings::TokenClient as Printed<_>>::SILENT;
-    let () = <crate::provider::settings::ClientCertificate as Printed<_>>::SILENT;
+    let () = <refresh_lock::PendingRotation as Printed<_>>::SILENT;
+    let () = <refresh_lock::RefreshLock as Printed<_>>::SILENT;
+    let () = <CredentialCache as Printed<_>>::SILENT;
+    let () = <crate::settings::TokenClient as Printed<_>>::SILENT;
+    let () = <crate::settings::ClientCertificate as Printed<_>>::SILENT;
 };
 
 #[tokio::test]
-async fn what_a_provider_echoes_of_a_credential_reaches_nobody() {
+async fn an_echoed_credential_is_redacted_from_the_answer() {
     let settings = settings(|draft| draft.auth = Auth::Bearer { token: secret("canary-token") });
-    let inner = below(|_| async {
-        let mut said = answer(200);
-        said.body = bytes::Bytes::from_static(br#"{"you":"Bearer canary-token"}"#);
-        Ok(said)
+    let inner = inner_fn(|_| async {
+        let mut echo = response(200);
+        echo.body = bytes::Bytes::from_static(br#"{"you":"Bearer canary-token"}"#);
+        Ok(echo)
     });
-    let proof = Proof { keys: Keys::new(Arc::clone(&settings), core(&settings), None), tokens: None };
-    let path = Authenticate::new(inner, core(&settings), Arc::clone(&settings), proof);
-    let answer = path.oneshot(Timed::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
-    assert_eq!(&answer.body[..], br#"{"you":"Bearer ***"}"#);
+    let credentials = CredentialCache::new(Arc::clone(&settings), monitor(&settings), None);
+    let authenticator = Authenticator { credentials, tokens: None };
+    let path = AuthService::new(inner, monitor(&settings), Arc::clone(&settings), authenticator);
+    let response = path.oneshot(CallContext::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
+    assert_eq!(&response.body[..], br#"{"you":"Bearer ***"}"#);
 }
 
 #[tokio::test]
-async fn no_credential_is_ever_printed() {
+async fn credentials_are_never_printed() {
     for auth in [
         Auth::Bearer { token: secret("canary-1") },
         Auth::Basic { username: secret("canary-1"), password: secret("canary-2") },

@@ -1,43 +1,43 @@
-//! Why a call has no answer, in our own words.
+//! Why a call has no response, in our own text: no URL, nothing of the provider's.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::rights::Denial;
-use crate::provider::addresses::{AddressProblem, Peer};
-use crate::provider::classify::ErrorClass;
+use crate::settings::ErrorClass;
+use crate::settings::addresses::{AddressDenied, EndpointRole};
 
-/// Why a connection could not be made.
+/// Why a connection could not be made, or broke.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum ConnectProblem {
-    /// The host's name has no address.
-    Name,
-    /// Nobody listens there.
+pub enum ConnectError {
+    /// The host name could not be resolved.
+    Dns,
+    /// The connection was refused.
     Refused,
-    /// The certificate is signed by nobody we trust.
+    /// The server certificate is signed by an unknown issuer.
     UnknownIssuer,
-    /// The certificate is for another name.
+    /// The server certificate is for another name.
     WrongName,
-    /// The certificate is expired or not yet valid.
+    /// The server certificate is expired or not yet valid.
     Expired,
-    /// The provider did not take the certificate that we showed, or wants one.
+    /// The server rejected the client certificate, or requires one.
     CertificateRefused,
-    /// TLS failed otherwise.
+    /// Any other TLS failure.
     Tls,
-    /// The network failed otherwise.
+    /// Any other network failure.
     Network,
-    /// It did not come about in time.
+    /// The connect timed out.
     TimedOut,
-    /// The connection was there, and broke before the answer was complete.
+    /// The connection broke before the response was complete.
     Reset,
 }
 
-impl ConnectProblem {
-    /// The class of failure that a policy can count.
+impl ConnectError {
+    /// The failure class that a policy can count.
     pub const fn class(self) -> ErrorClass {
         match self {
-            Self::Name | Self::Refused | Self::Network | Self::TimedOut => ErrorClass::Connect,
+            Self::Dns | Self::Refused | Self::Network | Self::TimedOut => ErrorClass::Connect,
             Self::UnknownIssuer | Self::WrongName | Self::Expired | Self::CertificateRefused | Self::Tls => {
                 ErrorClass::Tls
             }
@@ -45,135 +45,135 @@ impl ConnectProblem {
         }
     }
 
-    /// What happened, in words for a condition's message.
+    /// The cause, as text for a condition's message.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Name => "the host's name cannot be resolved",
-            Self::Refused => "the connection was refused",
-            Self::UnknownIssuer => "its certificate is signed by an unknown issuer",
-            Self::WrongName => "its certificate is not valid for the server's name",
-            Self::Expired => "its certificate is expired or not yet valid",
-            Self::CertificateRefused => "it does not take the client certificate, or wants one",
-            Self::Tls => "TLS could not be agreed on",
-            Self::Network => "the connection failed",
-            Self::TimedOut => "no connection came about in time",
-            Self::Reset => "the connection broke before the answer was complete",
+            Self::Dns => "host name could not be resolved",
+            Self::Refused => "connection refused",
+            Self::UnknownIssuer => "server certificate is signed by an unknown issuer",
+            Self::WrongName => "server certificate is not valid for the host name",
+            Self::Expired => "server certificate is expired or not yet valid",
+            Self::CertificateRefused => "the server rejected the client certificate, or requires one",
+            Self::Tls => "TLS handshake failed",
+            Self::Network => "connection failed",
+            Self::TimedOut => "connect timed out",
+            Self::Reset => "connection closed before the response was complete",
         }
     }
 }
 
-/// What is wrong with the place where a rotated refresh token is kept.
+/// Why a rotated refresh token could not be stored or loaded.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum KeepProblem {
-    /// The ledger does not answer.
+pub enum TokenStoreError {
+    /// The ledger is not available.
     Ledger,
-    /// Another replica is using it.
+    /// Another replica holds the lease on it.
     Busy,
-    /// There is no key to seal it with.
+    /// No encryption key is configured.
     NoKey,
-    /// It was sealed with a key that is gone.
+    /// It was encrypted with a key that is no longer configured.
     UnknownKey,
 }
 
-impl KeepProblem {
-    /// What happened and what to do, in words for a condition's message.
+impl TokenStoreError {
+    /// The cause and the remedy, as text for a condition's message.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Ledger => "the ledger does not answer",
-            Self::Busy => "another replica is using it",
-            Self::NoKey => "the operator has no key to seal it with (--key-secret)",
+            Self::Ledger => "the ledger is not available",
+            Self::Busy => "in use by another replica",
+            Self::NoKey => "no encryption key is configured; set --key-secret",
             Self::UnknownKey => {
-                "it was sealed with a key that is not in --key-secret any more: put the key back, or a new refresh token \
-                 into the Secret"
+                "it was encrypted with a key that is no longer in --key-secret; restore the key, or put a new refresh \
+                 token into the Secret"
             }
         }
     }
 }
 
-/// Why there is no answer.
+/// Why a call has no response.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CallError {
-    /// The breaker refused; nothing was sent.
-    #[error("the circuit is open")]
+    /// The circuit is open; nothing was sent.
+    #[error("circuit open")]
     CircuitOpen {
         /// Until the next trial may be made, where known.
         retry_in: Option<Duration>,
     },
     /// The connection is suspended; nothing was sent.
-    #[error("the connection is suspended")]
+    #[error("connection suspended")]
     Suspended,
     /// No licence profile of the caller allows it; nothing was sent.
-    #[error("the caller has no right to {action} ({})", .why.as_str())]
+    #[error("{action} not allowed for the caller: {}", .why.as_str())]
     RightsDenied {
         /// The operation or purpose that is not allowed.
         action: Arc<str>,
-        /// Why.
+        /// The cause.
         why: Denial,
     },
-    /// The requests of the caller's licence profile are used up; nothing was sent.
-    #[error("the licence profile's requests of the day are used up")]
+    /// The daily request limit of the caller's licence profile is reached; nothing was sent.
+    #[error("daily request limit of the licence profile reached")]
     RightsQuota {
         /// Until the next day.
         retry_in: Duration,
     },
-    /// A limit of the connection is used up for longer than the call can wait; nothing was sent.
-    #[error("the connection's quota is used up")]
+    /// A quota of the connection is exhausted for longer than the call can wait; nothing was sent.
+    #[error("quota of the connection exhausted")]
     QuotaExhausted {
-        /// Until there is room.
+        /// Until quota is available.
         retry_in: Duration,
     },
-    /// The provider asked to be left alone for longer than the call can wait; nothing was sent.
-    #[error("the provider asked for a pause")]
+    /// The provider's rate limit lasts longer than the call can wait; nothing was sent.
+    #[error("rate limited by the provider")]
     Throttled {
-        /// Until the pause ends.
+        /// Until the rate limit ends.
         retry_in: Duration,
     },
-    /// No complete answer in time.
-    #[error("the provider did not answer in time")]
+    /// No complete response in time.
+    #[error("the provider timed out")]
     Timeout,
-    /// No connection.
-    #[error("the provider cannot be reached: {}", .0.as_str())]
-    Connect(ConnectProblem),
-    /// The answer is larger than the call allows.
-    #[error("the answer is larger than {limit} bytes")]
+    /// No connection, or a broken one.
+    #[error("provider not reachable: {}", .0.as_str())]
+    Connect(ConnectError),
+    /// The response body exceeds the call's size limit.
+    #[error("response larger than {limit} bytes")]
     TooLarge {
-        /// The cap.
+        /// The size limit, in bytes.
         limit: usize,
     },
-    /// The host has an address that the operator does not connect to; nothing was sent.
+    /// The host has an address that the address rules forbid; nothing was sent.
     #[error("{0}")]
-    Refused(AddressProblem),
-    /// What came back is not HTTP, or not what was asked for.
-    #[error("the answer cannot be read")]
+    AddressRefused(AddressDenied),
+    /// The response is not valid HTTP, or has a content encoding that was not requested.
+    #[error("response could not be parsed")]
     Malformed,
-    /// The token endpoint refused the client's credentials.
-    #[error("the token endpoint refused the credentials with status {status}")]
+    /// The token endpoint rejected the client's credentials.
+    #[error("the token endpoint rejected the credentials (status {status})")]
     CredentialsRefused {
         /// Its HTTP status.
         status: u16,
     },
-    /// The token endpoint gave no token, for a reason of its own.
-    #[error("the token endpoint gave no token{}", TokenStatus(*status))]
+    /// The token endpoint returned no token, for a reason other than the credentials.
+    #[error("the token endpoint returned no token{}", TokenStatus(*status))]
     NoToken {
         /// Its HTTP status, if it answered.
         status: Option<u16>,
-        /// What kind of failure it was.
+        /// The failure class.
         class: ErrorClass,
     },
     /// The circuit of the token endpoint is open; nothing was sent.
-    #[error("the circuit of the token endpoint is open")]
+    #[error("circuit of the token endpoint open")]
     TokenCircuitOpen {
         /// Until the next trial may be made, where known.
         retry_in: Option<Duration>,
     },
-    /// A rotated refresh token cannot be kept or read, and without that no access token is used.
-    #[error("the refresh token in the ledger cannot be used: {}", .0.as_str())]
-    NotKept(KeepProblem),
-    /// The request cannot be put into a URL or a header.
-    #[error("the request is not valid: {0}")]
-    Request(&'static str),
-    /// No client could be built from the connection's TLS settings.
-    #[error("no client can be built from the TLS settings: {0}")]
+    /// A rotated refresh token could not be stored or loaded; without it no access token is used.
+    #[error("refresh token in the ledger not usable: {}", .0.as_str())]
+    TokenStore(TokenStoreError),
+    /// The request cannot be encoded as a URL or a header.
+    #[error("invalid request: {0}")]
+    InvalidRequest(&'static str),
+    /// The HTTP client could not be built from the connection's TLS settings.
+    #[error("HTTP client could not be built from the TLS settings: {0}")]
     Client(Arc<str>),
 }
 
@@ -200,31 +200,32 @@ impl CallError {
             Self::QuotaExhausted { .. } => "quota_exhausted",
             Self::Throttled { .. } => "throttled",
             Self::Timeout => "timeout",
-            Self::Connect(ConnectProblem::Name) => "dns",
-            Self::Connect(ConnectProblem::Refused | ConnectProblem::Network | ConnectProblem::TimedOut) => "connect",
-            Self::Connect(ConnectProblem::Reset) => "reset",
+            Self::Connect(ConnectError::Dns) => "dns",
+            Self::Connect(ConnectError::Refused | ConnectError::Network | ConnectError::TimedOut) => "connect",
+            Self::Connect(ConnectError::Reset) => "reset",
             Self::Connect(_) => "tls",
-            Self::Refused(_) => "address_refused",
+            Self::AddressRefused(_) => "address_refused",
             Self::TooLarge { .. } => "too_large",
             Self::Malformed => "malformed",
             Self::CredentialsRefused { .. } => "credentials_refused",
             Self::NoToken { .. } => "no_token",
             Self::TokenCircuitOpen { .. } => "token_circuit_open",
-            Self::NotKept(_) => "refresh_token_not_kept",
-            Self::Request(_) => "bad_request",
+            Self::TokenStore(_) => "refresh_token_not_kept",
+            Self::InvalidRequest(_) => "bad_request",
             Self::Client(_) => "client",
         }
     }
 
-    /// The class of failure that a policy can count; none for what the provider had no part in.
+    /// The failure class that a policy can count; `None` if the provider had no part in the failure.
     ///
-    /// A token endpoint has a circuit of its own: that it gives no token says nothing about the provider behind it.
+    /// A token endpoint has a circuit of its own: its failures say nothing about the provider.
     pub const fn class(&self) -> Option<ErrorClass> {
         match self {
             Self::Timeout => Some(ErrorClass::Timeout),
             Self::Connect(problem) => Some(problem.class()),
-            // Whatever a name leads to today: at its address the provider is not to be had, and routes must avoid it.
-            Self::Refused(AddressProblem { peer: Peer::Provider, .. }) => Some(ErrorClass::Connect),
+            // The name may resolve to another address later; at this one the provider is not available, and routes must
+            // avoid it.
+            Self::AddressRefused(AddressDenied { endpoint: EndpointRole::Provider, .. }) => Some(ErrorClass::Connect),
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
             Self::CircuitOpen { .. }
             | Self::Suspended
@@ -232,40 +233,40 @@ impl CallError {
             | Self::RightsQuota { .. }
             | Self::QuotaExhausted { .. }
             | Self::Throttled { .. }
-            | Self::Refused(_)
+            | Self::AddressRefused(_)
             | Self::CredentialsRefused { .. }
             | Self::NoToken { .. }
             | Self::TokenCircuitOpen { .. }
-            | Self::NotKept(_)
-            | Self::Request(_)
+            | Self::TokenStore(_)
+            | Self::InvalidRequest(_)
             | Self::Client(_) => None,
         }
     }
 
-    /// Whether the provider could not be called for want of a token, through no fault of the credentials.
-    pub const fn wants_token(&self) -> bool {
+    /// Whether the call failed because no access token was available, for a reason other than rejected credentials.
+    pub const fn is_token_unavailable(&self) -> bool {
         matches!(
             self,
             Self::NoToken { .. }
                 | Self::TokenCircuitOpen { .. }
-                | Self::NotKept(_)
-                | Self::Refused(AddressProblem { peer: Peer::TokenEndpoint, .. })
+                | Self::TokenStore(_)
+                | Self::AddressRefused(AddressDenied { endpoint: EndpointRole::TokenEndpoint, .. })
         )
     }
 
-    /// Whether the provider may have taken the request up. Not if there was no connection, nobody whose certificate we
-    /// trust at its other end, or no token to send along; what was refused with a 401 before a token ran out was not taken
-    /// up either. A client certificate may be refused after the request has left: `Tls` counts as sent.
+    /// Whether the provider may have processed the request. Not without a connection, a trusted server certificate or
+    /// an access token; nor after a 401 that led to a failed token refresh. A client certificate may be rejected after
+    /// the request has been sent: `Tls` counts as sent.
     pub const fn was_sent(&self) -> bool {
         match self {
-            Self::Connect(problem) => matches!(problem, ConnectProblem::Reset | ConnectProblem::Tls),
+            Self::Connect(problem) => matches!(problem, ConnectError::Reset | ConnectError::Tls),
             Self::NoToken { .. } | Self::CredentialsRefused { .. } => false,
-            _ => !self.is_our_own(),
+            _ => !self.is_local(),
         }
     }
 
-    /// Whether we refused the call ourselves: neither the provider nor its token endpoint has had a part in it.
-    pub const fn is_our_own(&self) -> bool {
+    /// Whether the call was refused locally: neither the provider nor its token endpoint was involved.
+    pub const fn is_local(&self) -> bool {
         matches!(
             self,
             Self::CircuitOpen { .. }
@@ -274,16 +275,16 @@ impl CallError {
                 | Self::RightsQuota { .. }
                 | Self::QuotaExhausted { .. }
                 | Self::Throttled { .. }
-                | Self::Refused(_)
+                | Self::AddressRefused(_)
                 | Self::TokenCircuitOpen { .. }
-                | Self::NotKept(_)
-                | Self::Request(_)
+                | Self::TokenStore(_)
+                | Self::InvalidRequest(_)
                 | Self::Client(_)
         )
     }
 
-    /// Whether the quota layer refused: for lack of room, or because the provider asked for a pause.
-    pub const fn is_held_back(&self) -> bool {
+    /// Whether the quota layer refused: quota exhausted, or rate limited by the provider.
+    pub const fn is_quota_refusal(&self) -> bool {
         matches!(self, Self::QuotaExhausted { .. } | Self::Throttled { .. })
     }
 }

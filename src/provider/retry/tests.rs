@@ -3,15 +3,16 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::*;
-use crate::domain::breaker::Effective;
+use crate::domain::breaker::EffectiveState;
 use crate::domain::time::Mono;
-use crate::provider::admission::Admission;
-use crate::provider::classify::{ErrorClass, Reading, Wait};
-use crate::provider::testkit::{Asked, answer, asking, core, scripted, settings};
+use crate::profile::{Classification, RetryAfter};
+use crate::provider::breaker::BreakerService;
+use crate::provider::testkit::{CallLog, monitor, rate_limited, response, scripted, settings};
+use crate::settings::ErrorClass;
 
-type End = Result<Answer, CallError>;
+type End = Result<Response, CallError>;
 
-const REFUSED: CallError = CallError::Connect(ConnectProblem::Refused);
+const REFUSED: CallError = CallError::Connect(ConnectError::Refused);
 
 fn read() -> Request {
     Request::get("quote", "/")
@@ -21,23 +22,23 @@ fn of(class: CallClass) -> Request {
     Request { class, ..read() }
 }
 
-/// One call through this layer alone, over a provider that ends its tries like this.
-async fn call(settings: &Arc<Settings>, request: Request, ends: Vec<End>) -> (End, Asked) {
-    let core = core(settings);
-    let (inner, asked) = scripted(ends);
-    let deadline = core.clock().mono() + Duration::from_mins(2);
-    let path = Again::new(inner, core, Arc::clone(settings));
-    (path.oneshot(Timed::new(request, deadline)).await, asked)
+/// One call through this layer alone, over a provider that returns the given results.
+async fn call(settings: &Arc<Settings>, request: Request, ends: Vec<End>) -> (End, CallLog) {
+    let monitor = monitor(settings);
+    let (inner, log) = scripted(ends);
+    let deadline = monitor.clock().mono() + Duration::from_mins(2);
+    let path = RetryService::new(inner, monitor, Arc::clone(settings));
+    (path.oneshot(CallContext::new(request, deadline)).await, log)
 }
 
-fn tried(asked: &Asked) -> usize {
-    asked.lock().unwrap().len()
+fn tried(log: &CallLog) -> usize {
+    log.lock().unwrap().len()
 }
 
-/// The waits between the tries.
-fn waits(asked: &Asked) -> Vec<Duration> {
-    let asked = asked.lock().unwrap();
-    asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
+/// The delays between the tries.
+fn delays(log: &CallLog) -> Vec<Duration> {
+    let log = log.lock().unwrap();
+    log.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
 }
 
 fn plain() -> Arc<Settings> {
@@ -45,12 +46,12 @@ fn plain() -> Arc<Settings> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_retries_come_after_one_two_and_four_seconds_and_jitter_and_pacing_only_add() {
+async fn backoff_is_one_two_four_seconds_and_jitter_and_pacing_only_add() {
     let settings = settings(|draft| draft.retry.min_pacing = Duration::from_millis(50));
-    let (end, asked) = call(&settings, read(), vec![Ok(answer(503))]).await;
+    let (end, log) = call(&settings, read(), vec![Ok(response(503))]).await;
     let end = end.unwrap();
     assert_eq!((end.status.as_u16(), end.meta.tries), (503, 4));
-    let waits = waits(&asked);
+    let waits = delays(&log);
     assert_eq!(waits.len(), 3);
     for (wait, seconds) in waits.into_iter().zip([1, 2, 4]) {
         let step = Duration::from_secs(seconds);
@@ -60,265 +61,273 @@ async fn three_retries_come_after_one_two_and_four_seconds_and_jitter_and_pacing
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_ends_the_tries_and_says_how_many_there_were() {
-    let (end, asked) = call(&plain(), read(), vec![Err(REFUSED), Ok(answer(502)), Ok(answer(200))]).await;
+async fn success_ends_the_tries_and_reports_their_number() {
+    let (end, log) = call(&plain(), read(), vec![Err(REFUSED), Ok(response(502)), Ok(response(200))]).await;
     assert_eq!(end.unwrap().meta.tries, 3);
-    assert_eq!(tried(&asked), 3);
+    assert_eq!(tried(&log), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_may_end_otherwise_is_tried_again() {
-    let again = [
-        Ok(answer(500)),
-        Ok(answer(408)),
-        Ok(answer(425)),
-        Ok(answer(429)),
+async fn only_transient_results_are_retried() {
+    let retried = [
+        Ok(response(500)),
+        Ok(response(408)),
+        Ok(response(425)),
+        Ok(response(429)),
         Err(REFUSED),
         Err(CallError::Timeout),
         Err(CallError::Malformed),
-        Err(CallError::Connect(ConnectProblem::Reset)),
+        Err(CallError::Connect(ConnectError::Reset)),
         Err(CallError::NoToken { status: Some(503), class: ErrorClass::Connect }),
     ];
-    for end in again {
-        let (_, asked) = call(&plain(), read(), vec![end.clone()]).await;
-        assert_eq!(tried(&asked), 4, "{end:?}");
+    for end in retried {
+        let (_, log) = call(&plain(), read(), vec![end.clone()]).await;
+        assert_eq!(tried(&log), 4, "{end:?}");
     }
     let never = [
-        Ok(answer(200)),
-        Ok(answer(302)),
-        Ok(answer(400)),
-        Ok(answer(401)),
-        Ok(answer(403)),
-        Ok(answer(404)),
-        Ok(answer(410)),
-        Ok(answer(422)),
+        Ok(response(200)),
+        Ok(response(302)),
+        Ok(response(400)),
+        Ok(response(401)),
+        Ok(response(403)),
+        Ok(response(404)),
+        Ok(response(410)),
+        Ok(response(422)),
         Err(CallError::CircuitOpen { retry_in: None }),
         Err(CallError::Suspended),
         Err(CallError::TooLarge { limit: 1 }),
         Err(CallError::CredentialsRefused { status: 401 }),
-        Err(CallError::Connect(ConnectProblem::Expired)),
-        Err(CallError::Request("x")),
+        Err(CallError::Connect(ConnectError::Expired)),
+        Err(CallError::InvalidRequest("x")),
         Err(CallError::QuotaExhausted { retry_in: Duration::ZERO }),
     ];
     for end in never {
-        let (_, asked) = call(&plain(), read(), vec![end.clone()]).await;
-        assert_eq!(tried(&asked), 1, "{end:?}");
+        let (_, log) = call(&plain(), read(), vec![end.clone()]).await;
+        assert_eq!(tried(&log), 1, "{end:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_is_one_try_and_money_is_never_tried_again_blindly() {
+async fn probe_is_one_try_and_money_is_never_retried_blindly() {
     for class in [CallClass::Probe, CallClass::Money] {
-        for end in [Ok(answer(503)), Ok(answer(429)), Err(CallError::Timeout)] {
-            let (_, asked) = call(&plain(), of(class), vec![end.clone()]).await;
-            assert_eq!(tried(&asked), 1, "{class:?} {end:?}");
+        for end in [Ok(response(503)), Ok(response(429)), Err(CallError::Timeout)] {
+            let (_, log) = call(&plain(), of(class), vec![end.clone()]).await;
+            assert_eq!(tried(&log), 1, "{class:?} {end:?}");
         }
     }
-    // Nobody was there to take it.
-    let (end, asked) = call(&plain(), of(CallClass::Money), vec![Err(REFUSED), Ok(answer(200))]).await;
-    assert_eq!((end.unwrap().status.as_u16(), tried(&asked)), (200, 2));
+    // Connection refused: nothing was sent.
+    let (end, log) = call(&plain(), of(CallClass::Money), vec![Err(REFUSED), Ok(response(200))]).await;
+    assert_eq!((end.unwrap().status.as_u16(), tried(&log)), (200, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_is_tried_again_if_it_may_be_done_twice() {
+async fn idempotent_write_is_retried() {
     let post = Request { method: Method::POST, ..of(CallClass::Write) };
     let put = Request { method: Method::PUT, ..of(CallClass::Write) };
     let mut keyed = post.clone();
     keyed.headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static("1"));
     for (request, tries) in [(post, 1), (put, 4), (keyed, 4)] {
-        let (_, asked) = call(&plain(), request, vec![Ok(answer(503))]).await;
-        assert_eq!(tried(&asked), tries);
+        let (_, log) = call(&plain(), request, vec![Ok(response(503))]).await;
+        assert_eq!(tried(&log), tries);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_providers_wish_wins_if_it_is_longer_and_is_never_shortened() {
+async fn retry_after_wins_if_it_is_longer_than_the_backoff() {
     for (seconds, least) in [(30, 30), (0, 1)] {
-        let (_, asked) = call(&plain(), read(), vec![Ok(asking(429, seconds)), Ok(answer(200))]).await;
-        let wait = waits(&asked)[0];
+        let (_, log) = call(&plain(), read(), vec![Ok(rate_limited(429, seconds)), Ok(response(200))]).await;
+        let wait = delays(&log)[0];
         assert!(wait >= Duration::from_secs(least) && wait < Duration::from_secs(least + 1), "{wait:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_date_is_waited_for_and_one_in_the_past_is_no_wish() {
+async fn retry_after_date_is_honored_and_a_past_date_is_ignored() {
     let start: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     for (offset, least) in [(20_i64, 20), (-3600, 1)] {
-        let mut busy = answer(503);
-        busy.reading.wait = Some(Wait::Until(start + jiff::SignedDuration::from_secs(offset)));
-        let (_, asked) = call(&plain(), read(), vec![Ok(busy), Ok(answer(200))]).await;
-        let wait = waits(&asked)[0];
+        let mut busy = response(503);
+        busy.classification.retry_after = Some(RetryAfter::At(start + jiff::SignedDuration::from_secs(offset)));
+        let (_, log) = call(&plain(), read(), vec![Ok(busy), Ok(response(200))]).await;
+        let wait = delays(&log)[0];
         assert!(wait >= Duration::from_secs(least) && wait < Duration::from_secs(least + 1), "{wait:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_does_not_fit_ends_the_call_at_once_with_what_was_said() {
+async fn retry_after_longer_than_the_deadline_ends_the_call_at_once() {
     let clock = crate::clock::Clock::system();
     for seconds in [120, 3600, u64::MAX] {
-        let (end, asked) = call(&plain(), read(), vec![Ok(asking(429, seconds))]).await;
-        assert_eq!((end.unwrap().reading.class, tried(&asked)), (Class::RateLimited, 1));
+        let (end, log) = call(&plain(), read(), vec![Ok(rate_limited(429, seconds))]).await;
+        assert_eq!((end.unwrap().classification.class, tried(&log)), (ResponseClass::RateLimited, 1));
     }
-    assert_eq!(clock.mono().since(Mono::ZERO), Duration::ZERO, "nothing was slept for nothing");
-    // And who does not want to wait so long says so.
-    let hasty = Request { max_wait: Some(Duration::from_secs(10)), ..read() };
-    let (_, asked) = call(&plain(), hasty.clone(), vec![Ok(asking(429, 11))]).await;
-    assert_eq!(tried(&asked), 1);
-    let (_, asked) = call(&plain(), hasty, vec![Ok(asking(429, 9)), Ok(answer(200))]).await;
-    assert_eq!(tried(&asked), 2);
+    assert_eq!(clock.mono().since(Mono::ZERO), Duration::ZERO, "it did not sleep");
+    // The same with the caller's `max_wait`.
+    let short_wait = Request { max_wait: Some(Duration::from_secs(10)), ..read() };
+    let (_, log) = call(&plain(), short_wait.clone(), vec![Ok(rate_limited(429, 11))]).await;
+    assert_eq!(tried(&log), 1);
+    let (_, log) = call(&plain(), short_wait, vec![Ok(rate_limited(429, 9)), Ok(response(200))]).await;
+    assert_eq!(tried(&log), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_waits_tries_at_once_and_as_often_as_he_asked() {
-    let request = Request { no_wait: true, tries: Some(2), ..read() };
-    let (_, asked) = call(&plain(), request.clone(), vec![Ok(answer(503))]).await;
-    assert_eq!(waits(&asked), [Duration::ZERO]);
-    let (_, asked) = call(&plain(), request, vec![Ok(answer(429))]).await;
-    assert_eq!(tried(&asked), 1, "a 429 cannot be tried again without a wait");
-    let more = Request { tries: Some(99), ..read() };
-    let (_, asked) = call(&plain(), more, vec![Ok(answer(503))]).await;
-    assert_eq!(tried(&asked), 4, "the connection's own bound stands");
+async fn no_wait_retries_at_once_up_to_max_tries() {
+    let request = Request { no_wait: true, max_tries: Some(2), ..read() };
+    let (_, log) = call(&plain(), request.clone(), vec![Ok(response(503))]).await;
+    assert_eq!(delays(&log), [Duration::ZERO]);
+    let (_, log) = call(&plain(), request, vec![Ok(response(429))]).await;
+    assert_eq!(tried(&log), 1, "a 429 is not retried without a delay");
+    let more = Request { max_tries: Some(99), ..read() };
+    let (_, log) = call(&plain(), more, vec![Ok(response(503))]).await;
+    assert_eq!(tried(&log), 4, "the connection's limit applies");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daily_quota_is_waited_for_only_if_its_end_is_known() {
+async fn exhausted_quota_is_retried_only_if_its_end_is_known() {
     let quota = |wait| {
-        let mut answer = answer(403);
-        answer.reading = Reading { class: Class::Quota, wait, ..Reading::default() };
-        Ok(answer)
+        let mut response = response(403);
+        response.classification =
+            Classification { class: ResponseClass::Quota, retry_after: wait, ..Classification::default() };
+        Ok(response)
     };
-    let (_, asked) = call(&plain(), read(), vec![quota(None)]).await;
-    assert_eq!(tried(&asked), 1);
-    let (_, asked) =
-        call(&plain(), read(), vec![quota(Some(Wait::For(Duration::from_secs(5)))), Ok(answer(200))]).await;
-    assert_eq!(tried(&asked), 2);
+    let (_, log) = call(&plain(), read(), vec![quota(None)]).await;
+    assert_eq!(tried(&log), 1);
+    let (_, log) =
+        call(&plain(), read(), vec![quota(Some(RetryAfter::Delay(Duration::from_secs(5)))), Ok(response(200))]).await;
+    assert_eq!(tried(&log), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_bounds_the_retries_of_all_calls_together() {
-    // The breaker's own rules are not what is tested.
+async fn retry_budget_bounds_the_retries_of_all_calls() {
+    // Keeps the breaker out of this test.
     let settings = settings(|draft| {
         draft.breaker.consecutive_failures = 0;
         draft.breaker.unhealthy = crate::domain::breaker::OnUnhealthy::Ignore;
     });
-    let core = core(&settings);
-    let (inner, asked) = scripted([Ok(answer(503))]);
-    let again = Again::new(inner, Arc::clone(&core), Arc::clone(&settings));
-    let path = Admission::new(again, Arc::clone(&core), Arc::clone(&settings));
-    let calls =
-        (0..100).map(|_| path.clone().oneshot(Timed::new(read(), core.clock().mono() + Duration::from_mins(2))));
+    let monitor = monitor(&settings);
+    let (inner, log) = scripted([Ok(response(503))]);
+    let retry = RetryService::new(inner, Arc::clone(&monitor), Arc::clone(&settings));
+    let path = BreakerService::new(retry, Arc::clone(&monitor), Arc::clone(&settings));
+    let calls = (0..100)
+        .map(|_| path.clone().oneshot(CallContext::new(read(), monitor.clock().mono() + Duration::from_mins(2))));
     let ends = futures::future::join_all(calls).await;
     assert_eq!(ends.len(), 100);
-    assert_eq!(tried(&asked), 120, "a hundred calls and a fifth of them once more");
+    assert_eq!(tried(&log), 120, "a hundred calls and a fifth of them once more");
     let off = crate::provider::testkit::settings(|draft| draft.retry.budget_percent = 0);
-    let (_, asked) = call(&off, read(), vec![Ok(answer(503))]).await;
-    assert_eq!(tried(&asked), 1);
+    let (_, log) = call(&off, read(), vec![Ok(response(503))]).await;
+    assert_eq!(tried(&log), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_try_that_succeeds_is_one_success_and_three_calls_of_three_tries_are_three_outcomes() {
+async fn breaker_records_one_outcome_per_call_not_per_try() {
     let settings = settings(|draft| {
         draft.retry.retries = 2;
         draft.breaker.consecutive_failures = 3;
     });
-    let core = core(&settings);
+    let monitor = monitor(&settings);
     let path = |ends: Vec<End>| {
-        let (inner, asked) = scripted(ends);
-        let again = Again::new(inner, Arc::clone(&core), Arc::clone(&settings));
-        (Admission::new(again, Arc::clone(&core), Arc::clone(&settings)), asked)
+        let (inner, log) = scripted(ends);
+        let retry = RetryService::new(inner, Arc::clone(&monitor), Arc::clone(&settings));
+        (BreakerService::new(retry, Arc::clone(&monitor), Arc::clone(&settings)), log)
     };
-    let timed = || Timed::new(read(), core.clock().mono() + Duration::from_mins(2));
+    let ctx = || CallContext::new(read(), monitor.clock().mono() + Duration::from_mins(2));
     let outcomes = || {
-        let mut counts = core.lock().counts.outcomes();
+        let mut counts = monitor.lock().counts.outcomes();
         counts.sort_unstable();
         counts
     };
-    let (mending, _) = path(vec![Ok(answer(503)), Ok(answer(200))]);
-    assert_eq!(mending.oneshot(timed()).await.unwrap().meta.tries, 2);
+    let (recovering, _) = path(vec![Ok(response(503)), Ok(response(200))]);
+    assert_eq!(recovering.oneshot(ctx()).await.unwrap().meta.tries, 2);
     assert_eq!(outcomes(), [("success", 1)]);
-    let (failing, asked) = path(vec![Ok(answer(503))]);
+    let (failing, log) = path(vec![Ok(response(503))]);
     for calls in 1..=3 {
-        assert_eq!(core.observed(&settings).effective, Effective::Closed);
-        assert_eq!(failing.clone().oneshot(timed()).await.unwrap().meta.tries, 3);
+        assert_eq!(monitor.snapshot(&settings).effective, EffectiveState::Closed);
+        assert_eq!(failing.clone().oneshot(ctx()).await.unwrap().meta.tries, 3);
         assert_eq!(outcomes(), [("failure", calls), ("success", 1)]);
     }
-    assert_eq!(tried(&asked), 9);
-    assert_eq!(core.observed(&settings).effective, Effective::Open, "three outcomes, three tries each");
-    assert_eq!(core.series().retries("generic"), 7);
-    // `circuit_open` is never tried again.
-    assert!(matches!(failing.oneshot(timed()).await, Err(CallError::CircuitOpen { .. })));
-    assert_eq!(tried(&asked), 9);
+    assert_eq!(tried(&log), 9);
+    assert_eq!(monitor.snapshot(&settings).effective, EffectiveState::Open, "three outcomes, three tries each");
+    assert_eq!(monitor.metrics().retries("generic"), 7);
+    // `circuit_open` is never retried.
+    assert!(matches!(failing.oneshot(ctx()).await, Err(CallError::CircuitOpen { .. })));
+    assert_eq!(tried(&log), 9);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_that_opens_during_the_wait_ends_the_call_with_what_was_said() {
+async fn circuit_that_opens_during_the_delay_ends_the_call() {
     let settings = settings(|draft| draft.breaker.consecutive_failures = 1);
-    let core = core(&settings);
+    let monitor = monitor(&settings);
     let path = |ends: Vec<End>, retries: u32| {
-        let of_its_own = crate::provider::testkit::settings(|draft| {
+        let own_settings = crate::provider::testkit::settings(|draft| {
             draft.breaker.consecutive_failures = 1;
             draft.retry.retries = retries;
         });
-        let (inner, asked) = scripted(ends);
-        let again = Again::new(inner, Arc::clone(&core), Arc::clone(&of_its_own));
-        (Admission::new(again, Arc::clone(&core), of_its_own), asked)
+        let (inner, log) = scripted(ends);
+        let retry = RetryService::new(inner, Arc::clone(&monitor), Arc::clone(&own_settings));
+        (BreakerService::new(retry, Arc::clone(&monitor), own_settings), log)
     };
-    let timed = || Timed::new(read(), core.clock().mono() + Duration::from_mins(2));
-    let (patient, asked) = path(vec![Ok(answer(503)), Ok(answer(200))], 3);
-    let patient = tokio::spawn(patient.oneshot(timed()));
+    let ctx = || CallContext::new(read(), monitor.clock().mono() + Duration::from_mins(2));
+    let (waiting, log) = path(vec![Ok(response(503)), Ok(response(200))], 3);
+    let waiting = tokio::spawn(waiting.oneshot(ctx()));
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (hasty, _) = path(vec![Ok(answer(503))], 0);
-    assert_eq!(hasty.oneshot(timed()).await.unwrap().status, 503);
-    assert_eq!(core.observed(&settings).effective, Effective::Open);
-    let end = patient.await.unwrap().unwrap();
-    assert_eq!((end.status.as_u16(), end.meta.tries, tried(&asked)), (503, 1, 1));
+    let (single, _) = path(vec![Ok(response(503))], 0);
+    assert_eq!(single.oneshot(ctx()).await.unwrap().status, 503);
+    assert_eq!(monitor.snapshot(&settings).effective, EffectiveState::Open);
+    let end = waiting.await.unwrap().unwrap();
+    assert_eq!((end.status.as_u16(), end.meta.tries, tried(&log)), (503, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_all_classes_only_a_passing_trouble_and_a_limit_that_is_renewed_are_tried_again() {
-    for class in Class::ALL {
-        let again = matches!(class, Class::Retry | Class::RateLimited | Class::Quota);
-        // The class decides, whatever the status; and being told when to come again makes no class worth it.
+async fn only_transient_and_limited_classes_are_retried() {
+    for class in ResponseClass::ALL {
+        let retried = matches!(class, ResponseClass::Retry | ResponseClass::RateLimited | ResponseClass::Quota);
+        // The class decides, whatever the status; `Retry-After` alone makes no class retryable.
         for status in [200, 400, 503] {
-            let mut end = answer(status);
-            end.reading = Reading { class, wait: Some(Wait::For(Duration::from_secs(1))), ..Reading::default() };
-            let (_, asked) = call(&plain(), read(), vec![Ok(end)]).await;
-            assert_eq!(tried(&asked), if again { 4 } else { 1 }, "{class:?} {status}");
+            let mut end = response(status);
+            end.classification = Classification {
+                class,
+                retry_after: Some(RetryAfter::Delay(Duration::from_secs(1))),
+                ..Classification::default()
+            };
+            let (_, log) = call(&plain(), read(), vec![Ok(end)]).await;
+            assert_eq!(tried(&log), if retried { 4 } else { 1 }, "{class:?} {status}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trial_whose_tries_outlast_its_lease_is_not_lost() {
+async fn trial_that_outlasts_its_lease_is_not_lost() {
     let settings = settings(|draft| {
         draft.breaker.consecutive_failures = 1;
         draft.breaker.open.base = Duration::from_secs(10);
         draft.breaker.half_open.lease = Duration::from_secs(6);
     });
-    let core = core(&settings);
+    let monitor = monitor(&settings);
     let (inner, _) =
-        scripted(vec![Ok(answer(500)), Ok(answer(500)), Ok(answer(500)), Ok(answer(500)), Ok(answer(200))]);
-    let once = || Request { tries: Some(1), ..read() };
-    let path =
-        Admission::new(Again::new(inner, Arc::clone(&core), Arc::clone(&settings)), core.clone(), settings.clone());
-    let timed = |request| Timed::new(request, Mono::MAX);
-    let effective = || core.observed(&settings).effective;
-    assert_eq!(path.clone().oneshot(timed(once())).await.unwrap().status, 500);
-    assert_eq!(effective(), Effective::Open);
+        scripted(vec![Ok(response(500)), Ok(response(500)), Ok(response(500)), Ok(response(500)), Ok(response(200))]);
+    let once = || Request { max_tries: Some(1), ..read() };
+    let path = BreakerService::new(
+        RetryService::new(inner, Arc::clone(&monitor), Arc::clone(&settings)),
+        monitor.clone(),
+        settings.clone(),
+    );
+    let ctx = |request| CallContext::new(request, Mono::MAX);
+    let effective = || monitor.snapshot(&settings).effective;
+    assert_eq!(path.clone().oneshot(ctx(once())).await.unwrap().status, 500);
+    assert_eq!(effective(), EffectiveState::Open);
     tokio::time::advance(Duration::from_secs(10)).await;
-    let started = core.clock().mono();
-    // 1, 2 and 4 seconds between its tries, while somebody lets time pass for the breaker, as the registry does.
+    let started = monitor.clock().mono();
+    // 1, 2 and 4 seconds between its tries, while the breaker is ticked, as the registry does.
     let ticks = async {
         loop {
-            core.clock().sleep_until(core.clock().mono() + Duration::from_millis(500)).await;
-            core.tick();
-            let other = path.clone().oneshot(timed(once())).await;
+            monitor.clock().sleep_until(monitor.clock().mono() + Duration::from_millis(500)).await;
+            monitor.tick();
+            let other = path.clone().oneshot(ctx(once())).await;
             assert!(matches!(other, Err(CallError::CircuitOpen { .. })), "one trial at a time: {other:?}");
         }
     };
-    let trial = path.clone().oneshot(timed(read()));
+    let trial = path.clone().oneshot(ctx(read()));
     let end = tokio::select! { end = trial => end.unwrap(), () = ticks => unreachable!() };
     assert_eq!((end.status.as_u16(), end.meta.tries), (200, 4));
-    assert!(core.clock().mono().since(started) > Duration::from_secs(6));
-    assert_eq!(effective(), Effective::Closed, "its success counts");
+    assert!(monitor.clock().mono().since(started) > Duration::from_secs(6));
+    assert_eq!(effective(), EffectiveState::Closed, "its success counts");
 }

@@ -1,5 +1,4 @@
-//! Crashes: a run that is dropped after any number of its steps, again and again, ends in the same table as one that
-//! never was.
+//! Crash tests: runs dropped after any number of steps end with the same table as an uninterrupted run.
 
 use std::task::Poll;
 
@@ -7,11 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Drops the run after its `steps`th wake-up: between two pages, in a fetch, in the middle of a transaction.
+/// Runs until wake-up number `steps`, then drops the run: between pages, in a fetch, in the middle of a transaction.
 /// Returns whether it ended before.
-async fn crashed(world: &World, plan: &SyncPlan, mut steps: usize) -> bool {
-    let mut running = Box::pin(world.run(plan));
-    // Polled only when something happened, so that each step is one.
+async fn crash_after(harness: &SyncHarness, plan: &SyncPlan, mut steps: usize) -> bool {
+    let mut running = Box::pin(harness.run(plan));
+    // Polled only on wake-up, so that each poll is one step.
     futures::future::poll_fn(|cx| match running.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(true),
         Poll::Pending if steps == 0 => Poll::Ready(false),
@@ -27,11 +26,11 @@ fn in_runtime(future: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
 }
 
-async fn exact(world: &World, plan: &SyncPlan) {
-    assert_eq!(world.table().await, world.bank.table());
-    let rows = world.rows().await;
+async fn assert_exact(harness: &SyncHarness, plan: &SyncPlan) {
+    assert_eq!(harness.table().await, harness.bank.table());
+    let rows = harness.rows().await;
     assert!(rows.iter().all(|row| row.revision == 1), "a page read twice changed no row");
-    let history = world.ledger.job_history(&plan.job, 1000).await.unwrap();
+    let history = harness.ledger.job_history(&plan.job, 1000).await.unwrap();
     let inserted: u64 = history.last.iter().map(|run| run.counts.inserted).sum();
     assert_eq!(inserted, rows.len() as u64, "killed runs count exactly what they committed");
 }
@@ -40,49 +39,49 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_of_crashes_yields_the_table_of_no_crash(
+    fn any_sequence_of_crashes_ends_with_the_same_table(
         rows in 1usize..90,
         size in 1u64..25,
         crashes in prop::collection::vec(0usize..60, 0..12),
     ) {
         in_runtime(async {
-            let world = World::new(Bank::with(rows)).await;
+            let harness = SyncHarness::new(ScriptedBank::with(rows)).await;
             let plan = plan(size);
             for steps in crashes {
-                crashed(&world, &plan, steps).await;
+                crash_after(&harness, &plan, steps).await;
             }
-            assert_eq!(world.run(&plan).await.result, RunResult::Succeeded);
-            exact(&world, &plan).await;
+            assert_eq!(harness.run(&plan).await.result, RunResult::Succeeded);
+            assert_exact(&harness, &plan).await;
         });
     }
 
     #[test]
-    fn new_rows_between_crashes_are_neither_lost_nor_doubled(
+    fn new_rows_between_crashes_are_neither_lost_nor_duplicated(
         size in 1u64..9,
         crashes in prop::collection::vec((0usize..60, 0usize..4), 1..8),
     ) {
         in_runtime(async {
-            let world = World::new(Bank::with(40)).await;
+            let harness = SyncHarness::new(ScriptedBank::with(40)).await;
             let plan = plan(size);
             for (steps, new) in crashes {
-                crashed(&world, &plan, steps).await;
-                world.bank.add(new);
+                crash_after(&harness, &plan, steps).await;
+                harness.bank.add(new);
             }
-            assert_eq!(world.run(&plan).await.result, RunResult::Succeeded);
-            exact(&world, &plan).await;
+            assert_eq!(harness.run(&plan).await.result, RunResult::Succeeded);
+            assert_exact(&harness, &plan).await;
         });
     }
 }
 
 #[tokio::test]
-async fn a_writer_that_was_frozen_past_its_lease_cannot_write_when_it_wakes() {
-    let world = World::new(Bank::with(50)).await;
+async fn a_writer_frozen_past_its_lease_cannot_write_when_it_resumes() {
+    let harness = SyncHarness::new(ScriptedBank::with(50)).await;
     let plan = plan(10);
-    let thaw = Arc::new(tokio::sync::Notify::new());
-    world.bank.configure(|config| config.stall = Some((4, thaw.clone())));
-    let mut frozen = Box::pin(world.run(&plan));
+    let resume = Arc::new(tokio::sync::Notify::new());
+    harness.bank.configure(|config| config.stall = Some((4, resume.clone())));
+    let mut frozen = Box::pin(harness.run(&plan));
     // Until it waits for its fourth page.
-    while world.rows().await.len() < 30 {
+    while harness.rows().await.len() < 30 {
         let ended = futures::future::poll_fn(|cx| Poll::Ready(frozen.as_mut().poll(cx).is_ready())).await;
         assert!(!ended);
         tokio::task::yield_now().await;
@@ -91,12 +90,12 @@ async fn a_writer_that_was_frozen_past_its_lease_cannot_write_when_it_wakes() {
         tokio::task::yield_now().await;
         assert!(futures::future::poll_fn(|cx| Poll::Ready(frozen.as_mut().poll(cx).is_pending())).await);
     }
-    let other = world.run(&plan).await;
+    let other = harness.run(&plan).await;
     assert_eq!(other.result, RunResult::Succeeded);
-    let before = world.ledger.load_state(&plan.job_key(&plan.partitions[0])).await.unwrap();
-    thaw.notify_one();
-    let woken = frozen.await;
-    assert_eq!((woken.result, woken.reason.unwrap().as_str()), (RunResult::Cancelled, "LeaseLost"));
-    assert_eq!(world.ledger.load_state(&plan.job_key(&plan.partitions[0])).await.unwrap(), before);
-    assert_eq!(world.table().await, world.bank.table());
+    let before = harness.ledger.load_cursor(&plan.cursor_key(&plan.partitions[0])).await.unwrap();
+    resume.notify_one();
+    let resumed = frozen.await;
+    assert_eq!((resumed.result, resumed.reason.unwrap().as_str()), (RunResult::Cancelled, "LeaseLost"));
+    assert_eq!(harness.ledger.load_cursor(&plan.cursor_key(&plan.partitions[0])).await.unwrap(), before);
+    assert_eq!(harness.table().await, harness.bank.table());
 }

@@ -1,9 +1,9 @@
-//! Walks against a scripted bank, on a real ledger file.
+//! Syncs against a scripted bank, with a real ledger file.
 
-mod bank;
 mod crash;
-mod guards;
+mod faults;
 mod offset;
+mod scripted_bank;
 mod tokens;
 
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(crate) use bank::{Bank, answer};
+pub(crate) use scripted_bank::{ScriptedBank, response};
 
 use super::metrics::SyncMetrics;
-use super::{Fetch, Limits, MaskRules, Partition, RunContext, RunReport, SyncPlan, run};
+use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{
-    Booked, Granularity, KeyQuality, Lease, Ledger, RowStatus, RunId, RunResult, RunStart, RunTrigger,
+    BookingTime, Granularity, KeyQuality, Lease, Ledger, RowStatus, RunId, RunResult, RunStart, RunTrigger,
     TransactionRecord,
 };
 use crate::metrics::Metrics;
-use crate::provider::profile::{Pagination, Profiles, Stream};
+use crate::profile::{Pagination, Profiles, Stream};
 
 pub(crate) const NOW: &str = "2026-09-10T12:00:00Z";
 
@@ -34,8 +34,8 @@ pub(crate) const NOW: &str = "2026-09-10T12:00:00Z";
 pub(crate) fn stream(size: u64) -> Stream {
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let mut stream = Stream::clone(&profile.streams["transactions"]);
-    if let Pagination::Page { size: asked, .. } = &mut stream.pagination {
-        *asked = size;
+    if let Pagination::Page { size: page_size, .. } = &mut stream.pagination {
+        *page_size = size;
     }
     stream
 }
@@ -46,7 +46,7 @@ pub(crate) fn record(key: &str, minor: i64) -> TransactionRecord {
         key: key.into(),
         key_quality: KeyQuality::Provider,
         account: "****1234".into(),
-        booked: Booked {
+        booked: BookingTime {
             on: jiff::civil::date(2026, 9, 1),
             at: None,
             text: "2026-09-01".into(),
@@ -74,7 +74,7 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::new(stream(size)),
-        correlation: "x-request-id".into(),
+        request_id_header: "x-request-id".into(),
         partitions: vec![partition("", "acc-000000001")],
         start: None,
         lookback: None,
@@ -82,22 +82,22 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
         dry_run: false,
-        limits: Limits::default(),
+        limits: RunLimits::default(),
     }
 }
 
-/// A ledger, a clock, a bank: all that a run needs.
-pub(crate) struct World {
+/// The dependencies of a run: ledger, clock, bank, metrics.
+pub(crate) struct SyncHarness {
     _dir: tempfile::TempDir,
     pub(crate) ledger: SqliteLedger,
-    pub(crate) bank: Bank,
+    pub(crate) bank: ScriptedBank,
     pub(crate) clock: Clock,
     pub(crate) cancel: CancellationToken,
     metrics: SyncMetrics,
 }
 
-impl World {
-    pub(crate) async fn new(bank: Bank) -> Self {
+impl SyncHarness {
+    pub(crate) async fn new(bank: ScriptedBank) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap();
         Self {
@@ -158,40 +158,40 @@ impl World {
     }
 
     pub(crate) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
-        let state = self.ledger.load_state(&plan.job_key(&plan.partitions[0])).await.unwrap();
+        let state = self.ledger.load_cursor(&plan.cursor_key(&plan.partitions[0])).await.unwrap();
         state.map_or((None, false), |state| (state.committed_hwm, state.window.is_some()))
     }
 }
 
 #[tokio::test]
-async fn a_first_run_reads_everything_a_second_changes_nothing_and_edits_are_upserted() {
-    let world = World::new(Bank::with(95)).await;
+async fn a_rerun_changes_nothing_and_edits_are_upserted() {
+    let harness = SyncHarness::new(ScriptedBank::with(95)).await;
     let plan = plan(10);
-    let first = world.run(&plan).await;
+    let first = harness.run(&plan).await;
     assert_eq!((first.result, first.reason), (RunResult::Succeeded, None));
     assert_eq!((first.counts.fetched, first.counts.inserted, first.counts.pages), (95, 95, 10));
-    assert_eq!(world.table().await, world.bank.table());
-    assert_eq!(world.cursor(&plan).await, (Some("2026-09-10".into()), false));
+    assert_eq!(harness.table().await, harness.bank.table());
+    assert_eq!(harness.cursor(&plan).await, (Some("2026-09-10".into()), false));
 
-    let again = world.run(&plan).await;
+    let again = harness.run(&plan).await;
     assert_eq!((again.result, again.counts.inserted, again.counts.updated), (RunResult::Succeeded, 0, 0));
     assert!(again.counts.fetched < 95, "only the lookback is read again: {}", again.counts.fetched);
 
-    world.bank.edit(|rows| rows[0].minor = 123_456);
-    world.bank.add(3);
-    let edited = world.run(&plan).await;
+    harness.bank.edit(|rows| rows[0].minor = 123_456);
+    harness.bank.add(3);
+    let edited = harness.run(&plan).await;
     assert_eq!((edited.counts.inserted, edited.counts.updated), (3, 1));
-    assert_eq!(world.table().await, world.bank.table());
+    assert_eq!(harness.table().await, harness.bank.table());
 }
 
 #[tokio::test]
-async fn a_row_is_canonical_exact_and_masked() {
-    let bank = Bank::with(0);
+async fn rows_are_canonical_exact_and_masked() {
+    let bank = ScriptedBank::with(0);
     bank.push("x1", 1_234_567_890_123_456, "debit", "2026-09-09T00:00:00.000Z", "TRF TO 0131883461");
     bank.push("x2", 5, "credit", "2026-09-08", "");
-    let world = World::new(bank).await;
-    assert_eq!(world.run(&plan(10)).await.counts.inserted, 2);
-    let rows = world.rows().await;
+    let harness = SyncHarness::new(bank).await;
+    assert_eq!(harness.run(&plan(10)).await.counts.inserted, 2);
+    let rows = harness.rows().await;
     let (x1, x2) = (&rows[0].record, &rows[1].record);
     assert_eq!((x1.amount.to_string().as_str(), x1.amount_minor), ("-12345678901234.56", -1_234_567_890_123_456));
     assert_eq!((x1.currency.as_str(), x1.account.as_str()), ("NGN", "****3461"));
@@ -202,52 +202,52 @@ async fn a_row_is_canonical_exact_and_masked() {
 }
 
 #[tokio::test]
-async fn a_nested_body_is_read_too_and_yen_have_no_minor_unit() {
-    let bank = Bank::with(25);
+async fn nested_bodies_are_read_and_yen_have_no_minor_unit() {
+    let bank = ScriptedBank::with(25);
     bank.configure(|config| {
         config.nested = true;
         config.currency = Some("JPY");
     });
-    let world = World::new(bank).await;
-    assert_eq!(world.run(&plan(10)).await.counts.inserted, 25);
-    let rows = world.rows().await;
+    let harness = SyncHarness::new(bank).await;
+    assert_eq!(harness.run(&plan(10)).await.counts.inserted, 25);
+    let rows = harness.rows().await;
     assert!(rows.iter().all(|row| row.record.amount.to_string() == row.record.amount_minor.to_string()));
 }
 
 #[tokio::test]
-async fn partitions_have_cursors_of_their_own_and_one_that_fails_does_not_stop_the_others() {
-    let world = World::new(Bank::with(12)).await;
+async fn a_failed_partition_does_not_stop_the_others() {
+    let harness = SyncHarness::new(ScriptedBank::with(12)).await;
     let mut plan = plan(5);
     plan.partitions = vec![partition("gone", "missing"), partition("main", "acc-000000001")];
-    let report = world.run(&plan).await;
+    let report = harness.run(&plan).await;
     assert_eq!((report.result, report.reason.unwrap().as_str()), (RunResult::Failed, "NotFound"));
     assert_eq!((report.partitions, report.failing, report.counts.inserted, report.http_status), (2, 1, 12, Some(404)));
-    let history = world.ledger.job_history(&plan.job, 5).await.unwrap();
+    let history = harness.ledger.job_history(&plan.job, 5).await.unwrap();
     assert_eq!(history.cursors.len(), 1);
     assert_eq!(history.cursors[0].0.partition, "main");
 }
 
 #[tokio::test]
-async fn a_dry_run_looks_at_one_page_and_writes_nothing() {
-    let world = World::new(Bank::with(30)).await;
+async fn a_dry_run_reads_one_page_and_writes_nothing() {
+    let harness = SyncHarness::new(ScriptedBank::with(30)).await;
     let mut plan = plan(10);
     plan.dry_run = true;
-    let report = world.run(&plan).await;
+    let report = harness.run(&plan).await;
     assert_eq!((report.result, report.counts.fetched, report.counts.inserted), (RunResult::Succeeded, 10, 0));
-    assert_eq!(world.bank.pages_served(), 1);
-    assert!(world.rows().await.is_empty());
-    assert_eq!(world.cursor(&plan).await, (None, false));
+    assert_eq!(harness.bank.pages_served(), 1);
+    assert!(harness.rows().await.is_empty());
+    assert_eq!(harness.cursor(&plan).await, (None, false));
 }
 
 #[tokio::test]
-async fn another_account_under_the_same_name_starts_from_the_beginning() {
-    let world = World::new(Bank::with(20)).await;
+async fn a_changed_account_starts_from_the_beginning() {
+    let harness = SyncHarness::new(ScriptedBank::with(20)).await;
     let mut plan = plan(10);
-    world.run(&plan).await;
+    harness.run(&plan).await;
     plan.partitions = vec![partition("", "acc-000000002")];
-    let report = world.run(&plan).await;
+    let report = harness.run(&plan).await;
     assert_eq!((report.counts.fetched, report.counts.inserted), (20, 20), "the other account's rows are its own");
-    // Another page size is another page number, not another cursor.
+    // A changed page size invalidates the page position, not the cursor.
     plan.stream = Arc::new(stream(7));
-    assert!(world.run(&plan).await.counts.fetched < 20);
+    assert!(harness.run(&plan).await.counts.fetched < 20);
 }

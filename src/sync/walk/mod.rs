@@ -1,81 +1,58 @@
 //! The walk of one partition: window by window, page by page.
 //!
-//! Each page is fetched, read and judged with no lock held, then committed together with the place where the next one
-//! is. The high-water mark moves only when a window has been walked to its end. A walk that was broken off is taken up
-//! one page before its place, because numbered pages shift when the provider's list does.
+//! Each page is fetched and parsed without holding a lock, then committed together with the position of the next page.
+//! The high-water mark advances only when a window is complete. An interrupted walk resumes one page before its
+//! position, because numbered pages shift when the provider's list changes.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::context::{RunContext, RunTotals};
 use super::cursor;
-use super::key::{settle, settle_documents};
+use super::key::{dedupe, dedupe_documents};
 use super::metrics::Stage;
 use super::page::{self, Page};
-use super::plan::{Limits, Partition, SyncPlan};
-use super::record::{AccountInfo, Reading, dead_letter};
-use super::report::{RunReason, Stop};
-use super::run::RunContext;
+use super::plan::{Partition, SyncPlan};
+use super::record::{AccountInfo, RecordParser, dead_letter};
+use super::report::{RunError, RunReason};
 use crate::domain::time::Mono;
-use crate::ledger::runs::RunCounts;
-use crate::ledger::{
-    CursorState, DeadLetter, DocumentKind, DocumentRecord, Granularity, JobKey, PageCommit, TransactionRecord, Window,
-};
-use crate::provider::profile::{Pagination, Record, Stream};
+use crate::ledger::{CursorKey, CursorState, DocumentKind, Granularity, PageCommit, SyncWindow, TransactionRecord};
+use crate::profile::{Pagination, RecordKind, Stream};
 
-mod ask;
-mod guard;
+mod cycle_guard;
+mod parsed_page;
+mod request;
 
-use guard::{Guard, remember, restarted};
+use cycle_guard::{CycleGuard, record_position, restarted};
+use parsed_page::ParsedPage;
 
-/// What a run has moved so far, over all partitions.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) counts: RunCounts,
-    pub(super) duplicates: u64,
-    pub(super) short_of_total: bool,
-}
-
-/// One partition of one run.
+/// The walk of one partition in one run.
 pub(super) struct Walk<'a> {
     plan: &'a SyncPlan,
     partition: &'a Partition,
     cx: &'a RunContext<'a>,
     deadline: Mono,
-    job: JobKey,
-    grain: Granularity,
-    /// The stream with the partition's values in it.
+    cursor_key: CursorKey,
+    granularity: Granularity,
+    /// The stream with the partition's parameters expanded.
     stream: Arc<Stream>,
     /// Pages fetched by this run.
     pages: u32,
 }
 
-/// A page, judged.
-#[derive(Default)]
-struct Judged {
-    rows: Vec<TransactionRecord>,
-    documents: Vec<DocumentRecord>,
-    dead: Vec<DeadLetter>,
-    /// 1 for a page that was fetched.
-    pages: u64,
-    fetched: u64,
-    duplicates: u64,
-    next: Option<String>,
-    total: Option<u64>,
-}
-
 impl<'a> Walk<'a> {
     pub(super) fn new(plan: &'a SyncPlan, partition: &'a Partition, cx: &'a RunContext<'a>, deadline: Mono) -> Self {
-        let stream = plan.stream.filled(&partition.parameters);
-        let (job, grain) = (plan.job_key(partition), cursor::grain(&stream));
-        Self { plan, partition, cx, deadline, job, grain, stream, pages: 0 }
+        let stream = plan.stream.expanded(&partition.parameters);
+        let (cursor_key, granularity) = (plan.cursor_key(partition), cursor::granularity(&stream));
+        Self { plan, partition, cx, deadline, cursor_key, granularity, stream, pages: 0 }
     }
 
-    /// Walks the window that an earlier run left open, if there is one, then one up to now.
-    pub(super) async fn run(mut self, tally: &mut Tally) -> Result<(), Stop> {
+    /// Walks the window that an earlier run left open, if any, then a new one up to now.
+    pub(super) async fn run(mut self, totals: &mut RunTotals) -> Result<(), RunError> {
         let hash = self.plan.cursor_hash(self.partition).map_err(|_| RunReason::ParameterInvalid)?;
-        let stored = self.cx.ledger.load_state(&self.job).await.map_err(|e| Stop::from(&e))?;
+        let stored = self.cx.ledger.load_cursor(&self.cursor_key).await.map_err(|e| RunError::from(&e))?;
         let mut state = stored.unwrap_or_default();
         if !hash.same_source(&state.spec_hash) {
             state.committed_hwm = None;
@@ -84,85 +61,91 @@ impl<'a> Walk<'a> {
             state.window = None;
         }
         state.spec_hash = hash.text();
-        self.boundary()?;
+        self.check_limits()?;
         let account = self.account().await?;
         if state.window.is_some() {
-            self.window(&mut state, &account, tally).await?;
+            self.walk_window(&mut state, &account, totals).await?;
         }
-        self.window(&mut state, &account, tally).await
+        self.walk_window(&mut state, &account, totals).await
     }
 
     /// Walks the open window of `state`, or a new one, to its end.
-    async fn window(&mut self, state: &mut CursorState, account: &AccountInfo, tally: &mut Tally) -> Result<(), Stop> {
+    async fn walk_window(
+        &mut self,
+        state: &mut CursorState,
+        account: &AccountInfo,
+        totals: &mut RunTotals,
+    ) -> Result<(), RunError> {
         let resumed = state.window.is_some();
         let mut window = match state.window.take() {
-            Some(window) => self.one_page_back(window),
-            None => self.open(state)?,
+            Some(window) => self.rewind_one_page(window),
+            None => self.open_window(state)?,
         };
         let numbered = self.stream.pagination.is_numbered();
-        let mut guard = Guard::of(&window, resumed, numbered);
+        let mut guard = CycleGuard::new(&window, resumed, numbered);
         let mut restarts = 0;
         loop {
-            self.boundary()?;
-            let judged = match self.page(&window, account, &mut guard, tally).await {
-                Err(stop) if stop.restart && !self.plan.dry_run => {
+            self.check_limits()?;
+            let parsed = match self.fetch_page(&window, account, &mut guard, totals).await {
+                Err(error) if error.restart && !self.plan.dry_run => {
                     restarts += 1;
                     if restarts > self.plan.limits.max_restarts {
-                        return Err(stop);
+                        return Err(error);
                     }
                     window = restarted(window);
-                    guard = Guard::of(&window, false, numbered);
+                    guard = CycleGuard::new(&window, false, numbered);
                     continue;
                 }
-                Err(stop) if stop.reason == RunReason::EndOfData && !self.plan.dry_run => {
-                    // What was read is in; the place behind it cannot be reached, so nothing is gained by keeping it.
-                    self.commit(state, None, &Judged::default(), tally).await?;
-                    return Err(stop);
+                Err(error) if error.reason == RunReason::EndOfData && !self.plan.dry_run => {
+                    // The pages read are committed; no later page is reachable, so the window is closed.
+                    self.commit(state, None, &ParsedPage::default(), totals).await?;
+                    return Err(error);
                 }
-                page => page?,
+                result => result?,
             };
             if self.plan.dry_run {
                 return Ok(());
             }
-            let asked = self.asked(&window);
-            let at_end = judged.next.is_none();
-            let short = at_end && judged.total.is_some_and(|total| self.read_so_far(&window, &asked, &judged) < total);
-            // Fewer than announced: once more from the start; if it stays so, the provider's count is not ours.
-            if guard.moved_under_us(&window, &judged) || (short && restarts == 0) {
+            let position = self.page_position(&window);
+            let at_end = parsed.next.is_none();
+            let short =
+                at_end && parsed.total.is_some_and(|total| self.records_read(&window, &position, &parsed) < total);
+            // Fewer records than the total: restart once; if it happens again, the provider's total is wrong.
+            if guard.list_changed(&window, &parsed) || (short && restarts == 0) {
                 restarts += 1;
                 if restarts > self.plan.limits.max_restarts {
                     return Err(RunReason::WindowUnstable.into());
                 }
                 window = restarted(window);
-                guard = Guard::of(&window, false, numbered);
+                guard = CycleGuard::new(&window, false, numbered);
                 continue;
             }
-            if let Some(reason) = guard.circle(&asked, &window, &judged, &self.plan.limits) {
-                // The window is given up, so that the next run starts it over instead of meeting the same end.
-                self.commit(state, None, &Judged::default(), tally).await?;
+            if let Some(reason) = guard.check_progress(&position, &window, &parsed, &self.plan.limits) {
+                // The window is closed, so that the next run starts it over instead of failing at the same page.
+                self.commit(state, None, &ParsedPage::default(), totals).await?;
                 return Err(reason.into());
             }
-            remember(&mut window, &asked);
-            self.advance(&mut window, &judged)?;
+            record_position(&mut window, &position);
+            self.advance(&mut window, &parsed)?;
             if at_end {
-                tally.short_of_total |= short;
+                totals.short_of_total |= short;
                 state.committed_hwm =
-                    cursor::later(state.committed_hwm.take(), window.candidate_hwm.take(), self.grain)
+                    cursor::max_cursor(state.committed_hwm.take(), window.candidate_hwm.take(), self.granularity)
                         .map_err(|_| RunReason::CursorUnreadable)?;
-                return self.commit(state, None, &judged, tally).await;
+                return self.commit(state, None, &parsed, totals).await;
             }
-            window = self.commit_open(state, window, &judged, tally).await?;
+            window = self.commit_open(state, window, &parsed, totals).await?;
         }
     }
 
-    fn open(&self, state: &CursorState) -> Result<Window, Stop> {
+    fn open_window(&self, state: &CursorState) -> Result<SyncWindow, RunError> {
         let now = self.cx.clock.now().wall;
-        cursor::open(&self.stream, state.committed_hwm.as_deref(), self.plan.start, self.plan.lookback, now)
+        cursor::open_window(&self.stream, state.committed_hwm.as_deref(), self.plan.start, self.plan.lookback, now)
             .map_err(|_| RunReason::CursorUnreadable.into())
     }
 
-    /// Between two pages: the only place where a run stops on request or reaches its caps.
-    fn boundary(&self) -> Result<(), Stop> {
+    /// Checks cancellation, deadline and page limit; called only between two pages.
+    fn check_limits(&self) -> Result<(), RunError> {
         if self.cx.cancel.is_cancelled() {
             return Err(RunReason::StopRequested.into());
         }
@@ -175,144 +158,158 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Fetches, reads and judges one page.
-    async fn page(
+    /// Fetches and parses one page.
+    async fn fetch_page(
         &mut self,
-        window: &Window,
+        window: &SyncWindow,
         account: &AccountInfo,
-        guard: &mut Guard,
-        tally: &mut Tally,
-    ) -> Result<Judged, Stop> {
-        let (asked, answer) = (self.asked(window), self.call(self.request(window)?).await?);
+        guard: &mut CycleGuard,
+        totals: &mut RunTotals,
+    ) -> Result<ParsedPage, RunError> {
+        let (position, response) = (self.page_position(window), self.call(self.page_request(window)?).await?);
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
-        let judged =
-            page::read(&answer, &self.stream, &asked).and_then(|page| self.judge(page, window, account, guard, tally));
-        self.observe(Stage::Transform, began, judged.as_ref().err().copied());
-        judged
+        let parsed = page::parse(&response, &self.stream, &position)
+            .and_then(|page| self.parse_page(page, window, account, guard, totals));
+        self.record_stage(Stage::Transform, began, parsed.as_ref().err().copied());
+        parsed
     }
 
-    /// Makes rows of records, and decides whether the page may be committed.
-    fn judge(
+    /// Converts records to rows, and rejects the page if too many records are invalid.
+    fn parse_page(
         &self,
         page: Page,
-        window: &Window,
+        window: &SyncWindow,
         account: &AccountInfo,
-        guard: &mut Guard,
-        tally: &mut Tally,
-    ) -> Result<Judged, Stop> {
-        let reading = Reading { stream: &self.stream, account, mask: &self.plan.mask, grain: self.grain };
-        let (mut rows, mut documents, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        guard: &mut CycleGuard,
+        totals: &mut RunTotals,
+    ) -> Result<ParsedPage, RunError> {
+        let parser =
+            RecordParser { stream: &self.stream, account, mask: &self.plan.mask, granularity: self.granularity };
+        let (mut rows, mut documents, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
         for (index, record) in (0u32..).zip(&page.records) {
             let read = match self.stream.record {
-                Record::Transaction => reading.row(record).map(|row| rows.push(row)),
-                Record::Collateral => reading.document(record, DocumentKind::Collateral).map(|doc| documents.push(doc)),
-                Record::Document => reading.document(record, DocumentKind::Document).map(|doc| documents.push(doc)),
+                RecordKind::Transaction => parser.row(record).map(|row| rows.push(row)),
+                RecordKind::Collateral => {
+                    parser.document(record, DocumentKind::Collateral).map(|doc| documents.push(doc))
+                }
+                RecordKind::Document => parser.document(record, DocumentKind::Document).map(|doc| documents.push(doc)),
             };
             match read {
                 Ok(()) => {}
-                Err(rejection) => dead.push(dead_letter(record, rejection, index, window.page_no)),
+                Err(rejection) => dead_letters.push(dead_letter(record, rejection, index, window.page_no)),
             }
         }
         let budget = usize::from(self.plan.dead_letter_budget_percent);
         let fetched = page.records.len() as u64;
-        if budget < 100 && dead.len() * 100 > budget * page.records.len() {
-            // Bank data with part of its rows missing is worse than late: the page stays out.
-            tally.counts.fetched += fetched;
-            tally.counts.rejected += dead.len() as u64;
+        if budget < 100 && dead_letters.len() * 100 > budget * page.records.len() {
+            // Incomplete bank data is worse than late data: the page is not committed.
+            totals.counts.fetched += fetched;
+            totals.counts.rejected += dead_letters.len() as u64;
             return Err(RunReason::SchemaDrifted.into());
         }
-        let (rows, twice) = settle(rows, &mut guard.ordinals);
-        let (documents, again) = settle_documents(documents, &mut guard.ordinals);
-        let duplicates = twice + again;
+        let (rows, duplicate_rows) = dedupe(rows, &mut guard.ordinals);
+        let (documents, duplicate_documents) = dedupe_documents(documents, &mut guard.ordinals);
+        let duplicates = duplicate_rows + duplicate_documents;
         if self.plan.dry_run {
-            tally.counts.fetched += fetched;
-            tally.counts.rejected += dead.len() as u64;
-            tally.duplicates += duplicates;
+            totals.counts.fetched += fetched;
+            totals.counts.rejected += dead_letters.len() as u64;
+            totals.duplicates += duplicates;
         }
-        Ok(Judged { rows, documents, dead, pages: 1, fetched, duplicates, next: page.next, total: page.total })
+        Ok(ParsedPage {
+            rows,
+            documents,
+            dead_letters,
+            pages: 1,
+            fetched,
+            duplicates,
+            next: page.next,
+            total: page.total,
+        })
     }
 
-    /// How many of the window's records were read, this page included. A place in a list says so itself, also after a
-    /// page was read twice.
-    fn read_so_far(&self, window: &Window, asked: &str, judged: &Judged) -> u64 {
+    /// Records of the window read so far, including this page. For offset pagination the offset gives the number, which
+    /// stays correct after a page was read twice.
+    fn records_read(&self, window: &SyncWindow, position: &str, parsed: &ParsedPage) -> u64 {
         match &self.stream.pagination {
             Pagination::Offset { first, .. } => {
-                asked.parse::<u64>().unwrap_or(0).saturating_sub(*first).saturating_add(judged.fetched)
+                position.parse::<u64>().unwrap_or(0).saturating_sub(*first).saturating_add(parsed.fetched)
             }
-            _ => window.rows_in + judged.fetched,
+            _ => window.rows_in + parsed.fetched,
         }
     }
 
-    /// Moves the window behind a page.
-    fn advance(&self, window: &mut Window, judged: &Judged) -> Result<(), Stop> {
-        let unreadable = |_| Stop::from(RunReason::CursorUnreadable);
-        let newest = judged.rows.iter().filter_map(|row| self.moment(row)).max();
-        let newest = newest.map(|at| cursor::capped(cursor::print(at, self.grain), &window.to, self.grain));
+    /// Advances the window past a page.
+    fn advance(&self, window: &mut SyncWindow, parsed: &ParsedPage) -> Result<(), RunError> {
+        let unreadable = |_| RunError::from(RunReason::CursorUnreadable);
+        let newest = parsed.rows.iter().filter_map(|row| self.cursor_instant(row)).max();
+        let newest =
+            newest.map(|at| cursor::cap(cursor::format_cursor(at, self.granularity), &window.to, self.granularity));
         let newest = newest.transpose().map_err(unreadable)?;
-        window.candidate_hwm = cursor::later(window.candidate_hwm.take(), newest, self.grain).map_err(unreadable)?;
+        window.candidate_hwm =
+            cursor::max_cursor(window.candidate_hwm.take(), newest, self.granularity).map_err(unreadable)?;
         window.page_no = window.page_no.saturating_add(1);
-        window.page_token.clone_from(&judged.next);
-        window.total = judged.total.or(window.total);
-        window.rows_in += judged.fetched;
-        window.rows_dead += judged.dead.len() as u64;
+        window.page_token.clone_from(&parsed.next);
+        window.total = parsed.total.or(window.total);
+        window.rows_in += parsed.fetched;
+        window.rows_dead += parsed.dead_letters.len() as u64;
         Ok(())
     }
 
-    fn moment(&self, row: &TransactionRecord) -> Option<Timestamp> {
-        match (self.grain, row.booked.at) {
+    fn cursor_instant(&self, row: &TransactionRecord) -> Option<Timestamp> {
+        match (self.granularity, row.booked.at) {
             (Granularity::Instant, Some(at)) => Some(at),
             _ => row.booked.on.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp()),
         }
     }
 
-    /// Commits a page of a window that goes on, and hands the window back.
+    /// Commits a page of an unfinished window, and returns the window.
     async fn commit_open(
         &self,
         state: &mut CursorState,
-        window: Window,
-        judged: &Judged,
-        tally: &mut Tally,
-    ) -> Result<Window, Stop> {
-        self.commit(state, Some(window), judged, tally).await?;
-        // Just put there.
+        window: SyncWindow,
+        parsed: &ParsedPage,
+        totals: &mut RunTotals,
+    ) -> Result<SyncWindow, RunError> {
+        self.commit(state, Some(window), parsed, totals).await?;
+        // Set by `commit` above.
         state.window.take().ok_or_else(|| RunReason::InternalError.into())
     }
 
-    /// The page transaction: rows and the state that says they are in.
+    /// Commits the page: rows and cursor in one transaction.
     async fn commit(
         &self,
         state: &mut CursorState,
-        window: Option<Window>,
-        judged: &Judged,
-        tally: &mut Tally,
-    ) -> Result<(), Stop> {
+        window: Option<SyncWindow>,
+        parsed: &ParsedPage,
+        totals: &mut RunTotals,
+    ) -> Result<(), RunError> {
         state.window = window;
         let began = self.cx.clock.mono();
         let page = PageCommit {
-            job: &self.job,
+            cursor: &self.cursor_key,
             lease: self.cx.lease,
             run: self.cx.run,
             state,
-            rows: &judged.rows,
-            documents: &judged.documents,
-            dead: &judged.dead,
-            fetched: judged.fetched,
-            pages: judged.pages,
+            rows: &parsed.rows,
+            documents: &parsed.documents,
+            dead_letters: &parsed.dead_letters,
+            fetched: parsed.fetched,
+            pages: parsed.pages,
             now: self.cx.clock.now().wall,
         };
-        let outcome = self.cx.ledger.commit_page(page).await.map_err(|error| Stop::from(&error));
-        self.observe(Stage::Persist, began, outcome.as_ref().err().copied());
+        let outcome = self.cx.ledger.commit_page(page).await.map_err(|error| RunError::from(&error));
+        self.record_stage(Stage::Persist, began, outcome.as_ref().err().copied());
         let outcome = outcome?;
         state.version = outcome.version;
-        let counts = &mut tally.counts;
-        counts.fetched += judged.fetched;
+        let counts = &mut totals.counts;
+        counts.fetched += parsed.fetched;
         counts.inserted += outcome.counts.inserted;
         counts.updated += outcome.counts.updated;
         counts.unchanged += outcome.counts.unchanged;
-        counts.rejected += judged.dead.len() as u64;
-        counts.pages += judged.pages;
-        tally.duplicates += judged.duplicates;
+        counts.rejected += parsed.dead_letters.len() as u64;
+        counts.pages += parsed.pages;
+        totals.duplicates += parsed.duplicates;
         Ok(())
     }
 }

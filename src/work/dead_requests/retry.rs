@@ -1,4 +1,4 @@
-//! One retry: what is asked, and what its end means for the request.
+//! One retry of a dead request: the checks before it, the call, and the outcome for the request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,23 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::domain::rights::Caller;
-use crate::ledger::dead_requests::{DeadRequest, Settled, seal_name};
-use crate::ledger::sealed::Keyring;
-use crate::provider::ask::{self, Ended, FailureKind, Manner};
+use crate::ledger::dead_requests::{DeadRequest, RetryOutcome, encryption_context};
+use crate::ledger::encryption::Keyring;
+use crate::provider::invoke::{self, FailureKind, InvokeOptions, InvokeOutcome};
 use crate::provider::registry::Registry;
+use crate::work::dead_requests::audit::audit_entry;
 
-/// Retries of one request; the waits before them are 1, 2 and 4 s.
-const TRIES: u32 = 3;
-/// A retry must have ended by then.
-pub(super) const WITHIN: Duration = Duration::from_secs(10);
-/// When to look again for a connection that is not here, or suspended.
-const ABSENT: Duration = Duration::from_secs(30);
-/// How long the API server's word on the caller counts. It was given when he asked; who may do what changes, and nobody
-/// asks the API server again in his name.
-const REVIEW_COUNTS: Duration = Duration::from_mins(15);
+/// Retries of one request; the delays before them are 1, 2 and 4 s.
+const MAX_TRIES: u32 = 3;
+/// Deadline of one retry.
+pub(super) const RETRY_DEADLINE: Duration = Duration::from_secs(10);
+/// Delay before the next retry when the connection is not found or suspended.
+const ABSENT_DELAY: Duration = Duration::from_secs(30);
+/// How long the API server's access review of the caller is valid. It was made when the request came; permissions
+/// change, and no further review can be made without the caller's token.
+const REVIEW_TTL: Duration = Duration::from_mins(15);
 
-/// What a retry needs.
+/// Retries dead requests.
 pub(super) struct Retrier {
     pub(super) registry: Registry,
     pub(super) keys: Keyring,
@@ -31,95 +32,107 @@ pub(super) struct Retrier {
 }
 
 impl Retrier {
-    /// Asks once more; what is to become of the request.
-    pub(super) async fn retry(&self, dead: &DeadRequest) -> Settled {
-        let kept = &dead.request;
+    /// Makes one retry; returns the outcome for the request.
+    pub(super) async fn retry(&self, dead: &DeadRequest) -> RetryOutcome {
+        let stored = &dead.request;
         let now = self.clock.now().wall;
-        let Some(live) = self.registry.get(&kept.connection) else { return self.later(dead, "connection_absent") };
-        // Another object of the same name, perhaps another provider's: these parameters are not for it.
-        if **live.uid() != *kept.uid {
+        let Some(connection) = self.registry.get(&stored.connection) else {
+            return self.postpone(dead, "connection_absent");
+        };
+        // The object was replaced, perhaps by one of another provider: these parameters are not for it.
+        if **connection.uid() != *stored.uid {
             return self.parked(dead, "connection_replaced", None);
         }
-        let settings = live.settings();
-        if settings.provider() != kept.provider {
+        let settings = connection.settings();
+        if settings.provider() != stored.provider {
             return self.parked(dead, "provider_changed", None);
         }
         if settings.suspended() {
-            return self.later(dead, "suspended");
+            return self.postpone(dead, "suspended");
         }
-        if review_ends(dead).is_none_or(|end| now >= end) {
+        if review_expiry(dead).is_none_or(|end| now >= end) {
             return self.parked(dead, "review_expired", None);
         }
         let Some((parameters, caller)) = self.open(dead) else { return self.parked(dead, "unreadable", None) };
-        let Ok(operation) = ask::operation(&settings, &kept.operation) else {
+        let Ok(operation) = invoke::find_operation(&settings, &stored.operation) else {
             return self.parked(dead, "operation_not_found", None);
         };
-        // Its class may have changed under a profile of the user's.
-        if !ask::may_be_repeated(operation) {
+        // A custom profile may have changed the operation's class.
+        if !invoke::is_repeatable(operation) {
             return self.parked(dead, "not_repeatable", None);
         }
-        let manner = Manner { caller: Some(Arc::new(caller)), within: Some(WITHIN), hasty: true };
-        let Ok(request) = ask::request(&settings, &kept.operation, operation, &parameters, manner) else {
+        let options =
+            InvokeOptions { caller: Some(Arc::new(caller)), timeout: Some(RETRY_DEADLINE), single_attempt: true };
+        let Ok(request) = invoke::build_request(&settings, &stored.operation, operation, &parameters, options) else {
             return self.parked(dead, "invalid_parameter", None);
         };
-        match ask::ask(&live, request, || self.clock.now().wall).await {
-            // A stale answer is what the failed call would have got too.
-            Ended::Good(answer) if answer.meta.stale => self.again(dead, "stale", None, None),
-            // The provider answered; that it has no such item is an answer.
-            Ended::Good(_) | Ended::NotFound(_) | Ended::Refused(_) => Settled::Done,
-            Ended::Denied(_) => self.parked(dead, "rights_denied", None),
-            Ended::Failed(failure) if failure.kind == FailureKind::Suspended => self.later(dead, failure.code),
-            Ended::Failed(failure) if !failure.again => self.parked(dead, failure.code, failure.status),
-            Ended::Failed(failure) => {
+        match invoke::invoke(&connection, request, || self.clock.now().wall).await {
+            // The failed call would have been answered with stale data too.
+            InvokeOutcome::Success(answer) if answer.meta.stale => self.schedule_retry(dead, "stale", None, None),
+            // The provider answered; "no such item" is an answer.
+            InvokeOutcome::Success(_) | InvokeOutcome::NotFound(_) | InvokeOutcome::Rejected(_) => RetryOutcome::Done,
+            InvokeOutcome::Denied(_) => self.parked(dead, "rights_denied", None),
+            InvokeOutcome::Failed(failure) if failure.kind == FailureKind::Suspended => {
+                self.postpone(dead, failure.code)
+            }
+            InvokeOutcome::Failed(failure) if !failure.retryable => self.parked(dead, failure.code, failure.status),
+            InvokeOutcome::Failed(failure) => {
                 let until = failure.retry_in.and_then(|wait| after(self.clock.now().wall, wait));
-                self.again(dead, failure.code, failure.status, until)
+                self.schedule_retry(dead, failure.code, failure.status, until)
             }
         }
     }
 
-    /// Parameters and caller.
+    /// Decrypts and parses the parameters and the caller.
     fn open(&self, dead: &DeadRequest) -> Option<(BTreeMap<String, String>, Caller)> {
-        let kept = &dead.request;
-        let parameters = if kept.sealed {
-            let opened = self.keys.open_sealed(&seal_name(&kept.connection, kept.id), &kept.parameters).ok()?;
+        let stored = &dead.request;
+        let parameters = if stored.encrypted {
+            let opened =
+                self.keys.decrypt(&encryption_context(&stored.connection, stored.id), &stored.parameters).ok()?;
             serde_json::from_slice(&opened).ok()?
         } else {
-            serde_json::from_slice(&kept.parameters).ok()?
+            serde_json::from_slice(&stored.parameters).ok()?
         };
-        Some((parameters, serde_json::from_str(&kept.caller).ok()?))
+        Some((parameters, serde_json::from_str(&stored.caller).ok()?))
     }
 
-    /// The next try, twice as far away as the last, or the end. A provider that asks for a longer pause gets it.
-    fn again(&self, dead: &DeadRequest, code: &str, status: Option<u16>, not_before: Option<Timestamp>) -> Settled {
+    /// The outcome "retry", with a delay that doubles, or "parked" after the last try. A longer `Retry-After` wins.
+    fn schedule_retry(
+        &self,
+        dead: &DeadRequest,
+        code: &str,
+        status: Option<u16>,
+        not_before: Option<Timestamp>,
+    ) -> RetryOutcome {
         let tried = dead.tries + 1;
-        if tried >= TRIES {
+        if tried >= MAX_TRIES {
             return self.parked(dead, code, status);
         }
         let now = self.clock.now().wall;
         let next = after(now, Duration::from_secs(1 << tried)).unwrap_or(now);
-        Settled::Again { next: not_before.map_or(next, |at| at.max(next)), reason: code.to_owned(), status }
+        RetryOutcome::Retry { next: not_before.map_or(next, |at| at.max(next)), reason: code.to_owned(), status }
     }
 
-    /// Not now; but in nobody's name when his rights are not known any more.
-    fn later(&self, dead: &DeadRequest, code: &str) -> Settled {
+    /// The outcome "postpone", which counts as no try; "parked" if the access review would expire before.
+    fn postpone(&self, dead: &DeadRequest, code: &str) -> RetryOutcome {
         let now = self.clock.now().wall;
-        match after(now, ABSENT).filter(|next| review_ends(dead).is_some_and(|end| *next < end)) {
-            Some(next) => Settled::Later { next },
+        match after(now, ABSENT_DELAY).filter(|next| review_expiry(dead).is_some_and(|end| *next < end)) {
+            Some(next) => RetryOutcome::Postponed { next },
             None => self.parked(dead, code, None),
         }
     }
 
-    fn parked(&self, dead: &DeadRequest, code: &str, status: Option<u16>) -> Settled {
-        let kept = &dead.request;
-        let mut audit = super::entry(self.clock.now().wall, "dlq_failed", &kept.connection, code);
-        audit.provider = Some(kept.provider.clone());
-        audit.request_id = kept.request_id;
-        Settled::Parked { reason: code.to_owned(), status, audit: Box::new(audit) }
+    fn parked(&self, dead: &DeadRequest, code: &str, status: Option<u16>) -> RetryOutcome {
+        let stored = &dead.request;
+        let mut audit = audit_entry(self.clock.now().wall, "dlq_failed", &stored.connection, code);
+        audit.provider = Some(stored.provider.clone());
+        audit.request_id = stored.request_id;
+        RetryOutcome::Parked { reason: code.to_owned(), status, audit: Box::new(audit) }
     }
 }
 
-fn review_ends(dead: &DeadRequest) -> Option<Timestamp> {
-    after(dead.reviewed, REVIEW_COUNTS)
+fn review_expiry(dead: &DeadRequest) -> Option<Timestamp> {
+    after(dead.reviewed, REVIEW_TTL)
 }
 
 pub(super) fn after(now: Timestamp, wait: Duration) -> Option<Timestamp> {

@@ -1,4 +1,4 @@
-//! Gauges that name a job, built when they are scraped, so that they vanish with it.
+//! Gauges with a job label, built at scrape time, so that they disappear with the job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
         let gauges = Self::default();
-        metrics.collector(Box::new(Scrape { gauges: gauges.clone(), families: families()? }))?;
+        metrics.collector(Box::new(JobCollector { gauges: gauges.clone(), families: families()? }))?;
         Ok(gauges)
     }
 
@@ -45,7 +45,7 @@ impl Gauges {
     }
 }
 
-struct Scrape {
+struct JobCollector {
     gauges: Gauges,
     families: [GaugeVec; 2],
 }
@@ -53,18 +53,21 @@ struct Scrape {
 fn families() -> Result<[GaugeVec; 2], MetricsError> {
     let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &LABELS);
     Ok([
-        gauge("busbar_sync_failure_streak", "Failed runs since the last good one.")?,
-        gauge("busbar_sync_last_success_timestamp_seconds", "End of the last good run, in seconds since 1970.")?,
+        gauge("busbar_sync_failure_streak", "Failed runs since the last successful one.")?,
+        gauge(
+            "busbar_sync_last_success_timestamp_seconds",
+            "End of the last successful run, as a Unix timestamp in seconds.",
+        )?,
     ])
 }
 
-impl Collector for Scrape {
+impl Collector for JobCollector {
     fn desc(&self) -> Vec<&Desc> {
         self.families.iter().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // Made anew each time: a job that is gone leaves nothing to clean up.
+        // Built at each scrape: a deleted job leaves nothing to clean up.
         let Ok([streaks, successes]) = families() else { return Vec::new() };
         for (job, values) in &*self.gauges.lock() {
             let labels = [&*job.namespace, &*job.name];

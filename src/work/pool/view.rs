@@ -1,38 +1,38 @@
-//! What a status shows of a job.
+//! The state of a job, for its status.
 
 use jiff::Timestamp;
 
-use super::{ActiveRun, Outcome};
+use super::state::{ActiveRun, RunOutcome};
 use crate::ledger::{CursorState, JobHistory, RunRecord};
 
-/// The status column's width.
-const PREVIEW: usize = 64;
+/// Characters of the cursor preview, the width of the status column.
+const PREVIEW_LEN: usize = 64;
 
-/// A job as it is: from memory what runs, from the ledger what was.
+/// A job's active run, from memory, and its history, from the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobView {
-    /// The run under way.
+    /// The active run.
     pub active: Option<ActiveRun>,
-    /// The last run of this process, recorded or not.
-    pub last_outcome: Option<Outcome>,
-    /// The last runs, newest first. One that never ended and is not under way was interrupted.
+    /// The last run of this process, recorded in the ledger or not.
+    pub last_outcome: Option<RunOutcome>,
+    /// The last runs, newest first. One that has no end and is not active was interrupted.
     pub last: Vec<RunRecord>,
-    /// Failed runs since the last good one.
+    /// Failed runs since the last successful one.
     pub failure_streak: u32,
-    /// Good runs in a row that read nothing.
+    /// Consecutive successful runs that read nothing.
     pub empty_streak: u32,
-    /// End of the last good run.
+    /// End of the last successful run.
     pub last_success: Option<Timestamp>,
     /// The latest slot of the schedule that was served.
     pub last_slot: Option<Timestamp>,
-    /// Where the cursor stands, in at most 64 characters.
+    /// The cursor's position, in at most 64 characters.
     pub cursor_preview: Option<String>,
     /// Partitions with a cursor.
     pub partitions: u32,
 }
 
 impl JobView {
-    pub(super) fn new(active: Option<ActiveRun>, last_outcome: Option<Outcome>, history: JobHistory) -> Self {
+    pub(super) fn new(active: Option<ActiveRun>, last_outcome: Option<RunOutcome>, history: JobHistory) -> Self {
         Self {
             active,
             last_outcome,
@@ -47,19 +47,19 @@ impl JobView {
     }
 }
 
-/// The cursor that lags furthest, and how many there are. Cursors of one job sort as text.
+/// The cursor that lags furthest, and the number of cursors. Cursors of one job sort as text.
 fn preview(history: &JobHistory) -> Option<String> {
     let laggard = history.cursors.iter().map(|(_, state)| state).min_by_key(|state| state.committed_hwm.clone())?;
-    let one = one(laggard)?;
+    let position = position(laggard)?;
     let text = match history.cursors.len() {
-        1 => one,
-        more => format!("{one} ({more} partitions)"),
+        1 => position,
+        more => format!("{position} ({more} partitions)"),
     };
-    Some(text.chars().take(PREVIEW).collect())
+    Some(text.chars().take(PREVIEW_LEN).collect())
 }
 
-/// The mark up to which all is in; before the first, how far the open window has come.
-fn one(state: &CursorState) -> Option<String> {
+/// The committed high-water mark; before the first, the progress of the open window.
+fn position(state: &CursorState) -> Option<String> {
     match (&state.committed_hwm, &state.window) {
         (Some(mark), _) => Some(mark.clone()),
         (None, Some(window)) => Some(format!("{}..{} page {}", window.from, window.to, window.page_no)),

@@ -1,7 +1,7 @@
-//! The raw log of health checks: from the probe driver into the ledger, beside the probes and never in their way.
+//! The raw log of health checks: written from the probe driver into the ledger without ever blocking a probe.
 //!
-//! Whoever notes a result puts it into a bounded queue and is done. One task writes what has come, once a second in one
-//! transaction, and drops what is too old. A ledger in trouble costs results, which are counted, never a probe.
+//! The probe driver pushes a result into a bounded queue. One task writes the queued results once a second in one
+//! transaction and deletes expired ones. A failing ledger loses results, which are counted, but never a probe.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,43 +14,44 @@ use crate::clock::Clock;
 use crate::ledger::{Ledger, ProbeResult};
 use crate::metrics::{Metrics, MetricsError};
 
-/// Results that wait for the ledger: 10 000 connections at 30 s fill this in 50 s, longer than it waits for its turn.
-const QUEUE: usize = 16_384;
+/// Results queued for the ledger: 10 000 connections at 30 s fill this in 50 s, longer than a write waits for the
+/// ledger.
+const QUEUE_CAPACITY: usize = 16_384;
 
-/// The ledger's writer is everybody's, and each transaction is a flush to the disk: one a second is little for both.
-const EVERY: Duration = Duration::from_secs(1);
+/// The ledger's writer is shared, and each transaction is a flush to the disk: one a second is little for both.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rows in one transaction: some ten milliseconds, which a page of a sync may have to wait.
-const BATCH: usize = 2_000;
+const WRITE_BATCH: usize = 2_000;
 
-/// Old rows are looked for this often. What has become too old meanwhile is dropped in as many pieces as it takes.
-const PRUNE_EVERY: Duration = Duration::from_secs(10);
+/// Interval between deletions of expired rows; each deletes all of them, in as many batches as it takes.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Rows dropped in one transaction.
-const PIECE: u32 = 2_000;
+/// Rows deleted in one transaction.
+const PRUNE_BATCH: u32 = 2_000;
 
-/// Between two pieces others get the writer.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Delay between two batches, in which others can use the writer.
+const PRUNE_DELAY: Duration = Duration::from_millis(100);
 
-/// Where results wait for the ledger.
+/// The queue of results to write to the ledger.
 pub struct ProbeLog {
     queue: Mutex<VecDeque<ProbeResult>>,
     dropped: IntCounterVec,
 }
 
 impl ProbeLog {
-    /// Notes a result, or counts it as dropped if too many wait.
-    pub(super) fn note(&self, result: ProbeResult) {
+    /// Queues a result, or counts it as dropped if the queue is full.
+    pub(super) fn push(&self, result: ProbeResult) {
         let mut queue = self.queue();
-        if queue.len() < QUEUE {
+        if queue.len() < QUEUE_CAPACITY {
             queue.push_back(result);
         } else {
             drop(queue);
-            self.dropped(1);
+            self.count_dropped(1);
         }
     }
 
-    fn dropped(&self, results: usize) {
+    fn count_dropped(&self, results: usize) {
         self.dropped.with_label_values::<&str>(&[]).inc_by(results as u64);
     }
 
@@ -59,8 +60,8 @@ impl ProbeLog {
     }
 }
 
-/// Writes the log, and keeps it short.
-pub struct ProbeKeeper {
+/// Writes the queued results to the ledger and deletes expired ones.
+pub struct ProbeLogWriter {
     log: Arc<ProbeLog>,
     ledger: Arc<dyn Ledger>,
     clock: Clock,
@@ -68,8 +69,8 @@ pub struct ProbeKeeper {
     written: IntCounterVec,
 }
 
-impl ProbeKeeper {
-    /// A log in `ledger`, whose results are dropped after `retention`.
+impl ProbeLogWriter {
+    /// A log in `ledger`, whose results are deleted after `retention`.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         clock: Clock,
@@ -80,10 +81,10 @@ impl ProbeKeeper {
             metrics.counter("busbar_probe_results_written_total", "Health checks written to the ledger's log.", &[])?;
         let dropped = metrics.counter(
             "busbar_probe_results_dropped_total",
-            "Health checks missing in the ledger's log, because the ledger was slow or failed.",
+            "Health checks missing from the ledger's log because the ledger was slow or failed.",
             &[],
         )?;
-        // Shown from the start: an alert on a series that is not there would never fire.
+        // Exported from the start: an alert on an absent series would never fire.
         for series in [&written, &dropped] {
             series.with_label_values::<&str>(&[]);
         }
@@ -91,30 +92,30 @@ impl ProbeKeeper {
         Ok(Self { log, ledger, clock, retention, written })
     }
 
-    /// Where the driver notes results.
+    /// The queue that the probe driver pushes results to.
     pub fn log(&self) -> Arc<ProbeLog> {
         Arc::clone(&self.log)
     }
 
-    /// Runs until `stop` is cancelled; then writes what waits.
+    /// Runs until `stop` is cancelled; then writes the queued results.
     pub async fn run(self, stop: CancellationToken) {
         let mut failing = false;
         let mut prune_at = self.clock.mono();
         loop {
-            let next = self.clock.mono() + EVERY;
+            let next = self.clock.mono() + WRITE_INTERVAL;
             let stopped = tokio::select! {
                 biased;
                 () = stop.cancelled() => true,
                 () = self.clock.sleep_until(next) => false,
             };
-            let written = self.write().await;
+            let written = self.write_queued().await;
             if let Err(error) = &written
                 && !failing
             {
-                tracing::warn!(%error, "health checks cannot be written to the ledger; they go on without a log");
+                tracing::warn!(%error, "writing health checks to the ledger failed; probes go on, results are dropped");
             }
             if failing && written.is_ok() {
-                tracing::info!("health checks are written to the ledger again");
+                tracing::info!("writing health checks to the ledger succeeded again");
             }
             failing = written.is_err();
             if stopped {
@@ -122,29 +123,29 @@ impl ProbeKeeper {
             }
             if !failing && self.clock.mono() >= prune_at {
                 self.prune(&stop).await;
-                prune_at = self.clock.mono() + PRUNE_EVERY;
+                prune_at = self.clock.mono() + PRUNE_INTERVAL;
             }
         }
     }
 
-    /// Writes what waits. A batch that cannot be written is lost and counted: the next one may be as heavy, and a
-    /// ledger that refuses one for good would hold up the rest.
-    async fn write(&self) -> Result<(), crate::ledger::LedgerError> {
+    /// Writes the queued results. A batch that cannot be written is dropped and counted: a batch that always fails
+    /// would otherwise block the rest.
+    async fn write_queued(&self) -> Result<(), crate::ledger::LedgerError> {
         loop {
             let batch: Vec<ProbeResult> = {
                 let mut queue = self.log.queue();
-                let some = queue.len().min(BATCH);
-                queue.drain(..some).collect()
+                let count = queue.len().min(WRITE_BATCH);
+                queue.drain(..count).collect()
             };
             if batch.is_empty() {
                 return Ok(());
             }
             if let Err(error) = self.ledger.record_probes(&batch).await {
-                self.log.dropped(batch.len());
+                self.log.count_dropped(batch.len());
                 return Err(error);
             }
             self.written.with_label_values::<&str>(&[]).inc_by(batch.len() as u64);
-            if batch.len() < BATCH {
+            if batch.len() < WRITE_BATCH {
                 return Ok(());
             }
         }
@@ -153,18 +154,18 @@ impl ProbeKeeper {
     async fn prune(&self, stop: &CancellationToken) {
         let Ok(before) = self.clock.now().wall.checked_sub(self.retention) else { return };
         loop {
-            match self.ledger.prune_probes(before, PIECE).await {
-                Ok(gone) if gone >= u64::from(PIECE) => {}
+            match self.ledger.prune_probes(before, PRUNE_BATCH).await {
+                Ok(deleted) if deleted >= u64::from(PRUNE_BATCH) => {}
                 Ok(_) => return,
                 Err(error) => {
-                    // Tried again soon; the log only grows meanwhile.
-                    tracing::debug!(%error, "old health checks cannot be dropped");
+                    // Retried at the next interval; the log only grows meanwhile.
+                    tracing::debug!(%error, "deleting expired health checks failed; retrying at the next interval");
                     return;
                 }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.clock.sleep_until(self.clock.mono() + PAUSE) => {}
+                () = self.clock.sleep_until(self.clock.mono() + PRUNE_DELAY) => {}
             }
         }
     }
@@ -188,11 +189,11 @@ mod tests {
         }
     }
 
-    async fn keeper(dir: &tempfile::TempDir) -> (ProbeKeeper, Arc<SqliteLedger>, Metrics) {
+    async fn log_writer(dir: &tempfile::TempDir) -> (ProbeLogWriter, Arc<SqliteLedger>, Metrics) {
         let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
         let (clock, metrics) = (Clock::system(), Metrics::new());
-        let keeper = ProbeKeeper::new(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
-        (keeper, ledger, metrics)
+        let writer = ProbeLogWriter::new(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
+        (writer, ledger, metrics)
     }
 
     fn count(metrics: &Metrics, what: &str) -> String {
@@ -202,39 +203,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_written_at_the_end_too_and_what_is_too_old_goes() {
+    async fn queued_results_are_written_at_shutdown_and_expired_ones_deleted() {
         let dir = tempfile::tempdir().unwrap();
-        let (keeper, ledger, metrics) = keeper(&dir).await;
-        let (log, clock) = (keeper.log(), keeper.clock);
+        let (writer, ledger, metrics) = log_writer(&dir).await;
+        let (log, clock) = (writer.log(), writer.clock);
         let old: Vec<_> = (0..4_100).map(|_| result(clock, Duration::from_hours(25))).collect();
         ledger.record_probes(&old).await.unwrap();
-        log.note(result(clock, Duration::ZERO));
-        keeper.write().await.unwrap();
-        keeper.prune(&CancellationToken::new()).await;
+        log.push(result(clock, Duration::ZERO));
+        writer.write_queued().await.unwrap();
+        writer.prune(&CancellationToken::new()).await;
         let bank = ObjectKey::new("team", "bank");
         assert_eq!(ledger.last_probes(&bank, 9_999).await.unwrap().len(), 1);
         for _ in 0..3_000 {
-            log.note(result(clock, Duration::ZERO));
+            log.push(result(clock, Duration::ZERO));
         }
         let stop = CancellationToken::new();
         stop.cancel();
-        keeper.run(stop).await;
+        writer.run(stop).await;
         assert_eq!(ledger.last_probes(&bank, 9_999).await.unwrap().len(), 3_001);
         assert_eq!((count(&metrics, "written"), count(&metrics, "dropped")), ("3001".into(), "0".into()));
     }
 
     #[tokio::test]
-    async fn what_the_ledger_cannot_take_is_counted_and_never_waited_for() {
+    async fn results_the_ledger_rejects_are_dropped_and_counted() {
         let dir = tempfile::tempdir().unwrap();
-        let (keeper, ledger, metrics) = keeper(&dir).await;
-        let (log, clock) = (keeper.log(), keeper.clock);
-        for _ in 0..QUEUE + 7 {
-            log.note(result(clock, Duration::ZERO));
+        let (writer, ledger, metrics) = log_writer(&dir).await;
+        let (log, clock) = (writer.log(), writer.clock);
+        for _ in 0..QUEUE_CAPACITY + 7 {
+            log.push(result(clock, Duration::ZERO));
         }
         assert_eq!(count(&metrics, "dropped"), "7");
         ledger.close().await;
-        assert!(keeper.write().await.is_err());
-        assert_eq!(count(&metrics, "dropped"), (7 + BATCH).to_string());
-        assert_eq!(log.queue().len(), QUEUE - BATCH, "the rest waits for a better time");
+        assert!(writer.write_queued().await.is_err());
+        assert_eq!(count(&metrics, "dropped"), (7 + WRITE_BATCH).to_string());
+        assert_eq!(log.queue().len(), QUEUE_CAPACITY - WRITE_BATCH, "the rest stays queued");
     }
 }

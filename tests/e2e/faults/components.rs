@@ -82,7 +82,7 @@ async fn a_lost_history(topic: &str, fault: Fault) {
     let audit = scene.operator.audit();
     let position = audit.position().unwrap();
     trial.end(&scene).await;
-    let reason = "the watch cannot go on from where it was; reading everything again";
+    let reason = "watch expired (410 Gone); relisting";
     let expected = Expected { reason, kinds: &KINDS, writes: &FAILED_OVER, ..Expected::default() };
     let judged = trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await;
     let lists = Query { verb: Some("list"), resource: Some("providerconnections"), ..scene.operator.requests() };

@@ -56,7 +56,7 @@ async fn an_operator_whose_lease_was_taken_ends_and_its_successor_waits_its_turn
     );
     write_lease(&scene, "").await;
     trial.end(&scene).await;
-    let expected = Expected { reason: "the leader lease was taken by intruder", ends: true, ..Expected::default() };
+    let expected = Expected { reason: "leader lease lost: now held by intruder", ends: true, ..Expected::default() };
     trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }

@@ -22,7 +22,7 @@ const FAILED_OVER: [(&str, usize); 2] = [("providerconnections/a", 1), ("bankrou
 const KINDS: [&str; 4] = ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"];
 
 /// Words of the line that tells that nobody answers.
-const LEASE: &str = "the leader lease cannot be reached";
+const LEASE: &str = "leader lease request failed";
 
 /// Bank a fails; returns when probes have seen it.
 async fn bank_a_fails(scene: &Scene) {

@@ -51,7 +51,7 @@ async fn a_status_that_somebody_else_has_written_is_ours_again() {
     let expected = Expected { writes: &each, ..Expected::default() };
     let said = async |scene: &Scene| all_is_as_before(scene, &before).await;
     let told = |times: usize| {
-        let said = scene.operator.logs().matches("somebody else had written the status").count();
+        let said = scene.operator.logs().matches("status was changed by another field manager").count();
         assert_eq!(said, times, "once for each object");
     };
     let judged = trial.judged(&scene, expected, said).await;

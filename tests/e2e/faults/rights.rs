@@ -34,7 +34,7 @@ async fn rights_that_were_revoked_are_used_again_when_they_are_back() {
             let text = line.to_string();
             line["level"] == "WARN"
                 && line["kind"] == kind
-                && text.contains("the watch is down")
+                && text.contains("watch failed")
                 && text.contains("is forbidden")
         });
         assert_eq!(told.count(), 1, "why {kind} is not watched is told once");

@@ -69,7 +69,7 @@ async fn kinds_that_are_deleted_under_the_operator_are_waited_for_and_nothing_of
     })
     .await;
     assert_eq!((scene.operator.get("/livez").await.0, scene.operator.get("/readyz").await.0), (200, 200));
-    let reason = "is the custom resource definition gone?";
+    let reason = "if the custom resource definition was deleted";
     eventually(PATIENCE, "each kind is missed", async || {
         (trial.said_times(&scene, reason) == GONE.len()).then_some(())
     })
@@ -100,7 +100,7 @@ async fn an_object_that_our_types_cannot_read_is_told_once_and_goes_on_as_it_was
         objects.patch("a", &PatchParams::default(), &patch).await.map(drop)
     };
     eventually(PATIENCE, "the loose schema is in force", async || patch(json!(["health"])).await.ok()).await;
-    let reason = "the object does not decode";
+    let reason = "object failed to decode";
     eventually(PATIENCE, "it is told", async || (trial.said_times(&scene, reason) == 1).then_some(())).await;
 
     // Others go on.

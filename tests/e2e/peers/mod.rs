@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::State;
+use busbar::domain::breaker::BreakerState;
 use busbar::domain::key::ObjectKey;
 use busbar::metrics::Metrics;
-use busbar::provider::call::{Answer, CallError, Request};
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, Draft, Settings};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::call::{CallError, Request, Response};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, Draft, Settings};
 use secrecy::SecretString;
 
 mod ground;
@@ -43,25 +43,25 @@ fn draft(profile: &str, base_url: String, parameters: &[(&str, &str)], secrets: 
 }
 
 /// The running connection.
-fn live(draft: Draft) -> Arc<Live> {
-    let registry = Registry::new(Clock::system(), &Metrics::new(), Access::local()).unwrap();
+fn live(draft: Draft) -> Arc<Connection> {
+    let registry = Registry::new(Clock::system(), &Metrics::new(), RegistryOptions::allowing_loopback()).unwrap();
     registry.apply(&ObjectKey::new("treasury", "bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
 /// The circuit.
-fn circuit(live: &Live) -> State {
-    live.observed().snapshot.state
+fn circuit(live: &Connection) -> BreakerState {
+    live.snapshot().circuit.state
 }
 
 /// The request of an operation of the connection's profile.
-fn request(live: &Live, operation: &str, parameters: &[(&str, &str)]) -> Request {
+fn request(live: &Connection, operation: &str, parameters: &[(&str, &str)]) -> Request {
     let settings = live.settings();
     let wanted = settings.profile().operations.get(operation).unwrap();
-    wanted.request(operation, &texts(parameters)).unwrap()
+    Request::from_operation(operation, wanted.request(&texts(parameters), settings.parameters()).unwrap())
 }
 
 /// Calls an operation of the connection's profile.
-async fn call(live: &Live, operation: &str, parameters: &[(&str, &str)]) -> Result<Answer, CallError> {
+async fn call(live: &Connection, operation: &str, parameters: &[(&str, &str)]) -> Result<Response, CallError> {
     live.call(request(live, operation, parameters)).await
 }
 

@@ -1,8 +1,8 @@
 //! Connections that are reset or talk garbage, by mountebank: what a double of ours does on a socket, our own client
 //! might know how to bear.
 
-use busbar::domain::breaker::{CallClass, State};
-use busbar::provider::call::{Answer, CallError, ConnectProblem, Request};
+use busbar::domain::breaker::{BreakerState, CallClass};
+use busbar::provider::call::{CallError, ConnectError, Request, Response};
 use serde_json::{Value, json};
 
 use super::{circuit, draft, live};
@@ -25,8 +25,8 @@ async fn server(peer: &Peer, responses: Vec<Value>) -> String {
 }
 
 /// What is no HTTP is a failed call, whichever of the two the client noticed first.
-fn is_garbage(end: &Result<Answer, CallError>) -> bool {
-    matches!(end, Err(CallError::Malformed | CallError::Connect(ConnectProblem::Reset)))
+fn is_garbage(end: &Result<Response, CallError>) -> bool {
+    matches!(end, Err(CallError::Malformed | CallError::Connect(ConnectError::Reset)))
 }
 
 /// How many requests have arrived at it.
@@ -43,12 +43,12 @@ async fn a_read_that_is_reset_is_tried_again_and_what_is_reset_for_good_is_said_
     let answer = bank.call(Request::get("test", "/x")).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 3));
     assert_eq!(arrived(&peer, &passing).await, 3, "{}", peer.log());
-    assert_eq!(circuit(&bank), State::Closed, "one good call, not two failed tries");
+    assert_eq!(circuit(&bank), BreakerState::Closed, "one good call, not two failed tries");
 
     let lasting = server(&peer, vec![fault(RESET)]).await;
     let bank = live(draft("generic", lasting.clone(), &[], &[]));
     let end = bank.call(Request::get("test", "/x")).await;
-    assert!(matches!(end, Err(CallError::Connect(ConnectProblem::Reset))), "{end:?}");
+    assert!(matches!(end, Err(CallError::Connect(ConnectError::Reset))), "{end:?}");
     assert_eq!(arrived(&peer, &lasting).await, 4, "{}", peer.log());
 }
 

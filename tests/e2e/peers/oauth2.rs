@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::State;
+use busbar::domain::breaker::BreakerState;
 use busbar::domain::key::ObjectKey;
-use busbar::ledger::sealed::Keyring;
+use busbar::ledger::encryption::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::metrics::Metrics;
-use busbar::provider::auth::vault::Vault;
+use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::{CallError, Request};
-use busbar::provider::live::Live;
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, Settings, TokenClient};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, Settings, TokenClient};
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -48,7 +48,7 @@ async fn server(seconds: u64) -> Peer {
     peer
 }
 
-async fn get(live: &Live) -> Result<u16, CallError> {
+async fn get(live: &Connection) -> Result<u16, CallError> {
     live.call(Request::get("resource", "/resource")).await.map(|answer| answer.status.as_u16())
 }
 
@@ -86,7 +86,7 @@ async fn a_client_that_the_server_does_not_know_is_refused_and_not_sent_again_at
     for _ in 0..20 {
         assert_eq!(get(&live).await, Err(CallError::CredentialsRefused { status: 401 }));
     }
-    assert_eq!((peer.counts().await["asked"], circuit(&live)), (1, State::Closed));
+    assert_eq!((peer.counts().await["asked"], circuit(&live)), (1, BreakerState::Closed));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn an_outage_of_the_server_opens_its_own_circuit_and_not_the_providers() {
         last = get(&live).await.unwrap_err();
     }
     assert!(matches!(last, CallError::TokenCircuitOpen { .. }), "{last}");
-    assert_eq!((peer.counts().await["asked"], circuit(&live)), (5, State::Closed));
+    assert_eq!((peer.counts().await["asked"], circuit(&live)), (5, BreakerState::Closed));
 }
 
 #[tokio::test]
@@ -113,7 +113,10 @@ async fn rotated_refresh_tokens_are_each_used_once_over_the_end_of_the_process()
     for round in 1..=3 {
         let ledger = Arc::new(SqliteLedger::open(folder.path().join("busbar.db")).await.unwrap());
         let keys = Keyring::open(&folder.path().join("keys")).unwrap();
-        let access = Access { vault: Some(Vault::new(ledger, keys)), ..Access::local() };
+        let access = RegistryOptions {
+            refresh_tokens: Some(RefreshTokenStore::new(ledger, keys)),
+            ..RegistryOptions::allowing_loopback()
+        };
         let registry = Registry::new(Clock::system(), &Metrics::new(), access).unwrap();
         let auth = Auth::RefreshToken { client: client(&peer), refresh_token: SecretString::from(first) };
         let settings = Settings::resolve(connection(&peer, auth)).unwrap();

@@ -12,11 +12,11 @@ use busbar::domain::key::ObjectKey;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
-use busbar::provider::classify::Class;
-use busbar::provider::live::Live;
-use busbar::sync::{Limits, MaskRules, Partition, SyncPlan};
-use busbar::work::poke::{Kind, Pokes};
-use busbar::work::pool::{JobView, Order, PoolOptions, Started, SyncPool};
+use busbar::profile::ResponseClass;
+use busbar::provider::connection::Connection;
+use busbar::sync::{MaskRules, Partition, RunLimits, SyncPlan};
+use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
+use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
 use tempfile::TempDir;
 
@@ -42,18 +42,18 @@ fn verdict(peer: &Peer) -> (Vec<String>, usize) {
     (complaints.chain(unrouted).collect(), log.matches("The request passed the validation rules").count())
 }
 
-fn mono(peer: &Peer) -> Arc<Live> {
+fn mono(peer: &Peer) -> Arc<Connection> {
     live(draft("mono", format!("{}/v2", peer.base()), &[], &[("api-key", KEY)]))
 }
 
-fn finastra(peer: &Peer) -> Arc<Live> {
+fn finastra(peer: &Peer) -> Arc<Connection> {
     let secrets = [("client-id", "canary-client"), ("client-secret", "canary-secret-not-real")];
     live(draft("finastra", peer.base().to_owned(), &[("tenant", "sandbox")], &secrets))
 }
 
-async fn good(live: &Live, operation: &str, parameters: &[(&str, &str)]) {
+async fn good(live: &Connection, operation: &str, parameters: &[(&str, &str)]) {
     let answer = call(live, operation, parameters).await.unwrap();
-    assert_eq!(answer.reading.class, Class::Ok, "{operation}: {answer:?}");
+    assert_eq!(answer.classification.class, ResponseClass::Ok, "{operation}: {answer:?}");
 }
 
 #[tokio::test]
@@ -95,19 +95,19 @@ async fn what_a_profile_must_not_send_is_found() {
 async fn a_credential_that_is_missing_is_found() {
     let peer = prism().await;
     let mut without = draft("mono", format!("{}/v2", peer.base()), &[], &[("api-key", KEY)]);
-    without.auth = busbar::provider::settings::Auth::None;
+    without.auth = busbar::settings::Auth::None;
     let refused = call(&live(without), "accounts", &[]).await.unwrap();
-    assert_eq!((refused.status.as_u16(), refused.reading.class), (401, Class::Auth));
+    assert_eq!((refused.status.as_u16(), refused.classification.class), (401, ResponseClass::Auth));
     assert_eq!(verdict(&peer).0.len(), 1, "{}", peer.log());
 }
 
 /// Runs one stream of the connection's profile into a ledger of its own.
-async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (JobView, TempDir) {
+async fn sync(live: &Arc<Connection>, stream: &str, parameters: &[(&str, &str)]) -> (JobView, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Arc::new(SqliteLedger::open(&dir.path().join("ledger.db")).await.unwrap());
-    let pokes = Pokes::new();
+    let reconcile_queue = ReconcileQueue::new();
     let options = PoolOptions::new("the-operator");
-    let pool = SyncPool::new(ledger, pokes.clone(), Clock::system(), &Metrics::new(), options).unwrap();
+    let pool = SyncPool::new(ledger, reconcile_queue.clone(), Clock::system(), &Metrics::new(), options).unwrap();
     let settings = live.settings();
     let plan = Arc::new(SyncPlan {
         job: ObjectKey::new("treasury", "books"),
@@ -116,7 +116,7 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         environment: "Sandbox".into(),
         stream_name: stream.into(),
         stream: settings.profile().streams[stream].clone(),
-        correlation: settings.profile().correlation.clone(),
+        request_id_header: settings.profile().correlation.clone(),
         partitions: vec![Partition { name: String::new(), parameters: texts(parameters) }],
         start: None,
         lookback: None,
@@ -124,11 +124,11 @@ async fn sync(live: &Arc<Live>, stream: &str, parameters: &[(&str, &str)]) -> (J
         dead_letter_budget_percent: 0,
         mask: MaskRules::default(),
         dry_run: false,
-        limits: Limits::default(),
+        limits: RunLimits::default(),
     });
-    let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
-    let mut ended = std::pin::pin!(pokes.subscribe(Kind::SyncJob, None));
-    assert_eq!(pool.start(plan.clone(), live.clone(), order), Started::Accepted);
+    let order = RunRequest { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
+    let mut ended = std::pin::pin!(reconcile_queue.subscribe(Kind::SyncJob, None));
+    assert_eq!(pool.start(plan.clone(), live.clone(), order), StartOutcome::Accepted);
     tokio::time::timeout(Duration::from_mins(2), ended.next()).await.unwrap().unwrap();
     (pool.view(&plan.job, 100).await.unwrap(), dir)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use busbar::domain::breaker::State;
+use busbar::domain::breaker::BreakerState;
 use busbar::provider::call::{CallError, Request};
 use busbar::testbed::sim::{BankConfig, Behaviour, Moment, Script, Sim, SimConfig, Step};
 
@@ -27,10 +27,14 @@ async fn a_provider_that_stalls_or_dribbles_costs_no_more_than_the_calls_time() 
         let connection = live(draft);
         let end = connection.call(Request::get("test", PATH)).await;
         assert!(matches!(end, Err(CallError::Timeout)), "{behaviour:?}: {end:?}");
-        assert_eq!(circuit(&connection), State::Closed, "{behaviour:?}: one call is one outcome, whatever it tried");
+        assert_eq!(
+            circuit(&connection),
+            BreakerState::Closed,
+            "{behaviour:?}: one call is one outcome, whatever it tried"
+        );
         let end = connection.call(Request::get("test", PATH)).await;
         assert!(matches!(end, Err(CallError::Timeout)), "{behaviour:?}: {end:?}");
-        assert_eq!(circuit(&connection), State::Open, "{behaviour:?}");
+        assert_eq!(circuit(&connection), BreakerState::Open, "{behaviour:?}");
     }
 }
 

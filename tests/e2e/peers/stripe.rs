@@ -1,7 +1,7 @@
 //! The `stripe` profile against localstripe: credentials, what its errors mean, pages of a list.
 
-use busbar::domain::breaker::State;
-use busbar::provider::classify::Class;
+use busbar::domain::breaker::BreakerState;
+use busbar::profile::ResponseClass;
 use serde_json::Value;
 
 use super::{call, circuit, draft, live};
@@ -9,7 +9,7 @@ use crate::support::Peer;
 
 const KEY: &str = "sk_test_canary_not_real";
 
-fn connection(peer: &Peer, key: &str) -> std::sync::Arc<busbar::provider::live::Live> {
+fn connection(peer: &Peer, key: &str) -> std::sync::Arc<busbar::provider::connection::Connection> {
     live(draft("stripe", format!("{}/v1", peer.base()), &[], &[("api-key", key)]))
 }
 
@@ -37,18 +37,18 @@ async fn the_profiles_key_is_taken_and_another_kind_of_key_is_the_credentials_fa
     let bank = connection(&peer, KEY);
     let health = bank.probe().await.unwrap().unwrap();
     assert_eq!(health.status, 200, "{}", peer.log());
-    assert_eq!(bank.observed().authenticated, Some(true));
+    assert_eq!(bank.snapshot().authenticated, Some(true));
     let balance = call(&bank, "balance", &[]).await.unwrap();
-    assert_eq!((balance.reading.class, json(&balance.body)["available"].is_object()), (Class::Ok, true));
+    assert_eq!((balance.classification.class, json(&balance.body)["available"].is_object()), (ResponseClass::Ok, true));
 
     // A publishable key: well-formed, and not for this.
     let bank = connection(&peer, "pk_test_canary_not_real");
     for _ in 0..3 {
         let refused = call(&bank, "balance", &[]).await.unwrap();
-        assert_eq!((refused.status.as_u16(), refused.reading.class), (401, Class::Auth));
+        assert_eq!((refused.status.as_u16(), refused.classification.class), (401, ResponseClass::Auth));
     }
-    assert_eq!(bank.observed().authenticated, Some(false));
-    assert_eq!(circuit(&bank), State::Closed, "the provider is well");
+    assert_eq!(bank.snapshot().authenticated, Some(false));
+    assert_eq!(circuit(&bank), BreakerState::Closed, "the provider is well");
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_list_is_read_page_by_page_and_what_does_not_exist_is_not_found() {
     }
     let bank = connection(&peer, KEY);
     let first = call(&bank, "charges", &[("limit", "2")]).await.unwrap();
-    assert_eq!(first.reading.class, Class::Ok, "{}", peer.log());
+    assert_eq!(first.classification.class, ResponseClass::Ok, "{}", peer.log());
     let first = json(&first.body);
     assert_eq!((first["object"].as_str(), first["has_more"].as_bool()), (Some("list"), Some(true)));
     let last = first["data"][1]["id"].as_str().unwrap();
@@ -76,5 +76,5 @@ async fn a_list_is_read_page_by_page_and_what_does_not_exist_is_not_found() {
     let one = call(&bank, "charge", &[("id", &made[0])]).await.unwrap();
     assert_eq!(json(&one.body)["id"], made[0].as_str());
     let none = call(&bank, "charge", &[("id", "ch_no_such_charge")]).await.unwrap();
-    assert_eq!((none.status.as_u16(), none.reading.class, none.meta.tries), (404, Class::NotFound, 1));
+    assert_eq!((none.status.as_u16(), none.classification.class, none.meta.tries), (404, ResponseClass::NotFound, 1));
 }

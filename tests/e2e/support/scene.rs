@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
 use busbar::clock::Clock;
-use busbar::cluster::status::Reported;
+use busbar::cluster::resource::HasStatus;
 use busbar::domain::time::Mono;
 use busbar::testbed::control_plane::{ControlPlane, Position, Query, Reach};
 use busbar::testbed::sim::BankHandle;
@@ -278,9 +278,9 @@ impl Scene {
 
 /// The status without what only rides along; as it is if our types cannot read the object.
 fn told(kind: &str, whole: &Value) -> Value {
-    fn of<K: Reported>(object: &Value) -> Option<Value> {
+    fn of<K: HasStatus>(object: &Value) -> Option<Value> {
         let typed: K = serde_json::from_value(object.clone()).ok()?;
-        serde_json::to_value(K::transitions(typed.status()?)).ok()
+        serde_json::to_value(K::transition_fields(typed.status()?)).ok()
     }
     let stripped = match kind {
         "ProviderConnection" => of::<ProviderConnection>(whole),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::conditions::{Condition, Status, check_invariants};
+use busbar::domain::conditions::{Condition, ConditionStatus, check_invariants};
 use busbar::domain::time::Mono;
 use futures::StreamExt as _;
 use kube::api::{DynamicObject, ListParams};
@@ -197,7 +197,7 @@ fn conditions(object: &Value) -> Vec<Condition> {
         .flatten()
         .map(|c| Condition {
             type_: text(c, "type"),
-            status: Status::parse(&text(c, "status")),
+            status: ConditionStatus::parse(&text(c, "status")),
             reason: text(c, "reason"),
             message: text(c, "message"),
             observed_generation: c["observedGeneration"].as_i64().unwrap_or(-1),
@@ -233,7 +233,7 @@ fn check(sights: &[Sight]) -> Vec<String> {
                 if o.status == c.status && o.last_transition != c.last_transition {
                     tell(format!("the transition time of {} moved although its status did not", c.type_));
                 }
-                let lost = c.type_ == "Ready" && o.status == Status::True && c.status != Status::True;
+                let lost = c.type_ == "Ready" && o.status == ConditionStatus::True && c.status != ConditionStatus::True;
                 let same = was.object["spec"] == sight.object["spec"] && o.observed_generation == c.observed_generation;
                 if lost && same && !MAY_UNREADY.contains(&c.reason.as_str()) {
                     tell(format!("Ready was taken away with reason {} although the spec is the same", c.reason));

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use busbar::domain::health::Health;
-use busbar::provider::addresses::{AddressKind, AddressProblem, AddressRules, Peer};
 use busbar::provider::call::CallError;
-use busbar::provider::observe::{Ended, Verdict};
-use busbar::provider::registry::Access;
-use busbar::provider::settings::Auth;
+use busbar::provider::monitor::{CallResult, Verification};
+use busbar::provider::registry::RegistryOptions;
+use busbar::settings::Auth;
+use busbar::settings::addresses::{AddressDenied, AddressKind, AddressRules, EndpointRole};
 use busbar::testbed::sim::{BankConfig, Behaviour, Rule, Script, Sim, SimConfig, Step};
 
 use super::{client, closed, get, live, once, registry, token_bank};
 use crate::call_path::{apply, bank};
 
-fn loopback(peer: Peer) -> CallError {
-    CallError::Refused(AddressProblem { peer, kind: AddressKind::Loopback })
+fn loopback(peer: EndpointRole) -> CallError {
+    CallError::AddressRefused(AddressDenied { endpoint: peer, kind: AddressKind::Loopback })
 }
 
-fn only(ranges: &[&str]) -> Access {
+fn only(ranges: &[&str]) -> RegistryOptions {
     let addresses = AddressRules::allowing(ranges.iter().map(|range| range.parse().unwrap()));
-    Access { addresses, ..Access::default() }
+    RegistryOptions { addresses, ..RegistryOptions::default() }
 }
 
 #[tokio::test]
@@ -29,23 +29,23 @@ async fn an_address_that_is_not_public_is_not_connected_to_in_whatever_form() {
     let port = bank.address().port();
     let hosts = ["127.0.0.1", "127.1", "0x7f000001", "2130706433", "localhost", "[::1]", "[::ffff:127.0.0.1]"];
     for host in hosts {
-        let live = apply(&registry(Access::default()).0, once(format!("http://{host}:{port}")));
+        let live = apply(&registry(RegistryOptions::default()).0, once(format!("http://{host}:{port}")));
         let error = live.probe().await.unwrap().unwrap_err();
-        assert_eq!(error, loopback(Peer::Provider), "{host}");
+        assert_eq!(error, loopback(EndpointRole::Provider), "{host}");
         assert_eq!(error.code(), "address_refused");
         let told = error.to_string();
         assert!(told.contains("a loopback address") && told.contains("--allow-provider-addresses"), "{told}");
         assert!(!told.contains("127") && !told.contains(&port.to_string()), "{told}");
-        let seen = live.observed();
-        assert_eq!(seen.verdict, Verdict::Inconclusive(Ended::Error(loopback(Peer::Provider))));
+        let seen = live.snapshot();
+        assert_eq!(seen.verification, Verification::Inconclusive(CallResult::Error(loopback(EndpointRole::Provider))));
     }
     // A server name leads elsewhere than the URL says, and is looked at all the same.
     let mut named = once(format!("https://localhost:{port}"));
     named.tls.ca = Some(sim.ca_pem().into());
     named.tls.server_name = Some("bank.sim.test".to_owned());
     assert_eq!(
-        get(&apply(&registry(Access::default()).0, named.clone()), "/health").await,
-        Err(loopback(Peer::Provider))
+        get(&apply(&registry(RegistryOptions::default()).0, named.clone()), "/health").await,
+        Err(loopback(EndpointRole::Provider))
     );
     assert_eq!(bank.counts().connections, 0, "nobody knocked");
     assert_eq!(get(&apply(&registry(only(&["127.0.0.0/8", "::1"])).0, named), "/health").await, Ok(200));
@@ -56,12 +56,12 @@ async fn a_provider_that_moved_to_a_refused_address_counts_as_failing() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let mut draft = once(format!("http://localhost:{}", bank.address().port()));
     draft.breaker.consecutive_failures = 3;
-    let live = apply(&registry(Access::default()).0, draft);
+    let live = apply(&registry(RegistryOptions::default()).0, draft);
     for _ in 0..3 {
-        assert_eq!(live.probe().await.unwrap().unwrap_err(), loopback(Peer::Provider));
+        assert_eq!(live.probe().await.unwrap().unwrap_err(), loopback(EndpointRole::Provider));
     }
     assert!(!closed(&live), "routes avoid it");
-    assert_eq!(live.observed().health, Health::Unhealthy);
+    assert_eq!(live.snapshot().health, Health::Unhealthy);
 }
 
 #[tokio::test]
@@ -75,9 +75,9 @@ async fn a_token_endpoint_has_to_have_an_allowed_address_as_well_and_is_no_fault
     draft.auth = Auth::ClientCredentials(client(login.token_url()));
     let live = apply(&registry(only(&["127.0.0.1"])).0, draft);
     for _ in 0..3 {
-        assert_eq!(get(&live, "/health").await, Err(loopback(Peer::TokenEndpoint)));
+        assert_eq!(get(&live, "/health").await, Err(loopback(EndpointRole::TokenEndpoint)));
     }
-    assert!(closed(&live) && live.observed().tokenless);
+    assert!(closed(&live) && live.snapshot().token_missing);
     assert_eq!((bank.counts().connections, login.counts().connections), (0, 0));
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use busbar::domain::breaker::CallClass;
 use busbar::domain::key::ObjectKey;
 use busbar::domain::time::Mono;
-use busbar::provider::auth::vault::SecretSource;
-use busbar::provider::call::{CallError, ConnectProblem, Request};
-use busbar::provider::live::Live;
-use busbar::provider::registry::{Access, Change, Registry};
-use busbar::provider::settings::{ClientCertificate, Draft, MinVersion, Settings};
+use busbar::provider::auth::secret_source::SecretSource;
+use busbar::provider::call::{CallError, ConnectError, Request};
+use busbar::provider::changes::ConnectionChange;
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{ClientCertificate, Draft, MinVersion, Settings};
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
@@ -33,12 +34,12 @@ fn with(sim: &Sim, bank: &BankHandle, authority: &Sim, revision: &str) -> Draft 
     draft
 }
 
-fn put(registry: &Registry, draft: Draft) -> Arc<Live> {
+fn put(registry: &Registry, draft: Draft) -> Arc<Connection> {
     registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
 }
 
-const NO_TLS: Result<u16, CallError> = Err(CallError::Connect(ConnectProblem::Tls));
-const NOT_OURS: Result<u16, CallError> = Err(CallError::Connect(ConnectProblem::CertificateRefused));
+const NO_TLS: Result<u16, CallError> = Err(CallError::Connect(ConnectError::Tls));
+const NOT_OURS: Result<u16, CallError> = Err(CallError::Connect(ConnectError::CertificateRefused));
 
 #[tokio::test]
 async fn a_bank_that_demands_a_certificate_gets_ours_and_only_that() {
@@ -55,7 +56,7 @@ async fn a_bank_that_demands_a_certificate_gets_ours_and_only_that() {
 async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
     let (sim, bank) = strict_bank().await;
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
     assert_eq!(get(&live, "/health").await, NOT_OURS);
     put(&registry, with(&sim, &bank, &sim, "2"));
@@ -87,12 +88,12 @@ async fn calls_go_on_with_the_certificate_that_is_in_the_secret_by_now_before_an
     let (sim, bank) = strict_bank().await;
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
     let kept = Arc::new(Kept(with(&sim, &bank, &sim, "2"), AtomicUsize::new(0)));
-    let registry = registry(Access::local()).0;
-    registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
+    let registry = registry(RegistryOptions::allowing_loopback()).0;
+    registry.set_secret_source(Arc::clone(&kept) as Arc<dyn SecretSource>);
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     registry.on_change(move |change| {
-        if matches!(change, Change::Observed(_)) {
+        if matches!(change, ConnectionChange::StatusChanged(_)) {
             let _ = tell.send(());
         }
     });
@@ -119,8 +120,8 @@ async fn ends_and_the_next_goes_on(class: CallClass) {
     let (sim, bank) = strict_bank().await;
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
     let kept = Arc::new(Kept(with(&sim, &bank, &sim, "2"), AtomicUsize::new(0)));
-    let registry = registry(Access::local()).0;
-    registry.read_secrets_by(kept as Arc<dyn SecretSource>);
+    let registry = registry(RegistryOptions::allowing_loopback()).0;
+    registry.set_secret_source(kept as Arc<dyn SecretSource>);
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
     let pay = || Request { class, ..Request::get("pay", "/health") };
     let refused = live.call(pay()).await.map(|answer| answer.status.as_u16());
@@ -135,8 +136,8 @@ async fn a_certificate_that_is_refused_and_stands_in_the_secret_still_is_not_sho
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
     let theirs = with(&sim, &bank, &stranger, "1");
     let kept = Arc::new(Kept(theirs.clone(), AtomicUsize::new(0)));
-    let registry = registry(Access::local()).0;
-    registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
+    let registry = registry(RegistryOptions::allowing_loopback()).0;
+    registry.set_secret_source(Arc::clone(&kept) as Arc<dyn SecretSource>);
     let live = put(&registry, theirs);
     for _ in 0..3 {
         assert_eq!(get(&live, "/health").await, NOT_OURS);
@@ -147,7 +148,7 @@ async fn a_certificate_that_is_refused_and_stands_in_the_secret_still_is_not_sho
 #[tokio::test]
 async fn two_connections_to_one_bank_never_share_what_a_certificate_opened() {
     let (sim, bank) = strict_bank().await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let ours = put(&registry, with(&sim, &bank, &sim, "1"));
     assert_eq!(get(&ours, "/health").await, Ok(200));
     let mut bare = with(&sim, &bank, &sim, "1");

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::Effective;
+use busbar::domain::breaker::EffectiveState;
 use busbar::metrics::Metrics;
 use busbar::provider::call::{CallError, Request};
-use busbar::provider::live::Live;
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Sim};
 use secrecy::SecretString;
 
@@ -35,16 +35,16 @@ fn once(base_url: impl Into<String>) -> Draft {
     draft
 }
 
-fn registry(access: Access) -> (Registry, Metrics) {
+fn registry(access: RegistryOptions) -> (Registry, Metrics) {
     let metrics = Metrics::new();
     (Registry::new(Clock::system(), &metrics, access).unwrap(), metrics)
 }
 
-fn live(draft: Draft) -> Arc<Live> {
-    apply(&registry(Access::local()).0, draft)
+fn live(draft: Draft) -> Arc<Connection> {
+    apply(&registry(RegistryOptions::allowing_loopback()).0, draft)
 }
 
-async fn get(live: &Live, path: &str) -> Result<u16, CallError> {
+async fn get(live: &Connection, path: &str) -> Result<u16, CallError> {
     live.call(Request::get("test", path)).await.map(|answer| answer.status.as_u16())
 }
 
@@ -75,8 +75,8 @@ async fn token_bank(seconds: u64) -> (Sim, BankHandle, Draft) {
     (sim, bank, draft)
 }
 
-fn closed(live: &Live) -> bool {
-    live.observed().effective == Effective::Closed
+fn closed(live: &Connection) -> bool {
+    live.snapshot().effective == EffectiveState::Closed
 }
 
 /// Long enough for a token of `seconds` to have ended, by the bank's clock too.

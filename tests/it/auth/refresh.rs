@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use busbar::ledger::sealed::Keyring;
+use busbar::ledger::encryption::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{CredentialStore, Ledger as _};
-use busbar::provider::auth::vault::Vault;
-use busbar::provider::call::{CallError, KeepProblem};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, Draft};
+use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
+use busbar::provider::call::{CallError, TokenStoreError};
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, Draft};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Sim};
 
 use super::{after, client, get, once, registry, secret};
@@ -39,8 +39,8 @@ fn draft(bank: &BankHandle, refresh_token: &str, revision: &str) -> Draft {
 async fn operator(folder: &Path) -> (Registry, Arc<SqliteLedger>) {
     let ledger = Arc::new(SqliteLedger::open(folder.join("ledger.db")).await.unwrap());
     let keys = Keyring::open(&folder.join("keys")).unwrap();
-    let vault = Some(Vault::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys));
-    (registry(Access { vault, ..Access::local() }).0, ledger)
+    let refresh_tokens = Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys));
+    (registry(RegistryOptions { refresh_tokens, ..RegistryOptions::allowing_loopback() }).0, ledger)
 }
 
 fn folder() -> tempfile::TempDir {
@@ -113,13 +113,13 @@ async fn two_processes_on_one_ledger_go_on_with_what_the_other_kept() {
 #[tokio::test]
 async fn without_a_place_to_keep_a_rotated_token_nothing_is_sent() {
     let (_sim, bank) = rotating(3600).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = registry.apply(
         &key("bank"),
         "uid-1",
-        busbar::provider::settings::Settings::resolve(draft(&bank, "canary-refresh-1", "1")).unwrap(),
+        busbar::settings::Settings::resolve(draft(&bank, "canary-refresh-1", "1")).unwrap(),
         None,
     );
-    assert_eq!(get(&live, "/health").await, Err(CallError::NotKept(KeepProblem::NoKey)));
+    assert_eq!(get(&live, "/health").await, Err(CallError::TokenStore(TokenStoreError::NoKey)));
     assert_eq!(bank.counts().connections, 0);
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use busbar::domain::key::ObjectKey;
 use busbar::domain::time::Mono;
-use busbar::provider::auth::vault::SecretSource;
-use busbar::provider::live::Live;
-use busbar::provider::registry::{Access, Change, Registry};
-use busbar::provider::settings::{Auth, Draft, Placement, Settings};
+use busbar::provider::auth::secret_source::SecretSource;
+use busbar::provider::changes::ConnectionChange;
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, Draft, Placement, Settings};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
@@ -81,9 +82,9 @@ fn way(name: &str, value: &str, bank: &BankHandle) -> (Wants, Auth) {
 
 const WAYS: [&str; 6] = ["bearer", "basic", "header", "query", "profile", "oauth"];
 
-fn connected(draft: Draft, kept: &Arc<Kept>) -> (Registry, Arc<Live>) {
-    let registry = registry(Access::local()).0;
-    registry.read_secrets_by(Arc::clone(kept) as Arc<dyn SecretSource>);
+fn connected(draft: Draft, kept: &Arc<Kept>) -> (Registry, Arc<Connection>) {
+    let registry = registry(RegistryOptions::allowing_loopback()).0;
+    registry.set_secret_source(Arc::clone(kept) as Arc<dyn SecretSource>);
     let live = apply(&registry, draft);
     (registry, live)
 }
@@ -107,7 +108,7 @@ async fn fifty_callers_across_a_rotation_see_no_failure_and_the_secret_is_read_o
         registry.on_change({
             let told = Arc::clone(&told);
             move |change| {
-                if matches!(change, Change::Observed(_)) {
+                if matches!(change, ConnectionChange::StatusChanged(_)) {
                     told.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -132,7 +133,7 @@ async fn fifty_callers_across_a_rotation_see_no_failure_and_the_secret_is_read_o
         assert_eq!(get(&live, "/health").await, Ok(200), "{name}");
         assert_eq!(kept.reads(), 1, "{name}: one look for all");
         assert!(told.load(Ordering::Relaxed) > before, "{name}: whoever keeps the settings is told to look");
-        assert_eq!(live.observed().authenticated, Some(true), "{name}");
+        assert_eq!(live.snapshot().authenticated, Some(true), "{name}");
     }
 }
 
@@ -166,7 +167,7 @@ async fn a_key_that_stays_wrong_is_answered_at_once_and_the_secret_is_not_read_a
     let ends = join_all((0..50).map(|_| get(&live, "/health"))).await;
     assert!(ends.iter().all(|end| *end == Ok(401)), "{ends:?}");
     assert_eq!((kept.reads(), bank.counts().requests), (1, 50), "nothing is sent twice for nothing");
-    assert_eq!(live.observed().authenticated, Some(false));
+    assert_eq!(live.snapshot().authenticated, Some(false));
 }
 
 #[tokio::test]

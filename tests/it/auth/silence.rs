@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use busbar::provider::call::Request;
-use busbar::provider::registry::Access;
-use busbar::provider::settings::{Auth, Placement};
+use busbar::provider::registry::RegistryOptions;
+use busbar::settings::{Auth, Placement};
 use busbar::testbed::sim::{Auth as Wants, BankConfig, Behaviour, Down};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -45,7 +45,7 @@ async fn nothing_that_is_secret_is_logged_at_any_level_or_shown_in_metrics() {
     let key = || "canary-in-query".to_owned();
     let wants = Wants::ApiKeyQuery { name: "apikey".to_owned(), value: key() };
     let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
-    let (registry, metrics) = registry(Access::local());
+    let (registry, metrics) = registry(RegistryOptions::allowing_loopback());
     let mut draft = once(bank.base_url());
     draft.auth = Auth::ApiKey {
         placement: Placement::Query,
@@ -59,7 +59,7 @@ async fn nothing_that_is_secret_is_logged_at_any_level_or_shown_in_metrics() {
     for behaviour in [Behaviour::status(500), Behaviour::Down(Down::Close), Behaviour::Truncate { percent: 50 }] {
         bank.set_script(behaviour).await.unwrap();
         let end = live.call(Request::get("test", "/v2/accounts")).await;
-        let printed = format!("{end:?} {:?} {live:?} {:?}", live.observed(), live.settings());
+        let printed = format!("{end:?} {:?} {live:?} {:?}", live.snapshot(), live.settings());
         assert!(!printed.contains("canary"), "{printed}");
     }
     bank.recover().await;
@@ -68,7 +68,7 @@ async fn nothing_that_is_secret_is_logged_at_any_level_or_shown_in_metrics() {
     let tokened = registry.apply(
         &crate::call_path::key("tokened"),
         "uid-2",
-        busbar::provider::settings::Settings::resolve(with_token).unwrap(),
+        busbar::settings::Settings::resolve(with_token).unwrap(),
         None,
     );
     assert_eq!(get(&tokened, "/health").await, Ok(200));

@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get as on_get, post};
 use axum::{Json, Router};
 use busbar::domain::health::Health;
+use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CallError, Request};
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::Access;
-use busbar::provider::settings::{Auth, Draft};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::RegistryOptions;
+use busbar::settings::{Auth, Draft};
 use busbar::testbed::sim::{Behaviour, Rule, Script, Step};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ async fn fail(bank: &busbar::testbed::sim::BankHandle, status: u16) {
 async fn a_token_endpoint_that_fails_has_a_circuit_of_its_own_and_the_providers_stays_closed() {
     let (_sim, bank, mut draft) = token_bank(3600).await;
     draft.breaker.consecutive_failures = 1;
-    let (registry, metrics) = registry(Access::local());
+    let (registry, metrics) = registry(RegistryOptions::allowing_loopback());
     let live = apply(&registry, draft);
     fail(&bank, 503).await;
     for _ in 0..5 {
@@ -56,8 +56,8 @@ async fn a_token_endpoint_that_fails_has_a_circuit_of_its_own_and_the_providers_
     assert_eq!(error.code(), "token_circuit_open");
     assert_eq!(bank.counts().requests, before, "nobody is asked");
     assert!(closed(&live) && live.token_unavailable());
-    let seen = live.observed();
-    assert_eq!((seen.health, seen.authenticated, seen.tokenless), (Health::Unknown, None, true));
+    let seen = live.snapshot();
+    assert_eq!((seen.health, seen.authenticated, seen.token_missing), (Health::Unknown, None, true));
     let text = metrics.render().unwrap();
     let series =
         r#"busbar_provider_requests_total{code="503",connection="bank",namespace="treasury",operation="token""#;
@@ -73,7 +73,7 @@ async fn an_outage_of_the_token_endpoint_is_not_seen_while_a_token_is_left() {
     for _ in 0..10 {
         assert_eq!(get(&live, "/health").await, Ok(200));
     }
-    assert!(!live.observed().tokenless && !live.token_unavailable());
+    assert!(!live.snapshot().token_missing && !live.token_unavailable());
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn gocardless(asked: Asked) -> String {
     base
 }
 
-fn connection(base: &str, key: &'static str) -> Arc<Live> {
+fn connection(base: &str, key: &'static str) -> Arc<Connection> {
     let profile = Profiles::builtin().unwrap().get("gocardless").unwrap();
     let mut draft = Draft::new(Arc::clone(&profile), Environment::Sandbox);
     base.clone_into(&mut draft.base_url);

@@ -10,15 +10,15 @@ use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::ledger::{Ledger as _, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
-use busbar::provider::auth::vault::SecretSource;
-use busbar::provider::live::Live;
-use busbar::provider::profile::{Environment, Profiles};
-use busbar::provider::registry::{Access, Registry};
-use busbar::provider::settings::{Auth, Draft, Settings};
+use busbar::profile::{Environment, Profiles};
+use busbar::provider::auth::secret_source::SecretSource;
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::SyncPlan;
 use busbar::testbed::sim::{AccountConfig, Auth as Wants, BankConfig, BankHandle, Behaviour, Rule, Script, Sim, Step};
-use busbar::work::poke::{Kind, Pokes};
-use busbar::work::pool::{JobView, Order, PoolOptions, Started, SyncPool};
+use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
+use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
 
 use super::rotated::Kept;
@@ -31,32 +31,33 @@ const ROWS: u64 = 1_000;
 struct Job {
     ledger: Arc<SqliteLedger>,
     pool: SyncPool,
-    pokes: Pokes,
+    reconcile_queue: ReconcileQueue,
     plan: Arc<SyncPlan>,
 }
 
 impl Job {
     async fn at(folder: &Path) -> Self {
         let ledger = Arc::new(SqliteLedger::open(folder.join("ledger.db")).await.unwrap());
-        let pokes = Pokes::new();
+        let reconcile_queue = ReconcileQueue::new();
         let options = PoolOptions::new("the-operator");
-        let pool = SyncPool::new(ledger.clone(), pokes.clone(), Clock::system(), &Metrics::new(), options).unwrap();
-        Self { ledger, pool, pokes, plan: plan(&["acc-1"]) }
+        let pool =
+            SyncPool::new(ledger.clone(), reconcile_queue.clone(), Clock::system(), &Metrics::new(), options).unwrap();
+        Self { ledger, pool, reconcile_queue, plan: plan(&["acc-1"]) }
     }
 
-    fn start(&self, live: &Arc<Live>) {
-        let order = Order { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
-        assert_eq!(self.pool.start(self.plan.clone(), live.clone(), order), Started::Accepted);
+    fn start(&self, live: &Arc<Connection>) {
+        let order = RunRequest { run: RunId(uuid::Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
+        assert_eq!(self.pool.start(self.plan.clone(), live.clone(), order), StartOutcome::Accepted);
     }
 
     /// The end of the run that was started.
     async fn end(&self) -> JobView {
-        let mut pokes = std::pin::pin!(self.pokes.subscribe(Kind::SyncJob, None));
-        tokio::time::timeout(Duration::from_mins(2), pokes.next()).await.unwrap().unwrap();
+        let mut reconcile_queue = std::pin::pin!(self.reconcile_queue.subscribe(Kind::SyncJob, None));
+        tokio::time::timeout(Duration::from_mins(2), reconcile_queue.next()).await.unwrap().unwrap();
         self.pool.view(&self.plan.job, 100).await.unwrap()
     }
 
-    async fn run(&self, live: &Arc<Live>) -> Option<RunResult> {
+    async fn run(&self, live: &Arc<Connection>) -> Option<RunResult> {
         self.start(live);
         self.end().await.last[0].result
     }
@@ -81,7 +82,7 @@ fn drafted(bank: &BankHandle, auth: Auth, revision: &str) -> Draft {
     draft
 }
 
-fn put(registry: &Registry, settings: Settings) -> Arc<Live> {
+fn put(registry: &Registry, settings: Settings) -> Arc<Connection> {
     registry.apply(&ObjectKey::new("treasury", "bank"), "uid-1", settings, None)
 }
 
@@ -138,7 +139,7 @@ async fn tokens_that_end_between_pages_are_replaced_before_any_page_is_refused()
     let (_sim, bank) = slow_bank(issues(2, "canary-secret")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, tokens(&bank), "1"));
     // As many walks as it takes for some tokens to end.
     for _ in 0..10 {
@@ -159,7 +160,7 @@ async fn a_token_that_the_bank_ends_between_pages_costs_one_page_asked_twice() {
     let (_sim, bank) = slow_bank(issues(3600, "canary-secret")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, tokens(&bank), "1"));
     job.start(&live);
     some_pages(&bank).await;
@@ -174,7 +175,7 @@ async fn a_401_on_one_page_only_is_healed_by_one_token_and_ends_a_run_with_a_fix
         let (_sim, bank) = slow_bank(wants).await;
         let folder = tempfile::tempdir().unwrap();
         let job = Job::at(folder.path()).await;
-        let (registry, _) = registry(Access::local());
+        let (registry, _) = registry(RegistryOptions::allowing_loopback());
         let auth = if fixed { api_key("canary-key") } else { tokens(&bank) };
         let live = put(&registry, settings(&bank, auth, "1"));
         // The account, four pages, and the fifth is refused once.
@@ -203,13 +204,13 @@ async fn a_page_that_is_refused_for_good_is_asked_for_twice_with_tokens_and_the_
     let (_sim, bank) = slow_bank(issues(3600, "canary-secret")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, tokens(&bank), "1"));
     let steps = [Step::from(Behaviour::Healthy).times(2), Step::from(Behaviour::status(401))];
     bank.set_script(Script { rules: vec![Rule::on("/v2", steps)] }).await.unwrap();
     assert_eq!(job.run(&live).await, Some(RunResult::Failed));
     assert_eq!((refused(&bank), bank.counts().tokens_issued), (2, 2));
-    assert_eq!(live.observed().authenticated, Some(false));
+    assert_eq!(live.snapshot().authenticated, Some(false));
 }
 
 #[tokio::test]
@@ -217,7 +218,7 @@ async fn a_key_rotated_in_the_secret_before_the_bank_drops_the_old_one_fails_no_
     let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, api_key("canary-old"), "1"));
     job.start(&live);
     some_pages(&bank).await;
@@ -236,7 +237,7 @@ async fn a_key_that_the_bank_drops_first_fails_one_page_and_the_new_one_goes_on_
     let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, api_key("canary-old"), "1"));
     job.start(&live);
     some_pages(&bank).await;
@@ -253,9 +254,9 @@ async fn a_key_that_stands_in_the_secret_before_the_bank_drops_the_old_one_costs
     let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let kept = Kept::with(Some(drafted(&bank, api_key("canary-new"), "2")));
-    registry.read_secrets_by(Arc::clone(&kept) as Arc<dyn SecretSource>);
+    registry.set_secret_source(Arc::clone(&kept) as Arc<dyn SecretSource>);
     let live = put(&registry, settings(&bank, api_key("canary-old"), "1"));
     job.start(&live);
     some_pages(&bank).await;
@@ -269,7 +270,7 @@ async fn a_client_secret_rotated_mid_run_fails_no_page() {
     let (_sim, bank) = slow_bank(issues(3600, "canary-secret")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
-    let (registry, _) = registry(Access::local());
+    let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, tokens(&bank), "1"));
     job.start(&live);
     some_pages(&bank).await;

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use busbar::domain::rights::{Profile, Rights, Subject};
+use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
 use busbar::ledger::audit::Audit as _;
-use busbar::ledger::dead_requests::{DeadCaps, DeadRequest, DeadRequests as _, DeadState};
-use busbar::ledger::sealed::Keyring;
+use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestState, DeadRequests as _};
+use busbar::ledger::encryption::Keyring;
 use busbar::metrics::Metrics;
-use busbar::provider::profile::Profiles;
+use busbar::profile::Profiles;
 use busbar::testbed::sim::{Behaviour, Moment, Step};
 use jiff::SignedDuration;
 use sqlx::{Connection as _, SqliteConnection};
@@ -75,7 +75,7 @@ async fn a_provider_that_hangs_delays_its_own_requests_only_and_has_two_at_once(
     let seen = world.polygon.arrivals().next;
     let (stop, worker) = world.worker("a");
     eventually("the hanging ones are asked", async || world.polygon.arrivals_since(seen).entries.len() == 2).await;
-    eventually("the other is answered", async || state(&world, id).await == DeadState::Done).await;
+    eventually("the other is answered", async || state(&world, id).await == DeadRequestState::Done).await;
     assert_eq!(world.polygon.arrivals_since(seen).entries.len(), 2);
     stop.cancel();
     worker.await.unwrap();
@@ -89,14 +89,14 @@ async fn whoever_polls_what_is_parked_adds_nothing() {
     assert_ne!(id, other_caller(&world).await, "another caller's request is another");
     world.fmp.fail_with(Behaviour::status(403)).await.unwrap();
     let (stop, worker) = world.worker("a");
-    eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
+    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let seen = kept(&world, id).await.seen;
     for _ in 0..3 {
         assert_eq!(fail(&world, QUOTE).await, id);
     }
     let now = kept(&world, id).await;
-    assert_eq!((now.state, now.seen), (DeadState::Parked, seen + 3));
+    assert_eq!((now.state, now.seen), (DeadRequestState::Parked, seen + 3));
     stop.cancel();
     worker.await.unwrap();
 }
@@ -160,7 +160,7 @@ async fn what_is_due_for_a_connection_that_changed_under_it_is_parked_with_the_r
     let (stop, worker) = world.worker_that_sweeps_nothing("a");
     let polygon = || Profiles::builtin().unwrap().get("polygon").unwrap();
     world.replace("fmp", "uid-new", polygon(), &world.polygon, |_| ());
-    eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
+    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     assert_eq!(kept(&world, id).await.request.reason, "connection_replaced");
     // The same object, but of another provider.
     world.replace("fmp", "uid-fmp", polygon(), &world.polygon, |_| ());
@@ -193,9 +193,9 @@ async fn failed_requests_go_when_their_connection_goes_and_the_audit_says_so() {
 async fn a_replay_is_made_in_the_name_of_whoever_replays_and_judged_by_the_profiles_of_now() {
     let world = world().await;
     let only = |user: &str| {
-        let subjects = vec![Subject::User(user.to_owned())];
+        let subjects = vec![LicenceSubject::User(user.to_owned())];
         let actions = ["quote".to_owned()].into();
-        let profile = Profile { name: "desk".into(), subjects, actions, requests_per_day: None };
+        let profile = LicenceProfile { name: "desk".into(), subjects, actions, requests_per_day: None };
         Some(Arc::new(Rights { profiles: vec![profile] }))
     };
     let connect = |user: &str| {
@@ -211,15 +211,15 @@ async fn a_replay_is_made_in_the_name_of_whoever_replays_and_judged_by_the_profi
     // Between the call and the retry ann has lost her profile.
     connect("bob");
     let (stop, worker) = world.worker("a");
-    eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
+    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     assert_eq!(kept(&world, id).await.request.reason, "rights_denied");
     let path = format!("/api/dead-requests/{id}/replay");
     // Carol may replay, but the connection's data are not hers.
     assert_eq!(world.ask("POST", &path, "token-carol", &[]).await.status, 202);
-    eventually("it is parked again", async || state(&world, id).await == DeadState::Parked).await;
+    eventually("it is parked again", async || state(&world, id).await == DeadRequestState::Parked).await;
     assert_eq!(world.fmp.arrivals().entries.len(), 1, "only ann's own call was ever sent");
     assert_eq!(world.ask("POST", &path, "token-bob", &[]).await.status, 202);
-    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
     let now = kept(&world, id).await.request;
     assert_eq!(now.subject, "ann");
     assert!(now.caller.contains("bob") && !now.caller.contains("ann"), "{}", now.caller);
@@ -234,11 +234,11 @@ async fn nothing_is_asked_in_the_name_of_a_caller_whose_rights_were_reviewed_too
     let mut old = kept(&world, fail(&world, QUOTE).await).await.request;
     (old.id, old.fingerprint) = (Uuid::new_v4(), "old".to_owned());
     old.at -= SignedDuration::from_mins(15);
-    let caps = DeadCaps { total: 10, connection: 10 };
+    let caps = DeadRequestLimits { total: 10, connection: 10 };
     world.ledger.add_dead_request(&old, caps).await.unwrap();
     world.fmp.recover().await;
     let (stop, worker) = world.worker("a");
-    eventually("it is parked", async || state(&world, old.id).await == DeadState::Parked).await;
+    eventually("it is parked", async || state(&world, old.id).await == DeadRequestState::Parked).await;
     assert_eq!(kept(&world, old.id).await.request.reason, "review_expired");
     stop.cancel();
     worker.await.unwrap();

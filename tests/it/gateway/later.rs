@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use busbar::clock::Clock;
 use busbar::ledger::audit::Audit as _;
-use busbar::ledger::dead_requests::{DeadRequests as _, DeadState};
-use busbar::ledger::sealed::Keyring;
-use busbar::provider::profile::Profile;
+use busbar::ledger::dead_requests::{DeadRequestState, DeadRequests as _};
+use busbar::ledger::encryption::Keyring;
+use busbar::profile::Profile;
 use busbar::testbed::sim::Behaviour;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ pub(super) async fn fail(world: &World, path: &str) -> Uuid {
     Uuid::parse_str(id).unwrap()
 }
 
-pub(super) async fn state(world: &World, id: Uuid) -> DeadState {
+pub(super) async fn state(world: &World, id: Uuid) -> DeadRequestState {
     world.ledger.get_dead_request(id).await.unwrap().unwrap().state
 }
 
@@ -38,7 +38,7 @@ async fn a_failed_read_is_asked_again_when_the_provider_is_back() {
     let seen = world.fmp.arrivals().next;
     world.fmp.recover().await;
     let (stop, worker) = world.worker("a");
-    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
     assert_eq!(world.fmp.arrivals_since(seen).entries.len(), 1);
     stop.cancel();
     worker.await.unwrap();
@@ -54,7 +54,7 @@ async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
     let id = fail(&world, QUOTE).await;
     let (stop, worker) = world.worker("a");
     let other = world.worker("b");
-    eventually("it is parked", async || state(&world, id).await == DeadState::Parked).await;
+    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     let took = began.mono().seconds();
     assert!((6.9..12.0).contains(&took), "1 + 2 + 4 s, but it took {took} s");
     let tries = world.fmp.arrivals().entries;
@@ -78,7 +78,7 @@ async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
     world.fmp.recover().await;
     let replayed = world.ask("POST", &path, "token-ann", &[]).await;
     assert_eq!((replayed.status, replayed.body["data"]["state"].as_str().unwrap()), (202, "pending"));
-    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
     let again = world.ask("POST", &path, "token-ann", &[]).await;
     assert_eq!((again.status, again.error()), (409, "conflict"));
     for (stop, worker) in [(stop, worker), other] {
@@ -111,7 +111,10 @@ async fn a_retry_that_is_told_to_wait_longer_than_its_turn_waits_so_long() {
     let kept = async || world.ledger.get_dead_request(id).await.unwrap().unwrap();
     eventually("it is asked again", async || kept().await.tries == 1).await;
     let now = kept().await;
-    assert_eq!((now.state, &*now.request.reason, now.request.status), (DeadState::Pending, "rate_limited", Some(429)));
+    assert_eq!(
+        (now.state, &*now.request.reason, now.request.status),
+        (DeadRequestState::Pending, "rate_limited", Some(429))
+    );
     let wait = now.request.next.duration_since(now.updated).as_secs_f64();
     assert!((4.5..=5.1).contains(&wait), "its turn was after 2 s, the provider asked for 5 s: {wait} s");
     stop.cancel();
@@ -224,11 +227,11 @@ async fn with_a_key_parameters_are_sealed_and_the_retry_still_knows_them() {
     world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, "/finastra/b2b/collaterals/COL-00000007").await;
     let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
-    assert!(kept.sealed && !String::from_utf8_lossy(&kept.parameters).contains("COL"), "sealed");
+    assert!(kept.encrypted && !String::from_utf8_lossy(&kept.parameters).contains("COL"), "sealed");
     world.finastra.recover().await;
     let seen = world.finastra.arrivals().next;
     let (stop, worker) = world.worker("a");
-    eventually("it is answered", async || state(&world, id).await == DeadState::Done).await;
+    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
     let sent = world.finastra.arrivals_since(seen).entries;
     assert!(sent.len() == 1 && sent[0].path.ends_with("/COL-00000007"), "{sent:?}");
     stop.cancel();

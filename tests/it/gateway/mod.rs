@@ -18,11 +18,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::rights::{Profile, Rights, Subject};
-use busbar::gateway::limit::Rate;
-use busbar::gateway::patience::Patience;
+use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
+use busbar::gateway::connection_limits::ConnectionLimits;
+use busbar::gateway::rate_limit::Rate;
 use busbar::gateway::server::Server;
-use busbar::gateway::tls::Certificate;
+use busbar::gateway::tls::ServerCertificate;
 use busbar::testbed::sim::{Behaviour, Moment, Step};
 use serde_json::json;
 
@@ -193,9 +193,9 @@ async fn one_request_too_many_under_way_is_told_to_come_again_and_probes_are_ans
 }
 
 fn desk(requests_per_day: Option<u64>) -> Arc<Rights> {
-    let profile = |name: &str, actions: &[&str]| Profile {
+    let profile = |name: &str, actions: &[&str]| LicenceProfile {
         name: name.into(),
-        subjects: vec![Subject::User("ann".into())],
+        subjects: vec![LicenceSubject::User("ann".into())],
         actions: actions.iter().map(ToString::to_string).collect::<BTreeSet<_>>(),
         requests_per_day,
     };
@@ -302,13 +302,13 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
         reqwest::Certificate::from_pem(pair.cert.pem().as_bytes()).unwrap()
     };
     let first = renew();
-    let served = Certificate::open(cert.clone(), key.clone()).unwrap();
+    let served = ServerCertificate::open(cert.clone(), key.clone()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
     let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
     let stop = tokio_util::sync::CancellationToken::new();
     let tls = Some(served.config().unwrap());
-    let door = Server { listener, app, tls, patience: Patience::default(), clock: Clock::system() };
+    let door = Server { listener, app, tls, limits: ConnectionLimits::default(), clock: Clock::system() };
     let serving = tokio::spawn(door.serve(stop.clone()));
     // A client each: a kept connection keeps the certificate it was made with.
     let get = async |root: &reqwest::Certificate| {
@@ -317,7 +317,7 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
     };
     assert_eq!(get(&first).await.unwrap(), 200);
     let second = renew();
-    assert!(served.look().unwrap());
+    assert!(served.reload().unwrap());
     assert_eq!(get(&second).await.unwrap(), 200);
     assert!(get(&first).await.is_err(), "the old one is not served any more");
     stop.cancel();

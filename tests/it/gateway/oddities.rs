@@ -1,6 +1,6 @@
 //! Answers that are good and yet not what was asked for.
 
-use busbar::ledger::dead_requests::{DeadCounts, DeadRequests as _};
+use busbar::ledger::dead_requests::{DeadRequestCounts, DeadRequests as _};
 use busbar::testbed::sim::{BankConfig, Behaviour};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ async fn a_ticker_that_the_provider_does_not_know_is_no_such_item_and_not_a_fail
     assert_eq!(none.body["data"]["result"], json!({"records": [], "complete": true}), "{none:?}");
     assert_eq!(
         world.ledger.count_dead_requests().await.unwrap(),
-        DeadCounts { pending: 0, parked: 0 },
+        DeadRequestCounts { pending: 0, parked: 0 },
         "nothing is tried again"
     );
 }

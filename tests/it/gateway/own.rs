@@ -1,6 +1,6 @@
 //! Operations as profiles name them: those of a user's own file, and one item of a list.
 
-use busbar::provider::profile::Profiles;
+use busbar::profile::Profiles;
 use busbar::testbed::sim::{BankConfig, Behaviour};
 use serde_json::json;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::routing::get;
 use busbar::clock::Clock;
-use busbar::gateway::patience::Patience;
+use busbar::gateway::connection_limits::ConnectionLimits;
 use busbar::gateway::server::Server;
-use busbar::gateway::tls::Certificate;
+use busbar::gateway::tls::ServerCertificate;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,12 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const ONE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-fn patience() -> Patience {
-    Patience { handshake: IDLE, idle: IDLE, farewell: IDLE, ..Patience::default() }
+fn limits() -> ConnectionLimits {
+    ConnectionLimits { handshake: IDLE, idle: IDLE, close_grace: IDLE, ..ConnectionLimits::default() }
 }
 
 /// A server of one word, or of one that takes its time.
-async fn serve(patience: Patience, certificate: Option<&Arc<Certificate>>) -> SocketAddr {
+async fn serve(limits: ConnectionLimits, certificate: Option<&Arc<ServerCertificate>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let slow = || async {
@@ -36,7 +36,7 @@ async fn serve(patience: Patience, certificate: Option<&Arc<Certificate>>) -> So
     };
     let app = axum::Router::new().route("/", get(|| async { "well" })).route("/slow", get(slow));
     let tls = certificate.map(|certificate| certificate.config().unwrap());
-    let server = Server { listener, app, tls, patience, clock: Clock::system() };
+    let server = Server { listener, app, tls, limits: limits, clock: Clock::system() };
     tokio::spawn(server.serve(CancellationToken::new()));
     address
 }
@@ -52,7 +52,7 @@ async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> String {
 
 #[tokio::test]
 async fn a_peer_that_says_nothing_or_drips_half_a_header_is_closed() {
-    let address = serve(patience(), None).await;
+    let address = serve(limits(), None).await;
     let mut silent = TcpStream::connect(address).await.unwrap();
     closed(&mut silent).await;
 
@@ -79,8 +79,8 @@ async fn a_peer_that_shakes_hands_and_then_says_nothing_is_closed() {
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(&cert, pair.cert.pem()).unwrap();
     std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-    let certificate = Certificate::open(cert, key).unwrap();
-    let address = serve(patience(), Some(&certificate)).await;
+    let certificate = ServerCertificate::open(cert, key).unwrap();
+    let address = serve(limits(), Some(&certificate)).await;
 
     let mut mute = TcpStream::connect(address).await.unwrap();
     closed(&mut mute).await;
@@ -104,7 +104,7 @@ async fn a_peer_that_shakes_hands_and_then_says_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_connection_without_a_further_request_is_closed_and_one_that_waits_for_its_answer_is_not() {
-    let address = serve(patience(), None).await;
+    let address = serve(limits(), None).await;
     let mut kept = TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
         kept.write_all(ONE).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_connection_without_a_further_request_is_closed_and_one_that_waits_for
 
 #[tokio::test]
 async fn an_http_2_peer_that_only_pings_is_closed_before_and_after_its_first_request() {
-    let address = serve(patience(), None).await;
+    let address = serve(limits(), None).await;
     for asks in [false, true] {
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -147,7 +147,7 @@ async fn an_http_2_peer_that_only_pings_is_closed_before_and_after_its_first_req
 
 #[tokio::test]
 async fn one_address_cannot_take_all_places_and_gets_back_those_it_leaves() {
-    let address = serve(Patience { per_address: 2, ..Patience::default() }, None).await;
+    let address = serve(ConnectionLimits { per_address: 2, ..ConnectionLimits::default() }, None).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(address).await.unwrap();

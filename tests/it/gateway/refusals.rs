@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use busbar::domain::rights::{Profile, Rights, Subject};
+use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
 
 use super::world::{LATE, World};
 
 fn desk() -> Arc<Rights> {
-    let profile = Profile {
+    let profile = LicenceProfile {
         name: "desk".into(),
-        subjects: vec![Subject::User("ann".into())],
+        subjects: vec![LicenceSubject::User("ann".into())],
         actions: BTreeSet::from(["quote".to_owned()]),
         requests_per_day: Some(1),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::provider::settings::{CachePolicy, Retry};
+use busbar::settings::{CachePolicy, RetryPolicy};
 use busbar::testbed::sim::{Behaviour, Down, Moment};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_th
     // As a connection is by default, but for its breaker: each of the calls is to meet the trouble itself.
     world.connect("fmp", &world.fmp, |draft| {
         draft.fallback = vec![stand_in("polygon")];
-        draft.retry = Retry::default();
+        draft.retry = RetryPolicy::default();
         draft.breaker.consecutive_failures = 0;
     });
     let earnings = "/api/providers/treasury/fmp/earnings?symbol=ACME&limit=5";

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use busbar::metrics::Metrics;
-use busbar::provider::settings::Auth;
-use busbar::telemetry::traces::{Traces, collector};
+use busbar::settings::Auth;
+use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::Collector;
 use busbar::testbed::sim::{Behaviour, Script, Step};
 use secrecy::SecretString;
@@ -18,8 +18,8 @@ const PARENT: &str = "b7ad6b7169203331";
 #[tokio::test]
 async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_span() {
     let spans = Collector::start().await.unwrap();
-    let endpoint = collector(&spans.endpoint()).unwrap();
-    let traces = Traces::to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
+    let endpoint = parse_collector_url(&spans.endpoint()).unwrap();
+    let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
     let world = World::with(Plan { traces: traces.clone(), ..Plan::default() }).await;
     world.connect("fmp", &world.fmp, |draft| {
         draft.retry.retries = 1;

@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::cluster::ApiError;
-use busbar::cluster::auth::{Act, Authorizer, Reviewer, Subject};
+use busbar::cluster::auth::{AccessRequest, Authorizer, Reviewer, UserInfo};
 use busbar::domain::key::ObjectKey;
 use busbar::gateway::Gateway;
-use busbar::gateway::access::Access;
-use busbar::gateway::keep::Keep;
-use busbar::gateway::limit::{Limits, Rate};
-use busbar::gateway::observe::Series;
-use busbar::gateway::patience::Patience;
+use busbar::gateway::access::AccessControl;
+use busbar::gateway::connection_limits::ConnectionLimits;
+use busbar::gateway::dead_requests::recorder::DeadRequestRecorder;
+use busbar::gateway::metrics::GatewayMetrics;
+use busbar::gateway::rate_limit::{Rate, RateLimits};
 use busbar::gateway::router::router;
 use busbar::gateway::server::Server;
 use busbar::ledger::audit::{Audit as _, AuditEntry};
-use busbar::ledger::sealed::Keyring;
+use busbar::ledger::encryption::Keyring;
 use busbar::ledger::sqlite::SqliteLedger;
 use busbar::metrics::Metrics;
-use busbar::provider::audit::audit;
-use busbar::provider::profile::{Environment, Profile, Profiles};
-use busbar::provider::registry::{Access as Reach, Registry};
-use busbar::provider::rights::Licences;
-use busbar::provider::settings::{Draft, Settings, StandIn};
+use busbar::profile::{Environment, Profile, Profiles};
+use busbar::provider::audit::audit_channel;
+use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::provider::rights::LicenceMeter;
+use busbar::settings::{Draft, FallbackTarget, Settings};
 use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
-use busbar::work::dead_requests::{DeadRequestWorker, Declared, WhoIs};
+use busbar::work::dead_requests::{ConnectionLookup, DeadRequestWorker, Presence};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -53,17 +53,21 @@ pub(crate) struct Api {
 }
 
 impl Reviewer for Api {
-    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Subject>, ApiError>> {
+    fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>> {
         assert_ne!(token, "token-panic", "a defect, planted");
         let known = token.strip_prefix("token-").map(|user| {
             let groups = vec!["system:authenticated".to_owned(), format!("{user}s")];
-            Subject::new(user, None, groups, BTreeMap::default())
+            UserInfo::new(user, None, groups, BTreeMap::default())
         });
         let down = self.down.load(Ordering::Relaxed);
         Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(known) } })
     }
 
-    fn access<'a>(&'a self, subject: &'a Subject, act: &'a Act) -> BoxFuture<'a, Result<bool, ApiError>> {
+    fn review_access<'a>(
+        &'a self,
+        subject: &'a UserInfo,
+        act: &'a AccessRequest,
+    ) -> BoxFuture<'a, Result<bool, ApiError>> {
         let may = subject.user != "nobody" && (subject.user != "caller" || act.subresource == "call");
         let down = self.down.load(Ordering::Relaxed);
         Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(may) } })
@@ -171,28 +175,39 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
         let (clock, metrics) = (Clock::system(), Metrics::new());
-        let (queue, writer) = audit(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
-        let licences = Licences::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
-        let reach = Reach { licences: Some(Arc::new(licences)), traces: plan.traces, ..Reach::local() };
+        let (queue, writer) = audit_channel(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
+        let licences = LicenceMeter::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
+        let reach = RegistryOptions {
+            licence_meter: Some(Arc::new(licences)),
+            traces: plan.traces,
+            ..RegistryOptions::allowing_loopback()
+        };
         let registry = Registry::new(clock, &metrics, reach).unwrap();
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let gateway = Arc::new(Gateway {
-            access: Access::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
-            limits: Limits::new(clock, plan.caller, plan.address).at_most(plan.under_way),
+            access: AccessControl::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
+            rate_limits: RateLimits::new(clock, plan.caller, plan.address).with_max_concurrent(plan.under_way),
             registry: registry.clone(),
-            declared: Arc::new(|key| &*key.name == LATE),
+            exists: Arc::new(|key| &*key.name == LATE),
             ledger: ledger.clone(),
-            keep: Keep::new(ledger.clone(), plan.keys.clone(), clock, Arc::clone(&bell), &metrics).unwrap(),
+            dead_requests: DeadRequestRecorder::new(
+                ledger.clone(),
+                plan.keys.clone(),
+                clock,
+                Arc::clone(&bell),
+                &metrics,
+            )
+            .unwrap(),
             audit: Some(queue),
             finastra: plan.finastra.then(|| key("finastra")),
             clock,
-            series: Series::new(&metrics).unwrap(),
+            metrics: GatewayMetrics::new(&metrics).unwrap(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
-        let server = Server { listener, app, tls: None, patience: Patience::default(), clock };
+        let server = Server { listener, app, tls: None, limits: ConnectionLimits::default(), clock };
         let world = Self {
             serving: tokio::spawn(server.serve(stop.clone())),
             writer: tokio::spawn(writer.run(audit_stop.clone())),
@@ -273,22 +288,27 @@ impl World {
     ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let registry = self.registry.clone();
         // What is not in force does not exist: there are no objects here.
-        let who_is = move |key: &ObjectKey| {
-            registry.get(key).map_or(Declared::Gone, |live| Declared::As(live.uid().to_string()))
+        let lookup = move |key: &ObjectKey| {
+            registry.get(key).map_or(Presence::Absent, |live| Presence::Present(live.uid().to_string()))
         };
-        self.work(holder, metrics, Arc::new(who_is))
+        self.work(holder, metrics, Arc::new(lookup))
     }
 
     /// One that does not know which connections there are.
     pub(crate) fn worker_that_sweeps_nothing(&self, holder: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
-        self.work(holder, &Metrics::new(), Arc::new(|_| Declared::Unknown))
+        self.work(holder, &Metrics::new(), Arc::new(|_| Presence::Unknown))
     }
 
-    fn work(&self, holder: &str, metrics: &Metrics, who_is: WhoIs) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    fn work(
+        &self,
+        holder: &str,
+        metrics: &Metrics,
+        lookup: ConnectionLookup,
+    ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
         let worker = DeadRequestWorker::new(
             self.ledger.clone(),
-            (self.registry.clone(), who_is),
+            (self.registry.clone(), lookup),
             self.keys.clone(),
             (Clock::system(), metrics),
             holder,
@@ -340,6 +360,6 @@ pub(crate) async fn said(request: reqwest::RequestBuilder) -> Said {
 }
 
 /// A stand-in for all operations.
-pub(crate) fn stand_in(connection: &str) -> StandIn {
-    StandIn { name: connection.to_owned(), operations: None, connection: connection.to_owned() }
+pub(crate) fn stand_in(connection: &str) -> FallbackTarget {
+    FallbackTarget { name: connection.to_owned(), operations: None, connection: connection.to_owned() }
 }

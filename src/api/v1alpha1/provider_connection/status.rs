@@ -1,55 +1,55 @@
-//! What the operator observed of a connection.
+//! Observed status of a `ProviderConnection`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::v1alpha1::common::{Condition, Time, conditions_schema};
 
-closed_enum!(
-    /// What the checks say.
+string_enum!(
+    /// Health of the provider.
     HealthStatus {
         /// Checks pass.
         Healthy,
-        /// Checks pass, but slowly, or the risk is raised.
+        /// Checks pass, but slowly or with an elevated risk.
         Degraded,
-        /// `unhealthyThreshold` checks failed in a row.
+        /// `unhealthyThreshold` consecutive checks failed.
         Unhealthy,
-        /// No check has spoken yet.
+        /// No health check has completed yet.
         Unknown,
     }
 );
 
-closed_enum!(
-    /// The circuit in effect, overlays included.
+string_enum!(
+    /// Effective circuit state, overrides included.
     CircuitStatus {
-        /// Calls pass.
+        /// Calls are admitted.
         Closed,
-        /// Trials pass.
+        /// Only trials are admitted.
         HalfOpen,
-        /// Calls fail at once.
+        /// Calls fail fast.
         Open,
-        /// Open by `circuitOverride`.
+        /// Forced open by `circuitOverride`.
         ForcedOpen,
-        /// Closed by `circuitOverride`.
+        /// Forced closed by `circuitOverride`.
         ForcedClosed,
-        /// Counting without blocking.
+        /// Outcomes are counted, and calls are never blocked.
         Shadow,
     }
 );
 
-closed_enum!(
-    /// The breaker's own state, below any overlay.
+string_enum!(
+    /// Automatic state of the breaker, beneath any override.
     BreakerState {
-        /// Calls pass.
+        /// Calls are admitted.
         Closed,
-        /// Trials pass.
+        /// Only trials are admitted.
         HalfOpen,
-        /// Calls fail at once.
+        /// Calls fail fast.
         Open,
     }
 );
 
-closed_enum!(
+string_enum!(
     /// Tier of the risk score.
     RiskTier {
         /// Below 0.25.
@@ -63,121 +63,122 @@ closed_enum!(
     }
 );
 
-closed_enum!(
-    /// Where the breaker policy in effect comes from.
+string_enum!(
+    /// Source of the effective breaker policy.
     PolicySource {
         /// `spec.breakerPolicyRef`.
         Ref,
         /// The policy named `default` in the namespace.
         NamespaceDefault,
-        /// The profile's preset.
+        /// The preset of the profile.
         Preset,
     }
 );
 
-/// What the operator observed of a connection.
+/// Observed status of a `ProviderConnection`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderConnectionStatus {
-    /// The metadata.generation this status speaks of; -1 until the operator has seen the object.
+    /// The metadata.generation that this status was computed from; -1 until the operator has observed the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Healthy and Authenticated always; Reconciling, Stalled, Throttled, CircuitOpen and Suspended only while True.
+    /// Conditions: Ready, Healthy and Authenticated always; Reconciling, Stalled, Throttled, CircuitOpen and Suspended
+    /// only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
-    /// The last value of the annotation `busbar.dev/requestedAt` (or Flux's) that was acted on.
+    /// Last handled value of the annotation `busbar.dev/requestedAt` (or `reconcile.fluxcd.io/requestedAt`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
-    /// What the checks say: `Healthy`, `Degraded`, `Unhealthy` or `Unknown`.
+    /// Health of the provider: `Healthy`, `Degraded`, `Unhealthy` or `Unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthStatus>,
-    /// The circuit in effect: `Closed`, `HalfOpen`, `Open`, `ForcedOpen`, `ForcedClosed` or `Shadow`.
+    /// Effective circuit state: `Closed`, `HalfOpen`, `Open`, `ForcedOpen`, `ForcedClosed` or `Shadow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit: Option<CircuitStatus>,
-    /// The breaker's own state, kept so that it survives a restart of the operator.
+    /// Persistent state of the breaker, restored after a restart of the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_state: Option<CircuitState>,
-    /// Tier of the risk score: `Low`, `Elevated`, `High` or `Critical`. The number itself is a metric.
+    /// Tier of the risk score: `Low`, `Elevated`, `High` or `Critical`. The score itself is a metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub risk: Option<RiskTier>,
-    /// Which credential is in use; never a value, never a hash of one.
+    /// The credential in use; never its value or a hash of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialStatus>,
-    /// Until when the provider asked for silence.
+    /// End of the rate limit set by the provider; calls are delayed until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until_time: Option<Time>,
-    /// Host that is called.
+    /// Host of the provider's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub host: Option<String>,
-    /// The breaker policy in effect.
+    /// Effective breaker policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyStatus>,
-    /// Who uses this connection.
+    /// Objects that use this connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumers: Option<ConnectionConsumers>,
 }
 
-/// The breaker's own state.
+/// Persistent state of the breaker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitState {
-    /// `Closed`, `HalfOpen` or `Open`.
+    /// State of the breaker: `Closed`, `HalfOpen` or `Open`.
     pub state: BreakerState,
-    /// When the state last changed; kept over a restart.
+    /// Time of the last state change; kept across restarts.
     pub last_transition_time: Time,
-    /// Generation of the breaker: rises with every transition and with every restart, so that late results change nothing.
+    /// Epoch of the breaker: increases with every transition and restart, so that late results have no effect.
     #[schemars(range(min = 0))]
     pub epoch: i64,
-    /// Openings in a row without a healthy stretch between; feeds the growth of the open time.
+    /// Consecutive openings without a healthy period in between; input of the growth of the open time.
     #[schemars(range(min = 0))]
     pub opens: i32,
-    /// From when the next trial may pass; only while open.
+    /// Time from which the next trial is admitted; only while open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_trial_time: Option<Time>,
-    /// Why the circuit last changed: one word of docs/reference/reasons.md.
+    /// Reason of the last state change: one of docs/reference/reasons.md.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub reason: Option<String>,
 }
 
-/// Which credential is in use.
+/// The credential in use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialStatus {
-    /// metadata.resourceVersion of the Secret that was read last.
+    /// The metadata.resourceVersion of the Secret that was last read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub secret_resource_version: Option<String>,
-    /// When the provider first accepted this credential; changes only with the Secret.
+    /// Time at which the provider first accepted this credential; changes only with the Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_time: Option<Time>,
-    /// When the certificate or the token ends, where that is known.
+    /// Expiry of the certificate or token, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
 }
 
-/// The breaker policy in effect.
+/// Effective breaker policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
     /// Name of the `BreakerPolicy`, or of the preset.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// `Ref`, `NamespaceDefault` or `Preset`.
+    /// Source of the policy: `Ref`, `NamespaceDefault` or `Preset`.
     pub source: PolicySource,
 }
 
-/// Who uses this connection.
+/// Objects that use a connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionConsumers {
-    /// `SyncJobs` that fetch through it.
+    /// Number of `SyncJobs` that use the connection.
     #[schemars(range(min = 0))]
     pub sync_jobs: i32,
-    /// `BankRoutes` that may choose it.
+    /// Number of `BankRoutes` that have the connection as a candidate.
     #[schemars(range(min = 0))]
     pub bank_routes: i32,
 }

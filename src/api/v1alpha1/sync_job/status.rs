@@ -1,79 +1,80 @@
-//! What the operator observed of a job. The truth about cursors is in the ledger; this is a preview of it.
+//! Observed status of a `SyncJob`. The ledger is authoritative for cursors; the status only has a preview.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::v1alpha1::common::{Condition, Time, Tri, conditions_schema};
+use crate::api::v1alpha1::common::{Condition, Time, TriState, conditions_schema};
 use crate::api::v1alpha1::text::DurationText;
 
-/// The most entries `status.history` holds.
+/// Largest number of entries in `status.history`.
 pub const HISTORY_MAX: usize = 10;
 
-/// The most characters of the cursor's preview.
+/// Largest length of the cursor preview in characters.
 pub const CURSOR_PREVIEW_MAX: usize = 64;
 
-closed_enum!(
-    /// How a run ended.
+string_enum!(
+    /// Result of a run.
     RunResult {
-        /// All was fetched and committed.
+        /// All records were fetched and committed.
         Succeeded,
-        /// It stopped on an error; what was committed stays.
+        /// The run failed with an error; committed pages are kept.
         Failed,
-        /// A cap was reached; the next run goes on from there.
+        /// The run reached a limit; the next run continues from there.
         Incomplete,
-        /// It was stopped on purpose at a page boundary.
+        /// The run was stopped at a page boundary.
         Canceled,
     }
 );
 
-closed_enum!(
-    /// What started a run.
+string_enum!(
+    /// Trigger of a run.
     RunTrigger {
-        /// Its schedule or interval.
+        /// The schedule or interval.
         Schedule,
         /// The annotation `busbar.dev/requestedAt`.
         Request,
         /// `spec.resync`.
         Resync,
-        /// The wait after a failure was over.
+        /// Retry after a failure.
         Retry,
         /// A webhook of the provider.
         Webhook,
     }
 );
 
-closed_enum!(
-    /// What a stream really gets.
+string_enum!(
+    /// Effective delivery guarantee of a stream.
     DeliveryGuarantee {
-        /// Each record version changes the table at most once: rows and cursor share a database.
+        /// Each record version is written at most once: rows and cursor are in the same database.
         OncePerVersion,
         /// Rows may be written again after a crash: rows and cursor are in different databases.
         AtLeastOnce,
     }
 );
 
-/// What the operator observed of a job.
+/// Observed status of a `SyncJob`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncJobStatus {
-    /// The metadata.generation this status speaks of; -1 until the operator has seen the object.
+    /// The metadata.generation that this status was computed from; -1 until the operator has observed the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready and Fresh always; Reconciling, Stalled, SchemaDrifted, DeadLetters and Suspended only while True.
+    /// Conditions: Ready and Fresh always; Reconciling, Stalled, SchemaDrifted, DeadLetters and Suspended only while
+    /// True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
-    /// The last value of the annotation `busbar.dev/requestedAt` (or Flux's) that was acted on.
+    /// Last handled value of the annotation `busbar.dev/requestedAt` (or `reconcile.fluxcd.io/requestedAt`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
     /// Whether the data is within its maximum staleness: `True`, `False` or `Unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fresh: Option<Tri>,
-    /// How the last run ended: `Succeeded`, `Failed`, `Incomplete` or `Canceled`.
+    pub fresh: Option<TriState>,
+    /// Result of the last run: `Succeeded`, `Failed`, `Incomplete` or `Canceled`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_result: Option<RunResult>,
-    /// Slot of the last run that was started.
+    /// Slot of the last started run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Time>,
     /// End of the last successful run.
@@ -82,108 +83,108 @@ pub struct SyncJobStatus {
     /// Start of the next run, jitter included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Time>,
-    /// When a failed run is tried again.
+    /// Start of the next retry after a failed run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_retry_time: Option<Time>,
-    /// How often, as one text for a column.
+    /// Schedule or interval, formatted for a column.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 160))]
     pub cadence: Option<String>,
-    /// What the last run did, as one text for a column.
+    /// Record counts of the last run, formatted for a column.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub last_records: Option<String>,
-    /// The run in progress, if it is older than 30 s.
+    /// Active run, if it is older than 30 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_run: Option<ActiveRun>,
-    /// The first characters of the committed cursor; the truth is in the ledger.
+    /// First characters of the committed cursor; the ledger is authoritative.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub cursor: Option<String>,
-    /// How many partitions there are, and how many fail.
+    /// Numbers of partitions and of failing partitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionCounts>,
-    /// What this stream really gets: `OncePerVersion` or `AtLeastOnce`.
+    /// Effective delivery guarantee: `OncePerVersion` or `AtLeastOnce`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_guarantee: Option<DeliveryGuarantee>,
-    /// The last runs, newest first; equal outcomes in a row are one entry.
+    /// Last runs, newest first; consecutive runs with the same outcome are one entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<HistoryEntry>,
-    /// Failed runs in a row.
+    /// Consecutive failed runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub failure_streak: Option<i32>,
-    /// Empty runs in a row.
+    /// Consecutive empty runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub empty_streak: Option<i32>,
-    /// The last `spec.resync.id` that was run to its end.
+    /// Last completed `spec.resync.id`.
     #[serde(rename = "lastHandledResyncID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub last_handled_resync_id: Option<String>,
 }
 
-/// A run in progress.
+/// An active run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveRun {
-    /// Id of the run, the same in logs and in the ledger.
+    /// ID of the run, the same in logs and in the ledger.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// When it started.
+    /// Start of the run.
     pub start_time: Time,
-    /// What started it.
+    /// Trigger of the run.
     pub trigger: RunTrigger,
 }
 
-/// How many partitions there are.
+/// Numbers of partitions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionCounts {
-    /// All of them.
+    /// Number of partitions.
     #[schemars(range(min = 0))]
     pub total: i32,
-    /// Those whose last run failed.
+    /// Number of partitions whose last run failed.
     #[schemars(range(min = 0))]
     pub failing: i32,
 }
 
-/// One run, or several with the same outcome.
+/// One run, or several consecutive runs with the same outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// Id of the newest run of the entry.
+    /// ID of the newest run of the entry.
     #[schemars(length(max = 64))]
     pub id: String,
-    /// When the newest run started.
+    /// Start of the newest run.
     pub start_time: Time,
-    /// How long the newest run took.
+    /// Duration of the newest run.
     pub duration: DurationText,
-    /// What started the newest run.
+    /// Trigger of the newest run.
     pub trigger: RunTrigger,
-    /// How the runs ended.
+    /// Result of the runs.
     pub result: RunResult,
     /// Records fetched by the newest run.
     #[schemars(range(min = 0))]
     pub fetched: i64,
-    /// Rows it added.
+    /// Rows inserted by the newest run.
     #[schemars(range(min = 0))]
     pub inserted: i64,
-    /// Rows it changed.
+    /// Rows updated by the newest run.
     #[schemars(range(min = 0))]
     pub updated: i64,
-    /// Rows it found equal.
+    /// Rows found unchanged by the newest run.
     #[schemars(range(min = 0))]
     pub unchanged: i64,
-    /// Records that became dead letters.
+    /// Records rejected as dead letters by the newest run.
     #[schemars(range(min = 0))]
     pub rejected: i64,
-    /// Why, if the runs did not succeed: one word of docs/reference/reasons.md.
+    /// Reason if the runs did not succeed: one of docs/reference/reasons.md.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub reason: Option<String>,
-    /// How many runs the entry stands for.
+    /// Number of runs in the entry.
     #[schemars(range(min = 1))]
     pub count: i32,
 }

@@ -1,28 +1,29 @@
-//! The credentials and the TLS of a connection, out of its spec, its profile and its Secrets. Pure.
+//! Resolves credentials and TLS from a connection's spec, profile and Secrets. Pure.
 
 use crate::api::v1alpha1::provider_connection::{
     ApiKeyPlacement, Auth as AuthSpec, OAuth2, ProviderConnectionSpec, TlsVersion,
 };
 use crate::api::v1alpha1::reasons::Reason;
-use crate::controllers::providerconnection::plan::{FoundSecrets, problem, secure};
-use crate::controllers::resolve::{Found, Problem, duration};
-use crate::provider::settings::{
-    Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient, with_path,
+use crate::controllers::providerconnection::plan::checks::{require_https, spec_error};
+use crate::controllers::providerconnection::plan::secrets::ReferencedSecrets;
+use crate::controllers::resolve::{ReferencedSecret, SpecError, duration};
+use crate::settings::{
+    Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient, url_with_path,
 };
 
-/// The credentials of a spec.
+/// The credentials of `auth`, read from its Secret.
 pub(super) fn auth(
     spec: &ProviderConnectionSpec,
     auth: &AuthSpec,
-    found: &Found,
+    secret: &ReferencedSecret,
     draft: &Draft,
-) -> Result<Auth, Problem> {
-    let key = |named: Option<&str>, usual: &str| found.text(named.unwrap_or(usual));
+) -> Result<Auth, SpecError> {
+    let key = |name: Option<&str>, default: &str| secret.text(name.unwrap_or(default));
     if let Some(bearer) = &auth.bearer {
         return Ok(Auth::Bearer { token: key(bearer.secret_ref.key.as_deref(), "token")? });
     }
     if auth.basic.is_some() {
-        return Ok(Auth::Basic { username: found.text("username")?, password: found.text("password")? });
+        return Ok(Auth::Basic { username: secret.text("username")?, password: secret.text("password")? });
     }
     if let Some(api_key) = &auth.api_key {
         return Ok(Auth::ApiKey {
@@ -36,56 +37,54 @@ pub(super) fn auth(
         });
     }
     if let Some(oauth) = &auth.oauth2_client_credentials {
-        let client = token_client(spec, "auth.oauth2ClientCredentials", oauth, found, draft)?;
+        let client = token_client(spec, "auth.oauth2ClientCredentials", oauth, secret, draft)?;
         return Ok(Auth::ClientCredentials(client));
     }
     if let Some(oauth) = &auth.oauth2_refresh_token {
-        let client = token_client(spec, "auth.oauth2RefreshToken", oauth, found, draft)?;
-        return Ok(Auth::RefreshToken { client, refresh_token: found.text("refresh-token")? });
+        let client = token_client(spec, "auth.oauth2RefreshToken", oauth, secret, draft)?;
+        return Ok(Auth::RefreshToken { client, refresh_token: secret.text("refresh-token")? });
     }
     if auth.profile.is_some() {
         let mapping = draft.profile.auth.as_ref().ok_or_else(|| {
-            Problem::invalid(
+            SpecError::invalid(
                 "auth.profile",
-                "cannot be used: the provider's profile does not say how to authenticate; use another member of auth",
+                "cannot be used: the profile declares no authentication; use another member of spec.auth",
             )
         })?;
-        // Each key is read first, so that a missing one is told with the Secret's name.
+        // Each key is read first, so that the error for a missing one names the Secret.
         for key in mapping.secret_keys() {
-            found.text(key)?;
+            secret.text(key)?;
         }
-        return Auth::from_profile(mapping, &draft.base_url, &draft.parameters, |key| found.text(key).ok())
-            .map_err(|e| problem(&e));
+        return Auth::from_profile(mapping, &draft.base_url, &draft.parameters, |key| secret.text(key).ok())
+            .map_err(|e| spec_error(&e));
     }
-    Err(Problem::invalid("auth", "must set exactly one way to authenticate"))
+    Err(SpecError::invalid("auth", "must set exactly one authentication method"))
 }
 
-/// Who asks for tokens, and where. The address: the full one, else the authorisation host's with the profile's path, else
-/// the base URL's.
+/// The token endpoint and its client credentials. The URL is `tokenURL`, else `authBaseURL` with the profile's path,
+/// else the base URL with the profile's path.
 fn token_client(
     spec: &ProviderConnectionSpec,
     field: &str,
     oauth: &OAuth2,
-    found: &Found,
+    secret: &ReferencedSecret,
     draft: &Draft,
-) -> Result<TokenClient, Problem> {
+) -> Result<TokenClient, SpecError> {
     let profile_call = draft.profile.auth.as_ref().and_then(|auth| auth.token.as_ref());
     let token_url = if let Some(url) = &oauth.token_url {
-        secure(spec, &format!("{field}.tokenURL"), url)?;
+        require_https(spec, &format!("{field}.tokenURL"), url)?;
         url.to_string()
     } else {
         let call = profile_call.ok_or_else(|| {
-            Problem::invalid(
-                &format!("{field}.tokenURL"),
-                "is required: the provider's profile does not know where tokens are given",
-            )
+            SpecError::invalid(&format!("{field}.tokenURL"), "is required: the profile declares no token endpoint")
         })?;
         if let Some(url) = &oauth.auth_base_url {
-            secure(spec, &format!("{field}.authBaseURL"), url)?;
+            require_https(spec, &format!("{field}.authBaseURL"), url)?;
         }
         let host = oauth.auth_base_url.as_deref().unwrap_or(&draft.base_url);
-        let path = call.path.path(&draft.parameters).map_err(|e| Problem::invalid("endpoint.parameters", e))?;
-        with_path(host, &path).ok_or_else(|| Problem::invalid(&format!("{field}.authBaseURL"), "must be a URL"))?
+        let path = call.path.path(&draft.parameters).map_err(|e| SpecError::invalid("endpoint.parameters", e))?;
+        url_with_path(host, &path)
+            .ok_or_else(|| SpecError::invalid(&format!("{field}.authBaseURL"), "must be a URL"))?
     };
     let scopes = oauth.scopes.clone().or_else(|| profile_call.map(|c| c.scopes.clone())).unwrap_or_default();
     Ok(TokenClient {
@@ -97,35 +96,39 @@ fn token_client(
             oauth.refresh_before.as_deref(),
             DEFAULT_REFRESH_BEFORE,
         )?,
-        client_id: found.text("client-id")?,
-        client_secret: found.text("client-secret")?,
+        client_id: secret.text("client-id")?,
+        client_secret: secret.text("client-secret")?,
     })
 }
 
-/// TLS beyond the system's roots.
-pub(super) fn tls(spec: &ProviderConnectionSpec, secrets: &FoundSecrets, draft: &mut Draft) -> Result<(), Problem> {
+/// TLS settings beyond the system's root certificates.
+pub(super) fn tls(
+    spec: &ProviderConnectionSpec,
+    secrets: &ReferencedSecrets,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
     let Some(tls) = &spec.tls else { return Ok(()) };
     draft.tls.server_name.clone_from(&tls.server_name);
     draft.tls.min_version = match tls.min_version {
         None | Some(TlsVersion::Tls12) => MinVersion::Tls12,
         Some(TlsVersion::Tls13) => MinVersion::Tls13,
     };
-    let Some(found) = &secrets.tls else { return Ok(()) };
-    found.data()?;
-    draft.tls.revision = found.revision();
-    if found.has("ca.crt") {
-        draft.tls.ca = Some(found.copy("ca.crt")?);
+    let Some(secret) = &secrets.tls else { return Ok(()) };
+    secret.data()?;
+    draft.tls.revision = secret.revision();
+    if secret.has("ca.crt") {
+        draft.tls.ca = Some(secret.copy("ca.crt")?);
     }
-    if found.has("tls.crt") || found.has("tls.key") {
-        let certificate = found.copy("tls.crt")?;
-        draft.tls.client = Some(ClientCertificate { certificate, key: found.text("tls.key")? });
+    if secret.has("tls.crt") || secret.has("tls.key") {
+        let certificate = secret.copy("tls.crt")?;
+        draft.tls.client = Some(ClientCertificate { certificate, key: secret.text("tls.key")? });
     }
     if draft.tls.ca.is_none() && draft.tls.client.is_none() {
-        return Err(Problem::waiting(
+        return Err(SpecError::waiting(
             Reason::SecretKeyMissing,
             format!(
                 "Secret {:?} (spec.tls.certSecretRef) has neither \"ca.crt\" nor \"tls.crt\" with \"tls.key\": add one",
-                found.name
+                secret.name
             ),
         ));
     }
@@ -138,26 +141,26 @@ mod tests {
 
     use super::*;
     use crate::cluster::secrets::SecretData;
-    use crate::controllers::providerconnection::plan::{needed_secrets, refuse_unallowed, settings};
+    use crate::controllers::providerconnection::plan::{check_operator_allows, referenced_secrets, settings};
     use crate::domain::breaker::Policy;
-    use crate::provider::addresses::AddressRules;
-    use crate::provider::classify::Classify;
-    use crate::provider::profile::Profiles;
-    use crate::provider::settings::Settings;
+    use crate::profile::Profiles;
+    use crate::settings::FailureCriteria;
+    use crate::settings::Settings;
+    use crate::settings::addresses::AddressRules;
 
     fn spec(provider: &str, environment: &str, rest: &str) -> ProviderConnectionSpec {
         let yaml = format!("{{provider: {provider}, environment: {environment}, {rest}}}");
         serde_yaml::from_str(&yaml).unwrap()
     }
 
-    fn planned(spec: &ProviderConnectionSpec) -> Result<Settings, Problem> {
+    fn planned(spec: &ProviderConnectionSpec) -> Result<Settings, SpecError> {
         let profile = Profiles::builtin().unwrap().get(&spec.provider).unwrap();
-        let auth = needed_secrets(spec).0.map(|(field, name)| {
-            let data = SecretData::naming(name, ["client-id", "client-secret", "refresh-token"]);
-            Found { field, name: name.to_owned(), data: Some(Arc::new(data)) }
+        let auth = referenced_secrets(spec).0.map(|(field, name)| {
+            let data = SecretData::placeholder(name, ["client-id", "client-secret", "refresh-token"]);
+            ReferencedSecret { field, name: name.to_owned(), data: Some(Arc::new(data)) }
         });
-        let rules = (Policy::preset(profile.breaker), Classify::default());
-        settings(spec, profile, rules, &FoundSecrets { auth, tls: None })
+        let rules = (Policy::preset(profile.breaker), FailureCriteria::default());
+        settings(spec, profile, rules, &ReferencedSecrets { auth, tls: None })
     }
 
     const GENERIC: &str = "endpoint: {baseURL: 'https://bank.example'}, healthCheck: {path: /health}";
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_address_follows_the_rule_of_the_base_url() {
+    fn a_token_url_must_be_https_like_the_base_url() {
         for member in ["oauth2ClientCredentials", "oauth2RefreshToken"] {
             assert!(planned(&with_auth(member, "tokenURL: 'https://login.example/t'")).is_ok());
             let refused = planned(&with_auth(member, "tokenURL: 'http://login.example/t'")).unwrap_err();
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_full_token_address_comes_before_the_authorisation_hosts_and_that_before_the_base_urls() {
+    fn token_url_precedes_auth_base_url_which_precedes_the_base_url() {
         let token_url = |fields: &str| {
             let endpoint = "endpoint: {baseURL: 'https://api.example/x', parameters: {tenant: t1}}";
             let auth = format!("auth: {{oauth2ClientCredentials: {{secretRef: {{name: s}}, {fields}}}}}");
@@ -193,25 +196,25 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operators_set_up_does_not_allow_is_stalled_with_the_flag_in_its_message() {
+    fn settings_that_the_operator_does_not_allow_are_stalled_and_name_the_flag() {
         let refused = |spec: &ProviderConnectionSpec, has_key| {
-            refuse_unallowed(spec, &planned(spec).unwrap(), has_key, &AddressRules::default())
+            check_operator_allows(spec, &planned(spec).unwrap(), has_key, &AddressRules::default())
         };
         let refresh = with_auth("oauth2RefreshToken", "tokenURL: 'https://login.example/t'");
-        let problem = refused(&refresh, false).unwrap_err();
-        assert_eq!((problem.reason, problem.waiting), (Reason::KeyMissing, false));
-        assert!(problem.message.contains("--key-secret"));
+        let error = refused(&refresh, false).unwrap_err();
+        assert_eq!((error.reason, error.waiting), (Reason::KeyMissing, false));
+        assert!(error.message.contains("--key-secret"));
         assert_eq!(refused(&refresh, true), Ok(()));
         for url in ["https://10.0.0.1", "https://169.254.169.254/latest", "https://[::ffff:7f00:1]"] {
             let at = format!("endpoint: {{baseURL: '{url}'}}, healthCheck: {{path: /}}");
-            let problem = refused(&spec("generic", "Production", &at), true).unwrap_err();
-            assert_eq!((problem.reason, problem.waiting), (Reason::AddressNotAllowed, false));
-            assert!(problem.message.contains("--allow-provider-addresses"), "{}", problem.message);
+            let error = refused(&spec("generic", "Production", &at), true).unwrap_err();
+            assert_eq!((error.reason, error.waiting), (Reason::AddressNotAllowed, false));
+            assert!(error.message.contains("--allow-provider-addresses"), "{}", error.message);
         }
         assert_eq!(
             refused(&spec("generic", "Production", GENERIC), true),
             Ok(()),
-            "a name is judged when it is resolved"
+            "a host name is checked when it is resolved"
         );
     }
 }

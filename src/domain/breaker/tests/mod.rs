@@ -1,6 +1,5 @@
-//! The breaker's rules, each a test with a sentence for a name: `rules` tells them in the order they are numbered,
-//! `overlays` what a person can force, `restarts` what survives a process, `properties` what holds for every script of
-//! calls, among them that the machine and a slow, obvious model never disagree.
+//! Tests of the breaker: `rules` has the numbered rules, `overlays` the overrides and the shadow mode, `restarts` the
+//! persistence, `properties` the invariants of every sequence of calls, including agreement with the reference model.
 
 mod overlays;
 mod properties;
@@ -23,20 +22,20 @@ pub(super) fn bank() -> Policy {
     Policy::preset(Preset::Bank)
 }
 
-/// Consecutive failures off, half of at least four calls in 60 s.
+/// Trips at half of at least four calls in 60 s; consecutive failures off.
 pub(super) fn ratio() -> Policy {
     Policy { consecutive_failures: 0, failure_percent: 50, minimum_calls: 4, ..bank() }
 }
 
-/// One call from start to end at `now`.
-pub(super) fn call(breaker: &mut Breaker, class: CallClass, outcome: Outcome, now: Mono) -> Option<Transition> {
+/// One call that starts and ends at `now`.
+pub(super) fn call(breaker: &mut Breaker, class: CallClass, outcome: CallOutcome, now: Mono) -> Option<Transition> {
     timed(breaker, class, outcome, FAST, now)
 }
 
 pub(super) fn timed(
     breaker: &mut Breaker,
     class: CallClass,
-    outcome: Outcome,
+    outcome: CallOutcome,
     elapsed: Duration,
     now: Mono,
 ) -> Option<Transition> {
@@ -44,7 +43,7 @@ pub(super) fn timed(
     breaker.record(permit, outcome, elapsed, now)
 }
 
-/// A circuit that five failures opened at `at`.
+/// A circuit opened by consecutive failures at `at`.
 pub(super) fn opened(policy: Policy, at: Mono) -> Breaker {
     let mut breaker = Breaker::new(policy, at);
     trip(&mut breaker, at);
@@ -53,13 +52,13 @@ pub(super) fn opened(policy: Policy, at: Mono) -> Breaker {
 
 pub(super) fn trip(breaker: &mut Breaker, at: Mono) -> Transition {
     let n = breaker.policy().consecutive_failures.max(1);
-    let last = (0..n).filter_map(|_| call(breaker, CallClass::Money, Outcome::Failure, at)).last();
+    let last = (0..n).filter_map(|_| call(breaker, CallClass::Money, CallOutcome::Failure, at)).last();
     last.expect("that many failures trip")
 }
 
-/// A trial that succeeds as soon as one is due.
-pub(super) fn heal(breaker: &mut Breaker) -> Mono {
+/// Closes the circuit with a successful trial as soon as one is due.
+pub(super) fn close_by_trial(breaker: &mut Breaker) -> Mono {
     let due = breaker.next_trial().expect("open");
-    assert!(call(breaker, CallClass::Probe, Outcome::Success, due).is_some());
+    assert!(call(breaker, CallClass::Probe, CallOutcome::Success, due).is_some());
     due
 }

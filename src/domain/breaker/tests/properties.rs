@@ -1,4 +1,4 @@
-//! What holds for every script of calls, and for two threads.
+//! Invariants of every sequence of calls, and of two threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::super::reference::{Model, Pass};
+use super::super::reference::{Model, ModelPermit};
 use super::*;
 use crate::domain::time::Now;
 
-/// One step of a script. Indices pick among the calls that are out.
+/// One step of a script. Indices select a call in flight.
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
@@ -18,7 +18,7 @@ enum Step {
     Start(CallClass),
     End {
         which: usize,
-        outcome: Outcome,
+        outcome: CallOutcome,
         slow: bool,
     },
     Drop(usize),
@@ -26,9 +26,9 @@ enum Step {
     Unhealthy,
     Force(OverrideMode, u64),
     Free,
-    /// Somebody edits the policy.
-    Edit(Policy),
-    /// Another process takes over.
+    /// The policy changes.
+    SetPolicy(Policy),
+    /// A new process restores the snapshot.
     Restart,
 }
 
@@ -36,8 +36,8 @@ fn class() -> impl Strategy<Value = CallClass> {
     prop::sample::select(vec![CallClass::Probe, CallClass::Read, CallClass::Write, CallClass::Money])
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![3 => Just(Outcome::Success), 4 => Just(Outcome::Failure), 1 => Just(Outcome::Ignored)]
+fn outcome() -> impl Strategy<Value = CallOutcome> {
+    prop_oneof![3 => Just(CallOutcome::Success), 4 => Just(CallOutcome::Failure), 1 => Just(CallOutcome::Ignored)]
 }
 
 fn mode() -> impl Strategy<Value = OverrideMode> {
@@ -60,9 +60,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same, with what somebody does to the operator meanwhile.
-fn rough_step() -> impl Strategy<Value = Step> {
-    prop_oneof![30 => step(), 1 => policy().prop_map(Step::Edit), 1 => Just(Step::Restart)]
+/// The same, with policy changes and restarts.
+fn step_with_restarts() -> impl Strategy<Value = Step> {
+    prop_oneof![30 => step(), 1 => policy().prop_map(Step::SetPolicy), 1 => Just(Step::Restart)]
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -88,7 +88,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             open,
             half,
             shadow,
-            sick,
+            unhealthy_opens,
         )| {
             Policy {
                 mode: if shadow { Mode::Shadow } else { Mode::Enforce },
@@ -97,7 +97,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 slow_call_percent,
                 slow_call_duration: Duration::from_secs(1),
                 minimum_calls,
-                unhealthy: if sick { OnUnhealthy::Open } else { OnUnhealthy::Ignore },
+                unhealthy: if unhealthy_opens { OnUnhealthy::Open } else { OnUnhealthy::Ignore },
                 window,
                 open: OpenPolicy {
                     base: Duration::from_secs(open.0),
@@ -117,31 +117,31 @@ fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
-/// Both hands of a clock that nobody sets: the wall's stands at noon when the other is at zero.
+/// Both clocks without drift: the wall clock shows 12:00 at monotonic zero.
 fn wall(now: Mono) -> Now {
     let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
     Now { mono: now, wall: noon + SignedDuration::from_nanos(now.nanos().cast_signed()) }
 }
 
-/// A breaker that plays a script, watched.
-struct Played {
+/// A breaker that executes a script and records the transitions.
+struct Simulation {
     breaker: Breaker,
     now: Mono,
     out: Vec<Permit>,
-    /// Every move, and what callers experienced before the first.
-    moves: Vec<Transition>,
+    /// All transitions.
+    transitions: Vec<Transition>,
 }
 
-impl Played {
+impl Simulation {
     fn new(policy: Policy) -> Self {
         let now = secs(1000);
-        Self { breaker: Breaker::new(policy, now), now, out: vec![], moves: vec![] }
+        Self { breaker: Breaker::new(policy, now), now, out: vec![], transitions: vec![] }
     }
 
-    /// Plays one step; returns the permit or refusal of a start, and the move if there was one.
-    fn play(&mut self, step: &Step) -> (Option<Result<Permit, Refusal>>, Option<Transition>) {
-        let mut asked = None;
-        let moved = match *step {
+    /// Executes one step; returns the result of an admission, and the transition if there was one.
+    fn play(&mut self, step: &Step) -> (Option<Result<Permit, CallNotPermitted>>, Option<Transition>) {
+        let mut admission = None;
+        let transition = match *step {
             Step::Wait(ms) => {
                 self.now = self.now + Duration::from_millis(ms);
                 None
@@ -151,9 +151,9 @@ impl Played {
                 None
             }
             Step::Start(class) => {
-                let answer = self.breaker.admit(class, self.now);
-                self.out.extend(answer.ok());
-                asked = Some(answer);
+                let result = self.breaker.admit(class, self.now);
+                self.out.extend(result.ok());
+                admission = Some(result);
                 self.breaker.take_transition()
             }
             Step::End { which, outcome, slow } if !self.out.is_empty() => {
@@ -173,7 +173,7 @@ impl Played {
                 self.breaker.set_override(Some(Override { mode, until }), self.now)
             }
             Step::Free => self.breaker.set_override(None, self.now),
-            Step::Edit(policy) => self.breaker.set_policy(policy, self.now),
+            Step::SetPolicy(policy) => self.breaker.set_policy(policy, self.now),
             Step::Restart => {
                 let now = wall(self.now);
                 let kept = self.breaker.snapshot(now);
@@ -181,8 +181,8 @@ impl Played {
                 None
             }
         };
-        self.moves.extend(moved);
-        (asked, moved)
+        self.transitions.extend(transition);
+        (admission, transition)
     }
 }
 
@@ -190,107 +190,107 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn never_leaves_open_early(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
-        let mut played = Played::new(policy);
-        let mut promised = None;
+    fn the_open_state_never_ends_early(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
+        let mut simulation = Simulation::new(policy);
+        let mut expected_trial = None;
         for step in &script {
-            let (_, moved) = played.play(step);
-            if let (Some(until), Some(t)) = (promised, moved) && t.state != State::Open {
-                prop_assert!(t.at >= until, "left Open at {:?}, promised {:?}", t.at, until);
+            let (_, transition) = simulation.play(step);
+            if let (Some(until), Some(t)) = (expected_trial, transition) && t.state != BreakerState::Open {
+                prop_assert!(t.at >= until, "left Open at {:?}, expected {:?}", t.at, until);
                 prop_assert_eq!(t.reason, TripReason::TrialTaken);
             }
-            promised = played.breaker.next_trial();
+            expected_trial = simulation.breaker.next_trial();
         }
     }
 
     #[test]
-    fn never_more_trials_than_permitted(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
-        let mut played = Played::new(policy);
+    fn there_are_never_more_trials_than_permitted(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
+        let mut simulation = Simulation::new(policy);
         let mut trials: Vec<(Permit, Mono)> = vec![];
         for step in &script {
-            let (asked, moved) = played.play(step);
-            if moved.is_some_and(|t| t.state != State::HalfOpen || t.reason == TripReason::TrialTaken) {
+            let (admission, transition) = simulation.play(step);
+            if transition.is_some_and(|t| t.state != BreakerState::HalfOpen || t.reason == TripReason::TrialTaken) {
                 trials.clear();
             }
-            if let Some(Ok(permit)) = asked && permit.kind() == PermitKind::Trial {
-                trials.push((permit, played.now + policy.half_open.lease));
+            if let Some(Ok(permit)) = admission && permit.kind() == PermitKind::Trial {
+                trials.push((permit, simulation.now + policy.half_open.lease));
             }
-            trials.retain(|(p, expires)| played.out.contains(p) && played.now < *expires);
+            trials.retain(|(p, expires)| simulation.out.contains(p) && simulation.now < *expires);
             prop_assert!(trials.len() <= usize::from(policy.half_open.trials), "{trials:?}");
         }
     }
 
     #[test]
-    fn the_epoch_strictly_increases_and_every_move_starts_where_the_last_one_ended(
+    fn epochs_increase_and_transitions_are_contiguous(
         policy in policy(), script in prop::collection::vec(step(), 1..200),
     ) {
-        let mut played = Played::new(policy);
-        let start = played.breaker.effective();
+        let mut simulation = Simulation::new(policy);
+        let start = simulation.breaker.effective();
         for step in &script {
-            let before = played.breaker.epoch();
-            let (_, moved) = played.play(step);
-            prop_assert_eq!(played.breaker.epoch() > before, moved.is_some(), "an epoch for every move, and only then");
+            let before = simulation.breaker.epoch();
+            let (_, transition) = simulation.play(step);
+            prop_assert_eq!(simulation.breaker.epoch() > before, transition.is_some(), "one epoch per transition");
         }
         let mut at = start;
-        for pair in played.moves.windows(2) {
+        for pair in simulation.transitions.windows(2) {
             prop_assert!(pair[0].epoch < pair[1].epoch);
         }
-        for t in &played.moves {
+        for t in &simulation.transitions {
             prop_assert_eq!(t.from, at);
             at = t.to;
         }
-        prop_assert_eq!(at, played.breaker.effective());
+        prop_assert_eq!(at, simulation.breaker.effective());
     }
 
     #[test]
     fn late_results_never_change_the_state(policy in policy(), script in prop::collection::vec(step(), 1..200)) {
-        let mut played = Played::new(policy);
+        let mut simulation = Simulation::new(policy);
         let mut entered = 0;
         for step in &script {
-            if played.play(step).1.is_some_and(|t| !matches!(t.reason, TripReason::OverrideApplied
+            if simulation.play(step).1.is_some_and(|t| !matches!(t.reason, TripReason::OverrideApplied
                 | TripReason::OverrideExpired | TripReason::OverrideRemoved)) {
-                entered = played.breaker.epoch();
+                entered = simulation.breaker.epoch();
             }
-            let late = played.out.iter().filter(|p| p.epoch() < entered || p.kind() == PermitKind::Observer);
+            let late = simulation.out.iter().filter(|p| p.epoch() < entered || p.kind() == PermitKind::Observer);
             for &permit in late {
-                let mut copy = played.breaker.clone();
-                for outcome in [Outcome::Success, Outcome::Failure, Outcome::Ignored] {
-                    prop_assert_eq!(copy.record(permit, outcome, SLOW, played.now), None);
-                    prop_assert!(copy == played.breaker);
+                let mut copy = simulation.breaker.clone();
+                for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Ignored] {
+                    prop_assert_eq!(copy.record(permit, outcome, SLOW, simulation.now), None);
+                    prop_assert!(copy == simulation.breaker);
                 }
             }
         }
     }
 
     #[test]
-    fn probes_are_never_refused_and_shadow_refuses_nobody(
+    fn probes_are_never_rejected_and_shadow_rejects_no_call(
         policy in policy(), script in prop::collection::vec(step(), 1..200),
     ) {
-        let mut played = Played::new(policy);
+        let mut simulation = Simulation::new(policy);
         for step in &script {
-            let shadow = played.breaker.effective_at(played.now) == Effective::Shadow;
-            if let (Step::Start(class), (Some(Err(refusal)), _)) = (step, played.play(step)) {
+            let shadow = simulation.breaker.effective_at(simulation.now) == EffectiveState::Shadow;
+            if let (Step::Start(class), (Some(Err(refusal)), _)) = (step, simulation.play(step)) {
                 prop_assert!(*class != CallClass::Probe && !shadow, "{refusal:?}");
             }
         }
     }
 
     #[test]
-    fn the_machine_and_the_obvious_model_never_disagree(
-        policy in policy(), script in prop::collection::vec(rough_step(), 1..300),
+    fn the_machine_agrees_with_the_reference_model(
+        policy in policy(), script in prop::collection::vec(step_with_restarts(), 1..300),
     ) {
-        let mut played = Played::new(policy);
-        let mut model = Model::new(policy, played.now);
-        let mut out: Vec<Pass> = vec![];
+        let mut simulation = Simulation::new(policy);
+        let mut model = Model::new(policy, simulation.now);
+        let mut out: Vec<ModelPermit> = vec![];
         for (n, step) in script.iter().enumerate() {
-            let (asked, moved) = played.play(step);
-            let now = played.now;
+            let (admission, transition) = simulation.play(step);
+            let now = simulation.now;
             let expected = match *step {
                 Step::Start(class) => {
-                    let (pass, moved) = model.admit(class, now);
+                    let (pass, transition) = model.admit(class, now);
                     out.extend(pass);
-                    prop_assert_eq!(asked.and_then(Result::ok).map(Permit::kind), pass.map(|p| p.kind), "step {}", n);
-                    moved
+                    prop_assert_eq!(admission.and_then(Result::ok).map(Permit::kind), pass.map(|p| p.kind), "step {}", n);
+                    transition
                 }
                 Step::End { which, outcome, slow } if !out.is_empty() => {
                     let pass = out.swap_remove(which % out.len());
@@ -311,23 +311,23 @@ proptest! {
                     model.overlay(overlay, reason, now)
                 }
                 Step::Free => model.overlay(None, TripReason::OverrideRemoved, now),
-                Step::Edit(policy) => model.edit(policy, now),
+                Step::SetPolicy(policy) => model.set_policy(policy, now),
                 Step::Restart => {
                     model.restart(wall(now));
                     None
                 }
             };
-            prop_assert_eq!(moved, expected, "step {}: {:?}", n, step);
-            prop_assert_eq!(played.breaker.state(), model.state());
-            prop_assert_eq!(played.breaker.effective(), model.effective());
-            prop_assert_eq!(played.breaker.next_trial(), model.next_trial(), "step {}: {:?}", n, step);
-            prop_assert_eq!(played.breaker.is_flapping(), model.is_flapping(), "step {}: {:?}", n, step);
+            prop_assert_eq!(transition, expected, "step {}: {:?}", n, step);
+            prop_assert_eq!(simulation.breaker.state(), model.state());
+            prop_assert_eq!(simulation.breaker.effective(), model.effective());
+            prop_assert_eq!(simulation.breaker.next_trial(), model.next_trial(), "step {}: {:?}", n, step);
+            prop_assert_eq!(simulation.breaker.is_flapping(), model.is_flapping(), "step {}: {:?}", n, step);
         }
     }
 }
 
 #[test]
-fn two_threads_behind_a_mutex_never_see_more_trials_than_permitted() {
+fn two_threads_never_get_more_trials_than_permitted() {
     let mut policy = bank();
     policy.half_open.trials = 2;
     policy.half_open.required_successes = 1000;
@@ -352,7 +352,7 @@ fn two_threads_behind_a_mutex_never_see_more_trials_than_permitted() {
                                 in_flight.fetch_sub(1, Ordering::SeqCst);
                             }
                             let mut breaker = breaker.lock().unwrap();
-                            if breaker.record(permit, Outcome::Success, FAST, secs(301)).is_some() {
+                            if breaker.record(permit, CallOutcome::Success, FAST, secs(301)).is_some() {
                                 closed.store(true, Ordering::SeqCst);
                             }
                         }
@@ -363,6 +363,6 @@ fn two_threads_behind_a_mutex_never_see_more_trials_than_permitted() {
     });
     assert!(most.load(Ordering::SeqCst) <= 2);
     assert!(seen.load(Ordering::SeqCst) >= 1000, "there were trials");
-    assert!(closed.load(Ordering::SeqCst), "and a thousand of them closed the circuit");
-    assert_eq!(breaker.lock().unwrap().state(), State::Closed);
+    assert!(closed.load(Ordering::SeqCst), "a thousand of them closed the circuit");
+    assert_eq!(breaker.lock().unwrap().state(), BreakerState::Closed);
 }

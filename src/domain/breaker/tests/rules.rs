@@ -1,26 +1,32 @@
-//! The fourteen rules of the machine.
+//! The fourteen rules of the state machine.
 
 use super::*;
 
 #[test]
-fn the_preset_of_a_bank_opens_after_five_failures_for_five_minutes_and_one_trial_closes_it() {
+fn the_bank_preset_opens_for_five_minutes_after_five_failures() {
     let mut b = Breaker::new(bank(), secs(0));
     for n in 1..5 {
-        assert_eq!(call(&mut b, CallClass::Money, Outcome::Failure, secs(n)), None);
+        assert_eq!(call(&mut b, CallClass::Money, CallOutcome::Failure, secs(n)), None);
     }
-    let t = call(&mut b, CallClass::Probe, Outcome::Failure, secs(5)).unwrap();
-    assert_eq!((t.from, t.to, t.reason), (Effective::Closed, Effective::Open, TripReason::ConsecutiveFailures));
+    let t = call(&mut b, CallClass::Probe, CallOutcome::Failure, secs(5)).unwrap();
+    assert_eq!(
+        (t.from, t.to, t.reason),
+        (EffectiveState::Closed, EffectiveState::Open, TripReason::ConsecutiveFailures)
+    );
     assert_eq!((t.epoch, t.at, b.next_trial()), (1, secs(5), Some(secs(305))));
     assert_eq!(
         b.admit(CallClass::Read, secs(304)),
-        Err(Refusal { effective: Effective::Open, retry_at: Some(secs(305)) })
+        Err(CallNotPermitted { effective: EffectiveState::Open, retry_at: Some(secs(305)) })
     );
     let permit = b.admit(CallClass::Read, secs(305)).unwrap();
     let t = b.take_transition().unwrap();
-    assert_eq!((t.from, t.to, t.reason), (Effective::Open, Effective::HalfOpen, TripReason::TrialTaken));
-    assert_eq!(b.take_transition(), None, "told once");
-    let t = b.record(permit, Outcome::Success, FAST, secs(306)).unwrap();
-    assert_eq!((t.from, t.to, t.reason), (Effective::HalfOpen, Effective::Closed, TripReason::TrialsSucceeded));
+    assert_eq!((t.from, t.to, t.reason), (EffectiveState::Open, EffectiveState::HalfOpen, TripReason::TrialTaken));
+    assert_eq!(b.take_transition(), None, "returned once");
+    let t = b.record(permit, CallOutcome::Success, FAST, secs(306)).unwrap();
+    assert_eq!(
+        (t.from, t.to, t.reason),
+        (EffectiveState::HalfOpen, EffectiveState::Closed, TripReason::TrialsSucceeded)
+    );
     assert_eq!(b.epoch(), 3);
 }
 
@@ -28,27 +34,31 @@ fn the_preset_of_a_bank_opens_after_five_failures_for_five_minutes_and_one_trial
 fn rule_1_only_a_failure_or_a_slow_call_can_open_a_circuit() {
     let mut b = Breaker::new(Policy { minimum_calls: 5, ..ratio() }, secs(0));
     for _ in 0..4 {
-        assert_eq!(call(&mut b, CallClass::Read, Outcome::Failure, secs(1)), None, "too few calls yet");
+        assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)), None, "too few calls yet");
     }
-    assert_eq!(call(&mut b, CallClass::Read, Outcome::Success, secs(1)), None, "80 % failed, but this one succeeded");
-    assert!(call(&mut b, CallClass::Read, Outcome::Failure, secs(1)).is_some());
+    assert_eq!(
+        call(&mut b, CallClass::Read, CallOutcome::Success, secs(1)),
+        None,
+        "80 % failed, but this one succeeded"
+    );
+    assert!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)).is_some());
 
     let slow = Policy { slow_call_percent: 50, failure_percent: 0, ..ratio() };
     let mut b = Breaker::new(slow, secs(0));
     for _ in 0..3 {
-        assert_eq!(timed(&mut b, CallClass::Read, Outcome::Success, SLOW, secs(1)), None);
+        assert_eq!(timed(&mut b, CallClass::Read, CallOutcome::Success, SLOW, secs(1)), None);
     }
-    let t = timed(&mut b, CallClass::Read, Outcome::Success, SLOW, secs(1)).unwrap();
+    let t = timed(&mut b, CallClass::Read, CallOutcome::Success, SLOW, secs(1)).unwrap();
     assert_eq!(t.reason, TripReason::SlowCalls, "a slow success trips");
 }
 
 #[test]
 fn rule_2_every_boundary_counts_as_reached() {
     let mut b = Breaker::new(ratio(), secs(0));
-    for outcome in [Outcome::Success, Outcome::Success, Outcome::Failure] {
+    for outcome in [CallOutcome::Success, CallOutcome::Success, CallOutcome::Failure] {
         assert_eq!(call(&mut b, CallClass::Read, outcome, secs(1)), None);
     }
-    let t = call(&mut b, CallClass::Read, Outcome::Failure, secs(1)).unwrap();
+    let t = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)).unwrap();
     assert_eq!(t.reason, TripReason::FailureRatio, "exactly 50 % of exactly four");
     let due = b.next_trial().unwrap();
     assert!(b.admit(CallClass::Read, due - Duration::from_nanos(1)).is_err());
@@ -57,9 +67,9 @@ fn rule_2_every_boundary_counts_as_reached() {
     let just_slow = Policy { slow_call_percent: 100, failure_percent: 0, minimum_calls: 1, ..ratio() };
     let mut b = Breaker::new(just_slow, secs(0));
     let faster = just_slow.slow_call_duration.checked_sub(Duration::from_nanos(1)).unwrap();
-    assert_eq!(timed(&mut b, CallClass::Read, Outcome::Failure, faster, secs(1)), None);
+    assert_eq!(timed(&mut b, CallClass::Read, CallOutcome::Failure, faster, secs(1)), None);
     let mut b = Breaker::new(just_slow, secs(0));
-    assert!(timed(&mut b, CallClass::Read, Outcome::Success, just_slow.slow_call_duration, secs(1)).is_some());
+    assert!(timed(&mut b, CallClass::Read, CallOutcome::Success, just_slow.slow_call_duration, secs(1)).is_some());
 }
 
 #[test]
@@ -67,17 +77,17 @@ fn rule_3_a_late_result_never_changes_the_state() {
     let mut b = Breaker::new(bank(), secs(0));
     let early = b.admit(CallClass::Money, secs(0)).unwrap();
     trip(&mut b, secs(1));
-    assert_eq!(b.record(early, Outcome::Success, FAST, secs(2)), None);
-    assert_eq!(b.state(), State::Open, "a success that lands while open does not close");
-    let due = heal(&mut b);
+    assert_eq!(b.record(early, CallOutcome::Success, FAST, secs(2)), None);
+    assert_eq!(b.state(), BreakerState::Open, "a success while open does not close the circuit");
+    let due = close_by_trial(&mut b);
     for _ in 0..20 {
-        assert_eq!(b.record(early, Outcome::Failure, FAST, due), None);
+        assert_eq!(b.record(early, CallOutcome::Failure, FAST, due), None);
     }
-    assert_eq!(b.state(), State::Closed, "failures of before the opening do not open it again");
+    assert_eq!(b.state(), BreakerState::Closed, "failures from before the opening do not open it again");
 }
 
 #[test]
-fn rule_4_never_more_trials_are_out_than_permitted() {
+fn rule_4_there_are_never_more_trials_than_permitted() {
     let mut policy = bank();
     policy.half_open.trials = 3;
     policy.half_open.required_successes = 3;
@@ -85,50 +95,53 @@ fn rule_4_never_more_trials_are_out_than_permitted() {
     let due = b.next_trial().unwrap();
     let trials: Vec<_> = (0..3).map(|_| b.admit(CallClass::Read, due).unwrap()).collect();
     assert!(trials.iter().all(|t| t.kind() == PermitKind::Trial));
-    assert_eq!(b.admit(CallClass::Read, due), Err(Refusal { effective: Effective::HalfOpen, retry_at: None }));
-    assert_eq!(b.admit(CallClass::Probe, due).unwrap().kind(), PermitKind::Observer, "a probe is never refused");
-    assert_eq!(b.record(trials[0], Outcome::Success, FAST, due), None);
-    assert!(b.admit(CallClass::Read, due).is_ok(), "a reported trial is free again");
+    assert_eq!(
+        b.admit(CallClass::Read, due),
+        Err(CallNotPermitted { effective: EffectiveState::HalfOpen, retry_at: None })
+    );
+    assert_eq!(b.admit(CallClass::Probe, due).unwrap().kind(), PermitKind::Observer, "a probe is never rejected");
+    assert_eq!(b.record(trials[0], CallOutcome::Success, FAST, due), None);
+    assert!(b.admit(CallClass::Read, due).is_ok(), "the permit of a reported trial is reissued");
 }
 
 #[test]
-fn rule_5_a_lost_trial_is_forgiven_once_and_counts_as_a_failure_the_second_time() {
+fn rule_5_the_first_lost_trial_is_tolerated_and_the_second_opens() {
     let mut b = opened(bank(), secs(0));
     let first = b.admit(CallClass::Read, secs(300)).unwrap();
     assert_eq!(b.next_tick(), Some(secs(360)));
     assert!(b.admit(CallClass::Read, secs(359)).is_err(), "leased for 60 s");
     let _second = b.admit(CallClass::Read, secs(360)).unwrap();
-    assert_eq!(b.state(), State::HalfOpen, "the first lost trial is forgiven");
-    assert_eq!(b.record(first, Outcome::Success, FAST, secs(361)), None, "too late: its lease is another's");
+    assert_eq!(b.state(), BreakerState::HalfOpen, "the first lost trial is tolerated");
+    assert_eq!(b.record(first, CallOutcome::Success, FAST, secs(361)), None, "too late: the lease was reissued");
     assert_eq!(b.tick(secs(419)), None);
     let t = b.tick(secs(420)).unwrap();
-    assert_eq!((t.to, t.reason), (Effective::Open, TripReason::TrialLost));
+    assert_eq!((t.to, t.reason), (EffectiveState::Open, TripReason::TrialLost));
     assert_eq!(b.next_trial(), Some(secs(720)));
 }
 
 #[test]
-fn rule_5_a_second_lost_trial_is_also_found_by_the_next_caller() {
+fn rule_5_the_next_admission_also_detects_a_second_lost_trial() {
     let mut b = opened(bank(), secs(0));
     let _ = b.admit(CallClass::Read, secs(300)).unwrap();
     let _ = b.admit(CallClass::Read, secs(360)).unwrap();
     let refusal = b.admit(CallClass::Read, secs(420)).unwrap_err();
-    assert_eq!((refusal.effective, refusal.retry_at), (Effective::Open, Some(secs(720))));
+    assert_eq!((refusal.effective, refusal.retry_at), (EffectiveState::Open, Some(secs(720))));
     assert_eq!(b.take_transition().unwrap().reason, TripReason::TrialLost);
 }
 
 #[test]
-fn rule_6_an_ignored_outcome_gives_the_trial_back_and_stays_half_open() {
+fn rule_6_an_ignored_outcome_releases_the_trial() {
     let mut b = opened(bank(), secs(0));
-    assert_eq!(call(&mut b, CallClass::Read, Outcome::Ignored, secs(300)), None);
-    assert_eq!(b.state(), State::HalfOpen);
+    assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Ignored, secs(300)), None);
+    assert_eq!(b.state(), BreakerState::HalfOpen);
     let permit = b.admit(CallClass::Read, secs(300)).unwrap();
     b.abandon(permit, secs(301));
-    assert_eq!(b.state(), State::HalfOpen, "nor does a dropped call say anything");
-    assert!(call(&mut b, CallClass::Read, Outcome::Success, secs(302)).is_some());
+    assert_eq!(b.state(), BreakerState::HalfOpen, "a dropped call is no outcome either");
+    assert!(call(&mut b, CallClass::Read, CallOutcome::Success, secs(302)).is_some());
 }
 
 #[test]
-fn rule_7_opening_times_grow_by_the_factor_up_to_the_cap_and_decay_while_healthy() {
+fn rule_7_open_times_grow_up_to_the_cap_and_decay_while_healthy() {
     let mut policy = bank();
     policy.open.factor_milli = 2000;
     let mut b = opened(policy, secs(0));
@@ -136,15 +149,15 @@ fn rule_7_opening_times_grow_by_the_factor_up_to_the_cap_and_decay_while_healthy
     for _ in 0..6 {
         let due = b.next_trial().unwrap();
         lengths.push(due.since(b.since()).as_secs());
-        assert_eq!(call(&mut b, CallClass::Probe, Outcome::Failure, due).unwrap().reason, TripReason::TrialFailed);
+        assert_eq!(call(&mut b, CallClass::Probe, CallOutcome::Failure, due).unwrap().reason, TripReason::TrialFailed);
     }
     assert_eq!(lengths, [300, 600, 1200, 2400, 3600, 3600]);
 
     let mut b = opened(policy, secs(0));
-    let closed = heal(&mut b);
+    let closed = close_by_trial(&mut b);
     trip(&mut b, closed + Duration::from_secs(299));
     assert_eq!(b.next_trial().unwrap().since(b.since()).as_secs(), 600, "closing keeps k");
-    let closed = heal(&mut b);
+    let closed = close_by_trial(&mut b);
     trip(&mut b, closed + Duration::from_mins(10));
     assert_eq!(b.next_trial().unwrap().since(b.since()).as_secs(), 300, "two healthy base times are two steps back");
 }
@@ -159,24 +172,27 @@ fn rule_7_three_openings_within_an_hour_are_flapping() {
         trip(&mut b, now);
         assert_eq!(b.is_flapping(), expected);
         if !expected {
-            now = heal(&mut b);
+            now = close_by_trial(&mut b);
         }
     }
     let due = b.next_trial().unwrap();
-    assert!(call(&mut b, CallClass::Probe, Outcome::Success, due).is_some(), "one success still closes at factor 1");
+    assert!(
+        call(&mut b, CallClass::Probe, CallOutcome::Success, due).is_some(),
+        "one success still closes at factor 1"
+    );
     assert!(!b.is_flapping());
 
     let mut b = Breaker::new(bank(), secs(0));
     trip(&mut b, secs(0));
     for _ in 0..10 {
         let due = b.next_trial().unwrap();
-        let _ = call(&mut b, CallClass::Probe, Outcome::Failure, due);
+        let _ = call(&mut b, CallClass::Probe, CallOutcome::Failure, due);
     }
     assert!(!b.is_flapping(), "one long outage is not flapping, however often it opens again");
 }
 
 #[test]
-fn rule_7_a_flapping_bank_that_opted_into_growth_must_prove_itself_twice() {
+fn rule_7_a_flapping_circuit_with_growth_needs_twice_the_successes() {
     let mut policy = bank();
     policy.open.base = Duration::from_mins(1);
     policy.open.factor_milli = 1500;
@@ -184,135 +200,142 @@ fn rule_7_a_flapping_bank_that_opted_into_growth_must_prove_itself_twice() {
     let mut now = secs(0);
     for _ in 0..2 {
         trip(&mut b, now);
-        now = heal(&mut b);
+        now = close_by_trial(&mut b);
     }
     trip(&mut b, now);
     let due = b.next_trial().unwrap();
-    assert_eq!(call(&mut b, CallClass::Probe, Outcome::Success, due), None);
-    assert!(call(&mut b, CallClass::Probe, Outcome::Success, due).is_some());
+    assert_eq!(call(&mut b, CallClass::Probe, CallOutcome::Success, due), None);
+    assert!(call(&mut b, CallClass::Probe, CallOutcome::Success, due).is_some());
 }
 
 #[test]
 fn rule_8_closing_clears_every_counter() {
     let both = Policy { consecutive_failures: 5, ..ratio() };
     let mut b = Breaker::new(both, secs(0));
-    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Success, Outcome::Failure] {
+    for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Success, CallOutcome::Failure] {
         let _ = call(&mut b, CallClass::Read, outcome, secs(1));
     }
-    assert_eq!(b.state(), State::Open);
-    let due = heal(&mut b);
+    assert_eq!(b.state(), BreakerState::Open);
+    let due = close_by_trial(&mut b);
     for _ in 0..3 {
-        assert_eq!(call(&mut b, CallClass::Read, Outcome::Failure, due), None, "the window starts empty");
+        assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, due), None, "the window starts empty");
     }
-    assert!(call(&mut b, CallClass::Read, Outcome::Failure, due).is_some());
+    assert!(call(&mut b, CallClass::Read, CallOutcome::Failure, due).is_some());
 }
 
 #[test]
-fn rule_9_a_policy_edit_while_open_never_lengthens_the_opening() {
+fn rule_9_a_policy_change_never_lengthens_the_open_time() {
     let mut b = opened(bank(), secs(0));
     let mut longer = bank();
     longer.open.base = Duration::from_mins(30);
     assert_eq!(b.set_policy(longer, secs(10)), None);
-    assert_eq!(b.next_trial(), Some(secs(300)), "the new base is for the next opening");
+    assert_eq!(b.next_trial(), Some(secs(300)), "the new base applies to the next opening");
     let mut shorter = bank();
     shorter.open.max = Duration::from_mins(2);
     assert_eq!(b.set_policy(shorter, secs(20)), None);
     assert_eq!(b.next_trial(), Some(secs(120)), "a shorter cap shortens this one");
     let _ = b.set_policy(longer, secs(30));
-    assert_eq!(b.next_trial(), Some(secs(120)), "and nothing lengthens it again");
-    let _ = call(&mut b, CallClass::Probe, Outcome::Failure, secs(120));
+    assert_eq!(b.next_trial(), Some(secs(120)), "nothing lengthens it again");
+    let _ = call(&mut b, CallClass::Probe, CallOutcome::Failure, secs(120));
     assert_eq!(b.next_trial(), Some(secs(1920)));
 }
 
 #[test]
-fn rule_9_a_policy_edit_keeps_what_was_counted_unless_the_window_changed() {
+fn rule_9_a_policy_change_keeps_the_counters_of_the_same_window() {
     let mut b = Breaker::new(ratio(), secs(0));
     for _ in 0..3 {
-        let _ = call(&mut b, CallClass::Read, Outcome::Failure, secs(1));
+        let _ = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1));
     }
     let _ = b.set_policy(Policy { failure_percent: 60, ..ratio() }, secs(2));
-    assert!(call(&mut b, CallClass::Read, Outcome::Failure, secs(2)).is_some());
+    assert!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(2)).is_some());
 
     let mut b = Breaker::new(ratio(), secs(0));
     for _ in 0..3 {
-        let _ = call(&mut b, CallClass::Read, Outcome::Failure, secs(1));
+        let _ = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1));
     }
     let _ = b.set_policy(Policy { window: WindowSpec::Calls(10), ..ratio() }, secs(2));
-    assert_eq!(call(&mut b, CallClass::Read, Outcome::Failure, secs(2)), None);
+    assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(2)), None);
 }
 
 #[test]
 fn rule_10_a_clock_that_steps_back_changes_nothing() {
     let mut b = Breaker::new(ratio(), secs(1000));
     for now in [1000, 1030, 400, 0] {
-        assert!(b.state() == State::Closed);
-        let _ = call(&mut b, CallClass::Read, Outcome::Failure, secs(now));
+        assert!(b.state() == BreakerState::Closed);
+        let _ = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(now));
     }
-    assert_eq!(b.state(), State::Open, "all four fell into one window");
+    assert_eq!(b.state(), BreakerState::Open, "all four fell into one window");
     let due = b.next_trial().unwrap();
     assert!(b.admit(CallClass::Read, secs(0)).is_err());
     assert!(b.admit(CallClass::Read, due).is_ok());
 }
 
 #[test]
-fn rule_11_an_old_burst_of_failures_cannot_trip_after_silence() {
+fn rule_11_an_old_burst_of_failures_does_not_trip_later() {
     let mut b = Breaker::new(ratio(), secs(0));
     for _ in 0..3 {
-        let _ = call(&mut b, CallClass::Read, Outcome::Failure, secs(1));
+        let _ = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1));
     }
-    assert_eq!(call(&mut b, CallClass::Read, Outcome::Failure, secs(62)), None, "the window emptied by time");
+    assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(62)), None, "the window emptied by time");
 
     let mut b = Breaker::new(Policy { window: WindowSpec::Calls(4), ..ratio() }, secs(0));
-    for outcome in [Outcome::Failure, Outcome::Success, Outcome::Success, Outcome::Success, Outcome::Success] {
+    for outcome in
+        [CallOutcome::Failure, CallOutcome::Success, CallOutcome::Success, CallOutcome::Success, CallOutcome::Success]
+    {
         let _ = call(&mut b, CallClass::Read, outcome, secs(1));
     }
-    assert_eq!(call(&mut b, CallClass::Read, Outcome::Failure, secs(1)), None, "the fifth call pushed out the first");
-    assert!(call(&mut b, CallClass::Read, Outcome::Failure, secs(1)).is_some());
+    assert_eq!(
+        call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)),
+        None,
+        "the fifth call pushed out the first"
+    );
+    assert!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)).is_some());
 }
 
 #[test]
-fn rule_12_asking_for_more_than_there_are_permits_deadlocks_nothing() {
+fn rule_12_requiring_more_successes_than_permits_does_not_deadlock() {
     let mut policy = Policy { minimum_calls: 100, ..bank() };
     policy.half_open.required_successes = 3;
     let mut b = opened(policy, secs(0));
     for closes in [false, false, true] {
-        assert_eq!(call(&mut b, CallClass::Read, Outcome::Success, secs(300)).is_some(), closes);
+        assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Success, secs(300)).is_some(), closes);
     }
     let small = Policy { window: WindowSpec::Calls(3), minimum_calls: 100, ..ratio() };
     let mut b = Breaker::new(small, secs(0));
-    let trips: Vec<_> = (0..3).map(|_| call(&mut b, CallClass::Read, Outcome::Failure, secs(1)).is_some()).collect();
+    let trips: Vec<_> =
+        (0..3).map(|_| call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)).is_some()).collect();
     assert_eq!(trips, [false, false, true], "a window of three calls is full at three");
 }
 
 #[test]
-fn rule_13_a_throttled_call_is_no_failure_and_only_moves_not_before() {
+fn rule_13_a_rate_limited_call_is_no_failure() {
     let mut b = Breaker::new(bank(), secs(0));
     let mut throttle = Throttle::default();
     for _ in 0..100 {
-        assert_eq!(call(&mut b, CallClass::Read, Outcome::Ignored, secs(1)), None);
-        throttle.note(Duration::from_mins(2), secs(1));
+        assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Ignored, secs(1)), None);
+        throttle.extend(Duration::from_mins(2), secs(1));
     }
-    assert_eq!((b.state(), throttle.until(secs(1))), (State::Closed, Some(secs(121))));
+    assert_eq!((b.state(), throttle.until(secs(1))), (BreakerState::Closed, Some(secs(121))));
 }
 
 #[test]
-fn rule_14_an_ignored_outcome_neither_resets_nor_adds_to_the_failures_in_a_row() {
+fn rule_14_an_ignored_outcome_does_not_affect_consecutive_failures() {
     let mut b = Breaker::new(bank(), secs(0));
     for _ in 0..4 {
-        let _ = call(&mut b, CallClass::Read, Outcome::Failure, secs(1));
-        assert_eq!(call(&mut b, CallClass::Read, Outcome::Ignored, secs(1)), None);
+        let _ = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1));
+        assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Ignored, secs(1)), None);
     }
-    assert!(call(&mut b, CallClass::Read, Outcome::Failure, secs(1)).is_some());
+    assert!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)).is_some());
     let mut b = Breaker::new(bank(), secs(0));
     for _ in 0..4 {
-        let _ = call(&mut b, CallClass::Read, Outcome::Failure, secs(1));
+        let _ = call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1));
     }
-    let _ = call(&mut b, CallClass::Read, Outcome::Success, secs(1));
-    assert_eq!(call(&mut b, CallClass::Read, Outcome::Failure, secs(1)), None, "a success does reset them");
+    let _ = call(&mut b, CallClass::Read, CallOutcome::Success, secs(1));
+    assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Failure, secs(1)), None, "a success does reset them");
 }
 
 #[test]
-fn half_open_ends_in_open_after_the_longest_dwell() {
+fn half_open_reopens_after_the_max_dwell() {
     let mut b = opened(bank(), secs(0));
     for n in 0..20 {
         let now = secs(300 + n * 29);
@@ -321,55 +344,55 @@ fn half_open_ends_in_open_after_the_longest_dwell() {
     }
     assert_eq!(b.tick(secs(899)), None);
     let t = b.tick(secs(900)).unwrap();
-    assert_eq!((t.to, t.reason), (Effective::Open, TripReason::DwellExceeded));
+    assert_eq!((t.to, t.reason), (EffectiveState::Open, TripReason::DwellExceeded));
 }
 
 #[test]
-fn money_and_writes_are_never_a_trial_and_wait_until_the_circuit_is_closed() {
+fn money_and_writes_are_never_trials() {
     let mut b = opened(bank(), secs(0));
     for class in [CallClass::Money, CallClass::Write] {
         assert!(b.admit(class, secs(301)).is_err());
     }
-    assert_eq!(b.state(), State::Open, "nor do they move it to half-open");
+    assert_eq!(b.state(), BreakerState::Open, "nor do they move it to half-open");
     let trial = b.admit(CallClass::Probe, secs(301)).unwrap();
     assert!(b.admit(CallClass::Money, secs(301)).is_err());
-    let _ = b.record(trial, Outcome::Success, FAST, secs(302));
+    let _ = b.record(trial, CallOutcome::Success, FAST, secs(302));
     assert!(b.admit(CallClass::Money, secs(302)).is_ok());
 }
 
 #[test]
-fn a_probe_of_an_open_circuit_observes_until_the_next_trial_is_due() {
+fn a_probe_of_an_open_circuit_is_an_observer_until_a_trial_is_due() {
     let mut b = opened(bank(), secs(0));
     let probe = b.admit(CallClass::Probe, secs(299)).unwrap();
     assert_eq!(probe.kind(), PermitKind::Observer);
-    assert_eq!(b.record(probe, Outcome::Success, FAST, secs(300)), None, "no early close");
+    assert_eq!(b.record(probe, CallOutcome::Success, FAST, secs(300)), None, "no early close");
     assert_eq!(b.admit(CallClass::Probe, secs(300)).unwrap().kind(), PermitKind::Trial);
 }
 
 #[test]
-fn a_slow_trial_is_a_failed_trial_where_slow_calls_count() {
+fn a_slow_trial_fails_if_slow_calls_are_counted() {
     let policy = Policy { slow_call_percent: 80, ..bank() };
     let mut b = opened(policy, secs(0));
-    let t = timed(&mut b, CallClass::Probe, Outcome::Success, SLOW, secs(300)).unwrap();
-    assert_eq!((t.to, t.reason), (Effective::Open, TripReason::TrialFailed));
+    let t = timed(&mut b, CallClass::Probe, CallOutcome::Success, SLOW, secs(300)).unwrap();
+    assert_eq!((t.to, t.reason), (EffectiveState::Open, TripReason::TrialFailed));
     let mut b = opened(bank(), secs(0));
-    let t = timed(&mut b, CallClass::Probe, Outcome::Success, SLOW, secs(300)).unwrap();
-    assert_eq!(t.to, Effective::Closed, "where they do not, it is a success");
+    let t = timed(&mut b, CallClass::Probe, CallOutcome::Success, SLOW, secs(300)).unwrap();
+    assert_eq!(t.to, EffectiveState::Closed, "where they do not, it is a success");
 }
 
 #[test]
-fn bad_health_opens_a_closed_circuit_only_where_the_policy_says_so() {
+fn critical_health_opens_a_closed_circuit_if_configured() {
     let mut b = Breaker::new(bank(), secs(0));
     let t = b.trip_unhealthy(secs(7)).unwrap();
-    assert_eq!((t.to, t.reason, b.next_trial()), (Effective::Open, TripReason::Health, Some(secs(307))));
-    assert_eq!(b.trip_unhealthy(secs(8)), None, "it is open already");
+    assert_eq!((t.to, t.reason, b.next_trial()), (EffectiveState::Open, TripReason::Health, Some(secs(307))));
+    assert_eq!(b.trip_unhealthy(secs(8)), None, "it is already open");
     let _trial = b.admit(CallClass::Probe, secs(307)).unwrap();
     assert_eq!(b.trip_unhealthy(secs(308)), None, "while half-open the trial decides");
     assert_eq!(Breaker::new(Policy::preset(Preset::Api), secs(0)).trip_unhealthy(secs(1)), None);
 }
 
 #[test]
-fn jitter_moves_the_open_time_both_ways_within_its_bounds_and_replays_exactly() {
+fn jitter_is_bounded_and_deterministic() {
     let mut policy = bank();
     policy.open.jitter_percent = 10;
     let lengths: Vec<_> = (0..200)

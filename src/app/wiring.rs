@@ -1,0 +1,316 @@
+//! Builds and connects the components: registry, probes, syncs, reconcilers and the notifications between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::change_router::{change_router, enqueue_with_dependents};
+use crate::app::error::AppError;
+use crate::app::tasks::Tasks;
+use crate::cli::RunArgs;
+use crate::clock::Clock;
+use crate::cluster::client::Clients;
+use crate::cluster::events::{EventQueue, EventRecorder};
+use crate::cluster::lease::Leadership;
+use crate::cluster::reconcile_backoff::{EARLY_RETRY_INTERVAL, ReconcileBackoff};
+use crate::cluster::references::ReferenceIndex;
+use crate::cluster::resource::{HasStatus, ReflectorDeps};
+use crate::cluster::secrets::SecretReader;
+use crate::cluster::status::{StatusMetrics, StatusWriter};
+use crate::cluster::status_ownership::StatusOwnership;
+use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
+use crate::controllers::bankroute::BankRouteReconciler;
+use crate::controllers::breakerpolicy::BreakerPolicyReconciler;
+use crate::controllers::collector::ResourceCollector;
+use crate::controllers::providerconnection::ProviderConnectionReconciler;
+use crate::controllers::providerconnection::secret_reload::SecretReloader;
+use crate::controllers::reconcile_runner::{ReconcileMetrics, ReconcileRunner};
+use crate::controllers::syncjob::SyncJobReconciler;
+use crate::controllers::{Ctx, Reconciler};
+use crate::domain::key::Kind;
+use crate::ledger::encryption::Keyring;
+use crate::ledger::{CredentialStore, Ledger};
+use crate::metrics::Metrics;
+use crate::profile::Profiles;
+use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
+use crate::provider::auth::refresh_token_store::RefreshTokenStore;
+use crate::provider::changes::ConnectionChange;
+use crate::provider::registry::{Registry, RegistryOptions};
+use crate::provider::rights::LicenceMeter;
+use crate::settings::addresses::AddressRules;
+use crate::telemetry::traces::Traces;
+use crate::work::dead_requests::{ConnectionLookup, DeadRequestWorker, Presence};
+use crate::work::pool::{PoolOptions, SyncPool};
+use crate::work::probes::{ProbeDriver, ProbeLogWriter};
+use crate::work::reconcile_queue::ReconcileQueue;
+
+/// The components, built and not yet started.
+pub(super) struct Wiring {
+    /// The reconcilers' context.
+    pub(super) ctx: Arc<Ctx>,
+    /// The watches of the custom resources.
+    pub(super) reflectors: Vec<ReflectorTask>,
+    /// 1 while this replica holds the leader lease.
+    pub(super) leader_gauge: IntGauge,
+    /// Notified when a dead request was stored or replayed.
+    pub(super) retry_wakeup: Arc<Notify>,
+    /// The encryption keys.
+    pub(super) keys: Keyring,
+    /// The queue of audit entries.
+    pub(super) audit_queue: AuditQueue,
+    audit: Option<AuditWriter>,
+    /// The tasks that start once this replica holds the leader lease.
+    pub(super) leader_tasks: LeaderTasks,
+}
+
+impl Wiring {
+    /// Starts the audit writer, which every replica runs for its whole life.
+    pub(super) fn start_audit(&mut self, stop: &CancellationToken, tasks: &mut Tasks) {
+        if let Some(writer) = self.audit.take() {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                writer.run(stop).await;
+                ("audit", Ok(()))
+            });
+        }
+    }
+}
+
+/// The tasks that only the leader runs.
+pub(super) struct LeaderTasks {
+    ctx: Arc<Ctx>,
+    clients: Clients,
+    driver: ProbeDriver,
+    dead_request_worker: DeadRequestWorker,
+    probe_log_writer: Option<ProbeLogWriter>,
+    event_queue: EventQueue,
+    reconcile_metrics: ReconcileMetrics,
+    status_metrics: StatusMetrics,
+    ownership: Arc<StatusOwnership>,
+    clock: Clock,
+    keys: Keyring,
+}
+
+/// Builds the components and connects them.
+pub(super) fn build(
+    args: &RunArgs,
+    clients: &Clients,
+    identity: &str,
+    leadership: &Leadership,
+    (clock, metrics, traces): (Clock, &Metrics, Traces),
+    (ledger, profiles): (Arc<dyn Ledger>, Arc<Profiles>),
+) -> Result<Wiring, AppError> {
+    let reconcile_queue = ReconcileQueue::for_namespaces(args.watch_namespaces.iter().map(String::as_str));
+    let references = Arc::new(ReferenceIndex::default());
+    let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
+    let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, args.gateway.audit_retention, metrics)?;
+    let options = RegistryOptions {
+        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
+        refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
+        licence_meter: Some(Arc::new(LicenceMeter::new(clock, Arc::clone(&ledger), audit_queue.clone(), metrics)?)),
+        traces,
+        legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
+    };
+    let registry = Registry::new(clock, metrics, options)?;
+    let retry_wakeup = Arc::new(Notify::new());
+    let mut driver = ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, metrics)?
+        .with_concurrency(args.probe_concurrency.into());
+    let probe_log_writer = if args.probe_retention.is_zero() {
+        None
+    } else {
+        let probe_log_writer = ProbeLogWriter::new(Arc::clone(&ledger), clock, args.probe_retention, metrics)?;
+        driver = driver.with_log(probe_log_writer.log());
+        Some(probe_log_writer)
+    };
+    let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
+    let pool = SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, options)?;
+    let backoff = Arc::new(ReconcileBackoff::default());
+
+    let ownership = Arc::new(StatusOwnership::default());
+    let on_change = change_router(&reconcile_queue, &references, &registry, &pool, &backoff);
+    let shared = ReflectorDeps { references: Arc::clone(&references), ownership: Arc::clone(&ownership), on_change };
+    let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &shared);
+    let lookup = connection_lookup(&stores, &args.watch_namespaces);
+    let dead_request_worker = DeadRequestWorker::new(
+        Arc::clone(&ledger),
+        (registry.clone(), lookup),
+        keys.clone(),
+        (clock, metrics),
+        identity,
+        Arc::clone(&retry_wakeup),
+    )?;
+    registry.on_change({
+        let (reconcile_queue, references) = (reconcile_queue.clone(), Arc::clone(&references));
+        move |change| match change {
+            ConnectionChange::Applied(key) | ConnectionChange::Removed(key) | ConnectionChange::StatusChanged(key) => {
+                enqueue_with_dependents(&reconcile_queue, &references, Kind::ProviderConnection, key);
+            }
+        }
+    });
+    ResourceCollector::register(metrics, stores.clone());
+    let leader_gauge = metrics
+        .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
+        .with_label_values(&[args.lease_name.as_str()]);
+    let (events, event_queue) = EventRecorder::new(clients.calls.clone(), clock, identity);
+    let ctx = Arc::new(Ctx {
+        stores,
+        secrets: SecretReader::new(clients.calls.clone(), clock, args.secret_refresh),
+        client: clients.calls.clone(),
+        events,
+        backoff,
+        leadership: leadership.clone(),
+        registry,
+        prober: driver.handle(),
+        pool,
+        ledger,
+        reconcile_queue,
+        profiles,
+        clock,
+    });
+    ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));
+    let leader_tasks = LeaderTasks {
+        ctx: Arc::clone(&ctx),
+        keys: keys.clone(),
+        clients: clients.clone(),
+        driver,
+        dead_request_worker,
+        probe_log_writer,
+        event_queue,
+        reconcile_metrics: ReconcileMetrics::new(metrics)?,
+        status_metrics: StatusMetrics::new(metrics)?,
+        ownership,
+        clock,
+    };
+    Ok(Wiring { ctx, reflectors, leader_gauge, retry_wakeup, keys, audit_queue, audit: Some(audit), leader_tasks })
+}
+
+/// Starts probes, syncs and reconcilers.
+pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &CancellationToken, tasks: &mut Tasks) {
+    let LeaderTasks {
+        ctx,
+        clients,
+        driver,
+        dead_request_worker,
+        probe_log_writer,
+        event_queue,
+        reconcile_metrics,
+        status_metrics,
+        ownership,
+        clock,
+        keys,
+    } = leader_tasks;
+    let dead_requests_stop = stop.clone();
+    tasks.spawn(async move {
+        dead_request_worker.run(dead_requests_stop).await;
+        ("dead requests", Ok(()))
+    });
+    let probes_stop = stop.clone();
+    tasks.spawn(async move {
+        driver.run(probes_stop).await;
+        ("probes", Ok(()))
+    });
+    if let Some(probe_log_writer) = probe_log_writer {
+        let probe_log_stop = stop.clone();
+        tasks.spawn(async move {
+            probe_log_writer.run(probe_log_stop).await;
+            ("probe log", Ok(()))
+        });
+    }
+    let events_stop = stop.clone();
+    tasks.spawn(async move {
+        event_queue.run(events_stop).await;
+        ("events", Ok(()))
+    });
+    let (retry_ctx, retry_stop) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move {
+        while retry_stop.run_until_cancelled(tokio::time::sleep(EARLY_RETRY_INTERVAL)).await.is_some() {
+            if let Some((kind, key)) = retry_ctx.backoff.next_early_retry() {
+                retry_ctx.reconcile_queue.enqueue(kind, &key);
+            }
+        }
+        ("early retries", Ok(()))
+    });
+    if keys.has_key() {
+        let keys_stop = stop.clone();
+        tasks.spawn(async move {
+            refresh_keys(&keys, clock, &keys_stop).await;
+            ("keys", Ok(()))
+        });
+    }
+    let (secrets_ctx, secrets_stop) = (Arc::clone(&ctx), stop.clone());
+    tasks.spawn(async move {
+        secrets_ctx.secrets.run_eviction(&secrets_stop).await;
+        ("secrets", Ok(()))
+    });
+    let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
+    tasks.spawn(async move {
+        pool_stop.cancelled().await;
+        pool.close().await;
+        ("syncs", Ok(()))
+    });
+    let metrics = (reconcile_metrics, status_metrics);
+    let spawner = ReconcilerSpawner { ctx: &ctx, clients: &clients, ownership: &ownership, metrics, clock, args, stop };
+    spawner.spawn::<BreakerPolicyReconciler>("policies", ctx.stores.policies.clone(), tasks);
+    spawner.spawn::<ProviderConnectionReconciler>("connections", ctx.stores.connections.clone(), tasks);
+    spawner.spawn::<SyncJobReconciler>("jobs", ctx.stores.jobs.clone(), tasks);
+    spawner.spawn::<BankRouteReconciler>("routes", ctx.stores.routes.clone(), tasks);
+}
+
+/// Rereads the keys once a minute, as the kubelet updates a mounted Secret: a new key takes effect without a restart.
+async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {
+    const INTERVAL: Duration = Duration::from_mins(1);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(clock.mono() + INTERVAL) => {}
+        }
+        if let Err(error) = keys.reload() {
+            tracing::warn!(%error, "rereading the encryption keys failed; the previous keys stay in use");
+        }
+    }
+}
+
+/// Spawns a reconciler for each kind.
+struct ReconcilerSpawner<'a> {
+    ctx: &'a Arc<Ctx>,
+    clients: &'a Clients,
+    ownership: &'a Arc<StatusOwnership>,
+    metrics: (ReconcileMetrics, StatusMetrics),
+    clock: Clock,
+    args: &'a RunArgs,
+    stop: &'a CancellationToken,
+}
+
+impl ReconcilerSpawner<'_> {
+    fn spawn<R: Reconciler>(&self, name: &'static str, store: KindStore<R::Object>, tasks: &mut Tasks)
+    where
+        R::Object: HasStatus,
+    {
+        let (metrics, status_metrics) = self.metrics.clone();
+        let client = self.clients.calls.clone();
+        let (leadership, ownership) = (self.ctx.leadership.clone(), Arc::clone(self.ownership));
+        let writer =
+            StatusWriter::<R::Object>::new(client, self.clock, leadership, ownership, status_metrics, store.clone());
+        let runner = ReconcileRunner::<R>::new(Arc::clone(self.ctx), writer, metrics, self.args.reconcile_concurrency);
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            runner.run(store, stop).await;
+            (name, Ok(()))
+        });
+    }
+}
+
+/// Looks up connections in the stores: an object can be known to be absent only in a watched namespace.
+fn connection_lookup(stores: &Stores, namespaces: &[String]) -> ConnectionLookup {
+    let (connections, namespaces) = (stores.connections.clone(), namespaces.to_vec());
+    Arc::new(move |key| match connections.get(key) {
+        Some(object) => object.metadata.uid.clone().map_or(Presence::Unknown, Presence::Present),
+        None if namespaces.is_empty() || namespaces.iter().any(|watched| *watched == *key.namespace) => {
+            Presence::Absent
+        }
+        None => Presence::Unknown,
+    })
+}

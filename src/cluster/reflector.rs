@@ -1,0 +1,238 @@
+//! Fills one store from one watch, for as long as the process lives.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
+use kube::{Api, ResourceExt as _};
+
+use crate::cluster::change_filter::{ChangeFilter, ChangeKind};
+use crate::cluster::decode_guard::{DecodeGuard, Undecodable};
+use crate::cluster::describe;
+use crate::cluster::resource::{HasStatus, ObjectChange, ReflectorDeps, version};
+use crate::cluster::status_ownership::Origin;
+use crate::domain::backoff::Backoff;
+use crate::domain::key::ObjectKey;
+
+/// Backoff between attempts to open a watch, with full jitter; reset once it is open. Capped so that a recovered API
+/// server is noticed within ten seconds.
+const RECONNECT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
+
+/// Why a watch ended.
+struct WatchFailure {
+    message: String,
+    /// Whether the API server no longer has the events since the watch was last open (410 Gone).
+    expired: bool,
+}
+
+impl From<watcher::Error> for WatchFailure {
+    fn from(error: watcher::Error) -> Self {
+        let error = match error {
+            watcher::Error::WatchError(status) => kube::Error::Api(status),
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => error,
+            other @ watcher::Error::NoResourceVersion => {
+                return Self { message: other.to_string(), expired: false };
+            }
+        };
+        let expired = matches!(&error, kube::Error::Api(status) if status.code == GONE);
+        let missing = matches!(&error, kube::Error::Api(status) if status.code == NOT_FOUND);
+        let hint =
+            if missing { "; if the custom resource definition was deleted, apply the files in crds/" } else { "" };
+        Self { message: format!("{}{hint}", describe(&error)), expired }
+    }
+}
+
+impl std::fmt::Display for WatchFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// HTTP status: the requested resource version has expired.
+const GONE: u16 = 410;
+/// HTTP status: the kind is not served.
+const NOT_FOUND: u16 = 404;
+
+/// Fills one store from one watch and reports changes.
+pub(super) struct Reflector<K: HasStatus> {
+    writer: Writer<K>,
+    filter: ChangeFilter,
+    /// Objects that do not decode, with the generation: each is logged once.
+    undecodable: HashMap<ObjectKey, Option<i64>>,
+    /// Changes of the running list, reported when it ends.
+    buffered: Option<Vec<ObjectChange>>,
+    deps: ReflectorDeps,
+}
+
+impl<K: HasStatus> Reflector<K> {
+    /// An idle reflector, and the store that it fills.
+    pub(super) fn new(deps: ReflectorDeps) -> (Self, Store<K>) {
+        let writer = Writer::<K>::default();
+        let reader = writer.as_reader();
+        let (filter, undecodable) = (ChangeFilter::default(), HashMap::new());
+        (Self { writer, filter, undecodable, buffered: None, deps }, reader)
+    }
+
+    /// Watches for as long as the process lives.
+    pub(super) async fn run(mut self, api: Api<DecodeGuard<K>>) {
+        let kind = K::KIND.as_str();
+        let mut events = watcher(api, watcher::Config::default()).boxed();
+        let (mut failing, mut relisting, mut attempt) = (false, false, 0_u32);
+        while let Some(event) = events.next().await {
+            match event {
+                // The beginning of another attempt, not yet its success.
+                Ok(Event::Init) => self.handle(Event::Init),
+                Ok(event) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(kind, "watch re-established");
+                    }
+                    (relisting, attempt) = (false, 0);
+                    self.handle(event);
+                }
+                Err(error) => {
+                    let error = WatchFailure::from(error);
+                    // Logged once per outage: the same error returns every few seconds.
+                    if error.expired && !relisting {
+                        // After an outage too: it shows that events may have been missed.
+                        tracing::info!(kind, %error, "watch expired (410 Gone); relisting");
+                        relisting = true;
+                    } else if failing {
+                        tracing::debug!(kind, %error, "watch still failing");
+                    } else {
+                        tracing::warn!(kind, %error, "watch failed; retrying with backoff");
+                        failing = true;
+                    }
+                    tokio::time::sleep(RECONNECT_BACKOFF.delay(attempt, rand::random())).await;
+                    attempt = attempt.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event<DecodeGuard<K>>) {
+        match event {
+            Event::Init => {
+                self.filter.begin_list();
+                self.buffered.get_or_insert_default();
+                self.writer.apply_watcher_event(&Event::Init);
+            }
+            Event::InitApply(guarded) => self.on_apply(guarded, Event::InitApply),
+            Event::Apply(guarded) => self.on_apply(guarded, Event::Apply),
+            Event::InitDone => {
+                self.writer.apply_watcher_event(&Event::InitDone);
+                for change in self.buffered.take().into_iter().flatten() {
+                    (self.deps.on_change)(change);
+                }
+                for key in self.filter.end_list() {
+                    self.on_deleted(key);
+                }
+            }
+            Event::Delete(guarded) => {
+                let key = ObjectKey::new(guarded.namespace().unwrap_or_default(), guarded.name_any());
+                // An object that does not decode is in the store as last decoded.
+                if let Some(last) = self.stored(&key) {
+                    self.writer.apply_watcher_event(&Event::Delete(K::clone(&last)));
+                }
+                self.undecodable.remove(&key);
+                if self.filter.forget(&key) {
+                    self.on_deleted(key);
+                }
+            }
+        }
+    }
+
+    fn on_apply(&mut self, guarded: DecodeGuard<K>, event: fn(K) -> Event<K>) {
+        match guarded {
+            DecodeGuard(Ok(mut object)) => {
+                // Neither is read, and together they are larger than the rest of a small object.
+                object.managed_fields_mut().clear();
+                object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+                let (change, key) = (self.filter.classify(&object), object.key());
+                if self.undecodable.remove(&key).is_some() {
+                    let kind = K::KIND.as_str();
+                    tracing::info!(kind, namespace = %key.namespace, name = %key.name, "object decodes again");
+                }
+                let origin = self.resolve_origin(change, &key, &mut object);
+                let retargeted = (change != ChangeKind::Unchanged)
+                    .then(|| self.deps.references.set(K::KIND, &key, object.references()));
+                let version = version(&object);
+                self.writer.apply_watcher_event(&event(object));
+                // Listed objects reach the store only when the list has ended.
+                if origin == Origin::Own && self.buffered.is_none() {
+                    self.deps.ownership.observe(K::KIND, &key, version);
+                }
+                if change != ChangeKind::Unchanged || origin != Origin::Own {
+                    let (replaced, retargeted) = (change == ChangeKind::Replaced, retargeted.unwrap_or_default());
+                    self.emit(ObjectChange { kind: K::KIND, key, deleted: false, replaced, retargeted });
+                }
+            }
+            DecodeGuard(Err(bad)) => self.on_undecodable(&bad),
+        }
+    }
+
+    /// Reports a change once the store contains it. Listed objects are in the store only when the list has ended: a
+    /// reconcile that starts earlier would read the old object and not be enqueued again.
+    fn emit(&mut self, change: ObjectChange) {
+        match &mut self.buffered {
+            Some(buffered) => buffered.push(change),
+            None => (self.deps.on_change)(change),
+        }
+    }
+
+    /// The object as it is in the store.
+    fn stored(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.writer.as_reader().get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// The origin of the object's status; a foreign status is replaced with the stored one.
+    fn resolve_origin(&self, change: ChangeKind, key: &ObjectKey, object: &mut K) -> Origin {
+        if change == ChangeKind::Replaced {
+            self.deps.ownership.forget(K::KIND, key);
+        }
+        let origin = self.deps.ownership.origin(K::KIND, key, object.status());
+        if origin == Origin::Foreign
+            && let Some(last) = self.stored(key)
+        {
+            *object.status_mut() = last.status().cloned();
+        }
+        origin
+    }
+
+    /// Keeps the object in the store as last decoded; its current content cannot be acted on.
+    fn on_undecodable(&mut self, bad: &Undecodable) {
+        let key = ObjectKey::new(
+            bad.metadata.namespace.clone().unwrap_or_default(),
+            bad.metadata.name.clone().unwrap_or_default(),
+        );
+        if self.filter.mark_listed(&key) {
+            // A relist starts with an empty store: carry the last decoded object over.
+            if let Some(last) = self.stored(&key) {
+                self.writer.apply_watcher_event(&Event::InitApply(K::clone(&last)));
+            }
+        }
+        let generation = bad.metadata.generation;
+        if self.undecodable.insert(key.clone(), generation) == Some(generation) {
+            return;
+        }
+        tracing::error!(
+            kind = K::KIND.as_str(), namespace = %key.namespace, name = %key.name, place = %bad.error,
+            "object failed to decode: this version of Busbar cannot read it; continuing with the last decoded version"
+        );
+    }
+
+    fn on_deleted(&mut self, key: ObjectKey) {
+        self.deps.ownership.forget(K::KIND, &key);
+        self.undecodable.remove(&key);
+        let retargeted = self.deps.references.remove(K::KIND, &key);
+        (self.deps.on_change)(ObjectChange { kind: K::KIND, key, deleted: true, replaced: false, retargeted });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Remembers the status that this process last wrote to each object, to tell our own writes from foreign ones.
+//!
+//! A watch returns each of our own writes as an event, and those must not cause a reconcile; a status that this process
+//! has neither written nor adopted was changed by another field manager and must be overwritten. Statuses are compared
+//! by digest, eight bytes an object. A write is recorded before its request leaves, because the event may arrive before
+//! the response.
+//!
+//! The full status is cached only until the watch has returned it: otherwise thousands of idle objects would hold their
+//! status in memory twice.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::domain::key::{Kind, ObjectKey};
+
+/// The author of a status that a watch event carries.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This process wrote it, is writing it, or adopted it.
+    Own,
+    /// This process has neither written nor adopted a status of the object yet.
+    Unknown,
+    /// Another field manager.
+    Foreign,
+}
+
+#[derive(Debug, Default)]
+struct OwnershipRecord {
+    /// Digest of the status last written or adopted.
+    last_written: Option<u64>,
+    /// Digest of the write in flight. Kept after a request without a response, which may have been applied.
+    in_flight: Option<u64>,
+    disputed: bool,
+    /// The last write and its version, until the watch has returned it.
+    pending_echo: Option<(u64, Arc<dyn Any + Send + Sync>)>,
+    /// The newest version of ours that the watch has returned.
+    observed: u64,
+}
+
+/// How far the watch is behind this process's writes to one object.
+#[derive(Clone, Debug)]
+pub struct WriteEcho<S> {
+    /// The last write and its version, while the watch has not returned it.
+    pub pending: Option<(u64, Arc<S>)>,
+    /// The newest version of ours that the watch has returned.
+    pub observed: u64,
+}
+
+impl<S> Default for WriteEcho<S> {
+    fn default() -> Self {
+        Self { pending: None, observed: 0 }
+    }
+}
+
+/// Status ownership of all objects of all kinds in this process.
+#[derive(Debug, Default)]
+pub struct StatusOwnership {
+    by_object: Mutex<HashMap<(Kind, ObjectKey), OwnershipRecord>>,
+}
+
+impl StatusOwnership {
+    /// The origin of `status`. A foreign one marks the object as disputed until our own status is written again.
+    pub fn origin<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) -> Origin {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(&(kind, key.clone())) else { return Origin::Unknown };
+        let found = Some(digest(status));
+        let own = found == entry.last_written || found == entry.in_flight;
+        entry.disputed = !own && entry.last_written.is_some();
+        match (own, entry.disputed) {
+            (true, _) => Origin::Own,
+            (false, true) => Origin::Foreign,
+            (false, false) => Origin::Unknown,
+        }
+    }
+
+    /// Whether the status on the API server was last written by another field manager.
+    pub fn is_disputed(&self, kind: Kind, key: &ObjectKey) -> bool {
+        self.lock().get(&(kind, key.clone())).is_some_and(|entry| entry.disputed)
+    }
+
+    /// Records that a request that writes `status` is about to be sent.
+    pub fn begin_write<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: &S) {
+        self.lock().entry((kind, key.clone())).or_default().in_flight = Some(digest(Some(status)));
+    }
+
+    /// Records `status` as what the API server stores after our write.
+    pub fn record_write<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) {
+        let mut entries = self.lock();
+        let entry = entries.entry((kind, key.clone())).or_default();
+        (entry.last_written, entry.in_flight, entry.disputed) = (Some(digest(status)), None, false);
+    }
+
+    /// Caches the status that was written as `version` until the watch returns it, which may already have happened.
+    pub fn expect_echo<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey, version: u64, status: Arc<S>) {
+        let mut entries = self.lock();
+        let entry = entries.entry((kind, key.clone())).or_default();
+        entry.pending_echo = (entry.observed < version).then_some((version, status));
+    }
+
+    /// The write that the watch has not returned yet, and the newest version that it has. Read under one lock, because
+    /// the first can turn into the second at any moment.
+    pub fn echo<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> WriteEcho<S> {
+        let entries = self.lock();
+        let Some(entry) = entries.get(&(kind, key.clone())) else { return WriteEcho::default() };
+        let pending = entry.pending_echo.clone().and_then(|(version, status)| Some((version, status.downcast().ok()?)));
+        WriteEcho { pending, observed: entry.observed }
+    }
+
+    /// Records that the store has our status as `version`, or a newer one based on it.
+    pub fn observe(&self, kind: Kind, key: &ObjectKey, version: u64) {
+        if let Some(entry) = self.lock().get_mut(&(kind, key.clone())) {
+            entry.observed = entry.observed.max(version);
+            entry.pending_echo.take_if(|(written, _)| *written <= version);
+        }
+    }
+
+    /// Adopts `status` as our own because it needs no change; ignored if a status was already written or adopted.
+    pub fn adopt<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) {
+        let mut entries = self.lock();
+        let entry = entries.entry((kind, key.clone())).or_default();
+        if entry.last_written.is_none() {
+            entry.last_written = Some(digest(status));
+        }
+    }
+
+    /// Forgets an object that was deleted or replaced.
+    pub fn forget(&self, kind: Kind, key: &ObjectKey) {
+        self.lock().remove(&(kind, key.clone()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Kind, ObjectKey), OwnershipRecord>> {
+        self.by_object.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hashes what is written to it, so that the JSON text is never held in memory.
+struct HashWriter(DefaultHasher);
+
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn digest<S: Serialize>(status: Option<&S>) -> u64 {
+    let mut writer = HashWriter(DefaultHasher::new());
+    // Our statuses are structs of strings and numbers, which serialize; a failure would look like a dispute and lose
+    // nothing.
+    drop(serde_json::to_writer(&mut writer, &status));
+    writer.0.finish()
+}
+
+/// A merge patch that removes what `found` has and `own` does not; `None` if there is nothing to remove. Server-side
+/// apply restores what others changed in our fields, but leaves fields that they added.
+pub fn removal_patch(found: &Value, own: &Value) -> Option<Value> {
+    match (found, own) {
+        (Value::Object(found), Value::Object(own)) => {
+            let patch: serde_json::Map<String, Value> = found
+                .iter()
+                .filter_map(|(name, value)| match own.get(name) {
+                    None => Some((name.clone(), Value::Null)),
+                    Some(own) => removal_patch(value, own).map(|patch| (name.clone(), patch)),
+                })
+                .collect();
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        // Lists of keyed items: the remaining items keep their order and content.
+        (Value::Array(found), Value::Array(own)) => {
+            let known = |item: &&Value| own.iter().any(|own| merge_key(own) == merge_key(item));
+            let left: Vec<Value> = found.iter().filter(known).cloned().collect();
+            (left.len() < found.len()).then_some(Value::Array(left))
+        }
+        _ => None,
+    }
+}
+
+/// What identifies an item of a list: its key field, or the whole item.
+fn merge_key(item: &Value) -> &Value {
+    ["type", "name", "id"].iter().find_map(|key| item.get(key)).unwrap_or(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_status_neither_written_nor_adopted_is_foreign() {
+        let (ownership, key) = (StatusOwnership::default(), ObjectKey::new("ns", "a"));
+        let origin = |status: &str| ownership.origin(Kind::SyncJob, &key, Some(&status));
+        assert_eq!(origin("theirs"), Origin::Unknown);
+        ownership.begin_write(Kind::SyncJob, &key, &"first");
+        assert_eq!((origin("first"), origin("theirs")), (Origin::Own, Origin::Unknown));
+        ownership.adopt(Kind::SyncJob, &key, Some(&"old"));
+        ownership.adopt(Kind::SyncJob, &key, Some(&"not the first one adopted"));
+        assert_eq!(origin("old"), Origin::Own);
+        assert_eq!(origin("theirs"), Origin::Foreign);
+        assert!(ownership.is_disputed(Kind::SyncJob, &key));
+
+        // The event may arrive before the response, and the response may never arrive.
+        ownership.begin_write(Kind::SyncJob, &key, &"new");
+        assert_eq!((origin("new"), origin("old")), (Origin::Own, Origin::Own));
+        ownership.record_write(Kind::SyncJob, &key, Some(&"new"));
+        assert!(!ownership.is_disputed(Kind::SyncJob, &key));
+        assert_eq!((origin("new"), origin("old")), (Origin::Own, Origin::Foreign));
+        ownership.forget(Kind::SyncJob, &key);
+        assert_eq!(origin("theirs"), Origin::Unknown);
+    }
+
+    #[test]
+    fn removal_patch_removes_foreign_additions_and_nothing_else() {
+        let own =
+            json!({"health": "Healthy", "policy": {"name": "p"}, "conditions": [{"type": "Ready", "status": "True"}]});
+        assert_eq!(removal_patch(&own, &own), None);
+        let found = json!({
+            "health": "Unhealthy", "host": "theirs", "policy": {"name": "p", "source": "Ref"},
+            "conditions": [{"type": "Theirs"}, {"type": "Ready", "status": "False"}],
+        });
+        let wanted = json!({
+            "host": null, "policy": {"source": null}, "conditions": [{"type": "Ready", "status": "False"}],
+        });
+        assert_eq!(removal_patch(&found, &own), Some(wanted));
+    }
+}

@@ -1,0 +1,161 @@
+//! Restores state from the status that a previous process wrote. Pure.
+//!
+//! Without it a restart would report every connection as Unknown first and its former state a moment later: two writes
+//! for each, and a flap in every dashboard.
+
+use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus, RiskTier as ApiRiskTier};
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::controllers::conditions::{reason_of, status_of};
+use crate::controllers::providerconnection::inputs::{DesiredConnection, LiveConnection};
+use crate::domain::conditions::ConditionStatus;
+use crate::domain::health::{Health, RiskTier};
+
+/// `live` with its unknown fields filled in from `last_ready`: a status with Ready=True for the same generation.
+/// `authenticated` is filled in only for the same version of the credential.
+pub fn restored(
+    live: &LiveConnection,
+    last_ready: Option<&ProviderConnectionStatus>,
+    desired: &DesiredConnection,
+) -> LiveConnection {
+    let mut live = live.clone();
+    let Some(last_ready) = last_ready else { return live };
+    if live.health == Health::Unknown {
+        live.health = match last_ready.health {
+            Some(HealthStatus::Healthy) => Health::Healthy,
+            Some(HealthStatus::Degraded) => Health::Degraded,
+            Some(HealthStatus::Unhealthy) => Health::Unhealthy,
+            Some(HealthStatus::Unknown) | None => Health::Unknown,
+        };
+        live.slow = reason_of(&last_ready.conditions, ConditionType::Healthy) == Some(Reason::ResponsesSlow.as_str());
+        // The restored risk has decayed to Low since: nothing degrades the connection any more.
+        if live.health == Health::Degraded && !live.slow && live.tier == RiskTier::Low {
+            live.health = Health::Healthy;
+        }
+    }
+    let version = last_ready.credential.as_ref().and_then(|c| c.secret_resource_version.as_deref());
+    if live.authenticated.is_none() && version == desired.credential.as_deref() {
+        live.authenticated = match status_of(&last_ready.conditions, ConditionType::Authenticated) {
+            ConditionStatus::True => Some(true),
+            ConditionStatus::False => Some(false),
+            ConditionStatus::Unknown => None,
+        };
+    }
+    live
+}
+
+/// Risk tier in the status; Low if absent.
+pub fn tier(previous: Option<&ProviderConnectionStatus>) -> RiskTier {
+    match previous.and_then(|s| s.risk) {
+        Some(ApiRiskTier::Critical) => RiskTier::Critical,
+        Some(ApiRiskTier::High) => RiskTier::High,
+        Some(ApiRiskTier::Elevated) => RiskTier::Elevated,
+        Some(ApiRiskTier::Low) | None => RiskTier::Low,
+    }
+}
+
+/// Whether the requested probe has not been made yet. A request that the object was created with is met by the
+/// verification probe.
+pub fn probe_requested(requested: Option<&str>, previous: Option<&ProviderConnectionStatus>) -> bool {
+    let reconciled = previous.filter(|s| s.observed_generation.is_some_and(|generation| generation >= 0));
+    requested.is_some() && reconciled.is_some_and(|s| s.last_handled_reconcile_at.as_deref() != requested)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::v1alpha1::provider_connection::CredentialStatus;
+    use crate::controllers::conditions::Conditions;
+    use crate::controllers::providerconnection::inputs::VerificationState;
+    use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
+    use crate::domain::window::WindowPosition;
+
+    fn fresh() -> LiveConnection {
+        LiveConnection {
+            revision: "r".into(),
+            effective: EffectiveState::Closed,
+            circuit: Snapshot {
+                state: BreakerState::Closed,
+                last_transition: Timestamp::UNIX_EPOCH,
+                epoch: 1,
+                opens: 0,
+                next_trial: None,
+                reason: None,
+            },
+            flapping: false,
+            health: Health::Unknown,
+            slow: false,
+            tier: RiskTier::Low,
+            verification: VerificationState::Inconclusive,
+            authenticated: None,
+            token_missing: false,
+            address_refused: None,
+            maintenance: WindowPosition::default(),
+            throttled_until: None,
+        }
+    }
+
+    fn desired(version: &str) -> DesiredConnection {
+        DesiredConnection {
+            revision: "r".into(),
+            host: "bank.example".into(),
+            credential: Some(version.into()),
+            credential_expires: None,
+            uses_secrets: true,
+            authenticates: true,
+        }
+    }
+
+    fn written() -> ProviderConnectionStatus {
+        let mut conditions = Conditions::new(1, Timestamp::UNIX_EPOCH);
+        conditions.set(ConditionType::Authenticated, true, Reason::CredentialAccepted, "");
+        ProviderConnectionStatus {
+            observed_generation: Some(1),
+            conditions: conditions.merged(&[]),
+            health: Some(HealthStatus::Unhealthy),
+            risk: Some(ApiRiskTier::High),
+            credential: Some(CredentialStatus {
+                secret_resource_version: Some("7".into()),
+                ..CredentialStatus::default()
+            }),
+            last_handled_reconcile_at: Some("then".into()),
+            ..ProviderConnectionStatus::default()
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_restored_and_known_ones_kept() {
+        let live = restored(&fresh(), Some(&written()), &desired("7"));
+        assert_eq!((live.health, live.authenticated), (Health::Unhealthy, Some(true)));
+        let known = LiveConnection { health: Health::Healthy, authenticated: Some(false), ..fresh() };
+        assert_eq!(restored(&known, Some(&written()), &desired("7")), known);
+        assert_eq!(restored(&fresh(), None, &desired("7")), fresh());
+    }
+
+    #[test]
+    fn a_decayed_risk_does_not_restore_degraded() {
+        let mut degraded = written();
+        degraded.health = Some(HealthStatus::Degraded);
+        for (tier, health) in [(RiskTier::High, Health::Degraded), (RiskTier::Low, Health::Healthy)] {
+            let live = restored(&LiveConnection { tier, ..fresh() }, Some(&degraded), &desired("7"));
+            assert_eq!((live.tier, live.health), (tier, health));
+        }
+    }
+
+    #[test]
+    fn authentication_is_not_restored_for_another_credential() {
+        let live = restored(&fresh(), Some(&written()), &desired("8"));
+        assert_eq!((live.health, live.authenticated), (Health::Unhealthy, None));
+    }
+
+    #[test]
+    fn a_request_triggers_one_probe_and_none_at_creation() {
+        assert!(!probe_requested(None, Some(&written())));
+        assert!(!probe_requested(Some("then"), Some(&written())));
+        assert!(probe_requested(Some("now"), Some(&written())));
+        assert!(!probe_requested(Some("now"), None));
+        let unseen = ProviderConnectionStatus { observed_generation: Some(-1), ..ProviderConnectionStatus::default() };
+        assert!(!probe_requested(Some("now"), Some(&unseen)));
+    }
+}

@@ -1,0 +1,46 @@
+//! Reloads a connection's Secrets after a rejected credential: it may just have been rotated.
+//!
+//! The rules of every read apply: only Secrets that the connection references in its own namespace, and the same
+//! credential with a growing interval.
+
+use std::sync::{Arc, Weak};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::controllers::Ctx;
+use crate::controllers::providerconnection::policy::breaker_rules;
+use crate::controllers::providerconnection::{observe, plan};
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+use crate::provider::auth::secret_source::SecretSource;
+use crate::settings::Settings;
+
+/// Reads the Secrets of connections anew, past cached copies older than the rejection.
+pub struct SecretReloader {
+    /// Weak: `Ctx` owns the registry, which owns this.
+    ctx: Weak<Ctx>,
+}
+
+impl SecretReloader {
+    /// A reloader with the stores, Secrets and profiles of `ctx`.
+    pub fn new(ctx: &Arc<Ctx>) -> Self {
+        Self { ctx: Arc::downgrade(ctx) }
+    }
+}
+
+impl SecretSource for SecretReloader {
+    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Settings>> {
+        async move {
+            let ctx = self.ctx.upgrade()?;
+            let object = ctx.stores.connections.get(connection)?;
+            let provider = &object.spec.provider;
+            let profile = plan::profile(provider, ctx.profiles.get(provider)).ok()?;
+            let find = |policy: &ObjectKey| ctx.stores.policies.get(policy);
+            let (rules, _) = breaker_rules(&object.spec, connection, &profile, find).ok()?;
+            let (secrets, _) = observe::read_secrets(&ctx, &object, connection, Some(refused)).await.ok()?;
+            plan::settings(&object.spec, profile, rules, &secrets).ok()
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,60 @@
+//! What the handlers of dead requests share: finding one, the RBAC check and the audit audit_entry.
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::cluster::auth::{AccessRequest, UserInfo};
+use crate::domain::key::ObjectKey;
+use crate::gateway::Gateway;
+use crate::gateway::problem::{ErrorCode, Problem};
+use crate::ledger::audit::{AuditEntry, AuditKind};
+use crate::ledger::dead_requests::DeadRequest;
+
+/// The dead request of that ID, if RBAC allows `subject` to do `verb` on it. A caller without that permission gets the
+/// denial, whether or not the request exists.
+pub(super) async fn find(
+    gateway: &Gateway,
+    subject: &UserInfo,
+    id: Result<Path<String>, PathRejection>,
+    verb: &'static str,
+) -> Result<DeadRequest, Problem> {
+    let id = id.ok().and_then(|Path(text)| Uuid::parse_str(&text).ok());
+    let found = match id {
+        Some(id) => gateway.ledger.get_dead_request(id).await.map_err(|e| Problem::ledger(&e))?,
+        None => None,
+    };
+    let of = found.as_ref().map_or_else(|| ObjectKey::new("", ""), |dead| dead.request.connection.clone());
+    gateway.access.require(subject, access_request(verb, of.namespace.to_string(), of.name.to_string())).await?;
+    found.ok_or_else(|| Problem::new(ErrorCode::NotFound, "dead request not found"))
+}
+
+/// The audit entry for an action of a caller on dead requests.
+pub(super) fn audit_entry(
+    at: Timestamp,
+    action: &str,
+    subject: &UserInfo,
+    (connection, provider): (&ObjectKey, Option<&str>),
+    request_id: Uuid,
+) -> AuditEntry {
+    AuditEntry {
+        at,
+        kind: AuditKind::DeadRequest,
+        action: action.to_owned(),
+        subject: subject.user.clone(),
+        rights_profile: None,
+        allowed: true,
+        namespace: connection.namespace.to_string(),
+        connection: connection.name.to_string(),
+        provider: provider.map(str::to_owned),
+        purpose: None,
+        reason: None,
+        request_id: Some(request_id),
+    }
+}
+
+/// The permission on the subresource `deadrequests` of a connection.
+pub(super) fn access_request(verb: &'static str, namespace: String, name: String) -> AccessRequest {
+    AccessRequest { verb, resource: "providerconnections", subresource: "deadrequests", namespace, name }
+}

@@ -1,0 +1,160 @@
+//! Stores failed requests as dead requests, to be retried after the caller got the error.
+//!
+//! Only reads are stored: see [`is_repeatable`]. A stored request holds no credentials: the call path adds them to each
+//! try. Parameters can name accounts: with a key (`--key-secret`) they are encrypted; without one a request is stored
+//! only if the profile marks all its parameters as public, such as a ticker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use prometheus::IntCounterVec;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::domain::key::ObjectKey;
+use crate::domain::rights::Caller;
+use crate::ledger::Ledger;
+use crate::ledger::dead_requests::{DeadRequestLimits, NewDeadRequest, encryption_context};
+use crate::ledger::encryption::Keyring;
+use crate::metrics::{Metrics, MetricsError};
+use crate::profile::Operation;
+use crate::provider::invoke::{InvokeFailure, is_repeatable};
+
+/// Delay before the first retry; a longer `Retry-After` wins.
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Maximum number of pending and parked requests: a few megabytes. A tenth of it per connection, so that one failing
+/// provider does not use up the capacity of the others.
+pub const LIMITS: DeadRequestLimits = DeadRequestLimits { total: 10_000, connection: 1_000 };
+
+/// Stores failed requests in the ledger.
+pub struct DeadRequestRecorder {
+    ledger: Arc<dyn Ledger>,
+    keys: Keyring,
+    clock: Clock,
+    wakeup: Arc<Notify>,
+    results: IntCounterVec,
+}
+
+/// A failed call.
+pub struct FailedCall<'a> {
+    /// The connection.
+    pub connection: &'a ObjectKey,
+    /// The UID of the connection's object.
+    pub uid: &'a str,
+    /// The connection's provider.
+    pub provider: &'a str,
+    /// The operation's name.
+    pub name: &'a str,
+    /// The operation.
+    pub operation: &'a Operation,
+    /// The parameters.
+    pub parameters: &'a BTreeMap<String, String>,
+    /// The caller.
+    pub caller: &'a Caller,
+    /// How it failed.
+    pub failure: &'a InvokeFailure,
+}
+
+impl DeadRequestRecorder {
+    /// A recorder that notifies `wakeup` when there is something to retry.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        keys: Keyring,
+        clock: Clock,
+        wakeup: Arc<Notify>,
+        metrics: &Metrics,
+    ) -> Result<Self, MetricsError> {
+        let results = metrics.counter(
+            "busbar_dead_requests_kept_total",
+            "Failed requests by result of storing them: kept, full, no_key, not_repeatable, error.",
+            &["result"],
+        )?;
+        Ok(Self { ledger, keys, clock, wakeup, results })
+    }
+
+    /// Stores a failed request; returns its ID if it was stored.
+    pub async fn record(&self, failed: &FailedCall<'_>) -> Option<Uuid> {
+        let (result, id) = match self.try_record(failed).await {
+            Ok(id) => ("kept", Some(id)),
+            Err(why) => (why, None),
+        };
+        self.results.with_label_values(&[result]).inc();
+        if id.is_some() {
+            self.notify();
+        }
+        id
+    }
+
+    /// Notifies the worker that there is something to retry.
+    pub fn notify(&self) {
+        self.wakeup.notify_one();
+    }
+
+    async fn try_record(&self, failed: &FailedCall<'_>) -> Result<Uuid, &'static str> {
+        if !failed.failure.retryable || !is_repeatable(failed.operation) {
+            return Err("not_repeatable");
+        }
+        let id = Uuid::new_v4();
+        let plain = serde_json::to_vec(failed.parameters).map_err(|_| "error")?;
+        let public =
+            failed.parameters.keys().all(|name| failed.operation.parameters.get(name).is_some_and(|p| p.public));
+        let (parameters, encrypted) = if self.keys.has_key() {
+            (self.keys.encrypt(&encryption_context(failed.connection, id), &plain).map_err(|_| "no_key")?, true)
+        } else if public {
+            (plain.clone(), false)
+        } else {
+            return Err("no_key");
+        };
+        let caller = serde_json::to_string(failed.caller).map_err(|_| "error")?;
+        let at = self.clock.now().wall;
+        let wait = failed.failure.retry_in.unwrap_or_default().max(FIRST_RETRY_DELAY);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        let request = NewDeadRequest {
+            id,
+            connection: failed.connection.clone(),
+            uid: failed.uid.to_owned(),
+            provider: failed.provider.to_owned(),
+            operation: failed.name.to_owned(),
+            parameters,
+            encrypted: encrypted,
+            fingerprint: self.fingerprint(failed, &plain, (&caller, encrypted)).ok_or("no_key")?,
+            caller,
+            subject: failed.caller.user.clone(),
+            reason: failed.failure.code.to_owned(),
+            status: failed.failure.status,
+            request_id: failed.caller.request_id,
+            at,
+            next: at.checked_add(wait).unwrap_or(jiff::Timestamp::MAX),
+        };
+        match self.ledger.add_dead_request(&request, LIMITS).await {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => Err("full"),
+            Err(error) => {
+                tracing::warn!(%error, connection = %failed.connection, "storing a dead request failed; it is not retried");
+                Err("error")
+            }
+        }
+    }
+
+    /// Identifies equal requests: same caller, same licence profiles, same object. Where parameters are encrypted it is
+    /// a MAC with the key: account numbers can be guessed, and it must be equal on all replicas and after restarts.
+    fn fingerprint(&self, failed: &FailedCall<'_>, plain: &[u8], (caller, encrypted): (&str, bool)) -> Option<String> {
+        let connection = failed.connection.to_string();
+        let parts = [&*connection, failed.uid, failed.provider, failed.name, caller].map(str::as_bytes);
+        let mut text = Vec::new();
+        for part in parts.into_iter().chain([plain]) {
+            text.extend_from_slice(&part.len().to_le_bytes());
+            text.extend_from_slice(part);
+        }
+        let digest = if encrypted { self.keys.keyed_hash(&text).ok()? } else { Sha256::digest(&text).into() };
+        Some(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+            text
+        }))
+    }
+}

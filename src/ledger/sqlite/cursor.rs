@@ -1,0 +1,163 @@
+//! Reads and writes cursors, and maps streams to their row ids.
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::SqliteLedger;
+use super::codec::{OperationName, count, get, millis, stored_enum, to_i64};
+use crate::ledger::{CursorKey, CursorState, LedgerError, PageCommit, StreamKey, SyncWindow, WindowKind};
+
+const LOAD: OperationName = OperationName("reading a cursor");
+const SAVE: OperationName = OperationName("advancing a cursor");
+const STREAM: OperationName = OperationName("looking up a stream");
+
+/// The columns that [`decode`] reads.
+pub(super) const COLUMNS: &str = "s.state_version, s.fence, s.spec_hash, s.window_kind, s.window_from, s.window_to, \
+     s.page_no, s.page_token, s.total, s.committed_hwm, s.candidate_hwm, s.seen_tokens, s.rows_in, s.rows_dead";
+
+impl SqliteLedger {
+    pub(super) async fn cursor_load(&self, key: &CursorKey) -> Result<Option<CursorState>, LedgerError> {
+        // Through the writer: a commit whose caller was dropped may still be in progress and must be visible.
+        let mut conn = self.writer.acquire().await.map_err(|e| LOAD.failed(e))?;
+        Ok(load(&mut conn, key).await?.map(|(state, _)| state))
+    }
+}
+
+/// The cursor and the fence that wrote it.
+pub(super) async fn load(
+    conn: &mut SqliteConnection,
+    key: &CursorKey,
+) -> Result<Option<(CursorState, i64)>, LedgerError> {
+    let Some(id) = find_stream(conn, &key.stream).await? else { return Ok(None) };
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM sync_state s WHERE s.stream_id = ?1 AND s.job = ?2"
+    )))
+    .bind(id)
+    .bind(&key.job)
+    .fetch_optional(conn)
+    .await
+    .map_err(|e| LOAD.failed(e))?;
+    row.map(|row| Ok((decode(&row)?, get(&row, "fence")?))).transpose()
+}
+
+pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
+    let kind: Option<String> = get(row, "window_kind")?;
+    let window = match kind {
+        None => None,
+        Some(kind) => {
+            let seen: String = get(row, "seen_tokens")?;
+            Some(SyncWindow {
+                kind: stored_enum(&WindowKind::ALL, WindowKind::as_str, &kind, "sync_state.window_kind")?,
+                from: get(row, "window_from")?,
+                to: get(row, "window_to")?,
+                page_no: get(row, "page_no")?,
+                page_token: get(row, "page_token")?,
+                total: row
+                    .try_get::<Option<i64>, _>("total")
+                    .ok()
+                    .flatten()
+                    .and_then(|total| u64::try_from(total).ok()),
+                candidate_hwm: get(row, "candidate_hwm")?,
+                seen_tokens: serde_json::from_str(&seen)
+                    .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
+                rows_in: count(row, "rows_in")?,
+                rows_dead: count(row, "rows_dead")?,
+            })
+        }
+    };
+    Ok(CursorState {
+        version: get(row, "state_version")?,
+        spec_hash: get(row, "spec_hash")?,
+        committed_hwm: get(row, "committed_hwm")?,
+        window,
+    })
+}
+
+/// Replaces version `page.state.version` of the cursor with the page's state as the next version. Version 0 inserts.
+pub(super) async fn advance(
+    conn: &mut SqliteConnection,
+    stream_id: i64,
+    page: &PageCommit<'_>,
+) -> Result<i64, LedgerError> {
+    let state = page.state;
+    let next = state.version.saturating_add(1);
+    let window = state.window.as_ref();
+    let seen = match window {
+        Some(window) => serde_json::to_string(&window.seen_tokens)
+            .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
+        None => "[]".to_owned(),
+    };
+    // One statement: the INSERT requires version 0, the UPDATE the expected version.
+    let done = sqlx::query(
+        "INSERT INTO sync_state (stream_id, job, state_version, fence, spec_hash, window_kind, window_from, window_to,
+             page_no, page_token, total, committed_hwm, candidate_hwm, seen_tokens, rows_in, rows_dead, updated_ms)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+         WHERE ?3 = 1 OR EXISTS (SELECT 1 FROM sync_state WHERE stream_id = ?1 AND job = ?2)
+         ON CONFLICT (stream_id, job) DO UPDATE SET
+             state_version = excluded.state_version, fence = excluded.fence, spec_hash = excluded.spec_hash,
+             window_kind = excluded.window_kind, window_from = excluded.window_from, window_to = excluded.window_to,
+             page_no = excluded.page_no, page_token = excluded.page_token, total = excluded.total,
+             committed_hwm = excluded.committed_hwm, candidate_hwm = excluded.candidate_hwm,
+             seen_tokens = excluded.seen_tokens, rows_in = excluded.rows_in,
+             rows_dead = excluded.rows_dead, updated_ms = excluded.updated_ms
+         WHERE sync_state.state_version = excluded.state_version - 1",
+    )
+    .bind(stream_id)
+    .bind(&page.cursor.job)
+    .bind(next)
+    .bind(page.lease.fence)
+    .bind(&state.spec_hash)
+    .bind(window.map(|w| w.kind.as_str()))
+    .bind(window.map(|w| w.from.as_str()))
+    .bind(window.map(|w| w.to.as_str()))
+    .bind(window.map_or(0, |w| w.page_no))
+    .bind(window.and_then(|w| w.page_token.as_deref()))
+    .bind(window.and_then(|w| w.total).map(to_i64))
+    .bind(state.committed_hwm.as_deref())
+    .bind(window.and_then(|w| w.candidate_hwm.as_deref()))
+    .bind(seen)
+    .bind(window.map_or(0, |w| to_i64(w.rows_in)))
+    .bind(window.map_or(0, |w| to_i64(w.rows_dead)))
+    .bind(millis(page.now))
+    .execute(conn)
+    .await
+    .map_err(|e| SAVE.failed(e))?;
+    if done.rows_affected() == 1 { Ok(next) } else { Err(LedgerError::VersionConflict { expected: state.version }) }
+}
+
+/// The stream's row id, if it was ever written to.
+pub(super) async fn find_stream(conn: &mut SqliteConnection, key: &StreamKey) -> Result<Option<i64>, LedgerError> {
+    sqlx::query_scalar(
+        "SELECT id FROM streams WHERE namespace = ?1 AND connection = ?2 AND provider = ?3 AND environment = ?4
+         AND stream = ?5 AND partition = ?6",
+    )
+    .bind(&key.namespace)
+    .bind(&key.connection)
+    .bind(&key.provider)
+    .bind(&key.environment)
+    .bind(&key.stream)
+    .bind(&key.partition)
+    .fetch_optional(conn)
+    .await
+    .map_err(|e| STREAM.failed(e))
+}
+
+/// The stream's row id; inserts the stream if it is new.
+pub(super) async fn ensure_stream(conn: &mut SqliteConnection, key: &StreamKey) -> Result<i64, LedgerError> {
+    if let Some(id) = find_stream(conn, key).await? {
+        return Ok(id);
+    }
+    sqlx::query_scalar(
+        "INSERT INTO streams (namespace, connection, provider, environment, stream, partition)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
+    )
+    .bind(&key.namespace)
+    .bind(&key.connection)
+    .bind(&key.provider)
+    .bind(&key.environment)
+    .bind(&key.stream)
+    .bind(&key.partition)
+    .fetch_one(conn)
+    .await
+    .map_err(|e| STREAM.failed(e))
+}

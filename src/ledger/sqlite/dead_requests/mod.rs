@@ -1,0 +1,374 @@
+//! Dead requests: storage, retries, replay and queries.
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use uuid::Uuid;
+
+use super::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
+use super::{SqliteLedger, audit, lease};
+use crate::domain::key::ObjectKey;
+use crate::ledger::audit::AuditEntry;
+use crate::ledger::dead_requests::{
+    DeadRequest, DeadRequestCounts, DeadRequestFilter, DeadRequestLimits, DeadRequestState, DeadRequests,
+    NewDeadRequest, RetryOutcome,
+};
+use crate::ledger::{Lease, LedgerError, LedgerFuture};
+
+mod removal;
+#[cfg(test)]
+mod tests;
+
+const ADD: OperationName = OperationName("storing a dead request");
+const READ: OperationName = OperationName("reading dead requests");
+const SETTLE: OperationName = OperationName("recording the outcome of a retry");
+const REPLAY: OperationName = OperationName("replaying a dead request");
+const PRUNE: OperationName = OperationName("pruning dead requests");
+
+const COLUMNS: &str = "seq, id, namespace, connection, provider, operation, parameters, sealed, fingerprint, caller,
+    subject, state, reason, status, tries, seen, request_id, created_ms, updated_ms, next_ms, uid, reviewed_ms";
+
+impl DeadRequests for SqliteLedger {
+    fn add_dead_request<'a>(
+        &'a self,
+        request: &'a NewDeadRequest,
+        limits: DeadRequestLimits,
+    ) -> LedgerFuture<'a, Option<Uuid>> {
+        async move {
+            let request = request.clone();
+            self.write(ADD, |conn| Box::pin(async move { add(conn, &request, limits).await })).await
+        }
+        .boxed()
+    }
+
+    fn due_dead_requests(&self, now: Timestamp, limit: u32, per_connection: u32) -> LedgerFuture<'_, Vec<DeadRequest>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "SELECT {COLUMNS} FROM (
+                     SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
+                     FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1)
+                 WHERE place <= ?3 ORDER BY next_ms, seq LIMIT ?2"
+            )))
+            .bind(millis(now))
+            .bind(limit)
+            .bind(per_connection)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|e| READ.failed(e))?;
+            rows.iter().map(decode).collect()
+        }
+        .boxed()
+    }
+
+    fn next_dead_request(&self, after: Timestamp) -> LedgerFuture<'_, Option<Timestamp>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let next: Option<i64> =
+                sqlx::query_scalar("SELECT min(next_ms) FROM dead_requests WHERE state = 'pending' AND next_ms > ?1")
+                    .bind(millis(after))
+                    .fetch_one(&mut *conn)
+                    .await
+                    .map_err(|e| READ.failed(e))?;
+            instant_opt(next, "dead_requests.next_ms")
+        }
+        .boxed()
+    }
+
+    fn settle_dead_request<'a>(
+        &'a self,
+        lease: &'a Lease,
+        id: Uuid,
+        outcome: &'a RetryOutcome,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, bool> {
+        async move {
+            let (lease, outcome) = (lease.clone(), outcome.clone());
+            self.write(SETTLE, |conn| {
+                Box::pin(async move {
+                    lease::assert_held(conn, &lease).await?;
+                    settle(conn, &lease, id, &outcome, now).await
+                })
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn replay_dead_request<'a>(
+        &'a self,
+        id: Uuid,
+        caller: &'a str,
+        audit: &'a AuditEntry,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, bool> {
+        async move {
+            let (caller, entry) = (caller.to_owned(), audit.clone());
+            self.write(REPLAY, |conn| {
+                Box::pin(async move {
+                    let done = sqlx::query(
+                        "UPDATE dead_requests SET state = 'pending', tries = 0, next_ms = ?2, updated_ms = ?2,
+                             reviewed_ms = ?2, caller = ?3
+                         WHERE id = ?1 AND state = 'parked' AND NOT EXISTS (
+                             SELECT 1 FROM dead_requests o
+                             WHERE o.fingerprint = dead_requests.fingerprint AND o.state = 'pending')",
+                    )
+                    .bind(id.to_string())
+                    .bind(millis(now))
+                    .bind(caller)
+                    .execute(&mut *conn)
+                    .await
+                    .map_err(|e| REPLAY.failed(e))?;
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    audit::append(conn, &entry).await?;
+                    Ok(true)
+                })
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn discard_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry) -> LedgerFuture<'a, bool> {
+        removal::discard(self, id, audit).boxed()
+    }
+
+    fn purge_dead_requests<'a>(
+        &'a self,
+        connection: &'a ObjectKey,
+        state: DeadRequestState,
+        audit: &'a AuditEntry,
+    ) -> LedgerFuture<'a, u64> {
+        removal::purge(self, connection, state, audit).boxed()
+    }
+
+    fn dead_request_owners(&self) -> LedgerFuture<'_, Vec<(ObjectKey, String)>> {
+        removal::owners(self).boxed()
+    }
+
+    fn delete_orphaned_dead_requests<'a>(
+        &'a self,
+        lease: &'a Lease,
+        owner: (&'a ObjectKey, &'a str),
+        before: Timestamp,
+        audit: &'a AuditEntry,
+    ) -> LedgerFuture<'a, u64> {
+        removal::delete_orphaned(self, lease, owner, before, audit).boxed()
+    }
+
+    fn get_dead_request(&self, id: Uuid) -> LedgerFuture<'_, Option<DeadRequest>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM dead_requests WHERE id = ?1")))
+                .bind(id.to_string())
+                .fetch_optional(&mut *conn)
+                .await
+                .map_err(|e| READ.failed(e))?;
+            row.as_ref().map(decode).transpose()
+        }
+        .boxed()
+    }
+
+    fn list_dead_requests<'a>(
+        &'a self,
+        filter: &'a DeadRequestFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<DeadRequest>> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "SELECT {COLUMNS} FROM dead_requests WHERE (?1 IS NULL OR namespace = ?1)
+                     AND (?2 IS NULL OR connection = ?2) AND (?3 IS NULL OR state = ?3) AND (?4 IS NULL OR seq < ?4)
+                 ORDER BY seq DESC LIMIT ?5"
+            )))
+            .bind(&filter.namespace)
+            .bind(&filter.connection)
+            .bind(filter.state.map(DeadRequestState::as_str))
+            .bind(filter.before)
+            .bind(limit)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(|e| READ.failed(e))?;
+            rows.iter().map(decode).collect()
+        }
+        .boxed()
+    }
+
+    fn count_dead_requests(&self) -> LedgerFuture<'_, DeadRequestCounts> {
+        async move {
+            let mut conn = self.reader(READ).await?;
+            let row = sqlx::query(
+                "SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+                        count(*) FILTER (WHERE state = 'parked') AS parked
+                 FROM dead_requests WHERE state IN ('pending', 'parked')",
+            )
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(|e| READ.failed(e))?;
+            Ok(DeadRequestCounts { pending: count(&row, "pending")?, parked: count(&row, "parked")? })
+        }
+        .boxed()
+    }
+
+    fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> LedgerFuture<'_, u64> {
+        async move {
+            let deleted = sqlx::query(
+                "DELETE FROM dead_requests
+                 WHERE (state = 'done' AND updated_ms < ?1) OR (state = 'parked' AND updated_ms < ?2)",
+            )
+            .bind(millis(done))
+            .bind(millis(parked))
+            .execute(&self.writer)
+            .await
+            .map_err(|e| PRUNE.failed(e))?;
+            Ok(deleted.rows_affected())
+        }
+        .boxed()
+    }
+}
+
+async fn add(
+    conn: &mut SqliteConnection,
+    request: &NewDeadRequest,
+    limits: DeadRequestLimits,
+) -> Result<Option<Uuid>, LedgerError> {
+    // Prefers the pending one. A parked one is counted only if none is pending, and stays parked: a caller that polls a
+    // failing operation must not restart its retries.
+    let existing: Option<String> = sqlx::query_scalar(
+        "UPDATE dead_requests SET seen = seen + 1, updated_ms = ?2,
+             reason = CASE state WHEN 'parked' THEN ?3 ELSE reason END,
+             status = CASE state WHEN 'parked' THEN ?4 ELSE status END
+         WHERE seq = (SELECT seq FROM (
+             SELECT seq, 0 AS place FROM dead_requests WHERE fingerprint = ?1 AND state = 'pending'
+             UNION ALL SELECT seq, 1 FROM dead_requests WHERE fingerprint = ?1 AND state = 'parked')
+             ORDER BY place, seq DESC LIMIT 1)
+         RETURNING id",
+    )
+    .bind(&request.fingerprint)
+    .bind(millis(request.at))
+    .bind(&request.reason)
+    .bind(request.status)
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(|e| ADD.failed(e))?;
+    if let Some(id) = existing {
+        return Uuid::parse_str(&id).map(Some).map_err(|_| LedgerError::Corrupt { column: "dead_requests.id" });
+    }
+    let total: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_requests WHERE state IN ('pending', 'parked')")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(|e| ADD.failed(e))?;
+    let per_connection: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM dead_requests WHERE namespace = ?1 AND connection = ?2 AND state IN ('pending', 'parked')",
+    )
+    .bind(&*request.connection.namespace)
+    .bind(&*request.connection.name)
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(|e| ADD.failed(e))?;
+    if total >= to_i64(limits.total) || per_connection >= to_i64(limits.connection) {
+        return Ok(None);
+    }
+    sqlx::query(
+        "INSERT INTO dead_requests (id, namespace, connection, provider, operation, parameters, sealed, fingerprint,
+             caller, subject, state, reason, status, request_id, created_ms, updated_ms, reviewed_ms, next_ms,
+             uid)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12, ?13, ?14, ?14, ?14, ?15, ?16)",
+    )
+    .bind(request.id.to_string())
+    .bind(&*request.connection.namespace)
+    .bind(&*request.connection.name)
+    .bind(&request.provider)
+    .bind(&request.operation)
+    .bind(&request.parameters)
+    .bind(request.encrypted)
+    .bind(&request.fingerprint)
+    .bind(&request.caller)
+    .bind(&request.subject)
+    .bind(&request.reason)
+    .bind(request.status)
+    .bind(request.request_id.map(|id| id.to_string()))
+    .bind(millis(request.at))
+    .bind(millis(request.next))
+    .bind(&request.uid)
+    .execute(conn)
+    .await
+    .map_err(|e| ADD.failed(e))?;
+    Ok(Some(request.id))
+}
+
+async fn settle(
+    conn: &mut SqliteConnection,
+    lease: &Lease,
+    id: Uuid,
+    outcome: &RetryOutcome,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let (state, next, reason, status, attempted) = match outcome {
+        RetryOutcome::Done => (DeadRequestState::Done, None, None, None, true),
+        RetryOutcome::Retry { next, reason, status } => {
+            (DeadRequestState::Pending, Some(*next), Some(reason), *status, true)
+        }
+        RetryOutcome::Parked { reason, status, .. } => (DeadRequestState::Parked, None, Some(reason), *status, true),
+        RetryOutcome::Postponed { next } => (DeadRequestState::Pending, Some(*next), None, None, false),
+    };
+    let done = sqlx::query(
+        "UPDATE dead_requests SET state = ?2, next_ms = ?3, reason = coalesce(?4, reason),
+             status = CASE WHEN ?4 IS NULL THEN status ELSE ?5 END, tries = tries + ?6, fence = ?7, updated_ms = ?8
+         WHERE id = ?1 AND state = 'pending'",
+    )
+    .bind(id.to_string())
+    .bind(state.as_str())
+    .bind(next.map(millis))
+    .bind(reason)
+    .bind(status)
+    .bind(i64::from(attempted))
+    .bind(lease.fence)
+    .bind(millis(now))
+    .execute(&mut *conn)
+    .await
+    .map_err(|e| SETTLE.failed(e))?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if let RetryOutcome::Parked { audit: entry, .. } = outcome {
+        audit::append(conn, entry).await?;
+    }
+    Ok(true)
+}
+
+fn decode(row: &SqliteRow) -> Result<DeadRequest, LedgerError> {
+    let state: String = get(row, "state")?;
+    let at = instant(get(row, "created_ms")?, "dead_requests.created_ms")?;
+    let updated = instant(get(row, "updated_ms")?, "dead_requests.updated_ms")?;
+    let corrupt = LedgerError::Corrupt { column: "dead_requests.id" };
+    let namespace: String = get(row, "namespace")?;
+    let name: String = get(row, "connection")?;
+    Ok(DeadRequest {
+        seq: get(row, "seq")?,
+        state: stored_enum(&DeadRequestState::ALL, DeadRequestState::as_str, &state, "dead_requests.state")?,
+        tries: get(row, "tries")?,
+        seen: count(row, "seen")?,
+        reviewed: instant(get(row, "reviewed_ms")?, "dead_requests.reviewed_ms")?,
+        updated,
+        request: NewDeadRequest {
+            id: audit::uuid_opt(row, "id", "dead_requests.id")?.ok_or(corrupt)?,
+            connection: ObjectKey::new(namespace, name),
+            uid: get(row, "uid")?,
+            provider: get(row, "provider")?,
+            operation: get(row, "operation")?,
+            parameters: get(row, "parameters")?,
+            encrypted: get(row, "sealed")?,
+            fingerprint: get(row, "fingerprint")?,
+            caller: get(row, "caller")?,
+            subject: get(row, "subject")?,
+            reason: get(row, "reason")?,
+            status: get(row, "status")?,
+            request_id: audit::uuid_opt(row, "request_id", "dead_requests.request_id")?,
+            at,
+            next: instant_opt(get(row, "next_ms")?, "dead_requests.next_ms")?.unwrap_or(updated),
+        },
+    })
+}

@@ -1,0 +1,195 @@
+//! How a response body becomes canonical records. Pure.
+//!
+//! A required field that is missing is an error that names the field, never the value: the provider changed its format,
+//! and an incomplete record would be worse than none.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::canonical::{CanonicalRecord, FieldKind};
+use super::json::{self, check_pointer, scalar_text};
+use super::time_encoding::TimeEncoding;
+
+/// The mapping of a response body to canonical records.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mapping {
+    /// The canonical record.
+    pub record: CanonicalRecord,
+    /// Whether the result is one record or a list.
+    #[serde(default)]
+    pub shape: RecordShape,
+    /// JSON pointers to the record or the list, tried in order. With `shape: one`, the first item of a list is taken.
+    #[serde(default = "root")]
+    pub records: Vec<String>,
+    /// The source of each field; the record's other fields are null.
+    pub fields: BTreeMap<String, FieldSource>,
+    /// Includes only records in which one number is greater than another.
+    #[serde(default)]
+    pub keep: Option<RecordFilter>,
+    /// JSON pointers to values that are present only when there are more records: the result then has
+    /// `complete: false`.
+    #[serde(default)]
+    pub more: Vec<String>,
+}
+
+/// One record or a list.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RecordShape {
+    /// `{field: value, …}`.
+    One,
+    /// `{records: [{…}, …], complete: true}`.
+    #[default]
+    List,
+}
+
+/// The source of a field.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FieldSource {
+    /// JSON pointers into the provider's record, tried in order; null counts as missing.
+    pub at: Vec<String>,
+    /// The encoding of a time.
+    #[serde(default, rename = "as")]
+    pub encoding: TimeEncoding,
+    /// Values that mean "no value", such as `.`.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// The field's type; only for `record: custom`.
+    #[serde(default)]
+    pub kind: Option<FieldKind>,
+    /// Whether every record must have it; only for `record: custom`.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// A condition on records: a number that is greater than another.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordFilter {
+    /// A number of the canonical record; a record without it is left out.
+    pub field: String,
+    /// The number that it must be greater than; null counts as 0.
+    pub above: String,
+}
+
+/// A response body that does not match its mapping.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MappingError {
+    /// The body is not JSON.
+    #[error("the response is not JSON")]
+    NotJson,
+    /// The mapping's pointers lead to no records.
+    #[error("the response has no records where the mapping expects them")]
+    NoRecords,
+    /// One record is expected and the list is empty.
+    #[error("no such record")]
+    NotFound,
+    /// A field is missing or of another type.
+    #[error("the field {field} {problem}")]
+    Field {
+        /// The canonical field.
+        field: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+fn root() -> Vec<String> {
+    vec![String::new()]
+}
+
+impl Mapping {
+    /// Converts a body to its canonical form: an object for one record, else `{records, complete}`.
+    pub fn read(&self, body: &[u8]) -> Result<Value, MappingError> {
+        let body = json::parse(body).map_err(|_| MappingError::NotJson)?;
+        let found = self.records.iter().filter_map(|pointer| body.pointer(pointer));
+        let mut found = found.filter(|value| value.is_object() || value.is_array());
+        match (self.shape, found.next()) {
+            (RecordShape::One, Some(Value::Array(list))) => self.record(list.first().ok_or(MappingError::NotFound)?),
+            (RecordShape::One, Some(record)) => self.record(record),
+            (RecordShape::List, Some(Value::Array(list))) => {
+                let records = list.iter().map(|record| self.record(record)).collect::<Result<Vec<_>, _>>()?;
+                let included: Vec<_> = records.into_iter().filter(|record| self.includes(record)).collect();
+                let more = self.more.iter().filter_map(|pointer| body.pointer(pointer));
+                let complete = !more.into_iter().any(|value| !value.is_null() && value.as_str() != Some(""));
+                let mut answer = Map::new();
+                answer.insert("records".to_owned(), Value::Array(included));
+                answer.insert("complete".to_owned(), Value::Bool(complete));
+                Ok(Value::Object(answer))
+            }
+            (_, None) | (RecordShape::List, Some(_)) => Err(MappingError::NoRecords),
+        }
+    }
+
+    fn record(&self, record: &Value) -> Result<Value, MappingError> {
+        let mut out = Map::new();
+        for field in self.record.fields() {
+            let source = self.fields.get(field.name);
+            out.insert(
+                field.name.to_owned(),
+                source.map_or(Ok(Value::Null), |source| source.read(record, field.name, field.kind, field.required))?,
+            );
+        }
+        if self.record == CanonicalRecord::Custom {
+            for (name, source) in &self.fields {
+                let value = source.read(record, name, source.kind.unwrap_or(FieldKind::Json), source.required)?;
+                out.insert(name.clone(), value);
+            }
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn includes(&self, record: &Value) -> bool {
+        let Some(filter) = &self.keep else { return true };
+        let number = |field: &str| record.get(field)?.as_str()?.parse::<rust_decimal::Decimal>().ok();
+        number(&filter.field).is_some_and(|value| value > number(&filter.above).unwrap_or_default())
+    }
+
+    /// Checks what serde cannot.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let fields = self.record.fields();
+        let custom = self.record == CanonicalRecord::Custom;
+        for (name, source) in &self.fields {
+            if !custom && !fields.iter().any(|field| field.name == name) {
+                let known = fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
+                return Err(format!("the record has no field {name}: it has {known}"));
+            }
+            if !custom && (source.kind.is_some() || source.required) {
+                return Err(format!("{name}: kind and required are only valid with record: custom; remove them"));
+            }
+            if source.at.is_empty() {
+                return Err(format!("{name}: at must name at least one JSON pointer"));
+            }
+        }
+        if let Some(field) = fields.iter().find(|field| field.required && !self.fields.contains_key(field.name)) {
+            return Err(format!("the field {} must be mapped: it is required in every such record", field.name));
+        }
+        let pointers = self.records.iter().chain(&self.more).chain(self.fields.values().flat_map(|field| &field.at));
+        pointers.into_iter().try_for_each(|pointer| check_pointer(pointer))?;
+        let filtered = self.keep.iter().flat_map(|filter| [&filter.field, &filter.above]);
+        match filtered.into_iter().find(|name| !self.fields.contains_key(*name)) {
+            Some(unknown) => Err(format!("keep names {unknown}, which is not mapped")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FieldSource {
+    fn read(&self, record: &Value, field: &str, kind: FieldKind, required: bool) -> Result<Value, MappingError> {
+        let problem = |problem| MappingError::Field { field: field.to_owned(), problem };
+        let mut found =
+            self.at.iter().filter_map(|pointer| record.pointer(pointer)).filter(|value| {
+                !value.is_null() && scalar_text(value).is_none_or(|text| !self.missing.contains(&text))
+            });
+        match found.next() {
+            Some(value) => kind.read(value, self.encoding).ok_or_else(|| problem("has an unexpected type")),
+            None if required => Err(problem("is missing")),
+            None => Ok(Value::Null),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! From an operation and a caller's parameters to the HTTP request.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde_json::Value;
+
+use super::definition::Operation;
+use crate::domain::breaker::CallClass;
+use crate::profile::body::RequestBody;
+use crate::profile::mapping::MappingError;
+use crate::profile::parameter::{self, ParameterError, ParameterKind};
+use crate::profile::template::{Template, TemplateError};
+
+/// The HTTP request of an operation, with all placeholders expanded and without credentials.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OperationRequest {
+    /// The class of the call.
+    pub class: CallClass,
+    /// The HTTP method.
+    pub method: Method,
+    /// Percent-encoded path below the base URL.
+    pub path: String,
+    /// Query parameters, not yet encoded.
+    pub query: Vec<(String, String)>,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// The partition whose limits count the call.
+    pub partition: Option<String>,
+    /// Whether the body of a successful response must be JSON.
+    pub expects_json: bool,
+    /// Whether the response may be cached.
+    pub cacheable: bool,
+    /// The parameters that traces may show.
+    pub public_parameters: Vec<(String, String)>,
+}
+
+impl Operation {
+    /// Builds the request. `given` holds the caller's parameters; placeholders may also use the connection's own
+    /// (`endpoint.parameters`), which a caller cannot set.
+    pub fn request(
+        &self,
+        given: &BTreeMap<String, String>,
+        endpoint: &BTreeMap<String, String>,
+    ) -> Result<OperationRequest, ParameterError> {
+        let own = parameter::effective_values(&self.parameters, given)?;
+        let public = own.iter().filter(|(name, _)| self.parameters.get(*name).is_some_and(|rule| rule.public));
+        let public_parameters = public.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut values = endpoint.clone();
+        values.extend(own);
+        let path = self.path.path(&values).map_err(path_error)?;
+        let mut headers = self.expand_headers(&values)?;
+        let body = self.body.as_ref().map(|body| {
+            let (content_type, bytes) = self.expand_body(body, &values);
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            bytes
+        });
+        let query = self.query.iter().filter_map(|(name, value)| Some((name.clone(), value.value(&values).ok()?)));
+        Ok(OperationRequest {
+            class: self.class(),
+            method: self.method.clone(),
+            path,
+            query: query.collect(),
+            headers,
+            body,
+            partition: self.partition.as_ref().and_then(|name| values.get(name)).cloned(),
+            // Without a mapping the body is passed through, whatever it is. But a cached response is served again for
+            // up to an hour: a proxy's error page must not be, and the gateway can return nothing but JSON anyway.
+            expects_json: self.canonical.is_some() || self.cache,
+            cacheable: self.cache,
+            public_parameters,
+        })
+    }
+
+    /// The canonical record of a response body; `None` where the operation has no mapping.
+    pub fn canonical(&self, body: &[u8]) -> Option<Result<Value, MappingError>> {
+        self.canonical.as_ref().map(|mapping| mapping.read(body))
+    }
+
+    fn expand_headers(&self, values: &BTreeMap<String, String>) -> Result<HeaderMap, ParameterError> {
+        let mut headers = HeaderMap::new();
+        for (name, template) in &self.headers {
+            let (Ok(header), Ok(text)) = (HeaderName::from_bytes(name.as_bytes()), template.value(values)) else {
+                continue;
+            };
+            let field = template.parameters().next().unwrap_or(name);
+            let value = HeaderValue::from_str(&text)
+                .map_err(|_| ParameterError::new(field, "contains characters that are not allowed in a header"))?;
+            headers.insert(header, value);
+        }
+        Ok(headers)
+    }
+
+    /// The content type and the content.
+    fn expand_body(&self, body: &RequestBody, values: &BTreeMap<String, String>) -> (&'static str, Bytes) {
+        match body {
+            RequestBody::Json { content } => {
+                let expanded = self.expand_json(content, values).unwrap_or(Value::Null);
+                ("application/json", Bytes::from(expanded.to_string()))
+            }
+            RequestBody::Form { fields } => {
+                let pairs = fields.iter().filter_map(|(name, value)| Some((name, value.value(values).ok()?)));
+                let mut form = reqwest::Url::parse("form:").ok();
+                if let Some(form) = &mut form {
+                    form.query_pairs_mut().extend_pairs(pairs);
+                }
+                let text = form.as_ref().and_then(|form| form.query()).unwrap_or_default().to_owned();
+                ("application/x-www-form-urlencoded", Bytes::from(text))
+            }
+        }
+    }
+
+    fn expand_json(&self, value: &Value, values: &BTreeMap<String, String>) -> Option<Value> {
+        Some(match value {
+            Value::String(text) => {
+                let template = Template::parse(text).ok()?;
+                let expanded = template.value(values).ok()?;
+                match template.only_parameter().and_then(|name| self.parameters.get(name)).map(|rule| rule.kind) {
+                    Some(ParameterKind::Integer | ParameterKind::Boolean) => serde_json::from_str(&expanded).ok()?,
+                    _ => Value::String(expanded),
+                }
+            }
+            Value::Array(items) => {
+                Value::Array(items.iter().filter_map(|item| self.expand_json(item, values)).collect())
+            }
+            Value::Object(fields) => Value::Object(
+                fields
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), self.expand_json(value, values)?)))
+                    .collect(),
+            ),
+            scalar => scalar.clone(),
+        })
+    }
+}
+
+fn path_error(error: TemplateError) -> ParameterError {
+    match error {
+        TemplateError::Missing { name } => ParameterError::new(&name, "is missing"),
+        TemplateError::Unsafe { name } => ParameterError::new(&name, "must not be empty, `.` or `..`"),
+        TemplateError::Malformed { .. } => ParameterError::new("", "is not usable"),
+    }
+}

@@ -1,0 +1,136 @@
+//! Custom profiles, as files of a folder.
+
+use crate::profile::*;
+
+const PROFILE: &str = "id: acme\ntitle: Acme\nbaseURL: {sandbox: 'https://api.acme.example'}\nbreaker: Api\nhealthCheck: {path: /ping}\noperations:\n  rate: {path: '/rates/{pair}', parameters: {pair: {required: true, kind: word}}}\n";
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn load(files: &[(&str, &str)]) -> Result<Profiles, String> {
+    let dir = folder(files);
+    let shown = format!("{}/", dir.path().display());
+    Profiles::load(Some(dir.path())).map_err(|error| error.to_string().replace(&shown, ""))
+}
+
+#[test]
+fn custom_profiles_have_ids_with_a_prefix() {
+    let also = PROFILE.replace("acme", "fmp");
+    let profiles = load(&[("b.yml", PROFILE), ("a.yaml", &also), (".hidden.yaml", "{"), ("readme.txt", "{")]).unwrap();
+    assert_eq!(
+        profiles.ids().filter(|id| id.starts_with(CUSTOM_PREFIX)).collect::<Vec<_>>(),
+        ["profile:acme", "profile:fmp"]
+    );
+    assert_eq!(profiles.ids().count(), 13, "the built-in fmp is still there");
+    let mine = profiles.get("profile:acme").unwrap();
+    let request =
+        mine.operations["rate"].request(&[("pair".to_owned(), "EURUSD".to_owned())].into(), &[].into()).unwrap();
+    assert_eq!(request.path, "/rates/EURUSD");
+    assert!(profiles.get("acme").is_none());
+    assert_eq!(Profiles::load(None).unwrap().ids().count(), 11);
+}
+
+#[test]
+fn an_invalid_file_is_reported_with_its_line_and_a_remedy() {
+    let syntax = load(&[("x.yaml", "id: a\ntitle: A\nbreaker: Api\nhealthCheck: {}\nretries: 3\n")]).unwrap_err();
+    assert!(syntax.starts_with("profile x.yaml: unknown field `retries`, expected one of"), "{syntax}");
+    assert!(syntax.ends_with("at line 5 column 1; see docs/reference/profiles.md for the format"), "{syntax}");
+    let bad = |change: &dyn Fn(&str) -> String| load(&[("x.yaml", &change(PROFILE))]).unwrap_err();
+    assert_eq!(
+        bad(&|text| text.replace("id: acme", "id: Acme_1")),
+        "profile x.yaml: the id \"Acme_1\" is not a valid name: use at most 63 lower-case letters, digits and -, with a letter or digit at both ends"
+    );
+    assert_eq!(
+        bad(&|text| text.replace("https:", "http:")),
+        "profile x.yaml, line 3, baseURL.sandbox: must be https; a connection may use another URL with endpoint.insecure"
+    );
+    assert_eq!(
+        bad(&|text| format!("{text}headers: {{authorization: 'Bearer canary'}}\n")),
+        "profile x.yaml, line 8, headers.authorization: authorization is reserved: put credentials under auth; Busbar sets the other reserved headers"
+    );
+    assert_eq!(
+        bad(&|text| format!("{text}secrets: {{query: [key]}}\n")
+            .replace("'/rates/{pair}'", "/rates, query: {key: '{pair}'}")),
+        "profile x.yaml, line 7, operations.rate.query.key: key is a secret of the connection: a caller must not set it; remove it"
+    );
+    let twice = load(&[("a.yaml", PROFILE), ("b.yaml", PROFILE)]).unwrap_err();
+    assert_eq!(twice, "profile b.yaml: the id profile:acme is used by another profile; choose another id");
+}
+
+#[test]
+fn file_size_and_file_count_are_limited() {
+    let large = format!("{PROFILE}# {}\n", "x".repeat(usize::try_from(MAX_FILE_BYTES).unwrap()));
+    assert_eq!(
+        load(&[("x.yaml", &large)]).unwrap_err(),
+        "profile x.yaml: larger than 262144 bytes; split it into several profiles"
+    );
+    let names: Vec<_> = (0..=MAX_FILES).map(|n| format!("{n}.yaml")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), PROFILE)).collect();
+    assert!(load(&many).unwrap_err().ends_with("holds more than 64 profiles; remove those that no connection uses"));
+    let bomb = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e]\ng: [*f, *f, *f, *f, *f, *f, *f, *f, *f]\n";
+    assert!(load(&[("x.yaml", bomb)]).is_err());
+    let missing = Profiles::load(Some(std::path::Path::new("/nowhere/at/all"))).unwrap_err().to_string();
+    assert!(missing.starts_with("/nowhere/at/all cannot be read:"), "{missing}");
+}
+
+#[test]
+fn the_documented_example_is_valid() {
+    let page = include_str!("../../../docs/profiles.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let profiles = load(&[("example.yaml", example)]).unwrap();
+    let example = profiles.get("profile:acme-rates").unwrap();
+    assert!(!example.operations.is_empty() && !example.streams.is_empty() && !example.errors.is_empty());
+}
+
+#[test]
+fn endpoint_parameters_are_validated_and_get_defaults() {
+    let text = format!("{PROFILE}parameters: {{region: {{enum: [eu, us], default: eu}}, tenant: {{kind: word}}}}\n");
+    let profile = Profile::parse("x.yaml", &text).unwrap();
+    let given = |pairs: &[(&str, &str)]| {
+        profile.endpoint_parameters(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    };
+    assert_eq!(given(&[]).unwrap(), [("region".to_owned(), "eu".to_owned())].into());
+    assert_eq!(given(&[("region", "asia")]).unwrap_err().to_string(), "the parameter region must be one of eu, us");
+    assert!(given(&[("tenent", "t")]).unwrap_err().to_string().contains("is unknown; supported: region, tenant"));
+}
+
+#[test]
+fn matchers_with_too_many_combinations_are_rejected() {
+    let values = |n: usize| (0..n).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
+    let rules: Vec<_> = (0..12).map(|n| format!("{{pointer: /p{n}, is: [{}]}}", values(20))).collect();
+    let text = format!(
+        "{PROFILE}errors:\n  - {{status: [429], class: quota}}\n  - {{json: [{}], class: fatal}}\n",
+        rules.join(", ")
+    );
+    assert_eq!(
+        load(&[("x.yaml", &text)]).unwrap_err(),
+        "profile x.yaml, line 10, errors[1]: has too many combinations of values (over 4096 with the matchers before): list fewer values under is, or fewer conditions under json"
+    );
+    let many: Vec<String> = (0..257).map(|n| format!("  - {{json: [{{pointer: /p{n}}}], class: fatal}}\n")).collect();
+    let many = many.concat();
+    assert_eq!(
+        load(&[("x.yaml", &format!("{PROFILE}errors:\n{many}"))]).unwrap_err(),
+        "profile x.yaml, line 265, errors[256]: exceeds the limit of 256 matchers: remove some"
+    );
+    let most = (0..4).map(|n| format!("  - {{json: [{{pointer: /p{n}, is: [{}]}}], class: fatal}}\n", values(1024)));
+    load(&[("x.yaml", &format!("{PROFILE}errors:\n{}", most.collect::<String>()))]).unwrap();
+}
+
+#[test]
+fn a_profile_has_either_webhook_or_no_webhook() {
+    let both = format!("{PROFILE}webhook: {{header: x-proof, schemes: [staticSecret]}}\nnoWebhook: none\n");
+    assert_eq!(
+        load(&[("x.yaml", &both)]).unwrap_err(),
+        "profile x.yaml, line 9, noWebhook: contradicts webhook: remove one of the two"
+    );
+    let profiles = Profiles::builtin().unwrap();
+    for profile in profiles.ids().filter_map(|id| profiles.get(id)) {
+        assert_ne!(profile.webhook.is_some(), profile.no_webhook.is_some(), "{}", profile.id);
+    }
+}

@@ -1,0 +1,253 @@
+//! Caches the access token of one connection: fetched once for all callers, refreshed early, held in memory only.
+//!
+//! However many callers find no valid token, one request is made; it runs in a task of its own, so that a caller that
+//! gives up does not end it for the others. A token that is due for refresh but still valid is used while its successor
+//! is fetched. A token is wiped when it expires, after an hour at most, even if no call asks for it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::task::AbortHandle;
+
+use crate::clock::Clock;
+use crate::domain::time::Mono;
+use crate::provider::auth::access_token_source::AccessTokenSource;
+use crate::provider::auth::token_response::{TokenError, TokenResponse};
+use crate::provider::call::CallError;
+use crate::provider::trace;
+use crate::settings::ErrorClass;
+
+/// Upper bound of a token's lifetime, whatever the provider grants.
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
+/// The lifetime of a token whose provider does not state one.
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
+/// Minimum delay after a failed early refresh; the valid token is used meanwhile.
+const REFRESH_RETRY_DELAY: Duration = Duration::from_secs(5);
+/// Credentials that the token endpoint refused are not sent again for this long: many endpoints lock out a client that
+/// insists. Other credentials have another [`AccessTokenCache`] and are sent at once.
+const REFUSED_DELAY: Duration = Duration::from_secs(5);
+
+/// The scheme of the `Authorization` header.
+const SCHEME: &str = "Bearer ";
+
+/// An access token.
+pub struct AccessToken {
+    header: SecretString,
+    refresh_at: Mono,
+    expires_at: Mono,
+    /// Whether the provider has accepted it.
+    accepted: AtomicBool,
+}
+
+impl AccessToken {
+    /// Schedules the refresh at `exp − clamp(lifetime / 3, 1 s, refresh_before)`.
+    fn new(response: &TokenResponse, refresh_before: Duration) -> Self {
+        let lifetime = response.expires_in.unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
+        let least = Duration::from_secs(1);
+        let early = (lifetime / 3).clamp(least, refresh_before.max(least));
+        let token = response.access_token.expose_secret();
+        // Allocated at full size: growing would leave copies behind.
+        let mut header = String::with_capacity(SCHEME.len() + token.len());
+        header.push_str(SCHEME);
+        header.push_str(token);
+        Self {
+            header: SecretString::from(header),
+            refresh_at: response.requested_at + lifetime.saturating_sub(early),
+            expires_at: response.requested_at + lifetime,
+            accepted: AtomicBool::new(false),
+        }
+    }
+
+    /// The value of the `Authorization` header.
+    pub(crate) fn header(&self) -> &str {
+        self.header.expose_secret()
+    }
+
+    /// The token without the scheme.
+    pub(crate) fn value(&self) -> &str {
+        self.header().strip_prefix(SCHEME).unwrap_or_default()
+    }
+
+    /// When it expires.
+    pub fn expires_at(&self) -> Mono {
+        self.expires_at
+    }
+
+    /// Records that the provider accepted it.
+    pub(crate) fn mark_accepted(&self) {
+        if !self.accepted.load(Ordering::Relaxed) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+type Flight = Shared<BoxFuture<'static, Result<Arc<AccessToken>, CallError>>>;
+
+#[derive(Default)]
+struct State {
+    token: Option<Arc<AccessToken>>,
+    flight: Option<Flight>,
+    /// No early refresh before this.
+    next_early_refresh: Mono,
+    /// No request before this; callers get the last error.
+    blocked_until: Option<(Mono, CallError)>,
+    /// When the provider last refused a token.
+    refused_at: Option<Mono>,
+    /// Aborts the task that wipes the token when it expires.
+    wiper: Option<AbortHandle>,
+}
+
+/// The access token of one connection.
+pub struct AccessTokenCache {
+    source: AccessTokenSource,
+    clock: Clock,
+    refresh_before: Duration,
+    state: Mutex<State>,
+}
+
+impl AccessTokenCache {
+    pub(crate) fn new(source: AccessTokenSource, clock: Clock, refresh_before: Duration) -> Arc<Self> {
+        Arc::new(Self { source, clock, refresh_before, state: Mutex::default() })
+    }
+
+    /// A valid token, fetched if there is none.
+    pub async fn get(self: &Arc<Self>) -> Result<Arc<AccessToken>, CallError> {
+        let flight = {
+            let mut state = self.lock();
+            let now = self.clock.mono();
+            match &state.token {
+                Some(token) if now < token.refresh_at => return Ok(Arc::clone(token)),
+                Some(token) if now < token.expires_at => {
+                    let token = Arc::clone(token);
+                    if now >= state.next_early_refresh {
+                        // It runs in its own task; the caller does not wait for it.
+                        drop(self.fetch(&mut state));
+                    }
+                    return Ok(token);
+                }
+                _ => match &state.blocked_until {
+                    Some((until, error)) if now < *until && state.flight.is_none() => return Err(error.clone()),
+                    _ => self.fetch(&mut state),
+                },
+            }
+        };
+        flight.await
+    }
+
+    /// Discards `token` because the provider refused it. Returns whether another token is worth a try: not if this one
+    /// replaced a refused one a moment ago and was never accepted; otherwise a provider that refuses every token would
+    /// cost one per call. Of several callers with the same refused token, the first one counts.
+    pub fn discard_refused(&self, token: &Arc<AccessToken>) -> bool {
+        let mut state = self.lock();
+        let now = self.clock.mono();
+        let is_current = state.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token));
+        if !is_current {
+            return true;
+        }
+        let recently = state.refused_at.is_some_and(|at| now.since(at) < REFUSED_DELAY);
+        if recently && !token.accepted.load(Ordering::Relaxed) {
+            return false;
+        }
+        state.token = None;
+        state.refused_at = Some(now);
+        true
+    }
+
+    /// When the current token expires, if there is one.
+    pub fn expires_at(&self) -> Option<Mono> {
+        self.lock().token.as_ref().map(|token| token.expires_at)
+    }
+
+    /// Whether there is no valid token and the endpoint's circuit is open.
+    pub(crate) fn unavailable(&self) -> bool {
+        let now = self.clock.mono();
+        let usable = self.lock().token.as_ref().is_some_and(|token| now < token.expires_at);
+        !usable && self.source.is_open(now)
+    }
+
+    /// The fetch in flight; starts one if there is none.
+    fn fetch(self: &Arc<Self>, state: &mut State) -> Flight {
+        if let Some(flight) = &state.flight {
+            return flight.clone();
+        }
+        let cache = Arc::clone(self);
+        // Started here, so that the span belongs to the call that found no token.
+        let fetch = trace::token_request({
+            let cache = Arc::clone(self);
+            async move { cache.source.obtain().await }
+        });
+        let task = tokio::spawn(async move {
+            let result = fetch.await;
+            cache.finish_fetch(result)
+        });
+        let flight = async move {
+            // The task ends early only when the runtime shuts down.
+            task.await.unwrap_or(Err(CallError::NoToken { status: None, class: ErrorClass::Timeout }))
+        };
+        let flight = flight.boxed().shared();
+        state.flight = Some(flight.clone());
+        flight
+    }
+
+    fn finish_fetch(
+        self: &Arc<Self>,
+        result: Result<TokenResponse, TokenError>,
+    ) -> Result<Arc<AccessToken>, CallError> {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        state.flight = None;
+        match result {
+            Ok(response) => {
+                let token = Arc::new(AccessToken::new(&response, self.refresh_before));
+                state.blocked_until = None;
+                state.token = Some(Arc::clone(&token));
+                let (weak, clock, expires_at) = (Arc::downgrade(self), self.clock, token.expires_at);
+                let wiper = tokio::spawn(async move {
+                    clock.sleep_until(expires_at).await;
+                    if let Some(cache) = weak.upgrade() {
+                        cache.wipe_expired();
+                    }
+                });
+                if let Some(previous) = state.wiper.replace(wiper.abort_handle()) {
+                    previous.abort();
+                }
+                Ok(token)
+            }
+            Err(TokenError { error, retry_after }) => {
+                let refused = matches!(error, CallError::CredentialsRefused { .. });
+                let delay = retry_after.or(refused.then_some(REFUSED_DELAY));
+                state.blocked_until = delay.map(|delay| (now + delay, error.clone()));
+                state.next_early_refresh = now + delay.unwrap_or_default().max(REFRESH_RETRY_DELAY);
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops an expired token.
+    fn wipe_expired(&self) {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        if state.token.as_ref().is_some_and(|token| token.expires_at <= now) {
+            state.token = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for AccessTokenCache {
+    fn drop(&mut self) {
+        if let Some(wiper) = self.lock().wiper.take() {
+            wiper.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Obtains access tokens for one connection: from the token endpoint, behind a circuit of its own; with a refresh token
+//! also through the refresh token store and the Secret.
+//!
+//! The circuit is the preset `Api`: five failures in a row, 30 s, one trial. It keeps calls away from a failing token
+//! endpoint, and keeps the endpoint's failures out of the provider's circuit: a bank whose login is down has not
+//! failed, it cannot be called.
+//!
+//! A rotated refresh token is stored before the access token that came along is used. A connection runs one refresh at
+//! a time, across changes of its settings and across replicas (the ledger's lease), because reuse of a spent token ends
+//! the grant at a careful provider. Another replica may still have been first, or the Secret may have been rotated just
+//! now: a refused token is therefore compared with both once more before the refusal counts.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::clock::Clock;
+use crate::domain::breaker::{Breaker, CallClass, CallOutcome, Policy, Preset};
+use crate::domain::time::Mono;
+use crate::provider::auth::credential_cache::CredentialCache;
+use crate::provider::auth::refresh_lock::{PendingRotation, RefreshLock};
+use crate::provider::auth::refresh_token_store::{LoadedToken, RefreshTokenEntry};
+use crate::provider::auth::token_endpoint::TokenEndpoint;
+use crate::provider::auth::token_response::{TokenError, TokenResponse};
+use crate::provider::call::{CallError, TokenStoreError};
+use crate::provider::monitor::{ConnectionMonitor, outcome_label};
+use crate::settings::{Auth, Settings};
+
+/// Builds the endpoint for these credentials; `None` if they are of a kind that needs no token.
+pub(crate) type EndpointFactory = Box<dyn Fn(&Settings) -> Option<Arc<dyn TokenEndpoint>> + Send + Sync>;
+
+/// An endpoint, and the settings whose credentials it sends.
+type ConfiguredEndpoint = (Arc<Settings>, Arc<dyn TokenEndpoint>);
+
+/// Requests access tokens.
+pub(crate) struct AccessTokenSource {
+    credentials: Arc<CredentialCache>,
+    factory: EndpointFactory,
+    endpoint: Mutex<ConfiguredEndpoint>,
+    monitor: Arc<ConnectionMonitor>,
+    clock: Clock,
+    /// Where the rotated refresh token is stored, if there is a refresh token.
+    entry: Option<RefreshTokenEntry>,
+    breaker: Mutex<Breaker>,
+}
+
+impl AccessTokenSource {
+    /// Requests tokens with `credentials`; `None` if `factory` builds no endpoint for them.
+    pub(crate) fn new(
+        factory: EndpointFactory,
+        credentials: Arc<CredentialCache>,
+        monitor: Arc<ConnectionMonitor>,
+        entry: Option<RefreshTokenEntry>,
+    ) -> Option<Self> {
+        let clock = monitor.clock();
+        let breaker = Mutex::new(Breaker::new(Policy::preset(Preset::Api), clock.mono()));
+        let settings = credentials.current();
+        let endpoint = Mutex::new((Arc::clone(&settings), factory(&settings)?));
+        Some(Self { credentials, factory, endpoint, monitor, clock, entry, breaker })
+    }
+
+    /// The endpoint with the latest known credentials.
+    fn endpoint(&self) -> ConfiguredEndpoint {
+        let current = self.credentials.current();
+        let mut configured = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&configured.0, &current)
+            && let Some(endpoint) = (self.factory)(&current)
+        {
+            *configured = (current, endpoint);
+        }
+        configured.clone()
+    }
+
+    /// A new access token.
+    pub(crate) async fn obtain(&self) -> Result<TokenResponse, TokenError> {
+        if let Some(entry) = &self.entry {
+            return self.refresh(entry).await;
+        }
+        let (sent, endpoint) = self.endpoint();
+        let result = self.request(&*endpoint, None).await;
+        let refused = matches!(result, Err(TokenError { error: CallError::CredentialsRefused { .. }, .. }));
+        if refused && self.credentials.replacement_for(&sent).await.is_some() {
+            return self.request(&*self.endpoint().1, None).await;
+        }
+        result
+    }
+
+    /// Sends one request to the endpoint, if its circuit admits it.
+    async fn request(
+        &self,
+        endpoint: &dyn TokenEndpoint,
+        refresh_token: Option<&SecretString>,
+    ) -> Result<TokenResponse, TokenError> {
+        let started = self.clock.mono();
+        let permit = self.update_breaker(|breaker| breaker.admit(CallClass::Read, started));
+        let permit = permit.map_err(|refusal| {
+            self.monitor.record_token_request(Err("token_circuit_open"), "refused");
+            CallError::TokenCircuitOpen { retry_in: refusal.retry_at.map(|at| at.since(started)) }
+        })?;
+        let result = endpoint.request(refresh_token).await;
+        let (code, outcome) = match &result {
+            Ok(_) => (Ok(200), CallOutcome::Success),
+            // The endpoint works; a refusal of the credentials is not its failure.
+            Err(TokenError { error: CallError::CredentialsRefused { status }, .. }) => {
+                (Ok(*status), CallOutcome::Success)
+            }
+            Err(TokenError { error: CallError::NoToken { status: Some(429), .. }, .. }) => {
+                (Ok(429), CallOutcome::Ignored)
+            }
+            Err(TokenError { error: CallError::NoToken { status, class }, .. }) => {
+                (status.ok_or(class.as_str()), CallOutcome::Failure)
+            }
+            Err(TokenError { error, .. }) => (Err(error.code()), CallOutcome::Ignored),
+        };
+        let label = match &result {
+            Err(TokenError { error: CallError::CredentialsRefused { .. }, .. }) => "ignored",
+            _ => outcome_label(outcome),
+        };
+        self.monitor.record_token_request(code, label);
+        let now = self.clock.mono();
+        self.update_breaker(|breaker| breaker.record(permit, outcome, now.since(started), now));
+        result
+    }
+
+    /// Changes the circuit and reports it if its state changed.
+    fn update_breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = breaker.state();
+        let result = act(&mut breaker);
+        // The change is reported by state, below; the transition is taken so that it is not reported twice.
+        let _reported_below = breaker.take_transition();
+        let after = breaker.state();
+        drop(breaker);
+        if before != after {
+            self.monitor.token_circuit_changed(before, after);
+        }
+        result
+    }
+
+    async fn refresh(&self, entry: &RefreshTokenEntry) -> Result<TokenResponse, TokenError> {
+        let RefreshLock { pending, holder } = self.monitor.refresh_lock();
+        let mut pending = pending.lock().await;
+        let lock = entry.lock(holder).await?;
+        let result = self.refresh_locked(entry, &mut pending).await;
+        entry.unlock(&lock).await;
+        result
+    }
+
+    /// Refreshes while no other task and no other replica uses the refresh token.
+    async fn refresh_locked(
+        &self,
+        entry: &RefreshTokenEntry,
+        pending: &mut Option<PendingRotation>,
+    ) -> Result<TokenResponse, TokenError> {
+        let (mut sent, mut endpoint) = self.endpoint();
+        let mut origin = refresh_token_of(&sent)?;
+        if let Some(rotation) = pending.take_if(|rotation| same(&rotation.origin, &origin)) {
+            let PendingRotation { response, .. } = &rotation;
+            let valid = response.expires_in.is_none_or(|life| self.clock.mono() < response.requested_at + life);
+            let response = self.store(entry, rotation, pending).await?;
+            if let Some(response) = response.filter(|_| valid) {
+                return Ok(response);
+            }
+        }
+        let LoadedToken { mut version, mut token } = entry.load(&origin).await?;
+        // Twice at most: with what is known here, and with what another replica or the Secret may hold by now.
+        let mut second_try = false;
+        loop {
+            let used = token.as_ref().unwrap_or(&origin);
+            match self.request(&*endpoint, Some(used)).await {
+                Ok(response) => {
+                    let rotated = response.refresh_token.clone().filter(|rotated| !same(rotated, used));
+                    let Some(rotated) = rotated else { return Ok(response) };
+                    let rotation = PendingRotation { response, rotated, origin: origin.clone(), version };
+                    match self.store(entry, rotation, pending).await? {
+                        Some(response) => return Ok(response),
+                        None if second_try => return Err(CallError::TokenStore(TokenStoreError::Ledger).into()),
+                        // Another replica stored one meanwhile: that one counts.
+                        None => LoadedToken { version, token } = entry.load(&origin).await?,
+                    }
+                }
+                Err(TokenError { error: CallError::CredentialsRefused { status }, .. }) if !second_try => {
+                    let replaced = self.credentials.replacement_for(&sent).await.is_some();
+                    if replaced {
+                        (sent, endpoint) = self.endpoint();
+                    }
+                    let origin_now = refresh_token_of(&sent)?;
+                    let loaded = entry.load(&origin_now).await?;
+                    // Another client secret is a reason to try as well.
+                    if !replaced && same(loaded.token.as_ref().unwrap_or(&origin_now), used) {
+                        return Err(CallError::CredentialsRefused { status }.into());
+                    }
+                    (origin, version, token) = (origin_now, loaded.version, loaded.token);
+                }
+                Err(error) => return Err(error),
+            }
+            second_try = true;
+        }
+    }
+
+    /// Stores a rotated refresh token; `None` if the store holds another one by now. A rotation that cannot be stored
+    /// goes to `pending`, to be tried again.
+    async fn store(
+        &self,
+        entry: &RefreshTokenEntry,
+        rotation: PendingRotation,
+        pending: &mut Option<PendingRotation>,
+    ) -> Result<Option<TokenResponse>, TokenError> {
+        match entry.store(rotation.version, &rotation.rotated, &rotation.origin).await {
+            Ok(true) => Ok(Some(rotation.response)),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                *pending = Some(rotation);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether the endpoint's circuit is open.
+    pub(crate) fn is_open(&self, now: Mono) -> bool {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        breaker.next_trial().is_some_and(|at| now < at)
+    }
+}
+
+/// The refresh token in the Secret.
+fn refresh_token_of(settings: &Settings) -> Result<SecretString, CallError> {
+    match settings.auth() {
+        Auth::RefreshToken { refresh_token, .. } => Ok(refresh_token.clone()),
+        _ => Err(CallError::TokenStore(TokenStoreError::NoKey)),
+    }
+}
+
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}

@@ -1,0 +1,147 @@
+//! One running connection: the settings in force, the call path built for them, and the monitor.
+//!
+//! Settings are replaced as a whole. A call in flight keeps those it started with.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tower::ServiceExt as _;
+
+use crate::domain::breaker::{BreakerState, Snapshot};
+use crate::domain::health::RiskTier;
+use crate::domain::key::ObjectKey;
+use crate::domain::rights::Caller;
+use crate::domain::time::Mono;
+use crate::provider::call::{CallError, Request, Response};
+use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot, LastProbe};
+use crate::provider::stack::{self, Pipeline};
+use crate::settings::Settings;
+
+/// A connection that calls can be made through.
+pub struct Connection {
+    uid: Arc<str>,
+    monitor: Arc<ConnectionMonitor>,
+    pipeline: RwLock<Pipeline>,
+}
+
+impl Connection {
+    pub(crate) fn new(uid: Arc<str>, monitor: Arc<ConnectionMonitor>, pipeline: Pipeline) -> Self {
+        Self { uid, monitor, pipeline: RwLock::new(pipeline) }
+    }
+
+    /// The object's namespace and name.
+    pub fn key(&self) -> &ObjectKey {
+        self.monitor.key()
+    }
+
+    /// The object's UID: another object of the same name is another connection.
+    pub fn uid(&self) -> &Arc<str> {
+        &self.uid
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock().settings)
+    }
+
+    /// Makes one call through the whole call path. Dropping the future cancels the call.
+    pub async fn call(&self, request: Request) -> Result<Response, CallError> {
+        // Built per call: that costs no more than cloning a stack, and idle connections hold none.
+        let stack = stack::build(&self.monitor, self.pipeline());
+        stack.oneshot(request).await
+    }
+
+    /// Checks a caller's right to an operation without a provider call, such as a stub; counted and audited like a
+    /// call.
+    pub async fn authorize(&self, caller: &Caller, operation: &str) -> Result<(), CallError> {
+        let Pipeline { settings, licence_meter, .. } = self.pipeline();
+        licence_meter.authorize(self.key(), &settings, caller, operation).await
+    }
+
+    /// Runs one health check; `None` if the settings define none.
+    pub async fn probe(&self) -> Option<Result<Response, CallError>> {
+        let path = self.settings().health_check().path.clone()?;
+        Some(self.call(Request::probe(path)).await)
+    }
+
+    /// The observed state.
+    pub fn snapshot(&self) -> ConnectionSnapshot {
+        self.monitor.snapshot(&self.settings())
+    }
+
+    /// The last health check, if there was one.
+    pub fn last_probe(&self) -> Option<LastProbe> {
+        self.monitor.lock().last_probe().cloned()
+    }
+
+    /// Restores the risk tier that a former process stored; it decays from now on.
+    pub fn restore_risk(&self, tier: RiskTier) {
+        self.monitor.restore_risk(tier);
+    }
+
+    /// The circuit, as it is stored across restarts.
+    pub fn circuit_snapshot(&self) -> Snapshot {
+        self.snapshot().circuit
+    }
+
+    /// When the next trial is due, while the circuit is open.
+    pub fn next_trial(&self) -> Option<Mono> {
+        self.monitor.next_trial()
+    }
+
+    /// The circuit's own state, without any override.
+    pub fn circuit_state(&self) -> BreakerState {
+        self.monitor.circuit_state()
+    }
+
+    /// When [`tick`](Self::tick) may next change something.
+    pub fn next_tick(&self) -> Option<Mono> {
+        self.monitor.next_tick()
+    }
+
+    /// Applies what is due: lost trials, the end of a dwell or an override, decay of the risk. Returns when to call it
+    /// again.
+    pub fn tick(&self) -> Option<Mono> {
+        self.monitor.tick()
+    }
+
+    /// Now, on the clock of this connection's instants.
+    pub fn now(&self) -> Mono {
+        self.monitor.clock().mono()
+    }
+
+    /// When the access token expires, if there is one.
+    pub fn token_expires_at(&self) -> Option<Mono> {
+        self.lock().authenticator.tokens.as_ref().and_then(|tokens| tokens.expires_at())
+    }
+
+    /// Whether there is no valid access token and the token endpoint's circuit is open.
+    pub fn token_unavailable(&self) -> bool {
+        self.lock().authenticator.tokens.as_ref().is_some_and(|tokens| tokens.unavailable())
+    }
+
+    pub(crate) fn monitor(&self) -> &Arc<ConnectionMonitor> {
+        &self.monitor
+    }
+
+    pub(crate) fn pipeline(&self) -> Pipeline {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Pipeline> {
+        self.pipeline.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts new settings in force. Calls in flight finish with the old ones.
+    pub(crate) fn replace(&self, pipeline: Pipeline) {
+        // In this order, no call with the new settings can end before the monitor accepts its results.
+        self.monitor.reconfigure(&self.settings(), &pipeline.settings);
+        *self.pipeline.write().unwrap_or_else(PoisonError::into_inner) = pipeline;
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("key", self.key()).field("uid", &self.uid).finish_non_exhaustive()
+    }
+}

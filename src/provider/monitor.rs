@@ -1,0 +1,345 @@
+//! Monitors one connection: its circuit, its health, its rate limits and the verification of its credentials.
+//!
+//! Every call is recorded here once. The state has one lock, which is never held across I/O. Listeners are notified
+//! after the lock is released, and only of changes that a status shows.
+
+pub(crate) mod rate_limit;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
+mod tick;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::clock::Clock;
+use crate::domain::breaker::{
+    self, Breaker, CallClass, CallNotPermitted, CallOutcome, Override, Permit, Snapshot, Throttle, Transition,
+};
+use crate::domain::health::{HealthMonitor, Thresholds};
+use crate::domain::key::ObjectKey;
+use crate::domain::retry_budget::RetryBudget;
+use crate::domain::time::{Mono, Now};
+use crate::profile::CheckMode;
+use crate::provider::assessment::{CallAssessment, assess};
+use crate::provider::auth::refresh_lock::RefreshLock;
+use crate::provider::call::{CallError, Response};
+use crate::provider::call_progress::CallProgress;
+use crate::provider::changes::{ChangeListeners, ConnectionChange};
+use crate::provider::metrics::{ConnectionCounters, IGNORED, ProviderMetrics, ResultCode};
+use crate::provider::response_cache::ResponseCache;
+use crate::settings::{CircuitOverride, HealthCheck, Settings};
+use crate::telemetry::traces::Traces;
+
+pub use self::snapshot::{CallResult, ConnectionSnapshot, LastProbe, Verification};
+pub(crate) use self::state::MonitorState;
+
+/// A call that has ended, as the breaker layer reports it.
+pub(crate) struct CompletedCall<'a> {
+    pub(crate) permit: Permit,
+    pub(crate) class: CallClass,
+    pub(crate) operation: &'a Arc<str>,
+    pub(crate) started: Mono,
+    /// Decides which part of the call is attributed to the provider.
+    pub(crate) progress: &'a CallProgress,
+    pub(crate) result: Result<&'a Response, &'a CallError>,
+}
+
+/// The state of a connection that outlives its settings.
+pub(crate) struct ConnectionMonitor {
+    key: ObjectKey,
+    clock: Clock,
+    listeners: Arc<ChangeListeners>,
+    metrics: Arc<ProviderMetrics>,
+    state: Mutex<MonitorState>,
+    /// Created on first use: most connections cache nothing.
+    response_cache: OnceLock<Box<ResponseCache>>,
+    /// Serializes refreshes of the access token, also across changes of settings.
+    refresh_lock: OnceLock<Box<RefreshLock>>,
+}
+
+impl ConnectionMonitor {
+    pub(crate) fn new(
+        key: ObjectKey,
+        clock: Clock,
+        listeners: Arc<ChangeListeners>,
+        metrics: Arc<ProviderMetrics>,
+        settings: &Settings,
+        restore: Option<&Snapshot>,
+    ) -> Arc<Self> {
+        let now = clock.now();
+        let mut breaker = match restore {
+            Some(snapshot) => Breaker::restore(*settings.breaker(), snapshot, now),
+            None => Breaker::new(*settings.breaker(), now.mono),
+        };
+        let mut counts = ConnectionCounters::default();
+        if let Some(transition) = breaker.set_override(override_for(settings.circuit_override(), now), now.mono) {
+            counts.transition(&transition);
+        }
+        let state = MonitorState {
+            breaker,
+            override_until: settings.circuit_override().map(|o| o.until),
+            flap_reported: false,
+            health: HealthMonitor::new(thresholds(settings.health_check())),
+            verification: Verification::Pending,
+            verification_revision: Arc::clone(settings.verification_revision()),
+            authenticated: None,
+            refused_since: None,
+            last_probe: None,
+            throttle: Throttle::default(),
+            throttled_until_wall: None,
+            unspecified_throttles: 0,
+            retry_budget: RetryBudget::default(),
+            quota: None,
+            blocked: None,
+            token_missing: false,
+            counts,
+        };
+        let (response_cache, refresh_lock) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { key, clock, listeners, metrics, state: Mutex::new(state), response_cache, refresh_lock })
+    }
+
+    pub(crate) fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// The tracer for its calls.
+    pub(crate) fn traces(&self) -> &Traces {
+        self.metrics.traces()
+    }
+
+    /// The cached responses.
+    pub(crate) fn response_cache(&self) -> &ResponseCache {
+        self.response_cache.get_or_init(|| Box::new(ResponseCache::new(self.metrics.cache_bytes().clone())))
+    }
+
+    pub(crate) fn metrics(&self) -> &ProviderMetrics {
+        &self.metrics
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, MonitorState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act` under the lock, counts the transitions it returns, and notifies the listeners if anything that a
+    /// status shows has changed.
+    fn update<T>(&self, act: impl FnOnce(&mut MonitorState, Mono) -> (T, [Option<Transition>; 2])) -> T {
+        let (result, changed) = {
+            let mut state = self.lock_current();
+            let before = state.visible();
+            let (result, transitions) = act(&mut state, self.clock.mono());
+            for transition in transitions.into_iter().flatten() {
+                state.counts.transition(&transition);
+                tracing::info!(
+                    namespace = %self.key.namespace, name = %self.key.name,
+                    from = transition.from.as_str(), to = transition.to.as_str(), reason = transition.reason.as_str(),
+                    "circuit state changed"
+                );
+            }
+            if state.started_flapping() {
+                tracing::warn!(
+                    namespace = %self.key.namespace, name = %self.key.name,
+                    "circuit is flapping: trials succeed, but calls fail soon after it closes"
+                );
+            }
+            (result, before != state.visible())
+        };
+        if changed {
+            self.listeners.notify(&ConnectionChange::StatusChanged(self.key.clone()));
+        }
+        result
+    }
+
+    /// Since when the credential of `settings` has been refused; it starts now if it is new.
+    pub(crate) fn refused_since(&self, settings: &Settings) -> Mono {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        // An older credential says nothing about the one in force.
+        if state.verification_revision != *settings.verification_revision() {
+            return now;
+        }
+        *state.refused_since.get_or_insert(now)
+    }
+
+    /// Notifies the listeners that the Secrets differ from the settings in force, so that the controller applies new
+    /// ones.
+    pub(crate) fn secret_changed(&self) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name,
+            "credential was refused and the Secret holds a new one; calls use it, and new settings are requested"
+        );
+        self.listeners.notify(&ConnectionChange::StatusChanged(self.key.clone()));
+    }
+
+    /// The lock that is held while a refresh token is used.
+    pub(crate) fn refresh_lock(&self) -> &RefreshLock {
+        self.refresh_lock.get_or_init(Box::default)
+    }
+
+    /// Counts a token request, by HTTP status or by reason.
+    pub(crate) fn record_token_request(&self, code: Result<u16, &'static str>, outcome: &'static str) {
+        let code = code.map_or_else(ResultCode::Reason, ResultCode::Status);
+        self.lock().counts.request(&Arc::from("token"), code, outcome);
+    }
+
+    /// Logs a state change of the token endpoint's circuit and notifies the listeners.
+    pub(crate) fn token_circuit_changed(&self, from: breaker::BreakerState, to: breaker::BreakerState) {
+        tracing::info!(
+            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
+            "circuit state of the token endpoint changed"
+        );
+        self.listeners.notify(&ConnectionChange::StatusChanged(self.key.clone()));
+    }
+
+    /// Admits or rejects a call.
+    pub(crate) fn admit(&self, class: CallClass, now: Mono) -> Result<Permit, CallNotPermitted> {
+        self.update(|state, _| {
+            let admitted = state.breaker.admit(class, now);
+            if admitted.is_ok() {
+                state.retry_budget.deposit(now);
+            }
+            (admitted, [state.breaker.take_transition(), None])
+        })
+    }
+
+    /// Counts a call that the breaker rejected.
+    pub(crate) fn record_refused(&self, operation: &Arc<str>) {
+        self.lock().counts.request(operation, ResultCode::Reason("circuit_open"), "refused");
+    }
+
+    /// Returns the permit of a call that was dropped before it ended.
+    pub(crate) fn record_abandoned(&self, permit: Permit) {
+        self.update(|state, now| {
+            state.breaker.abandon(permit, now);
+            ((), [state.breaker.tick(now), None])
+        });
+    }
+
+    /// Records a call that has ended.
+    pub(crate) fn record(&self, settings: &Settings, call: &CompletedCall<'_>) {
+        let CompletedCall { permit, class, operation, started, progress, result: end } = *call;
+        let check = settings.health_check();
+        let assessment =
+            progress.assess_with(end, |end| assess(settings.failure_criteria(), class, &check.expected_statuses, end));
+        let CallAssessment { outcome, credentials } = assessment.unwrap_or(CallAssessment::NEUTRAL);
+        let now = self.clock.now();
+        let elapsed = now.mono.since(progress.sent_at().unwrap_or(started));
+        let probe = class == CallClass::Probe;
+        let (result, code) = match end {
+            Ok(response) => {
+                (CallResult::Status(response.status.as_u16()), ResultCode::Status(response.status.as_u16()))
+            }
+            Err(error) => (CallResult::Error(error.clone()), ResultCode::Reason(error.code())),
+        };
+        let total = now.mono.since(started);
+        self.metrics.call(settings.provider(), operation, probe, total);
+        if !probe {
+            self.metrics.legacy().call(settings.provider(), operation, end, total);
+        }
+        self.update(|state, mono| {
+            state.counts.request(operation, code, outcome_label(outcome));
+            let transition = state.breaker.record(permit, outcome, elapsed, mono);
+            let success = outcome == CallOutcome::Success;
+            if probe {
+                state.last_probe = Some(LastProbe { at: now.wall, success, elapsed, result: result.clone() });
+            }
+            // An older endpoint or credential says nothing about the one in force.
+            if state.verification_revision != *settings.verification_revision() {
+                return ((), [transition, None]);
+            }
+            state.token_missing = end.err().is_some_and(CallError::is_token_unavailable);
+            // Every call moves the risk; the consecutive checks are the probes, or all calls if the mode is passive.
+            let is_check = probe || check.mode == CheckMode::Passive;
+            let tripped = (outcome != CallOutcome::Ignored)
+                .then(|| state.observe_health(is_check, success, elapsed, mono))
+                .flatten();
+            // A request that was never sent proves nothing; but a probe that cannot be sent has ended too, or the
+            // verification would stay pending forever.
+            if probe || !end.err().is_some_and(CallError::is_local) {
+                state.record_credentials(credentials, &result, mono);
+            }
+            ((), [transition, tripped])
+        });
+    }
+
+    /// Applies new settings; `old` are those in force so far.
+    pub(crate) fn reconfigure(&self, old: &Settings, new: &Settings) {
+        let wanted = override_for(new.circuit_override(), self.clock.now());
+        if old.verification_revision() != new.verification_revision()
+            && let Some(cache) = self.response_cache.get()
+        {
+            cache.clear();
+        }
+        self.update(|state, now| {
+            let by_policy =
+                if old.breaker() == new.breaker() { None } else { state.breaker.set_policy(*new.breaker(), now) };
+            let by_override = if old.circuit_override() == new.circuit_override() {
+                None
+            } else {
+                state.override_until = new.circuit_override().map(|o| o.until);
+                state.breaker.set_override(wanted, now)
+            };
+            state.health.set_thresholds(thresholds(new.health_check()));
+            if old.verification_revision() != new.verification_revision() {
+                state.verification = Verification::Pending;
+                state.verification_revision = Arc::clone(new.verification_revision());
+                state.authenticated = None;
+                state.token_missing = false;
+                state.refused_since = None;
+                if old.base_url() != new.base_url() {
+                    // Another endpoint is another provider; new credentials are not.
+                    state.health.reset();
+                }
+            }
+            ((), [by_policy, by_override])
+        });
+    }
+
+    /// The current state; `settings` are those in force.
+    pub(crate) fn snapshot(&self, settings: &Settings) -> ConnectionSnapshot {
+        let state = self.lock_current();
+        let now = self.clock.now();
+        ConnectionSnapshot {
+            effective: state.breaker.effective_at(now.mono),
+            circuit: state.breaker.snapshot(now),
+            flapping: state.breaker.is_flapping(),
+            health: state.health.health(),
+            slow: state.health.slow(),
+            tier: state.health.tier(),
+            risk: state.risk(now.mono),
+            verification: state.verification.clone(),
+            authenticated: state.authenticated,
+            refused_since: state.refused_since,
+            last_probe: state.last_probe.clone(),
+            throttled_until: state.throttled_until(now.mono),
+            token_missing: state.token_missing,
+            revision: Arc::clone(settings.revision()),
+            verification_revision: Arc::clone(&state.verification_revision),
+        }
+    }
+}
+
+/// The override on the breaker's monotonic clock.
+fn override_for(configured: Option<CircuitOverride>, now: Now) -> Option<Override> {
+    configured.map(|o| Override { mode: o.mode, until: now.mono_at(o.until) })
+}
+
+fn thresholds(check: &HealthCheck) -> Thresholds {
+    Thresholds {
+        healthy: check.healthy_threshold,
+        unhealthy: check.unhealthy_threshold,
+        latency: check.latency_threshold,
+    }
+}
+
+pub(crate) const fn outcome_label(outcome: CallOutcome) -> &'static str {
+    match outcome {
+        CallOutcome::Success => "success",
+        CallOutcome::Failure => "failure",
+        CallOutcome::Ignored => IGNORED,
+    }
+}

@@ -1,0 +1,201 @@
+//! Rate limiting of a connection: its quota, the provider's rate limits, the retry budget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit};
+use crate::domain::quota::{LimitScope, QuotaRequest, RetryAt, WindowId};
+use crate::domain::time::{Mono, Now};
+use crate::profile::{Classification, ResponseClass};
+use crate::provider::call::{CallError, Request};
+use crate::provider::metrics::{ResultCode, SKIPPED};
+use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::monitor::snapshot::{CallResult, Verification};
+use crate::provider::monitor::state::MonitorState;
+use crate::settings::Settings;
+
+/// Why a call gets no quota now.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum QuotaDenial {
+    /// The provider rate limits the connection until then.
+    RateLimited(Mono),
+    /// The provider rate limits this partition until then.
+    PartitionBlocked(Mono),
+    /// A limit is used up. The call is counted as waiting if it can wait that long.
+    LimitReached(RetryAt),
+}
+
+/// Why a retry is denied.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RetryDenied {
+    /// The circuit opened meanwhile.
+    CircuitOpen,
+    /// The retry budget is used up.
+    BudgetExhausted,
+}
+
+impl ConnectionMonitor {
+    /// Takes quota for one request, or returns why there is none and until when. A call that can wait that long (before
+    /// `latest`) is counted as waiting.
+    pub(crate) fn acquire_quota(
+        &self,
+        settings: &Settings,
+        request: &Request,
+        waited: bool,
+        latest: Mono,
+    ) -> Result<(), QuotaDenial> {
+        let mut state = self.lock();
+        if let Some(at) = state.throttle.until(self.clock.mono()) {
+            return Err(QuotaDenial::RateLimited(at));
+        }
+        if let (Some(blocked), Some(partition)) = (&state.blocked, &request.partition)
+            && let Some(at) = blocked.blocked_until(&request.operation, partition, self.clock.mono())
+        {
+            return Err(QuotaDenial::PartitionBlocked(at));
+        }
+        let Some(rules) = settings.quota() else { return Ok(()) };
+        let money = request.class == CallClass::Money;
+        let partition = request.partition.as_deref().unwrap_or_default();
+        let demand = QuotaRequest { operation: &request.operation, partition, money, waited };
+        let quota = state.quota.get_or_insert_default();
+        quota.try_acquire(rules, demand, self.clock.now()).map_err(|retry| {
+            if retry.at < latest {
+                quota.add_waiter(retry.window_id);
+            }
+            QuotaDenial::LimitReached(retry)
+        })
+    }
+
+    /// A call that waited for `window` got its quota or gave up.
+    pub(crate) fn leave_queue(&self, window: WindowId) {
+        if let Some(quota) = &mut self.lock().quota {
+            quota.remove_waiter(window);
+        }
+    }
+
+    /// Applies the rate limit in a response. It delays the whole connection, unless the profile scopes it to a
+    /// partition and the request had one.
+    pub(crate) fn observe_rate_limit(
+        &self,
+        settings: &Settings,
+        operation: &str,
+        partition: Option<&str>,
+        classification: Classification,
+    ) {
+        if !matches!(classification.class, ResponseClass::RateLimited | ResponseClass::Quota | ResponseClass::Ok) {
+            return;
+        }
+        {
+            let mut state = self.lock();
+            // A rate limit of another endpoint or of other credentials does not apply to those in force.
+            if state.verification_revision != *settings.verification_revision() {
+                return;
+            }
+            if classification.class == ResponseClass::Ok {
+                state.unspecified_throttles = 0;
+                return;
+            }
+        }
+        let now = self.clock.now();
+        let wall = now.wall;
+        if let (LimitScope::Partition, Some(partition)) = (classification.scope, partition) {
+            let default_delay = || match classification.class {
+                ResponseClass::Quota => until_next_day(settings, wall),
+                _ => settings.retry().backoff().ceiling(0).max(MIN_THROTTLE),
+            };
+            let delay = classification.retry_delay(wall).unwrap_or_else(default_delay).min(MAX_THROTTLE);
+            let mut state = self.lock();
+            state.blocked.get_or_insert_default().block(operation, partition, delay, now.mono);
+            return;
+        }
+        self.update(|state, _| {
+            if let Some(delay) = classification.retry_delay(wall) {
+                throttle(state, delay, now);
+            } else if state.throttle.until(now.mono).is_none() {
+                // No duration given. Answers to requests sent before the rate limit do not extend it.
+                let delay = match classification.class {
+                    ResponseClass::Quota => until_next_day(settings, wall),
+                    _ => settings.retry().backoff().ceiling(state.unspecified_throttles.into()).max(MIN_THROTTLE),
+                };
+                state.unspecified_throttles = state.unspecified_throttles.saturating_add(1);
+                throttle(state, delay, now);
+            }
+            ((), [None, None])
+        });
+    }
+
+    /// Restores a rate limit that a former process received.
+    pub(crate) fn restore_throttle(&self, until: Timestamp) {
+        let now = self.clock.now();
+        let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
+        self.update(|state, _| {
+            throttle(state, left, now);
+            ((), [None, None])
+        });
+    }
+
+    /// Admits or denies another try of a call that the breaker admitted.
+    pub(crate) fn admit_retry(&self, settings: &Settings, permit: Option<Permit>) -> Result<(), RetryDenied> {
+        let mut state = self.lock_current();
+        let now = self.clock.mono();
+        if permit.is_some_and(|permit| !state.breaker.admit_retry(permit, now)) {
+            return Err(RetryDenied::CircuitOpen);
+        }
+        if !state.retry_budget.try_withdraw(settings.retry().budget_percent, now) {
+            return Err(RetryDenied::BudgetExhausted);
+        }
+        drop(state);
+        self.metrics.retry(settings.provider());
+        Ok(())
+    }
+
+    /// Whether the breaker still admits the try that a call has waited for.
+    pub(crate) fn still_admits(&self, permit: Option<Permit>) -> bool {
+        permit.is_none_or(|permit| {
+            let mut state = self.lock_current();
+            state.breaker.admit_retry(permit, self.clock.mono())
+        })
+    }
+
+    /// Records a probe that was skipped for lack of quota: it is counted and proves nothing about the provider.
+    pub(crate) fn record_skipped(&self, settings: &Settings, permit: Permit, operation: &Arc<str>, error: &CallError) {
+        self.update(|state, now| {
+            state.counts.request(operation, ResultCode::Reason(error.code()), SKIPPED);
+            state.breaker.abandon(permit, now);
+            // A skipped probe has ended too, or the verification would stay pending as long as the rate limit lasts.
+            if state.verification == Verification::Pending
+                && state.verification_revision == *settings.verification_revision()
+            {
+                state.verification = Verification::Inconclusive(CallResult::Error(error.clone()));
+            }
+            ((), [state.breaker.tick(now), None])
+        });
+    }
+}
+
+/// Delays calls, unless they are delayed for longer already. The wall time is rounded up to whole seconds, so that a
+/// process that restores it does not call too early.
+fn throttle(state: &mut MonitorState, delay: Duration, now: Now) {
+    if state.throttle.extend(delay, now.mono) {
+        let until = state.throttle.until(now.mono).map(|at| now.wall_at(at));
+        let round_up = |at: Timestamp| {
+            let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
+            if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
+        };
+        state.throttled_until_wall = until.map(round_up);
+    }
+}
+
+/// Minimum delay after a 429 without a duration, whatever the backoff is.
+const MIN_THROTTLE: Duration = Duration::from_secs(1);
+
+/// Time until the provider's next day: a quota without a reset time is taken as a daily one.
+fn until_next_day(settings: &Settings, wall: Timestamp) -> Duration {
+    let zone = settings.quota().map_or(TimeZone::UTC, |rules| rules.zone.clone());
+    let tomorrow = wall.to_zoned(zone.clone()).date().tomorrow().and_then(|day| day.to_zoned(zone));
+    let left = tomorrow.ok().and_then(|start| Duration::try_from(start.timestamp().duration_since(wall)).ok());
+    left.unwrap_or(MAX_THROTTLE).max(MIN_THROTTLE)
+}

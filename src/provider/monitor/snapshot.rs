@@ -1,0 +1,99 @@
+//! The observed state of a connection as plain values.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::breaker::{EffectiveState, Snapshot};
+use crate::domain::health::{Health, Ppm, RiskTier};
+use crate::domain::time::Mono;
+use crate::provider::call::CallError;
+
+/// The result of verifying a connection: provider, endpoint, credentials and TLS.
+///
+/// It belongs to one `verification_revision`. A verified connection stays verified: a later 401 is reported by
+/// [`ConnectionSnapshot::authenticated`]. A refused or inconclusive result is replaced by a better one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Verification {
+    /// No attempt has completed yet.
+    #[default]
+    Pending,
+    /// The provider accepted the credentials.
+    Verified,
+    /// The provider, or its token endpoint, refused the credentials.
+    AuthenticationFailed {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The attempt completed without a result for the credentials.
+    Inconclusive(CallResult),
+}
+
+/// How a call ended, in terms that are safe to show: never the provider's own text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallResult {
+    /// With an HTTP status.
+    Status(u16),
+    /// Without one.
+    Error(CallError),
+}
+
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the provider answered with status {status}"),
+            Self::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The last health check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastProbe {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether the response was as expected.
+    pub success: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How it ended.
+    pub result: CallResult,
+}
+
+/// The observed state of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionSnapshot {
+    /// The circuit state that callers experience, override included.
+    pub effective: EffectiveState,
+    /// The circuit, as it is stored across restarts.
+    pub circuit: Snapshot,
+    /// Whether the circuit is flapping.
+    pub flapping: bool,
+    /// Health of the provider.
+    pub health: Health,
+    /// Whether its checks succeed slowly.
+    pub slow: bool,
+    /// The risk tier.
+    pub tier: RiskTier,
+    /// The risk.
+    pub risk: Ppm,
+    /// The verification of the settings in force.
+    pub verification: Verification,
+    /// Whether the provider accepted the credentials when they last mattered; `None` if they never did.
+    pub authenticated: Option<bool>,
+    /// Since when the provider has refused the credentials in force; `None` while it accepts them or has not used them
+    /// yet.
+    pub refused_since: Option<Mono>,
+    /// The last health check, if there was one.
+    pub last_probe: Option<LastProbe>,
+    /// Until when the provider rate limits us; `None` if it does not.
+    pub throttled_until: Option<Timestamp>,
+    /// Whether the last call failed because no access token was available.
+    pub token_missing: bool,
+    /// The revision of the settings in force.
+    pub revision: Arc<str>,
+    /// The revision that `verification` belongs to.
+    pub verification_revision: Arc<str>,
+}

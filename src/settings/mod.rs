@@ -1,0 +1,36 @@
+//! The effective settings of one connection, validated: the spec over the profile, the policy and the Secrets' values.
+//!
+//! A controller fills a [`Draft`]; [`Settings::resolve`] validates it and computes two revisions.
+//! `verification_revision` changes with everything that a verification of the credentials depends on (provider,
+//! endpoint, auth, TLS); `revision` changes with every field. Both are computed from the Secrets' resource versions,
+//! never from their values. This layer makes no calls.
+
+pub mod addresses;
+mod auth;
+mod call_policy;
+mod certificate_expiry;
+mod digest;
+mod draft;
+mod equivalence;
+mod error;
+mod failure_criteria;
+mod fallback;
+mod resolved;
+#[cfg(test)]
+pub(crate) mod testkit;
+pub(crate) mod tls;
+mod url;
+
+pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
+pub use call_policy::{CachePolicy, DEFAULT_READ_TIMEOUT, RetryPolicy, Timeouts};
+pub(crate) use digest::short_digest;
+pub use draft::{CircuitOverride, Draft, HealthCheck};
+pub use error::SettingsError;
+pub use failure_criteria::{ErrorClass, FailureCriteria};
+pub use fallback::FallbackTarget;
+pub use resolved::Settings;
+pub use tls::{ClientCertificate, MinVersion, Tls};
+pub use url::url_with_path;
+
+#[cfg(test)]
+mod tests;

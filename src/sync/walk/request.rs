@@ -1,0 +1,156 @@
+//! Provider requests of a walk: pages, and the account that the records belong to.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use uuid::Uuid;
+
+use super::Walk;
+use crate::domain::time::Mono;
+use crate::ledger::SyncWindow;
+use crate::profile::ResponseClass;
+use crate::profile::{CurrencySource, Pagination, TokenTarget};
+use crate::provider::call::{Request, Response};
+use crate::sync::cursor;
+use crate::sync::key::account_token;
+use crate::sync::metrics::Stage;
+use crate::sync::page;
+use crate::sync::record::{AccountInfo, read_currency};
+use crate::sync::report::{RunError, RunReason, error_from_response};
+
+/// Longest wait for a rate limit or quota within a run. For a longer one the run ends and is retried later, so that it
+/// does not hold its lease.
+const MAX_INLINE_WAIT: Duration = Duration::from_secs(10);
+
+impl Walk<'_> {
+    /// The request for the next page of `window`.
+    pub(super) fn page_request(&self, window: &SyncWindow) -> Result<Request, RunError> {
+        let (stream, parameters) = (&self.stream, &self.partition.parameters);
+        let invalid = |_| RunError::from(RunReason::ParameterInvalid);
+        let mut request = Request::get(self.plan.stream_name.as_str(), stream.path.path(parameters).map_err(invalid)?);
+        for (name, value) in &stream.query {
+            // A parameter without a value is omitted.
+            if let Ok(value) = value.value(parameters) {
+                request = request.with_query(name, value);
+            }
+        }
+        if let Some(range) = &stream.window {
+            let (from, to) =
+                cursor::bounds(window, self.granularity, range).map_err(|_| RunReason::CursorUnreadable)?;
+            request = request.with_query(&range.from, from);
+            if let Some(name) = &range.to {
+                request = request.with_query(name, to);
+            }
+        }
+        let position = match &stream.pagination {
+            Pagination::Page { parameter, .. } | Pagination::Offset { parameter, .. } => {
+                Some((parameter, self.page_position(window)))
+            }
+            // The first page has no token.
+            Pagination::Token { to: TokenTarget::Query { parameter }, .. }
+            | Pagination::LastRecordId { parameter, .. } => window.page_token.clone().map(|token| (parameter, token)),
+            _ => None,
+        };
+        if let Some((parameter, value)) = position {
+            request = request.with_query(parameter, value);
+        }
+        if let Some((parameter, size)) = stream.pagination.page_size() {
+            request = request.with_query(parameter, size.to_string());
+        }
+        Ok(self.with_call_options(request, &format!("page/{}", window.page_no)))
+    }
+
+    /// Page number, offset or token of the next page of `window`; empty for the first page of token pagination.
+    pub(super) fn page_position(&self, window: &SyncWindow) -> String {
+        match (&window.page_token, &self.stream.pagination) {
+            (Some(token), _) => token.clone(),
+            (None, Pagination::Page { first, .. } | Pagination::Offset { first, .. }) => first.to_string(),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// Rewinds an interrupted window by one page, because the list may have shifted.
+    pub(super) fn rewind_one_page(&self, window: SyncWindow) -> SyncWindow {
+        let (first, step) = match self.stream.pagination {
+            Pagination::Page { first, .. } => (first, 1),
+            Pagination::Offset { first, size, .. } => (first, size),
+            // A token's position does not shift.
+            _ => return window,
+        };
+        match window.page_token.as_deref().and_then(|token| token.parse::<u64>().ok()) {
+            Some(position) if position > first => {
+                let back = position.saturating_sub(step).max(first);
+                SyncWindow { page_token: Some(back.to_string()), page_no: window.page_no.saturating_sub(1), ..window }
+            }
+            _ => window,
+        }
+    }
+
+    /// The account: token, masked number, and its currency if the records hold none.
+    pub(super) async fn account(&self) -> Result<AccountInfo, RunError> {
+        let (stream, parameters) = (&self.stream, &self.partition.parameters);
+        let id = match &stream.account {
+            Some(account) => parameters.get(&account.parameter).cloned().ok_or(RunReason::ParameterInvalid)?,
+            None => String::new(),
+        };
+        let token = account_token(&self.plan.job.namespace, &self.plan.connection, &id);
+        let mut info = AccountInfo { token, display: self.plan.mask.account(&id), currency: None };
+        let Some(CurrencySource::Join { path, pointers }) = stream.money.as_ref().map(|money| &money.currency) else {
+            return Ok(info);
+        };
+        let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
+        let operation = format!("{}.account", self.plan.stream_name);
+        let response = self.call(self.with_call_options(Request::get(operation, path), "account")).await?;
+        let body = page::parse_body(&response)?;
+        let text = |pointer: &String| body.pointer(pointer).and_then(serde_json::Value::as_str);
+        info.currency = pointers.iter().filter_map(text).find_map(read_currency);
+        if info.currency.is_none() {
+            // A guessed exponent would be wrong by a factor of 100 for some currencies.
+            return Err(RunReason::CurrencyUnknown.into());
+        }
+        let numbers = stream.account.iter().flat_map(|account| &account.number);
+        if let Some(number) = numbers.filter_map(text).find(|number| !number.trim().is_empty()) {
+            info.display = self.plan.mask.account(number.trim());
+        }
+        Ok(info)
+    }
+
+    /// Adds an id per request, with which the provider's support can find one page of a run, and the call options.
+    fn with_call_options(&self, mut request: Request, what: &str) -> Request {
+        let request_id = Uuid::new_v5(&self.cx.run.0, format!("{}/{what}", self.partition.name).as_bytes());
+        let header = HeaderName::from_bytes(self.plan.request_id_header.as_bytes());
+        if let (Ok(name), Ok(value)) = (header, HeaderValue::from_str(&request_id.to_string())) {
+            request.headers.insert(name, value);
+        }
+        // Rate limits per account apply to all requests about the account; longer waits are left to the next run.
+        let account =
+            self.stream.account.as_ref().and_then(|account| self.partition.parameters.get(&account.parameter));
+        request.partition = Some(account.unwrap_or(&self.partition.name).as_str().into());
+        request.expect_json = true;
+        request.max_wait = Some(MAX_INLINE_WAIT);
+        request
+    }
+
+    /// Makes one call, cancelled with the run. Any response not classified as success is an error.
+    pub(super) async fn call(&self, request: Request) -> Result<Response, RunError> {
+        let began = self.cx.clock.mono();
+        let response = tokio::select! {
+            biased;
+            () = self.cx.cancel.cancelled() => return Err(RunReason::StopRequested.into()),
+            () = self.cx.clock.sleep_until(self.deadline) => return Err(RunReason::RunTimeout.into()),
+            response = self.cx.fetch.fetch(request) => response.map_err(|error| RunError::from(&error)),
+        };
+        let response = response.and_then(|response| {
+            let success = response.classification.class == ResponseClass::Ok;
+            if success { Ok(response) } else { Err(error_from_response(&response, self.cx.clock.now().wall)) }
+        });
+        self.record_stage(Stage::Fetch, began, response.as_ref().err().copied());
+        response
+    }
+
+    /// Records a stage's duration and outcome.
+    pub(super) fn record_stage(&self, stage: Stage, began: Mono, error: Option<RunError>) {
+        let elapsed: Duration = self.cx.clock.mono().since(began);
+        self.cx.metrics.stage(stage, elapsed.as_secs_f64(), error.map(|error| error.reason.as_str()));
+    }
+}

@@ -1,0 +1,244 @@
+//! One run from start to end: permit, lease, record of the start, page walk, record of the end, release, notification.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::state::{PoolState, RunOutcome, RunRequest};
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+use crate::ledger::{Lease, RunEnd, RunStart, StoredLease};
+use crate::sync::report::RunError;
+use crate::sync::{Fetch, RunContext, RunReason, RunReport, SyncPlan, run};
+use crate::work::reconcile_queue::Kind;
+
+/// Interval between attempts to acquire a held lease.
+const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Tries to record a run's end, with delays that double from [`RECORD_DELAY`]: three seconds in all. After that the
+/// next run of the job marks it interrupted.
+const RECORD_TRIES: u32 = 5;
+const RECORD_DELAY: Duration = Duration::from_millis(200);
+/// How long a run whose end could not be recorded stays active: the controller finds nothing of it in the ledger, and
+/// would start another at once.
+const UNRECORDED_DELAY: Duration = Duration::from_secs(5);
+
+pub(super) async fn execute(
+    shared: Arc<PoolState>,
+    plan: Arc<SyncPlan>,
+    fetch: Arc<dyn Fetch>,
+    request: RunRequest,
+    cancel: CancellationToken,
+) {
+    let guarded = AssertUnwindSafe(wait_and_run(&shared, &plan, &*fetch, request, &cancel)).catch_unwind();
+    let (report, recorded) = if let Ok(ended) = guarded.await {
+        ended
+    } else {
+        // A panic ends the run, not the process. The next run takes the lease again: the holder is the same.
+        let report = RunReport::from_error(RunReason::InternalError.into());
+        shared.metrics.run_ended(&plan.job, &report);
+        let recorded = record_end(&shared, &plan.job, request, &report).await;
+        (report, recorded)
+    };
+    log(&plan, request, &report, recorded);
+    if !recorded {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = shared.clock.sleep_until(shared.clock.mono() + UNRECORDED_DELAY) => {}
+        }
+    }
+    publish_end(&shared, &plan.job, request, report, recorded).await;
+}
+
+/// Waits for a permit and for the lease, then runs. Returns the report and whether the end is in the ledger.
+async fn wait_and_run(
+    shared: &PoolState,
+    plan: &SyncPlan,
+    fetch: &dyn Fetch,
+    request: RunRequest,
+    cancel: &CancellationToken,
+) -> (RunReport, bool) {
+    let not_started = |stop: RunError| {
+        let report = RunReport::from_error(stop);
+        shared.metrics.run_ended(&plan.job, &report);
+        (report, false)
+    };
+    let permit = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return not_started(RunReason::StopRequested.into()),
+        permit = shared.permits.acquire() => permit,
+    };
+    if permit.is_err() {
+        return not_started(RunReason::StopRequested.into());
+    }
+    if let Some((active, _)) = shared.jobs().get_mut(&plan.job).and_then(|job| job.active.as_mut()) {
+        active.queued = false;
+    }
+    let lease = match acquire_lease(shared, &plan.job, cancel).await {
+        Ok(lease) => lease,
+        Err(stop) => return not_started(stop),
+    };
+    let start = RunStart {
+        id: request.run,
+        job: plan.job.clone(),
+        trigger: request.trigger,
+        slot: request.slot,
+        dry_run: plan.dry_run,
+        at: shared.clock.now().wall,
+    };
+    match shared.ledger.start_run(&start, &lease).await {
+        Ok(true) => {}
+        // The previous lease holder has already served the slot, or the request.
+        Ok(false) => {
+            shared.ledger.release_lease(&lease).await.ok();
+            return not_started(RunReason::LeaseHeld.into());
+        }
+        Err(error) => return not_started((&error).into()),
+    }
+    let report = with_lease(shared, plan, fetch, request, cancel, &lease).await;
+    let recorded = record_end(shared, &plan.job, request, &report).await;
+    // If the release fails, the lease expires by itself.
+    shared.ledger.release_lease(&lease).await.ok();
+    (report, recorded)
+}
+
+/// Runs and renews the lease concurrently. Losing the lease stops the run; the fence rejects its writes in any case.
+async fn with_lease(
+    shared: &PoolState,
+    plan: &SyncPlan,
+    fetch: &dyn Fetch,
+    request: RunRequest,
+    cancel: &CancellationToken,
+    lease: &Lease,
+) -> RunReport {
+    let stop = cancel.child_token();
+    let cx = RunContext {
+        ledger: &*shared.ledger,
+        fetch,
+        lease,
+        clock: shared.clock,
+        metrics: &shared.metrics,
+        run: request.run,
+        cancel: &stop,
+    };
+    let mut running = std::pin::pin!(run(plan, cx));
+    let lost = async {
+        loop {
+            shared.clock.sleep_until(shared.clock.mono() + shared.options.lease_ttl / 3).await;
+            let renewed = shared.ledger.renew_lease(lease, shared.options.lease_ttl, shared.clock.now().wall).await;
+            // A failing ledger is not a lost lease: another process needs the ledger to take it.
+            if matches!(renewed, Ok(false)) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        report = &mut running => report,
+        () = lost => {
+            stop.cancel();
+            let report = running.await;
+            if report.reason == Some(RunReason::StopRequested) && !cancel.is_cancelled() {
+                RunReport { reason: Some(RunReason::LeaseLost), ..report }
+            } else {
+                report
+            }
+        }
+    }
+}
+
+/// Name of the lease whose holder may advance the job's cursors.
+pub(super) fn lease_name(job: &ObjectKey) -> String {
+    format!("sync/{}/{}", job.namespace, job.name)
+}
+
+/// Acquires the job's lease. One that is renewed belongs to a live process; a leftover one expires, by the wall clock
+/// or, if that was set back, by this process's monotonic clock.
+async fn acquire_lease(shared: &PoolState, job: &ObjectKey, cancel: &CancellationToken) -> Result<Lease, RunError> {
+    let name = lease_name(job);
+    let ttl = shared.options.lease_ttl;
+    let mut watched: Option<(StoredLease, Mono)> = None;
+    loop {
+        let now = shared.clock.now();
+        let stale = watched.as_ref().filter(|(_, since)| now.mono.since(*since) >= ttl).map(|(view, _)| view.clone());
+        let taken = shared.ledger.acquire_lease(&name, &shared.options.holder, ttl, now.wall, stale).await;
+        let held = match taken.map_err(|error| RunError::from(&error))? {
+            Ok(lease) => return Ok(lease),
+            Err(held) => held,
+        };
+        match &watched {
+            Some((view, _)) if *view == held => {}
+            Some(_) => return Err(RunReason::LeaseHeld.into()),
+            None => watched = Some((held, now.mono)),
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(RunReason::StopRequested.into()),
+            () = shared.clock.sleep_until(now.mono + LEASE_POLL_INTERVAL.min(ttl)) => {}
+        }
+    }
+}
+
+/// Records the end in the ledger, with retries: a ledger that is briefly busy must not make a successful run look
+/// interrupted.
+async fn record_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, report: &RunReport) -> bool {
+    let end = RunEnd {
+        id: request.run,
+        job: job.clone(),
+        result: report.result,
+        reason: report.reason.map(RunReason::as_str),
+        counts: report.counts,
+        at: shared.clock.now().wall,
+    };
+    let mut delay = RECORD_DELAY;
+    for _ in 1..RECORD_TRIES {
+        if shared.ledger.finish_run(&end).await.is_ok() {
+            return true;
+        }
+        shared.clock.sleep_until(shared.clock.mono() + delay).await;
+        delay *= 2;
+    }
+    shared.ledger.finish_run(&end).await.is_ok()
+}
+
+/// Publishes the end: gauges, then memory, then the reconcile queue, so that the reconcile sees all of it.
+async fn publish_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, report: RunReport, recorded: bool) {
+    let history = shared.ledger.job_history(job, 0).await;
+    let outcome = RunOutcome { id: request.run, at: shared.clock.now().wall, report, recorded };
+    let mut jobs = shared.jobs();
+    match jobs.get_mut(job) {
+        Some(entry) if !entry.deleted => {
+            entry.active = None;
+            entry.last = Some(outcome);
+            if let Ok(history) = history {
+                shared.gauges.set(job, history.failure_streak, history.last_success);
+            }
+        }
+        _ => {
+            jobs.remove(job);
+            shared.metrics.remove_job(job);
+        }
+    }
+    drop(jobs);
+    shared.reconcile_queue.enqueue(Kind::SyncJob, job);
+}
+
+fn log(plan: &SyncPlan, request: RunRequest, report: &RunReport, recorded: bool) {
+    let reason = report.reason.map_or("", RunReason::as_str);
+    tracing::info!(
+        request_id = %request.run,
+        namespace = %plan.job.namespace,
+        name = %plan.job.name,
+        result = report.result.as_str(),
+        reason,
+        http_status = report.http_status,
+        fetched = report.counts.fetched,
+        inserted = report.counts.inserted,
+        updated = report.counts.updated,
+        rejected = report.counts.rejected,
+        pages = report.counts.pages,
+        recorded,
+        "sync run ended"
+    );
+}

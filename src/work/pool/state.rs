@@ -1,0 +1,118 @@
+//! The pool's types: settings, requests, runs and the shared state.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::gauges::Gauges;
+use crate::clock::Clock;
+use crate::domain::key::ObjectKey;
+use crate::ledger::{Ledger, RunId, RunTrigger};
+use crate::sync::RunReport;
+use crate::sync::metrics::SyncMetrics;
+use crate::work::reconcile_queue::ReconcileQueue;
+
+/// Settings of the pool.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// This process's holder name for leases in the ledger. With the same name after a restart it takes its leases back
+    /// at once; with another name it waits until they expire.
+    pub holder: String,
+    /// Concurrent runs. Most of a run is waiting for a provider, but each may hold a page of some megabytes.
+    pub concurrency: usize,
+    /// Validity of a lease without renewal. It is renewed three times as often.
+    pub lease_ttl: Duration,
+}
+
+impl PoolOptions {
+    /// The defaults, for `holder`.
+    pub fn new(holder: impl Into<String>) -> Self {
+        Self { holder: holder.into(), concurrency: 16, lease_ttl: Duration::from_secs(15) }
+    }
+}
+
+/// A run to start.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct RunRequest {
+    /// Its correlation ID.
+    pub run: RunId,
+    /// What triggered it.
+    pub trigger: RunTrigger,
+    /// The schedule slot that it serves, if any.
+    pub slot: Option<Timestamp>,
+}
+
+/// The result of a request to start a run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum StartOutcome {
+    /// The run is queued or running.
+    Accepted,
+    /// The job already has an active run: this one.
+    AlreadyActive(RunId),
+    /// The pool is closing.
+    Closed,
+}
+
+/// A queued or running run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ActiveRun {
+    /// Its ID.
+    pub id: RunId,
+    /// What triggered it.
+    pub trigger: RunTrigger,
+    /// When it was requested.
+    pub since: Timestamp,
+    /// Whether it is queued and not running yet.
+    pub queued: bool,
+    /// Whether a stop was requested.
+    pub stopping: bool,
+}
+
+/// A run of this process that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Its ID.
+    pub id: RunId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Its result, reason and counts.
+    pub report: RunReport,
+    /// Whether the end is in the ledger; if not, it could not be written, and a controller should back off.
+    pub recorded: bool,
+}
+
+/// The shared state of the pool.
+pub(super) struct PoolState {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) reconcile_queue: ReconcileQueue,
+    pub(super) clock: Clock,
+    pub(super) metrics: SyncMetrics,
+    pub(super) gauges: Gauges,
+    pub(super) options: PoolOptions,
+    pub(super) permits: Semaphore,
+    pub(super) jobs: Mutex<HashMap<ObjectKey, JobEntry>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) closing: CancellationToken,
+}
+
+/// The pool's state of one job.
+#[derive(Default)]
+pub(super) struct JobEntry {
+    pub(super) active: Option<(ActiveRun, CancellationToken)>,
+    pub(super) last: Option<RunOutcome>,
+    /// The object was deleted; this entry is removed when its run has ended.
+    pub(super) deleted: bool,
+}
+
+impl PoolState {
+    /// Locks the jobs.
+    pub(super) fn jobs(&self) -> MutexGuard<'_, HashMap<ObjectKey, JobEntry>> {
+        // A panic elsewhere leaves the map consistent: each change is one assignment.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,304 @@
+//! When each connection is probed next. Pure: `now` is an argument, keys are returned.
+//!
+//! The first probe of new settings is due at once. From the second on a connection has its own slots: a phase within
+//! the interval that is derived from its UID, so that thousands of connections are spread evenly and keep their phase
+//! after a restart. The next slot is never more than an interval away. One probe of a connection runs at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::timer_queue::TimerQueue;
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+
+/// Slots are whole multiples of this. A wake-up for each probe alone costs more than the probe: with 10 000 connections
+/// at 30 s some 33 share a slot, and the last of them is sent a few milliseconds after the first. With few connections
+/// it makes no difference.
+const SLOT_GRANULARITY: Duration = Duration::from_millis(100);
+
+/// Identifies a running probe; distinguishes a deleted object's probe from that of a new object of the same name.
+pub(super) type ProbeId = u64;
+
+struct Entry {
+    uid: Arc<str>,
+    revision: Arc<str>,
+    interval: Duration,
+    running: Option<ProbeId>,
+    /// A probe was requested while one was running: another follows it at once.
+    rerun: bool,
+}
+
+/// The due times of all probed connections.
+#[derive(Default)]
+pub(super) struct ProbeSchedule {
+    entries: HashMap<ObjectKey, Entry>,
+    due: TimerQueue,
+    last_id: ProbeId,
+}
+
+impl ProbeSchedule {
+    /// Adds a connection or updates its settings. No effect if the settings are unchanged.
+    pub(super) fn upsert(
+        &mut self,
+        key: &ObjectKey,
+        uid: &Arc<str>,
+        revision: &Arc<str>,
+        interval: Duration,
+        now: Mono,
+    ) {
+        match self.entries.get_mut(key) {
+            Some(entry) if entry.uid == *uid => {
+                if entry.revision == *revision {
+                    return;
+                }
+                entry.revision = Arc::clone(revision);
+                entry.interval = interval;
+            }
+            _ => {
+                let (uid, revision) = (Arc::clone(uid), Arc::clone(revision));
+                self.entries.insert(key.clone(), Entry { uid, revision, interval, running: None, rerun: false });
+            }
+        }
+        self.schedule_now(key, now);
+    }
+
+    /// Adds a connection without health checks for its circuit's next trial at `at`: nothing is due before. While its
+    /// probe runs, only its settings are updated.
+    pub(super) fn schedule_trial(
+        &mut self,
+        key: &ObjectKey,
+        (uid, revision): (&Arc<str>, &Arc<str>),
+        interval: Duration,
+        at: Mono,
+    ) {
+        let known = self.entries.get(key).filter(|entry| entry.uid == *uid);
+        let (running, rerun) = known.map_or((None, false), |entry| (entry.running, entry.rerun));
+        let (uid, revision) = (Arc::clone(uid), Arc::clone(revision));
+        self.entries.insert(key.clone(), Entry { uid, revision, interval, running, rerun });
+        if running.is_none() {
+            self.due.set(key, Some(at));
+        }
+    }
+
+    /// Removes a connection.
+    pub(super) fn remove(&mut self, key: &ObjectKey) {
+        self.entries.remove(key);
+        self.due.set(key, None);
+    }
+
+    /// Makes a probe of `key` due now; if one is running, another follows it, because its request may have been sent
+    /// before the change.
+    pub(super) fn schedule_now(&mut self, key: &ObjectKey, now: Mono) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            if entry.running.is_some() {
+                entry.rerun = true;
+            } else {
+                self.due.set(key, Some(now));
+            }
+        }
+    }
+
+    /// Brings the next probe of `key` forward to `at`, if it is later.
+    pub(super) fn bring_forward(&mut self, key: &ObjectKey, at: Mono) {
+        if self.due.get(key).is_some_and(|due| at < due) {
+            self.due.set(key, Some(at));
+        }
+    }
+
+    /// Removes and returns the earliest connection that is due and marks its probe as running.
+    pub(super) fn start(&mut self, now: Mono) -> Option<(ObjectKey, ProbeId)> {
+        let key = self.due.pop_due(now)?;
+        let entry = self.entries.get_mut(&key)?;
+        self.last_id += 1;
+        entry.running = Some(self.last_id);
+        Some((key, self.last_id))
+    }
+
+    /// Records the end of a probe: the next is due at the connection's next slot.
+    pub(super) fn finish(&mut self, key: &ObjectKey, id: ProbeId, now: Mono) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.running != Some(id) {
+            return;
+        }
+        entry.running = None;
+        let rerun = std::mem::take(&mut entry.rerun);
+        let next = if rerun { now } else { next_slot(&entry.uid, entry.interval, now) };
+        self.due.set(key, Some(next));
+    }
+
+    /// Skips a probe that is due, because the connection is in a maintenance window: the next is due at its next slot,
+    /// or at the window's end if that comes first.
+    pub(super) fn postpone(&mut self, key: &ObjectKey, id: ProbeId, end: Mono, now: Mono) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.rerun = false;
+        }
+        self.finish(key, id, now);
+        self.bring_forward(key, end);
+    }
+
+    /// Whether `key` is in the schedule.
+    pub(super) fn contains(&self, key: &ObjectKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// When the next probe is due.
+    pub(super) fn next(&self) -> Option<Mono> {
+        self.due.next()
+    }
+}
+
+/// The first instant after `now` that is congruent to the connection's phase, modulo the interval.
+fn next_slot(uid: &str, interval: Duration, now: Mono) -> Mono {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let (interval, grain) = (nanos(interval), nanos(SLOT_GRANULARITY));
+    let phase = fnv1a(uid.as_bytes()) % interval / grain * grain;
+    let past = (now.nanos() % interval + interval - phase) % interval;
+    Mono::from_nanos(now.nanos().saturating_add(interval - past))
+}
+
+/// FNV-1a, 64 bits: the same on every machine and in every release, unlike the standard library's hasher.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    // UIDs differ in few places: fold the well-mixed upper half into the lower, which the remainder uses.
+    hash ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Mono {
+        Mono::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("ns", name)
+    }
+
+    fn table(name: &str) -> ProbeSchedule {
+        let mut table = ProbeSchedule::default();
+        table.upsert(&key(name), &"uid".into(), &"1".into(), INTERVAL, at(100));
+        table
+    }
+
+    #[test]
+    fn first_probe_is_due_at_once_and_the_next_within_an_interval() {
+        let mut table = table("a");
+        let (started, run) = table.start(at(100)).unwrap();
+        assert_eq!(started, key("a"));
+        assert!(table.start(at(1000)).is_none(), "one at a time");
+        table.finish(&started, run, at(101));
+        let next = table.next().unwrap();
+        assert!(next > at(101) && next <= at(131));
+        let (_, run) = table.start(next).unwrap();
+        table.finish(&started, run, next + Duration::from_millis(3));
+        assert_eq!(table.next(), Some(next + INTERVAL), "the slot is stable");
+    }
+
+    #[test]
+    fn unchanged_settings_are_ignored_and_changed_ones_are_probed_at_once() {
+        let mut table = table("a");
+        let (a, run) = table.start(at(100)).unwrap();
+        table.upsert(&a, &"uid".into(), &"1".into(), INTERVAL, at(100));
+        table.finish(&a, run, at(100));
+        assert!(table.next().unwrap() > at(100));
+        table.upsert(&a, &"uid".into(), &"2".into(), INTERVAL, at(105));
+        assert_eq!(table.next(), Some(at(105)));
+    }
+
+    #[test]
+    fn settings_changed_during_a_probe_are_probed_right_after_it() {
+        let mut table = table("a");
+        let (a, run) = table.start(at(100)).unwrap();
+        table.upsert(&a, &"uid".into(), &"2".into(), INTERVAL, at(101));
+        assert!(table.start(at(101)).is_none());
+        table.finish(&a, run, at(102));
+        assert_eq!(table.next(), Some(at(102)));
+    }
+
+    #[test]
+    fn the_end_of_a_deleted_objects_probe_does_not_affect_its_successor() {
+        let mut table = table("a");
+        let (a, old) = table.start(at(100)).unwrap();
+        table.remove(&a);
+        table.upsert(&a, &"other".into(), &"1".into(), INTERVAL, at(101));
+        let (_, new) = table.start(at(101)).unwrap();
+        table.finish(&a, old, at(102));
+        assert_eq!(table.next(), None, "the successor's probe is still running");
+        table.finish(&a, new, at(103));
+        assert!(table.next().is_some());
+    }
+
+    #[test]
+    fn a_postponed_probe_is_due_at_the_next_slot_or_at_the_end_of_the_window() {
+        let mut table = table("a");
+        let (a, run) = table.start(at(100)).unwrap();
+        table.schedule_now(&a, at(100));
+        table.postpone(&a, run, at(10_000), at(100));
+        let slot = table.next().unwrap();
+        assert!(slot > at(100) && slot <= at(130), "due again at the slot, requested or not");
+        let (a, run) = table.start(slot).unwrap();
+        table.postpone(&a, run, slot + Duration::from_secs(1), slot);
+        assert_eq!(table.next(), Some(slot + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_trial_brings_the_next_probe_forward_and_never_delays_it() {
+        let mut table = table("a");
+        let (a, run) = table.start(at(100)).unwrap();
+        table.finish(&a, run, at(100));
+        let slot = table.next().unwrap();
+        table.bring_forward(&a, slot + INTERVAL);
+        assert_eq!(table.next(), Some(slot));
+        table.bring_forward(&a, at(100));
+        assert_eq!(table.next(), Some(at(100)));
+    }
+
+    #[test]
+    fn a_connection_without_health_checks_is_due_for_its_trial_only() {
+        let mut table = ProbeSchedule::default();
+        let ids = (&"uid".into(), &"1".into());
+        table.schedule_trial(&key("a"), ids, INTERVAL, at(400));
+        assert!(table.start(at(399)).is_none());
+        let (a, run) = table.start(at(400)).unwrap();
+        table.schedule_trial(&a, ids, INTERVAL, at(700));
+        assert_eq!(table.next(), None, "one at a time");
+        table.finish(&a, run, at(401));
+        table.schedule_trial(&a, ids, INTERVAL, at(700));
+        assert_eq!(table.next(), Some(at(700)), "later than the slot");
+    }
+
+    #[test]
+    fn ten_thousand_connections_spread_evenly_over_the_interval() {
+        let mut per_second = [0_u32; 30];
+        for n in 0..10_000_u32 {
+            let uid = format!("0000{n:04x}-1111-4222-8333-44445555{n:04x}");
+            let slot = next_slot(&uid, INTERVAL, at(60));
+            let second = slot.since(at(60)).as_secs().min(29);
+            per_second[usize::try_from(second).unwrap()] += 1;
+        }
+        assert!(per_second.iter().all(|count| (200..500).contains(count)), "{per_second:?}");
+    }
+
+    #[test]
+    fn slots_are_shared_and_never_more_than_an_interval_away() {
+        let mut shared = HashMap::<u64, u32>::new();
+        for n in 0..10_000_u32 {
+            let slot = next_slot(&format!("{n:08x}-1111-4222-8333-444455556666"), INTERVAL, at(60));
+            assert!(slot > at(60) && slot <= at(90), "{slot:?}");
+            *shared.entry(slot.nanos()).or_default() += 1;
+        }
+        assert!((250..=300).contains(&shared.len()), "{}", shared.len());
+        assert!(shared.values().all(|count| (5..100).contains(count)), "{shared:?}");
+        let short = Duration::from_millis(250);
+        assert_eq!(
+            next_slot("uid", short, next_slot("uid", short, at(1))).since(next_slot("uid", short, at(1))),
+            short
+        );
+    }
+}
