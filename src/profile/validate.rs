@@ -62,7 +62,9 @@ impl Profile {
         }
         if let Some((index, covering)) = matcher::find_unreachable(&self.errors) {
             let covering = covering.iter().map(|index| format!("errors[{index}]")).collect::<Vec<_>>().join(", ");
-            let problem = format!("is unreachable: {covering} match everything it matches; move it up or remove it");
+            let problem = format!(
+                "is unreachable: everything it matches is matched before by {covering}; move it up or remove it"
+            );
             return Err(InvalidField::new(path(index), problem));
         }
         Ok(())

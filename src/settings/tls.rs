@@ -8,7 +8,6 @@ use std::fmt;
 use jiff::Timestamp;
 use reqwest::{Certificate, Identity, Url};
 use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -108,7 +107,7 @@ fn is_pair(client: &ClientCertificate) -> bool {
         return false;
     };
     let Ok(key) = PrivateKeyDer::from_pem_slice(client.key.expose_secret().as_bytes()) else { return false };
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).is_ok()
+    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider()).is_ok()
 }
 
 /// The certificates of a PEM bundle, for the HTTP client.

@@ -1,4 +1,4 @@
-//! Own profiles at the process: what `busbar check profile` says beforehand, and how the start refuses.
+//! Custom profiles at the process: what `busbar check profile` reports, and that the start fails for an invalid one.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,8 +9,8 @@ use crate::source::{files, read, without_tests, without_text};
 
 const GOOD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\n";
 const BAD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\nerrors:\n  - {status: [4xx], class: fatal}\n  - {status: [429], class: quota}\n";
-const WHY: &str =
-    "line 7, errors[1]: can never be reached: whatever it fits, errors[0] fits before; move it up or remove it";
+const PROBLEM: &str =
+    "line 7, errors[1]: is unreachable: everything it matches is matched before by errors[0]; move it up or remove it";
 
 fn busbar(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_busbar")).args(args).current_dir(folder).env_clear().output().unwrap()
@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_check_says_of_each_file_whether_it_can_be_used_and_why_not() {
+fn check_profile_reports_each_file_with_its_problem() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
     std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();
@@ -31,14 +31,14 @@ fn a_check_says_of_each_file_whether_it_can_be_used_and_why_not() {
         text(&both.stdout),
         format!(
             "good.yaml: usable as `provider: profile:acme` with 0 operations, 0 streams, 0 error matchers, 0 limits\n\
-             profile bad.yaml, {WHY}\n"
+             profile bad.yaml, {PROBLEM}\n"
         )
     );
     assert!(busbar(folder.path(), &["check", "profile", "good.yaml"]).status.success());
 }
 
 #[test]
-fn a_stream_that_no_sync_runs_yet_is_usable_with_a_note() {
+fn an_unsupported_stream_is_accepted_with_a_note() {
     let folder = tempfile::tempdir().unwrap();
     let streams = "streams:\n  all: {record: document, path: /a, records: [/a], key: /id, pagination: {kind: nextUrl, next: [/n], link: {kind: follow}}}\n";
     std::fs::write(folder.path().join("later.yaml"), format!("{GOOD}{streams}")).unwrap();
@@ -48,27 +48,27 @@ fn a_stream_that_no_sync_runs_yet_is_usable_with_a_note() {
 }
 
 #[test]
-fn a_start_with_a_profile_that_cannot_be_used_ends_with_file_line_and_remedy() {
+fn the_start_fails_for_an_invalid_profile_with_file_line_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();
     let shown = folder.path().display().to_string();
-    // Nothing else is touched before: there is no API server here, and no ledger is made.
+    // The start fails before anything else: there is no API server here, and no ledger is created.
     let run = busbar(folder.path(), &["run", "--admin-address", "127.0.0.1:0", "--profiles-dir", &shown]);
     assert!(!run.status.success());
-    assert!(text(&run.stderr).contains(&format!("profile {shown}/bad.yaml, {WHY}")), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains(&format!("profile {shown}/bad.yaml, {PROBLEM}")), "{}", text(&run.stderr));
     assert!(!folder.path().join("busbar.db").exists());
 }
 
 #[test]
-fn a_check_refuses_a_post_that_does_not_say_whether_it_moves_money() {
+fn a_post_without_a_class_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let operation = "operations:\n  pay:\n    path: /payments\n    method: POST\n";
     std::fs::write(folder.path().join("own.yaml"), format!("{GOOD}{operation}")).unwrap();
-    let unsaid = busbar(folder.path(), &["check", "profile", "own.yaml"]);
-    assert!(!unsaid.status.success());
+    let check = busbar(folder.path(), &["check", "profile", "own.yaml"]);
+    assert!(!check.status.success());
     assert_eq!(
-        text(&unsaid.stdout),
-        "profile own.yaml, line 8, operations.pay.method: a POST may change something or move money: say which with \
+        text(&check.stdout),
+        "profile own.yaml, line 8, operations.pay.method: POST may change something or move money: add \
          class: Read, class: Write or class: Money\n"
     );
     std::fs::write(folder.path().join("own.yaml"), format!("{GOOD}{operation}    class: Money\n")).unwrap();
@@ -76,7 +76,7 @@ fn a_check_refuses_a_post_that_does_not_say_whether_it_moves_money() {
 }
 
 #[test]
-fn explain_knows_the_profiles_of_the_folder() {
+fn explain_uses_the_custom_profiles_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own");
     std::fs::create_dir(&own).unwrap();
@@ -92,13 +92,14 @@ fn explain_knows_the_profiles_of_the_folder() {
     assert!(text(&without.stdout).contains("not loaded"), "{}", text(&without.stdout));
 }
 
-/// Where Rust may name a provider, and why. Tests, comments and the test bench (whose banks play providers) may as well.
-const NAMED: [(&str, &str); 9] = [
+/// Files that may name a provider, and why. Tests, comments and the testbed (which simulates providers) may as well.
+const NAMED: [(&str, &str); 10] = [
     ("src/api/v1alpha1/provider_connection/mod.rs", "the rule of spec.provider, which users see in the CRD"),
-    ("src/profile/builtin.rs", "lists the files of the profiles that are compiled in"),
-    ("src/provider/legacy_metrics.rs", "the metrics of the replaced systems, under their own names"),
-    ("src/cli/telemetry.rs", "the sets of those series, as a flag takes them"),
-    ("src/cli/live.rs", "whom a smoke check asks when nobody says whom"),
+    ("src/profile/builtin.rs", "lists the compiled-in profile files"),
+    ("src/provider/legacy_collector.rs", "the metrics of the replaced systems, by their names"),
+    ("src/provider/legacy_metrics.rs", "the metrics of the replaced systems, by their names"),
+    ("src/cli/telemetry.rs", "the sets of those metrics, as values of a flag"),
+    ("src/cli/live.rs", "the default provider of a smoke check"),
     ("src/gateway/aliases.rs", "the paths of the Finastra integration, kept for its callers"),
     ("src/gateway/mod.rs", "the paths of the Finastra integration, kept for its callers"),
     ("src/gateway/openapi.rs", "the paths of the Finastra integration, kept for its callers"),
@@ -106,7 +107,7 @@ const NAMED: [(&str, &str); 9] = [
 ];
 
 #[test]
-fn no_rust_names_a_provider_beside_the_few_places_that_must() {
+fn only_listed_files_name_a_provider() {
     let profiles = Profiles::builtin().unwrap();
     let ids: Vec<&str> = profiles.ids().collect();
     let mut found = Vec::new();
@@ -126,7 +127,7 @@ fn no_rust_names_a_provider_beside_the_few_places_that_must() {
             if line.trim_start().starts_with("//") || code != kept {
                 continue;
             }
-            // Between quotes, as words of their own.
+            // Between quotes, as separate words.
             for literal in line.split('"').skip(1).step_by(2) {
                 let words = || literal.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
                 if let Some(id) = ids.iter().find(|id| words().any(|word| word == **id)) {
@@ -135,9 +136,9 @@ fn no_rust_names_a_provider_beside_the_few_places_that_must() {
             }
         }
     }
-    assert!(found.is_empty(), "what a provider is like belongs into its profile:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "provider-specific data belongs in a profile:\n{}", found.join("\n"));
     for (file, _) in NAMED {
         let text = read(file);
-        assert!(ids.iter().any(|id| text.contains(id)), "{file} names no provider: take it off the list");
+        assert!(ids.iter().any(|id| text.contains(id)), "{file} names no provider: remove it from the list");
     }
 }

@@ -204,23 +204,23 @@ fn an_unreachable_matcher_is_reported_with_its_line() {
     for (errors, hidden) in [
         (
             "  - {status: [4xx], class: fatal}\n  - {status: [429], class: rateLimited}\n",
-            "line 7, errors[1]: is unreachable: errors[0] match everything it matches; move it up or remove it",
+            "line 7, errors[1]: is unreachable: everything it matches is matched before by errors[0]; move it up or remove it",
         ),
         (
             "  - {status: [429], class: rateLimited}\n  - {status: [430], class: fatal}\n  - {status: [429, 430], json: [{pointer: /a}], class: quota}\n",
-            "line 8, errors[2]: is unreachable: errors[0], errors[1] match everything it matches; move it up or remove it",
+            "line 8, errors[2]: is unreachable: everything it matches is matched before by errors[0], errors[1]; move it up or remove it",
         ),
         (
             "  - {json: [{pointer: /code, is: [a]}], class: fatal}\n  - {json: [{pointer: /code, is: [b, c]}], class: retry}\n  - {status: [400], json: [{pointer: /code, is: [c, a]}], class: quota}\n",
-            "line 8, errors[2]: is unreachable: errors[0], errors[1] match everything it matches; move it up or remove it",
+            "line 8, errors[2]: is unreachable: everything it matches is matched before by errors[0], errors[1]; move it up or remove it",
         ),
         (
             "  - {json: [{pointer: /m, contains: limit}], class: quota}\n  - {json: [{pointer: /m, contains: Rate Limit}], class: retry}\n",
-            "line 7, errors[1]: is unreachable: errors[0] match everything it matches; move it up or remove it",
+            "line 7, errors[1]: is unreachable: everything it matches is matched before by errors[0]; move it up or remove it",
         ),
         (
             "  - {header: {name: X-A}, class: quota}\n  - {header: {name: x-a, is: [b]}, contentType: text/html, class: retry}\n",
-            "line 7, errors[1]: is unreachable: errors[0] match everything it matches; move it up or remove it",
+            "line 7, errors[1]: is unreachable: everything it matches is matched before by errors[0]; move it up or remove it",
         ),
         (
             "  - {class: fatal}\n",
