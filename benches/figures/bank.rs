@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::RunDir;
-use busbar::testbed::control_plane::process::{Process, Spec};
-use busbar::testbed::sim::announce::{Announcement, BankPlace};
-use busbar::testbed::sim::{Arrivals, Counts};
+use busbar::testbed::control_plane::process::{Process, ProcessSpec};
+use busbar::testbed::sim::process::Announcement;
+use busbar::testbed::sim::{Arrivals, BankEndpoints, CounterSnapshot};
 use serde_json::{Value, json};
 
 /// How long it may take to start on a busy machine.
@@ -26,7 +26,7 @@ impl SimBanks {
     /// Starts it without a bank.
     pub(crate) async fn start(run: &Arc<RunDir>) -> Self {
         let (announce, ca) = (run.path().join("sim.json"), run.path().join("sim-ca.pem"));
-        let spec = Spec {
+        let spec = ProcessSpec {
             name: "busbar-sim".to_owned(),
             program: env!("CARGO_BIN_EXE_busbar-sim").into(),
             args: vec![
@@ -45,7 +45,7 @@ impl SimBanks {
     }
 
     /// Adds a bank; `config` as the control API takes it.
-    pub(crate) async fn bank(&self, config: &Value) -> BankPlace {
+    pub(crate) async fn bank(&self, config: &Value) -> BankEndpoints {
         let answer = self.ask(http::Method::POST, "/banks", Some(config)).await;
         serde_json::from_value(answer).expect("a bank's addresses")
     }
@@ -64,13 +64,13 @@ impl SimBanks {
     /// Connections that were opened and requests that arrived so far.
     pub(crate) async fn counts(&self, bank: &str) -> (u64, u64) {
         let answer = self.ask(http::Method::GET, &format!("/banks/{bank}/counters"), None).await;
-        let counts: Counts = serde_json::from_value(answer).expect("counters");
+        let counts: CounterSnapshot = serde_json::from_value(answer).expect("counters");
         (counts.connections, counts.requests)
     }
 
     /// What the bank's arrival log will call an instant of `clock`: add this many nanoseconds to `clock.mono()`. From the
     /// fastest of many requests, so good to about half the time of a request on loopback.
-    pub(crate) async fn offset_nanos(&self, bank: &BankPlace, clock: Clock) -> i128 {
+    pub(crate) async fn offset_nanos(&self, bank: &BankEndpoints, clock: Clock) -> i128 {
         let mut best: Option<(u64, i128)> = None;
         for _ in 0..50 {
             let since = self.arrivals(&bank.name, u64::MAX).await.next;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use busbar::api::v1alpha1::ProviderConnection;
-use busbar::testbed::control_plane::process::{Process, Spec};
-use busbar::testbed::control_plane::{Identity, Reach};
+use busbar::testbed::control_plane::process::{Process, ProcessSpec};
+use busbar::testbed::control_plane::{OperatorIdentity, OperatorScope};
 use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -30,9 +30,9 @@ pub(crate) const NAMESPACE: &str = "bare";
 /// Starts the bare loop on the environment's API server. It ends when the process is dropped.
 pub(crate) async fn start(env: &BenchEnv) -> Process {
     env.create_namespace(NAMESPACE).await;
-    let identity: Identity =
-        env.plane.grant_operator(NAMESPACE, Reach::Namespace).await.expect("the bare loop's rights");
-    let spec = Spec {
+    let identity: OperatorIdentity =
+        env.plane.grant_operator(NAMESPACE, OperatorScope::Namespace).await.expect("the bare loop's rights");
+    let spec = ProcessSpec {
         name: "bare-loop".to_owned(),
         program: std::env::current_exe().expect("the path of this program"),
         args: vec![FLAG.into(), identity.kubeconfig.clone().into(), NAMESPACE.into()],

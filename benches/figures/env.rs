@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::process::{Process, Spec};
-use busbar::testbed::control_plane::{ControlPlane, Identity, Options, Query, Reach};
-use busbar::testbed::sim::announce::BankPlace;
+use busbar::testbed::control_plane::process::{Process, ProcessSpec};
+use busbar::testbed::control_plane::{ControlPlane, OperatorIdentity, Options, AuditQuery, OperatorScope};
+use busbar::testbed::sim::BankEndpoints;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{ObjectMeta, PostParams};
@@ -35,7 +35,7 @@ pub(crate) struct BenchEnv {
     pub(crate) plane: ControlPlane,
     pub(crate) client: Client,
     pub(crate) clock: Clock,
-    identity: Identity,
+    identity: OperatorIdentity,
     admin: String,
 }
 
@@ -48,7 +48,7 @@ impl BenchEnv {
         plane.install().await.expect("CRDs and roles");
         let client = plane.client().expect("an admin client");
         create_namespace(&client, NAMESPACE).await;
-        let identity = plane.grant_operator(NAMESPACE, Reach::Namespace).await.expect("the operator's rights");
+        let identity = plane.grant_operator(NAMESPACE, OperatorScope::Namespace).await.expect("the operator's rights");
         let banks = SimBanks::start(plane.run_dir()).await;
         let (operator, admin) = operator(&plane, &identity).await;
         let env = Self { operator, banks, plane, client, clock, identity, admin };
@@ -171,7 +171,7 @@ impl BenchEnv {
 
     /// Prints how many status writes the operator has made, and for how many objects.
     pub(crate) fn print_writes(&self, objects: usize) {
-        let query = Query { user: Some(self.user()), subresource: Some("status"), ..Query::default() };
+        let query = AuditQuery { user: Some(self.user()), subresource: Some("status"), ..AuditQuery::default() };
         let writes = self.plane.audit().requests(&query).expect("an audit log").len();
         println!("{writes} status writes for {objects} objects so far");
     }
@@ -205,7 +205,7 @@ async fn create_namespace(client: &Client, name: &str) {
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a namespace");
 }
 
-async fn operator(plane: &ControlPlane, identity: &Identity) -> (Process, String) {
+async fn operator(plane: &ControlPlane, identity: &OperatorIdentity) -> (Process, String) {
     #[derive(serde::Deserialize)]
     struct Announcement {
         admin: String,
@@ -213,7 +213,7 @@ async fn operator(plane: &ControlPlane, identity: &Identity) -> (Process, String
     let directory = plane.run_dir().path();
     let announce = directory.join("busbar.json");
     let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}").into();
-    let spec = Spec {
+    let spec = ProcessSpec {
         name: "busbar".to_owned(),
         program: env!("CARGO_BIN_EXE_busbar").into(),
         args: vec![
@@ -269,7 +269,7 @@ pub(crate) fn numbered(base_url: &str, n: usize, interval: &str) -> ProviderConn
 }
 
 /// A bank whose log holds `arrivals`.
-pub(crate) async fn big_bank(env: &BenchEnv, arrivals: usize) -> BankPlace {
+pub(crate) async fn big_bank(env: &BenchEnv, arrivals: usize) -> BankEndpoints {
     env.banks.bank(&bank::config("bank", arrivals)).await
 }
 

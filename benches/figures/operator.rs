@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use busbar::testbed::control_plane::Query;
+use busbar::testbed::control_plane::AuditQuery;
 
 use crate::Figures;
 use crate::bare;
@@ -50,7 +50,7 @@ async fn idle(figures: &mut Figures) {
     let audit = env.plane.audit();
     let (since, bill) = (audit.position().expect("an audit log"), Bill::now());
     tokio::time::sleep(IDLE_FOR).await;
-    let ours = Query { user: Some(env.user()), ..Query::default() };
+    let ours = AuditQuery { user: Some(env.user()), ..AuditQuery::default() };
     let all = audit.requests_since(since, &ours).expect("an audit log");
     let writes: Vec<_> = all.iter().filter(|r| r.subresource == "status" && r.verb != "get").collect();
     println!(

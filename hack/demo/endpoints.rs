@@ -1,6 +1,6 @@
 //! Where the operator and the simulator listen.
 
-use busbar::testbed::sim::announce::Announcement;
+use busbar::testbed::sim::process::Announcement;
 
 /// The addresses of the operator and of the simulator, known once both listen.
 pub(crate) struct Endpoints {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::testbed::canaries::Canaries;
 use busbar::testbed::control_plane::process::Process;
-use busbar::testbed::control_plane::{ControlPlane, Identity, Options};
-use busbar::testbed::sim::announce::Announcement;
+use busbar::testbed::control_plane::{ControlPlane, OperatorIdentity, Options};
+use busbar::testbed::sim::process::Announcement;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ pub(crate) struct Environment {
     simulator: Mutex<Process>,
     client: kube::Client,
     pub(crate) plane: ControlPlane,
-    identity: Identity,
+    identity: OperatorIdentity,
     pub(crate) canaries: Canaries,
     pub(crate) http: reqwest::Client,
     /// Files of this run; removed with it.
@@ -67,7 +67,7 @@ impl Environment {
             error = interrupted() => return Err(error),
         };
         let timings: Vec<_> =
-            plane.timings().iter().map(|(part, took)| format!("{part} {:.1} s", took.as_secs_f64())).collect();
+            plane.startup_times().iter().map(|(part, took)| format!("{part} {:.1} s", took.as_secs_f64())).collect();
         screen.done(&timings.join(", "));
 
         screen.waiting("the custom resources are installed");
@@ -77,7 +77,7 @@ impl Environment {
         };
         screen.done("crds/, config/rbac/ and config/samples/ are applied");
 
-        screen.step("Start three simulated banks and the operator");
+        screen.step("Start the banks and the operator");
         let directory = plane.run_dir().path().join("demo");
         prepare(&directory, &plane, &busbar)?;
         let operator = Process::spawn(plane.run_dir(), &operator_process(&busbar, &directory, &identity))?;
@@ -89,7 +89,7 @@ impl Environment {
             client: plane.client()?,
             plane,
             identity,
-            canaries: Canaries::plant(),
+            canaries: Canaries::new(),
             http: http.map_err(|error| Error::Http { what: "an HTTP client".into(), detail: error.to_string() })?,
             directory,
             stop: stop.clone(),
@@ -229,11 +229,36 @@ impl Environment {
     /// `failed`: the demo has failed already, and its error has been printed.
     pub(crate) async fn stop(self, screen: &Screen, failed: bool) -> Result<(), Error> {
         screen.heading("Stopping");
-        let exited = {
-            let mut operator = self.operator.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut simulator = self.simulator.lock().unwrap_or_else(PoisonError::into_inner);
-            format!("operator {}, banks {}", operator.pid(), simulator.pid())
+        let mut operator = self.operator.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut simulator = self.simulator.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let pids = format!("operator (pid {}), banks (pid {})", operator.pid(), simulator.pid());
+        let status = operator.stop(STOP_TIMEOUT).await;
+        simulator.stop(STOP_TIMEOUT).await;
+        let scanned = leaks::check_logs_and_audit(&Scope {
+            canaries: &self.canaries,
+            plane: &self.plane,
+            user: &self.identity.user,
+            directory: &self.directory,
+        });
+        let exited = match status {
+            _ if failed => Ok(()),
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(Error::Exited { name: "the operator", status }),
+            None => Err(Error::Killed(STOP_TIMEOUT)),
         };
-        todo!()
+        let result = scanned.and(exited);
+        if result.is_err() {
+            self.plane.run_dir().keep();
+        }
+        self.plane.stop().await;
+        let files = if failed || result.is_err() { "The logs are kept." } else { "All files of the run are removed." };
+        screen.text(&format!("Stopped: {pids}, and the control plane. {files}"));
+        result
     }
+}
+
+/// Reads an announce file. It is written by rename, so it is complete or absent.
+fn read_announcement<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = std::fs::read(path).map_err(|_| "no announce file yet".to_owned())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
 }

@@ -38,7 +38,7 @@ pub(crate) enum Error {
     Killed(Duration),
     /// The control plane.
     #[error(transparent)]
-    ControlPlane(#[from] control_plane::Error),
+    ControlPlane(#[from] control_plane::ControlPlaneError),
     /// A program of the same build is missing.
     #[error("{} not found: run `make demo`, which builds it", .0.display())]
     NotBuilt(PathBuf),

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use busbar::testbed::control_plane::process::Spec;
-use busbar::testbed::control_plane::{ControlPlane, Identity, Reach};
+use busbar::testbed::control_plane::process::ProcessSpec;
+use busbar::testbed::control_plane::{ControlPlane, OperatorIdentity, OperatorScope};
 
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ pub(crate) fn built_program(name: &str) -> Result<PathBuf, Error> {
 }
 
 /// Installs CRDs, roles, namespaces and samples as an administrator, and creates the operator's identity.
-pub(crate) async fn install(plane: &ControlPlane) -> Result<Identity, Error> {
+pub(crate) async fn install(plane: &ControlPlane) -> Result<OperatorIdentity, Error> {
     plane.install().await?;
     for namespace in [SYSTEM, NAMESPACE, SAMPLES] {
         plane.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n")).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn install(plane: &ControlPlane) -> Result<Identity, Error> {
     let connections = kubectl(plane, &["-n", SAMPLES, "get", "pconn", "-o", "name"], "").await?;
     let suspend = ["-n", SAMPLES, "patch", "--type=merge", r#"--patch={"spec":{"suspend":true}}"#];
     kubectl(plane, &suspend.into_iter().chain(connections.split_whitespace()).collect::<Vec<_>>(), "").await?;
-    Ok(plane.grant_operator(SYSTEM, Reach::Cluster).await?)
+    Ok(plane.grant_operator(SYSTEM, OperatorScope::Cluster).await?)
 }
 
 /// Runs kubectl as admin with `input` on its stdin; a warning of the API server is an error.
@@ -78,7 +78,7 @@ pub(crate) fn ledger_url(directory: &Path) -> String {
 }
 
 /// The operator's process.
-pub(crate) fn operator_process(program: &Path, directory: &Path, identity: &Identity) -> Spec {
+pub(crate) fn operator_process(program: &Path, directory: &Path, identity: &OperatorIdentity) -> ProcessSpec {
     let flags = [
         "run".to_owned(),
         format!("--kubeconfig={}", identity.kubeconfig.display()),
@@ -90,7 +90,7 @@ pub(crate) fn operator_process(program: &Path, directory: &Path, identity: &Iden
         // The simulated banks listen on loopback.
         "--allow-provider-addresses=127.0.0.0/8".to_owned(),
     ];
-    Spec {
+    ProcessSpec {
         name: "the operator".to_owned(),
         program: program.to_owned(),
         args: flags.into_iter().map(OsString::from).collect(),
@@ -100,9 +100,9 @@ pub(crate) fn operator_process(program: &Path, directory: &Path, identity: &Iden
 }
 
 /// The simulator's process: three banks.
-pub(crate) fn simulator_process(program: &Path, directory: &Path) -> Spec {
+pub(crate) fn simulator_process(program: &Path, directory: &Path) -> ProcessSpec {
     let announce = format!("--announce-file={}", directory.join("banks.json").display());
-    Spec {
+    ProcessSpec {
         name: "busbar-sim".to_owned(),
         program: program.to_owned(),
         args: ["--banks=3".to_owned(), announce].into_iter().map(OsString::from).collect(),

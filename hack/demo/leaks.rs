@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use busbar::testbed::canaries::Canaries;
-use busbar::testbed::control_plane::{ControlPlane, Decision, Query};
+use busbar::testbed::control_plane::{AuditQuery, AuthorizationDecision, ControlPlane};
 
 use crate::error::Error;
 
@@ -24,7 +24,8 @@ pub(crate) struct Scope<'a> {
 pub(crate) fn check_logs_and_audit(scope: &Scope<'_>) -> Result<(), Error> {
     let logs = read_logs(scope)?;
     let mut found: Vec<String> = logs.iter().flat_map(|(source, text)| scope.canaries.leaks(source, text)).collect();
-    let denied = Query { user: Some(scope.user), decision: Some(Decision::Forbid), ..Query::default() };
+    let denied =
+        AuditQuery { user: Some(scope.user), decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
     for request in scope.plane.audit().requests(&denied)? {
         found.push(format!("config/rbac/ does not allow {} {} ({})", request.verb, request.uri, request.code));
     }

@@ -1,8 +1,8 @@
 //! `make demo`: failover and recovery on this machine, as a scenario that fails if a step does not happen in time.
 //!
-//! Only the banks are simulated: the API server, etcd, the operator with its own RBAC rights, the sockets and the ledger
-//! are real, and the output shown is that of `kubectl` and `busbar`. Each step waits for its condition, with a deadline;
-//! no step sleeps for effect.
+//! Only the banks are simulated: the API server, etcd, the operator with its own RBAC rights, the sockets and the
+//! ledger are real, and the output shown is that of `kubectl` and `busbar`. Each step waits for its condition with a
+//! deadline; no step sleeps for effect.
 
 mod endpoints;
 mod environment;
@@ -75,7 +75,7 @@ async fn demo(args: &Args, screen: &mut Screen, stop: &CancellationToken) -> Res
     result.and(stopped)
 }
 
-/// Ctrl-C and SIGTERM both mean an orderly shutdown. The children are in process groups of their own and do not get them.
+/// Ctrl-C and SIGTERM both mean an orderly shutdown. The children have process groups of their own and get neither.
 fn listen_for_signals(stop: &CancellationToken) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

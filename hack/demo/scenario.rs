@@ -1,78 +1,77 @@
-//! The story: all is well, bank A fails, bank B takes over, bank A recovers and is chosen again.
+//! The scenario: normal operation; bank A fails, the route fails over to bank B; bank A recovers, the route fails back.
 
 use std::path::Path;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::sim::{Auth, Direction, Transaction};
+use busbar::testbed::sim::{Direction, RequiredAuth, Transaction};
 use jiff::Unit;
 use serde_json::Value;
 
-use crate::banks::Banks;
-use crate::check;
-use crate::failure::Failure;
+use crate::endpoints::Endpoints;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::install::{NAMESPACE, SAMPLES, kubectl};
 use crate::screen::Screen;
-use crate::world::{NAMESPACE, Places, SAMPLES, World, kubectl};
+use crate::sim_client::SimClient;
+use crate::verify;
 
-/// The repository, found from where this program was compiled.
+/// The repository that this program was compiled in.
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
-/// For what should take a second or two.
-const SOON: Duration = Duration::from_secs(10);
+/// Deadline of what usually takes a second or two.
+const SHORT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Two failed checks five seconds apart and one that was just over, a time-out of a second, and slack for a busy machine.
-const OUTAGE_SEEN: Duration = Duration::from_secs(20);
+/// Two failed probes at an interval of 5 s, up to one interval before them, a timeout of 1 s, and slack.
+const OUTAGE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The open time and two trials, five seconds each, and slack.
-const RECOVERY_SEEN: Duration = Duration::from_secs(25);
+/// The open duration and two trials, 5 s each, and slack.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(25);
 
 /// Transactions that the simulator's account has from the start.
-const BOOKED: u64 = 120;
+const INITIAL_TRANSACTIONS: u64 = 120;
 
-/// Transactions that bank A books while nobody can reach it.
-const MEANWHILE: u64 = 3;
+/// Transactions that bank A books during its outage.
+const OUTAGE_TRANSACTIONS: u64 = 3;
 
-/// The story's objects, in the order in which they are applied.
+/// The scenario's objects, in the order in which they are applied.
 const FILES: [&str; 4] = ["policy.yaml", "banks.yaml", "sync.yaml", "route.yaml"];
 
-/// What all three kinds look like to a user.
-const GET: [&str; 2] = ["get", "pconn,broute,sjob"];
+/// Arguments of kubectl that list the scenario's objects.
+const GET_ALL: [&str; 2] = ["get", "pconn,broute,sjob"];
 
-/// Plays it.
-pub(crate) async fn play(world: &World, screen: &mut Screen) -> Result<Places, Failure> {
-    let places = world.places(screen).await?;
-    screen.tick("the banks listen; the operator is ready, under its own ServiceAccount");
-    let banks = Banks::new(world.http.clone(), &places.banks.control);
+/// Runs the scenario. Returns where the operator and the simulator listen.
+pub(crate) async fn run(environment: &Environment, screen: &mut Screen) -> Result<Endpoints, Error> {
+    let endpoints = environment.endpoints(screen).await?;
+    screen.done("the banks listen; the operator is ready, with its own ServiceAccount");
+    let simulator = SimClient::new(environment.http.clone(), &endpoints.simulator.control);
 
-    screen.step("All is well");
-    connect(world, &places, &banks).await?;
-    all_well(world, screen).await?;
+    screen.step("Normal operation");
+    connect(environment, &endpoints, &simulator).await?;
+    normal_operation(environment, screen).await?;
 
     screen.step("Bank A fails");
-    bank_a_fails(world, screen, &places, &banks).await?;
+    bank_a_fails(environment, screen, &endpoints, &simulator).await?;
 
     screen.step("Bank A recovers");
-    bank_a_recovers(world, screen, &banks).await?;
+    bank_a_recovers(environment, screen, &simulator).await?;
 
-    screen.step("A look behind the scenes");
-    screen.waiting("logs, status, events, metrics and HTTP answers are searched");
-    let bytes = check::everything(world, &places).await?;
-    screen.tick(&format!(
-        "no bank's secret is in logs, status, events, metrics or HTTP answers ({} KiB read)",
-        bytes / 1024
-    ));
-    screen.tick("the API server refused the operator nothing: config/rbac/ is enough");
-    samples(world, screen).await?;
-    screen.times();
-    Ok(places)
+    screen.step("Final checks");
+    screen.waiting("scanning logs, status, events, metrics and HTTP responses");
+    let bytes = verify::scan_output(environment, &endpoints).await?;
+    screen.done(&format!("no bank's secret in logs, status, events, metrics or HTTP responses ({} KiB)", bytes / 1024));
+    screen.done("the API server denied no request of the operator: config/rbac/ is sufficient");
+    samples(environment, screen).await?;
+    screen.timings();
+    Ok(endpoints)
 }
 
-/// The samples that users copy are understood, every one of them.
-async fn samples(world: &World, screen: &Screen) -> Result<(), Failure> {
+/// Waits until every object of `config/samples/` is Ready.
+async fn samples(environment: &Environment, screen: &Screen) -> Result<(), Error> {
     for plural in ["providerconnections", "breakerpolicies", "syncjobs", "bankroutes"] {
-        world
-            .until(screen, &format!("the samples of {plural} are Ready"), SOON, async || {
-                let list = world.ask(&path(SAMPLES, plural)).await?;
+        environment
+            .until(screen, &format!("the samples of {plural} are Ready"), SHORT_DEADLINE, async || {
+                let list = environment.get_object(&path(SAMPLES, plural)).await?;
                 let items = list["items"].as_array().filter(|items| !items.is_empty()).ok_or("none")?;
                 let waiting = items.iter().find(|item| condition(item, "Ready")["status"] != "True");
                 waiting
@@ -80,24 +79,27 @@ async fn samples(world: &World, screen: &Screen) -> Result<(), Failure> {
             })
             .await?;
     }
-    screen.tick("every object of config/samples is Ready (suspended: their banks are not here)");
+    screen.done("every object of config/samples is Ready (suspended: their banks do not exist here)");
     Ok(())
 }
 
-/// Gives each bank the credential it wants from now on, and applies the story's objects.
-async fn connect(world: &World, places: &Places, banks: &Banks) -> Result<(), Failure> {
-    let canaries = &world.canaries;
+/// Sets the credential that each bank requires, and applies the scenario's objects.
+async fn connect(environment: &Environment, endpoints: &Endpoints, simulator: &SimClient) -> Result<(), Error> {
+    let canaries = &environment.canaries;
     let (key, token, secret) = (canaries.value("bank-a"), canaries.value("bank-b"), canaries.value("bank-c"));
-    banks.want("bank-a", &Auth::ApiKeyHeader { name: "mono-sec-key".into(), value: key.clone() }).await?;
-    banks.want("bank-b", &Auth::Bearer { token: token.clone() }).await?;
-    let oauth = Auth::OAuth2 { client_id: "demo".into(), client_secret: secret.clone(), expires_in_seconds: 3_600 };
-    banks.want("bank-c", &oauth).await?;
+    simulator
+        .set_auth("bank-a", &RequiredAuth::ApiKeyHeader { name: "mono-sec-key".into(), value: key.clone() })
+        .await?;
+    simulator.set_auth("bank-b", &RequiredAuth::Bearer { token: token.clone() }).await?;
+    let oauth =
+        RequiredAuth::OAuth2 { client_id: "demo".into(), client_secret: secret.clone(), expires_in_seconds: 3_600 };
+    simulator.set_auth("bank-c", &oauth).await?;
     let mut values = vec![
         ("${BANK_A_KEY}".to_owned(), key),
         ("${BANK_B_TOKEN}".to_owned(), token),
         ("${BANK_C_SECRET}".to_owned(), secret),
     ];
-    for bank in &places.banks.banks {
+    for bank in &endpoints.simulator.banks {
         let name = bank.name.to_uppercase().replace('-', "_");
         values.push((format!("${{{name}_URL}}"), bank.http.clone()));
     }
@@ -105,83 +107,96 @@ async fn connect(world: &World, places: &Places, banks: &Banks) -> Result<(), Fa
     for file in FILES {
         let path = Path::new(REPOSITORY).join("hack/demo").join(file);
         all.push_str("---\n");
-        all.push_str(&std::fs::read_to_string(&path).map_err(Failure::file("read", &path))?);
+        all.push_str(&std::fs::read_to_string(&path).map_err(Error::file("read", &path))?);
     }
     let all = values.iter().fold(all, |text, (name, value)| text.replace(name, value));
-    kubectl(&world.plane, &["-n", NAMESPACE, "apply", "--server-side", "-f", "-"], &all).await.map(drop)
+    kubectl(&environment.plane, &["-n", NAMESPACE, "apply", "--server-side", "-f", "-"], &all).await.map(drop)
 }
 
-async fn all_well(world: &World, screen: &Screen) -> Result<(), Failure> {
-    screen.say("A SyncJob fetches bank A's transactions. A BankRoute sends payouts to the cheapest bank.");
-    screen.say("Their files are short enough to read: hack/demo/*.yaml");
+async fn normal_operation(environment: &Environment, screen: &Screen) -> Result<(), Error> {
+    screen.text("A SyncJob fetches bank A's transactions. A BankRoute sends payouts to the cheapest bank.");
+    screen.text("The objects are in hack/demo/*.yaml");
     for bank in ["bank-a", "bank-b", "bank-c"] {
-        let well = [("/status/health", "Healthy"), ("/status/circuit", "Closed")];
+        let healthy = [("/status/health", "Healthy"), ("/status/circuit", "Closed")];
         let (what, object) = (format!("{bank} is Healthy"), format!("providerconnections/{bank}"));
-        until(world, screen, &what, SOON, &object, &well).await?;
+        until(environment, screen, &what, SHORT_DEADLINE, &object, &healthy).await?;
     }
-    screen.tick("all three banks are Healthy, their circuits Closed");
-    active(world, screen, "bank-a").await?;
-    screen.tick("the route takes the cheapest, bank-a");
-    rows(world, screen, BOOKED).await?;
-    screen.tick(&format!("bank A's {BOOKED} transactions are in the ledger"));
-    until(world, screen, "the job's data is Fresh", SOON, "syncjobs/bank-a-transactions", &[("/status/fresh", "True")])
-        .await?;
-    screen.tick("and the job's status says so: Fresh");
-    show(world, screen, "kubectl", &GET).await?;
-    show(world, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
+    screen.done("all three banks are Healthy and their circuits Closed");
+    active(environment, screen, "bank-a").await?;
+    screen.done("the active bank of the route is the cheapest one, bank-a");
+    rows(environment, screen, INITIAL_TRANSACTIONS).await?;
+    screen.done(&format!("bank A's {INITIAL_TRANSACTIONS} transactions are in the ledger"));
+    until(
+        environment,
+        screen,
+        "the job's data is Fresh",
+        SHORT_DEADLINE,
+        "syncjobs/bank-a-transactions",
+        &[("/status/fresh", "True")],
+    )
+    .await?;
+    screen.done("the SyncJob's status is Fresh");
+    show(environment, screen, "kubectl", &GET_ALL).await?;
+    show(environment, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
 }
 
-async fn bank_a_fails(world: &World, screen: &Screen, places: &Places, banks: &Banks) -> Result<(), Failure> {
-    screen.say(
-        "From now on bank A answers 503 to everything. It is checked every 5 s, and two failures open its circuit.",
-    );
-    banks.fail("bank-a").await?;
+async fn bank_a_fails(
+    environment: &Environment,
+    screen: &Screen,
+    endpoints: &Endpoints,
+    simulator: &SimClient,
+) -> Result<(), Error> {
+    screen.text("Bank A now answers 503 to every request. It is probed every 5 s, and two failures open its circuit.");
+    simulator.fail("bank-a").await?;
     let fields = [("/status/circuit", "Open"), ("/status/health", "Unhealthy")];
-    until(world, screen, "bank-a's circuit is Open", OUTAGE_SEEN, "providerconnections/bank-a", &fields).await?;
-    screen.tick("bank-a's circuit is Open: calls to it fail at once instead of waiting");
-    refused_call(world, screen, places).await?;
-    active(world, screen, "bank-b").await?;
-    screen.tick("the route has moved to the next cheapest, bank-b");
-    event(world, screen, "FailedOver").await?;
-    show(world, screen, "kubectl", &GET).await?;
-    show(world, screen, "kubectl", &["get", "events", "--field-selector=type=Warning"]).await?;
-    metrics(world, screen, places).await
+    until(environment, screen, "bank-a's circuit is Open", OUTAGE_DEADLINE, "providerconnections/bank-a", &fields)
+        .await?;
+    screen.done("bank-a's circuit is Open: calls to it fail fast");
+    rejected_call(environment, screen, endpoints).await?;
+    active(environment, screen, "bank-b").await?;
+    screen.done("the route has failed over to the next cheapest bank, bank-b");
+    event(environment, screen, "FailedOver").await?;
+    show(environment, screen, "kubectl", &GET_ALL).await?;
+    show(environment, screen, "kubectl", &["get", "events", "--field-selector=type=Warning"]).await?;
+    metrics(environment, screen, endpoints).await
 }
 
-async fn bank_a_recovers(world: &World, screen: &Screen, banks: &Banks) -> Result<(), Failure> {
+async fn bank_a_recovers(environment: &Environment, screen: &Screen, simulator: &SimClient) -> Result<(), Error> {
     let now = Clock::system().now().wall;
-    // Banks tell whole seconds.
+    // Banks report whole seconds.
     let now = now.round(Unit::Second).unwrap_or(now);
-    let booked = (1..=MEANWHILE).map(|number| Transaction {
+    let transactions = (1..=OUTAGE_TRANSACTIONS).map(|number| Transaction {
         id: format!("{number:024x}"),
-        narration: format!("Booked during the outage ({number} of {MEANWHILE})"),
+        narration: format!("Booked during the outage ({number} of {OUTAGE_TRANSACTIONS})"),
         amount: 1_250_000,
         direction: Direction::Credit,
         balance: 40_000_000,
         date: now,
         category: None,
     });
-    banks.book("bank-a", "acc-1", &booked.collect::<Vec<_>>()).await?;
-    banks.recover("bank-a").await?;
-    screen.say(&format!(
-        "Bank A is well again, and has booked {MEANWHILE} more transactions meanwhile. Nobody tells Busbar: when the open \
-         time is over, one call at a time is let through as a trial: a check, or the call above, which is made again in the \
-         background."
+    simulator.add_transactions("bank-a", "acc-1", &transactions.collect::<Vec<_>>()).await?;
+    simulator.recover("bank-a").await?;
+    screen.text(&format!(
+        "Bank A has recovered and booked {OUTAGE_TRANSACTIONS} transactions during the outage. After the open duration \
+         the circuit admits one trial at a time: a probe, or the call above, which is retried in the background."
     ));
-    trials(world, screen).await?;
-    circuit(world, screen, "Closed").await?;
-    screen.tick("two trials in a row have succeeded: the circuit is Closed");
-    active(world, screen, "bank-a").await?;
-    screen.tick("the route has moved back to bank-a");
-    event(world, screen, "FailedBack").await?;
-    rows(world, screen, BOOKED + MEANWHILE).await?;
-    screen.tick(&format!("the sync has caught up: {} transactions, none lost, none twice", BOOKED + MEANWHILE));
-    show(world, screen, "kubectl", &GET).await?;
-    show(world, screen, "kubectl", &["get", "events", "--field-selector=reason=FailedBack"]).await?;
-    show(world, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
+    half_open(environment, screen).await?;
+    circuit(environment, screen, "Closed").await?;
+    screen.done("two consecutive trials have succeeded: the circuit is Closed");
+    active(environment, screen, "bank-a").await?;
+    screen.done("the route has failed back to bank-a");
+    event(environment, screen, "FailedBack").await?;
+    rows(environment, screen, INITIAL_TRANSACTIONS + OUTAGE_TRANSACTIONS).await?;
+    screen.done(&format!(
+        "the sync has caught up: {} transactions, none lost, none duplicated",
+        INITIAL_TRANSACTIONS + OUTAGE_TRANSACTIONS
+    ));
+    show(environment, screen, "kubectl", &GET_ALL).await?;
+    show(environment, screen, "kubectl", &["get", "events", "--field-selector=reason=FailedBack"]).await?;
+    show(environment, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
 }
 
-/// Where the API server has our objects.
+/// Path of an object or a list at the API server.
 fn path(namespace: &str, rest: &str) -> String {
     format!("/apis/busbar.dev/v1alpha1/namespaces/{namespace}/{rest}")
 }
@@ -192,73 +207,78 @@ fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
     conditions.into_iter().flatten().find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
 }
 
-/// Waits until an object of the story has these values.
+/// Waits until the fields of an object have these values.
 async fn until(
-    world: &World,
+    environment: &Environment,
     screen: &Screen,
     what: &str,
     deadline: Duration,
     object: &str,
     fields: &[(&str, &str)],
-) -> Result<(), Failure> {
-    world.until(screen, what, deadline, async || want(&world.ask(&path(NAMESPACE, object)).await?, fields)).await
+) -> Result<(), Error> {
+    environment
+        .until(screen, what, deadline, async || {
+            expect_fields(&environment.get_object(&path(NAMESPACE, object)).await?, fields)
+        })
+        .await
 }
 
-/// Fails with what is there if a field is not as wanted.
-fn want(object: &Value, fields: &[(&str, &str)]) -> Result<(), String> {
-    let seen = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("unset").to_owned();
-    if fields.iter().all(|(pointer, wanted)| seen(pointer) == *wanted) {
+/// Fails with the present values if a field differs.
+fn expect_fields(object: &Value, fields: &[(&str, &str)]) -> Result<(), String> {
+    let value = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("unset").to_owned();
+    if fields.iter().all(|(pointer, expected)| value(pointer) == *expected) {
         return Ok(());
     }
-    let told: Vec<String> = fields.iter().map(|(pointer, _)| format!("{pointer} {}", seen(pointer))).collect();
-    Err(told.join(", "))
+    let values: Vec<String> = fields.iter().map(|(pointer, _)| format!("{pointer} {}", value(pointer))).collect();
+    Err(values.join(", "))
 }
 
-/// Waits until trials are let through. Two that follow each other closely may have closed the circuit before anybody looks.
-async fn trials(world: &World, screen: &Screen) -> Result<(), Failure> {
+/// Waits until trials are admitted. Two in quick succession may have closed the circuit before the next poll.
+async fn half_open(environment: &Environment, screen: &Screen) -> Result<(), Error> {
     let object = path(NAMESPACE, "providerconnections/bank-a");
-    let seen = world
-        .until(screen, "bank-a's circuit lets a trial through", RECOVERY_SEEN, async || {
-            let now = world.ask(&object).await?;
-            match now.pointer("/status/circuit").and_then(Value::as_str) {
+    let state = environment
+        .until(screen, "bank-a's circuit admits a trial", RECOVERY_DEADLINE, async || {
+            let connection = environment.get_object(&object).await?;
+            match connection.pointer("/status/circuit").and_then(Value::as_str) {
                 Some(state @ ("HalfOpen" | "Closed")) => Ok(state.to_owned()),
                 other => Err(format!("circuit {}", other.unwrap_or("unset"))),
             }
         })
         .await?;
-    if seen == "HalfOpen" {
-        screen.tick("a first trial is let through: the circuit is HalfOpen, payouts still wait");
+    if state == "HalfOpen" {
+        screen.done("the circuit is HalfOpen: the first trial is admitted, payouts still avoid bank-a");
     }
     Ok(())
 }
 
-async fn circuit(world: &World, screen: &Screen, state: &str) -> Result<(), Failure> {
+async fn circuit(environment: &Environment, screen: &Screen, state: &str) -> Result<(), Error> {
     let what = format!("bank-a's circuit is {state}");
-    until(world, screen, &what, RECOVERY_SEEN, "providerconnections/bank-a", &[("/status/circuit", state)]).await
+    until(environment, screen, &what, RECOVERY_DEADLINE, "providerconnections/bank-a", &[("/status/circuit", state)])
+        .await
 }
 
-async fn active(world: &World, screen: &Screen, bank: &str) -> Result<(), Failure> {
-    let what = format!("the route takes {bank}");
-    until(world, screen, &what, SOON, "bankroutes/payouts", &[("/status/active", bank)]).await
+async fn active(environment: &Environment, screen: &Screen, bank: &str) -> Result<(), Error> {
+    let what = format!("the active bank of the route is {bank}");
+    until(environment, screen, &what, SHORT_DEADLINE, "bankroutes/payouts", &[("/status/active", bank)]).await
 }
 
-/// Waits for exactly so many rows.
-async fn rows(world: &World, screen: &Screen, count: u64) -> Result<(), Failure> {
-    world
-        .until(screen, &format!("{count} transactions are in the ledger"), RECOVERY_SEEN, async || {
+/// Waits until the ledger has exactly `count` rows.
+async fn rows(environment: &Environment, screen: &Screen, count: u64) -> Result<(), Error> {
+    environment
+        .until(screen, &format!("{count} transactions are in the ledger"), RECOVERY_DEADLINE, async || {
             let args = ["ledger", "transactions", "--connection=bank-a", "--limit=1"];
-            let printed = world.run("busbar", &args).await.map_err(|failure| failure.to_string())?;
-            let last = printed.trim_end().lines().next_back().unwrap_or_default().to_owned();
+            let output = environment.run("busbar", &args).await.map_err(|error| error.to_string())?;
+            let last = output.trim_end().lines().next_back().unwrap_or_default().to_owned();
             if last.contains(&format!("of {count} transactions")) { Ok(()) } else { Err(last) }
         })
         .await
 }
 
-async fn event(world: &World, screen: &Screen, reason: &str) -> Result<(), Failure> {
+async fn event(environment: &Environment, screen: &Screen, reason: &str) -> Result<(), Error> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/events?fieldSelector=reason%3D{reason}");
-    world
-        .until(screen, &format!("the event {reason} is published"), SOON, async || {
-            let events = world.ask(&path).await?;
+    environment
+        .until(screen, &format!("the event {reason} is published"), SHORT_DEADLINE, async || {
+            let events = environment.get_object(&path).await?;
             if events["items"].as_array().is_some_and(|items| !items.is_empty()) {
                 Ok(())
             } else {
@@ -268,26 +288,26 @@ async fn event(world: &World, screen: &Screen, reason: &str) -> Result<(), Failu
         .await
 }
 
-async fn show(world: &World, screen: &Screen, program: &str, args: &[&str]) -> Result<(), Failure> {
-    let printed = world.run(program, args).await?;
-    screen.command(&format!("{program} {}", args.join(" ")), &printed);
+async fn show(environment: &Environment, screen: &Screen, program: &str, args: &[&str]) -> Result<(), Error> {
+    let output = environment.run(program, args).await?;
+    screen.command(&format!("{program} {}", args.join(" ")), &output);
     Ok(())
 }
 
-/// What a caller of the gateway is told meanwhile. The demo's gateway is on loopback and asks nobody who he is.
-async fn refused_call(world: &World, screen: &Screen, places: &Places) -> Result<(), Failure> {
-    let url = format!("{}/api/providers/{NAMESPACE}/bank-a/accounts", places.gateway);
-    let (status, text) = world.get(&url).await?;
+/// A call through the gateway while the circuit is open. The demo's gateway listens on loopback and requires no token.
+async fn rejected_call(environment: &Environment, screen: &Screen, endpoints: &Endpoints) -> Result<(), Error> {
+    let url = format!("{}/api/providers/{NAMESPACE}/bank-a/accounts", endpoints.gateway);
+    let (status, text) = environment.get(&url).await?;
     screen.command(&format!("curl -s {url}"), &text);
     if status == 503 && text.contains("circuit_open") {
         return Ok(());
     }
-    Err(Failure::Http { what: "a call through the gateway".into(), detail: format!("{status}, not 503 circuit_open") })
+    Err(Error::Http { what: "a call through the gateway".into(), detail: format!("{status}, not 503 circuit_open") })
 }
 
-async fn metrics(world: &World, screen: &Screen, places: &Places) -> Result<(), Failure> {
-    let url = format!("http://{}/metrics", places.admin);
-    let (_, text) = world.get(&url).await?;
+async fn metrics(environment: &Environment, screen: &Screen, endpoints: &Endpoints) -> Result<(), Error> {
+    let url = format!("http://{}/metrics", endpoints.admin);
+    let (_, text) = environment.get(&url).await?;
     let of_bank_a = |line: &&str| {
         line.starts_with("busbar_breaker")
             && line.contains("\"bank-a\"")
@@ -299,25 +319,25 @@ async fn metrics(world: &World, screen: &Screen, places: &Places) -> Result<(), 
     if lines.iter().any(|line| line.starts_with("busbar_breaker_state") && line.contains("\"Open\"")) {
         return Ok(());
     }
-    Err(Failure::Http { what: "the metric busbar_breaker_state of bank-a".into(), detail: "does not say Open".into() })
+    Err(Error::Http { what: "the metric busbar_breaker_state of bank-a".into(), detail: "is not Open".into() })
 }
 
-/// Where to look while everything goes on.
-pub(crate) fn how_to_look(world: &World, screen: &Screen, places: &Places) {
-    let control = places.banks.control.trim_end_matches('/');
-    screen.heading("Everything goes on. In another terminal:");
-    screen.entry("set up", &format!("export KUBECONFIG={}", world.kubeconfig().display()));
-    screen.entry("", &format!("export PATH={}:$PATH", world.directory.join("bin").display()));
-    screen.entry("", &format!("export GATEWAY={}", places.gateway));
-    screen.entry("look", "kubectl get busbar");
+/// Prints the commands to try while everything keeps running.
+pub(crate) fn print_hints(environment: &Environment, screen: &Screen, endpoints: &Endpoints) {
+    let control = endpoints.simulator.control.trim_end_matches('/');
+    screen.heading("Everything keeps running. In another terminal:");
+    screen.entry("setup", &format!("export KUBECONFIG={}", environment.kubeconfig().display()));
+    screen.entry("", &format!("export PATH={}:$PATH", environment.directory.join("bin").display()));
+    screen.entry("", &format!("export GATEWAY={}", endpoints.gateway));
+    screen.entry("inspect", "kubectl get busbar");
     screen.entry("", "kubectl describe pconn bank-a");
-    screen.entry("", &format!("busbar ledger transactions --ledger={}", world.ledger()));
-    screen.entry("", &format!("curl -s http://{}/metrics", places.admin));
+    screen.entry("", &format!("busbar ledger transactions --ledger={}", environment.ledger()));
+    screen.entry("", &format!("curl -s http://{}/metrics", endpoints.admin));
     screen.entry(
-        "play",
+        "fail",
         &format!("curl -X POST {control}/banks/bank-b/fail --json '{{\"do\":{{\"status\":{{\"code\":503}}}}}}'"),
     );
-    screen.entry("", &format!("curl -X POST {control}/banks/bank-b/recover"));
-    screen.entry("logs", &world.log().display().to_string());
-    screen.entry("stop", "Ctrl-C here: everything ends, nothing is left behind");
+    screen.entry("recover", &format!("curl -X POST {control}/banks/bank-b/recover"));
+    screen.entry("logs", &environment.log().display().to_string());
+    screen.entry("stop", "Ctrl-C here: stops everything and removes its files");
 }

@@ -1,6 +1,6 @@
-//! How the story is set: steps, sentences, ticks with their times, and what real commands print.
+//! The demo's terminal output: steps, texts, check marks with their times, and the output of commands.
 //!
-//! On a terminal there is colour and one line that says what is awaited; in a file or a CI log there is neither.
+//! On a terminal there are colours and a progress line; in a file or a CI log there is neither.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::time::Mono;
 
-use crate::failure::Failure;
+use crate::error::Error;
 
-/// Sentences are broken here; what commands print is never broken.
+/// Texts are wrapped at this width, in columns; the output of commands never is.
 const WIDTH: usize = 96;
 
-/// Everything below a step's title stands this far in.
+/// Indentation of everything below a step's title.
 const INDENT: &str = "     ";
 
 const BOLD: &str = "1";
@@ -22,61 +22,63 @@ const GREEN: &str = "32";
 const RED: &str = "31";
 const YELLOW: &str = "33";
 
-/// The terminal, and when what began.
+/// Prints to stdout and measures the time of each step.
 pub(crate) struct Screen {
     clock: Clock,
-    began: Mono,
-    step_began: Mono,
+    started: Mono,
+    step_started: Mono,
     steps: Vec<(String, Duration)>,
-    /// The step under way.
+    /// The current step.
     title: Option<String>,
     colour: bool,
-    live: bool,
+    /// Whether the progress line is printed.
+    progress: bool,
 }
 
 impl Screen {
+    /// `plain`: without colours and progress line, as when stdout is not a terminal.
     pub(crate) fn new(plain: bool) -> Self {
         let clock = Clock::system();
         let colour = !plain && io::stdout().is_terminal();
-        let began = clock.mono();
-        Self { clock, began, step_began: began, steps: Vec::new(), title: None, colour, live: colour }
+        let started = clock.mono();
+        Self { clock, started, step_started: started, steps: Vec::new(), title: None, colour, progress: colour }
     }
 
     fn paint(&self, style: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// The head of the whole.
+    /// The title of the demo.
     pub(crate) fn title(&self, name: &str, about: &str) {
         line(&format!("\n  {} · {about}", self.paint(BOLD, name)));
     }
 
-    /// A new step; its time runs from here.
+    /// Starts a new step and its timer.
     pub(crate) fn step(&mut self, title: &str) {
         self.close_step();
         line(&format!("\n  {}  {}", self.paint(DIM, &(self.steps.len() + 1).to_string()), self.paint(BOLD, title)));
         self.title = Some(title.to_owned());
-        self.step_began = self.clock.mono();
+        self.step_started = self.clock.mono();
     }
 
     fn close_step(&mut self) {
         if let Some(title) = self.title.take() {
-            self.steps.push((title, self.clock.mono().since(self.step_began)));
+            self.steps.push((title, self.clock.mono().since(self.step_started)));
         }
     }
 
-    /// A sentence of the story.
-    pub(crate) fn say(&self, text: &str) {
-        self.settle();
+    /// An explanation.
+    pub(crate) fn text(&self, text: &str) {
+        self.clear_progress();
         for part in wrap(text, WIDTH - INDENT.len()) {
             line(&format!("{INDENT}{part}"));
         }
     }
 
-    /// Something has come true.
-    pub(crate) fn tick(&self, text: &str) {
-        self.settle();
-        let took = self.clock.mono().since(self.step_began);
+    /// A condition is met: a check mark, the text and the time since the step started.
+    pub(crate) fn done(&self, text: &str) {
+        self.clear_progress();
+        let took = self.clock.mono().since(self.step_started);
         let time = format!("{:.1} s", took.as_secs_f64());
         let parts = wrap(text, WIDTH - INDENT.len() - 2 - time.len() - 2);
         let last = parts.len().saturating_sub(1);
@@ -92,61 +94,61 @@ impl Screen {
         }
     }
 
-    /// What is awaited, in a line that the next one replaces.
-    pub(crate) fn waiting(&self, what: &str) {
-        if self.live {
-            let time = format!("{:.1} s", self.clock.mono().since(self.step_began).as_secs_f64());
+    /// The progress line: the condition that is waited for. The next output replaces it.
+    pub(crate) fn waiting(&self, condition: &str) {
+        if self.progress {
+            let time = format!("{:.1} s", self.clock.mono().since(self.step_started).as_secs_f64());
             let room = WIDTH - INDENT.len() - 2 - time.len() - 2;
-            let what: String = what.chars().take(room).collect();
-            let text = format!("\r\x1b[K{INDENT}{} {what}  {}", self.paint(YELLOW, "·"), self.paint(DIM, &time));
+            let condition: String = condition.chars().take(room).collect();
+            let text = format!("\r\x1b[K{INDENT}{} {condition}  {}", self.paint(YELLOW, "·"), self.paint(DIM, &time));
             put(&text);
         }
     }
 
-    /// Takes that line away.
-    fn settle(&self) {
-        if self.live {
+    /// Clears the progress line.
+    fn clear_progress(&self) {
+        if self.progress {
             put("\r\x1b[K");
         }
     }
 
-    /// A command as one would type it, and what it printed.
-    pub(crate) fn command(&self, command: &str, printed: &str) {
-        self.settle();
+    /// A command line and its output.
+    pub(crate) fn command(&self, command: &str, output: &str) {
+        self.clear_progress();
         line(&format!("\n{INDENT}{} {}", self.paint(DIM, "$"), self.paint(BOLD, command)));
-        for text in printed.trim_end().lines() {
+        for text in output.trim_end().lines() {
             line(format!("{INDENT}{text}").trim_end());
         }
     }
 
-    /// A word and what it leads to, for the list of places to look at.
-    pub(crate) fn entry(&self, word: &str, text: &str) {
-        line(&format!("{INDENT}{} {text}", self.paint(DIM, &format!("{word:<8}"))));
+    /// A labelled line of the hints at the end.
+    pub(crate) fn entry(&self, label: &str, text: &str) {
+        line(&format!("{INDENT}{} {text}", self.paint(DIM, &format!("{label:<8}"))));
     }
 
-    /// The times of all steps.
-    pub(crate) fn times(&mut self) {
+    /// Prints the time of each step and the total.
+    pub(crate) fn timings(&mut self) {
         self.close_step();
-        let total = self.clock.mono().since(self.began);
+        let total = self.clock.mono().since(self.started);
         line("");
         for (number, (title, took)) in self.steps.iter().enumerate() {
             let number = self.paint(DIM, &(number + 1).to_string());
             line(&format!("  {number}  {title:<40}{:>6.1} s", took.as_secs_f64()));
         }
-        line(&format!("     {:<40}{:>6.1} s", "in all", total.as_secs_f64()));
+        line(&format!("     {:<40}{:>6.1} s", "total", total.as_secs_f64()));
     }
 
-    /// A heading that is no step.
+    /// A heading without a timer.
     pub(crate) fn heading(&self, text: &str) {
-        self.settle();
+        self.clear_progress();
         line(&format!("\n  {}", self.paint(BOLD, text)));
     }
 
-    /// The demo did not come true.
-    pub(crate) fn failed(&self, failure: &Failure) {
-        self.settle();
+    /// An error with its causes.
+    pub(crate) fn error(&self, error: &Error) {
+        self.clear_progress();
         line("");
-        let mut cause: Option<&dyn std::error::Error> = Some(failure);
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
         let mut mark = self.paint(RED, "✗");
         // The causes of a transparent error repeat none of its text.
         while let Some(error) = cause {
@@ -159,7 +161,7 @@ impl Screen {
     }
 }
 
-/// Breaks a sentence at spaces.
+/// Wraps a text at spaces.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -176,7 +178,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A closed terminal is no reason to fail.
+/// Prints a line. A closed terminal is not an error.
 fn line(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }

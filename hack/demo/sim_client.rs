@@ -1,6 +1,6 @@
 //! Client of the simulator's control API: what happens to the simulated banks.
 
-use busbar::testbed::sim::{Auth, Behaviour, Step, Transaction};
+use busbar::testbed::sim::{Behaviour, RequiredAuth, ScriptStep, Transaction};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -18,13 +18,13 @@ impl SimClient {
     }
 
     /// Sets the credential that the bank requires from now on.
-    pub(crate) async fn set_auth(&self, bank: &str, auth: &Auth) -> Result<(), Error> {
+    pub(crate) async fn set_auth(&self, bank: &str, auth: &RequiredAuth) -> Result<(), Error> {
         self.send(self.http.put(self.url(bank, "auth")), auth).await
     }
 
     /// Makes the bank answer 503 to every request.
     pub(crate) async fn fail(&self, bank: &str) -> Result<(), Error> {
-        self.send(self.http.post(self.url(bank, "fail")), &Step::from(Behaviour::status(503))).await
+        self.send(self.http.post(self.url(bank, "fail")), &ScriptStep::from(Behaviour::status(503))).await
     }
 
     /// Makes the bank healthy again.

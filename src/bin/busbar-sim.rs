@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use busbar::testbed::sim::announce::{Flags, run};
+use busbar::testbed::sim::process::{Flags, run};
 use clap::Parser;
 
 fn main() -> ExitCode {

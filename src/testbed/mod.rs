@@ -1,8 +1,8 @@
-//! What tests, the demo and the benches run against: a real control plane and simulated banks.
+//! The environment of tests, demo and benches: a real control plane, simulated banks, and faults between them.
 //!
-//! Behind the feature `testbed`, which no release build has. Nothing of the operator may depend on it.
+//! Behind the feature `testbed`, which no release build enables. The operator must not depend on it.
 
 pub mod canaries;
 pub mod control_plane;
+pub mod faults;
 pub mod sim;
-pub mod trouble;

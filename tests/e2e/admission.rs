@@ -76,7 +76,7 @@ async fn kubectl_by(ns: &TestNs, user: &str, args: &[&str], input: &str) -> Outp
 /// Waits until the authorizer knows of a right.
 async fn allowed(ns: &TestNs, user: &str, verb: &str, group: &str, resource: &str) {
     eventually(PATIENCE, "the right is in force", async || {
-        ns.plane().may(&full(ns, user), ns.name(), verb, group, resource).await.unwrap().then_some(())
+        ns.plane().is_allowed(&full(ns, user), ns.name(), verb, group, resource).await.unwrap().then_some(())
     })
     .await;
 }

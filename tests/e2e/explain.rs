@@ -33,7 +33,7 @@ async fn an_object_in_the_cluster_is_explained_like_its_file_and_no_secret_is_as
     .await;
     let user = format!("system:serviceaccount:{}:reader", ns.name());
     eventually(PATIENCE, "the reader's rights", async || {
-        ns.plane().may(&user, ns.name(), "list", "busbar.dev", "breakerpolicies").await.unwrap().then_some(())
+        ns.plane().is_allowed(&user, ns.name(), "list", "busbar.dev", "breakerpolicies").await.unwrap().then_some(())
     })
     .await;
     let kubeconfig = ns.plane().service_account_kubeconfig(ns.name(), "reader").await.unwrap();

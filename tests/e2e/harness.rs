@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::process::{Process, Spec};
-use busbar::testbed::control_plane::{Component, Decision, Options, Query, RunDir};
+use busbar::testbed::control_plane::process::{Process, ProcessSpec};
+use busbar::testbed::control_plane::{Component, AuthorizationDecision, Options, AuditQuery, RunDir};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -86,7 +86,7 @@ async fn a_service_account_without_rights_is_refused_and_the_audit_log_says_so()
     assert!(matches!(&refused, Err(kube::Error::Api(status)) if status.is_forbidden()), "{refused:?}");
 
     let user = format!("system:serviceaccount:{}:nobody", ns.name());
-    let query = Query { user: Some(&user), decision: Some(Decision::Forbid), ..Query::default() };
+    let query = AuditQuery { user: Some(&user), decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
     let found = eventually(PATIENCE, "the refusal in the audit log", async || {
         audit.requests_since(since, &query).unwrap().into_iter().next()
     })
@@ -104,7 +104,7 @@ async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
     let user = operator.user().to_owned();
     let mut wrong = Vec::new();
     let mut check = async |want: bool, verb: &str, group: &str, resource: &str| {
-        if ns.plane().may(&user, ns.name(), verb, group, resource).await.unwrap() != want {
+        if ns.plane().is_allowed(&user, ns.name(), verb, group, resource).await.unwrap() != want {
             wrong.push(format!("{verb} {resource}: expected {want}"));
         }
     };
@@ -125,7 +125,7 @@ async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // The bindings end at the namespace.
-    assert!(!ns.plane().may(&user, "default", "get", "", "secrets").await.unwrap());
+    assert!(!ns.plane().is_allowed(&user, "default", "get", "", "secrets").await.unwrap());
     operator.finish(&ns).await;
 }
 
@@ -207,8 +207,8 @@ async fn stopping_a_control_plane_leaves_nothing_behind() {
     // On the way, for it needs a control plane of its own: the bindings for the whole cluster reach other namespaces.
     let ns = TestNs::on(&plane, "wide").await;
     let operator = Operator::start_cluster_wide(&ns, &["--help"]).await;
-    assert!(plane.may(operator.user(), "default", "get", "", "secrets").await.unwrap());
-    assert!(!plane.may(operator.user(), "default", "get", "coordination.k8s.io", "leases").await.unwrap());
+    assert!(plane.is_allowed(operator.user(), "default", "get", "", "secrets").await.unwrap());
+    assert!(!plane.is_allowed(operator.user(), "default", "get", "coordination.k8s.io", "leases").await.unwrap());
     operator.finish(&ns).await;
     drop(ns);
     drop(plane);
@@ -220,7 +220,7 @@ async fn stopping_a_control_plane_leaves_nothing_behind() {
 async fn a_process_outlives_the_runtime_that_started_it() {
     // The kernel's death signal follows the thread that forked, and a test's threads end with the test.
     let run = std::sync::Arc::new(RunDir::create("busbar-test-").unwrap());
-    let spec = Spec {
+    let spec = ProcessSpec {
         name: "sleeper".into(),
         program: "sleep".into(),
         args: vec!["60".into()],

@@ -10,7 +10,7 @@ use busbar::api::v1alpha1::{ProviderConnection, SyncJob};
 use busbar::ledger::Ledger;
 use busbar::ledger::record::{StoredTransaction, TransactionFilter};
 use busbar::ledger::sqlite::SqliteLedger;
-use busbar::testbed::sim::{AccountConfig, BankHandle, Behaviour, Direction, Latency, Rule, Step, Transaction};
+use busbar::testbed::sim::{AccountConfig, BankHandle, Behaviour, Direction, Latency, Rule, ScriptStep, Transaction};
 use rust_decimal::Decimal;
 use serde_json::json;
 
@@ -193,7 +193,7 @@ async fn what_the_bank_has_is_in_the_ledger_once_and_exactly_and_the_status_tell
 
 /// Every page takes a while, so that a kill finds a run in the middle.
 pub(crate) fn slow(ms: u64) -> Rule {
-    let step = Step { latency: vec![Latency { ms, percent: 100 }], ..Step::from(Behaviour::Healthy) };
+    let step = ScriptStep { latency: vec![Latency { ms, percent: 100 }], ..ScriptStep::from(Behaviour::Healthy) };
     Rule { path: Some(TRANSACTIONS.to_owned()), method: None, steps: vec![step], repeat: true }
 }
 
@@ -267,7 +267,7 @@ async fn a_failing_job_is_told_paced_and_stale_and_recovers() {
     never_open(&world).await;
     let bank = world.mono("mono", |c| c).await;
     let fails =
-        Rule { path: Some(TRANSACTIONS.to_owned()), method: None, steps: vec![Step::from(down())], repeat: true };
+        Rule { path: Some(TRANSACTIONS.to_owned()), method: None, steps: vec![ScriptStep::from(down())], repeat: true };
     bank.set_script(fails).await.unwrap();
     world.put(&job("mono", "1h", "retryInterval: 1s, sla: {maxStaleness: 10s}")).await;
     let operator = Operator::ready(&world.ns, &[]).await;

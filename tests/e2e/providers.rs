@@ -6,7 +6,7 @@ use std::path::Path;
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState, DeadRequests as _};
 use busbar::ledger::sqlite::SqliteLedger;
-use busbar::testbed::sim::otlp::{Collector, Span};
+use busbar::testbed::sim::otlp::{TraceCollector, Span};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
 
 use crate::gateway::{account, get, until};
@@ -107,7 +107,7 @@ async fn a_profile_of_ones_own_is_called_like_a_built_in_one_and_one_that_nobody
 #[tokio::test]
 async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_calls() {
     let world = World::new("standin").await;
-    let collector = Collector::start().await.unwrap();
+    let collector = TraceCollector::start().await.unwrap();
     let quotes = ("/v2/snapshot/locale/us/markets/stocks/tickers/ACME", POLYGON_QUOTE);
     market(&world, "polygon", quotes, "").await;
     let fallback = "fallback: [{name: polygon, operations: [quote], connectionRef: {name: polygon}}]";
@@ -145,7 +145,7 @@ async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_call
         assert!(operator.metric(series, labels).await.is_some_and(|calls| calls >= 1.0), "{series}{labels:?}");
     }
     eventually(PATIENCE, "the spans of both calls arrive", async || {
-        let (calls, doors) = (collector.named("provider.call"), collector.named("gateway.request"));
+        let (calls, doors) = (collector.spans_named("provider.call"), collector.spans_named("gateway.request"));
         let of = |provider: &str, door: &Span| {
             calls.iter().any(|call| call.parent_id == door.span_id && call.attributes["provider"] == provider)
         };

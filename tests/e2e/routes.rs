@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::bank_route::BankRouteStatus;
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
-use busbar::testbed::control_plane::Query;
+use busbar::testbed::control_plane::AuditQuery;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -120,7 +120,7 @@ async fn a_failover_is_written_at_once_however_recent_the_last_write() {
 
     // When the API server heard of both, by its own clock: the circuit that opened, and the route that moved.
     let heard = |resource, name| -> Vec<Timestamp> {
-        let query = Query {
+        let query = AuditQuery {
             verb: Some("patch"),
             resource: Some(resource),
             subresource: Some("status"),

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use busbar::api::v1alpha1::ProviderConnection;
-use busbar::testbed::control_plane::Query;
+use busbar::testbed::control_plane::AuditQuery;
 use busbar::testbed::sim::BankConfig;
 
 use crate::support::plane::PATIENCE;
@@ -115,7 +115,7 @@ async fn a_namespace_that_is_not_watched_is_left_alone() {
     let untouched = other.ns.api::<ProviderConnection>().get("bank").await.unwrap();
     assert_eq!(untouched.status.unwrap().observed_generation, Some(-1));
     assert!(bank.arrivals().entries.is_empty());
-    let there = Query { namespace: Some(other.ns.name()), ..operator.requests() };
+    let there = AuditQuery { namespace: Some(other.ns.name()), ..operator.requests() };
     assert_eq!(operator.audit().requests(&there).unwrap(), []);
     let scrape = operator.metrics().await;
     assert!(!scrape.contains(other.ns.name()), "a series names the other namespace");

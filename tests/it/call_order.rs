@@ -15,7 +15,7 @@ use busbar::provider::call::{CacheMode, CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
-use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Behaviour, Garbage, Script, Sim, Step};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Behaviour, Garbage, Script, Sim, ScriptStep};
 use secrecy::SecretString;
 
 use crate::call_path::{apply, bank, draft, registry};
@@ -32,7 +32,7 @@ struct World {
 
 async fn world(change: impl FnOnce(&mut Draft)) -> World {
     let secret = || "canary-secret".to_owned();
-    let wants = Wants::OAuth2 { client_id: "client".to_owned(), client_secret: secret(), expires_in_seconds: 3600 };
+    let wants = RequiredAuth::OAuth2 { client_id: "client".to_owned(), client_secret: secret(), expires_in_seconds: 3600 };
     let (sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
     let mut draft = draft(bank.base_url());
     draft.auth = Auth::ClientCredentials(TokenClient {
@@ -76,7 +76,7 @@ fn kept(user: &str) -> Request {
 impl World {
     /// Requests that the bank has seen, for tokens and for anything else.
     fn seen(&self) -> (u64, u64) {
-        let counts = self.bank.counts();
+        let counts = self.bank.counters();
         (counts.tokens_issued, counts.requests)
     }
 
@@ -180,7 +180,7 @@ async fn what_is_kept_is_json_or_it_is_asked_for_again() {
         profiles.get("own").unwrap().operations["status"].request(&BTreeMap::new(), &BTreeMap::new()).unwrap();
     let request = Request::from_operation("status", request);
     let live = apply(&registry().0, draft);
-    let steps = [Step::from(Behaviour::Garbage(Garbage::Html)).times(1), Step::from(Behaviour::Healthy)];
+    let steps = [ScriptStep::from(Behaviour::Garbage(Garbage::Html)).times(1), ScriptStep::from(Behaviour::Healthy)];
     bank.set_script(Script::sequence(steps)).await.unwrap();
     let first = live.call(request.clone()).await.unwrap();
     assert_eq!((first.classification.class, first.meta.tries), (ResponseClass::Ok, 2), "a page is no answer");

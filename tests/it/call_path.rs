@@ -17,7 +17,7 @@ use busbar::provider::monitor::Verification;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::testbed::sim::{
-    Auth as Wants, BankConfig, BankHandle, Behaviour, Certificate, Down, Garbage, Moment, Sim, SimConfig,
+    RequiredAuth, BankConfig, BankHandle, Behaviour, CertificateKind, Down, Garbage, FailurePoint, Sim, SimConfig,
 };
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -85,8 +85,8 @@ fn client_credentials(bank: &BankHandle, client_secret: &str) -> Auth {
     })
 }
 
-fn issues_tokens() -> Wants {
-    Wants::OAuth2 {
+fn issues_tokens() -> RequiredAuth {
+    RequiredAuth::OAuth2 {
         client_id: "canary-client".to_owned(),
         client_secret: "canary-secret".to_owned(),
         expires_in_seconds: 3600,
@@ -111,13 +111,13 @@ async fn each_kind_of_credential_is_taken_by_a_bank_that_wants_it() {
     };
     let (name, value) = (|n: &str| n.to_owned(), "canary-key".to_owned());
     let kinds = [
-        (Wants::Bearer { token: value.clone() }, Auth::Bearer { token: secret("canary-key") }),
+        (RequiredAuth::Bearer { token: value.clone() }, Auth::Bearer { token: secret("canary-key") }),
         (
-            Wants::Basic { username: name("ada"), password: value.clone() },
+            RequiredAuth::Basic { username: name("ada"), password: value.clone() },
             Auth::Basic { username: secret("ada"), password: secret("canary-key") },
         ),
-        (Wants::ApiKeyHeader { name: name("x-key"), value: value.clone() }, api_key(Placement::Header, "x-key")),
-        (Wants::ApiKeyQuery { name: name("key"), value: value.clone() }, api_key(Placement::Query, "key")),
+        (RequiredAuth::ApiKeyHeader { name: name("x-key"), value: value.clone() }, api_key(Placement::Header, "x-key")),
+        (RequiredAuth::ApiKeyQuery { name: name("key"), value: value.clone() }, api_key(Placement::Query, "key")),
     ];
     for (wants, auth) in kinds {
         let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
@@ -148,7 +148,7 @@ async fn a_profile_says_how_its_secret_becomes_credentials() {
 
 #[tokio::test]
 async fn refused_credentials_are_a_verdict_and_never_open_the_circuit() {
-    let (_sim, bank) = bank(BankConfig::new("bank").auth(Wants::Bearer { token: "right".to_owned() })).await;
+    let (_sim, bank) = bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "right".to_owned() })).await;
     let mut draft = draft(bank.base_url());
     draft.breaker.consecutive_failures = 2;
     draft.auth = Auth::Bearer { token: secret("wrong") };
@@ -161,10 +161,10 @@ async fn refused_credentials_are_a_verdict_and_never_open_the_circuit() {
     assert_eq!((status.authenticated, status.effective), (Some(false), EffectiveState::Closed));
     assert_eq!(status.health, Health::Unknown, "a refusal says nothing about the bank");
 
-    bank.set_auth(&Wants::Bearer { token: "wrong".to_owned() }).unwrap();
+    bank.set_auth(&RequiredAuth::Bearer { token: "wrong".to_owned() }).unwrap();
     assert_eq!(probe(&live).await, Ok(200));
     assert_eq!(live.snapshot().verification, Verification::Verified);
-    bank.set_auth(&Wants::Bearer { token: "right".to_owned() }).unwrap();
+    bank.set_auth(&RequiredAuth::Bearer { token: "right".to_owned() }).unwrap();
     assert_eq!(probe(&live).await, Ok(401));
     let status = live.snapshot();
     assert_eq!(
@@ -197,7 +197,7 @@ async fn a_thousand_callers_without_a_token_cause_one_token_request() {
     let calls = (0..1000).map(|_| get(&live, "/health"));
     let ends = futures::future::join_all(calls).await;
     assert!(ends.iter().all(|end| *end == Ok(200)));
-    assert_eq!(bank.counts().tokens_issued, 1);
+    assert_eq!(bank.counters().tokens_issued, 1);
     assert!(live.token_expires_at().is_some());
 }
 
@@ -211,7 +211,7 @@ async fn a_token_that_is_refused_is_fetched_anew_once_and_then_the_call_gives_up
     bank.revoke_tokens();
     let ends = futures::future::join_all((0..50).map(|_| get(&live, "/health"))).await;
     assert!(ends.iter().all(|end| *end == Ok(200)), "nobody notices: {ends:?}");
-    assert_eq!(bank.counts().tokens_issued, 2);
+    assert_eq!(bank.counters().tokens_issued, 2);
 
     bank.set_script(Behaviour::status(401)).await.unwrap();
     bank.clear_arrivals();
@@ -250,7 +250,7 @@ async fn a_given_ca_is_the_only_one_trusted() {
 
 #[tokio::test]
 async fn the_server_name_is_what_is_asked_for_and_verified() {
-    let config = BankConfig { certificate: Certificate::WrongName, ..BankConfig::new("bank") };
+    let config = BankConfig { certificate: CertificateKind::WrongName, ..BankConfig::new("bank") };
     let (sim, bank) = bank(config).await;
     let named = |name: Option<&str>| {
         let mut draft = draft(bank.https_url());
@@ -308,7 +308,7 @@ async fn a_client_certificate_makes_a_client_of_its_own() {
 
 #[tokio::test]
 async fn an_expired_certificate_is_told_as_such() {
-    let (sim, bank) = bank(BankConfig { certificate: Certificate::Expired, ..BankConfig::new("bank") }).await;
+    let (sim, bank) = bank(BankConfig { certificate: CertificateKind::Expired, ..BankConfig::new("bank") }).await;
     let mut draft = draft(bank.https_url());
     draft.tls.ca = Some(sim.ca_pem().into());
     assert_eq!(probe(&live(draft)).await, Err(CallError::Connect(ConnectError::Expired)));
@@ -330,10 +330,10 @@ async fn every_way_of_not_answering_is_told_in_our_words_without_the_url() {
     let live = live(draft);
     let network = CallError::Connect(ConnectError::Reset);
     let ways = [
-        (Behaviour::Stall(Moment::BeforeHead), CallError::Timeout),
-        (Behaviour::Stall(Moment::AfterHead), CallError::Timeout),
-        (Behaviour::Reset(Moment::BeforeHead), network.clone()),
-        (Behaviour::Reset(Moment::AfterHead), network.clone()),
+        (Behaviour::Stall(FailurePoint::BeforeHead), CallError::Timeout),
+        (Behaviour::Stall(FailurePoint::AfterHead), CallError::Timeout),
+        (Behaviour::Reset(FailurePoint::BeforeHead), network.clone()),
+        (Behaviour::Reset(FailurePoint::AfterHead), network.clone()),
         (Behaviour::Truncate { percent: 50 }, network.clone()),
         (Behaviour::Down(Down::Close), network),
         (Behaviour::Down(Down::Refuse), CallError::Connect(ConnectError::Refused)),
@@ -381,7 +381,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
     let live = live(draft(bank.base_url()));
     assert_eq!(probe(&live).await, Ok(302));
     assert!(matches!(live.snapshot().verification, Verification::Inconclusive(_)));
-    assert_eq!(thief.counts().connections, 0);
+    assert_eq!(thief.counters().connections, 0);
 }
 
 #[tokio::test]
@@ -396,9 +396,9 @@ async fn the_circuit_opens_by_failures_fails_fast_and_closes_by_a_trial() {
         assert_eq!(get(&live, "/v2/accounts").await, Ok(500));
     }
     assert_eq!(live.snapshot().effective, EffectiveState::Open);
-    let before = bank.counts().requests;
+    let before = bank.counters().requests;
     assert!(matches!(get(&live, "/v2/accounts").await, Err(CallError::CircuitOpen { .. })));
-    assert_eq!(bank.counts().requests, before);
+    assert_eq!(bank.counters().requests, before);
     bank.recover().await;
     eventually("a trial closes the circuit", async || get(&live, "/v2/accounts").await == Ok(200)).await;
     assert_eq!(live.snapshot().effective, EffectiveState::Closed);
@@ -413,7 +413,7 @@ async fn a_call_that_is_dropped_gives_its_permit_back() {
     draft.breaker.open.base = Duration::from_millis(100);
     let live = live(draft);
     assert_eq!(get(&live, "/health").await, Ok(500));
-    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     eventually("a trial is taken and hangs", async || {
         let call = get(&live, "/health");
         let cut = tokio::time::timeout(Duration::from_millis(50), call).await;
@@ -459,19 +459,19 @@ async fn new_settings_keep_the_circuit_and_a_new_endpoint_takes_the_verdict() {
 
 #[tokio::test]
 async fn a_call_under_way_keeps_its_settings_and_says_nothing_about_the_new_ones() {
-    let (_sim, bank) = bank(BankConfig::new("bank").auth(Wants::Bearer { token: "right".to_owned() })).await;
+    let (_sim, bank) = bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "right".to_owned() })).await;
     let (registry, _) = registry();
     let mut old = draft(bank.base_url());
     old.auth = Auth::Bearer { token: secret("wrong") };
     old.credential_revision = "secret/1".to_owned();
     let live = apply(&registry, old.clone());
-    let slow = busbar::testbed::sim::Step::slow(Duration::from_millis(300));
+    let slow = busbar::testbed::sim::ScriptStep::slow(Duration::from_millis(300));
     bank.set_script(slow).await.unwrap();
     let call = tokio::spawn({
         let live = Arc::clone(&live);
         async move { probe(&live).await }
     });
-    eventually("the call is on its way", async || bank.counts().connections_open > 0).await;
+    eventually("the call is on its way", async || bank.counters().connections_open > 0).await;
     let mut new = old;
     new.auth = Auth::Bearer { token: secret("right") };
     new.credential_revision = "secret/2".to_owned();
@@ -591,5 +591,5 @@ async fn a_suspended_connection_answers_so_and_sends_nothing() {
     let live = live(draft);
     let call = Request { class: CallClass::Money, ..Request::get("test", "/health") };
     assert_eq!(live.call(call).await.unwrap_err(), CallError::Suspended);
-    assert_eq!(bank.counts().connections, 0);
+    assert_eq!(bank.counters().connections, 0);
 }

@@ -11,7 +11,7 @@ use busbar::profile::ResponseClass;
 use busbar::provider::call::{CacheMode, CallError, ConnectError, Request, Response};
 use busbar::provider::connection::Connection;
 use busbar::settings::{CachePolicy, Draft};
-use busbar::testbed::sim::{BankConfig, Behaviour, Garbage, Script, Step};
+use busbar::testbed::sim::{BankConfig, Behaviour, Garbage, Script, ScriptStep};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -299,16 +299,16 @@ async fn simulated_banks_that_stall_dribble_and_break_are_got_over() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let live = apply(&registry().0, quick(draft(bank.base_url())));
     for trouble in [
-        Behaviour::Stall(busbar::testbed::sim::Moment::AfterHead),
-        Behaviour::Reset(busbar::testbed::sim::Moment::BeforeHead),
-        Behaviour::Reset(busbar::testbed::sim::Moment::AfterHead),
+        Behaviour::Stall(busbar::testbed::sim::FailurePoint::AfterHead),
+        Behaviour::Reset(busbar::testbed::sim::FailurePoint::BeforeHead),
+        Behaviour::Reset(busbar::testbed::sim::FailurePoint::AfterHead),
         Behaviour::Truncate { percent: 50 },
         Behaviour::Garbage(Garbage::Html),
         Behaviour::Garbage(Garbage::InvalidJson),
         Behaviour::status(502),
     ] {
         let label = trouble.label();
-        let steps = [Step::from(trouble).times(1), Step::from(Behaviour::Healthy)];
+        let steps = [ScriptStep::from(trouble).times(1), ScriptStep::from(Behaviour::Healthy)];
         bank.set_script(Script::sequence(steps)).await.unwrap();
         let answer = live.call(Request { expect_json: true, ..Request::get("test", "/health") }).await.unwrap();
         assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2), "{label}");
@@ -354,12 +354,12 @@ async fn while_the_circuit_is_open_a_stale_answer_is_given_within_its_time_and_t
         live.snapshot().effective == EffectiveState::Open
     })
     .await;
-    let before = bank.counts().requests;
+    let before = bank.counters().requests;
     tokio::time::sleep(Duration::from_millis(60)).await;
     let stale = live.call(quote()).await.unwrap();
     assert!(stale.meta.cached && stale.meta.stale && stale.body == first.body, "{:?}", stale.meta);
     assert!(stale.meta.age <= Duration::from_millis(1500), "{:?}", stale.meta);
     eventually("its time is over", async || matches!(live.call(quote()).await, Err(CallError::CircuitOpen { .. })))
         .await;
-    assert_eq!(bank.counts().requests, before, "no request was built");
+    assert_eq!(bank.counters().requests, before, "no request was built");
 }

@@ -13,7 +13,7 @@ use busbar::provider::connection::Connection;
 use busbar::provider::legacy_metrics::LegacyMetricSet;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Draft, Settings};
-use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour, Down, Script, Step};
+use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour, Down, Script, ScriptStep};
 
 use crate::call_path::{bank, key};
 
@@ -77,7 +77,7 @@ fn histogram(name: &str, labels: &str, endpoint: &str) -> Vec<String> {
 }
 
 async fn down(bank: &BankHandle) {
-    bank.set_script(Script::from(Step::from(Behaviour::Down(Down::Refuse)))).await.unwrap();
+    bank.set_script(Script::from(ScriptStep::from(Behaviour::Down(Down::Refuse)))).await.unwrap();
 }
 
 const FINASTRA: [&str; 1] = ["finastra_"];
@@ -139,11 +139,11 @@ async fn the_providers_series_have_the_sources_names_and_codes() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let (registry, metrics) = serving(&[LegacyMetricSet::Providers]);
     let page = Behaviour::Status { code: 200, headers: BTreeMap::new(), body: Some("[]".to_owned()) };
-    bank.set_script(Script::from(Step::from(page))).await.unwrap();
+    bank.set_script(Script::from(ScriptStep::from(page))).await.unwrap();
     let live = connect(&registry, "bank", draft("fmp", &bank));
     let raw = || busbar::provider::call::Request::get("quote", "/quote");
     assert!(live.call(raw()).await.is_ok());
-    bank.set_script(Script::from(Step::from(Behaviour::status(503)))).await.unwrap();
+    bank.set_script(Script::from(ScriptStep::from(Behaviour::status(503)))).await.unwrap();
     assert!(live.call(raw()).await.is_ok());
     down(&bank).await;
     assert!(live.call(raw()).await.is_err());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use busbar::testbed::sim::{AccountConfig, Auth as Wants, BankConfig, BankHandle, Behaviour, Garbage, Script, Step};
+use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, Garbage, Script, ScriptStep};
 use tokio::process::Command;
 
 use crate::call_path::bank;
@@ -11,7 +11,7 @@ use crate::call_path::bank;
 const SECRET: &str = "canary-secret-not-real";
 
 fn finastra() -> BankConfig {
-    BankConfig::new("bank").auth(Wants::OAuth2 {
+    BankConfig::new("bank").auth(RequiredAuth::OAuth2 {
         client_id: "canary-client".to_owned(),
         client_secret: SECRET.to_owned(),
         expires_in_seconds: 3600,
@@ -86,7 +86,7 @@ async fn without_credentials_or_switched_off_it_says_why_and_calls_nobody() {
     let (ok, text) = check(&bank, dir.path(), &["--skip"], Some(SECRET)).await;
     assert_eq!((ok, text.trim()), (true, "skipped: switched off (--skip, BUSBAR_LIVE_SKIP)"));
     assert!(!dir.path().join("metrics.txt").exists());
-    assert_eq!(bank.counts().requests, 0);
+    assert_eq!(bank.counters().requests, 0);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn refused_credentials_and_a_failing_provider_fail_the_check() {
     let dir = tempfile::tempdir().unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some("canary-wrong")).await;
     assert!(!ok && text.contains("list: ") && text.contains("credentials_refused"), "{text}");
-    bank.set_script(Script::from(Step::from(Behaviour::status(400)))).await.unwrap();
+    bank.set_script(Script::from(ScriptStep::from(Behaviour::status(400)))).await.unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some(SECRET)).await;
     assert!(!ok && text.contains("list: HTTP status 400, expected 2xx"), "{text}");
 }
@@ -104,7 +104,7 @@ async fn refused_credentials_and_a_failing_provider_fail_the_check() {
 async fn a_page_of_html_with_status_200_fails_the_check() {
     let (_sim, bank) = bank(finastra()).await;
     let dir = tempfile::tempdir().unwrap();
-    let rule = Script::from(Step::from(Behaviour::Garbage(Garbage::Html)));
+    let rule = Script::from(ScriptStep::from(Behaviour::Garbage(Garbage::Html)));
     bank.set_script(rule).await.unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some(SECRET)).await;
     let wanted = "list: HTTP status 200, but the profile classifies it as retry, expected ok";
@@ -124,7 +124,7 @@ async fn monos_and_stripes_pairs_are_their_profiles() {
     );
     assert!(mono.arrivals().entries.iter().any(|seen| seen.path == "/v2/accounts/acc-7"), "the id is the list's first");
 
-    let wants = Wants::Bearer { token: SECRET.to_owned() };
+    let wants = RequiredAuth::Bearer { token: SECRET.to_owned() };
     let canned = [
         ("/charges".to_owned(), r#"{"object": "list", "data": [{"id": "ch_1"}], "has_more": false}"#.to_owned()),
         ("/charges/ch_1".to_owned(), r#"{"id": "ch_1"}"#.to_owned()),
@@ -146,7 +146,7 @@ async fn a_profile_of_ones_own_is_checked_by_the_pair_that_it_names() {
     std::fs::write(dir.path().join("acme.yaml"), format!("{own}{live}")).unwrap();
     std::fs::write(dir.path().join("mute.yaml"), own.replace("id: acme", "id: mute")).unwrap();
     let folder = dir.path().display().to_string();
-    let wants = Wants::ApiKeyHeader { name: "x-key".to_owned(), value: SECRET.to_owned() };
+    let wants = RequiredAuth::ApiKeyHeader { name: "x-key".to_owned(), value: SECRET.to_owned() };
     let canned = [("/rows".to_owned(), r#"[{"number": 7}]"#.to_owned()), ("/rows/7".to_owned(), "{}".to_owned())];
     let (_sim, bank) = bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(wants) }).await;
     let args = ["--provider", "profile:acme", "--profiles-dir", &folder, "--strict"];

@@ -14,7 +14,7 @@ use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Draft, Settings};
-use busbar::testbed::sim::{BankConfig, Behaviour, Moment};
+use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint};
 use busbar::work::probes::{ProbeDriver, ProbeHandle};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::{FutureExt as _, StreamExt as _};
@@ -132,7 +132,7 @@ async fn new_settings_and_a_request_are_probed_at_once() {
     let first = every(bank.base_url(), RARELY);
     world.apply(first.clone());
     let asked = async |times: u64| {
-        eventually("probed", async || bank.counts().requests == times).await;
+        eventually("probed", async || bank.counters().requests == times).await;
     };
     asked(1).await;
     world.apply(first.clone());
@@ -189,7 +189,7 @@ async fn a_passive_connection_that_carries_only_payouts_is_brought_back_by_a_pro
     live.call(payout).await.unwrap();
     assert_eq!(live.snapshot().effective, EffectiveState::Open);
     // A trial that fails, and one more after the next open time; then the bank is well again.
-    eventually("two trials", async || bank.counts().requests >= 3).await;
+    eventually("two trials", async || bank.counters().requests >= 3).await;
     assert_ne!(live.snapshot().effective, EffectiveState::Closed);
     bank.recover().await;
     eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
@@ -207,7 +207,7 @@ async fn a_passive_connection_that_carries_only_payouts_is_brought_back_by_a_pro
 #[tokio::test]
 async fn never_more_probes_than_allowed_are_in_flight_and_who_waits_gets_his_turn() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let world = world_of(|driver| driver.with_concurrency(4));
     let lives: Vec<_> = (0..12)
         .map(|n| {
@@ -222,7 +222,7 @@ async fn never_more_probes_than_allowed_are_in_flight_and_who_waits_gets_his_tur
     let mut most = 0;
     let all_arrive = async {
         loop {
-            let arrived = bank.counts().requests;
+            let arrived = bank.counters().requests;
             let ended = lives.iter().filter(|live| live.last_probe().is_some()).count() as u64;
             most = most.max(arrived.saturating_sub(ended));
             if arrived >= 12 {
@@ -234,13 +234,13 @@ async fn never_more_probes_than_allowed_are_in_flight_and_who_waits_gets_his_tur
     tokio::time::timeout(PATIENCE, all_arrive).await.expect("all are probed");
     assert_eq!(most, 4, "all places were taken, and no more");
     eventually("all had their turn", async || lives.iter().all(|live| live.last_probe().is_some())).await;
-    assert_eq!(bank.counts().requests, 12);
+    assert_eq!(bank.counters().requests, 12);
 }
 
 #[tokio::test]
 async fn one_probe_of_a_connection_runs_at_a_time() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let world = world();
     let mut draft = every(bank.base_url(), Duration::from_millis(200));
     draft.health_check.timeout = Duration::from_millis(200);
@@ -249,7 +249,7 @@ async fn one_probe_of_a_connection_runs_at_a_time() {
         world.probes.probe_now(&key("bank"));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(bank.counts().requests <= 2, "{}", bank.counts().requests);
+    assert!(bank.counters().requests <= 2, "{}", bank.counters().requests);
 }
 
 #[tokio::test]
@@ -263,8 +263,8 @@ async fn a_change_pokes_the_controller_and_sameness_does_not() {
     let first = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
     assert_eq!(first, Some(key("bank")));
     assert_eq!(live.snapshot().verification, Verification::Verified);
-    let before = bank.counts().requests;
-    eventually("ten more probes", async || bank.counts().requests >= before + 10).await;
+    let before = bank.counters().requests;
+    eventually("ten more probes", async || bank.counters().requests >= before + 10).await;
     assert!(reconcile_queue.next().now_or_never().is_none(), "nothing changed");
 
     bank.set_script(Behaviour::status(500)).await.unwrap();
@@ -306,18 +306,18 @@ async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
         lives.iter().all(|live| live.snapshot().verification == Verification::Verified)
     })
     .await;
-    assert_eq!(bank.counts().requests, 1000);
+    assert_eq!(bank.counters().requests, 1000);
     assert_eq!(world.registry.clients().len(), 1);
 }
 
 #[tokio::test]
 async fn probes_in_flight_end_with_the_driver() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    bank.set_script(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let world = world();
     let live = world.apply(every(bank.base_url(), RARELY));
-    eventually("a probe hangs", async || bank.counts().connections_open == 1).await;
+    eventually("a probe hangs", async || bank.counters().connections_open == 1).await;
     drop(world);
-    eventually("its line is closed", async || bank.counts().connections_open == 0).await;
+    eventually("its line is closed", async || bank.counters().connections_open == 0).await;
     assert_eq!(live.snapshot().verification, Verification::Pending, "a dropped probe says nothing");
 }

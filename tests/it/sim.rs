@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use busbar::testbed::sim::{
-    AccountConfig, Auth, BankConfig, BankHandle, Behaviour, Body, Certificate, Direction, Down, Garbage, Moment,
-    MonoConfig, Rule, Script, Sim, SimConfig, Step, Transaction,
+    AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, PageShape, CertificateKind, Direction, Down, Garbage, FailurePoint,
+    MonoConfig, Rule, Script, Sim, SimConfig, ScriptStep, Transaction,
 };
 use reqwest::{Certificate as Ca, Client, Response, StatusCode};
 use serde_json::Value;
@@ -81,9 +81,9 @@ async fn bad_certificates_are_bad() {
     let ca = Ca::from_pem(sim.ca_pem().as_bytes()).unwrap();
     let trusting = Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build().unwrap();
     for (kind, want) in [
-        (Certificate::Expired, "Expired"),
-        (Certificate::WrongName, "NotValidForName"),
-        (Certificate::Untrusted, "UnknownIssuer"),
+        (CertificateKind::Expired, "Expired"),
+        (CertificateKind::WrongName, "NotValidForName"),
+        (CertificateKind::Untrusted, "UnknownIssuer"),
     ] {
         let bank = sim.add_bank(BankConfig { certificate: kind, ..BankConfig::new(want) }).await.unwrap();
         let error = trusting.get(bank.https_url()).send().await.unwrap_err();
@@ -95,9 +95,9 @@ async fn bad_certificates_are_bad() {
 async fn statuses_come_with_their_headers_for_as_many_requests_as_told() {
     let (_sim, bank) = plain().await;
     let steps = [
-        Step::from(Behaviour::rate_limited("7")).times(1),
-        Step::from(Behaviour::status(401)).times(1),
-        Step::from(Behaviour::status(503)).times(2),
+        ScriptStep::from(Behaviour::rate_limited("7")).times(1),
+        ScriptStep::from(Behaviour::status(401)).times(1),
+        ScriptStep::from(Behaviour::status(503)).times(2),
     ];
     bank.fail_with(Script::sequence(steps)).await.unwrap();
     let limited = get(&bank, "/health").await.unwrap();
@@ -125,10 +125,10 @@ async fn a_rule_for_a_path_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_stall_before_the_head_never_answers_and_after_it_never_ends() {
     let (_sim, bank) = plain().await;
-    bank.fail_with(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    bank.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let url = format!("{}/health", bank.base_url());
     assert!(impatient().get(&url).send().await.unwrap_err().is_timeout());
-    bank.fail_with(Behaviour::Stall(Moment::AfterHead)).await.unwrap();
+    bank.fail_with(Behaviour::Stall(FailurePoint::AfterHead)).await.unwrap();
     let answer = impatient().get(&url).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert!(answer.text().await.unwrap_err().is_timeout());
@@ -142,10 +142,10 @@ async fn a_reset_is_a_reset() {
     let ca = Ca::from_pem(sim.ca_pem().as_bytes()).unwrap();
     let trusting = Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build().unwrap();
     for base in [bank.base_url(), bank.https_url()] {
-        bank.fail_with(Behaviour::Reset(Moment::BeforeHead)).await.unwrap();
+        bank.fail_with(Behaviour::Reset(FailurePoint::BeforeHead)).await.unwrap();
         let error = trusting.get(format!("{base}/health")).send().await.unwrap_err();
         assert!(causes(&error).contains("ConnectionReset"), "{}", causes(&error));
-        bank.fail_with(Behaviour::Reset(Moment::AfterHead)).await.unwrap();
+        bank.fail_with(Behaviour::Reset(FailurePoint::AfterHead)).await.unwrap();
         let answer = trusting.get(format!("{base}/health")).send().await.unwrap();
         let error = answer.text().await.unwrap_err();
         assert!(causes(&error).contains("ConnectionReset"), "{}", causes(&error));
@@ -192,7 +192,7 @@ async fn garbage_is_not_what_was_asked_for() {
 #[tokio::test]
 async fn latency_delays_and_does_not_change_the_answer() {
     let (sim, bank) = plain().await;
-    bank.fail_with(Step::slow(Duration::from_millis(80)).times(1)).await.unwrap();
+    bank.fail_with(ScriptStep::slow(Duration::from_millis(80)).times(1)).await.unwrap();
     let before = sim.now_ns();
     assert_eq!(status(&bank, "/health").await, 200);
     assert!(sim.now_ns() - before >= 80_000_000);
@@ -216,7 +216,7 @@ async fn down_refuses_closes_or_hangs_also_for_connections_that_were_open() {
     bank.fail_with(Behaviour::Down(Down::Hang)).await.unwrap();
     assert!(impatient().get(&url).send().await.unwrap_err().is_timeout());
     // A time that ends by itself, with nobody asking in between.
-    bank.fail_with(Step::from(Behaviour::Down(Down::Refuse)).during(Duration::from_millis(50))).await.unwrap();
+    bank.fail_with(ScriptStep::from(Behaviour::Down(Down::Refuse)).during(Duration::from_millis(50))).await.unwrap();
     let up_again = async {
         while get(&bank, "/health").await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -232,13 +232,13 @@ async fn each_kind_of_credentials_is_checked_and_can_change_at_run_time() {
     let ask = |name: &'static str, value: &'static str| client().get(&url).header(name, value).send();
     assert_eq!(status(&bank, "/health").await, 401);
     assert_eq!(ask("mono-sec-key", "canary-mono").await.unwrap().status(), StatusCode::OK);
-    bank.set_auth(&Auth::Bearer { token: "canary-bearer".into() }).unwrap();
+    bank.set_auth(&RequiredAuth::Bearer { token: "canary-bearer".into() }).unwrap();
     assert_eq!(ask("mono-sec-key", "canary-mono").await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(ask("authorization", "Bearer canary-bearer").await.unwrap().status(), StatusCode::OK);
-    bank.set_auth(&Auth::Basic { username: "u".into(), password: "canary-basic".into() }).unwrap();
+    bank.set_auth(&RequiredAuth::Basic { username: "u".into(), password: "canary-basic".into() }).unwrap();
     let login = client().get(&url).basic_auth("u", Some("canary-basic")).send().await.unwrap();
     assert_eq!(login.status(), StatusCode::OK);
-    bank.set_auth(&Auth::ApiKeyQuery { name: "apikey".into(), value: "canary-query".into() }).unwrap();
+    bank.set_auth(&RequiredAuth::ApiKeyQuery { name: "apikey".into(), value: "canary-query".into() }).unwrap();
     assert_eq!(status(&bank, "/health?apikey=canary-query").await, 200);
     let log = bank.arrivals();
     assert!(!serde_json::to_string(&log).unwrap().contains("canary"));
@@ -249,7 +249,7 @@ async fn each_kind_of_credentials_is_checked_and_can_change_at_run_time() {
 #[tokio::test]
 async fn the_token_endpoint_issues_tokens_that_work_until_they_end() {
     let oauth =
-        |life| Auth::OAuth2 { client_id: "id".into(), client_secret: "canary/secret".into(), expires_in_seconds: life };
+        |life| RequiredAuth::OAuth2 { client_id: "id".into(), client_secret: "canary/secret".into(), expires_in_seconds: life };
     let (_sim, bank) = one(BankConfig::new("bank-a").auth(oauth(3600))).await;
     let form = [("grant_type", "client_credentials"), ("client_id", "id"), ("client_secret", "canary/secret")];
     let grant = || client().post(bank.token_url()).form(&form).send();
@@ -275,17 +275,17 @@ async fn the_token_endpoint_issues_tokens_that_work_until_they_end() {
     let dead = json(grant().await.unwrap()).await;
     assert_eq!(health(dead["access_token"].clone()).await, 401);
     assert_eq!(bank.arrivals().entries.last().unwrap().auth, "expired");
-    assert_eq!((bank.counts().tokens_issued, bank.counts().tokens_refused), (3, 1));
+    assert_eq!((bank.counters().tokens_issued, bank.counters().tokens_refused), (3, 1));
 }
 
-async fn walk(bank: &BankHandle, query: &str, body: Body) -> Vec<Value> {
+async fn walk(bank: &BankHandle, query: &str, body: PageShape) -> Vec<Value> {
     let (mut page, mut rows) = (1u64, Vec::new());
     loop {
         let path = format!("/v2/accounts/acc-1/transactions?page={page}&{query}");
         let mut answer = json(get(bank, &path).await.unwrap()).await;
         let (list, paging) = match body {
-            Body::Flat => ("/data", "/meta"),
-            Body::Nested => ("/data/transactions", "/data/paging"),
+            PageShape::Flat => ("/data", "/meta"),
+            PageShape::Nested => ("/data/transactions", "/data/paging"),
         };
         let next = answer.pointer(paging).unwrap()["next"].clone();
         rows.append(answer.pointer_mut(list).unwrap().as_array_mut().unwrap());
@@ -299,7 +299,7 @@ async fn walk(bank: &BankHandle, query: &str, body: Body) -> Vec<Value> {
 async fn transactions_are_paged_windowed_and_the_same_every_time() {
     let newest = Some("2026-03-10T12:00:00Z".parse().unwrap());
     let account = AccountConfig { newest, ..AccountConfig::new("acc-1", 240) };
-    for body in [Body::Flat, Body::Nested] {
+    for body in [PageShape::Flat, PageShape::Nested] {
         let mono = MonoConfig { body, ..MonoConfig::default() };
         let (_sim, bank) = one(BankConfig { mono, ..BankConfig::new("bank-a").accounts([account.clone()]) }).await;
         let rows = walk(&bank, "limit=7", body).await;
@@ -335,10 +335,10 @@ async fn an_account_names_its_currency_and_takes_new_transactions() {
     assert!(bank.put_transactions("acc-1", vec![new.clone()]));
     assert!(bank.put_transactions("acc-1", vec![Transaction { amount: 54_321, ..new }]));
     assert!(!bank.put_transactions("nobody", vec![]));
-    let rows = walk(&bank, "limit=50", Body::Flat).await;
+    let rows = walk(&bank, "limit=50", PageShape::Flat).await;
     assert_eq!((rows.len(), rows[0]["id"].as_str(), rows[0]["amount"].as_i64()), (121, Some("late-1"), Some(54_321)));
     bank.reset().await.unwrap();
-    assert_eq!(walk(&bank, "limit=50", Body::Flat).await.len(), 120);
+    assert_eq!(walk(&bank, "limit=50", PageShape::Flat).await.len(), 120);
 }
 
 #[tokio::test]
@@ -362,16 +362,16 @@ async fn hundreds_of_connections_share_one_bank_and_go_down_together() {
         async move { keeping.get(url).send().await.map(|r| r.status().as_u16()) }
     };
     // All at once, so that none can be served on another's connection: each is answered only after a while.
-    bank.fail_with(Step::slow(Duration::from_millis(500))).await.unwrap();
+    bank.fail_with(ScriptStep::slow(Duration::from_millis(500))).await.unwrap();
     let all = futures::future::join_all((0..200).map(ask)).await;
     assert!(all.iter().all(|r| matches!(r, Ok(200))));
     let log = bank.arrivals().entries;
     assert_eq!(log.iter().map(|a| a.path.as_str()).collect::<HashSet<_>>().len(), 200);
-    assert!(bank.counts().connections_open > 20, "{:?}", bank.counts());
+    assert!(bank.counters().connections_open > 20, "{:?}", bank.counters());
     bank.fail_with(Behaviour::Down(Down::Refuse)).await.unwrap();
     assert!(ask(0).await.unwrap_err().is_connect());
     let all_closed = async {
-        while bank.counts().connections_open > 0 {
+        while bank.counters().connections_open > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use busbar::testbed::sim::announce::Announcement;
+use busbar::testbed::sim::process::Announcement;
 use busbar::testbed::sim::{BankConfig, Script, Sim, SimConfig, SimError};
 use reqwest::{Certificate as Ca, Client, Response, StatusCode};
 use serde_json::Value;
@@ -158,7 +158,7 @@ async fn nothing_listens_beyond_loopback_unless_allowed() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let open = BankConfig { listen: anywhere, ..BankConfig::new("b") };
     assert!(matches!(sim.add_bank(open.clone()).await, Err(SimError::NotLoopback { .. })));
-    assert!(matches!(sim.add_bank(BankConfig::new("a/b")).await, Err(SimError::BadName(_))));
+    assert!(matches!(sim.add_bank(BankConfig::new("a/b")).await, Err(SimError::InvalidName(_))));
     let allowed = Sim::start(SimConfig { control: None, allow_remote: true }).await.unwrap();
     allowed.add_bank(open).await.unwrap();
 }

@@ -16,7 +16,7 @@ use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::{MaskRules, Partition, RunLimits, RunReason, SyncPlan};
-use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, Step, Transaction};
+use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, ScriptStep, Transaction};
 use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
@@ -99,7 +99,7 @@ async fn simulated(accounts: impl IntoIterator<Item = AccountConfig>) -> (busbar
 }
 
 fn slowly(pause: Duration) -> Script {
-    Script::from(Step::slow(pause))
+    Script::from(ScriptStep::slow(pause))
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_bank_that_fails_ends_the_run_with_its_reason_and_the_next_run_goes_on
     let operator = Operator::on(&dir.path().join("ledger.db")).await;
     let (plan, live) = (plan(&["acc-1"]), connection(&bank.base_url()));
     let down_after = |requests| {
-        Script::sequence([Step::from(Behaviour::Healthy).times(requests), Step::from(Behaviour::status(503))])
+        Script::sequence([ScriptStep::from(Behaviour::Healthy).times(requests), ScriptStep::from(Behaviour::status(503))])
     };
     bank.set_script(down_after(4)).await.unwrap();
     let view = operator.run(&plan, &live).await;
@@ -220,7 +220,7 @@ async fn a_process_killed_between_any_two_pages_loses_and_doubles_nothing() {
 #[tokio::test]
 async fn rejected_credentials_end_the_run_and_no_row_or_error_shows_the_key() {
     let (_sim, bank) = simulated([account("acc-1", 10)]).await;
-    bank.set_auth(&busbar::testbed::sim::Auth::mono("canary-rotated-key-not-real")).unwrap();
+    bank.set_auth(&busbar::testbed::sim::RequiredAuth::mono("canary-rotated-key-not-real")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let operator = Operator::on(&dir.path().join("ledger.db")).await;
     let view = operator.run(&plan(&["acc-1"]), &connection(&bank.base_url())).await;

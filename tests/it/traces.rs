@@ -13,8 +13,8 @@ use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::trace::IncomingSpan;
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::telemetry::traces::{Traces, parse_collector_url};
-use busbar::testbed::sim::otlp::{Collector, Span};
-use busbar::testbed::sim::{Auth as Wants, BankConfig, Behaviour, Script, Step};
+use busbar::testbed::sim::otlp::{TraceCollector, Span};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Script, ScriptStep};
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
 
@@ -49,7 +49,7 @@ const NARRATION: &str = "canary-narration-of-the-provider";
 
 #[tokio::test]
 async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_gateways_caller_above() {
-    let wants = Wants::OAuth2 {
+    let wants = RequiredAuth::OAuth2 {
         client_id: "canary-client".to_owned(),
         client_secret: SECRET.to_owned(),
         expires_in_seconds: 3600,
@@ -57,8 +57,8 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
     let body = Some(NARRATION.to_owned());
     let busy = Behaviour::Status { code: 503, headers: [].into(), body };
-    bank.set_script(Script::from(Step::from(busy).times(1))).await.unwrap();
-    let collector = Collector::start().await.unwrap();
+    bank.set_script(Script::from(ScriptStep::from(busy).times(1))).await.unwrap();
+    let collector = TraceCollector::start().await.unwrap();
     let (registry, traces, _) = traced(&collector.endpoint());
     let mut draft = draft(bank.base_url());
     draft.retry.retries = 3;
@@ -85,11 +85,11 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     assert_eq!(incoming.serve(route, serving, |status| *status).await, StatusCode::OK);
     traces.close(PATIENCE).await;
 
-    let gateway = only(collector.named("gateway.request"));
+    let gateway = only(collector.spans_named("gateway.request"));
     assert_eq!((&*gateway.trace_id, &*gateway.parent_id, &*gateway.kind), (trace, parent, "SERVER"));
     assert_eq!(says(&gateway, "request_id"), uuid::Uuid::nil().to_string());
 
-    let call = only(collector.named("provider.call"));
+    let call = only(collector.spans_named("provider.call"));
     assert_eq!((&call.trace_id, &call.parent_id), (&gateway.trace_id, &gateway.span_id));
     for (name, value) in [
         ("provider", "generic"),
@@ -107,12 +107,12 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     assert!(says(&call, "latency_ms").parse::<u64>().is_ok() && call.nanos.0 <= call.nanos.1, "{call:#?}");
     assert_eq!(call.failure, None);
 
-    let tries = collector.named("provider.try");
+    let tries = collector.spans_named("provider.try");
     assert!(tries.len() == 2 && tries.iter().all(|one| one.parent_id == call.span_id && one.kind == "CLIENT"));
     let statuses: Vec<String> = tries.iter().map(|one| says(one, "status")).collect();
     assert_eq!(statuses, ["503", "200"]);
     assert_eq!(tries[0].failure.as_deref(), Some("http_status"));
-    let token = only(collector.named("provider.token"));
+    let token = only(collector.spans_named("provider.token"));
     assert_eq!(
         (&token.parent_id, says(&token, "status").as_str()),
         (&tries[0].span_id, "200"),
@@ -133,7 +133,7 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
 #[tokio::test]
 async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let collector = Collector::start().await.unwrap();
+    let collector = TraceCollector::start().await.unwrap();
     let (registry, traces, _) = traced(&collector.endpoint());
     let mut draft = draft(bank.base_url());
     draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
@@ -144,17 +144,17 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
     let cached = || Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") };
     live.call(cached()).await.unwrap();
     live.call(cached()).await.unwrap();
-    bank.set_script(Script::from(Step::from(Behaviour::Down(busbar::testbed::sim::Down::Refuse)))).await.unwrap();
+    bank.set_script(Script::from(ScriptStep::from(Behaviour::Down(busbar::testbed::sim::Down::Refuse)))).await.unwrap();
     live.call(Request::get("failed", "/health")).await.unwrap_err();
     traces.close(PATIENCE).await;
 
-    let spans = collector.named("provider.call");
+    let spans = collector.spans_named("provider.call");
     let [first, second, failed] = spans.as_slice() else { panic!("{spans:#?}") };
     assert_eq!((says(first, "cached"), says(second, "cached")), ("false".to_owned(), "true".to_owned()));
     assert!(first.parent_id.is_empty() && first.trace_id != second.trace_id, "two callers, two traces");
     assert_eq!((says(failed, "status"), says(failed, "error")), ("error".to_owned(), "connect".to_owned()));
     assert_eq!(failed.failure.as_deref(), Some("connect"));
-    let parents: Vec<String> = collector.named("provider.try").into_iter().map(|one| one.parent_id).collect();
+    let parents: Vec<String> = collector.spans_named("provider.try").into_iter().map(|one| one.parent_id).collect();
     assert_eq!(parents, [first.span_id.clone(), failed.span_id.clone()]);
     let sent = bank.arrivals().entries;
     assert!(sent.iter().all(|arrival| arrival.query.iter().any(|name| name == "apikey")), "{sent:?}");
@@ -169,8 +169,8 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
 #[tokio::test]
 async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    bank.set_script(Script::from(Step::slow(Duration::from_millis(100)))).await.unwrap();
-    let collector = Collector::start().await.unwrap();
+    bank.set_script(Script::from(ScriptStep::slow(Duration::from_millis(100)))).await.unwrap();
+    let collector = TraceCollector::start().await.unwrap();
     let (registry, traces, _) = traced(&collector.endpoint());
     let mut draft = draft(bank.base_url());
     draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
@@ -179,8 +179,8 @@ async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts()
         (0..5).map(|_| live.call(Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") }));
     assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
     traces.close(PATIENCE).await;
-    let calls = collector.named("provider.call");
-    let one = only(collector.named("provider.try"));
+    let calls = collector.spans_named("provider.call");
+    let one = only(collector.spans_named("provider.try"));
     assert_eq!(calls.len(), 5);
     assert_eq!(calls.iter().filter(|call| call.span_id == one.parent_id).count(), 1);
 }
@@ -188,8 +188,8 @@ async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts()
 #[tokio::test]
 async fn a_collector_in_trouble_costs_no_call_anything_and_is_counted() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let collector = Collector::start().await.unwrap();
-    collector.refuse_with(Some(StatusCode::BAD_REQUEST));
+    let collector = TraceCollector::start().await.unwrap();
+    collector.reject_with(Some(StatusCode::BAD_REQUEST));
     let (registry, traces, metrics) = traced(&collector.endpoint());
     let live = connect(&registry, draft(bank.base_url()));
     for _ in 0..10 {

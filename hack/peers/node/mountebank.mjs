@@ -1,5 +1,5 @@
-// Mountebank on a free loopback port. Its own command wants to be told a port, and a port that is free when it is chosen
-// may be somebody else's when it is used.
+// Mountebank on a free loopback port. Its own command requires a port number, and a port that is free when chosen may be
+// taken when it is bound.
 import mountebank from 'mountebank';
 
 const host = '127.0.0.1';

@@ -1,30 +1,30 @@
-// An OAuth2 server on a free loopback port: oauth2-mock-server, with what it leaves out.
+// An OAuth2 server on a free loopback port: oauth2-mock-server, with additions.
 //
-// The package signs tokens and knows the grants, but believes every client, hands out tokens of an hour, and counts
-// nothing. So: `PUT /_peer` sets, field by field, what stands in `settings` below; `GET /_peer` tells how often which
-// grant was asked for; `GET /resource` is served to a token that is signed by us and not expired, else 401.
+// The package signs tokens and implements the grants, but accepts every client, issues tokens for one hour and counts
+// nothing. So `PUT /_peer` sets fields of `settings` below, `GET /_peer` returns the counts of requests, and
+// `GET /resource` requires a token that this server signed and that has not expired, else it answers 401.
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { OAuth2Server } from 'oauth2-mock-server';
 
 const settings = {
-  // Seconds a token lives.
+  // Lifetime of a token, in seconds.
   expires_in: 3600,
-  // What a client must show, by Basic authentication or in the form; null: anything.
+  // Required client credentials, by Basic authentication or in the form; null: any.
   client_id: null,
   client_secret: null,
-  // The refresh token that is good now; null: any.
+  // The valid refresh token; null: any.
   refresh_token: null,
-  // Whether each use of it gives a new one, and ends the old.
+  // Whether each use returns a new refresh token and revokes the old one.
   rotate: false,
-  // Milliseconds that an answer of the token endpoint is held back.
+  // Delay of responses of the token endpoint, in milliseconds.
   delay_ms: 0,
-  // A status that the token endpoint answers instead.
+  // A status that the token endpoint returns instead; null: none.
   status: null,
 };
-// Asked: every request to the token endpoint. The others: what came of it.
-const counts = { asked: 0, granted: 0, refused: 0, refreshed: 0, resource: 0, unauthorized: 0 };
+// `requests`: every request to the token endpoint. The others: their results.
+const counts = { requests: 0, granted: 0, rejected: 0, refreshed: 0, resource: 0, unauthorized: 0 };
 
 const oauth = new OAuth2Server();
 await oauth.issuer.keys.generate('RS256');
@@ -37,7 +37,7 @@ function credentials(request) {
   return [decodeURIComponent(id), decodeURIComponent(secret.join(':'))];
 }
 
-function refusal(request) {
+function rejection(request) {
   const [id, secret] = credentials(request);
   if (settings.status !== null) return [settings.status, 'temporarily_unavailable'];
   if (settings.client_id !== null && settings.client_id !== id) return [401, 'invalid_client'];
@@ -50,19 +50,19 @@ function refusal(request) {
 service.on('beforeTokenSigning', (token) => {
   token.payload.exp = token.payload.iat + settings.expires_in;
 });
-service.on('beforeResponse', (answer, request) => {
-  const refused = refusal(request);
-  if (refused) {
-    counts.refused += 1;
-    [answer.statusCode, answer.body] = [refused[0], { error: refused[1] }];
+service.on('beforeResponse', (reply, request) => {
+  const rejected = rejection(request);
+  if (rejected) {
+    counts.rejected += 1;
+    [reply.statusCode, reply.body] = [rejected[0], { error: rejected[1] }];
     return;
   }
   counts.granted += 1;
-  answer.body.expires_in = settings.expires_in;
+  reply.body.expires_in = settings.expires_in;
   if (request.body.grant_type !== 'refresh_token') return;
   counts.refreshed += 1;
-  if (settings.rotate) settings.refresh_token = answer.body.refresh_token;
-  else delete answer.body.refresh_token;
+  if (settings.rotate) settings.refresh_token = reply.body.refresh_token;
+  else delete reply.body.refresh_token;
 });
 
 function json(response, status, body) {
@@ -74,10 +74,10 @@ async function control(request, response) {
   if (request.method === 'PUT') {
     let text = '';
     for await (const chunk of request) text += chunk;
-    const wanted = JSON.parse(text);
-    const unknown = Object.keys(wanted).filter((key) => !(key in settings));
+    const changes = JSON.parse(text);
+    const unknown = Object.keys(changes).filter((key) => !(key in settings));
     if (unknown.length) return json(response, 400, { unknown });
-    Object.assign(settings, wanted);
+    Object.assign(settings, changes);
   }
   return json(response, 200, counts);
 }
@@ -99,7 +99,7 @@ const server = http.createServer(async (request, response) => {
   if (path === '/_peer') return control(request, response);
   if (path === '/resource') return resource(request, response);
   if (path === '/token') {
-    counts.asked += 1;
+    counts.requests += 1;
     if (settings.delay_ms > 0) await sleep(settings.delay_ms);
   }
   return service.requestHandler(request, response);

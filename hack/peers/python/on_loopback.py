@@ -1,7 +1,7 @@
 """localstripe on a free loopback port, its data in memory.
 
-Its own command listens on every address, on a port that it must be told, and keeps its data in one file in /tmp that
-two of them would share.
+Its own command listens on every address, requires a port number, and stores its data in one file in /tmp that two
+instances would share.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Store.dump_to_disk = lambda self: None
 
 
 async def main() -> None:
-    # One line for each request: what a test that fails is read with.
+    # One line for each request, for the diagnosis of failed tests.
     access = logging.getLogger('aiohttp.access')
     access.setLevel(logging.INFO)
     access.addHandler(logging.StreamHandler(sys.stderr))

@@ -1,7 +1,7 @@
-//! Reads the API server's audit log: what was asked, by whom, and what was decided.
+//! Reads the API server's audit log: the requests, their users, and the authorization decisions.
 //!
-//! The tests count and judge requests here rather than in the operator, because a server's word about its client is
-//! better than the client's.
+//! Tests count and check requests here, not in the operator: a server's record of its client is more reliable than the
+//! client's own.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::testbed::control_plane::Error;
+use crate::testbed::control_plane::error::ControlPlaneError;
 
-/// The audit policy: one line for each request, without bodies, so that no Secret is ever in it.
+/// The audit policy: one line per request, without bodies, so that the log never contains a Secret.
 pub(crate) const POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -19,47 +19,47 @@ rules:
 - level: Metadata
 ";
 
-/// What the authorizer said.
+/// The decision of the authorizer.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Decision {
+pub enum AuthorizationDecision {
     /// Allowed.
     Allow,
-    /// Refused: a right is missing.
+    /// Forbidden: a permission is missing.
     Forbid,
 }
 
-/// One request.
+/// One request to the API server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuditRequest {
     /// For a service account `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,
-    /// API group; empty for the core group and for paths that are no resource.
+    /// API group; empty for the core group and for non-resource paths.
     pub group: String,
-    /// Plural resource; empty for paths that are no resource.
+    /// Plural resource; empty for non-resource paths.
     pub resource: String,
-    /// `status`, `token`, …; or empty.
+    /// `status`, `token`, …; may be empty.
     pub subresource: String,
-    /// Namespace; or empty.
+    /// Namespace; may be empty.
     pub namespace: String,
-    /// Object name; or empty.
+    /// Object name; may be empty.
     pub name: String,
     /// Path and query.
     pub uri: String,
-    /// The client's own name for itself.
+    /// The client's `User-Agent`.
     pub user_agent: String,
-    /// HTTP status of the answer.
+    /// HTTP status of the response.
     pub code: u16,
-    /// The authorizer's word; absent if it was not asked (an unauthenticated request).
-    pub decision: Option<Decision>,
+    /// The decision; absent if the authorizer did not run (an unauthenticated request).
+    pub decision: Option<AuthorizationDecision>,
     /// When the server received it, RFC 3339.
     pub received: String,
 }
 
-/// What to look for; an absent field matches everything. `subresource: Some("")` means "none".
+/// A filter of requests; an absent field matches everything. `subresource: Some("")` means "none".
 #[derive(Copy, Clone, Debug, Default)]
-pub struct Query<'a> {
+pub struct AuditQuery<'a> {
     /// Exact user name.
     pub user: Option<&'a str>,
     /// Exact verb.
@@ -73,28 +73,28 @@ pub struct Query<'a> {
     /// Exact object name.
     pub name: Option<&'a str>,
     /// The decision.
-    pub decision: Option<Decision>,
+    pub decision: Option<AuthorizationDecision>,
 }
 
-impl Query<'_> {
-    /// True if `request` is what this asks for.
+impl AuditQuery<'_> {
+    /// Whether `request` matches every field that is set.
     pub fn matches(&self, request: &AuditRequest) -> bool {
-        let fits = |want: Option<&str>, have: &str| want.is_none_or(|want| want == have);
-        fits(self.user, &request.user)
-            && fits(self.verb, &request.verb)
-            && fits(self.resource, &request.resource)
-            && fits(self.subresource, &request.subresource)
-            && fits(self.namespace, &request.namespace)
-            && fits(self.name, &request.name)
-            && self.decision.is_none_or(|want| Some(want) == request.decision)
+        let equal = |expected: Option<&str>, actual: &str| expected.is_none_or(|expected| expected == actual);
+        equal(self.user, &request.user)
+            && equal(self.verb, &request.verb)
+            && equal(self.resource, &request.resource)
+            && equal(self.subresource, &request.subresource)
+            && equal(self.namespace, &request.namespace)
+            && equal(self.name, &request.name)
+            && self.decision.is_none_or(|expected| Some(expected) == request.decision)
     }
 }
 
-/// A place in the log, to count from.
+/// An offset in the log, from which to read.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub struct Position(u64);
+pub struct AuditPosition(u64);
 
-/// The log of one API server; it goes on over restarts.
+/// The log of one API server; restarts append to it.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     path: PathBuf,
@@ -105,46 +105,51 @@ impl AuditLog {
         Self { path }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The present end of the log.
-    pub fn position(&self) -> Result<Position, Error> {
-        Ok(Position(std::fs::metadata(&self.path).map_err(Error::file("read", &self.path))?.len()))
+    /// The current end of the log.
+    pub fn position(&self) -> Result<AuditPosition, ControlPlaneError> {
+        Ok(AuditPosition(std::fs::metadata(&self.path).map_err(ControlPlaneError::file("read", &self.path))?.len()))
     }
 
-    /// All requests that match. A watch counts once, when it was answered; any other request when it was done.
-    pub fn requests(&self, query: &Query<'_>) -> Result<Vec<AuditRequest>, Error> {
-        self.requests_since(Position::default(), query)
+    /// All requests that match. A watch counts once, when its response has started; any other request when it has
+    /// completed.
+    pub fn requests(&self, query: &AuditQuery<'_>) -> Result<Vec<AuditRequest>, ControlPlaneError> {
+        self.requests_since(AuditPosition::default(), query)
     }
 
-    /// Those that were written after `since`.
-    pub fn requests_since(&self, since: Position, query: &Query<'_>) -> Result<Vec<AuditRequest>, Error> {
-        let mut file = File::open(&self.path).map_err(Error::file("open", &self.path))?;
+    /// The matching requests that were logged after `since`.
+    pub fn requests_since(
+        &self,
+        since: AuditPosition,
+        query: &AuditQuery<'_>,
+    ) -> Result<Vec<AuditRequest>, ControlPlaneError> {
+        let mut file = File::open(&self.path).map_err(ControlPlaneError::file("open", &self.path))?;
         let mut text = String::new();
-        // From one byte earlier, to see whether `since` is the start of a line; the rest of a line that was half
-        // written then is not ours.
+        // From one byte earlier, to detect whether `since` is the start of a line; the rest of a line that was partly
+        // written at `since` is skipped.
         file.seek(SeekFrom::Start(since.0.saturating_sub(1)))
             .and_then(|_| file.read_to_string(&mut text))
-            .map_err(Error::file("read", &self.path))?;
+            .map_err(ControlPlaneError::file("read", &self.path))?;
         let from = if since.0 == 0 { 0 } else { text.find('\n').map_or(text.len(), |end| end + 1) };
-        // The last line may be half written now.
+        // The last line may be partly written.
         let until = text.rfind('\n').map_or(from, |end| end.max(from));
         parse(&text[from..until]).map(|all| all.into_iter().filter(|request| query.matches(request)).collect())
     }
 }
 
-/// The fields of `audit.k8s.io/v1` `Event` that we read.
+/// The fields of `audit.k8s.io/v1` `Event` that are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+struct AuditEvent {
     stage: String,
     #[serde(rename = "requestURI")]
     uri: String,
     verb: String,
-    user: User,
+    user: EventUser,
     #[serde(default)]
     user_agent: String,
     object_ref: Option<ObjectRef>,
@@ -155,7 +160,7 @@ struct Event {
 }
 
 #[derive(Deserialize)]
-struct User {
+struct EventUser {
     #[serde(default)]
     username: String,
 }
@@ -176,28 +181,28 @@ struct ResponseStatus {
     code: u16,
 }
 
-fn parse(lines: &str) -> Result<Vec<AuditRequest>, Error> {
+fn parse(lines: &str) -> Result<Vec<AuditRequest>, ControlPlaneError> {
     let mut requests = Vec::new();
     for line in lines.lines().filter(|line| !line.is_empty()) {
-        let event: Event = serde_json::from_str(line).map_err(Error::Audit)?;
-        // Only long-running requests have a ResponseStarted; their ResponseComplete would count them twice, unless they
-        // never got as far as an answer.
-        let refused = event.response_status.as_ref().is_some_and(|status| status.code >= 400);
-        let wanted = if event.verb == "watch" && !refused { "ResponseStarted" } else { "ResponseComplete" };
-        if event.stage == wanted {
+        let event: AuditEvent = serde_json::from_str(line).map_err(ControlPlaneError::Audit)?;
+        // Only long-running requests have a ResponseStarted; counting their ResponseComplete too would count them
+        // twice. A rejected one has only a ResponseComplete.
+        let rejected = event.response_status.as_ref().is_some_and(|status| status.code >= 400);
+        let counted = if event.verb == "watch" && !rejected { "ResponseStarted" } else { "ResponseComplete" };
+        if event.stage == counted {
             requests.push(event.into());
         }
     }
     Ok(requests)
 }
 
-impl From<Event> for AuditRequest {
-    fn from(event: Event) -> Self {
+impl From<AuditEvent> for AuditRequest {
+    fn from(event: AuditEvent) -> Self {
         let object = event.object_ref.unwrap_or_default();
-        let decision = event
-            .annotations
-            .get("authorization.k8s.io/decision")
-            .map(|word| if word == "allow" { Decision::Allow } else { Decision::Forbid });
+        let decision = event.annotations.get("authorization.k8s.io/decision").map(|decision| match decision.as_str() {
+            "allow" => AuthorizationDecision::Allow,
+            _ => AuthorizationDecision::Forbid,
+        });
         Self {
             user: event.user.username,
             verb: event.verb,
@@ -225,12 +230,13 @@ mod tests {
 {"stage":"ResponseComplete","requestURI":"/readyz","verb":"get","user":{},"requestReceivedTimestamp":"t"}"#;
 
     #[test]
-    fn a_watch_counts_once_and_a_refused_watch_counts_as_refused() {
+    fn a_watch_counts_once_and_a_forbidden_watch_counts_as_forbidden() {
         let all = parse(LOG).unwrap();
         assert_eq!(all.len(), 3);
-        let refused = Query { decision: Some(Decision::Forbid), ..Query::default() };
-        assert_eq!(all.iter().filter(|r| refused.matches(r)).map(|r| r.code).collect::<Vec<_>>(), [403]);
-        let secrets = Query { resource: Some("secrets"), user: Some("u"), subresource: Some(""), ..Query::default() };
+        let forbidden = AuditQuery { decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
+        assert_eq!(all.iter().filter(|r| forbidden.matches(r)).map(|r| r.code).collect::<Vec<_>>(), [403]);
+        let secrets =
+            AuditQuery { resource: Some("secrets"), user: Some("u"), subresource: Some(""), ..AuditQuery::default() };
         assert_eq!(all.iter().filter(|r| secrets.matches(r)).count(), 2);
     }
 }

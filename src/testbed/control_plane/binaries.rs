@@ -1,4 +1,4 @@
-//! Where the real binaries are. `hack/control-plane/build` is the only one who knows; it builds what is missing.
+//! Locates the control plane binaries through `hack/control-plane/build`, which builds those that are missing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,27 +6,27 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::testbed::control_plane::Error;
+use crate::testbed::control_plane::error::ControlPlaneError;
 
-/// The script, found from where this crate was compiled: the test bench is never run anywhere else.
+/// The build script, relative to the directory in which this crate was compiled: the testbed runs nowhere else.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/control-plane/build");
 
-/// Paths of the binaries of a control plane.
+/// The paths of the control plane's binaries.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     /// etcd.
     pub etcd: PathBuf,
     /// kube-apiserver.
     pub api_server: PathBuf,
-    /// kubectl of the same version.
+    /// kubectl, of the same version.
     pub kubectl: PathBuf,
     /// kube-controller-manager; absent only if `KUBEBUILDER_ASSETS` has none.
     pub controller_manager: Option<PathBuf>,
 }
 
 impl Binaries {
-    /// Asks the build script, which builds whatever is missing (minutes, once) and reports on our stderr meanwhile.
-    pub async fn locate() -> Result<Self, Error> {
+    /// Runs the build script, which builds missing binaries (minutes, once) and reports progress on stderr.
+    pub async fn locate() -> Result<Self, ControlPlaneError> {
         let script = Path::new(SCRIPT);
         let output = Command::new(script)
             .args(["etcd", "kube"])
@@ -35,23 +35,23 @@ impl Binaries {
             .kill_on_drop(true)
             .output()
             .await
-            .map_err(|source| Error::BuildScript { script: script.into(), source })?;
+            .map_err(|source| ControlPlaneError::BuildScript { script: script.into(), source })?;
         if !output.status.success() {
-            return Err(Error::Build { script: script.into(), status: output.status.to_string() });
+            return Err(ControlPlaneError::Build { script: script.into(), status: output.status.to_string() });
         }
         Self::parse(&String::from_utf8_lossy(&output.stdout))
     }
 
-    /// Reads the script's `<binary>=<path>` lines.
-    fn parse(lines: &str) -> Result<Self, Error> {
+    /// Parses the script's `<binary>=<path>` lines.
+    fn parse(lines: &str) -> Result<Self, ControlPlaneError> {
         let mut found: BTreeMap<&str, PathBuf> =
             lines.lines().filter_map(|line| line.split_once('=')).map(|(name, path)| (name, path.into())).collect();
-        let mut need = |name: &'static str| found.remove(name).ok_or(Error::MissingBinary(name));
+        let mut take = |name: &'static str| found.remove(name).ok_or(ControlPlaneError::MissingBinary(name));
         Ok(Self {
-            etcd: need("etcd")?,
-            api_server: need("kube-apiserver")?,
-            kubectl: need("kubectl")?,
-            controller_manager: need("kube-controller-manager").ok(),
+            etcd: take("etcd")?,
+            api_server: take("kube-apiserver")?,
+            kubectl: take("kubectl")?,
+            controller_manager: take("kube-controller-manager").ok(),
         })
     }
 }
@@ -61,10 +61,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_controller_manager_is_no_error_and_a_missing_etcd_is() {
+    fn a_missing_etcd_is_an_error_and_a_missing_controller_manager_is_not() {
         let binaries = Binaries::parse("etcd=/a/etcd\nkube-apiserver=/a/api\nkubectl=/a/kubectl\n").unwrap();
         assert_eq!(binaries.etcd, Path::new("/a/etcd"));
         assert_eq!(binaries.controller_manager, None);
-        assert!(matches!(Binaries::parse("kubectl=/a/kubectl\n"), Err(Error::MissingBinary("etcd"))));
+        assert!(matches!(Binaries::parse("kubectl=/a/kubectl\n"), Err(ControlPlaneError::MissingBinary("etcd"))));
     }
 }

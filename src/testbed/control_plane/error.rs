@@ -1,73 +1,73 @@
-//! What can go wrong between asking for a control plane and having one; one variant per step.
+//! Errors of the local control plane; one variant per step.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::testbed::control_plane::Component;
+use crate::testbed::control_plane::component::Component;
 
-/// Why there is no control plane, or why it did not do as told.
+/// Why a control plane did not start, or an operation on it failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The build script could not be run at all.
+pub enum ControlPlaneError {
+    /// The build script could not be run.
     #[error("cannot run {}: {source}", script.display())]
     BuildScript {
         /// The script.
         script: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The build script ran and failed; it has told the reason on stderr.
-    #[error("{} failed ({status}): see its messages above; Go 1.24 or newer must be on PATH", script.display())]
+    /// The build script failed; it has written the cause to stderr.
+    #[error("{} failed ({status}): see its output above; Go 1.24 or newer must be on PATH", script.display())]
     Build {
         /// The script.
         script: PathBuf,
         /// Its exit status.
         status: String,
     },
-    /// A binary that the control plane cannot do without is missing.
-    #[error("no {0} among the binaries of the control plane")]
+    /// A required binary is missing.
+    #[error("control plane binary not found: {0}; check KUBEBUILDER_ASSETS or run hack/control-plane/build")]
     MissingBinary(&'static str),
     /// A file or directory of the run could not be written or read.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// Keys or certificates could not be made.
-    #[error("cannot make certificates: {0}")]
+    /// Keys or certificates could not be generated.
+    #[error("certificate generation failed: {0}")]
     Pki(#[from] rcgen::Error),
-    /// No free port could be had.
+    /// No free port is available.
     #[error("cannot reserve a port on 127.0.0.1: {0}")]
     Port(io::Error),
     /// A process could not be started.
     #[error("cannot start {name}: {source}")]
     Spawn {
-        /// Which process.
+        /// The process.
         name: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A signal could not be sent.
     #[error("cannot send SIG{signal} to {name} (process {pid}): {detail}")]
     Signal {
-        /// Which signal.
+        /// The signal.
         signal: &'static str,
-        /// Which process.
+        /// The process.
         name: String,
         /// Its id.
         pid: u32,
-        /// What `kill` said.
+        /// The output of `kill`.
         detail: String,
     },
-    /// A component ended before it was ready.
-    #[error("{component} ended ({status}) before it was ready; its log ends with:\n{log_tail}")]
+    /// A component exited before it was ready.
+    #[error("{component} exited before it was ready ({status}); its log ends with:\n{log_tail}")]
     Exited {
-        /// Which component.
+        /// The component.
         component: Component,
         /// Its exit status.
         status: String,
@@ -75,13 +75,13 @@ pub enum Error {
         log_tail: String,
     },
     /// A component did not become ready in time.
-    #[error("{component} was not ready after {patience:?} ({last}); its log ends with:\n{log_tail}")]
+    #[error("{component} not ready after {timeout:?}: {last}; its log ends with:\n{log_tail}")]
     NotReady {
-        /// Which component.
+        /// The component.
         component: Component,
-        /// How long it was given.
-        patience: Duration,
-        /// What the last look showed.
+        /// The timeout.
+        timeout: Duration,
+        /// The result of the last probe.
         last: String,
         /// The last lines of its log.
         log_tail: String,
@@ -89,42 +89,42 @@ pub enum Error {
     /// The component is not part of this control plane, or was stopped.
     #[error("{0} is not running")]
     NotRunning(Component),
-    /// A kubeconfig that the launcher wrote could not be read back.
-    #[error("the kubeconfig of the control plane is unusable: {0}")]
+    /// The generated kubeconfig could not be read back.
+    #[error("kubeconfig of the control plane is invalid: {0}")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// A request to the API server failed.
-    #[error("the API server refused to {what}: {source}")]
+    #[error("cannot {what}: {source}")]
     Api {
-        /// What was asked.
+        /// The operation.
         what: String,
-        /// Its answer.
+        /// The API server's response, or the transport error.
         source: Box<kube::Error>,
     },
-    /// Manifests were refused, or accepted with a warning.
-    #[error("cannot apply {what} without a complaint of the API server: {detail}")]
+    /// Manifests were rejected, or accepted with a warning.
+    #[error("kubectl apply of {what} failed or returned a warning: {detail}")]
     Apply {
         /// File, folder, or `-`.
         what: String,
-        /// What kubectl said.
+        /// The output of kubectl.
         detail: String,
     },
-    /// Something that takes moments took too long.
-    #[error("the API server did not {what} within {patience:?}")]
-    Late {
-        /// What was waited for.
+    /// A change did not take effect in time.
+    #[error("timed out after {timeout:?} waiting for the API server to {what}")]
+    Timeout {
+        /// The expected change.
         what: &'static str,
-        /// How long it was given.
-        patience: Duration,
+        /// The timeout.
+        timeout: Duration,
     },
-    /// etcd refused a compaction.
-    #[error("etcd could not be compacted: {0}")]
+    /// etcd rejected a compaction.
+    #[error("etcd compaction failed: {0}")]
     Compact(String),
     /// A line of the audit log is not an audit event.
-    #[error("the audit log holds a line that is not an event: {0}")]
+    #[error("audit log line is not an audit event: {0}")]
     Audit(serde_json::Error),
 }
 
-impl Error {
+impl ControlPlaneError {
     /// A file error, for `map_err`.
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
@@ -137,8 +137,8 @@ impl Error {
         move |source| Self::Api { what, source: Box::new(source) }
     }
 
-    /// True if somebody else took the port between our letting go of it and the component's binding it.
-    pub(crate) fn is_port_clash(&self) -> bool {
+    /// Whether another process bound the port between its reservation and the component's start.
+    pub(crate) fn is_port_conflict(&self) -> bool {
         matches!(self, Self::Exited { log_tail, .. } if log_tail.contains("address already in use"))
     }
 }

@@ -1,7 +1,7 @@
-//! Puts Busbar on a control plane as an administrator would: CRDs, cluster roles, and the operator's identity.
+//! Installs Busbar on a control plane as an administrator would: CRDs, cluster roles, and the operator's identity.
 //!
-//! Only the files of the repository are used, `crds/` and `config/rbac/`, so that whatever is shown here is shown about
-//! what is shipped. A warning of the API server is an error: an administrator would see it too.
+//! It uses only the shipped files in `crds/` and `config/rbac/`, so that tests exercise what users install. A warning
+//! of the API server is an error: an administrator would see it too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,48 +14,49 @@ use kube::api::PostParams;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::testbed::control_plane::{ControlPlane, Error};
+use crate::testbed::control_plane::error::ControlPlaneError;
+use crate::testbed::control_plane::plane::ControlPlane;
 
-/// The repository, found from where this crate was compiled.
+/// The repository: the directory in which this crate was compiled.
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Where our kinds are served.
+/// API group and version of Busbar's kinds.
 const GROUP_VERSION: &str = "busbar.dev/v1alpha1";
 
 /// The service account of `config/rbac/`.
 const SERVICE_ACCOUNT: &str = "busbar-operator";
 
-/// The namespace that the manifests of `config/rbac/` name; another is put in its place.
+/// The namespace in the manifests of `config/rbac/`; replaced by that of the operator.
 const SHIPPED_NAMESPACE: &str = "busbar-system";
 
-/// All groups with all their resources, in one document.
+/// Media type of aggregated discovery: all groups with all their resources, in one document.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// How often a wait looks again.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Interval of polling.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where an operator may work.
+/// The namespaces that an operator may access.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Reach {
-    /// In its own namespace (`namespaced.yaml`): many operators can share a control plane.
+pub enum OperatorScope {
+    /// Its own namespace (`namespaced.yaml`): many operators can share a control plane.
     Namespace,
-    /// Everywhere (`cluster.yaml`): one operator per control plane.
+    /// All namespaces (`cluster.yaml`): one operator per control plane.
     Cluster,
 }
 
-/// Who an operator is.
+/// The user of an operator and its credentials.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    /// The user that the audit log knows it by.
+pub struct OperatorIdentity {
+    /// The user name in the audit log.
     pub user: String,
     /// A kubeconfig with its token.
     pub kubeconfig: PathBuf,
 }
 
 impl ControlPlane {
-    /// Runs kubectl as admin with `input` on its stdin. A failure of kubectl itself is in the output.
-    pub async fn run_kubectl(&self, args: &[&str], input: &str) -> Result<Output, Error> {
-        let failed = |source| Error::Spawn { name: "kubectl".into(), source };
+    /// Runs kubectl as admin with `input` on its stdin. The output holds kubectl's own failure, if any.
+    pub async fn run_kubectl(&self, args: &[&str], input: &str) -> Result<Output, ControlPlaneError> {
+        let failed = |source| ControlPlaneError::Spawn { name: "kubectl".into(), source };
         let mut child = Command::from(self.kubectl())
             .args(args)
             .stdin(Stdio::piped())
@@ -65,7 +66,7 @@ impl ControlPlane {
             .spawn()
             .map_err(failed)?;
         let stdin = child.stdin.take();
-        // One that reads nothing closes the pipe, which is no error of ours.
+        // A kubectl that does not read its stdin closes the pipe; that is not an error.
         let feed = async {
             if let Some(mut stdin) = stdin {
                 drop(stdin.write_all(input.as_bytes()).await);
@@ -76,100 +77,105 @@ impl ControlPlane {
     }
 
     /// Applies manifests; a warning is an error.
-    pub async fn apply(&self, yaml: &str) -> Result<(), Error> {
+    pub async fn apply(&self, yaml: &str) -> Result<(), ControlPlaneError> {
         self.apply_from("-", yaml).await
     }
 
-    /// Applies a file or a folder; a warning is an error.
-    pub async fn apply_path(&self, path: &Path) -> Result<(), Error> {
+    /// Applies a file or folder; a warning is an error.
+    pub async fn apply_path(&self, path: &Path) -> Result<(), ControlPlaneError> {
         self.apply_from(&path.to_string_lossy(), "").await
     }
 
-    async fn apply_from(&self, source: &str, input: &str) -> Result<(), Error> {
+    async fn apply_from(&self, source: &str, input: &str) -> Result<(), ControlPlaneError> {
         let output = self.run_kubectl(&["apply", "--server-side", "-f", source], input).await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         if output.status.success() && !stderr.contains("Warning:") {
             return Ok(());
         }
-        Err(Error::Apply { what: source.to_owned(), detail: stderr.trim().to_owned() })
+        Err(ControlPlaneError::Apply { what: source.to_owned(), detail: stderr.trim().to_owned() })
     }
 
-    /// Installs the CRDs and the cluster roles, and waits until the kinds are served. Bindings come with
-    /// [`ControlPlane::grant_operator`].
-    pub async fn install(&self) -> Result<(), Error> {
+    /// Installs the CRDs and the cluster roles, and waits until the kinds are served. [`ControlPlane::grant_operator`]
+    /// creates the bindings.
+    pub async fn install(&self) -> Result<(), ControlPlaneError> {
         let repository = Path::new(REPOSITORY);
         let crds = repository.join("crds");
         self.apply_path(&crds).await?;
         self.apply_path(&repository.join("config/rbac/clusterroles.yaml")).await?;
-        let files = fs::read_dir(&crds).map_err(Error::file("list", &crds))?;
+        let files = fs::read_dir(&crds).map_err(ControlPlaneError::file("list", &crds))?;
         self.wait_served(files.count()).await?;
-        // The kubectl of the lines above may have seen half of our kinds, and would believe that for hours.
+        // The kubectl calls above may have cached an incomplete discovery, which kubectl would use for hours.
         drop(fs::remove_dir_all(self.layout.file("kubectl-cache")));
         Ok(())
     }
 
-    /// Waits until `count` kinds of ours are in discovery and the OpenAPI document has them. Both lag a second or so
-    /// behind the condition `Established`, and until then kubectl knows neither short names nor `explain`.
-    async fn wait_served(&self, count: usize) -> Result<(), Error> {
+    /// Waits until discovery lists `count` kinds and the OpenAPI document describes them. Both lag about a second
+    /// behind the condition `Established`, and until then kubectl supports neither short names nor `explain`.
+    async fn wait_served(&self, count: usize) -> Result<(), ControlPlaneError> {
         let client = self.client()?;
         let served = async || {
             let kinds = client.list_api_group_resources(GROUP_VERSION).await.ok()?;
             let listed = kinds.resources.iter().filter(|resource| !resource.name.contains('/')).count();
             let document = http::Request::get(format!("/openapi/v3/apis/{GROUP_VERSION}")).body(Vec::new()).ok()?;
             let described = client.request_text(document).await.is_ok();
-            // What kubectl reads, for categories and short names: published on its own time.
+            // kubectl reads categories and short names from here; it is published separately.
             let all = http::Request::get("/apis").header("accept", AGGREGATED).body(Vec::new()).ok()?;
             let known = client.request_text(all).await.ok()?.matches("\"categories\":[\"busbar\"").count();
             (listed == count && known >= count && described).then_some(())
         };
         let wait = async {
             while served().await.is_none() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         self.within(wait, "serve the kinds of crds/").await
     }
 
-    /// Gives the operator of `namespace`, which must exist, its service account and its rights, waits until they are in
-    /// force, and issues a token.
-    pub async fn grant_operator(&self, namespace: &str, reach: Reach) -> Result<Identity, Error> {
-        let bindings = match reach {
-            Reach::Namespace => "config/rbac/namespaced.yaml",
-            Reach::Cluster => "config/rbac/cluster.yaml",
+    /// Creates the service account and the bindings of an operator in `namespace`, which must exist, waits until they
+    /// are in force, and issues a token.
+    pub async fn grant_operator(
+        &self,
+        namespace: &str,
+        scope: OperatorScope,
+    ) -> Result<OperatorIdentity, ControlPlaneError> {
+        let bindings = match scope {
+            OperatorScope::Namespace => "config/rbac/namespaced.yaml",
+            OperatorScope::Cluster => "config/rbac/cluster.yaml",
         };
         for file in ["config/rbac/serviceaccount.yaml", bindings] {
             let path = Path::new(REPOSITORY).join(file);
-            let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+            let text = fs::read_to_string(&path).map_err(ControlPlaneError::file("read", &path))?;
             self.apply(&text.replace(SHIPPED_NAMESPACE, namespace)).await?;
         }
         let user = format!("system:serviceaccount:{namespace}:{SERVICE_ACCOUNT}");
-        // The authorizer learns of a binding by a watch. A request in between would be refused, and held against the roles.
+        // The authorizer learns of a binding by a watch; until then it forbids the operator's requests, which tests
+        // would attribute to the roles.
         let wait = async {
             loop {
-                let works = self.may(&user, namespace, "get", "", "secrets").await?;
-                let leads = self.may(&user, namespace, "get", "coordination.k8s.io", "leases").await?;
-                let reviews = self.may(&user, "", "create", "authentication.k8s.io", "tokenreviews").await?;
-                if works && leads && reviews {
-                    return Ok::<(), Error>(());
+                let secrets = self.is_allowed(&user, namespace, "get", "", "secrets").await?;
+                let leases = self.is_allowed(&user, namespace, "get", "coordination.k8s.io", "leases").await?;
+                let reviews = self.is_allowed(&user, "", "create", "authentication.k8s.io", "tokenreviews").await?;
+                if secrets && leases && reviews {
+                    return Ok::<(), ControlPlaneError>(());
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        self.within(wait, "put the rights of the operator in force").await??;
+        self.within(wait, "apply the operator's role bindings").await??;
         let kubeconfig = self.service_account_kubeconfig(namespace, SERVICE_ACCOUNT).await?;
-        Ok(Identity { user, kubeconfig })
+        Ok(OperatorIdentity { user, kubeconfig })
     }
 
-    /// True if the API server would let `user` do this in `namespace`. `resource` may name a subresource after a slash.
-    /// The server is asked as admin: the question is not in the audit log under the user's name.
-    pub async fn may(
+    /// Whether the authorizer allows `user` to do this in `namespace`. `resource` may name a subresource after a slash.
+    /// The review is sent as admin, so the audit log does not attribute it to `user`.
+    pub async fn is_allowed(
         &self,
         user: &str,
         namespace: &str,
         verb: &str,
         group: &str,
         resource: &str,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, ControlPlaneError> {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -187,12 +193,15 @@ impl ControlPlane {
             ..SubjectAccessReview::default()
         };
         let reviews: Api<SubjectAccessReview> = Api::all(self.client()?);
-        let answer = reviews.create(&PostParams::default(), &review).await.map_err(Error::api("review an access"))?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        let response = reviews
+            .create(&PostParams::default(), &review)
+            .await
+            .map_err(ControlPlaneError::api("create a SubjectAccessReview"))?;
+        Ok(response.status.is_some_and(|status| status.allowed))
     }
 
-    async fn within<T>(&self, work: impl Future<Output = T>, what: &'static str) -> Result<T, Error> {
-        let patience = self.options.patience;
-        tokio::time::timeout(patience, work).await.map_err(|_| Error::Late { what, patience })
+    async fn within<T>(&self, work: impl Future<Output = T>, what: &'static str) -> Result<T, ControlPlaneError> {
+        let timeout = self.options.ready_timeout;
+        tokio::time::timeout(timeout, work).await.map_err(|_| ControlPlaneError::Timeout { what, timeout })
     }
 }

@@ -1,28 +1,34 @@
-//! Writes kubeconfig files: one cluster, one user, one context, all data inside, readable by us alone.
+//! Writes kubeconfig files: one cluster, one user, one context, all data inline, readable by the owner only.
 
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::testbed::control_plane::Error;
-use crate::testbed::control_plane::pki::{Pair, write_private};
+use crate::testbed::control_plane::error::ControlPlaneError;
+use crate::testbed::control_plane::pki::{CertifiedKey, write_private};
 
-/// How the user of a kubeconfig proves who it is.
-pub(crate) enum User<'a> {
-    Certificate(&'a Pair),
+/// The credentials of a kubeconfig's user.
+pub(crate) enum UserCredentials<'a> {
+    Certificate(&'a CertifiedKey),
     Token(&'a str),
 }
 
-/// Writes a kubeconfig; `namespace` is the context's default.
-pub(crate) fn write(path: &Path, url: &str, ca_pem: &str, namespace: &str, user: &User<'_>) -> Result<(), Error> {
+/// Writes a kubeconfig; `namespace` is the default of its context.
+pub(crate) fn write(
+    path: &Path,
+    url: &str,
+    ca_pem: &str,
+    namespace: &str,
+    user: &UserCredentials<'_>,
+) -> Result<(), ControlPlaneError> {
     let credentials = match user {
-        User::Certificate(pair) => format!(
+        UserCredentials::Certificate(pair) => format!(
             "client-certificate-data: {}\n    client-key-data: {}",
             STANDARD.encode(&pair.certificate),
             STANDARD.encode(&pair.key)
         ),
-        User::Token(token) => format!("token: {token}"),
+        UserCredentials::Token(token) => format!("token: {token}"),
     };
     let text = format!(
         "apiVersion: v1
@@ -49,8 +55,8 @@ users:
     write_private(path, &text)
 }
 
-/// Reads one back as a client configuration that never goes through a proxy: the server is on loopback.
-pub(crate) async fn read(path: &Path) -> Result<kube::Config, Error> {
+/// Reads a kubeconfig as a client configuration without proxy: the server is on loopback.
+pub(crate) async fn read(path: &Path) -> Result<kube::Config, ControlPlaneError> {
     let mut config =
         kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &KubeConfigOptions::default()).await?;
     config.proxy_url = None;

@@ -1,5 +1,6 @@
-//! Keys and certificates of one run: a CA for a week, the API server's serving pair, two client pairs, and the pair
-//! that signs service account tokens. All are P-256: making an RSA key takes longer than starting etcd.
+//! Keys and certificates of one run: a CA valid for a week, the API server's serving certificate, two client
+//! certificates, and the key that signs service account tokens. All keys are P-256: generating an RSA key takes longer
+//! than starting etcd.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -12,37 +13,37 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
-use crate::testbed::control_plane::Error;
+use crate::testbed::control_plane::error::ControlPlaneError;
 
 /// Names under which clients may reach the API server; 10.0.0.1 is the first address of its service range.
 const SERVING_NAMES: [&str; 6] =
     ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", "10.0.0.1"];
 
-/// Days until everything expires: longer than any run, short enough to be worthless when a run directory is found.
+/// Days until everything expires: longer than any run, and short enough that keys in a leftover directory are useless.
 const VALID_DAYS: i32 = 7;
 
-/// A certificate and its key, as PEM.
+/// A certificate and its private key, as PEM.
 #[derive(Clone)]
-pub(crate) struct Pair {
+pub(crate) struct CertifiedKey {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// Everything that was made, and where the files for the servers are.
+/// The keys and certificates, and the directory of the servers' files.
 pub(crate) struct Pki {
     /// The CA's certificate, as PEM.
     pub(crate) ca_pem: String,
     /// `O=system:masters, CN=admin`.
-    pub(crate) admin: Pair,
+    pub(crate) admin: CertifiedKey,
     /// `CN=system:kube-controller-manager`.
-    pub(crate) controller_manager: Pair,
+    pub(crate) controller_manager: CertifiedKey,
     directory: PathBuf,
 }
 
 impl Pki {
-    /// Makes all of it, and writes into `directory` what the servers read.
-    pub(crate) fn create(directory: &Path, now: Timestamp) -> Result<Self, Error> {
-        fs::create_dir_all(directory).map_err(Error::file("create", directory))?;
+    /// Generates everything, and writes the files that the servers read into `directory`.
+    pub(crate) fn create(directory: &Path, now: Timestamp) -> Result<Self, ControlPlaneError> {
+        fs::create_dir_all(directory).map_err(ControlPlaneError::file("create", directory))?;
         let ca_key = KeyPair::generate()?;
         let mut ca_params = params("busbar-testbed-ca", None, now)?;
         ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -58,13 +59,13 @@ impl Pki {
             sign(params("system:kube-controller-manager", None, now)?, ExtendedKeyUsagePurpose::ClientAuth, &issuer)?;
         let tokens = KeyPair::generate()?;
 
-        let made = Self { ca_pem, admin, controller_manager, directory: directory.into() };
-        write_private(&made.ca_file(), &made.ca_pem)?;
-        write_private(&made.serving_certificate(), &serving.certificate)?;
-        write_private(&made.serving_key(), &serving.key)?;
-        write_private(&made.token_key(), &tokens.serialize_pem())?;
-        write_private(&made.token_public_key(), &tokens.public_key_pem())?;
-        Ok(made)
+        let pki = Self { ca_pem, admin, controller_manager, directory: directory.into() };
+        write_private(&pki.ca_file(), &pki.ca_pem)?;
+        write_private(&pki.serving_certificate(), &serving.certificate)?;
+        write_private(&pki.serving_key(), &serving.key)?;
+        write_private(&pki.token_key(), &tokens.serialize_pem())?;
+        write_private(&pki.token_public_key(), &tokens.public_key_pem())?;
+        Ok(pki)
     }
 
     pub(crate) fn ca_file(&self) -> PathBuf {
@@ -79,19 +80,23 @@ impl Pki {
         self.directory.join("serving.key")
     }
 
-    /// Signs service account tokens.
+    /// The key that signs service account tokens.
     pub(crate) fn token_key(&self) -> PathBuf {
         self.directory.join("tokens.key")
     }
 
-    /// Verifies service account tokens.
+    /// The key that verifies service account tokens.
     pub(crate) fn token_public_key(&self) -> PathBuf {
         self.directory.join("tokens.pub")
     }
 }
 
-/// Subject and validity; from yesterday, so that a clock that is a little behind does no harm.
-fn params(common_name: &str, organization: Option<&str>, now: Timestamp) -> Result<CertificateParams, Error> {
+/// Subject and validity; valid from yesterday, to tolerate clock skew.
+fn params(
+    common_name: &str,
+    organization: Option<&str>,
+    now: Timestamp,
+) -> Result<CertificateParams, ControlPlaneError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
@@ -106,7 +111,7 @@ fn params(common_name: &str, organization: Option<&str>, now: Timestamp) -> Resu
     Ok(params)
 }
 
-/// The month as rcgen wants it.
+/// The month in rcgen's type.
 fn month(date: jiff::civil::Date) -> u8 {
     date.month().unsigned_abs()
 }
@@ -115,16 +120,16 @@ fn sign(
     mut params: CertificateParams,
     usage: ExtendedKeyUsagePurpose,
     issuer: &Issuer<'_, KeyPair>,
-) -> Result<Pair, Error> {
+) -> Result<CertifiedKey, ControlPlaneError> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
-    Ok(Pair { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
+    Ok(CertifiedKey { certificate: params.signed_by(&key, issuer)?.pem(), key: key.serialize_pem() })
 }
 
-/// Writes a file that only we may read.
-pub(crate) fn write_private(path: &Path, content: &str) -> Result<(), Error> {
+/// Writes a file with mode 0600.
+pub(crate) fn write_private(path: &Path, content: &str) -> Result<(), ControlPlaneError> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -132,5 +137,5 @@ pub(crate) fn write_private(path: &Path, content: &str) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(content.as_bytes()))
-        .map_err(Error::file("write", path))
+        .map_err(ControlPlaneError::file("write", path))
 }

@@ -1,7 +1,7 @@
-//! Child processes that die with us.
+//! Child processes that do not outlive this process.
 //!
-//! Three nets, the widest last: dropping a [`Process`] kills it; the kernel kills it when we die (`setpriv --pdeathsig`,
-//! where util-linux has it); the janitor of the run directory kills it by its id (`rundir`).
+//! Three mechanisms: dropping a [`Process`] kills it; the kernel kills it when this process exits (`setpriv
+//! --pdeathsig`, where util-linux supports it); the reaper of the run directory kills it by its id (`run_dir`).
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -13,26 +13,27 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::testbed::control_plane::{Error, RunDir};
+use crate::testbed::control_plane::error::ControlPlaneError;
+use crate::testbed::control_plane::run_dir::RunDir;
 
-/// How often a wait looks again: far below anything that is measured, far above a busy loop.
-const GLANCE: Duration = Duration::from_millis(20);
+/// Interval at which waits poll: short compared to anything that is measured, long compared to a busy loop.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Signals that the test bench sends. SIGKILL goes through [`Process::kill`].
+/// Signals that the testbed sends. For SIGKILL, see [`Process::kill`].
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Signal {
-    /// Please end.
+    /// Terminate.
     Term,
-    /// As Ctrl-C does.
+    /// Interrupt, as Ctrl-C does.
     Int,
-    /// Freeze.
+    /// Suspend.
     Stop,
-    /// Thaw.
+    /// Resume.
     Cont,
 }
 
 impl Signal {
-    /// Its name without `SIG`, as `kill` takes it.
+    /// The name without `SIG`, as `kill` takes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Term => "TERM",
@@ -43,38 +44,41 @@ impl Signal {
     }
 }
 
-/// What to start.
+/// The command, environment and log file of a child process.
 #[derive(Clone, Debug)]
-pub struct Spec {
-    /// For messages.
+pub struct ProcessSpec {
+    /// Name in messages.
     pub name: String,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Variables added to our own environment.
+    /// Variables added to this process's environment.
     pub env: Vec<(String, OsString)>,
-    /// Its stdout and stderr are appended here.
+    /// The file to which stdout and stderr are appended.
     pub log: PathBuf,
 }
 
-/// A running child. Dropping it kills it.
+/// A running child process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     log: PathBuf,
     child: Child,
     run: Arc<RunDir>,
-    ended: bool,
+    exited: bool,
 }
 
 impl Process {
-    /// Starts it in a process group of its own, so that a Ctrl-C at the terminal reaches us alone and the order of
-    /// shutdown stays ours.
-    pub fn spawn(run: &Arc<RunDir>, spec: &Spec) -> Result<Self, Error> {
-        let out =
-            OpenOptions::new().create(true).append(true).open(&spec.log).map_err(Error::file("open", &spec.log))?;
-        let err = out.try_clone().map_err(Error::file("open", &spec.log))?;
+    /// Starts a process in a process group of its own, so that Ctrl-C at the terminal reaches only this process, which
+    /// controls the order of shutdown.
+    pub fn spawn(run: &Arc<RunDir>, spec: &ProcessSpec) -> Result<Self, ControlPlaneError> {
+        let out = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&spec.log)
+            .map_err(ControlPlaneError::file("open", &spec.log))?;
+        let err = out.try_clone().map_err(ControlPlaneError::file("open", &spec.log))?;
         let mut command = if has_setpriv() {
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", "KILL", "--"]).arg(&spec.program);
@@ -89,9 +93,10 @@ impl Process {
             .stdout(out)
             .stderr(err)
             .process_group(0);
-        let child = spawn_on_keeper(command).map_err(|source| Error::Spawn { name: spec.name.clone(), source })?;
-        run.watch(child.id());
-        Ok(Self { name: spec.name.clone(), log: spec.log.clone(), child, run: Arc::clone(run), ended: false })
+        let child = spawn_on_lasting_thread(command)
+            .map_err(|source| ControlPlaneError::Spawn { name: spec.name.clone(), source })?;
+        run.track(child.id());
+        Ok(Self { name: spec.name.clone(), log: spec.log.clone(), child, run: Arc::clone(run), exited: false })
     }
 
     /// Its process id.
@@ -99,30 +104,30 @@ impl Process {
         self.child.id()
     }
 
-    /// Where its stdout and stderr go.
+    /// The file that receives stdout and stderr.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Its exit status, if it has ended.
+    /// Its exit status, if it has exited.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().ok().flatten();
-        if status.is_some() && !self.ended {
-            self.ended = true;
-            self.run.forget(self.child.id());
+        if status.is_some() && !self.exited {
+            self.exited = true;
+            self.run.untrack(self.child.id());
         }
         status
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) -> Result<(), Error> {
-        let failed = |detail: String| Error::Signal {
+    pub fn signal(&self, signal: Signal) -> Result<(), ControlPlaneError> {
+        let failed = |detail: String| ControlPlaneError::Signal {
             signal: signal.as_str(),
             name: self.name.clone(),
             pid: self.pid(),
             detail,
         };
-        // The safe way to kill(2) without another dependency; 20 ms that no test counts.
+        // kill(2) without unsafe code or another dependency; no test measures its 20 ms.
         let output = Command::new("kill")
             .args(["-s", signal.as_str()])
             .arg(self.pid().to_string())
@@ -135,30 +140,30 @@ impl Process {
         }
     }
 
-    /// Waits for its end for at most `patience`.
-    pub async fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let end = async {
+    /// Waits for its exit for at most `timeout`.
+    pub async fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let exit = async {
             loop {
                 if let Some(status) = self.exited() {
                     return status;
                 }
-                tokio::time::sleep(GLANCE).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        tokio::time::timeout(patience, end).await.ok()
+        tokio::time::timeout(timeout, exit).await.ok()
     }
 
-    /// SIGTERM, then after `patience` SIGKILL. Returns its exit status if SIGTERM was enough.
-    pub async fn stop(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let asked = self.signal(Signal::Term).is_ok();
-        let status = if asked { self.wait(patience).await } else { self.exited() };
+    /// Sends SIGTERM, then after `timeout` SIGKILL. Returns its exit status if SIGTERM was enough.
+    pub async fn stop(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let signalled = self.signal(Signal::Term).is_ok();
+        let status = if signalled { self.wait(timeout).await } else { self.exited() };
         if status.is_none() {
             self.kill();
         }
         status
     }
 
-    /// SIGKILL, and waits for the end, which no process can refuse.
+    /// Sends SIGKILL and waits for the exit.
     pub fn kill(&mut self) {
         if self.exited().is_none() {
             drop(self.child.kill());
@@ -182,7 +187,7 @@ impl Drop for Process {
     }
 }
 
-/// True if `setpriv` is here and knows `--pdeathsig` (`BusyBox` has one that does not).
+/// Whether `setpriv` is installed and supports `--pdeathsig` (`BusyBox`'s does not).
 fn has_setpriv() -> bool {
     static PRESENT: OnceLock<bool> = OnceLock::new();
     *PRESENT.get_or_init(|| {
@@ -195,26 +200,26 @@ fn has_setpriv() -> bool {
     })
 }
 
-/// A command to start, and where the answer goes.
-type Order = (Command, Sender<io::Result<Child>>);
+/// A command to start, and the channel for the result.
+type SpawnRequest = (Command, Sender<io::Result<Child>>);
 
-/// Starts a child on a thread that lives as long as we do.
+/// Starts a child on a thread that lives as long as this process.
 ///
-/// The kernel's "parent" of the death signal is the *thread* that forked. A test's runtime takes its threads with it,
-/// and a shared control plane started there would die with the first test.
-fn spawn_on_keeper(command: Command) -> io::Result<Child> {
-    static KEEPER: OnceLock<Sender<Order>> = OnceLock::new();
-    let gone = || io::Error::other("the thread that starts processes is gone");
-    let keeper = KEEPER.get_or_init(|| {
-        let (orders, inbox): (Sender<Order>, Receiver<Order>) = channel();
+/// The kernel sends the death signal when the *thread* that forked ends. The threads of a test's runtime end with the
+/// test, and a shared control plane started there would be killed with the first test.
+fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Sender<SpawnRequest>> = OnceLock::new();
+    let closed = || io::Error::other("the thread that starts processes has ended");
+    let spawner = SPAWNER.get_or_init(|| {
+        let (requests, inbox): (Sender<SpawnRequest>, Receiver<SpawnRequest>) = channel();
         std::thread::spawn(move || {
-            for (mut command, answer) in inbox {
-                drop(answer.send(command.spawn()));
+            for (mut command, result) in inbox {
+                drop(result.send(command.spawn()));
             }
         });
-        orders
+        requests
     });
-    let (answer, result) = channel();
-    keeper.send((command, answer)).map_err(|_| gone())?;
-    result.recv().map_err(|_| gone())?
+    let (sender, receiver) = channel();
+    spawner.send((command, sender)).map_err(|_| closed())?;
+    receiver.recv().map_err(|_| closed())?
 }

@@ -1,6 +1,6 @@
-//! Who may ask: the credentials that a bank wants, checked on every request but the token endpoint's.
+//! The credentials that a bank requires, checked on every request except those to the token endpoint.
 //!
-//! What the bank thought of them is written into the arrival log; the credentials themselves are not.
+//! The arrival log records the result of the check, never the credentials.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,14 +15,15 @@ use serde::{Deserialize, Serialize};
 use crate::domain::time::Mono;
 use crate::testbed::sim::reply::param;
 
-/// Expired tokens are remembered up to this many, to tell "expired" from "unknown" in the log.
-const TOKENS_KEPT: usize = 10_000;
+/// Number of stored tokens above which expired ones are pruned; until then the log distinguishes expired from unknown
+/// tokens.
+const MAX_STORED_TOKENS: usize = 10_000;
 
-/// The credentials that a bank wants to see.
+/// The credentials that a bank requires.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Auth {
-    /// Anybody may ask.
+pub enum RequiredAuth {
+    /// No credentials.
     #[default]
     None,
     /// `Authorization: Bearer …` with this value.
@@ -57,19 +58,19 @@ pub enum Auth {
         client_id: String,
         /// Client secret, sent in the form or as Basic password.
         client_secret: String,
-        /// Life of a token, also announced as `expires_in`.
+        /// Lifetime of a token in seconds, also returned as `expires_in`.
         #[serde(default = "hour")]
         expires_in_seconds: u64,
     },
-    /// The same for a refresh token, of which each use gives the next one and spends the one before.
+    /// A bearer token for a rotating refresh token: each use returns the next one and invalidates the one before.
     RefreshToken {
         /// Client id.
         client_id: String,
         /// Client secret.
         client_secret: String,
-        /// The refresh token that is good at first.
+        /// The initial refresh token.
         refresh_token: String,
-        /// Life of a token, also announced as `expires_in`.
+        /// Lifetime of a token in seconds, also returned as `expires_in`.
         #[serde(default = "hour")]
         expires_in_seconds: u64,
     },
@@ -79,13 +80,13 @@ const fn hour() -> u64 {
     3_600
 }
 
-impl Auth {
-    /// Mono's way: an API key in the header `mono-sec-key`.
+impl RequiredAuth {
+    /// Mono's scheme: an API key in the header `mono-sec-key`.
     pub fn mono(key: impl Into<String>) -> Self {
         Self::ApiKeyHeader { name: "mono-sec-key".to_owned(), value: key.into() }
     }
 
-    /// The kind, without what is secret.
+    /// The kind, without secrets.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::None => "none",
@@ -99,28 +100,28 @@ impl Auth {
     }
 }
 
-impl fmt::Debug for Auth {
+impl fmt::Debug for RequiredAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())
     }
 }
 
-/// What a bank thinks of a request's credentials.
+/// Result of checking a request's credentials.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// None were wanted.
+pub(crate) enum CredentialResult {
+    /// None required.
     Open,
-    /// The right ones.
+    /// Correct.
     Ok,
-    /// Wanted, and there were none.
+    /// Required and missing.
     Missing,
-    /// Not the right ones.
+    /// Incorrect.
     Wrong,
-    /// A token past its life.
+    /// An expired token.
     Expired,
 }
 
-impl Verdict {
+impl CredentialResult {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -131,77 +132,85 @@ impl Verdict {
         }
     }
 
-    pub(crate) const fn admits(self) -> bool {
+    pub(crate) const fn is_accepted(self) -> bool {
         matches!(self, Self::Open | Self::Ok)
     }
 }
 
-/// [`Auth`] made ready, so that a check compares bytes and builds nothing.
+/// [`RequiredAuth`] prepared for checks that compare bytes and do not allocate.
 #[derive(Debug)]
-pub(crate) enum Guard {
+pub(crate) enum CredentialCheck {
     Open,
     Header { name: HeaderName, value: Vec<u8> },
     Query { name: String, value: String },
-    Issued { client_id: String, client_secret: String, life: Duration, refresh_token: Option<String> },
+    Issued { client_id: String, client_secret: String, lifetime: Duration, refresh_token: Option<String> },
 }
 
-/// The header that [`Auth::ApiKeyHeader`] names cannot be one.
+/// The name in [`RequiredAuth::ApiKeyHeader`] is not a valid header name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("auth.apiKeyHeader.name is not a legal header name")]
-pub struct BadHeaderName;
+#[error("auth.apiKeyHeader.name is not a valid header name")]
+pub struct InvalidHeaderName;
 
-impl TryFrom<&Auth> for Guard {
-    type Error = BadHeaderName;
+impl TryFrom<&RequiredAuth> for CredentialCheck {
+    type Error = InvalidHeaderName;
 
-    fn try_from(auth: &Auth) -> Result<Self, BadHeaderName> {
+    fn try_from(auth: &RequiredAuth) -> Result<Self, InvalidHeaderName> {
         let authorization = |value: String| Self::Header { name: header::AUTHORIZATION, value: value.into_bytes() };
         Ok(match auth {
-            Auth::None => Self::Open,
-            Auth::Bearer { token } => authorization(format!("Bearer {token}")),
-            Auth::Basic { username, password } => authorization(basic(username, password)),
-            Auth::ApiKeyHeader { name, value } => Self::Header {
-                name: HeaderName::try_from(name.as_str()).map_err(|_| BadHeaderName)?,
+            RequiredAuth::None => Self::Open,
+            RequiredAuth::Bearer { token } => authorization(format!("Bearer {token}")),
+            RequiredAuth::Basic { username, password } => authorization(basic(username, password)),
+            RequiredAuth::ApiKeyHeader { name, value } => Self::Header {
+                name: HeaderName::try_from(name.as_str()).map_err(|_| InvalidHeaderName)?,
                 value: value.clone().into_bytes(),
             },
-            Auth::ApiKeyQuery { name, value } => Self::Query { name: name.clone(), value: value.clone() },
-            Auth::OAuth2 { client_id, client_secret, expires_in_seconds } => Self::Issued {
+            RequiredAuth::ApiKeyQuery { name, value } => Self::Query { name: name.clone(), value: value.clone() },
+            RequiredAuth::OAuth2 { client_id, client_secret, expires_in_seconds } => Self::Issued {
                 client_id: client_id.clone(),
                 client_secret: client_secret.clone(),
-                life: Duration::from_secs(*expires_in_seconds),
+                lifetime: Duration::from_secs(*expires_in_seconds),
                 refresh_token: None,
             },
-            Auth::RefreshToken { client_id, client_secret, refresh_token, expires_in_seconds } => Self::Issued {
-                client_id: client_id.clone(),
-                client_secret: client_secret.clone(),
-                life: Duration::from_secs(*expires_in_seconds),
-                refresh_token: Some(refresh_token.clone()),
-            },
+            RequiredAuth::RefreshToken { client_id, client_secret, refresh_token, expires_in_seconds } => {
+                Self::Issued {
+                    client_id: client_id.clone(),
+                    client_secret: client_secret.clone(),
+                    lifetime: Duration::from_secs(*expires_in_seconds),
+                    refresh_token: Some(refresh_token.clone()),
+                }
+            }
         })
     }
 }
 
-impl Guard {
-    /// Checks what a request brought.
-    pub(crate) fn check(&self, headers: &HeaderMap, query: Option<&str>, now: Mono, tokens: &Tokens) -> Verdict {
+impl CredentialCheck {
+    /// Checks the credentials of a request.
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        now: Mono,
+        tokens: &IssuedTokens,
+    ) -> CredentialResult {
         match self {
-            Self::Open => Verdict::Open,
-            Self::Header { name, value } => judge(headers.get(name).map(|v| v.as_bytes() == value.as_slice())),
-            Self::Query { name, value } => judge(param(query, name).map(|v| v == *value)),
+            Self::Open => CredentialResult::Open,
+            Self::Header { name, value } => compare(headers.get(name).map(|v| v.as_bytes() == value.as_slice())),
+            Self::Query { name, value } => compare(param(query, name).map(|v| v == *value)),
             Self::Issued { .. } => {
                 let sent = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-                sent.map_or(Verdict::Missing, |v| {
-                    v.strip_prefix("Bearer ").map_or(Verdict::Wrong, |token| tokens.judge(token, now))
+                sent.map_or(CredentialResult::Missing, |v| {
+                    v.strip_prefix("Bearer ").map_or(CredentialResult::Wrong, |token| tokens.check(token, now))
                 })
             }
         }
     }
 }
 
-fn judge(right: Option<bool>) -> Verdict {
-    match right {
-        None => Verdict::Missing,
-        Some(true) => Verdict::Ok,
-        Some(false) => Verdict::Wrong,
+fn compare(equal: Option<bool>) -> CredentialResult {
+    match equal {
+        None => CredentialResult::Missing,
+        Some(true) => CredentialResult::Ok,
+        Some(false) => CredentialResult::Wrong,
     }
 }
 
@@ -210,52 +219,53 @@ pub(crate) fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }
 
-/// The tokens that one bank has issued, each with the end of its life.
+/// The tokens that one bank has issued, each with its expiry.
 #[derive(Debug, Default)]
-pub(crate) struct Tokens {
+pub(crate) struct IssuedTokens {
     issued: Mutex<HashMap<String, Mono>>,
-    /// The refresh token that is good now, once the first was used.
+    /// The current refresh token, once the initial one was used.
     refresh: Mutex<Option<String>>,
 }
 
-impl Tokens {
-    /// A new token that lives for `life`.
-    pub(crate) fn issue(&self, now: Mono, life: Duration) -> String {
+impl IssuedTokens {
+    /// A new token that expires after `lifetime`.
+    pub(crate) fn issue(&self, now: Mono, lifetime: Duration) -> String {
         let token = format!("sim-{}", uuid::Uuid::new_v4().simple());
         let mut tokens = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        if tokens.len() >= TOKENS_KEPT {
-            tokens.retain(|_, end| *end > now);
+        if tokens.len() >= MAX_STORED_TOKENS {
+            tokens.retain(|_, expiry| *expiry > now);
         }
-        tokens.insert(token.clone(), now + life);
+        tokens.insert(token.clone(), now + lifetime);
         token
     }
 
-    /// Spends a refresh token and gives the next one; `None` if it is not the one that is good. `first` is good at first.
-    pub(crate) fn rotate(&self, first: &str, sent: &str) -> Option<String> {
-        let mut good = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if good.as_deref().unwrap_or(first) != sent {
+    /// Invalidates the current refresh token and returns the next one; `None` if `sent` is not the current one.
+    /// `initial` is the current one until the first rotation.
+    pub(crate) fn rotate(&self, initial: &str, sent: &str) -> Option<String> {
+        let mut current = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_deref().unwrap_or(initial) != sent {
             return None;
         }
         let next = format!("sim-refresh-{}", uuid::Uuid::new_v4().simple());
-        *good = Some(next.clone());
+        *current = Some(next.clone());
         Some(next)
     }
 
-    /// Forgets what was rotated: the first refresh token of the settings is good again.
-    pub(crate) fn forget_rotated(&self) {
+    /// Makes the configured refresh token the current one again.
+    pub(crate) fn reset_refresh_token(&self) {
         *self.refresh.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Forgets all of them: whoever holds one gets 401 from now on.
+    /// Revokes all access tokens: requests with one receive 401 from now on.
     pub(crate) fn revoke(&self) {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn judge(&self, token: &str, now: Mono) -> Verdict {
+    fn check(&self, token: &str, now: Mono) -> CredentialResult {
         match self.issued.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
-            None => Verdict::Wrong,
-            Some(end) if *end <= now => Verdict::Expired,
-            Some(_) => Verdict::Ok,
+            None => CredentialResult::Wrong,
+            Some(expiry) if *expiry <= now => CredentialResult::Expired,
+            Some(_) => CredentialResult::Ok,
         }
     }
 }
@@ -264,37 +274,37 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    fn check(auth: &Auth, name: &'static str, value: &'static str, query: Option<&str>) -> Verdict {
+    fn check(auth: &RequiredAuth, name: &'static str, value: &'static str, query: Option<&str>) -> CredentialResult {
         let mut headers = HeaderMap::new();
         if !value.is_empty() {
             headers.insert(name, value.parse().unwrap());
         }
-        Guard::try_from(auth).unwrap().check(&headers, query, Mono::ZERO, &Tokens::default())
+        CredentialCheck::try_from(auth).unwrap().check(&headers, query, Mono::ZERO, &IssuedTokens::default())
     }
 
     #[test]
-    fn each_kind_tells_right_from_wrong_from_missing() {
-        let bearer = Auth::Bearer { token: "t".into() };
-        assert_eq!(check(&bearer, "authorization", "Bearer t", None), Verdict::Ok);
-        assert_eq!(check(&bearer, "authorization", "Bearer u", None), Verdict::Wrong);
-        assert_eq!(check(&bearer, "authorization", "", None), Verdict::Missing);
-        let login = Auth::Basic { username: "u".into(), password: "p".into() };
-        assert_eq!(check(&login, "authorization", "Basic dTpw", None), Verdict::Ok);
-        assert_eq!(check(&Auth::mono("k"), "mono-sec-key", "k", None), Verdict::Ok);
-        let query = Auth::ApiKeyQuery { name: "apikey".into(), value: "a b".into() };
-        assert_eq!(check(&query, "x", "", Some("z=1&apikey=a%20b")), Verdict::Ok);
-        assert_eq!(check(&query, "x", "", Some("apikey=c")), Verdict::Wrong);
-        assert_eq!(check(&query, "x", "", None), Verdict::Missing);
+    fn each_kind_distinguishes_correct_wrong_and_missing() {
+        let bearer = RequiredAuth::Bearer { token: "t".into() };
+        assert_eq!(check(&bearer, "authorization", "Bearer t", None), CredentialResult::Ok);
+        assert_eq!(check(&bearer, "authorization", "Bearer u", None), CredentialResult::Wrong);
+        assert_eq!(check(&bearer, "authorization", "", None), CredentialResult::Missing);
+        let login = RequiredAuth::Basic { username: "u".into(), password: "p".into() };
+        assert_eq!(check(&login, "authorization", "Basic dTpw", None), CredentialResult::Ok);
+        assert_eq!(check(&RequiredAuth::mono("k"), "mono-sec-key", "k", None), CredentialResult::Ok);
+        let query = RequiredAuth::ApiKeyQuery { name: "apikey".into(), value: "a b".into() };
+        assert_eq!(check(&query, "x", "", Some("z=1&apikey=a%20b")), CredentialResult::Ok);
+        assert_eq!(check(&query, "x", "", Some("apikey=c")), CredentialResult::Wrong);
+        assert_eq!(check(&query, "x", "", None), CredentialResult::Missing);
     }
 
     #[test]
-    fn a_token_lives_for_as_long_as_it_was_issued() {
-        let tokens = Tokens::default();
+    fn a_token_expires_after_its_lifetime() {
+        let tokens = IssuedTokens::default();
         let token = tokens.issue(Mono::ZERO, Duration::from_secs(2));
         let at = |s| Mono::ZERO + Duration::from_secs(s);
-        assert_eq!(tokens.judge(&token, at(1)), Verdict::Ok);
-        assert_eq!(tokens.judge(&token, at(2)), Verdict::Expired);
+        assert_eq!(tokens.check(&token, at(1)), CredentialResult::Ok);
+        assert_eq!(tokens.check(&token, at(2)), CredentialResult::Expired);
         tokens.revoke();
-        assert_eq!(tokens.judge(&token, at(1)), Verdict::Wrong);
+        assert_eq!(tokens.check(&token, at(1)), CredentialResult::Wrong);
     }
 }

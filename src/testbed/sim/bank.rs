@@ -1,4 +1,4 @@
-//! One bank: its state, and the handle by which a test or the control API moves it.
+//! One bank: its state, and the handle through which tests and the control API change it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,10 +10,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::testbed::sim::arrivals::{Arrivals, Counters, Counts, Ring};
-use crate::testbed::sim::auth::{Auth, Guard, Tokens};
+use crate::testbed::sim::arrivals::{ArrivalRing, Arrivals};
+use crate::testbed::sim::auth::{CredentialCheck, IssuedTokens, RequiredAuth};
 use crate::testbed::sim::config::BankConfig;
-use crate::testbed::sim::engine::Engine;
+use crate::testbed::sim::counters::{CounterSnapshot, Counters};
+use crate::testbed::sim::engine::ScriptEngine;
 use crate::testbed::sim::error::SimError;
 use crate::testbed::sim::oauth::TOKEN_PATH;
 use crate::testbed::sim::script::{Script, ScriptError};
@@ -25,24 +26,24 @@ pub(crate) struct Bank {
     pub(crate) clock: Clock,
     pub(crate) address: SocketAddr,
     pub(crate) tls: TlsAcceptor,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: IssuedTokens,
     pub(crate) counters: Counters,
-    pub(crate) ring: Mutex<Ring>,
-    /// The kind's name, and the check made ready.
-    guard: RwLock<(&'static str, Arc<Guard>)>,
+    pub(crate) arrivals: Mutex<ArrivalRing>,
+    /// The kind of the required credentials, and the prepared check.
+    credentials: RwLock<(&'static str, Arc<CredentialCheck>)>,
     pub(crate) accounts: RwLock<BTreeMap<String, Account>>,
-    engine: Mutex<Engine>,
-    /// False while there is nothing to play: the healthy path then takes no lock for the script.
-    scripted: AtomicBool,
-    /// Counts changes of the script; the listener follows it…
-    pub(crate) wished: watch::Sender<u64>,
-    /// …and says here how far it has come.
-    pub(crate) in_force: watch::Sender<u64>,
-    /// Ends the bank.
+    engine: Mutex<ScriptEngine>,
+    /// False while the script is empty: a healthy request then takes no lock for the script.
+    has_script: AtomicBool,
+    /// Version of the script, incremented with each change.
+    pub(crate) script_version: watch::Sender<u64>,
+    /// The script version that the listener has applied.
+    pub(crate) applied_version: watch::Sender<u64>,
+    /// Stops the bank.
     pub(crate) stop: CancellationToken,
 }
 
-/// Takes a lock whose holder may have panicked: no state here can be left half changed.
+/// Takes a lock even if a holder has panicked: no state here can be left partly changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -56,46 +57,46 @@ impl Bank {
         stop: CancellationToken,
     ) -> Result<Self, SimError> {
         let now = clock.now();
-        let engine = Engine::new(config.script.clone(), config.seed, now.mono)?;
-        let guard = Guard::try_from(&config.auth)?;
+        let engine = ScriptEngine::new(config.script.clone(), config.seed, now.mono)?;
+        let check = CredentialCheck::try_from(&config.auth)?;
         let accounts = config.accounts.iter().map(|a| (a.id.clone(), Account::new(a.clone(), now.wall))).collect();
         Ok(Self {
             clock,
             address,
             tls,
-            tokens: Tokens::default(),
+            tokens: IssuedTokens::default(),
             counters: Counters::default(),
-            ring: Mutex::new(Ring::new(config.log_capacity)),
-            guard: RwLock::new((config.auth.kind(), Arc::new(guard))),
+            arrivals: Mutex::new(ArrivalRing::new(config.log_capacity)),
+            credentials: RwLock::new((config.auth.kind(), Arc::new(check))),
             accounts: RwLock::new(accounts),
-            scripted: AtomicBool::new(!engine.is_empty()),
+            has_script: AtomicBool::new(!engine.is_empty()),
             engine: Mutex::new(engine),
-            wished: watch::Sender::new(0),
-            in_force: watch::Sender::new(0),
+            script_version: watch::Sender::new(0),
+            applied_version: watch::Sender::new(0),
             stop,
             config,
         })
     }
 
-    /// The script's state, if there is any script.
-    pub(crate) fn playing(&self) -> Option<MutexGuard<'_, Engine>> {
-        self.scripted.load(Ordering::Acquire).then(|| lock(&self.engine))
+    /// The script engine, unless the script is empty.
+    pub(crate) fn engine(&self) -> Option<MutexGuard<'_, ScriptEngine>> {
+        self.has_script.load(Ordering::Acquire).then(|| lock(&self.engine))
     }
 
-    pub(crate) fn guard(&self) -> Arc<Guard> {
-        self.guard.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    pub(crate) fn credential_check(&self) -> Arc<CredentialCheck> {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    fn play(&self, script: Script) -> Result<(), ScriptError> {
-        let engine = Engine::new(script, self.config.seed, self.clock.mono())?;
-        self.scripted.store(!engine.is_empty(), Ordering::Release);
+    fn start_script(&self, script: Script) -> Result<(), ScriptError> {
+        let engine = ScriptEngine::new(script, self.config.seed, self.clock.mono())?;
+        self.has_script.store(!engine.is_empty(), Ordering::Release);
         *lock(&self.engine) = engine;
-        self.wished.send_modify(|n| *n += 1);
+        self.script_version.send_modify(|n| *n += 1);
         Ok(())
     }
 }
 
-/// A bank from outside. Cheap to clone; the bank lives until `Sim::remove_bank` or the end of its simulator.
+/// A handle of a bank. Cheap to clone; the bank runs until `Sim::remove_bank` or until its simulator is dropped.
 #[derive(Clone)]
 pub struct BankHandle {
     pub(crate) bank: Arc<Bank>,
@@ -118,12 +119,12 @@ impl BankHandle {
         &self.bank.config.name
     }
 
-    /// Where it listens, or would if it were not down.
+    /// The address on which it listens unless it is down.
     pub fn address(&self) -> SocketAddr {
         self.bank.address
     }
 
-    /// Base URL over plain HTTP, without a slash at its end.
+    /// Base URL over plain HTTP, without a trailing slash.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.bank.address)
     }
@@ -133,99 +134,100 @@ impl BankHandle {
         format!("https://{}", self.bank.address)
     }
 
-    /// Base URL of one of many connections to this bank: every path works below `/c/{label}` as well.
+    /// Base URL with a label, for many connections that share this bank: every path also works below `/c/{label}`.
     pub fn labelled_url(&self, label: &str) -> String {
         format!("{}/c/{label}", self.base_url())
     }
 
-    /// The token endpoint over plain HTTP.
+    /// URL of the token endpoint over plain HTTP.
     pub fn token_url(&self) -> String {
         format!("{}{TOKEN_PATH}", self.base_url())
     }
 
-    /// What a client must trust to use [`Self::https_url`].
+    /// The CA certificate that clients of [`Self::https_url`] must trust, PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
 
-    /// Plays `script` from its start; in force when this returns, also for connections that are open.
+    /// Starts `script`; it is in force when this returns, also for open connections.
     ///
-    /// The same as [`Self::fail_with`], named for scripts of several rules.
+    /// [`Self::fail_with`] does the same under a name that reads better with a single behaviour or step.
     pub async fn set_script(&self, script: impl Into<Script>) -> Result<(), ScriptError> {
-        self.bank.play(script.into())?;
-        let wished = *self.bank.wished.borrow();
-        let mut in_force = self.bank.in_force.subscribe();
+        self.bank.start_script(script.into())?;
+        let version = *self.bank.script_version.borrow();
+        let mut applied = self.bank.applied_version.subscribe();
         tokio::select! {
-            _ = in_force.wait_for(|n| *n >= wished) => {}
+            _ = applied.wait_for(|n| *n >= version) => {}
             () = self.bank.stop.cancelled() => {}
         }
         Ok(())
     }
 
-    /// From now on the bank behaves so: a behaviour (permanent), a step or a whole script.
+    /// Makes the bank fail: with one behaviour (permanently), a step or a whole script.
     pub async fn fail_with(&self, script: impl Into<Script>) -> Result<(), ScriptError> {
         self.set_script(script).await
     }
 
-    /// Healthy again. Requests that are stalled stay so.
+    /// Makes the bank healthy. Stalled requests stay stalled.
     pub async fn recover(&self) {
         // The empty script is always valid.
         let _valid = self.set_script(Script::default()).await;
     }
 
-    /// Wants other credentials from now on; tokens issued so far are forgotten.
-    pub fn set_auth(&self, auth: &Auth) -> Result<(), SimError> {
-        let guard = Arc::new(Guard::try_from(auth)?);
-        *self.bank.guard.write().unwrap_or_else(PoisonError::into_inner) = (auth.kind(), guard);
+    /// Requires other credentials from now on and revokes the issued tokens.
+    pub fn set_auth(&self, auth: &RequiredAuth) -> Result<(), SimError> {
+        let check = Arc::new(CredentialCheck::try_from(auth)?);
+        *self.bank.credentials.write().unwrap_or_else(PoisonError::into_inner) = (auth.kind(), check);
         self.revoke_tokens();
-        self.bank.tokens.forget_rotated();
+        self.bank.tokens.reset_refresh_token();
         Ok(())
     }
 
-    /// The kind of credentials wanted now.
+    /// The kind of credentials that it requires.
     pub fn auth_kind(&self) -> &'static str {
-        self.bank.guard.read().unwrap_or_else(PoisonError::into_inner).0
+        self.bank.credentials.read().unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Forgets every token issued: their holders get 401.
+    /// Revokes all issued access tokens: requests with one receive 401.
     pub fn revoke_tokens(&self) {
         self.bank.tokens.revoke();
     }
 
-    /// Adds an account, or replaces the one with its id.
+    /// Adds an account, or replaces the one with the same id.
     pub fn put_account(&self, config: AccountConfig) {
         let account = Account::new(config, self.bank.clock.now().wall);
         let mut accounts = self.bank.accounts.write().unwrap_or_else(PoisonError::into_inner);
         accounts.insert(account.config.id.clone(), account);
     }
 
-    /// Adds transactions to an account; one with a known id takes the old one's place. False: no such account.
+    /// Adds transactions to an account; one with a known id replaces the existing one. False if there is no such
+    /// account.
     pub fn put_transactions(&self, account: &str, transactions: Vec<Transaction>) -> bool {
         let mut accounts = self.bank.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        accounts.get_mut(account).map(|a| a.put(transactions)).is_some()
+        accounts.get_mut(account).map(|a| a.upsert(transactions)).is_some()
     }
 
-    /// Everything that has arrived and is still kept.
+    /// All stored arrivals.
     pub fn arrivals(&self) -> Arrivals {
         self.arrivals_since(0)
     }
 
-    /// What has arrived from number `since` on: pass the `next` of the last reading.
+    /// The stored arrivals from sequence number `since` on; pass the `next` of the previous result.
     pub fn arrivals_since(&self, since: u64) -> Arrivals {
-        lock(&self.bank.ring).since(since)
+        lock(&self.bank.arrivals).since(since)
     }
 
-    /// Forgets the arrivals so far.
+    /// Deletes all arrivals.
     pub fn clear_arrivals(&self) {
-        lock(&self.bank.ring).clear();
+        lock(&self.bank.arrivals).clear();
     }
 
-    /// The bank's counters.
-    pub fn counts(&self) -> Counts {
-        self.bank.counters.read()
+    /// A snapshot of the counters.
+    pub fn counters(&self) -> CounterSnapshot {
+        self.bank.counters.snapshot()
     }
 
-    /// Back to how it was made: script, credentials, accounts; arrivals, counters and tokens are forgotten.
+    /// Restores the configured script, credentials and accounts, and clears arrivals, counters and tokens.
     pub async fn reset(&self) -> Result<(), SimError> {
         self.set_auth(&self.bank.config.auth)?;
         self.set_script(self.bank.config.script.clone()).await?;
@@ -239,7 +241,7 @@ impl BankHandle {
         Ok(())
     }
 
-    /// Ids of the accounts.
+    /// Ids of all accounts.
     pub fn account_ids(&self) -> Vec<String> {
         self.bank.accounts.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }

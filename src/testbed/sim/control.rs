@@ -1,6 +1,6 @@
-//! The control API: everything a [`BankHandle`] can do, as JSON over HTTP on a port of its own.
+//! The control API: the operations of a [`BankHandle`] as JSON over HTTP on a separate port.
 //!
-//! It has no authentication, so it listens on loopback unless it was told otherwise.
+//! It has no authentication, so it listens only on loopback unless remote addresses are allowed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,34 +12,35 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::testbed::sim::Town;
-use crate::testbed::sim::announce::BankPlace;
-use crate::testbed::sim::arrivals::{Arrivals, Counts};
-use crate::testbed::sim::auth::Auth;
+use crate::testbed::sim::arrivals::Arrivals;
+use crate::testbed::sim::auth::RequiredAuth;
 use crate::testbed::sim::bank::BankHandle;
 use crate::testbed::sim::config::BankConfig;
+use crate::testbed::sim::counters::CounterSnapshot;
+use crate::testbed::sim::endpoints::BankEndpoints;
 use crate::testbed::sim::error::SimError;
 use crate::testbed::sim::otlp;
-use crate::testbed::sim::script::{Script, Step};
+use crate::testbed::sim::registry::BankRegistry;
+use crate::testbed::sim::script::{Script, ScriptStep};
 use crate::testbed::sim::transactions::{AccountConfig, Transaction};
 
-/// Binds the control API and serves it until the simulator ends.
-pub(crate) async fn start(town: &Arc<Town>, address: SocketAddr) -> Result<SocketAddr, SimError> {
-    town.check_address(address)?;
+/// Binds the control API and serves it until the simulator stops; returns its address.
+pub(crate) async fn start(registry: &Arc<BankRegistry>, address: SocketAddr) -> Result<SocketAddr, SimError> {
+    registry.check_address(address)?;
     let failed = |source| SimError::Listen { address, source };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let (router, stop) = (router(town.clone()), town.stop.clone());
+    let (router, stop) = (router(registry.clone()), registry.stop_token());
     tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            ended = axum::serve(listener, router) => tracing::error!(?ended, "the control API has ended"),
+            result = axum::serve(listener, router) => tracing::error!(?result, "control API stopped"),
         }
     });
     Ok(bound)
 }
 
-fn router(town: Arc<Town>) -> Router {
+fn router(registry: Arc<BankRegistry>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/ca.pem", get(ca_pem))
@@ -56,18 +57,20 @@ fn router(town: Arc<Town>) -> Router {
         .route("/banks/{bank}/accounts/{account}/transactions", post(put_transactions))
         .route("/banks/{bank}/arrivals", get(arrivals).delete(clear))
         .route("/banks/{bank}/counters", get(counters))
-        .with_state(town)
+        .with_state(registry)
         .merge(otlp::router(std::sync::Arc::default()))
 }
 
-type Answer<T> = Result<T, SimError>;
+type ControlResult<T> = Result<T, SimError>;
 
 impl IntoResponse for SimError {
     fn into_response(self) -> Response {
         let status = match self {
             Self::NoSuchBank(_) | Self::NoSuchAccount(_) => StatusCode::NOT_FOUND,
             Self::NameTaken(_) => StatusCode::CONFLICT,
-            Self::BadName(_) | Self::NotLoopback { .. } | Self::Script(_) | Self::Auth(_) => StatusCode::BAD_REQUEST,
+            Self::InvalidName(_) | Self::NotLoopback { .. } | Self::Script(_) | Self::Auth(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Listen { .. } | Self::Tls(_) | Self::Write { .. } | Self::Signals(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -76,103 +79,115 @@ impl IntoResponse for SimError {
     }
 }
 
-/// What the API shows of a bank.
+/// A bank in a response.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct BankView {
     #[serde(flatten)]
-    place: BankPlace,
+    endpoints: BankEndpoints,
     auth: &'static str,
     accounts: Vec<String>,
-    counters: Counts,
+    counters: CounterSnapshot,
 }
 
-fn shown(bank: &BankHandle) -> Shown {
-    Shown { place: BankPlace::of(bank), auth: bank.auth_kind(), accounts: bank.account_ids(), counters: bank.counts() }
+fn view(bank: &BankHandle) -> BankView {
+    BankView {
+        endpoints: BankEndpoints::of(bank),
+        auth: bank.auth_kind(),
+        accounts: bank.account_ids(),
+        counters: bank.counters(),
+    }
 }
 
-async fn ca_pem(State(town): State<Arc<Town>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/x-pem-file")], town.ca_pem.to_string())
+async fn ca_pem(State(registry): State<Arc<BankRegistry>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/x-pem-file")], registry.ca_pem().to_owned())
 }
 
-async fn list(State(town): State<Arc<Town>>) -> Json<Vec<Shown>> {
-    Json(town.banks().iter().map(shown).collect())
+async fn list(State(registry): State<Arc<BankRegistry>>) -> Json<Vec<BankView>> {
+    Json(registry.banks().iter().map(view).collect())
 }
 
-async fn create(State(town): State<Arc<Town>>, Json(config): Json<BankConfig>) -> Answer<(StatusCode, Json<Shown>)> {
-    let bank = town.add_bank(config).await?;
-    Ok((StatusCode::CREATED, Json(shown(&bank))))
+async fn create(
+    State(registry): State<Arc<BankRegistry>>,
+    Json(config): Json<BankConfig>,
+) -> ControlResult<(StatusCode, Json<BankView>)> {
+    let bank = registry.add_bank(config).await?;
+    Ok((StatusCode::CREATED, Json(view(&bank))))
 }
 
-async fn show(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<Json<Shown>> {
-    Ok(Json(shown(&town.bank(&bank)?)))
+async fn show(State(registry): State<Arc<BankRegistry>>, Path(bank): Path<String>) -> ControlResult<Json<BankView>> {
+    Ok(Json(view(&registry.bank(&bank)?)))
 }
 
-async fn remove(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<StatusCode> {
-    town.remove_bank(&bank)?;
+async fn remove(State(registry): State<Arc<BankRegistry>>, Path(bank): Path<String>) -> ControlResult<StatusCode> {
+    registry.remove_bank(&bank)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn set_script(
-    State(town): State<Arc<Town>>,
+    State(registry): State<Arc<BankRegistry>>,
     Path(bank): Path<String>,
     Json(script): Json<Script>,
-) -> Answer<StatusCode> {
-    town.bank(&bank)?.set_script(script).await?;
+) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.set_script(script).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn fail(State(town): State<Arc<Town>>, Path(bank): Path<String>, Json(step): Json<Step>) -> Answer<StatusCode> {
-    town.bank(&bank)?.fail_with(step).await?;
+async fn fail(
+    State(registry): State<Arc<BankRegistry>>,
+    Path(bank): Path<String>,
+    Json(step): Json<ScriptStep>,
+) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.fail_with(step).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn recover(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<StatusCode> {
-    town.bank(&bank)?.recover().await;
+async fn recover(State(registry): State<Arc<BankRegistry>>, Path(bank): Path<String>) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.recover().await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn reset(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<StatusCode> {
-    town.bank(&bank)?.reset().await?;
+async fn reset(State(registry): State<Arc<BankRegistry>>, Path(bank): Path<String>) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.reset().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn reset_all(State(town): State<Arc<Town>>) -> Answer<StatusCode> {
-    for bank in town.banks() {
+async fn reset_all(State(registry): State<Arc<BankRegistry>>) -> ControlResult<StatusCode> {
+    for bank in registry.banks() {
         bank.reset().await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn set_auth(
-    State(town): State<Arc<Town>>,
+    State(registry): State<Arc<BankRegistry>>,
     Path(bank): Path<String>,
-    Json(auth): Json<Auth>,
-) -> Answer<StatusCode> {
-    town.bank(&bank)?.set_auth(&auth)?;
+    Json(auth): Json<RequiredAuth>,
+) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.set_auth(&auth)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn revoke(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<StatusCode> {
-    town.bank(&bank)?.revoke_tokens();
+async fn revoke(State(registry): State<Arc<BankRegistry>>, Path(bank): Path<String>) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.revoke_tokens();
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn put_account(
-    State(town): State<Arc<Town>>,
+    State(registry): State<Arc<BankRegistry>>,
     Path((bank, account)): Path<(String, String)>,
     Json(config): Json<AccountConfig>,
-) -> Answer<StatusCode> {
-    town.bank(&bank)?.put_account(AccountConfig { id: account, ..config });
+) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.put_account(AccountConfig { id: account, ..config });
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn put_transactions(
-    State(town): State<Arc<Town>>,
+    State(registry): State<Arc<BankRegistry>>,
     Path((bank, account)): Path<(String, String)>,
     Json(transactions): Json<Vec<Transaction>>,
-) -> Answer<StatusCode> {
-    if town.bank(&bank)?.put_transactions(&account, transactions) {
+) -> ControlResult<StatusCode> {
+    if registry.bank(&bank)?.put_transactions(&account, transactions) {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(SimError::NoSuchAccount(account))
@@ -181,24 +196,27 @@ async fn put_transactions(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Since {
+struct SinceQuery {
     #[serde(default)]
     since: u64,
 }
 
 async fn arrivals(
-    State(town): State<Arc<Town>>,
+    State(registry): State<Arc<BankRegistry>>,
     Path(bank): Path<String>,
-    Query(Since { since }): Query<Since>,
-) -> Answer<Json<Arrivals>> {
-    Ok(Json(town.bank(&bank)?.arrivals_since(since)))
+    Query(SinceQuery { since }): Query<SinceQuery>,
+) -> ControlResult<Json<Arrivals>> {
+    Ok(Json(registry.bank(&bank)?.arrivals_since(since)))
 }
 
-async fn clear(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<StatusCode> {
-    town.bank(&bank)?.clear_arrivals();
+async fn clear(State(registry): State<Arc<BankRegistry>>, Path(bank): Path<String>) -> ControlResult<StatusCode> {
+    registry.bank(&bank)?.clear_arrivals();
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn counters(State(town): State<Arc<Town>>, Path(bank): Path<String>) -> Answer<Json<Counts>> {
-    Ok(Json(town.bank(&bank)?.counts()))
+async fn counters(
+    State(registry): State<Arc<BankRegistry>>,
+    Path(bank): Path<String>,
+) -> ControlResult<Json<CounterSnapshot>> {
+    Ok(Json(registry.bank(&bank)?.counters()))
 }

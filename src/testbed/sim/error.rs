@@ -1,49 +1,49 @@
-//! What can go wrong with the simulator itself.
+//! Errors of the simulator.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::testbed::sim::auth::BadHeaderName;
+use crate::testbed::sim::auth::InvalidHeaderName;
 use crate::testbed::sim::script::ScriptError;
 use crate::testbed::sim::tls::TlsError;
 
-/// Starting the simulator, or changing a bank, failed.
+/// Why the simulator could not start, or an operation on a bank failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// An address could not be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// The address can be reached from other machines.
+    /// Other machines can reach the address.
     #[error("{address} is not loopback; allow it with --allow-remote")]
     NotLoopback {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// A bank's name is taken.
-    #[error("there is a bank called {0:?} already")]
+    /// The name of the bank is already in use.
+    #[error("bank {0:?} already exists")]
     NameTaken(String),
-    /// A bank's name does not fit into a URL or a host name.
-    #[error("{0:?} is no name for a bank: use letters, digits, '-', '_' and '.'")]
-    BadName(String),
-    /// There is no such bank.
-    #[error("there is no bank called {0:?}")]
+    /// The name of the bank cannot be part of a host name.
+    #[error("bank name {0:?} is invalid: use letters, digits, '-', '_' and '.'")]
+    InvalidName(String),
+    /// The bank does not exist.
+    #[error("bank {0:?} not found")]
     NoSuchBank(String),
-    /// There is no such account.
-    #[error("the bank has no account {0:?}")]
+    /// The account does not exist.
+    #[error("account {0:?} not found")]
     NoSuchAccount(String),
-    /// The script cannot be played.
+    /// The script is invalid.
     #[error(transparent)]
     Script(#[from] ScriptError),
-    /// The credentials cannot be checked.
+    /// The credentials are invalid.
     #[error(transparent)]
-    Auth(#[from] BadHeaderName),
-    /// Certificates could not be made.
+    Auth(#[from] InvalidHeaderName),
+    /// A certificate could not be generated or used.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
     /// A file could not be written.
@@ -51,10 +51,10 @@ pub enum SimError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// Signals could not be waited for.
-    #[error("cannot wait for signals")]
+    /// Signal handlers could not be installed.
+    #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
 }

@@ -1,4 +1,5 @@
-//! A bank's port: listens while the bank is up, refuses while it is down, and stays the bank's own in between.
+//! The port of a bank: listens while the bank is up, refuses connections while it is down, and stays reserved
+//! throughout.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,34 +14,35 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::testbed::sim::arrivals::bump;
+use crate::domain::time::Mono;
+use crate::testbed::sim::abortable_stream::{AbortSwitch, AbortableStream};
 use crate::testbed::sim::bank::Bank;
+use crate::testbed::sim::counters::increment;
 use crate::testbed::sim::script::Down;
-use crate::testbed::sim::serve::{Visit, answer};
-use crate::testbed::sim::wire::{Cut, Wire};
+use crate::testbed::sim::serve::{ConnectionContext, respond};
 
-/// Ten thousand clients may come at once; the kernel cuts this to `somaxconn`.
+/// Ten thousand clients may connect at once; the kernel limits this to `somaxconn`.
 const BACKLOG: u32 = 8_192;
 
-/// After a failed accept (mostly: no file descriptors left), so that the loop does not spin.
-const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(20);
+/// Delay after a failed accept (usually out of file descriptors), to avoid a busy loop.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// First byte of a TLS handshake record. No HTTP method begins so, and one port can serve both.
+/// First byte of a TLS handshake record. No HTTP method starts with it, so one port can serve both.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// A port that is kept, listening or not.
+/// A port that stays reserved whether it listens or not.
 ///
-/// A second socket is bound to it all the time without listening. While nobody listens connections are refused, yet
-/// the kernel hands the port out to nobody who asks for a free one; to listen again, the spare listens and a new spare is bound.
+/// A spare socket is bound to it at all times without listening. While none listens, connections are refused, yet the
+/// kernel does not assign the port to others; to listen again, the spare starts to listen and a new spare is bound.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub(crate) struct BankPort {
     pub(crate) address: SocketAddr,
     spare: TcpSocket,
     listener: Option<TcpListener>,
 }
 
-impl Port {
-    /// Takes the port and listens.
+impl BankPort {
+    /// Binds the port and listens.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let spare = bound(address)?;
         let mut port = Self { address: spare.local_addr()?, spare, listener: None };
@@ -76,104 +78,105 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Serves a bank until it is stopped.
-pub(crate) async fn run(bank: Arc<Bank>, mut port: Port) {
-    let mut script = bank.wished.subscribe();
+pub(crate) async fn run(bank: Arc<Bank>, mut port: BankPort) {
+    let mut script = bank.script_version.subscribe();
     let mut connections = bank.stop.child_token();
     let mut hanging = Vec::new();
-    let mut before = None;
+    let mut previous = None;
     loop {
         let version = *script.borrow_and_update();
         let now = bank.clock.mono();
-        let (line, change) = bank.playing().map_or((None, None), |mut e| (e.line(now), e.next_change(now)));
-        if line != before {
+        let (down, change) = bank.engine().map_or((None, None), |mut e| (e.down_mode(now), e.next_change(now)));
+        if down != previous {
             hanging.clear();
-            if line.is_some() {
+            if down.is_some() {
                 connections.cancel();
                 connections = bank.stop.child_token();
             }
-            before = line;
+            previous = down;
         }
-        if line == Some(Down::Refuse) {
+        if down == Some(Down::Refuse) {
             port.refuse();
         } else if let Err(error) = port.listen() {
-            tracing::warn!(bank = bank.config.name, %error, "cannot listen again");
-            tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
+            tracing::warn!(bank = bank.config.name, %error, "cannot listen; retrying");
+            tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
         }
-        bank.in_force.send_replace(version);
+        bank.applied_version.send_replace(version);
         let accepted = tokio::select! {
             () = bank.stop.cancelled() => return,
             _ = script.changed() => continue,
-            () = until(&bank, change) => continue,
+            () = sleep_until(&bank, change) => continue,
             accepted = port.accept() => accepted,
         };
-        match (accepted, line) {
+        match (accepted, down) {
             (Ok(tcp), None) => {
-                tokio::spawn(connection(bank.clone(), tcp, connections.clone()));
+                tokio::spawn(handle_connection(bank.clone(), tcp, connections.clone()));
             }
-            (Ok(tcp), Some(how)) => {
-                bump(&bank.counters.turned_away);
-                if how == Down::Hang {
+            (Ok(tcp), Some(mode)) => {
+                increment(&bank.counters.turned_away);
+                if mode == Down::Hang {
                     hanging.push(tcp);
                 }
-                if let Some(mut engine) = bank.playing() {
+                if let Some(mut engine) = bank.engine() {
                     engine.on_connect(bank.clock.mono());
                 }
             }
             (Err(error), _) => {
-                tracing::warn!(bank = bank.config.name, %error, "accept failed");
-                tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
+                tracing::warn!(bank = bank.config.name, %error, "accept failed; retrying");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-async fn until(bank: &Bank, change: Option<crate::domain::time::Mono>) {
+async fn sleep_until(bank: &Bank, change: Option<Mono>) {
     match change {
         Some(at) => bank.clock.sleep_until(at).await,
         None => std::future::pending().await,
     }
 }
 
-/// Counts a connection for as long as it lives.
-struct Open<'a>(&'a Bank);
+/// Counts an open connection until it is dropped.
+struct OpenConnection<'a>(&'a Bank);
 
-impl Drop for Open<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         self.0.counters.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-async fn connection(bank: Arc<Bank>, tcp: TcpStream, closing: CancellationToken) {
+async fn handle_connection(bank: Arc<Bank>, tcp: TcpStream, closing: CancellationToken) {
     let number = bank.counters.connections.fetch_add(1, Ordering::Relaxed);
-    bump(&bank.counters.open);
-    let _open = Open(&bank);
+    increment(&bank.counters.open);
+    let _open = OpenConnection(&bank);
     tokio::select! {
         biased;
         () = closing.cancelled() => {}
-        () = talk(&bank, tcp, number) => {}
+        () = detect_protocol(&bank, tcp, number) => {}
     }
 }
 
-async fn talk(bank: &Arc<Bank>, tcp: TcpStream, connection: u64) {
-    // Answers are small and asked for one by one: waiting to fill a segment would only be latency.
+/// Serves HTTP or, if the first byte is that of a TLS handshake, HTTPS.
+async fn detect_protocol(bank: &Arc<Bank>, tcp: TcpStream, connection: u64) {
+    // Responses are small and requested one at a time: Nagle's algorithm would only add latency.
     let _best_effort = tcp.set_nodelay(true);
     let mut first = [0];
     let Ok(1) = tcp.peek(&mut first).await else { return };
-    let cut = Arc::new(Cut::default());
+    let abort = Arc::new(AbortSwitch::default());
     let tls = first == [TLS_HANDSHAKE];
-    let visit = Arc::new(Visit { bank: bank.clone(), cut: cut.clone(), connection, tls });
-    let wire = Wire::new(tcp, cut);
+    let context = Arc::new(ConnectionContext { bank: bank.clone(), abort: abort.clone(), connection, tls });
+    let stream = AbortableStream::new(tcp, abort);
     if !tls {
-        serve(visit, wire).await;
-    } else if let Ok(secured) = bank.tls.accept(wire).await {
-        serve(visit, secured).await;
+        serve(context, stream).await;
+    } else if let Ok(secured) = bank.tls.accept(stream).await {
+        serve(context, secured).await;
     } else {
-        bump(&bank.counters.tls_failed);
+        increment(&bank.counters.tls_failed);
     }
 }
 
-async fn serve<I: AsyncRead + AsyncWrite + Unpin>(visit: Arc<Visit>, io: I) {
-    let service = service_fn(move |request| answer(visit.clone(), request));
-    // An error here is the peer's going or a cut of our own: either way this connection is over.
-    let _over = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
+async fn serve<I: AsyncRead + AsyncWrite + Unpin>(context: Arc<ConnectionContext>, io: I) {
+    let service = service_fn(move |request| respond(context.clone(), request));
+    // An error is a disconnect of the client or an abort by the script; the connection is closed in both cases.
+    let _closed = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
 }

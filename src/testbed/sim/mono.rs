@@ -1,47 +1,47 @@
 //! Mono's API, version 2: account details and transactions, page by page.
 //!
-//! Account details are `data.account.{id,name,currency,…}` with `data.meta.data_status`, as the public documentation
-//! shows them (its examples write the currency now in capitals, now small: it is taken from [`AccountConfig`]).
-//! The `next` of a page lacks `/accounts`, as in the official example: whoever follows it blindly earns a 404.
+//! Account details are `data.account.{id,name,currency,…}` with `data.meta.data_status`, as in the public documentation
+//! (whose examples use both upper and lower case for the currency: it is taken from [`AccountConfig`]).
+//! The `next` of a page lacks `/accounts`, as in the official example: a client that follows it unchanged gets a 404.
 
 use jiff::civil::Date;
 use jiff::fmt::strtime;
 use serde::{Deserialize, Serialize};
 
 use crate::testbed::sim::reply::{Reply, param};
-use crate::testbed::sim::transactions::{Account, AccountConfig, Transaction, Window};
+use crate::testbed::sim::transactions::{Account, AccountConfig, DateRange, Transaction};
 
-/// Details of Mono's answers that differ between its versions.
+/// Details of Mono's responses that differ between its versions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct MonoConfig {
-    /// Where the records are.
-    pub body: Body,
-    /// Page size without `limit`.
+    /// Position of the records in the body.
+    pub body: PageShape,
+    /// Default of `limit`.
     pub default_limit: u64,
-    /// Larger `limit`s are cut to this.
+    /// Maximum of `limit`; larger values are reduced to it.
     pub max_limit: u64,
 }
 
 impl Default for MonoConfig {
     fn default() -> Self {
-        Self { body: Body::Flat, default_limit: 50, max_limit: 1_000 }
+        Self { body: PageShape::Flat, default_limit: 50, max_limit: 1_000 }
     }
 }
 
-/// The two shapes of a page that Mono's documentation shows.
+/// The two page formats in Mono's documentation.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Body {
+pub enum PageShape {
     /// `data: […]` and `meta: {…}`.
     #[default]
     Flat,
-    /// `data: {paging: {…}, transactions: […]}`: older, and real-time.
+    /// `data: {paging: {…}, transactions: […]}`: the older format, also used for real-time data.
     Nested,
 }
 
 #[derive(Serialize)]
-struct Envelope<D, M> {
+struct MonoEnvelope<D, M> {
     status: &'static str,
     message: &'static str,
     timestamp: jiff::Timestamp,
@@ -64,16 +64,16 @@ struct Nested {
     transactions: Vec<Transaction>,
 }
 
-/// The question, as far as the answer depends on it.
-pub(crate) struct Asked<'a> {
+/// The parts of a request on which the response depends.
+pub(crate) struct MonoRequest<'a> {
     pub(crate) query: Option<&'a str>,
-    /// Scheme, host and label: what stands before `/v2` in the address that was asked.
+    /// Scheme, host and label: the part of the request URL before `/v2`.
     pub(crate) base: &'a str,
     pub(crate) now: jiff::Timestamp,
 }
 
 /// `GET /v2/accounts/{id}`.
-pub(crate) fn account(config: &AccountConfig, asked: &Asked<'_>) -> Reply {
+pub(crate) fn account(config: &AccountConfig, request: &MonoRequest<'_>) -> Reply {
     let number = config.id.bytes().fold(0u64, |n, b| (n * 31 + u64::from(b)) % 10_000_000_000);
     let data = serde_json::json!({
         "account": {
@@ -93,27 +93,27 @@ pub(crate) fn account(config: &AccountConfig, asked: &Asked<'_>) -> Reply {
             "retrieved_data": ["balance", "transactions"],
         },
     });
-    successful(data, None::<Paging>, asked)
+    successful(data, None::<Paging>, request)
 }
 
 /// `GET /v2/accounts/{id}/transactions`.
-pub(crate) fn transactions(account: &Account, config: &MonoConfig, asked: &Asked<'_>) -> Reply {
-    let number = |name: &str| param(asked.query, name).map(|v| v.parse::<u64>()).transpose();
+pub(crate) fn transactions(account: &Account, config: &MonoConfig, request: &MonoRequest<'_>) -> Reply {
+    let number = |name: &str| param(request.query, name).map(|v| v.parse::<u64>()).transpose();
     let (Ok(page), Ok(limit)) = (number("page"), number("limit")) else {
-        return Reply::failed(400, "page and limit must be whole numbers");
+        return Reply::failed(400, "page and limit must be integers");
     };
     let (page, mut limit) = (page.unwrap_or(1).max(1), limit.unwrap_or(config.default_limit));
     limit = limit.clamp(1, config.max_limit.max(1));
-    let (Ok(start), Ok(end)) = (day(asked.query, "start"), day(asked.query, "end")) else {
-        return Reply::failed(400, "start and end must be dates as DD-MM-YYYY");
+    let (Ok(start), Ok(end)) = (day(request.query, "start"), day(request.query, "end")) else {
+        return Reply::failed(400, "start and end must be dates in the format DD-MM-YYYY");
     };
-    let window = Window { start, end };
-    if param(asked.query, "paginate").as_deref() == Some("false") {
-        let (_, rows) = account.page(window, 0, u64::MAX);
-        return successful(rows, None::<Paging>, asked);
+    let range = DateRange { start, end };
+    if param(request.query, "paginate").as_deref() == Some("false") {
+        let (_, rows) = account.page(range, 0, u64::MAX);
+        return successful(rows, None::<Paging>, request);
     }
-    let (total, rows) = account.page(window, (page - 1).saturating_mul(limit), limit);
-    let link = |page: u64| format!("{}/v2/{}/transactions?page={page}", asked.base, account.config.id);
+    let (total, rows) = account.page(range, (page - 1).saturating_mul(limit), limit);
+    let link = |page: u64| format!("{}/v2/{}/transactions?page={page}", request.base, account.config.id);
     let paging = Paging {
         total,
         page,
@@ -121,21 +121,21 @@ pub(crate) fn transactions(account: &Account, config: &MonoConfig, asked: &Asked
         next: (page.saturating_mul(limit) < total).then(|| link(page + 1)),
     };
     match config.body {
-        Body::Flat => successful(rows, Some(paging), asked),
-        Body::Nested => successful(Nested { paging, transactions: rows }, None::<Paging>, asked),
+        PageShape::Flat => successful(rows, Some(paging), request),
+        PageShape::Nested => successful(Nested { paging, transactions: rows }, None::<Paging>, request),
     }
 }
 
 /// `GET /v2/accounts`.
-pub(crate) fn accounts<'a>(all: impl Iterator<Item = &'a AccountConfig>, asked: &Asked<'_>) -> Reply {
+pub(crate) fn accounts<'a>(all: impl Iterator<Item = &'a AccountConfig>, request: &MonoRequest<'_>) -> Reply {
     let rows: Vec<_> = all.map(|a| serde_json::json!({"id": a.id, "currency": a.currency})).collect();
     let meta = Paging { total: rows.len() as u64, page: 1, previous: None, next: None };
-    successful(rows, Some(meta), asked)
+    successful(rows, Some(meta), request)
 }
 
-fn successful<D: Serialize, M: Serialize>(data: D, meta: Option<M>, asked: &Asked<'_>) -> Reply {
+fn successful<D: Serialize, M: Serialize>(data: D, meta: Option<M>, request: &MonoRequest<'_>) -> Reply {
     let message = "Data retrieved successfully";
-    Reply::json(200, &Envelope { status: "successful", message, timestamp: asked.now, data, meta })
+    Reply::json(200, &MonoEnvelope { status: "successful", message, timestamp: request.now, data, meta })
 }
 
 fn day(query: Option<&str>, name: &str) -> Result<Option<Date>, jiff::Error> {

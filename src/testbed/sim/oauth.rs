@@ -1,24 +1,24 @@
-//! The token endpoint: client credentials in the form or as Basic, as RFC 6749 §4.4 and §2.3.1 have them.
+//! The token endpoint: client credentials in the form or as Basic (RFC 6749 §4.4 and §2.3.1), and refresh tokens.
 
 use axum::body::Bytes;
 use http::{HeaderMap, header};
 use serde::Serialize;
 
 use crate::domain::time::Mono;
-use crate::testbed::sim::auth::{Guard, Tokens, basic};
+use crate::testbed::sim::auth::{CredentialCheck, IssuedTokens, basic};
 use crate::testbed::sim::reply::{Reply, param};
 
-/// The path that every bank serves; Finastra's `/login/v1/{tenant}/oidc/token` works as well.
+/// Path of the token endpoint; Finastra's `/login/v1/{tenant}/oidc/token` works too.
 pub(crate) const TOKEN_PATH: &str = "/oauth/token";
 
-/// Whether a path is the token endpoint's.
+/// Whether `path` is that of the token endpoint.
 pub(crate) fn is_token_path(path: &str) -> bool {
     path == TOKEN_PATH
         || path.strip_prefix("/login/v1/").and_then(|p| p.split_once('/')).is_some_and(|(_, p)| p == "oidc/token")
 }
 
 #[derive(Serialize)]
-struct Granted<'a> {
+struct TokenResponse<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
@@ -27,9 +27,15 @@ struct Granted<'a> {
     refresh_token: Option<String>,
 }
 
-/// Answers one token request.
-pub(crate) fn answer(guard: &Guard, headers: &HeaderMap, form: &Bytes, now: Mono, tokens: &Tokens) -> Reply {
-    let Guard::Issued { client_id, client_secret, life, refresh_token } = guard else {
+/// Responds to one token request.
+pub(crate) fn respond(
+    check: &CredentialCheck,
+    headers: &HeaderMap,
+    form: &Bytes,
+    now: Mono,
+    tokens: &IssuedTokens,
+) -> Reply {
+    let CredentialCheck::Issued { client_id, client_secret, lifetime, refresh_token } = check else {
         return Reply::fixed(404, r#"{"error":"invalid_request","error_description":"this bank issues no tokens"}"#);
     };
     let form = std::str::from_utf8(form).ok();
@@ -38,36 +44,36 @@ pub(crate) fn answer(guard: &Guard, headers: &HeaderMap, form: &Bytes, now: Mono
     if field("grant_type").as_deref() != Some(grant) {
         return Reply::fixed(400, r#"{"error":"unsupported_grant_type"}"#);
     }
-    let right = match headers.get(header::AUTHORIZATION) {
-        Some(sent) => sent.as_bytes() == basic(&escaped(client_id), &escaped(client_secret)).as_bytes(),
+    let authenticated = match headers.get(header::AUTHORIZATION) {
+        Some(sent) => sent.as_bytes() == basic(&form_encoded(client_id), &form_encoded(client_secret)).as_bytes(),
         None => {
             field("client_id").as_ref() == Some(client_id) && field("client_secret").as_ref() == Some(client_secret)
         }
     };
-    if !right {
+    if !authenticated {
         return Reply::fixed(401, r#"{"error":"invalid_client"}"#).with(header::WWW_AUTHENTICATE, "Basic");
     }
     let rotated = match refresh_token {
         None => None,
-        Some(first) => match tokens.rotate(first, &field("refresh_token").unwrap_or_default()) {
+        Some(initial) => match tokens.rotate(initial, &field("refresh_token").unwrap_or_default()) {
             Some(next) => Some(next),
             None => return Reply::fixed(400, r#"{"error":"invalid_grant"}"#),
         },
     };
-    let token = tokens.issue(now, *life);
-    let granted = Granted {
+    let token = tokens.issue(now, *lifetime);
+    let response = TokenResponse {
         access_token: &token,
         token_type: "Bearer",
-        expires_in: life.as_secs(),
+        expires_in: lifetime.as_secs(),
         scope: "openid",
         refresh_token: rotated,
     };
-    Reply::json(200, &granted).with(header::CACHE_CONTROL, "no-store")
+    Reply::json(200, &response).with(header::CACHE_CONTROL, "no-store")
 }
 
-/// RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic.
-fn escaped(text: &str) -> String {
-    const KEPT: percent_encoding::AsciiSet =
+/// Form encoding, which RFC 6749 §2.3.1 requires for id and secret in Basic.
+fn form_encoded(text: &str) -> String {
+    const UNESCAPED: percent_encoding::AsciiSet =
         percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
-    percent_encoding::utf8_percent_encode(text, &KEPT).to_string().replace(' ', "+")
+    percent_encoding::utf8_percent_encode(text, &UNESCAPED).to_string().replace(' ', "+")
 }

@@ -1,7 +1,7 @@
-//! A collector of traces: takes OTLP/HTTP in protobuf, keeps the spans, and shows them.
+//! A trace collector: receives OTLP/HTTP in protobuf, stores the spans and returns them.
 //!
-//! It can fail on purpose, because an exporter must bear that. A span is kept as plain text and numbers, so that a test
-//! can also look for what must not be in it.
+//! It can reject exports, to test that an exporter tolerates it. Spans are stored as plain text and numbers, so that a
+//! test can also search for what they must not contain.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,131 +31,138 @@ pub struct Span {
     pub span_id: String,
     /// The parent's span id; empty for a root.
     pub parent_id: String,
-    /// What happened.
+    /// Name of the operation.
     pub name: String,
     /// `INTERNAL`, `SERVER`, `CLIENT`, …
     pub kind: String,
-    /// What is said of it, every value as text.
+    /// Attributes, every value as text.
     pub attributes: BTreeMap<String, String>,
-    /// Why it failed, where it did.
+    /// Status message of a failed span.
     pub failure: Option<String>,
     /// Start and end, in nanoseconds since 1970.
     pub nanos: (u64, u64),
-    /// What is said of the process.
+    /// Attributes of the process.
     pub resource: BTreeMap<String, String>,
 }
 
-/// What has arrived.
+/// The received exports.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct ReceivedTraces {
     spans: Vec<Span>,
     bodies: Vec<Bytes>,
     requests: u64,
-    answer: Option<StatusCode>,
+    rejection: Option<StatusCode>,
 }
 
-/// A running collector. It ends when this is dropped.
+/// A running collector. Dropping it stops it.
 #[derive(Debug)]
-pub struct Collector {
+pub struct TraceCollector {
     address: SocketAddr,
-    kept: Arc<Mutex<Kept>>,
-    _ends: DropGuard,
+    received: Arc<Mutex<ReceivedTraces>>,
+    _stop: DropGuard,
 }
 
-impl Collector {
-    /// Listens on a free loopback port.
+impl TraceCollector {
+    /// Starts a collector on a free loopback port.
     pub async fn start() -> Result<Self, SimError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let failed = |source| SimError::Listen { address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let kept = Arc::<Mutex<Kept>>::default();
-        let router = router(Arc::clone(&kept));
+        let received = Arc::<Mutex<ReceivedTraces>>::default();
+        let router = router(Arc::clone(&received));
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ended = axum::serve(listener, router) => tracing::error!(?ended, "the collector has ended"),
+                result = axum::serve(listener, router) => tracing::error!(?result, "trace collector stopped"),
             }
         });
-        Ok(Self { address, kept, _ends: stop.drop_guard() })
+        Ok(Self { address, received, _stop: stop.drop_guard() })
     }
 
-    /// What `--otlp-endpoint` must be.
+    /// The value for `--otlp-endpoint`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Every span so far, in the order of arrival: a child comes before its parent, which ends later.
+    /// All spans in order of arrival: a child precedes its parent, which ends later.
     pub fn spans(&self) -> Vec<Span> {
         self.lock().spans.clone()
     }
 
-    /// The spans of this name.
-    pub fn named(&self, name: &str) -> Vec<Span> {
+    /// The spans with this name.
+    pub fn spans_named(&self, name: &str) -> Vec<Span> {
         self.lock().spans.iter().filter(|span| span.name == name).cloned().collect()
     }
 
-    /// Every byte that has arrived, for whoever looks for what must not be there.
+    /// All received bodies, to search for what they must not contain.
     pub fn bytes(&self) -> Vec<Bytes> {
         self.lock().bodies.clone()
     }
 
-    /// How often something was sent, taken or not.
+    /// Number of export requests, accepted or rejected.
     pub fn requests(&self) -> u64 {
         self.lock().requests
     }
 
-    /// Answers with this status from now on and keeps nothing; with `None`, takes what comes.
-    pub fn refuse_with(&self, status: Option<StatusCode>) {
-        self.lock().answer = status;
+    /// Rejects exports with this status from now on; `None` accepts them.
+    pub fn reject_with(&self, status: Option<StatusCode>) {
+        self.lock().rejection = status;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ReceivedTraces> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes traces, and shows and forgets them: also part of the simulator's control API.
-pub(crate) fn router(kept: Arc<Mutex<Kept>>) -> Router {
-    Router::new().route("/v1/traces", post(take)).route("/traces", get(show).delete(forget)).with_state(kept)
+/// Receives, returns and deletes traces; also part of the simulator's control API.
+pub(crate) fn router(received: Arc<Mutex<ReceivedTraces>>) -> Router {
+    Router::new().route("/v1/traces", post(receive)).route("/traces", get(list).delete(clear)).with_state(received)
 }
 
-/// A span with the name of its parent, where that has arrived too.
+/// A span with the name of its parent, if the parent has arrived.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct SpanView {
     #[serde(flatten)]
     span: Span,
     parent_name: Option<String>,
 }
 
-/// Which spans are shown.
+/// The query of `GET /traces`.
 #[derive(Deserialize)]
-struct Wanted {
+struct SpanFilter {
     name: Option<String>,
 }
 
-async fn show(State(kept): State<Arc<Mutex<Kept>>>, Query(wanted): Query<Wanted>) -> Json<Vec<Shown>> {
-    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+async fn list(
+    State(received): State<Arc<Mutex<ReceivedTraces>>>,
+    Query(filter): Query<SpanFilter>,
+) -> Json<Vec<SpanView>> {
+    let received = received.lock().unwrap_or_else(PoisonError::into_inner);
     let parent = |span: &Span| {
         let is = |other: &&Span| other.trace_id == span.trace_id && other.span_id == span.parent_id;
-        kept.spans.iter().find(is).map(|other| other.name.clone())
+        received.spans.iter().find(is).map(|other| other.name.clone())
     };
-    let spans = kept.spans.iter().filter(|span| wanted.name.as_ref().is_none_or(|name| *name == span.name));
-    Json(spans.map(|span| Shown { parent_name: parent(span), span: span.clone() }).collect())
+    let spans = received.spans.iter().filter(|span| filter.name.as_ref().is_none_or(|name| *name == span.name));
+    Json(spans.map(|span| SpanView { parent_name: parent(span), span: span.clone() }).collect())
 }
 
-async fn forget(State(kept): State<Arc<Mutex<Kept>>>) -> StatusCode {
-    *kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+async fn clear(State(received): State<Arc<Mutex<ReceivedTraces>>>) -> StatusCode {
+    *received.lock().unwrap_or_else(PoisonError::into_inner) = ReceivedTraces::default();
     StatusCode::NO_CONTENT
 }
 
-async fn take(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.requests += 1;
-    if let Some(status) = kept.answer {
+async fn receive(
+    State(received): State<Arc<Mutex<ReceivedTraces>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, Vec<u8>) {
+    let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+    received.requests += 1;
+    if let Some(status) = received.rejection {
         return (status, Vec::new());
     }
     if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/x-protobuf") {
@@ -164,17 +171,17 @@ async fn take(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: By
     let Ok(request) = ExportTraceServiceRequest::decode(body.clone()) else {
         return (StatusCode::BAD_REQUEST, Vec::new());
     };
-    kept.bodies.push(body);
+    received.bodies.push(body);
     for part in request.resource_spans {
         let resource = part.resource.map(|r| texts(r.attributes)).unwrap_or_default();
         let spans = part.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        kept.spans.extend(spans.map(|span| read(span, &resource)));
+        received.spans.extend(spans.map(|span| convert(span, &resource)));
     }
-    // An empty message: everything was taken.
+    // An empty message means that all spans were accepted.
     (StatusCode::OK, Vec::new())
 }
 
-fn read(span: proto::Span, resource: &BTreeMap<String, String>) -> Span {
+fn convert(span: proto::Span, resource: &BTreeMap<String, String>) -> Span {
     let kind = span.kind().as_str_name().trim_start_matches("SPAN_KIND_").to_owned();
     let failed = span.status.filter(|status| status.code() == proto::status::StatusCode::Error);
     Span {

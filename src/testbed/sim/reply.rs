@@ -1,13 +1,13 @@
-//! A true answer before the script has its way with it.
+//! A response before the script's behaviour is applied to it.
 
 use axum::body::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-/// `application/json`, as every bank here answers.
+/// `application/json`, the media type of all regular responses.
 pub(crate) const JSON: &str = "application/json";
 
-/// Status, kind, body and a few more headers.
+/// Status, content type, body and additional headers.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -17,7 +17,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A body that never changes: no allocation.
+    /// A constant body, without allocation.
     pub(crate) const fn fixed(status: u16, body: &'static str) -> Self {
         Self { status, content_type: JSON, body: Bytes::from_static(body.as_bytes()), headers: Vec::new() }
     }
@@ -26,7 +26,9 @@ impl Reply {
     pub(crate) fn json<T: Serialize>(status: u16, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Self { status, content_type: JSON, body: body.into(), headers: Vec::new() },
-            Err(_) => Self::fixed(500, r#"{"status":"failed","message":"the simulator could not write its answer"}"#),
+            Err(_) => {
+                Self::fixed(500, r#"{"status":"failed","message":"internal error: response could not be serialized"}"#)
+            }
         }
     }
 
@@ -40,7 +42,7 @@ impl Reply {
         Self::json(status, &Failed { status: "failed", message })
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
         self

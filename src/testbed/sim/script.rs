@@ -1,7 +1,7 @@
-//! What a bank is told to do: a [`Script`] of rules, each a sequence of steps. Data only; `engine` plays it.
+//! The format of scripted faults: a [`Script`] of rules, each a sequence of steps. Data only; `engine` evaluates it.
 //!
-//! The JSON form is what the control API takes. Enums are tagged from outside (`{"status": {"code": 503}}`) because
-//! serde buffers the other kinds, and a buffered number does not survive `arbitrary_precision`.
+//! The control API takes it as JSON. Enums are externally tagged (`{"status": {"code": 503}}`), because serde buffers
+//! the other representations and a buffered number does not survive `arbitrary_precision`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,150 +9,150 @@ use std::time::Duration;
 use http::header;
 use serde::{Deserialize, Serialize};
 
-/// How a bank answers one request, or treats one connection.
+/// How a bank responds to one request, or handles one connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Behaviour {
-    /// The true answer.
+    /// The regular response.
     #[default]
     Healthy,
-    /// This HTTP status, whatever was asked. 401, 403, 429 and the 5xx are all told this way.
+    /// This HTTP status for any request, such as 401, 403, 429 or 5xx.
     Status {
         /// The HTTP status, 200–599.
         code: u16,
-        /// Further headers, such as `retry-after` or `location`.
+        /// Additional headers, such as `retry-after` or `location`.
         #[serde(default)]
         headers: BTreeMap<String, String>,
         /// The body; without one, Mono's `{"status":"failed","message":…}`.
         #[serde(default)]
         body: Option<String>,
     },
-    /// Never answers: nothing at all, or a head and half of the body and then nothing.
-    Stall(Moment),
-    /// The true answer, a few bytes at a time.
+    /// Stalls forever: before the head, or after the head and half of the body.
+    Stall(FailurePoint),
+    /// The regular response, a few bytes at a time.
     Dribble {
         /// Bytes per piece, at least 1.
         bytes: usize,
-        /// Milliseconds between two pieces.
+        /// Milliseconds between pieces.
         every_ms: u64,
     },
-    /// A TCP reset in place of the head, or after the head and half of the body.
-    Reset(Moment),
-    /// The head promises the whole body, this share of it comes, then the connection is closed.
+    /// A TCP reset before the head, or after the head and half of the body.
+    Reset(FailurePoint),
+    /// `Content-Length` announces the whole body, part of it is sent, then the connection is closed.
     Truncate {
         /// Percent of the body that is sent, 0–99.
         percent: u8,
     },
-    /// Status 200 with a body that is not what was asked for.
+    /// Status 200 with an unusable body.
     Garbage(Garbage),
-    /// Connection level, for the whole bank: nobody gets as far as a request. Live connections are closed.
+    /// The whole bank is down: no request is read, and open connections are closed.
     Down(Down),
 }
 
-/// Before or after the head of the answer.
+/// The point of a response at which it fails.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Moment {
-    /// Instead of any answer.
+pub enum FailurePoint {
+    /// Before any byte of the response.
     BeforeHead,
     /// After the status line, the headers and half of the body.
     AfterHead,
 }
 
-/// Kinds of body that no client should take for an answer.
+/// Kinds of unusable body, which no client should accept.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Garbage {
-    /// A maintenance page, `text/html`, as a proxy in front of a bank sends it.
+    /// A maintenance page, `text/html`, as sent by a proxy in front of a bank.
     Html,
     /// `application/json` that does not parse.
     InvalidJson,
-    /// The true body, called `text/plain`.
+    /// The regular body with content type `text/plain`.
     ContentType,
-    /// No body at all, called `application/json`.
+    /// An empty body with content type `application/json`.
     Empty,
 }
 
-/// Ways of being down.
+/// How connections fail while a bank is down.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Down {
-    /// Nobody listens: connection refused. The port stays reserved.
+    /// Connection refused. The port stays reserved.
     Refuse,
     /// Accepts and closes at once.
     Close,
-    /// Accepts and never says a word, not even in TLS.
+    /// Accepts and sends nothing, not even a TLS handshake.
     Hang,
 }
 
-/// A delay before the answer, for a share of the requests.
+/// A delay before the response, for a share of the requests.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Latency {
     /// Milliseconds.
     pub ms: u64,
-    /// Share of the requests, 1–100. The shares of one step divide one draw, so they add up to at most 100.
+    /// Share of the requests, 1–100. The shares of one step partition one draw, so their sum is at most 100.
     #[serde(default = "all")]
     pub percent: u8,
 }
 
-/// One step of a rule: what happens, to which share of the requests, and until when.
+/// One step of a rule: a behaviour, its share of the requests, and its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Step {
-    /// What happens.
+pub struct ScriptStep {
+    /// The behaviour.
     #[serde(rename = "do", default)]
     pub behaviour: Behaviour,
-    /// Delays before it happens.
+    /// Delays before the behaviour.
     #[serde(default)]
     pub latency: Vec<Latency>,
     /// Share of the requests, 1–100; the others fall through to the next rule.
     #[serde(default = "all")]
     pub percent: u8,
-    /// Ends after so many requests (for [`Behaviour::Down`]: connections).
+    /// Number of requests after which it ends (for [`Behaviour::Down`]: connections).
     #[serde(default)]
     pub requests: Option<u64>,
-    /// Ends after so many milliseconds. With neither end the step is permanent.
+    /// Milliseconds after which it ends. Without `requests` and `ms` the step is permanent.
     #[serde(default)]
     pub ms: Option<u64>,
 }
 
-/// A sequence of steps for the requests it matches. The first rule that matches and is not over decides.
+/// A sequence of steps for matching requests. The first rule that matches and has not ended decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// Only paths that begin so. Without it: every path but the token endpoint's.
+    /// Path prefix. Without it, every path except the token endpoint's matches.
     #[serde(default)]
     pub path: Option<String>,
-    /// Only this method, in capitals.
+    /// HTTP method in upper case.
     #[serde(default)]
     pub method: Option<String>,
     /// The steps, in order.
-    pub steps: Vec<Step>,
-    /// Begins again after the last step.
+    pub steps: Vec<ScriptStep>,
+    /// Whether it restarts after the last step.
     #[serde(default)]
     pub repeat: bool,
 }
 
-/// Everything a bank has been told. The empty script is a healthy bank.
+/// The faults of a bank. With an empty script the bank is healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Script {
-    /// The rules, the first match wins.
+    /// The rules; the first match decides.
     pub rules: Vec<Rule>,
 }
 
-/// Why a script cannot be played.
+/// Why a script is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
     /// A rule has no steps.
-    #[error("rules[{rule}] has no steps; give it one or drop the rule")]
+    #[error("rules[{rule}] has no steps; add one or remove the rule")]
     NoSteps {
         /// Index of the rule.
         rule: usize,
     },
-    /// A number is out of its range.
-    #[error("rules[{rule}].steps[{step}].{field} must be {want}")]
+    /// A field is out of range.
+    #[error("rules[{rule}].steps[{step}].{field} must be {expected}")]
     Range {
         /// Index of the rule.
         rule: usize,
@@ -160,20 +160,20 @@ pub enum ScriptError {
         step: usize,
         /// Name of the field.
         field: &'static str,
-        /// The range, in words.
-        want: &'static str,
+        /// The allowed range.
+        expected: &'static str,
     },
-    /// `down` is about connections, which have neither path nor method.
-    #[error("rules[{rule}].steps[{step}]: `down` is for the whole bank: it takes no path, method, percent or latency")]
-    DownIsForAll {
+    /// `down` affects connections, which have neither path nor method.
+    #[error("rules[{rule}].steps[{step}]: `down` applies to the whole bank; remove path, method, percent and latency")]
+    DownIsBankWide {
         /// Index of the rule.
         rule: usize,
         /// Index of the step.
         step: usize,
     },
-    /// A refused connection is never seen, so it cannot be counted.
-    #[error("rules[{rule}].steps[{step}]: `down: refuse` cannot count requests; end it with `ms`")]
-    RefuseUncounted {
+    /// A refused connection is not observed, so it cannot be counted.
+    #[error("rules[{rule}].steps[{step}]: `down: refuse` cannot count requests; use `ms`")]
+    RefuseNotCounted {
         /// Index of the rule.
         rule: usize,
         /// Index of the step.
@@ -197,7 +197,7 @@ impl Behaviour {
         Self::Status { code: 429, headers, body: None }
     }
 
-    /// The name that the arrival log shows.
+    /// The name in the arrival log.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -212,14 +212,14 @@ impl Behaviour {
     }
 }
 
-impl From<Behaviour> for Step {
+impl From<Behaviour> for ScriptStep {
     fn from(behaviour: Behaviour) -> Self {
         Self { behaviour, latency: Vec::new(), percent: all(), requests: None, ms: None }
     }
 }
 
-impl Step {
-    /// Healthy, after this delay.
+impl ScriptStep {
+    /// A healthy step with this delay.
     pub fn slow(delay: Duration) -> Self {
         Self::from(Behaviour::Healthy).after(delay, all())
     }
@@ -231,7 +231,7 @@ impl Step {
         self
     }
 
-    /// Ends after `requests`.
+    /// Ends after this number of requests.
     #[must_use]
     pub fn times(mut self, requests: u64) -> Self {
         self.requests = Some(requests);
@@ -245,7 +245,7 @@ impl Step {
         self
     }
 
-    /// Only for this share of the requests.
+    /// Restricts it to this share of the requests.
     #[must_use]
     pub fn share(mut self, percent: u8) -> Self {
         self.percent = percent;
@@ -254,8 +254,8 @@ impl Step {
 }
 
 impl Rule {
-    /// These steps, for paths that begin with `path`.
-    pub fn on(path: impl Into<String>, steps: impl IntoIterator<Item = Step>) -> Self {
+    /// These steps for paths that start with `path`.
+    pub fn on(path: impl Into<String>, steps: impl IntoIterator<Item = ScriptStep>) -> Self {
         Self { path: Some(path.into()), steps: steps.into_iter().collect(), ..Self::default() }
     }
 }
@@ -268,23 +268,23 @@ impl From<Rule> for Script {
 
 impl From<Behaviour> for Script {
     fn from(behaviour: Behaviour) -> Self {
-        Step::from(behaviour).into()
+        ScriptStep::from(behaviour).into()
     }
 }
 
-impl From<Step> for Script {
-    fn from(step: Step) -> Self {
+impl From<ScriptStep> for Script {
+    fn from(step: ScriptStep) -> Self {
         Self::sequence([step])
     }
 }
 
 impl Script {
-    /// These steps one after another, for every request; healthy afterwards.
-    pub fn sequence(steps: impl IntoIterator<Item = Step>) -> Self {
+    /// These steps in order for every request; healthy afterwards.
+    pub fn sequence(steps: impl IntoIterator<Item = ScriptStep>) -> Self {
         Rule { steps: steps.into_iter().collect(), ..Rule::default() }.into()
     }
 
-    /// Refuses what could not be played.
+    /// Checks the ranges and combinations of all fields.
     pub fn validate(&self) -> Result<(), ScriptError> {
         for (r, rule) in self.rules.iter().enumerate() {
             if rule.steps.is_empty() {
@@ -292,13 +292,13 @@ impl Script {
             }
             for (s, step) in rule.steps.iter().enumerate() {
                 step.validate(r, s)?;
-                if let Behaviour::Down(how) = step.behaviour {
-                    let narrowed = rule.path.is_some() || rule.method.is_some();
-                    if narrowed || step.percent != 100 || !step.latency.is_empty() {
-                        return Err(ScriptError::DownIsForAll { rule: r, step: s });
+                if let Behaviour::Down(mode) = step.behaviour {
+                    let restricted = rule.path.is_some() || rule.method.is_some();
+                    if restricted || step.percent != 100 || !step.latency.is_empty() {
+                        return Err(ScriptError::DownIsBankWide { rule: r, step: s });
                     }
-                    if how == Down::Refuse && step.requests.is_some() {
-                        return Err(ScriptError::RefuseUncounted { rule: r, step: s });
+                    if mode == Down::Refuse && step.requests.is_some() {
+                        return Err(ScriptError::RefuseNotCounted { rule: r, step: s });
                     }
                 }
             }
@@ -307,34 +307,38 @@ impl Script {
     }
 }
 
-impl Step {
+impl ScriptStep {
     fn validate(&self, rule: usize, step: usize) -> Result<(), ScriptError> {
         let shares: u32 = self.latency.iter().map(|l| u32::from(l.percent)).sum();
         let checks = [
             ((1..=100).contains(&self.percent), "percent", "1 to 100"),
-            (shares <= 100, "latency", "shares of 100 percent at most"),
+            (shares <= 100, "latency", "shares that add up to at most 100"),
             (self.requests != Some(0), "requests", "at least 1"),
             (self.ms != Some(0), "ms", "at least 1"),
-            (code_fits(&self.behaviour), "do.status.code", "200 to 599"),
-            (headers_fit(&self.behaviour), "do.status.headers", "legal HTTP headers, none about the body's length"),
+            (is_valid_code(&self.behaviour), "do.status.code", "200 to 599"),
+            (
+                are_valid_headers(&self.behaviour),
+                "do.status.headers",
+                "valid HTTP headers without content-length and transfer-encoding",
+            ),
             (!matches!(self.behaviour, Behaviour::Dribble { bytes: 0, .. }), "do.dribble.bytes", "at least 1"),
             (!matches!(self.behaviour, Behaviour::Truncate { percent: 100.. }), "do.truncate.percent", "0 to 99"),
         ];
         match checks.into_iter().find(|(ok, ..)| !ok) {
-            Some((_, field, want)) => Err(ScriptError::Range { rule, step, field, want }),
+            Some((_, field, expected)) => Err(ScriptError::Range { rule, step, field, expected }),
             None => Ok(()),
         }
     }
 }
 
-fn code_fits(behaviour: &Behaviour) -> bool {
+fn is_valid_code(behaviour: &Behaviour) -> bool {
     !matches!(behaviour, Behaviour::Status { code, .. } if !(200..=599).contains(code))
 }
 
-fn headers_fit(behaviour: &Behaviour) -> bool {
+fn are_valid_headers(behaviour: &Behaviour) -> bool {
     let Behaviour::Status { headers, .. } = behaviour else { return true };
     headers.iter().all(|(name, value)| {
-        // Lengths are the HTTP library's business: it would refuse to send a lie. `truncate` is the way to tell one.
+        // The HTTP library sets these and rejects wrong ones; `truncate` sends a body that is too short.
         let framing = |n: &http::HeaderName| [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(n);
         http::HeaderName::try_from(name.as_str()).is_ok_and(|n| !framing(&n))
             && http::HeaderValue::try_from(value.as_str()).is_ok()

@@ -1,7 +1,8 @@
-//! One request at a bank: what the script says, the true answer, the log, and then the answer as the script wants it.
+//! Handles one request: evaluates the script, builds the response, logs the request, and applies the scripted
+//! behaviour.
 //!
-//! This is the load target. A healthy check costs no lock for the script, one read lock for the credentials, one short
-//! lock for the log and no allocation of ours.
+//! This is the hot path of load tests. A healthy request takes no lock for the script, one read lock for the
+//! credentials and one short lock for the log, and does not allocate here.
 
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -12,79 +13,82 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 
 use crate::domain::time::Mono;
-use crate::testbed::sim::arrivals::{Seen, bump};
-use crate::testbed::sim::auth::Verdict;
+use crate::testbed::sim::abortable_stream::AbortSwitch;
+use crate::testbed::sim::arrivals::NewArrival;
+use crate::testbed::sim::auth::CredentialResult;
 use crate::testbed::sim::bank::{Bank, lock};
-use crate::testbed::sim::body::{CutByScript, End, SimBody};
-use crate::testbed::sim::engine::{Ask, Play};
+use crate::testbed::sim::counters::increment;
+use crate::testbed::sim::engine::{RequestInfo, ResponsePlan};
 use crate::testbed::sim::reply::Reply;
-use crate::testbed::sim::script::{Behaviour, Garbage, Moment};
-use crate::testbed::sim::wire::Cut;
+use crate::testbed::sim::response_body::{AbortedByScript, ScriptedBody, Truncation};
+use crate::testbed::sim::script::{Behaviour, FailurePoint, Garbage};
 use crate::testbed::sim::{finastra, mono, oauth};
 
-/// A token request is a handful of short fields.
-const FORM_CAP: usize = 64 * 1024;
+/// Maximum size of a token request, which has a few short fields.
+const MAX_FORM: usize = 64 * 1024;
 
-/// One connection's visit to a bank.
-pub(crate) struct Visit {
+/// The context of one connection.
+pub(crate) struct ConnectionContext {
     pub(crate) bank: Arc<Bank>,
-    pub(crate) cut: Arc<Cut>,
+    pub(crate) abort: Arc<AbortSwitch>,
     pub(crate) connection: u64,
     pub(crate) tls: bool,
 }
 
-/// Answers one request.
-pub(crate) async fn answer(visit: Arc<Visit>, request: Request<Incoming>) -> Result<Response<SimBody>, CutByScript> {
-    let bank = &visit.bank;
+/// Responds to one request.
+pub(crate) async fn respond(
+    context: Arc<ConnectionContext>,
+    request: Request<Incoming>,
+) -> Result<Response<ScriptedBody>, AbortedByScript> {
+    let bank = &context.bank;
     let at = bank.clock.mono();
     let (head, body) = request.into_parts();
     let (path, query) = (head.uri.path(), head.uri.query());
-    let (label, bare) = unlabel(path);
-    let token = oauth::is_token_path(bare);
-    let play = bank
-        .playing()
-        .map_or(Play::HEALTHY, |mut engine| engine.on_request(at, Ask { method: head.method.as_str(), path, token }));
-    let mut auth = Verdict::Open;
-    let reply = match said_by_script(play.behaviour()) {
+    let (label, bare) = split_label(path);
+    let is_token = oauth::is_token_path(bare);
+    let info = RequestInfo { method: head.method.as_str(), path, is_token };
+    let plan = bank.engine().map_or(ResponsePlan::HEALTHY, |mut engine| engine.on_request(at, info));
+    let mut auth = CredentialResult::Open;
+    let reply = match scripted_reply(plan.behaviour()) {
         Some(reply) => reply,
-        None if token => token_reply(bank, &head.method, &head.headers, body, at).await,
+        None if is_token => token_reply(bank, &head.method, &head.headers, body, at).await,
         None => {
             if !bank.config.open_paths.iter().any(|p| bare.starts_with(p.as_str())) {
-                auth = bank.guard().check(&head.headers, query, at, &bank.tokens);
+                auth = bank.credential_check().check(&head.headers, query, at, &bank.tokens);
             }
-            if auth.admits() {
-                let question = Question { bank, method: &head.method, label, path: bare, query, tls: visit.tls };
-                question.reply(head.headers.get(header::HOST))
+            if auth.is_accepted() {
+                let target = RegularRequest { bank, method: &head.method, label, path: bare, query, tls: context.tls };
+                target.reply(head.headers.get(header::HOST))
             } else {
                 unauthorized(auth)
             }
         }
     };
-    let silent = matches!(
-        play.behaviour(),
-        Behaviour::Stall(Moment::BeforeHead) | Behaviour::Reset(Moment::BeforeHead) | Behaviour::Down(_)
+    let no_response = matches!(
+        plan.behaviour(),
+        Behaviour::Stall(FailurePoint::BeforeHead) | Behaviour::Reset(FailurePoint::BeforeHead) | Behaviour::Down(_)
     );
-    let status = (!silent).then_some(reply.status);
-    lock(&bank.ring).push(Seen {
+    let status = (!no_response).then_some(reply.status);
+    lock(&bank.arrivals).push(NewArrival {
         at,
         method: &head.method,
         path,
         query,
         status,
-        behaviour: play.behaviour().label(),
+        behaviour: plan.behaviour().label(),
         auth: auth.as_str(),
-        connection: visit.connection,
-        tls: visit.tls,
+        connection: context.connection,
+        tls: context.tls,
     });
-    bank.counters.answered(status);
-    if !play.delay.is_zero() {
-        tokio::time::sleep(play.delay).await;
+    bank.counters.record(status);
+    if !plan.delay.is_zero() {
+        tokio::time::sleep(plan.delay).await;
     }
-    deliver(play.behaviour(), reply, &visit.cut).await
+    deliver(plan.behaviour(), reply, &context.abort).await
 }
 
-/// `/c/{label}/rest` is `/rest` for one of many connections that share this bank.
-fn unlabel(path: &str) -> (&str, &str) {
+/// Splits `/c/{label}/rest` into label prefix and `/rest`.
+fn split_label(path: &str) -> (&str, &str) {
     let rest = path.strip_prefix("/c/").and_then(|labelled| labelled.find('/').and_then(|i| labelled.get(i..)));
     match rest {
         Some(rest) => (path.strip_suffix(rest).unwrap_or_default(), rest),
@@ -92,8 +96,8 @@ fn unlabel(path: &str) -> (&str, &str) {
     }
 }
 
-/// An answer that does not depend on the question.
-fn said_by_script(behaviour: &Behaviour) -> Option<Reply> {
+/// The response of a behaviour that does not depend on the request.
+fn scripted_reply(behaviour: &Behaviour) -> Option<Reply> {
     match behaviour {
         Behaviour::Status { code, headers, body } => {
             let mut reply = match body {
@@ -113,59 +117,68 @@ fn said_by_script(behaviour: &Behaviour) -> Option<Reply> {
         }),
         Behaviour::Garbage(Garbage::InvalidJson) => Some(Reply::fixed(200, r#"{"status":"successful","data":[{"id":"#)),
         Behaviour::Garbage(Garbage::Empty) => Some(Reply::fixed(200, "")),
-        Behaviour::Down(_) | Behaviour::Stall(Moment::BeforeHead) | Behaviour::Reset(Moment::BeforeHead) => {
-            Some(Reply::fixed(200, ""))
-        }
+        Behaviour::Down(_)
+        | Behaviour::Stall(FailurePoint::BeforeHead)
+        | Behaviour::Reset(FailurePoint::BeforeHead) => Some(Reply::fixed(200, "")),
         Behaviour::Healthy
         | Behaviour::Dribble { .. }
-        | Behaviour::Stall(Moment::AfterHead)
-        | Behaviour::Reset(Moment::AfterHead)
+        | Behaviour::Stall(FailurePoint::AfterHead)
+        | Behaviour::Reset(FailurePoint::AfterHead)
         | Behaviour::Truncate { .. }
         | Behaviour::Garbage(Garbage::ContentType) => None,
     }
 }
 
-async fn deliver(behaviour: &Behaviour, reply: Reply, cut: &Arc<Cut>) -> Result<Response<SimBody>, CutByScript> {
+/// Sends `reply` as `behaviour` requires.
+async fn deliver(
+    behaviour: &Behaviour,
+    reply: Reply,
+    abort: &Arc<AbortSwitch>,
+) -> Result<Response<ScriptedBody>, AbortedByScript> {
     let Reply { status, mut content_type, body: data, headers } = reply;
     let half = data.len() / 2;
     let body = match behaviour {
-        Behaviour::Stall(Moment::BeforeHead) => std::future::pending().await,
-        Behaviour::Reset(Moment::BeforeHead) => {
-            cut.reset();
-            return Err(CutByScript);
+        Behaviour::Stall(FailurePoint::BeforeHead) => std::future::pending().await,
+        Behaviour::Reset(FailurePoint::BeforeHead) => {
+            abort.reset();
+            return Err(AbortedByScript);
         }
         Behaviour::Down(_) => {
-            cut.close();
-            return Err(CutByScript);
+            abort.close();
+            return Err(AbortedByScript);
         }
-        Behaviour::Dribble { bytes, every_ms } => SimBody::dribble(data, *bytes, Duration::from_millis(*every_ms)),
-        Behaviour::Stall(Moment::AfterHead) => SimBody::part(&data, half, End::Never, cut.clone()),
-        Behaviour::Reset(Moment::AfterHead) => SimBody::part(&data, half, End::Reset, cut.clone()),
+        Behaviour::Dribble { bytes, every_ms } => ScriptedBody::dribble(data, *bytes, Duration::from_millis(*every_ms)),
+        Behaviour::Stall(FailurePoint::AfterHead) => {
+            ScriptedBody::truncated(&data, half, Truncation::Stall, abort.clone())
+        }
+        Behaviour::Reset(FailurePoint::AfterHead) => {
+            ScriptedBody::truncated(&data, half, Truncation::Reset, abort.clone())
+        }
         Behaviour::Truncate { percent } => {
             let sent = data.len() * usize::from(*percent) / 100;
-            SimBody::part(&data, sent, End::Close, cut.clone())
+            ScriptedBody::truncated(&data, sent, Truncation::Close, abort.clone())
         }
         Behaviour::Garbage(Garbage::ContentType) => {
             content_type = "text/plain";
-            SimBody::whole(data)
+            ScriptedBody::complete(data)
         }
-        Behaviour::Garbage(_) | Behaviour::Healthy | Behaviour::Status { .. } => SimBody::whole(data),
+        Behaviour::Garbage(_) | Behaviour::Healthy | Behaviour::Status { .. } => ScriptedBody::complete(data),
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     for (name, value) in headers {
-        // Inserted, not appended: a script may name another content type.
+        // Inserted, not appended: a script may override the content type.
         response.headers_mut().insert(name, value);
     }
     Ok(response)
 }
 
-fn unauthorized(verdict: Verdict) -> Reply {
-    let body = match verdict {
-        Verdict::Missing => r#"{"status":"failed","message":"credentials are missing"}"#,
-        Verdict::Expired => r#"{"status":"failed","message":"the token has expired"}"#,
-        _ => r#"{"status":"failed","message":"credentials are not accepted"}"#,
+fn unauthorized(result: CredentialResult) -> Reply {
+    let body = match result {
+        CredentialResult::Missing => r#"{"status":"failed","message":"credentials missing"}"#,
+        CredentialResult::Expired => r#"{"status":"failed","message":"token expired"}"#,
+        _ => r#"{"status":"failed","message":"credentials invalid"}"#,
     };
     Reply::fixed(401, body).with(header::WWW_AUTHENTICATE, r#"Bearer realm="busbar-sim""#)
 }
@@ -174,15 +187,16 @@ async fn token_reply(bank: &Bank, method: &Method, headers: &HeaderMap, body: In
     if method != Method::POST {
         return Reply::fixed(405, r#"{"error":"invalid_request"}"#);
     }
-    let Ok(form) = axum::body::to_bytes(axum::body::Body::new(body), FORM_CAP).await else {
+    let Ok(form) = axum::body::to_bytes(axum::body::Body::new(body), MAX_FORM).await else {
         return Reply::fixed(400, r#"{"error":"invalid_request"}"#);
     };
-    let reply = oauth::answer(&bank.guard(), headers, &form, at, &bank.tokens);
-    bump(if reply.status == 200 { &bank.counters.tokens_issued } else { &bank.counters.tokens_refused });
+    let reply = oauth::respond(&bank.credential_check(), headers, &form, at, &bank.tokens);
+    increment(if reply.status == 200 { &bank.counters.tokens_issued } else { &bank.counters.tokens_refused });
     reply
 }
 
-struct Question<'a> {
+/// A request that gets a regular response.
+struct RegularRequest<'a> {
     bank: &'a Bank,
     method: &'a Method,
     label: &'a str,
@@ -191,10 +205,10 @@ struct Question<'a> {
     tls: bool,
 }
 
-impl Question<'_> {
+impl RegularRequest<'_> {
     fn reply(&self, host: Option<&HeaderValue>) -> Reply {
         if *self.method != Method::GET && *self.method != Method::HEAD {
-            return Reply::fixed(405, r#"{"status":"failed","message":"only GET is simulated here"}"#);
+            return Reply::fixed(405, r#"{"status":"failed","message":"method not allowed"}"#);
         }
         if self.path == self.bank.config.health_path {
             return Reply::fixed(200, r#"{"status":"ok"}"#);
@@ -205,7 +219,7 @@ impl Question<'_> {
         if let Some(rest) = self.path.strip_prefix(finastra::COLLATERALS) {
             let (total, seed) = (self.bank.config.collaterals, self.bank.config.seed);
             return match rest.strip_prefix('/') {
-                Some(id) => finastra::one(total, seed, id),
+                Some(id) => finastra::item_by_id(total, seed, id),
                 None => finastra::list(total, seed, self.query),
             };
         }
@@ -218,16 +232,16 @@ impl Question<'_> {
     fn mono(&self, rest: &str, host: Option<&HeaderValue>) -> Reply {
         let host = host.and_then(|h| h.to_str().ok()).map_or_else(|| self.bank.address.to_string(), str::to_owned);
         let base = format!("{}://{host}{}", if self.tls { "https" } else { "http" }, self.label);
-        let asked = mono::Asked { query: self.query, base: &base, now: self.bank.clock.now().wall };
+        let request = mono::MonoRequest { query: self.query, base: &base, now: self.bank.clock.now().wall };
         let accounts = self.bank.accounts.read().unwrap_or_else(PoisonError::into_inner);
         if rest.is_empty() {
-            return mono::accounts(accounts.values().map(|a| &a.config), &asked);
+            return mono::accounts(accounts.values().map(|a| &a.config), &request);
         }
         let (id, rest) = rest.strip_prefix('/').map_or(("", ""), |r| r.split_once('/').unwrap_or((r, "")));
         match (accounts.get(id), rest) {
             (None, _) => Reply::failed(404, "account not found"),
-            (Some(account), "") => mono::account(&account.config, &asked),
-            (Some(account), "transactions") => mono::transactions(account, &self.bank.config.mono, &asked),
+            (Some(account), "") => mono::account(&account.config, &request),
+            (Some(account), "transactions") => mono::transactions(account, &self.bank.config.mono, &request),
             (Some(_), _) => Reply::failed(404, "not found"),
         }
     }
@@ -235,12 +249,12 @@ impl Question<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::unlabel;
+    use super::split_label;
 
     #[test]
-    fn a_label_is_taken_off_and_nothing_else_is() {
-        assert_eq!(unlabel("/c/0042/v2/accounts"), ("/c/0042", "/v2/accounts"));
-        assert_eq!(unlabel("/c/0042"), ("", "/c/0042"));
-        assert_eq!(unlabel("/v2/c/x"), ("", "/v2/c/x"));
+    fn only_a_label_prefix_is_split_off() {
+        assert_eq!(split_label("/c/0042/v2/accounts"), ("/c/0042", "/v2/accounts"));
+        assert_eq!(split_label("/c/0042"), ("", "/c/0042"));
+        assert_eq!(split_label("/v2/c/x"), ("", "/v2/c/x"));
     }
 }

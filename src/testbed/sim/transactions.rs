@@ -1,30 +1,31 @@
-//! An account's transactions: any number, made from a seed when they are asked for, never stored.
+//! The transactions of an account: any number, generated from a seed on request, not stored.
 //!
-//! Number 0 is the oldest; each lies one spacing after the one before. Newest come first in a list, as at Mono. What a
-//! test adds or changes is kept beside and merged in, so a page costs the page and what was added, not the account.
+//! Number 0 is the oldest; each is one spacing later than the one before. Lists are newest first, as at Mono. Added and
+//! changed transactions are stored separately and merged in, so the cost of a page depends on its size and on what was
+//! added, not on the size of the account.
 
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp, Unit, Zoned, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::testbed::sim::engine::mix;
+use crate::testbed::sim::random::mix;
 
-/// What a new account looks like.
+/// Configuration of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct AccountConfig {
     /// Id in the path.
     pub id: String,
-    /// Currency as the account names it; Mono's transactions carry none.
+    /// Currency in the account details; Mono's transactions have none.
     pub currency: String,
-    /// How many transactions there are from the start.
+    /// Number of generated transactions.
     pub transactions: u64,
-    /// Seconds between two of them.
+    /// Seconds between two generated transactions.
     pub spacing_seconds: u32,
-    /// When the newest happened; without it, when the account was made.
+    /// Date of the newest generated transaction; defaults to the creation of the account.
     pub newest: Option<Timestamp>,
-    /// Another seed, other transactions.
+    /// Seed of the generated data.
     pub seed: u64,
 }
 
@@ -42,13 +43,13 @@ impl Default for AccountConfig {
 }
 
 impl AccountConfig {
-    /// An account with this id and so many transactions.
+    /// An account with this id and this number of transactions.
     pub fn new(id: impl Into<String>, transactions: u64) -> Self {
         Self { id: id.into(), transactions, ..Self::default() }
     }
 }
 
-/// Money in or out.
+/// Direction of a transaction.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -58,21 +59,21 @@ pub enum Direction {
     Credit,
 }
 
-/// One transaction in Mono's words: the amount is in minor units and without a sign.
+/// One transaction in Mono's format: the amount is in minor units and unsigned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
-    /// 24 hex digits for those that are generated.
+    /// Unique id; 24 hex digits for generated ones.
     pub id: String,
     /// Free text.
     pub narration: String,
     /// Minor units (kobo, pesewa, cents), never negative.
     pub amount: i64,
-    /// The sign.
+    /// The direction, which gives the sign.
     #[serde(rename = "type")]
     pub direction: Direction,
-    /// Balance afterwards, minor units. Generated ones do not add up.
+    /// Balance after the transaction, minor units. Generated ones are not consistent with the amounts.
     pub balance: i64,
-    /// When it was booked.
+    /// Booking date.
     pub date: Timestamp,
     /// The provider's category, often empty.
     #[serde(default)]
@@ -84,15 +85,15 @@ pub struct Transaction {
 pub(crate) struct Account {
     pub(crate) config: AccountConfig,
     newest: Timestamp,
-    /// Newest first.
+    /// Added ones, newest first.
     added: Vec<Transaction>,
-    /// Generated ones that were changed afterwards, by number.
+    /// Replacements of generated ones, by number.
     changed: HashMap<u64, Transaction>,
 }
 
-/// A window of whole UTC days, both ends included.
+/// A range of whole UTC days, inclusive.
 #[derive(Copy, Clone, Debug, Default)]
-pub(crate) struct Window {
+pub(crate) struct DateRange {
     pub(crate) start: Option<Date>,
     pub(crate) end: Option<Date>,
 }
@@ -100,41 +101,42 @@ pub(crate) struct Window {
 impl Account {
     pub(crate) fn new(config: AccountConfig, now: Timestamp) -> Self {
         let newest = config.newest.unwrap_or(now);
-        // Whole seconds: providers print milliseconds at most, and a fraction of now would be noise in every row.
+        // Whole seconds: providers print milliseconds at most, and the fraction of the current time would be noise in
+        // every row.
         let newest = newest.round(Unit::Second).unwrap_or(newest);
         Self { config, newest, added: Vec::new(), changed: HashMap::new() }
     }
 
-    /// Adds transactions; one with the id of an existing one takes its place (a generated one keeps its date).
-    pub(crate) fn put(&mut self, transactions: Vec<Transaction>) {
+    /// Adds transactions; one with the id of an existing one replaces it (a generated one keeps its date).
+    pub(crate) fn upsert(&mut self, transactions: Vec<Transaction>) {
         for t in transactions {
             if let Some(number) = self.number_of(&t.id) {
                 self.changed.insert(number, Transaction { date: self.date(number), ..t });
                 continue;
             }
             self.added.retain(|old| old.id != t.id);
-            let place = self.added.partition_point(|old| old.date > t.date);
-            self.added.insert(place, t);
+            let index = self.added.partition_point(|old| old.date > t.date);
+            self.added.insert(index, t);
         }
     }
 
-    /// Forgets what was added and changed.
+    /// Discards added and changed transactions.
     pub(crate) fn reset(&mut self) {
         self.added.clear();
         self.changed.clear();
     }
 
-    /// How many lie in the window, and those from `skip` on, newest first, at most `take`.
-    pub(crate) fn page(&self, window: Window, skip: u64, take: u64) -> (u64, Vec<Transaction>) {
-        let (from, to) = window.instants();
-        // Generated ones in the window are the numbers low..high.
+    /// The number of transactions in `range`, and those after the first `skip`, newest first, at most `take`.
+    pub(crate) fn page(&self, range: DateRange, skip: u64, take: u64) -> (u64, Vec<Transaction>) {
+        let (from, to) = range.instants();
+        // Generated ones in the range have the numbers low..high.
         let (low, high) = (self.first_at_or_after(from), self.first_at_or_after(to));
         let generated = high.saturating_sub(low);
         let first = self.added.partition_point(|t| t.date >= to);
         let last = self.added.partition_point(|t| t.date >= from);
         let added = self.added.get(first..last).unwrap_or_default();
         let total = generated + added.len() as u64;
-        // Rank in the merged list of each added one: those added before it, and the generated ones newer than it.
+        // Rank of each added one in the merged list: the added ones before it and the generated ones newer than it.
         let ranks: Vec<u64> =
             (0u64..).zip(added).map(|(i, t)| i + high - self.first_at_or_after(t.date).clamp(low, high)).collect();
         let rows = (skip..total.min(skip.saturating_add(take))).filter_map(|rank| match ranks.binary_search(&rank) {
@@ -202,8 +204,8 @@ impl Account {
     }
 }
 
-impl Window {
-    /// From the first instant of the first day to the first instant after the last.
+impl DateRange {
+    /// From the start of the first day to the start of the day after the last.
     fn instants(self) -> (Timestamp, Timestamp) {
         let midnight = |d: Date| d.to_zoned(TimeZone::UTC).ok().as_ref().map(Zoned::timestamp);
         let from = self.start.and_then(midnight).unwrap_or(Timestamp::MIN);
@@ -239,13 +241,13 @@ mod tests {
     }
 
     fn all(account: &Account) -> Vec<Transaction> {
-        account.page(Window::default(), 0, u64::MAX).1
+        account.page(DateRange::default(), 0, u64::MAX).1
     }
 
     #[test]
-    fn pages_are_the_whole_cut_in_pieces() {
+    fn pages_concatenate_to_the_whole_list() {
         let mut account = account(1_000);
-        account.put(vec![
+        account.upsert(vec![
             added("mid", "2026-03-01T00:30:00Z"),
             added("new", "2026-03-11T00:00:00Z"),
             added("old", "2020-01-01T00:00:00Z"),
@@ -255,22 +257,22 @@ mod tests {
         assert_eq!(whole.len(), 1_004);
         assert!(whole.windows(2).all(|w| w[0].date >= w[1].date));
         assert_eq!((whole[0].id.as_str(), whole[1_003].id.as_str()), ("new", "old"));
-        let pieces: Vec<_> = (0..)
-            .map(|p| account.page(Window::default(), p * 7, 7).1)
+        let pages: Vec<_> = (0..)
+            .map(|p| account.page(DateRange::default(), p * 7, 7).1)
             .take_while(|p| !p.is_empty())
             .flatten()
             .collect();
-        assert_eq!(pieces, whole);
+        assert_eq!(pages, whole);
         let ids: std::collections::HashSet<_> = whole.iter().map(|t| &t.id).collect();
         assert_eq!(ids.len(), 1_004);
     }
 
     #[test]
-    fn a_window_is_whole_days_with_both_ends() {
+    fn a_date_range_is_whole_days_and_inclusive() {
         let mut account = account(200);
-        account.put(vec![added("edge", "2026-03-08T23:59:59.5Z"), added("out", "2026-03-09T00:00:00Z")]);
+        account.upsert(vec![added("edge", "2026-03-08T23:59:59.5Z"), added("out", "2026-03-09T00:00:00Z")]);
         let day = |d| Some(jiff::civil::date(2026, 3, d));
-        let (total, rows) = account.page(Window { start: day(7), end: day(8) }, 0, 100);
+        let (total, rows) = account.page(DateRange { start: day(7), end: day(8) }, 0, 100);
         assert_eq!(total, 49);
         assert_eq!(rows.len(), 49);
         assert_eq!(rows[0].id, "edge");
@@ -279,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_tells_the_same_story_and_a_change_stays_in_place() {
+    fn one_seed_gives_the_same_data_and_a_change_keeps_its_place() {
         let mut account = account(50);
         let before = all(&account);
         assert_eq!(before, all(&self::account(50)));
         let changed = Transaction { amount: 77, date: Timestamp::UNIX_EPOCH, ..before[10].clone() };
-        account.put(vec![changed]);
+        account.upsert(vec![changed]);
         let after = all(&account);
         assert_eq!((after[10].amount, after[10].date), (77, before[10].date));
         account.reset();
@@ -292,10 +294,10 @@ mod tests {
     }
 
     #[test]
-    fn a_million_are_no_more_work_than_a_page() {
+    fn a_page_of_a_million_transactions_is_cheap() {
         let account = account(1_000_000);
-        let (total, rows) = account.page(Window::default(), 999_990, 50);
+        let (total, rows) = account.page(DateRange::default(), 999_990, 50);
         assert_eq!((total, rows.len()), (1_000_000, 10));
-        assert!(account.page(Window::default(), 2_000_000, 50).1.is_empty());
+        assert!(account.page(DateRange::default(), 2_000_000, 50).1.is_empty());
     }
 }

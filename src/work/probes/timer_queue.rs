@@ -1,5 +1,5 @@
 //! Timers by object key, earliest first: one ordered set instead of one sleeping task per object. Why not a timing
-//! wheel: `docs/adr/0005-alarms-are-an-ordered-set.md`.
+//! wheel: `docs/adr/0005-timers-are-an-ordered-set.md`.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use busbar::testbed::control_plane::ControlPlane;
-use busbar::testbed::sim::{Auth, BankConfig, Behaviour, Rule, Script, Sim, SimConfig, Step};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Rule, Script, Sim, SimConfig, ScriptStep};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, message, verified};
@@ -33,7 +33,7 @@ fn key_folder(plane: &Arc<ControlPlane>, namespace: &str) -> String {
 #[tokio::test]
 async fn an_address_that_the_flag_does_not_allow_is_told_by_its_kind_and_nobody_is_knocked_at() {
     let world = world("addresses", |_| vec!["--allow-provider-addresses=127.0.0.2".to_owned()]).await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     let port = bank.address().port();
     // What the spec spells out can only be mended there, or by the flag.
     world.put(&connection("literal", &bank.base_url(), json!({}))).await;
@@ -57,14 +57,14 @@ async fn an_address_that_the_flag_does_not_allow_is_told_by_its_kind_and_nobody_
     let object = world.until("name", "Reconciling by its address", waiting).await;
     assert!(is(&object, "Ready", "False", "AddressNotAllowed") && condition(&object, "Stalled").is_none());
     assert!(!message(&object, "Ready").contains("127."), "{}", message(&object, "Ready"));
-    assert_eq!(bank.counts().connections, 0);
+    assert_eq!(bank.counters().connections, 0);
     world.finish().await;
 }
 
 #[tokio::test]
 async fn a_refresh_token_needs_a_key_and_with_one_outlives_the_operator() {
     let refresh = |world: &World| world.ns.canary("refresh");
-    let wants = |secret: &str, refresh: &str| Auth::RefreshToken {
+    let wants = |secret: &str, refresh: &str| RequiredAuth::RefreshToken {
         client_id: "busbar".to_owned(),
         client_secret: secret.to_owned(),
         refresh_token: refresh.to_owned(),
@@ -82,7 +82,7 @@ async fn a_refresh_token_needs_a_key_and_with_one_outlives_the_operator() {
     let stalled = |o: &Value| is(o, "Stalled", "True", "KeyMissing");
     let object = keyless.until("bank", "Stalled for want of a key", stalled).await;
     assert!(message(&object, "Ready").contains("--key-secret"));
-    assert_eq!(bank.counts().connections, 0, "a token that cannot be kept is not spent");
+    assert_eq!(bank.counters().connections, 0, "a token that cannot be kept is not spent");
     keyless.finish().await;
 
     let mut world = world("refresh", |ns| vec![key_folder(ns.plane(), ns.name())]).await;
@@ -97,7 +97,7 @@ async fn a_refresh_token_needs_a_key_and_with_one_outlives_the_operator() {
     world.operator.restart().await;
     further(&bank, "/oauth", 2).await;
     further(&bank, "/health", 1).await;
-    assert_eq!(bank.counts().tokens_refused, 0, "no spent token was ever sent");
+    assert_eq!(bank.counters().tokens_refused, 0, "no spent token was ever sent");
     assert!(is(&world.now("bank"), "Authenticated", "True", "CredentialAccepted"));
     world.finish().await;
 }
@@ -113,7 +113,7 @@ async fn a_bank_that_demands_a_certificate_is_shown_the_one_that_is_in_the_secre
         world.ns.secret("bank-tls", &entries).await;
     };
     let stranger = Sim::start(SimConfig::default()).await.unwrap();
-    let (certificate, key) = stranger.client_certificate("busbar", (2031, 1, 1)).unwrap();
+    let (certificate, key) = stranger.client_certificate("busbar", jiff::civil::date(2031, 1, 1)).unwrap();
     put(&certificate, &key).await;
     let spec = json!({
         "endpoint": {"insecure": null},
@@ -126,7 +126,7 @@ async fn a_bank_that_demands_a_certificate_is_shown_the_one_that_is_in_the_secre
     assert_eq!(arrivals(&bank, "/"), 0);
 
     for (year, at) in [(2032, "2032-01-01T00:00:00Z"), (2033, "2033-01-01T00:00:00Z")] {
-        let (certificate, key) = world.sim.client_certificate("busbar", (year, 1, 1)).unwrap();
+        let (certificate, key) = world.sim.client_certificate("busbar", jiff::civil::date(year, 1, 1)).unwrap();
         put(&certificate, &key).await;
         let taken = |o: &Value| verified(o) && expires(o, at);
         world.until("bank", "verified with the rotated certificate", taken).await;
@@ -143,9 +143,9 @@ async fn an_outage_of_the_token_endpoint_is_told_as_such_and_leaves_the_circuit_
     let world = world("token-outage", |_| Vec::new()).await;
     world.quick_policy("default", "5m").await;
     let secret = world.ns.canary("secret");
-    let client = Auth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
     let bank = world.bank("oauth", client).await;
-    let failing = Rule::on("/oauth/token", [Step::from(Behaviour::status(503))]);
+    let failing = Rule::on("/oauth/token", [ScriptStep::from(Behaviour::status(503))]);
     bank.set_script(Script { rules: vec![failing] }).await.unwrap();
     world.ns.secret("oauth", &[("client-id", b"busbar"), ("client-secret", secret.as_bytes())]).await;
     let auth = json!({"oauth2ClientCredentials": {"tokenURL": bank.token_url(), "secretRef": {"name": "oauth"}}});

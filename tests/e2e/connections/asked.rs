@@ -1,6 +1,6 @@
 //! What users ask of a running connection: suspend it, check it now, leave it alone; and what they ask in vain.
 
-use busbar::testbed::sim::{Auth, BankHandle};
+use busbar::testbed::sim::{RequiredAuth, BankHandle};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, current, further, is, message, verified};
@@ -18,7 +18,7 @@ async fn beats(bank: &BankHandle) {
 #[tokio::test]
 async fn a_suspended_connection_is_not_checked_and_goes_on_when_resumed() {
     let world = World::new("suspend").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     let put = async |name: &str, spec: Value| world.put(&connection(name, &bank.labelled_url(name), spec)).await;
     put("beat", json!({})).await;
     put("paused", json!({})).await;
@@ -56,7 +56,7 @@ async fn a_suspended_connection_is_not_checked_and_goes_on_when_resumed() {
 #[tokio::test]
 async fn a_request_for_a_check_makes_exactly_one_and_is_acknowledged() {
     let world = World::new("asked").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     let rarely = json!({"healthCheck": {"interval": NEVER}});
     world.put(&connection("beat", &bank.labelled_url("beat"), json!({}))).await;
     world.put(&connection("asked", &bank.labelled_url("asked"), rarely.clone())).await;
@@ -104,7 +104,7 @@ async fn a_request_for_a_check_makes_exactly_one_and_is_acknowledged() {
 #[tokio::test]
 async fn a_passive_connection_is_ready_and_never_called() {
     let world = World::new("passive").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     world.put(&connection("beat", &bank.labelled_url("beat"), json!({}))).await;
     let passive = json!({"healthCheck": {"mode": "Passive", "path": null, "interval": null, "timeout": null}});
     world.put(&connection("passive", &bank.labelled_url("passive"), passive.clone())).await;
@@ -126,7 +126,7 @@ async fn a_passive_connection_is_ready_and_never_called() {
 #[tokio::test]
 async fn fields_that_nothing_reads_yet_are_named_in_the_message_of_ready() {
     let world = World::new("unread").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     world.ns.secret("hook", &[("webhook-secret", world.ns.canary("hook").as_bytes())]).await;
     let fields = json!({
         "webhook": {"staticSecret": {"header": "x-hook", "secretRef": {"name": "hook"}}},

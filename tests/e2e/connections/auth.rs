@@ -1,6 +1,6 @@
 //! Every way to authenticate, the right credential, the wrong one, and the change from one to the other.
 
-use busbar::testbed::sim::{Auth, BankConfig};
+use busbar::testbed::sim::{RequiredAuth, BankConfig};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::support::namespace::condition;
 /// One way: what the bank wants, what the spec says, what the Secret holds.
 struct Way {
     name: &'static str,
-    bank: Auth,
+    bank: RequiredAuth,
     path: &'static str,
     spec: Value,
     secret: Vec<(&'static str, String)>,
@@ -22,37 +22,37 @@ fn ways(world: &World) -> Vec<Way> {
     let (token, renamed, user, password) = (canary("token"), canary("renamed"), canary("user"), canary("password"));
     let (header, query, mono) = (canary("header-key"), canary("query-key"), canary("mono-key"));
     let (id, secret, f_id, f_secret) = (canary("id"), canary("secret"), canary("f-id"), canary("f-secret"));
-    let oauth = |client_id: &str, client_secret: &str| Auth::OAuth2 {
+    let oauth = |client_id: &str, client_secret: &str| RequiredAuth::OAuth2 {
         client_id: client_id.to_owned(),
         client_secret: client_secret.to_owned(),
         expires_in_seconds: 3600,
     };
     vec![
-        Way { name: "none", bank: Auth::None, path: "", spec: json!({}), secret: vec![] },
+        Way { name: "none", bank: RequiredAuth::None, path: "", spec: json!({}), secret: vec![] },
         Way {
             name: "bearer",
-            bank: Auth::Bearer { token: token.clone() },
+            bank: RequiredAuth::Bearer { token: token.clone() },
             path: "",
             spec: of("bearer", "bearer"),
             secret: vec![("token", token)],
         },
         Way {
             name: "renamed",
-            bank: Auth::Bearer { token: renamed.clone() },
+            bank: RequiredAuth::Bearer { token: renamed.clone() },
             path: "",
             spec: json!({"auth": {"bearer": {"secretRef": {"name": "renamed", "key": "my-token"}}}}),
             secret: vec![("my-token", renamed), ("token", "another".to_owned())],
         },
         Way {
             name: "basic",
-            bank: Auth::Basic { username: user.clone(), password: password.clone() },
+            bank: RequiredAuth::Basic { username: user.clone(), password: password.clone() },
             path: "",
             spec: of("basic", "basic"),
             secret: vec![("username", user), ("password", password)],
         },
         Way {
             name: "header",
-            bank: Auth::ApiKeyHeader { name: "x-api-key".into(), value: format!("Key {header}") },
+            bank: RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: format!("Key {header}") },
             path: "",
             spec: json!({"auth": {"apiKey": {
                 "placement": "Header", "name": "x-api-key", "prefix": "Key ", "secretRef": {"name": "header"},
@@ -61,7 +61,7 @@ fn ways(world: &World) -> Vec<Way> {
         },
         Way {
             name: "query",
-            bank: Auth::ApiKeyQuery { name: "apikey".into(), value: query.clone() },
+            bank: RequiredAuth::ApiKeyQuery { name: "apikey".into(), value: query.clone() },
             path: "",
             spec: json!({"auth": {"apiKey": {
                 "placement": "Query", "name": "apikey", "secretRef": {"name": "query"},
@@ -78,7 +78,7 @@ fn ways(world: &World) -> Vec<Way> {
         },
         Way {
             name: "mono",
-            bank: Auth::mono(mono.clone()),
+            bank: RequiredAuth::mono(mono.clone()),
             path: "/v2",
             spec: json!({
                 "provider": "mono",
@@ -151,9 +151,9 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
     let world = World::new("refused").await;
     let (token, key, secret) = (world.ns.canary("token"), world.ns.canary("key"), world.ns.canary("secret"));
     let wrong = world.ns.canary("wrong");
-    let bearer = world.bank("bearer", Auth::Bearer { token: token.clone() }).await;
-    let api_key = world.bank("api-key", Auth::mono(key.clone())).await;
-    let client = Auth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let bearer = world.bank("bearer", RequiredAuth::Bearer { token: token.clone() }).await;
+    let api_key = world.bank("api-key", RequiredAuth::mono(key.clone())).await;
+    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
     let oauth = world.bank("oauth", client).await;
     let right = [
         ("bearer", vec![("token", token.as_str())]),
@@ -206,7 +206,7 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
 
     // What was verified stays Ready when the bank changes its mind; only Authenticated tells.
     let newer = world.ns.canary("newer");
-    bearer.set_auth(&Auth::Bearer { token: newer.clone() }).unwrap();
+    bearer.set_auth(&RequiredAuth::Bearer { token: newer.clone() }).unwrap();
     let refused = |o: &Value| is(o, "Authenticated", "False", "AuthenticationFailed");
     let object = world.until("bearer", "the credential is refused", refused).await;
     assert!(verified(&object), "{:#}", object["status"]);
@@ -223,7 +223,7 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
 async fn a_bank_that_stops_taking_tokens_is_asked_for_a_new_one() {
     let world = World::new("token").await;
     let secret = world.ns.canary("secret");
-    let client = Auth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
     let bank = world.sim.add_bank(BankConfig::new("oauth").auth(client)).await.unwrap();
     world.ns.secret("oauth", &[("client-id", b"busbar"), ("client-secret", secret.as_bytes())]).await;
     let spec = json!({"auth": {"oauth2ClientCredentials": {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::time::Mono;
-use busbar::testbed::sim::{Auth, BankHandle, Behaviour, Down, Moment, Script};
+use busbar::testbed::sim::{RequiredAuth, BankHandle, Behaviour, Down, FailurePoint, Script};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn outages() -> [(&'static str, Script); 3] {
     [
         ("refused", Behaviour::Down(Down::Refuse).into()),
         ("failing", Behaviour::status(503).into()),
-        ("silent", Behaviour::Stall(Moment::BeforeHead).into()),
+        ("silent", Behaviour::Stall(FailurePoint::BeforeHead).into()),
     ]
 }
 
@@ -49,7 +49,7 @@ async fn an_outage_opens_the_circuit_in_time_whatever_kind_it_is_and_its_end_clo
     let clock = Clock::system();
     let mut banks = Vec::new();
     for (name, _) in outages() {
-        let bank = world.bank(name, Auth::None).await;
+        let bank = world.bank(name, RequiredAuth::None).await;
         put(&world, name, &bank, "first", json!({})).await;
         banks.push(bank);
     }
@@ -124,7 +124,7 @@ async fn the_preset_bank_opens_for_the_reason_health_where_nothing_else_could() 
     let world = World::new("unhealthy").await;
     // Failures in a row are off, and ratios are off in every preset: what is left is health.
     world.put(&policy("default", json!({"preset": "Bank", "trip": {"consecutiveFailures": 0}}))).await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     put(&world, "bank", &bank, "bank", json!({})).await;
     world.until("bank", "verified", verified).await;
     bank.fail_with(Behaviour::status(503)).await.unwrap();

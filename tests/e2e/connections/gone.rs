@@ -1,6 +1,6 @@
 //! A connection that is deleted leaves nothing behind, and its successor of the same name inherits nothing.
 
-use busbar::testbed::sim::{Auth, Behaviour};
+use busbar::testbed::sim::{RequiredAuth, Behaviour};
 use serde_json::json;
 
 use super::{World, arrivals, circuit, connection, further, verified};
@@ -11,7 +11,7 @@ use crate::support::plane::PATIENCE;
 #[tokio::test]
 async fn a_deleted_connection_is_no_longer_checked_and_its_series_vanish() {
     let world = World::new("gone").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     for name in ["beat", "gone"] {
         world.put(&connection(name, &bank.labelled_url(name), json!({}))).await;
         world.until(name, "verified", verified).await;
@@ -47,7 +47,7 @@ async fn a_deleted_connection_is_no_longer_checked_and_its_series_vanish() {
 async fn a_connection_created_anew_under_the_same_name_starts_with_a_closed_circuit() {
     let world = World::new("anew").await;
     world.quick_policy("default", "5m").await;
-    let (down, well) = (world.bank("down", Auth::None).await, world.bank("well", Auth::None).await);
+    let (down, well) = (world.bank("down", RequiredAuth::None).await, world.bank("well", RequiredAuth::None).await);
     world.put(&connection("bank", &down.base_url(), json!({}))).await;
     world.until("bank", "verified", verified).await;
     down.fail_with(Behaviour::status(503)).await.unwrap();

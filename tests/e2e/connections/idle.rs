@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::Query;
-use busbar::testbed::sim::{Auth, BankHandle};
+use busbar::testbed::control_plane::AuditQuery;
+use busbar::testbed::sim::{RequiredAuth, BankHandle};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, connection, is, object, verified};
@@ -51,20 +51,20 @@ async fn populate(world: &World, bank: &BankHandle, token: &str) {
 async fn an_idle_operator_with_a_hundred_connections_writes_no_status_for_two_minutes() {
     let world = World::new("idle").await;
     let key = world.ns.canary("key");
-    let bank = world.bank("bank", Auth::mono(key.clone())).await;
+    let bank = world.bank("bank", RequiredAuth::mono(key.clone())).await;
     populate(&world, &bank, &key).await;
     for number in 0..CONNECTIONS {
         world.until(&name(number), "verified", verified).await;
     }
-    let witness = world.operator.witness();
+    let status_recorder = world.operator.status_recorder();
     for number in 0..3 {
         let ran = |o: &Value| is(o, "Ready", "True", "Accepted") && o["status"]["fresh"] == "True";
-        witness.until("SyncJob", &format!("job-{number}"), PATIENCE, "its first run has succeeded", ran).await;
+        status_recorder.until("SyncJob", &format!("job-{number}"), PATIENCE, "its first run has succeeded", ran).await;
         let chosen = |o: &Value| o["status"]["available"] == "True";
-        witness.until("BankRoute", &format!("route-{number}"), PATIENCE, "a bank is chosen", chosen).await;
+        status_recorder.until("BankRoute", &format!("route-{number}"), PATIENCE, "a bank is chosen", chosen).await;
     }
     let audit = world.operator.audit();
-    let query = Query { verb: Some("patch"), subresource: Some("status"), ..world.operator.requests() };
+    let query = AuditQuery { verb: Some("patch"), subresource: Some("status"), ..world.operator.requests() };
     let clock = Clock::system();
     // Settled: what the last changes owed (paused for five seconds at most) has been written.
     let (mut position, mut since) = (audit.position().unwrap(), clock.mono());

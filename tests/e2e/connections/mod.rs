@@ -18,14 +18,14 @@ mod rotation;
 mod throttled;
 mod tls;
 
-use busbar::testbed::control_plane::Query;
-use busbar::testbed::sim::{Auth, BankConfig, BankHandle, Sim, SimConfig};
+use busbar::testbed::control_plane::AuditQuery;
+use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Sim, SimConfig};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::namespace::condition;
 use crate::support::plane::PATIENCE;
-use crate::support::witness::api;
+use crate::support::status_recorder::api;
 use crate::support::{Operator, TestNs, eventually};
 
 /// The shortest interval that the schema allows, in seconds.
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// A new bank that wants these credentials.
-    async fn bank(&self, name: &str, auth: Auth) -> BankHandle {
+    async fn bank(&self, name: &str, auth: RequiredAuth) -> BankHandle {
         self.sim.add_bank(BankConfig::new(name).auth(auth)).await.unwrap()
     }
 
@@ -84,17 +84,17 @@ impl World {
         what: &'a str,
         look: impl Fn(&Value) -> bool + 'a,
     ) -> impl Future<Output = Value> + 'a {
-        self.operator.witness().until("ProviderConnection", name, PATIENCE, what, look)
+        self.operator.status_recorder().until("ProviderConnection", name, PATIENCE, what, look)
     }
 
     /// The connection as it was last seen.
     fn now(&self, name: &str) -> Value {
-        self.operator.witness().latest("ProviderConnection", name).unwrap_or_default()
+        self.operator.status_recorder().latest("ProviderConnection", name).unwrap_or_default()
     }
 
     /// How often the operator wrote the connection's status, by the API server's word.
     fn writes(&self, name: &str) -> usize {
-        let query = Query {
+        let query = AuditQuery {
             verb: Some("patch"),
             resource: Some("providerconnections"),
             subresource: Some("status"),

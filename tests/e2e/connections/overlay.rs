@@ -1,7 +1,7 @@
 //! What people lay over a connection for a while: an override of its circuit, a maintenance window.
 
 use busbar::clock::Clock;
-use busbar::testbed::sim::Auth;
+use busbar::testbed::sim::RequiredAuth;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::{World, arrivals, circuit, connection, is, verified};
 #[tokio::test]
 async fn an_override_forces_the_circuit_until_its_time_and_is_told_twice() {
     let world = World::new("override").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     world.put(&connection("bank", &bank.base_url(), json!({}))).await;
     world.until("bank", "Verified", |o| verified(o) && circuit(o, "Closed")).await;
 
@@ -34,7 +34,7 @@ async fn an_override_forces_the_circuit_until_its_time_and_is_told_twice() {
 #[tokio::test]
 async fn a_connection_in_maintenance_is_ready_and_left_alone_until_the_window_ends() {
     let world = World::new("maintenance").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     let now = Clock::system().now().wall;
     let ends = now + SignedDuration::from_secs(10);
     let window = json!([{"name": "now", "startTime": (now - SignedDuration::from_secs(60)).to_string(),

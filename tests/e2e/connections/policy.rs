@@ -1,6 +1,6 @@
 //! Which breaker policy guards a connection, and what happens when it changes.
 
-use busbar::testbed::sim::{Auth, Behaviour};
+use busbar::testbed::sim::{RequiredAuth, Behaviour};
 use serde_json::{Value, json};
 
 use super::{World, circuit, connection, current, policy, verified};
@@ -12,7 +12,7 @@ fn guarded_by(object: &Value, name: &str, source: &str) -> bool {
 #[tokio::test]
 async fn a_policy_is_found_by_reference_then_by_the_name_default_then_in_the_profile() {
     let world = World::new("policy").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     world.quick_policy("mine", "5s").await;
     world.put(&connection("by-ref", &bank.base_url(), json!({"breakerPolicyRef": {"name": "mine"}}))).await;
     world.put(&connection("free", &bank.base_url(), json!({}))).await;
@@ -38,7 +38,7 @@ async fn a_policy_is_found_by_reference_then_by_the_name_default_then_in_the_pro
 #[tokio::test]
 async fn a_policy_edited_while_the_circuit_is_open_never_closes_it_early_and_counts_from_then_on() {
     let world = World::new("edited").await;
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     world.quick_policy("default", "5m").await;
     world.put(&connection("bank", &bank.base_url(), json!({}))).await;
     world.until("bank", "verified", verified).await;

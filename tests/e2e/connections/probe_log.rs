@@ -1,6 +1,6 @@
 //! The raw log of health checks, read beside the operator that writes it.
 
-use busbar::testbed::sim::{Auth, Behaviour};
+use busbar::testbed::sim::{RequiredAuth, Behaviour};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -13,7 +13,7 @@ use crate::support::plane::PATIENCE;
 async fn what_health_checks_found_can_be_read_from_the_ledger() {
     let world = World::new("probe-log").await;
     let token = world.ns.canary("token");
-    let bank = world.bank("bank", Auth::Bearer { token: token.clone() }).await;
+    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
     world.ns.secret("bank", &[("token", token.as_bytes())]).await;
     let spec = json!({
         "auth": {"bearer": {"secretRef": {"name": "bank"}}},

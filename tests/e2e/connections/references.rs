@@ -1,6 +1,6 @@
 //! What a connection names and what is wrong with it: told with field and remedy, noticed when mended, without a restart.
 
-use busbar::testbed::sim::Auth;
+use busbar::testbed::sim::RequiredAuth;
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, message, verified};
@@ -72,7 +72,7 @@ fn broken() -> [Broken; 8] {
 async fn every_broken_reference_names_field_and_remedy_and_heals_when_it_is_mended() {
     let world = World::new("broken").await;
     let token = world.ns.canary("token");
-    let bank = world.bank("bank", Auth::None).await;
+    let bank = world.bank("bank", RequiredAuth::None).await;
     let mut invalid = token.clone().into_bytes();
     invalid.extend([0xff, 0xfe]);
     world.ns.secret("wrong-key", &[("Token", token.as_bytes())]).await;
@@ -111,7 +111,7 @@ async fn every_broken_reference_names_field_and_remedy_and_heals_when_it_is_mend
 async fn a_secret_of_a_mebibyte_whose_named_key_is_sound_works() {
     let world = World::new("large").await;
     let token = world.ns.canary("token");
-    let bank = world.bank("bank", Auth::Bearer { token: token.clone() }).await;
+    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
     // The API server takes 1 MiB of values; these are no text.
     let rest = vec![0xff; 1024 * 1024 - token.len()];
     world.ns.secret("large", &[("token", token.as_bytes()), ("rest", &rest)]).await;
@@ -124,7 +124,7 @@ async fn a_secret_of_a_mebibyte_whose_named_key_is_sound_works() {
 async fn a_secret_deleted_while_running_stops_the_calls_until_it_is_back() {
     let world = World::new("deleted").await;
     let token = world.ns.canary("token");
-    let bank = world.bank("bank", Auth::Bearer { token: token.clone() }).await;
+    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
     world.ns.secret("token", &[("token", token.as_bytes())]).await;
     world.put(&connection("guarded", &bank.labelled_url("guarded"), bearer("token"))).await;
     world.put(&connection("beat", &bank.labelled_url("beat"), json!({}))).await;

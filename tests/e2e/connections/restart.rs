@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use busbar::testbed::sim::{Auth, Behaviour};
+use busbar::testbed::sim::{RequiredAuth, Behaviour};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, verified};
@@ -23,9 +23,9 @@ async fn leads(world: &World) -> bool {
 async fn a_killed_operator_comes_back_with_the_circuit_as_it_was_and_writes_nothing_new() {
     let mut world = World::new("killed").await;
     world.quick_policy("default", "5m").await;
-    let (down, well) = (world.bank("down", Auth::None).await, world.bank("well", Auth::None).await);
+    let (down, well) = (world.bank("down", RequiredAuth::None).await, world.bank("well", RequiredAuth::None).await);
     let token = world.ns.canary("token");
-    let guarded = world.bank("guarded", Auth::Bearer { token: token.clone() }).await;
+    let guarded = world.bank("guarded", RequiredAuth::Bearer { token: token.clone() }).await;
     world.ns.secret("guarded", &[("token", token.as_bytes())]).await;
     world.put(&connection("down", &down.base_url(), json!({}))).await;
     world.put(&connection("well", &well.base_url(), json!({}))).await;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::Query;
-use busbar::testbed::sim::{Auth, BankHandle};
+use busbar::testbed::control_plane::AuditQuery;
+use busbar::testbed::sim::{RequiredAuth, BankHandle};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const REFRESH: &str = "--secret-refresh=60s";
 /// One way to authenticate, with what the bank and the Secret hold before and after.
 struct Way {
     bank: BankHandle,
-    next: Auth,
+    next: RequiredAuth,
     entries: Vec<(&'static str, String)>,
 }
 
@@ -36,17 +36,17 @@ async fn secret(world: &World, name: &str, entries: &[(&'static str, String)]) {
 }
 
 /// What a bank wants, and what the Secret must hold for it, for a pair of made-up values.
-fn pair(name: &str, user: &str, value: &str) -> (Auth, Vec<(&'static str, String)>) {
+fn pair(name: &str, user: &str, value: &str) -> (RequiredAuth, Vec<(&'static str, String)>) {
     let (user, value) = (user.to_owned(), value.to_owned());
     match name {
-        "bearer" => (Auth::Bearer { token: value.clone() }, vec![("token", value)]),
-        "api-key" => (Auth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)]),
+        "bearer" => (RequiredAuth::Bearer { token: value.clone() }, vec![("token", value)]),
+        "api-key" => (RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)]),
         "basic" => (
-            Auth::Basic { username: user.clone(), password: value.clone() },
+            RequiredAuth::Basic { username: user.clone(), password: value.clone() },
             vec![("username", user), ("password", value)],
         ),
         _ => (
-            Auth::OAuth2 { client_id: user.clone(), client_secret: value.clone(), expires_in_seconds: 3600 },
+            RequiredAuth::OAuth2 { client_id: user.clone(), client_secret: value.clone(), expires_in_seconds: 3600 },
             vec![("client-id", user), ("client-secret", value)],
         ),
     }
@@ -136,7 +136,7 @@ async fn a_credential_that_stays_wrong_is_not_read_at_every_probe() {
         world.annotate("bearer", "busbar.dev/requestedAt", &uuid::Uuid::new_v4().to_string()).await;
         further(&bank, "/health", 1).await;
     }
-    let reads = Query { verb: Some("get"), resource: Some("secrets"), ..world.operator.requests() };
+    let reads = AuditQuery { verb: Some("get"), resource: Some("secrets"), ..world.operator.requests() };
     let reads = world.operator.audit().requests(&reads).unwrap().len();
     let probes = super::arrivals(&bank, "/health");
     assert!(probes >= 9, "{probes}");
@@ -148,7 +148,7 @@ async fn a_credential_that_stays_wrong_is_not_read_at_every_probe() {
 #[tokio::test]
 async fn a_new_secret_is_taken_up_in_time_however_often_the_object_is_looked_at() {
     let world = world("in-time", "--secret-refresh=10s").await;
-    let bank = world.bank("bearer", Auth::None).await;
+    let bank = world.bank("bearer", RequiredAuth::None).await;
     secret(&world, "bearer", &[("token", world.ns.canary("one"))]).await;
     let spec = json!({"auth": {"bearer": {"secretRef": {"name": "bearer"}}}});
     world.put(&connection("bearer", &bank.base_url(), spec)).await;

@@ -1,6 +1,6 @@
 //! A provider asks to be left alone.
 
-use busbar::testbed::sim::{Auth, Behaviour};
+use busbar::testbed::sim::{RequiredAuth, Behaviour};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, verified};
@@ -16,8 +16,8 @@ fn throttled(o: &Value) -> bool {
 #[tokio::test]
 async fn a_pause_is_shown_kept_by_a_new_process_and_over_by_itself() {
     let mut world = World::new("throttled").await;
-    let (long, short) = (world.bank("long", Auth::None).await, world.bank("short", Auth::None).await);
-    let well = world.bank("well", Auth::None).await;
+    let (long, short) = (world.bank("long", RequiredAuth::None).await, world.bank("short", RequiredAuth::None).await);
+    let well = world.bank("well", RequiredAuth::None).await;
     for (name, bank) in [("long", &long), ("short", &short), ("well", &well)] {
         world.put(&connection(name, &bank.base_url(), json!({}))).await;
         world.until(name, "verified", verified).await;

@@ -1,6 +1,6 @@
 //! HTTPS to a bank whose certificate nobody but its users trusts.
 
-use busbar::testbed::sim::{Auth, BankConfig, Certificate};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, CertificateKind};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, is, verified};
@@ -10,10 +10,10 @@ async fn a_bank_is_trusted_by_its_ca_and_its_name_and_by_nothing_less() {
     let world = World::new("tls").await;
     world.quick_policy("default", "5m").await;
     let token = world.ns.canary("token");
-    let bank = world.bank("bank", Auth::Bearer { token: token.clone() }).await;
+    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
     let expired = world
         .sim
-        .add_bank(BankConfig { certificate: Certificate::Expired, ..BankConfig::new("expired") })
+        .add_bank(BankConfig { certificate: CertificateKind::Expired, ..BankConfig::new("expired") })
         .await
         .unwrap();
     world.ns.secret("token", &[("token", token.as_bytes())]).await;

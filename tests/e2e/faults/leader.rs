@@ -16,7 +16,7 @@ use crate::support::{Expected, Operator, Scene};
 async fn a_second_operator_that_was_started_by_mistake_does_nothing() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "second").await;
-    let mut trial = scene.trial().await;
+    let mut fault_run = scene.fault_run().await;
     // With a ledger of its own: nothing but the lease tells the two apart.
     let mut second = Operator::start_replica(&scene.world.ns, "mistake", &[]).await;
     second.wait_ready().await;
@@ -26,8 +26,8 @@ async fn a_second_operator_that_was_started_by_mistake_does_nothing() {
     let probes = scene.a.arrivals().next - before;
     assert!(probes <= 4, "{probes} probes, where three or four were due: both probe");
     second.finish(&scene.world.ns).await;
-    trial.end(&scene).await;
-    trial.judged(&scene, Expected::default(), async |_| true).await.passes(&mut scene).await;
+    fault_run.end(&scene).await;
+    fault_run.judged(&scene, Expected::default(), async |_| true).await.passes(&mut scene).await;
     scene.finish().await;
 }
 
@@ -42,7 +42,7 @@ async fn write_lease(scene: &Scene, holder: &str) {
 async fn an_operator_whose_lease_was_taken_ends_and_its_successor_waits_its_turn() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "taken").await;
-    let mut trial = scene.trial().await;
+    let mut fault_run = scene.fault_run().await;
     write_lease(&scene, "intruder").await;
     let ended = scene.operator.wait_exit(PATIENCE).await;
     assert!(!ended.success(), "whoever starts it again must see that it did not mean to end: {ended}");
@@ -55,8 +55,8 @@ async fn an_operator_whose_lease_was_taken_ends_and_its_successor_waits_its_turn
             .await
     );
     write_lease(&scene, "").await;
-    trial.end(&scene).await;
+    fault_run.end(&scene).await;
     let expected = Expected { reason: "leader lease lost: now held by intruder", ends: true, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    fault_run.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }

@@ -1,18 +1,18 @@
 //! Others do to our objects what is theirs to do, and what is not.
 
 use busbar::api::v1alpha1::SyncJob;
-use busbar::testbed::control_plane::Reach;
+use busbar::testbed::control_plane::OperatorScope;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::plane::{PATIENCE, shared_plane, struck_plane};
-use crate::support::witness;
+use crate::support::status_recorder;
 use crate::support::{Expected, Scene, World, eventually, metrics};
 
 /// Somebody writes into a status.
 async fn meddle(scene: &Scene, kind: &str, name: &str, status: Value) {
-    let api: Api<DynamicObject> = witness::api(&scene.world.ns, kind);
+    let api: Api<DynamicObject> = status_recorder::api(&scene.world.ns, kind);
     let params = PatchParams { field_manager: Some("meddler".to_owned()), ..PatchParams::default() };
     api.patch_status(name, &params, &Patch::Merge(json!({ "status": status }))).await.expect("the status is taken");
 }
@@ -26,8 +26,8 @@ async fn all_is_as_before(scene: &Scene, before: &crate::support::scene::Statuse
 async fn a_status_that_somebody_else_has_written_is_ours_again() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "meddled").await;
-    scene.operator.witness().others_write();
-    let mut trial = scene.trial().await;
+    scene.operator.status_recorder().others_write();
+    let mut fault_run = scene.fault_run().await;
     let before = scene.statuses().await;
     let reconciles = async |controller: &str| {
         let scrape = scene.operator.metrics().await;
@@ -44,7 +44,7 @@ async fn a_status_that_somebody_else_has_written_is_ours_again() {
     meddle(&scene, "ProviderConnection", "b", json!({"health": null})).await;
     meddle(&scene, "BankRoute", "payouts", json!({"active": "b", "heldPayouts": 7})).await;
     meddle(&scene, "SyncJob", "feed", Value::Null).await;
-    trial.end(&scene).await;
+    fault_run.end(&scene).await;
     // Where something was added, one more takes it out.
     let each =
         [("providerconnections/a", 2), ("providerconnections/b", 1), ("bankroutes/payouts", 2), ("syncjobs/feed", 1)];
@@ -54,7 +54,7 @@ async fn a_status_that_somebody_else_has_written_is_ours_again() {
         let said = scene.operator.logs().matches("status was changed by another field manager").count();
         assert_eq!(said, times, "once for each object");
     };
-    let judged = trial.judged(&scene, expected, said).await;
+    let judged = fault_run.judged(&scene, expected, said).await;
     told(4);
     // Ours again, and that it is fires nothing: one look for their write, none for ours.
     let looks = reconciles("SyncJob").await - looked;
@@ -63,7 +63,7 @@ async fn a_status_that_somebody_else_has_written_is_ours_again() {
     assert_eq!(disputes, Some(2.0));
 
     // Again at once: mended as soon as two writes may follow each other, and not told again.
-    let mut again = scene.trial().await;
+    let mut again = scene.fault_run().await;
     meddle(&scene, "SyncJob", "feed", json!({"fresh": "False"})).await;
     again.end(&scene).await;
     let expected = Expected { writes: &[("syncjobs/feed", 1)], ..Expected::default() };
@@ -79,7 +79,7 @@ async fn a_status_that_somebody_else_has_written_is_ours_again() {
 #[tokio::test]
 async fn a_namespace_that_is_deleted_takes_its_objects_along_and_nothing_else() {
     let plane = struck_plane().await;
-    let mut scene = Scene::with(&plane, "survivor", Reach::Cluster, &[]).await;
+    let mut scene = Scene::with(&plane, "survivor", OperatorScope::Cluster, &[]).await;
     let doomed = World::on(&plane, "doomed").await;
     let bank = doomed.bank("a").await;
     doomed.mono("mono", |c| c).await;
@@ -89,7 +89,7 @@ async fn a_namespace_that_is_deleted_takes_its_objects_along_and_nothing_else() 
     doomed.until("feed", "the job ran", ran).await;
     scene.settled().await;
 
-    let mut trial = scene.trial().await;
+    let mut fault_run = scene.fault_run().await;
     let name = doomed.ns.name();
     doomed.ns.kubectl(&["delete", "namespace", name, "--wait=false"]).await.ok().unwrap();
     eventually(PATIENCE, "the namespace is gone, rows and finalizer of its job too", async || {
@@ -98,9 +98,9 @@ async fn a_namespace_that_is_deleted_takes_its_objects_along_and_nothing_else() 
         left.is_empty().then_some(())
     })
     .await;
-    trial.end(&scene).await;
+    fault_run.end(&scene).await;
     let forgotten = async |scene: &Scene| !scene.operator.metrics().await.contains(&format!("namespace=\"{name}\""));
-    let judged = trial.judged(&scene, Expected::default(), forgotten).await;
+    let judged = fault_run.judged(&scene, Expected::default(), forgotten).await;
     let probed = bank.arrivals().next;
     scene.probes(2).await;
     assert_eq!(bank.arrivals().next, probed, "its bank is left alone");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
-use busbar::testbed::sim::{Auth, BankConfig};
-use busbar::testbed::trouble::Fault;
+use busbar::testbed::sim::{RequiredAuth, BankConfig};
+use busbar::testbed::faults::Fault;
 use kube::api::DeleteParams;
 
 use super::{LEASE, bank_a_fails, route_takes, told_of};
@@ -15,13 +15,13 @@ use crate::support::{Expected, Scene, eventually};
 async fn a_storm(topic: &str, status: u16) {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, topic).await;
-    let mut trial = scene.begin(Fault::Storm(status)).await;
+    let mut fault_run = scene.begin(Fault::AllRejected(status)).await;
     bank_a_fails(&scene).await;
-    trial.last(&scene, Duration::from_mins(1)).await;
-    trial.end(&scene).await;
+    fault_run.last(&scene, Duration::from_mins(1)).await;
+    fault_run.end(&scene).await;
     let expected = Expected { reason: LEASE, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
-    let (requests, refused) = scene.ground.proxy.counts();
+    fault_run.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    let (requests, refused) = (scene.fault_env.proxy.requests(), scene.fault_env.proxy.rejected());
     // Four watches every ten seconds, the lease every two, and nobody else.
     assert!(refused < 120, "{refused} of {requests} requests went into the storm: that is one more");
     scene.finish().await;
@@ -41,14 +41,14 @@ async fn a_storm_of_429_is_outlived() {
 async fn showers_of_503_are_got_through() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "showers").await;
-    let mut trial = scene.begin(Fault::Showers(50)).await;
+    let mut fault_run = scene.begin(Fault::SomeRejected(50)).await;
     bank_a_fails(&scene).await;
-    trial.last(&scene, Duration::from_secs(30)).await;
-    trial.end(&scene).await;
+    fault_run.last(&scene, Duration::from_secs(30)).await;
+    fault_run.end(&scene).await;
     // Of thirty renewals some are refused for certain; how many writes of which object are is luck, and the verdict holds
     // that each is told of once.
     let expected = Expected { reason: LEASE, ..Expected::default() };
-    trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
+    fault_run.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await.passes(&mut scene).await;
     scene.finish().await;
 }
 
@@ -57,19 +57,19 @@ async fn an_object_that_is_replaced_between_two_watches_is_another() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "replaced").await;
     let token = scene.world.ns.canary("other");
-    let other = BankConfig::new("other").auth(Auth::Bearer { token: token.clone() });
+    let other = BankConfig::new("other").auth(RequiredAuth::Bearer { token: token.clone() });
     let other = scene.world.sim.add_bank(other).await.unwrap();
     scene.world.ns.secret("other-credentials", &[("token", token.as_bytes())]).await;
 
-    let mut trial = scene.begin(Fault::WatchesHeld).await;
+    let mut fault_run = scene.begin(Fault::WatchesHeld).await;
     let connections = scene.world.ns.api::<ProviderConnection>();
     connections.delete("a", &DeleteParams::default()).await.unwrap();
     scene.world.put(&connection("a", &other, "")).await;
-    trial.end(&scene).await;
+    fault_run.end(&scene).await;
     let address = other.address().to_string();
     let host = |c: &ProviderConnection| c.status.as_ref()?.host.clone();
     let expected = Expected { writes: &[("providerconnections/a", 1)], ..Expected::default() };
-    let judged = trial.judged(&scene, expected, async |scene| told_of(scene, "a", host, address.clone()).await).await;
+    let judged = fault_run.judged(&scene, expected, async |scene| told_of(scene, "a", host, address.clone()).await).await;
     assert_ne!(judged.statuses["providerconnections/a"]["uid"], judged.before["providerconnections/a"]["uid"]);
     let before = scene.a.arrivals().next;
     judged.passes(&mut scene).await;
@@ -81,12 +81,12 @@ async fn an_object_that_is_replaced_between_two_watches_is_another() {
 async fn a_replaced_object_whose_successor_cannot_run_leaves_no_credential_in_use() {
     let plane = shared_plane().await;
     let mut scene = Scene::on(&plane, "orphan").await;
-    let mut trial = scene.begin(Fault::WatchesHeld).await;
+    let mut fault_run = scene.begin(Fault::WatchesHeld).await;
     let connections = scene.world.ns.api::<ProviderConnection>();
     connections.delete("a", &DeleteParams::default()).await.unwrap();
     let successor = connection("a", &scene.a, "").replace("a-credentials", "nowhere");
     scene.world.put(&successor).await;
-    trial.end(&scene).await;
+    fault_run.end(&scene).await;
     let reason = |c: &ProviderConnection| {
         let conditions = &c.status.as_ref()?.conditions;
         Some(conditions.iter().find(|c| c.type_ == "Ready")?.reason.clone())
@@ -113,13 +113,13 @@ async fn what_was_found_of_an_object_that_is_no_more_is_not_written_to_its_succe
     scene.world.patch::<BankRoute>("payouts", serde_json::json!({"priority": 7})).await;
     let observed = |r: &BankRoute| (r.status.as_ref()?.observed_generation == Some(2)).then_some(());
     scene.world.until("payouts", "the change is observed", observed).await;
-    let mut trial = scene.begin(Fault::WatchesHeld).await;
+    let mut fault_run = scene.begin(Fault::WatchesHeld).await;
     scene.world.ns.api::<BankRoute>().delete("payouts", &DeleteParams::default()).await.unwrap();
     scene.world.put(&route("payouts", &[("a", "a", ""), ("b", "b", "")], "")).await;
     bank_a_fails(&scene).await;
-    trial.end(&scene).await;
+    fault_run.end(&scene).await;
     let expected = Expected::default();
-    let judged = trial.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await;
+    let judged = fault_run.judged(&scene, expected, async |scene| route_takes(scene, "b").await).await;
     assert_ne!(judged.statuses["bankroutes/payouts"]["uid"], judged.before["bankroutes/payouts"]["uid"]);
     judged.passes(&mut scene).await;
     scene.finish().await;

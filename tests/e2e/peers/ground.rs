@@ -34,7 +34,7 @@ async fn the_oauth2_server_gives_tokens_of_the_life_that_was_set_and_only_to_its
     assert_eq!(get(format!("{}/resource", peer.base()), Some(&bearer)).await.0, 200);
     assert_eq!(get(format!("{}/resource", peer.base()), None).await.0, 401);
     let counts = peer.counts().await;
-    assert_eq!([counts["asked"], counts["granted"], counts["refused"], counts["resource"]], [2, 1, 1, 2]);
+    assert_eq!([counts["requests"], counts["granted"], counts["rejected"], counts["resource"]], [2, 1, 1, 2]);
 }
 
 #[tokio::test]

@@ -66,16 +66,16 @@ async fn tokens_of_two_seconds_are_replaced_in_time_and_a_thousand_callers_at_th
     }
     let counts = peer.counts().await;
     assert_eq!(counts["unauthorized"], 0, "no token was used after its end");
-    assert!((3..=7).contains(&counts["asked"]), "{} tokens for {calls} calls", counts["asked"]);
+    assert!((3..=7).contains(&counts["requests"]), "{} tokens for {calls} calls", counts["requests"]);
 
     // The last one ends while nobody asks.
     let ends = live.token_expires_at().unwrap();
     clock.sleep_until(clock.mono() + ends.since(live.now()) + Duration::from_millis(50)).await;
     peer.set(json!({"expires_in": 3600, "delay_ms": 200})).await;
-    let before = peer.counts().await["asked"];
+    let before = peer.counts().await["requests"];
     let ends = futures::future::join_all((0..1000).map(|_| get(&live))).await;
     assert!(ends.iter().all(|end| *end == Ok(200)), "{:?}", ends.iter().find(|end| **end != Ok(200)));
-    assert_eq!(peer.counts().await["asked"], before + 1);
+    assert_eq!(peer.counts().await["requests"], before + 1);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_client_that_the_server_does_not_know_is_refused_and_not_sent_again_at
     for _ in 0..20 {
         assert_eq!(get(&live).await, Err(CallError::CredentialsRefused { status: 401 }));
     }
-    assert_eq!((peer.counts().await["asked"], circuit(&live)), (1, BreakerState::Closed));
+    assert_eq!((peer.counts().await["requests"], circuit(&live)), (1, BreakerState::Closed));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn an_outage_of_the_server_opens_its_own_circuit_and_not_the_providers() {
         last = get(&live).await.unwrap_err();
     }
     assert!(matches!(last, CallError::TokenCircuitOpen { .. }), "{last}");
-    assert_eq!((peer.counts().await["asked"], circuit(&live)), (5, BreakerState::Closed));
+    assert_eq!((peer.counts().await["requests"], circuit(&live)), (5, BreakerState::Closed));
 }
 
 #[tokio::test]
@@ -126,5 +126,5 @@ async fn rotated_refresh_tokens_are_each_used_once_over_the_end_of_the_process()
         assert_eq!(get(&live).await, Ok(200), "round {round}, the token after");
     }
     let counts = peer.counts().await;
-    assert_eq!((counts["refreshed"], counts["refused"]), (6, 0), "no spent token was sent");
+    assert_eq!((counts["refreshed"], counts["rejected"]), (6, 0), "no spent token was sent");
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use busbar::domain::breaker::BreakerState;
 use busbar::provider::call::{CallError, Request};
-use busbar::testbed::sim::{BankConfig, Behaviour, Moment, Script, Sim, SimConfig, Step};
+use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint, Script, Sim, SimConfig, ScriptStep};
 
 use super::{circuit, draft, live};
 
 const PATH: &str = "/health";
 
 fn always(behaviour: Behaviour) -> Script {
-    Script::from(Step::from(behaviour))
+    Script::from(ScriptStep::from(behaviour))
 }
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_provider_that_stalls_or_dribbles_costs_no_more_than_the_calls_time() 
     let sim = Sim::start(SimConfig::default()).await.unwrap();
     let bank = sim.add_bank(BankConfig::new("bank")).await.unwrap();
     let dribble = Behaviour::Dribble { bytes: 1, every_ms: 400 };
-    for behaviour in [Behaviour::Stall(Moment::BeforeHead), Behaviour::Stall(Moment::AfterHead), dribble] {
+    for behaviour in [Behaviour::Stall(FailurePoint::BeforeHead), Behaviour::Stall(FailurePoint::AfterHead), dribble] {
         bank.set_script(always(behaviour.clone())).await.unwrap();
         let mut draft = draft("generic", bank.base_url(), &[], &[]);
         draft.timeouts.request = Duration::from_millis(300);

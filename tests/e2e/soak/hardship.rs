@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use busbar::testbed::control_plane::{ControlPlane, Reach};
-use busbar::testbed::trouble::Fault;
+use busbar::testbed::control_plane::{ControlPlane, OperatorScope};
+use busbar::testbed::faults::Fault;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -17,7 +17,7 @@ use serde_json::json;
 use super::Plan;
 use super::random::Stage;
 use crate::support::plane::{PATIENCE, repository};
-use crate::support::witness::api;
+use crate::support::status_recorder::api;
 use crate::support::{Operator, eventually};
 
 /// One misfortune.
@@ -77,7 +77,7 @@ impl Hardship {
     /// One of all of them.
     pub(super) fn any(plan: &mut Plan) -> Self {
         if plan.chance(60) {
-            let more = [Fault::Storm(429), Fault::HistoryCompacted];
+            let more = [Fault::AllRejected(429), Fault::HistoryCompacted];
             let faults: Vec<Fault> = Fault::BY_COMPONENT.into_iter().chain(Fault::BY_PROXY).chain(more).collect();
             return Self::Api(plan.one_of(&faults));
         }
@@ -94,21 +94,21 @@ impl Hardship {
     pub(super) async fn befall(self, stage: &mut Stage, plan: &mut Plan, time: Duration) {
         match self {
             Self::Api(fault) => {
-                let ground = &stage.scene.ground;
-                fault.begin(ground).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
+                let fault_env = &stage.scene.fault_env;
+                fault.begin(fault_env).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
                 if self.leaves_api() {
                     stage.meddle(plan).await;
                 }
                 tokio::time::sleep(time).await;
-                let ground = &stage.scene.ground;
-                fault.end(ground).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
+                let fault_env = &stage.scene.fault_env;
+                fault.end(fault_env).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
             }
             Self::RightsRevoked => {
                 let bindings: Api<RoleBinding> = stage.scene.world.ns.api();
                 bindings.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("bindings");
                 tokio::time::sleep(time).await;
                 let ns = &stage.scene.world.ns;
-                ns.plane().grant_operator(ns.name(), Reach::Namespace).await.expect("rights");
+                ns.plane().grant_operator(ns.name(), OperatorScope::Namespace).await.expect("rights");
             }
             Self::SecondOperator => {
                 let flags: Vec<&str> = stage.flags.iter().map(String::as_str).collect();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::api::v1alpha1::SyncJob;
-use busbar::testbed::control_plane::{ControlPlane, Reach};
-use busbar::testbed::sim::{AccountConfig, Auth, BankHandle, Behaviour, Down, Garbage, Moment, Step};
+use busbar::testbed::control_plane::{ControlPlane, OperatorScope};
+use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankHandle, Behaviour, Down, Garbage, FailurePoint, ScriptStep};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use super::{Plan, book, job, journal};
 use crate::jobs::{assert_same, ledger_file, rows, truth};
 use crate::support::plane::{PATIENCE, struck_plane, tell};
 use crate::support::scene::{SOON, Statuses};
-use crate::support::witness::api;
+use crate::support::status_recorder::api;
 use crate::support::world::{QUICK, connection, policy, route};
 use crate::support::{Scene, World, eventually};
 
@@ -50,7 +50,7 @@ pub(super) struct Stage {
 
 impl Stage {
     async fn new(plane: &Arc<ControlPlane>) -> Self {
-        let mut scene = Scene::empty(plane, "soak", Reach::Namespace, &[REFRESH]).await;
+        let mut scene = Scene::empty(plane, "soak", OperatorScope::Namespace, &[REFRESH]).await;
         // Rights are taken away in here, and API servers refuse what they have not read yet.
         scene.strike();
         let world = &scene.world;
@@ -105,7 +105,7 @@ impl Stage {
 
     /// A plain bank wants another credential.
     pub(super) fn demand(&self, index: usize, token: &str) {
-        self.banks[index].set_auth(&Auth::Bearer { token: token.to_owned() }).expect("a token");
+        self.banks[index].set_auth(&RequiredAuth::Bearer { token: token.to_owned() }).expect("a token");
     }
 
     /// Writes the credential of a plain bank into its Secret.
@@ -264,18 +264,18 @@ fn differences(path: &str, was: &Value, is: &Value, found: &mut Vec<String>) {
 }
 
 /// One of the ways in which banks fail.
-fn misbehaviour(plan: &mut Plan) -> Step {
+fn misbehaviour(plan: &mut Plan) -> ScriptStep {
     let all = [
         Behaviour::status(500),
         Behaviour::status(503),
         Behaviour::status(401),
         Behaviour::status(403),
         Behaviour::rate_limited("2"),
-        Behaviour::Stall(Moment::BeforeHead),
-        Behaviour::Stall(Moment::AfterHead),
+        Behaviour::Stall(FailurePoint::BeforeHead),
+        Behaviour::Stall(FailurePoint::AfterHead),
         Behaviour::Dribble { bytes: 16, every_ms: 20 },
-        Behaviour::Reset(Moment::BeforeHead),
-        Behaviour::Reset(Moment::AfterHead),
+        Behaviour::Reset(FailurePoint::BeforeHead),
+        Behaviour::Reset(FailurePoint::AfterHead),
         Behaviour::Truncate { percent: 50 },
         Behaviour::Garbage(Garbage::Html),
         Behaviour::Garbage(Garbage::InvalidJson),
@@ -288,9 +288,9 @@ fn misbehaviour(plan: &mut Plan) -> Step {
     let index: Vec<usize> = (0..all.len()).collect();
     let behaviour = all[plan.one_of(&index)].clone();
     match behaviour {
-        Behaviour::Healthy => Step::slow(Duration::from_millis(1_500)),
-        Behaviour::Down(_) => Step::from(behaviour),
-        other => Step::from(other).share(plan.one_of(&[30, 100, 100])),
+        Behaviour::Healthy => ScriptStep::slow(Duration::from_millis(1_500)),
+        Behaviour::Down(_) => ScriptStep::from(behaviour),
+        other => ScriptStep::from(other).share(plan.one_of(&[30, 100, 100])),
     }
 }
 

@@ -67,7 +67,7 @@ impl TestNs {
             ..Namespace::default()
         };
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("the namespace is new");
-        Self { name, plane: Arc::clone(plane), client, canaries: Arc::new(Canaries::plant()) }
+        Self { name, plane: Arc::clone(plane), client, canaries: Arc::new(Canaries::new()) }
     }
 
     /// Its name.

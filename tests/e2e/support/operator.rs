@@ -1,7 +1,7 @@
 //! The operator under test: the real binary, a service account's token, the rights of `config/rbac/`.
 //!
 //! Every test ends with [`Operator::finish`], which searches all that came out of the operator for the planted secrets,
-//! ends it in order, checks every status that a [`Witness`] saw, and asks the audit log whether it was refused anything.
+//! ends it in order, checks every status that a [`StatusRecorder`] saw, and asks the audit log whether it was refused anything.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::process::{Process, Signal, Spec};
-use busbar::testbed::control_plane::{AuditLog, ControlPlane, Query, Reach};
+use busbar::testbed::control_plane::process::{Process, Signal, ProcessSpec};
+use busbar::testbed::control_plane::{AuditLog, ControlPlane, AuditQuery, OperatorScope};
 use serde::Deserialize;
 
 use super::metrics;
 use super::namespace::TestNs;
 use super::plane::{PATIENCE, forbidden};
-use super::witness::Witness;
+use super::status_recorder::StatusRecorder;
 
 /// How long an operator may take to end on SIGTERM: the grace that Kubernetes gives by default.
 const GRACE: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ struct Announcement {
 
 /// A running (or killed) operator of one namespace.
 pub(crate) struct Operator {
-    spec: Spec,
+    spec: ProcessSpec,
     announce: PathBuf,
     process: Option<Process>,
     admin: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Operator {
     namespace: String,
     plane: Arc<ControlPlane>,
     http: reqwest::Client,
-    witness: Witness,
+    status_recorder: StatusRecorder,
     may_be_forbidden: bool,
     finished: bool,
 }
@@ -67,23 +67,23 @@ impl Operator {
 
     /// One of several replicas: the same account and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
-        Self::launch(ns, Reach::Namespace, replica, extra).await
+        Self::launch(ns, OperatorScope::Namespace, replica, extra).await
     }
 
     /// One that serves every namespace. Only on a control plane of the test's own, or it would serve other tests too.
     pub(crate) async fn start_cluster_wide(ns: &TestNs, extra: &[&str]) -> Self {
-        Self::launch(ns, Reach::Cluster, "a", extra).await
+        Self::launch(ns, OperatorScope::Cluster, "a", extra).await
     }
 
-    async fn launch(ns: &TestNs, reach: Reach, replica: &str, extra: &[&str]) -> Self {
+    async fn launch(ns: &TestNs, reach: OperatorScope, replica: &str, extra: &[&str]) -> Self {
         let plane = Arc::clone(ns.plane());
         let identity = plane.grant_operator(ns.name(), reach).await.expect("identity and rights for the operator");
         let directory = plane.run_dir().path().join("operators").join(ns.name()).join(replica);
         fs::create_dir_all(&directory).expect("a directory for the operator");
         let announce = directory.join("announce.json");
         let watched = match reach {
-            Reach::Namespace => Some(format!("--watch-namespaces={}", ns.name())),
-            Reach::Cluster => None,
+            OperatorScope::Namespace => Some(format!("--watch-namespaces={}", ns.name())),
+            OperatorScope::Cluster => None,
         };
         let flags = [
             "run".to_owned(),
@@ -97,7 +97,7 @@ impl Operator {
             // The banks of the tests are on this machine.
             "--allow-provider-addresses=127.0.0.0/8,::1".to_owned(),
         ];
-        let spec = Spec {
+        let spec = ProcessSpec {
             name: format!("busbar of {}", ns.name()),
             program: env!("CARGO_BIN_EXE_busbar").into(),
             args: flags
@@ -125,7 +125,7 @@ impl Operator {
                 .timeout(Duration::from_secs(10))
                 .build()
                 .expect("an HTTP client"),
-            witness: Witness::of(ns),
+            status_recorder: StatusRecorder::of(ns),
             may_be_forbidden: false,
             finished: false,
         };
@@ -263,13 +263,13 @@ impl Operator {
     }
 
     /// What it made of the objects in its namespace.
-    pub(crate) fn witness(&self) -> &Witness {
-        &self.witness
+    pub(crate) fn status_recorder(&self) -> &StatusRecorder {
+        &self.status_recorder
     }
 
     /// A query for its requests.
-    pub(crate) fn requests(&self) -> Query<'_> {
-        Query { user: Some(&self.user), ..Query::default() }
+    pub(crate) fn requests(&self) -> AuditQuery<'_> {
+        AuditQuery { user: Some(&self.user), ..AuditQuery::default() }
     }
 
     /// The audit log of its control plane.
@@ -348,7 +348,7 @@ impl Operator {
         places.push(("its log".to_owned(), self.logs()));
         let mut findings: Vec<String> =
             places.iter().flat_map(|(place, text)| ns.canaries().leaks(place, text)).collect();
-        findings.extend(self.witness.findings().await);
+        findings.extend(self.status_recorder.findings().await);
         if !self.may_be_forbidden {
             let refused = forbidden(&self.plane.audit(), &self.user).into_iter();
             findings.extend(refused.map(|request| format!("config/rbac/ does not allow {request}")));

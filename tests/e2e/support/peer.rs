@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use busbar::testbed::control_plane::RunDir;
-use busbar::testbed::control_plane::process::{Process, Spec};
+use busbar::testbed::control_plane::process::{Process, ProcessSpec};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -52,7 +52,7 @@ impl Peer {
     async fn start(name: &str, args: &[OsString]) -> Self {
         let command = &commands().await[name];
         let run = Arc::new(RunDir::create("busbar-peer-").unwrap());
-        let spec = Spec {
+        let spec = ProcessSpec {
             name: name.to_owned(),
             program: command[0].clone().into(),
             args: command[1..].iter().map(OsString::from).chain(args.iter().cloned()).collect(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex as StdMutex, Once, PoisonError};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::{AuditLog, ControlPlane, Decision, Options, Query};
+use busbar::testbed::control_plane::{AuditLog, ControlPlane, AuthorizationDecision, Options, AuditQuery};
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// A file or folder of the repository.
@@ -117,7 +117,7 @@ async fn start(options: Options) -> Result<Arc<ControlPlane>, String> {
     let clock = Clock::system();
     let began = clock.mono();
     let plane = ControlPlane::start(options).await.map_err(|error| error.to_string())?;
-    let each: Vec<String> = plane.timings().iter().map(|(part, took)| format!("{part} {took:.1?}")).collect();
+    let each: Vec<String> = plane.startup_times().iter().map(|(part, took)| format!("{part} {took:.1?}")).collect();
     let up = clock.mono().since(began);
     plane.install().await.map_err(|error| error.to_string())?;
     let installed = clock.mono().since(began);
@@ -146,7 +146,7 @@ fn keep_logs_when_a_test_fails(plane: &ControlPlane) {
 
 /// What the API server refused `user`: one line for each request.
 pub(crate) fn forbidden(audit: &AuditLog, user: &str) -> Vec<String> {
-    let query = Query { user: Some(user), decision: Some(Decision::Forbid), ..Query::default() };
+    let query = AuditQuery { user: Some(user), decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
     let refused = audit.requests(&query).expect("the audit log can be read");
     refused.iter().map(|request| format!("{} {} ({})", request.verb, request.uri, request.code)).collect()
 }

@@ -1,8 +1,8 @@
 //! The stage of a fault: two banks, a route over them, a job, an operator that reaches the API server through a proxy,
 //! on which something goes wrong.
 //!
-//! A test reads as a story: [`Scene::begin`] with a cause, what happens meanwhile, [`Trial::end`], and the verdict of
-//! [`super::trial`].
+//! A test reads as a story: [`Scene::begin`] with a cause, what happens meanwhile, [`FaultRun::end`], and the verdict of
+//! [`super::fault_run`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use busbar::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJo
 use busbar::clock::Clock;
 use busbar::cluster::resource::HasStatus;
 use busbar::domain::time::Mono;
-use busbar::testbed::control_plane::{ControlPlane, Position, Query, Reach};
+use busbar::testbed::control_plane::{ControlPlane, AuditPosition, AuditQuery, OperatorScope};
 use busbar::testbed::sim::BankHandle;
-use busbar::testbed::trouble::{Fault, Ground};
+use busbar::testbed::faults::{Fault, FaultEnv};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::metrics;
 use super::plane::PATIENCE;
-use super::trial::Trial;
+use super::fault_run::FaultRun;
 use super::world::{QUICK, connection, mono_connection, policy, route};
 use super::{Operator, World, eventually};
 
@@ -47,7 +47,7 @@ pub(crate) type Statuses = BTreeMap<String, Value>;
 /// The stage.
 pub(crate) struct Scene {
     pub(crate) world: World,
-    pub(crate) ground: Ground,
+    pub(crate) fault_env: FaultEnv,
     pub(crate) operator: Operator,
     /// The bank that the route prefers.
     pub(crate) a: BankHandle,
@@ -62,11 +62,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// Sets the stage on `plane` and waits until all is well and told.
     pub(crate) async fn on(plane: &Arc<ControlPlane>, topic: &str) -> Self {
-        Self::with(plane, topic, Reach::Namespace, &[]).await
+        Self::with(plane, topic, OperatorScope::Namespace, &[]).await
     }
 
     /// The same for an operator of this reach, with further flags.
-    pub(crate) async fn with(plane: &Arc<ControlPlane>, topic: &str, reach: Reach, flags: &[&str]) -> Self {
+    pub(crate) async fn with(plane: &Arc<ControlPlane>, topic: &str, reach: OperatorScope, flags: &[&str]) -> Self {
         let mut scene = Self::empty(plane, topic, reach, flags).await;
         scene.populate().await;
         scene.operator.wait_ready().await;
@@ -75,20 +75,20 @@ impl Scene {
     }
 
     /// A stage with banks and an operator that was started, and no object of ours.
-    pub(crate) async fn empty(plane: &Arc<ControlPlane>, topic: &str, reach: Reach, flags: &[&str]) -> Self {
+    pub(crate) async fn empty(plane: &Arc<ControlPlane>, topic: &str, reach: OperatorScope, flags: &[&str]) -> Self {
         let world = World::bare(plane, topic).await;
-        let ground = Ground::new(Arc::clone(plane)).await.expect("a proxy");
+        let fault_env = FaultEnv::new(Arc::clone(plane)).await.expect("a proxy");
         let (a, b) = (world.secured("a").await, world.secured("b").await);
         let mono = world.secured_mono("mono", |c| c).await;
         let identity = plane.grant_operator(world.ns.name(), reach).await.expect("an identity");
-        let kubeconfig = ground.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
+        let kubeconfig = fault_env.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
         let flags: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(flags.iter().copied()).collect();
         let operator = match reach {
-            Reach::Namespace => Operator::start(&world.ns, &flags).await,
-            Reach::Cluster => Operator::start_cluster_wide(&world.ns, &flags).await,
+            OperatorScope::Namespace => Operator::start(&world.ns, &flags).await,
+            OperatorScope::Cluster => Operator::start_cluster_wide(&world.ns, &flags).await,
         };
-        Self { world, ground, operator, a, b, mono, clock: Clock::system(), struck: false }
+        Self { world, fault_env, operator, a, b, mono, clock: Clock::system(), struck: false }
     }
 
     /// Creates the objects.
@@ -117,12 +117,12 @@ impl Scene {
     }
 
     /// Begins `fault` and notes where the world stands.
-    pub(crate) async fn begin(&mut self, fault: Fault) -> Trial {
+    pub(crate) async fn begin(&mut self, fault: Fault) -> FaultRun {
         self.struck |= !Fault::BY_PROXY.contains(&fault);
-        let mut trial = self.trial().await;
-        trial.fault = Some(fault);
-        fault.begin(&self.ground).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
-        trial
+        let mut fault_run = self.fault_run().await;
+        fault_run.fault = Some(fault);
+        fault.begin(&self.fault_env).await.unwrap_or_else(|error| panic!("{fault} does not begin: {error}"));
+        fault_run
     }
 
     /// From here on the API server may refuse by mistake: something restarts it, or takes kinds away.
@@ -131,14 +131,14 @@ impl Scene {
     }
 
     /// The same for a cause of the test's own.
-    pub(crate) async fn trial(&self) -> Trial {
+    pub(crate) async fn fault_run(&self) -> FaultRun {
         let before = self.statuses().await;
-        Trial { before, ..self.without_kinds() }
+        FaultRun { before, ..self.without_kinds() }
     }
 
     /// The same while our kinds are not served.
-    pub(crate) fn without_kinds(&self) -> Trial {
-        Trial {
+    pub(crate) fn without_kinds(&self) -> FaultRun {
+        FaultRun {
             fault: None,
             began: self.clock.mono(),
             before: Statuses::new(),
@@ -177,9 +177,9 @@ impl Scene {
     }
 
     /// Successful writes of status since `position`, by object.
-    pub(crate) fn writes(&self, since: Position) -> BTreeMap<String, usize> {
+    pub(crate) fn writes(&self, since: AuditPosition) -> BTreeMap<String, usize> {
         let namespace = Some(self.world.ns.name());
-        let query = Query { verb: Some("patch"), subresource: Some("status"), namespace, ..self.operator.requests() };
+        let query = AuditQuery { verb: Some("patch"), subresource: Some("status"), namespace, ..self.operator.requests() };
         let mut count = BTreeMap::new();
         for request in self.operator.audit().requests_since(since, &query).expect("the audit log") {
             if request.code < 300 {
@@ -195,7 +195,7 @@ impl Scene {
         let kind = KINDS.iter().find(|(p, _)| *p == plural).map_or("", |(_, kind)| kind);
         let mut last = None;
         let mut count = 0;
-        for sight in self.operator.witness().history(kind, name) {
+        for sight in self.operator.status_recorder().history(kind, name) {
             let now = (sight.object["metadata"]["uid"].clone(), told(kind, &sight.object));
             count += usize::from(sight.at >= since && last.as_ref() != Some(&now));
             last = Some(now);
@@ -221,7 +221,7 @@ impl Scene {
         for (kind, name) in self.statuses().await.keys().filter_map(|key| key.split_once('/')) {
             let kind = KINDS.iter().find(|(plural, _)| *plural == kind).map_or("", |(_, kind)| kind);
             let nothing = Patch::Merge(serde_json::json!({ "status": null }));
-            let objects = super::witness::api(&self.world.ns, kind);
+            let objects = super::status_recorder::api(&self.world.ns, kind);
             objects.patch_status(name, &PatchParams::default(), &nothing).await.expect("the status is taken away");
         }
     }
@@ -235,7 +235,7 @@ impl Scene {
             assert!(ended.success(), "it ended with {ended}");
         }
         if nothing {
-            self.operator.witness().others_write();
+            self.operator.status_recorder().others_write();
             self.erase().await;
         }
         let b = self.b.arrivals().next;

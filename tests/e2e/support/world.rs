@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::ControlPlane;
-use busbar::testbed::sim::{Auth, BankConfig, BankHandle, Behaviour, Sim, SimConfig};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Behaviour, Sim, SimConfig};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
@@ -65,7 +65,7 @@ impl World {
     /// A bank that wants a bearer token, and the Secret that has it.
     pub(crate) async fn secured(&self, name: &str) -> BankHandle {
         let token = self.ns.canary(name);
-        let auth = Auth::Bearer { token: token.clone() };
+        let auth = RequiredAuth::Bearer { token: token.clone() };
         let bank = self.sim.add_bank(BankConfig::new(name).auth(auth)).await.expect("a bank");
         self.ns.secret(&format!("{name}-credentials"), &[("token", token.as_bytes())]).await;
         bank

@@ -9,7 +9,7 @@ use busbar::provider::monitor::{CallResult, Verification};
 use busbar::provider::registry::RegistryOptions;
 use busbar::settings::Auth;
 use busbar::settings::addresses::{AddressDenied, AddressKind, AddressRules, EndpointRole};
-use busbar::testbed::sim::{BankConfig, Behaviour, Rule, Script, Sim, SimConfig, Step};
+use busbar::testbed::sim::{BankConfig, Behaviour, Rule, Script, Sim, SimConfig, ScriptStep};
 
 use super::{client, closed, get, live, once, registry, token_bank};
 use crate::call_path::{apply, bank};
@@ -47,7 +47,7 @@ async fn an_address_that_is_not_public_is_not_connected_to_in_whatever_form() {
         get(&apply(&registry(RegistryOptions::default()).0, named.clone()), "/health").await,
         Err(loopback(EndpointRole::Provider))
     );
-    assert_eq!(bank.counts().connections, 0, "nobody knocked");
+    assert_eq!(bank.counters().connections, 0, "nobody knocked");
     assert_eq!(get(&apply(&registry(only(&["127.0.0.0/8", "::1"])).0, named), "/health").await, Ok(200));
 }
 
@@ -78,7 +78,7 @@ async fn a_token_endpoint_has_to_have_an_allowed_address_as_well_and_is_no_fault
         assert_eq!(get(&live, "/health").await, Err(loopback(EndpointRole::TokenEndpoint)));
     }
     assert!(closed(&live) && live.snapshot().token_missing);
-    assert_eq!((bank.counts().connections, login.counts().connections), (0, 0));
+    assert_eq!((bank.counters().connections, login.counters().connections), (0, 0));
 }
 
 #[tokio::test]
@@ -100,10 +100,10 @@ async fn a_token_endpoint_that_redirects_gets_the_credentials_once_and_nobody_el
     let headers = BTreeMap::from([("location".to_owned(), thief.token_url())]);
     // 307 and 308 would have the form sent again.
     for code in [302, 307, 308] {
-        let step = Step::from(Behaviour::Status { code, headers: headers.clone(), body: None });
+        let step = ScriptStep::from(Behaviour::Status { code, headers: headers.clone(), body: None });
         bank.set_script(Script { rules: vec![Rule::on("/oauth/token", [step])] }).await.unwrap();
         let error = get(&live(draft.clone()), "/health").await.unwrap_err();
         assert!(matches!(error, CallError::NoToken { status: Some(status), .. } if status == code), "{error}");
     }
-    assert_eq!(thief.counts().connections, 0);
+    assert_eq!(thief.counters().connections, 0);
 }

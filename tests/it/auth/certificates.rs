@@ -27,7 +27,7 @@ async fn strict_bank() -> (Sim, BankHandle) {
 /// What the Secret at `revision` makes of a connection.
 fn with(sim: &Sim, bank: &BankHandle, authority: &Sim, revision: &str) -> Draft {
     let mut draft = once(bank.https_url());
-    let (certificate, key) = authority.client_certificate("busbar", (2099, 12, 31)).unwrap();
+    let (certificate, key) = authority.client_certificate("busbar", jiff::civil::date(2099, 12, 31)).unwrap();
     draft.tls.ca = Some(sim.ca_pem().into());
     draft.tls.client = Some(ClientCertificate { certificate: certificate.into(), key: key.into() });
     draft.tls.revision = format!("bank-tls@{revision}");
@@ -62,11 +62,11 @@ async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
     put(&registry, with(&sim, &bank, &sim, "2"));
     assert_eq!(get(&live, "/health").await, Ok(200), "the same connection object, another certificate");
     assert_eq!(get(&live, "/health").await, Ok(200));
-    let before = bank.counts().connections;
+    let before = bank.counters().connections;
     // Another good one: no kept-alive connection of the old one is used any more.
     put(&registry, with(&sim, &bank, &sim, "3"));
     assert_eq!(get(&live, "/health").await, Ok(200));
-    assert_eq!(bank.counts().connections, before + 1);
+    assert_eq!(bank.counters().connections, before + 1);
     // And one that the bank does not take: the connection that the good one opened is not lent to it.
     put(&registry, with(&sim, &bank, &stranger, "4"));
     assert_eq!(get(&live, "/health").await, NOT_OURS);
@@ -125,9 +125,9 @@ async fn ends_and_the_next_goes_on(class: CallClass) {
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
     let pay = || Request { class, ..Request::get("pay", "/health") };
     let refused = live.call(pay()).await.map(|answer| answer.status.as_u16());
-    assert_eq!((refused, bank.counts().requests), (NOT_OURS, 0), "the call that reveals it");
+    assert_eq!((refused, bank.counters().requests), (NOT_OURS, 0), "the call that reveals it");
     assert_eq!(live.call(pay()).await.map(|answer| answer.status.as_u16()), Ok(200));
-    assert_eq!(bank.counts().requests, 1);
+    assert_eq!(bank.counters().requests, 1);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
-use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Sim};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Sim};
 use secrecy::SecretString;
 
 use crate::call_path::{apply, bank, draft};
@@ -59,8 +59,8 @@ fn client(token_url: String) -> TokenClient {
     }
 }
 
-fn issues(seconds: u64) -> Wants {
-    Wants::OAuth2 {
+fn issues(seconds: u64) -> RequiredAuth {
+    RequiredAuth::OAuth2 {
         client_id: "canary-client".to_owned(),
         client_secret: "canary-secret".to_owned(),
         expires_in_seconds: seconds,

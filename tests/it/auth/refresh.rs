@@ -10,13 +10,13 @@ use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::{CallError, TokenStoreError};
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft};
-use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle, Sim};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Sim};
 
 use super::{after, client, get, once, registry, secret};
 use crate::call_path::{apply, bank, key};
 
-fn wants(refresh_token: &str, seconds: u64) -> Wants {
-    Wants::RefreshToken {
+fn wants(refresh_token: &str, seconds: u64) -> RequiredAuth {
+    RequiredAuth::RefreshToken {
         client_id: "canary-client".to_owned(),
         client_secret: "canary-secret".to_owned(),
         refresh_token: refresh_token.to_owned(),
@@ -73,7 +73,7 @@ async fn a_rotated_refresh_token_outlives_the_process_and_no_file_holds_it_reada
     let (second, _ledger) = operator(folder.path()).await;
     let live = apply(&second, draft(&bank, "canary-refresh-1", "1"));
     assert_eq!(get(&live, "/health").await, Ok(200), "the Secret's own token is spent since long");
-    assert_eq!(bank.counts().tokens_refused, 0, "no spent token was sent");
+    assert_eq!(bank.counters().tokens_refused, 0, "no spent token was sent");
 }
 
 #[tokio::test]
@@ -86,12 +86,12 @@ async fn a_new_refresh_token_in_the_secret_takes_over_and_a_mere_label_does_not(
     // A label: another version of the Secret, the same token, which is spent.
     apply(&registry, draft(&bank, "canary-refresh-1", "2"));
     assert_eq!(get(&live, "/health").await, Ok(200));
-    assert_eq!((bank.counts().tokens_issued, bank.counts().tokens_refused), (2, 0));
+    assert_eq!((bank.counters().tokens_issued, bank.counters().tokens_refused), (2, 0));
     // The user gave a new consent.
     bank.set_auth(&wants("canary-refresh-9", 3600)).unwrap();
     apply(&registry, draft(&bank, "canary-refresh-9", "3"));
     assert_eq!(get(&live, "/health").await, Ok(200));
-    assert_eq!((bank.counts().tokens_issued, bank.counts().tokens_refused), (3, 0));
+    assert_eq!((bank.counters().tokens_issued, bank.counters().tokens_refused), (3, 0));
 }
 
 #[tokio::test]
@@ -121,5 +121,5 @@ async fn without_a_place_to_keep_a_rotated_token_nothing_is_sent() {
         None,
     );
     assert_eq!(get(&live, "/health").await, Err(CallError::TokenStore(TokenStoreError::NoKey)));
-    assert_eq!(bank.counts().connections, 0);
+    assert_eq!(bank.counters().connections, 0);
 }

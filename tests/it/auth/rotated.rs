@@ -11,7 +11,7 @@ use busbar::provider::changes::ConnectionChange;
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Placement, Settings};
-use busbar::testbed::sim::{Auth as Wants, BankConfig, BankHandle};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 
@@ -51,26 +51,26 @@ impl SecretSource for Kept {
 }
 
 /// One way to prove who we are with `value`, as the bank and as the connection see it.
-fn way(name: &str, value: &str, bank: &BankHandle) -> (Wants, Auth) {
+fn way(name: &str, value: &str, bank: &BankHandle) -> (RequiredAuth, Auth) {
     let text = || value.to_owned();
     let key =
         |placement| Auth::ApiKey { placement, name: "x-key".to_owned(), prefix: String::new(), key: secret(value) };
     match name {
-        "bearer" => (Wants::Bearer { token: text() }, Auth::Bearer { token: secret(value) }),
+        "bearer" => (RequiredAuth::Bearer { token: text() }, Auth::Bearer { token: secret(value) }),
         "basic" => (
-            Wants::Basic { username: "busbar".to_owned(), password: text() },
+            RequiredAuth::Basic { username: "busbar".to_owned(), password: text() },
             Auth::Basic { username: secret("busbar"), password: secret(value) },
         ),
-        "header" => (Wants::ApiKeyHeader { name: "x-key".to_owned(), value: text() }, key(Placement::Header)),
-        "query" => (Wants::ApiKeyQuery { name: "x-key".to_owned(), value: text() }, key(Placement::Query)),
+        "header" => (RequiredAuth::ApiKeyHeader { name: "x-key".to_owned(), value: text() }, key(Placement::Header)),
+        "query" => (RequiredAuth::ApiKeyQuery { name: "x-key".to_owned(), value: text() }, key(Placement::Query)),
         "profile" => (
-            Wants::ApiKeyHeader { name: "x-key".to_owned(), value: text() },
+            RequiredAuth::ApiKeyHeader { name: "x-key".to_owned(), value: text() },
             Auth::Profile { headers: vec![("x-key".to_owned(), secret(value))], query: Vec::new() },
         ),
         _ => {
             let mut ours = client(bank.token_url());
             ours.client_secret = secret(value);
-            let wants = Wants::OAuth2 {
+            let wants = RequiredAuth::OAuth2 {
                 client_id: "canary-client".to_owned(),
                 client_secret: text(),
                 expires_in_seconds: 3600,
@@ -160,24 +160,24 @@ async fn one_request_reveals_a_rotation_and_no_call_fails() {
 
 #[tokio::test]
 async fn a_key_that_stays_wrong_is_answered_at_once_and_the_secret_is_not_read_at_every_call() {
-    let (_sim, bank) = bank(BankConfig::new("bank").auth(Wants::Bearer { token: "canary-right".to_owned() })).await;
+    let (_sim, bank) = bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "canary-right".to_owned() })).await;
     let wrong = drafted(&bank, Auth::Bearer { token: secret("canary-wrong") }, 1);
     let kept = Kept::with(Some(wrong.clone()));
     let (_registry, live) = connected(wrong, &kept);
     let ends = join_all((0..50).map(|_| get(&live, "/health"))).await;
     assert!(ends.iter().all(|end| *end == Ok(401)), "{ends:?}");
-    assert_eq!((kept.reads(), bank.counts().requests), (1, 50), "nothing is sent twice for nothing");
+    assert_eq!((kept.reads(), bank.counters().requests), (1, 50), "nothing is sent twice for nothing");
     assert_eq!(live.snapshot().authenticated, Some(false));
 }
 
 #[tokio::test]
 async fn the_credential_of_another_place_is_never_sent_to_the_old_one() {
-    let (sim, bank) = bank(BankConfig::new("bank").auth(Wants::Bearer { token: "canary-right".to_owned() })).await;
+    let (sim, bank) = bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "canary-right".to_owned() })).await;
     let elsewhere = sim.add_bank(BankConfig::new("elsewhere")).await.unwrap();
     let wrong = drafted(&bank, Auth::Bearer { token: secret("canary-wrong") }, 1);
     // The spec and its Secret changed together, and nobody has applied the spec yet.
     let kept = Kept::with(Some(drafted(&elsewhere, Auth::Bearer { token: secret("canary-right") }, 2)));
     let (_registry, live) = connected(wrong, &kept);
     assert_eq!(get(&live, "/health").await, Ok(401));
-    assert_eq!((kept.reads(), bank.counts().requests, elsewhere.counts().requests), (1, 1, 0));
+    assert_eq!((kept.reads(), bank.counters().requests, elsewhere.counters().requests), (1, 1, 0));
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use busbar::provider::call::Request;
 use busbar::provider::registry::RegistryOptions;
 use busbar::settings::{Auth, Placement};
-use busbar::testbed::sim::{Auth as Wants, BankConfig, Behaviour, Down};
+use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Down};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{get, once, registry, secret, token_bank};
@@ -43,7 +43,7 @@ async fn nothing_that_is_secret_is_logged_at_any_level_or_shown_in_metrics() {
     tracing::trace!("it listens");
 
     let key = || "canary-in-query".to_owned();
-    let wants = Wants::ApiKeyQuery { name: "apikey".to_owned(), value: key() };
+    let wants = RequiredAuth::ApiKeyQuery { name: "apikey".to_owned(), value: key() };
     let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
     let (registry, metrics) = registry(RegistryOptions::allowing_loopback());
     let mut draft = once(bank.base_url());

@@ -14,7 +14,7 @@ use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::RegistryOptions;
 use busbar::settings::{Auth, Draft};
-use busbar::testbed::sim::{Behaviour, Rule, Script, Step};
+use busbar::testbed::sim::{Behaviour, Rule, Script, ScriptStep};
 use serde_json::{Value, json};
 
 use super::{after, closed, get, issues, live, registry, secret, token_bank};
@@ -30,12 +30,12 @@ async fn a_thousand_callers_at_the_end_of_a_token_cause_one_token_request() {
     bank.set_auth(&issues(3600)).unwrap();
     let ends = futures::future::join_all((0..1000).map(|_| get(&live, "/health"))).await;
     assert!(ends.iter().all(|end| *end == Ok(200)), "{:?}", ends.iter().find(|end| **end != Ok(200)));
-    assert_eq!(bank.counts().tokens_issued, 2);
+    assert_eq!(bank.counters().tokens_issued, 2);
 }
 
 /// Answers `status` to whoever asks for a token.
 async fn fail(bank: &busbar::testbed::sim::BankHandle, status: u16) {
-    let rule = Rule::on("/oauth/token", [Step::from(Behaviour::status(status))]);
+    let rule = Rule::on("/oauth/token", [ScriptStep::from(Behaviour::status(status))]);
     bank.set_script(Script { rules: vec![rule] }).await.unwrap();
 }
 
@@ -50,11 +50,11 @@ async fn a_token_endpoint_that_fails_has_a_circuit_of_its_own_and_the_providers_
         let error = live.probe().await.unwrap().unwrap_err();
         assert!(matches!(error, CallError::NoToken { status: Some(503), .. }), "{error}");
     }
-    let before = bank.counts().requests;
+    let before = bank.counters().requests;
     let error = get(&live, "/health").await.unwrap_err();
     assert!(matches!(error, CallError::TokenCircuitOpen { retry_in: Some(wait) } if wait <= Duration::from_secs(30)));
     assert_eq!(error.code(), "token_circuit_open");
-    assert_eq!(bank.counts().requests, before, "nobody is asked");
+    assert_eq!(bank.counters().requests, before, "nobody is asked");
     assert!(closed(&live) && live.token_unavailable());
     let seen = live.snapshot();
     assert_eq!((seen.health, seen.authenticated, seen.token_missing), (Health::Unknown, None, true));
@@ -83,7 +83,7 @@ async fn a_token_that_the_provider_ends_early_costs_one_more_request_and_no_call
     assert_eq!(get(&live, "/health").await, Ok(200));
     bank.revoke_tokens();
     assert_eq!(get(&live, "/health").await, Ok(200));
-    assert_eq!(bank.counts().tokens_issued, 2);
+    assert_eq!(bank.counters().tokens_issued, 2);
 }
 
 #[derive(Clone, Default)]

@@ -16,7 +16,7 @@ use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::SyncPlan;
-use busbar::testbed::sim::{AccountConfig, Auth as Wants, BankConfig, BankHandle, Behaviour, Rule, Script, Sim, Step};
+use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, Rule, Script, Sim, ScriptStep};
 use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
@@ -94,8 +94,8 @@ fn tokens(bank: &BankHandle) -> Auth {
     Auth::ClientCredentials(client(bank.token_url()))
 }
 
-fn issues(seconds: u64, client_secret: &str) -> Wants {
-    Wants::OAuth2 {
+fn issues(seconds: u64, client_secret: &str) -> RequiredAuth {
+    RequiredAuth::OAuth2 {
         client_id: "canary-client".to_owned(),
         client_secret: client_secret.to_owned(),
         expires_in_seconds: seconds,
@@ -103,7 +103,7 @@ fn issues(seconds: u64, client_secret: &str) -> Wants {
 }
 
 /// A bank with one account; each page takes a while, so that things happen between two.
-async fn slow_bank(wants: Wants) -> (Sim, BankHandle) {
+async fn slow_bank(wants: RequiredAuth) -> (Sim, BankHandle) {
     let account = AccountConfig { spacing_seconds: 60, ..AccountConfig::new("acc-1", ROWS) };
     let (sim, bank) = bank(BankConfig::new("bank").auth(wants).accounts([account])).await;
     bank.set_script(slowly()).await.unwrap();
@@ -111,7 +111,7 @@ async fn slow_bank(wants: Wants) -> (Sim, BankHandle) {
 }
 
 fn slowly() -> Script {
-    Script { rules: vec![Rule::on("/v2", [Step::slow(Duration::from_millis(100))])] }
+    Script { rules: vec![Rule::on("/v2", [ScriptStep::slow(Duration::from_millis(100))])] }
 }
 
 fn pages(bank: &BankHandle) -> usize {
@@ -144,14 +144,14 @@ async fn tokens_that_end_between_pages_are_replaced_before_any_page_is_refused()
     // As many walks as it takes for some tokens to end.
     for _ in 0..10 {
         assert_eq!(job.run(&live).await, Some(RunResult::Succeeded));
-        if bank.counts().tokens_issued >= 3 {
+        if bank.counters().tokens_issued >= 3 {
             break;
         }
-        bank.set_script(Script { rules: vec![Rule::on("/v2", [Step::slow(Duration::from_millis(300))])] })
+        bank.set_script(Script { rules: vec![Rule::on("/v2", [ScriptStep::slow(Duration::from_millis(300))])] })
             .await
             .unwrap();
     }
-    assert!(bank.counts().tokens_issued >= 3);
+    assert!(bank.counters().tokens_issued >= 3);
     assert_eq!((job.rows().await, refused(&bank)), (ROWS, 0));
 }
 
@@ -166,12 +166,12 @@ async fn a_token_that_the_bank_ends_between_pages_costs_one_page_asked_twice() {
     some_pages(&bank).await;
     bank.revoke_tokens();
     assert_eq!(job.end().await.last[0].result, Some(RunResult::Succeeded));
-    assert_eq!((job.rows().await, refused(&bank), bank.counts().tokens_issued), (ROWS, 1, 2));
+    assert_eq!((job.rows().await, refused(&bank), bank.counters().tokens_issued), (ROWS, 1, 2));
 }
 
 #[tokio::test]
 async fn a_401_on_one_page_only_is_healed_by_one_token_and_ends_a_run_with_a_fixed_key_which_goes_on_there() {
-    for (wants, fixed) in [(issues(3600, "canary-secret"), false), (Wants::mono("canary-key"), true)] {
+    for (wants, fixed) in [(issues(3600, "canary-secret"), false), (RequiredAuth::mono("canary-key"), true)] {
         let (_sim, bank) = slow_bank(wants).await;
         let folder = tempfile::tempdir().unwrap();
         let job = Job::at(folder.path()).await;
@@ -179,8 +179,8 @@ async fn a_401_on_one_page_only_is_healed_by_one_token_and_ends_a_run_with_a_fix
         let auth = if fixed { api_key("canary-key") } else { tokens(&bank) };
         let live = put(&registry, settings(&bank, auth, "1"));
         // The account, four pages, and the fifth is refused once.
-        let well = Step::from(Behaviour::Healthy);
-        let steps = [well.clone().times(5), Step::from(Behaviour::status(401)).times(1), well];
+        let well = ScriptStep::from(Behaviour::Healthy);
+        let steps = [well.clone().times(5), ScriptStep::from(Behaviour::status(401)).times(1), well];
         bank.set_script(Script { rules: vec![Rule::on("/v2", steps)] }).await.unwrap();
         let first = job.run(&live).await;
         if fixed {
@@ -193,7 +193,7 @@ async fn a_401_on_one_page_only_is_healed_by_one_token_and_ends_a_run_with_a_fix
             assert_eq!(walked[..asked], [1, 2, 3, 4, 5]);
             assert_eq!(walked[asked], 4, "one page of overlap, and not from the beginning: {walked:?}");
         } else {
-            assert_eq!((first, bank.counts().tokens_issued), (Some(RunResult::Succeeded), 2));
+            assert_eq!((first, bank.counters().tokens_issued), (Some(RunResult::Succeeded), 2));
         }
         assert_eq!((job.rows().await, refused(&bank)), (ROWS, 1));
     }
@@ -206,16 +206,16 @@ async fn a_page_that_is_refused_for_good_is_asked_for_twice_with_tokens_and_the_
     let job = Job::at(folder.path()).await;
     let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, tokens(&bank), "1"));
-    let steps = [Step::from(Behaviour::Healthy).times(2), Step::from(Behaviour::status(401))];
+    let steps = [ScriptStep::from(Behaviour::Healthy).times(2), ScriptStep::from(Behaviour::status(401))];
     bank.set_script(Script { rules: vec![Rule::on("/v2", steps)] }).await.unwrap();
     assert_eq!(job.run(&live).await, Some(RunResult::Failed));
-    assert_eq!((refused(&bank), bank.counts().tokens_issued), (2, 2));
+    assert_eq!((refused(&bank), bank.counters().tokens_issued), (2, 2));
     assert_eq!(live.snapshot().authenticated, Some(false));
 }
 
 #[tokio::test]
 async fn a_key_rotated_in_the_secret_before_the_bank_drops_the_old_one_fails_no_page() {
-    let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
+    let (_sim, bank) = slow_bank(RequiredAuth::mono("canary-old")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
     let (registry, _) = registry(RegistryOptions::allowing_loopback());
@@ -223,25 +223,25 @@ async fn a_key_rotated_in_the_secret_before_the_bank_drops_the_old_one_fails_no_
     job.start(&live);
     some_pages(&bank).await;
     // Both at once, as far as any page can see: nothing is on its way with the old one.
-    bank.set_auth(&Wants::None).unwrap();
+    bank.set_auth(&RequiredAuth::None).unwrap();
     put(&registry, settings(&bank, api_key("canary-new"), "2"));
     let before = pages(&bank);
     eventually("pages are asked for with the new key", async || pages(&bank) > before + 1).await;
-    bank.set_auth(&Wants::mono("canary-new")).unwrap();
+    bank.set_auth(&RequiredAuth::mono("canary-new")).unwrap();
     assert_eq!(job.end().await.last[0].result, Some(RunResult::Succeeded));
     assert_eq!((job.rows().await, refused(&bank)), (ROWS, 0));
 }
 
 #[tokio::test]
 async fn a_key_that_the_bank_drops_first_fails_one_page_and_the_new_one_goes_on_there() {
-    let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
+    let (_sim, bank) = slow_bank(RequiredAuth::mono("canary-old")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
     let (registry, _) = registry(RegistryOptions::allowing_loopback());
     let live = put(&registry, settings(&bank, api_key("canary-old"), "1"));
     job.start(&live);
     some_pages(&bank).await;
-    bank.set_auth(&Wants::mono("canary-new")).unwrap();
+    bank.set_auth(&RequiredAuth::mono("canary-new")).unwrap();
     assert_eq!(job.end().await.last[0].result, Some(RunResult::Failed));
     assert_eq!(refused(&bank), 1, "the call that revealed it");
     put(&registry, settings(&bank, api_key("canary-new"), "2"));
@@ -251,7 +251,7 @@ async fn a_key_that_the_bank_drops_first_fails_one_page_and_the_new_one_goes_on_
 
 #[tokio::test]
 async fn a_key_that_stands_in_the_secret_before_the_bank_drops_the_old_one_costs_one_page_asked_twice() {
-    let (_sim, bank) = slow_bank(Wants::mono("canary-old")).await;
+    let (_sim, bank) = slow_bank(RequiredAuth::mono("canary-old")).await;
     let folder = tempfile::tempdir().unwrap();
     let job = Job::at(folder.path()).await;
     let (registry, _) = registry(RegistryOptions::allowing_loopback());
@@ -260,7 +260,7 @@ async fn a_key_that_stands_in_the_secret_before_the_bank_drops_the_old_one_costs
     let live = put(&registry, settings(&bank, api_key("canary-old"), "1"));
     job.start(&live);
     some_pages(&bank).await;
-    bank.set_auth(&Wants::mono("canary-new")).unwrap();
+    bank.set_auth(&RequiredAuth::mono("canary-new")).unwrap();
     assert_eq!(job.end().await.last[0].result, Some(RunResult::Succeeded), "nobody had to change the connection");
     assert_eq!((job.rows().await, refused(&bank), kept.reads()), (ROWS, 1, 1));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::sim::{BankConfig, Behaviour, Moment};
+use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint};
 
 use super::world::{LATE, World, stand_in};
 
@@ -14,7 +14,7 @@ async fn the_wait_for_a_connection_and_all_stand_ins_share_one_budget() {
     world.connect_as("spare", "polygon", &spare, |_| ());
     let banks = [&world.fmp, &world.polygon, &spare];
     for bank in banks {
-        bank.fail_with(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+        bank.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     }
     // Of four seconds one and a half are gone before the connection runs.
     let (clock, began) = (Clock::system(), Clock::system().mono());

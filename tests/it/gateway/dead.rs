@@ -9,7 +9,7 @@ use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestS
 use busbar::ledger::encryption::Keyring;
 use busbar::metrics::Metrics;
 use busbar::profile::Profiles;
-use busbar::testbed::sim::{Behaviour, Moment, Step};
+use busbar::testbed::sim::{Behaviour, FailurePoint, ScriptStep};
 use jiff::SignedDuration;
 use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
@@ -70,7 +70,7 @@ async fn a_provider_that_hangs_delays_its_own_requests_only_and_has_two_at_once(
         fail(&world, &format!("/api/providers/treasury/polygon/quote?symbol=S{n}")).await;
     }
     let id = fail(&world, QUOTE).await;
-    world.polygon.fail_with(Step::from(Behaviour::Stall(Moment::BeforeHead))).await.unwrap();
+    world.polygon.fail_with(ScriptStep::from(Behaviour::Stall(FailurePoint::BeforeHead))).await.unwrap();
     world.fmp.recover().await;
     let seen = world.polygon.arrivals().next;
     let (stop, worker) = world.worker("a");

@@ -23,7 +23,7 @@ use busbar::gateway::connection_limits::ConnectionLimits;
 use busbar::gateway::rate_limit::Rate;
 use busbar::gateway::server::Server;
 use busbar::gateway::tls::ServerCertificate;
-use busbar::testbed::sim::{Behaviour, Moment, Step};
+use busbar::testbed::sim::{Behaviour, FailurePoint, ScriptStep};
 use serde_json::json;
 
 use world::{Plan, World, said};
@@ -169,7 +169,7 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[tokio::test]
 async fn one_request_too_many_under_way_is_told_to_come_again_and_probes_are_answered() {
     let world = World::with(Plan { under_way: 2, ..Plan::default() }).await;
-    world.fmp.fail_with(Behaviour::Stall(Moment::BeforeHead)).await.unwrap();
+    world.fmp.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let stalled = |_| {
         let (url, http) = (world.url(&format!("{QUOTE}&deadline_ms=20000")), world.http.clone());
         tokio::spawn(async move { http.get(url).bearer_auth("token-ann").send().await.map(drop) })
@@ -281,7 +281,7 @@ async fn the_finastra_paths_are_aliases_of_one_connection_and_its_stubs_are_off_
 #[tokio::test]
 async fn at_the_end_requests_under_way_are_answered_and_no_more_are_taken() {
     let mut world = World::new().await;
-    world.fmp.fail_with(Step::slow(Duration::from_millis(300))).await.unwrap();
+    world.fmp.fail_with(ScriptStep::slow(Duration::from_millis(300))).await.unwrap();
     let (url, http) = (world.url(QUOTE), world.http.clone());
     let under_way = tokio::spawn(async move { said(http.get(url).bearer_auth("token-ann")).await });
     until("the request arrives", || !world.fmp.arrivals().entries.is_empty()).await;

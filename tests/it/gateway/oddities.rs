@@ -70,5 +70,5 @@ async fn a_used_up_quota_that_comes_with_200_is_told_as_one_with_its_end() {
         assert!((1..=86_400).contains(&wait), "until the provider's day ends: {wait}");
         assert!(!said.body.to_string().contains("upgrade"), "{said:?}");
     }
-    assert_eq!(world.fmp.counts().requests, 1, "nobody asks before that");
+    assert_eq!(world.fmp.counters().requests, 1, "nobody asks before that");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::settings::{CachePolicy, RetryPolicy};
-use busbar::testbed::sim::{Behaviour, Down, Moment};
+use busbar::testbed::sim::{Behaviour, Down, FailurePoint};
 use serde_json::json;
 
 use super::QUOTE;
@@ -22,17 +22,17 @@ async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_th
     });
     let earnings = "/api/providers/treasury/fmp/earnings?symbol=ACME&limit=5";
     let refused = Behaviour::Down(Down::Refuse);
-    for trouble in [Behaviour::status(503), Behaviour::Stall(Moment::BeforeHead), refused] {
+    for trouble in [Behaviour::status(503), Behaviour::Stall(FailurePoint::BeforeHead), refused] {
         world.fmp.fail_with(trouble.clone()).await.unwrap();
         for (path, field, wanted) in
             [(QUOTE, "/price", json!("101.30")), (earnings, "/records/0/eps_actual", json!("1.5"))]
         {
-            let met = world.fmp.counts().requests;
+            let met = world.fmp.counters().requests;
             let (clock, began) = (Clock::system(), Clock::system().mono());
             let said = world.get(path).await;
             let took = clock.mono().since(began);
             assert_eq!(said.status, 200, "{trouble:?} {path}: {said:?}");
-            let asked = world.fmp.counts().requests > met;
+            let asked = world.fmp.counters().requests > met;
             assert!(asked || trouble == Behaviour::Down(Down::Refuse), "{trouble:?} {path} was not met");
             assert_eq!(*said.meta("provider_used"), "polygon_fallback");
             assert_eq!(*said.meta("provider"), "fmp");
@@ -66,9 +66,9 @@ async fn an_open_circuit_answers_what_was_kept_and_says_so_and_without_a_cache_s
         assert_eq!((stale.status, stale.header("x-data-stale")), (200, Some("true")), "{what}: {stale:?}");
         assert_eq!((stale.meta("stale"), stale.meta("cached")), (&json!(true), &json!(true)));
     }
-    let met = world.fmp.counts().requests;
+    let met = world.fmp.counters().requests;
     assert_eq!(world.get(QUOTE).await.header("x-data-stale"), Some("true"));
-    assert_eq!(world.fmp.counts().requests, met, "no request is made while the circuit is open");
+    assert_eq!(world.fmp.counters().requests, met, "no request is made while the circuit is open");
     // Another share was never asked for, so nothing is kept of it.
     let none = world.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
     assert_eq!((none.status, none.error()), (503, "circuit_open"), "{none:?}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use busbar::metrics::Metrics;
 use busbar::settings::Auth;
 use busbar::telemetry::traces::{Traces, parse_collector_url};
-use busbar::testbed::sim::otlp::Collector;
-use busbar::testbed::sim::{Behaviour, Script, Step};
+use busbar::testbed::sim::otlp::TraceCollector;
+use busbar::testbed::sim::{Behaviour, Script, ScriptStep};
 use secrecy::SecretString;
 
 use super::world::{Plan, World};
@@ -17,7 +17,7 @@ const PARENT: &str = "b7ad6b7169203331";
 
 #[tokio::test]
 async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_span() {
-    let spans = Collector::start().await.unwrap();
+    let spans = TraceCollector::start().await.unwrap();
     let endpoint = parse_collector_url(&spans.endpoint()).unwrap();
     let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
     let world = World::with(Plan { traces: traces.clone(), ..Plan::default() }).await;
@@ -27,7 +27,7 @@ async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_spa
         draft.retry.min_pacing = Duration::ZERO;
         draft.auth = Auth::Profile { headers: vec![], query: vec![("apikey".to_owned(), SecretString::from(KEY))] };
     });
-    world.fmp.set_script(Script::from(Step::from(Behaviour::status(503)).times(1))).await.unwrap();
+    world.fmp.set_script(Script::from(ScriptStep::from(Behaviour::status(503)).times(1))).await.unwrap();
     let path = "/api/providers/treasury/fmp/quote?symbol=ACME";
     let parent = |sampled: &str| format!("00-{TRACE}-{PARENT}-{sampled}");
     let said = world.ask("GET", path, "token-ann", &[("traceparent", &parent("01"))]).await;
@@ -45,7 +45,7 @@ async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_spa
     assert_eq!(quiet.status, 200);
     traces.close(Duration::from_secs(10)).await;
 
-    let door = spans.named("gateway.request");
+    let door = spans.spans_named("gateway.request");
     let [door] = door.as_slice() else { panic!("{door:#?}") };
     assert_eq!((&*door.trace_id, &*door.parent_id, &*door.kind), (TRACE, PARENT, "SERVER"));
     assert_eq!(door.attributes["http.route"], "/api/providers/{namespace}/{connection}/{operation}");
@@ -53,11 +53,11 @@ async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_spa
         (&*door.attributes["status"], said.header("x-request-id")),
         ("200", Some(&*door.attributes["request_id"]))
     );
-    let call = spans.named("provider.call");
+    let call = spans.spans_named("provider.call");
     let [call] = call.as_slice() else { panic!("{call:#?}") };
     assert_eq!((&call.trace_id, &call.parent_id), (&door.trace_id, &door.span_id));
     assert_eq!((&*call.attributes["symbol"], &*call.attributes["tries"]), ("ACME", "2"));
-    let tries = spans.named("provider.try");
+    let tries = spans.spans_named("provider.try");
     let told: Vec<_> = tries.iter().map(|one| (&*one.parent_id, &*one.attributes["status"])).collect();
     assert_eq!(told, [(&*call.span_id, "503"), (&*call.span_id, "200")]);
 

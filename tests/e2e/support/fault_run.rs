@@ -8,8 +8,8 @@ use std::panic::Location;
 use std::time::Duration;
 
 use busbar::domain::time::Mono;
-use busbar::testbed::control_plane::Position;
-use busbar::testbed::trouble::Fault;
+use busbar::testbed::control_plane::AuditPosition;
+use busbar::testbed::faults::Fault;
 use serde_json::Value;
 
 use super::eventually;
@@ -65,13 +65,13 @@ fn timeless(all: Statuses) -> Statuses {
 }
 
 /// A fault that has begun.
-pub(crate) struct Trial {
+pub(crate) struct FaultRun {
     pub(super) fault: Option<Fault>,
     pub(super) began: Mono,
     pub(super) before: Statuses,
     pub(super) pid: Option<u32>,
     pub(super) log: usize,
-    pub(super) audit: Position,
+    pub(super) audit: AuditPosition,
     pub(super) ended: Option<Mono>,
 }
 
@@ -89,11 +89,11 @@ pub(crate) struct Expected<'a> {
     pub(crate) ends: bool,
 }
 
-impl Trial {
+impl FaultRun {
     /// Ends the fault.
     pub(crate) async fn end(&mut self, scene: &Scene) {
         if let Some(fault) = self.fault {
-            fault.end(&scene.ground).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
+            fault.end(&scene.fault_env).await.unwrap_or_else(|error| panic!("{fault} does not end: {error}"));
         }
         self.ended = Some(scene.clock.mono());
     }

@@ -1,4 +1,4 @@
-//! `busbar-sim` as a process: its flags, and the file in which it tells where everything listens.
+//! The process `busbar-sim`: its flags, its main loop and its announce file.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -8,76 +8,59 @@ use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::testbed::sim::Sim;
-use crate::testbed::sim::auth::Auth;
-use crate::testbed::sim::bank::BankHandle;
+use crate::testbed::sim::auth::RequiredAuth;
 use crate::testbed::sim::config::{BankConfig, SimConfig};
+use crate::testbed::sim::endpoints::BankEndpoints;
 use crate::testbed::sim::error::SimError;
+use crate::testbed::sim::simulator::Sim;
 use crate::testbed::sim::transactions::AccountConfig;
 
 /// Simulated banks for Busbar's demo, tests and benches.
 #[derive(Clone, Parser)]
 #[command(name = "busbar-sim", version)]
 pub struct Flags {
-    /// How many banks to start: bank-a, bank-b, …; further ones come by the control API.
+    /// Number of banks to start: bank-a, bank-b, …; the control API can add more.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub banks: u32,
-    /// Where the control API listens; port 0 takes a free one.
+    /// Listen address of the control API; port 0 selects a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub control: SocketAddr,
-    /// Written whole when everything listens: where the control API and the banks are, as JSON.
+    /// File to write atomically once all ports listen: the URLs of the control API and the banks, as JSON.
     #[arg(long)]
     pub announce_file: Option<PathBuf>,
-    /// The certificate that clients must trust for HTTPS is written here.
+    /// File for the CA certificate that HTTPS clients must trust.
     #[arg(long)]
     pub ca_file: Option<PathBuf>,
-    /// The `mono-sec-key` that the banks want; without it they want no credentials.
+    /// The `mono-sec-key` that the banks require; without it they require no credentials.
     #[arg(long)]
     pub mono_key: Option<String>,
-    /// How many transactions account acc-1 of each bank has.
+    /// Number of transactions of account acc-1 of each bank.
     #[arg(long, default_value_t = 120)]
     pub transactions: u64,
-    /// Seed of generated data and of chance; bank n gets seed + n.
+    /// Seed of generated data and random shares; bank n gets seed + n.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Listen beyond loopback if an address says so. The control API has no authentication.
+    /// Allow listen addresses other than loopback. The control API has no authentication.
     #[arg(long)]
     pub allow_remote: bool,
 }
 
-/// Where one bank is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BankPlace {
-    /// Its name.
-    pub name: String,
-    /// Base URL over plain HTTP.
-    pub http: String,
-    /// Base URL over HTTPS.
-    pub https: String,
-}
-
-impl BankPlace {
-    pub(crate) fn of(bank: &BankHandle) -> Self {
-        Self { name: bank.name().to_owned(), http: bank.base_url(), https: bank.https_url() }
-    }
-}
-
-/// What the announce file holds.
+/// The content of the announce file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
     /// Base URL of the control API.
     pub control: String,
-    /// The banks from the start.
-    pub banks: Vec<BankPlace>,
-    /// Where the CA certificate was written.
+    /// The banks started by `--banks`.
+    pub banks: Vec<BankEndpoints>,
+    /// Path of the CA certificate, if written.
     pub ca_file: Option<PathBuf>,
-    /// The process, so that whoever started it can end it.
+    /// The process id, for stopping it.
     pub pid: u32,
 }
 
 /// Runs the simulator until SIGTERM or SIGINT.
 pub async fn run(flags: Flags) -> Result<(), SimError> {
-    // Before anything is announced: whoever reads the file may send the signal at once.
+    // Before the announcement: its reader may send a signal at once.
     let mut terminate = signal(SignalKind::terminate()).map_err(SimError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(SimError::Signals)?;
     let sim = Sim::start(SimConfig { control: Some(flags.control), allow_remote: flags.allow_remote }).await?;
@@ -85,21 +68,21 @@ pub async fn run(flags: Flags) -> Result<(), SimError> {
         sim.add_bank(bank(&flags, n)).await?;
     }
     if let Some(path) = &flags.ca_file {
-        write_whole(path, sim.ca_pem().as_bytes())?;
+        write_atomically(path, sim.ca_pem().as_bytes())?;
     }
     let announcement = Announcement {
         control: sim.control().map(|a| format!("http://{a}")).unwrap_or_default(),
-        banks: sim.banks().iter().map(BankPlace::of).collect(),
+        banks: sim.banks().iter().map(BankEndpoints::of).collect(),
         ca_file: flags.ca_file.clone(),
         pid: std::process::id(),
     };
-    // Cannot fail: strings and numbers only.
+    // Infallible: strings and numbers only.
     let text = serde_json::to_string_pretty(&announcement).unwrap_or_default();
     if let Some(path) = &flags.announce_file {
-        write_whole(path, text.as_bytes())?;
+        write_atomically(path, text.as_bytes())?;
     }
-    // Nobody may be reading; that is no reason to end.
-    let _unread = writeln!(std::io::stdout(), "{text}");
+    // A closed stdout is ignored.
+    let _closed = writeln!(std::io::stdout(), "{text}");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -114,15 +97,15 @@ fn bank(flags: &Flags, n: u32) -> BankConfig {
         _ => format!("bank-{n}"),
     };
     let account = AccountConfig { seed, ..AccountConfig::new("acc-1", flags.transactions) };
-    let auth = flags.mono_key.as_deref().map_or(Auth::None, Auth::mono);
+    let auth = flags.mono_key.as_deref().map_or(RequiredAuth::None, RequiredAuth::mono);
     BankConfig { seed, ..BankConfig::new(name).auth(auth).accounts([account]) }
 }
 
-/// Writes beside the file and renames, so that a reader sees all of it or none.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), SimError> {
+/// Writes a temporary file and renames it, so that a reader sees the complete file or none.
+fn write_atomically(path: &Path, content: &[u8]) -> Result<(), SimError> {
     let failed = |source| SimError::Write { path: path.to_owned(), source };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    std::fs::write(&beside, content).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    std::fs::write(&temporary, content).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
 }

@@ -1,6 +1,6 @@
-//! A TCP connection that can be cut from above: closed, or reset.
+//! A TCP stream that a handler above TLS and HTTP can abort: with a close or a reset.
 //!
-//! It lies beneath TLS and HTTP. Once cut, nothing more is written, so a reset is not announced by a polite close.
+//! Once aborted, nothing more is written, so that no TLS or HTTP shutdown precedes the reset.
 
 use std::io;
 use std::pin::Pin;
@@ -11,74 +11,74 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-const WHOLE: u8 = 0;
+const OPEN: u8 = 0;
 const CLOSE: u8 = 1;
 const RESET: u8 = 2;
 
-/// The knife.
+/// Aborts the stream that shares it.
 #[derive(Debug, Default)]
-pub(crate) struct Cut(AtomicU8);
+pub(crate) struct AbortSwitch(AtomicU8);
 
-impl Cut {
-    /// The connection ends without another word.
+impl AbortSwitch {
+    /// Closes the connection without further data.
     pub(crate) fn close(&self) {
         self.0.store(CLOSE, Ordering::Release);
     }
 
-    /// The connection ends with a TCP reset.
+    /// Closes the connection with a TCP reset.
     pub(crate) fn reset(&self) {
         self.0.store(RESET, Ordering::Release);
     }
 
     fn check(&self) -> io::Result<()> {
         match self.0.load(Ordering::Acquire) {
-            WHOLE => Ok(()),
+            OPEN => Ok(()),
             _ => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }
 }
 
-/// The connection.
+/// The stream.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct AbortableStream {
     tcp: TcpStream,
-    cut: Arc<Cut>,
+    abort: Arc<AbortSwitch>,
 }
 
-impl Wire {
-    pub(crate) fn new(tcp: TcpStream, cut: Arc<Cut>) -> Self {
-        Self { tcp, cut }
+impl AbortableStream {
+    pub(crate) fn new(tcp: TcpStream, abort: Arc<AbortSwitch>) -> Self {
+        Self { tcp, abort }
     }
 }
 
-impl Drop for Wire {
+impl Drop for AbortableStream {
     fn drop(&mut self) {
-        if self.cut.0.load(Ordering::Acquire) == RESET {
-            // Linger zero makes the close that follows a reset; if the peer was faster there is nothing to reset.
-            let _gone = self.tcp.set_zero_linger();
+        if self.abort.0.load(Ordering::Acquire) == RESET {
+            // Linger zero turns the close into a reset; it fails only if the client has already disconnected.
+            let _disconnected = self.tcp.set_zero_linger();
         }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for AbortableStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for AbortableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.tcp).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 
@@ -87,7 +87,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
+        self.abort.check()?;
         Pin::new(&mut self.tcp).poll_write_vectored(cx, data)
     }
 

@@ -49,7 +49,7 @@ const REOPEN: Duration = Duration::from_millis(200);
 pub(crate) struct Sight {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
-    /// When the watch told of it, on the witness's clock.
+    /// When the watch told of it, on the recorder's clock.
     pub(crate) at: Mono,
     /// The object; its last state if it is gone.
     pub(crate) object: Value,
@@ -78,7 +78,7 @@ impl Sight {
 }
 
 /// Sees and remembers every state of every object of ours in one namespace.
-pub(crate) struct Witness {
+pub(crate) struct StatusRecorder {
     sights: Arc<Mutex<Vec<Sight>>>,
     namespace: String,
     apis: Vec<(&'static str, Api<DynamicObject>)>,
@@ -86,7 +86,7 @@ pub(crate) struct Witness {
     _watches: JoinSet<()>,
 }
 
-impl Witness {
+impl StatusRecorder {
     /// Begins to watch; what is there already is seen too.
     pub(crate) fn of(ns: &TestNs) -> Self {
         let sights = Arc::<Mutex<Vec<Sight>>>::default();
@@ -160,7 +160,7 @@ impl Witness {
     /// What was wrong with any status ever seen: one line for each. Waits until all that was written has been seen.
     pub(crate) async fn findings(&self) -> Vec<String> {
         for (kind, api) in &self.apis {
-            eventually(PATIENCE, &format!("the witness has seen every {kind} of {}", self.namespace), async || {
+            eventually(PATIENCE, &format!("the recorder has seen every {kind} of {}", self.namespace), async || {
                 let listed = api.list(&ListParams::default()).await.ok()?;
                 let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
                 let seen = |object: &DynamicObject| {

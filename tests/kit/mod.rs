@@ -1,0 +1,18 @@
+//! The test kit: what the integration tests (`tests/it`) and the end-to-end tests (`tests/e2e`) share.
+//!
+//! Both binaries include this module; the folder [`cluster`](../kit/cluster/mod.rs) is included by the end-to-end tests
+//! only, because it needs a control plane. A test waits with [`wait::eventually`], builds objects with [`objects`],
+//! connections of this process with [`connections`], and moves time with [`time::ManualTime`].
+
+#![allow(dead_code, reason = "each of the two binaries uses a part of the kit")]
+
+pub(crate) mod banks;
+pub(crate) mod binary;
+pub(crate) mod connections;
+pub(crate) mod http;
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod objects;
+pub(crate) mod sync_env;
+pub(crate) mod time;
+pub(crate) mod wait;
