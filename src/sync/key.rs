@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::plan::{hex, short_hex};
+use crate::domain::hash::short_hex;
 use crate::ledger::{DocumentRecord, TransactionRecord};
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
@@ -61,7 +61,7 @@ pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals)
     let mut dropped = 0;
     for mut document in documents {
         if document.key.is_empty() {
-            let base = hex(&document.content_hash(), 8);
+            let base = hex::encode(&document.content_hash()[..8]);
             let ordinal = ordinals.0.entry(base.clone()).or_insert(0);
             document.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
@@ -98,7 +98,7 @@ pub fn account_token(namespace: &str, connection: &str, account: &str) -> String
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hex(&hash.finalize(), 12)
+    hex::encode(&hash.finalize()[..12])
 }
 
 #[cfg(test)]

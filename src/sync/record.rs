@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
 use super::mask::MaskRules;
-use super::plan::hex;
 use crate::domain::money::{Currency, Money, parse_decimal};
 use crate::ledger::{
     BookingTime, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
@@ -269,7 +268,7 @@ pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u3
         reason: rejection.reason,
         path: rejection.path,
         sample: structure(record),
-        fingerprint: hex(&digest.finalize(), 16),
+        fingerprint: hex::encode(&digest.finalize()[..16]),
         index,
         page_no,
     }

@@ -42,7 +42,18 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "domain",
         ours: Only(&[]),
-        others: O::Only(&["jiff", "serde", "rust_decimal", "thiserror", "sha2", "hmac", "uuid", "cronexpr"]),
+        others: O::Only(&[
+            "cronexpr",
+            "fnv",
+            "hex",
+            "hmac",
+            "jiff",
+            "rust_decimal",
+            "serde",
+            "sha2",
+            "thiserror",
+            "uuid",
+        ]),
     },
     // The derives live in `kube`; its client does not belong here, and a schema is all that `api` makes.
     Layer {
