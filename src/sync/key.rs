@@ -8,8 +8,9 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::domain::document::DocumentRecord;
 use crate::domain::hash::short_hex;
-use crate::ledger::{DocumentRecord, TransactionRecord};
+use crate::domain::record::TransactionRecord;
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
 const DERIVED_KEY_VERSION: u8 = 1;
@@ -104,7 +105,7 @@ pub fn account_token(namespace: &str, connection: &str, account: &str) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::KeyQuality;
+    use crate::domain::record::KeyQuality;
     use crate::sync::tests::record;
 
     fn without_id(minor: i64) -> TransactionRecord {

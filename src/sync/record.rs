@@ -12,10 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
 use super::mask::MaskRules;
+use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::money::{Currency, Money, parse_decimal};
-use crate::ledger::{
-    BookingTime, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
-};
+use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
 
 /// Plausible booking years; others indicate a wrong unit or a placeholder.
