@@ -32,7 +32,7 @@ use crate::cluster::client::Clients;
 use crate::cluster::discovery;
 use crate::cluster::lease::{LeaderElector, Leadership, LeaseConfig};
 use crate::controllers::providerconnection::standby::run_standby;
-use crate::ledger::Ledger;
+use crate::ledger::{self, Ledger, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::telemetry::{self, traces::Traces};
@@ -98,7 +98,7 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         }
         None => Traces::off(),
     };
-    let ledger = commands::open_ledger(&args.ledger).await?;
+    let ledger = ledger::open(&args.ledger, OpenMode::Migrate).await?;
     gates.set(Gate::Ledger, true);
     gates.set(Gate::Running, true);
 

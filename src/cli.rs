@@ -16,6 +16,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::domain::duration::parse_duration;
 use crate::domain::key::ObjectKey;
+use crate::ledger::LedgerUrl;
 use crate::settings::addresses::AllowedRange;
 use crate::telemetry::LogFormat;
 
@@ -223,24 +224,6 @@ pub struct RunArgs {
     /// File to which the bound listen addresses are written as JSON at startup.
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,
-}
-
-/// URL of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LedgerUrl {
-    /// `sqlite:PATH`: an embedded SQLite database.
-    Sqlite(PathBuf),
-}
-
-impl std::str::FromStr for LedgerUrl {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err("must be sqlite:PATH".into()),
-        }
-    }
 }
 
 /// Parses a namespace. An empty one is rejected, because the API reads it as all namespaces.

@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{self, LedgerUrl, OpenMode};
     use crate::metrics::Metrics;
     use crate::provider::registry::RegistryOptions;
     use crate::provider::testkit::draft;
@@ -71,7 +71,7 @@ mod tests {
     #[tokio::test]
     async fn a_deleted_or_replaced_connection_ends_at_once_and_a_changed_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
         let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
         let pool = SyncPool::new(ledger, reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();

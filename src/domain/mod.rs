@@ -6,6 +6,8 @@
 pub mod backoff;
 pub mod breaker;
 pub mod conditions;
+pub mod cursor;
+pub mod document;
 pub mod duration;
 pub mod hash;
 pub mod health;
@@ -13,6 +15,7 @@ pub mod key;
 pub mod lease;
 pub mod money;
 pub mod quota;
+pub mod record;
 pub mod retry_budget;
 pub mod rights;
 pub mod route;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::cursor::{CursorState, StreamKey};
+use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
 
 /// A run's correlation id: stored with the run and the rows it changed, sent with its requests and log lines.

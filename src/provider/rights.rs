@@ -214,8 +214,7 @@ mod tests {
 
     use super::*;
     use crate::domain::rights::{self, Denial, LicenceSubject};
-    use crate::ledger::audit::Audit as _;
-    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{self, LedgerUrl, OpenMode};
     use crate::provider::audit::audit_channel;
     use crate::provider::testkit::{response, settings};
 
@@ -240,7 +239,7 @@ mod tests {
     struct RightsFixture {
         path: RightsService<tower::util::BoxCloneService<Request, Response, CallError>>,
         sent: Arc<AtomicUsize>,
-        ledger: Arc<SqliteLedger>,
+        ledger: Arc<dyn Ledger>,
         stop: CancellationToken,
         writer: tokio::task::JoinHandle<()>,
         _dir: tempfile::TempDir,
@@ -248,7 +247,7 @@ mod tests {
 
     async fn fixture(settings: Arc<Settings>) -> RightsFixture {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics, stop) =
             (Clock::starting_at("2026-11-22T23:00:00Z".parse().unwrap()), Metrics::new(), CancellationToken::new());
         let retention = Duration::from_hours(24);

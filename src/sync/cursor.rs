@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ledger::{Granularity, SyncWindow, WindowKind};
+use crate::domain::cursor::{SyncWindow, WindowKind};
+use crate::domain::record::Granularity;
 use crate::profile::{Stream, TimeEncoding, WindowParameters};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::mask::MaskRules;
+use crate::domain::hash::short_hex;
 use crate::domain::key::ObjectKey;
 use crate::ledger::{CursorKey, StreamKey};
 use crate::profile::{Pagination, Stream, TemplateError};
@@ -132,16 +133,4 @@ impl CursorHash {
     pub fn same_source(&self, stored: &str) -> bool {
         stored.split_once('.').is_some_and(|(source, _)| source == self.source)
     }
-}
-
-/// The first 64 bits of a digest in hexadecimal: enough to distinguish the few values of one job.
-pub(super) fn short_hex(digest: Sha256) -> String {
-    hex(&digest.finalize(), 8)
-}
-
-/// The first `len` bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8], len: usize) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
-    bytes.iter().take(len).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -12,11 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
 use super::mask::MaskRules;
-use super::plan::hex;
+use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::money::{Currency, Money, parse_decimal};
-use crate::ledger::{
-    BookingTime, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
-};
+use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
 
 /// Plausible booking years; others indicate a wrong unit or a placeholder.
@@ -269,7 +267,7 @@ pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u3
         reason: rejection.reason,
         path: rejection.path,
         sample: structure(record),
-        fingerprint: hex(&digest.finalize(), 16),
+        fingerprint: hex::encode(&digest.finalize()[..16]),
         index,
         page_no,
     }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::sync_job::SyncJobStatus;
 use busbar::api::v1alpha1::{ProviderConnection, SyncJob};
-use busbar::ledger::Ledger;
 use busbar::ledger::record::{StoredTransaction, TransactionFilter};
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::{AccountConfig, BankHandle, Behaviour, Direction, Latency, Rule, ScriptStep, Transaction};
 use rust_decimal::Decimal;
 use serde_json::json;
@@ -36,7 +35,9 @@ pub(crate) fn ledger_file(ns: &TestNs, replica: &str) -> PathBuf {
 
 /// The rows in the ledger, read beside the operator that writes.
 pub(crate) async fn rows(ns: &TestNs, replica: &str) -> Vec<StoredTransaction> {
-    let ledger = SqliteLedger::open_read_only(ledger_file(ns, replica)).await.expect("the ledger can be read");
+    let ledger = ledger::open(&LedgerUrl::Sqlite(ledger_file(ns, replica)), OpenMode::ReadOnly)
+        .await
+        .expect("the ledger can be read");
     let filter = TransactionFilter { namespace: Some(ns.name().to_owned()), ..TransactionFilter::default() };
     let rows = ledger.list_transactions(&filter, u32::MAX).await.expect("rows");
     ledger.close().await;

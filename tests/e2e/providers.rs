@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use busbar::api::v1alpha1::ProviderConnection;
-use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState, DeadRequests as _};
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState};
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::otlp::{TraceCollector, Span};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
 
@@ -157,7 +157,8 @@ async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_call
 }
 
 async fn dead_requests(file: &Path) -> Vec<DeadRequest> {
-    let ledger = SqliteLedger::open_read_only(file.to_owned()).await.expect("the ledger can be read");
+    let ledger =
+        ledger::open(&LedgerUrl::Sqlite(file.to_owned()), OpenMode::ReadOnly).await.expect("the ledger can be read");
     ledger.list_dead_requests(&DeadRequestFilter::default(), 10).await.expect("its failed requests")
 }
 

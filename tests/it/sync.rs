@@ -8,8 +8,7 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::key::ObjectKey;
 use busbar::ledger::record::TransactionFilter;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
+use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profiles};
 use busbar::provider::connection::Connection;
@@ -66,7 +65,7 @@ pub(crate) fn plan(accounts: &[&str]) -> Arc<SyncPlan> {
 }
 
 struct Operator {
-    ledger: Arc<SqliteLedger>,
+    ledger: Arc<dyn Ledger>,
     pool: SyncPool,
     reconcile_queue: ReconcileQueue,
     metrics: Metrics,
@@ -74,7 +73,7 @@ struct Operator {
 
 impl Operator {
     async fn on(path: &Path) -> Self {
-        let ledger = Arc::new(SqliteLedger::open(path).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(path.to_owned()), OpenMode::Migrate).await.unwrap();
         let (reconcile_queue, metrics) = (ReconcileQueue::new(), Metrics::new());
         let options = PoolOptions::new("the-operator");
         let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), Clock::system(), &metrics, options).unwrap();
@@ -184,7 +183,7 @@ async fn a_process_killed_between_any_two_pages_loses_and_doubles_nothing() {
     let path = dir.path().join("ledger.db");
     // Makes the file, so that a reader can watch it from the start.
     Operator::on(&path).await.ledger.close().await;
-    let watch = SqliteLedger::open_read_only(&path).await.unwrap();
+    let watch = ledger::open(&LedgerUrl::Sqlite(path.clone()), OpenMode::ReadOnly).await.unwrap();
     let all = TransactionFilter::default();
     for target in [1, 400, 700, 1_300] {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())

@@ -17,8 +17,7 @@ use crate::cluster::status::StatusMetrics;
 use crate::cluster::{resource::ReflectorDeps, stores::Stores};
 use crate::controllers::DEFAULT_REQUEUE;
 use crate::domain::time::Now;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{self, LedgerError, LedgerUrl, OpenMode};
 use crate::profile::Profiles;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::work::pool::{PoolOptions, SyncPool};
@@ -68,7 +67,7 @@ async fn runner(leading: bool) -> (Arc<ReconcileRunner<ScriptedReconciler>>, Met
     let client = Client::new(service, "default");
     let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
     let directory = TempDir::new().unwrap();
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(directory.path().join("ledger.db")).await.unwrap());
+    let ledger = ledger::open(&LedgerUrl::Sqlite(directory.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
     let driver = ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap();
     let pool =

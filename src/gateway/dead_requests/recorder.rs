@@ -152,9 +152,6 @@ impl DeadRequestRecorder {
             text.extend_from_slice(part);
         }
         let digest = if encrypted { self.keys.keyed_hash(&text).ok()? } else { Sha256::digest(&text).into() };
-        Some(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-            text
-        }))
+        Some(hex::encode(digest))
     }
 }

@@ -1,11 +1,12 @@
 //! Reads and writes cursors, and maps streams to their row ids.
 
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::SqliteLedger;
-use super::codec::{OperationName, count, get, millis, stored_enum, to_i64};
-use crate::ledger::{CursorKey, CursorState, LedgerError, PageCommit, StreamKey, SyncWindow, WindowKind};
+use super::codec::{OperationName, count, count_opt, get, millis, stored_enum, to_i64};
+use super::database::SqliteLedger;
+use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow, WindowKind};
+use crate::ledger::error::LedgerError;
+use crate::ledger::page::PageCommit;
 
 const LOAD: OperationName = OperationName("reading a cursor");
 const SAVE: OperationName = OperationName("advancing a cursor");
@@ -52,11 +53,7 @@ pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
                 to: get(row, "window_to")?,
                 page_no: get(row, "page_no")?,
                 page_token: get(row, "page_token")?,
-                total: row
-                    .try_get::<Option<i64>, _>("total")
-                    .ok()
-                    .flatten()
-                    .and_then(|total| u64::try_from(total).ok()),
+                total: count_opt(row, "total")?,
                 candidate_hwm: get(row, "candidate_hwm")?,
                 seen_tokens: serde_json::from_str(&seen)
                     .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,

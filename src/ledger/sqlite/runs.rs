@@ -5,15 +5,15 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
-use super::SqliteLedger;
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
 use super::cursor;
+use super::database::SqliteLedger;
 use super::lease::assert_held;
+use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
-use crate::ledger::runs::RunCounts;
-use crate::ledger::{
-    CursorState, JobHistory, Lease, LedgerError, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, StreamKey,
-};
+use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
+use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger};
 
 const START: OperationName = OperationName("recording the start of a run");
 const SKIP: OperationName = OperationName("recording a skipped run");

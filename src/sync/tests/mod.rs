@@ -20,10 +20,9 @@ use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncP
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
-use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{
-    BookingTime, Granularity, KeyQuality, Lease, Ledger, RowStatus, RunId, RunResult, RunStart, RunTrigger,
-    TransactionRecord,
+    self, BookingTime, Granularity, KeyQuality, Lease, Ledger, LedgerUrl, OpenMode, RowStatus, RunId, RunResult,
+    RunStart, RunTrigger, TransactionRecord,
 };
 use crate::metrics::Metrics;
 use crate::profile::{Pagination, Profiles, Stream};
@@ -89,7 +88,7 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
 /// The dependencies of a run: ledger, clock, bank, metrics.
 pub(crate) struct SyncHarness {
     _dir: tempfile::TempDir,
-    pub(crate) ledger: SqliteLedger,
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) bank: ScriptedBank,
     pub(crate) clock: Clock,
     pub(crate) cancel: CancellationToken,
@@ -99,7 +98,7 @@ pub(crate) struct SyncHarness {
 impl SyncHarness {
     pub(crate) async fn new(bank: ScriptedBank) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap();
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
         Self {
             _dir: dir,
             ledger,
@@ -115,7 +114,12 @@ impl SyncHarness {
     }
 
     pub(crate) async fn lease(&self) -> Lease {
-        self.ledger.acquire_lease("books", "me", Duration::from_secs(30), self.now(), None).await.unwrap().unwrap()
+        self.ledger
+            .acquire_lease("books", "me", Duration::from_secs(30), self.now(), None)
+            .await
+            .unwrap()
+            .acquired()
+            .unwrap()
     }
 
     pub(crate) async fn run(&self, plan: &SyncPlan) -> RunReport {
@@ -134,7 +138,7 @@ impl SyncHarness {
         };
         assert!(self.ledger.start_run(&start, &lease).await.unwrap());
         let cx = RunContext {
-            ledger: &self.ledger,
+            ledger: &*self.ledger,
             fetch,
             lease: &lease,
             clock: self.clock,

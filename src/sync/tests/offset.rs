@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::{SyncHarness, plan, response};
+use crate::ledger::RunResult;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::record::TransactionFilter;
-use crate::ledger::{Ledger, RunResult};
 use crate::profile::{Classification, ResponseClass, RetryAfter};
 use crate::profile::{Pagination, Profiles, Stream};
 use crate::provider::call::{CallError, Request, Response};

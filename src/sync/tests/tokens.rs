@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ScriptedBank, SyncHarness, plan, response};
 use crate::ledger::record::TransactionFilter;
-use crate::ledger::{DocumentKind, Granularity, Ledger, RunResult};
+use crate::ledger::{DocumentKind, Granularity, RunResult};
 use crate::profile::{Profile, Stream};
 use crate::provider::call::{CallError, Request, Response};
 use crate::sync::record::{AccountInfo, RecordParser};

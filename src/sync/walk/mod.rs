@@ -26,7 +26,7 @@ mod parsed_page;
 mod request;
 
 use cycle_guard::{CycleGuard, record_position, restarted};
-use parsed_page::ParsedPage;
+use parsed_page::{ParsedPage, page_error};
 
 /// The walk of one partition in one run.
 pub(super) struct Walk<'a> {
@@ -169,7 +169,8 @@ impl<'a> Walk<'a> {
         let (position, response) = (self.page_position(window), self.call(self.page_request(window)?).await?);
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
-        let parsed = page::parse(&response, &self.stream, &position)
+        let parsed = page::parse(&response.body, &self.stream, &position)
+            .map_err(|reason| page_error(reason, &response))
             .and_then(|page| self.parse_page(page, window, account, guard, totals));
         self.record_stage(Stage::Transform, began, parsed.as_ref().err().copied());
         parsed

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
 use super::Walk;
+use super::parsed_page::page_error;
 use crate::domain::time::Mono;
 use crate::ledger::SyncWindow;
 use crate::profile::ResponseClass;
@@ -101,7 +102,7 @@ impl Walk<'_> {
         let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
         let operation = format!("{}.account", self.plan.stream_name);
         let response = self.call(self.with_call_options(Request::get(operation, path), "account")).await?;
-        let body = page::parse_body(&response)?;
+        let body = page::parse_body(&response.body).map_err(|reason| page_error(reason, &response))?;
         let text = |pointer: &String| body.pointer(pointer).and_then(serde_json::Value::as_str);
         info.currency = pointers.iter().filter_map(text).find_map(read_currency);
         if info.currency.is_none() {

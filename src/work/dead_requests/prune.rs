@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::key::ObjectKey;
+use crate::ledger::dead_requests::DeadRequestOwner;
 use crate::ledger::{Lease, Ledger, LedgerError};
 use crate::work::dead_requests::audit::audit_entry;
 
@@ -56,16 +57,17 @@ pub(super) async fn remove_orphans(
     deleted: &BTreeSet<ObjectKey>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    for (key, uid) in ledger.dead_request_owners().await? {
-        let before = match lookup(&key) {
+    for owner in ledger.dead_request_owners().await? {
+        let DeadRequestOwner { connection: key, uid } = &owner;
+        let before = match lookup(key) {
             // Rows from before owners were recorded have none; they are parked at their next retry.
-            Presence::Present(current) if !uid.is_empty() && current != uid => Timestamp::MAX,
-            Presence::Absent if deleted.contains(&key) => Timestamp::MAX,
+            Presence::Present(current) if !uid.is_empty() && current != *uid => Timestamp::MAX,
+            Presence::Absent if deleted.contains(key) => Timestamp::MAX,
             Presence::Absent => before(now, ORPHAN_RETENTION),
             Presence::Present(_) | Presence::Unknown => continue,
         };
-        let entry = audit_entry(now, "discard", &key, "connection_deleted");
-        let removed = ledger.delete_orphaned_dead_requests(lease, (&key, &uid), before, &entry).await?;
+        let entry = audit_entry(now, "discard", key, "connection_deleted");
+        let removed = ledger.delete_orphaned_dead_requests(lease, &owner, before, &entry).await?;
         if removed > 0 {
             tracing::info!(namespace = %key.namespace, name = %key.name, removed, "connection deleted; dead requests removed");
         }

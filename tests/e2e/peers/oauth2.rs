@@ -1,13 +1,12 @@
 //! Tokens of an OAuth2 server that other people wrote: short lives, refused clients, rotated refresh tokens, an outage.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::breaker::BreakerState;
 use busbar::domain::key::ObjectKey;
 use busbar::ledger::encryption::Keyring;
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::metrics::Metrics;
 use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::{CallError, Request};
@@ -111,7 +110,8 @@ async fn rotated_refresh_tokens_are_each_used_once_over_the_end_of_the_process()
     std::fs::create_dir(folder.path().join("keys")).unwrap();
     std::fs::write(folder.path().join("keys/1"), [3; 32]).unwrap();
     for round in 1..=3 {
-        let ledger = Arc::new(SqliteLedger::open(folder.path().join("busbar.db")).await.unwrap());
+        let ledger =
+            ledger::open(&LedgerUrl::Sqlite(folder.path().join("busbar.db")), OpenMode::Migrate).await.unwrap();
         let keys = Keyring::open(&folder.path().join("keys")).unwrap();
         let access = RegistryOptions {
             refresh_tokens: Some(RefreshTokenStore::new(ledger, keys)),

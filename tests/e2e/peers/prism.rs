@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::key::ObjectKey;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{RunId, RunResult, RunTrigger};
+use busbar::ledger::{self, LedgerUrl, OpenMode, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::ResponseClass;
 use busbar::provider::connection::Connection;
@@ -104,7 +103,7 @@ async fn a_credential_that_is_missing_is_found() {
 /// Runs one stream of the connection's profile into a ledger of its own.
 async fn sync(live: &Arc<Connection>, stream: &str, parameters: &[(&str, &str)]) -> (JobView, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Arc::new(SqliteLedger::open(&dir.path().join("ledger.db")).await.unwrap());
+    let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let reconcile_queue = ReconcileQueue::new();
     let options = PoolOptions::new("the-operator");
     let pool = SyncPool::new(ledger, reconcile_queue.clone(), Clock::system(), &Metrics::new(), options).unwrap();

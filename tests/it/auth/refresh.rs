@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use busbar::ledger::encryption::Keyring;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{CredentialStore, Ledger as _};
+use busbar::ledger::{self, CredentialStore, Ledger, LedgerUrl, OpenMode};
 use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::{CallError, TokenStoreError};
 use busbar::provider::registry::{Registry, RegistryOptions};
@@ -36,8 +35,8 @@ fn draft(bank: &BankHandle, refresh_token: &str, revision: &str) -> Draft {
 }
 
 /// An operator with this ledger and these keys.
-async fn operator(folder: &Path) -> (Registry, Arc<SqliteLedger>) {
-    let ledger = Arc::new(SqliteLedger::open(folder.join("ledger.db")).await.unwrap());
+async fn operator(folder: &Path) -> (Registry, Arc<dyn Ledger>) {
+    let ledger = ledger::open(&LedgerUrl::Sqlite(folder.join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let keys = Keyring::open(&folder.join("keys")).unwrap();
     let refresh_tokens = Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys));
     (registry(RegistryOptions { refresh_tokens, ..RegistryOptions::allowing_loopback() }).0, ledger)

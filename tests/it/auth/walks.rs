@@ -7,8 +7,7 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::key::ObjectKey;
 use busbar::ledger::record::TransactionFilter;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{Ledger as _, RunId, RunResult, RunTrigger};
+use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profiles};
 use busbar::provider::auth::secret_source::SecretSource;
@@ -29,7 +28,7 @@ use crate::sync::plan;
 const ROWS: u64 = 1_000;
 
 struct Job {
-    ledger: Arc<SqliteLedger>,
+    ledger: Arc<dyn Ledger>,
     pool: SyncPool,
     reconcile_queue: ReconcileQueue,
     plan: Arc<SyncPlan>,
@@ -37,7 +36,7 @@ struct Job {
 
 impl Job {
     async fn at(folder: &Path) -> Self {
-        let ledger = Arc::new(SqliteLedger::open(folder.join("ledger.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(folder.join("ledger.db")), OpenMode::Migrate).await.unwrap();
         let reconcile_queue = ReconcileQueue::new();
         let options = PoolOptions::new("the-operator");
         let pool =

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
-use busbar::ledger::audit::Audit as _;
-use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestState, DeadRequests as _};
+use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestOwner, DeadRequestState};
 use busbar::ledger::encryption::Keyring;
 use busbar::metrics::Metrics;
 use busbar::profile::Profiles;
@@ -143,7 +142,7 @@ async fn another_connection_of_the_same_name_never_gets_the_parameters_of_the_fi
     // Not removed in between, as it is for whoever missed that; no worker runs that would sweep.
     world.replace("fmp", "uid-new", profile, &world.polygon, |_| ());
     let owner = world.ledger.dead_request_owners().await.unwrap();
-    assert_eq!(owner, [(key("fmp"), "uid-fmp".to_owned())]);
+    assert_eq!(owner, [DeadRequestOwner { connection: key("fmp"), uid: "uid-fmp".to_owned() }]);
     let (stop, worker) = world.worker("a");
     eventually("it went with its connection", async || world.ledger.get_dead_request(id).await.unwrap().is_none())
         .await;

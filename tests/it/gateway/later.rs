@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use busbar::clock::Clock;
-use busbar::ledger::audit::Audit as _;
-use busbar::ledger::dead_requests::{DeadRequestState, DeadRequests as _};
+use busbar::ledger::dead_requests::DeadRequestState;
 use busbar::ledger::encryption::Keyring;
 use busbar::profile::Profile;
 use busbar::testbed::sim::Behaviour;

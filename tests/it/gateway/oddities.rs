@@ -1,6 +1,6 @@
 //! Answers that are good and yet not what was asked for.
 
-use busbar::ledger::dead_requests::{DeadRequestCounts, DeadRequests as _};
+use busbar::ledger::dead_requests::DeadRequestCounts;
 use busbar::testbed::sim::{BankConfig, Behaviour};
 use serde_json::json;
 

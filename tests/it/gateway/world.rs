@@ -18,9 +18,9 @@ use busbar::gateway::metrics::GatewayMetrics;
 use busbar::gateway::rate_limit::{Rate, RateLimits};
 use busbar::gateway::router::router;
 use busbar::gateway::server::Server;
-use busbar::ledger::audit::{Audit as _, AuditEntry};
+use busbar::ledger::audit::AuditEntry;
 use busbar::ledger::encryption::Keyring;
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::audit::audit_channel;
@@ -107,7 +107,7 @@ pub(crate) struct World {
     pub(crate) polygon: BankHandle,
     pub(crate) finastra: BankHandle,
     pub(crate) registry: Registry,
-    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) metrics: Metrics,
     pub(crate) api: Arc<Api>,
     pub(crate) address: SocketAddr,
@@ -173,7 +173,7 @@ impl World {
         let finastra = sim.add_bank(BankConfig::new("finastra")).await.unwrap();
 
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics) = (Clock::system(), Metrics::new());
         let (queue, writer) = audit_channel(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
         let licences = LicenceMeter::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
