@@ -1,6 +1,6 @@
-//! Closed lists of names that users alert on. A name is added or deprecated, never renamed.
+//! Closed lists of names that users alert on: reasons and results. A name is added or deprecated, never renamed.
 //!
-//! [`reason_list!`] declares a list of reasons: each variant with its meaning and its remedy, printed by one function.
+//! [`closed_list!`] declares such an enum: each name with its meaning and its remedy, printed by one function.
 //! `docs/reference/reasons.md` is generated from these lists.
 
 /// A name that is not in its closed list.
@@ -18,24 +18,24 @@ impl UnknownName {
     }
 }
 
-/// Declares a closed list of reasons: `Variant: "meaning" => "remedy"`, with `ALL`, `as_str`, `meaning`, `remedy`,
+/// Declares a closed list of names: `Variant: "meaning" => "remedy"`, with `ALL`, `as_str`, `meaning`, `remedy`,
 /// `Display` and `FromStr`. `$list` describes the list in errors.
-macro_rules! reason_list {
+macro_rules! closed_list {
     ($list:literal, $(#[$meta:meta])* $name:ident { $( $variant:ident: $meaning:literal => $remedy:literal ),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum $name { $( #[doc = $meaning] $variant ),+ }
 
         impl $name {
-            /// All reasons, in the order of the documentation.
+            /// All names, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
 
-            /// The reason as written in status, in metric labels and in the ledger.
+            /// The name as written in status, in metric labels and in the ledger.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => stringify!($variant) ),+ }
             }
 
-            /// What the reason says.
+            /// What the name says.
             pub const fn meaning(self) -> &'static str {
                 match self { $( Self::$variant => $meaning ),+ }
             }
@@ -59,11 +59,11 @@ macro_rules! reason_list {
                 Self::ALL
                     .iter()
                     .copied()
-                    .find(|reason| reason.as_str() == name)
+                    .find(|one| one.as_str() == name)
                     .ok_or_else(|| $crate::domain::closed_list::UnknownName::new(name, $list))
             }
         }
     };
 }
 
-pub(crate) use reason_list;
+pub(crate) use closed_list;

@@ -41,6 +41,7 @@ use document::StoredDocument;
 use record::{StoredTransaction, TransactionFilter};
 
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 
 /// The durable store. Every method is atomic: it takes effect entirely or not at all.
 pub trait Ledger:
@@ -85,7 +86,7 @@ pub trait Ledger:
 
     /// Records that the slot of `run` was skipped, for `reason`. A slot recorded before and a run in progress are not
     /// touched, so no lease is required.
-    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> LedgerFuture<'a, ()>;
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()>;
 
     /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;

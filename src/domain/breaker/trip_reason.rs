@@ -1,8 +1,8 @@
 //! Reasons of transitions.
 
-use crate::domain::closed_list::reason_list;
+use crate::domain::closed_list::closed_list;
 
-reason_list!(
+closed_list!(
     "circuit reason",
     /// Reason of a transition, as in `status.circuitState.reason` and the label `reason`.
     TripReason {

@@ -24,6 +24,7 @@ use super::{
     RunEnd, RunStart, StoredLease, StoredProbe,
 };
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 
 mod audit;
 mod codec;
@@ -206,7 +207,7 @@ impl Ledger for SqliteLedger {
         self.run_start(run, lease).boxed()
     }
 
-    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> LedgerFuture<'a, ()> {
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()> {
         self.run_skip(run, reason).boxed()
     }
 

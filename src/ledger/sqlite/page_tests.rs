@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::rejection_reason::RejectionReason;
 use crate::ledger::{
     BookingTime, DeadLetter, Granularity, KeyQuality, PageCounts, RowStatus, RunId, StreamKey, SyncWindow,
     TransactionRecord, WindowKind,
@@ -60,7 +61,7 @@ pub(super) fn row(key: &str, minor: i64) -> TransactionRecord {
 
 fn letter(fingerprint: &str) -> DeadLetter {
     DeadLetter {
-        reason: "AmountMissing",
+        reason: RejectionReason::AmountMissing,
         path: "/amount".into(),
         sample: "{}".into(),
         fingerprint: fingerprint.into(),
