@@ -114,17 +114,8 @@ pub fn changed(old: &[Condition], new: &[Condition]) -> bool {
 }
 
 /// Abnormal-true conditions: they exist only while true.
-const ONLY_WHILE_TRUE: [&str; 9] = [
-    "Reconciling",
-    "Stalled",
-    "Throttled",
-    "CircuitOpen",
-    "Suspended",
-    "SchemaDrifted",
-    "DeadLetters",
-    "Degraded",
-    "PayoutsHeld",
-];
+const ONLY_WHILE_TRUE: [&str; 8] =
+    ["Reconciling", "Stalled", "Throttled", "CircuitOpen", "Suspended", "SchemaDrifted", "DeadLetters", "Degraded"];
 
 /// Checks the invariants of an object's conditions. The error names the violated one.
 pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod closed_list;
 pub mod conditions;
 pub mod cursor;
 pub mod document;
@@ -16,9 +17,11 @@ pub mod lease;
 pub mod money;
 pub mod quota;
 pub mod record;
+pub mod rejection_reason;
 pub mod retry_budget;
 pub mod rights;
 pub mod route;
+pub mod run_reason;
 pub mod schedule;
 pub mod time;
 pub mod window;

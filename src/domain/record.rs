@@ -6,6 +6,8 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
+use crate::domain::rejection_reason::RejectionReason;
+
 /// Version of [`TransactionRecord::content_hash`]; incremented when its input changes, so that old hashes never match.
 const CONTENT_HASH_VERSION: u8 = 1;
 
@@ -158,8 +160,8 @@ impl TransactionRecord {
 /// A rejected record: the reason, the field and the record's structure. Never its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// A reason from a closed set.
-    pub reason: &'static str,
+    /// Why it was rejected.
+    pub reason: RejectionReason,
     /// JSON pointer of the invalid field.
     pub path: String,
     /// The record's field names and types.

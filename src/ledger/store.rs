@@ -15,6 +15,7 @@ use super::record::{StoredTransaction, TransactionFilter};
 use super::runs::{JobHistory, RunEnd, RunStart};
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 
 /// How to open a store.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
 
     /// Records that the slot of `run` was skipped, for `reason`. A slot recorded before and a run in progress are not
     /// touched, so no lease is required.
-    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> LedgerFuture<'a, ()>;
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()>;
 
     /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;

@@ -37,5 +37,5 @@ pub use context::RunContext;
 pub use fetch::Fetch;
 pub use mask::{Mask, MaskRules};
 pub use plan::{Partition, RunLimits, SyncPlan};
-pub use report::{RunReason, RunReport};
+pub use report::RunReport;
 pub use run::run;

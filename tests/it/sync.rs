@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::key::ObjectKey;
+use busbar::domain::run_reason::RunReason;
 use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
@@ -14,7 +15,7 @@ use busbar::profile::{Environment, Profiles};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Settings};
-use busbar::sync::{MaskRules, Partition, RunLimits, RunReason, SyncPlan};
+use busbar::sync::{MaskRules, Partition, RunLimits, SyncPlan};
 use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, ScriptStep, Transaction};
 use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
@@ -223,7 +224,7 @@ async fn rejected_credentials_end_the_run_and_no_row_or_error_shows_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let operator = Operator::on(&dir.path().join("ledger.db")).await;
     let view = operator.run(&plan(&["acc-1"]), &connection(&bank.base_url())).await;
-    assert_eq!(view.last[0].reason.as_deref(), Some("AuthenticationFailed"));
+    assert_eq!(view.last[0].reason, Some(RunReason::AuthenticationFailed));
     operator.pool.close().await;
     operator.ledger.close().await;
     let bytes = std::fs::read(dir.path().join("ledger.db")).unwrap();

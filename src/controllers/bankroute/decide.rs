@@ -13,9 +13,10 @@ use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::bankroute::plan;
 use crate::controllers::conditions::{Conditions, time, unused_fields_note};
 use crate::controllers::resolve::SpecError;
-use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
-use crate::domain::route::{self, Evaluation, RouteChange, StandingState};
+use crate::domain::conditions::ConditionStatus;
+use crate::domain::route::{self, CandidateReason, Evaluation, RouteChange, StandingState};
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 
@@ -55,7 +56,7 @@ pub fn decide(
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
     let (evaluation, requeue_after) = match evaluate(object, inputs, now.wall) {
         Ok(evaluated) => evaluated,
-        Err(error) => return stalled(object, previous, &error, now.wall),
+        Err(error) => return spec_rejected(object, previous, &error, now.wall),
     };
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
@@ -110,7 +111,7 @@ pub fn decide(
             time: time(now.wall),
             from: from.to_owned(),
             to: active.clone(),
-            reason: evaluation.standing(from).map_or("CandidateRemoved", |s| s.reason.as_str()).to_owned(),
+            reason: evaluation.standing(from).map_or(CandidateReason::CandidateRemoved, |s| s.reason).to_string(),
         }),
         _ => last.cloned(),
     };
@@ -139,10 +140,10 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
     let (previous, active) = (previous?, evaluation.active.as_deref()?);
     previous.last_failover.as_ref()?;
     let outage_reasons = [
-        route::CandidateReason::CircuitOpen,
-        route::CandidateReason::CircuitHalfOpen,
-        route::CandidateReason::ForcedOpen,
-        route::CandidateReason::Suspended,
+        CandidateReason::CircuitOpen,
+        CandidateReason::CircuitHalfOpen,
+        CandidateReason::ForcedOpen,
+        CandidateReason::Suspended,
     ];
     let was_excluded = |c: &CandidateStatus| {
         c.name == active
@@ -174,11 +175,11 @@ fn evaluate(object: &BankRoute, inputs: &RouteInputs, now: Timestamp) -> Result<
             }
             match *connection {
                 ConnectionState::Missing => candidate.circuit = None,
-                ConnectionState::NotReady => candidate.exclusion = Some(route::CandidateReason::ConnectionNotReady),
+                ConnectionState::NotReady => candidate.exclusion = Some(CandidateReason::ConnectionNotReady),
                 ConnectionState::Live { effective, suspended, maintenance } => {
                     requeue_at_edge(maintenance);
                     let excluded = maintenance.is_inside() && !suspended;
-                    candidate.exclusion = excluded.then_some(route::CandidateReason::Maintenance);
+                    candidate.exclusion = excluded.then_some(CandidateReason::Maintenance);
                     candidate.circuit = Some(effective);
                     candidate.suspended = suspended;
                 }
@@ -189,7 +190,8 @@ fn evaluate(object: &BankRoute, inputs: &RouteInputs, now: Timestamp) -> Result<
     Ok((route::evaluate(&reference, &candidates), requeue_after))
 }
 
-fn stalled(
+/// The status of a route whose spec cannot be used.
+fn spec_rejected(
     object: &BankRoute,
     previous: Option<&BankRouteStatus>,
     error: &SpecError,
@@ -197,14 +199,8 @@ fn stalled(
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now);
-    conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-    conditions.set(
-        ConditionType::Available,
-        false,
-        error.reason,
-        "not evaluated: the spec is invalid; see condition Ready",
-    );
-    conditions.set(ConditionType::Stalled, true, error.reason, error.message.clone());
+    let unevaluated = [(ConditionType::Available, ConditionStatus::False)];
+    let requeue_after = conditions.reject_spec(error, &unevaluated, DEFAULT_REQUEUE);
     conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
     let old = previous.cloned().unwrap_or_default();
     let status = BankRouteStatus {
@@ -217,7 +213,7 @@ fn stalled(
         held_payouts: old.held_payouts,
         ..BankRouteStatus::default()
     };
-    Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after: STALLED_REQUEUE }
+    Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after }
 }
 
 /// Names of the candidates whose connection state matches.

@@ -22,7 +22,7 @@ use crate::controllers::providerconnection::status::{
 };
 use crate::controllers::providerconnection::{restore, throttle};
 use crate::controllers::resolve::SpecError;
-use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
@@ -143,20 +143,12 @@ fn spec_rejected(
     let steps = if remove && inputs.live.is_some() { vec![ConnectionStep::Remove] } else { Vec::new() };
     let live = inputs.live.as_ref().filter(|_| !remove);
     let mut conditions = Conditions::new(generation, now.wall);
-    conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-    let not_checked = "not checked: the spec cannot be used; see condition Ready";
-    match live {
-        Some(live) => healthy(&mut conditions, live),
-        None => conditions.set(ConditionType::Healthy, ConditionStatus::Unknown, error.reason, not_checked),
-    }
-    conditions.set(ConditionType::Authenticated, ConditionStatus::Unknown, error.reason, not_checked);
-    let (type_, requeue_after) = if error.waiting {
-        (ConditionType::Reconciling, inputs.secrets_valid_for)
-    } else {
-        (ConditionType::Stalled, STALLED_REQUEUE)
-    };
-    conditions.set(type_, true, error.reason, error.message.clone());
+    let unevaluated = [ConditionType::Authenticated, ConditionType::Healthy].map(|t| (t, ConditionStatus::Unknown));
+    // The health of a running connection is still evaluated.
+    let unevaluated = if live.is_some() { &unevaluated[..1] } else { &unevaluated[..] };
+    let requeue_after = conditions.reject_spec(error, unevaluated, inputs.secrets_valid_for);
     if let Some(live) = live {
+        healthy(&mut conditions, live);
         circuit(&mut conditions, live);
     }
     conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);

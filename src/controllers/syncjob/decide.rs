@@ -17,9 +17,10 @@ use crate::controllers::conditions::{Conditions, unused_fields_note};
 use crate::controllers::resolve::SpecError;
 use crate::controllers::syncjob::plan::{Cadence, MAX_RETRY_INTERVAL};
 use crate::controllers::syncjob::status::{self, StatusInputs};
-use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::ConditionStatus;
+use crate::domain::run_reason::RunReason;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
@@ -108,19 +109,8 @@ pub fn decide(
         object.spec.suspend || inputs.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
     let (due, fresh, requeue_after) = match &inputs.cadence {
         Err(error) => {
-            conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-            let (type_, requeue_after) = if error.waiting {
-                (ConditionType::Reconciling, DEFAULT_REQUEUE)
-            } else {
-                (ConditionType::Stalled, STALLED_REQUEUE)
-            };
-            conditions.set(type_, true, error.reason, error.message.clone());
-            conditions.set(
-                ConditionType::Fresh,
-                ConditionStatus::Unknown,
-                error.reason,
-                "not evaluated: the spec cannot be used; see condition Ready",
-            );
+            let unevaluated = [(ConditionType::Fresh, ConditionStatus::Unknown)];
+            let requeue_after = conditions.reject_spec(error, &unevaluated, DEFAULT_REQUEUE);
             let steps = if inputs.runs.active.is_some() { vec![JobStep::Stop] } else { Vec::new() };
             (DueWork { steps, next_slot: None, next_retry: None, missed: false }, TriState::Unknown, requeue_after)
         }
@@ -346,7 +336,7 @@ fn freshness(
 fn schema_conditions(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
     let drifted =
-        last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason.as_deref() == Some("SchemaDrifted"));
+        last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason == Some(RunReason::SchemaDrifted));
     conditions.set_if(
         drifted,
         ConditionType::SchemaDrifted,

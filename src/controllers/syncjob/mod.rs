@@ -12,12 +12,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::TriState;
-use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::api::v1alpha1::reasons::ConditionType;
 use crate::api::v1alpha1::sync_job::{DeletionPolicy, RunResult as WireResult, SyncJobStatus};
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
@@ -26,8 +27,9 @@ use crate::controllers::resolve::SpecError;
 use crate::controllers::{Cleanup, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::run_reason::RunReason;
 use crate::domain::time::Now;
-use crate::ledger::{RunId, RunStart, RunTrigger};
+use crate::ledger::{Ledger, LedgerError, RunId, RunStart, RunTrigger};
 use crate::profile::CheckMode;
 use crate::sync::plan::SyncPlan;
 use crate::work::pool::RunRequest;
@@ -165,7 +167,7 @@ impl Reconciler for SyncJobReconciler {
                 JobStep::Stop => {
                     ctx.pool.cancel(&key);
                 }
-                JobStep::Skip { slot } => skip(ctx, &key, slot).await?,
+                JobStep::Skip { slot } => skip(&*ctx.ledger, &key, slot, ctx.clock.now().wall).await?,
             }
         }
         Ok(())
@@ -173,25 +175,25 @@ impl Reconciler for SyncJobReconciler {
 }
 
 /// Records a missed slot. Without a record it would be reported as missed again after a restart.
-async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), ReconcileError> {
-    let (id, at) = (RunId(Uuid::new_v4()), ctx.clock.now().wall);
+pub(crate) async fn skip(
+    ledger: &dyn Ledger,
+    key: &ObjectKey,
+    slot: Timestamp,
+    at: Timestamp,
+) -> Result<(), LedgerError> {
+    let id = RunId(Uuid::new_v4());
     let start = RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
-    Ok(ctx.ledger.skip_run(&start, "StartingDeadlineExceeded").await?)
+    ledger.skip_run(&start, RunReason::StartingDeadlineExceeded).await
 }
 
 fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, SpecError>, Option<ConnectionView>) {
     let name = &*object.spec.connection_ref.name;
     let connection = key.sibling(name);
     let Some(stored) = ctx.stores.connections.get(&connection) else {
-        let message =
-            format!("ProviderConnection {name:?} (spec.connectionRef) not found: create it in this namespace");
-        return (Err(SpecError::waiting(Reason::ConnectionNotFound, message)), None);
+        return (Err(plan::connection_not_found(name)), None);
     };
     let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.uid().as_deref());
-    let Some(live) = live else {
-        let message = format!("ProviderConnection {name:?} (spec.connectionRef) not ready; check its conditions");
-        return (Err(SpecError::waiting(Reason::ConnectionNotReady, message)), None);
-    };
+    let Some(live) = live else { return (Err(plan::connection_not_ready(name)), None) };
     let settings = live.settings();
     let status = live.snapshot();
     let view = ConnectionView {

@@ -37,6 +37,18 @@ pub struct Cadence {
 /// Longest delay between retries of a failing job.
 pub const MAX_RETRY_INTERVAL: Duration = Duration::from_hours(6);
 
+/// The connection of the job, `name`, does not exist.
+pub fn connection_not_found(name: &str) -> SpecError {
+    let message = format!("ProviderConnection {name:?} (spec.connectionRef) not found: create it in this namespace");
+    SpecError::waiting(Reason::ConnectionNotFound, message)
+}
+
+/// The connection of the job, `name`, exists but is not running.
+pub fn connection_not_ready(name: &str) -> SpecError {
+    let message = format!("ProviderConnection {name:?} (spec.connectionRef) not ready; check its conditions");
+    SpecError::waiting(Reason::ConnectionNotReady, message)
+}
+
 /// Rejects set fields that this version does not implement and that would be unsafe to ignore.
 pub fn reject_unimplemented(spec: &SyncJobSpec) -> Result<(), SpecError> {
     let mode = spec.retention.as_ref().map(|r| r.mode).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Health;
+use crate::domain::health::state::Health;
 
 /// Thresholds of consecutive checks.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -126,12 +126,5 @@ mod tests {
         let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
         assert_eq!(walk(&[t, s, s, s, t, t]), [H, H, H, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, s]), [X, X, U, U, D]);
-    }
-
-    #[test]
-    fn is_worse_than_orders_by_severity() {
-        assert!(Health::Unhealthy.is_worse_than(Health::Degraded));
-        assert!(Health::Degraded.is_worse_than(Health::Unknown));
-        assert!(!Health::Unknown.is_worse_than(Health::Healthy));
     }
 }

@@ -1,9 +1,12 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::time::{Mono, Now};
 
 fn at(ms: u64) -> Now {
     let start: Timestamp = "2026-03-28T12:00:00Z".parse().unwrap();

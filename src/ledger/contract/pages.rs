@@ -4,6 +4,7 @@ use std::task::Poll;
 
 use super::OpenLedger;
 use super::fixtures::{at, commit, count, cursor_key, page, row, state, take};
+use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::ledger::error::LedgerError;
@@ -12,7 +13,7 @@ use crate::ledger::record::TransactionFilter;
 
 fn letter(fingerprint: &str) -> DeadLetter {
     DeadLetter {
-        reason: "AmountMissing",
+        reason: RejectionReason::AmountMissing,
         path: "/amount".into(),
         sample: "{}".into(),
         fingerprint: fingerprint.into(),

@@ -2,6 +2,7 @@
 
 use super::OpenLedger;
 use super::fixtures::{at, books, commit, count, cursor_key, page, row, run_id, state, take, take_named};
+use crate::domain::run_reason::RunReason;
 use crate::domain::cursor::CursorState;
 use crate::domain::key::ObjectKey;
 use crate::ledger::error::LedgerError;
@@ -25,7 +26,7 @@ async fn finish(ledger: &dyn Ledger, n: u128, result: RunResult, fetched: u64, s
         id: run_id(n),
         job: books(),
         result,
-        reason: (result == RunResult::Failed).then_some("ProviderError"),
+        reason: (result == RunResult::Failed).then_some(RunReason::ProviderError),
         counts: RunCounts { fetched, ..RunCounts::default() },
         at: at(seconds),
     };
@@ -52,7 +53,7 @@ pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store:
     assert_eq!((history.last_success, history.last_slot), (Some(at(11)), Some(at(50))));
     let results: Vec<_> = history.last.iter().map(|r| r.result.unwrap()).collect();
     assert_eq!(results, [RunResult::Skipped, RunResult::Failed, RunResult::Cancelled]);
-    assert_eq!(history.last[1].reason.as_deref(), Some("ProviderError"));
+    assert_eq!(history.last[1].reason, Some(RunReason::ProviderError));
 
     for n in 6..8_u32 {
         start(&*ledger, n.into(), 100 + i64::from(n)).await;
@@ -86,7 +87,7 @@ pub(crate) async fn a_frozen_former_holder_cannot_interrupt_the_new_holders_run(
     assert!(two.start_run(&run_start(2, Some(10)), &newer).await.unwrap());
     let error = one.start_run(&run_start(1, Some(20)), &frozen).await.unwrap_err();
     assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
-    one.skip_run(&run_start(3, Some(30)), "StartingDeadlineExceeded").await.unwrap();
+    one.skip_run(&run_start(3, Some(30)), RunReason::StartingDeadlineExceeded).await.unwrap();
     let history = two.job_history(&books(), 10).await.unwrap();
     let seen: Vec<_> = history.last.iter().map(|run| (run.id, run.result)).collect();
     assert_eq!(seen, [(run_id(2), None), (run_id(3), Some(RunResult::Skipped))], "the run continues");
@@ -104,7 +105,7 @@ pub(crate) async fn a_slot_or_a_request_is_served_once(store: &impl OpenLedger) 
     for again in [run_start(3, Some(10)), run_start(4, Some(9)), run_start(2, None)] {
         assert!(!other.start_run(&again, &lease).await.unwrap());
     }
-    ledger.skip_run(&run_start(5, Some(10)), "StartingDeadlineExceeded").await.unwrap();
+    ledger.skip_run(&run_start(5, Some(10)), RunReason::StartingDeadlineExceeded).await.unwrap();
     assert_eq!(ledger.job_history(&books(), 10).await.unwrap().last.len(), 2);
     assert!(ledger.start_run(&run_start(6, Some(11)), &lease).await.unwrap());
 }

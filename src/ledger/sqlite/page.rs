@@ -80,7 +80,7 @@ async fn store_dead_letter(
     )
     .bind(stream_id)
     .bind(&letter.fingerprint)
-    .bind(letter.reason)
+    .bind(letter.reason.as_str())
     .bind(&letter.path)
     .bind(&letter.sample)
     .bind(&page.cursor.job)

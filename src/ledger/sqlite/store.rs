@@ -8,6 +8,7 @@ use super::codec::OperationName;
 use super::database::SqliteLedger;
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::error::LedgerFuture;
 use crate::ledger::lease::Lease;
@@ -30,7 +31,7 @@ impl Ledger for SqliteLedger {
         self.run_start(run, lease).boxed()
     }
 
-    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: &'static str) -> LedgerFuture<'a, ()> {
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()> {
         self.run_skip(run, reason).boxed()
     }
 

@@ -2,8 +2,9 @@
 
 use crate::domain::document::DocumentRecord;
 use crate::domain::record::{DeadLetter, TransactionRecord};
+use crate::domain::run_reason::RunReason;
 use crate::provider::call::Response;
-use crate::sync::report::{RunError, RunReason};
+use crate::sync::report::RunError;
 
 /// One parsed page. The default is an empty commit that only updates the cursor.
 #[derive(Default)]

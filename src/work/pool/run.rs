@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::{PoolState, RunOutcome, RunRequest};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::{HeldLease, RunEnd, RunStart, TakeOutcome};
 use crate::sync::report::RunError;
-use crate::sync::{Fetch, RunContext, RunReason, RunReport, SyncPlan, run};
+use crate::sync::{Fetch, RunContext, RunReport, SyncPlan, run};
 use crate::work::reconcile_queue::Kind;
 
 /// Interval between attempts to take a lease that another process holds.
@@ -161,7 +162,7 @@ async fn record_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, re
         id: request.run,
         job: job.clone(),
         result: report.result,
-        reason: report.reason.map(RunReason::as_str),
+        reason: report.reason,
         counts: report.counts,
         at: shared.clock.now().wall,
     };

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::{self, LedgerUrl, OpenMode, RunId, RunResult, RunStart, RunTrigger};
-use crate::sync::RunReason;
 use crate::sync::tests::{NOW, ScriptedBank, plan};
 use crate::work::reconcile_queue::Kind;
 
@@ -129,7 +129,7 @@ async fn a_cancelled_run_ends_between_pages_and_the_next_resumes() {
     assert_eq!(fixture.next_enqueued().await, plan.job);
     let view = fixture.pool.view(&plan.job, 10).await.unwrap();
     assert_eq!((view.last[0].result, view.last[0].counts.inserted), (Some(RunResult::Cancelled), 30));
-    assert_eq!(view.last[0].reason.as_deref(), Some("StopRequested"));
+    assert_eq!(view.last[0].reason, Some(RunReason::StopRequested));
     bank.configure(|config| config.stall = None);
     let view = fixture.run(&plan, &bank).await;
     assert_eq!((view.last[0].result, view.last[0].counts.inserted), (Some(RunResult::Succeeded), 15));
@@ -143,7 +143,7 @@ async fn the_failure_streak_survives_a_restart_and_includes_panics() {
     bank.configure(|config| config.override_response = Some(Box::new(|_, _| panic!("a fault, on purpose"))));
     let view = fixture.run(&plan, &bank).await;
     let last = &view.last[0];
-    assert_eq!((last.result, last.reason.as_deref()), (Some(RunResult::Failed), Some("InternalError")));
+    assert_eq!((last.result, last.reason), (Some(RunResult::Failed), Some(RunReason::InternalError)));
     let broken = Arc::new(ScriptedBank::with(5));
     broken.configure(|config| {
         config.override_response = Some(Box::new(|_, _| Ok(crate::sync::tests::response(500, "provider's own text"))));

@@ -1,6 +1,7 @@
-//! Tests of the breaker: `rules` has the numbered rules, `overlays` the overrides and the shadow mode, `restarts` the
+//! Tests of the breaker: `rules` and `half_open_rules` have the numbered rules, `overlays` the overrides and the shadow mode, `restarts` the
 //! persistence, `properties` the invariants of every sequence of calls, including agreement with the reference model.
 
+mod half_open_rules;
 mod overlays;
 mod properties;
 mod restarts;
