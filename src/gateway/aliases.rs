@@ -11,12 +11,12 @@ use axum::response::Response;
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::extract::{CallInput, invalid_path, query};
 use crate::gateway::observe::RequestId;
 use crate::gateway::problem::{ErrorCode, Problem};
 use crate::gateway::providers::{ProviderAnswer, respond};
+use crate::gateway::state::Gateway;
 
 fn connection(gateway: &Gateway) -> Result<ObjectKey, Problem> {
     gateway.finastra.clone().ok_or_else(|| {

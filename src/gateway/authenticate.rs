@@ -13,10 +13,10 @@ use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
 use crate::cluster::auth::{AuthError, Authorizer, UserInfo};
-use crate::gateway::Gateway;
 use crate::gateway::access::{AccessControl, unavailable};
 use crate::gateway::problem::{ErrorCode, Problem};
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::state::Gateway;
 
 /// Maximum length of a token; longer ones are rejected.
 const MAX_TOKEN_LEN: usize = 16 * 1024;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::domain::breaker::CallClass;
-use crate::gateway::Gateway;
 use crate::gateway::call::CallRequest;
 use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::state::Gateway;
 use crate::profile::Operation;
 use crate::provider::connection::Connection;
 use crate::provider::invoke::{self, InvalidOperation, InvokeOptions};

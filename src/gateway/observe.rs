@@ -15,8 +15,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::time::Mono;
-use crate::gateway::Gateway;
 use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::state::Gateway;
 use crate::provider::trace::IncomingSpan;
 
 /// The header of the correlation ID.

@@ -11,12 +11,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
 use crate::gateway::dead_requests::lookup::{access_request, audit_entry, find};
 use crate::gateway::dead_requests::view::DeadRequestStateView;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::observe::RequestId;
 use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::state::Gateway;
 
 /// Maximum length of a namespace or connection name.
 const MAX_NAME_LEN: usize = 253;

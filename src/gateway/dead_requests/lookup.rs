@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::cluster::auth::{AccessRequest, UserInfo};
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
 use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::state::Gateway;
 use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::ledger::dead_requests::DeadRequest;
 

@@ -11,12 +11,12 @@ use utoipa::ToSchema;
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::rights::Caller;
-use crate::gateway::Gateway;
 use crate::gateway::dead_requests::lookup::{audit_entry, find};
 use crate::gateway::dead_requests::view::DeadRequestStateView;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::observe::RequestId;
 use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::state::Gateway;
 
 /// The result of a replay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
