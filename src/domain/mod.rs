@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod code_enum;
 pub mod conditions;
 pub mod duration;
 pub mod hash;

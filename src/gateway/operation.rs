@@ -21,9 +21,11 @@ use crate::gateway::dead_requests::recorder::FailedCall;
 use crate::gateway::problem::{DEFAULT_RETRY_AFTER, ErrorCode, Problem};
 use crate::gateway::state::Gateway;
 use crate::profile::{MappingError, Operation, RecordShape, ResponseClass, json};
+use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::Response;
 use crate::provider::connection::Connection;
-use crate::provider::invoke::{self, AccessDenial, FailureKind, InvokeFailure, InvokeOptions, InvokeOutcome};
+use crate::provider::failure_reason::FailureReason;
+use crate::provider::invoke::{self, FailureKind, InvokeFailure, InvokeOptions, InvokeOutcome};
 use crate::settings::Settings;
 
 /// Deadline of a call with fallbacks, unless the caller sets one.
@@ -77,11 +79,8 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
     };
     if let Some(stub) = &operation.stub {
         // A stub makes no call, so the call path does not check the licence profiles.
-        if let Err(error) = connection.authorize(&request.caller, &request.operation).await {
-            return Err(match invoke::access_denial(&error) {
-                Some(denial) => denied(&denial),
-                None => provider_failed(&UNKNOWN),
-            });
+        if let Err(denial) = connection.authorize(&request.caller, &request.operation).await {
+            return Err(denied(&denial));
         }
         return Ok(respond(stub.clone(), 200, provider.clone(), false, false));
     }
@@ -129,7 +128,7 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
             }
             // No better than a stale answer of the first connection.
             Ok(_) => "stale",
-            Err(AttemptError::Failed(failure)) => failure.code,
+            Err(AttemptError::Failed(failure)) => failure.reason.as_str(),
             Err(AttemptError::Final(_)) => "refused",
         };
         tried.push(serde_json::json!({ "provider": settings.provider(), "code": code }));
@@ -157,8 +156,13 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
 }
 
 /// A placeholder: there is always a failure where there is no answer.
-const UNKNOWN: InvokeFailure =
-    InvokeFailure { kind: FailureKind::Provider, code: "no_answer", status: None, retry_in: None, retryable: true };
+const UNKNOWN: InvokeFailure = InvokeFailure {
+    kind: FailureKind::Provider,
+    reason: FailureReason::Timeout,
+    status: None,
+    retry_in: None,
+    retryable: true,
+};
 
 /// Calls one connection.
 async fn attempt(
@@ -194,10 +198,10 @@ fn item_not_found(answer: &Response) -> Problem {
 
 /// Maps an answer to the canonical record, or to the provider's own body.
 fn map_answer(operation: &Operation, request: &CallRequest, answer: Response) -> Result<Answered, AttemptError> {
-    let failure = |code| {
+    let failure = |reason| {
         AttemptError::Failed(InvokeFailure {
             kind: FailureKind::Provider,
-            code,
+            reason,
             status: Some(answer.status.as_u16()),
             retry_in: None,
             retryable: false,
@@ -212,10 +216,10 @@ fn map_answer(operation: &Operation, request: &CallRequest, answer: Response) ->
         // Some providers answer a list beyond the plan's limit, which may be longer, with an error and no records.
         Some(Err(_)) if ended && list => serde_json::json!({ "records": [], "complete": false }),
         Some(Err(_)) if ended => return Err(item_not_found(&answer).into()),
-        Some(Err(_)) => return Err(failure("unexpected_shape")),
+        Some(Err(_)) => return Err(failure(FailureReason::UnexpectedShape)),
         None if answer.body.is_empty() => Value::Null,
         // A body that is not JSON, or nested too deeply, cannot be part of a response.
-        None => json::parse(&answer.body).map_err(|_| failure("not_json"))?,
+        None => json::parse(&answer.body).map_err(|_| failure(FailureReason::NotJson))?,
     };
     Ok(Answered { result, answer })
 }
@@ -294,7 +298,7 @@ fn provider_failed(failure: &InvokeFailure) -> Problem {
         }
         FailureKind::Suspended => (ErrorCode::Suspended, "connection is suspended (spec.suspend); no request was sent"),
     };
-    let mut problem = Problem::new(code, text).with("reason", failure.code);
+    let mut problem = Problem::new(code, text).with("reason", failure.reason.as_str());
     if let Some(status) = failure.status {
         problem = problem.with("status_code", status);
     }

@@ -125,7 +125,7 @@ impl DeadRequestRecorder {
             fingerprint: self.fingerprint(failed, &plain, (&caller, encrypted)).ok_or("no_key")?,
             caller,
             subject: failed.caller.user.clone(),
-            reason: failed.failure.code.to_owned(),
+            reason: failed.failure.reason.as_str().to_owned(),
             status: failed.failure.status,
             request_id: failed.caller.request_id,
             at,
