@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::auth::{AccessRequest, Authorizer, UserInfo};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 
 /// The user of every request while authentication is off.
 pub const DEMO_USER: &str = "busbar:unauthenticated";

@@ -12,9 +12,10 @@ use axum::response::Response;
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
 use crate::gateway::envelope::Envelope;
+use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{CallInput, invalid_path, query};
 use crate::gateway::observe::RequestId;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::problem::Problem;
 use crate::gateway::providers::{ProviderAnswer, respond};
 use crate::gateway::state::Gateway;
 

@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use crate::cluster::auth::{AuthError, Authorizer, UserInfo};
 use crate::gateway::access::{AccessControl, unavailable};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::state::Gateway;
 

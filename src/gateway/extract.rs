@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::Value;
 
 use crate::domain::key::ObjectKey;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 
 /// The parameters of a request.
 pub(super) struct CallInput {

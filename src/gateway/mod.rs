@@ -10,15 +10,20 @@
 
 pub mod access;
 pub mod aliases;
+mod attempt;
 pub mod audit;
 pub mod authenticate;
 pub mod call;
-pub mod candidates;
+pub mod call_budget;
+mod call_problem;
+mod candidates;
 pub mod concurrency_limit;
 pub mod connection_limits;
 pub mod dead_requests;
 pub mod envelope;
+pub mod error_code;
 mod extract;
+pub mod fallback_code;
 pub mod listen_address;
 pub mod metrics;
 pub mod observe;

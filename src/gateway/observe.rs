@@ -15,7 +15,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::time::Mono;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 use crate::provider::trace::IncomingSpan;
 

@@ -21,11 +21,13 @@ use crate::cluster::auth::{AccessRequest, UserInfo};
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::gateway::call::{CallRequest, CallResponse};
+use crate::gateway::call_budget::MAX_DEADLINE;
 use crate::gateway::envelope::Envelope;
+use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{CallInput, body, invalid_path, json_parameters, parse_target, path_target, query};
 use crate::gateway::observe::RequestId;
-use crate::gateway::operation::{MAX_DEADLINE, execute};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::operation::execute;
+use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 
 /// The header that selects one of the caller's licence profiles.

@@ -12,7 +12,8 @@ use axum::routing::{MethodFilter, get, on};
 use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::dead_requests::{delete, list, replay};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 use crate::gateway::{aliases, authenticate, concurrency_limit, observe, openapi, providers};
 

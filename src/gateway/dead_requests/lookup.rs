@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::cluster::auth::{AccessRequest, UserInfo};
 use crate::domain::key::ObjectKey;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::ledger::dead_requests::DeadRequest;

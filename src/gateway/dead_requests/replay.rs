@@ -14,8 +14,9 @@ use crate::domain::rights::Caller;
 use crate::gateway::dead_requests::lookup::{audit_entry, find};
 use crate::gateway::dead_requests::view::DeadRequestStateView;
 use crate::gateway::envelope::Envelope;
+use crate::gateway::error_code::ErrorCode;
 use crate::gateway::observe::RequestId;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 
 /// The result of a replay.
