@@ -16,6 +16,7 @@ pub mod authenticate;
 pub mod call;
 pub mod call_budget;
 mod call_problem;
+pub mod call_request;
 mod candidates;
 pub mod concurrency_limit;
 pub mod connection_limits;
