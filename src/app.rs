@@ -10,6 +10,7 @@ mod commands;
 mod error;
 mod explain;
 mod gateway;
+pub mod reference;
 mod smoke_check;
 mod tasks;
 mod wiring;

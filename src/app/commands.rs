@@ -30,7 +30,7 @@ pub(super) fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("flags.md", flags_reference()),
         ("crds.md", crate::api::reference::crds_markdown()),
-        ("reasons.md", crate::api::reference::reasons_markdown()),
+        ("reasons.md", crate::app::reference::reasons_markdown()),
         ("profiles.md", crate::profile::reference::markdown()),
         ("profile.schema.json", crate::profile::reference::json_schema()),
         ("openapi.json", crate::gateway::openapi::text()),

@@ -15,7 +15,7 @@ pub const DEMO_USER: &str = "busbar:unauthenticated";
 
 /// How callers are authenticated and authorized.
 pub enum AccessControl {
-    /// By the API server's TokenReview and SubjectAccessReview.
+    /// By the API server's `TokenReview` and `SubjectAccessReview`.
     Kubernetes(Box<Authorizer>),
     /// Not at all: for demonstrations on loopback.
     Off(Arc<UserInfo>),

@@ -1,4 +1,4 @@
-//! The middleware that authenticates callers by TokenReview and applies their rate limits.
+//! The middleware that authenticates callers by `TokenReview` and applies their rate limits.
 //!
 //! Every route except the probes passes it.
 

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_deadline_fallbacks_share_the_default_and_a_single_candidate_has_its_own_timeout() {
+    fn without_a_deadline_the_default_or_the_connections_own_timeout_applies() {
         assert_eq!(CallBudget::new(None, 2, TOTAL).share(2), Some(DEFAULT_DEADLINE / 2));
         assert_eq!(CallBudget::new(None, 1, TOTAL).share(1), Some(TOTAL));
         assert_eq!(CallBudget::new(None, 1, seconds(90)).share(1), Some(MAX_DEADLINE));

@@ -75,7 +75,7 @@ code_enum! {
             "The connection is suspended; no request was sent."
             => "Set `spec.suspend` of the connection to false.",
         AuthorizationUnavailable = "authorization_unavailable":
-            "The API server is unavailable for TokenReview or SubjectAccessReview."
+            "The API server is unavailable for `TokenReview` or `SubjectAccessReview`."
             => "Retry after `Retry-After`.",
         Unavailable = "unavailable":
             "This replica is overloaded, or its ledger is unavailable."

@@ -15,7 +15,7 @@ code_enum! {
             "The requests that the connection's limits or the provider's plan allow are exhausted."
             => "Retry after `Retry-After`, or ask the provider for a higher limit.",
         RateLimited = "rate_limited":
-            "Rate limited by the provider: it responded with 429."
+            "Rate limited by the provider: its response to this call said so, such as a 429."
             => "Retry after `Retry-After`; reduce the load if it recurs.",
         Throttled = "throttled":
             "The provider's rate limit of an earlier call has not ended; nothing was sent."
@@ -36,7 +36,7 @@ code_enum! {
             "The TLS handshake with the provider failed."
             => "Check `spec.tls` of the connection and the provider's certificate.",
         AddressRefused = "address_refused":
-            "The provider's host has an address that the operator's flags do not allow; nothing was sent."
+            "The host of the provider or its token endpoint has an address that is not allowed; nothing was sent."
             => "Use a public address, or have the administrator allow the range with --allow-provider-addresses.",
         TooLarge = "too_large":
             "The provider's response is larger than 16 MiB."
@@ -45,7 +45,7 @@ code_enum! {
             "The provider's response is not valid HTTP, or has a content encoding that was not requested."
             => "Contact the provider.",
         ProviderError = "provider_error":
-            "The provider responded with an error that may be temporary, such as a 5xx, or with a body that is not JSON."
+            "The provider responded with a temporary error, such as a 5xx, or with something else instead of JSON."
             => "Retry; check the condition Healthy of the connection.",
         CredentialsRefused = "credentials_refused":
             "The provider or its token endpoint rejected the credentials of the connection."
@@ -66,8 +66,8 @@ code_enum! {
             "The request or a credential cannot be encoded for HTTP; nothing was sent."
             => "Correct the profile, the parameters, or the Secret of the connection.",
         Client = "client":
-            "The HTTP client could not be built from `spec.tls` of the connection; nothing was sent."
-            => "Correct `spec.tls` and the Secrets that it references.",
+            "The HTTP client could not be built from the system's root certificates and `spec.tls`; nothing was sent."
+            => "Install root certificates in the operator's image, or set `spec.tls.certSecretRef`.",
         UnexpectedShape = "unexpected_shape":
             "The provider's response does not have the fields of the canonical record."
             => "Compare the response (`shape=provider`) with the profile; report it if the profile is built in.",
