@@ -152,12 +152,13 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn code(text: &str) -> String {
+/// Text in the font of code.
+pub(crate) fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
 /// One table row; a bar inside a cell would end it.
-fn row(page: &mut String, cells: &[&str]) {
+pub(crate) fn row(page: &mut String, cells: &[&str]) {
     for cell in cells {
         let _ = write!(page, "| {} ", cell.replace('|', "\\|"));
     }

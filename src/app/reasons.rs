@@ -3,6 +3,7 @@
 //! A name stands on the page exactly if code can emit it: the tests below produce each one by the functions that emit
 //! it, and fail for a name that no case produces and for a produced name that is not on the page.
 
+mod http_codes;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,9 @@ use crate::ledger::RunResult;
 
 /// `docs/reference/reasons.md`.
 pub fn markdown() -> String {
-    reasons_markdown(&[circuits(), candidates(), results(), runs(), rejections()])
+    let mut page = reasons_markdown(&[circuits(), candidates(), results(), runs(), rejections()]);
+    http_codes::append(&mut page);
+    page
 }
 
 fn row(name: &'static str, meaning: &'static str, remedy: &'static str) -> ReasonRow {

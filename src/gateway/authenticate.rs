@@ -1,4 +1,4 @@
-//! The middleware that authenticates callers by TokenReview and applies their rate limits.
+//! The middleware that authenticates callers by `TokenReview` and applies their rate limits.
 //!
 //! Every route except the probes passes it.
 
@@ -13,10 +13,11 @@ use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
 use crate::cluster::auth::{AuthError, Authorizer, UserInfo};
-use crate::gateway::Gateway;
 use crate::gateway::access::{AccessControl, unavailable};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::state::Gateway;
 
 /// Maximum length of a token; longer ones are rejected.
 const MAX_TOKEN_LEN: usize = 16 * 1024;

@@ -12,6 +12,7 @@ use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::domain::time::Mono;
+use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot, LastProbe};
 use crate::provider::stack::{self, Pipeline};
@@ -53,7 +54,7 @@ impl Connection {
 
     /// Checks a caller's right to an operation without a provider call, such as a stub; counted and audited like a
     /// call.
-    pub async fn authorize(&self, caller: &Caller, operation: &str) -> Result<(), CallError> {
+    pub async fn authorize(&self, caller: &Caller, operation: &str) -> Result<(), AccessDenial> {
         let Pipeline { settings, licence_meter, .. } = self.pipeline();
         licence_meter.authorize(self.key(), &settings, caller, operation).await
     }

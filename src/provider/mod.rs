@@ -10,6 +10,7 @@
 //! Imports go one way: call types (`call`, `call_progress`, `call_context`) → layers → `stack` → `connection` →
 //! `registry`.
 
+pub mod access_denial;
 pub mod assessment;
 pub mod audit;
 pub mod auth;
@@ -23,6 +24,7 @@ pub mod changes;
 mod collector;
 pub mod connection;
 pub mod deadline;
+pub mod failure_reason;
 mod http;
 pub mod http_clients;
 mod http_error;

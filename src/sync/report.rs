@@ -44,8 +44,8 @@ impl From<&CallError> for RunError {
         let reason = match error {
             CallError::CircuitOpen { .. } | CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
-            // Syncs have no caller, so these do not occur.
-            CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
+            // Syncs have no caller, so this does not occur.
+            CallError::Denied(_) => RunReason::AccessDenied,
             CallError::QuotaExhausted { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::QuotaExhausted.into() };
             }

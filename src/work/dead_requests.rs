@@ -11,6 +11,7 @@
 mod audit;
 mod in_flight;
 mod prune;
+pub mod reason;
 mod retry;
 
 use std::collections::BTreeSet;

@@ -11,6 +11,7 @@ use busbar::domain::rights::{Caller, Denial, LicenceProfile as Licence, LicenceS
 use busbar::metrics::Metrics;
 use busbar::profile::ResponseClass;
 use busbar::profile::{Environment, Profiles};
+use busbar::provider::access_denial::AccessDenial;
 use busbar::provider::call::{CacheMode, CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
@@ -108,7 +109,7 @@ async fn a_kept_answer_is_refused_to_who_has_no_right_to_it() {
     assert!(!world.live.call(kept("ann")).await.unwrap().meta.cached);
     assert!(world.live.call(kept("ann")).await.unwrap().meta.cached);
     let refused = world.live.call(kept("bob")).await.unwrap_err();
-    assert_eq!(refused, CallError::RightsDenied { action: "quote".into(), why: Denial::NoProfile });
+    assert_eq!(refused, AccessDenial::Rights { action: "quote".into(), why: Denial::NoProfile }.into());
 }
 
 #[tokio::test]
@@ -116,7 +117,7 @@ async fn who_has_no_right_leaves_cache_quota_and_breaker_untouched() {
     let world = world(|draft| draft.limits = a_day(4)).await;
     world.bank.set_script(Behaviour::status(500)).await.unwrap();
     for _ in 0..10 {
-        assert!(matches!(world.live.call(kept("bob")).await, Err(CallError::RightsDenied { .. })));
+        assert!(matches!(world.live.call(kept("bob")).await, Err(CallError::Denied(AccessDenial::Rights { .. }))));
     }
     assert_eq!((world.seen(), &*world.left()), ((0, 0), "1"));
     for result in ["hit", "miss", "shared", "stale"] {

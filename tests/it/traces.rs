@@ -10,7 +10,7 @@ use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CacheMode, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::provider::trace::IncomingSpan;
+use busbar::provider::trace::{IncomingRequest, IncomingSpan};
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{TraceCollector, Span};
@@ -81,8 +81,9 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     let mut request = Request::get("accounts", "/health").with_query("account", ACCOUNT);
     request.trace_parameters = vec![("symbol".to_owned(), "AAPL".to_owned())];
     let serving = async { live.call(request).await.unwrap().status };
-    let route = ("GET", "/api/providers/{namespace}/{connection}/{operation}", uuid::Uuid::nil());
-    assert_eq!(incoming.serve(route, serving, |status| *status).await, StatusCode::OK);
+    let route = "/api/providers/{namespace}/{connection}/{operation}";
+    let request = IncomingRequest { method: "GET", route, id: uuid::Uuid::nil() };
+    assert_eq!(incoming.serve(&request, serving, |status| *status).await, StatusCode::OK);
     traces.close(PATIENCE).await;
 
     let gateway = only(collector.spans_named("gateway.request"));

@@ -1,4 +1,4 @@
-//! What is answered while the provider does not: by another one, or with what was kept.
+//! Answers while the provider fails: by a fallback, or from the cache.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use busbar::testbed::sim::{Behaviour, Down, FailurePoint};
 use serde_json::json;
 
 use super::QUOTE;
-use super::world::{World, stand_in};
+use super::world::{World, fallback};
 
 #[tokio::test]
-async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_three_seconds() {
+async fn a_fallback_answers_within_three_seconds_while_the_called_connection_fails() {
     let world = World::new().await;
-    // As a connection is by default, but for its breaker: each of the calls is to meet the trouble itself.
+    // The default settings except for the breaker: each call must reach the failing provider.
     world.connect("fmp", &world.fmp, |draft| {
-        draft.fallback = vec![stand_in("polygon")];
+        draft.fallback = vec![fallback("polygon")];
         draft.retry = RetryPolicy::default();
         draft.breaker.consecutive_failures = 0;
     });
@@ -33,7 +33,7 @@ async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_th
             let took = clock.mono().since(began);
             assert_eq!(said.status, 200, "{trouble:?} {path}: {said:?}");
             let asked = world.fmp.counters().requests > met;
-            assert!(asked || trouble == Behaviour::Down(Down::Refuse), "{trouble:?} {path} was not met");
+            assert!(asked || trouble == Behaviour::Down(Down::Refuse), "{trouble:?} {path} did not reach the provider");
             assert_eq!(*said.meta("provider_used"), "polygon_fallback");
             assert_eq!(*said.meta("provider"), "fmp");
             assert_eq!(said.body["data"]["result"].pointer(field), Some(&wanted), "{}", said.body);
@@ -41,10 +41,10 @@ async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_th
         }
     }
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    // The provider's own body has no stand-in: another's looks different.
+    // The provider's own body has no fallback: it differs between providers.
     let own = world.get(&format!("{QUOTE}&shape=provider&deadline_ms=300")).await;
     assert!(matches!(own.status, 502 | 503), "{own:?}");
-    // The stand-in has rights of its own.
+    // The licence profiles of the fallback apply too.
     world.connect("polygon", &world.polygon, |draft| draft.rights = Some(Arc::default()));
     let refused = world.get(&format!("{QUOTE}&deadline_ms=300")).await;
     assert!(matches!(refused.status, 502 | 503), "{refused:?}");
@@ -52,7 +52,7 @@ async fn while_the_first_is_down_a_stand_in_answers_quote_and_earnings_within_th
 }
 
 #[tokio::test]
-async fn an_open_circuit_answers_what_was_kept_and_says_so_and_without_a_cache_says_when_to_come_again() {
+async fn an_open_circuit_returns_a_stale_answer_or_the_time_of_its_next_trial() {
     let world = World::new().await;
     let cached = CachePolicy { ttl: Duration::ZERO, max_stale: Duration::from_hours(1) };
     world.connect("fmp", &world.fmp, |draft| {
@@ -69,24 +69,24 @@ async fn an_open_circuit_answers_what_was_kept_and_says_so_and_without_a_cache_s
     let met = world.fmp.counters().requests;
     assert_eq!(world.get(QUOTE).await.header("x-data-stale"), Some("true"));
     assert_eq!(world.fmp.counters().requests, met, "no request is made while the circuit is open");
-    // Another share was never asked for, so nothing is kept of it.
+    // No response for another share is cached.
     let none = world.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
     assert_eq!((none.status, none.error()), (503, "circuit_open"), "{none:?}");
     let wait: u64 = none.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=60).contains(&wait), "the circuit's own time: {wait}");
+    assert!((1..=60).contains(&wait), "the open time of the circuit: {wait}");
     assert!(uuid::Uuid::parse_str(none.body["data"]["dead_request_id"].as_str().unwrap()).is_ok());
-    // A fresh answer of a stand-in is better than a stale one of the first.
+    // A fresh answer of a fallback takes precedence over a stale one of the called connection.
     world.connect("fmp", &world.fmp, |draft| {
         draft.cache = Some(cached);
         draft.breaker.consecutive_failures = 1;
-        draft.fallback = vec![stand_in("polygon")];
+        draft.fallback = vec![fallback("polygon")];
     });
     let fresh = world.get(QUOTE).await;
     assert_eq!((fresh.meta("provider_used"), fresh.meta("stale")), (&json!("polygon_fallback"), &json!(false)));
     world.polygon.fail_with(Behaviour::status(500)).await.unwrap();
     let stale = world.get(QUOTE).await;
     assert_eq!((stale.meta("provider_used"), stale.meta("stale")), (&json!("fmp"), &json!(true)));
-    // What is older than it may be is no answer.
+    // A response older than maxStale is not returned.
     world.connect("fmp", &world.fmp, |draft| {
         draft.cache = Some(CachePolicy { max_stale: Duration::from_millis(1), ..cached });
         draft.breaker.consecutive_failures = 1;
