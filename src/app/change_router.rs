@@ -136,11 +136,11 @@ mod tests {
         let stop = CancellationToken::new();
         let running = tokio::spawn(router.run(stop.clone()));
         let mut connections = std::pin::pin!(queue.subscribe(Kind::ProviderConnection, None));
-        let mut routes = std::pin::pin!(queue.subscribe(Kind::BankRoute, None));
+        let mut dependents = std::pin::pin!(queue.subscribe(Kind::BankRoute, None));
         registry.apply(&bank, "uid-1", Settings::resolve(draft()).unwrap(), None);
-        assert_eq!((connections.next().await, routes.next().await), (Some(bank.clone()), Some(route.clone())));
+        assert_eq!((connections.next().await, dependents.next().await), (Some(bank.clone()), Some(route.clone())));
         objects.add(&ended(&bank, "uid-1"));
-        assert_eq!((connections.next().await, routes.next().await), (Some(bank.clone()), Some(route)));
+        assert_eq!((connections.next().await, dependents.next().await), (Some(bank.clone()), Some(route)));
         assert!(registry.get(&bank).is_none());
         stop.cancel();
         running.await.unwrap();
