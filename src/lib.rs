@@ -22,6 +22,7 @@ pub mod explain;
 pub mod gateway;
 pub mod ledger;
 pub mod metrics;
+pub mod notify;
 pub mod profile;
 pub mod provider;
 pub mod settings;

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
-use crate::cluster::auth::{AuthError, Authorizer, UserInfo};
+use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo};
 use crate::gateway::access::{AccessControl, unavailable};
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
@@ -72,8 +72,8 @@ async fn known(
     };
     let invalid = "invalid token: rejected by the API server's TokenReview; check its expiry and audience";
     match authorizer.cached(token) {
-        Some(Some(subject)) => return Ok(subject),
-        Some(None) => return reject(invalid),
+        Some(ReviewedToken::Valid(subject)) => return Ok(subject),
+        Some(ReviewedToken::Invalid) => return reject(invalid),
         None => {}
     }
     // The address is charged before the review, or it could have any number of guesses reviewed concurrently; the

@@ -14,7 +14,8 @@ use crate::domain::rights::Caller;
 use crate::domain::time::Mono;
 use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::{CallError, Request, Response};
-use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot, LastProbe};
+use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot};
+use crate::provider::probe::{ProbeRecord, ProbeReport};
 use crate::provider::stack::{self, Pipeline};
 use crate::settings::Settings;
 
@@ -23,6 +24,15 @@ pub struct Connection {
     uid: Arc<str>,
     monitor: Arc<ConnectionMonitor>,
     pipeline: RwLock<Pipeline>,
+}
+
+/// The outcome of one probe.
+#[derive(Debug)]
+pub struct ProbeOutcome {
+    /// How the call ended.
+    pub result: Result<Response, CallError>,
+    /// What was recorded of it; `None` if the probe was skipped for lack of quota or nothing was sent.
+    pub record: Option<ProbeRecord>,
 }
 
 impl Connection {
@@ -60,9 +70,12 @@ impl Connection {
     }
 
     /// Runs one health check; `None` if the settings define none.
-    pub async fn probe(&self) -> Option<Result<Response, CallError>> {
+    pub async fn probe(&self) -> Option<ProbeOutcome> {
         let path = self.settings().health_check().path.clone()?;
-        Some(self.call(Request::probe(path)).await)
+        let report = ProbeReport::default();
+        let request = Request { report: Some(report.clone()), ..Request::probe(path) };
+        let result = self.call(request).await;
+        Some(ProbeOutcome { result, record: report.take() })
     }
 
     /// The observed state.
@@ -71,7 +84,7 @@ impl Connection {
     }
 
     /// The last health check, if there was one.
-    pub fn last_probe(&self) -> Option<LastProbe> {
+    pub fn last_probe(&self) -> Option<ProbeRecord> {
         self.monitor.lock().last_probe().cloned()
     }
 

@@ -6,7 +6,6 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::report::RunError;
 use crate::domain::run_reason::RunReason;
 use crate::profile::json;
 use crate::profile::{Pagination, Stream, TokenSource};

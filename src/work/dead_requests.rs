@@ -29,10 +29,9 @@ use crate::ledger::dead_requests::{DeadRequestState, RetryOutcome};
 use crate::ledger::encryption::Keyring;
 use crate::ledger::{HeldLease, Lease, LeaseHolder, LeaseOptions, LeaseStore, Ledger, LedgerError, TakeOutcome};
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::changes::ConnectionChange;
+use crate::notify::KeyQueue;
 use crate::provider::registry::Registry;
 use in_flight::{FinishedRetry, InFlight, MAX_PER_CONNECTION, PendingWrites};
-use prune::DeletedConnections;
 use retry::{RETRY_DEADLINE, Retrier};
 
 pub use prune::{ConnectionLookup, Presence};
@@ -52,13 +51,30 @@ const BATCH: u32 = 64;
 /// Interval between removals of expired and orphaned requests.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 
+/// What the worker depends on.
+pub struct DeadRequestDeps {
+    /// Where dead requests are stored.
+    pub ledger: Arc<dyn Ledger>,
+    /// The connections that retries are sent through.
+    pub registry: Registry,
+    /// Whether a connection's object still exists.
+    pub lookup: ConnectionLookup,
+    /// The keys that stored parameters are encrypted with.
+    pub keys: Keyring,
+    /// Source of time.
+    pub clock: Clock,
+    /// Notified when a request was stored or replayed.
+    pub wakeup: Arc<Notify>,
+}
+
 /// Retries dead requests while it holds its lease.
 pub struct DeadRequestWorker {
     ledger: Arc<dyn Ledger>,
     retrier: Retrier,
     clock: Clock,
     lookup: ConnectionLookup,
-    deleted: DeletedConnections,
+    /// Removed connections, whose requests are to be removed.
+    removals: Arc<KeyQueue<ObjectKey>>,
     holder: String,
     wakeup: Arc<Notify>,
     stored: IntGaugeVec,
@@ -67,32 +83,16 @@ pub struct DeadRequestWorker {
 }
 
 impl DeadRequestWorker {
-    /// A worker that holds its lease as `holder`, polls when `wakeup` is notified, and asks `lookup` whether a
-    /// connection still exists.
-    pub fn new(
-        ledger: Arc<dyn Ledger>,
-        (registry, lookup): (Registry, ConnectionLookup),
-        keys: Keyring,
-        (clock, metrics): (Clock, &Metrics),
-        holder: &str,
-        wakeup: Arc<Notify>,
-    ) -> Result<Self, MetricsError> {
-        let deleted = DeletedConnections::default();
-        registry.on_change({
-            let (deleted, wakeup) = (deleted.clone(), Arc::clone(&wakeup));
-            move |change| {
-                if let ConnectionChange::Removed(key) = change {
-                    deleted.add(key);
-                    wakeup.notify_one();
-                }
-            }
-        });
+    /// A worker that holds its lease as `holder`.
+    pub fn new(deps: DeadRequestDeps, holder: &str, metrics: &Metrics) -> Result<Self, MetricsError> {
+        let DeadRequestDeps { ledger, registry, lookup, keys, clock, wakeup } = deps;
+        let removals = registry.subscribe_removals();
         Ok(Self {
             ledger,
             retrier: Retrier { registry, keys, clock },
             clock,
             lookup,
-            deleted,
+            removals,
             holder: holder.to_owned(),
             wakeup,
             stored: metrics.int_gauge(
@@ -177,6 +177,7 @@ impl DeadRequestWorker {
                 () = stop.cancelled() => return,
                 finished = in_flight.next() => pending.finished.push(finished),
                 () = self.wakeup.notified() => {}
+                () = self.removals.wait() => {}
                 () = self.clock.sleep_until(wake) => {}
             }
         }
@@ -241,14 +242,15 @@ impl DeadRequestWorker {
 
     async fn prune(&self, lease: &Lease, prune_at: &mut Mono) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let deleted = self.deleted.take();
-        if deleted.is_none() && now.mono < *prune_at {
+        let deleted: BTreeSet<ObjectKey> = std::iter::from_fn(|| self.removals.try_take()).collect();
+        if deleted.is_empty() && now.mono < *prune_at {
             return Ok(());
         }
-        let deleted = deleted.unwrap_or_default();
         let removed = prune::remove_orphans(&*self.ledger, &self.lookup, lease, &deleted, now.wall).await;
         if removed.is_err() {
-            self.put_back(&deleted);
+            for key in &deleted {
+                self.removals.add(key);
+            }
         }
         removed?;
         if now.mono >= *prune_at {
@@ -256,11 +258,5 @@ impl DeadRequestWorker {
             *prune_at = now.mono + PRUNE_INTERVAL;
         }
         Ok(())
-    }
-
-    fn put_back(&self, deleted: &BTreeSet<ObjectKey>) {
-        for key in deleted {
-            self.deleted.add(key);
-        }
     }
 }

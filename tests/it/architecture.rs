@@ -33,7 +33,7 @@ use Others as O;
 use Ours::{AllBut, Only};
 
 /// Usable by every layer but `domain` and `api`.
-const COMMON: &[&str] = &["clock", "error", "metrics", "telemetry"];
+const COMMON: &[&str] = &["clock", "error", "metrics", "notify", "telemetry"];
 
 /// Everything that runs things over a network or a runtime: what pure code must not know.
 const KUBE: &[&str] = &["kube", "kube_runtime", "kube_client", "k8s_openapi"];
@@ -64,6 +64,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "clock", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
     Layer { name: "error", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "metrics", ours: Only(&[]), others: O::AllBut(KUBE) },
+    Layer { name: "notify", ours: Only(&[]), others: O::Only(&["tokio"]) },
     Layer { name: "telemetry", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "shutdown", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "ledger", ours: Only(&["domain"]), others: O::AllBut(&["kube", "k8s_openapi", "axum", "reqwest"]) },

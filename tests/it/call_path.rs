@@ -15,6 +15,7 @@ use busbar::provider::call::{CallError, ConnectError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
 use busbar::provider::registry::{Registry, RegistryOptions};
+use busbar::provider::restore::Restore;
 use busbar::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::testbed::sim::{
     RequiredAuth, BankConfig, BankHandle, Behaviour, CertificateKind, Down, Garbage, FailurePoint, Sim, SimConfig,
@@ -94,7 +95,7 @@ fn issues_tokens() -> RequiredAuth {
 }
 
 async fn probe(live: &Connection) -> Result<u16, CallError> {
-    live.probe().await.unwrap().map(|answer| answer.status.as_u16())
+    live.probe().await.unwrap().result.map(|answer| answer.status.as_u16())
 }
 
 async fn get(live: &Connection, path: &str) -> Result<u16, CallError> {
@@ -493,7 +494,8 @@ async fn a_circuit_comes_back_open_after_a_restart() {
     let left = before.circuit_snapshot();
     assert_eq!(left.state, BreakerState::Open);
     let (registry, _) = registry();
-    let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(&left));
+    let restore = Restore { circuit: Some(left.clone()), ..Restore::default() };
+    let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(restore));
     let status = after.snapshot();
     assert_eq!(status.effective, EffectiveState::Open);
     assert_eq!(status.circuit.last_transition, left.last_transition);

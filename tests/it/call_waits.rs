@@ -11,6 +11,7 @@ use busbar::profile::ResponseClass;
 use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
+use busbar::provider::restore::Restore;
 use busbar::settings::{Draft, Settings};
 
 use crate::call_path::{apply, draft, eventually, key, registry};
@@ -96,7 +97,8 @@ async fn a_pause_outlives_the_process_that_was_asked_for_it() {
     let told = before.snapshot().throttled_until.unwrap();
     let (registry, _) = registry();
     let settings = Settings::resolve(quick(draft(peer.url.clone()))).unwrap();
-    let after = registry.apply_restored(&key("bank"), "uid-1", settings, None, Some(told));
+    let restore = Restore { throttled_until: Some(told), ..Restore::default() };
+    let after = registry.apply(&key("bank"), "uid-1", settings, Some(restore));
     assert!(matches!(get(&after).await, Err(CallError::Throttled { .. })));
     assert_eq!((peer.asked(), after.snapshot().throttled_until), (1, Some(told)));
 }

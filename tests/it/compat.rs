@@ -88,7 +88,7 @@ async fn finastras_series_have_the_sources_names_and_codes() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let (registry, metrics) = serving(&[LegacyMetricSet::Finastra]);
     let live = connect(&registry, "bank", draft("finastra", &bank));
-    live.probe().await.unwrap().unwrap();
+    live.probe().await.unwrap().result.unwrap();
     assert!(call(&live, "collaterals", &[]).await);
     assert!(call(&live, "collateral", &[("id", "no-such")]).await);
     let good = [

@@ -1,32 +1,35 @@
 //! The probe driver against simulated banks: when it asks, what comes of it, whom it tells.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::EffectiveState;
+use busbar::domain::breaker::{EffectiveState, OnUnhealthy};
 use busbar::domain::health::Health;
 use busbar::domain::key::ObjectKey;
 use busbar::domain::window::TimeWindow;
 use busbar::metrics::Metrics;
+use busbar::notify::KeyQueue;
 use busbar::profile::CheckMode;
 use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
+use busbar::provider::probe::CallResult;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Draft, Settings};
 use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint};
 use busbar::work::probes::{ProbeDriver, ProbeHandle};
-use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use jiff::SignedDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::call_path::{PATIENCE, bank, draft, eventually, key};
+use crate::call_path::{PATIENCE, bank, draft, eventually, key, registry};
 
 /// A registry with its driver running; ends when dropped.
 struct World {
     registry: Registry,
-    reconcile_queue: ReconcileQueue,
+    /// What the controllers are woken by.
+    changes: Arc<KeyQueue<ObjectKey>>,
     probes: ProbeHandle,
     _stop: DropGuard,
 }
@@ -36,12 +39,12 @@ fn world() -> World {
 }
 
 fn world_of(change: impl FnOnce(ProbeDriver) -> ProbeDriver) -> World {
-    let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
+    let (clock, metrics) = (Clock::system(), Metrics::new());
     let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
-    let driver = change(ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap());
+    let driver = change(ProbeDriver::new(registry.clone(), clock, &metrics).unwrap());
     let (probes, stop) = (driver.handle(), CancellationToken::new());
     tokio::spawn(driver.run(stop.clone()));
-    World { registry, reconcile_queue, probes, _stop: stop.drop_guard() }
+    World { changes: registry.subscribe_changes(), registry, probes, _stop: stop.drop_guard() }
 }
 
 impl World {
@@ -253,38 +256,81 @@ async fn one_probe_of_a_connection_runs_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_change_pokes_the_controller_and_sameness_does_not() {
+async fn a_changed_status_wakes_the_controller_and_an_unchanged_one_does_not() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let world = world();
     let mut draft = every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 2;
     let live = world.apply(draft);
-    let mut reconcile_queue = std::pin::pin!(world.reconcile_queue.subscribe(Kind::ProviderConnection, None));
-    let first = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
-    assert_eq!(first, Some(key("bank")));
+    assert_eq!(world.changes.try_take(), Some(key("bank")), "applied");
+    assert_eq!(tokio::time::timeout(PATIENCE, world.changes.take()).await.unwrap(), key("bank"));
     assert_eq!(live.snapshot().verification, Verification::Verified);
     let before = bank.counters().requests;
     eventually("ten more probes", async || bank.counters().requests >= before + 10).await;
-    assert!(reconcile_queue.next().now_or_never().is_none(), "nothing changed");
+    assert!(world.changes.take().now_or_never().is_none(), "nothing changed");
 
     bank.set_script(Behaviour::status(500)).await.unwrap();
-    let again = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
-    assert_eq!(again, Some(key("bank")));
+    assert_eq!(tokio::time::timeout(PATIENCE, world.changes.take()).await.unwrap(), key("bank"));
     assert_eq!(live.snapshot().effective, EffectiveState::Open, "the circuit is the first thing that changes");
 }
 
 #[tokio::test]
-async fn a_call_that_trips_the_circuit_pokes_as_well() {
+async fn each_probe_wakes_the_controller_once_from_the_first_to_the_closing_trial() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    let world = world();
+    let mut draft = every(bank.base_url(), RARELY);
+    draft.breaker.consecutive_failures = 1;
+    draft.breaker.unhealthy = OnUnhealthy::Ignore;
+    draft.breaker.open.base = Duration::from_millis(300);
+    // Subscribed, and consumed at once: nothing is coalesced that was published apart.
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let consumer = tokio::spawn({
+        let (changes, wakes) = (Arc::clone(&world.changes), Arc::clone(&wakes));
+        async move {
+            loop {
+                changes.take().await;
+                wakes.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let live = world.apply(draft);
+    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
+    bank.recover().await;
+    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
+    let probes = usize::try_from(bank.counts().requests).unwrap();
+    assert!(probes >= 2, "one that opens the circuit and the trial that closes it: {probes}");
+    eventually("woken", async || wakes.load(Ordering::SeqCst) > probes).await;
+    assert_eq!(wakes.load(Ordering::SeqCst), 1 + probes, "the settings, then one for each probe's outcome");
+    consumer.abort();
+}
+
+#[tokio::test]
+async fn a_probe_returns_what_was_recorded_of_it() {
+    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (registry, _) = registry();
+    let live = registry.apply(&key("bank"), "uid-1", Settings::resolve(draft(bank.base_url())).unwrap(), None);
+    for (status, success) in [(200, true), (503, false)] {
+        bank.set_script(Behaviour::status(status)).await.unwrap();
+        let outcome = live.probe().await.unwrap();
+        let record = outcome.record.unwrap();
+        assert_eq!((record.success, record.result.clone()), (success, CallResult::Status(status)));
+        assert_eq!(live.last_probe(), Some(record));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_trips_the_circuit_wakes_the_controller() {
     let (_sim, bank) = bank(BankConfig::new("bank")).await;
     let world = world();
     let mut draft = every(bank.base_url(), RARELY);
     draft.health_check.mode = CheckMode::Passive;
     draft.breaker.consecutive_failures = 1;
     let live = world.apply(draft);
+    assert_eq!(world.changes.try_take(), Some(key("bank")), "applied");
     bank.set_script(Behaviour::status(500)).await.unwrap();
     live.call(busbar::provider::call::Request::get("test", "/health")).await.unwrap();
-    let mut reconcile_queue = std::pin::pin!(world.reconcile_queue.subscribe(Kind::ProviderConnection, None));
-    assert_eq!(tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap(), Some(key("bank")));
+    assert_eq!(world.changes.try_take(), Some(key("bank")));
     assert_eq!(live.snapshot().effective, EffectiveState::Open);
 }
 

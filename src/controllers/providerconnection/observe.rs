@@ -21,7 +21,8 @@ use crate::domain::time::Mono;
 use crate::profile::CheckMode;
 use crate::provider::call::CallError;
 use crate::provider::connection::Connection;
-use crate::provider::monitor::{CallResult, Verification};
+use crate::provider::monitor::Verification;
+use crate::provider::probe::CallResult;
 use crate::settings::{Auth, Settings};
 
 /// Result of [`observe`].

@@ -11,9 +11,8 @@ use crate::clock::Clock;
 use crate::cluster::events::EventRecorder;
 use crate::cluster::lease::Leadership;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
-use crate::cluster::references::ReferenceIndex;
 use crate::cluster::secrets::SecretReader;
-use crate::cluster::status::StatusMetrics;
+use crate::cluster::status::{StatusDeps, StatusMetrics};
 use crate::cluster::{resource::ReflectorDeps, stores::Stores};
 use crate::controllers::DEFAULT_REQUEUE;
 use crate::domain::time::Now;
@@ -69,12 +68,10 @@ async fn runner(leading: bool) -> (Arc<ReconcileRunner<ScriptedReconciler>>, Met
     let directory = TempDir::new().unwrap();
     let ledger = ledger::open(&LedgerUrl::Sqlite(directory.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
-    let driver = ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap();
+    let driver = ProbeDriver::new(registry.clone(), clock, &metrics).unwrap();
     let pool =
         SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
-    let on_change: crate::cluster::resource::ChangeHandler = Arc::new(|_| {});
-    let deps = ReflectorDeps { references: Arc::new(ReferenceIndex::default()), ownership: Arc::default(), on_change };
-    let (stores, _) = Stores::new(&client, &[], &deps);
+    let (stores, _) = Stores::new(&client, &[], &ReflectorDeps::default());
     let leadership = Leadership::default();
     leadership.record_renewal(leading.then(|| clock.mono()));
     let ctx = Ctx {
@@ -92,14 +89,9 @@ async fn runner(leading: bool) -> (Arc<ReconcileRunner<ScriptedReconciler>>, Met
         profiles: Arc::new(Profiles::builtin().unwrap()),
         clock,
     };
-    let writer = StatusWriter::new(
-        client,
-        clock,
-        ctx.leadership.clone(),
-        Arc::default(),
-        StatusMetrics::new(&metrics).unwrap(),
-        ctx.stores.policies.clone(),
-    );
+    let status_metrics = StatusMetrics::new(&metrics).unwrap();
+    let status = StatusDeps { client, clock, leadership: ctx.leadership.clone(), metrics: status_metrics };
+    let writer = StatusWriter::new(status, ctx.stores.policies.clone());
     let reconcile_metrics = ReconcileMetrics::new(&metrics).unwrap();
     let runner = ReconcileRunner::new(Arc::new(ctx), writer, reconcile_metrics, 1);
     (runner, metrics, directory)

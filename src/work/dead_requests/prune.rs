@@ -1,7 +1,7 @@
 //! Removes dead requests of deleted connections, and expired ones.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -32,22 +32,6 @@ pub enum Presence {
 
 /// Looks up whether a connection's object exists.
 pub type ConnectionLookup = Arc<dyn Fn(&ObjectKey) -> Presence + Send + Sync>;
-
-/// Connections whose deletion was observed and whose requests are not yet removed.
-#[derive(Clone, Default)]
-pub(super) struct DeletedConnections(Arc<Mutex<BTreeSet<ObjectKey>>>);
-
-impl DeletedConnections {
-    pub(super) fn add(&self, key: &ObjectKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-    }
-
-    /// Removes and returns all of them; `None` if there are none.
-    pub(super) fn take(&self) -> Option<BTreeSet<ObjectKey>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (!all.is_empty()).then(|| std::mem::take(&mut *all))
-    }
-}
 
 /// Removes the requests of deleted or replaced connections; of those in `deleted` at once.
 pub(super) async fn remove_orphans(

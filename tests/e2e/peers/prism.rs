@@ -59,14 +59,14 @@ async fn good(live: &Connection, operation: &str, parameters: &[(&str, &str)]) {
 async fn the_operations_and_health_checks_of_mono_and_finastra_send_what_the_documents_allow() {
     let peer = prism().await;
     let bank = mono(&peer);
-    assert_eq!(bank.probe().await.unwrap().unwrap().status, 200, "{}", peer.log());
+    assert_eq!(bank.probe().await.unwrap().result.unwrap().status, 200, "{}", peer.log());
     good(&bank, "accounts", &[("limit", "5")]).await;
     good(&bank, "account", &[("accountId", "acc1")]).await;
     let window = [("accountId", "acc1"), ("start", "01-10-2026"), ("end", "31-10-2026"), ("limit", "100")];
     good(&bank, "transactions", &window).await;
 
     let bank = finastra(&peer);
-    assert_eq!(bank.probe().await.unwrap().unwrap().status, 200, "{}", peer.log());
+    assert_eq!(bank.probe().await.unwrap().result.unwrap().status, 200, "{}", peer.log());
     good(&bank, "collaterals", &[]).await;
     good(&bank, "collaterals", &[("top", "100"), ("startingIndex", "200")]).await;
     good(&bank, "collateral", &[("id", "col-1")]).await;

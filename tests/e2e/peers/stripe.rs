@@ -35,7 +35,7 @@ async fn charge(peer: &Peer, amount: &str) -> String {
 async fn the_profiles_key_is_taken_and_another_kind_of_key_is_the_credentials_fault() {
     let peer = Peer::localstripe().await;
     let bank = connection(&peer, KEY);
-    let health = bank.probe().await.unwrap().unwrap();
+    let health = bank.probe().await.unwrap().result.unwrap();
     assert_eq!(health.status, 200, "{}", peer.log());
     assert_eq!(bank.snapshot().authenticated, Some(true));
     let balance = call(&bank, "balance", &[]).await.unwrap();

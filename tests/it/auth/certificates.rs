@@ -9,7 +9,6 @@ use busbar::domain::key::ObjectKey;
 use busbar::domain::time::Mono;
 use busbar::provider::auth::secret_source::SecretSource;
 use busbar::provider::call::{CallError, ConnectError, Request};
-use busbar::provider::changes::ConnectionChange;
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{ClientCertificate, Draft, MinVersion, Settings};
@@ -91,16 +90,11 @@ async fn calls_go_on_with_the_certificate_that_is_in_the_secret_by_now_before_an
     let registry = registry(RegistryOptions::allowing_loopback()).0;
     registry.set_secret_source(Arc::clone(&kept) as Arc<dyn SecretSource>);
     let live = put(&registry, with(&sim, &bank, &stranger, "1"));
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    registry.on_change(move |change| {
-        if matches!(change, ConnectionChange::StatusChanged(_)) {
-            let _ = tell.send(());
-        }
-    });
+    let changes = registry.subscribe_changes();
     let calls = join_all((0..20).map(|_| get(&live, "/health"))).await;
     assert!(calls.iter().all(|end| *end == Ok(200)), "{calls:?}");
     assert_eq!(kept.1.load(Ordering::Relaxed), 1, "read once for all");
-    tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), changes.take()).await.unwrap();
     assert_eq!(get(&live, "/health").await, Ok(200));
     assert_eq!(registry.clients().len(), 2, "that of the settings, and that of the Secret");
     // As the controller does who is told.

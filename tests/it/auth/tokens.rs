@@ -47,7 +47,7 @@ async fn a_token_endpoint_that_fails_has_a_circuit_of_its_own_and_the_providers_
     let live = apply(&registry, draft);
     fail(&bank, 503).await;
     for _ in 0..5 {
-        let error = live.probe().await.unwrap().unwrap_err();
+        let error = live.probe().await.unwrap().result.unwrap_err();
         assert!(matches!(error, CallError::NoToken { status: Some(503), .. }), "{error}");
     }
     let before = bank.counters().requests;

@@ -29,7 +29,7 @@ use busbar::provider::rights::LicenceMeter;
 use busbar::settings::{Draft, FallbackTarget, Settings};
 use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
-use busbar::work::dead_requests::{ConnectionLookup, DeadRequestWorker, Presence};
+use busbar::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -315,14 +315,15 @@ impl World {
         lookup: ConnectionLookup,
     ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
-        let worker = DeadRequestWorker::new(
-            self.ledger.clone(),
-            (self.registry.clone(), lookup),
-            self.keys.clone(),
-            (Clock::system(), metrics),
-            holder,
-            Arc::clone(&self.bell),
-        );
+        let deps = DeadRequestDeps {
+            ledger: self.ledger.clone(),
+            registry: self.registry.clone(),
+            lookup,
+            keys: self.keys.clone(),
+            clock: Clock::system(),
+            wakeup: Arc::clone(&self.bell),
+        };
+        let worker = DeadRequestWorker::new(deps, holder, metrics);
         (stop.clone(), tokio::spawn(worker.unwrap().run(stop)))
     }
 
