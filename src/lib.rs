@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod profile;
 pub mod provider;
+pub mod resolve;
 pub mod settings;
 pub mod shutdown;
 pub mod sync;

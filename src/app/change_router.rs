@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::resource::{ChangeHandler, ObjectChange};
+use crate::controllers::resolutions::Resolutions;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::provider::registry::Registry;
 use crate::work::pool::SyncPool;
@@ -18,15 +19,17 @@ pub(super) fn change_router(
     registry: &Registry,
     pool: &SyncPool,
     backoff: &Arc<ReconcileBackoff>,
+    resolutions: &Arc<Resolutions>,
 ) -> ChangeHandler {
     let (reconcile_queue, references, registry) = (reconcile_queue.clone(), Arc::clone(references), registry.clone());
-    let (pool, backoff) = (pool.clone(), Arc::clone(backoff));
+    let (pool, backoff, resolutions) = (pool.clone(), Arc::clone(backoff), Arc::clone(resolutions));
     Arc::new(move |change: ObjectChange| {
         let ObjectChange { kind, key, deleted, replaced, retargeted } = change;
         // A replaced object is treated like a deleted one. The reconcile of its successor may never get as far as
         // replacing what runs (its Secret is missing, its spec is invalid).
         if deleted || replaced {
             backoff.forget(kind, &key);
+            resolutions.forget(kind, &key);
             match kind {
                 Kind::ProviderConnection => drop(registry.remove(&key)),
                 Kind::SyncJob => pool.forget(&key),
@@ -75,7 +78,8 @@ mod tests {
         let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
         let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
         let pool = SyncPool::new(ledger, reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
-        let route = change_router(&reconcile_queue, &Arc::default(), &registry, &pool, &Arc::default());
+        let route =
+            change_router(&reconcile_queue, &Arc::default(), &registry, &pool, &Arc::default(), &Arc::default());
         let mut enqueued = std::pin::pin!(reconcile_queue.subscribe(Kind::ProviderConnection, None));
         let key = ObjectKey::new("team", "bank");
         for (deleted, replaced) in [(false, false), (true, false), (false, true)] {

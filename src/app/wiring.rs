@@ -28,6 +28,7 @@ use crate::controllers::collector::ResourceCollector;
 use crate::controllers::providerconnection::ProviderConnectionReconciler;
 use crate::controllers::providerconnection::secret_reload::SecretReloader;
 use crate::controllers::reconcile_runner::{ReconcileMetrics, ReconcileRunner};
+use crate::controllers::resolutions::Resolutions;
 use crate::controllers::syncjob::SyncJobReconciler;
 use crate::controllers::{Ctx, Reconciler};
 use crate::domain::key::Kind;
@@ -130,7 +131,8 @@ pub(super) fn build(
     let backoff = Arc::new(ReconcileBackoff::default());
 
     let ownership = Arc::new(StatusOwnership::default());
-    let on_change = change_router(&reconcile_queue, &references, &registry, &pool, &backoff);
+    let resolutions = Arc::new(Resolutions::default());
+    let on_change = change_router(&reconcile_queue, &references, &registry, &pool, &backoff, &resolutions);
     let shared = ReflectorDeps { references: Arc::clone(&references), ownership: Arc::clone(&ownership), on_change };
     let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &shared);
     let lookup = connection_lookup(&stores, &args.watch_namespaces);
@@ -168,6 +170,7 @@ pub(super) fn build(
         ledger,
         reconcile_queue,
         profiles,
+        resolutions,
         clock,
     });
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));

@@ -117,7 +117,13 @@ impl Registry {
 
     /// Puts `settings` in force for the object `key` with `uid`. `restore` is the circuit that a former process stored;
     /// it is used only for a connection that is new in this registry.
-    pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Connection> {
+    pub fn apply(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        settings: impl Into<Arc<Settings>>,
+        restore: Option<&Snapshot>,
+    ) -> Arc<Connection> {
         self.apply_restored(key, uid, settings, restore, None)
     }
 
@@ -127,12 +133,12 @@ impl Registry {
         &self,
         key: &ObjectKey,
         uid: &str,
-        settings: Settings,
+        settings: impl Into<Arc<Settings>>,
         restore: Option<&Snapshot>,
         throttled_until: Option<Timestamp>,
     ) -> Arc<Connection> {
         let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = Arc::new(settings);
+        let settings = settings.into();
         let existing = self.get(key).filter(|connection| **connection.uid() == *uid);
         if let Some(connection) = existing {
             let old = connection.pipeline();

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::plan::{hex, short_hex};
 use crate::ledger::{DocumentRecord, TransactionRecord};
+use crate::settings::digest::{hex, short_hex};
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
 const DERIVED_KEY_VERSION: u8 = 1;

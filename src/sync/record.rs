@@ -11,13 +11,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
-use super::mask::MaskRules;
-use super::plan::hex;
+use super::mask;
+use crate::domain::mask::MaskRules;
 use crate::domain::money::{Currency, Money, parse_decimal};
 use crate::ledger::{
     BookingTime, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
 };
 use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
+use crate::settings::digest::hex;
 
 /// Plausible booking years; others indicate a wrong unit or a placeholder.
 const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
@@ -98,7 +99,7 @@ impl RecordParser<'_> {
             return reject("NotAnObject", "");
         }
         let key = self.key(record)?;
-        let mut body = self.mask.document(record);
+        let mut body = mask::document(self.mask, record);
         // The id is the row's key, so it is restored unmasked.
         let key_pointers = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
         for pointer in key_pointers.chain([self.stream.key.as_str()]).filter(|pointer| !pointer.is_empty()) {

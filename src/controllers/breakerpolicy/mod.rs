@@ -2,8 +2,6 @@
 //!
 //! It applies nothing: a change of the policy enqueues the connections that reference it.
 
-pub mod plan;
-
 use kube::Resource as _;
 
 use crate::api::v1alpha1::BreakerPolicy;
@@ -16,6 +14,7 @@ use crate::controllers::{Ctx, DEFAULT_REQUEUE, Decision, ReconcileError, Reconci
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
+use crate::resolve::breaker_policy;
 
 impl WatchedResource for BreakerPolicy {
     const KIND: Kind = Kind::BreakerPolicy;
@@ -68,7 +67,7 @@ impl Reconciler for BreakerPolicyReconciler {
     ) -> Decision<BreakerPolicyStatus, std::convert::Infallible> {
         let generation = object.meta().generation.unwrap_or_default();
         let mut conditions = Conditions::new(generation, now.wall);
-        let requeue_after = match plan::rules(&object.spec, 0) {
+        let requeue_after = match breaker_policy(&object.spec, 0) {
             Ok(_) => {
                 conditions.set(
                     ConditionType::Ready,

@@ -1,7 +1,5 @@
 //! Executes the steps of a connection's reconcile on the registry.
 
-use kube::ResourceExt as _;
-
 use crate::api::v1alpha1::ProviderConnection;
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::Ctx;
@@ -15,11 +13,12 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observation: ConnectionOb
         match step {
             ConnectionStep::Apply { circuit, throttled_until } => {
                 if let Some(settings) = observation.settings.take() {
-                    let uid = object.uid().unwrap_or_default();
-                    ctx.registry.apply_restored(&key, &uid, settings, circuit.as_ref(), throttled_until);
+                    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+                    ctx.registry.apply_restored(&key, uid, settings, circuit.as_ref(), throttled_until);
                     // The object may have been deleted while its Secret was read: its delete event came before this, so
                     // nothing else would stop the connection.
-                    let exists = ctx.stores.connections.get(&key).is_some_and(|o| o.uid() == object.uid());
+                    let exists =
+                        ctx.stores.connections.get(&key).is_some_and(|o| o.metadata.uid == object.metadata.uid);
                     if !exists {
                         drop(ctx.registry.remove(&key));
                     }

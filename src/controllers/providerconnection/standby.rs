@@ -92,7 +92,8 @@ async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey
         (Some(settings), _) => {
             let circuit =
                 object.status.as_ref().and_then(|s| s.circuit_state.as_ref()).and_then(status::restored_circuit);
-            ctx.registry.apply(&key, &object.uid().unwrap_or_default(), settings, circuit.as_ref());
+            let uid = object.metadata.uid.as_deref().unwrap_or_default();
+            ctx.registry.apply(&key, uid, settings, circuit.as_ref());
         }
         (None, Err(error)) if decide::requires_removal(error.reason) => drop(ctx.registry.remove(&key)),
         // As on the leader: a running connection continues.

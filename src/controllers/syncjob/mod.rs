@@ -4,7 +4,7 @@
 //! A run itself is a task in the pool; its end enqueues the job.
 
 pub mod decide;
-pub mod plan;
+pub mod resolution;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,6 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use crate::api::v1alpha1::SyncJob;
@@ -22,14 +21,14 @@ use crate::api::v1alpha1::sync_job::{DeletionPolicy, RunResult as WireResult, Sy
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
-use crate::controllers::resolve::SpecError;
 use crate::controllers::{Cleanup, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{RunId, RunStart, RunTrigger};
 use crate::profile::CheckMode;
-use crate::sync::plan::SyncPlan;
+use crate::resolve::{self, SpecError};
+use crate::settings::sync_plan::SyncPlan;
 use crate::work::pool::RunRequest;
 
 use self::decide::{ConnectionView, JobInputs, JobStep};
@@ -92,7 +91,7 @@ pub struct SyncJobReconciler;
 /// Result of `observe`: the inputs of `decide`, and the sync that `act` starts.
 pub struct JobObservation {
     inputs: JobInputs,
-    plan: Option<SyncPlan>,
+    plan: Option<Arc<SyncPlan>>,
 }
 
 impl Reconciler for SyncJobReconciler {
@@ -119,18 +118,18 @@ impl Reconciler for SyncJobReconciler {
         let key = object.key();
         let now = ctx.clock.now();
         let (resolved, connection) = resolve(ctx, object, &key);
-        let cadence = plan::reject_unimplemented(&object.spec).and_then(|()| plan::cadence(&object.spec, now.wall));
-        let (ready, plan) = match (cadence, resolved) {
+        let schedule = resolve::job_schedule(&object.spec, ctx.operator_options(), now.wall);
+        let (schedule, plan) = match (schedule, resolved) {
             (Err(error), _) | (Ok(_), Err(error)) => (Err(error), None),
-            (Ok(cadence), Ok(plan)) => (Ok(cadence), Some(plan)),
+            (Ok(schedule), Ok(plan)) => (Ok(schedule), Some(plan)),
         };
         let runs = ctx.pool.view(&key, RUNS_READ).await?;
         let inputs = JobInputs {
-            cadence: ready,
+            schedule,
             connection,
             runs,
             partitions: plan.as_ref().map_or(0, |p| p.partitions.len()),
-            unused_fields: plan::unused_fields(&object.spec),
+            unused_fields: resolve::sync_job::unused_fields(&object.spec),
         };
         Ok(JobObservation { inputs, plan })
     }
@@ -159,7 +158,7 @@ impl Reconciler for SyncJobReconciler {
                         let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
                         let run = requested.unwrap_or_else(|| RunId(Uuid::new_v4()));
                         let request = RunRequest { run, trigger, slot };
-                        ctx.pool.start(Arc::new(plan), live, request);
+                        ctx.pool.start(plan, live, request);
                     }
                 }
                 JobStep::Stop => {
@@ -179,7 +178,7 @@ async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), R
     Ok(ctx.ledger.skip_run(&start, "StartingDeadlineExceeded").await?)
 }
 
-fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, SpecError>, Option<ConnectionView>) {
+fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<Arc<SyncPlan>, SpecError>, Option<ConnectionView>) {
     let name = &*object.spec.connection_ref.name;
     let connection = key.sibling(name);
     let Some(stored) = ctx.stores.connections.get(&connection) else {
@@ -187,7 +186,7 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Sp
             format!("ProviderConnection {name:?} (spec.connectionRef) not found: create it in this namespace");
         return (Err(SpecError::waiting(Reason::ConnectionNotFound, message)), None);
     };
-    let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.uid().as_deref());
+    let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.metadata.uid.as_deref());
     let Some(live) = live else {
         let message = format!("ProviderConnection {name:?} (spec.connectionRef) not ready; check its conditions");
         return (Err(SpecError::waiting(Reason::ConnectionNotReady, message)), None);
@@ -201,5 +200,6 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Sp
         next_trial: status.circuit.next_trial,
         maintenance: settings.maintenance(ctx.clock.now().wall),
     };
-    (plan::sync(key, &object.spec, &settings), Some(view))
+    let exists = || ctx.stores.jobs.get(key).is_some();
+    (resolution::resolve(&ctx.resolutions.jobs, key, object, &settings, exists), Some(view))
 }

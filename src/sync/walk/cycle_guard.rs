@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 
 use super::parsed_page::ParsedPage;
 use crate::ledger::SyncWindow;
+use crate::settings::digest::short_hex;
+use crate::settings::sync_plan::RunLimits;
 use crate::sync::key::Ordinals;
-use crate::sync::plan::{RunLimits, short_hex};
 use crate::sync::report::RunReason;
 
 /// Tokens stored with the cursor, for resumed walks; within a run all of them are kept in memory.

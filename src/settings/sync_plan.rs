@@ -1,4 +1,4 @@
-//! What to fetch, with all defaults filled in. Built by the controller from a `SyncJob` and its connection.
+//! What a `SyncJob` comes to: stream, partitions, limits and masking, with all defaults filled in. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::mask::MaskRules;
+use super::digest::short_hex;
 use crate::domain::key::ObjectKey;
-use crate::ledger::{CursorKey, StreamKey};
+use crate::domain::mask::MaskRules;
 use crate::profile::{Pagination, Stream, TemplateError};
 
 /// A job's sync, ready to run.
@@ -74,21 +74,6 @@ impl Default for RunLimits {
 }
 
 impl SyncPlan {
-    /// The key of a partition's cursor.
-    pub fn cursor_key(&self, partition: &Partition) -> CursorKey {
-        CursorKey {
-            stream: StreamKey {
-                namespace: self.job.namespace.to_string(),
-                connection: self.connection.clone(),
-                provider: self.provider.clone(),
-                environment: self.environment.clone(),
-                stream: self.stream_name.clone(),
-                partition: partition.name.clone(),
-            },
-            job: self.job.name.to_string(),
-        }
-    }
-
     /// Hash of what a partition's cursor depends on: `<source>.<paging>`. A different source (path, account, query)
     /// invalidates the cursor; different paging only the page position.
     pub fn cursor_hash(&self, partition: &Partition) -> Result<CursorHash, TemplateError> {
@@ -132,16 +117,4 @@ impl CursorHash {
     pub fn same_source(&self, stored: &str) -> bool {
         stored.split_once('.').is_some_and(|(source, _)| source == self.source)
     }
-}
-
-/// The first 64 bits of a digest in hexadecimal: enough to distinguish the few values of one job.
-pub(super) fn short_hex(digest: Sha256) -> String {
-    hex(&digest.finalize(), 8)
-}
-
-/// The first `len` bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8], len: usize) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
-    bytes.iter().take(len).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
