@@ -164,7 +164,8 @@ impl<K: HasStatus> StatusWriter<K> {
     fn echo(&self, object: &K) -> WriteEcho<K::Status> {
         let key = object.key();
         let last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_object = last_writes.get(&key).is_some_and(|last| object.meta().uid.as_deref() == Some(last.uid.as_str()));
+        let same_object =
+            last_writes.get(&key).is_some_and(|last| object.meta().uid.as_deref() == Some(last.uid.as_str()));
         drop(last_writes);
         if same_object { self.ownership.echo(K::KIND, &key) } else { WriteEcho::default() }
     }

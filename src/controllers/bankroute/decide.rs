@@ -160,7 +160,7 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
 fn evaluate(route: &ResolvedRoute, connections: &[ConnectionState], now: Timestamp) -> (Evaluation, Duration) {
     let mut requeue_after = DEFAULT_REQUEUE;
     let mut requeue_at_edge = |window: WindowPosition| {
-        requeue_after = window.time_left(now).map_or(requeue_after, |left| requeue_after.min(left))
+        requeue_after = window.time_left(now).map_or(requeue_after, |left| requeue_after.min(left));
     };
     let candidates: Vec<_> = route
         .candidates
