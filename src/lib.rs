@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod notify;
 pub mod profile;
 pub mod provider;
+pub mod resolve;
 pub mod settings;
 pub mod shutdown;
 pub mod sync;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::resource::ObjectChange;
+use crate::controllers::resolutions::Resolutions;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::notify::KeyQueue;
 use crate::provider::registry::Registry;
@@ -28,6 +29,7 @@ pub(super) struct ChangeRouter {
     pub(super) registry: Registry,
     pub(super) pool: SyncPool,
     pub(super) backoff: Arc<ReconcileBackoff>,
+    pub(super) resolutions: Arc<Resolutions>,
 }
 
 impl ChangeRouter {
@@ -51,6 +53,7 @@ impl ChangeRouter {
                 // Also if another object has taken the name: the reconcile of the successor may never get as far as
                 // replacing what runs (its Secret is missing, its spec is invalid).
                 self.backoff.forget(*kind, key);
+                self.resolutions.forget(*kind, key);
                 match kind {
                     Kind::ProviderConnection => drop(self.registry.remove_object(key, uid)),
                     Kind::SyncJob => self.pool.forget(key),
@@ -103,6 +106,7 @@ mod tests {
             references: Arc::default(),
             registry,
             backoff: Arc::default(),
+            resolutions: Arc::default(),
         };
         (router, metrics, dir)
     }

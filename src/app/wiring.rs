@@ -28,6 +28,7 @@ use crate::controllers::collector::ResourceCollector;
 use crate::controllers::providerconnection::ProviderConnectionReconciler;
 use crate::controllers::providerconnection::secret_reload::SecretReloader;
 use crate::controllers::reconcile_runner::{ReconcileMetrics, ReconcileRunner};
+use crate::controllers::resolutions::Resolutions;
 use crate::controllers::syncjob::SyncJobReconciler;
 use crate::controllers::{Ctx, Reconciler};
 use crate::ledger::encryption::Keyring;
@@ -156,6 +157,7 @@ pub(super) fn build(
     let pool = SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, options)?;
     let backoff = Arc::new(ReconcileBackoff::default());
 
+    let resolutions = Arc::new(Resolutions::default());
     let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default() };
     // Subscribed before anything changes: every change is routed.
     let router = ChangeRouter {
@@ -166,6 +168,7 @@ pub(super) fn build(
         registry: registry.clone(),
         pool: pool.clone(),
         backoff: Arc::clone(&backoff),
+        resolutions: Arc::clone(&resolutions),
     };
     let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
     let dead_request_deps = DeadRequestDeps {
@@ -195,6 +198,7 @@ pub(super) fn build(
         ledger,
         reconcile_queue,
         profiles: Arc::clone(&base.profiles),
+        resolutions,
         clock,
     });
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));

@@ -31,7 +31,8 @@ pub trait WatchedResource:
 
     /// Namespace and name.
     fn key(&self) -> ObjectKey {
-        ObjectKey::new(self.namespace().unwrap_or_default(), self.name_any())
+        let meta = self.meta();
+        ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 
     /// The value of the `requestedAt` annotation, if the object carries one.

@@ -70,6 +70,27 @@ pub fn timing<K: HasStatus>(old: Option<&K::Status>, new: &K::Status, since_last
     }
 }
 
+/// The newest known status of an object, without a copy of it.
+pub enum NewestStatus<'a, K: HasStatus> {
+    /// That of the object itself.
+    Given(&'a K),
+    /// That of a newer object in the store.
+    Stored(Arc<K>),
+    /// The last write of this process, which the watch has not returned yet.
+    Written(Arc<K::Status>),
+}
+
+impl<K: HasStatus> NewestStatus<'_, K> {
+    /// The status; `None` if the object has none yet.
+    pub fn get(&self) -> Option<&K::Status> {
+        match self {
+            Self::Given(object) => object.status(),
+            Self::Stored(object) => object.status(),
+            Self::Written(status) => Some(status),
+        }
+    }
+}
+
 /// The last write of one object's status by this process.
 struct LastWrite {
     uid: String,
@@ -132,24 +153,25 @@ impl<K: HasStatus> StatusWriter<K> {
     ///
     /// `object` may have been read from the store just before the watch returned that write; then the store is read
     /// again.
-    pub fn current(&self, object: &K) -> Option<Arc<K::Status>> {
+    pub fn current<'a>(&self, object: &'a K) -> NewestStatus<'a, K> {
         let key = object.key();
         let WriteEcho { pending, observed } = self.echo(object);
         // A status that another manager overwrote is in the store as it was before our last write.
         let disputed = self.ownership().is_disputed(&key);
         if let Some((_, status)) = pending.filter(|(written, _)| disputed || version(object) < *written) {
-            return Some(status);
+            return NewestStatus::Written(status);
         }
         let newer = (version(object) < observed).then(|| self.store.get(&key)).flatten();
-        let newer = newer.filter(|newer| newer.uid() == object.uid() && version(&**newer) > version(object));
-        newer.as_deref().unwrap_or(object).status().cloned().map(Arc::new)
+        let newer = newer.filter(|newer| newer.meta().uid == object.meta().uid && version(&**newer) > version(object));
+        newer.map_or(NewestStatus::Given(object), NewestStatus::Stored)
     }
 
     /// How far the watch is behind this process's writes to this object (not to another of the same name).
     fn echo(&self, object: &K) -> WriteEcho<K::Status> {
         let key = object.key();
         let last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_object = last_writes.get(&key).is_some_and(|last| object.uid().as_deref() == Some(last.uid.as_str()));
+        let same_object =
+            last_writes.get(&key).is_some_and(|last| object.meta().uid.as_deref() == Some(last.uid.as_str()));
         drop(last_writes);
         if same_object { self.ownership().echo(&key) } else { WriteEcho::default() }
     }
@@ -167,7 +189,7 @@ impl<K: HasStatus> StatusWriter<K> {
             };
         }
         let since = match last_writes.get(&object.key()) {
-            Some(last) if object.uid().as_deref() == Some(last.uid.as_str()) => Some(now.since(last.at)),
+            Some(last) if object.meta().uid.as_deref() == Some(last.uid.as_str()) => Some(now.since(last.at)),
             // A restart is no reason to write the ride-along fields of every object at once.
             _ => old
                 .is_some_and(|old| K::transition_fields(old) == K::transition_fields(new))

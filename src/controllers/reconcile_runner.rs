@@ -177,15 +177,16 @@ impl<R: Reconciler> ReconcileRunner<R> {
         if self.dependencies_pending(object) {
             return Ok(Action::requeue(DEPENDENCY_REQUEUE));
         }
-        let previous = self.status.current(object);
+        let newest = self.status.current(object);
+        let previous = newest.get();
         let observed = R::observe(&self.ctx, object).await?;
         let now = self.ctx.clock.now();
-        let Decision { status, steps, events, requeue_after } = R::decide(object, previous.as_deref(), &observed, now);
+        let Decision { status, steps, events, requeue_after } = R::decide(object, previous, &observed, now);
         R::act(&self.ctx, object, observed, steps).await?;
         let mut requeue_after = jittered(requeue_after, now.mono);
-        let due = status.map(|s| (self.status.timing(object, previous.as_deref(), &s), s));
+        let due = status.map(|s| (self.status.timing(object, previous, &s), s));
         if !matches!(due, Some((Timing::Now, _))) {
-            self.status.adopt(object, previous.as_deref());
+            self.status.adopt(object, previous);
         }
         if let Some((timing, status)) = due {
             match timing {

@@ -15,6 +15,7 @@ pub mod hash;
 pub mod health;
 pub mod key;
 pub mod lease;
+pub mod mask;
 pub mod money;
 pub mod quota;
 pub mod record;

@@ -125,9 +125,15 @@ impl Registry {
 
     /// Puts `settings` in force for the object `key` with `uid`. `restore` is what a former process stored; it is used
     /// only for a connection that is new in this registry.
-    pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<Restore>) -> Arc<Connection> {
+    pub fn apply(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        settings: impl Into<Arc<Settings>>,
+        restore: Option<Restore>,
+    ) -> Arc<Connection> {
         let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = Arc::new(settings);
+        let settings = settings.into();
         let existing = self.get(key).filter(|connection| **connection.uid() == *uid);
         if let Some(connection) = existing {
             let old = connection.pipeline();

@@ -11,8 +11,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
-use super::mask::MaskRules;
+use super::mask;
 use crate::domain::document::{DocumentKind, DocumentRecord};
+use crate::domain::mask::MaskRules;
 use crate::domain::money::{Currency, Money, parse_decimal};
 use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
@@ -97,7 +98,7 @@ impl RecordParser<'_> {
             return reject(RejectionReason::NotAnObject, "");
         }
         let key = self.key(record)?;
-        let mut body = self.mask.document(record);
+        let mut body = mask::document(self.mask, record);
         // The id is the row's key, so it is restored unmasked.
         let key_pointers = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
         for pointer in key_pointers.chain([self.stream.key.as_str()]).filter(|pointer| !pointer.is_empty()) {

@@ -3,11 +3,11 @@
 //! A failed partition does not prevent the others from being read, unless the reason affects all of them.
 
 use super::context::{RunContext, RunTotals};
-use super::plan::SyncPlan;
 use super::report::{RunError, RunReport, result_of};
 use super::walk::Walk;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::RunResult;
+use crate::settings::sync_plan::SyncPlan;
 
 /// Runs `plan` once. Errors are part of the report.
 pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {

@@ -24,7 +24,7 @@ pub(crate) fn job(connection: &str, interval: &str, fields: &str) -> String {
     format!(
         "{{apiVersion: busbar.dev/v1alpha1, kind: SyncJob, metadata: {{name: feed}}, spec: {{
           connectionRef: {{name: {connection}}}, stream: transactions, parameters: {{accountId: acc-1}},
-          interval: {interval}, retention: {{mode: 'Off'}}, {fields}}}}}"
+          interval: {interval}, {fields}}}}}"
     )
 }
 

@@ -108,7 +108,7 @@ reasons!(
     SecretNotFound [Ready, Reconciling, Healthy, Authenticated]: "A referenced Secret does not exist in this namespace." => "Create the Secret named in the message, or correct the reference.",
     SecretKeyMissing [Ready, Reconciling, Healthy, Authenticated]: "A referenced Secret does not have a required key." => "Add the key named in the message to the Secret, or select another key with secretRef.key.",
     SecretKeyInvalid [Ready, Reconciling, Healthy, Authenticated]: "A key of a referenced Secret is empty, is not UTF-8, or is not valid PEM where PEM is required." => "Correct the value of the key named in the message; check for trailing bytes.",
-    SecretForbidden [Ready, Reconciling, Healthy, Authenticated]: "The operator is not allowed to read a referenced Secret." => "Grant the operator `get` on Secrets in this namespace.",
+    SecretForbidden [Ready, Reconciling, Healthy, Authenticated]: "The operator is not allowed to read a referenced Secret." => "Grant the operator `get` on Secrets in this namespace: bind ClusterRole busbar-operator as in config/rbac/namespaced.yaml; the Secret is read again within 60 s.",
     ConnectionNotFound [Ready, Reconciling, Fresh]: "A referenced ProviderConnection does not exist in this namespace." => "Create the connection named in the message, or correct the reference.",
     ConnectionNotReady [Ready, Reconciling, Fresh]: "A referenced ProviderConnection is not Ready." => "Check the conditions of that connection.",
     BreakerPolicyNotFound [Ready, Reconciling, Healthy, Authenticated]: "The referenced BreakerPolicy does not exist in this namespace." => "Create the policy named in the message, or correct the reference.",

@@ -33,7 +33,7 @@ async fn an_object_older_than_our_last_write_does_not_count_as_current() {
     let ownership = Arc::clone(writer.store.ownership());
     let (before, after) = (policy("5", 1), policy("7", 2));
     let key = before.key();
-    let current = |object: &BreakerPolicy| total(writer.current(object).as_deref());
+    let current = |object: &BreakerPolicy| total(writer.current(object).get());
     store.apply_watcher_event(&Event::Apply(before.clone()));
     assert_eq!(current(&before), Some(1));
     writer.record_write(&key, "u".to_owned(), false);

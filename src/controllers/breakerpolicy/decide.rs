@@ -6,7 +6,7 @@ use crate::api::v1alpha1::BreakerPolicy;
 use crate::api::v1alpha1::breaker_policy::{BreakerPolicyStatus, PolicyConnections};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::resource::WatchedResource as _;
-use crate::controllers::breakerpolicy::plan;
+use crate::resolve::breaker_policy;
 use crate::controllers::conditions::Conditions;
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::time::Now;
@@ -20,7 +20,7 @@ pub fn decide(
 ) -> Decision<BreakerPolicyStatus, Infallible> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
-    let requeue_after = match plan::rules(&object.spec, 0) {
+    let requeue_after = match breaker_policy(&object.spec, 0) {
         Ok(_) => {
             let message = "spec accepted; applied to the connections that reference it";
             conditions.set(ConditionType::Ready, true, Reason::Accepted, message);

@@ -3,7 +3,6 @@
 //! It applies nothing: a change of the policy enqueues the connections that reference it.
 
 pub mod decide;
-pub mod plan;
 
 use crate::api::v1alpha1::BreakerPolicy;
 use crate::api::v1alpha1::breaker_policy::BreakerPolicyStatus;

@@ -1,5 +1,7 @@
 //! Executes the steps of a connection's reconcile on the registry.
 
+use std::sync::Arc;
+
 use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::ProviderConnection;
@@ -32,7 +34,7 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observation: ConnectionOb
 }
 
 /// Puts `settings` in force for `object`, unless it was deleted meanwhile.
-pub fn apply(ctx: &Ctx, object: &ProviderConnection, settings: Settings, restore: Restore) {
+pub fn apply(ctx: &Ctx, object: &ProviderConnection, settings: Arc<Settings>, restore: Restore) {
     let (key, uid) = (object.key(), object.uid().unwrap_or_default());
     ctx.registry.apply(&key, &uid, settings, Some(restore));
     // The object may have been deleted while its Secret was read: its end was reported before this, so nothing else would

@@ -14,19 +14,17 @@ use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnection
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of, time, unused_fields_note};
-use crate::controllers::providerconnection::inputs::{
-    ConnectionInputs, DesiredConnection, LiveConnection, VerificationState,
-};
+use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::controllers::providerconnection::status::{
     circuit_state, circuit_status, credential, events, health_status, override_remaining, restored_circuit, risk_status,
 };
 use crate::controllers::providerconnection::{restore, throttle};
-use crate::controllers::resolve::SpecError;
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
+use crate::resolve::{DesiredConnection, SpecError};
 
 const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls";
 
@@ -116,7 +114,7 @@ pub fn decide(
         credential: credential(previous, desired, live, now.wall),
         throttled_until_time: throttled_until.map(time),
         host: Some(desired.host.clone()),
-        policy: inputs.policy.clone(),
+        policy: inputs.policy.as_deref().cloned(),
         consumers: Some(inputs.consumers.clone()),
     };
     let events = events(object.spec.circuit_override.as_ref(), previous, &status, live, now.wall);
@@ -165,7 +163,7 @@ fn spec_rejected(
         // The provider's rate limit applies whatever the spec says.
         throttled_until_time: throttle::remaining(previous, now.wall).map(time),
         host: old.host,
-        policy: inputs.policy.clone(),
+        policy: inputs.policy.as_deref().cloned(),
         consumers: Some(inputs.consumers.clone()),
     };
     Decision { status: Some(status), steps, events: Vec::new(), requeue_after }

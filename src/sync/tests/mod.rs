@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 pub(crate) use scripted_bank::{ScriptedBank, response};
 
+use super::cursor::cursor_key;
 use super::metrics::SyncMetrics;
 use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
 use crate::clock::Clock;
@@ -162,7 +163,7 @@ impl SyncHarness {
     }
 
     pub(crate) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
-        let state = self.ledger.load_cursor(&plan.cursor_key(&plan.partitions[0])).await.unwrap();
+        let state = self.ledger.load_cursor(&cursor_key(plan, &plan.partitions[0])).await.unwrap();
         state.map_or((None, false), |state| (state.committed_hwm, state.window.is_some()))
     }
 }

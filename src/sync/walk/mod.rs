@@ -14,13 +14,13 @@ use super::cursor;
 use super::key::{dedupe, dedupe_documents};
 use super::metrics::Stage;
 use super::page::{self, Page};
-use super::plan::{Partition, SyncPlan};
 use super::record::{AccountInfo, RecordParser, dead_letter};
 use super::report::RunError;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
 use crate::ledger::{CursorKey, CursorState, DocumentKind, Granularity, PageCommit, SyncWindow, TransactionRecord};
 use crate::profile::{Pagination, RecordKind, Stream};
+use crate::settings::sync_plan::{Partition, SyncPlan};
 
 mod cycle_guard;
 mod parsed_page;
@@ -46,7 +46,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(super) fn new(plan: &'a SyncPlan, partition: &'a Partition, cx: &'a RunContext<'a>, deadline: Mono) -> Self {
         let stream = plan.stream.expanded(&partition.parameters);
-        let (cursor_key, granularity) = (plan.cursor_key(partition), cursor::granularity(&stream));
+        let (cursor_key, granularity) = (cursor::cursor_key(plan, partition), cursor::granularity(&stream));
         Self { plan, partition, cx, deadline, cursor_key, granularity, stream, pages: 0 }
     }
 

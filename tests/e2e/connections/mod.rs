@@ -7,6 +7,7 @@ mod access;
 mod asked;
 mod auth;
 mod circuit;
+mod forbidden;
 mod gone;
 mod idle;
 mod overlay;

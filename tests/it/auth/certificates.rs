@@ -76,9 +76,9 @@ async fn a_certificate_rotated_in_the_secret_is_shown_by_the_next_call() {
 struct Kept(Draft, AtomicUsize);
 
 impl SecretSource for Kept {
-    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
         self.1.fetch_add(1, Ordering::Relaxed);
-        async { Settings::resolve(self.0.clone()).ok() }.boxed()
+        async { Settings::resolve(self.0.clone()).ok().map(Arc::new) }.boxed()
     }
 }
 

@@ -38,12 +38,12 @@ impl Kept {
 }
 
 impl SecretSource for Kept {
-    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
             let draft = self.draft.lock().unwrap().clone();
-            draft.map(|draft| Settings::resolve(draft).unwrap())
+            draft.map(|draft| Arc::new(Settings::resolve(draft).unwrap()))
         }
         .boxed()
     }

@@ -65,10 +65,10 @@ impl CredentialStore for MemoryStore {
 struct CurrentSecret(Mutex<Option<String>>);
 
 impl SecretSource for CurrentSecret {
-    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
         async {
             let now = self.0.lock().unwrap().as_deref().map(secret)?;
-            Some((*settings_with(now)).clone())
+            Some(settings_with(now))
         }
         .boxed()
     }

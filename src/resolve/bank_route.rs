@@ -1,17 +1,47 @@
-//! Converts a route's spec to comparable candidates. Pure.
+//! Resolves a route's spec to its reference payout and its candidates. Pure.
 
 use rust_decimal::Decimal;
 
 use crate::api::v1alpha1::bank_route::{
     BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, RouteMode, Tier as WireTier,
 };
-use crate::controllers::resolve::{SpecError, windows};
 use crate::domain::money::{Currency, Rounding, parse_unsigned};
 use crate::domain::route::{Candidate, Fee, Payout, Tier};
 use crate::domain::window::TimeWindow;
+use crate::resolve::fields::windows;
+use crate::resolve::spec_error::SpecError;
 
 /// Default amount of the reference payout.
 const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
+
+/// What a `BankRoute` comes to.
+#[derive(Clone, Debug)]
+pub struct ResolvedRoute {
+    /// The payout that `status.active` is evaluated for.
+    pub reference: Payout,
+    /// The candidates, in the spec's order.
+    pub candidates: Vec<RouteCandidate>,
+    /// Set fields that this version does not evaluate.
+    pub unused_fields: Vec<&'static str>,
+}
+
+/// A candidate as the spec declares it, without the state of its connection.
+#[derive(Clone, Debug)]
+pub struct RouteCandidate {
+    /// Its fees, limits and tier.
+    pub candidate: Candidate,
+    /// When it accepts payouts; empty: always.
+    pub accept_windows: Vec<TimeWindow>,
+}
+
+/// Resolves a `BankRoute`.
+pub fn bank_route(spec: &BankRouteSpec) -> Result<ResolvedRoute, SpecError> {
+    let reference = reference(spec)?;
+    let candidate =
+        |wire: &Wire| Ok(RouteCandidate { candidate: candidate(wire)?, accept_windows: accept_windows(wire)? });
+    let candidates = spec.candidates.iter().map(candidate).collect::<Result<_, SpecError>>()?;
+    Ok(ResolvedRoute { reference, candidates, unused_fields: unused_fields(spec) })
+}
 
 /// Set fields that this version does not evaluate.
 pub fn unused_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
@@ -68,8 +98,7 @@ pub fn candidate(wire: &Wire) -> Result<Candidate, SpecError> {
     })
 }
 
-/// Windows in which the candidate accepts payouts; empty = always.
-pub fn accept_windows(wire: &Wire) -> Result<Vec<TimeWindow>, SpecError> {
+fn accept_windows(wire: &Wire) -> Result<Vec<TimeWindow>, SpecError> {
     windows(&format!("candidates[{}].acceptWindows", &*wire.name), wire.accept_windows.as_deref())
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::api::v1alpha1::common::Switch;
 use crate::api::v1alpha1::provider_connection::{ProviderConnectionSpec, RightsProfile, SubjectKind};
 use crate::api::v1alpha1::reasons::Reason;
-use crate::controllers::resolve::SpecError;
 use crate::domain::rights::{LicenceProfile, LicenceSubject, Rights};
+use crate::resolve::spec_error::SpecError;
 use crate::settings::{Draft, FallbackTarget};
 
 /// Adds rights, fallbacks and features to the draft.

@@ -1,4 +1,4 @@
-//! Resolves a job's spec and its connection's settings to a sync plan. Pure.
+//! Resolves a job's spec and its connection's settings to a cadence and a sync plan. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,16 @@ use crate::api::v1alpha1::reasons::Reason;
 use crate::api::v1alpha1::sync_job::{
     CommitScope, ConcurrencyPolicy, Execution, MaskRule, Partition as PartitionSpec, RetentionMode, SyncJobSpec,
 };
-use crate::controllers::resolve::{SpecError, duration};
 use crate::domain::key::ObjectKey;
+use crate::domain::mask::{Mask, MaskRules};
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::profile::Stream;
+use crate::resolve::fields::duration;
+use crate::resolve::operator::OperatorOptions;
+use crate::resolve::retention::{Retention, retention};
+use crate::resolve::spec_error::SpecError;
 use crate::settings::Settings;
-use crate::sync::plan::{Partition, RunLimits, SyncPlan};
-use crate::sync::{Mask, MaskRules};
+use crate::settings::sync_plan::{Partition, RunLimits, SyncPlan};
 
 /// When a job runs, is retried, and counts as late.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,24 +52,44 @@ pub fn connection_not_ready(name: &str) -> SpecError {
     SpecError::waiting(Reason::ConnectionNotReady, message)
 }
 
-/// Rejects set fields that this version does not implement and that would be unsafe to ignore.
-pub fn reject_unimplemented(spec: &SyncJobSpec) -> Result<(), SpecError> {
-    let mode = spec.retention.as_ref().map(|r| r.mode).unwrap_or_default();
+/// What an accepted spec says besides the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSchedule {
+    /// When the job runs.
+    pub cadence: Cadence,
+    /// What happens to raw payloads.
+    pub retention: Retention,
+}
+
+/// Resolves when a job runs, or why this operator cannot run it.
+pub fn job_schedule(
+    spec: &SyncJobSpec,
+    operator: OperatorOptions<'_>,
+    now: Timestamp,
+) -> Result<JobSchedule, SpecError> {
+    let retention = accept(spec, operator)?;
+    Ok(JobSchedule { cadence: cadence(spec, now)?, retention })
+}
+
+/// Rejects what this version does not implement and would be unsafe to ignore, and what the operator cannot do; returns
+/// the effective retention.
+pub fn accept(spec: &SyncJobSpec, operator: OperatorOptions<'_>) -> Result<Retention, SpecError> {
+    if spec.execution == Execution::Job {
+        let message = "spec.execution: Job requires a ledger that Pods can share, and SQLite is not: use InProcess";
+        return Err(SpecError::stalled(Reason::LedgerNotShared, message));
+    }
+    let retention = retention(spec, operator.has_key)?;
     let set = [
-        ("spec.retention.mode other than \"Off\"", mode != RetentionMode::Off),
+        ("spec.retention.mode other than \"Off\"", retention.mode != RetentionMode::Off),
         ("spec.commitScope: Window", spec.commit_scope == Some(CommitScope::Window)),
         ("spec.partitionsFrom", spec.partitions_from.is_some()),
         ("spec.resync", spec.resync.is_some()),
         ("spec.concurrencyPolicy: Replace", spec.concurrency_policy == ConcurrencyPolicy::Replace),
     ];
+    if set.iter().all(|(_, set)| !set) {
+        return Ok(retention);
+    }
     let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
-    if spec.execution == Execution::Job {
-        let message = "spec.execution: Job requires a ledger that Pods can share, and SQLite is not: use InProcess";
-        return Err(SpecError::stalled(Reason::LedgerNotShared, message));
-    }
-    if names.is_empty() {
-        return Ok(());
-    }
     let message = format!("{} not supported by this version of Busbar: change the field", names.join(", "));
     Err(SpecError::stalled(Reason::NotImplemented, message))
 }
@@ -115,8 +138,8 @@ pub fn cadence(spec: &SyncJobSpec, now: Timestamp) -> Result<Cadence, SpecError>
     })
 }
 
-/// Resolves the sync: stream, partitions, window and limits.
-pub fn sync(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Result<SyncPlan, SpecError> {
+/// Resolves a `SyncJob` on the connection with these settings: stream, partitions, window and limits.
+pub fn sync_job(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Result<SyncPlan, SpecError> {
     let name = spec.stream.as_deref().ok_or_else(|| SpecError::invalid("stream", "must be set"))?;
     let stream = stream(connection, name)?;
     let unsupported = stream.unsupported_features();

@@ -4,9 +4,10 @@ use crate::api::v1alpha1::provider_connection::{
     ApiKeyPlacement, Auth as AuthSpec, OAuth2, ProviderConnectionSpec, TlsVersion,
 };
 use crate::api::v1alpha1::reasons::Reason;
-use crate::controllers::providerconnection::plan::checks::{require_https, spec_error};
-use crate::controllers::providerconnection::plan::secrets::ReferencedSecrets;
-use crate::controllers::resolve::{ReferencedSecret, SpecError, duration};
+use crate::resolve::connection::checks::{require_https, spec_error};
+use crate::resolve::fields::duration;
+use crate::resolve::secrets::{ReferencedSecret, ReferencedSecrets};
+use crate::resolve::spec_error::SpecError;
 use crate::settings::{
     Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient, url_with_path,
 };
@@ -15,7 +16,7 @@ use crate::settings::{
 pub(super) fn auth(
     spec: &ProviderConnectionSpec,
     auth: &AuthSpec,
-    secret: &ReferencedSecret,
+    secret: &ReferencedSecret<'_>,
     draft: &Draft,
 ) -> Result<Auth, SpecError> {
     let key = |name: Option<&str>, default: &str| secret.text(name.unwrap_or(default));
@@ -67,7 +68,7 @@ fn token_client(
     spec: &ProviderConnectionSpec,
     field: &str,
     oauth: &OAuth2,
-    secret: &ReferencedSecret,
+    secret: &ReferencedSecret<'_>,
     draft: &Draft,
 ) -> Result<TokenClient, SpecError> {
     let profile_call = draft.profile.auth.as_ref().and_then(|auth| auth.token.as_ref());
@@ -104,7 +105,7 @@ fn token_client(
 /// TLS settings beyond the system's root certificates.
 pub(super) fn tls(
     spec: &ProviderConnectionSpec,
-    secrets: &ReferencedSecrets,
+    secrets: &ReferencedSecrets<'_>,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
     let Some(tls) = &spec.tls else { return Ok(()) };
@@ -133,88 +134,4 @@ pub(super) fn tls(
         ));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::cluster::secrets::SecretData;
-    use crate::controllers::providerconnection::plan::{check_operator_allows, referenced_secrets, settings};
-    use crate::domain::breaker::Policy;
-    use crate::profile::Profiles;
-    use crate::settings::FailureCriteria;
-    use crate::settings::Settings;
-    use crate::settings::addresses::AddressRules;
-
-    fn spec(provider: &str, environment: &str, rest: &str) -> ProviderConnectionSpec {
-        let yaml = format!("{{provider: {provider}, environment: {environment}, {rest}}}");
-        serde_yaml::from_str(&yaml).unwrap()
-    }
-
-    fn planned(spec: &ProviderConnectionSpec) -> Result<Settings, SpecError> {
-        let profile = Profiles::builtin().unwrap().get(&spec.provider).unwrap();
-        let auth = referenced_secrets(spec).0.map(|(field, name)| {
-            let data = SecretData::placeholder(name, ["client-id", "client-secret", "refresh-token"]);
-            ReferencedSecret { field, name: name.to_owned(), data: Some(Arc::new(data)) }
-        });
-        let rules = (Policy::preset(profile.breaker), FailureCriteria::default());
-        settings(spec, profile, rules, &ReferencedSecrets { auth, tls: None })
-    }
-
-    const GENERIC: &str = "endpoint: {baseURL: 'https://bank.example'}, healthCheck: {path: /health}";
-
-    fn with_auth(member: &str, fields: &str) -> ProviderConnectionSpec {
-        spec("generic", "Production", &format!("{GENERIC}, auth: {{{member}: {{secretRef: {{name: s}}, {fields}}}}}"))
-    }
-
-    #[test]
-    fn a_token_url_must_be_https_like_the_base_url() {
-        for member in ["oauth2ClientCredentials", "oauth2RefreshToken"] {
-            assert!(planned(&with_auth(member, "tokenURL: 'https://login.example/t'")).is_ok());
-            let refused = planned(&with_auth(member, "tokenURL: 'http://login.example/t'")).unwrap_err();
-            assert!(refused.message.contains(&format!("auth.{member}.tokenURL must be https")), "{}", refused.message);
-        }
-    }
-
-    #[test]
-    fn token_url_precedes_auth_base_url_which_precedes_the_base_url() {
-        let token_url = |fields: &str| {
-            let endpoint = "endpoint: {baseURL: 'https://api.example/x', parameters: {tenant: t1}}";
-            let auth = format!("auth: {{oauth2ClientCredentials: {{secretRef: {{name: s}}, {fields}}}}}");
-            planned(&spec("finastra", "Production", &format!("{endpoint}, {auth}")))
-                .unwrap()
-                .auth()
-                .token_url()
-                .unwrap()
-        };
-        let (full, host) = ("tokenURL: 'https://full.example/t'", "authBaseURL: 'https://login.example/ignored'");
-        assert_eq!(token_url(&format!("{full}, {host}")).as_str(), "https://full.example/t");
-        assert_eq!(token_url(host).as_str(), "https://login.example/login/v1/t1/oidc/token");
-        assert_eq!(token_url("").as_str(), "https://api.example/login/v1/t1/oidc/token");
-    }
-
-    #[test]
-    fn settings_that_the_operator_does_not_allow_are_stalled_and_name_the_flag() {
-        let refused = |spec: &ProviderConnectionSpec, has_key| {
-            check_operator_allows(spec, &planned(spec).unwrap(), has_key, &AddressRules::default())
-        };
-        let refresh = with_auth("oauth2RefreshToken", "tokenURL: 'https://login.example/t'");
-        let error = refused(&refresh, false).unwrap_err();
-        assert_eq!((error.reason, error.waiting), (Reason::KeyMissing, false));
-        assert!(error.message.contains("--key-secret"));
-        assert_eq!(refused(&refresh, true), Ok(()));
-        for url in ["https://10.0.0.1", "https://169.254.169.254/latest", "https://[::ffff:7f00:1]"] {
-            let at = format!("endpoint: {{baseURL: '{url}'}}, healthCheck: {{path: /}}");
-            let error = refused(&spec("generic", "Production", &at), true).unwrap_err();
-            assert_eq!((error.reason, error.waiting), (Reason::AddressNotAllowed, false));
-            assert!(error.message.contains("--allow-provider-addresses"), "{}", error.message);
-        }
-        assert_eq!(
-            refused(&spec("generic", "Production", GENERIC), true),
-            Ok(()),
-            "a host name is checked when it is resolved"
-        );
-    }
 }

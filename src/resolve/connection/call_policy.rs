@@ -5,8 +5,9 @@
 use crate::api::v1alpha1::provider_connection::{
     Limit as LimitSpec, LimitScope as ApiLimitScope, LimitUnit as ApiLimitUnit, ProviderConnectionSpec,
 };
-use crate::controllers::resolve::{SpecError, duration, number};
 use crate::domain::quota::{Limit, LimitScope, LimitUnit};
+use crate::resolve::fields::{duration, number};
+use crate::resolve::spec_error::SpecError;
 use crate::settings::{CachePolicy, Draft, RetryPolicy};
 
 /// Overrides the draft's retry, limits and cache with those of the spec.

@@ -1,4 +1,4 @@
-//! What to fetch, with all defaults filled in. Built by the controller from a `SyncJob` and its connection.
+//! What a `SyncJob` comes to: stream, partitions, limits and masking, with all defaults filled in. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::mask::MaskRules;
 use crate::domain::hash::short_hex;
 use crate::domain::key::ObjectKey;
-use crate::ledger::{CursorKey, StreamKey};
+use crate::domain::mask::MaskRules;
 use crate::profile::{Pagination, Stream, TemplateError};
 
 /// A job's sync, ready to run.
@@ -75,21 +74,6 @@ impl Default for RunLimits {
 }
 
 impl SyncPlan {
-    /// The key of a partition's cursor.
-    pub fn cursor_key(&self, partition: &Partition) -> CursorKey {
-        CursorKey {
-            stream: StreamKey {
-                namespace: self.job.namespace.to_string(),
-                connection: self.connection.clone(),
-                provider: self.provider.clone(),
-                environment: self.environment.clone(),
-                stream: self.stream_name.clone(),
-                partition: partition.name.clone(),
-            },
-            job: self.job.name.to_string(),
-        }
-    }
-
     /// Hash of what a partition's cursor depends on: `<source>.<paging>`. A different source (path, account, query)
     /// invalidates the cursor; different paging only the page position.
     pub fn cursor_hash(&self, partition: &Partition) -> Result<CursorHash, TemplateError> {

@@ -1,98 +1,38 @@
-//! Resolves a connection's spec, profile, policy and Secrets to its settings. Pure.
+//! Fills the draft of a connection's settings from its spec, profile, policy and Secrets. Pure.
 //!
 //! A set field overrides the profile, the profile overrides the defaults. A field that this version does not implement
 //! is rejected where ignoring it would be unsafe; otherwise the message of Ready names it as not used.
-
-mod access;
-mod call_policy;
-mod checks;
-mod credentials;
-mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::v1alpha1::provider_connection::{
-    HealthCheckMode, OverrideMode as OverrideSpec, ProviderConnectionSpec,
+    Environment as EnvironmentSpec, HealthCheckMode, OverrideMode as OverrideSpec, ProviderConnectionSpec,
 };
-use crate::api::v1alpha1::reasons::Reason;
-use crate::controllers::resolve::{SpecError, duration, instant, windows};
-use crate::domain::breaker::{OverrideMode, Policy};
+use crate::domain::breaker::OverrideMode;
 use crate::profile::{CheckMode, Environment, Profile};
-use crate::settings::FailureCriteria;
-use crate::settings::addresses::{AddressDenied, AddressRules, EndpointRole};
-use crate::settings::{CircuitOverride, Draft, HealthCheck, Settings, Timeouts};
-
-use self::checks::{require_https, spec_error};
-pub use self::secrets::{ReferencedSecrets, SecretReference, referenced_secrets};
-
-/// The profile that `spec.provider` names, or `ProfileNotFound`.
-pub fn profile(provider: &str, known: Option<Arc<Profile>>) -> Result<Arc<Profile>, SpecError> {
-    known.ok_or_else(|| {
-        let message = format!(
-            "profile {provider:?} (spec.provider) not loaded: name a built-in profile, or one in --profiles-dir"
-        );
-        SpecError::stalled(Reason::ProfileNotFound, message)
-    })
-}
-
-/// Rejects settings that the operator's flags do not allow: refresh tokens without an encryption key, and literal
-/// addresses outside the allowed ranges. Host names are checked when they are resolved.
-pub fn check_operator_allows(
-    spec: &ProviderConnectionSpec,
-    settings: &Settings,
-    has_key: bool,
-    rules: &AddressRules,
-) -> Result<(), SpecError> {
-    if !has_key && spec.auth.as_ref().is_some_and(|auth| auth.oauth2_refresh_token.is_some()) {
-        let message = "spec.auth.oauth2RefreshToken requires encrypted storage for rotated refresh tokens: start the \
-                       operator with --key-secret";
-        return Err(SpecError::stalled(Reason::KeyMissing, message));
-    }
-    let hosts = [
-        (EndpointRole::Provider, Some(settings.base_url().clone())),
-        (EndpointRole::TokenEndpoint, settings.auth().token_url()),
-    ];
-    for (endpoint, url) in hosts {
-        if let Some(Err(kind)) = url.map(|url| rules.check_url(&url)) {
-            let denied = AddressDenied { endpoint, kind };
-            let message = format!("{denied}: use a public address, or allow the range on the operator");
-            return Err(SpecError::stalled(Reason::AddressNotAllowed, message));
-        }
-    }
-    Ok(())
-}
-
-/// Set fields that this version does not use.
-pub fn unused_fields(spec: &ProviderConnectionSpec) -> Vec<&'static str> {
-    let set = [("webhook", spec.webhook.is_some()), ("payouts", spec.payouts.is_some())];
-    set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
-}
-
-/// The validated settings of the connection.
-pub fn settings(
-    spec: &ProviderConnectionSpec,
-    profile: Arc<Profile>,
-    rules: (Policy, FailureCriteria),
-    secrets: &ReferencedSecrets,
-) -> Result<Settings, SpecError> {
-    Settings::resolve(draft(spec, profile, rules, secrets)?).map_err(|e| spec_error(&e))
-}
+use crate::resolve::breaker_policy::BreakerRules;
+use crate::resolve::connection::checks::require_https;
+use crate::resolve::connection::{access, call_policy, credentials};
+use crate::resolve::fields::{duration, instant, windows};
+use crate::resolve::secrets::ReferencedSecrets;
+use crate::resolve::spec_error::SpecError;
+use crate::settings::{CircuitOverride, Draft, HealthCheck, Timeouts};
 
 /// The settings before validation. `busbar explain` prints them, so that it shows what the operator uses.
 pub fn draft(
     spec: &ProviderConnectionSpec,
     profile: Arc<Profile>,
-    (policy, failure_criteria): (Policy, FailureCriteria),
-    secrets: &ReferencedSecrets,
+    rules: BreakerRules,
+    secrets: &ReferencedSecrets<'_>,
 ) -> Result<Draft, SpecError> {
     let environment = match spec.environment {
-        crate::api::v1alpha1::provider_connection::Environment::Sandbox => Environment::Sandbox,
-        crate::api::v1alpha1::provider_connection::Environment::Production => Environment::Production,
+        EnvironmentSpec::Sandbox => Environment::Sandbox,
+        EnvironmentSpec::Production => Environment::Production,
     };
     let mut draft = Draft::new(profile, environment);
-    draft.breaker = policy;
-    draft.failure_criteria = failure_criteria;
+    draft.breaker = rules.policy;
+    draft.failure_criteria = rules.failure_criteria;
     draft.suspended = spec.suspend;
     draft.circuit_override = circuit_override(spec)?;
     draft.maintenance = windows("maintenance", spec.maintenance.as_deref())?;

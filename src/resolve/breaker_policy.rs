@@ -1,25 +1,43 @@
-//! Converts a policy's spec to breaker rules. Pure.
+//! Resolves a breaker policy's spec to the breaker's policy and the failure criteria of calls. Pure.
 
 use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use crate::api::v1alpha1::breaker_policy::{BreakerMode, BreakerPolicySpec, FailureError, Preset, UnhealthyAction};
-use crate::controllers::resolve::{SpecError, duration, number};
 use crate::domain::breaker::{self, HalfOpenPolicy, Mode, OnUnhealthy, OpenPolicy, Policy, WindowSpec};
 use crate::domain::key::ObjectKey;
 use crate::domain::money::parse_unsigned;
 use crate::profile::StatusPattern;
+use crate::resolve::fields::{duration, number};
+use crate::resolve::spec_error::SpecError;
 use crate::settings::{ErrorClass, FailureCriteria};
 
+/// What a breaker policy comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakerRules {
+    /// When the circuit opens and closes.
+    pub policy: Policy,
+    /// Which results of a call count as failures of the provider.
+    pub failure_criteria: FailureCriteria,
+}
+
+impl BreakerRules {
+    /// The rules of a connection without a policy object: the preset of its profile.
+    pub fn preset(preset: breaker::Preset, jitter_seed: u64) -> Self {
+        let policy = Policy { jitter_seed, ..Policy::preset(preset) };
+        Self { policy, failure_criteria: FailureCriteria::default() }
+    }
+}
+
 /// Jitter seed of a connection: stable, so that circuits which open together do not all retry at the same time.
-pub fn seed(key: &ObjectKey) -> u64 {
+pub fn jitter_seed(key: &ObjectKey) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Breaker policy and outcome classifier of `spec`.
-pub fn rules(spec: &BreakerPolicySpec, jitter_seed: u64) -> Result<(Policy, FailureCriteria), SpecError> {
+/// Resolves a `BreakerPolicy`.
+pub fn breaker_policy(spec: &BreakerPolicySpec, jitter_seed: u64) -> Result<BreakerRules, SpecError> {
     let mut policy = Policy::preset(match spec.preset {
         Preset::Api => breaker::Preset::Api,
         Preset::Data => breaker::Preset::Data,
@@ -34,7 +52,7 @@ pub fn rules(spec: &BreakerPolicySpec, jitter_seed: u64) -> Result<(Policy, Fail
     window(spec, &mut policy)?;
     open(spec, &mut policy)?;
     half_open(spec, &mut policy)?;
-    Ok((policy, failure_criteria(spec)?))
+    Ok(BreakerRules { policy, failure_criteria: failure_criteria(spec)? })
 }
 
 fn trip(spec: &BreakerPolicySpec, policy: &mut Policy) -> Result<(), SpecError> {
@@ -133,9 +151,8 @@ mod tests {
 
     #[test]
     fn an_empty_spec_is_the_bank_preset() {
-        let (policy, criteria) = rules(&BreakerPolicySpec::default(), 7).unwrap();
-        assert_eq!(policy, Policy { jitter_seed: 7, ..Policy::preset(breaker::Preset::Bank) });
-        assert_eq!(criteria, FailureCriteria::default());
+        let rules = breaker_policy(&BreakerPolicySpec::default(), 7).unwrap();
+        assert_eq!(rules, BreakerRules::preset(breaker::Preset::Bank, 7));
     }
 
     #[test]
@@ -146,7 +163,7 @@ mod tests {
             half_open: Some(HalfOpen { required_successes: Some(2), ..HalfOpen::default() }),
             ..BreakerPolicySpec::default()
         };
-        let (policy, _) = rules(&spec, 0).unwrap();
+        let BreakerRules { policy, .. } = breaker_policy(&spec, 0).unwrap();
         assert_eq!(policy.consecutive_failures, 2);
         assert_eq!((policy.open.base, policy.open.factor_milli), (Duration::from_secs(5), 1500));
         assert_eq!(policy.half_open.required_successes, 2);
@@ -158,6 +175,6 @@ mod tests {
             open: Some(OpenTime { base: Some("soon".into()), ..OpenTime::default() }),
             ..BreakerPolicySpec::default()
         };
-        assert!(rules(&spec, 0).unwrap_err().message.contains("spec.open.base"));
+        assert!(breaker_policy(&spec, 0).unwrap_err().message.contains("spec.open.base"));
     }
 }
