@@ -7,7 +7,7 @@ use crate::ledger::audit::{AuditEntry, AuditKind, UsageKey};
 fn usage(day: i8) -> UsageKey {
     UsageKey {
         namespace: "ns".into(),
-        connection: "fmp".into(),
+        connection: "bank-b".into(),
         profile: "trading".into(),
         day: jiff::civil::date(2026, 11, day),
     }

@@ -10,7 +10,7 @@ use crate::ledger::dead_requests::{
 use crate::ledger::error::LedgerError;
 
 fn owner(uid: &str) -> DeadRequestOwner {
-    DeadRequestOwner { connection: ObjectKey::new("ns", "fmp"), uid: uid.to_owned() }
+    DeadRequestOwner { connection: ObjectKey::new("ns", "bank-b"), uid: uid.to_owned() }
 }
 
 pub(crate) async fn discarded_and_purged_requests_are_deleted_with_audit_entries(store: &impl OpenLedger) {
@@ -24,7 +24,7 @@ pub(crate) async fn discarded_and_purged_requests_are_deleted_with_audit_entries
     assert!(!ledger.discard_dead_request(kept[0].id, &audit_entry("discard", 2)).await.unwrap());
     let parked = parked(3);
     ledger.settle_dead_request(&lease, kept[1].id, &parked, at(3)).await.unwrap();
-    let of = ObjectKey::new("ns", "fmp");
+    let of = ObjectKey::new("ns", "bank-b");
     assert_eq!(ledger.purge_dead_requests(&of, DeadRequestState::Parked, &audit_entry("purge", 4)).await.unwrap(), 1);
     assert_eq!(ledger.purge_dead_requests(&of, DeadRequestState::Parked, &audit_entry("purge", 5)).await.unwrap(), 0);
     let audit: Vec<_> = ledger.list_audit(None, None, 10).await.unwrap().into_iter().map(|s| s.entry.action).collect();

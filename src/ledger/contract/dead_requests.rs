@@ -26,9 +26,9 @@ pub(super) fn limits(total: u64) -> DeadRequestLimits {
 pub(super) fn request(fingerprint: &str, next: i64) -> NewDeadRequest {
     NewDeadRequest {
         id: Uuid::new_v4(),
-        connection: ObjectKey::new("ns", "fmp"),
+        connection: ObjectKey::new("ns", "bank-b"),
         uid: "uid-1".into(),
-        provider: "fmp".into(),
+        provider: "bank-b".into(),
         operation: "quote".into(),
         parameters: br#"{"symbol":"ACME"}"#.to_vec(),
         encrypted: false,
@@ -165,7 +165,7 @@ pub(crate) async fn lists_are_newest_first_filtered_and_paged_by_seq(store: &imp
     for n in 0..5 {
         let mut kept = request(&n.to_string(), 1);
         if n == 2 {
-            kept.connection = ObjectKey::new("other", "fmp");
+            kept.connection = ObjectKey::new("other", "bank-b");
         }
         ledger.add_dead_request(&kept, limits(10)).await.unwrap();
     }
