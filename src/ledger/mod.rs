@@ -28,7 +28,7 @@ pub mod runs;
 pub mod sqlite;
 
 pub use credentials::{CredentialStore, StoredCredential};
-pub use cursor::{CursorKey, CursorState, StreamKey, SyncWindow, WindowKind};
+pub use cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
 pub use document::{DocumentKind, DocumentRecord};
 pub use error::{LedgerError, LedgerFuture};
 pub use lease::{Lease, StoredLease};

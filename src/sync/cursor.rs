@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ledger::{Granularity, SyncWindow, WindowKind};
+use crate::ledger::{Granularity, SyncWindow};
 use crate::profile::{Stream, TimeEncoding, WindowParameters};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -92,7 +92,6 @@ pub fn open_window(
         }),
     };
     Ok(SyncWindow {
-        kind: WindowKind::Incremental,
         from: format_cursor(from.min(now), granularity),
         to: format_cursor(now, granularity),
         page_no: 0,

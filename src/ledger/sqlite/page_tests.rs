@@ -10,7 +10,7 @@ use super::*;
 use crate::domain::rejection_reason::RejectionReason;
 use crate::ledger::{
     BookingTime, DeadLetter, Granularity, KeyQuality, PageCounts, RowStatus, RunId, StreamKey, SyncWindow,
-    TransactionRecord, WindowKind,
+    TransactionRecord,
 };
 
 pub(super) const TTL: Duration = Duration::from_secs(15);
@@ -87,7 +87,6 @@ fn state(version: i64, token: &str) -> CursorState {
         spec_hash: "h".into(),
         committed_hwm: None,
         window: Some(SyncWindow {
-            kind: WindowKind::Incremental,
             from: "2026-09-01".into(),
             to: "2026-09-02".into(),
             page_no: 1,

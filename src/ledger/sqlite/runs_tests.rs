@@ -4,7 +4,7 @@ use super::page_tests::{TTL, at, cursor_key, lease, new_ledger, row, run_id};
 use super::*;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::runs::RunCounts;
-use crate::ledger::{PageCommit, RunResult, RunTrigger, SyncWindow, WindowKind};
+use crate::ledger::{PageCommit, RunResult, RunTrigger, SyncWindow};
 
 fn books() -> ObjectKey {
     ObjectKey::new("team", "books")
@@ -72,7 +72,6 @@ async fn an_unfinished_run_is_interrupted_when_the_next_starts() {
     start(&ledger, 1, 0).await;
     let held = lease(&ledger, "me", at(0)).await;
     let window = SyncWindow {
-        kind: WindowKind::Incremental,
         from: "a".into(),
         to: "b".into(),
         page_no: 1,
