@@ -12,12 +12,10 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::{REQUESTED_AT, REQUESTED_AT_FLUX};
 use crate::cluster::references::ReferenceIndex;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::notify::KeyQueue;
-
-/// Annotations that request a reconcile now: ours, and the one Flux writes for the same purpose. Ours takes precedence.
-const REQUESTED_AT: [&str; 2] = ["busbar.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
 
 /// One of our kinds, as it is watched and stored.
 pub trait WatchedResource:
@@ -37,7 +35,7 @@ pub trait WatchedResource:
 
     /// The value of the `requestedAt` annotation, if the object carries one.
     fn requested_at(&self) -> Option<&str> {
-        REQUESTED_AT.iter().find_map(|name| self.annotations().get(*name)).map(String::as_str)
+        [REQUESTED_AT, REQUESTED_AT_FLUX].into_iter().find_map(|name| self.annotations().get(name)).map(String::as_str)
     }
 }
 

@@ -54,16 +54,6 @@ impl<K: HasStatus> KindStore<K> {
         self.scopes.iter().flat_map(|(_, store)| store.state()).collect()
     }
 
-    /// The number of objects.
-    pub fn len(&self) -> usize {
-        self.scopes.iter().map(|(_, store)| store.len()).sum()
-    }
-
-    /// Whether there are no objects.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The stores, each with the namespace it is bound to (`None`: all).
     pub fn scopes(&self) -> &[(Option<Arc<str>>, Store<K>)] {
         &self.scopes

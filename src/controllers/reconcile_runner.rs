@@ -88,11 +88,6 @@ impl<R: Reconciler> ReconcileRunner<R> {
         Arc::new(Self { ctx, status, metrics, concurrency })
     }
 
-    /// The writer of this kind's status.
-    pub fn status(&self) -> &StatusWriter<R::Object> {
-        &self.status
-    }
-
     /// Reconciles enqueued objects until `stop` is cancelled; then finishes the reconciles in flight.
     pub async fn run(self: Arc<Self>, store: KindStore<R::Object>, stop: CancellationToken) {
         let kind = R::Object::KIND;

@@ -10,13 +10,11 @@ use crate::clock::Clock;
 use crate::cluster::events::EventRecorder;
 use crate::cluster::lease::Leadership;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
-use crate::cluster::references::ReferenceIndex;
-use crate::cluster::resource::{ChangeHandler, ReflectorDeps};
+use crate::cluster::resource::ReflectorDeps;
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::Stores;
 use crate::controllers::Ctx;
-use crate::ledger::Ledger;
-use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{self, LedgerUrl, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::provider::registry::{Registry, RegistryOptions};
@@ -28,14 +26,13 @@ use crate::work::reconcile_queue::ReconcileQueue;
 pub(crate) async fn context(client: &Client, metrics: &Metrics) -> (Ctx, TempDir) {
     let (clock, reconcile_queue) = (Clock::system(), ReconcileQueue::new());
     let directory = TempDir::new().unwrap();
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(directory.path().join("ledger.db")).await.unwrap());
+    let url = LedgerUrl::Sqlite(directory.path().join("ledger.db"));
+    let ledger = ledger::open(&url, OpenMode::Migrate).await.unwrap();
     let registry = Registry::new(clock, metrics, RegistryOptions::allowing_loopback()).unwrap();
-    let driver = ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, metrics).unwrap();
+    let driver = ProbeDriver::new(registry.clone(), clock, metrics).unwrap();
     let pool =
         SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, PoolOptions::new("me")).unwrap();
-    let on_change: ChangeHandler = Arc::new(|_| {});
-    let deps = ReflectorDeps { references: Arc::new(ReferenceIndex::default()), ownership: Arc::default(), on_change };
-    let (stores, _) = Stores::new(client, &[], &deps);
+    let (stores, _) = Stores::new(client, &[], &ReflectorDeps::default());
     let leadership = Leadership::default();
     leadership.record_renewal(Some(clock.mono()));
     let ctx = Ctx {

@@ -28,36 +28,9 @@ pub struct CursorKey {
     pub job: String,
 }
 
-/// The purpose of a window.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum WindowKind {
-    /// Follows the cursor and advances it when complete.
-    Incremental,
-    /// A requested range; never moves the cursor.
-    Resync,
-    /// A whole new generation.
-    Refresh,
-}
-
-impl WindowKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Incremental, Self::Resync, Self::Refresh];
-
-    /// The stored value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Incremental => "incremental",
-            Self::Resync => "resync",
-            Self::Refresh => "refresh",
-        }
-    }
-}
-
 /// A window that is being walked. Its bounds are fixed when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncWindow {
-    /// Its purpose.
-    pub kind: WindowKind,
     /// Lower bound (inclusive).
     pub from: String,
     /// Upper bound (inclusive).

@@ -126,18 +126,6 @@ pub enum StandingState {
     Excluded,
 }
 
-impl StandingState {
-    /// The state as in `status.candidates[].state`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Preferred => "Preferred",
-            Self::Standby => "Standby",
-            Self::Fallback => "Fallback",
-            Self::Excluded => "Excluded",
-        }
-    }
-}
-
 /// Result of the evaluation for one candidate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CandidateStanding {

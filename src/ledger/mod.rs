@@ -38,6 +38,6 @@ pub use probes::{ProbeResult, StoredProbe};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownValue};
 pub use store::{Ledger, OpenMode};
 
-pub use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow, WindowKind};
+pub use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
 pub use crate::domain::document::{DocumentKind, DocumentRecord};
 pub use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow, WindowKind};
+use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow};
 use crate::domain::record::Granularity;
 use crate::profile::{Stream, TimeEncoding, WindowParameters};
 use crate::settings::sync_plan::{Partition, SyncPlan};
@@ -109,7 +109,6 @@ pub fn open_window(
         }),
     };
     Ok(SyncWindow {
-        kind: WindowKind::Incremental,
         from: format_cursor(from.min(now), granularity),
         to: format_cursor(now, granularity),
         page_no: 0,

@@ -80,7 +80,6 @@ const LAYERS: &[Layer] = &[
             "reqwest::Url",
             "rust_decimal",
             "schemars",
-            "secrecy",
             "serde",
             "serde_json",
             "serde_yaml",

@@ -298,7 +298,7 @@ async fn each_probe_wakes_the_controller_once_from_the_first_to_the_closing_tria
     eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
     bank.recover().await;
     eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
-    let probes = usize::try_from(bank.counts().requests).unwrap();
+    let probes = usize::try_from(bank.counters().requests).unwrap();
     assert!(probes >= 2, "one that opens the circuit and the trial that closes it: {probes}");
     eventually("woken", async || wakes.load(Ordering::SeqCst) > probes).await;
     assert_eq!(wakes.load(Ordering::SeqCst), 1 + probes, "the settings, then one for each probe's outcome");

@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::api::LEDGER_FINALIZER;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::ConditionType;
@@ -101,7 +102,7 @@ impl Reconciler for SyncJobReconciler {
     type Observed = JobObservation;
     type Step = JobStep;
 
-    const FINALIZER: Option<&'static str> = Some("busbar.dev/ledger");
+    const FINALIZER: Option<&'static str> = Some(LEDGER_FINALIZER);
 
     fn needs_cleanup(object: &SyncJob) -> bool {
         object.spec.deletion_policy == DeletionPolicy::Delete

@@ -15,16 +15,6 @@ pub enum CallClass {
 }
 
 impl CallClass {
-    /// The name as used in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Probe => "Probe",
-            Self::Read => "Read",
-            Self::Write => "Write",
-            Self::Money => "Money",
-        }
-    }
-
     /// Whether calls of this class may be trials of a half-open circuit.
     pub const fn may_be_trial(self) -> bool {
         matches!(self, Self::Probe | Self::Read)

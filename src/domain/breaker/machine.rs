@@ -105,19 +105,9 @@ impl Breaker {
         self.epoch
     }
 
-    /// When the automatic state was entered (for a restored circuit: when it was restored).
-    pub fn since(&self) -> Mono {
-        self.since
-    }
-
     /// Whether there is an override, as of the last [`tick`](Self::tick).
     pub fn has_override(&self) -> bool {
         self.overlay.is_some()
-    }
-
-    /// The policy in force.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
     }
 
     /// While open: when the next trial is due (in the past if no call has been made since).

@@ -29,11 +29,6 @@ impl Permit {
     pub const fn kind(self) -> PermitKind {
         self.kind
     }
-
-    /// Epoch of the circuit when the permit was issued.
-    pub const fn epoch(self) -> i64 {
-        self.epoch
-    }
 }
 
 /// The circuit rejected the call.

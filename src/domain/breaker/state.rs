@@ -56,10 +56,6 @@ pub enum EffectiveState {
 }
 
 impl EffectiveState {
-    /// All values, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Closed, Self::HalfOpen, Self::Open, Self::ForcedOpen, Self::ForcedClosed, Self::Shadow];
-
     /// The name, as in `status.circuit` and the label `state`.
     pub const fn as_str(self) -> &'static str {
         match self {

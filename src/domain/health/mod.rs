@@ -21,4 +21,4 @@ pub use self::monitor::{Assessment, HealthMonitor, HealthUpdate};
 pub use self::ppm::Ppm;
 pub use self::risk::{RiskMeter, RiskTier};
 pub use self::state::Health;
-pub use self::tracker::{HealthChange, HealthTracker, Thresholds};
+pub use self::tracker::{HealthTracker, Thresholds};

@@ -32,16 +32,6 @@ impl RiskTier {
     /// All tiers, lowest first.
     pub const ALL: [Self; 4] = [Self::Low, Self::Elevated, Self::High, Self::Critical];
 
-    /// The name, as in `status.risk`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "Low",
-            Self::Elevated => "Elevated",
-            Self::High => "High",
-            Self::Critical => "Critical",
-        }
-    }
-
     /// Score above which the tier is entered.
     const fn threshold(self) -> Ppm {
         match self {

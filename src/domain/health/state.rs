@@ -13,15 +13,3 @@ pub enum Health {
     #[default]
     Unknown,
 }
-
-impl Health {
-    /// The name, as in `status.health`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "Healthy",
-            Self::Degraded => "Degraded",
-            Self::Unhealthy => "Unhealthy",
-            Self::Unknown => "Unknown",
-        }
-    }
-}

@@ -31,15 +31,6 @@ pub struct HealthTracker {
     good: u32,
 }
 
-/// A change of health.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct HealthChange {
-    /// Health before.
-    pub from: Health,
-    /// Health after.
-    pub to: Health,
-}
-
 impl HealthTracker {
     /// A tracker without observations.
     pub fn new(thresholds: Thresholds) -> Self {
@@ -56,13 +47,8 @@ impl HealthTracker {
         self.health
     }
 
-    /// Resets the counters, for example after a change of the endpoint or credential.
-    pub fn reset(&mut self) {
-        *self = Self::new(self.thresholds);
-    }
-
-    /// Records a check. Returns the change of health, if there is one.
-    pub fn observe(&mut self, success: bool, latency: Duration) -> Option<HealthChange> {
+    /// Records a check.
+    pub fn observe(&mut self, success: bool, latency: Duration) {
         let slow = success && self.thresholds.latency.is_some_and(|limit| latency > limit);
         count(&mut self.failed, !success);
         count(&mut self.slow, slow);
@@ -80,7 +66,6 @@ impl HealthTracker {
         } else {
             from
         };
-        (from != self.health).then_some(HealthChange { from, to: self.health })
     }
 }
 

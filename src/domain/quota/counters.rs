@@ -89,13 +89,9 @@ impl Quota {
     }
 
     /// Number of windows.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.windows.len()
-    }
-
-    /// Whether there are no windows.
-    pub fn is_empty(&self) -> bool {
-        self.windows.is_empty()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow, WindowKind};
+use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
 use crate::domain::key::ObjectKey;
 use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::ledger::audit::{AuditEntry, AuditKind};
@@ -75,7 +75,6 @@ pub(crate) fn state(version: i64, token: &str) -> CursorState {
         spec_hash: "h".into(),
         committed_hwm: None,
         window: Some(SyncWindow {
-            kind: WindowKind::Incremental,
             from: "2026-09-01".into(),
             to: "2026-09-02".into(),
             page_no: 1,

@@ -52,7 +52,7 @@ pub(super) fn opened(policy: Policy, at: Mono) -> Breaker {
 }
 
 pub(super) fn trip(breaker: &mut Breaker, at: Mono) -> Transition {
-    let n = breaker.policy().consecutive_failures.max(1);
+    let n = breaker.policy.consecutive_failures.max(1);
     let last = (0..n).filter_map(|_| call(breaker, CallClass::Money, CallOutcome::Failure, at)).last();
     last.expect("that many failures trip")
 }

@@ -94,7 +94,7 @@ fn rule_7_open_times_grow_up_to_the_cap_and_decay_while_healthy() {
     let mut lengths = vec![];
     for _ in 0..6 {
         let due = b.next_trial().unwrap();
-        lengths.push(due.since(b.since()).as_secs());
+        lengths.push(due.since(b.since).as_secs());
         assert_eq!(call(&mut b, CallClass::Probe, CallOutcome::Failure, due).unwrap().reason, TripReason::TrialFailed);
     }
     assert_eq!(lengths, [300, 600, 1200, 2400, 3600, 3600]);
@@ -102,10 +102,10 @@ fn rule_7_open_times_grow_up_to_the_cap_and_decay_while_healthy() {
     let mut b = opened(policy, secs(0));
     let closed = close_by_trial(&mut b);
     trip(&mut b, closed + Duration::from_secs(299));
-    assert_eq!(b.next_trial().unwrap().since(b.since()).as_secs(), 600, "closing keeps k");
+    assert_eq!(b.next_trial().unwrap().since(b.since).as_secs(), 600, "closing keeps k");
     let closed = close_by_trial(&mut b);
     trip(&mut b, closed + Duration::from_mins(10));
-    assert_eq!(b.next_trial().unwrap().since(b.since()).as_secs(), 300, "two healthy base times are two steps back");
+    assert_eq!(b.next_trial().unwrap().since(b.since).as_secs(), 300, "two healthy base times are two steps back");
 }
 
 #[test]
