@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::controllers::STALLED_REQUEUE;
-use crate::resolve::SpecError;
 use crate::domain::conditions::{Condition, ConditionStatus, merge};
+use crate::resolve::SpecError;
 
 /// Collects the conditions of one status.
 pub struct Conditions {

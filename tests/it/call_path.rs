@@ -18,7 +18,7 @@ use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::restore::Restore;
 use busbar::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::testbed::sim::{
-    RequiredAuth, BankConfig, BankHandle, Behaviour, CertificateKind, Down, Garbage, FailurePoint, Sim, SimConfig,
+    BankConfig, BankHandle, Behaviour, CertificateKind, Down, FailurePoint, Garbage, RequiredAuth, Sim, SimConfig,
 };
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -118,7 +118,7 @@ reasons!(
     InvalidSchedule [Ready, Stalled, Healthy, Authenticated, Fresh, Available]: "A cron expression or a time zone is invalid." => "Correct the field named in the message: five cron fields, an IANA time zone.",
     ProfileNotFound [Ready, Stalled, Healthy, Authenticated]: "The operator has no profile of this name." => "Use a built-in provider, or load the profile with --profiles-dir.",
     StreamNotFound [Ready, Stalled, Fresh]: "The profile of the connection has no stream of this name." => "Use one of the streams listed in the message.",
-    KeyMissing [Ready, Stalled, Healthy, Authenticated]: "Data must be encrypted, but the operator has no key." => "Start the operator with --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked also works.",
+    KeyMissing [Ready, Stalled, Healthy, Authenticated, Fresh]: "Data must be encrypted, but the operator has no key." => "Start the operator with --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked also works.",
     AddressNotAllowed [Ready, Reconciling, Stalled, Healthy, Authenticated]: "The host of the provider or of its token endpoint has an address that is not public and not allowed by the operator's flags." => "Use a public address, or have the administrator allow the range with --allow-provider-addresses.",
     LedgerNotShared [Ready, Stalled, Fresh]: "execution: Job requires a ledger that Pods can share." => "Use execution: InProcess.",
     NotImplemented [Ready, Stalled, Healthy, Authenticated, Fresh]: "A field is set that this release does not implement and cannot safely ignore." => "Remove the field named in the message, or use a release that implements it.",

@@ -6,10 +6,10 @@ use crate::api::v1alpha1::BreakerPolicy;
 use crate::api::v1alpha1::breaker_policy::{BreakerPolicyStatus, PolicyConnections};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::resource::WatchedResource as _;
-use crate::resolve::breaker_policy;
 use crate::controllers::conditions::Conditions;
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::time::Now;
+use crate::resolve::breaker_policy;
 
 /// Computes the status of a policy that `connections` connections use.
 pub fn decide(

@@ -4,9 +4,9 @@ use std::task::Poll;
 
 use super::OpenLedger;
 use super::fixtures::{at, commit, count, cursor_key, page, row, state, take};
-use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
+use crate::domain::rejection_reason::RejectionReason;
 use crate::ledger::error::LedgerError;
 use crate::ledger::page::{PageCommit, PageCounts};
 use crate::ledger::record::TransactionFilter;

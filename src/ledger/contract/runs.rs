@@ -2,9 +2,9 @@
 
 use super::OpenLedger;
 use super::fixtures::{at, books, commit, count, cursor_key, page, row, run_id, state, take, take_named};
-use crate::domain::run_reason::RunReason;
 use crate::domain::cursor::CursorState;
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::error::LedgerError;
 use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
 use crate::ledger::store::Ledger;

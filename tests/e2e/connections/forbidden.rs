@@ -1,7 +1,7 @@
 //! A namespace in which the operator may do everything but read Secrets.
 
-use busbar::testbed::control_plane::Reach;
-use busbar::testbed::sim::Auth;
+use busbar::testbed::control_plane::OperatorScope;
+use busbar::testbed::sim::RequiredAuth;
 use serde_json::{Value, json};
 
 use super::{World, connection, further, is, message, verified};
@@ -36,7 +36,7 @@ async fn a_secret_that_rbac_forbids_is_a_condition_with_the_role_binding_to_crea
     let mut world = World::new("forbidden").await;
     world.operator.expect_forbidden();
     let token = world.ns.canary("token");
-    let bank = world.bank("bank", Auth::Bearer { token: token.clone() }).await;
+    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
     world.ns.secret("token", &[("token", token.as_bytes())]).await;
     let spec = json!({"auth": {"bearer": {"secretRef": {"name": "token"}}}});
     world.put(&connection("running", &bank.labelled_url("running"), spec.clone())).await;
@@ -45,7 +45,7 @@ async fn a_secret_that_rbac_forbids_is_a_condition_with_the_role_binding_to_crea
     revoke_secrets(&world.ns).await;
     let plane = world.ns.plane();
     eventually(PATIENCE, "the right to read Secrets is gone", async || {
-        let may = plane.may(world.operator.user(), world.ns.name(), "get", "", "secrets").await;
+        let may = plane.is_allowed(world.operator.user(), world.ns.name(), "get", "", "secrets").await;
         (!may.unwrap()).then_some(())
     })
     .await;
@@ -62,7 +62,7 @@ async fn a_secret_that_rbac_forbids_is_a_condition_with_the_role_binding_to_crea
     further(&bank, "/c/running/", 2).await;
     assert!(!world.operator.logs().contains("reconcile failed"), "a refusal is a state, not an error");
 
-    plane.grant_operator(world.ns.name(), Reach::Namespace).await.unwrap();
+    plane.grant_operator(world.ns.name(), OperatorScope::Namespace).await.unwrap();
     for name in ["new", "running"] {
         world.until(name, "verified again", verified).await;
     }

@@ -13,7 +13,6 @@ use busbar::domain::rights::{Denial, LicenceProfile, LicenceSubject, Rights};
 use busbar::gateway::error_code::ErrorCode;
 use busbar::gateway::fallback_code::FallbackResult;
 use busbar::gateway::rate_limit::Rate;
-use busbar::ledger::Ledger as _;
 use busbar::profile::Profile;
 use busbar::provider::failure_reason::FailureReason;
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};

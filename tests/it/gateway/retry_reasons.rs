@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::ledger::dead_requests::{DeadRequestFilter, DeadRequestLimits, DeadRequests as _, NewDeadRequest};
+use busbar::ledger::dead_requests::{DeadRequestFilter, DeadRequestLimits, NewDeadRequest};
 use busbar::profile::Profile;
 use busbar::provider::failure_reason::FailureReason;
 use busbar::settings::CachePolicy;

@@ -8,20 +8,19 @@ use crate::api::v1alpha1::provider_connection::{
     ConnectionConsumers, PolicySource, PolicyStatus, ProviderConnectionStatus,
 };
 use crate::api::v1alpha1::{BreakerPolicy, ProviderConnection};
-use crate::cluster::secrets::SecretData;
 use crate::controllers::providerconnection::decide::decide;
-use crate::controllers::providerconnection::inputs::{
-    ConnectionInputs, DesiredConnection, LiveConnection, VerificationState,
-};
-use crate::controllers::providerconnection::plan::{self, ReferencedSecrets, SecretReference};
-use crate::controllers::providerconnection::policy::breaker_rules;
-use crate::controllers::resolve::{ReferencedSecret, SpecError};
+use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
 use crate::profile::Profiles;
+use crate::resolve::{
+    ConnectionSources, DesiredConnection, OperatorOptions, ReferencedSecret, ReferencedSecrets, SecretReference,
+    SpecError, connection, referenced_secrets,
+};
 use crate::settings::addresses::{AddressDenied, AddressRules, EndpointRole};
+use crate::settings::secret_data::{SecretData, SecretState};
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 const GENERIC: &str = "provider: generic, environment: Sandbox, endpoint: {baseURL: 'https://bank.example'}, \
@@ -71,9 +70,9 @@ fn desired() -> DesiredConnection {
 
 fn inputs(desired: Result<DesiredConnection, SpecError>, live: Option<LiveConnection>) -> ConnectionInputs {
     ConnectionInputs {
-        desired,
+        desired: desired.map(Arc::new),
         live,
-        policy: Some(PolicyStatus { name: "Bank".into(), source: PolicySource::Preset }),
+        policy: Some(Arc::new(PolicyStatus { name: "Bank".into(), source: PolicySource::Preset })),
         unused_fields: Vec::new(),
         consumers: ConnectionConsumers::default(),
         secrets_valid_for: Duration::from_mins(1),
@@ -139,7 +138,7 @@ fn transitions(plain: &ProviderConnection, verified: &ProviderConnectionStatus, 
     run(plain, Some(&opened), &inputs(Ok(desired()), Some(live())), emitted);
     let rotated = DesiredConnection { credential: Some("2".into()), ..desired() };
     run(plain, Some(verified), &inputs(Ok(rotated), Some(live())), emitted);
-    let policy = Some(PolicyStatus { name: "strict".into(), source: PolicySource::Ref });
+    let policy = Some(Arc::new(PolicyStatus { name: "strict".into(), source: PolicySource::Ref }));
     let changed = ConnectionInputs { policy, ..inputs(Ok(desired()), Some(live())) };
     run(plain, Some(verified), &changed, emitted);
 
@@ -161,26 +160,36 @@ struct Unusable {
     keys: Option<&'static [&'static str]>,
     /// Spec of the referenced policy; `None` if it does not exist.
     policy: Option<&'static str>,
+    /// RBAC does not permit the operator to read the Secret.
+    forbidden: bool,
 }
 
 impl Unusable {
     /// The error that `observe` determines, for an operator without an encryption key.
     fn error(&self, object: &ProviderConnection) -> SpecError {
-        let resolve = || -> Result<(), SpecError> {
-            let spec = &object.spec;
-            let profile = plan::profile(&spec.provider, Profiles::builtin().unwrap().get(&spec.provider))?;
-            let stored = self.policy.map(|spec| Arc::new(BreakerPolicy::new("p", serde_yaml::from_str(spec).unwrap())));
-            let (rules, _) = breaker_rules(spec, &ObjectKey::new("ns", "bank"), &profile, |_| stored.clone())?;
-            let read = |(field, name): SecretReference<'_>| {
-                let data = self.keys.map(|keys| Arc::new(SecretData::placeholder(name, keys.iter().copied())));
-                ReferencedSecret { field, name: name.to_owned(), data }
+        let (spec, profiles) = (&object.spec, Profiles::builtin().unwrap());
+        let profile = profiles.get(&spec.provider);
+        let policy = self.policy.map(|spec| BreakerPolicy::new("p", serde_yaml::from_str(spec).unwrap()));
+        let read = |(field, name): SecretReference<'static>| {
+            let found = |keys: &[&str]| Arc::new(SecretData::placeholder(name, keys.iter().copied()));
+            let state = match self.keys {
+                _ if self.forbidden => SecretState::Forbidden,
+                Some(keys) => SecretState::Found(found(keys)),
+                None => SecretState::NotFound,
             };
-            let (auth, tls) = plan::referenced_secrets(spec);
-            let secrets = ReferencedSecrets { auth: auth.map(read), tls: tls.map(read) };
-            let settings = plan::settings(spec, profile, rules, &secrets)?;
-            plan::check_operator_allows(spec, &settings, false, &AddressRules::default())
+            ReferencedSecret { field, name, state }
         };
-        resolve().unwrap_err()
+        let (auth, tls) = referenced_secrets(spec);
+        let fixed = |reference: Option<SecretReference<'_>>| reference.map(|(field, _)| read((field, "s")));
+        let sources = ConnectionSources {
+            key: &ObjectKey::new("ns", "bank"),
+            spec,
+            profile: profile.as_ref(),
+            policy: policy.as_ref(),
+            secrets: ReferencedSecrets { auth: fixed(auth), tls: fixed(tls) },
+            operator: OperatorOptions { has_key: false, addresses: &AddressRules::default() },
+        };
+        connection(&sources).connection.unwrap_err()
     }
 }
 
@@ -193,6 +202,7 @@ fn unusable_specs(emitted: &mut Emitted) {
     for case in [
         Unusable { fields: "provider: 'profile:none', environment: Sandbox".to_owned(), ..Unusable::default() },
         with(bearer),
+        Unusable { forbidden: true, ..with(bearer) },
         Unusable { keys: Some(&[]), ..with(bearer) },
         // The value under the key is no certificate.
         Unusable { keys: Some(&["ca.crt"]), ..with("tls: {certSecretRef: {name: s}}") },

@@ -6,14 +6,15 @@ use super::{Emitted, at};
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::conditions::time;
-use crate::controllers::resolve::SpecError;
 use crate::controllers::syncjob::decide::{ConnectionView, JobInputs, decide};
-use crate::controllers::syncjob::plan::{self, Cadence};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
 use crate::ledger::RunResult;
 use crate::profile::{Environment, Profiles};
+use crate::resolve::sync_job::{connection_not_found, connection_not_ready, unused_fields};
+use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule, sync_job};
+use crate::settings::addresses::AddressRules;
 use crate::settings::{Draft, Settings};
 use crate::sync::tests::NOW;
 use crate::work::pool::JobView;
@@ -26,27 +27,28 @@ const MUCH_LATER: &str = "2026-09-11T13:00:00Z";
 const STREAM: &str = "stream: transactions, parameters: {accountId: acc-000000001}";
 
 fn job(cadence: &str, fields: &str) -> SyncJob {
-    let spec = format!("{{connectionRef: {{name: bank}}, retention: {{mode: 'Off'}}, {cadence}, {fields}}}");
+    let spec = format!("{{connectionRef: {{name: bank}}, {cadence}, {fields}}}");
     let mut job = SyncJob::new("j", serde_yaml::from_str(&spec).unwrap());
     job.metadata.generation = Some(1);
     job.metadata.creation_timestamp = Some(time(NOW.parse().unwrap()));
     job
 }
 
-/// The cadence, or why the spec cannot be used, as `observe` determines it for a job of a running connection.
-fn resolved(job: &SyncJob) -> Result<Cadence, SpecError> {
-    plan::reject_unimplemented(&job.spec)?;
-    let cadence = plan::cadence(&job.spec, NOW.parse().unwrap())?;
+/// The schedule, or why the spec cannot be used, as `observe` determines it for a job of a running connection and an
+/// operator without an encryption key.
+fn resolved(job: &SyncJob) -> Result<JobSchedule, SpecError> {
+    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default() };
+    let schedule = job_schedule(&job.spec, operator, NOW.parse().unwrap())?;
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let connection = Settings::resolve(Draft::new(Arc::clone(&profile), Environment::Sandbox)).unwrap();
-    plan::sync(&ObjectKey::new("team", "j"), &job.spec, &connection)?;
-    Ok(cadence)
+    sync_job(&ObjectKey::new("team", "j"), &job.spec, &connection)?;
+    Ok(schedule)
 }
 
 /// One decision about a job.
 struct Case<'a> {
     job: &'a SyncJob,
-    cadence: Result<Cadence, SpecError>,
+    schedule: Result<JobSchedule, SpecError>,
     previous: Option<&'a SyncJobStatus>,
     runs: &'a JobView,
     now: &'static str,
@@ -54,7 +56,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn of(job: &'a SyncJob, runs: &'a JobView) -> Self {
-        Self { job, cadence: resolved(job), previous: None, runs, now: AFTER }
+        Self { job, schedule: resolved(job), previous: None, runs, now: AFTER }
     }
 
     fn decide(self, emitted: &mut Emitted) -> SyncJobStatus {
@@ -66,11 +68,11 @@ impl<'a> Case<'a> {
             maintenance: WindowPosition::default(),
         };
         let inputs = JobInputs {
-            cadence: self.cadence,
+            schedule: self.schedule,
             connection: Some(connection),
             runs: self.runs.clone(),
             partitions: 1,
-            unused_fields: plan::unused_fields(&self.job.spec),
+            unused_fields: unused_fields(&self.job.spec),
         };
         let decision = decide(self.job, self.previous, &inputs, at(self.now));
         let status = decision.status.unwrap();
@@ -105,13 +107,14 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
         ("interval: 60s", "stream: horoscopes"),
         ("interval: 60s, execution: Job", STREAM),
         ("interval: 60s, commitScope: Window", STREAM),
+        ("interval: 60s, retention: {mode: Encrypted}", STREAM),
     ] {
         let unusable = job(cadence, fields);
         let case = Case::of(&unusable, &none);
-        assert!(case.cadence.is_err(), "{cadence}, {fields}");
+        assert!(case.schedule.is_err(), "{cadence}, {fields}");
         case.decide(emitted);
     }
-    for error in [plan::connection_not_found("bank"), plan::connection_not_ready("bank")] {
-        Case { cadence: Err(error), ..Case::of(&every_minute, &none) }.decide(emitted);
+    for error in [connection_not_found("bank"), connection_not_ready("bank")] {
+        Case { schedule: Err(error), ..Case::of(&every_minute, &none) }.decide(emitted);
     }
 }

@@ -1,11 +1,14 @@
 //! Routes over banks in every state.
 
+use std::sync::Arc;
+
 use super::{Emitted, at};
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::BankRouteStatus;
 use crate::controllers::bankroute::decide::{ConnectionState, RouteInputs, decide};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::window::WindowPosition;
+use crate::resolve::bank_route;
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 const UP: ConnectionState = live(EffectiveState::Closed);
@@ -36,7 +39,12 @@ fn run(
     connections: &[ConnectionState],
     emitted: &mut Emitted,
 ) -> BankRouteStatus {
-    let decision = decide(route, previous, &RouteInputs { connections: connections.to_vec() }, at(NOW));
+    let decision = decide(
+        route,
+        previous,
+        &RouteInputs { route: bank_route(&route.spec).map(Arc::new), connections: connections.to_vec() },
+        at(NOW),
+    );
     let status = decision.status.unwrap();
     emitted.add_conditions(&status.conditions);
     emitted.add_events(&decision.events);

@@ -15,12 +15,14 @@ use super::Emitted;
 use crate::clock::Clock;
 use crate::controllers::syncjob;
 use crate::ledger::record::TransactionFilter;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{CursorState, Lease, Ledger, PageCommit, RunId, RunStart, RunTrigger};
+use crate::ledger::{
+    self, CursorState, Lease, LeaseOutcome, Ledger, LedgerUrl, OpenMode, PageCommit, RunId, RunStart, RunTrigger,
+};
 use crate::metrics::Metrics;
 use crate::profile::{Classification, ResponseClass};
 use crate::provider::call::{CallError, Response, TokenStoreError};
-use crate::sync::SyncPlan;
+use crate::settings::sync_plan::SyncPlan;
+use crate::sync::cursor::cursor_key;
 use crate::sync::tests::{NOW, ScriptedBank, plan, response};
 use crate::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use crate::work::reconcile_queue::{Kind, ReconcileQueue};
@@ -111,7 +113,7 @@ fn cases() -> Vec<Case> {
 
 struct Fixture {
     _dir: tempfile::TempDir,
-    ledger: Arc<SqliteLedger>,
+    ledger: Arc<dyn Ledger>,
     queue: ReconcileQueue,
     clock: Clock,
     pool: SyncPool,
@@ -120,7 +122,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
+        let url = LedgerUrl::Sqlite(dir.path().join("ledger.db"));
+        let ledger = ledger::open(&url, OpenMode::Migrate).await.unwrap();
         let (queue, clock) = (ReconcileQueue::new(), Clock::starting_at(NOW.parse().unwrap()));
         let options = PoolOptions { lease_ttl: TTL, ..PoolOptions::new("me") };
         let pool = SyncPool::new(ledger.clone(), queue.clone(), clock, &Metrics::new(), options).unwrap();
@@ -158,7 +161,8 @@ impl Fixture {
     /// Records the start of a run, like a process that ends before the run does.
     async fn begin_run(&self) -> (Lease, RunId) {
         let (now, id) = (self.now(), RunId(Uuid::new_v4()));
-        let lease = self.ledger.acquire_lease(LEASE, "me", TTL, now, None).await.unwrap().unwrap();
+        let taken = self.ledger.acquire_lease(LEASE, "me", TTL, now, None).await.unwrap();
+        let LeaseOutcome::Acquired(lease) = taken else { panic!("the lease is held: {taken:?}") };
         let (job, trigger) = (plan(10).job, RunTrigger::Manual);
         let start = RunStart { id, job, trigger, slot: None, dry_run: false, at: now };
         assert!(self.ledger.start_run(&start, &lease).await.unwrap());
@@ -176,7 +180,7 @@ impl Fixture {
             ..CursorState::default()
         };
         let page = PageCommit {
-            cursor: &plan.cursor_key(partition),
+            cursor: &cursor_key(&plan, partition),
             lease: &lease,
             run,
             state: &state,
@@ -209,7 +213,8 @@ async fn lease_lost() -> Vec<JobView> {
     let fixture = Fixture::new().await;
     fixture.start_stalled().await;
     let later = fixture.now() + Duration::from_hours(1);
-    assert!(fixture.ledger.acquire_lease(LEASE, "other", TTL, later, None).await.unwrap().is_ok());
+    let taken = fixture.ledger.acquire_lease(LEASE, "other", TTL, later, None).await.unwrap();
+    assert!(matches!(taken, LeaseOutcome::Acquired(_)), "{taken:?}");
     vec![fixture.ended().await]
 }
 
