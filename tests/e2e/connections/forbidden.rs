@@ -4,10 +4,11 @@ use busbar::testbed::control_plane::OperatorScope;
 use busbar::testbed::sim::RequiredAuth;
 use serde_json::{Value, json};
 
-use super::{World, connection, further, is, message, verified};
-use crate::support::namespace::condition;
-use crate::support::plane::PATIENCE;
-use crate::support::{TestNs, eventually};
+use super::{ConnectionEnv, is, is_verified, message};
+use crate::cluster::namespace::{TestNs, condition};
+use crate::kit::banks::further_arrivals;
+use crate::kit::objects::{bearer_auth, connection};
+use crate::kit::wait::{TIMEOUT, eventually};
 
 /// Replaces the operator's rights in the namespace by all of them but those on Secrets.
 async fn revoke_secrets(ns: &TestNs) {
@@ -33,25 +34,25 @@ fn forbidden(object: &Value) -> bool {
 
 #[tokio::test]
 async fn a_secret_that_rbac_forbids_is_a_condition_with_the_role_binding_to_create() {
-    let mut world = World::new("forbidden").await;
-    world.operator.expect_forbidden();
-    let token = world.ns.canary("token");
-    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
-    world.ns.secret("token", &[("token", token.as_bytes())]).await;
-    let spec = json!({"auth": {"bearer": {"secretRef": {"name": "token"}}}});
-    world.put(&connection("running", &bank.labelled_url("running"), spec.clone())).await;
-    world.until("running", "verified", verified).await;
+    let mut env = ConnectionEnv::new("forbidden").await;
+    env.operator.expect_forbidden();
+    let token = env.ns.canary("token");
+    let bank = env.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
+    env.ns.secret("token", &[("token", token.as_bytes())]).await;
+    let spec = bearer_auth("token");
+    env.put(&connection("running", &bank.labelled_url("running"), spec.clone())).await;
+    env.until("running", "verified", is_verified).await;
 
-    revoke_secrets(&world.ns).await;
-    let plane = world.ns.plane();
-    eventually(PATIENCE, "the right to read Secrets is gone", async || {
-        let may = plane.is_allowed(world.operator.user(), world.ns.name(), "get", "", "secrets").await;
+    revoke_secrets(&env.ns).await;
+    let plane = env.ns.plane();
+    eventually(TIMEOUT, "the right to read Secrets is gone", async || {
+        let may = plane.is_allowed(env.operator.user(), env.ns.name(), "get", "", "secrets").await;
         (!may.unwrap()).then_some(())
     })
     .await;
-    world.put(&connection("new", &bank.labelled_url("new"), spec)).await;
+    env.put(&connection("new", &bank.labelled_url("new"), spec)).await;
     for name in ["new", "running"] {
-        let object = world.until(name, "SecretForbidden", forbidden).await;
+        let object = env.until(name, "SecretForbidden", forbidden).await;
         assert!(condition(&object, "Stalled").is_none(), "{:#}", object["status"]);
         let text = message(&object, "Ready");
         for part in ["Secret \"token\" (spec.auth.bearer.secretRef)", "RoleBinding", "config/rbac/namespaced.yaml"] {
@@ -59,12 +60,12 @@ async fn a_secret_that_rbac_forbids_is_a_condition_with_the_role_binding_to_crea
         }
     }
     // It keeps the credential that it was verified with.
-    further(&bank, "/c/running/", 2).await;
-    assert!(!world.operator.logs().contains("reconcile failed"), "a refusal is a state, not an error");
+    further_arrivals(&bank, "/c/running/", 2).await;
+    assert!(!env.operator.logs().contains("reconcile failed"), "a refusal is a state, not an error");
 
-    plane.grant_operator(world.ns.name(), OperatorScope::Namespace).await.unwrap();
+    plane.grant_operator(env.ns.name(), OperatorScope::Namespace).await.unwrap();
     for name in ["new", "running"] {
-        world.until(name, "verified again", verified).await;
+        env.until(name, "verified again", is_verified).await;
     }
-    world.finish().await;
+    env.finish().await;
 }
