@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::QUOTE;
 use super::later::fail;
 use super::world::{World, key};
-use crate::call_path::eventually;
+use crate::kit::wait::eventually;
 
 /// A profile whose operation writes, as a custom profile may be changed to.
 const WRITES: &str = "id: own
