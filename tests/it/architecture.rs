@@ -34,28 +34,17 @@ use Others as O;
 use Ours::{AllBut, Only};
 
 /// Usable by every layer but `domain`, `api` and `resolve`.
-const COMMON: &[&str] = &["clock", "error", "metrics", "notify", "telemetry"];
+const COMMON: &[&str] = &["clock", "metrics", "notify", "telemetry"];
 
 /// Everything that runs things over a network or a runtime: what pure code must not know.
 const KUBE: &[&str] = &["kube", "kube_runtime", "kube_client", "k8s_openapi"];
 
+/// The crates that the pure rules may use.
+const DOMAIN: &[&str] =
+    &["cronexpr", "fnv", "hex", "hmac", "jiff", "rust_decimal", "serde", "sha2", "thiserror", "uuid"];
+
 const LAYERS: &[Layer] = &[
-    Layer {
-        name: "domain",
-        ours: Only(&[]),
-        others: O::Only(&[
-            "cronexpr",
-            "fnv",
-            "hex",
-            "hmac",
-            "jiff",
-            "rust_decimal",
-            "serde",
-            "sha2",
-            "thiserror",
-            "uuid",
-        ]),
-    },
+    Layer { name: "domain", ours: Only(&[]), others: O::Only(DOMAIN) },
     // The derives live in `kube`; its client does not belong here, and a schema is all that `api` makes.
     Layer {
         name: "api",
@@ -63,7 +52,6 @@ const LAYERS: &[Layer] = &[
         others: O::Only(&["kube", "k8s_openapi", "schemars", "serde", "serde_json", "serde_yaml", "thiserror"]),
     },
     Layer { name: "clock", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
-    Layer { name: "error", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "metrics", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "notify", ours: Only(&[]), others: O::Only(&["tokio"]) },
     Layer { name: "telemetry", ours: Only(&[]), others: O::AllBut(KUBE) },
@@ -164,7 +152,6 @@ const LAYERS: &[Layer] = &[
     // The bench knows what a bank and an API server look like from outside, nothing of how Busbar works inside.
     Layer { name: "testbed", ours: Only(&["domain", "api"]), others: O::AllBut(&["sqlx"]) },
     Layer { name: "cli", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
-    Layer { name: "config", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
     Layer { name: "app", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
     Layer { name: "main", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
     Layer { name: "bin", ours: AllBut(&[]), others: O::AllBut(&[]) },
@@ -179,7 +166,7 @@ const DECIDE: &[&str] = &["jiff", "serde", "serde_json", "rust_decimal", "thiser
 
 /// Plain values of other layers that a decision may name although the layer itself is out of bounds: a module or type, as
 /// `ledger::RunId`. Nothing here may wait, hold a lock or reach out. Each addition needs an ADR.
-const PLAIN_VALUES: &[&str] = &[
+pub(crate) const PLAIN_VALUES: &[&str] = &[
     "cluster::events::EventDraft",
     "cluster::resource::WatchedResource",
     "ledger::RunId",
@@ -235,8 +222,15 @@ pub(crate) fn is_plain_value(name: &str) -> bool {
     PLAIN_VALUES.iter().any(|plain| within(name, plain))
 }
 
+/// Each rule's name, and the modules of ours that it names.
+pub(crate) fn rules() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    LAYERS.iter().map(|layer| match layer.ours {
+        Only(modules) | AllBut(modules) => (layer.name, modules),
+    })
+}
+
 /// Whether the rules called `name` are those of the file `path`.
-fn governs(name: &str, path: &str) -> bool {
+pub(crate) fn governs(name: &str, path: &str) -> bool {
     match name.split_once('*') {
         Some((before, after)) => path.starts_with(before) && path.ends_with(after) && path.len() > name.len(),
         None => top(path) == name,
