@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use busbar::api::v1alpha1::ProviderConnection;
+use busbar::clock::Clock;
 use busbar::testbed::control_plane::process::{Process, ProcessSpec};
 use busbar::testbed::control_plane::{OperatorIdentity, OperatorScope};
 use futures::StreamExt as _;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::controller::Action;
@@ -62,7 +62,7 @@ async fn reconcile(object: Arc<ProviderConnection>, api: Arc<Api<ProviderConnect
     if crate::env::condition(&object, "Ready", "True") {
         return Ok(Action::await_change());
     }
-    let now = Timestamp::now().to_string();
+    let now = Clock::system().now().wall.to_string();
     let status = json!({
         "apiVersion": "busbar.dev/v1alpha1",
         "kind": "ProviderConnection",

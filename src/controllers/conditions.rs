@@ -15,13 +15,13 @@ use crate::resolve::SpecError;
 pub struct Conditions {
     generation: i64,
     now: Timestamp,
-    conditions: Vec<Condition>,
+    collected: Vec<Condition>,
 }
 
 impl Conditions {
     /// An empty set for the object's `generation` at `now`.
     pub fn new(generation: i64, now: Timestamp) -> Self {
-        Self { generation, now: truncate_to_seconds(now), conditions: Vec::new() }
+        Self { generation, now: truncate_to_seconds(now), collected: Vec::new() }
     }
 
     /// Adds a condition.
@@ -33,7 +33,7 @@ impl Conditions {
         message: impl Into<String>,
     ) {
         let condition = Condition::new(type_.as_str(), status, reason.as_str(), message, self.generation, self.now);
-        self.conditions.push(condition);
+        self.collected.push(condition);
     }
 
     /// Adds a condition that is only present while True.
@@ -68,7 +68,7 @@ impl Conditions {
     /// The conditions for the status; one whose status is unchanged keeps its transition time from `old`.
     pub fn merged(self, old: &[ApiCondition]) -> Vec<ApiCondition> {
         let old: Vec<Condition> = old.iter().map(from_api).collect();
-        merge(&old, self.conditions).into_iter().map(to_api).collect()
+        merge(&old, self.collected).into_iter().map(to_api).collect()
     }
 }
 

@@ -126,7 +126,7 @@ impl HealthMonitor {
         *self = Self::new(self.thresholds);
     }
 
-    /// Restores the risk tier of a previous process. It does not trip the circuit, which is restored as healthy_after.
+    /// Restores the risk tier of a previous process. It does not trip the circuit, which is restored by itself.
     pub fn restore_risk(&mut self, tier: RiskTier, now: Mono) {
         self.meter.restore(tier, now);
         self.critical |= tier == RiskTier::Critical;

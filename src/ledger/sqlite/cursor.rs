@@ -46,23 +46,22 @@ pub(super) async fn load(
 
 pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
     let kind: Option<String> = get(row, "window_kind")?;
-    let window = match kind {
-        None => None,
-        Some(_) => {
-            let seen: String = get(row, "seen_tokens")?;
-            Some(SyncWindow {
-                from: get(row, "window_from")?,
-                to: get(row, "window_to")?,
-                page_no: get(row, "page_no")?,
-                page_token: get(row, "page_token")?,
-                total: count_opt(row, "total")?,
-                candidate_hwm: get(row, "candidate_hwm")?,
-                seen_tokens: serde_json::from_str(&seen)
-                    .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
-                rows_in: count(row, "rows_in")?,
-                rows_dead: count(row, "rows_dead")?,
-            })
-        }
+    let window = if kind.is_some() {
+        let seen: String = get(row, "seen_tokens")?;
+        Some(SyncWindow {
+            from: get(row, "window_from")?,
+            to: get(row, "window_to")?,
+            page_no: get(row, "page_no")?,
+            page_token: get(row, "page_token")?,
+            total: count_opt(row, "total")?,
+            candidate_hwm: get(row, "candidate_hwm")?,
+            seen_tokens: serde_json::from_str(&seen)
+                .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
+            rows_in: count(row, "rows_in")?,
+            rows_dead: count(row, "rows_dead")?,
+        })
+    } else {
+        None
     };
     Ok(CursorState {
         version: get(row, "state_version")?,

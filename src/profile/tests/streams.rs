@@ -19,6 +19,7 @@ fn rows(part: &str, by: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of invalid streams")]
 fn an_invalid_stream_is_reported_at_the_line_of_the_field() {
     for (stream, problem) in [
         (

@@ -132,7 +132,7 @@ impl Fault {
             }
             Self::ApiServerOverloaded => drop(load.lock().await.take()),
             Self::AllRejected(_) | Self::SomeRejected(_) | Self::WatchesHeld | Self::AllHeld => {
-                proxy.set(ProxyMode::Pass)
+                proxy.set(ProxyMode::Pass);
             }
             Self::WatchesCut => {}
         }

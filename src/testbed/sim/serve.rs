@@ -116,8 +116,8 @@ fn scripted_reply(behaviour: &Behaviour) -> Option<Reply> {
             ..Reply::fixed(200, "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>")
         }),
         Behaviour::Garbage(Garbage::InvalidJson) => Some(Reply::fixed(200, r#"{"status":"successful","data":[{"id":"#)),
-        Behaviour::Garbage(Garbage::Empty) => Some(Reply::fixed(200, "")),
-        Behaviour::Down(_)
+        Behaviour::Garbage(Garbage::Empty)
+        | Behaviour::Down(_)
         | Behaviour::Stall(FailurePoint::BeforeHead)
         | Behaviour::Reset(FailurePoint::BeforeHead) => Some(Reply::fixed(200, "")),
         Behaviour::Healthy
