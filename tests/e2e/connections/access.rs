@@ -70,7 +70,9 @@ async fn refresh_token_bank(env: &ConnectionEnv) -> BankHandle {
     };
     let bank = env.add_bank("bank", required).await;
     let auth = json!({"oauth2RefreshToken": {"tokenURL": bank.token_url(), "secretRef": {"name": "grant"}}});
-    env.put(&connection("bank", &bank.base_url(), json!({"auth": auth}))).await;
+    // The lock of a refresh that a restart interrupts expires with the timeout of its requests: sooner than a test waits.
+    let timeout = json!({"connect": "1s", "request": "3s", "total": "10s"});
+    env.put(&connection("bank", &bank.base_url(), json!({"auth": auth, "timeout": timeout}))).await;
     bank
 }
 
