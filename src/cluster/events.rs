@@ -177,7 +177,7 @@ impl EventRecorder {
 }
 
 impl EventQueue {
-    /// Writes events until `stop` is cancelled, then drains the queue for at most [`DRAIN_TIMEOUT`].
+    /// Writes events until `stop` is cancelled, then drains the queue for at most `DRAIN_TIMEOUT`.
     pub async fn run(mut self, stop: CancellationToken) {
         let Self { writer, warnings, normal } = &mut self;
         let mut rate = NormalRate::default();

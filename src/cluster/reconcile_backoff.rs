@@ -82,7 +82,7 @@ impl ReconcileBackoff {
     }
 
     /// Whether the first failure of a streak should be logged as a warning: not if another one of this object was
-    /// logged within [`LOG_INTERVAL`]. When every second request fails, streaks are short and many.
+    /// logged within `LOG_INTERVAL`. When every second request fails, streaks are short and many.
     pub fn should_log(&self, kind: Kind, key: &ObjectKey, now: Mono) -> bool {
         let logged = &mut self.lock().logged;
         logged.retain(|_, last| now.since(*last) < LOG_INTERVAL);
@@ -94,7 +94,7 @@ impl ReconcileBackoff {
     }
 
     /// Whether dependents of an existing object must still wait for it: no reconcile of it has succeeded, and fewer
-    /// than [`DECIDED_AFTER_FAILURES`] have failed.
+    /// than `DECIDED_AFTER_FAILURES` have failed.
     pub fn is_undecided(&self, kind: Kind, key: &ObjectKey) -> bool {
         let (inner, entry) = (self.lock(), (kind, key.clone()));
         !inner.decided.contains(&entry)

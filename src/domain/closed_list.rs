@@ -1,6 +1,6 @@
 //! Closed lists of names that users alert on: reasons and results. A name is added or deprecated, never renamed.
 //!
-//! [`closed_list!`] declares such an enum: each name with its meaning and its remedy, printed by one function.
+//! `closed_list!` declares such an enum: each name with its meaning and its remedy, printed by one function.
 //! `docs/reference/reasons.md` is generated from these lists.
 
 /// A name that is not in its closed list.

@@ -1,6 +1,6 @@
 //! Executes an operation for a caller: on the called connection, and on its fallbacks if that fails.
 //!
-//! The request is resolved once into an ordered list of candidates ([`crate::gateway::candidates`]), which are tried
+//! The request is resolved once into an ordered list of candidates (`gateway::candidates`), which are tried
 //! in that order within one time budget ([`crate::gateway::call_budget`]). A stale answer of the called connection is
 //! returned only if no fallback has a fresh one. The licence profiles of each connection are evaluated separately.
 
