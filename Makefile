@@ -44,12 +44,14 @@ lint: ## check formatting and run clippy, warnings denied
 
 test: setup control-plane peers ## set up, then run unit, integration, documentation and end-to-end tests
 	$(CARGO) test --no-run
-	$(CARGO) test --lib --bins --test it
+	$(CARGO) test --lib --bins
+	$(CARGO) test --test it -- --test-threads=$(E2E_THREADS)
 	$(CARGO) test --doc
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS)
 
 unit: ## run unit and integration tests only, without a control plane
-	$(CARGO) test --lib --bins --test it
+	$(CARGO) test --lib --bins
+	$(CARGO) test --test it -- --test-threads=$(E2E_THREADS)
 
 e2e: setup control-plane peers ## run end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
