@@ -19,9 +19,14 @@ impl UnknownName {
 }
 
 /// Declares a closed list of names: `Variant: "meaning" => "remedy"`, with `ALL`, `as_str`, `meaning`, `remedy`,
-/// `Display` and `FromStr`. `$list` describes the list in errors.
+/// `Display` and `FromStr`. A name is its variant's, or the text in `Variant = "text": …`. `$list` describes the list in
+/// errors.
 macro_rules! closed_list {
-    ($list:literal, $(#[$meta:meta])* $name:ident { $( $variant:ident: $meaning:literal => $remedy:literal ),+ $(,)? }) => {
+    (@name $variant:ident) => { stringify!($variant) };
+    (@name $variant:ident $text:literal) => { $text };
+    ($list:literal, $(#[$meta:meta])* $name:ident {
+        $( $variant:ident $(= $text:literal)?: $meaning:literal => $remedy:literal ),+ $(,)?
+    }) => {
         $(#[$meta])*
         #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum $name { $( #[doc = $meaning] $variant ),+ }
@@ -30,9 +35,9 @@ macro_rules! closed_list {
             /// All names, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$( Self::$variant ),+];
 
-            /// The name as written in status, in metric labels and in the ledger.
+            /// The name as written in status, in metric labels, in the ledger and in HTTP responses.
             pub const fn as_str(self) -> &'static str {
-                match self { $( Self::$variant => stringify!($variant) ),+ }
+                match self { $( Self::$variant => $crate::domain::closed_list::closed_list!(@name $variant $($text)?) ),+ }
             }
 
             /// What the name says.

@@ -6,7 +6,6 @@
 pub mod backoff;
 pub mod breaker;
 pub mod closed_list;
-pub mod code_enum;
 pub mod conditions;
 pub mod cursor;
 pub mod document;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::code_enum::code_enum;
+use crate::domain::closed_list::closed_list;
 
 /// The authenticated caller of an operation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,7 +73,8 @@ pub struct Rights {
     pub profiles: Vec<LicenceProfile>,
 }
 
-code_enum! {
+closed_list!(
+    "denial",
     /// Reason for which a call is denied.
     Denial {
         NoProfile = "no_profile":
@@ -86,7 +87,7 @@ code_enum! {
             "No licence profile of the caller allows the operation or the declared purpose."
             => "Add the action in `details.action` to a profile of the caller.",
     }
-}
+);
 
 /// Result of [`Rights::authorize`].
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,9 +6,10 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::code_enum::code_enum;
+use crate::domain::closed_list::closed_list;
 
-code_enum! {
+closed_list!(
+    "error code",
     /// The machine-readable code of an error. Codes are never renamed.
     ErrorCode {
         InvalidRequest = "invalid_request":
@@ -81,7 +82,7 @@ code_enum! {
             "This replica is overloaded, or its ledger is unavailable."
             => "Retry after `Retry-After`, or call another replica.",
     }
-}
+);
 
 impl ErrorCode {
     /// The HTTP status.

@@ -1,9 +1,10 @@
 //! Why a fallback did not answer: the `code` of an element of `details.stand_ins`.
 
-use crate::domain::code_enum::code_enum;
+use crate::domain::closed_list::closed_list;
 use crate::provider::failure_reason::FailureReason;
 
-code_enum! {
+closed_list!(
+    "fallback result",
     /// Why the answer of a fallback was not used, although the call did not fail.
     FallbackResult {
         Stale = "stale":
@@ -13,7 +14,7 @@ code_enum! {
             "The fallback denied or rejected the request, or does not have the item."
             => "Call the fallback connection directly: its error says why.",
     }
-}
+);
 
 /// The code of a fallback that did not answer.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

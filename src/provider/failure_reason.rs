@@ -1,8 +1,9 @@
 //! The codes of failed calls: one closed list for the gateway's errors, dead requests, metrics and traces.
 
-use crate::domain::code_enum::code_enum;
+use crate::domain::closed_list::closed_list;
 
-code_enum! {
+closed_list!(
+    "failure reason",
     /// Why a call to a connection failed.
     FailureReason {
         CircuitOpen = "circuit_open":
@@ -75,4 +76,4 @@ code_enum! {
             "The provider's body is not JSON, or is nested more than 64 levels deep, and cannot be part of a response."
             => "Call an operation that returns JSON.",
     }
-}
+);

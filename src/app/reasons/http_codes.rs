@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use crate::api::reference::{code, row};
-use crate::domain::code_enum::CodeDoc;
 use crate::domain::rights::Denial;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::fallback_code::FallbackResult;
@@ -17,25 +16,24 @@ pub(super) fn append(page: &mut String) {
          ### `data.error`\n\n| error | status | meaning | remedy |\n|---|---|---|---|\n",
     );
     for error in ErrorCode::ALL {
-        let CodeDoc { code: name, meaning, remedy } = error.doc();
-        row(page, &[&code(name), error.status().as_str(), meaning, remedy]);
+        row(page, &[&code(error.as_str()), error.status().as_str(), error.meaning(), error.remedy()]);
     }
-    let failures = FailureReason::ALL.iter().map(|reason| reason.doc());
+    let failures = FailureReason::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.remedy()]);
     let text = "`data.details.reason` of `provider_failed`, `circuit_open`, `quota_exhausted` and `suspended`; `code` of \
                 a fallback in `data.details.stand_ins`; `reason` of a dead request.";
     section(page, "Failures", text, failures);
-    let denials = Denial::ALL.iter().map(|reason| reason.doc());
+    let denials = Denial::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.remedy()]);
     section(page, "Denials", "`data.details.reason` of `rights_denied`.", denials);
-    let fallbacks = FallbackResult::ALL.iter().map(|code| code.doc());
+    let fallbacks = FallbackResult::ALL.iter().map(|code| [code.as_str(), code.meaning(), code.remedy()]);
     section(page, "Fallbacks", "Further codes of `data.details.stand_ins[].code`.", fallbacks);
-    let retries = RetryReason::ALL.iter().map(|reason| reason.doc());
+    let retries = RetryReason::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.remedy()]);
     section(page, "Dead requests", "Further values of `reason` of a dead request.", retries);
 }
 
-/// A table of codes under a heading.
-fn section(page: &mut String, heading: &str, text: &str, codes: impl Iterator<Item = CodeDoc>) {
+/// A table under a heading, of codes with meaning and remedy.
+fn section(page: &mut String, heading: &str, text: &str, codes: impl Iterator<Item = [&'static str; 3]>) {
     let _ = write!(page, "\n### {heading}\n\n{text}\n\n| code | meaning | remedy |\n|---|---|---|\n");
-    for CodeDoc { code: name, meaning, remedy } in codes {
+    for [name, meaning, remedy] in codes {
         row(page, &[&code(name), meaning, remedy]);
     }
 }

@@ -1,9 +1,10 @@
 //! Why a dead request was not answered: the `reason` that the ledger stores with it.
 
-use crate::domain::code_enum::code_enum;
+use crate::domain::closed_list::closed_list;
 use crate::provider::failure_reason::FailureReason;
 
-code_enum! {
+closed_list!(
+    "retry reason",
     /// Why a dead request was not retried, or its retry did not count.
     RetryReason {
         ConnectionAbsent = "connection_absent":
@@ -37,7 +38,7 @@ code_enum! {
             "The retry returned an expired response from the cache: the provider still fails."
             => "Check the condition Healthy of the connection, then replay the request.",
     }
-}
+);
 
 /// The reason of a dead request: why its retry failed, or why it was not retried.
 #[derive(Copy, Clone, Debug)]
