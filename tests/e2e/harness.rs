@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::process::{Process, ProcessSpec};
-use busbar::testbed::control_plane::{Component, AuthorizationDecision, Options, AuditQuery, RunDir};
+use busbar::testbed::control_plane::{AuditQuery, AuthorizationDecision, Component, Options, RunDir};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -86,7 +86,8 @@ async fn a_service_account_without_rights_is_refused_and_the_audit_log_says_so()
     assert!(matches!(&refused, Err(kube::Error::Api(status)) if status.is_forbidden()), "{refused:?}");
 
     let user = format!("system:serviceaccount:{}:nobody", ns.name());
-    let query = AuditQuery { user: Some(&user), decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
+    let query =
+        AuditQuery { user: Some(&user), decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
     let found = eventually(PATIENCE, "the refusal in the audit log", async || {
         audit.requests_since(since, &query).unwrap().into_iter().next()
     })

@@ -6,7 +6,7 @@ use std::path::Path;
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState, DeadRequests as _};
 use busbar::ledger::sqlite::SqliteLedger;
-use busbar::testbed::sim::otlp::{TraceCollector, Span};
+use busbar::testbed::sim::otlp::{Span, TraceCollector};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
 
 use crate::gateway::{account, get, until};

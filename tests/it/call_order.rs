@@ -15,7 +15,7 @@ use busbar::provider::call::{CacheMode, CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Behaviour, Garbage, Script, Sim, ScriptStep};
+use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour, Garbage, RequiredAuth, Script, ScriptStep, Sim};
 use secrecy::SecretString;
 
 use crate::call_path::{apply, bank, draft, registry};
@@ -32,7 +32,8 @@ struct World {
 
 async fn world(change: impl FnOnce(&mut Draft)) -> World {
     let secret = || "canary-secret".to_owned();
-    let wants = RequiredAuth::OAuth2 { client_id: "client".to_owned(), client_secret: secret(), expires_in_seconds: 3600 };
+    let wants =
+        RequiredAuth::OAuth2 { client_id: "client".to_owned(), client_secret: secret(), expires_in_seconds: 3600 };
     let (sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
     let mut draft = draft(bank.base_url());
     draft.auth = Auth::ClientCredentials(TokenClient {

@@ -17,7 +17,7 @@ use busbar::provider::monitor::Verification;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::testbed::sim::{
-    RequiredAuth, BankConfig, BankHandle, Behaviour, CertificateKind, Down, Garbage, FailurePoint, Sim, SimConfig,
+    BankConfig, BankHandle, Behaviour, CertificateKind, Down, FailurePoint, Garbage, RequiredAuth, Sim, SimConfig,
 };
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -7,7 +7,7 @@ use busbar::domain::health::Health;
 use busbar::provider::call::{CallError, ConnectError, Request};
 use busbar::settings::ErrorClass;
 use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, TokenClient};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, FailurePoint, Rule, Script, ScriptStep};
+use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint, RequiredAuth, Rule, Script, ScriptStep};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
@@ -19,7 +19,8 @@ const NEVER: Duration = Duration::from_mins(2);
 #[tokio::test]
 async fn a_token_endpoint_that_stalls_is_not_the_providers_failure_and_nothing_is_sent() {
     let secret = || "canary-secret".to_owned();
-    let wants = RequiredAuth::OAuth2 { client_id: "client".to_owned(), client_secret: secret(), expires_in_seconds: 3600 };
+    let wants =
+        RequiredAuth::OAuth2 { client_id: "client".to_owned(), client_secret: secret(), expires_in_seconds: 3600 };
     let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
     let path = reqwest::Url::parse(&bank.token_url()).unwrap().path().to_owned();
     let steps = vec![ScriptStep::from(Behaviour::Stall(FailurePoint::BeforeHead))];

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Output;
 
-use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, Garbage, Script, ScriptStep};
+use busbar::testbed::sim::{
+    AccountConfig, BankConfig, BankHandle, Behaviour, Garbage, RequiredAuth, Script, ScriptStep,
+};
 use tokio::process::Command;
 
 use crate::call_path::bank;

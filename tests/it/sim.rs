@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use busbar::testbed::sim::{
-    AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, PageShape, CertificateKind, Direction, Down, Garbage, FailurePoint,
-    MonoConfig, Rule, Script, Sim, SimConfig, ScriptStep, Transaction,
+    AccountConfig, BankConfig, BankHandle, Behaviour, CertificateKind, Direction, Down, FailurePoint, Garbage,
+    MonoConfig, PageShape, RequiredAuth, Rule, Script, ScriptStep, Sim, SimConfig, Transaction,
 };
 use reqwest::{Certificate as Ca, Client, Response, StatusCode};
 use serde_json::Value;
@@ -248,8 +248,11 @@ async fn each_kind_of_credentials_is_checked_and_can_change_at_run_time() {
 
 #[tokio::test]
 async fn the_token_endpoint_issues_tokens_that_work_until_they_end() {
-    let oauth =
-        |life| RequiredAuth::OAuth2 { client_id: "id".into(), client_secret: "canary/secret".into(), expires_in_seconds: life };
+    let oauth = |life| RequiredAuth::OAuth2 {
+        client_id: "id".into(),
+        client_secret: "canary/secret".into(),
+        expires_in_seconds: life,
+    };
     let (_sim, bank) = one(BankConfig::new("bank-a").auth(oauth(3600))).await;
     let form = [("grant_type", "client_credentials"), ("client_id", "id"), ("client_secret", "canary/secret")];
     let grant = || client().post(bank.token_url()).form(&form).send();

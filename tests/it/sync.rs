@@ -16,7 +16,9 @@ use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::{MaskRules, Partition, RunLimits, RunReason, SyncPlan};
-use busbar::testbed::sim::{AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, ScriptStep, Transaction};
+use busbar::testbed::sim::{
+    AccountConfig, BankConfig, BankHandle, Behaviour, Direction, Script, ScriptStep, Transaction,
+};
 use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
@@ -151,7 +153,10 @@ async fn a_bank_that_fails_ends_the_run_with_its_reason_and_the_next_run_goes_on
     let operator = Operator::on(&dir.path().join("ledger.db")).await;
     let (plan, live) = (plan(&["acc-1"]), connection(&bank.base_url()));
     let down_after = |requests| {
-        Script::sequence([ScriptStep::from(Behaviour::Healthy).times(requests), ScriptStep::from(Behaviour::status(503))])
+        Script::sequence([
+            ScriptStep::from(Behaviour::Healthy).times(requests),
+            ScriptStep::from(Behaviour::status(503)),
+        ])
     };
     bank.set_script(down_after(4)).await.unwrap();
     let view = operator.run(&plan, &live).await;

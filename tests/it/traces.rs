@@ -13,8 +13,8 @@ use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::trace::IncomingSpan;
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
 use busbar::telemetry::traces::{Traces, parse_collector_url};
-use busbar::testbed::sim::otlp::{TraceCollector, Span};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Script, ScriptStep};
+use busbar::testbed::sim::otlp::{Span, TraceCollector};
+use busbar::testbed::sim::{BankConfig, Behaviour, RequiredAuth, Script, ScriptStep};
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
 

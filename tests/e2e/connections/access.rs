@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use busbar::testbed::control_plane::ControlPlane;
-use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Rule, Script, Sim, SimConfig, ScriptStep};
+use busbar::testbed::sim::{BankConfig, Behaviour, RequiredAuth, Rule, Script, ScriptStep, Sim, SimConfig};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, message, verified};
@@ -143,7 +143,8 @@ async fn an_outage_of_the_token_endpoint_is_told_as_such_and_leaves_the_circuit_
     let world = world("token-outage", |_| Vec::new()).await;
     world.quick_policy("default", "5m").await;
     let secret = world.ns.canary("secret");
-    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let client =
+        RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
     let bank = world.bank("oauth", client).await;
     let failing = Rule::on("/oauth/token", [ScriptStep::from(Behaviour::status(503))]);
     bank.set_script(Script { rules: vec![failing] }).await.unwrap();

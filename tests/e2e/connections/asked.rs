@@ -1,6 +1,6 @@
 //! What users ask of a running connection: suspend it, check it now, leave it alone; and what they ask in vain.
 
-use busbar::testbed::sim::{RequiredAuth, BankHandle};
+use busbar::testbed::sim::{BankHandle, RequiredAuth};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, current, further, is, message, verified};

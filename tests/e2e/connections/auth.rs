@@ -1,6 +1,6 @@
 //! Every way to authenticate, the right credential, the wrong one, and the change from one to the other.
 
-use busbar::testbed::sim::{RequiredAuth, BankConfig};
+use busbar::testbed::sim::{BankConfig, RequiredAuth};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -153,7 +153,8 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
     let wrong = world.ns.canary("wrong");
     let bearer = world.bank("bearer", RequiredAuth::Bearer { token: token.clone() }).await;
     let api_key = world.bank("api-key", RequiredAuth::mono(key.clone())).await;
-    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let client =
+        RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
     let oauth = world.bank("oauth", client).await;
     let right = [
         ("bearer", vec![("token", token.as_str())]),
@@ -223,7 +224,8 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
 async fn a_bank_that_stops_taking_tokens_is_asked_for_a_new_one() {
     let world = World::new("token").await;
     let secret = world.ns.canary("secret");
-    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let client =
+        RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
     let bank = world.sim.add_bank(BankConfig::new("oauth").auth(client)).await.unwrap();
     world.ns.secret("oauth", &[("client-id", b"busbar"), ("client-secret", secret.as_bytes())]).await;
     let spec = json!({"auth": {"oauth2ClientCredentials": {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::time::Mono;
-use busbar::testbed::sim::{RequiredAuth, BankHandle, Behaviour, Down, FailurePoint, Script};
+use busbar::testbed::sim::{BankHandle, Behaviour, Down, FailurePoint, RequiredAuth, Script};
 use futures::future::join_all;
 use serde_json::{Value, json};
 

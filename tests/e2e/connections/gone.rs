@@ -1,6 +1,6 @@
 //! A connection that is deleted leaves nothing behind, and its successor of the same name inherits nothing.
 
-use busbar::testbed::sim::{RequiredAuth, Behaviour};
+use busbar::testbed::sim::{Behaviour, RequiredAuth};
 use serde_json::json;
 
 use super::{World, arrivals, circuit, connection, further, verified};

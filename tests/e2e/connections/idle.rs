@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::AuditQuery;
-use busbar::testbed::sim::{RequiredAuth, BankHandle};
+use busbar::testbed::sim::{BankHandle, RequiredAuth};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, connection, is, object, verified};

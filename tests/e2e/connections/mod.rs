@@ -19,7 +19,7 @@ mod throttled;
 mod tls;
 
 use busbar::testbed::control_plane::AuditQuery;
-use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Sim, SimConfig};
+use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim, SimConfig};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 

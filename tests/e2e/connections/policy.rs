@@ -1,6 +1,6 @@
 //! Which breaker policy guards a connection, and what happens when it changes.
 
-use busbar::testbed::sim::{RequiredAuth, Behaviour};
+use busbar::testbed::sim::{Behaviour, RequiredAuth};
 use serde_json::{Value, json};
 
 use super::{World, circuit, connection, current, policy, verified};

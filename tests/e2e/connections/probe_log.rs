@@ -1,6 +1,6 @@
 //! The raw log of health checks, read beside the operator that writes it.
 
-use busbar::testbed::sim::{RequiredAuth, Behaviour};
+use busbar::testbed::sim::{Behaviour, RequiredAuth};
 use serde_json::json;
 use tokio::process::Command;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use busbar::testbed::sim::{RequiredAuth, Behaviour};
+use busbar::testbed::sim::{Behaviour, RequiredAuth};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, verified};

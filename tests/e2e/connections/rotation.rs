@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::AuditQuery;
-use busbar::testbed::sim::{RequiredAuth, BankHandle};
+use busbar::testbed::sim::{BankHandle, RequiredAuth};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -40,7 +40,9 @@ fn pair(name: &str, user: &str, value: &str) -> (RequiredAuth, Vec<(&'static str
     let (user, value) = (user.to_owned(), value.to_owned());
     match name {
         "bearer" => (RequiredAuth::Bearer { token: value.clone() }, vec![("token", value)]),
-        "api-key" => (RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)]),
+        "api-key" => {
+            (RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)])
+        }
         "basic" => (
             RequiredAuth::Basic { username: user.clone(), password: value.clone() },
             vec![("username", user), ("password", value)],

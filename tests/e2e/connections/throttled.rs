@@ -1,6 +1,6 @@
 //! A provider asks to be left alone.
 
-use busbar::testbed::sim::{RequiredAuth, Behaviour};
+use busbar::testbed::sim::{Behaviour, RequiredAuth};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, further, is, verified};

@@ -1,6 +1,6 @@
 //! HTTPS to a bank whose certificate nobody but its users trusts.
 
-use busbar::testbed::sim::{RequiredAuth, BankConfig, CertificateKind};
+use busbar::testbed::sim::{BankConfig, CertificateKind, RequiredAuth};
 use serde_json::{Value, json};
 
 use super::{World, arrivals, circuit, connection, is, verified};

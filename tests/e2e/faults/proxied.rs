@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
-use busbar::testbed::sim::{RequiredAuth, BankConfig};
 use busbar::testbed::faults::Fault;
+use busbar::testbed::sim::{BankConfig, RequiredAuth};
 use kube::api::DeleteParams;
 
 use super::{LEASE, bank_a_fails, route_takes, told_of};
@@ -69,7 +69,8 @@ async fn an_object_that_is_replaced_between_two_watches_is_another() {
     let address = other.address().to_string();
     let host = |c: &ProviderConnection| c.status.as_ref()?.host.clone();
     let expected = Expected { writes: &[("providerconnections/a", 1)], ..Expected::default() };
-    let judged = fault_run.judged(&scene, expected, async |scene| told_of(scene, "a", host, address.clone()).await).await;
+    let judged =
+        fault_run.judged(&scene, expected, async |scene| told_of(scene, "a", host, address.clone()).await).await;
     assert_ne!(judged.statuses["providerconnections/a"]["uid"], judged.before["providerconnections/a"]["uid"]);
     let before = scene.a.arrivals().next;
     judged.passes(&mut scene).await;

@@ -18,7 +18,8 @@ async fn rights_that_were_revoked_are_used_again_when_they_are_back() {
     scene.world.ns.kubectl(&["delete", "rolebinding", "busbar-operator"]).await.ok().unwrap();
     // Rights are asked for when a watch begins, and the API server takes a moment to hear that they are gone.
     crate::support::eventually(crate::support::plane::PATIENCE, "the rights are gone", async || {
-        let may = plane.is_allowed(scene.operator.user(), scene.world.ns.name(), "watch", "busbar.dev", "syncjobs").await;
+        let may =
+            plane.is_allowed(scene.operator.user(), scene.world.ns.name(), "watch", "busbar.dev", "syncjobs").await;
         (!may.unwrap()).then_some(())
     })
     .await;

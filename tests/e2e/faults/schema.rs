@@ -29,8 +29,10 @@ async fn kinds_that_come_late_are_waited_for() {
     })
     .await;
     let reason = "waiting for custom resource definitions: ";
-    eventually(PATIENCE, "the log tells what to do", async || (fault_run.said_times(&scene, reason) == 1).then_some(()))
-        .await;
+    eventually(PATIENCE, "the log tells what to do", async || {
+        (fault_run.said_times(&scene, reason) == 1).then_some(())
+    })
+    .await;
     assert_eq!(fault_run.said_times(&scene, "apply the files in crds/"), 1);
     assert_eq!((scene.operator.get("/livez").await.0, scene.operator.get("/metrics").await.0), (200, 200));
     assert!(scene.operator.get("/readyz").await.1.contains("[ ] leading"), "nothing to lead yet");
@@ -38,8 +40,8 @@ async fn kinds_that_come_late_are_waited_for() {
     scene.operator.wait_ready().await;
     scene.populate().await;
     fault_run.end(&scene).await;
-    let judged =
-        fault_run.judged(&scene, Expected { reason, ..Expected::default() }, async |scene| route_takes(scene, "a").await);
+    let judged = fault_run
+        .judged(&scene, Expected { reason, ..Expected::default() }, async |scene| route_takes(scene, "a").await);
     judged.await.passes(&mut scene).await;
     scene.finish().await;
 }

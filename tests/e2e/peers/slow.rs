@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use busbar::domain::breaker::BreakerState;
 use busbar::provider::call::{CallError, Request};
-use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint, Script, Sim, SimConfig, ScriptStep};
+use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint, Script, ScriptStep, Sim, SimConfig};
 
 use super::{circuit, draft, live};
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::SyncJob;
 use busbar::testbed::control_plane::{ControlPlane, OperatorScope};
-use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankHandle, Behaviour, Down, Garbage, FailurePoint, ScriptStep};
+use busbar::testbed::sim::{
+    AccountConfig, BankHandle, Behaviour, Down, FailurePoint, Garbage, RequiredAuth, ScriptStep,
+};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 

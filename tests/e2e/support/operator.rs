@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::process::{Process, Signal, ProcessSpec};
-use busbar::testbed::control_plane::{AuditLog, ControlPlane, AuditQuery, OperatorScope};
+use busbar::testbed::control_plane::process::{Process, ProcessSpec, Signal};
+use busbar::testbed::control_plane::{AuditLog, AuditQuery, ControlPlane, OperatorScope};
 use serde::Deserialize;
 
 use super::metrics;

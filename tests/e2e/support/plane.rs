@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex as StdMutex, Once, PoisonError};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::testbed::control_plane::{AuditLog, ControlPlane, AuthorizationDecision, Options, AuditQuery};
+use busbar::testbed::control_plane::{AuditLog, AuditQuery, AuthorizationDecision, ControlPlane, Options};
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// A file or folder of the repository.

@@ -12,18 +12,18 @@ use busbar::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJo
 use busbar::clock::Clock;
 use busbar::cluster::resource::HasStatus;
 use busbar::domain::time::Mono;
-use busbar::testbed::control_plane::{ControlPlane, AuditPosition, AuditQuery, OperatorScope};
-use busbar::testbed::sim::BankHandle;
+use busbar::testbed::control_plane::{AuditPosition, AuditQuery, ControlPlane, OperatorScope};
 use busbar::testbed::faults::{Fault, FaultEnv};
+use busbar::testbed::sim::BankHandle;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
+use super::fault_run::FaultRun;
 use super::metrics;
 use super::plane::PATIENCE;
-use super::fault_run::FaultRun;
 use super::world::{QUICK, connection, mono_connection, policy, route};
 use super::{Operator, World, eventually};
 
@@ -179,7 +179,8 @@ impl Scene {
     /// Successful writes of status since `position`, by object.
     pub(crate) fn writes(&self, since: AuditPosition) -> BTreeMap<String, usize> {
         let namespace = Some(self.world.ns.name());
-        let query = AuditQuery { verb: Some("patch"), subresource: Some("status"), namespace, ..self.operator.requests() };
+        let query =
+            AuditQuery { verb: Some("patch"), subresource: Some("status"), namespace, ..self.operator.requests() };
         let mut count = BTreeMap::new();
         for request in self.operator.audit().requests_since(since, &query).expect("the audit log") {
             if request.code < 300 {

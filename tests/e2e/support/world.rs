@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::ControlPlane;
-use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Behaviour, Sim, SimConfig};
+use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour, RequiredAuth, Sim, SimConfig};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};

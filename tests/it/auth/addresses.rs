@@ -9,7 +9,7 @@ use busbar::provider::monitor::{CallResult, Verification};
 use busbar::provider::registry::RegistryOptions;
 use busbar::settings::Auth;
 use busbar::settings::addresses::{AddressDenied, AddressKind, AddressRules, EndpointRole};
-use busbar::testbed::sim::{BankConfig, Behaviour, Rule, Script, Sim, SimConfig, ScriptStep};
+use busbar::testbed::sim::{BankConfig, Behaviour, Rule, Script, ScriptStep, Sim, SimConfig};
 
 use super::{client, closed, get, live, once, registry, token_bank};
 use crate::call_path::{apply, bank};

@@ -11,7 +11,7 @@ use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, TokenClient};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Sim};
+use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim};
 use secrecy::SecretString;
 
 use crate::call_path::{apply, bank, draft};

@@ -10,7 +10,7 @@ use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::{CallError, TokenStoreError};
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle, Sim};
+use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim};
 
 use super::{after, client, get, once, registry, secret};
 use crate::call_path::{apply, bank, key};

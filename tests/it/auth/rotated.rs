@@ -11,7 +11,7 @@ use busbar::provider::changes::ConnectionChange;
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Placement, Settings};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, BankHandle};
+use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 
@@ -160,7 +160,8 @@ async fn one_request_reveals_a_rotation_and_no_call_fails() {
 
 #[tokio::test]
 async fn a_key_that_stays_wrong_is_answered_at_once_and_the_secret_is_not_read_at_every_call() {
-    let (_sim, bank) = bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "canary-right".to_owned() })).await;
+    let (_sim, bank) =
+        bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "canary-right".to_owned() })).await;
     let wrong = drafted(&bank, Auth::Bearer { token: secret("canary-wrong") }, 1);
     let kept = Kept::with(Some(wrong.clone()));
     let (_registry, live) = connected(wrong, &kept);
@@ -172,7 +173,8 @@ async fn a_key_that_stays_wrong_is_answered_at_once_and_the_secret_is_not_read_a
 
 #[tokio::test]
 async fn the_credential_of_another_place_is_never_sent_to_the_old_one() {
-    let (sim, bank) = bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "canary-right".to_owned() })).await;
+    let (sim, bank) =
+        bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "canary-right".to_owned() })).await;
     let elsewhere = sim.add_bank(BankConfig::new("elsewhere")).await.unwrap();
     let wrong = drafted(&bank, Auth::Bearer { token: secret("canary-wrong") }, 1);
     // The spec and its Secret changed together, and nobody has applied the spec yet.

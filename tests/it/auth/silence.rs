@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use busbar::provider::call::Request;
 use busbar::provider::registry::RegistryOptions;
 use busbar::settings::{Auth, Placement};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Down};
+use busbar::testbed::sim::{BankConfig, Behaviour, Down, RequiredAuth};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{get, once, registry, secret, token_bank};

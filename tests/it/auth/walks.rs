@@ -16,7 +16,9 @@ use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::SyncPlan;
-use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, Rule, Script, Sim, ScriptStep};
+use busbar::testbed::sim::{
+    AccountConfig, BankConfig, BankHandle, Behaviour, RequiredAuth, Rule, Script, ScriptStep, Sim,
+};
 use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
