@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::domain::clock_skew::happened;
 use crate::domain::conditions::{Condition, ConditionStatus, merge};
 
 /// Collects the conditions of one status.
@@ -42,7 +43,8 @@ impl Conditions {
 
     /// The conditions for the status; one whose status is unchanged keeps its transition time from `old`.
     pub fn merged(self, old: &[ApiCondition]) -> Vec<ApiCondition> {
-        let old: Vec<Condition> = old.iter().map(from_api).collect();
+        let as_of_now = |old: Condition| Condition { last_transition: happened(old.last_transition, self.now), ..old };
+        let old: Vec<Condition> = old.iter().map(from_api).map(as_of_now).collect();
         merge(&old, self.conditions).into_iter().map(to_api).collect()
     }
 }
@@ -67,6 +69,11 @@ pub fn status_of(conditions: &[ApiCondition], type_: ConditionType) -> Condition
 /// Reason of the condition of type `type_`; `None` if absent.
 pub fn reason_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<&str> {
     conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.reason.as_str())
+}
+
+/// When the status of the condition of type `type_` last changed; `None` if absent.
+pub fn transition_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<Timestamp> {
+    conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.last_transition_time.0)
 }
 
 /// Converts a condition from the API type.

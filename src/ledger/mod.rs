@@ -50,6 +50,9 @@ pub trait Ledger:
     /// `stale`. The caller passes as `stale` a lease that it has observed unchanged for the whole TTL on its own
     /// monotonic clock, so that a wall clock set back cannot keep a dead holder's lease alive. Each success increments
     /// the fence. The inner `Err` is the current holder's lease.
+    ///
+    /// All holders of a lease use about the same TTL: an expiry further ahead than `ttl` was written by a wrong clock
+    /// and is shortened to `ttl` from now, in the store too.
     fn acquire_lease<'a>(
         &'a self,
         name: &'a str,
@@ -90,8 +93,10 @@ pub trait Ledger:
     /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;
 
-    /// The job's last `limit` runs (newest first), streaks and cursors.
-    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, JobHistory>;
+    /// The job's last `limit` runs (in the order of their starts, newest first), streaks and cursors. Instants that are
+    /// ahead of `now` ([`clock_skew`](crate::domain::clock_skew)) are corrected, also in the store where it can be
+    /// written.
+    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory>;
 
     /// Deletes a job's cursors and runs, and the rows of streams that no other job reads.
     fn delete_job<'a>(&'a self, job: &'a ObjectKey) -> LedgerFuture<'a, ()>;
@@ -116,8 +121,9 @@ pub trait Ledger:
     /// Appends health check results, in the given order.
     fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()>;
 
-    /// Deletes at most `limit` health check results that ended before `before`; returns the number deleted.
-    fn prune_probes(&self, before: Timestamp, limit: u32) -> LedgerFuture<'_, u64>;
+    /// Deletes at most `limit` health check results that ended before `before`, and the oldest ones that ended later
+    /// than `now`; returns the number deleted.
+    fn prune_probes(&self, before: Timestamp, limit: u32, now: Timestamp) -> LedgerFuture<'_, u64>;
 
     /// The last `limit` health check results of a connection, newest first.
     fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>>;

@@ -78,7 +78,7 @@ impl ConnectionMonitor {
         }
         let state = MonitorState {
             breaker,
-            override_until: settings.circuit_override().map(|o| o.until),
+            circuit_override: settings.circuit_override(),
             flap_reported: false,
             health: HealthMonitor::new(thresholds(settings.health_check())),
             verification: Verification::Pending,
@@ -131,8 +131,9 @@ impl ConnectionMonitor {
         let (result, changed) = {
             let mut state = self.lock_current();
             let before = state.visible();
+            let resumed = self.resume_override(&mut state);
             let (result, transitions) = act(&mut state, self.clock.mono());
-            for transition in transitions.into_iter().flatten() {
+            for transition in [resumed].into_iter().chain(transitions).flatten() {
                 state.counts.transition(&transition);
                 tracing::info!(
                     namespace = %self.key.namespace, name = %self.key.name,
@@ -215,7 +216,7 @@ impl ConnectionMonitor {
     pub(crate) fn record_abandoned(&self, permit: Permit) {
         self.update(|state, now| {
             state.breaker.abandon(permit, now);
-            ((), [state.breaker.tick(now), None])
+            ((), state.breaker.settle(now))
         });
     }
 
@@ -280,7 +281,7 @@ impl ConnectionMonitor {
             let by_override = if old.circuit_override() == new.circuit_override() {
                 None
             } else {
-                state.override_until = new.circuit_override().map(|o| o.until);
+                state.circuit_override = new.circuit_override();
                 state.breaker.set_override(wanted, now)
             };
             state.health.set_thresholds(thresholds(new.health_check()));

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::clock_skew::SteadyClock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::ledger::dead_requests::{DeadRequestState, RetryOutcome};
@@ -31,7 +32,7 @@ use crate::metrics::{Metrics, MetricsError};
 use crate::provider::changes::ConnectionChange;
 use crate::provider::registry::Registry;
 use in_flight::{FinishedRetry, InFlight, MAX_PER_CONNECTION, PendingWrites};
-use prune::DeletedConnections;
+use prune::{DeletedConnections, Orphans};
 use retry::{RETRY_DEADLINE, Retrier};
 
 pub use prune::{ConnectionLookup, Presence};
@@ -52,6 +53,8 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 const BATCH: u32 = 64;
 /// Interval between removals of expired and orphaned requests.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
+/// The same while the wall clock is not known to be right, so that nothing is removed by age.
+const UNSTEADY_PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Retries dead requests while it holds its lease.
 pub struct DeadRequestWorker {
@@ -156,6 +159,7 @@ impl DeadRequestWorker {
         // Renewed at once, so that the age of the renewal is known.
         let (mut renewed, mut renew_at, mut prune_at) = (self.clock.mono(), self.clock.mono(), self.clock.mono());
         let (mut in_flight, mut pending) = (InFlight::default(), PendingWrites::default());
+        let mut steady = SteadyClock::default();
         loop {
             let now = self.clock.now();
             if now.mono >= renew_at {
@@ -175,7 +179,7 @@ impl DeadRequestWorker {
                     if self.clock.mono().since(renewed) < MAX_RENEWAL_AGE {
                         self.start_due(&mut in_flight).await?;
                     }
-                    self.prune(lease, &mut prune_at).await?;
+                    self.prune(lease, steady.observe(self.clock.now()), &mut prune_at).await?;
                     self.update_gauges().await?;
                     self.next_poll().await
                 };
@@ -260,21 +264,26 @@ impl DeadRequestWorker {
         Ok(())
     }
 
-    async fn prune(&self, lease: &Lease, prune_at: &mut Mono) -> Result<(), LedgerError> {
+    /// Removes the requests of deleted connections and, if the clock is `steady`, those that are old.
+    async fn prune(&self, lease: &Lease, steady: bool, prune_at: &mut Mono) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let deleted = self.deleted.take();
         if deleted.is_none() && now.mono < *prune_at {
             return Ok(());
         }
         let deleted = deleted.unwrap_or_default();
-        let removed = prune::remove_orphans(&*self.ledger, &self.lookup, lease, &deleted, now.wall).await;
+        let aged_at = steady.then_some(now.wall);
+        let orphans = Orphans { lookup: &self.lookup, deleted: &deleted, aged_at };
+        let removed = orphans.remove(&*self.ledger, lease, now.wall).await;
         if removed.is_err() {
             self.put_back(&deleted);
         }
         removed?;
         if now.mono >= *prune_at {
-            prune::remove_expired(&*self.ledger, now.wall).await?;
-            *prune_at = now.mono + PRUNE_INTERVAL;
+            if steady {
+                prune::remove_expired(&*self.ledger, now.wall).await?;
+            }
+            *prune_at = now.mono + if steady { PRUNE_INTERVAL } else { UNSTEADY_PRUNE_INTERVAL };
         }
         Ok(())
     }

@@ -3,12 +3,30 @@
 //! Without it a restart would report every connection as Unknown first and its former state a moment later: two writes
 //! for each, and a flap in every dashboard.
 
+use jiff::Timestamp;
+
 use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus, RiskTier as ApiRiskTier};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::controllers::conditions::{reason_of, status_of};
 use crate::controllers::providerconnection::inputs::{DesiredConnection, LiveConnection};
+use crate::domain::breaker::MAX_THROTTLE;
+use crate::domain::clock_skew::{ends, happened};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
+
+/// A status as of `now`: no instant at which something happened is later, and no rate limit lasts longer than one may.
+pub fn as_of(status: &ProviderConnectionStatus, now: Timestamp) -> ProviderConnectionStatus {
+    let mut status = status.clone();
+    let credential = status.credential.as_mut().and_then(|credential| credential.verified_time.as_mut());
+    let circuit = status.circuit_state.as_mut().map(|circuit| &mut circuit.last_transition_time);
+    for at in credential.into_iter().chain(circuit) {
+        at.0 = happened(at.0, now);
+    }
+    if let Some(until) = &mut status.throttled_until_time {
+        until.0 = ends(until.0, now, MAX_THROTTLE);
+    }
+    status
+}
 
 /// `live` with its unknown fields filled in from `last_ready`: a status with Ready=True for the same generation.
 /// `authenticated` is filled in only for the same version of the credential.
@@ -62,8 +80,6 @@ pub fn probe_requested(requested: Option<&str>, previous: Option<&ProviderConnec
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::api::v1alpha1::provider_connection::CredentialStatus;
     use crate::controllers::conditions::Conditions;

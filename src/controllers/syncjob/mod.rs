@@ -4,6 +4,7 @@
 //! A run itself is a task in the pool; its end enqueues the job.
 
 pub mod decide;
+mod due;
 pub mod plan;
 pub mod status;
 #[cfg(test)]
@@ -193,13 +194,14 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Sp
         return (Err(SpecError::waiting(Reason::ConnectionNotReady, message)), None);
     };
     let settings = live.settings();
-    let status = live.snapshot();
+    let (status, now) = (live.snapshot(), ctx.clock.now());
     let view = ConnectionView {
         suspended: settings.suspended(),
         probed: settings.health_check().mode == CheckMode::Active,
         effective: status.effective,
-        next_trial: status.circuit.next_trial,
-        maintenance: settings.maintenance(ctx.clock.now().wall),
+        // Not the time in the status: the wall clock may have been set since.
+        next_trial: live.next_trial().map(|at| now.wall_at(at)),
+        maintenance: settings.maintenance(now.wall),
     };
     (plan::sync(key, &object.spec, &settings), Some(view))
 }

@@ -8,6 +8,7 @@
 //! Windows are created on first use and dropped when empty, so that idle connections and partitions use no memory.
 
 mod blocked;
+mod day;
 mod window;
 
 #[cfg(test)]

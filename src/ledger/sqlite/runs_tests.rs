@@ -50,7 +50,7 @@ async fn streaks_count_provider_outcomes_and_survive_a_restart() {
     }
     ledger.close().await;
     let ledger = SqliteLedger::open(&path).await.unwrap();
-    let history = ledger.job_history(&books(), 3).await.unwrap();
+    let history = ledger.job_history(&books(), 3, at(1_000)).await.unwrap();
     assert_eq!((history.failure_streak, history.empty_streak), (2, 0));
     assert_eq!((history.last_success, history.last_slot), (Some(at(11)), Some(at(50))));
     let results: Vec<_> = history.last.iter().map(|r| r.result.unwrap()).collect();
@@ -61,7 +61,7 @@ async fn streaks_count_provider_outcomes_and_survive_a_restart() {
         start(&ledger, n, 100 + i64::try_from(n).unwrap()).await;
         finish(&ledger, n, RunResult::Succeeded, 0, 101).await;
     }
-    let history = ledger.job_history(&books(), 3).await.unwrap();
+    let history = ledger.job_history(&books(), 3, at(1_000)).await.unwrap();
     assert_eq!((history.failure_streak, history.empty_streak), (0, 2));
 }
 
@@ -98,7 +98,7 @@ async fn an_unfinished_run_is_interrupted_when_the_next_starts() {
     start(&ledger, 2, 60).await;
     // A late end of the first run has no effect.
     finish(&ledger, 1, RunResult::Succeeded, 99, 61).await;
-    let history = ledger.job_history(&books(), 10).await.unwrap();
+    let history = ledger.job_history(&books(), 10, at(1_000)).await.unwrap();
     let old = &history.last[1];
     assert_eq!((old.result, old.ended), (Some(RunResult::Interrupted), Some(at(60))));
     assert_eq!((old.counts.inserted, old.counts.pages), (2, 1), "its pages are counted with their rows");
@@ -121,9 +121,9 @@ async fn a_frozen_former_holder_cannot_interrupt_the_new_holders_run() {
     let error = ledger.start_run(&run_start(1, Some(20)), &frozen).await.unwrap_err();
     assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
     ledger.skip_run(&run_start(3, Some(30)), "StartingDeadlineExceeded").await.unwrap();
-    let history = ledger.job_history(&books(), 10).await.unwrap();
+    let history = ledger.job_history(&books(), 10, at(1_000)).await.unwrap();
     let seen: Vec<_> = history.last.iter().map(|run| (run.id, run.result)).collect();
-    assert_eq!(seen, [(run_id(2), None), (run_id(3), Some(RunResult::Skipped))], "the run continues");
+    assert_eq!(seen, [(run_id(3), Some(RunResult::Skipped)), (run_id(2), None)], "the run continues");
     assert_eq!(history.last_slot, Some(at(30)));
 }
 
@@ -140,7 +140,7 @@ async fn a_slot_or_a_request_is_served_once() {
         assert!(!ledger.start_run(&again, &lease).await.unwrap());
     }
     ledger.skip_run(&run_start(5, Some(10)), "StartingDeadlineExceeded").await.unwrap();
-    assert_eq!(ledger.job_history(&books(), 10).await.unwrap().last.len(), 2);
+    assert_eq!(ledger.job_history(&books(), 10, at(1_000)).await.unwrap().last.len(), 2);
     assert!(ledger.start_run(&run_start(6, Some(11)), &lease).await.unwrap());
 }
 
@@ -151,7 +151,7 @@ async fn old_runs_are_pruned_and_a_deleted_job_leaves_nothing() {
         start(&ledger, n.into(), n.into()).await;
         finish(&ledger, n.into(), RunResult::Succeeded, 1, n.into()).await;
     }
-    assert_eq!(ledger.job_history(&books(), 1000).await.unwrap().last.len(), 200);
+    assert_eq!(ledger.job_history(&books(), 1000, at(1_000)).await.unwrap().last.len(), 200);
     let held = lease(&ledger, "me", at(0)).await;
     for (key, version) in [(cursor_key("books", ""), 0), (cursor_key("other", ""), 0), (cursor_key("books", "two"), 0)]
     {
@@ -172,7 +172,7 @@ async fn old_runs_are_pruned_and_a_deleted_job_leaves_nothing() {
     let all = TransactionFilter::default();
     assert_eq!(ledger.count_transactions(&all).await.unwrap(), 2, "two jobs share the rows of one stream");
     ledger.delete_job(&books()).await.unwrap();
-    assert_eq!(ledger.job_history(&books(), 10).await.unwrap(), JobHistory::default());
+    assert_eq!(ledger.job_history(&books(), 10, at(1_000)).await.unwrap(), JobHistory::default());
     assert_eq!(ledger.count_transactions(&all).await.unwrap(), 1, "the other job's rows are kept");
     ledger.delete_job(&ObjectKey::new("team", "other")).await.unwrap();
     assert_eq!(ledger.count_transactions(&all).await.unwrap(), 0);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit};
+use crate::domain::clock_skew::{TOLERANCE, ends};
 use crate::domain::quota::{LimitScope, QuotaRequest, RetryAt, WindowId};
 use crate::domain::time::{Mono, Now};
 use crate::profile::{Classification, ResponseClass};
@@ -130,6 +131,7 @@ impl ConnectionMonitor {
     /// Restores a rate limit that a former process received.
     pub(crate) fn restore_throttle(&self, until: Timestamp) {
         let now = self.clock.now();
+        let until = ends(until, now.wall, MAX_THROTTLE);
         let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
         self.update(|state, _| {
             throttle(state, left, now);
@@ -171,7 +173,7 @@ impl ConnectionMonitor {
             {
                 state.verification = Verification::Inconclusive(CallResult::Error(error.clone()));
             }
-            ((), [state.breaker.tick(now), None])
+            ((), state.breaker.settle(now))
         });
     }
 }
@@ -180,13 +182,22 @@ impl ConnectionMonitor {
 /// process that restores it does not call too early.
 fn throttle(state: &mut MonitorState, delay: Duration, now: Now) {
     if state.throttle.extend(delay, now.mono) {
-        let until = state.throttle.until(now.mono).map(|at| now.wall_at(at));
-        let round_up = |at: Timestamp| {
-            let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
-            if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
-        };
-        state.throttled_until_wall = until.map(round_up);
+        state.throttled_until_wall = state.throttle.until(now.mono).map(|at| round_up(now.wall_at(at)));
     }
+}
+
+/// Corrects the wall time at which the rate limit ends, if the clock was set since.
+pub(super) fn follow_wall_clock(state: &mut MonitorState, now: Now) {
+    let exact = state.throttle.until(now.mono).map(|at| now.wall_at(at));
+    state.throttled_until_wall = exact.map(|exact| {
+        let stored = state.throttled_until_wall.filter(|at| at.duration_since(exact).abs() <= TOLERANCE);
+        stored.unwrap_or_else(|| round_up(exact))
+    });
+}
+
+fn round_up(at: Timestamp) -> Timestamp {
+    let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
+    if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
 }
 
 /// Minimum delay after a 429 without a duration, whatever the backoff is.

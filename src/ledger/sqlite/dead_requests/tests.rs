@@ -257,7 +257,7 @@ async fn old_entries_are_pruned_and_the_audit_log_is_append_only() {
     assert_eq!(ledger.prune_dead_requests(at(10), at(10)).await.unwrap(), 0);
     assert_eq!(ledger.prune_dead_requests(at(11), at(10)).await.unwrap(), 1);
     ledger.append_audit(&[entry("a", 1), entry("b", 2)]).await.unwrap();
-    assert_eq!(ledger.prune_audit(at(2)).await.unwrap(), 1);
+    assert_eq!(ledger.prune_audit(at(2), at(3)).await.unwrap(), 1);
     let changed = sqlx::query("UPDATE audit SET allowed = 0").execute(&ledger.writer).await.unwrap_err();
     assert!(changed.to_string().contains("append-only"), "{changed}");
 }
