@@ -14,7 +14,7 @@ use crate::domain::breaker::Policy;
 use crate::domain::key::ObjectKey;
 use crate::explain::manifests::{Manifests, find};
 use crate::explain::setting::{Explained, Setting, Source};
-use crate::explain::settings_table::{SettingsTable, statuses};
+use crate::explain::settings_table::{SettingsTable, format_duration, statuses};
 use crate::explain::{call_policy, policy};
 use crate::profile::{CheckMode, Profile, Profiles};
 use crate::settings::FailureCriteria;
@@ -44,8 +44,10 @@ pub(super) fn explain(
     let rules = resolved
         .as_ref()
         .map_or_else(|_| (Policy::preset(profile.breaker), FailureCriteria::default()), |(rules, _)| rules.clone());
+    let mut trial_lease = rules.0.half_open.lease;
     match draft(spec, &profile, rules.clone()) {
         Ok(draft) => {
+            trial_lease = draft.trial_lease();
             add_rows(&mut table, &draft, &source);
             call_policy::add_rows(&mut table, &draft, spec, &source);
         }
@@ -65,6 +67,11 @@ pub(super) fn explain(
             found.map(|found| policy::policy_rows(&found.spec, owner, "breaker.", &rules)).unwrap_or_default()
         }
     };
+    if trial_lease > rules.0.half_open.lease {
+        for row in breaker.iter_mut().filter(|row| row.field == "breaker.halfOpen.lease") {
+            (row.value, row.source) = (format_duration(trial_lease).into(), Source::From("timeout.request"));
+        }
+    }
     problems.extend(resolved.err());
     let mut settings = table.finish(&unused);
     settings.append(&mut breaker);

@@ -6,6 +6,8 @@
 pub mod decide;
 mod due;
 pub mod plan;
+#[cfg(test)]
+mod silence_tests;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit};
+use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit, PermitKind};
 use crate::domain::clock_skew::{TOLERANCE, ends};
 use crate::domain::quota::{LimitScope, QuotaRequest, RetryAt, WindowId};
 use crate::domain::time::{Mono, Now};
@@ -160,6 +160,12 @@ impl ConnectionMonitor {
             let mut state = self.lock_current();
             state.breaker.admit_retry(permit, self.clock.mono())
         })
+    }
+
+    /// Whether a call that has waited is no trial, or one whose lease is not over; renews that. A trial that waits for
+    /// quota is alive, and its try still needs the time of one.
+    pub(crate) fn keeps_trial(&self, permit: Option<Permit>) -> bool {
+        permit.is_none_or(|permit| permit.kind() != PermitKind::Trial) || self.still_admits(permit)
     }
 
     /// Records a probe that was skipped for lack of quota: it is counted and proves nothing about the provider.

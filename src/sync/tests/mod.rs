@@ -1,5 +1,6 @@
 //! Syncs against a scripted bank, with a real ledger file.
 
+mod clock;
 mod crash;
 mod faults;
 mod offset;
