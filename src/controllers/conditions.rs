@@ -1,13 +1,16 @@
 //! Builds and merges the conditions of a status; the only place that converts them to and from the API type.
 
-use jiff::Timestamp;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::controllers::STALLED_REQUEUE;
 use crate::domain::clock_skew::happened;
 use crate::domain::conditions::{Condition, ConditionStatus, merge};
+use crate::resolve::SpecError;
 
 /// Collects the conditions of one status.
 pub struct Conditions {
@@ -39,6 +42,28 @@ impl Conditions {
         if is_true {
             self.set(type_, true, reason, message);
         }
+    }
+
+    /// Reports a spec that cannot be used: Ready is False, with Reconciling or Stalled; each condition type of `unevaluated`
+    /// has the same reason. Returns the requeue delay: `recheck` while waiting for another object.
+    pub fn reject_spec(
+        &mut self,
+        error: &SpecError,
+        unevaluated: &[(ConditionType, ConditionStatus)],
+        recheck: Duration,
+    ) -> Duration {
+        let (type_, requeue_after) = if error.waiting {
+            (ConditionType::Reconciling, recheck)
+        } else {
+            (ConditionType::Stalled, STALLED_REQUEUE)
+        };
+        self.set(ConditionType::Ready, false, error.reason, error.message.clone());
+        self.set(type_, true, error.reason, error.message.clone());
+        for (type_, status) in unevaluated {
+            let message = "not evaluated: the spec cannot be used; see condition Ready";
+            self.set(*type_, *status, error.reason, message);
+        }
+        requeue_after
     }
 
     /// The conditions for the status; one whose status is unchanged keeps its transition time from `old`.
@@ -107,4 +132,23 @@ pub fn truncate_to_seconds(at: Timestamp) -> Timestamp {
 /// The API form of an instant, in whole seconds.
 pub fn time(at: Timestamp) -> Time {
     Time(truncate_to_seconds(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transition_time_of_the_future_becomes_now_once() {
+        let at = |second: i64| Timestamp::from_second(1_767_225_600 + second).unwrap();
+        let merged = |now: Timestamp, old: &[ApiCondition]| {
+            let mut conditions = Conditions::new(1, now);
+            conditions.set(ConditionType::Ready, true, Reason::Accepted, "");
+            conditions.merged(old)
+        };
+        let wrong = merged(at(31_536_000), &[]);
+        let right = merged(at(10), &wrong);
+        assert_eq!(transition_of(&right, ConditionType::Ready), Some(at(10)));
+        assert_eq!(transition_of(&merged(at(20), &right), ConditionType::Ready), Some(at(10)), "written once");
+    }
 }

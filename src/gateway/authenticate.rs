@@ -1,4 +1,4 @@
-//! The middleware that authenticates callers by TokenReview and applies their rate limits.
+//! The middleware that authenticates callers by `TokenReview` and applies their rate limits.
 //!
 //! Every route except the probes passes it.
 
@@ -12,11 +12,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
-use crate::cluster::auth::{AuthError, Authorizer, UserInfo};
-use crate::gateway::Gateway;
+use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo};
 use crate::gateway::access::{AccessControl, unavailable};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::state::Gateway;
 
 /// Maximum length of a token; longer ones are rejected.
 const MAX_TOKEN_LEN: usize = 16 * 1024;
@@ -71,8 +72,8 @@ async fn known(
     };
     let invalid = "invalid token: rejected by the API server's TokenReview; check its expiry and audience";
     match authorizer.cached(token) {
-        Some(Some(subject)) => return Ok(subject),
-        Some(None) => return reject(invalid),
+        Some(ReviewedToken::Valid(subject)) => return Ok(subject),
+        Some(ReviewedToken::Invalid) => return reject(invalid),
         None => {}
     }
     // The address is charged before the review, or it could have any number of guesses reviewed concurrently; the

@@ -8,11 +8,11 @@ use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::reasons::ConditionType;
 use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::conditions::transition_of;
-use crate::controllers::syncjob::plan::{Cadence, MAX_RETRY_INTERVAL};
 use crate::domain::clock_skew::{after, happened, is_ahead};
 use crate::domain::schedule::Due;
 use crate::domain::time::{Mono, Now};
 use crate::ledger::{RunRecord, RunResult};
+use crate::resolve::{Cadence, MAX_RETRY_INTERVAL};
 use crate::work::pool::JobView;
 
 /// Delay before the next run if the last one could not be recorded (ledger fault, or another process runs the job):

@@ -1,5 +1,6 @@
 //! Jobs that were silent for long, and jobs whose clock was ahead: decisions on a real ledger file, and for any silence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,18 +8,21 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::decide::{ConnectionView, JobInputs, JobStep, decide};
-use super::plan::cadence;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
 use crate::api::v1alpha1::sync_job::{Retention, RetentionMode, RunResult as WireResult, SyncJobSpec, SyncJobStatus};
 use crate::controllers::conditions::time;
 use crate::domain::breaker::EffectiveState;
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
 use crate::ledger::runs::RunCounts;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{JobHistory, Ledger as _, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger};
+use crate::ledger::{
+    self, JobHistory, Ledger, LedgerUrl, OpenMode, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger,
+};
+use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule};
+use crate::settings::addresses::AddressRules;
 use crate::work::pool::JobView;
 
 const MINUTE: i64 = 60;
@@ -38,7 +42,7 @@ fn job(change: impl FnOnce(&mut SyncJobSpec)) -> SyncJob {
         stream: Some("transactions".into()),
         interval: Some("5m".into()),
         jitter_percent: Some(0),
-        retention: Some(Retention { raw: None, mode: RetentionMode::Off }),
+        retention: Some(Retention { raw: None, mode: Some(RetentionMode::Off) }),
         ..SyncJobSpec::default()
     };
     change(&mut spec);
@@ -48,6 +52,11 @@ fn job(change: impl FnOnce(&mut SyncJobSpec)) -> SyncJob {
     job.metadata.generation = Some(1);
     job.metadata.creation_timestamp = Some(time(t(0)));
     job
+}
+
+/// What the operator makes of the spec.
+fn accepted(job: &SyncJob, now: Timestamp) -> Result<JobSchedule, SpecError> {
+    job_schedule(&job.spec, OperatorOptions { has_key: false, addresses: &AddressRules::default() }, now)
 }
 
 fn up() -> ConnectionView {
@@ -74,7 +83,7 @@ fn view(history: JobHistory) -> JobView {
 /// A job, its ledger file, and an operator that may be down or have a wrong clock.
 struct Simulation {
     job: SyncJob,
-    ledger: SqliteLedger,
+    ledger: Arc<dyn Ledger>,
     _dir: tempfile::TempDir,
     connection: ConnectionView,
     /// How runs end.
@@ -91,7 +100,8 @@ struct Simulation {
 impl Simulation {
     async fn new(job: SyncJob) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap();
+        let url = LedgerUrl::Sqlite(dir.path().join("ledger.db"));
+        let ledger = ledger::open(&url, OpenMode::Migrate).await.unwrap();
         Self {
             job,
             ledger,
@@ -116,7 +126,7 @@ impl Simulation {
         for _ in 0..10 {
             let history = self.ledger.job_history(&key, 20, now.wall).await.unwrap();
             let inputs = JobInputs {
-                cadence: cadence(&self.job.spec, now.wall),
+                schedule: accepted(&self.job, now.wall),
                 connection: Some(self.connection.clone()),
                 runs: view(history),
                 partitions: 1,
@@ -139,17 +149,17 @@ impl Simulation {
                 JobStep::Start { trigger, slot } => {
                     let ttl = Duration::from_secs(15);
                     let lease = self.ledger.acquire_lease("sync/team/books", "me", ttl, now.wall, None).await.unwrap();
-                    let (lease, run) = (lease.unwrap(), start(trigger, slot));
+                    let (lease, run) = (lease.acquired().unwrap(), start(trigger, slot));
                     assert!(self.ledger.start_run(&run, &lease).await.unwrap(), "the slot of {run:?} is new");
                     let (id, job, counts) = (run.id, run.job.clone(), RunCounts::default());
-                    let reason = (self.result == RunResult::Failed).then_some("ProviderError");
+                    let reason = (self.result == RunResult::Failed).then_some(RunReason::ProviderError);
                     let end = RunEnd { id, job, result: self.result, reason, counts, at: now.wall };
                     self.ledger.finish_run(&end).await.unwrap();
                     self.starts.push(self.now);
                 }
                 JobStep::Skip { slot } => {
                     let skipped = start(RunTrigger::Schedule, Some(slot));
-                    self.ledger.skip_run(&skipped, "StartingDeadlineExceeded").await.unwrap();
+                    self.ledger.skip_run(&skipped, RunReason::StartingDeadlineExceeded).await.unwrap();
                 }
                 JobStep::Stop => panic!("no run is active"),
             }
@@ -346,9 +356,9 @@ proptest! {
         let (mut now, mut starts) = (last.unwrap_or(0) + silence, 0);
         for _ in 0..5 {
             let clock = Now { mono: Mono::ZERO + Duration::from_secs(now.unsigned_abs()), wall: t(now) };
-            let cadence = cadence(&job.spec, clock.wall);
+            let schedule = accepted(&job, clock.wall);
             let inputs =
-                JobInputs { cadence, connection: Some(up()), runs: runs.clone(), partitions: 1, unused_fields: vec![] };
+                JobInputs { schedule, connection: Some(up()), runs: runs.clone(), partitions: 1, unused_fields: vec![] };
             match decide(&job, None, &inputs, clock).steps.first() {
                 None => break,
                 Some(JobStep::Start { slot, .. }) => {

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
-use super::{Breaker, BreakerState, Policy, Snapshot};
+use crate::domain::breaker::machine::Breaker;
+use crate::domain::breaker::policy::Policy;
+use crate::domain::breaker::snapshot::Snapshot;
+use crate::domain::breaker::state::BreakerState;
 use crate::domain::clock_skew::{after, ends, happened, is_ahead};
 use crate::domain::time::Now;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Health;
+use crate::domain::health::state::Health;
 
 /// Thresholds of consecutive checks.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -35,15 +35,6 @@ pub struct HealthTracker {
     answered: u32,
 }
 
-/// A change of health.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct HealthChange {
-    /// Health before.
-    pub from: Health,
-    /// Health after.
-    pub to: Health,
-}
-
 impl HealthTracker {
     /// A tracker without observations.
     pub fn new(thresholds: Thresholds) -> Self {
@@ -60,13 +51,8 @@ impl HealthTracker {
         self.health
     }
 
-    /// Resets the counters, for example after a change of the endpoint or credential.
-    pub fn reset(&mut self) {
-        *self = Self::new(self.thresholds);
-    }
-
-    /// Records a check. Returns the change of health, if there is one.
-    pub fn observe(&mut self, success: bool, latency: Duration) -> Option<HealthChange> {
+    /// Records a check.
+    pub fn observe(&mut self, success: bool, latency: Duration) {
         let slow = success && self.thresholds.latency.is_some_and(|limit| latency > limit);
         count(&mut self.failed, !success);
         count(&mut self.slow, slow);
@@ -88,7 +74,6 @@ impl HealthTracker {
         } else {
             from
         };
-        (from != self.health).then_some(HealthChange { from, to: self.health })
     }
 }
 
@@ -142,12 +127,5 @@ mod tests {
         assert_eq!(walk(&[f, f, f, s, t, s, t, s]), [X, X, U, U, D, D, D, D]);
         assert_eq!(walk(&[f, f, f, t, s, t, t]), [X, X, U, U, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, f, t, f, s, t]), [X, X, U, U, U, U, U, U, D], "a failure starts it over");
-    }
-
-    #[test]
-    fn is_worse_than_orders_by_severity() {
-        assert!(Health::Unhealthy.is_worse_than(Health::Degraded));
-        assert!(Health::Degraded.is_worse_than(Health::Unknown));
-        assert!(!Health::Unknown.is_worse_than(Health::Healthy));
     }
 }

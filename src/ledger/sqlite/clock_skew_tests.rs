@@ -1,15 +1,22 @@
 //! Rows that were written while the wall clock was ahead, an hour or a year, read when it is right again.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use super::page_tests::{TTL, at, new_ledger, run_id};
-use super::*;
+use super::database::{MIGRATIONS, SqliteLedger};
+use super::tests::new_ledger;
+use crate::domain::key::ObjectKey;
 use crate::ledger::audit::{Audit as _, AuditEntry, AuditKind, Usage as _, UsageKey};
+use crate::ledger::contract::{TTL, at, books, run_id};
+use crate::ledger::credentials::lock_name;
 use crate::ledger::dead_requests::{
     DeadRequest, DeadRequestLimits, DeadRequestState, DeadRequests as _, NewDeadRequest, RetryOutcome,
 };
-use crate::ledger::runs::RunCounts;
-use crate::ledger::{CredentialStore as _, RunResult, RunTrigger};
+use crate::ledger::lease::{Lease, LeaseOutcome, LeaseStore as _};
+use crate::ledger::probes::ProbeResult;
+use crate::ledger::runs::{RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
+use crate::ledger::store::{Ledger as _, OpenMode};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -24,38 +31,37 @@ fn bank() -> ObjectKey {
 async fn a_lease_taken_while_the_clock_was_ahead_expires_after_its_ttl() {
     let ttl = i64::try_from(TTL.as_secs()).unwrap();
     for ahead in AHEAD {
-        let (_dir, _path, ledger) = new_ledger().await;
-        ledger.acquire_lease("sync/team/books", "dead", TTL, at(ahead), None).await.unwrap().unwrap();
-        assert!(ledger.lock_credential(&bank(), "dead", TTL, at(ahead)).await.unwrap().is_some());
-        let take = async |now: i64| {
-            let lease = ledger.acquire_lease("sync/team/books", "me", TTL, at(now), None).await.unwrap().ok();
-            (lease, ledger.lock_credential(&bank(), "me", TTL, at(now)).await.unwrap())
-        };
-        for now in [100, 101, 100 + ttl - 1] {
-            assert_eq!(take(now).await, (None, None), "held, at second {now}");
+        for name in ["sync/team/books".to_owned(), "dead-requests".to_owned(), lock_name(&bank())] {
+            let (_store, ledger) = new_ledger().await;
+            assert!(take(&ledger, &name, "dead", ahead).await.is_some());
+            for now in [100, 101, 100 + ttl - 1] {
+                assert_eq!(take(&ledger, &name, "me", now).await, None, "{name} is held at second {now}");
+            }
+            let lease = take(&ledger, &name, "me", 100 + ttl).await;
+            assert!(lease.is_some_and(|lease| lease.fence == 2), "{name}: the first attempt shortened it");
         }
-        let (lease, lock) = take(100 + ttl).await;
-        assert!(lease.is_some_and(|lease| lease.fence == 2) && lock.is_some(), "the first look shortened it");
     }
 }
 
 #[tokio::test]
 async fn a_live_holder_whose_clock_is_ahead_keeps_its_lease() {
-    let (_dir, _path, ledger) = new_ledger().await;
-    let held = ledger.acquire_lease("job", "other", TTL, at(HOUR), None).await.unwrap().unwrap();
+    let (_store, ledger) = new_ledger().await;
+    let held = take(&ledger, "job", "other", HOUR).await.unwrap();
     for now in (0..120).step_by(5) {
         assert!(ledger.renew_lease(&held, TTL, at(HOUR + now)).await.unwrap());
-        let seen = ledger.acquire_lease("job", "me", TTL, at(now + 2), None).await.unwrap().unwrap_err();
+        let outcome = ledger.acquire_lease("job", "me", TTL, at(now + 2), None).await.unwrap();
+        let LeaseOutcome::HeldBy(seen) = outcome else { panic!("it is renewed in time") };
         assert_eq!((seen.fence, seen.expires), (held.fence, at(now + 2) + TTL), "as of this process's clock");
     }
 }
 
-fn books() -> ObjectKey {
-    ObjectKey::new("team", "books")
+/// The lease, if it is free.
+async fn take(ledger: &SqliteLedger, name: &str, holder: &str, now: i64) -> Option<Lease> {
+    ledger.acquire_lease(name, holder, TTL, at(now), None).await.unwrap().acquired()
 }
 
 async fn run(ledger: &SqliteLedger, n: u128, now: i64, result: RunResult) -> bool {
-    let lease = ledger.acquire_lease("books", "me", TTL, at(now), None).await.unwrap().unwrap();
+    let lease = take(ledger, "books", "me", now).await.unwrap();
     let (id, job, slot) = (run_id(n), books(), Some(at(now)));
     let start = RunStart { id, job: job.clone(), trigger: RunTrigger::Schedule, slot, dry_run: false, at: at(now) };
     let started = ledger.start_run(&start, &lease).await.unwrap();
@@ -67,7 +73,7 @@ async fn run(ledger: &SqliteLedger, n: u128, now: i64, result: RunResult) -> boo
 #[tokio::test]
 async fn a_run_of_the_future_neither_hides_later_runs_nor_blocks_their_slots() {
     for ahead in AHEAD {
-        let (_dir, path, ledger) = new_ledger().await;
+        let (store, ledger) = new_ledger().await;
         for (n, now) in [(9, 0), (3, ahead), (7, ahead + 60)] {
             assert!(run(&ledger, n, now, RunResult::Succeeded).await);
         }
@@ -81,7 +87,7 @@ async fn a_run_of_the_future_neither_hides_later_runs_nor_blocks_their_slots() {
 
         // The correction is in the file, so that it does not move with the clock.
         drop(ledger);
-        let ledger = SqliteLedger::open_read_only(&path).await.unwrap();
+        let ledger = store.ledger(OpenMode::ReadOnly).await.unwrap();
         let later = ledger.job_history(&books(), 10, at(9_999)).await.unwrap();
         assert_eq!((later.last_slot, later.last_success), (Some(at(120)), Some(at(120))));
     }
@@ -89,10 +95,10 @@ async fn a_run_of_the_future_neither_hides_later_runs_nor_blocks_their_slots() {
 
 #[tokio::test]
 async fn a_history_that_cannot_be_corrected_is_read_as_of_now() {
-    let (_dir, path, ledger) = new_ledger().await;
+    let (store, ledger) = new_ledger().await;
     assert!(run(&ledger, 1, HOUR, RunResult::Succeeded).await);
     drop(ledger);
-    let ledger = SqliteLedger::open_read_only(&path).await.unwrap();
+    let ledger = store.ledger(OpenMode::ReadOnly).await.unwrap();
     let history = ledger.job_history(&books(), 10, at(0)).await.unwrap();
     assert_eq!((history.last_slot, history.last_success), (Some(at(0)), Some(at(0))));
     assert_eq!((history.last[0].started, history.last[0].ended), (at(0), Some(at(0))));
@@ -100,7 +106,7 @@ async fn a_history_that_cannot_be_corrected_is_read_as_of_now() {
 
 #[tokio::test]
 async fn runs_of_an_older_schema_are_numbered_in_the_order_of_their_starts() {
-    let (_dir, _path, ledger) = new_ledger().await;
+    let (_store, ledger) = new_ledger().await;
     for (n, now) in [(4, 10), (2, 20), (6, 30)] {
         assert!(run(&ledger, n, now, RunResult::Succeeded).await);
     }
@@ -137,7 +143,7 @@ fn dead_request(fingerprint: &str, at_second: i64, next: i64) -> NewDeadRequest 
 #[tokio::test]
 async fn dead_requests_stored_while_the_clock_was_ahead_are_due_after_their_delay() {
     for ahead in AHEAD {
-        let (_dir, _path, ledger) = new_ledger().await;
+        let (_store, ledger) = new_ledger().await;
         let stored = dead_request("a", ahead, ahead + 90);
         ledger.add_dead_request(&stored, LIMITS).await.unwrap();
         let due = async |now: i64| ledger.due_dead_requests(at(now), 10, 10).await.unwrap();
@@ -151,7 +157,7 @@ async fn dead_requests_stored_while_the_clock_was_ahead_are_due_after_their_dela
 
 #[tokio::test]
 async fn a_repetition_does_not_prolong_a_review_of_the_future() {
-    let (_dir, _path, ledger) = new_ledger().await;
+    let (_store, ledger) = new_ledger().await;
     let stored = dead_request("a", HOUR, HOUR + 1);
     ledger.add_dead_request(&stored, LIMITS).await.unwrap();
     let again = ledger.add_dead_request(&dead_request("a", 10, 11), LIMITS).await.unwrap();
@@ -161,7 +167,7 @@ async fn a_repetition_does_not_prolong_a_review_of_the_future() {
 
 #[tokio::test]
 async fn a_retry_planned_for_the_far_future_is_due_within_a_day() {
-    let (_dir, _path, ledger) = new_ledger().await;
+    let (_store, ledger) = new_ledger().await;
     ledger.add_dead_request(&dead_request("a", 0, 365 * DAY), LIMITS).await.unwrap();
     assert!(ledger.due_dead_requests(at(10), 10, 10).await.unwrap().is_empty());
     assert_eq!(ledger.next_dead_request(at(10)).await.unwrap(), Some(at(10 + DAY)));
@@ -169,8 +175,8 @@ async fn a_retry_planned_for_the_far_future_is_due_within_a_day() {
 
 #[tokio::test]
 async fn a_request_parked_while_the_clock_was_ahead_is_pruned_in_time() {
-    let (_dir, _path, ledger) = new_ledger().await;
-    let lease = ledger.acquire_lease("dead-requests", "me", TTL, at(0), None).await.unwrap().unwrap();
+    let (_store, ledger) = new_ledger().await;
+    let lease = take(&ledger, "dead-requests", "me", 0).await.unwrap();
     let stored = dead_request("a", 0, 1);
     ledger.add_dead_request(&stored, LIMITS).await.unwrap();
     assert!(ledger.settle_dead_request(&lease, stored.id, &RetryOutcome::Done, at(365 * DAY)).await.unwrap());
@@ -200,7 +206,7 @@ fn entry(second: i64) -> AuditEntry {
 #[tokio::test]
 async fn an_audit_entry_of_the_future_is_pruned_with_its_successor() {
     for ahead in AHEAD {
-        let (_dir, _path, ledger) = new_ledger().await;
+        let (_store, ledger) = new_ledger().await;
         ledger.append_audit(&[entry(0), entry(ahead), entry(20), entry(ahead), entry(40)]).await.unwrap();
         let stored = async || {
             let all = ledger.list_audit(None, None, 10).await.unwrap();
@@ -215,7 +221,7 @@ async fn an_audit_entry_of_the_future_is_pruned_with_its_successor() {
 
 #[tokio::test]
 async fn licence_usage_of_a_day_far_ahead_does_not_use_up_that_day() {
-    let (_dir, _path, ledger) = new_ledger().await;
+    let (_store, ledger) = new_ledger().await;
     let key = |second: i64| UsageKey {
         namespace: "team".into(),
         connection: "bank".into(),
@@ -234,7 +240,7 @@ async fn licence_usage_of_a_day_far_ahead_does_not_use_up_that_day() {
 
 #[tokio::test]
 async fn health_checks_of_the_future_do_not_keep_the_log_from_being_pruned() {
-    let (_dir, _path, ledger) = new_ledger().await;
+    let (_store, ledger) = new_ledger().await;
     let result = |second: i64| ProbeResult {
         connection: bank(),
         at: at(second),

@@ -3,7 +3,7 @@
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use crate::domain::breaker::{self, Override, Transition};
+use crate::domain::breaker::{self, Override};
 use crate::domain::health::RiskTier;
 use crate::domain::time::Mono;
 use crate::provider::monitor::{ConnectionMonitor, MonitorState, rate_limit};
@@ -28,18 +28,21 @@ impl ConnectionMonitor {
     }
 
     /// Applies an override that expired while the wall clock was ahead, if it has not expired by the right one.
-    pub(super) fn resume_override(&self, state: &mut MonitorState) -> Option<Transition> {
-        let configured = state.circuit_override.filter(|_| !state.breaker.has_override())?;
+    pub(super) fn resume_override(&self, state: &mut MonitorState) {
+        let expired = state.circuit_override.filter(|_| !state.breaker.has_override());
+        let Some(configured) = expired else { return };
         let now = self.clock.now();
         let wanted = Override { mode: configured.mode, until: now.mono_at(configured.until) };
-        if now.mono < wanted.until { state.breaker.set_override(Some(wanted), now.mono) } else { None }
+        if now.mono < wanted.until {
+            let transition = state.breaker.set_override(Some(wanted), now.mono);
+            state.transitions.extend(transition);
+        }
     }
 
     /// Restores the risk tier that a former process stored.
     pub(crate) fn restore_risk(&self, tier: RiskTier) {
         self.update(|state, now| {
             state.health.restore_risk(tier, now);
-            ((), [None, None])
         });
     }
 
@@ -47,8 +50,9 @@ impl ConnectionMonitor {
     pub(crate) fn tick(&self) -> Option<Mono> {
         self.update(|state, now| {
             let transitions = state.breaker.settle(now);
+            state.transitions.extend(transitions.into_iter().flatten());
             state.health.decay(now);
-            (next_tick(state, now), transitions)
+            next_tick(state, now)
         })
     }
 

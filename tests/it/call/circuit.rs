@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use busbar::domain::breaker::{BreakerState, EffectiveState};
 use busbar::provider::call::CallError;
+use busbar::provider::restore::Restore;
 use busbar::settings::Settings;
 use busbar::testbed::sim::{Behaviour, FailurePoint};
 
@@ -39,7 +40,6 @@ async fn a_circuit_opened_by_failures_closes_after_a_successful_trial() {
     assert_eq!(connection.snapshot().effective, EffectiveState::Closed);
 }
 
-
 #[tokio::test]
 async fn a_dropped_call_returns_its_permit() {
     let time = ManualTime::start();
@@ -65,7 +65,6 @@ async fn a_dropped_call_returns_its_permit() {
     assert_eq!(connection.snapshot().effective, EffectiveState::Closed);
 }
 
-
 #[tokio::test]
 async fn an_open_circuit_is_restored_after_a_restart() {
     let (_sim, bank) = plain_bank().await;
@@ -77,7 +76,8 @@ async fn an_open_circuit_is_restored_after_a_restart() {
     let left = before.circuit_snapshot();
     assert_eq!(left.state, BreakerState::Open);
     let (registry, _) = registry();
-    let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(&left));
+    let restore = Restore { circuit: Some(left.clone()), ..Restore::default() };
+    let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(restore));
     let status = after.snapshot();
     assert_eq!(status.effective, EffectiveState::Open);
     assert_eq!(status.circuit.last_transition, left.last_transition);

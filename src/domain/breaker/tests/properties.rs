@@ -116,7 +116,7 @@ proptest! {
                 | TripReason::OverrideExpired | TripReason::OverrideRemoved)) {
                 entered = simulation.breaker.epoch();
             }
-            let late = simulation.out.iter().filter(|p| p.epoch() < entered || p.kind() == PermitKind::Observer);
+            let late = simulation.out.iter().filter(|p| p.epoch < entered || p.kind() == PermitKind::Observer);
             for &permit in late {
                 let mut copy = simulation.breaker.clone();
                 for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Ignored] {

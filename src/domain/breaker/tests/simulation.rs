@@ -183,7 +183,7 @@ impl Simulation {
             Step::Restart => {
                 let now = wall(self.now);
                 let kept = self.breaker.snapshot(now);
-                self.breaker = Breaker::restore(*self.breaker.policy(), &kept, now);
+                self.breaker = Breaker::restore(self.breaker.policy, &kept, now);
                 None
             }
         };
