@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::controllers::STALLED_REQUEUE;
+use crate::domain::clock_skew::happened;
 use crate::domain::conditions::{Condition, ConditionStatus, merge};
 use crate::resolve::SpecError;
 
@@ -67,7 +68,8 @@ impl Conditions {
 
     /// The conditions for the status; one whose status is unchanged keeps its transition time from `old`.
     pub fn merged(self, old: &[ApiCondition]) -> Vec<ApiCondition> {
-        let old: Vec<Condition> = old.iter().map(from_api).collect();
+        let as_of_now = |old: Condition| Condition { last_transition: happened(old.last_transition, self.now), ..old };
+        let old: Vec<Condition> = old.iter().map(from_api).map(as_of_now).collect();
         merge(&old, self.collected).into_iter().map(to_api).collect()
     }
 }
@@ -92,6 +94,11 @@ pub fn status_of(conditions: &[ApiCondition], type_: ConditionType) -> Condition
 /// Reason of the condition of type `type_`; `None` if absent.
 pub fn reason_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<&str> {
     conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.reason.as_str())
+}
+
+/// When the status of the condition of type `type_` last changed; `None` if absent.
+pub fn transition_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<Timestamp> {
+    conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.last_transition_time.0)
 }
 
 /// Converts a condition from the API type.
@@ -125,4 +132,23 @@ pub fn truncate_to_seconds(at: Timestamp) -> Timestamp {
 /// The API form of an instant, in whole seconds.
 pub fn time(at: Timestamp) -> Time {
     Time(truncate_to_seconds(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transition_time_of_the_future_becomes_now_once() {
+        let at = |second: i64| Timestamp::from_second(1_767_225_600 + second).unwrap();
+        let merged = |now: Timestamp, old: &[ApiCondition]| {
+            let mut conditions = Conditions::new(1, now);
+            conditions.set(ConditionType::Ready, true, Reason::Accepted, "");
+            conditions.merged(old)
+        };
+        let wrong = merged(at(31_536_000), &[]);
+        let right = merged(at(10), &wrong);
+        assert_eq!(transition_of(&right, ConditionType::Ready), Some(at(10)));
+        assert_eq!(transition_of(&merged(at(20), &right), ConditionType::Ready), Some(at(10)), "written once");
+    }
 }

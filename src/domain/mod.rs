@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod clock_skew;
 pub mod closed_list;
 pub mod conditions;
 pub mod cursor;

@@ -14,6 +14,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::clock_skew::after;
 use crate::domain::hash;
 
 /// Upper bound of the jitter. It spreads a thousand jobs of the same slot to fewer than four per second without making
@@ -74,7 +75,7 @@ impl fmt::Display for Cron {
 /// A recurring schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Schedule {
-    /// A fixed time after the last start.
+    /// The slots `created`, `created + interval` …; a slot that was served shifts none of those after it.
     Interval(Duration),
     /// The slots of a cron expression.
     Cron(Box<Cron>),
@@ -83,9 +84,9 @@ pub enum Schedule {
 /// Result of [`Schedule::due`].
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// Start the run of this slot now.
+    /// Start a run now.
     Start {
-        /// The slot, without jitter.
+        /// The newest slot that is not later than now, without jitter. The run serves it and every one before it.
         slot: Timestamp,
         /// Whether earlier slots passed without a run; this run replaces all of them.
         missed: bool,
@@ -115,16 +116,13 @@ impl Schedule {
         Cron::parse(line, time_zone).map(|cron| Self::Cron(Box::new(cron)))
     }
 
-    /// Start of the next run, jitter included; in the past if it is overdue. `last` is the last handled slot (cron) or
-    /// start (interval); without one an interval is due at once, a cron schedule at its next slot. Of the slots that
-    /// passed since `last` only the latest counts.
+    /// Start of the next run, jitter included; in the past if it is overdue. `last` is the last handled slot; without one
+    /// an interval is due at once, a cron schedule at its next slot. Of the slots that passed since `last` only the
+    /// latest counts.
     pub fn next_after(&self, last: Option<Timestamp>, now: Timestamp, uid_seed: &str, jitter_percent: u8) -> Timestamp {
         match (self, last) {
             (Self::Interval(_), None) => now,
-            (Self::Interval(length), Some(last)) => {
-                let slot = add(last, *length);
-                add(slot, jitter(*length, jitter_percent, uid_seed))
-            }
+            (Self::Interval(length), Some(last)) => self.start_time(after(last, *length), uid_seed, jitter_percent),
             (Self::Cron(cron), last) => {
                 let slot = last
                     .and_then(|last| cron.latest(last, now).or_else(|| cron.next(last)))
@@ -135,8 +133,11 @@ impl Schedule {
         }
     }
 
-    /// Decides what is due now. `last` is the last handled slot (cron) or start (interval), `created` the time before
-    /// which nothing was due. The deadline applies to cron slots only.
+    /// Decides what is due now. `last` is the last handled slot, `created` the time before which nothing was due. The
+    /// deadline applies to cron slots only.
+    ///
+    /// However long no run was started, and for whatever reason, one run catches up: it handles the newest slot that is
+    /// not later than now, so that nothing is due right after it.
     pub fn due(
         &self,
         last: Option<Timestamp>,
@@ -146,24 +147,26 @@ impl Schedule {
         jitter_percent: u8,
         starting_deadline: Duration,
     ) -> Due {
-        let cron = match self {
-            Self::Interval(length) => {
-                let slot = last.map_or(created, |last| add(last, *length));
-                let until = last.map_or(created, |_| self.next_after(last, now, uid_seed, jitter_percent));
-                let missed = last.is_some() && now >= add(slot, *length);
-                return if now >= until { Due::Start { slot, missed } } else { Due::Wait { slot, until } };
-            }
-            Self::Cron(cron) => cron,
+        let first = match (self, last) {
+            (Self::Interval(_), None) => Some(created),
+            (Self::Interval(length), Some(last)) => Some(after(last, *length)),
+            (Self::Cron(cron), last) => cron.next(last.unwrap_or(created)),
         };
-        let anchor = last.unwrap_or(created);
-        let Some(first) = cron.next(anchor) else {
+        let Some(first) = first else {
             return Due::Wait { slot: Timestamp::MAX, until: Timestamp::MAX };
         };
-        let slot = cron.latest(anchor, now).unwrap_or(first);
-        let start = self.start_time(slot, uid_seed, jitter_percent);
-        if now < start {
-            Due::Wait { slot, until: start }
-        } else if now > add(start, starting_deadline) {
+        // The first run of an interval is not delayed: a new job shows at once whether it works.
+        let at_once = last.is_none() && matches!(self, Self::Interval(_));
+        let until = if at_once { first } else { self.start_time(first, uid_seed, jitter_percent) };
+        if now < until {
+            return Due::Wait { slot: first, until };
+        }
+        let slot = match self {
+            Self::Interval(length) => newest_multiple(first, *length, now),
+            Self::Cron(cron) => cron.latest(first, now).unwrap_or(first),
+        };
+        let expires = after(self.start_time(slot, uid_seed, jitter_percent), starting_deadline);
+        if matches!(self, Self::Cron(_)) && now > expires {
             Due::Missed { slot }
         } else {
             Due::Start { slot, missed: slot != first }
@@ -184,7 +187,7 @@ impl Schedule {
             Self::Interval(length) => *length,
             Self::Cron(cron) => cron.gap(slot),
         };
-        add(slot, jitter(gap, jitter_percent, uid_seed))
+        after(slot, jitter(gap, jitter_percent, uid_seed))
     }
 }
 
@@ -196,8 +199,11 @@ pub fn jitter(gap: Duration, percent: u8, uid_seed: &str) -> Duration {
     Duration::from_millis(hash::scale(millis, hash::stable_hash(uid_seed)))
 }
 
-fn add(at: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+/// The latest of `first`, `first + length`, … that is not later than `now`; `first` if all are.
+fn newest_multiple(first: Timestamp, length: Duration, now: Timestamp) -> Timestamp {
+    let length = i128::try_from(length.as_nanos()).unwrap_or(i128::MAX).max(1);
+    let elapsed = now.as_nanosecond().saturating_sub(first.as_nanosecond()).max(0);
+    Timestamp::from_nanosecond(first.as_nanosecond() + elapsed / length * length).unwrap_or(first)
 }
 
 impl Cron {
@@ -235,7 +241,7 @@ impl Cron {
     fn civil_after(&self, at: DateTime) -> Option<DateTime> {
         let at = at.to_zoned(TimeZone::UTC).ok()?.timestamp();
         // The crate stops after four years; the next 29 February may be eight years away.
-        let far = add(at, Duration::from_hours(35040));
+        let far = after(at, Duration::from_hours(35040));
         let found = self.civil.find_next(at).or_else(|_| self.civil.find_next(far)).ok()?;
         Some(found.datetime())
     }

@@ -171,11 +171,31 @@ fn an_interval_is_due_at_once_and_then_after_the_last_start() {
         Due::Wait { slot, until }
     );
     assert_eq!(
-        five.due(Some(created), created, at("2026-01-09T00:00:00Z"), "uid", 10, HOUR),
-        Due::Start { slot, missed: true },
+        five.due(Some(created), created, at("2026-01-09T00:02:00Z"), "uid", 10, HOUR),
+        Due::Start { slot: at("2026-01-09T00:00:00Z"), missed: true },
         "after a week without a run it runs once, immediately"
     );
     assert_eq!(five.gap(created), 5 * MINUTE);
+}
+
+#[test]
+fn an_interval_that_never_ran_catches_up_once() {
+    let five = Schedule::interval(5 * MINUTE).unwrap();
+    let (created, now) = (at("2026-01-01T00:00:30Z"), at("2026-01-08T00:00:00Z"));
+    let slot = at("2026-01-07T23:55:30Z");
+    assert_eq!(five.due(None, created, now, "uid", 0, HOUR), Due::Start { slot, missed: true });
+    let next = at("2026-01-08T00:00:30Z");
+    assert_eq!(five.due(Some(slot), created, now, "uid", 0, HOUR), Due::Wait { slot: next, until: next });
+}
+
+#[test]
+fn late_evaluation_never_delays_a_slot_to_the_next_ones_jitter() {
+    // A jitter of up to the whole gap: when it ends, the next slot has almost come.
+    let minutely = cron("* * * * *", "UTC");
+    let uid = (0..).map(|n| n.to_string()).find(|uid| jitter(MINUTE, 100, uid) > 55 * MINUTE / 60).unwrap();
+    let (last, now) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:02:10Z"));
+    let due = minutely.due(Some(last), last, now, &uid, 100, HOUR);
+    assert_eq!(due, Due::Start { slot: at("2026-01-01T00:02:00Z"), missed: true });
 }
 
 #[test]
@@ -230,6 +250,47 @@ fn a_repeated_half_hour_does_not_loop() {
         slots.push(at.to_string());
     }
     assert_eq!(slots, ["2026-04-04T14:45:00Z", "2026-04-04T15:15:00Z", "2026-04-04T16:15:00Z"], "both passes of 01:45");
+}
+
+/// Any schedule: an interval from ten seconds to a month, or a cron expression.
+fn schedule() -> impl Strategy<Value = Schedule> {
+    prop_oneof![
+        (10u64..2_592_000).prop_map(|seconds| Schedule::interval(Duration::from_secs(seconds)).unwrap()),
+        (line(), zone()).prop_filter_map("a date that exists", |(line, zone)| Schedule::cron(&line, Some(zone)).ok()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever kept the job silent, and for how long: at most one run starts, and its slot leaves nothing due.
+    #[test]
+    fn after_any_silence_at_most_one_run_starts(
+        schedule in schedule(), ran in any::<bool>(), from in 1_760_000_000i64..1_800_000_000,
+        silence in prop_oneof![0i64..100, 0i64..100_000, 0i64..40_000_000], percent in 0u8..=100, uid in "[a-z]{4}",
+        deadline in 0u64..100_000,
+    ) {
+        let from = Timestamp::from_second(from).unwrap();
+        let (now, deadline) = (from + SignedDuration::from_secs(silence), Duration::from_secs(deadline));
+        let mut last = ran.then_some(from);
+        let mut starts = 0;
+        // As long as something is due, it is done at once.
+        for _ in 0..5 {
+            match schedule.due(last, from, now, &uid, percent, deadline) {
+                Due::Wait { slot, until } => {
+                    prop_assert!(until > now && until >= slot);
+                    break;
+                }
+                Due::Start { slot, .. } => {
+                    starts += 1;
+                    prop_assert!(slot <= now && last.is_none_or(|last| slot > last));
+                    last = Some(slot);
+                }
+                Due::Missed { slot } => last = Some(slot),
+            }
+        }
+        prop_assert!(starts <= 1, "{starts} runs back to back");
+    }
 }
 
 proptest! {

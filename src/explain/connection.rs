@@ -9,7 +9,7 @@ use crate::api::v1alpha1::provider_connection::{PolicySource, ProviderConnection
 use crate::domain::key::ObjectKey;
 use crate::explain::manifests::{Manifests, find};
 use crate::explain::setting::{Explained, Setting, Source};
-use crate::explain::settings_table::{SettingsTable, statuses};
+use crate::explain::settings_table::{SettingsTable, format_duration, statuses};
 use crate::explain::{call_policy, policy};
 use crate::profile::{CheckMode, Profile, Profiles};
 use crate::resolve::breaker_policy::jitter_seed;
@@ -47,8 +47,10 @@ pub(super) fn explain(
     let rules = selected
         .as_ref()
         .map_or_else(|_| BreakerRules::preset(profile.breaker, jitter_seed(key)), |selected| selected.rules.clone());
+    let mut trial_lease = rules.policy.half_open.lease;
     match draft(spec, profile, rules.clone()) {
         Ok(draft) => {
+            trial_lease = draft.trial_lease();
             add_rows(&mut table, &draft, &source);
             call_policy::add_rows(&mut table, &draft, spec, &source);
         }
@@ -68,6 +70,11 @@ pub(super) fn explain(
             stored.map(|stored| policy::policy_rows(&stored.spec, owner, "breaker.", &rules)).unwrap_or_default()
         }
     };
+    if trial_lease > rules.policy.half_open.lease {
+        for row in breaker.iter_mut().filter(|row| row.field == "breaker.halfOpen.lease") {
+            (row.value, row.source) = (format_duration(trial_lease).into(), Source::From("timeout.request"));
+        }
+    }
     problems.extend(selected.err());
     let mut settings = table.finish(&unused);
     settings.append(&mut breaker);

@@ -107,6 +107,13 @@ fn credentials_are_shown_as_their_secret_key() {
 }
 
 #[test]
+fn a_lease_shorter_than_one_try_is_shown_as_the_timeout_it_becomes() {
+    assert_is(&connection(""), "breaker.halfOpen.lease", "1m", "default");
+    let e = connection(", timeout: {request: 90s}");
+    assert_is(&e, "breaker.halfOpen.lease", "1m30s", "from timeout.request");
+}
+
+#[test]
 fn rules_come_from_the_referenced_policy_else_default_else_profile() {
     let policy = |name: &str| {
         format!(

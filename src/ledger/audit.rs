@@ -81,7 +81,9 @@ pub trait Audit {
     ) -> LedgerFuture<'a, Vec<StoredAudit>>;
 
     /// Deletes entries older than `before` and licence usage of earlier days; returns the number of entries deleted.
-    fn prune_audit(&self, before: Timestamp) -> LedgerFuture<'_, u64>;
+    ///
+    /// An entry that is ahead of `now` was written by a wrong clock; it is deleted with the first entry after it.
+    fn prune_audit(&self, before: Timestamp, now: Timestamp) -> LedgerFuture<'_, u64>;
 }
 
 /// Key of a daily licence usage counter.

@@ -3,13 +3,19 @@
 //! Only idempotent requests are stored, and never a credential: the call path adds those to each attempt. Parameters
 //! can contain account numbers, so they are encrypted if the operator has a key.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::audit::AuditEntry;
 use super::error::LedgerFuture;
 use super::lease::Lease;
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::key::ObjectKey;
+
+/// Longest delay of a retry: the longest accepted `Retry-After`.
+pub const MAX_RETRY_DELAY: Duration = MAX_THROTTLE;
 
 /// The state of a dead request.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -170,7 +176,9 @@ pub trait DeadRequests {
         limits: DeadRequestLimits,
     ) -> LedgerFuture<'a, Option<Uuid>>;
 
-    /// Pending requests that are due, oldest first, at most `per_connection` of each connection.
+    /// Pending requests that are due, oldest first, at most `per_connection` of each connection. First corrects requests
+    /// whose instants a wrong clock wrote: their last change becomes `now`, and their next retry keeps its distance
+    /// from it, at most [`MAX_RETRY_DELAY`].
     fn due_dead_requests(&self, now: Timestamp, limit: u32, per_connection: u32) -> LedgerFuture<'_, Vec<DeadRequest>>;
 
     /// The earliest due time later than `after` of a pending request.

@@ -55,6 +55,9 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// `stale`. The caller passes as `stale` a lease that it has observed unchanged for the whole TTL on its own
     /// monotonic clock, so that a wall clock set back cannot keep a dead holder's lease alive. Each success increments
     /// the fence.
+    ///
+    /// All holders of a lease use about the same TTL: an expiry further ahead than `ttl` was written by a wrong clock
+    /// and is shortened to `ttl` from now, in the store too.
     fn acquire_lease<'a>(
         &'a self,
         name: &'a str,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::domain::clock_skew::{happened, is_ahead};
 use crate::domain::closed_list::closed_list;
 use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
@@ -155,6 +156,23 @@ pub struct RunRecord {
     pub counts: RunCounts,
 }
 
+impl RunRecord {
+    /// The same with every instant as of `now`: none is later.
+    #[must_use]
+    pub fn as_of(&self, now: Timestamp) -> Self {
+        Self {
+            slot: self.slot.map(|at| happened(at, now)),
+            started: happened(self.started, now),
+            ended: self.ended.map(|at| happened(at, now)),
+            ..self.clone()
+        }
+    }
+
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        [self.slot, Some(self.started), self.ended].into_iter().flatten().any(|at| is_ahead(at, now))
+    }
+}
+
 /// A job's history as shown in status; survives restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct JobHistory {
@@ -170,4 +188,22 @@ pub struct JobHistory {
     pub last_slot: Option<Timestamp>,
     /// Each partition's cursor, ordered by name.
     pub cursors: Vec<(StreamKey, CursorState)>,
+}
+
+impl JobHistory {
+    /// Whether any instant is later than a correct clock could have written.
+    pub(super) fn is_ahead(&self, now: Timestamp) -> bool {
+        [self.last_success, self.last_slot].into_iter().flatten().any(|at| is_ahead(at, now))
+            || self.last.iter().any(|run| run.is_ahead(now))
+    }
+
+    /// The same with every instant as of `now`: none is later.
+    pub(super) fn as_of(self, now: Timestamp) -> Self {
+        Self {
+            last: self.last.iter().map(|run| run.as_of(now)).collect(),
+            last_success: self.last_success.map(|at| happened(at, now)),
+            last_slot: self.last_slot.map(|at| happened(at, now)),
+            ..self
+        }
+    }
 }

@@ -56,8 +56,10 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;
 
-    /// The job's last `limit` runs (newest first), streaks and cursors.
-    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, JobHistory>;
+    /// The job's last `limit` runs (in the order of their starts, newest first), streaks and cursors. Instants that are
+    /// ahead of `now` ([`clock_skew`](crate::domain::clock_skew)) are corrected, also in the store where it can be
+    /// written.
+    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory>;
 
     /// Deletes a job's cursors and runs, and the rows of streams that no other job reads, if `lease` still holds.
     ///
@@ -85,8 +87,9 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     /// Appends health check results, in the given order.
     fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()>;
 
-    /// Deletes at most `limit` health check results that ended before `before`; returns the number deleted.
-    fn prune_probes(&self, before: Timestamp, limit: u32) -> LedgerFuture<'_, u64>;
+    /// Deletes at most `limit` health check results that ended before `before`, and the oldest ones that ended later
+    /// than `now`; returns the number deleted.
+    fn prune_probes(&self, before: Timestamp, limit: u32, now: Timestamp) -> LedgerFuture<'_, u64>;
 
     /// The last `limit` health check results of a connection, newest first.
     fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>>;

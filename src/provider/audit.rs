@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::clock_skew::SteadyClock;
 use crate::ledger::Ledger;
 use crate::ledger::audit::AuditEntry;
 use crate::metrics::{Metrics, MetricsError};
@@ -25,8 +26,9 @@ const BATCH_SIZE: usize = 256;
 const BATCH_DELAY: Duration = Duration::from_millis(20);
 /// Delay after a failed write.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// How often old entries are removed.
+/// How often old entries are removed. The clock is read more often: see [`SteadyClock`].
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The sending half of the queue. Clones share it.
 #[derive(Clone)]
@@ -84,7 +86,8 @@ impl AuditWriter {
     /// Writes entries until `stop`, then drains the queue.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH_SIZE);
-        let mut prune_at = self.clock.mono();
+        let (mut clock_check_at, mut prune_at) = (self.clock.mono(), self.clock.mono());
+        let mut steady = SteadyClock::default();
         loop {
             tokio::select! {
                 biased;
@@ -101,9 +104,13 @@ impl AuditWriter {
                     self.write(&mut batch, &stop).await;
                 }
                 () = stop.cancelled() => break,
-                () = self.clock.sleep_until(prune_at) => {
-                    prune_at = self.clock.mono() + PRUNE_INTERVAL;
-                    self.prune().await;
+                () = self.clock.sleep_until(clock_check_at) => {
+                    let now = self.clock.now();
+                    clock_check_at = now.mono + CLOCK_CHECK_INTERVAL;
+                    if steady.observe(now) && now.mono >= prune_at {
+                        prune_at = now.mono + PRUNE_INTERVAL;
+                        self.prune(now.wall).await;
+                    }
                 }
             }
         }
@@ -135,10 +142,10 @@ impl AuditWriter {
         batch.clear();
     }
 
-    async fn prune(&self) {
+    async fn prune(&self, now: Timestamp) {
         let retention = SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX);
-        let Ok(before) = self.clock.now().wall.checked_sub(retention) else { return };
-        if let Err(error) = self.ledger.prune_audit(before).await {
+        let Ok(before) = now.checked_sub(retention) else { return };
+        if let Err(error) = self.ledger.prune_audit(before, now).await {
             tracing::warn!(%error, "pruning the audit log failed; retrying at the next interval");
         }
     }

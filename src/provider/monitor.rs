@@ -82,7 +82,7 @@ impl ConnectionMonitor {
             transitions: Vec::new(),
             probes_in_flight: 0,
             unpublished: false,
-            override_until: settings.circuit_override().map(|o| o.until),
+            circuit_override: settings.circuit_override(),
             flap_reported: false,
             health: HealthMonitor::new(thresholds(settings.health_check())),
             verification: Verification::Pending,
@@ -143,6 +143,7 @@ impl ConnectionMonitor {
         let (result, publishes) = {
             let mut state = self.lock_current();
             let before = state.visible();
+            self.resume_override(&mut state);
             let result = act(&mut state, self.clock.mono());
             for transition in std::mem::take(&mut state.transitions) {
                 state.counts.transition(&transition);
@@ -243,8 +244,8 @@ impl ConnectionMonitor {
         self.update(|state, now| {
             state.call_ended(class);
             state.breaker.abandon(permit, now);
-            let transition = state.breaker.tick(now);
-            state.transitions.extend(transition);
+            let transitions = state.breaker.settle(now);
+            state.transitions.extend(transitions.into_iter().flatten());
         });
     }
 
@@ -312,7 +313,7 @@ impl ConnectionMonitor {
                 state.transitions.extend(transition);
             }
             if old.circuit_override() != new.circuit_override() {
-                state.override_until = new.circuit_override().map(|o| o.until);
+                state.circuit_override = new.circuit_override();
                 let transition = state.breaker.set_override(wanted, now);
                 state.transitions.extend(transition);
             }

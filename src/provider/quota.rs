@@ -97,9 +97,10 @@ pub(crate) async fn acquire(
             }
         };
         monitor.clock().sleep_until(wake_at).await;
-        // After an oversleep, quota taken now would be wasted: no caller waits for the result.
+        // After an oversleep, quota taken now would be wasted: no caller waits for the result. Nor would that of a trial
+        // count whose lease ended meanwhile.
         let now = monitor.clock().mono();
-        if now >= ctx.deadline {
+        if now >= ctx.deadline || !monitor.keeps_trial(ctx.permit) {
             break Err(refusal(denial, now));
         }
     };

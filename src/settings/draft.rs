@@ -95,6 +95,12 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// The lease of a trial in force: the policy's, but never shorter than one try. A policy is shared by connections
+    /// with different timeouts, and a trial that is lost while it is still in flight could never close the circuit.
+    pub fn trial_lease(&self) -> Duration {
+        self.breaker.half_open.lease.max(self.timeouts.request)
+    }
+
     /// The profile's own settings: those of a connection that sets nothing. The base URL is empty where the profile has
     /// none.
     pub fn new(profile: Arc<Profile>, environment: Environment) -> Self {

@@ -35,7 +35,8 @@ pub struct Settings {
 
 impl Settings {
     /// Validates a draft.
-    pub fn resolve(draft: Draft) -> Result<Self, SettingsError> {
+    pub fn resolve(mut draft: Draft) -> Result<Self, SettingsError> {
+        draft.breaker.half_open.lease = draft.trial_lease();
         let base_url = parse_base_url(&draft.base_url).map_err(SettingsError::url("endpoint.baseURL"))?;
         draft.auth.check()?;
         draft.tls.check()?;
@@ -140,7 +141,7 @@ impl Settings {
         &self.draft.health_check
     }
 
-    /// The breaker's policy.
+    /// The breaker's policy; the lease of a trial is at least as long as one try.
     pub fn breaker(&self) -> &Policy {
         &self.draft.breaker
     }

@@ -104,3 +104,14 @@ fn a_profile_maps_a_secret_to_credentials() {
     let error = Auth::from_profile(&mapping("mono"), "https://api.bank.test", &parameters, |_| None).unwrap_err();
     assert_eq!(error.to_string(), "auth.profile.secretRef: the Secret has no key api-key: add it");
 }
+
+#[test]
+fn the_lease_of_a_trial_is_never_shorter_than_one_try() {
+    for (lease, request, wanted) in [(60, 30, 60), (1, 30, 30), (60, 180, 180)] {
+        let settings = resolve(|d| {
+            d.breaker.half_open.lease = Duration::from_secs(lease);
+            d.timeouts.request = Duration::from_secs(request);
+        });
+        assert_eq!(settings.unwrap().breaker().half_open.lease.as_secs(), wanted, "lease {lease} s, try {request} s");
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::clock_skew::is_ahead;
 use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow};
 use crate::domain::record::Granularity;
 use crate::profile::{Stream, TimeEncoding, WindowParameters};
@@ -82,6 +83,18 @@ pub fn max_cursor(
 /// Limits a cursor to the window's end: a record dated in the future must not advance the cursor past the window.
 pub fn cap(cursor: String, end: &str, granularity: Granularity) -> Result<String, CursorError> {
     if parse_cursor(&cursor, granularity)? > parse_cursor(end, granularity)? { Ok(end.to_owned()) } else { Ok(cursor) }
+}
+
+/// Limits a stored high-water mark to now. While the clock was ahead, a record dated in the future could move it past
+/// today: records that come until then would not be read.
+pub fn as_of(committed: String, now: Timestamp, granularity: Granularity) -> Result<String, CursorError> {
+    let at = parse_cursor(&committed, granularity)?;
+    Ok(if is_ahead(at, now) { format_cursor(now, granularity) } else { committed })
+}
+
+/// Whether a stored window reaches into the future: it was opened while the clock was ahead.
+pub fn is_window_ahead(window: &SyncWindow, now: Timestamp, granularity: Granularity) -> Result<bool, CursorError> {
+    Ok(is_ahead(parse_cursor(&window.to, granularity)?, now))
 }
 
 /// Opens a window up to now, starting at the cursor minus the lookback; without a cursor at `start`, or at the start of

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::clock_skew::SteadyClock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::ledger::dead_requests::{DeadRequestState, RetryOutcome};
@@ -32,6 +33,7 @@ use crate::metrics::{Metrics, MetricsError};
 use crate::notify::KeyQueue;
 use crate::provider::registry::Registry;
 use in_flight::{FinishedRetry, InFlight, MAX_PER_CONNECTION, PendingWrites};
+use prune::Orphans;
 use retry::{RETRY_DEADLINE, Retrier};
 
 pub use prune::{ConnectionLookup, Presence};
@@ -50,6 +52,8 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 const BATCH: u32 = 64;
 /// Interval between removals of expired and orphaned requests.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
+/// The same while the wall clock is not known to be right, so that nothing is removed by age.
+const UNSTEADY_PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the worker depends on.
 pub struct DeadRequestDeps {
@@ -143,6 +147,7 @@ impl DeadRequestWorker {
     async fn run_leased(&self, held: &HeldLease, stop: &CancellationToken) {
         let (lease, mut prune_at) = (held.lease(), self.clock.mono());
         let (mut in_flight, mut pending) = (InFlight::default(), PendingWrites::default());
+        let mut steady = SteadyClock::default();
         loop {
             let mut wake = self.clock.mono() + MAX_POLL_INTERVAL;
             if let Some(until) = pending.backing_off(self.clock.mono()) {
@@ -154,7 +159,7 @@ impl DeadRequestWorker {
                     if held.remaining() > RETRY_DEADLINE {
                         self.start_due(&mut in_flight).await?;
                     }
-                    self.prune(lease, &mut prune_at).await?;
+                    self.prune(lease, steady.observe(self.clock.now()), &mut prune_at).await?;
                     self.update_gauges().await?;
                     self.next_poll().await
                 };
@@ -240,13 +245,16 @@ impl DeadRequestWorker {
         Ok(())
     }
 
-    async fn prune(&self, lease: &Lease, prune_at: &mut Mono) -> Result<(), LedgerError> {
+    /// Removes the requests of deleted connections and, if the clock is `steady`, those that are old.
+    async fn prune(&self, lease: &Lease, steady: bool, prune_at: &mut Mono) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let deleted: BTreeSet<ObjectKey> = std::iter::from_fn(|| self.removals.try_take()).collect();
         if deleted.is_empty() && now.mono < *prune_at {
             return Ok(());
         }
-        let removed = prune::remove_orphans(&*self.ledger, &self.lookup, lease, &deleted, now.wall).await;
+        let aged_at = steady.then_some(now.wall);
+        let orphans = Orphans { lookup: &self.lookup, deleted: &deleted, aged_at };
+        let removed = orphans.remove(&*self.ledger, lease, now.wall).await;
         if removed.is_err() {
             for key in &deleted {
                 self.removals.add(key);
@@ -254,8 +262,10 @@ impl DeadRequestWorker {
         }
         removed?;
         if now.mono >= *prune_at {
-            prune::remove_expired(&*self.ledger, now.wall).await?;
-            *prune_at = now.mono + PRUNE_INTERVAL;
+            if steady {
+                prune::remove_expired(&*self.ledger, now.wall).await?;
+            }
+            *prune_at = now.mono + if steady { PRUNE_INTERVAL } else { UNSTEADY_PRUNE_INTERVAL };
         }
         Ok(())
     }

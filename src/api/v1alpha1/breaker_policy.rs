@@ -230,7 +230,8 @@ pub struct HalfOpen {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub required_successes: Option<i32>,
-    /// Time after which a trial without a result is lost; from 1s to 1h. Unset: 60s. Example: `lease: 60s`.
+    /// Time after which a trial without a result is lost; from 1s to 1h. A connection whose spec.timeout.request is
+    /// longer uses that instead. Unset: 60s. Example: `lease: 60s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule::duration("1s", "1h"))]
     pub lease: Option<DurationText>,

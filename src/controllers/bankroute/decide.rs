@@ -14,6 +14,7 @@ use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, time, unused_fields_note};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
+use crate::domain::clock_skew::happened;
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::route::{self, CandidateReason, Evaluation, RouteChange, StandingState};
 use crate::domain::time::Now;
@@ -117,7 +118,7 @@ pub fn decide(
             to: active.clone(),
             reason: evaluation.standing(from).map_or(CandidateReason::CandidateRemoved, |s| s.reason).to_string(),
         }),
-        _ => last.cloned(),
+        _ => last.cloned().map(|last| as_of(last, now.wall)),
     };
     let total = evaluation.standings.len();
     let count = evaluation.available();
@@ -210,11 +211,16 @@ fn spec_rejected(
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
         available: Some(TriState::False),
         active: None,
-        last_failover: old.last_failover,
+        last_failover: old.last_failover.map(|last| as_of(last, now)),
         held_payouts: old.held_payouts,
         ..BankRouteStatus::default()
     };
     Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after }
+}
+
+/// A failover as of `now`: one that is ahead of the clock happened now.
+fn as_of(failover: Failover, now: Timestamp) -> Failover {
+    Failover { time: time(happened(failover.time.0, now)), ..failover }
 }
 
 /// Names of the candidates whose connection state matches.
@@ -241,7 +247,7 @@ fn candidates(previous: Option<&BankRouteStatus>, evaluation: &Evaluation, now: 
                 name: standing.name.clone(),
                 state,
                 reason: standing.reason.as_str().to_owned(),
-                last_transition_time: same.map_or_else(|| time(now), |c| c.last_transition_time.clone()),
+                last_transition_time: time(same.map_or(now, |c| happened(c.last_transition_time.0, now))),
             }
         })
         .collect()

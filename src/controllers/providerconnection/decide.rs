@@ -53,6 +53,8 @@ pub fn decide(
     inputs: &ConnectionInputs,
     now: Now,
 ) -> Decision<ProviderConnectionStatus, ConnectionStep> {
+    let previous = previous.map(|status| restore::as_of(status, now.wall));
+    let previous = previous.as_ref();
     let desired = match &inputs.desired {
         Ok(desired) => desired,
         Err(error) => return spec_rejected(object, previous, inputs, error, now),

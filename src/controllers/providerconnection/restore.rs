@@ -3,13 +3,31 @@
 //! Without it a restart would report every connection as Unknown first and its former state a moment later: two writes
 //! for each, and a flap in every dashboard.
 
+use jiff::Timestamp;
+
 use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus, RiskTier as ApiRiskTier};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::controllers::conditions::{reason_of, status_of};
 use crate::controllers::providerconnection::inputs::LiveConnection;
+use crate::domain::breaker::MAX_THROTTLE;
+use crate::domain::clock_skew::{ends, happened};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
 use crate::resolve::DesiredConnection;
+
+/// A status as of `now`: no instant at which something happened is later, and no rate limit lasts longer than one may.
+pub fn as_of(status: &ProviderConnectionStatus, now: Timestamp) -> ProviderConnectionStatus {
+    let mut status = status.clone();
+    let credential = status.credential.as_mut().and_then(|credential| credential.verified_time.as_mut());
+    let circuit = status.circuit_state.as_mut().map(|circuit| &mut circuit.last_transition_time);
+    for at in credential.into_iter().chain(circuit) {
+        at.0 = happened(at.0, now);
+    }
+    if let Some(until) = &mut status.throttled_until_time {
+        until.0 = ends(until.0, now, MAX_THROTTLE);
+    }
+    status
+}
 
 /// `live` with its unknown fields filled in from `last_ready`: a status with Ready=True for the same generation.
 /// `authenticated` is filled in only for the same version of the credential.
@@ -63,7 +81,7 @@ pub fn probe_requested(requested: Option<&str>, previous: Option<&ProviderConnec
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use std::time::Duration;
 
     use super::*;
     use crate::api::v1alpha1::provider_connection::CredentialStatus;
@@ -123,6 +141,22 @@ mod tests {
             last_handled_reconcile_at: Some("then".into()),
             ..ProviderConnectionStatus::default()
         }
+    }
+
+    #[test]
+    fn a_status_of_a_wrong_clock_is_read_as_of_now() {
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let time = crate::controllers::conditions::time;
+        for ahead in [Duration::from_hours(1), Duration::from_hours(24 * 365)] {
+            let mut status = written();
+            status.credential.as_mut().unwrap().verified_time = Some(time(now + ahead));
+            status.throttled_until_time = Some(time(now + ahead));
+            let seen = as_of(&status, now);
+            assert_eq!(seen.credential.unwrap().verified_time, Some(time(now)));
+            let longest = now + ahead.min(MAX_THROTTLE);
+            assert_eq!(seen.throttled_until_time, Some(time(longest)), "a rate limit lasts a day at most");
+        }
+        assert_eq!(as_of(&written(), now), written());
     }
 
     #[test]

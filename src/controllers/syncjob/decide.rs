@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::TriState;
@@ -14,24 +14,22 @@ use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
 use crate::cluster::events::EventDraft;
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, unused_fields_note};
+use crate::controllers::syncjob::due;
 use crate::controllers::syncjob::status::{self, StatusInputs};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
+use crate::domain::clock_skew::after;
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::run_reason::RunReason;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::ledger::{RunId, RunResult, RunTrigger};
-use crate::resolve::{Cadence, JobSchedule, MAX_RETRY_INTERVAL, SpecError};
+use crate::resolve::{Cadence, JobSchedule, SpecError};
 use crate::work::pool::JobView;
 
 /// A run appears in the status only after this long: shorter ones are not worth a status write.
-const SHOW_ACTIVE_AFTER: SignedDuration = SignedDuration::from_secs(30);
-
-/// Delay before the next run if the last one could not be recorded (ledger fault, or another process runs the job):
-/// without a record nothing else limits the rate of retries.
-const UNRECORDED_RUN_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
+const SHOW_ACTIVE_AFTER: Duration = Duration::from_secs(30);
 
 /// The state and the event of stale data.
 const STALE: &str =
@@ -103,6 +101,8 @@ pub fn decide(
 ) -> Decision<SyncJobStatus, JobStep> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
+    // A clock that was ahead when a run was recorded must not hide a later one.
+    let inputs = &JobInputs { runs: inputs.runs.as_of(now), ..inputs.clone() };
     // A maintenance window is a suspension that ends by itself.
     let suspended =
         object.spec.suspend || inputs.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
@@ -117,9 +117,10 @@ pub fn decide(
             let unused = unused_fields_note(&inputs.unused_fields);
             let message = format!("spec accepted; runs on schedule{}{unused}", retention.note());
             conditions.set(ConditionType::Ready, true, Reason::Accepted, message);
-            let fresh = freshness(&mut conditions, object, cadence, &inputs.runs, now.wall);
-            let due = due_work(object, previous, inputs, cadence, suspended, now.wall);
-            let requeue_after = requeue_after(&due, inputs, cadence, now.wall);
+            let created = due::created(object, previous, now.wall);
+            let fresh = freshness(&mut conditions, created, cadence, &inputs.runs, now.wall);
+            let due = due_work(object, previous, inputs, cadence, suspended, now);
+            let requeue_after = requeue_after(&due, inputs, cadence, now);
             (due, fresh, requeue_after)
         }
     };
@@ -137,7 +138,7 @@ pub fn decide(
         fresh,
         next_slot: due.next_slot,
         next_retry: due.next_retry,
-        active: inputs.runs.active.as_ref().filter(|a| now.wall.duration_since(a.since) >= SHOW_ACTIVE_AFTER),
+        active: inputs.runs.active.as_ref().filter(|a| now.mono.since(a.since_mono) >= SHOW_ACTIVE_AFTER),
         partitions: inputs.partitions,
     };
     let status =
@@ -181,20 +182,18 @@ fn due_work(
     inputs: &JobInputs,
     cadence: &Cadence,
     suspended: bool,
-    now: Timestamp,
+    now: Now,
 ) -> DueWork {
-    let created = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
-    let uid = object.metadata.uid.clone().unwrap_or_default();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let history = &inputs.runs;
-    let due =
-        cadence.schedule.due(history.last_slot, created, now, &uid, cadence.jitter_percent, cadence.starting_deadline);
+    let due = due::evaluate(cadence, history, due::created(object, previous, now.wall), uid, now.wall);
     let next_slot = match due {
         Due::Wait { until, .. } => Some(until),
         Due::Start { slot, .. } | Due::Missed { slot } => {
-            Some(cadence.schedule.next_after(Some(slot.max(now)), now, &uid, cadence.jitter_percent))
+            Some(cadence.schedule.next_after(Some(slot), now.wall, uid, cadence.jitter_percent))
         }
     };
-    let next_retry = retry_at(history, cadence);
+    let next_retry = due::retry_at(history, cadence, now);
     let mut plan = DueWork { steps: Vec::new(), next_slot, next_retry, missed: false };
     if suspended {
         if inputs.runs.active.is_some() {
@@ -203,7 +202,8 @@ fn due_work(
         (plan.next_slot, plan.next_retry) = (None, None);
         return plan;
     }
-    let blocked = inputs.runs.active.is_some() || start_blocked_until(history).is_some_and(|until| now < until);
+    let blocked = inputs.runs.active.is_some() || due::blocked_until(history).is_some_and(|until| now.mono < until);
+    let now = now.wall;
     if blocked || !allows_run(inputs.connection.as_ref(), now) {
         return plan;
     }
@@ -227,25 +227,12 @@ fn due_work(
         Due::Wait { .. } if next_retry.is_some_and(|at| at <= now) => {
             plan.steps.push(JobStep::Start { trigger: RunTrigger::Retry, slot: None });
         }
-        Due::Wait { .. } if next_retry.is_none() && was_interrupted(history) => {
+        Due::Wait { .. } if next_retry.is_none() && due::was_interrupted(history) => {
             plan.steps.push(JobStep::Start { trigger: RunTrigger::CatchUp, slot: None });
         }
         Due::Wait { .. } => {}
     }
     plan
-}
-
-/// Whether the last run ended with its process or was cancelled: it did not fail, so it continues from its last page
-/// now rather than at the next slot, which may be a day away.
-fn was_interrupted(history: &JobView) -> bool {
-    let last = history.last.iter().find(|r| r.result != Some(RunResult::Skipped));
-    last.is_some_and(|r| matches!(r.result, None | Some(RunResult::Interrupted | RunResult::Cancelled)))
-}
-
-/// Until when no run is started because the last one could not be recorded.
-fn start_blocked_until(history: &JobView) -> Option<Timestamp> {
-    let last = history.last_outcome.as_ref().filter(|outcome| !outcome.recorded)?;
-    last.at.checked_add(UNRECORDED_RUN_BACKOFF).ok()
 }
 
 /// Whether the connection admits a run now.
@@ -260,29 +247,14 @@ fn allows_run(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
     }
 }
 
-/// When a failing job is retried: at the provider's Retry-After, else after the retry interval, doubled with every
-/// further failure. A Retry-After is not persisted: after a restart the provider can send it again.
-fn retry_at(history: &JobView, cadence: &Cadence) -> Option<Timestamp> {
-    if history.failure_streak == 0 {
-        return None;
-    }
-    let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped))?;
-    if let Some(outcome) = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id)
-        && let Some(delay) = outcome.report.retry_in
-    {
-        return add(outcome.at, delay);
-    }
-    let doublings = (history.failure_streak - 1).min(16);
-    let delay = cadence.retry_interval.saturating_mul(1 << doublings).min(MAX_RETRY_INTERVAL);
-    last.ended.unwrap_or(last.started).checked_add(SignedDuration::try_from(delay).ok()?).ok()
-}
-
 /// Delay until the next event: a slot, a retry, the staleness limit, or a run that is due to appear in the status.
-fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Timestamp) -> Duration {
-    let stale = inputs.runs.last_success.and_then(|at| add(at, cadence.max_staleness)).filter(|at| *at > now);
-    let shown =
-        inputs.runs.active.as_ref().and_then(|a| a.since.checked_add(SHOW_ACTIVE_AFTER).ok()).filter(|at| *at > now);
-    let unblocked = start_blocked_until(&inputs.runs).filter(|at| *at > now);
+fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now) -> Duration {
+    let shown = inputs.runs.active.as_ref().map(|active| now.wall_at(active.since_mono + SHOW_ACTIVE_AFTER));
+    let unblocked = due::blocked_until(&inputs.runs).map(|at| now.wall_at(at));
+    let now = now.wall;
+    let stale = inputs.runs.last_success.map(|at| after(at, cadence.max_staleness)).filter(|at| *at > now);
+    let shown = shown.filter(|at| *at > now);
+    let unblocked = unblocked.filter(|at| *at > now);
     let blocked = inputs.runs.active.is_some() || unblocked.is_some() || !allows_run(inputs.connection.as_ref(), now);
     let trial = inputs.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
     let edge = inputs.connection.as_ref().and_then(|c| c.maintenance.next_change());
@@ -297,20 +269,14 @@ fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Tim
         .min(DEFAULT_REQUEUE)
 }
 
-fn add(at: Timestamp, by: Duration) -> Option<Timestamp> {
-    at.checked_add(SignedDuration::try_from(by).ok()?).ok()
-}
-
 fn freshness(
     conditions: &mut Conditions,
-    object: &SyncJob,
+    created: Timestamp,
     cadence: &Cadence,
     history: &JobView,
     now: Timestamp,
 ) -> TriState {
-    let created = object.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
-    let since = history.last_success.unwrap_or(created);
-    let stale = add(since, cadence.max_staleness).is_some_and(|end| now >= end);
+    let stale = now >= after(history.last_success.unwrap_or(created), cadence.max_staleness);
     let (tri, status, reason, message) = match (history.last_success, stale) {
         (Some(_), false) => (
             TriState::True,

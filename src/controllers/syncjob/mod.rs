@@ -4,7 +4,10 @@
 //! A run itself is a task in the pool; its end enqueues the job.
 
 pub mod decide;
+mod due;
 pub mod resolution;
+#[cfg(test)]
+mod silence_tests;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -195,13 +198,14 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<Arc<SyncPlan
     let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.metadata.uid.as_deref());
     let Some(live) = live else { return (Err(resolve::sync_job::connection_not_ready(name)), None) };
     let settings = live.settings();
-    let status = live.snapshot();
+    let (status, now) = (live.snapshot(), ctx.clock.now());
     let view = ConnectionView {
         suspended: settings.suspended(),
         probed: settings.health_check().mode == CheckMode::Active,
         effective: status.effective,
-        next_trial: status.circuit.next_trial,
-        maintenance: settings.maintenance(ctx.clock.now().wall),
+        // Not the time in the status: the wall clock may have been set since.
+        next_trial: live.next_trial().map(|at| now.wall_at(at)),
+        maintenance: settings.maintenance(now.wall),
     };
     let exists = || ctx.stores.jobs.get(key).is_some();
     (resolution::resolve(&ctx.resolutions.jobs, key, object, &settings, exists), Some(view))

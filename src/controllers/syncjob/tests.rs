@@ -33,6 +33,11 @@ fn t(seconds: i64) -> Timestamp {
     start + SignedDuration::from_secs(seconds)
 }
 
+/// The monotonic clock at second zero of the wall clock shows a week.
+fn mono(seconds: i64) -> Mono {
+    Mono::ZERO + Duration::from_secs((604_800 + seconds).unsigned_abs())
+}
+
 fn job() -> SyncJob {
     let spec = SyncJobSpec {
         connection_ref: LocalRef::to("bank"),
@@ -91,7 +96,7 @@ fn at(
     inputs: &JobInputs,
     seconds: i64,
 ) -> Decision<SyncJobStatus, JobStep> {
-    let decision = decide(job, previous, inputs, Now { mono: Mono::ZERO, wall: t(seconds) });
+    let decision = decide(job, previous, inputs, Now { mono: mono(seconds), wall: t(seconds) });
     let conditions: Vec<_> = decision.status.as_ref().unwrap().conditions.iter().map(from_api).collect();
     check_invariants(&conditions).unwrap();
     decision
@@ -133,6 +138,7 @@ fn no_run_is_started_while_another_is_active() {
         id: RunId(Uuid::nil()),
         trigger: RunTrigger::Schedule,
         since: t(60),
+        since_mono: mono(60),
         queued: false,
         stopping: false,
     };
@@ -200,6 +206,7 @@ fn suspension_of_job_or_connection_stops_the_run_and_starts_none() {
         id: RunId(Uuid::nil()),
         trigger: RunTrigger::Schedule,
         since: t(0),
+        since_mono: mono(0),
         queued: false,
         stopping: false,
     };

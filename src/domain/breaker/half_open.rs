@@ -51,9 +51,14 @@ impl Trials {
         Some(ticket)
     }
 
-    /// Renews the lease of a trial; no effect if it has expired.
+    /// Whether a trial is in flight and its lease is not over.
+    pub(super) fn is_leased(&self, ticket: u32, now: Mono) -> bool {
+        self.leases.iter().flatten().any(|lease| lease.ticket == ticket && now < lease.expires)
+    }
+
+    /// Renews the lease of a trial; no effect if it is over.
     pub(super) fn renew(&mut self, ticket: u32, lease: Duration, now: Mono) {
-        if let Some(held) = self.leases.iter_mut().flatten().find(|l| l.ticket == ticket) {
+        if let Some(held) = self.leases.iter_mut().flatten().find(|l| l.ticket == ticket && now < l.expires) {
             held.expires = now + lease;
         }
     }

@@ -1,7 +1,7 @@
 //! The circuit-breaker state machine: admission, outcomes and the passage of time. `tests/rules.rs` and
 //! `tests/half_open_rules.rs` have one or more tests per rule.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -46,9 +46,9 @@ pub struct Breaker {
     pub(super) trips: [Option<Mono>; FLAP_OPENS],
     pub(super) flapping: bool,
     /// Wall times of `since` and `until`: fixed by the first snapshot after a transition, so that clock drift does not
-    /// make an unchanged circuit look changed.
-    pub(super) since_wall: OnceLock<Timestamp>,
-    pub(super) until_wall: OnceLock<Timestamp>,
+    /// make an unchanged circuit look changed; fixed again if the clock was ahead then.
+    pub(super) since_wall: Cell<Option<Timestamp>>,
+    pub(super) until_wall: Cell<Option<Timestamp>>,
     pub(super) pending: Option<Transition>,
 }
 
@@ -70,8 +70,8 @@ impl Breaker {
             reason: None,
             trips: [None; FLAP_OPENS],
             flapping: false,
-            since_wall: OnceLock::new(),
-            until_wall: OnceLock::new(),
+            since_wall: Cell::new(None),
+            until_wall: Cell::new(None),
             pending: None,
             policy,
         }
@@ -273,12 +273,23 @@ impl Breaker {
     }
 
     /// Applies the passage of time: lost trials, end of the dwell, end of an override. Returns one transition; call
-    /// again until `None`.
+    /// again until `None`, or use [`settle`](Self::settle).
     pub fn tick(&mut self, now: Mono) -> Option<Transition> {
-        if self.overlay.is_some_and(|o| now >= o.until) {
-            return self.overlay_changed(None, TripReason::OverrideExpired, now);
+        if self.overlay.is_some_and(|o| now >= o.until)
+            && let Some(transition) = self.overlay_changed(None, TripReason::OverrideExpired, now)
+        {
+            return Some(transition);
         }
+        // Also where the end of the override changes nothing: `None` means that nothing is due.
         self.expire_half_open(now)
+    }
+
+    /// Applies everything that is due, and returns the transitions in order. There are at most two: the end of an
+    /// override, and that of a half-open period.
+    pub fn settle(&mut self, now: Mono) -> [Option<Transition>; 2] {
+        let first = self.tick(now);
+        let second = first.and_then(|_| self.tick(now));
+        [first, second]
     }
 
     fn expire_half_open(&mut self, now: Mono) -> Option<Transition> {
@@ -335,8 +346,8 @@ impl Breaker {
         self.since = now;
         self.carried = Duration::ZERO;
         self.reason = Some(reason);
-        self.since_wall = OnceLock::new();
-        self.until_wall = OnceLock::new();
+        self.since_wall = Cell::new(None);
+        self.until_wall = Cell::new(None);
         Transition { from, to: self.effective(), state, reason, epoch: self.epoch, at: now }
     }
 }

@@ -1,6 +1,6 @@
 //! What changes the effective state from outside: another policy, an override, and their end.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
 
 use crate::domain::breaker::circuit_override::Override;
 use crate::domain::breaker::machine::Breaker;
@@ -26,7 +26,7 @@ impl Breaker {
             let capped = self.since + policy.open.max.saturating_sub(self.carried);
             if capped < self.until {
                 self.until = capped;
-                self.until_wall = OnceLock::new();
+                self.until_wall = Cell::new(None);
             }
         }
         let to = self.effective();

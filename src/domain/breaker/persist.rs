@@ -3,7 +3,7 @@
 //! Persisted instants are wall time, which may have stepped or been written with a wrong clock; so the remaining open
 //! time is computed from the current time and bounded.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
 use std::time::Duration;
 
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
@@ -12,10 +12,8 @@ use crate::domain::breaker::machine::Breaker;
 use crate::domain::breaker::policy::Policy;
 use crate::domain::breaker::snapshot::Snapshot;
 use crate::domain::breaker::state::BreakerState;
+use crate::domain::clock_skew::{after, ends, happened, is_ahead};
 use crate::domain::time::Now;
-
-/// A restored transition further in the future than this was written with a wrong clock.
-const RESTORE_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 impl Breaker {
     /// Restores the circuit of a previous process, one epoch later: permits of that process are stale.
@@ -30,37 +28,38 @@ impl Breaker {
         breaker.state_epoch = breaker.epoch;
         breaker.opens = u32::try_from(snapshot.opens).unwrap_or(0);
         breaker.reason = snapshot.reason;
-        if snapshot.last_transition.duration_since(now.wall) <= RESTORE_SKEW {
-            breaker.since_wall = OnceLock::from(snapshot.last_transition);
-        }
+        let since = whole_second(happened(snapshot.last_transition, now.wall), RoundMode::Floor);
+        breaker.since_wall = Cell::new(Some(since));
         // The status has whole seconds, rounded down: a second less is certain.
-        let certain = breaker.since_wall.get().map(|at| now.wall.duration_since(*at) - SignedDuration::from_secs(1));
-        breaker.carried = certain.and_then(|age| Duration::try_from(age).ok()).unwrap_or(Duration::ZERO);
+        let certain = now.wall.duration_since(since) - SignedDuration::from_secs(1);
+        breaker.carried = Duration::try_from(certain).unwrap_or(Duration::ZERO);
         if snapshot.state == BreakerState::Open {
             let cap = policy.open.max.saturating_sub(breaker.carried);
-            let opened = (*breaker.since_wall.get_or_init(|| whole_second(now.wall, RoundMode::Floor))).min(now.wall);
-            let planned = snapshot.next_trial.unwrap_or_else(|| {
-                let left = policy.open_time(breaker.opens.max(1), breaker.epoch);
-                SignedDuration::try_from(left).ok().and_then(|d| opened.checked_add(d).ok()).unwrap_or(now.wall)
-            });
-            let left = Duration::try_from(planned.duration_since(now.wall)).unwrap_or(Duration::ZERO);
-            if left <= cap {
-                breaker.until_wall = OnceLock::from(planned);
-            }
-            breaker.until = now.mono + left.min(cap);
+            let planned = snapshot
+                .next_trial
+                .unwrap_or_else(|| after(since.min(now.wall), policy.open_time(breaker.opens.max(1), breaker.epoch)));
+            let until = ends(planned, now.wall, cap);
+            breaker.until_wall = Cell::new((until == planned).then_some(planned));
+            breaker.until = now.mono + Duration::try_from(until.duration_since(now.wall)).unwrap_or(Duration::ZERO);
         }
         breaker
     }
 
-    /// Snapshot for the next process. Two snapshots without a transition between them are equal.
+    /// Snapshot for the next process. Two snapshots without a transition between them are equal, unless the wall clock
+    /// was wrong when the first was made.
     pub fn snapshot(&self, now: Now) -> Snapshot {
-        let last = *self.since_wall.get_or_init(|| whole_second(now.wall_at(self.since), RoundMode::Floor));
-        let next_trial = self
-            .next_trial()
-            .map(|until| *self.until_wall.get_or_init(|| whole_second(now.wall_at(until), RoundMode::Ceil)));
+        let since = self.since_wall.get().filter(|at| !is_ahead(*at, now.wall));
+        let since = since.unwrap_or_else(|| whole_second(now.wall_at(self.since), RoundMode::Floor));
+        self.since_wall.set(Some(since));
+        let next_trial = self.next_trial().map(|until| {
+            let exact = now.wall_at(until);
+            let right = self.until_wall.get().filter(|at| !is_ahead(*at, exact));
+            right.unwrap_or_else(|| whole_second(exact, RoundMode::Ceil))
+        });
+        self.until_wall.set(next_trial);
         Snapshot {
             state: self.state,
-            last_transition: last,
+            last_transition: since,
             epoch: self.epoch,
             opens: i32::try_from(self.opens).unwrap_or(i32::MAX),
             next_trial,

@@ -199,10 +199,9 @@ impl Model {
     }
 
     pub(super) fn tick(&mut self, now: Mono) -> Option<Transition> {
-        if self.overlay.is_some_and(|o| now >= o.until) {
-            return self.overlay(None, TripReason::OverrideExpired, now);
-        }
-        self.half_open_time(now)
+        let expired = self.overlay.is_some_and(|o| now >= o.until);
+        let ended = if expired { self.overlay(None, TripReason::OverrideExpired, now) } else { None };
+        ended.or_else(|| self.half_open_time(now))
     }
 
     fn half_open_time(&mut self, now: Mono) -> Option<Transition> {
@@ -255,6 +254,24 @@ impl Model {
             _ => None,
         };
         (kind.map(|kind| ModelPermit { kind, phase: self.phase_number, ticket: self.tickets }), transition)
+    }
+
+    /// Whether the call may make another try; renews the lease of a trial that still has one.
+    pub(super) fn retry(&mut self, permit: ModelPermit, now: Mono) -> bool {
+        let overlay = self.overlay.filter(|o| now < o.until).map(|o| EffectiveState::from(o.mode));
+        if overlay == Some(EffectiveState::ForcedOpen) {
+            return false;
+        }
+        let lease = now + self.policy.half_open.lease;
+        let held = match &mut self.phase {
+            Phase::HalfOpen { out, .. } if permit.phase == self.phase_number && permit.kind == PermitKind::Trial => {
+                out.iter_mut().find(|(ticket, expires)| *ticket == permit.ticket && now < *expires)
+            }
+            _ => None,
+        };
+        let holds = held.map(|(_, expires)| *expires = lease).is_some();
+        let free = overlay.is_some() || self.policy.mode == Mode::Shadow || self.state() == BreakerState::Closed;
+        holds || free
     }
 
     pub(super) fn abandon(&mut self, permit: ModelPermit, now: Mono) {

@@ -7,23 +7,30 @@ use crate::domain::time::Mono;
 
 impl Breaker {
     /// Admits another attempt of the call with `permit`, and renews the lease of a trial. The lease exists for callers
-    /// that never report; a trial that retries is alive, and expiring it would discard the result that the half-open
-    /// circuit waits for and count it as lost.
+    /// that never report; a trial that retries in time is alive. One whose lease is over makes no further attempt: its
+    /// place may have been given to another trial, and its result would not count.
     pub fn admit_retry(&mut self, permit: Permit, now: Mono) -> bool {
         let admitted = self.permits_retry(permit, now);
-        if admitted && permit.kind == PermitKind::Trial {
+        if admitted && self.holds_trial(permit, now) {
             self.trials.renew(permit.ticket, self.policy.half_open.lease, now);
         }
         admitted
     }
 
     /// Whether the call with `permit` may make another attempt: while the circuit blocks nothing, and while half-open
-    /// if the permit is a current trial. Does not change the state.
+    /// if the permit is a trial with a lease. Does not change the state.
     pub fn permits_retry(&self, permit: Permit, now: Mono) -> bool {
         match self.effective_at(now) {
             EffectiveState::Closed | EffectiveState::ForcedClosed | EffectiveState::Shadow => true,
-            EffectiveState::HalfOpen => permit.kind == PermitKind::Trial && permit.epoch >= self.state_epoch,
+            EffectiveState::HalfOpen => self.holds_trial(permit, now),
             EffectiveState::Open | EffectiveState::ForcedOpen => false,
         }
+    }
+
+    /// Whether `permit` is a trial of this half-open period whose lease is not over.
+    fn holds_trial(&self, permit: Permit, now: Mono) -> bool {
+        permit.kind == PermitKind::Trial
+            && permit.epoch >= self.state_epoch
+            && self.trials.is_leased(permit.ticket, now)
     }
 }

@@ -44,11 +44,6 @@ impl SuccessEstimate {
         let (good, bad) = (self.good * decay + PRIOR.0, self.bad * decay + PRIOR.1);
         Ppm::of(good / (good + bad))
     }
-
-    /// Weight of the evidence in current outcomes, rounded to whole ones.
-    pub fn evidence(&self, now: Mono) -> u32 {
-        Ppm::of((self.good + self.bad) * decayed(now.since(self.at), HALF_LIFE) / 1e6).get()
-    }
 }
 
 #[cfg(test)]
@@ -63,7 +58,6 @@ mod tests {
     fn the_prior_success_rate_is_nineteen_in_twenty() {
         let estimate = SuccessEstimate::default();
         assert_eq!(estimate.success(at(0)).get(), 950_000);
-        assert_eq!(estimate.evidence(at(0)), 0);
     }
 
     #[test]
@@ -72,8 +66,8 @@ mod tests {
         for _ in 0..20 {
             estimate.add(false, at(0));
         }
-        assert_eq!((estimate.success(at(0)).get(), estimate.evidence(at(0))), (475_000, 20), "19 of 40");
-        assert_eq!((estimate.success(at(30)).get(), estimate.evidence(at(30))), (633_333, 10), "19 of 30");
+        assert_eq!(estimate.success(at(0)).get(), 475_000, "19 of 40");
+        assert_eq!(estimate.success(at(30)).get(), 633_333, "19 of 30");
         assert_eq!(estimate.success(at(60 * 24)).get(), 950_000);
         assert_eq!(estimate.success(at(0)).get(), 475_000, "a clock that steps back changes nothing");
     }

@@ -1,7 +1,8 @@
 //! Health of a provider, from the results of probes and calls. It does not decide whether calls are admitted; the
 //! breaker does. The two are connected only by the policy that opens the circuit when health becomes critical.
 //!
-//! [`HealthTracker`] counts consecutive checks; [`SuccessEstimate`] and [`LatencyWindow`] have a longer memory;
+//! [`HealthTracker`] counts consecutive checks; [`SuccessEstimate`], [`LatencyWindow`] and the counts of the last hour
+//! have a longer memory;
 //! [`RiskMeter`] derives the risk score and tier from them; [`HealthMonitor`] combines all of it. Failures are
 //! classified as for the breaker; ignored outcomes are not reported to health.
 //!
@@ -10,6 +11,7 @@
 mod estimate;
 mod latency;
 mod monitor;
+mod outcomes;
 mod ppm;
 pub mod risk;
 mod state;

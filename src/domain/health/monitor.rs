@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use crate::domain::health::estimate::SuccessEstimate;
 use crate::domain::health::latency::LatencyWindow;
+use crate::domain::health::outcomes::RecentOutcomes;
 use crate::domain::health::ppm::Ppm;
 use crate::domain::health::risk::{self, RiskMeter, RiskTier};
 use crate::domain::health::state::Health;
 use crate::domain::health::tracker::{HealthTracker, Thresholds};
 use crate::domain::time::Mono;
 
-/// Success rate below which a provider is critical …
-const CRITICAL_SUCCESS: Ppm = Ppm(750_000);
-/// … given at least this many outcomes.
+/// Percentage of good outcomes in the last hour below which a provider is critical, and that from which it no longer
+/// is: around one limit alone it would be critical at every other outcome …
+const CRITICAL_SUCCESS_PERCENT: u32 = 75;
+const RECOVERED_SUCCESS_PERCENT: u32 = 80;
+/// … given at least this many outcomes. With fewer, a provider is never critical by its risk either: four failed calls
+/// of a young connection are a matter of the breaker, which counts consecutive ones.
 const CRITICAL_EVIDENCE: u32 = 20;
 
 /// Health of a provider at one instant.
@@ -30,7 +34,8 @@ pub struct Assessment {
     pub success: Ppm,
     /// 95th percentile of the latency, once there is one.
     pub p95: Option<Duration>,
-    /// Whether health is critical (risk above 0.8, or success rate below 75 % of at least 20 outcomes) or `Unhealthy`.
+    /// Whether health is critical (of at least 20 outcomes in the last hour: risk above 0.8, or fewer than 75 % good) or
+    /// `Unhealthy`.
     pub critical: bool,
 }
 
@@ -58,8 +63,11 @@ pub struct HealthMonitor {
     thresholds: Thresholds,
     tracker: HealthTracker,
     success: SuccessEstimate,
+    outcomes: RecentOutcomes,
     latency: LatencyWindow,
     meter: RiskMeter,
+    /// Whether too few outcomes of the last hour are good.
+    few_succeed: bool,
     critical: bool,
 }
 
@@ -91,29 +99,32 @@ impl HealthMonitor {
             self.tracker.observe(success, latency);
         }
         self.success.add(success, now);
+        self.outcomes.add(success, now);
         // The duration of a failure reflects the timeout, not the provider.
         if success {
-            self.latency.add(latency);
+            self.latency.add(latency, now);
         }
         // The prior's one failure in twenty is a risk of 0.17: below the first threshold, gone after an hour of probes.
         let failures = risk::from_failures(self.success.success(now));
-        let slowness = risk::from_latency(self.latency.p95(), self.thresholds.latency);
-        self.meter.update(risk::combine(failures, slowness), now);
-        self.critical = self.is_critical(now);
+        let slowness = risk::from_latency(self.latency.p95(now), self.thresholds.latency);
+        let enough = self.outcomes.totals(now).count() >= CRITICAL_EVIDENCE;
+        let ceiling = if enough { RiskTier::Critical } else { RiskTier::High };
+        self.meter.update(risk::combine(failures, slowness), ceiling, now);
+        self.critical = self.evaluate_critical(now);
         HealthUpdate { before, after: self.assess(now) }
     }
 
-    fn is_critical(&self, now: Mono) -> bool {
-        let few_succeed = self.success.success(now) < CRITICAL_SUCCESS;
-        self.tracker.health() == Health::Unhealthy
-            || self.meter.tier() == RiskTier::Critical
-            || (few_succeed && self.success.evidence(now) >= CRITICAL_EVIDENCE)
+    fn evaluate_critical(&mut self, now: Mono) -> bool {
+        let recent = self.outcomes.totals(now);
+        let limit = if self.few_succeed { RECOVERED_SUCCESS_PERCENT } else { CRITICAL_SUCCESS_PERCENT };
+        self.few_succeed = recent.count() >= CRITICAL_EVIDENCE && recent.is_below(limit);
+        self.few_succeed || self.tracker.health() == Health::Unhealthy || self.meter.tier() == RiskTier::Critical
     }
 
     /// Lets the tier follow the decaying risk while there are no calls. Health never becomes critical by this.
     pub fn decay(&mut self, now: Mono) {
         self.meter.decay(now);
-        self.critical &= self.is_critical(now);
+        self.critical &= self.evaluate_critical(now);
     }
 
     /// When [`decay`](Self::decay) next lowers the tier, if there is no outcome before.
@@ -163,7 +174,7 @@ impl HealthMonitor {
             tier: self.tier(),
             risk: self.risk(now),
             success: self.success.success(now),
-            p95: self.latency.p95(),
+            p95: self.latency.p95(now),
             critical: self.critical,
         }
     }
@@ -239,6 +250,49 @@ mod tests {
         let known = last.unwrap().after;
         assert!(known.critical && known.success.get() < 750_000);
         assert_eq!(known.health, Health::Degraded, "not Unhealthy: the checks still pass");
+    }
+
+    #[test]
+    fn fewer_than_twenty_outcomes_never_make_a_provider_critical() {
+        let mut monitor = HealthMonitor::new(THRESHOLDS);
+        for n in 1..20 {
+            let seen = monitor.observe_call(false, FAST, at(n));
+            assert!(!seen.became_critical() && !seen.after.critical, "outcome {n}");
+            assert!(seen.after.tier <= RiskTier::High && seen.after.risk.get() <= 1_000_000);
+        }
+        assert_eq!(monitor.assess(at(19)).tier, RiskTier::High);
+        let seen = monitor.observe_call(false, FAST, at(20));
+        assert!(seen.became_critical() && seen.after.tier == RiskTier::Critical, "the twentieth does");
+    }
+
+    #[test]
+    fn less_than_three_quarters_of_twenty_outcomes_are_critical_whatever_the_prior() {
+        // Fourteen good ones, spread so that the estimate has the prior's 95 % in it, then six failures.
+        for (failures, critical) in [(5, false), (6, true)] {
+            let mut monitor = HealthMonitor::new(THRESHOLDS);
+            for n in 0..20 - failures {
+                let _ = monitor.observe_call(true, FAST, at(n));
+            }
+            for n in 20 - failures..20 {
+                let _ = monitor.observe_call(false, FAST, at(n));
+            }
+            let seen = monitor.assess(at(20));
+            assert!(seen.success.get() > 750_000, "the estimate alone would not show it: {:?}", seen.success);
+            monitor.meter = RiskMeter::default();
+            assert_eq!(monitor.evaluate_critical(at(20)), critical, "{failures} of twenty failed");
+        }
+    }
+
+    #[test]
+    fn slow_responses_are_forgotten_after_thirty_quiet_minutes() {
+        let mut monitor = healthy_after(100);
+        for _ in 0..6 {
+            let _ = monitor.observe_call(true, Duration::from_secs(9), at(100));
+        }
+        assert_eq!(monitor.assess(at(100)).health, Health::Degraded);
+        let quiet = at(100) + Duration::from_mins(30);
+        let seen = monitor.observe_check(true, FAST, quiet);
+        assert_eq!((seen.after.p95, seen.after.health, seen.after.tier), (None, Health::Healthy, RiskTier::Low));
     }
 
     #[test]

@@ -42,10 +42,11 @@ impl RiskTier {
         }
     }
 
-    /// The tier for the score `risk`, coming from the tier `self`.
+    /// The tier for the score `risk`, coming from the tier `self`; a tier above `ceiling` is kept, but not entered.
     #[must_use]
-    pub fn next(self, risk: Ppm) -> Self {
+    pub fn next(self, risk: Ppm, ceiling: Self) -> Self {
         let entered = Self::ALL.into_iter().rfind(|t| *t == Self::Low || risk > t.threshold()).unwrap_or_default();
+        let entered = entered.min(ceiling);
         let kept = Self::ALL
             .into_iter()
             .rfind(|t| *t <= self && (*t == Self::Low || risk.get() + HYSTERESIS.get() >= t.threshold().get()));
@@ -83,14 +84,17 @@ fn ramp(value: f64, none: f64, all: f64) -> Ppm {
 pub struct RiskMeter {
     risk: Ppm,
     tier: RiskTier,
+    /// The highest tier that the evidence allows to enter.
+    ceiling: RiskTier,
     at: Mono,
 }
 
 impl RiskMeter {
-    /// Records a new value of the risk.
-    pub fn update(&mut self, reading: Ppm, now: Mono) {
+    /// Records a new value of the risk. Without enough evidence, no tier above `ceiling` is entered.
+    pub fn update(&mut self, reading: Ppm, ceiling: RiskTier, now: Mono) {
         self.risk = self.risk_at(now).max(reading);
-        self.tier = self.tier.next(self.risk);
+        self.ceiling = ceiling;
+        self.tier = self.tier.next(self.risk, ceiling);
         self.at = self.at.max(now);
     }
 
@@ -102,7 +106,8 @@ impl RiskMeter {
             RiskTier::High => RiskTier::Critical.threshold(),
             RiskTier::Critical => Ppm(1_000_000),
         };
-        self.update(upper, now);
+        // The evidence was that process's.
+        self.update(upper, RiskTier::Critical, now);
     }
 
     /// Risk score at `now`, without further values.
@@ -112,7 +117,7 @@ impl RiskMeter {
 
     /// Lets the tier follow the decaying score.
     pub fn decay(&mut self, now: Mono) {
-        self.tier = self.tier.next(self.risk_at(now));
+        self.tier = self.tier.next(self.risk_at(now), self.ceiling);
     }
 
     /// When the tier is left by decay alone: the instant at which the score is below the threshold by the hysteresis.
@@ -167,7 +172,7 @@ mod tests {
             risks
                 .iter()
                 .map(|&r| {
-                    tier = tier.next(Ppm(r * 1000));
+                    tier = tier.next(Ppm(r * 1000), Critical);
                     tier
                 })
                 .collect::<Vec<_>>()
@@ -179,16 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn a_tier_above_the_ceiling_is_not_entered_but_kept() {
+        let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
+        let mut meter = RiskMeter::default();
+        meter.update(Ppm(1_000_000), RiskTier::High, at(0));
+        assert_eq!((meter.tier(), meter.risk_at(at(0))), (RiskTier::High, Ppm(1_000_000)));
+        meter.decay(at(1));
+        assert_eq!(meter.tier(), RiskTier::High, "nor does decay enter it");
+        meter.update(Ppm(1_000_000), RiskTier::Critical, at(2));
+        meter.update(Ppm(0), RiskTier::High, at(3));
+        assert_eq!(meter.tier(), RiskTier::Critical);
+    }
+
+    #[test]
     fn risk_rises_at_once_and_halves_in_five_minutes() {
         let at = |s: u64| Mono::ZERO + Duration::from_secs(s);
         let mut meter = RiskMeter::default();
-        meter.update(Ppm(900_000), at(0));
+        meter.update(Ppm(900_000), RiskTier::Critical, at(0));
         assert_eq!(meter.tier(), RiskTier::Critical);
-        meter.update(Ppm(0), at(300));
+        meter.update(Ppm(0), RiskTier::Critical, at(300));
         assert_eq!((meter.risk_at(at(300)), meter.tier()), (Ppm(450_000), RiskTier::High));
-        meter.update(Ppm(0), at(600));
+        meter.update(Ppm(0), RiskTier::Critical, at(600));
         assert_eq!((meter.risk_at(at(600)), meter.tier()), (Ppm(225_000), RiskTier::Elevated));
-        meter.update(Ppm(950_000), at(601));
+        meter.update(Ppm(950_000), RiskTier::Critical, at(601));
         assert_eq!(meter.risk_at(at(601)), Ppm(950_000));
         assert_eq!(meter.risk_at(at(0)), Ppm(950_000), "a clock that steps back lowers nothing");
     }
@@ -200,7 +218,7 @@ mod tests {
             let mut meter = RiskMeter::default();
             meter.restore(tier, at(0));
             assert_eq!(meter.tier(), tier);
-            meter.update(Ppm(0), at(3600));
+            meter.update(Ppm(0), RiskTier::Critical, at(3600));
             assert_eq!(meter.tier(), RiskTier::Low);
         }
     }
@@ -208,7 +226,7 @@ mod tests {
     #[test]
     fn a_tier_is_left_by_decay_at_the_predicted_instant() {
         let mut meter = RiskMeter::default();
-        meter.update(Ppm(1_000_000), Mono::ZERO + Duration::from_secs(7));
+        meter.update(Ppm(1_000_000), RiskTier::Critical, Mono::ZERO + Duration::from_secs(7));
         let mut walk = Vec::new();
         while let Some(at) = meter.next_tier_drop() {
             let before = meter.tier();
@@ -225,10 +243,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_tier_is_never_below_that_of_the_score_alone(from in 0usize..4, risk in 0u32..=1_000_000) {
-            let next = RiskTier::ALL[from].next(Ppm(risk));
-            prop_assert!(next >= RiskTier::Low.next(Ppm(risk)));
+            let next = RiskTier::ALL[from].next(Ppm(risk), RiskTier::Critical);
+            prop_assert!(next >= RiskTier::Low.next(Ppm(risk), RiskTier::Critical));
             prop_assert!(next == RiskTier::Low || risk + HYSTERESIS.get() >= next.threshold().get());
-            prop_assert_eq!(next.next(Ppm(risk)), next, "the same score again changes nothing");
+            prop_assert_eq!(next.next(Ppm(risk), RiskTier::Critical), next, "the same score again changes nothing");
         }
     }
 }

@@ -27,8 +27,12 @@ pub struct HealthTracker {
     thresholds: Thresholds,
     health: Health,
     failed: u32,
+    /// Slow responses in a row.
     slow: u32,
+    /// Fast responses in a row.
     good: u32,
+    /// Responses in a row, fast or slow.
+    answered: u32,
 }
 
 impl HealthTracker {
@@ -53,15 +57,19 @@ impl HealthTracker {
         count(&mut self.failed, !success);
         count(&mut self.slow, slow);
         count(&mut self.good, success && !slow);
+        count(&mut self.answered, success);
         let from = self.health;
         let (bad, good) = (self.thresholds.unhealthy.max(1), self.thresholds.healthy.max(1));
-        // A slow response ends an outage, but the provider is only `Degraded`.
-        let answered = self.good.saturating_add(self.slow);
+        // Any response counts towards the end of an outage, however fast and slow ones alternate; unless the last ones
+        // were all fast, the provider is only `Degraded`.
+        let recovered = from == Health::Unhealthy && self.answered >= good;
         self.health = if self.failed >= bad {
             Health::Unhealthy
-        } else if self.slow >= bad || (from == Health::Unhealthy && self.slow >= good) {
+        } else if self.good >= good {
+            Health::Healthy
+        } else if self.slow >= bad || recovered {
             Health::Degraded
-        } else if self.good >= good || (from == Health::Unknown && answered > 0) {
+        } else if from == Health::Unknown && self.answered > 0 {
             Health::Healthy
         } else {
             from
@@ -111,5 +119,13 @@ mod tests {
         let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
         assert_eq!(walk(&[t, s, s, s, t, t]), [H, H, H, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, s]), [X, X, U, U, D]);
+    }
+
+    #[test]
+    fn an_outage_ends_however_fast_and_slow_responses_alternate() {
+        let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
+        assert_eq!(walk(&[f, f, f, s, t, s, t, s]), [X, X, U, U, D, D, D, D]);
+        assert_eq!(walk(&[f, f, f, t, s, t, t]), [X, X, U, U, D, D, H]);
+        assert_eq!(walk(&[f, f, f, s, f, t, f, s, t]), [X, X, U, U, U, U, U, U, D], "a failure starts it over");
     }
 }

@@ -9,6 +9,7 @@
 
 mod blocked;
 mod counters;
+mod day;
 mod limit;
 mod partition;
 mod request;

@@ -99,6 +99,23 @@ fn a_day_ends_at_midnight_of_its_zone() {
 }
 
 #[test]
+fn a_day_that_began_while_the_clock_was_ahead_ends_at_the_right_midnight() {
+    // Of the next day's requests one is used up; a year from now nothing is known.
+    for (ahead, next_day) in [(Duration::from_hours(13), 3), (Duration::from_hours(24 * 365), 4)] {
+        let (mut quota, rules) = (Quota::default(), rules([limit(4, LimitUnit::Day)]));
+        // 28 March, 12:00: all of the day's requests, and then some of what the clock takes for another day.
+        assert_eq!(pass(&mut quota, &rules, READ, secs(0)), 4);
+        let wrong = Now { wall: secs(60).wall + ahead, ..secs(60) };
+        assert!(quota.try_acquire(&rules, READ, wrong).is_ok());
+        let midnight = 12 * 3600;
+        assert_eq!(quota.lowest_remaining(&rules, secs(120)), Some((0, 4)));
+        assert_eq!(refused_until(&mut quota, &rules, READ, secs(120)), Duration::from_secs(midnight - 120));
+        assert_eq!(pass(&mut quota, &rules, READ, secs(midnight)), next_day);
+        assert_eq!(pass(&mut quota, &rules, READ, secs(midnight + 24 * 3600)), 4);
+    }
+}
+
+#[test]
 fn the_reserve_is_for_money_calls_only() {
     let (mut quota, mut rules) = (Quota::default(), rules([limit(10, LimitUnit::Minute)]));
     rules.money_percent = 20;

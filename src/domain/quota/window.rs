@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
+use crate::domain::quota::day::CountedDay;
 use crate::domain::quota::limit::{Limit, LimitUnit, QuotaRules};
 use crate::domain::quota::request::QuotaRequest;
 use crate::domain::time::{Mono, Now};
@@ -35,7 +36,7 @@ pub(super) struct LimitWindow {
     /// Sliding units: the entries within the window, oldest first.
     log: VecDeque<Entry>,
     /// Calendar days: the counted day.
-    day: Option<Date>,
+    day: CountedDay,
     money: u32,
     other: u32,
     /// Theoretical arrival time of the generic cell rate algorithm (ITU-T I.371): limits the burst.
@@ -93,6 +94,8 @@ impl LimitWindow {
             return now.mono;
         }
         if limit.unit == LimitUnit::Day {
+            // More than the limit were made while the clock was wrong; all of them go at midnight.
+            let must_go = must_go.saturating_sub(u64::from(used.saturating_sub(cap))).max(1);
             let days = must_go.div_ceil(u64::from(cap.max(1)));
             return self.midnight(rules, days, now);
         }
@@ -137,7 +140,9 @@ impl LimitWindow {
     /// Number of requests that count now.
     pub(super) fn used(&self, limit: &Limit, rules: &QuotaRules, now: Now) -> u32 {
         if limit.unit == LimitUnit::Day {
-            return if self.day.is_some_and(|day| day >= today(rules, now)) { self.money + self.other } else { 0 };
+            let mut current = self.clone();
+            current.evict(limit, rules, now);
+            return current.money.saturating_add(current.other);
         }
         let live = self.log.iter().filter(|entry| entry.last + limit.unit.length() > now.mono);
         live.map(|entry| entry.money + entry.other).sum()
@@ -145,7 +150,7 @@ impl LimitWindow {
 
     /// Whether the window can be dropped without changing any decision.
     pub(super) fn is_idle(&self, now: Now) -> bool {
-        let past = match (self.log.back(), self.day) {
+        let past = match (self.log.back(), self.day.get()) {
             (Some(entry), _) => entry.last + self.unit <= now.mono,
             // 60 h after its UTC start, the day has ended in every time zone.
             (None, Some(day)) => day
@@ -160,11 +165,9 @@ impl LimitWindow {
     /// Removes entries that no longer count.
     fn evict(&mut self, limit: &Limit, rules: &QuotaRules, now: Now) {
         if limit.unit == LimitUnit::Day {
-            let today = today(rules, now);
-            // A clock that is set back does not start a new day.
-            if self.day.is_none_or(|day| day < today) {
-                (self.day, self.money, self.other) = (Some(today), 0, 0);
-            }
+            let mut counts = [self.money, self.other];
+            self.day.roll(today(rules, now), &mut counts);
+            [self.money, self.other] = counts;
             return;
         }
         let unit = limit.unit.length();
@@ -180,7 +183,7 @@ impl LimitWindow {
 
     /// Start of the `days`-th day after the counted one.
     fn midnight(&self, rules: &QuotaRules, days: u64, now: Now) -> Mono {
-        let mut day = self.day.unwrap_or_else(|| today(rules, now));
+        let mut day = self.day.get().unwrap_or_else(|| today(rules, now));
         // Bounds the loop: no request waits for a year.
         for _ in 0..days.min(366) {
             day = day.tomorrow().unwrap_or(day);

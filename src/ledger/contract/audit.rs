@@ -34,7 +34,7 @@ pub(crate) async fn entries_are_listed_newest_first_by_namespace(store: &impl Op
 pub(crate) async fn old_entries_are_pruned(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     ledger.append_audit(&[audit_entry("a", 1), audit_entry("b", 2)]).await.unwrap();
-    assert_eq!(ledger.prune_audit(at(2)).await.unwrap(), 1);
+    assert_eq!(ledger.prune_audit(at(2), at(3)).await.unwrap(), 1);
     let left = ledger.list_audit(None, None, 9).await.unwrap();
     assert_eq!(left.iter().map(|stored| stored.entry.action.as_str()).collect::<Vec<_>>(), ["b"]);
 }
@@ -46,7 +46,7 @@ pub(crate) async fn daily_licence_usage_is_granted_up_to_the_limit(store: &impl 
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 0);
     assert_eq!(ledger.take_usage(&usage(23), 3, 5).await.unwrap(), 3);
     // 23 November 2026, 00:00 UTC: the days before are pruned with the audit log.
-    ledger.prune_audit("2026-11-23T00:00:00Z".parse().unwrap()).await.unwrap();
+    ledger.prune_audit("2026-11-23T00:00:00Z".parse().unwrap(), "2026-11-23T00:00:00Z".parse().unwrap()).await.unwrap();
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 3);
     assert_eq!(ledger.take_usage(&usage(23), 3, 5).await.unwrap(), 2);
 }

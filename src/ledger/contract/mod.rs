@@ -22,7 +22,7 @@ pub(crate) mod probes;
 pub(crate) mod queries;
 pub(crate) mod runs;
 
-pub(crate) use fixtures::{at, audit_entry, commit, count, cursor_key, page, row, state, take};
+pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, page, row, run_id, state, take};
 
 /// A store, and handles on it.
 pub(crate) trait OpenLedger {

@@ -48,7 +48,7 @@ pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store:
     }
     ledger.close().await;
     let ledger = store.writer().await;
-    let history = ledger.job_history(&books(), 3).await.unwrap();
+    let history = ledger.job_history(&books(), 3, at(1_000)).await.unwrap();
     assert_eq!((history.failure_streak, history.empty_streak), (2, 0));
     assert_eq!((history.last_success, history.last_slot), (Some(at(11)), Some(at(50))));
     let results: Vec<_> = history.last.iter().map(|r| r.result.unwrap()).collect();
@@ -59,7 +59,7 @@ pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store:
         start(&*ledger, n.into(), 100 + i64::from(n)).await;
         finish(&*ledger, n.into(), RunResult::Succeeded, 0, 101).await;
     }
-    let history = ledger.job_history(&books(), 3).await.unwrap();
+    let history = ledger.job_history(&books(), 3, at(1_000)).await.unwrap();
     assert_eq!((history.failure_streak, history.empty_streak), (0, 2));
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn an_unfinished_run_is_interrupted_when_the_next_starts(store:
     start(&*ledger, 2, 60).await;
     // A late end of the first run has no effect.
     finish(&*ledger, 1, RunResult::Succeeded, 99, 61).await;
-    let history = ledger.job_history(&books(), 10).await.unwrap();
+    let history = ledger.job_history(&books(), 10, at(1_000)).await.unwrap();
     let old = &history.last[1];
     assert_eq!((old.result, old.ended), (Some(RunResult::Interrupted), Some(at(60))));
     assert_eq!((old.counts.inserted, old.counts.pages), (2, 1), "its pages are counted with their rows");
@@ -88,9 +88,9 @@ pub(crate) async fn a_frozen_former_holder_cannot_interrupt_the_new_holders_run(
     let error = one.start_run(&run_start(1, Some(20)), &frozen).await.unwrap_err();
     assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
     one.skip_run(&run_start(3, Some(30)), RunReason::StartingDeadlineExceeded).await.unwrap();
-    let history = two.job_history(&books(), 10).await.unwrap();
+    let history = two.job_history(&books(), 10, at(1_000)).await.unwrap();
     let seen: Vec<_> = history.last.iter().map(|run| (run.id, run.result)).collect();
-    assert_eq!(seen, [(run_id(2), None), (run_id(3), Some(RunResult::Skipped))], "the run continues");
+    assert_eq!(seen, [(run_id(3), Some(RunResult::Skipped)), (run_id(2), None)], "the run continues");
     assert_eq!(history.last_slot, Some(at(30)));
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn a_slot_or_a_request_is_served_once(store: &impl OpenLedger) 
         assert!(!other.start_run(&again, &lease).await.unwrap());
     }
     ledger.skip_run(&run_start(5, Some(10)), RunReason::StartingDeadlineExceeded).await.unwrap();
-    assert_eq!(ledger.job_history(&books(), 10).await.unwrap().last.len(), 2);
+    assert_eq!(ledger.job_history(&books(), 10, at(1_000)).await.unwrap().last.len(), 2);
     assert!(ledger.start_run(&run_start(6, Some(11)), &lease).await.unwrap());
 }
 
@@ -116,7 +116,7 @@ pub(crate) async fn old_runs_are_pruned(store: &impl OpenLedger) {
         start(&*ledger, n.into(), n.into()).await;
         finish(&*ledger, n.into(), RunResult::Succeeded, 1, n.into()).await;
     }
-    let runs = ledger.job_history(&books(), 1000).await.unwrap().last;
+    let runs = ledger.job_history(&books(), 1000, at(1_000)).await.unwrap().last;
     assert_eq!((runs.len(), runs[0].id, runs[199].id), (200, run_id(230), run_id(31)));
 }
 
@@ -129,7 +129,7 @@ pub(crate) async fn a_deleted_job_leaves_the_rows_that_another_job_reads(store: 
     }
     assert_eq!(count(&*ledger).await, 2, "two jobs share the rows of one stream");
     ledger.delete_job(&books(), &held).await.unwrap();
-    assert_eq!(ledger.job_history(&books(), 10).await.unwrap(), JobHistory::default());
+    assert_eq!(ledger.job_history(&books(), 10, at(1_000)).await.unwrap(), JobHistory::default());
     assert_eq!(ledger.load_cursor(&cursor_key("books", "")).await.unwrap(), None);
     assert_eq!(count(&*ledger).await, 1, "the other job's rows are kept");
     ledger.delete_job(&ObjectKey::new("team", "other"), &held).await.unwrap();

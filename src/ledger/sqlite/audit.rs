@@ -2,10 +2,13 @@
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
+use super::clock_skew::latest_millis;
 use super::codec::{OperationName, get, instant, millis, stored_enum, to_i64};
 use super::database::SqliteLedger;
 use crate::ledger::audit::{Audit, AuditEntry, AuditKind, StoredAudit, Usage, UsageKey};
@@ -58,27 +61,35 @@ impl Audit for SqliteLedger {
         .boxed()
     }
 
-    fn prune_audit(&self, before: Timestamp) -> LedgerFuture<'_, u64> {
-        async move {
-            self.write(PRUNE, |conn| {
-                Box::pin(async move {
-                    let deleted = sqlx::query("DELETE FROM audit WHERE at_ms < ?1")
-                        .bind(millis(before))
-                        .execute(&mut *conn)
-                        .await
-                        .map_err(|e| PRUNE.failed(e))?;
-                    sqlx::query("DELETE FROM rights_usage WHERE day < ?1")
-                        .bind(before.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
-                        .execute(conn)
-                        .await
-                        .map_err(|e| PRUNE.failed(e))?;
-                    Ok(deleted.rows_affected())
-                })
-            })
-            .await
-        }
-        .boxed()
+    fn prune_audit(&self, before: Timestamp, now: Timestamp) -> LedgerFuture<'_, u64> {
+        async move { self.write(PRUNE, |conn| Box::pin(async move { prune(conn, before, now).await })).await }.boxed()
     }
+}
+
+async fn prune(conn: &mut SqliteConnection, before: Timestamp, now: Timestamp) -> Result<u64, LedgerError> {
+    let failed = |e| PRUNE.failed(e);
+    // Entries that are ahead cannot be corrected, because the log is append-only. They are as old as their successors.
+    let ahead =
+        sqlx::query("DELETE FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(seq) FROM audit WHERE at_ms < ?1)")
+            .bind(millis(before))
+            .bind(latest_millis(now))
+            .execute(&mut *conn)
+            .await
+            .map_err(failed)?;
+    let deleted = sqlx::query("DELETE FROM audit WHERE at_ms < ?1")
+        .bind(millis(before))
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+    // A day later than tomorrow was counted by a wrong clock; it must not be used up when it comes.
+    let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
+    sqlx::query("DELETE FROM rights_usage WHERE day < ?1 OR day > ?2")
+        .bind(day(before).to_string())
+        .bind(day(now).tomorrow().unwrap_or(Date::MAX).to_string())
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(ahead.rows_affected() + deleted.rows_affected())
 }
 
 impl Usage for SqliteLedger {

@@ -21,7 +21,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers are status, the CLI and metrics; more connections would only use memory.
 const READERS: u32 = 4;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A ledger in one SQLite file.
 #[derive(Debug)]

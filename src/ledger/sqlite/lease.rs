@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::codec::{OperationName, get, instant, millis};
 use super::database::SqliteLedger;
+use crate::domain::clock_skew::{after, is_ahead};
 use crate::ledger::error::{LedgerError, LedgerFuture};
 use crate::ledger::lease::{Lease, LeaseOutcome, LeaseStore, StoredLease};
 
@@ -46,7 +47,7 @@ impl SqliteLedger {
         now: Timestamp,
         stale: Option<StoredLease>,
     ) -> Result<LeaseOutcome, LedgerError> {
-        let expires = expiry(now, ttl);
+        let expires = after(now, ttl);
         let (name, holder) = (name.to_owned(), holder.to_owned());
         self.write(ACQUIRE, |conn| {
             Box::pin(async move {
@@ -57,7 +58,7 @@ impl SqliteLedger {
                         let available =
                             current.expires <= now || current.holder == holder || stale.as_ref() == Some(&current);
                         if !available {
-                            return Ok(LeaseOutcome::HeldBy(current));
+                            return shorten(conn, &name, current, expires).await.map(LeaseOutcome::HeldBy);
                         }
                         current.fence.saturating_add(1)
                     }
@@ -81,7 +82,7 @@ impl SqliteLedger {
 
     async fn lease_renew(&self, lease: &Lease, ttl: Duration, now: Timestamp) -> Result<bool, LedgerError> {
         let done = sqlx::query("UPDATE leases SET expires_ms = ?1 WHERE name = ?2 AND holder = ?3 AND fence = ?4")
-            .bind(millis(expiry(now, ttl)))
+            .bind(millis(after(now, ttl)))
             .bind(&lease.name)
             .bind(&lease.holder)
             .bind(lease.fence)
@@ -128,6 +129,23 @@ async fn stored_lease(conn: &mut SqliteConnection, name: &str) -> Result<Option<
     .transpose()
 }
 
-fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
-    now.checked_add(ttl).unwrap_or(Timestamp::MAX)
+/// The lease as it is held by another holder: one that would expire later than one taken now was written by a wrong
+/// clock, and expires as if it were taken now. Stored, so that the next attempt does not extend it again.
+async fn shorten(
+    conn: &mut SqliteConnection,
+    name: &str,
+    current: StoredLease,
+    latest: Timestamp,
+) -> Result<StoredLease, LedgerError> {
+    if !is_ahead(current.expires, latest) {
+        return Ok(current);
+    }
+    sqlx::query("UPDATE leases SET expires_ms = ?2 WHERE name = ?1")
+        .bind(name)
+        .bind(millis(latest))
+        .execute(&mut *conn)
+        .await
+        .map_err(|e| ACQUIRE.failed(e))?;
+    // As stored: callers compare what they observe.
+    Ok(stored_lease(conn, name).await?.unwrap_or(current))
 }

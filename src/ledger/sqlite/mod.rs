@@ -6,6 +6,9 @@
 //! writer.
 
 mod audit;
+mod clock_skew;
+#[cfg(test)]
+mod clock_skew_tests;
 mod codec;
 mod credentials;
 mod cursor;

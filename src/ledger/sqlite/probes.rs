@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
+use super::clock_skew::latest_millis;
 use super::codec::{OperationName, get, instant, millis, to_i64};
 use super::database::SqliteLedger;
 use crate::domain::key::ObjectKey;
@@ -34,7 +35,7 @@ impl SqliteLedger {
                     "INSERT INTO probed_connections (namespace, name, last_ms)
                      SELECT value ->> 0, value ->> 1, max(value ->> 2) FROM json_each(?1) WHERE true GROUP BY 1, 2
                      ON CONFLICT (namespace, name) DO UPDATE SET last_ms = excluded.last_ms
-                     WHERE excluded.last_ms >= probed_connections.last_ms + ?2",
+                     WHERE abs(excluded.last_ms - probed_connections.last_ms) >= ?2",
                 )
                 .bind(&batch)
                 .bind(LAST_CHECK_RESOLUTION_MS)
@@ -58,22 +59,32 @@ impl SqliteLedger {
         .await
     }
 
-    pub(super) async fn probes_prune(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+    pub(super) async fn probes_prune(&self, before: Timestamp, limit: u32, now: Timestamp) -> Result<u64, LedgerError> {
         self.write(PRUNE, |conn| {
             Box::pin(async move {
                 let failed = |e| PRUNE.failed(e);
-                // Reads only the oldest `limit` rows. If the wall clock was set back, newer times among them are
-                // deleted together with the older rows that follow.
+                // Reads only the oldest `limit` rows. They are in the order of the checks: newer times among them, as of
+                // a clock that was set back, are deleted together with the expired rows that follow. Times ahead of the
+                // clock are deleted when they are the oldest: all that was written before them has expired.
                 let deleted = sqlx::query(
-                    "DELETE FROM probe_results WHERE id <= (SELECT max(id) FROM
-                         (SELECT id, at_ms FROM probe_results ORDER BY id LIMIT ?2) WHERE at_ms < ?1)",
+                    "WITH oldest AS (SELECT id, at_ms FROM probe_results ORDER BY id LIMIT ?2)
+                     DELETE FROM probe_results WHERE id <= (SELECT max(
+                         coalesce((SELECT max(id) FROM oldest WHERE at_ms < ?1), 0),
+                         coalesce((SELECT min(id) - 1 FROM oldest WHERE at_ms <= ?3), (SELECT max(id) FROM oldest), 0)))",
                 )
                 .bind(millis(before))
                 .bind(limit)
+                .bind(latest_millis(now))
                 .execute(&mut *conn)
                 .await
                 .map_err(failed)?;
                 if deleted.rows_affected() < u64::from(limit) {
+                    sqlx::query("UPDATE probed_connections SET last_ms = ?1 WHERE last_ms > ?2")
+                        .bind(millis(now))
+                        .bind(latest_millis(now))
+                        .execute(&mut *conn)
+                        .await
+                        .map_err(failed)?;
                     sqlx::query("DELETE FROM probed_connections WHERE last_ms < ?1")
                         .bind(millis(before).saturating_sub(LAST_CHECK_RESOLUTION_MS))
                         .execute(conn)

@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
+use super::clock_skew::correct_job;
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
 use super::cursor;
 use super::database::SqliteLedger;
@@ -19,6 +20,7 @@ use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunId, RunRecord, RunRe
 const START: OperationName = OperationName("recording the start of a run");
 const SKIP: OperationName = OperationName("recording a skipped run");
 const FINISH: OperationName = OperationName("recording the end of a run");
+const CORRECT: OperationName = OperationName("correcting the times of a job's runs");
 const HISTORY: OperationName = OperationName("reading a job's history");
 
 /// Runs stored per job: a day of runs every few minutes. Streaks are stored separately.
@@ -31,6 +33,7 @@ impl SqliteLedger {
             Box::pin(async move {
                 // A process frozen since it acquired the lease must not interrupt the run of the new holder.
                 assert_held(conn, &lease).await?;
+                correct_job(conn, &run.job, run.at).await.map_err(|e| START.failed(e))?;
                 if is_recorded(conn, &run).await.map_err(|e| START.failed(e))? {
                     return Ok(false);
                 }
@@ -45,6 +48,7 @@ impl SqliteLedger {
         let run = run.clone();
         self.write(SKIP, |conn| {
             Box::pin(async move {
+                correct_job(conn, &run.job, run.at).await.map_err(|e| SKIP.failed(e))?;
                 if is_recorded(conn, &run).await.map_err(|e| SKIP.failed(e))? {
                     return Ok(());
                 }
@@ -59,7 +63,33 @@ impl SqliteLedger {
         self.write(FINISH, |conn| Box::pin(async move { finish(conn, &end).await.map_err(|e| FINISH.failed(e)) })).await
     }
 
-    pub(super) async fn job_history_load(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {
+    pub(super) async fn job_history_load(
+        &self,
+        job: &ObjectKey,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<JobHistory, LedgerError> {
+        let history = self.job_history_read(job, limit).await?;
+        if !history.is_ahead(now) {
+            return Ok(history);
+        }
+        tracing::warn!(
+            namespace = %job.namespace, name = %job.name,
+            "times in a sync job's history are ahead of the clock, which was wrong when they were written; treated as now"
+        );
+        let corrected = {
+            let job = job.clone();
+            self.write(CORRECT, |conn| {
+                Box::pin(async move { correct_job(conn, &job, now).await.map_err(|e| CORRECT.failed(e)) })
+            })
+            .await
+        };
+        // A ledger that cannot be written is still read, as for a command line beside the operator.
+        let history = if corrected.is_ok() { self.job_history_read(job, limit).await? } else { history };
+        Ok(history.as_of(now))
+    }
+
+    async fn job_history_read(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {
         let mut conn = self.reader(HISTORY).await?;
         // One snapshot: a run that ends between two statements must not be partly visible.
         let mut tx = sqlx::Connection::begin(&mut *conn).await.map_err(|e| HISTORY.failed(e))?;
@@ -142,6 +172,7 @@ async fn record_slot(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), 
 }
 
 async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::Error> {
+    correct_job(conn, &end.job, end.at).await?;
     let done = sqlx::query(
         "UPDATE sync_runs SET ended_ms = ?2, result = ?3, reason = ?4, fetched = ?5, inserted = ?6, updated = ?7,
              unchanged = ?8, rejected = ?9, pages = ?10
@@ -190,9 +221,8 @@ async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::E
 
 async fn prune(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "DELETE FROM sync_runs WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NOT NULL AND started_ms <
-             (SELECT started_ms FROM sync_runs WHERE namespace = ?1 AND job = ?2
-              ORDER BY started_ms DESC LIMIT 1 OFFSET ?3)",
+        "DELETE FROM sync_runs WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NOT NULL AND seq <
+             (SELECT seq FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
     )
     .bind(&*job.namespace)
     .bind(&*job.name)
@@ -226,7 +256,7 @@ async fn last_runs(conn: &mut SqliteConnection, job: &ObjectKey, limit: u32) -> 
     let rows = sqlx::query(
         "SELECT run_id, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, fetched, inserted, updated,
              unchanged, rejected, pages
-         FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY started_ms DESC, run_id LIMIT ?3",
+         FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY seq DESC LIMIT ?3",
     )
     .bind(&*job.namespace)
     .bind(&*job.name)

@@ -39,8 +39,8 @@ impl Ledger for SqliteLedger {
         self.run_finish(end).boxed()
     }
 
-    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, JobHistory> {
-        self.job_history_load(job, limit).boxed()
+    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory> {
+        self.job_history_load(job, limit, now).boxed()
     }
 
     fn delete_job<'a>(&'a self, job: &'a ObjectKey, lease: &'a Lease) -> LedgerFuture<'a, ()> {
@@ -75,8 +75,8 @@ impl Ledger for SqliteLedger {
         self.probes_record(results).boxed()
     }
 
-    fn prune_probes(&self, before: Timestamp, limit: u32) -> LedgerFuture<'_, u64> {
-        self.probes_prune(before, limit).boxed()
+    fn prune_probes(&self, before: Timestamp, limit: u32, now: Timestamp) -> LedgerFuture<'_, u64> {
+        self.probes_prune(before, limit, now).boxed()
     }
 
     fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>> {

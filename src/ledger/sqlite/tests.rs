@@ -22,11 +22,11 @@ pub(crate) struct SqliteStore {
 }
 
 impl SqliteStore {
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("ledger.db")
     }
 
-    async fn ledger(&self, mode: OpenMode) -> Result<SqliteLedger, LedgerError> {
+    pub(super) async fn ledger(&self, mode: OpenMode) -> Result<SqliteLedger, LedgerError> {
         SqliteLedger::open(&self.path(), mode).await
     }
 }
@@ -43,7 +43,7 @@ impl OpenLedger for SqliteStore {
 
 ledger_contract!(SqliteStore);
 
-async fn new_ledger() -> (SqliteStore, SqliteLedger) {
+pub(super) async fn new_ledger() -> (SqliteStore, SqliteLedger) {
     let store = SqliteStore::create().await;
     let ledger = store.ledger(OpenMode::Migrate).await.unwrap();
     (store, ledger)
@@ -154,7 +154,7 @@ async fn a_connection_without_recent_health_checks_is_deleted() {
         error: None,
     };
     ledger.record_probes(&[result("idle", 0), result("a", 24 * 3600)]).await.unwrap();
-    ledger.prune_probes(at(23 * 3600), 100).await.unwrap();
+    ledger.prune_probes(at(23 * 3600), 100, at(25 * 3600)).await.unwrap();
     let names: Vec<String> =
         sqlx::query_scalar("SELECT name FROM probed_connections").fetch_all(&ledger.readers).await.unwrap();
     assert_eq!(names, ["a"]);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit};
+use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit, PermitKind};
+use crate::domain::clock_skew::{TOLERANCE, ends};
 use crate::domain::quota::{LimitScope, QuotaRequest, RetryAt, WindowId};
 use crate::domain::time::{Mono, Now};
 use crate::profile::{Classification, ResponseClass};
@@ -151,6 +152,12 @@ impl ConnectionMonitor {
         })
     }
 
+    /// Whether a call that has waited is no trial, or one whose lease is not over; renews that. A trial that waits for
+    /// quota is alive, and its try still needs the time of one.
+    pub(crate) fn keeps_trial(&self, permit: Option<Permit>) -> bool {
+        permit.is_none_or(|permit| permit.kind() != PermitKind::Trial) || self.still_admits(permit)
+    }
+
     /// Records a probe that was skipped for lack of quota: it is counted and proves nothing about the provider.
     pub(crate) fn record_skipped(&self, settings: &Settings, permit: Permit, operation: &Arc<str>, error: &CallError) {
         self.update(|state, now| {
@@ -163,8 +170,8 @@ impl ConnectionMonitor {
             {
                 state.verification = Verification::Inconclusive(CallResult::Error(error.clone()));
             }
-            let transition = state.breaker.tick(now);
-            state.transitions.extend(transition);
+            let transitions = state.breaker.settle(now);
+            state.transitions.extend(transitions.into_iter().flatten());
         });
     }
 }
@@ -172,6 +179,7 @@ impl ConnectionMonitor {
 impl MonitorState {
     /// Restores a rate limit that a former process received.
     pub(crate) fn restore_throttle(&mut self, until: Timestamp, now: Now) {
+        let until = ends(until, now.wall, MAX_THROTTLE);
         let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
         throttle(self, left, now);
     }
@@ -181,13 +189,22 @@ impl MonitorState {
 /// process that restores it does not call too early.
 fn throttle(state: &mut MonitorState, delay: Duration, now: Now) {
     if state.throttle.extend(delay, now.mono) {
-        let until = state.throttle.until(now.mono).map(|at| now.wall_at(at));
-        let round_up = |at: Timestamp| {
-            let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
-            if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
-        };
-        state.throttled_until_wall = until.map(round_up);
+        state.throttled_until_wall = state.throttle.until(now.mono).map(|at| round_up(now.wall_at(at)));
     }
+}
+
+/// Corrects the wall time at which the rate limit ends, if the clock was set since.
+pub(super) fn follow_wall_clock(state: &mut MonitorState, now: Now) {
+    let exact = state.throttle.until(now.mono).map(|at| now.wall_at(at));
+    state.throttled_until_wall = exact.map(|exact| {
+        let stored = state.throttled_until_wall.filter(|at| at.duration_since(exact).abs() <= TOLERANCE);
+        stored.unwrap_or_else(|| round_up(exact))
+    });
+}
+
+fn round_up(at: Timestamp) -> Timestamp {
+    let whole = Timestamp::from_second(at.as_second()).unwrap_or(at);
+    if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
 }
 
 /// Minimum delay after a 429 without a duration, whatever the backoff is.

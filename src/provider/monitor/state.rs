@@ -15,7 +15,7 @@ use crate::provider::call::CallError;
 use crate::provider::metrics::ConnectionCounters;
 use crate::provider::monitor::snapshot::Verification;
 use crate::provider::probe::{CallResult, ProbeRecord};
-use crate::settings::Settings;
+use crate::settings::{CircuitOverride, Settings};
 
 /// Everything that changes while a connection runs.
 pub(crate) struct MonitorState {
@@ -25,9 +25,9 @@ pub(crate) struct MonitorState {
     pub(super) probes_in_flight: u32,
     /// Whether something that a status shows has changed and is not published yet.
     pub(super) unpublished: bool,
-    /// Until when the settings in force override the circuit (wall clock); the breaker's own deadline is derived from
-    /// it again on each access.
-    pub(super) override_until: Option<Timestamp>,
+    /// The override of the settings in force; the breaker's own deadline is derived from its wall time again on each
+    /// access.
+    pub(super) circuit_override: Option<CircuitOverride>,
     /// Whether the current flapping has been reported.
     pub(super) flap_reported: bool,
     pub(super) health: HealthMonitor,
@@ -38,7 +38,8 @@ pub(crate) struct MonitorState {
     pub(super) last_probe: Option<ProbeRecord>,
     /// Until when the provider rate limits us.
     pub(super) throttle: Throttle,
-    /// The same as wall time: fixed when the rate limit began, so that clock drift never makes it look changed.
+    /// The same as wall time: fixed when the rate limit began, so that clock drift does not make it look changed; fixed
+    /// again when the clock was set.
     pub(super) throttled_until_wall: Option<Timestamp>,
     /// Consecutive rate limits without a duration.
     pub(super) unspecified_throttles: u8,

@@ -1,5 +1,6 @@
 //! How calls, time and settings change the state of a connection.
 
+mod clock_skew;
 mod concurrency;
 mod publish;
 mod tick;

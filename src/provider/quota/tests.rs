@@ -332,3 +332,23 @@ async fn status_429_under_old_settings_does_not_delay_the_new_endpoint() {
     );
     assert_eq!(harness.limited_for(), Some(1), "its own 429 counts");
 }
+
+#[tokio::test(start_paused = true)]
+async fn trial_that_waits_for_quota_beyond_its_lease_sends_nothing() {
+    for (lease, sent) in [(30, 1), (90, 2)] {
+        let settings = limited(per(1, LimitUnit::Minute), |draft| {
+            draft.breaker.consecutive_failures = 1;
+            draft.breaker.open.base = Duration::from_secs(10);
+            draft.breaker.half_open.lease = Duration::from_secs(lease);
+            draft.timeouts.request = Duration::from_secs(5);
+        });
+        let Harness { path, monitor, calls } = harness(&settings, vec![response(500), response(200)]);
+        let path = BreakerService::new(path, Arc::clone(&monitor), Arc::clone(&settings));
+        let call = || path.clone().oneshot(CallContext::new(request(CallClass::Read), Mono::MAX));
+        assert_eq!(call().await.unwrap().status, 500);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let trial = call().await;
+        assert_eq!(trial.is_ok(), sent == 2, "{trial:?}");
+        assert_eq!(calls.lock().unwrap().len(), sent, "a lease of {lease} s");
+    }
+}

@@ -300,6 +300,7 @@ async fn trial_that_outlasts_its_lease_is_not_lost() {
         draft.breaker.consecutive_failures = 1;
         draft.breaker.open.base = Duration::from_secs(10);
         draft.breaker.half_open.lease = Duration::from_secs(6);
+        draft.timeouts.request = Duration::from_secs(2);
     });
     let monitor = monitor(&settings);
     let (inner, _) =
@@ -330,4 +331,26 @@ async fn trial_that_outlasts_its_lease_is_not_lost() {
     assert_eq!((end.status.as_u16(), end.meta.tries), (200, 4));
     assert!(monitor.clock().mono().since(started) > Duration::from_secs(6));
     assert_eq!(effective(), EffectiveState::Closed, "its success counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trial_whose_lease_ends_before_its_retry_sends_no_other_try() {
+    let settings = settings(|draft| {
+        draft.breaker.consecutive_failures = 1;
+        draft.breaker.open.base = Duration::from_secs(10);
+        draft.breaker.half_open.lease = Duration::from_secs(6);
+        draft.timeouts.request = Duration::from_secs(2);
+    });
+    let monitor = monitor(&settings);
+    let (inner, log) = scripted(vec![Ok(response(500)), Ok(rate_limited(503, 8)), Ok(response(200))]);
+    let retry = RetryService::new(inner, Arc::clone(&monitor), Arc::clone(&settings));
+    let path = BreakerService::new(retry, monitor.clone(), settings.clone());
+    let once = Request { max_tries: Some(1), ..read() };
+    let ctx = |request| CallContext::new(request, Mono::MAX);
+    assert_eq!(path.clone().oneshot(ctx(once)).await.unwrap().status, 500);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    // The provider's Retry-After of eight seconds is longer than the lease; nothing ticks the breaker meanwhile.
+    let end = path.oneshot(ctx(read())).await.unwrap();
+    assert_eq!((end.status.as_u16(), end.meta.tries, tried(&log)), (503, 1, 2));
+    assert_eq!(monitor.snapshot(&settings).effective, EffectiveState::HalfOpen, "one lost trial is tolerated");
 }

@@ -30,7 +30,7 @@ async fn assert_exact(harness: &SyncHarness, plan: &SyncPlan) {
     assert_eq!(harness.table().await, harness.bank.table());
     let rows = harness.rows().await;
     assert!(rows.iter().all(|row| row.revision == 1), "a page read twice changed no row");
-    let history = harness.ledger.job_history(&plan.job, 1000).await.unwrap();
+    let history = harness.ledger.job_history(&plan.job, 1000, harness.now()).await.unwrap();
     let inserted: u64 = history.last.iter().map(|run| run.counts.inserted).sum();
     assert_eq!(inserted, rows.len() as u64, "killed runs count exactly what they committed");
 }

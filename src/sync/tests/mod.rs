@@ -1,5 +1,6 @@
 //! Syncs against a scripted bank, with a real ledger file.
 
+mod clock;
 mod crash;
 mod faults;
 mod offset;
@@ -227,7 +228,7 @@ async fn a_failed_partition_does_not_stop_the_others() {
     let report = harness.run(&plan).await;
     assert_eq!((report.result, report.reason.unwrap().as_str()), (RunResult::Failed, "NotFound"));
     assert_eq!((report.partitions, report.failing, report.counts.inserted, report.http_status), (2, 1, 12, Some(404)));
-    let history = harness.ledger.job_history(&plan.job, 5).await.unwrap();
+    let history = harness.ledger.job_history(&plan.job, 5, harness.now()).await.unwrap();
     assert_eq!(history.cursors.len(), 1);
     assert_eq!(history.cursors[0].0.partition, "main");
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::context::{RunContext, RunTotals};
-use super::cursor;
+use super::cursor::{self, CursorError};
 use super::key::{dedupe, dedupe_documents};
 use super::metrics::Stage;
 use super::page::{self, Page};
@@ -62,12 +62,27 @@ impl<'a> Walk<'a> {
             state.window = None;
         }
         state.spec_hash = hash.text();
+        self.correct_instants(&mut state).map_err(|_| RunReason::CursorUnreadable)?;
         self.check_limits()?;
         let account = self.account().await?;
         if state.window.is_some() {
             self.walk_window(&mut state, &account, totals).await?;
         }
         self.walk_window(&mut state, &account, totals).await
+    }
+
+    /// Corrects what was stored while the clock was ahead. A window that reaches into the future is opened anew: its
+    /// committed pages are read again and change nothing.
+    fn correct_instants(&self, state: &mut CursorState) -> Result<(), CursorError> {
+        let now = self.cx.clock.now().wall;
+        let committed = state.committed_hwm.take();
+        state.committed_hwm = committed.map(|mark| cursor::as_of(mark, now, self.granularity)).transpose()?;
+        if let Some(window) = &state.window
+            && cursor::is_window_ahead(window, now, self.granularity)?
+        {
+            state.window = None;
+        }
+        Ok(())
     }
 
     /// Walks the open window of `state`, or a new one, to its end.

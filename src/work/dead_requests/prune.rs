@@ -33,30 +33,36 @@ pub enum Presence {
 /// Looks up whether a connection's object exists.
 pub type ConnectionLookup = Arc<dyn Fn(&ObjectKey) -> Presence + Send + Sync>;
 
-/// Removes the requests of deleted or replaced connections; of those in `deleted` at once.
-pub(super) async fn remove_orphans(
-    ledger: &dyn Ledger,
-    lookup: &ConnectionLookup,
-    lease: &Lease,
-    deleted: &BTreeSet<ObjectKey>,
-    now: Timestamp,
-) -> Result<(), LedgerError> {
-    for owner in ledger.dead_request_owners().await? {
-        let DeadRequestOwner { connection: key, uid } = &owner;
-        let before = match lookup(key) {
-            // Rows from before owners were recorded have none; they are parked at their next retry.
-            Presence::Present(current) if !uid.is_empty() && current != *uid => Timestamp::MAX,
-            Presence::Absent if deleted.contains(key) => Timestamp::MAX,
-            Presence::Absent => before(now, ORPHAN_RETENTION),
-            Presence::Present(_) | Presence::Unknown => continue,
-        };
-        let entry = audit_entry(now, "discard", key, "connection_deleted");
-        let removed = ledger.delete_orphaned_dead_requests(lease, &owner, before, &entry).await?;
-        if removed > 0 {
-            tracing::info!(namespace = %key.namespace, name = %key.name, removed, "connection deleted; dead requests removed");
+/// The requests of deleted or replaced connections.
+pub(super) struct Orphans<'a> {
+    pub(super) lookup: &'a ConnectionLookup,
+    /// Connections whose deletion was observed: their requests are removed at once.
+    pub(super) deleted: &'a BTreeSet<ObjectKey>,
+    /// Now, if the clock may be used to remove requests by age.
+    pub(super) aged_at: Option<Timestamp>,
+}
+
+impl Orphans<'_> {
+    /// Removes them.
+    pub(super) async fn remove(&self, ledger: &dyn Ledger, lease: &Lease, now: Timestamp) -> Result<(), LedgerError> {
+        for owner in ledger.dead_request_owners().await? {
+            let DeadRequestOwner { connection: key, uid } = &owner;
+            let before = match (self.lookup)(key) {
+                // Rows from before owners were recorded have none; they are parked at their next retry.
+                Presence::Present(current) if !uid.is_empty() && current != *uid => Some(Timestamp::MAX),
+                Presence::Absent if self.deleted.contains(key) => Some(Timestamp::MAX),
+                Presence::Absent => self.aged_at.map(|now| before(now, ORPHAN_RETENTION)),
+                Presence::Present(_) | Presence::Unknown => None,
+            };
+            let Some(before) = before else { continue };
+            let entry = audit_entry(now, "discard", key, "connection_deleted");
+            let removed = ledger.delete_orphaned_dead_requests(lease, &owner, before, &entry).await?;
+            if removed > 0 {
+                tracing::info!(namespace = %key.namespace, name = %key.name, removed, "connection deleted; dead requests removed");
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Removes expired requests.

@@ -83,10 +83,12 @@ impl SyncPool {
             if let Some((active, _)) = &job.active {
                 return StartOutcome::AlreadyActive(active.id);
             }
+            let now = shared.clock.now();
             let active = ActiveRun {
                 id: request.run,
                 trigger: request.trigger,
-                since: shared.clock.now().wall,
+                since: now.wall,
+                since_mono: now.mono,
                 queued: true,
                 stopping: false,
             };
@@ -121,7 +123,7 @@ impl SyncPool {
             let known = jobs.get(job);
             (known.and_then(|job| job.active.as_ref().map(|(run, _)| *run)), known.and_then(|job| job.last.clone()))
         };
-        let history = self.shared.ledger.job_history(job, limit).await?;
+        let history = self.shared.ledger.job_history(job, limit, self.shared.clock.now().wall).await?;
         self.shared.gauges.set(job, history.failure_streak, history.last_success);
         Ok(JobView::new(active, last_outcome, history))
     }

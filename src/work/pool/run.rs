@@ -179,8 +179,9 @@ async fn record_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, re
 
 /// Publishes the end: gauges, then memory, then the reconcile queue, so that the reconcile sees all of it.
 async fn publish_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, report: RunReport, recorded: bool) {
-    let history = shared.ledger.job_history(job, 0).await;
-    let outcome = RunOutcome { id: request.run, at: shared.clock.now().wall, report, recorded };
+    let now = shared.clock.now();
+    let history = shared.ledger.job_history(job, 0, now.wall).await;
+    let outcome = RunOutcome { id: request.run, at: now.mono, report, recorded };
     let mut jobs = shared.jobs();
     match jobs.get_mut(job) {
         Some(entry) if !entry.deleted => {

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::gauges::Gauges;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
 use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunTrigger};
 use crate::sync::RunReport;
 use crate::sync::metrics::SyncMetrics;
@@ -67,6 +68,8 @@ pub struct ActiveRun {
     pub trigger: RunTrigger,
     /// When it was requested.
     pub since: Timestamp,
+    /// The same, for measuring: the wall clock may be set meanwhile.
+    pub since_mono: Mono,
     /// Whether it is queued and not running yet.
     pub queued: bool,
     /// Whether a stop was requested.
@@ -79,7 +82,7 @@ pub struct RunOutcome {
     /// Its ID.
     pub id: RunId,
     /// When it ended.
-    pub at: Timestamp,
+    pub at: Mono,
     /// Its result, reason and counts.
     pub report: RunReport,
     /// Whether the end is in the ledger; if not, it could not be written, and a controller should back off.

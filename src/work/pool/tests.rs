@@ -39,7 +39,8 @@ async fn fixture() -> Fixture {
 /// A request for a slot of its own: a slot is served once.
 fn run_request() -> RunRequest {
     static SLOTS: AtomicU64 = AtomicU64::new(0);
-    let slot = NOW.parse::<Timestamp>().unwrap() + Duration::from_secs(SLOTS.fetch_add(1, Ordering::Relaxed));
+    let yesterday = NOW.parse::<Timestamp>().unwrap() - Duration::from_hours(24);
+    let slot = yesterday + Duration::from_secs(SLOTS.fetch_add(1, Ordering::Relaxed));
     RunRequest { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Schedule, slot: Some(slot) }
 }
 

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 
 use super::state::{ActiveRun, RunOutcome};
+use crate::domain::clock_skew::{happened, is_ahead};
+use crate::domain::time::Now;
 use crate::ledger::{CursorState, JobHistory, RunRecord};
 
 /// Characters of the cursor preview, the width of the status column.
@@ -44,6 +46,19 @@ impl JobView {
             last_success: history.last_success,
             last_slot: history.last_slot,
         }
+    }
+
+    /// The same with every instant as of `now`: none is later.
+    #[must_use]
+    pub fn as_of(&self, now: Now) -> Self {
+        let mut view = self.clone();
+        view.last_success = view.last_success.map(|at| happened(at, now.wall));
+        view.last_slot = view.last_slot.map(|at| happened(at, now.wall));
+        view.last.iter_mut().for_each(|run| *run = run.as_of(now.wall));
+        if let Some(active) = view.active.as_mut().filter(|active| is_ahead(active.since, now.wall)) {
+            active.since = now.wall_at(active.since_mono);
+        }
+        view
     }
 }
 

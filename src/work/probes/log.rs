@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::IntCounterVec;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::clock_skew::SteadyClock;
 use crate::ledger::{Ledger, ProbeResult};
 use crate::metrics::{Metrics, MetricsError};
 
@@ -100,7 +102,7 @@ impl ProbeLogWriter {
     /// Runs until `stop` is cancelled; then writes the queued results.
     pub async fn run(self, stop: CancellationToken) {
         let mut failing = false;
-        let mut prune_at = self.clock.mono();
+        let (mut prune_at, mut steady) = (self.clock.mono(), SteadyClock::default());
         loop {
             let next = self.clock.mono() + WRITE_INTERVAL;
             let stopped = tokio::select! {
@@ -121,8 +123,9 @@ impl ProbeLogWriter {
             if stopped {
                 return;
             }
-            if !failing && self.clock.mono() >= prune_at {
-                self.prune(&stop).await;
+            let now = self.clock.now();
+            if steady.observe(now) && !failing && now.mono >= prune_at {
+                self.prune(now.wall, &stop).await;
                 prune_at = self.clock.mono() + PRUNE_INTERVAL;
             }
         }
@@ -151,10 +154,10 @@ impl ProbeLogWriter {
         }
     }
 
-    async fn prune(&self, stop: &CancellationToken) {
-        let Ok(before) = self.clock.now().wall.checked_sub(self.retention) else { return };
+    async fn prune(&self, now: Timestamp, stop: &CancellationToken) {
+        let Ok(before) = now.checked_sub(self.retention) else { return };
         loop {
-            match self.ledger.prune_probes(before, PRUNE_BATCH).await {
+            match self.ledger.prune_probes(before, PRUNE_BATCH, now).await {
                 Ok(deleted) if deleted >= u64::from(PRUNE_BATCH) => {}
                 Ok(_) => return,
                 Err(error) => {
@@ -211,7 +214,7 @@ mod tests {
         ledger.record_probes(&old).await.unwrap();
         log.push(result(clock, Duration::ZERO));
         writer.write_queued().await.unwrap();
-        writer.prune(&CancellationToken::new()).await;
+        writer.prune(clock.now().wall, &CancellationToken::new()).await;
         let bank = ObjectKey::new("team", "bank");
         assert_eq!(ledger.last_probes(&bank, 9_999).await.unwrap().len(), 1);
         for _ in 0..3_000 {

@@ -46,6 +46,21 @@ fn rule_5_the_next_admission_also_detects_a_second_lost_trial() {
 }
 
 #[test]
+fn rule_5_a_call_whose_lease_is_over_makes_no_further_try() {
+    let mut b = opened(bank(), secs(0));
+    let slow = b.admit(CallClass::Read, secs(300)).unwrap();
+    assert!(b.admit_retry(slow, secs(359)), "renewed: leased until 419");
+    assert!(b.permits_retry(slow, secs(418)));
+    // Not ticked since: only the time shows that the lease is over.
+    assert!(!b.permits_retry(slow, secs(419)) && !b.admit_retry(slow, secs(419)));
+    let other = b.admit(CallClass::Read, secs(419)).unwrap();
+    assert_eq!(other.kind(), PermitKind::Trial, "its place was free");
+    assert!(!b.admit_retry(slow, secs(420)));
+    assert_eq!(b.record(slow, CallOutcome::Success, FAST, secs(421)), None);
+    assert!(b.record(other, CallOutcome::Success, FAST, secs(422)).is_some());
+}
+
+#[test]
 fn rule_6_an_ignored_outcome_releases_the_trial() {
     let mut b = opened(bank(), secs(0));
     assert_eq!(call(&mut b, CallClass::Read, CallOutcome::Ignored, secs(300)), None);

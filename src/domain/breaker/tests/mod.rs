@@ -6,6 +6,7 @@ mod overlays;
 mod properties;
 mod restarts;
 mod rules;
+mod simulation;
 
 use std::time::Duration;
 

@@ -117,3 +117,22 @@ fn names_of_states_and_reasons_round_trip() {
     assert_eq!("closed".parse::<BreakerState>().unwrap_err().to_string(), "\"closed\" is not a known circuit state");
     assert!("".parse::<TripReason>().is_err());
 }
+
+#[test]
+fn a_tick_at_the_end_of_an_override_also_ends_a_half_open_period() {
+    // A Shadow override of a Shadow policy: its end changes nothing for callers.
+    let mut b = opened(Policy { mode: Mode::Shadow, ..bank() }, secs(0));
+    let _ = b.set_override(Some(forced(OverrideMode::Shadow, secs(2000))), secs(1));
+    let _lost = b.admit(CallClass::Read, secs(300)).unwrap();
+    let _lost = b.admit(CallClass::Read, secs(360)).unwrap();
+    let t = b.tick(secs(2000)).expect("both trials were lost");
+    assert_eq!((t.state, t.reason), (BreakerState::Open, TripReason::TrialLost));
+    assert_eq!(b.tick(secs(2000)), None);
+
+    let mut b = opened(bank(), secs(0));
+    let _ = b.set_override(Some(forced(OverrideMode::ForcedClosed, secs(2000))), secs(1));
+    let _lost = b.admit(CallClass::Read, secs(300)).unwrap();
+    let reasons = b.settle(secs(2000)).map(|t| t.map(|t| t.reason));
+    assert_eq!(reasons, [Some(TripReason::OverrideExpired), Some(TripReason::DwellExceeded)]);
+    assert_eq!(b.tick(secs(2000)), None);
+}

@@ -3,188 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::super::reference::{Model, ModelPermit};
+use super::simulation::{Simulation, Step, policy, step, step_with_restarts, wall};
 use super::*;
-use crate::domain::time::Now;
-
-/// One step of a script. Indices select a call in flight.
-#[derive(Clone, Debug)]
-enum Step {
-    Wait(u64),
-    TurnBack(u64),
-    Start(CallClass),
-    End {
-        which: usize,
-        outcome: CallOutcome,
-        slow: bool,
-    },
-    Drop(usize),
-    Tick,
-    Unhealthy,
-    Force(OverrideMode, u64),
-    Free,
-    /// The policy changes.
-    SetPolicy(Policy),
-    /// A new process restores the snapshot.
-    Restart,
-}
-
-fn class() -> impl Strategy<Value = CallClass> {
-    prop::sample::select(vec![CallClass::Probe, CallClass::Read, CallClass::Write, CallClass::Money])
-}
-
-fn outcome() -> impl Strategy<Value = CallOutcome> {
-    prop_oneof![3 => Just(CallOutcome::Success), 4 => Just(CallOutcome::Failure), 1 => Just(CallOutcome::Ignored)]
-}
-
-fn mode() -> impl Strategy<Value = OverrideMode> {
-    prop::sample::select(vec![OverrideMode::ForcedOpen, OverrideMode::ForcedClosed, OverrideMode::Shadow])
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0u64..4000).prop_map(Step::Wait),
-        1 => (10_000u64..400_000).prop_map(Step::Wait),
-        1 => (0u64..30_000).prop_map(Step::TurnBack),
-        12 => class().prop_map(Step::Start),
-        12 => (any::<prop::sample::Index>(), outcome(), any::<bool>())
-            .prop_map(|(i, outcome, slow)| Step::End { which: i.index(1000), outcome, slow }),
-        1 => any::<prop::sample::Index>().prop_map(|i| Step::Drop(i.index(1000))),
-        2 => Just(Step::Tick),
-        1 => Just(Step::Unhealthy),
-        1 => (mode(), 0u64..60_000).prop_map(|(m, ms)| Step::Force(m, ms)),
-        1 => Just(Step::Free),
-    ]
-}
-
-/// The same, with policy changes and restarts.
-fn step_with_restarts() -> impl Strategy<Value = Step> {
-    prop_oneof![30 => step(), 1 => policy().prop_map(Step::SetPolicy), 1 => Just(Step::Restart)]
-}
-
-fn policy() -> impl Strategy<Value = Policy> {
-    let trip =
-        (0u32..4, prop::sample::select(vec![0u8, 30, 50, 100]), prop::sample::select(vec![0u8, 40, 100]), 1u32..8);
-    let window = prop_oneof![
-        (1u64..30).prop_map(|s| WindowSpec::Time(Duration::from_secs(s))),
-        (1u16..12).prop_map(WindowSpec::Calls),
-        Just(WindowSpec::Calls(130)),
-    ];
-    let open = (
-        1u64..60,
-        0u64..240,
-        prop::sample::select(vec![1000u32, 1500, 2000]),
-        prop::sample::select(vec![0u8, 0, 10, 100]),
-        any::<u64>(),
-    );
-    let half = (1u8..4, 1u32..4, 1u64..20, 20u64..120);
-    (trip, window, open, half, any::<bool>(), any::<bool>()).prop_map(
-        |(
-            (consecutive_failures, failure_percent, slow_call_percent, minimum_calls),
-            window,
-            open,
-            half,
-            shadow,
-            unhealthy_opens,
-        )| {
-            Policy {
-                mode: if shadow { Mode::Shadow } else { Mode::Enforce },
-                consecutive_failures,
-                failure_percent,
-                slow_call_percent,
-                slow_call_duration: Duration::from_secs(1),
-                minimum_calls,
-                unhealthy: if unhealthy_opens { OnUnhealthy::Open } else { OnUnhealthy::Ignore },
-                window,
-                open: OpenPolicy {
-                    base: Duration::from_secs(open.0),
-                    max: Duration::from_secs(open.0 + open.1),
-                    factor_milli: open.2,
-                    jitter_percent: open.3,
-                },
-                half_open: HalfOpenPolicy {
-                    trials: half.0,
-                    required_successes: half.1,
-                    lease: Duration::from_secs(half.2),
-                    max_dwell: Duration::from_secs(half.3),
-                },
-                jitter_seed: open.4,
-            }
-        },
-    )
-}
-
-/// Both clocks without drift: the wall clock shows 12:00 at monotonic zero.
-fn wall(now: Mono) -> Now {
-    let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-    Now { mono: now, wall: noon + SignedDuration::from_nanos(now.nanos().cast_signed()) }
-}
-
-/// A breaker that executes a script and records the transitions.
-struct Simulation {
-    breaker: Breaker,
-    now: Mono,
-    out: Vec<Permit>,
-    /// All transitions.
-    transitions: Vec<Transition>,
-}
-
-impl Simulation {
-    fn new(policy: Policy) -> Self {
-        let now = secs(1000);
-        Self { breaker: Breaker::new(policy, now), now, out: vec![], transitions: vec![] }
-    }
-
-    /// Executes one step; returns the result of an admission, and the transition if there was one.
-    fn play(&mut self, step: &Step) -> (Option<Result<Permit, CallNotPermitted>>, Option<Transition>) {
-        let mut admission = None;
-        let transition = match *step {
-            Step::Wait(ms) => {
-                self.now = self.now + Duration::from_millis(ms);
-                None
-            }
-            Step::TurnBack(ms) => {
-                self.now = self.now - Duration::from_millis(ms);
-                None
-            }
-            Step::Start(class) => {
-                let result = self.breaker.admit(class, self.now);
-                self.out.extend(result.ok());
-                admission = Some(result);
-                self.breaker.take_transition()
-            }
-            Step::End { which, outcome, slow } if !self.out.is_empty() => {
-                let permit = self.out.swap_remove(which % self.out.len());
-                self.breaker.record(permit, outcome, if slow { SLOW } else { FAST }, self.now)
-            }
-            Step::Drop(which) if !self.out.is_empty() => {
-                let permit = self.out.swap_remove(which % self.out.len());
-                self.breaker.abandon(permit, self.now);
-                None
-            }
-            Step::End { .. } | Step::Drop(_) => None,
-            Step::Tick => self.breaker.tick(self.now),
-            Step::Unhealthy => self.breaker.trip_unhealthy(self.now),
-            Step::Force(mode, ms) => {
-                let until = self.now + Duration::from_millis(ms);
-                self.breaker.set_override(Some(Override { mode, until }), self.now)
-            }
-            Step::Free => self.breaker.set_override(None, self.now),
-            Step::SetPolicy(policy) => self.breaker.set_policy(policy, self.now),
-            Step::Restart => {
-                let now = wall(self.now);
-                let kept = self.breaker.snapshot(now);
-                self.breaker = Breaker::restore(self.breaker.policy, &kept, now);
-                None
-            }
-        };
-        self.transitions.extend(transition);
-        (admission, transition)
-    }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -215,6 +38,11 @@ proptest! {
             if let Some(Ok(permit)) = admission && permit.kind() == PermitKind::Trial {
                 trials.push((permit, simulation.now + policy.half_open.lease));
             }
+            if let Some((permit, true)) = simulation.retried {
+                let renewed = simulation.now + policy.half_open.lease;
+                let held = trials.iter_mut().find(|(p, expires)| *p == permit && simulation.now < *expires);
+                held.into_iter().for_each(|(_, expires)| *expires = renewed);
+            }
             trials.retain(|(p, expires)| simulation.out.contains(p) && simulation.now < *expires);
             prop_assert!(trials.len() <= usize::from(policy.half_open.trials), "{trials:?}");
         }
@@ -240,6 +68,43 @@ proptest! {
             at = t.to;
         }
         prop_assert_eq!(at, simulation.breaker.effective());
+    }
+
+    #[test]
+    fn a_trial_whose_lease_is_over_makes_no_further_try(
+        policy in policy(), script in prop::collection::vec(step(), 1..200),
+    ) {
+        let mut simulation = Simulation::new(policy);
+        let mut leases: Vec<(Permit, Mono)> = vec![];
+        for step in &script {
+            if let (Some(Ok(permit)), _) = simulation.play(step) && permit.kind() == PermitKind::Trial {
+                leases.push((permit, simulation.now + policy.half_open.lease));
+            }
+            let Some((permit, admitted)) = simulation.retried else { continue };
+            let Some((_, expires)) = leases.iter_mut().find(|(p, _)| *p == permit) else { continue };
+            let effective = simulation.breaker.effective_at(simulation.now);
+            if effective == EffectiveState::HalfOpen && simulation.now >= *expires {
+                prop_assert!(!admitted);
+            }
+            if admitted && simulation.now < *expires {
+                *expires = simulation.now + policy.half_open.lease;
+            }
+        }
+    }
+
+    #[test]
+    fn tick_returns_none_only_when_nothing_is_due(
+        policy in policy(), script in prop::collection::vec(step(), 1..200), wait in 0u64..400_000,
+    ) {
+        let mut simulation = Simulation::new(policy);
+        for step in &script {
+            let _ = simulation.play(step);
+        }
+        let now = simulation.now + Duration::from_millis(wait);
+        let transitions = simulation.breaker.settle(now);
+        prop_assert_eq!(simulation.breaker.tick(now), None);
+        prop_assert!(transitions[0].is_some() || transitions[1].is_none());
+        prop_assert!(simulation.breaker.next_tick().is_none_or(|at| at > now), "nothing that is due is left");
     }
 
     #[test]
@@ -301,7 +166,12 @@ proptest! {
                     model.abandon(pass, now);
                     None
                 }
-                Step::Wait(_) | Step::TurnBack(_) | Step::End { .. } | Step::Drop(_) => None,
+                Step::Retry(which) if !out.is_empty() => {
+                    let admitted = model.retry(out[which % out.len()], now);
+                    prop_assert_eq!(simulation.retried.map(|(_, admitted)| admitted), Some(admitted), "step {}", n);
+                    None
+                }
+                Step::Wait(_) | Step::TurnBack(_) | Step::End { .. } | Step::Drop(_) | Step::Retry(_) => None,
                 Step::Tick => model.tick(now),
                 Step::Unhealthy => model.trip_unhealthy(now),
                 Step::Force(mode, ms) => {

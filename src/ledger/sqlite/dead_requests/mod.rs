@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
+use super::clock_skew::{correct_dead_requests, dead_requests_are_ahead};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::AuditEntry;
 use crate::ledger::dead_requests::{
@@ -23,6 +24,7 @@ const ADD: OperationName = OperationName("storing a dead request");
 const READ: OperationName = OperationName("reading dead requests");
 const SETTLE: OperationName = OperationName("recording the outcome of a retry");
 const REPLAY: OperationName = OperationName("replaying a dead request");
+const CORRECT: OperationName = OperationName("correcting the times of dead requests");
 const PRUNE: OperationName = OperationName("pruning dead requests");
 
 const COLUMNS: &str = "seq, id, namespace, connection, provider, operation, parameters, sealed, fingerprint, caller,
@@ -44,6 +46,15 @@ impl DeadRequests for SqliteLedger {
     fn due_dead_requests(&self, now: Timestamp, limit: u32, per_connection: u32) -> LedgerFuture<'_, Vec<DeadRequest>> {
         async move {
             let mut conn = self.reader(READ).await?;
+            if dead_requests_are_ahead(&mut conn, now).await.map_err(|e| READ.failed(e))? {
+                tracing::warn!(
+                    "times of dead requests are ahead of the clock, which was wrong when they were written; treated as now"
+                );
+                self.write(CORRECT, |conn| {
+                    Box::pin(async move { correct_dead_requests(conn, now).await.map_err(|e| CORRECT.failed(e)) })
+                })
+                .await?;
+            }
             let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
                 "SELECT {COLUMNS} FROM (
                      SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
@@ -234,6 +245,9 @@ async fn add(
     request: &NewDeadRequest,
     limits: DeadRequestLimits,
 ) -> Result<Option<Uuid>, LedgerError> {
+    if dead_requests_are_ahead(conn, request.at).await.map_err(|e| ADD.failed(e))? {
+        correct_dead_requests(conn, request.at).await.map_err(|e| ADD.failed(e))?;
+    }
     // Prefers the pending one. A parked one is counted only if none is pending, and stays parked: a caller that polls a
     // failing operation must not restart its retries.
     let existing: Option<String> = sqlx::query_scalar(

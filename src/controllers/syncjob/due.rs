@@ -1,0 +1,77 @@
+//! What is due of a job, from its schedule and its recorded runs. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::SyncJob;
+use crate::api::v1alpha1::reasons::ConditionType;
+use crate::api::v1alpha1::sync_job::SyncJobStatus;
+use crate::controllers::conditions::transition_of;
+use crate::domain::clock_skew::{after, happened, is_ahead};
+use crate::domain::schedule::Due;
+use crate::domain::time::{Mono, Now};
+use crate::ledger::{RunRecord, RunResult};
+use crate::resolve::{Cadence, MAX_RETRY_INTERVAL};
+use crate::work::pool::JobView;
+
+/// Delay before the next run if the last one could not be recorded (ledger fault, or another process runs the job):
+/// without a record nothing else limits the rate of retries.
+const UNRECORDED_RUN_BACKOFF: Duration = Duration::from_secs(5);
+
+/// When the job was created. If the API server's clock was ahead then: when this operator first accepted the job.
+pub(super) fn created(object: &SyncJob, previous: Option<&SyncJobStatus>, now: Timestamp) -> Timestamp {
+    let created = object.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    if !is_ahead(created, now) {
+        return created;
+    }
+    let first_seen = previous.and_then(|status| transition_of(&status.conditions, ConditionType::Ready));
+    first_seen.map_or(now, |at| happened(at, now))
+}
+
+/// What the schedule wants now. A slot is handled by any run that started after it, also by a retry, a request, or a run
+/// that was queued for long: the schedule does not start another one right after that.
+pub(super) fn evaluate(cadence: &Cadence, history: &JobView, created: Timestamp, uid: &str, now: Timestamp) -> Due {
+    let due = |last| cadence.schedule.due(last, created, now, uid, cadence.jitter_percent, cadence.starting_deadline);
+    match due(history.last_slot) {
+        Due::Start { slot, .. } | Due::Missed { slot } if last_run(history).is_some_and(|run| run.started >= slot) => {
+            due(Some(slot))
+        }
+        due => due,
+    }
+}
+
+/// Whether the last run ended with its process or was cancelled: it did not fail, so it continues from its last page
+/// now rather than at the next slot, which may be a day away.
+pub(super) fn was_interrupted(history: &JobView) -> bool {
+    last_run(history)
+        .is_some_and(|run| matches!(run.result, None | Some(RunResult::Interrupted | RunResult::Cancelled)))
+}
+
+/// Until when no run is started because the last one could not be recorded.
+pub(super) fn blocked_until(history: &JobView) -> Option<Mono> {
+    let last = history.last_outcome.as_ref().filter(|outcome| !outcome.recorded)?;
+    Some(last.at + UNRECORDED_RUN_BACKOFF)
+}
+
+/// When a failing job is retried: at the provider's Retry-After, else after the retry interval, doubled with every
+/// further failure. A Retry-After is not persisted: after a restart the provider can send it again.
+pub(super) fn retry_at(history: &JobView, cadence: &Cadence, now: Now) -> Option<Timestamp> {
+    if history.failure_streak == 0 {
+        return None;
+    }
+    let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped))?;
+    if let Some(outcome) = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id)
+        && let Some(delay) = outcome.report.retry_in
+    {
+        return Some(now.wall_at(outcome.at + delay));
+    }
+    let doublings = (history.failure_streak - 1).min(16);
+    let delay = cadence.retry_interval.saturating_mul(1 << doublings).min(MAX_RETRY_INTERVAL);
+    Some(after(last.ended.unwrap_or(last.started), delay))
+}
+
+/// The last run that was not skipped.
+fn last_run(history: &JobView) -> Option<&RunRecord> {
+    history.last.iter().find(|run| run.result != Some(RunResult::Skipped))
+}
