@@ -34,9 +34,9 @@ pub(super) fn change_router(
             }
         }
         enqueue_with_dependents(&reconcile_queue, &references, kind, &key);
-        // A policy's status counts the connections that reference it; objects that depend on the policy are not
-        // affected.
-        for (kind, key) in retargeted.iter().filter(|(kind, _)| *kind == Kind::BreakerPolicy) {
+        // The status of a policy and of a connection counts the objects that reference it; objects that depend on them
+        // are not affected.
+        for (kind, key) in &retargeted {
             reconcile_queue.enqueue(*kind, key);
         }
     })

@@ -4,6 +4,7 @@
 //! per file, in the order of the alphabet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
 
+mod admission;
 mod architecture;
 mod auth;
 mod call_order;
