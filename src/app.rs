@@ -24,12 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
+use crate::admin::metrics_access::MetricsAccess;
 use crate::app::error::AppError;
 use crate::app::tasks::{Tasks, drain, named, until};
-use crate::cli::{CheckCommand, Cli, Command, RunArgs};
+use crate::cli::{CheckCommand, Cli, Command, MetricsAuth, RunArgs};
 use crate::clock::Clock;
+use crate::cluster::auth::Authorizer;
 use crate::cluster::client::Clients;
 use crate::cluster::discovery;
+use crate::cluster::kube_reviewer::KubeReviewer;
 use crate::cluster::lease::{LeaderElector, Leadership, LeaseConfig};
 use crate::controllers::providerconnection::standby::run_standby;
 use crate::ledger::Ledger;
@@ -87,7 +90,16 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     let profiles = Arc::new(Profiles::load(args.profiles_dir.as_deref())?);
     let gateway = gateway::open(&args.gateway).await?;
     let listener = bind(&args, gateway.as_ref()).await?;
-    let admin = Admin { gates: gates.clone(), metrics: metrics.clone(), log_level: Some(log_level) };
+    let metrics_access = match args.metrics_auth {
+        MetricsAuth::Off => MetricsAccess::open(),
+        MetricsAuth::Kubernetes => MetricsAccess::reviewed(clock),
+    };
+    let admin = Admin {
+        gates: gates.clone(),
+        metrics: metrics.clone(),
+        metrics_access: metrics_access.clone(),
+        log_level: Some(log_level),
+    };
     let admin_stop = CancellationToken::new();
     tasks.spawn(named("admin", admin.serve(listener, admin_stop.clone())));
 
@@ -103,7 +115,8 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     gates.set(Gate::Running, true);
 
     let deps = (Arc::clone(&ledger), profiles, &traces);
-    let result = run_replica(&args, &stop, &mut tasks, (clock, &metrics, &gates), deps, gateway).await;
+    let servers = (gateway, metrics_access);
+    let result = run_replica(&args, &stop, &mut tasks, (clock, &metrics, &gates), deps, servers).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
@@ -123,10 +136,15 @@ async fn run_replica(
     tasks: &mut Tasks,
     (clock, metrics, gates): (Clock, &Metrics, &Gates),
     (ledger, profiles, traces): (Arc<dyn Ledger>, Arc<Profiles>, &Traces),
-    gateway: Option<gateway::BoundGateway>,
+    (gateway, metrics_access): (Option<gateway::BoundGateway>, MetricsAccess),
 ) -> Result<(), AppError> {
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let clients = Clients::connect(args.kubeconfig.as_deref(), &identity).await?;
+    if args.metrics_auth == MetricsAuth::Kubernetes {
+        // Tokens for the API server itself, as scrapers have them: `--gateway-audiences` is for the gateway's callers.
+        let reviewer = Arc::new(KubeReviewer::new(clients.calls.clone(), Vec::new()));
+        metrics_access.connect(Authorizer::for_scrapers(reviewer, clock, metrics)?);
+    }
     let Some(()) = until(stop, tasks, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
     gates.set(Gate::Crds, true);
 

@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod connection_use;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod deletion;
@@ -21,6 +23,12 @@ mod gateway;
 mod harness;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod least_privilege;
+#[cfg(test)]
+mod metrics_auth;
+#[cfg(test)]
+mod override_guards;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]

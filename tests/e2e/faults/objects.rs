@@ -81,6 +81,7 @@ async fn a_namespace_that_is_deleted_takes_its_objects_along_and_nothing_else() 
     let plane = struck_plane().await;
     let mut scene = Scene::with(&plane, "survivor", OperatorScope::Cluster, &[]).await;
     let doomed = World::on(&plane, "doomed").await;
+    plane.grant_secrets(doomed.ns.name(), scene.world.ns.name()).await.unwrap();
     let bank = doomed.bank("a").await;
     doomed.mono("mono", |c| c).await;
     doomed.put(&crate::jobs::job("mono", "24h", "jitterPercent: 0, deletionPolicy: Delete")).await;
