@@ -153,8 +153,10 @@ mod tests {
         }
 
         fn review_path<'a>(&'a self, user: &'a UserInfo, path: &'static str) -> BoxFuture<'a, Result<bool, ApiError>> {
-            self.path.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move { Ok(user.user == "prometheus" && path == "/metrics") })
+            Box::pin(async move {
+                self.path.fetch_add(1, Ordering::Relaxed);
+                Ok(user.user == "prometheus" && path == "/metrics")
+            })
         }
     }
 

@@ -94,6 +94,7 @@ pub(super) fn start(
     let connections = ctx.stores.connections.clone();
     let gateway = Arc::new(Gateway {
         access,
+        fallback_authorization: args.fallback_authorization,
         rate_limits: RateLimits::new(clock, args.gateway_caller_rate, args.gateway_address_rate),
         registry: ctx.registry.clone(),
         exists: Arc::new(move |key| connections.get(key).is_some()),

@@ -19,6 +19,7 @@ pub mod connection_limits;
 pub mod dead_requests;
 pub mod envelope;
 mod extract;
+pub mod fallback_access;
 pub mod listen_address;
 pub mod metrics;
 pub mod observe;
@@ -37,6 +38,7 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::gateway::access::AccessControl;
 use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
+use crate::gateway::fallback_access::FallbackAuthorization;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
 use crate::ledger::Ledger;
@@ -50,6 +52,8 @@ pub type Exists = Arc<dyn Fn(&ObjectKey) -> bool + Send + Sync>;
 pub struct Gateway {
     /// Authentication and authorization.
     pub access: AccessControl,
+    /// Whose right a fallback requires.
+    pub fallback_authorization: FallbackAuthorization,
     /// Rate limits.
     pub rate_limits: RateLimits,
     /// The running connections.

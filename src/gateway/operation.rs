@@ -3,8 +3,7 @@
 //! A fallback is eligible only if both sides map to the same canonical record. Fallbacks are tried in the order of
 //! `spec.fallback` within one time budget: the first connection gets at most half of it, each further one half of the
 //! rest, the last all of the rest. A stale answer of the first connection is returned only if no fallback has a fresh
-//! one. The owner of a connection declares its fallbacks, so RBAC is checked for the called connection only; the
-//! licence profiles of each connection are evaluated separately.
+//! one. RBAC ([`crate::gateway::fallback_access`]) and the licence profiles of each connection are evaluated separately.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::gateway::audit::{DeniedCall, UNKNOWN_OPERATION};
 use crate::gateway::call::{CallRequest, CallResponse};
 use crate::gateway::candidates::{eligible_fallbacks, invalid_operation, resolve_item, resolve_operation};
 use crate::gateway::dead_requests::recorder::FailedCall;
+use crate::gateway::fallback_access::{AuthorizedFallbacks, DeniedFallback, authorize_fallbacks};
 use crate::gateway::problem::{DEFAULT_RETRY_AFTER, ErrorCode, Problem};
 use crate::profile::{MappingError, Operation, RecordShape, ResponseClass, json};
 use crate::provider::call::Response;
@@ -86,6 +86,11 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
         return Ok(respond(stub.clone(), 200, provider.clone(), false, false));
     }
     let fallbacks = if request.raw { Vec::new() } else { eligible_fallbacks(gateway, &settings, operation, request) };
+    let review_limit = request.deadline.unwrap_or(DEFAULT_DEADLINE) / 2;
+    let AuthorizedFallbacks { allowed: fallbacks, denied: denied_fallbacks } =
+        authorize_fallbacks(gateway, &request.subject, fallbacks, review_limit).await;
+    // Cached reviews take no time that counts.
+    let waited = waited || gateway.clock.mono().since(began) >= POLL_INTERVAL;
     let budget = match request.deadline {
         Some(deadline) => deadline.min(MAX_DEADLINE),
         None if fallbacks.is_empty() => MAX_DEADLINE,
@@ -136,6 +141,12 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
     }
     if let Some(stale) = stale {
         return Ok(respond_first(stale));
+    }
+    for DeniedFallback { connection, code } in &denied_fallbacks {
+        tried.push(serde_json::json!({ "provider": connection.settings().provider(), "code": code }));
+        if *code == "forbidden" {
+            gateway.audit_rbac_denial(connection.key(), &request.operation, &request.caller);
+        }
     }
     let failure = failure.unwrap_or(UNKNOWN);
     let failed = FailedCall {

@@ -17,10 +17,11 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::cluster::auth::{AccessRequest, UserInfo};
+use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::gateway::Gateway;
+use crate::gateway::access::call_access;
 use crate::gateway::call::{CallRequest, CallResponse};
 use crate::gateway::envelope::Envelope;
 use crate::gateway::extract::{CallInput, body, invalid_path, json_parameters, parse_target, path_target, query};
@@ -212,14 +213,7 @@ pub(super) async fn respond(
     input: CallInput,
 ) -> Result<Response, Problem> {
     let began = gateway.clock.mono();
-    let access_request = AccessRequest {
-        verb: "create",
-        resource: "providerconnections",
-        subresource: "call",
-        namespace: connection.namespace.to_string(),
-        name: connection.name.to_string(),
-    };
-    if let Err(problem) = gateway.access.require(subject, access_request).await {
+    if let Err(problem) = gateway.access.require(subject, call_access(&connection)).await {
         if problem.code() == ErrorCode::Forbidden {
             gateway.audit_rbac_denial(&connection, &operation, &caller(subject, request_id));
         }
@@ -290,7 +284,8 @@ fn call_request(
         }
     };
     let caller = Arc::new(Caller { profile, purpose, ..caller(subject, request_id) });
-    Ok(CallRequest { connection, operation, item, parameters, raw, post, deadline, caller })
+    let subject = Arc::new(subject.clone());
+    Ok(CallRequest { connection, operation, item, parameters, raw, post, deadline, caller, subject })
 }
 
 fn caller(subject: &UserInfo, request_id: uuid::Uuid) -> Caller {

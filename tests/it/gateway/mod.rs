@@ -3,6 +3,7 @@
 mod budget;
 mod contract;
 mod dead;
+mod fallback_rights;
 mod later;
 mod oddities;
 mod own;
