@@ -1,4 +1,4 @@
-//! Proves the ground that the other tests stand on: if one of these fails, look here first.
+//! The test kit itself and the control plane: if one of these tests fails, look here first.
 
 use std::fs;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
-use crate::support::plane::{PATIENCE, forbidden, repository, tell};
-use crate::support::{Operator, TestNs, eventually, own_plane, shared_plane};
+use crate::cluster::control_planes::{forbidden, own_plane, report, repository, shared_plane};
+use crate::cluster::namespace::TestNs;
+use crate::cluster::operator::Operator;
+use crate::kit::wait::{PATIENCE, eventually};
 
-/// A client that is this service account, as the operator is one.
+/// A client with the identity of this service account.
 async fn client_of(ns: &TestNs, account: &str) -> Client {
     let path = ns.plane().service_account_kubeconfig(ns.name(), account).await.unwrap();
     let kubeconfig = Kubeconfig::read_from(path).unwrap();
@@ -26,26 +28,26 @@ async fn create_account(ns: &TestNs, name: &str) {
 }
 
 #[tokio::test]
-async fn the_control_plane_is_of_the_pinned_version_and_kubectl_agrees() {
+async fn control_plane_and_kubectl_have_the_pinned_version() {
     let ns = TestNs::new("version").await;
     let server = ns.client().apiserver_version().await.unwrap();
     let go_mod = fs::read_to_string(repository("hack/control-plane/kube/go.mod")).unwrap();
     assert!(
         go_mod.contains(&format!("k8s.io/kubernetes {} ", server.git_version)),
-        "the server calls itself {}, which hack/control-plane/kube/go.mod does not pin",
+        "the server has version {}, which hack/control-plane/kube/go.mod does not pin",
         server.git_version
     );
-    let version = ns.kubectl(&["version"]).await.ok().unwrap();
+    let version = ns.kubectl(&["version"]).await.ok();
     assert_eq!(version.matches(server.git_version.as_str()).count(), 2, "client and server differ:\n{version}");
 }
 
 #[tokio::test]
-async fn the_crds_are_served_explained_and_the_same_after_a_second_apply() {
+async fn the_crds_are_served_and_equal_to_their_files() {
     let ns = TestNs::new("crds").await;
     let listed = ns.kubectl(&["get", "busbar"]).await;
     assert!(listed.success, "the category `busbar`: {}", listed.stderr);
     for short in ["pconn", "sjob", "broute", "brkp"] {
-        let explained = ns.kubectl(&["explain", &format!("{short}.spec")]).await.ok().unwrap();
+        let explained = ns.kubectl(&["explain", &format!("{short}.spec")]).await.ok();
         assert!(explained.contains("busbar.dev"), "{explained}");
     }
     let crds = repository("crds");
@@ -54,52 +56,47 @@ async fn the_crds_are_served_explained_and_the_same_after_a_second_apply() {
 }
 
 #[tokio::test]
-async fn the_controller_manager_makes_the_service_account_of_a_new_namespace_and_removes_the_namespace() {
-    let ns = TestNs::new("gone").await;
+async fn the_controller_manager_creates_accounts_and_deletes_namespaces() {
+    let ns = TestNs::new("deleted").await;
     if !ns.plane().has_controller_manager() {
-        // Under CI=true the build script has refused to go on without one.
-        tell("LEFT OUT, for there is no kube-controller-manager: removal of namespaces");
+        // With CI=true the build script fails without one.
+        report("SKIPPED, without a kube-controller-manager: deletion of namespaces");
         return;
     }
     let accounts: Api<ServiceAccount> = ns.api();
-    eventually(PATIENCE, "ServiceAccount `default`", async || accounts.get_opt("default").await.unwrap()).await;
-    ns.kubectl(&["delete", "namespace", ns.name(), "--wait=false"]).await.ok().unwrap();
-    eventually(PATIENCE, "the namespace is gone", async || {
-        ns.kubectl(&["get", "namespace", ns.name(), "--ignore-not-found", "-o", "name"])
-            .await
-            .ok()
-            .unwrap()
-            .is_empty()
-            .then_some(())
+    eventually("ServiceAccount `default`", async || accounts.get_opt("default").await.unwrap()).await;
+    ns.kubectl(&["delete", "namespace", ns.name(), "--wait=false"]).await.ok();
+    eventually("the namespace is deleted", async || {
+        ns.kubectl(&["get", "namespace", ns.name(), "--ignore-not-found", "-o", "name"]).await.ok().is_empty()
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_service_account_without_rights_is_refused_and_the_audit_log_says_so() {
+async fn a_forbidden_request_is_in_the_audit_log() {
     let ns = TestNs::new("forbid").await;
-    create_account(&ns, "nobody").await;
+    create_account(&ns, "powerless").await;
     let audit = ns.plane().audit();
     let since = audit.position().unwrap();
-    let secrets: Api<Secret> = Api::namespaced(client_of(&ns, "nobody").await, ns.name());
-    let refused = secrets.list(&ListParams::default()).await;
-    assert!(matches!(&refused, Err(kube::Error::Api(status)) if status.is_forbidden()), "{refused:?}");
+    let secrets: Api<Secret> = Api::namespaced(client_of(&ns, "powerless").await, ns.name());
+    let forbidden_list = secrets.list(&ListParams::default()).await;
+    assert!(matches!(&forbidden_list, Err(kube::Error::Api(status)) if status.is_forbidden()), "{forbidden_list:?}");
 
-    let user = format!("system:serviceaccount:{}:nobody", ns.name());
+    let user = format!("system:serviceaccount:{}:powerless", ns.name());
     let query =
         AuditQuery { user: Some(&user), decision: Some(AuthorizationDecision::Forbid), ..AuditQuery::default() };
-    let found = eventually(PATIENCE, "the refusal in the audit log", async || {
+    let found = eventually("the request is in the audit log", async || {
         audit.requests_since(since, &query).unwrap().into_iter().next()
     })
     .await;
     assert_eq!((found.verb.as_str(), found.resource.as_str(), found.code), ("list", "secrets", 403));
     assert_eq!(found.namespace, ns.name());
-    // And the check that every operator's end makes would have failed.
+    // And the check at the end of every operator would fail.
     assert_eq!(forbidden(&audit, &user).len(), 1);
 }
 
 #[tokio::test]
-async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
+async fn the_shipped_roles_allow_the_operator_only_its_work() {
     let ns = TestNs::new("rights").await;
     let operator = Operator::start(&ns, &["--help"]).await;
     let user = operator.user().to_owned();
@@ -111,9 +108,9 @@ async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
     };
     for kind in ["providerconnections", "syncjobs", "bankroutes", "breakerpolicies"] {
         for verb in ["get", "list", "watch", "create", "update", "patch", "delete"] {
-            // A job's finalizer is metadata, which no subresource takes.
-            let marks = kind == "syncjobs" && verb == "patch";
-            check(["get", "list", "watch"].contains(&verb) || marks, verb, "busbar.dev", kind).await;
+            // A job's finalizer is metadata, which has no subresource.
+            let finalizer = kind == "syncjobs" && verb == "patch";
+            check(["get", "list", "watch"].contains(&verb) || finalizer, verb, "busbar.dev", kind).await;
             check(verb == "patch", verb, "busbar.dev", &format!("{kind}/status")).await;
         }
     }
@@ -132,16 +129,16 @@ async fn the_shipped_roles_let_the_operator_do_its_work_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_operator_that_ends_at_once_is_reported_with_its_log() {
-    let ns = TestNs::new("ends").await;
+async fn an_operator_that_exits_at_once_is_reported_with_its_log() {
+    let ns = TestNs::new("exits").await;
     let mut operator = Operator::start(&ns, &["--no-such-flag"]).await;
-    let why = operator.try_wait_ready(PATIENCE).await.unwrap_err();
-    assert!(why.contains("ended"), "{why}");
+    let error = operator.try_wait_ready(PATIENCE).await.unwrap_err();
+    assert!(error.contains("exited"), "{error}");
     operator.finish(&ns).await;
 }
 
 #[tokio::test]
-async fn an_operator_becomes_ready_survives_sigkill_and_ends_in_order() {
+async fn an_operator_is_ready_again_after_sigkill() {
     let ns = TestNs::new("life").await;
     ns.secret("credentials", &[("token", ns.canary("token").as_bytes())]).await;
     let mut operator = Operator::ready(&ns, &[]).await;
@@ -156,20 +153,20 @@ async fn an_operator_becomes_ready_survives_sigkill_and_ends_in_order() {
 }
 
 #[tokio::test]
-async fn a_paused_api_server_answers_nothing_and_goes_on_when_resumed() {
+async fn a_paused_api_server_answers_only_when_resumed() {
     let plane = own_plane(Options::default()).await;
     let ns = TestNs::on(&plane, "pause").await;
     let maps: Api<ConfigMap> = ns.api();
     plane.pause(Component::ApiServer).await.unwrap();
-    let silent = tokio::time::timeout(Duration::from_millis(500), maps.list(&ListParams::default())).await;
-    assert!(silent.is_err(), "a stopped process answered: {silent:?}");
+    let paused = tokio::time::timeout(Duration::from_millis(500), maps.list(&ListParams::default())).await;
+    assert!(paused.is_err(), "a stopped process answered: {paused:?}");
     plane.resume(Component::ApiServer).await.unwrap();
     let listed = tokio::time::timeout(PATIENCE, maps.list(&ListParams::default())).await;
-    assert!(listed.expect("an answer after SIGCONT").is_ok());
+    assert!(listed.expect("a response after SIGCONT").is_ok());
 }
 
 #[tokio::test]
-async fn restarts_keep_address_and_objects_and_a_compaction_forgets_old_revisions() {
+async fn restarts_keep_objects_and_a_compaction_drops_old_revisions() {
     let plane = own_plane(Options::default()).await;
     let clock = Clock::system();
     let ns = TestNs::on(&plane, "restart").await;
@@ -178,13 +175,13 @@ async fn restarts_keep_address_and_objects_and_a_compaction_forgets_old_revision
     map.metadata.name = Some("kept".into());
     let made = maps.create(&PostParams::default(), &map).await.unwrap();
     let old = made.metadata.resource_version.unwrap();
-    // Something newer, and before the restart: the API server answers for the revisions since its start from memory.
+    // A newer object, before the restart: the API server answers revisions since its start from memory.
     map.metadata.name = Some("newer".into());
     maps.create(&PostParams::default(), &map).await.unwrap();
     for component in Component::ALL {
         let began = clock.mono();
         plane.restart(component).await.unwrap();
-        tell(&format!("{component} restarted in {:.1?}", clock.mono().since(began)));
+        report(&format!("{component} restarted in {:.1?}", clock.mono().since(began)));
     }
     // A client of its own: the old one may still hold a connection that the restart has cut.
     let maps: Api<ConfigMap> = Api::namespaced(plane.client().unwrap(), ns.name());
@@ -192,13 +189,13 @@ async fn restarts_keep_address_and_objects_and_a_compaction_forgets_old_revision
 
     assert!(plane.compact().await.unwrap() > old.parse().unwrap());
     let past = ListParams::default().at(&old).matching(kube::api::VersionMatch::Exact);
-    let gone = maps.list(&past).await;
-    assert!(matches!(&gone, Err(kube::Error::Api(status)) if status.code == 410), "{gone:?}");
+    let compacted = maps.list(&past).await;
+    assert!(matches!(&compacted, Err(kube::Error::Api(status)) if status.code == 410), "{compacted:?}");
 
     plane.kill_component(Component::Etcd).await.unwrap();
     assert!(plane.stop_component(Component::Etcd).await.is_err(), "it was killed already");
     plane.start_component(Component::Etcd).await.unwrap();
-    eventually(PATIENCE, "the API server finds etcd again", async || maps.get_opt("kept").await.ok().flatten()).await;
+    eventually("the API server reaches etcd again", async || maps.get_opt("kept").await.ok().flatten()).await;
 }
 
 #[tokio::test]
@@ -206,7 +203,7 @@ async fn stopping_a_control_plane_leaves_nothing_behind() {
     let plane = own_plane(Options::default()).await;
     let directory = plane.run_dir().path().to_path_buf();
     let url = plane.url().trim_start_matches("https://").to_owned();
-    // On the way, for it needs a control plane of its own: the bindings for the whole cluster reach other namespaces.
+    // Also here, because it needs a control plane of its own: cluster-wide bindings affect other namespaces.
     let ns = TestNs::on(&plane, "wide").await;
     let operator = Operator::start_cluster_wide(&ns, &["--help"]).await;
     assert!(plane.is_allowed(operator.user(), "default", "watch", "busbar.dev", "syncjobs").await.unwrap());
@@ -217,7 +214,7 @@ async fn stopping_a_control_plane_leaves_nothing_behind() {
     drop(ns);
     drop(plane);
     assert!(!directory.exists());
-    assert!(tokio::net::TcpStream::connect(url).await.is_err(), "somebody still listens");
+    assert!(tokio::net::TcpStream::connect(url).await.is_err(), "a process still listens");
 }
 
 #[tokio::test]
@@ -235,11 +232,11 @@ async fn a_process_outlives_the_runtime_that_started_it() {
     let mut process =
         std::thread::spawn(move || Process::spawn(&held, &spec).unwrap()).join().expect("the thread ends");
     let ended = process.wait(Duration::from_millis(300)).await;
-    assert!(ended.is_none(), "it died with its thread: {ended:?}");
+    assert!(ended.is_none(), "it ended with its thread: {ended:?}");
 }
 
 #[tokio::test]
-async fn the_simulated_bank_is_built_beside_the_operator() {
+async fn operator_and_simulator_binaries_are_built() {
     shared_plane().await;
     for binary in [env!("CARGO_BIN_EXE_busbar"), env!("CARGO_BIN_EXE_busbar-sim")] {
         assert!(std::path::Path::new(binary).is_file(), "{binary}");

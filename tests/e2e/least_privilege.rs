@@ -10,12 +10,17 @@ use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::gateway::{account, get};
-use crate::jobs::{job, ledger_file};
-use crate::support::plane::{PATIENCE, forbidden};
-use crate::support::policies::documents;
-use crate::support::world::{Ours, condition, connection, down, route};
-use crate::support::{Operator, TestNs, World, eventually, own_plane};
+use crate::cluster::bank_env::{BankEnv, BusbarKind, QUICK, bank_connection, condition_of};
+use crate::cluster::control_planes::{forbidden, own_plane};
+use crate::cluster::failover_env::{deleting_job, has_succeeded};
+use crate::cluster::gateway_calls::{caller_token, get};
+use crate::cluster::namespace::TestNs;
+use crate::cluster::operator::Operator;
+use crate::cluster::policies::documents;
+use crate::cluster::sync_jobs::FEED;
+use crate::kit::banks::{arrivals_at, unavailable};
+use crate::kit::objects::{candidates, connection, merged_patches, route};
+use crate::kit::wait::eventually;
 
 /// A verb on a resource, as a rule grants it: `patch busbar.dev/syncjobs/status`.
 type Rights = BTreeSet<String>;
@@ -52,12 +57,12 @@ fn used(audit: &AuditLog, user: &str) -> Rights {
 }
 
 /// Edits an object in quick succession while its status is due, until the operator met a conflict and read it again.
-async fn conflict<K: Ours>(world: &World, operator: &Operator, plural: &str, name: &str) {
-    let api = world.ns.api::<K>();
+async fn conflict<K: BusbarKind>(env: &BankEnv, operator: &Operator, plural: &str, name: &str) {
+    let api = env.ns.api::<K>();
     let query = AuditQuery { verb: Some("get"), resource: Some(plural), name: Some(name), ..operator.requests() };
     let mut edit = 0;
-    eventually(PATIENCE, &format!("{plural}/{name} is read again after a conflict"), async || {
-        world.request::<K>(name).await;
+    eventually(format!("{plural}/{name} is read again after a conflict"), async || {
+        env.request::<K>(name).await;
         let edits = (0..20).map(|n| {
             let patch = Patch::Merge(json!({"metadata": {"labels": {format!("edit-{n}"): edit.to_string()}}}));
             let api = api.clone();
@@ -65,49 +70,48 @@ async fn conflict<K: Ours>(world: &World, operator: &Operator, plural: &str, nam
         });
         join_all(edits).await.into_iter().collect::<Result<(), _>>().unwrap();
         edit += 1;
-        (!operator.audit().requests(&query).unwrap().is_empty()).then_some(())
+        !operator.audit().requests(&query).unwrap().is_empty()
     })
     .await;
 }
 
 #[tokio::test]
 async fn every_granted_verb_is_used_and_no_request_of_the_operator_is_denied() {
-    let world = World::new("privilege").await;
-    let a = world.bank("a").await;
-    world.bank("b").await;
-    world.mono("mono", |c| c).await;
-    world.put(&job("mono", "24h", "jitterPercent: 0, deletionPolicy: Delete")).await;
-    world.put(&route("payouts", &[("a", "a", ""), ("b", "b", "")], "")).await;
-    let mut operator = Operator::ready(&world.ns, &[]).await;
-    let ledger = format!("--ledger=sqlite:{}", ledger_file(&world.ns, "a").display());
-    let mut standby = Operator::start_replica(&world.ns, "b", &[&ledger]).await;
+    let env = BankEnv::new("privilege").await;
+    let a = env.bank("a").await;
+    env.bank("b").await;
+    env.mono("mono", |c| c).await;
+    env.put(&deleting_job()).await;
+    env.put(&route("payouts", &candidates(&["a", "b"]), json!({}))).await;
+    let mut operator = Operator::ready(&env.ns, &[]).await;
+    let ledger = format!("--ledger=sqlite:{}", env.ns.ledger_file("a").display());
+    let mut standby = Operator::start_replica(&env.ns, "b", &[&ledger]).await;
     standby.wait_ready().await;
-    let ran = |j: &SyncJob| j.status.as_ref()?.last_successful_time.as_ref().map(drop);
-    world.until("feed", "the job ran", ran).await;
+    env.until(FEED, "the job ran", has_succeeded).await;
 
     // A bank that fails twice in the same way: the second time continues the series of the first event.
     let active =
         |name: &'static str| move |r: &BankRoute| (r.status.as_ref()?.active.as_deref()? == name).then_some(());
     for _ in 0..2 {
-        world.until("payouts", "a takes payouts", active("a")).await;
-        a.fail_with(down()).await.unwrap();
-        world.until("payouts", "b takes payouts", active("b")).await;
+        env.until("payouts", "a takes payouts", active("a")).await;
+        a.fail_with(unavailable()).await.unwrap();
+        env.until("payouts", "b takes payouts", active("b")).await;
         a.recover().await;
     }
-    world.until("payouts", "a takes payouts", active("a")).await;
+    env.until("payouts", "a takes payouts", active("a")).await;
     // A call through the gateway, and a scrape.
-    let caller = account(&world.ns, "caller", Some("busbar-caller")).await;
-    get(&operator, &format!("/api/providers/{}/a/anything", world.ns.name()), &caller).await;
+    let caller = caller_token(&env.ns, "caller", Some("busbar-caller")).await;
+    get(&operator, &format!("/api/providers/{}/a/anything", env.ns.name()), &caller).await;
 
-    conflict::<ProviderConnection>(&world, &operator, "providerconnections", "a").await;
-    conflict::<SyncJob>(&world, &operator, "syncjobs", "feed").await;
-    conflict::<BankRoute>(&world, &operator, "bankroutes", "payouts").await;
-    conflict::<BreakerPolicy>(&world, &operator, "breakerpolicies", crate::support::world::QUICK).await;
-    world.ns.kubectl(&["delete", "sjob", "feed"]).await.ok().unwrap();
+    conflict::<ProviderConnection>(&env, &operator, "providerconnections", "a").await;
+    conflict::<SyncJob>(&env, &operator, "syncjobs", FEED).await;
+    conflict::<BankRoute>(&env, &operator, "bankroutes", "payouts").await;
+    conflict::<BreakerPolicy>(&env, &operator, "breakerpolicies", QUICK).await;
+    env.ns.kubectl(&["delete", "sjob", FEED]).await.ok();
 
     // The standby leads after its leader's end.
     assert!(operator.sigterm().await.success());
-    eventually(PATIENCE, "the standby leads", async || standby.leads().await.then_some(())).await;
+    standby.wait_leading().await;
     let (granted, used) = (granted(), used(&standby.audit(), standby.user()));
     let unused: Vec<_> = granted.difference(&used).collect();
     assert!(unused.is_empty(), "granted in config/rbac/clusterroles.yaml and never used: {unused:#?}");
@@ -115,8 +119,8 @@ async fn every_granted_verb_is_used_and_no_request_of_the_operator_is_denied() {
     assert!(more.is_empty(), "used and not granted in config/rbac/clusterroles.yaml: {more:#?}");
     let denied = forbidden(&standby.audit(), standby.user());
     assert!(denied.is_empty(), "denied: {denied:#?}");
-    operator.finish(&world.ns).await;
-    standby.finish(&world.ns).await;
+    operator.finish(&env.ns).await;
+    standby.finish(&env.ns).await;
 }
 
 #[tokio::test]
@@ -144,34 +148,31 @@ async fn of_all_leases_the_operator_may_change_its_own_only() {
 #[tokio::test]
 async fn a_cluster_wide_operator_reads_secrets_only_where_the_role_is_bound() {
     let plane = own_plane(Options::default()).await;
-    let home = World::on(&plane, "home").await;
+    let home = BankEnv::on(&plane, "home").await;
     let mut operator = Operator::start_cluster_wide(&home.ns, &["--secret-refresh=1s"]).await;
     operator.wait_ready().await;
-    let elsewhere = World::on(&plane, "elsewhere").await;
-    let bank = elsewhere.secured("bank").await;
-    elsewhere.put(&connection("bank", &bank, "")).await;
-    elsewhere.put(&format!(
-        "{{apiVersion: busbar.dev/v1alpha1, kind: ProviderConnection, metadata: {{name: open}}, spec: {{provider: generic, \
-         environment: Sandbox, endpoint: {{baseURL: '{}', insecure: true}}, healthCheck: {{mode: Passive}}}}}}",
-        bank.base_url()
-    ))
-    .await;
-    let ready = |c: &ProviderConnection| Some(condition(&c.status.as_ref()?.conditions, "Ready")?.0);
+    let elsewhere = BankEnv::on(&plane, "elsewhere").await;
+    let bank = elsewhere.bank_with_secret("bank").await;
+    elsewhere.put(&bank_connection(&bank, json!({}))).await;
+    let passive = json!({"healthCheck": {"path": null, "interval": null, "timeout": null}});
+    let passive = merged_patches(passive, json!({"healthCheck": {"mode": "Passive"}}));
+    elsewhere.put(&connection("open", &bank.base_url(), passive)).await;
+    let ready = |c: &ProviderConnection| Some(condition_of(&c.status.as_ref()?.conditions, "Ready")?.0);
     // Objects are watched everywhere, so what needs no Secret works without a binding.
     elsewhere.until("open", "it is Ready", |c| (ready(c)? == "True").then_some(())).await;
     let namespace = Some(elsewhere.ns.name());
     let reads = AuditQuery { resource: Some("secrets"), namespace, ..operator.requests() };
-    eventually(PATIENCE, "the read of the Secret is denied", async || {
+    eventually("the read of the Secret is denied", async || {
         let denied = operator.audit().requests(&reads).unwrap();
-        denied.iter().any(|r| r.decision == Some(AuthorizationDecision::Forbid)).then_some(())
+        denied.iter().any(|r| r.decision == Some(AuthorizationDecision::Forbid))
     })
     .await;
-    assert!(bank.arrivals().entries.iter().all(|arrival| arrival.path != "/health"), "nothing is sent");
+    assert_eq!(arrivals_at(&bank, "/health"), 0, "nothing is sent");
 
     // The command of the condition's remedy, with the operator's own namespace.
     let account = format!("--serviceaccount={}:busbar-operator", home.ns.name());
     let command = ["create", "rolebinding", "busbar-secrets", "--clusterrole=busbar-secrets", &account];
-    elsewhere.ns.kubectl(&command).await.ok().unwrap();
+    elsewhere.ns.kubectl(&command).await.ok();
     elsewhere.until("bank", "it is Ready", |c| (ready(c)? == "True").then_some(())).await;
     operator.expect_forbidden();
     operator.finish(&home.ns).await;

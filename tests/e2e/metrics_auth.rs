@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use busbar::testbed::control_plane::{Component, Options};
 
-use crate::support::plane::{PATIENCE, repository};
-use crate::support::{Operator, TestNs, eventually, own_plane};
+use crate::cluster::control_planes::{own_plane, repository};
+use crate::cluster::namespace::TestNs;
+use crate::cluster::operator::Operator;
+use crate::kit::http::client_with_timeout;
+use crate::kit::wait::eventually;
 
 /// A token of a new service account.
 async fn token(ns: &TestNs, name: &str) -> String {
-    ns.kubectl(&["create", "serviceaccount", name]).await.ok().unwrap();
-    ns.kubectl(&["create", "token", name]).await.ok().unwrap().trim().to_owned()
+    ns.kubectl(&["create", "serviceaccount", name]).await.ok();
+    ns.kubectl(&["create", "token", name]).await.ok().trim().to_owned()
 }
 
 /// Lets the account scrape.
@@ -18,12 +21,12 @@ async fn allow(ns: &TestNs, name: &str) {
     let binding = format!("{}-{name}", ns.name());
     let account = format!("--serviceaccount={}:{name}", ns.name());
     let args = ["create", "clusterrolebinding", &binding, "--clusterrole=busbar-metrics-reader", &account];
-    ns.kubectl(&args).await.ok().unwrap();
+    ns.kubectl(&args).await.ok();
 }
 
 /// Status and text of a scrape with this token; none if it is empty.
 async fn scrape(operator: &Operator, token: &str) -> (u16, String) {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let client = client_with_timeout(Duration::from_secs(20));
     let mut request = client.get(format!("http://{}/metrics", operator.admin()));
     if !token.is_empty() {
         request = request.bearer_auth(token);
@@ -33,9 +36,9 @@ async fn scrape(operator: &Operator, token: &str) -> (u16, String) {
 }
 
 async fn until(operator: &Operator, token: &str, status: u16) -> String {
-    eventually(PATIENCE, &format!("a scrape is answered {status}"), async || {
+    eventually(format!("a scrape is answered {status}"), async || {
         let (found, text) = scrape(operator, token).await;
-        (found == status).then_some(text)
+        if found == status { Ok(text) } else { Err(format!("{found}: {text}")) }
     })
     .await
 }
@@ -71,7 +74,7 @@ async fn metrics_are_scraped_only_by_users_whom_rbac_allows_the_path() {
 
     // A revoked right ends with the cached review.
     let binding = format!("{}-prometheus", ns.name());
-    ns.kubectl(&["delete", "clusterrolebinding", &binding]).await.ok().unwrap();
+    ns.kubectl(&["delete", "clusterrolebinding", &binding]).await.ok();
     until(&operator, &prometheus, 403).await;
     allow(&ns, "guest").await;
     until(&operator, &guest, 200).await;

@@ -2,19 +2,21 @@
 //! (docs/adr/0007).
 
 use busbar::api::v1alpha1::ProviderConnection;
+use serde_json::{Value, json};
 
-use crate::support::policies::{User, assert_accepted, assert_denied, assert_type_checked, bind_policies};
-use crate::support::world::{policy, route};
-use crate::support::{Operator, TestNs, World};
+use crate::cluster::bank_env::BankEnv;
+use crate::cluster::namespace::TestNs;
+use crate::cluster::operator::Operator;
+use crate::cluster::policies::{User, assert_accepted, assert_denied, assert_type_checked, bind_policies};
+use crate::kit::objects::{candidates, connection, merged_patches, policy, route};
 
 /// How the verb is called in every denial.
 const VERB: &str = "must have the verb override on";
 
-fn connection(name: &str, fields: &str) -> String {
-    format!(
-        "{{apiVersion: busbar.dev/v1alpha1, kind: ProviderConnection, metadata: {{name: {name}}}, spec: {{provider: generic, \
-         environment: Sandbox, endpoint: {{baseURL: 'https://bank.example'}}, {fields}}}}}"
-    )
+/// The connection `bank` with the reference to a policy, or without one.
+fn bank(policy: Option<&str>) -> Value {
+    let reference = policy.map_or(json!({}), |name| json!({"breakerPolicyRef": {"name": name}}));
+    connection("bank", "https://bank.example", merged_patches(json!({"endpoint": {"insecure": null}}), reference))
 }
 
 /// The policies in force, and two users who may write every kind: one with the verb `override`, one without.
@@ -27,39 +29,39 @@ async fn users(ns: &TestNs) -> (User<'_>, User<'_>) {
          verbs: [get, list, create, update, patch, delete]}\n",
     )
     .await;
-    let (editor, operator) = (User::new(ns, "ann").await, User::new(ns, "olu").await);
-    for user in [&editor, &operator] {
+    let (editor, ops) = (User::new(ns, "ann").await, User::new(ns, "olu").await);
+    for user in [&editor, &ops] {
         user.grant("role=writer").await;
         user.until_allowed("create", "breakerpolicies.busbar.dev").await;
     }
-    operator.grant("clusterrole=busbar-circuit-override").await;
-    operator.until_allowed("override", "providerconnections.busbar.dev").await;
-    for manifest in [policy("canary", "mode: Shadow"), connection("canary", "breakerPolicyRef: {name: other}")] {
+    ops.grant("clusterrole=busbar-circuit-override").await;
+    ops.until_allowed("override", "providerconnections.busbar.dev").await;
+    for manifest in [policy("canary", json!({"mode": "Shadow"})), bank(Some("other"))] {
         editor.until_denied(&manifest).await;
     }
-    (editor, operator)
+    (editor, ops)
 }
 
 #[tokio::test]
 async fn a_breaker_policy_is_written_only_with_the_verb_override() {
     let ns = TestNs::new("policies").await;
-    let (editor, operator) = users(&ns).await;
+    let (editor, ops) = users(&ns).await;
     let written = [
-        "mode: Shadow",
+        json!({"mode": "Shadow"}),
         // Everything off, and what amounts to it.
-        "trip: {consecutiveFailures: 0, failurePercent: 0, slowCallPercent: 0, unhealthy: Ignore}",
-        "trip: {consecutiveFailures: 1000}",
-        "classify: {ignoreStatuses: [5xx], failureErrors: [Body]}",
-        "open: {base: 1s, max: 1s}",
-        "trip: {consecutiveFailures: 3}",
+        json!({"trip": {"consecutiveFailures": 0, "failurePercent": 0, "slowCallPercent": 0, "unhealthy": "Ignore"}}),
+        json!({"trip": {"consecutiveFailures": 1000}}),
+        json!({"classify": {"ignoreStatuses": ["5xx"], "failureErrors": ["Body"]}}),
+        json!({"open": {"base": "1s", "max": "1s"}}),
+        json!({"trip": {"consecutiveFailures": 3}}),
     ];
-    for fields in written {
+    for spec in written {
         for name in ["default", "banks"] {
-            assert_denied(&editor.try_apply(&policy(name, fields)).await, VERB);
-            assert_accepted(&operator.try_apply(&policy(name, fields)).await);
+            assert_denied(&editor.try_apply(&policy(name, spec.clone())).await, VERB);
+            assert_accepted(&ops.try_apply(&policy(name, spec.clone())).await);
         }
     }
-    ns.apply(&policy("banks", "trip: {consecutiveFailures: 3}")).await;
+    ns.apply(&policy("banks", json!({"trip": {"consecutiveFailures": 3}})).to_string()).await;
     for patch in [
         r#"{"spec":{"mode":"Shadow"}}"#,
         r#"{"spec":{"trip":{"consecutiveFailures":0}}}"#,
@@ -69,7 +71,7 @@ async fn a_breaker_policy_is_written_only_with_the_verb_override() {
         assert_denied(&editor.patch("brkp/banks", patch).await, "all providerconnections of the namespace");
     }
     assert_accepted(&editor.patch("brkp/banks", r#"{"metadata":{"labels":{"team":"a"}}}"#).await);
-    assert_accepted(&operator.patch("brkp/banks", r#"{"spec":{"mode":"Shadow"}}"#).await);
+    assert_accepted(&ops.patch("brkp/banks", r#"{"spec":{"mode":"Shadow"}}"#).await);
 
     // A right to one connection is no right to a policy, which applies to any number of them.
     ns.apply(
@@ -80,33 +82,35 @@ async fn a_breaker_policy_is_written_only_with_the_verb_override() {
     editor.grant("role=one").await;
     editor.until_allowed("override", "providerconnections.busbar.dev/bank").await;
     assert_denied(&editor.patch("brkp/banks", r#"{"spec":{"mode":"Enforce"}}"#).await, VERB);
-    assert_accepted(&editor.try_apply(&connection("bank", "breakerPolicyRef: {name: banks}")).await);
+    assert_accepted(&editor.try_apply(&bank(Some("banks"))).await);
 }
 
 #[tokio::test]
 async fn another_breaker_policy_is_named_only_with_the_verb_override() {
     let ns = TestNs::new("policyref").await;
-    let (editor, operator) = users(&ns).await;
-    let named = |policy: &str| connection("bank", &format!("breakerPolicyRef: {{name: {policy}}}"));
-    assert_denied(&editor.apply(&named("shadow")).await, "change or remove spec.breakerPolicyRef: ask for a binding");
-    assert_accepted(&editor.apply(&connection("bank", "")).await);
+    let (editor, ops) = users(&ns).await;
+    assert_denied(
+        &editor.apply(&bank(Some("shadow"))).await,
+        "change or remove spec.breakerPolicyRef: ask for a binding",
+    );
+    assert_accepted(&editor.apply(&bank(None)).await);
     assert_denied(&editor.patch("pconn/bank", r#"{"spec":{"breakerPolicyRef":{"name":"shadow"}}}"#).await, VERB);
-    assert_accepted(&operator.patch("pconn/bank", r#"{"spec":{"breakerPolicyRef":{"name":"shadow"}}}"#).await);
+    assert_accepted(&ops.patch("pconn/bank", r#"{"spec":{"breakerPolicyRef":{"name":"shadow"}}}"#).await);
     assert_accepted(&editor.patch("pconn/bank", r#"{"spec":{"timeout":{"request":"5s"}}}"#).await);
     for patch in [r#"{"spec":{"breakerPolicyRef":{"name":"lax"}}}"#, r#"{"spec":{"breakerPolicyRef":null}}"#] {
         assert_denied(&editor.patch("pconn/bank", patch).await, VERB);
     }
-    assert_accepted(&operator.patch("pconn/bank", r#"{"spec":{"breakerPolicyRef":null}}"#).await);
+    assert_accepted(&ops.patch("pconn/bank", r#"{"spec":{"breakerPolicyRef":null}}"#).await);
 }
 
 #[tokio::test]
 async fn a_bank_is_taken_out_of_its_routes_only_with_the_verb_override() {
-    let world = World::new("routed").await;
-    let _bank = world.bank("bank").await;
-    let operator = Operator::ready(&world.ns, &[]).await;
-    let (editor, ops) = users(&world.ns).await;
+    let env = BankEnv::new("routed").await;
+    env.bank("bank").await;
+    let operator = Operator::ready(&env.ns, &[]).await;
+    let (editor, ops) = users(&env.ns).await;
     let consumers = |c: &ProviderConnection| Some(c.status.as_ref()?.consumers.as_ref()?.bank_routes);
-    world.until::<ProviderConnection, _>("bank", "its status is written", |c| consumers(c).map(drop)).await;
+    env.until::<ProviderConnection, _>("bank", "its status is written", |c| consumers(c).map(drop)).await;
     let switches = [
         (r#"{"spec":{"suspend":true}}"#, r#"{"spec":{"suspend":false}}"#),
         (
@@ -123,8 +127,8 @@ async fn a_bank_is_taken_out_of_its_routes_only_with_the_verb_override() {
         assert_accepted(&editor.patch("pconn/bank", set).await);
         assert_accepted(&editor.patch("pconn/bank", unset).await);
     }
-    world.put(&route("payouts", &[("a", "bank", "")], "")).await;
-    world.until::<ProviderConnection, _>("bank", "the route counts", |c| (consumers(c)? == 1).then_some(())).await;
+    env.put(&route("payouts", &candidates(&["bank"]), json!({}))).await;
+    env.until::<ProviderConnection, _>("bank", "the route counts", |c| (consumers(c)? == 1).then_some(())).await;
     for (set, unset) in switches {
         let denied = "of a connection that routes use: ask for a binding of ClusterRole busbar-circuit-override";
         assert_denied(&editor.patch("pconn/bank", set).await, denied);
@@ -134,8 +138,8 @@ async fn a_bank_is_taken_out_of_its_routes_only_with_the_verb_override() {
         assert_accepted(&ops.patch("pconn/bank", unset).await);
     }
     assert_accepted(&editor.patch("pconn/bank", r#"{"spec":{"timeout":{"request":"5s"}}}"#).await);
-    world.ns.kubectl(&["delete", "broute", "payouts"]).await.ok().unwrap();
-    world.until::<ProviderConnection, _>("bank", "no route counts", |c| (consumers(c)? == 0).then_some(())).await;
+    env.delete("BankRoute", "payouts").await;
+    env.until::<ProviderConnection, _>("bank", "no route counts", |c| (consumers(c)? == 0).then_some(())).await;
     assert_accepted(&editor.patch("pconn/bank", r#"{"spec":{"suspend":true}}"#).await);
-    operator.finish(&world.ns).await;
+    operator.finish(&env.ns).await;
 }

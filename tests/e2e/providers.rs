@@ -1,26 +1,29 @@
-//! Providers as a user of the operator meets them: one of his own, one that stands in for another, the series and spans of
-//! their calls, and a failed call that outlives the process.
+//! Providers as users of the operator see them: a custom profile, a fallback, the legacy metrics and spans of calls, and a
+//! dead request that survives a restart.
 
 use std::path::Path;
 
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState, DeadRequests as _};
 use busbar::ledger::sqlite::SqliteLedger;
-use busbar::testbed::sim::otlp::{TraceCollector, Span};
+use busbar::testbed::sim::otlp::{Span, TraceCollector};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
+use serde_json::{Value, json};
 
-use crate::gateway::{account, get, until};
-use crate::jobs::ledger_file;
-use crate::support::plane::PATIENCE;
-use crate::support::world::condition;
-use crate::support::{Operator, World, eventually};
+use crate::cluster::bank_env::{BankEnv, condition_of, secret_name};
+use crate::cluster::gateway_calls::{caller_token, get, until_response};
+use crate::cluster::operator::Operator;
+use crate::kit::banks::unavailable;
+use crate::kit::objects::{bearer_auth, merged_patches, profile_auth, profile_connection};
+use crate::kit::wait::eventually;
 
 const FMP_QUOTE: &str = r#"[{"symbol":"ACME","price":101.25,"timestamp":1767225600}]"#;
+
 const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACME","todaysChange":1.2,"todaysChangePerc":1.1,
     "day":{"o":100.1,"h":102,"l":99,"c":101,"v":1000},"lastTrade":{"p":101.30},"prevDay":{"c":100},"updated":1767225600000000000}}"#;
 
-/// A provider of the user's own, as he would write it.
-const OWN: &str = r"id: acme-rates
+/// A custom profile.
+const CUSTOM_PROFILE: &str = r"id: acme-rates
 title: Acme exchange rates
 breaker: Api
 healthCheck: {path: /health}
@@ -34,102 +37,86 @@ operations:
     class: Money
 ";
 
-/// A provider that answers `path` with `body` and wants no credentials.
-async fn provider(world: &World, name: &str, path: &str, body: &str) -> BankHandle {
+/// A provider that answers `path` with `body` and requires no credentials.
+async fn provider(env: &BankEnv, name: &str, path: &str, body: &str) -> BankHandle {
     let mut config = BankConfig::new(name);
     config.canned.insert(path.to_owned(), body.to_owned());
-    world.sim.add_bank(config).await.expect("a bank")
+    env.sim.add_bank(config).await.expect("a bank")
 }
 
-/// The connection `name` of the provider `id`, with further fields.
-fn connection(name: &str, id: &str, bank: &BankHandle, fields: &str) -> String {
-    format!(
-        "{{apiVersion: busbar.dev/v1alpha1, kind: ProviderConnection, metadata: {{name: {name}}}, spec: {{
-          provider: '{id}', environment: Sandbox, endpoint: {{baseURL: '{}', insecure: true}}, {fields}}}}}",
-        bank.base_url()
-    )
-}
-
-/// The credentials of the built-in profiles.
-async fn credentials(world: &World, name: &str) -> String {
-    let secret = format!("{name}-credentials");
-    world.ns.secret(&secret, &[("api-key", world.ns.canary(name).as_bytes())]).await;
-    format!("auth: {{profile: {{secretRef: {{name: {secret}}}}}}}")
-}
-
-/// A market data provider by its built-in profile, with further fields of its connection.
-async fn market(world: &World, name: &str, (path, body): (&str, &str), fields: &str) -> BankHandle {
-    let bank = provider(world, name, path, body).await;
-    let auth = credentials(world, name).await;
-    world.put(&connection(name, name, &bank, &format!("{auth}, {fields}"))).await;
+/// A market data provider with its built-in profile, and its connection with further fields.
+async fn market_data(env: &BankEnv, name: &str, (path, body): (&str, &str), spec: Value) -> BankHandle {
+    let bank = provider(env, name, path, body).await;
+    let secret = secret_name(&bank);
+    env.ns.secret(&secret, &[("api-key", env.ns.canary(name).as_bytes())]).await;
+    let spec = merged_patches(profile_auth(&secret), spec);
+    env.put(&profile_connection(name, name, &bank.base_url(), spec)).await;
     bank
 }
 
-/// A condition of a connection, awaited.
-async fn until_condition(world: &World, name: &str, condition_type: &str, wanted: (&str, &str)) {
-    let what = format!("{condition_type} is {wanted:?}");
-    world
-        .until::<ProviderConnection, _>(name, &what, |object| {
-            let now = condition(&object.status.as_ref()?.conditions, condition_type)?;
-            ((now.0.as_str(), now.1.as_str()) == wanted).then_some(())
-        })
-        .await;
+/// Waits until a condition of a connection has this status and reason.
+async fn until_condition(env: &BankEnv, name: &str, condition_type: &str, expected: (&str, &str)) {
+    let what = format!("{condition_type} is {expected:?}");
+    env.until::<ProviderConnection, _>(name, &what, |object| {
+        let now = condition_of(&object.status.as_ref()?.conditions, condition_type)?;
+        ((now.0.as_str(), now.1.as_str()) == expected).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_profile_of_ones_own_is_called_like_a_built_in_one_and_one_that_nobody_loaded_is_named() {
-    let world = World::new("own").await;
+async fn a_custom_profile_is_called_like_a_built_in_one() {
+    let env = BankEnv::new("own").await;
     let profiles = tempfile::tempdir().unwrap();
-    std::fs::write(profiles.path().join("acme-rates.yaml"), OWN).unwrap();
-    let bank = provider(&world, "acme", "/rates/EURUSD", r#"{"mid":"1.0842"}"#).await;
-    world.put(&connection("acme", "profile:acme-rates", &bank, "")).await;
-    world.put(&connection("unknown", "profile:nope", &bank, "")).await;
-    let desk = account(&world.ns, "desk", Some("busbar-caller")).await;
-    let operator = Operator::ready(&world.ns, &[&format!("--profiles-dir={}", profiles.path().display())]).await;
-    world
-        .until::<ProviderConnection, _>("acme", "it is Ready", |object| {
-            let now = condition(&object.status.as_ref()?.conditions, "Ready")?;
-            (now.0 == "True").then_some(())
-        })
-        .await;
-    until_condition(&world, "unknown", "Stalled", ("True", "ProfileNotFound")).await;
-    let path = format!("/api/providers/{}/acme/rate?pair=EURUSD", world.ns.name());
-    until(&operator, &path, &desk, (200, "")).await;
+    std::fs::write(profiles.path().join("acme-rates.yaml"), CUSTOM_PROFILE).unwrap();
+    let bank = provider(&env, "acme", "/rates/EURUSD", r#"{"mid":"1.0842"}"#).await;
+    env.put(&profile_connection("acme", "profile:acme-rates", &bank.base_url(), json!({}))).await;
+    env.put(&profile_connection("unknown", "profile:nope", &bank.base_url(), json!({}))).await;
+    let desk = caller_token(&env.ns, "desk", Some("busbar-caller")).await;
+    let operator = Operator::ready(&env.ns, &[&format!("--profiles-dir={}", profiles.path().display())]).await;
+    env.until::<ProviderConnection, _>("acme", "it is Ready", |object| {
+        let now = condition_of(&object.status.as_ref()?.conditions, "Ready")?;
+        (now.0 == "True").then_some(())
+    })
+    .await;
+    until_condition(&env, "unknown", "Stalled", ("True", "ProfileNotFound")).await;
+    let path = format!("/api/providers/{}/acme/rate?pair=EURUSD", env.ns.name());
+    until_response(&operator, &path, &desk, (200, "")).await;
     let (_, _, body) = get(&operator, &path, &desk).await;
     assert_eq!(body["data"]["result"]["mid"], "1.0842", "{body}");
     assert_eq!(body["data"]["meta"]["provider"], "profile:acme-rates", "{body}");
-    // What moves money is no call of the gateway's, whoever wrote its profile.
-    let order = format!("/api/providers/{}/acme/order", world.ns.name());
+    // The gateway does not call operations that move money, whatever the profile.
+    let order = format!("/api/providers/{}/acme/order", env.ns.name());
     assert_eq!(get(&operator, &order, &desk).await.1, "not_callable");
-    operator.finish(&world.ns).await;
+    operator.finish(&env.ns).await;
 }
 
 #[tokio::test]
-async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_calls() {
-    let world = World::new("standin").await;
+async fn a_fallback_answers_and_the_spans_show_both_calls() {
+    let env = BankEnv::new("fallback").await;
     let collector = TraceCollector::start().await.unwrap();
     let quotes = ("/v2/snapshot/locale/us/markets/stocks/tickers/ACME", POLYGON_QUOTE);
-    market(&world, "polygon", quotes, "").await;
-    let fallback = "fallback: [{name: polygon, operations: [quote], connectionRef: {name: polygon}}]";
-    let fmp = market(&world, "fmp", ("/quote", FMP_QUOTE), fallback).await;
-    let finastra = world.secured("finastra").await;
-    let fields = "auth: {bearer: {secretRef: {name: finastra-credentials}}}";
-    world.put(&connection("finastra", "finastra", &finastra, fields)).await;
-    let desk = account(&world.ns, "desk", Some("busbar-caller")).await;
+    market_data(&env, "polygon", quotes, json!({})).await;
+    let target = json!({"name": "polygon", "operations": ["quote"], "connectionRef": {"name": "polygon"}});
+    let fmp = market_data(&env, "fmp", ("/quote", FMP_QUOTE), json!({"fallback": [target]})).await;
+    let finastra = env.bank_with_secret("finastra").await;
+    let auth = bearer_auth(&secret_name(&finastra));
+    env.put(&profile_connection("finastra", "finastra", &finastra.base_url(), auth)).await;
+    let desk = caller_token(&env.ns, "desk", Some("busbar-caller")).await;
     let endpoint = format!("--otlp-endpoint={}", collector.endpoint());
-    let operator = Operator::ready(&world.ns, &["--compat-metrics=finastra,providers", &endpoint]).await;
-    let call = |connection: &str, rest: &str| format!("/api/providers/{}/{connection}/{rest}", world.ns.name());
-    // Another symbol than the one that is to be stood in for: what is kept of that would do.
+    let operator = Operator::ready(&env.ns, &["--compat-metrics=finastra,providers", &endpoint]).await;
+    let call = |connection: &str, rest: &str| format!("/api/providers/{}/{connection}/{rest}", env.ns.name());
+    // Another symbol than the one that the fallback is to answer: the cached response would be used.
     let quote = call("fmp", "quote?symbol=OTHER");
-    until(&operator, &quote, &desk, (200, "")).await;
-    until(&operator, &call("polygon", "quote?symbol=ACME"), &desk, (200, "")).await;
-    until(&operator, &call("finastra", "collaterals"), &desk, (200, "")).await;
+    until_response(&operator, &quote, &desk, (200, "")).await;
+    until_response(&operator, &call("polygon", "quote?symbol=ACME"), &desk, (200, "")).await;
+    until_response(&operator, &call("finastra", "collaterals"), &desk, (200, "")).await;
     let (_, _, body) = get(&operator, &quote, &desk).await;
     assert_eq!(body["data"]["meta"]["provider_used"], "fmp", "{body}");
 
-    fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    fmp.fail_with(unavailable()).await.unwrap();
     let other = call("fmp", "quote?symbol=ACME");
-    let body = eventually(PATIENCE, "polygon stands in", async || {
+    let body = eventually("polygon answers as fallback", async || {
         let (status, _, body) = get(&operator, &other, &desk).await;
         (status == 200 && body["data"]["meta"]["provider_used"] == "polygon_fallback").then_some(body)
     })
@@ -144,59 +131,59 @@ async fn a_stand_in_answers_and_the_older_series_and_the_spans_tell_of_both_call
     ] {
         assert!(operator.metric(series, labels).await.is_some_and(|calls| calls >= 1.0), "{series}{labels:?}");
     }
-    eventually(PATIENCE, "the spans of both calls arrive", async || {
-        let (calls, doors) = (collector.spans_named("provider.call"), collector.spans_named("gateway.request"));
-        let of = |provider: &str, door: &Span| {
-            calls.iter().any(|call| call.parent_id == door.span_id && call.attributes["provider"] == provider)
+    eventually("the spans of both calls arrive", async || {
+        let (calls, requests) = (collector.spans_named("provider.call"), collector.spans_named("gateway.request"));
+        let of = |provider: &str, request: &Span| {
+            calls.iter().any(|call| call.parent_id == request.span_id && call.attributes["provider"] == provider)
         };
-        // Both of one request: the one that was stood in for.
-        doors.iter().any(|door| of("fmp", door) && of("polygon", door)).then_some(())
+        // Both of one request: the one that the fallback answered.
+        requests.iter().any(|request| of("fmp", request) && of("polygon", request))
     })
     .await;
-    operator.finish(&world.ns).await;
+    operator.finish(&env.ns).await;
 }
 
 async fn dead_requests(file: &Path) -> Vec<DeadRequest> {
     let ledger = SqliteLedger::open_read_only(file.to_owned()).await.expect("the ledger can be read");
-    ledger.list_dead_requests(&DeadRequestFilter::default(), 10).await.expect("its failed requests")
+    ledger.list_dead_requests(&DeadRequestFilter::default(), 10).await.expect("its dead requests")
 }
 
 #[tokio::test]
-async fn a_failed_call_outlives_a_kill_and_is_answered_or_parked_by_the_next_process() {
-    let world = World::new("killed").await;
-    let fmp = market(&world, "fmp", ("/quote", FMP_QUOTE), "").await;
-    let desk = account(&world.ns, "desk", Some("busbar-caller")).await;
-    let mut operator = Operator::ready(&world.ns, &[]).await;
-    let file = ledger_file(&world.ns, "a");
-    let quote = |symbol: &str| format!("/api/providers/{}/fmp/quote?symbol={symbol}", world.ns.name());
-    until(&operator, &quote("ACME"), &desk, (200, "")).await;
-    // The pause keeps it pending while the process dies.
+async fn a_dead_request_is_retried_after_a_restart() {
+    let env = BankEnv::new("killed").await;
+    let fmp = market_data(&env, "fmp", ("/quote", FMP_QUOTE), json!({})).await;
+    let desk = caller_token(&env.ns, "desk", Some("busbar-caller")).await;
+    let mut operator = Operator::ready(&env.ns, &[]).await;
+    let file = env.ns.ledger_file("a");
+    let quote = |symbol: &str| format!("/api/providers/{}/fmp/quote?symbol={symbol}", env.ns.name());
+    until_response(&operator, &quote("ACME"), &desk, (200, "")).await;
+    // The pause keeps it pending while the process is killed.
     let pause = Behaviour::rate_limited("8");
     fmp.fail_with(pause.clone()).await.unwrap();
-    until(&operator, &quote("OTHER"), &desk, (503, "quota_exhausted")).await;
+    until_response(&operator, &quote("OTHER"), &desk, (503, "quota_exhausted")).await;
     let pending = dead_requests(&file).await;
     assert_eq!((pending.len(), pending[0].state, pending[0].tries), (1, DeadRequestState::Pending, 0), "{pending:?}");
     operator.kill9();
     fmp.recover().await;
-    let seen = fmp.arrivals().next;
+    let before = fmp.arrivals().next;
     operator.restart().await;
-    eventually(PATIENCE, "it is answered after the restart", async || {
+    eventually("it is done after the restart", async || {
         let now = dead_requests(&file).await;
-        (now.len() == 1 && now[0].state == DeadRequestState::Done && now[0].tries == 1).then_some(())
+        if now.len() == 1 && now[0].state == DeadRequestState::Done && now[0].tries == 1 { Ok(()) } else { Err(now) }
     })
     .await;
-    let asked = fmp.arrivals_since(seen).entries;
-    assert_eq!(asked.iter().filter(|arrival| arrival.path.starts_with("/quote")).count(), 1, "{asked:?}");
+    let arrivals = fmp.arrivals_since(before).entries;
+    assert_eq!(arrivals.iter().filter(|arrival| arrival.path.starts_with("/quote")).count(), 1, "{arrivals:?}");
 
-    // And one that would never be answered waits for a person.
+    // And one that would never succeed is parked.
     fmp.fail_with(pause).await.unwrap();
-    until(&operator, &quote("THIRD"), &desk, (503, "quota_exhausted")).await;
+    until_response(&operator, &quote("THIRD"), &desk, (503, "quota_exhausted")).await;
     operator.kill9();
     fmp.fail_with(Behaviour::status(403)).await.unwrap();
     operator.restart().await;
-    eventually(PATIENCE, "it is parked after the restart", async || {
-        dead_requests(&file).await.iter().any(|dead| dead.state == DeadRequestState::Parked).then_some(())
+    eventually("it is parked after the restart", async || {
+        dead_requests(&file).await.iter().any(|dead| dead.state == DeadRequestState::Parked)
     })
     .await;
-    operator.finish(&world.ns).await;
+    operator.finish(&env.ns).await;
 }

@@ -1,22 +1,24 @@
-//! The samples on a real API server: what users copy is accepted without a warning and stays as written, what is wrong
-//! is refused with the message it names, and `kubectl explain` has a sentence for every field.
+//! The samples on a real API server: valid ones are accepted without a warning and stay as written, invalid ones are
+//! refused with the message that they name, and `kubectl explain` describes every field.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt as _, stream};
 use kube::api::DynamicObject;
 use kube::core::TypeMeta;
 use kube::discovery::ApiResource;
-use kube::{Api, ResourceExt};
-use serde::Deserialize;
+use kube::{Api, ResourceExt as _};
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::support::plane::{PATIENCE, repository};
-use crate::support::{Operator, TestNs, eventually};
+use crate::cluster::control_planes::repository;
+use crate::cluster::namespace::TestNs;
+use crate::cluster::operator::Operator;
+use crate::kit::wait::eventually;
 
-/// Runs of kubectl at a time: more would only wait for the processors.
-const AT_ONCE: usize = 4;
+/// Runs of kubectl at a time: more would only wait for the CPUs.
+const CONCURRENCY: usize = 4;
 
 /// The files of a folder, without its subfolders, in order.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -30,8 +32,8 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What the first line of a sample says that it earns.
-fn want(path: &Path) -> String {
+/// The message or reason in the first line of a sample.
+fn expected(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let first = text.lines().next().unwrap_or_default();
     first.strip_prefix("# want: ").unwrap_or_else(|| panic!("{}: no `# want: `", path.display())).trim().to_owned()
@@ -67,7 +69,7 @@ async fn apply_without_a_warning(ns: &TestNs, path: &str) {
 }
 
 #[tokio::test]
-async fn the_samples_apply_as_one_set_without_a_warning_and_stay_as_written() {
+async fn the_samples_apply_as_one_set_without_a_warning() {
     for folder in ["config/samples", "config/samples/full"] {
         let ns = TestNs::new("samples").await;
         apply_without_a_warning(&ns, &repository(folder).to_string_lossy()).await;
@@ -82,16 +84,17 @@ async fn every_invalid_sample_is_refused_with_the_message_it_names() {
         let output = ns.kubectl(&["apply", "-f", &path.to_string_lossy()]).await;
         // A rule about changes needs an object to change: all but the last are good.
         let good = objects(&path).len() - 1;
-        let want = want(&path);
+        let expected_text = expected(&path);
         if output.success {
             Some(format!("{}: accepted", path.display()))
-        } else if output.stdout.lines().count() != good || !output.stderr.contains(&want) {
-            Some(format!("{}: expected `{want}`, but: {}{}", path.display(), output.stdout, output.stderr))
+        } else if output.stdout.lines().count() != good || !output.stderr.contains(&expected_text) {
+            Some(format!("{}: expected `{expected_text}`, but: {}{}", path.display(), output.stdout, output.stderr))
         } else {
             None
         }
     });
-    let wrong: Vec<String> = stream::iter(refusals).buffered(AT_ONCE).filter_map(async |wrong| wrong).collect().await;
+    let wrong: Vec<String> =
+        stream::iter(refusals).buffered(CONCURRENCY).filter_map(async |wrong| wrong).collect().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -102,27 +105,24 @@ async fn every_broken_sample_is_accepted_without_a_warning() {
 }
 
 #[tokio::test]
-async fn every_broken_sample_is_stalled_or_reconciling_for_the_reason_it_names() {
+async fn every_broken_sample_has_the_reason_it_names() {
     let ns = TestNs::new("stalled").await;
-    ns.kubectl(&["apply", "--server-side", "-f", &repository("config/samples/broken").to_string_lossy()])
-        .await
-        .ok()
-        .unwrap();
+    ns.kubectl(&["apply", "--server-side", "-f", &repository("config/samples/broken").to_string_lossy()]).await.ok();
     let operator = Operator::ready(&ns, &[]).await;
     for path in files("config/samples/broken") {
-        let (want, objects) = (want(&path), objects(&path));
-        // What it is about stands last, after what it needs.
+        let (reason, objects) = (expected(&path), objects(&path));
+        // The broken object is the last one, after what it needs.
         let object = objects.last().unwrap_or_else(|| panic!("{}: no object of ours", path.display()));
         let api = api_of(&ns, object);
-        eventually(PATIENCE, &format!("{want} on {}", path.display()), async || {
+        eventually(format!("{reason} on {}", path.display()), async || {
             let seen = api.get(&object.name_any()).await.ok()?;
             let conditions = seen.data["status"]["conditions"].as_array()?.clone();
-            let earned = conditions.iter().any(|condition| {
+            let has_reason = conditions.iter().any(|condition| {
                 ["Stalled", "Reconciling"].iter().any(|kind| condition["type"] == *kind)
                     && condition["status"] == "True"
-                    && condition["reason"] == want.as_str()
+                    && condition["reason"] == reason.as_str()
             });
-            earned.then_some(())
+            has_reason.then_some(())
         })
         .await;
     }
@@ -130,24 +130,24 @@ async fn every_broken_sample_is_stalled_or_reconciling_for_the_reason_it_names()
 }
 
 /// Paths of properties without a description, below one schema.
-fn unexplained(path: &str, schema: &Value, found: &mut Vec<String>) {
+fn undescribed(path: &str, schema: &Value, found: &mut Vec<String>) {
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         // A reference to another schema of the document (metadata) stands in `allOf`, with a description beside it.
         if child["description"].as_str().is_none_or(str::is_empty) {
             found.push(path.clone());
         }
-        unexplained(&path, child, found);
+        undescribed(&path, child, found);
     }
     for below in ["items", "additionalProperties"] {
         if schema[below].is_object() {
-            unexplained(&format!("{path}[]"), &schema[below], found);
+            undescribed(&format!("{path}[]"), &schema[below], found);
         }
     }
 }
 
 #[tokio::test]
-async fn kubectl_explain_has_a_sentence_for_every_field() {
+async fn kubectl_explain_describes_every_field() {
     let ns = TestNs::new("explain").await;
     // The document that `kubectl explain` prints from.
     let request = http::Request::get("/openapi/v3/apis/busbar.dev/v1alpha1").body(Vec::new()).unwrap();
@@ -156,7 +156,7 @@ async fn kubectl_explain_has_a_sentence_for_every_field() {
     let schemas = document["components"]["schemas"].as_object().unwrap();
     for kind in ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"] {
         let schema = schemas.iter().find(|(name, _)| name.ends_with(&format!(".{kind}")));
-        unexplained(kind, schema.unwrap_or_else(|| panic!("{kind} is not in the OpenAPI document")).1, &mut found);
+        undescribed(kind, schema.unwrap_or_else(|| panic!("{kind} is not in the OpenAPI document")).1, &mut found);
     }
     assert!(found.is_empty(), "no description:\n{}", found.join("\n"));
 }

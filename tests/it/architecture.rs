@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::product_sources::{other_crates, our_modules, product_sources, top};
 use crate::source::{files, paths, read, without_tests, without_text};
 
 /// What a layer may use of ours, and of others.
@@ -118,7 +119,7 @@ const LAYERS: &[Layer] = &[
         ours: AllBut(&["gateway", "admin", "app", "cli", "testbed"]),
         others: O::AllBut(&["axum", "sqlx", "reqwest"]),
     },
-    // What users are told of a spec: values in, values out, made by the functions that the controllers use.
+    // Effective settings of a spec: values in, values out, made by the functions that the controllers use.
     Layer {
         name: "explain",
         ours: Only(&["domain", "api", "cluster", "controllers", "profile", "settings", "provider", "sync"]),
@@ -224,30 +225,6 @@ fn governs(name: &str, path: &str) -> bool {
     }
 }
 
-/// The module right under the crate's root that `path` belongs to.
-fn top(path: &str) -> &str {
-    path.split('/').next().map_or(path, |first| first.strip_suffix(".rs").unwrap_or(first))
-}
-
-/// A file of tests by its name. Others are found by how they are declared: [`test_modules`].
-fn is_test_file(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/") || path.ends_with("_tests.rs")
-}
-
-/// The files that `path` declares as `#[cfg(test)] mod name;`, relative to `src/`.
-fn test_modules(path: &str, text: &str) -> Vec<String> {
-    let folder = path.strip_suffix("mod.rs").map_or_else(|| path.replace(".rs", "/"), str::to_owned);
-    let folder = if matches!(path, "lib.rs" | "main.rs") { "" } else { &folder };
-    let code = without_text(text);
-    let declared = code.split("#[cfg(test)]").skip(1).filter_map(|after| {
-        let item = after.split([';', '{']).next()?;
-        let name =
-            item.rsplit("mod ").next().filter(|_| item.contains("mod ") && after[item.len()..].starts_with(';'))?;
-        Some(format!("{folder}{}.rs", name.trim()))
-    });
-    declared.collect()
-}
-
 /// Where within our modules `named` leads; `None` if it leads elsewhere.
 fn own_module(path: &str, named: &[String], ours: &[String]) -> Option<Vec<String>> {
     let mut at: Vec<&str> = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
@@ -285,7 +262,7 @@ pub(crate) fn within(name: &str, prefix: &str) -> bool {
 
 fn may_use_crate(layer: &Layer, name: &str) -> bool {
     let within = |prefix: &&str| within(name, prefix);
-    // The derives of `kube`, not its client: `api` says what objects look like, it talks to nobody.
+    // The derives of `kube`, not its client: `api` says what objects look like, it makes no requests.
     if layer.name == "api"
         && ["kube::client", "kube::Client", "kube::Api", "kube::api::Api", "kube::runtime"].iter().any(within)
     {
@@ -295,44 +272,6 @@ fn may_use_crate(layer: &Layer, name: &str) -> bool {
         O::Only(list) => list.iter().any(within),
         O::AllBut(list) => !list.iter().any(within),
     }
-}
-
-/// Our top modules, from the files under `src/`.
-fn our_modules() -> Vec<String> {
-    let mut modules: Vec<_> = sources().iter().map(|p| top(p).to_owned()).collect();
-    modules.dedup();
-    modules
-}
-
-/// The crates that Cargo.toml names, as code spells them.
-fn other_crates() -> Vec<String> {
-    let manifest = read("Cargo.toml");
-    let mut section = "";
-    let mut names = Vec::new();
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            section = line;
-        } else if section.contains("dependencies")
-            && let Some((name, _)) = line.split_once('=')
-            && !line.starts_with('#')
-        {
-            names.push(name.trim().replace('-', "_"));
-        }
-    }
-    names.retain(|name| name != "busbar");
-    names
-}
-
-/// Every source file, its path relative to `src/`.
-fn sources() -> Vec<String> {
-    files("src", "rs").iter().map(|p| p.strip_prefix("src").unwrap().to_str().unwrap().to_owned()).collect()
-}
-
-/// The source files that are compiled outside tests.
-pub(crate) fn product_sources() -> Vec<String> {
-    let all = sources();
-    let tests: Vec<_> = all.iter().flat_map(|p| test_modules(p, &read(Path::new("src").join(p)))).collect();
-    all.into_iter().filter(|p| !is_test_file(p) && !tests.contains(p)).collect()
 }
 
 #[test]
@@ -345,18 +284,19 @@ fn every_file_keeps_to_its_layer() {
 }
 
 #[test]
-fn every_file_can_be_read_at_one_sitting() {
-    let long: Vec<_> = sources()
-        .iter()
-        .map(|p| (p, read(Path::new("src").join(p)).lines().count()))
-        .filter(|(_, lines)| *lines > 400)
-        .map(|(p, lines)| format!("src/{p}: {lines} lines, at most 400 (tests may move to a tests.rs beside it)"))
+fn no_file_has_more_than_400_lines() {
+    let long: Vec<_> = ["src", "tests", "benches", "hack"]
+        .into_iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|path| (read(&path).lines().count(), path))
+        .filter(|(lines, _)| *lines > 400)
+        .map(|(lines, path)| format!("{}: {lines} lines, at most 400 (tests may move to a tests.rs)", path.display()))
         .collect();
     assert!(long.is_empty(), "\n{}\n", long.join("\n"));
 }
 
 #[test]
-fn every_file_says_first_what_it_is_for() {
+fn every_file_begins_with_its_purpose() {
     let silent: Vec<_> = product_sources()
         .into_iter()
         .filter(|p| !read(Path::new("src").join(p)).starts_with("//! "))
@@ -366,7 +306,7 @@ fn every_file_says_first_what_it_is_for() {
 }
 
 #[test]
-fn a_planted_line_of_each_forbidden_sort_is_found() {
+fn a_planted_violation_of_each_rule_is_found() {
     let (ours, others) = (our_modules(), other_crates());
     let planted = [
         ("domain/breaker.rs", "use kube::Client;"),
@@ -406,7 +346,7 @@ fn a_planted_line_of_each_forbidden_sort_is_found() {
 }
 
 #[test]
-fn what_is_allowed_is_not_reported() {
+fn allowed_code_is_not_reported() {
     let (ours, others) = (our_modules(), other_crates());
     let allowed = [
         (
@@ -432,12 +372,4 @@ fn what_is_allowed_is_not_reported() {
     for (path, line) in allowed {
         assert_eq!(violations(path, line, &ours, &others), Vec::<String>::new(), "{path}: {line}");
     }
-}
-
-#[test]
-fn modules_that_only_tests_see_are_known_by_their_declaration() {
-    let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\npub(crate) mod c;\n#[cfg(test)]\nmod d {\n    mod e;\n}\n";
-    assert_eq!(test_modules("domain/mod.rs", text), ["domain/b.rs", "domain/c.rs"]);
-    assert_eq!(test_modules("domain/route.rs", text), ["domain/route/b.rs", "domain/route/c.rs"]);
-    assert_eq!(test_modules("lib.rs", text), ["b.rs", "c.rs"]);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::product_sources::product_sources;
 use crate::source::{paths, read, without_tests, without_text};
 
 /// The imports of every file: path relative to `src/` → the files whose items it names.
@@ -87,10 +88,8 @@ fn reached<'a>(imports: &'a Imports, from: &str) -> BTreeSet<&'a String> {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    let sources: Vec<_> = crate::architecture::product_sources()
-        .into_iter()
-        .map(|path| (path.clone(), read(format!("src/{path}"))))
-        .collect();
+    let sources: Vec<_> =
+        product_sources().into_iter().map(|path| (path.clone(), read(format!("src/{path}")))).collect();
     let imports = imports(&sources);
     assert!(imports.values().map(BTreeSet::len).sum::<usize>() > 1000, "the scan found too little");
     let found = circles(&imports);

@@ -1,5 +1,5 @@
-//! Keeps the documents true where a machine can tell: links lead somewhere, commands exist, every requirement has its
-//! line, and what that line names is there.
+//! Checks the documents: links have targets, commands exist, every requirement has its row, and what that row names
+//! exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -143,7 +143,7 @@ fn missing_places(id: &str, met: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_relative_link_leads_somewhere() {
+fn every_relative_link_has_a_target() {
     let dead: Vec<_> = documents().iter().flat_map(|d| dead_links(d, &read(d))).collect();
     assert!(dead.is_empty(), "\n{}\n", dead.join("\n"));
 }
@@ -164,7 +164,7 @@ fn every_make_command_in_a_document_exists() {
 }
 
 #[test]
-fn every_make_target_says_what_it_does() {
+fn every_make_target_has_a_description() {
     let makefile = read("Makefile");
     let silent: Vec<_> = make_targets()
         .into_iter()
@@ -177,7 +177,7 @@ fn every_make_target_says_what_it_does() {
 }
 
 #[test]
-fn every_requirement_stands_in_the_table_exactly_once() {
+fn every_requirement_is_in_the_table_exactly_once() {
     let rows: Vec<_> = requirement_rows(&read("docs/requirements.md")).into_iter().map(|(id, _)| id).collect();
     assert_eq!(rows, required_ids(), "docs/requirements.md: the first column, in order");
     assert_eq!(rows.len(), 63);
@@ -191,7 +191,7 @@ fn every_place_that_the_requirements_name_exists() {
 }
 
 #[test]
-fn what_is_planted_wrong_is_found() {
+fn planted_mistakes_are_found() {
     let page = Path::new("docs/page.md");
     let dead = dead_links(page, "# A title\n[a](../Makefile) [b](nowhere.md) [c](#a-title) [d](#no-title)\n");
     assert_eq!(dead, ["docs/page.md:2: nowhere.md: no such file", "docs/page.md:2: #no-title: no such heading"]);

@@ -1,12 +1,13 @@
-//! `busbar check live` as a process, against a simulated bank: what it prints, what it leaves, how it ends.
+//! `busbar check live` against a simulated bank: its output, its metrics file, its exit status.
 
 use std::path::Path;
-use std::process::Output;
 
-use busbar::testbed::sim::{AccountConfig, RequiredAuth, BankConfig, BankHandle, Behaviour, Garbage, Script, ScriptStep};
-use tokio::process::Command;
+use busbar::testbed::sim::{
+    AccountConfig, BankConfig, BankHandle, Behaviour, Garbage, RequiredAuth, Script, ScriptStep,
+};
 
-use crate::call_path::bank;
+use crate::kit::banks::start_bank;
+use crate::kit::binary::{busbar, run_async};
 
 const SECRET: &str = "canary-secret-not-real";
 
@@ -28,25 +29,20 @@ async fn check(bank: &BankHandle, dir: &Path, more: &[&str], secret: Option<&str
 
 /// The same for any provider.
 async fn check_at(url: &str, dir: &Path, more: &[&str], credentials: &[(&str, &str)]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_busbar"));
-    command
-        .args(["check", "live", "--base-url", url, "--allow-provider-addresses", "127.0.0.0/8", "--metrics-file"])
-        .arg(dir.join("metrics.txt"))
-        .args(more)
-        .env_clear()
-        .kill_on_drop(true);
+    let mut command = busbar(&["check", "live", "--base-url", url, "--allow-provider-addresses", "127.0.0.0/8"]);
+    command.arg("--metrics-file").arg(dir.join("metrics.txt")).args(more);
     for (name, value) in credentials {
         command.env(format!("BUSBAR_LIVE_{name}"), value);
     }
-    let Output { status, stdout, stderr } = command.output().await.unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let finished = run_async(command).await;
+    let text = format!("{}{}", finished.stdout, finished.stderr);
     assert!(!text.contains("canary"), "no credential is printed: {text}");
-    (status.success(), text)
+    (finished.success(), text)
 }
 
 #[tokio::test]
-async fn with_credentials_it_lists_reads_one_record_and_leaves_its_scrape() {
-    let (_sim, bank) = bank(finastra()).await;
+async fn a_check_reads_a_list_and_one_record() {
+    let (_sim, bank) = start_bank(finastra()).await;
     let dir = tempfile::tempdir().unwrap();
     let (ok, text) = check(&bank, dir.path(), &["--strict"], Some(SECRET)).await;
     assert!(ok, "{text}");
@@ -65,8 +61,8 @@ async fn with_credentials_it_lists_reads_one_record_and_leaves_its_scrape() {
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_exist_is_good_enough_unless_strict() {
-    let (_sim, bank) = bank(finastra()).await;
+async fn a_missing_record_fails_the_check_only_if_strict() {
+    let (_sim, bank) = start_bank(finastra()).await;
     let dir = tempfile::tempdir().unwrap();
     let (ok, text) = check(&bank, dir.path(), &["--id", "no-such"], Some(SECRET)).await;
     assert!(ok && text.contains("by id: ok (collateral: HTTP 404"), "{text}");
@@ -75,8 +71,8 @@ async fn a_record_that_does_not_exist_is_good_enough_unless_strict() {
 }
 
 #[tokio::test]
-async fn without_credentials_or_switched_off_it_says_why_and_calls_nobody() {
-    let (_sim, bank) = bank(finastra()).await;
+async fn a_check_without_credentials_is_skipped() {
+    let (_sim, bank) = start_bank(finastra()).await;
     let dir = tempfile::tempdir().unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], None).await;
     let wanted = "skipped: no credentials (set BUSBAR_LIVE_CLIENT_ID, BUSBAR_LIVE_CLIENT_SECRET)";
@@ -90,8 +86,8 @@ async fn without_credentials_or_switched_off_it_says_why_and_calls_nobody() {
 }
 
 #[tokio::test]
-async fn refused_credentials_and_a_failing_provider_fail_the_check() {
-    let (_sim, bank) = bank(finastra()).await;
+async fn rejected_credentials_fail_the_check() {
+    let (_sim, bank) = start_bank(finastra()).await;
     let dir = tempfile::tempdir().unwrap();
     let (ok, text) = check(&bank, dir.path(), &[], Some("canary-wrong")).await;
     assert!(!ok && text.contains("list: ") && text.contains("credentials_refused"), "{text}");
@@ -102,7 +98,7 @@ async fn refused_credentials_and_a_failing_provider_fail_the_check() {
 
 #[tokio::test]
 async fn a_page_of_html_with_status_200_fails_the_check() {
-    let (_sim, bank) = bank(finastra()).await;
+    let (_sim, bank) = start_bank(finastra()).await;
     let dir = tempfile::tempdir().unwrap();
     let rule = Script::from(ScriptStep::from(Behaviour::Garbage(Garbage::Html)));
     bank.set_script(rule).await.unwrap();
@@ -112,9 +108,9 @@ async fn a_page_of_html_with_status_200_fails_the_check() {
 }
 
 #[tokio::test]
-async fn monos_and_stripes_pairs_are_their_profiles() {
+async fn each_profile_names_the_operations_of_its_check() {
     let dir = tempfile::tempdir().unwrap();
-    let (_sim, mono) = bank(BankConfig::mono("bank", SECRET).accounts([AccountConfig::new("acc-7", 3)])).await;
+    let (_sim, mono) = start_bank(BankConfig::mono("bank", SECRET).accounts([AccountConfig::new("acc-7", 3)])).await;
     let url = format!("{}/v2", mono.base_url());
     let args = ["--provider", "mono", "--strict"];
     let (ok, text) = check_at(&url, dir.path(), &args, &[("API_KEY", SECRET)]).await;
@@ -122,14 +118,18 @@ async fn monos_and_stripes_pairs_are_their_profiles() {
         ok && text.contains("list: ok (accounts: HTTP 200") && text.contains("by id: ok (account: HTTP 200"),
         "{text}"
     );
-    assert!(mono.arrivals().entries.iter().any(|seen| seen.path == "/v2/accounts/acc-7"), "the id is the list's first");
+    assert!(
+        mono.arrivals().entries.iter().any(|arrival| arrival.path == "/v2/accounts/acc-7"),
+        "the id is the list's first"
+    );
 
-    let wants = RequiredAuth::Bearer { token: SECRET.to_owned() };
+    let required = RequiredAuth::Bearer { token: SECRET.to_owned() };
     let canned = [
         ("/charges".to_owned(), r#"{"object": "list", "data": [{"id": "ch_1"}], "has_more": false}"#.to_owned()),
         ("/charges/ch_1".to_owned(), r#"{"id": "ch_1"}"#.to_owned()),
     ];
-    let (_sim, stripe) = bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(wants) }).await;
+    let (_sim, stripe) =
+        start_bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(required) }).await;
     let args = ["--provider", "stripe", "--strict"];
     let (ok, text) = check_at(&stripe.base_url(), dir.path(), &args, &[("API_KEY", SECRET)]).await;
     assert!(
@@ -139,16 +139,16 @@ async fn monos_and_stripes_pairs_are_their_profiles() {
 }
 
 #[tokio::test]
-async fn a_profile_of_ones_own_is_checked_by_the_pair_that_it_names() {
+async fn a_custom_profile_names_the_operations_of_its_check() {
     let dir = tempfile::tempdir().unwrap();
     let own = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\nauth: {headers: [{name: x-key, secretKey: acme-key}]}\noperations:\n  rows: {path: /rows}\n  row: {path: '/rows/{n}', parameters: {n: {required: true}}}\n";
     let live = "liveCheck: {list: rows, byId: row, id: [/0/number]}\n";
     std::fs::write(dir.path().join("acme.yaml"), format!("{own}{live}")).unwrap();
     std::fs::write(dir.path().join("mute.yaml"), own.replace("id: acme", "id: mute")).unwrap();
     let folder = dir.path().display().to_string();
-    let wants = RequiredAuth::ApiKeyHeader { name: "x-key".to_owned(), value: SECRET.to_owned() };
+    let required = RequiredAuth::ApiKeyHeader { name: "x-key".to_owned(), value: SECRET.to_owned() };
     let canned = [("/rows".to_owned(), r#"[{"number": 7}]"#.to_owned()), ("/rows/7".to_owned(), "{}".to_owned())];
-    let (_sim, bank) = bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(wants) }).await;
+    let (_sim, bank) = start_bank(BankConfig { canned: canned.into(), ..BankConfig::new("bank").auth(required) }).await;
     let args = ["--provider", "profile:acme", "--profiles-dir", &folder, "--strict"];
     let (ok, text) = check_at(&bank.base_url(), dir.path(), &args, &[("ACME_KEY", SECRET)]).await;
     assert!(ok && text.contains("by id: ok (row: HTTP 200"), "{text}");

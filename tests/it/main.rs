@@ -1,26 +1,25 @@
 //! The integration tests, in one binary: one link instead of many.
 //!
-//! What is here asks about the house (architecture, documents) or needs more than one module of the library. One line
-//! per file, in the order of the alphabet.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly too")]
+//! Here are the tests of the sources and documents themselves, and those that need more than one module of the library.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may panic too")]
+
+#[path = "../kit/mod.rs"]
+mod kit;
 
 mod admission;
 mod architecture;
 mod auth;
-mod call_order;
-mod call_path;
-mod call_time;
-mod call_troubles;
-mod call_waits;
+mod call;
 mod circles;
-mod compat;
 mod crds;
 mod docs;
 mod explain;
 mod gateway;
+mod legacy_metrics;
 mod live_check;
 mod manifests;
 mod probes;
+mod product_sources;
 mod profiles;
 mod purity;
 mod reference;

@@ -1,19 +1,19 @@
-//! The probe driver against simulated banks: when it asks, what comes of it, whom it tells.
+//! The probe driver against simulated banks: when it probes, what follows from it, and which controller is notified.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::EffectiveState;
+use busbar::domain::breaker::{CallClass, EffectiveState};
 use busbar::domain::health::Health;
-use busbar::domain::key::ObjectKey;
 use busbar::domain::window::TimeWindow;
 use busbar::metrics::Metrics;
 use busbar::profile::CheckMode;
+use busbar::provider::call::Request;
 use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::settings::{Draft, Settings};
+use busbar::settings::Draft;
 use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint};
 use busbar::work::probes::{ProbeDriver, ProbeHandle};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
@@ -21,36 +21,46 @@ use futures::{FutureExt as _, StreamExt as _};
 use jiff::SignedDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::call_path::{PATIENCE, bank, draft, eventually, key};
+use crate::kit::banks::{arrivals_at, plain_bank, start_bank, unavailable};
+use crate::kit::connections::{apply_as, draft, key};
+use crate::kit::time::ManualTime;
+use crate::kit::wait::{PATIENCE, eventually};
 
 /// A registry with its driver running; ends when dropped.
-struct World {
+struct ProbeEnv {
     registry: Registry,
     reconcile_queue: ReconcileQueue,
     probes: ProbeHandle,
+    clock: Clock,
     _stop: DropGuard,
 }
 
-fn world() -> World {
-    world_of(|driver| driver)
-}
+impl ProbeEnv {
+    fn new() -> Self {
+        Self::with(|driver| driver)
+    }
 
-fn world_of(change: impl FnOnce(ProbeDriver) -> ProbeDriver) -> World {
-    let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
-    let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
-    let driver = change(ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap());
-    let (probes, stop) = (driver.handle(), CancellationToken::new());
-    tokio::spawn(driver.run(stop.clone()));
-    World { registry, reconcile_queue, probes, _stop: stop.drop_guard() }
-}
+    fn with(change: impl FnOnce(ProbeDriver) -> ProbeDriver) -> Self {
+        // Its wall time follows the clock of the runtime, which some of these tests stop.
+        let clock = Clock::starting_at(Clock::system().now().wall);
+        let (metrics, reconcile_queue) = (Metrics::new(), ReconcileQueue::new());
+        let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
+        let driver = change(ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap());
+        let (probes, stop) = (driver.handle(), CancellationToken::new());
+        tokio::spawn(driver.run(stop.clone()));
+        Self { registry, reconcile_queue, probes, clock, _stop: stop.drop_guard() }
+    }
 
-impl World {
     fn apply(&self, draft: Draft) -> Arc<Connection> {
-        self.registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
+        self.apply_as("bank", draft)
+    }
+
+    fn apply_as(&self, name: &str, draft: Draft) -> Arc<Connection> {
+        apply_as(&self.registry, name, draft)
     }
 }
 
-fn every(base_url: String, interval: Duration) -> Draft {
+fn probed_every(base_url: String, interval: Duration) -> Draft {
     let mut draft = draft(base_url);
     draft.health_check.interval = interval;
     draft.health_check.timeout = interval.min(Duration::from_secs(1));
@@ -58,211 +68,210 @@ fn every(base_url: String, interval: Duration) -> Draft {
 }
 
 const OFTEN: Duration = Duration::from_millis(50);
+
 const RARELY: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn a_bank_that_fails_opens_its_circuit_and_one_that_recovers_closes_it() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
-    let mut draft = every(bank.base_url(), OFTEN);
+async fn probes_open_the_circuit_of_a_failing_bank_and_close_it_again() {
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 2;
     draft.breaker.open.base = Duration::from_millis(300);
-    let live = world.apply(draft);
-    eventually("verified", async || live.snapshot().verification == Verification::Verified).await;
-    assert_eq!(live.snapshot().health, Health::Healthy);
+    let connection = env.apply(draft);
+    eventually("verified", async || connection.snapshot().verification == Verification::Verified).await;
+    assert_eq!(connection.snapshot().health, Health::Healthy);
 
-    bank.set_script(Behaviour::status(503)).await.unwrap();
-    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
-    eventually("unhealthy", async || live.snapshot().health == Health::Unhealthy).await;
-    assert_eq!(live.snapshot().verification, Verification::Verified, "an outage takes no verdict");
+    bank.set_script(unavailable()).await.unwrap();
+    eventually("open", async || connection.snapshot().effective == EffectiveState::Open).await;
+    eventually("unhealthy", async || connection.snapshot().health == Health::Unhealthy).await;
+    assert_eq!(connection.snapshot().verification, Verification::Verified, "an outage leaves the connection verified");
     bank.recover().await;
-    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
+    eventually("closed", async || connection.snapshot().effective == EffectiveState::Closed).await;
     // The checks pass again; the risk is still raised for some minutes.
-    eventually("answers again", async || live.snapshot().health == Health::Degraded).await;
+    eventually("answers again", async || connection.snapshot().health == Health::Degraded).await;
 }
 
 #[tokio::test]
-async fn nothing_is_probed_within_a_maintenance_window_not_even_on_request_and_its_end_is_probed_at_once() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
-    let now = Clock::system().now().wall;
-    let ends = now + SignedDuration::from_secs(2);
-    let mut draft = every(bank.base_url(), RARELY);
-    draft.maintenance = vec![TimeWindow::Once { from: now - SignedDuration::from_secs(60), to: ends }];
-    let live = world.apply(draft);
-    world.probes.probe_now(&key("bank"));
-    eventually("verified", async || live.snapshot().verification == Verification::Verified).await;
-    assert!(live.snapshot().last_probe.unwrap().at >= ends, "not before the window ended");
+async fn a_bank_is_probed_only_at_the_end_of_its_maintenance_window() {
+    let time = ManualTime::start();
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
+    let now = env.clock.now().wall;
+    let ends = now + SignedDuration::from_mins(2);
+    let mut draft = probed_every(bank.base_url(), RARELY);
+    draft.maintenance = vec![TimeWindow::Once { from: now - SignedDuration::from_mins(1), to: ends }];
+    let connection = env.apply(draft);
+    env.probes.probe_now(&key("bank"));
+    time.advance(Duration::from_mins(1)).await;
+    assert_eq!(bank.arrivals().entries.len(), 0, "not even on request");
+    time.advance(Duration::from_secs(61)).await;
+    eventually("verified", async || connection.snapshot().verification == Verification::Verified).await;
+    assert!(connection.snapshot().last_probe.unwrap().at >= ends, "not before the window ended");
     assert_eq!(bank.arrivals().entries.len(), 1);
 }
 
 #[tokio::test]
-async fn probes_of_an_open_circuit_close_nothing_before_the_trial_is_due() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    bank.set_script(Behaviour::status(503)).await.unwrap();
-    let world = world();
-    let mut draft = every(bank.base_url(), OFTEN);
+async fn probes_of_an_open_circuit_do_not_close_it_before_its_trial() {
+    let (_sim, bank) = plain_bank().await;
+    bank.set_script(unavailable()).await.unwrap();
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 1;
     draft.breaker.open.base = Duration::from_hours(1);
-    let live = world.apply(draft);
-    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
+    let connection = env.apply(draft);
+    eventually("open", async || connection.snapshot().effective == EffectiveState::Open).await;
     bank.recover().await;
-    eventually("answers again", async || live.snapshot().health == Health::Degraded).await;
-    assert_eq!(live.snapshot().effective, EffectiveState::Open);
+    eventually("answers again", async || connection.snapshot().health == Health::Degraded).await;
+    assert_eq!(connection.snapshot().effective, EffectiveState::Open);
 }
 
 #[tokio::test]
-async fn the_trial_is_taken_when_it_is_due_and_not_at_the_next_beat() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    bank.set_script(Behaviour::status(503)).await.unwrap();
-    let world = world();
-    let mut draft = every(bank.base_url(), RARELY);
+async fn a_trial_runs_when_it_is_due_and_not_at_the_next_probe_time() {
+    let time = ManualTime::start();
+    let (_sim, bank) = plain_bank().await;
+    bank.set_script(unavailable()).await.unwrap();
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), RARELY);
     draft.breaker.consecutive_failures = 1;
-    draft.breaker.open.base = Duration::from_millis(200);
-    let live = world.apply(draft);
-    eventually("open", async || live.snapshot().effective == EffectiveState::Open).await;
+    draft.breaker.open.base = Duration::from_secs(10);
+    let connection = env.apply(draft);
+    eventually("open", async || connection.snapshot().effective == EffectiveState::Open).await;
     bank.recover().await;
-    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
+    time.advance(Duration::from_secs(20)).await;
+    eventually("closed", async || connection.snapshot().effective == EffectiveState::Closed).await;
 }
 
 #[tokio::test]
 async fn new_settings_and_a_request_are_probed_at_once() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
-    let first = every(bank.base_url(), RARELY);
-    world.apply(first.clone());
-    let asked = async |times: u64| {
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
+    let first = probed_every(bank.base_url(), RARELY);
+    env.apply(first.clone());
+    let probed = async |times: u64| {
         eventually("probed", async || bank.counters().requests == times).await;
     };
-    asked(1).await;
-    world.apply(first.clone());
+    probed(1).await;
+    env.apply(first.clone());
     let mut changed = first;
     changed.breaker.consecutive_failures = 9;
-    world.apply(changed);
-    asked(2).await;
-    world.probes.probe_now(&key("bank"));
-    asked(3).await;
-    world.probes.probe_now(&key("nobody"));
-    world.probes.probe_now(&key("bank"));
-    asked(4).await;
+    env.apply(changed);
+    probed(2).await;
+    env.probes.probe_now(&key("bank"));
+    probed(3).await;
+    env.probes.probe_now(&key("unknown"));
+    env.probes.probe_now(&key("bank"));
+    probed(4).await;
 }
 
 #[tokio::test]
 async fn passive_suspended_and_removed_connections_are_not_probed() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
     let apply = |name: &str, change: fn(&mut Draft)| {
-        let mut draft = every(bank.labelled_url(name), OFTEN);
+        let mut draft = probed_every(bank.labelled_url(name), OFTEN);
         change(&mut draft);
-        world.registry.apply(&key(name), name, Settings::resolve(draft).unwrap(), None)
+        env.apply_as(name, draft)
     };
     let passive = apply("passive", |draft| draft.health_check.mode = CheckMode::Passive);
     apply("suspended", |draft| draft.suspended = true);
     let removed = apply("removed", |_| {});
     eventually("probed", async || removed.snapshot().last_probe.is_some()).await;
-    world.registry.remove(&key("removed"));
+    env.registry.remove(&key("removed"));
     apply("probed", |_| {});
-    eventually("ten beats", async || {
-        bank.arrivals().entries.iter().filter(|arrival| arrival.path.starts_with("/c/probed/")).count() >= 10
-    })
-    .await;
+    eventually("ten probes of another connection", async || arrivals_at(&bank, "/c/probed/") >= 10).await;
     let arrivals = bank.arrivals().entries;
-    let asked = |name: &str| arrivals.iter().filter(|arrival| arrival.path.contains(name)).count();
-    assert_eq!((asked("passive"), asked("suspended")), (0, 0));
-    assert!(asked("removed") < 5, "it went on: {}", asked("removed"));
+    let probes = |name: &str| arrivals.iter().filter(|arrival| arrival.path.contains(name)).count();
+    assert_eq!((probes("passive"), probes("suspended")), (0, 0));
+    assert!(probes("removed") < 5, "it is still probed: {}", probes("removed"));
     assert_eq!(passive.snapshot().verification, Verification::Pending);
     assert_eq!(passive.snapshot().health, Health::Unknown);
 }
 
 #[tokio::test]
-async fn a_passive_connection_that_carries_only_payouts_is_brought_back_by_a_probe() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
-    let mut draft = every(bank.base_url(), OFTEN);
+async fn a_passive_connection_with_payouts_only_recovers_by_a_probe() {
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), OFTEN);
     draft.health_check.mode = CheckMode::Passive;
     draft.breaker.consecutive_failures = 1;
     draft.breaker.open.base = Duration::from_millis(300);
-    let live = world.apply(draft);
-    bank.set_script(Behaviour::status(503)).await.unwrap();
-    let mut payout = busbar::provider::call::Request::get("payout", "/health");
-    payout.class = busbar::domain::breaker::CallClass::Money;
-    live.call(payout).await.unwrap();
-    assert_eq!(live.snapshot().effective, EffectiveState::Open);
-    // A trial that fails, and one more after the next open time; then the bank is well again.
+    let connection = env.apply(draft);
+    bank.set_script(unavailable()).await.unwrap();
+    let mut payout = Request::get("payout", "/health");
+    payout.class = CallClass::Money;
+    connection.call(payout).await.unwrap();
+    assert_eq!(connection.snapshot().effective, EffectiveState::Open);
+    // A trial that fails, and one more after the next open time; then the bank recovers.
     eventually("two trials", async || bank.counters().requests >= 3).await;
-    assert_ne!(live.snapshot().effective, EffectiveState::Closed);
+    assert_ne!(connection.snapshot().effective, EffectiveState::Closed);
     bank.recover().await;
-    eventually("closed", async || live.snapshot().effective == EffectiveState::Closed).await;
+    eventually("closed", async || connection.snapshot().effective == EffectiveState::Closed).await;
     let probes = bank.arrivals().next;
-    // Another connection's beats measure the time: whoever is closed is left alone again.
-    let mut other = every(bank.labelled_url("other"), OFTEN);
+    // The probes of another connection measure the time: the closed one is not probed any more.
+    let mut other = probed_every(bank.labelled_url("other"), OFTEN);
     other.breaker.consecutive_failures = 9;
-    world.registry.apply(&key("other"), "uid-2", Settings::resolve(other).unwrap(), None);
-    let theirs = |path: &str| bank.arrivals().entries.iter().filter(|arrival| arrival.path.starts_with(path)).count();
-    eventually("ten beats", async || theirs("/c/other/") >= 10).await;
-    let ours = bank.arrivals().entries.len() - theirs("/c/other/");
-    assert_eq!(ours as u64, probes, "no probe without an open circuit");
+    env.apply_as("other", other);
+    eventually("ten probes of another connection", async || arrivals_at(&bank, "/c/other/") >= 10).await;
+    let own = bank.arrivals().entries.len() - arrivals_at(&bank, "/c/other/");
+    assert_eq!(own as u64, probes, "no probe without an open circuit");
 }
 
 #[tokio::test]
-async fn never_more_probes_than_allowed_are_in_flight_and_who_waits_gets_his_turn() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+async fn probes_in_flight_never_exceed_their_limit() {
+    let time = ManualTime::start();
+    let (_sim, bank) = plain_bank().await;
     bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
-    let world = world_of(|driver| driver.with_concurrency(4));
-    let lives: Vec<_> = (0..12)
+    let env = ProbeEnv::with(|driver| driver.with_concurrency(4));
+    let connections: Vec<_> = (0..12)
         .map(|n| {
             let name = format!("bank-{n:02}");
-            let mut draft = every(bank.labelled_url(&name), RARELY);
+            let mut draft = probed_every(bank.labelled_url(&name), RARELY);
             draft.health_check.timeout = Duration::from_secs(2);
-            world.registry.apply(&key(&name), &name, Settings::resolve(draft).unwrap(), None)
+            env.apply_as(&name, draft)
         })
         .collect();
-    // A probe that ended makes room for another, and its line may be closed a little later than the next is opened: what
-    // is compared is what has arrived with what has ended.
+    // What has arrived is compared with what has ended: a TCP connection may be closed later than the next is opened.
     let mut most = 0;
-    let all_arrive = async {
-        loop {
-            let arrived = bank.counters().requests;
-            let ended = lives.iter().filter(|live| live.last_probe().is_some()).count() as u64;
-            most = most.max(arrived.saturating_sub(ended));
-            if arrived >= 12 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, all_arrive).await.expect("all are probed");
-    assert_eq!(most, 4, "all places were taken, and no more");
-    eventually("all had their turn", async || lives.iter().all(|live| live.last_probe().is_some())).await;
+    while bank.counters().requests < 12 {
+        time.advance(Duration::from_millis(500)).await;
+        let ended = connections.iter().filter(|connection| connection.last_probe().is_some()).count() as u64;
+        most = most.max(bank.counters().requests.saturating_sub(ended));
+    }
+    assert_eq!(most, 4, "as many as allowed, and no more");
+    time.advance(Duration::from_secs(2)).await;
+    eventually("all probes ended", async || connections.iter().all(|connection| connection.last_probe().is_some()))
+        .await;
     assert_eq!(bank.counters().requests, 12);
 }
 
 #[tokio::test]
 async fn one_probe_of_a_connection_runs_at_a_time() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let time = ManualTime::start();
+    let (_sim, bank) = plain_bank().await;
     bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
-    let world = world();
-    let mut draft = every(bank.base_url(), Duration::from_millis(200));
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), Duration::from_millis(200));
     draft.health_check.timeout = Duration::from_millis(200);
-    world.apply(draft);
+    env.apply(draft);
     for _ in 0..20 {
-        world.probes.probe_now(&key("bank"));
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        env.probes.probe_now(&key("bank"));
+        time.advance(Duration::from_millis(10)).await;
     }
     assert!(bank.counters().requests <= 2, "{}", bank.counters().requests);
 }
 
 #[tokio::test]
-async fn a_change_pokes_the_controller_and_sameness_does_not() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
-    let mut draft = every(bank.base_url(), OFTEN);
+async fn only_a_changed_snapshot_notifies_the_controller() {
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 2;
-    let live = world.apply(draft);
-    let mut reconcile_queue = std::pin::pin!(world.reconcile_queue.subscribe(Kind::ProviderConnection, None));
+    let connection = env.apply(draft);
+    let mut reconcile_queue = std::pin::pin!(env.reconcile_queue.subscribe(Kind::ProviderConnection, None));
     let first = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
     assert_eq!(first, Some(key("bank")));
-    assert_eq!(live.snapshot().verification, Verification::Verified);
+    assert_eq!(connection.snapshot().verification, Verification::Verified);
     let before = bank.counters().requests;
     eventually("ten more probes", async || bank.counters().requests >= before + 10).await;
     assert!(reconcile_queue.next().now_or_never().is_none(), "nothing changed");
@@ -270,54 +279,53 @@ async fn a_change_pokes_the_controller_and_sameness_does_not() {
     bank.set_script(Behaviour::status(500)).await.unwrap();
     let again = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
     assert_eq!(again, Some(key("bank")));
-    assert_eq!(live.snapshot().effective, EffectiveState::Open, "the circuit is the first thing that changes");
+    assert_eq!(connection.snapshot().effective, EffectiveState::Open, "the circuit is the first thing that changes");
 }
 
 #[tokio::test]
-async fn a_call_that_trips_the_circuit_pokes_as_well() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let world = world();
-    let mut draft = every(bank.base_url(), RARELY);
+async fn a_call_that_opens_the_circuit_notifies_the_controller() {
+    let (_sim, bank) = plain_bank().await;
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), RARELY);
     draft.health_check.mode = CheckMode::Passive;
     draft.breaker.consecutive_failures = 1;
-    let live = world.apply(draft);
+    let connection = env.apply(draft);
     bank.set_script(Behaviour::status(500)).await.unwrap();
-    live.call(busbar::provider::call::Request::get("test", "/health")).await.unwrap();
-    let mut reconcile_queue = std::pin::pin!(world.reconcile_queue.subscribe(Kind::ProviderConnection, None));
+    connection.call(Request::get("test", "/health")).await.unwrap();
+    let mut reconcile_queue = std::pin::pin!(env.reconcile_queue.subscribe(Kind::ProviderConnection, None));
     assert_eq!(tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap(), Some(key("bank")));
-    assert_eq!(live.snapshot().effective, EffectiveState::Open);
+    assert_eq!(connection.snapshot().effective, EffectiveState::Open);
 }
 
 #[tokio::test]
 async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
-    let (_sim, bank) = bank(BankConfig { log_capacity: 4096, ..BankConfig::new("bank") }).await;
-    let world = world();
-    // One draft for all: each would read the profiles anew.
-    let whole = every(bank.base_url(), RARELY);
-    let lives: Vec<_> = (0..1000)
+    let (_sim, bank) = start_bank(BankConfig { log_capacity: 4096, ..BankConfig::new("bank") }).await;
+    let env = ProbeEnv::new();
+    // One draft for all: each would read the profiles again.
+    let whole = probed_every(bank.base_url(), RARELY);
+    let connections: Vec<_> = (0..1000)
         .map(|n| {
             let name = format!("bank-{n:04}");
             let draft = Draft { base_url: bank.labelled_url(&name), ..whole.clone() };
-            let key = ObjectKey::new("treasury", name.as_str());
-            world.registry.apply(&key, &name, Settings::resolve(draft).unwrap(), None)
+            env.apply_as(&name, draft)
         })
         .collect();
     eventually("all verified", async || {
-        lives.iter().all(|live| live.snapshot().verification == Verification::Verified)
+        connections.iter().all(|connection| connection.snapshot().verification == Verification::Verified)
     })
     .await;
     assert_eq!(bank.counters().requests, 1000);
-    assert_eq!(world.registry.clients().len(), 1);
+    assert_eq!(env.registry.clients().len(), 1);
 }
 
 #[tokio::test]
 async fn probes_in_flight_end_with_the_driver() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+    let (_sim, bank) = plain_bank().await;
     bank.set_script(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
-    let world = world();
-    let live = world.apply(every(bank.base_url(), RARELY));
+    let env = ProbeEnv::new();
+    let connection = env.apply(probed_every(bank.base_url(), RARELY));
     eventually("a probe hangs", async || bank.counters().connections_open == 1).await;
-    drop(world);
-    eventually("its line is closed", async || bank.counters().connections_open == 0).await;
-    assert_eq!(live.snapshot().verification, Verification::Pending, "a dropped probe says nothing");
+    drop(env);
+    eventually("its TCP connection is closed", async || bank.counters().connections_open == 0).await;
+    assert_eq!(connection.snapshot().verification, Verification::Pending, "a dropped probe verifies nothing");
 }

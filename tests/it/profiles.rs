@@ -1,10 +1,10 @@
 //! Custom profiles at the process: what `busbar check profile` reports, and that the start fails for an invalid one.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use busbar::profile::Profiles;
 
+use crate::kit::binary::{Finished, busbar, run};
 use crate::source::{files, read, without_tests, without_text};
 
 const GOOD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\n";
@@ -12,12 +12,10 @@ const BAD: &str = "id: acme\ntitle: Acme\nbreaker: Api\nhealthCheck: {path: /}\n
 const PROBLEM: &str =
     "line 7, errors[1]: is unreachable: everything it matches is matched before by errors[0]; move it up or remove it";
 
-fn busbar(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_busbar")).args(args).current_dir(folder).env_clear().output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn busbar_in(folder: &Path, args: &[&str]) -> Finished {
+    let mut command = busbar(args);
+    command.current_dir(folder);
+    run(command)
 }
 
 #[test]
@@ -25,16 +23,16 @@ fn check_profile_reports_each_file_with_its_problem() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
     std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();
-    let both = busbar(folder.path(), &["check", "profile", "good.yaml", "bad.yaml"]);
-    assert!(!both.status.success());
+    let both = busbar_in(folder.path(), &["check", "profile", "good.yaml", "bad.yaml"]);
+    assert!(!both.success());
     assert_eq!(
-        text(&both.stdout),
+        both.stdout,
         format!(
             "good.yaml: usable as `provider: profile:acme` with 0 operations, 0 streams, 0 error matchers, 0 limits\n\
              profile bad.yaml, {PROBLEM}\n"
         )
     );
-    assert!(busbar(folder.path(), &["check", "profile", "good.yaml"]).status.success());
+    assert!(busbar_in(folder.path(), &["check", "profile", "good.yaml"]).success());
 }
 
 #[test]
@@ -42,9 +40,9 @@ fn an_unsupported_stream_is_accepted_with_a_note() {
     let folder = tempfile::tempdir().unwrap();
     let streams = "streams:\n  all: {record: document, path: /a, records: [/a], key: /id, pagination: {kind: nextUrl, next: [/n], link: {kind: follow}}}\n";
     std::fs::write(folder.path().join("later.yaml"), format!("{GOOD}{streams}")).unwrap();
-    let check = busbar(folder.path(), &["check", "profile", "later.yaml"]);
+    let check = busbar_in(folder.path(), &["check", "profile", "later.yaml"]);
     let note = "later.yaml: note: this version cannot sync the stream all: pagination.kind: nextUrl; a SyncJob of it will be Stalled, NotImplemented\n";
-    assert!(check.status.success() && text(&check.stdout).ends_with(note), "{}", text(&check.stdout));
+    assert!(check.success() && check.stdout.ends_with(note), "{}", check.stdout);
 }
 
 #[test]
@@ -53,9 +51,9 @@ fn the_start_fails_for_an_invalid_profile_with_file_line_and_remedy() {
     std::fs::write(folder.path().join("bad.yaml"), BAD).unwrap();
     let shown = folder.path().display().to_string();
     // The start fails before anything else: there is no API server here, and no ledger is created.
-    let run = busbar(folder.path(), &["run", "--admin-address", "127.0.0.1:0", "--profiles-dir", &shown]);
-    assert!(!run.status.success());
-    assert!(text(&run.stderr).contains(&format!("profile {shown}/bad.yaml, {PROBLEM}")), "{}", text(&run.stderr));
+    let run = busbar_in(folder.path(), &["run", "--admin-address", "127.0.0.1:0", "--profiles-dir", &shown]);
+    assert!(!run.success());
+    assert!(run.stderr.contains(&format!("profile {shown}/bad.yaml, {PROBLEM}")), "{}", run.stderr);
     assert!(!folder.path().join("busbar.db").exists());
 }
 
@@ -64,15 +62,15 @@ fn a_post_without_a_class_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let operation = "operations:\n  pay:\n    path: /payments\n    method: POST\n";
     std::fs::write(folder.path().join("own.yaml"), format!("{GOOD}{operation}")).unwrap();
-    let check = busbar(folder.path(), &["check", "profile", "own.yaml"]);
-    assert!(!check.status.success());
+    let check = busbar_in(folder.path(), &["check", "profile", "own.yaml"]);
+    assert!(!check.success());
     assert_eq!(
-        text(&check.stdout),
+        check.stdout,
         "profile own.yaml, line 8, operations.pay.method: POST may change something or move money: add \
          class: Read, class: Write or class: Money\n"
     );
     std::fs::write(folder.path().join("own.yaml"), format!("{GOOD}{operation}    class: Money\n")).unwrap();
-    assert!(busbar(folder.path(), &["check", "profile", "own.yaml"]).status.success());
+    assert!(busbar_in(folder.path(), &["check", "profile", "own.yaml"]).success());
 }
 
 #[test]
@@ -84,12 +82,12 @@ fn explain_uses_the_custom_profiles_of_the_folder() {
     std::fs::write(own.join("acme.yaml"), format!("{GOOD}{limits}")).unwrap();
     let manifest = "apiVersion: busbar.dev/v1alpha1\nkind: ProviderConnection\nmetadata: {name: acme}\nspec: {provider: \"profile:acme\", environment: Sandbox, endpoint: {baseURL: \"https://api.acme.example\"}}\n";
     std::fs::write(folder.path().join("connection.yaml"), manifest).unwrap();
-    let with = busbar(folder.path(), &["explain", "connection.yaml", "--profiles-dir", "own"]);
-    let table = text(&with.stdout);
+    let with = busbar_in(folder.path(), &["explain", "connection.yaml", "--profiles-dir", "own"]);
+    let table = with.stdout;
     let row = table.lines().find(|line| line.contains("rateLimit.limits[minute].requests")).unwrap_or_default();
-    assert!(row.contains('7') && row.contains("profile profile:acme"), "{table}{}", text(&with.stderr));
-    let without = busbar(folder.path(), &["explain", "connection.yaml"]);
-    assert!(text(&without.stdout).contains("not loaded"), "{}", text(&without.stdout));
+    assert!(row.contains('7') && row.contains("profile profile:acme"), "{table}{}", with.stderr);
+    let without = busbar_in(folder.path(), &["explain", "connection.yaml"]);
+    assert!(without.stdout.contains("not loaded"), "{}", without.stdout);
 }
 
 /// Files that may name a provider, and why. Tests, comments and the testbed (which simulates providers) may as well.

@@ -1,7 +1,8 @@
-//! Holds every file to its word: a source file whose module documentation says "Pure." names nothing that waits, reaches
-//! out, reads a clock or draws a random number, whatever its layer allows.
+//! Checks that pure files are pure: a source file whose module documentation says "Pure." names nothing that waits, does
+//! I/O, reads a clock or draws a random number, whatever its layer allows.
 
-use crate::architecture::{is_plain_value, product_sources, within};
+use crate::architecture::{is_plain_value, within};
+use crate::product_sources::product_sources;
 use crate::source::{paths, read, without_tests, without_text};
 
 /// Paths that pure code does not name, of other crates and of ours.
@@ -66,7 +67,7 @@ fn impure(path: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_file_that_says_it_is_pure_is_pure() {
+fn every_file_documented_as_pure_is_pure() {
     let mut pure = 0;
     let mut found = Vec::new();
     for path in product_sources() {

@@ -58,14 +58,14 @@ fn reaches(value: &Value, field: &str) -> bool {
 }
 
 #[test]
-fn every_rule_says_what_must_be() {
+fn every_message_of_a_rule_begins_with_must() {
     for (kind, field, message) in rules() {
         assert!(message.starts_with("must "), "{kind} {field}: {message}");
     }
 }
 
 #[test]
-fn every_rule_refuses_its_file_in_invalid_and_nothing_else_does() {
+fn every_invalid_sample_is_refused_by_its_rule_alone() {
     let mut open = rules();
     for manifest in manifests("invalid") {
         let Some(field) = manifest.header("field") else { continue };
@@ -94,7 +94,7 @@ fn every_rule_refuses_its_file_in_invalid_and_nothing_else_does() {
 }
 
 #[test]
-fn every_rule_lets_a_sample_pass_that_has_its_field() {
+fn every_rule_accepts_a_sample_with_its_field() {
     let mut open = rules();
     for manifest in manifests("").iter().chain(&manifests("full")).chain(&manifests("broken")) {
         for document in manifest.ours() {
@@ -123,7 +123,7 @@ fn bounds_are_inclusive_on_both_sides() {
 }
 
 #[test]
-fn a_resync_may_change_under_a_new_id_and_may_go_away() {
+fn a_resync_may_be_replaced_under_a_new_id_or_removed() {
     let job = |resync: Value| {
         let mut job = serde_json::json!({
             "apiVersion": "busbar.dev/v1alpha1", "kind": "SyncJob", "metadata": { "name": "resync" },

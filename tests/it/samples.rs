@@ -98,7 +98,7 @@ fn every_kind_has_a_minimal_sample_of_its_own() {
 }
 
 #[test]
-fn every_broken_sample_wants_a_documented_reason() {
+fn every_broken_sample_names_a_documented_reason() {
     for manifest in manifests("broken") {
         let want = manifest.want();
         assert!(Reason::ALL.iter().any(|reason| reason.as_str() == want), "{}: {want}", manifest.path.display());
@@ -106,7 +106,7 @@ fn every_broken_sample_wants_a_documented_reason() {
 }
 
 #[test]
-fn every_invalid_sample_says_what_it_wants() {
+fn every_invalid_sample_names_its_message() {
     for manifest in manifests("invalid") {
         assert!(!manifest.want().is_empty());
     }
@@ -136,7 +136,7 @@ fn sample_sync_jobs_keep_no_raw_payloads() {
 }
 
 #[test]
-fn secrets_of_samples_are_obviously_fake() {
+fn secrets_in_samples_are_obviously_fake() {
     for manifest in every_sample() {
         for document in manifest.documents.iter().filter(|document| text(document, "/kind") == "Secret") {
             for (key, value) in document["stringData"].as_object().into_iter().flatten() {

@@ -1,25 +1,16 @@
 //! The simulator from outside its process: control API, announce file, signals.
 
-use std::time::Duration;
-
 use busbar::testbed::sim::process::Announcement;
 use busbar::testbed::sim::{BankConfig, Script, Sim, SimConfig, SimError};
-use reqwest::{Certificate as Ca, Client, Response, StatusCode};
+use reqwest::StatusCode;
 use serde_json::Value;
 
-/// Long enough for anything on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn client() -> Client {
-    Client::builder().timeout(PATIENCE).build().unwrap()
-}
-
-async fn json(response: Response) -> Value {
-    serde_json::from_str(&response.text().await.unwrap()).unwrap()
-}
+use crate::kit::banks::simulator;
+use crate::kit::http::{client, json, trusting_client};
+use crate::kit::wait::{PATIENCE, eventually};
 
 #[tokio::test]
-async fn the_control_api_does_what_the_library_does() {
+async fn the_control_api_offers_what_the_library_offers() {
     let control = Some("127.0.0.1:0".parse().unwrap());
     let sim = Sim::start(SimConfig { control, ..SimConfig::default() }).await.unwrap();
     let base = format!("http://{}", sim.control().unwrap());
@@ -74,7 +65,7 @@ fn span(name: &str, id: u8, parent: &[u8]) -> opentelemetry_proto::tonic::trace:
 }
 
 #[tokio::test]
-async fn the_control_api_takes_traces_and_shows_parents_and_attributes() {
+async fn the_control_api_shows_the_traces_that_it_received() {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
     use prost::Message as _;
@@ -100,14 +91,14 @@ async fn the_control_api_takes_traces_and_shows_parents_and_attributes() {
     assert_eq!(shown().await, serde_json::json!([]));
 }
 
-async fn arrived(control: &str, bank: &str) {
-    while json(client().get(format!("{control}/banks/{bank}/counters")).send().await.unwrap()).await["requests"] == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// Requests that a bank of the simulator with this control API has had.
+async fn requests(control: &str, bank: &str) -> Value {
+    let response = client().get(format!("{control}/banks/{bank}/counters")).send().await.unwrap();
+    json(response).await["requests"].clone()
 }
 
 #[tokio::test]
-async fn the_process_announces_itself_whole_and_ends_on_a_signal() {
+async fn the_process_ends_on_a_signal_despite_a_stalled_request() {
     for signal in ["TERM", "INT"] {
         let dir = tempfile::tempdir().unwrap();
         let (announce, ca) = (dir.path().join("sim.json"), dir.path().join("ca.pem"));
@@ -120,28 +111,21 @@ async fn the_process_announces_itself_whole_and_ends_on_a_signal() {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let text = tokio::time::timeout(PATIENCE, async {
-            loop {
-                match std::fs::read_to_string(&announce) {
-                    Ok(text) => return text,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            }
-        });
-        let told: Announcement = serde_json::from_str(&text.await.unwrap()).unwrap();
-        assert_eq!(told.banks.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["bank-a", "bank-b", "bank-c"]);
-        let ca = Ca::from_pem(&std::fs::read(told.ca_file.unwrap()).unwrap()).unwrap();
-        let trusting = Client::builder().tls_certs_only([ca]).timeout(PATIENCE).build().unwrap();
-        let url = format!("{}/health", told.banks[2].https);
+        let text = eventually("it announces itself", async || std::fs::read_to_string(&announce)).await;
+        let announced: Announcement = serde_json::from_str(&text).unwrap();
+        assert_eq!(announced.banks.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["bank-a", "bank-b", "bank-c"]);
+        let ca = std::fs::read_to_string(announced.ca_file.unwrap()).unwrap();
+        let trusting = trusting_client(&ca).build().unwrap();
+        let url = format!("{}/health", announced.banks[2].https);
         let answer = trusting.get(url).header("mono-sec-key", "canary").send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         // A request that stalls on purpose must not hold the process.
-        let fail = client().post(format!("{}/banks/bank-a/fail", told.control));
+        let fail = client().post(format!("{}/banks/bank-a/fail", announced.control));
         let fail = fail.header("content-type", "application/json").body(r#"{"do":{"stall":"beforeHead"}}"#);
         assert_eq!(fail.send().await.unwrap().status(), StatusCode::NO_CONTENT);
-        let stalled = tokio::spawn(trusting.get(format!("{}/health", told.banks[0].http)).send());
-        tokio::time::timeout(PATIENCE, arrived(&told.control, "bank-a")).await.unwrap();
-        let pid = told.pid.to_string();
+        let stalled = tokio::spawn(trusting.get(format!("{}/health", announced.banks[0].http)).send());
+        eventually("the request has arrived", async || requests(&announced.control, "bank-a").await != 0).await;
+        let pid = announced.pid.to_string();
         let kill = tokio::process::Command::new("kill").args(["-s", signal, &pid]).status().await.unwrap();
         assert!(kill.success());
         let ended = tokio::time::timeout(PATIENCE, sim.wait()).await.unwrap().unwrap();
@@ -155,7 +139,7 @@ async fn nothing_listens_beyond_loopback_unless_allowed() {
     let anywhere = "0.0.0.0:0".parse().unwrap();
     let control = SimConfig { control: Some(anywhere), allow_remote: false };
     assert!(matches!(Sim::start(control).await, Err(SimError::NotLoopback { .. })));
-    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let sim = simulator().await;
     let open = BankConfig { listen: anywhere, ..BankConfig::new("b") };
     assert!(matches!(sim.add_bank(open.clone()).await, Err(SimError::NotLoopback { .. })));
     assert!(matches!(sim.add_bank(BankConfig::new("a/b")).await, Err(SimError::InvalidName(_))));
@@ -164,7 +148,7 @@ async fn nothing_listens_beyond_loopback_unless_allowed() {
 }
 
 #[test]
-fn the_scripts_in_the_documentation_can_be_played() {
+fn the_scripts_in_the_documentation_are_valid() {
     let text = include_str!("../../docs/simulator.md");
     let scripts: Vec<_> =
         text.split("```json script\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();

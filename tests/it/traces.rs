@@ -1,27 +1,24 @@
-//! Traces of calls, read by a collector: whose child is whose, what a span says, and what it must never say.
+//! Traces of calls, as a collector receives them: the parent of each span, its attributes, and what it must never hold.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CacheMode, Request};
-use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::trace::IncomingSpan;
-use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, Settings, TokenClient};
+use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
 use busbar::telemetry::traces::{Traces, parse_collector_url};
-use busbar::testbed::sim::otlp::{TraceCollector, Span};
-use busbar::testbed::sim::{RequiredAuth, BankConfig, Behaviour, Script, ScriptStep};
+use busbar::testbed::sim::otlp::{Span, TraceCollector};
+use busbar::testbed::sim::{BankConfig, Behaviour, RequiredAuth, Script, ScriptStep};
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
 
-use crate::call_path::{bank, draft, eventually, key};
-
-/// Enough for a collector that answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::kit::banks::{plain_bank, start_bank};
+use crate::kit::connections::{apply, draft, registry};
+use crate::kit::wait::{PATIENCE, eventually};
 
 fn traced(endpoint: &str) -> (Registry, Traces, Metrics) {
     let metrics = Metrics::new();
@@ -30,31 +27,29 @@ fn traced(endpoint: &str) -> (Registry, Traces, Metrics) {
     (Registry::new(Clock::system(), &metrics, access).unwrap(), traces, metrics)
 }
 
-fn connect(registry: &Registry, draft: Draft) -> Arc<Connection> {
-    registry.apply(&key("bank"), "uid-1", Settings::resolve(draft).unwrap(), None)
-}
-
 fn only(spans: Vec<Span>) -> Span {
     assert_eq!(spans.len(), 1, "{spans:#?}");
     spans.into_iter().next().unwrap()
 }
 
-fn says(span: &Span, name: &str) -> String {
+fn attribute(span: &Span, name: &str) -> String {
     span.attributes.get(name).cloned().unwrap_or_default()
 }
 
 const SECRET: &str = "canary-secret-not-real";
+
 const ACCOUNT: &str = "canary-account-0123456789";
+
 const NARRATION: &str = "canary-narration-of-the-provider";
 
 #[tokio::test]
-async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_gateways_caller_above() {
-    let wants = RequiredAuth::OAuth2 {
+async fn a_call_is_a_span_between_the_gateway_and_its_tries() {
+    let required = RequiredAuth::OAuth2 {
         client_id: "canary-client".to_owned(),
         client_secret: SECRET.to_owned(),
         expires_in_seconds: 3600,
     };
-    let (_sim, bank) = bank(BankConfig::new("bank").auth(wants)).await;
+    let (_sim, bank) = start_bank(BankConfig::new("bank").auth(required)).await;
     let body = Some(NARRATION.to_owned());
     let busy = Behaviour::Status { code: 503, headers: [].into(), body };
     bank.set_script(Script::from(ScriptStep::from(busy).times(1))).await.unwrap();
@@ -72,7 +67,7 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
         client_id: SecretString::from("canary-client"),
         client_secret: SecretString::from(SECRET),
     });
-    let live = connect(&registry, draft);
+    let connection = apply(&registry, draft);
 
     let mut headers = HeaderMap::new();
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
@@ -80,14 +75,14 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
     let incoming = IncomingSpan::from_headers(registry.traces(), Clock::system(), &headers);
     let mut request = Request::get("accounts", "/health").with_query("account", ACCOUNT);
     request.trace_parameters = vec![("symbol".to_owned(), "AAPL".to_owned())];
-    let serving = async { live.call(request).await.unwrap().status };
+    let serving = async { connection.call(request).await.unwrap().status };
     let route = ("GET", "/api/providers/{namespace}/{connection}/{operation}", uuid::Uuid::nil());
     assert_eq!(incoming.serve(route, serving, |status| *status).await, StatusCode::OK);
     traces.close(PATIENCE).await;
 
     let gateway = only(collector.spans_named("gateway.request"));
     assert_eq!((&*gateway.trace_id, &*gateway.parent_id, &*gateway.kind), (trace, parent, "SERVER"));
-    assert_eq!(says(&gateway, "request_id"), uuid::Uuid::nil().to_string());
+    assert_eq!(attribute(&gateway, "request_id"), uuid::Uuid::nil().to_string());
 
     let call = only(collector.spans_named("provider.call"));
     assert_eq!((&call.trace_id, &call.parent_id), (&gateway.trace_id, &gateway.span_id));
@@ -102,21 +97,21 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
         ("connection", "bank"),
         ("class", "Read"),
     ] {
-        assert_eq!(says(&call, name), value, "{name} of {call:#?}");
+        assert_eq!(attribute(&call, name), value, "{name} of {call:#?}");
     }
-    assert!(says(&call, "latency_ms").parse::<u64>().is_ok() && call.nanos.0 <= call.nanos.1, "{call:#?}");
+    assert!(attribute(&call, "latency_ms").parse::<u64>().is_ok() && call.nanos.0 <= call.nanos.1, "{call:#?}");
     assert_eq!(call.failure, None);
 
     let tries = collector.spans_named("provider.try");
     assert!(tries.len() == 2 && tries.iter().all(|one| one.parent_id == call.span_id && one.kind == "CLIENT"));
-    let statuses: Vec<String> = tries.iter().map(|one| says(one, "status")).collect();
+    let statuses: Vec<String> = tries.iter().map(|one| attribute(one, "status")).collect();
     assert_eq!(statuses, ["503", "200"]);
     assert_eq!(tries[0].failure.as_deref(), Some("http_status"));
     let token = only(collector.spans_named("provider.token"));
     assert_eq!(
-        (&token.parent_id, says(&token, "status").as_str()),
+        (&token.parent_id, attribute(&token, "status").as_str()),
         (&tries[0].span_id, "200"),
-        "the try that had none"
+        "the first try, which had no token"
     );
     assert_eq!(call.resource["service.name"], "busbar");
     assert_eq!(call.resource["service.instance.id"], "replica-1");
@@ -131,8 +126,8 @@ async fn a_call_is_a_span_with_a_child_for_each_try_and_for_the_token_and_the_ga
 }
 
 #[tokio::test]
-async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+async fn a_cached_response_has_no_try_and_a_failed_call_an_error() {
+    let (_sim, bank) = plain_bank().await;
     let collector = TraceCollector::start().await.unwrap();
     let (registry, traces, _) = traced(&collector.endpoint());
     let mut draft = draft(bank.base_url());
@@ -140,19 +135,19 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
     draft.retry.retries = 0;
     let (placement, name, prefix) = (Placement::Query, "apikey".to_owned(), String::new());
     draft.auth = Auth::ApiKey { placement, name, prefix, key: SecretString::from(SECRET) };
-    let live = connect(&registry, draft);
+    let connection = apply(&registry, draft);
     let cached = || Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") };
-    live.call(cached()).await.unwrap();
-    live.call(cached()).await.unwrap();
+    connection.call(cached()).await.unwrap();
+    connection.call(cached()).await.unwrap();
     bank.set_script(Script::from(ScriptStep::from(Behaviour::Down(busbar::testbed::sim::Down::Refuse)))).await.unwrap();
-    live.call(Request::get("failed", "/health")).await.unwrap_err();
+    connection.call(Request::get("failed", "/health")).await.unwrap_err();
     traces.close(PATIENCE).await;
 
     let spans = collector.spans_named("provider.call");
     let [first, second, failed] = spans.as_slice() else { panic!("{spans:#?}") };
-    assert_eq!((says(first, "cached"), says(second, "cached")), ("false".to_owned(), "true".to_owned()));
+    assert_eq!((attribute(first, "cached"), attribute(second, "cached")), ("false".to_owned(), "true".to_owned()));
     assert!(first.parent_id.is_empty() && first.trace_id != second.trace_id, "two callers, two traces");
-    assert_eq!((says(failed, "status"), says(failed, "error")), ("error".to_owned(), "connect".to_owned()));
+    assert_eq!((attribute(failed, "status"), attribute(failed, "error")), ("error".to_owned(), "connect".to_owned()));
     assert_eq!(failed.failure.as_deref(), Some("connect"));
     let parents: Vec<String> = collector.spans_named("provider.try").into_iter().map(|one| one.parent_id).collect();
     assert_eq!(parents, [first.span_id.clone(), failed.span_id.clone()]);
@@ -167,16 +162,16 @@ async fn a_call_that_fails_says_so_without_a_status_and_a_kept_answer_has_no_try
 }
 
 #[tokio::test]
-async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+async fn callers_of_one_shared_request_have_a_span_each() {
+    let (_sim, bank) = plain_bank().await;
     bank.set_script(Script::from(ScriptStep::slow(Duration::from_millis(100)))).await.unwrap();
     let collector = TraceCollector::start().await.unwrap();
     let (registry, traces, _) = traced(&collector.endpoint());
     let mut draft = draft(bank.base_url());
     draft.cache = Some(CachePolicy { ttl: Duration::from_mins(10), max_stale: Duration::from_hours(1) });
-    let live = connect(&registry, draft);
+    let connection = apply(&registry, draft);
     let calls =
-        (0..5).map(|_| live.call(Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") }));
+        (0..5).map(|_| connection.call(Request { cache: CacheMode::FreshOrStale, ..Request::get("kept", "/health") }));
     assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
     traces.close(PATIENCE).await;
     let calls = collector.spans_named("provider.call");
@@ -186,16 +181,16 @@ async fn callers_of_one_question_have_a_span_each_and_the_tries_are_the_firsts()
 }
 
 #[tokio::test]
-async fn a_collector_in_trouble_costs_no_call_anything_and_is_counted() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
+async fn spans_that_the_collector_rejects_are_counted() {
+    let (_sim, bank) = plain_bank().await;
     let collector = TraceCollector::start().await.unwrap();
     collector.reject_with(Some(StatusCode::BAD_REQUEST));
     let (registry, traces, metrics) = traced(&collector.endpoint());
-    let live = connect(&registry, draft(bank.base_url()));
+    let connection = apply(&registry, draft(bank.base_url()));
     for _ in 0..10 {
-        assert!(live.call(Request::get("test", "/health")).await.is_ok());
+        assert!(connection.call(Request::get("test", "/health")).await.is_ok());
     }
-    eventually("the collector was asked", || async { collector.requests() > 0 }).await;
+    eventually("the collector was called", || async { collector.requests() > 0 }).await;
     traces.close(PATIENCE).await;
     let text = metrics.render().unwrap();
     let value = |outcome: &str| {
@@ -208,11 +203,10 @@ async fn a_collector_in_trouble_costs_no_call_anything_and_is_counted() {
 
 #[tokio::test]
 async fn without_a_collector_nothing_is_traced() {
-    let (_sim, bank) = bank(BankConfig::new("bank")).await;
-    let metrics = Metrics::new();
-    let registry = Registry::new(Clock::system(), &metrics, RegistryOptions::allowing_loopback()).unwrap();
-    let live = connect(&registry, draft(bank.base_url()));
-    assert!(live.call(Request::get("test", "/health")).await.is_ok());
+    let (_sim, bank) = plain_bank().await;
+    let (registry, metrics) = registry();
+    let connection = apply(&registry, draft(bank.base_url()));
+    assert!(connection.call(Request::get("test", "/health")).await.is_ok());
     assert!(registry.traces().tracer().is_none());
     assert!(!metrics.render().unwrap().contains("busbar_trace"));
     // A ticker may be in a trace only where its profile says so.

@@ -118,7 +118,7 @@ fn long_test_names(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_text_uses_the_old_idiom() {
+fn no_text_has_a_rejected_phrase() {
     let texts = texts();
     assert!(texts.len() > 300, "the scan found too little: {} files", texts.len());
     let found: Vec<_> = texts
@@ -141,7 +141,7 @@ fn test_names_are_at_most_80_characters() {
 }
 
 #[test]
-fn a_planted_idiom_is_found() {
+fn a_planted_phrase_is_found() {
     for line in [
         "/// No token is to be had.",
         "let text = \"and Nobody could stand in\";",

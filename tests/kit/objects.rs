@@ -24,8 +24,9 @@ pub(crate) fn connection(name: &str, base_url: &str, patch: Value) -> Value {
 
 /// A connection of a provider with a profile, which says how it is checked.
 pub(crate) fn profile_connection(name: &str, provider: &str, base_url: &str, patch: Value) -> Value {
-    let profile = json!({"provider": provider, "healthCheck": null});
-    connection(name, base_url, merged_patches(profile, patch))
+    let endpoint = json!({"baseURL": base_url, "insecure": true});
+    let spec = json!({"provider": provider, "environment": "Sandbox", "endpoint": endpoint});
+    object("ProviderConnection", name, merged(spec, patch))
 }
 
 /// The part of a connection's spec that authenticates as its profile says, with the Secret `secret`.

@@ -40,7 +40,8 @@ impl<T, S: Debug> Observation for Result<T, S> {
     type Value = T;
 
     fn into_result(self) -> Result<T, String> {
-        self.map_err(|seen| format!("{seen:#?}"))
+        // A string is shown as it is, without quotes and escapes.
+        self.map_err(|seen| format!("{seen:#?}")).map_err(|seen| serde_json::from_str(&seen).unwrap_or(seen))
     }
 }
 
@@ -48,27 +49,27 @@ impl<T, S: Debug> Observation for Result<T, S> {
 /// seen last.
 #[track_caller]
 pub(crate) fn eventually<O: Observation>(
-    what: &str,
+    what: impl Into<String>,
     look: impl AsyncFnMut() -> O,
 ) -> impl Future<Output = O::Value> {
-    poll(PATIENCE, what, look, Location::caller())
+    poll(PATIENCE, what.into(), look, Location::caller())
 }
 
 /// The same with another deadline.
 #[track_caller]
 pub(crate) fn within<O: Observation>(
     deadline: Duration,
-    what: &str,
+    what: impl Into<String>,
     look: impl AsyncFnMut() -> O,
 ) -> impl Future<Output = O::Value> {
     // The caller is taken here, in the part that is not async: inside the future it would be the runtime.
-    poll(deadline, what, look, Location::caller())
+    poll(deadline, what.into(), look, Location::caller())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a deadline is real time, also where a test has stopped the clock")]
 async fn poll<O: Observation>(
     deadline: Duration,
-    what: &str,
+    what: String,
     mut look: impl AsyncFnMut() -> O,
     caller: &'static Location<'static>,
 ) -> O::Value {

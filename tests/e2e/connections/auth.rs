@@ -1,14 +1,16 @@
-//! Every way to authenticate, the right credential, the wrong one, and the change from one to the other.
+//! Every way to authenticate: with the right credential, with a wrong one, and the change from one to the other.
 
-use busbar::testbed::sim::{RequiredAuth, BankConfig};
+use busbar::testbed::sim::{BankConfig, RequiredAuth};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{World, arrivals, circuit, connection, further, is, message, verified};
-use crate::support::namespace::condition;
+use super::{ConnectionEnv, has_circuit, is, is_verified, message};
+use crate::cluster::namespace::condition;
+use crate::kit::banks::{arrivals_at, further_arrivals};
+use crate::kit::objects::connection;
 
-/// One way: what the bank wants, what the spec says, what the Secret holds.
-struct Way {
+/// One way: what the bank requires, what the spec says, what the Secret holds.
+struct AuthCase {
     name: &'static str,
     bank: RequiredAuth,
     path: &'static str,
@@ -16,9 +18,9 @@ struct Way {
     secret: Vec<(&'static str, String)>,
 }
 
-fn ways(world: &World) -> Vec<Way> {
-    let canary = |label| world.ns.canary(label);
-    let of = |kind: &str, name: &str| json!({"auth": {kind: {"secretRef": {"name": name}}}});
+fn auth_cases(env: &ConnectionEnv) -> Vec<AuthCase> {
+    let canary = |label| env.ns.canary(label);
+    let with_secret = |kind: &str, name: &str| json!({"auth": {kind: {"secretRef": {"name": name}}}});
     let (token, renamed, user, password) = (canary("token"), canary("renamed"), canary("user"), canary("password"));
     let (header, query, mono) = (canary("header-key"), canary("query-key"), canary("mono-key"));
     let (id, secret, f_id, f_secret) = (canary("id"), canary("secret"), canary("f-id"), canary("f-secret"));
@@ -28,29 +30,29 @@ fn ways(world: &World) -> Vec<Way> {
         expires_in_seconds: 3600,
     };
     vec![
-        Way { name: "none", bank: RequiredAuth::None, path: "", spec: json!({}), secret: vec![] },
-        Way {
+        AuthCase { name: "none", bank: RequiredAuth::None, path: "", spec: json!({}), secret: vec![] },
+        AuthCase {
             name: "bearer",
             bank: RequiredAuth::Bearer { token: token.clone() },
             path: "",
-            spec: of("bearer", "bearer"),
+            spec: with_secret("bearer", "bearer"),
             secret: vec![("token", token)],
         },
-        Way {
+        AuthCase {
             name: "renamed",
             bank: RequiredAuth::Bearer { token: renamed.clone() },
             path: "",
             spec: json!({"auth": {"bearer": {"secretRef": {"name": "renamed", "key": "my-token"}}}}),
             secret: vec![("my-token", renamed), ("token", "another".to_owned())],
         },
-        Way {
+        AuthCase {
             name: "basic",
             bank: RequiredAuth::Basic { username: user.clone(), password: password.clone() },
             path: "",
-            spec: of("basic", "basic"),
+            spec: with_secret("basic", "basic"),
             secret: vec![("username", user), ("password", password)],
         },
-        Way {
+        AuthCase {
             name: "header",
             bank: RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: format!("Key {header}") },
             path: "",
@@ -59,7 +61,7 @@ fn ways(world: &World) -> Vec<Way> {
             }}}),
             secret: vec![("api-key", header)],
         },
-        Way {
+        AuthCase {
             name: "query",
             bank: RequiredAuth::ApiKeyQuery { name: "apikey".into(), value: query.clone() },
             path: "",
@@ -68,7 +70,7 @@ fn ways(world: &World) -> Vec<Way> {
             }}}),
             secret: vec![("api-key", query)],
         },
-        Way {
+        AuthCase {
             name: "oauth",
             bank: oauth(&id, &secret),
             path: "",
@@ -76,7 +78,7 @@ fn ways(world: &World) -> Vec<Way> {
             spec: json!({"auth": {"oauth2ClientCredentials": {"tokenURL": "", "secretRef": {"name": "oauth"}}}}),
             secret: vec![("client-id", id), ("client-secret", secret)],
         },
-        Way {
+        AuthCase {
             name: "mono",
             bank: RequiredAuth::mono(mono.clone()),
             path: "/v2",
@@ -87,7 +89,7 @@ fn ways(world: &World) -> Vec<Way> {
             }),
             secret: vec![("api-key", mono)],
         },
-        Way {
+        AuthCase {
             name: "finastra",
             bank: oauth(&f_id, &f_secret),
             path: "",
@@ -103,24 +105,24 @@ fn ways(world: &World) -> Vec<Way> {
 }
 
 #[tokio::test]
-async fn every_way_to_authenticate_is_verified_with_a_single_status_write() {
-    let world = World::new("auth").await;
+async fn every_way_to_authenticate_is_verified_with_one_status_write() {
+    let env = ConnectionEnv::new("auth").await;
     let mut banks = Vec::new();
-    for Way { name, bank, path, mut spec, secret } in ways(&world) {
-        let bank = world.bank(name, bank).await;
+    for AuthCase { name, bank, path, mut spec, secret } in auth_cases(&env) {
+        let bank = env.add_bank(name, bank).await;
         if name == "oauth" {
             spec["auth"]["oauth2ClientCredentials"]["tokenURL"] = json!(bank.token_url());
         }
         let entries: Vec<(&str, &[u8])> = secret.iter().map(|(key, value)| (*key, value.as_bytes())).collect();
         if !entries.is_empty() {
-            world.ns.secret(name, &entries).await;
+            env.ns.secret(name, &entries).await;
         }
-        world.put(&connection(name, &format!("{}{path}", bank.base_url()), spec)).await;
+        env.put(&connection(name, &format!("{}{path}", bank.base_url()), spec)).await;
         banks.push(bank);
     }
     for bank in &banks {
         let name = bank.name();
-        let object = world.until(name, "Ready, Verified", verified).await;
+        let object = env.until_connection(name, "Ready, Verified", is_verified).await;
         let accepted = if name == "none" {
             is(&object, "Authenticated", "Unknown", "CredentialNotRequired")
         } else {
@@ -128,33 +130,34 @@ async fn every_way_to_authenticate_is_verified_with_a_single_status_write() {
         };
         assert!(accepted, "{:#}", object["status"]);
         assert!(
-            is(&object, "Healthy", "True", "ChecksPassing") && circuit(&object, "Closed"),
+            is(&object, "Healthy", "True", "ChecksPassing") && has_circuit(&object, "Closed"),
             "{:#}",
             object["status"]
         );
         assert_eq!(object["status"]["host"], bank.address().to_string());
         let credential = &object["status"]["credential"];
         assert_eq!(credential["verifiedTime"].is_string(), name != "none", "{credential}");
-        world.event(name, "ConnectionVerified").await;
+        env.until_connection_event(name, "ConnectionVerified").await;
     }
-    join_all(banks.iter().map(|bank| further(bank, "/", 2))).await;
+    join_all(banks.iter().map(|bank| further_arrivals(bank, "/", 2))).await;
     for bank in &banks {
-        let refused: Vec<_> = bank.arrivals().entries.into_iter().filter(|a| a.status != Some(200)).collect();
-        assert!(refused.is_empty(), "{refused:?}");
-        assert_eq!(world.writes(bank.name()), 1, "status writes of {}", bank.name());
+        let rejected: Vec<_> = bank.arrivals().entries.into_iter().filter(|a| a.status != Some(200)).collect();
+        assert!(rejected.is_empty(), "{rejected:?}");
+        assert_eq!(env.status_writes(bank.name()), 1, "status writes of {}", bank.name());
     }
-    world.finish().await;
+    env.finish().await;
 }
 
 #[tokio::test]
-async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_restart() {
-    let world = World::new("refused").await;
-    let (token, key, secret) = (world.ns.canary("token"), world.ns.canary("key"), world.ns.canary("secret"));
-    let wrong = world.ns.canary("wrong");
-    let bearer = world.bank("bearer", RequiredAuth::Bearer { token: token.clone() }).await;
-    let api_key = world.bank("api-key", RequiredAuth::mono(key.clone())).await;
-    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
-    let oauth = world.bank("oauth", client).await;
+async fn a_corrected_credential_is_verified_without_a_restart() {
+    let env = ConnectionEnv::new("refused").await;
+    let (token, key, secret) = (env.ns.canary("token"), env.ns.canary("key"), env.ns.canary("secret"));
+    let wrong = env.ns.canary("wrong");
+    let bearer = env.add_bank("bearer", RequiredAuth::Bearer { token: token.clone() }).await;
+    let api_key = env.add_bank("api-key", RequiredAuth::mono(key.clone())).await;
+    let client =
+        RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let oauth = env.add_bank("oauth", client).await;
     let right = [
         ("bearer", vec![("token", token.as_str())]),
         ("api-key", vec![("api-key", key.as_str())]),
@@ -162,7 +165,7 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
     ];
     for (name, entries) in &right {
         let entries: Vec<_> = entries.iter().map(|(key, _)| (*key, wrong.as_bytes())).collect();
-        world.ns.secret(name, &entries).await;
+        env.ns.secret(name, &entries).await;
     }
     let of = |name: &str| json!({"name": name});
     let specs = [
@@ -177,66 +180,67 @@ async fn a_refused_credential_is_told_and_its_correction_is_noticed_without_a_re
         ),
     ];
     for (bank, spec) in specs {
-        world.put(&connection(bank.name(), &bank.base_url(), spec)).await;
+        env.put(&connection(bank.name(), &bank.base_url(), spec)).await;
     }
     for (name, _) in &right {
-        let refused = |o: &Value| {
+        let rejected = |o: &Value| {
             is(o, "Ready", "False", "AuthenticationFailed")
                 && is(o, "Reconciling", "True", "AuthenticationFailed")
                 && is(o, "Authenticated", "False", "AuthenticationFailed")
         };
-        let object = world.until(name, "AuthenticationFailed", refused).await;
+        let object = env.until_connection(name, "AuthenticationFailed", rejected).await;
         assert!(condition(&object, "Stalled").is_none());
         assert!(message(&object, "Ready").contains("Secret"), "no remedy: {}", message(&object, "Ready"));
-        world.event(name, "AuthenticationFailed").await;
+        env.until_connection_event(name, "AuthenticationFailed").await;
     }
-    // Refusals do not open a circuit, however many.
-    further(&bearer, "/health", 2).await;
-    assert!(circuit(&world.now("bearer"), "Closed"));
-    assert_eq!(arrivals(&oauth, "/health"), 0, "a call without a token is not made");
+    // Rejected credentials do not open the circuit, however many.
+    further_arrivals(&bearer, "/health", 2).await;
+    assert!(has_circuit(&env.latest("bearer"), "Closed"));
+    assert_eq!(arrivals_at(&oauth, "/health"), 0, "no call without a token");
 
     for (name, entries) in &right {
         let entries: Vec<_> = entries.iter().map(|(key, value)| (*key, value.as_bytes())).collect();
-        world.ns.secret(name, &entries).await;
+        env.ns.secret(name, &entries).await;
     }
     for (name, _) in &right {
-        let object = world.until(name, "verified with the new Secret", verified).await;
+        let object = env.until_connection(name, "verified with the new Secret", is_verified).await;
         assert!(condition(&object, "Reconciling").is_none());
     }
 
-    // What was verified stays Ready when the bank changes its mind; only Authenticated tells.
-    let newer = world.ns.canary("newer");
+    // A verified connection stays Ready when the bank rejects its credential; only Authenticated changes.
+    let newer = env.ns.canary("newer");
     bearer.set_auth(&RequiredAuth::Bearer { token: newer.clone() }).unwrap();
-    let refused = |o: &Value| is(o, "Authenticated", "False", "AuthenticationFailed");
-    let object = world.until("bearer", "the credential is refused", refused).await;
-    assert!(verified(&object), "{:#}", object["status"]);
+    let rejected = |o: &Value| is(o, "Authenticated", "False", "AuthenticationFailed");
+    let object = env.until_connection("bearer", "the credential is rejected", rejected).await;
+    assert!(is_verified(&object), "{:#}", object["status"]);
     let before = object["status"]["credential"].clone();
-    world.ns.secret("bearer", &[("token", newer.as_bytes())]).await;
+    env.ns.secret("bearer", &[("token", newer.as_bytes())]).await;
     let accepted = |o: &Value| is(o, "Authenticated", "True", "CredentialAccepted");
-    let object = world.until("bearer", "the new credential is accepted", accepted).await;
+    let object = env.until_connection("bearer", "the new credential is accepted", accepted).await;
     assert_ne!(object["status"]["credential"]["secretResourceVersion"], before["secretResourceVersion"]);
-    world.event("bearer", "CredentialRotated").await;
-    world.finish().await;
+    env.until_connection_event("bearer", "CredentialRotated").await;
+    env.finish().await;
 }
 
 #[tokio::test]
-async fn a_bank_that_stops_taking_tokens_is_asked_for_a_new_one() {
-    let world = World::new("token").await;
-    let secret = world.ns.canary("secret");
-    let client = RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
-    let bank = world.sim.add_bank(BankConfig::new("oauth").auth(client)).await.unwrap();
-    world.ns.secret("oauth", &[("client-id", b"busbar"), ("client-secret", secret.as_bytes())]).await;
+async fn a_revoked_token_is_replaced_without_a_status_write() {
+    let env = ConnectionEnv::new("token").await;
+    let secret = env.ns.canary("secret");
+    let client =
+        RequiredAuth::OAuth2 { client_id: "busbar".into(), client_secret: secret.clone(), expires_in_seconds: 3600 };
+    let bank = env.sim.add_bank(BankConfig::new("oauth").auth(client)).await.unwrap();
+    env.ns.secret("oauth", &[("client-id", b"busbar"), ("client-secret", secret.as_bytes())]).await;
     let spec = json!({"auth": {"oauth2ClientCredentials": {
         "tokenURL": bank.token_url(), "secretRef": {"name": "oauth"},
     }}});
-    world.put(&connection("oauth", &bank.base_url(), spec)).await;
-    world.until("oauth", "verified", verified).await;
-    further(&bank, "/health", 1).await;
-    assert_eq!(arrivals(&bank, "/oauth"), 1, "one token serves many calls");
+    env.put(&connection("oauth", &bank.base_url(), spec)).await;
+    env.until_verified("oauth").await;
+    further_arrivals(&bank, "/health", 1).await;
+    assert_eq!(arrivals_at(&bank, "/oauth"), 1, "one token serves many calls");
     bank.revoke_tokens();
-    further(&bank, "/health", 2).await;
-    assert_eq!(arrivals(&bank, "/oauth"), 2);
-    assert!(is(&world.now("oauth"), "Authenticated", "True", "CredentialAccepted"));
-    assert_eq!(world.writes("oauth"), 1, "a token that was renewed in passing is no news");
-    world.finish().await;
+    further_arrivals(&bank, "/health", 2).await;
+    assert_eq!(arrivals_at(&bank, "/oauth"), 2);
+    assert!(is(&env.latest("oauth"), "Authenticated", "True", "CredentialAccepted"));
+    assert_eq!(env.status_writes("oauth"), 1, "a replaced token changes no status");
+    env.finish().await;
 }

@@ -1,29 +1,31 @@
-//! An operator with nothing to tell writes nothing.
+//! An operator without changes writes no status.
 
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::AuditQuery;
-use busbar::testbed::sim::{RequiredAuth, BankHandle};
+use busbar::testbed::sim::{BankHandle, RequiredAuth};
 use serde_json::{Value, json};
 
-use super::{World, arrivals, connection, is, object, verified};
-use crate::support::eventually;
-use crate::support::plane::{PATIENCE, tell};
+use super::{ConnectionEnv, is};
+use crate::cluster::control_planes::report;
+use crate::kit::banks::arrivals_at;
+use crate::kit::objects::{connection, object};
+use crate::kit::wait::eventually;
 
 /// Connections of the figure.
 const CONNECTIONS: usize = 100;
 
-/// How long nothing may be written.
+/// How long no status may be written.
 const IDLE: Duration = Duration::from_mins(2);
 
 fn name(number: usize) -> String {
     format!("bank-{number:03}")
 }
 
-async fn populate(world: &World, bank: &BankHandle, token: &str) {
-    world.ns.secret("mono", &[("api-key", token.as_bytes())]).await;
-    world.quick_policy("default", "5s").await;
+async fn populate(env: &ConnectionEnv, bank: &BankHandle, token: &str) {
+    env.ns.secret("mono", &[("api-key", token.as_bytes())]).await;
+    env.put_quick_policy("default", "5s").await;
     for number in 0..CONNECTIONS {
         let (name, url) = (name(number), format!("{}/v2", bank.labelled_url(&name(number))));
         let spec = json!({
@@ -31,58 +33,58 @@ async fn populate(world: &World, bank: &BankHandle, token: &str) {
             "auth": {"profile": {"secretRef": {"name": "mono"}}},
             "healthCheck": {"path": null, "interval": "10s"},
         });
-        world.put(&connection(&name, &url, spec)).await;
+        env.put(&connection(&name, &url, spec)).await;
     }
     for number in 0..3 {
-        // The second job runs again and again and finds nothing new: that is no news either.
+        // The second job runs again and again and finds nothing new: that changes no status either.
         let interval = if number == 1 { "15s" } else { "1h" };
         let job = json!({
             "connectionRef": {"name": name(number)}, "stream": "transactions",
             "parameters": {"accountId": "acc-1"}, "interval": interval, "retention": {"mode": "Off"},
         });
-        world.put(&object("SyncJob", &format!("job-{number}"), &job)).await;
+        env.put(&object("SyncJob", &format!("job-{number}"), job)).await;
         let candidate = |n: usize| json!({"name": format!("bank-{n}"), "connectionRef": {"name": name(n)}});
         let route = json!({"referenceCurrency": "EUR", "candidates": [candidate(number), candidate(number + 1)]});
-        world.put(&object("BankRoute", &format!("route-{number}"), &route)).await;
+        env.put(&object("BankRoute", &format!("route-{number}"), route)).await;
     }
 }
 
 #[tokio::test]
-async fn an_idle_operator_with_a_hundred_connections_writes_no_status_for_two_minutes() {
-    let world = World::new("idle").await;
-    let key = world.ns.canary("key");
-    let bank = world.bank("bank", RequiredAuth::mono(key.clone())).await;
-    populate(&world, &bank, &key).await;
+async fn an_idle_operator_with_100_connections_writes_no_status() {
+    let env = ConnectionEnv::new("idle").await;
+    let key = env.ns.canary("key");
+    let bank = env.add_bank("bank", RequiredAuth::mono(key.clone())).await;
+    populate(&env, &bank, &key).await;
     for number in 0..CONNECTIONS {
-        world.until(&name(number), "verified", verified).await;
+        env.until_verified(&name(number)).await;
     }
-    let status_recorder = world.operator.status_recorder();
+    let recorder = env.operator.status_recorder();
     for number in 0..3 {
         let ran = |o: &Value| is(o, "Ready", "True", "Accepted") && o["status"]["fresh"] == "True";
-        status_recorder.until("SyncJob", &format!("job-{number}"), PATIENCE, "its first run has succeeded", ran).await;
+        recorder.until("SyncJob", &format!("job-{number}"), "its first run has succeeded", ran).await;
         let chosen = |o: &Value| o["status"]["available"] == "True";
-        status_recorder.until("BankRoute", &format!("route-{number}"), PATIENCE, "a bank is chosen", chosen).await;
+        recorder.until("BankRoute", &format!("route-{number}"), "a bank is chosen", chosen).await;
     }
-    let audit = world.operator.audit();
-    let query = AuditQuery { verb: Some("patch"), subresource: Some("status"), ..world.operator.requests() };
+    let audit = env.operator.audit();
+    let query = AuditQuery { verb: Some("patch"), subresource: Some("status"), ..env.operator.requests() };
     let clock = Clock::system();
-    // Settled: what the last changes owed (paused for five seconds at most) has been written.
+    // Settled: pending writes of the last changes (at most five seconds late) are done.
     let (mut position, mut since) = (audit.position().unwrap(), clock.mono());
-    eventually(PATIENCE, "no status is written for eight seconds", async || {
+    eventually("no status is written for eight seconds", async || {
         if !audit.requests_since(position, &query).unwrap().is_empty() {
             (position, since) = (audit.position().unwrap(), clock.mono());
         }
-        (clock.mono().since(since) > Duration::from_secs(8)).then_some(())
+        clock.mono().since(since) > Duration::from_secs(8)
     })
     .await;
 
-    let (start, began, probes) = (audit.position().unwrap(), clock.mono(), arrivals(&bank, "/"));
+    let (start, began, probes) = (audit.position().unwrap(), clock.mono(), arrivals_at(&bank, "/"));
     clock.sleep_until(began + IDLE).await;
     let written = audit.requests_since(start, &query).unwrap();
-    tell(&format!("figure operator.idle_status_writes {} writes", written.len()));
+    report(&format!("figure operator.idle_status_writes {} writes", written.len()));
     let of: Vec<_> = written.iter().map(|request| format!("{}/{}", request.resource, request.name)).collect();
     assert!(of.is_empty(), "{of:?}");
-    // It was idle, not dead.
-    assert!(arrivals(&bank, "/") >= probes + CONNECTIONS * 10, "the banks were not checked");
-    world.finish().await;
+    // It was idle, not stopped.
+    assert!(arrivals_at(&bank, "/") >= probes + CONNECTIONS * 10, "the banks were not checked");
+    env.finish().await;
 }

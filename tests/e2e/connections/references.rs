@@ -1,145 +1,149 @@
-//! What a connection names and what is wrong with it: told with field and remedy, noticed when mended, without a restart.
+//! Broken references of a connection: the status names field and remedy, and recovers without a restart.
 
 use busbar::testbed::sim::RequiredAuth;
 use serde_json::{Value, json};
 
-use super::{World, arrivals, circuit, connection, further, is, message, verified};
-use crate::support::namespace::condition;
+use super::{ConnectionEnv, has_circuit, is, is_verified, message};
+use crate::cluster::namespace::condition;
+use crate::kit::banks::{arrivals_at, further_arrivals};
+use crate::kit::objects::{bearer_auth, connection};
 
-/// A connection that waits for another object.
-struct Broken {
+/// A connection with a broken reference.
+struct BrokenReference {
     name: &'static str,
     spec: Value,
     reason: &'static str,
-    /// Words that the message must hold: field, object, key.
-    says: &'static [&'static str],
+    /// What the message must contain: field, object, key.
+    parts: &'static [&'static str],
 }
 
-fn bearer(secret: &str) -> Value {
-    json!({"auth": {"bearer": {"secretRef": {"name": secret}}}})
-}
-
-fn broken() -> [Broken; 8] {
+fn broken_references() -> [BrokenReference; 8] {
     let tls = |name: &str| json!({"tls": {"certSecretRef": {"name": name}}});
     [
-        Broken {
+        BrokenReference {
             name: "no-secret",
-            spec: bearer("absent"),
+            spec: bearer_auth("absent"),
             reason: "SecretNotFound",
-            says: &["spec.auth.bearer.secretRef", "\"absent\"", "create"],
+            parts: &["spec.auth.bearer.secretRef", "\"absent\"", "create"],
         },
-        Broken {
+        BrokenReference {
             name: "no-key",
-            spec: bearer("wrong-key"),
+            spec: bearer_auth("wrong-key"),
             reason: "SecretKeyMissing",
-            says: &["spec.auth.bearer.secretRef", "\"wrong-key\"", "\"token\"", "add"],
+            parts: &["spec.auth.bearer.secretRef", "\"wrong-key\"", "\"token\"", "add"],
         },
-        Broken {
+        BrokenReference {
             name: "no-renamed-key",
             spec: json!({"auth": {"bearer": {"secretRef": {"name": "wrong-key", "key": "mine"}}}}),
             reason: "SecretKeyMissing",
-            says: &["spec.auth.bearer.secretRef", "\"wrong-key\"", "\"mine\"", "add"],
+            parts: &["spec.auth.bearer.secretRef", "\"wrong-key\"", "\"mine\"", "add"],
         },
-        Broken {
+        BrokenReference {
             name: "not-utf8",
-            spec: bearer("bytes"),
+            spec: bearer_auth("bytes"),
             reason: "SecretKeyInvalid",
-            says: &["spec.auth.bearer.secretRef", "\"bytes\"", "\"token\"", "UTF-8"],
+            parts: &["spec.auth.bearer.secretRef", "\"bytes\"", "\"token\"", "UTF-8"],
         },
-        Broken { name: "line-break", spec: bearer("lines"), reason: "SecretKeyInvalid", says: &["spec.auth.bearer"] },
-        Broken {
+        BrokenReference {
+            name: "line-break",
+            spec: bearer_auth("lines"),
+            reason: "SecretKeyInvalid",
+            parts: &["spec.auth.bearer"],
+        },
+        BrokenReference {
             name: "no-policy",
             spec: json!({"breakerPolicyRef": {"name": "strict"}}),
             reason: "BreakerPolicyNotFound",
-            says: &["spec.breakerPolicyRef", "\"strict\"", "create"],
+            parts: &["spec.breakerPolicyRef", "\"strict\"", "create"],
         },
-        Broken {
+        BrokenReference {
             name: "no-tls-secret",
             spec: tls("trust"),
             reason: "SecretNotFound",
-            says: &["spec.tls.certSecretRef", "\"trust\"", "create"],
+            parts: &["spec.tls.certSecretRef", "\"trust\"", "create"],
         },
-        Broken {
+        BrokenReference {
             name: "no-pem",
             spec: tls("not-pem"),
             reason: "SecretKeyInvalid",
-            says: &["spec.tls.certSecretRef", "ca.crt"],
+            parts: &["spec.tls.certSecretRef", "ca.crt"],
         },
     ]
 }
 
 #[tokio::test]
-async fn every_broken_reference_names_field_and_remedy_and_heals_when_it_is_mended() {
-    let world = World::new("broken").await;
-    let token = world.ns.canary("token");
-    let bank = world.bank("bank", RequiredAuth::None).await;
+async fn every_broken_reference_is_reported_with_field_and_remedy() {
+    let env = ConnectionEnv::new("broken").await;
+    let token = env.ns.canary("token");
+    let bank = env.add_bank("bank", RequiredAuth::None).await;
     let mut invalid = token.clone().into_bytes();
     invalid.extend([0xff, 0xfe]);
-    world.ns.secret("wrong-key", &[("Token", token.as_bytes())]).await;
-    world.ns.secret("bytes", &[("token", &invalid)]).await;
-    world.ns.secret("lines", &[("token", format!("{token}\nX-Injected: 1\n").as_bytes())]).await;
-    world.ns.secret("not-pem", &[("ca.crt", token.as_bytes())]).await;
-    for Broken { name, spec, .. } in broken() {
-        world.put(&connection(name, &bank.labelled_url(name), spec)).await;
+    env.ns.secret("wrong-key", &[("Token", token.as_bytes())]).await;
+    env.ns.secret("bytes", &[("token", &invalid)]).await;
+    env.ns.secret("lines", &[("token", format!("{token}\nX-Injected: 1\n").as_bytes())]).await;
+    env.ns.secret("not-pem", &[("ca.crt", token.as_bytes())]).await;
+    for BrokenReference { name, spec, .. } in broken_references() {
+        env.put(&connection(name, &bank.labelled_url(name), spec)).await;
     }
-    for Broken { name, reason, says, .. } in broken() {
-        let told = |o: &Value| is(o, "Ready", "False", reason) && is(o, "Reconciling", "True", reason);
-        let object = world.until(name, reason, told).await;
+    for BrokenReference { name, reason, parts, .. } in broken_references() {
+        let reported = |o: &Value| is(o, "Ready", "False", reason) && is(o, "Reconciling", "True", reason);
+        let object = env.until_connection(name, reason, reported).await;
         let message = message(&object, "Ready");
-        let missing: Vec<_> = says.iter().filter(|word| !message.contains(*word)).collect();
+        let missing: Vec<_> = parts.iter().filter(|part| !message.contains(**part)).collect();
         assert!(missing.is_empty(), "{name}: {missing:?} is not in: {message}");
-        assert!(condition(&object, "Stalled").is_none(), "{name}: another object can repair it");
-        assert_eq!(arrivals(&bank, &format!("/c/{name}/")), 0, "{name} calls without what it names");
+        assert!(condition(&object, "Stalled").is_none(), "{name}: another object can fix it");
+        assert_eq!(arrivals_at(&bank, &format!("/c/{name}/")), 0, "{name} is called without what it refers to");
     }
 
     for secret in ["absent", "bytes", "lines"] {
-        world.ns.secret(secret, &[("token", token.as_bytes())]).await;
+        env.ns.secret(secret, &[("token", token.as_bytes())]).await;
     }
-    world.ns.secret("wrong-key", &[("token", token.as_bytes()), ("mine", token.as_bytes())]).await;
-    world.quick_policy("strict", "5s").await;
+    env.ns.secret("wrong-key", &[("token", token.as_bytes()), ("mine", token.as_bytes())]).await;
+    env.put_quick_policy("strict", "5s").await;
     for secret in ["trust", "not-pem"] {
-        world.ns.secret(secret, &[("ca.crt", bank.ca_pem().as_bytes())]).await;
+        env.ns.secret(secret, &[("ca.crt", bank.ca_pem().as_bytes())]).await;
     }
-    for Broken { name, .. } in broken() {
-        let object = world.until(name, "verified once it is mended", verified).await;
+    for BrokenReference { name, .. } in broken_references() {
+        let object = env.until_connection(name, "verified once it is fixed", is_verified).await;
         assert!(condition(&object, "Reconciling").is_none());
     }
-    world.finish().await;
+    env.finish().await;
 }
 
 #[tokio::test]
-async fn a_secret_of_a_mebibyte_whose_named_key_is_sound_works() {
-    let world = World::new("large").await;
-    let token = world.ns.canary("token");
-    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
-    // The API server takes 1 MiB of values; these are no text.
+async fn a_secret_of_one_mebibyte_works() {
+    let env = ConnectionEnv::new("large").await;
+    let token = env.ns.canary("token");
+    let bank = env.add_bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
+    // The API server accepts 1 MiB of values; these are no text.
     let rest = vec![0xff; 1024 * 1024 - token.len()];
-    world.ns.secret("large", &[("token", token.as_bytes()), ("rest", &rest)]).await;
-    world.put(&connection("large", &bank.base_url(), bearer("large"))).await;
-    world.until("large", "verified", verified).await;
-    world.finish().await;
+    env.ns.secret("large", &[("token", token.as_bytes()), ("rest", &rest)]).await;
+    env.put(&connection("large", &bank.base_url(), bearer_auth("large"))).await;
+    env.until_verified("large").await;
+    env.finish().await;
 }
 
 #[tokio::test]
-async fn a_secret_deleted_while_running_stops_the_calls_until_it_is_back() {
-    let world = World::new("deleted").await;
-    let token = world.ns.canary("token");
-    let bank = world.bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
-    world.ns.secret("token", &[("token", token.as_bytes())]).await;
-    world.put(&connection("guarded", &bank.labelled_url("guarded"), bearer("token"))).await;
-    world.put(&connection("beat", &bank.labelled_url("beat"), json!({}))).await;
-    world.until("guarded", "verified", verified).await;
-    world.ns.kubectl(&["delete", "secret", "token"]).await.ok().unwrap();
-    let told = |o: &Value| is(o, "Ready", "False", "SecretNotFound") && is(o, "Reconciling", "True", "SecretNotFound");
-    let object = world.until("guarded", "SecretNotFound", told).await;
+async fn a_deleted_secret_stops_the_calls_until_it_exists_again() {
+    let env = ConnectionEnv::new("deleted").await;
+    let token = env.ns.canary("token");
+    let bank = env.add_bank("bank", RequiredAuth::Bearer { token: token.clone() }).await;
+    env.ns.secret("token", &[("token", token.as_bytes())]).await;
+    env.put(&connection("guarded", &bank.labelled_url("guarded"), bearer_auth("token"))).await;
+    env.put(&connection("reference", &bank.labelled_url("reference"), json!({}))).await;
+    env.until_verified("guarded").await;
+    env.ns.kubectl(&["delete", "secret", "token"]).await.ok();
+    let not_found =
+        |o: &Value| is(o, "Ready", "False", "SecretNotFound") && is(o, "Reconciling", "True", "SecretNotFound");
+    let object = env.until_connection("guarded", "SecretNotFound", not_found).await;
     assert!(is(&object, "Authenticated", "Unknown", "SecretNotFound"), "{:#}", object["status"]);
-    // A probe may have been under way when the Secret went.
-    further(&bank, "/c/beat/", 1).await;
-    let before = arrivals(&bank, "/c/guarded/");
-    further(&bank, "/c/beat/", 2).await;
-    assert_eq!(arrivals(&bank, "/c/guarded/"), before, "the credential is gone, but still used");
-    world.ns.secret("token", &[("token", token.as_bytes())]).await;
-    let object = world.until("guarded", "verified again", verified).await;
-    assert!(circuit(&object, "Closed"));
-    world.finish().await;
+    // A probe may have been in flight when the Secret was deleted.
+    further_arrivals(&bank, "/c/reference/", 1).await;
+    let before = arrivals_at(&bank, "/c/guarded/");
+    further_arrivals(&bank, "/c/reference/", 2).await;
+    assert_eq!(arrivals_at(&bank, "/c/guarded/"), before, "the credential is deleted, but still used");
+    env.ns.secret("token", &[("token", token.as_bytes())]).await;
+    let object = env.until_connection("guarded", "verified again", is_verified).await;
+    assert!(has_circuit(&object, "Closed"));
+    env.finish().await;
 }

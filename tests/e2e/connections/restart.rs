@@ -1,77 +1,78 @@
-//! The operator dies while a circuit is open.
+//! The operator is killed while a circuit is open.
 
 use std::time::Duration;
 
-use busbar::testbed::sim::{RequiredAuth, Behaviour};
+use busbar::testbed::sim::RequiredAuth;
 use serde_json::{Value, json};
 
-use super::{World, arrivals, circuit, connection, further, is, verified};
-use crate::support::eventually;
-use crate::support::plane::PATIENCE;
+use super::{ConnectionEnv, has_circuit, is, is_verified};
+use crate::kit::banks::{arrivals_at, further_arrivals, unavailable};
+use crate::kit::objects::{bearer_auth, connection};
+use crate::kit::wait::{eventually, within};
 
-/// A dead holder's lease runs out after 15 s; a standby looks every second.
-const TAKE_OVER: Duration = Duration::from_secs(17);
+/// The lease of a killed holder expires after 15 s; a standby looks every second.
+const AFTER_KILL: Duration = Duration::from_secs(17);
 
-/// A lease that was given back is taken at the next look.
-const HAND_OVER: Duration = Duration::from_secs(5);
+/// A released lease is taken at the next look.
+const AFTER_RELEASE: Duration = Duration::from_secs(5);
 
-async fn leads(world: &World) -> bool {
-    world.operator.metric("leader_election_master_status", &[("name", "busbar")]).await == Some(1.0)
+async fn leads(env: &ConnectionEnv) -> bool {
+    env.operator.metric("leader_election_master_status", &[("name", "busbar")]).await == Some(1.0)
 }
 
 #[tokio::test]
-async fn a_killed_operator_comes_back_with_the_circuit_as_it_was_and_writes_nothing_new() {
-    let mut world = World::new("killed").await;
-    world.quick_policy("default", "5m").await;
-    let (down, well) = (world.bank("down", RequiredAuth::None).await, world.bank("well", RequiredAuth::None).await);
-    let token = world.ns.canary("token");
-    let guarded = world.bank("guarded", RequiredAuth::Bearer { token: token.clone() }).await;
-    world.ns.secret("guarded", &[("token", token.as_bytes())]).await;
-    world.put(&connection("down", &down.base_url(), json!({}))).await;
-    world.put(&connection("well", &well.base_url(), json!({}))).await;
-    let auth = json!({"auth": {"bearer": {"secretRef": {"name": "guarded"}}}});
-    world.put(&connection("guarded", &guarded.base_url(), auth)).await;
-    for name in ["down", "well", "guarded"] {
-        world.until(name, "verified", verified).await;
+async fn a_restarted_operator_restores_the_circuit_without_a_status_write() {
+    let mut env = ConnectionEnv::new("killed").await;
+    env.put_quick_policy("default", "5m").await;
+    let (down, healthy) =
+        (env.add_bank("down", RequiredAuth::None).await, env.add_bank("healthy", RequiredAuth::None).await);
+    let token = env.ns.canary("token");
+    let guarded = env.add_bank("guarded", RequiredAuth::Bearer { token: token.clone() }).await;
+    env.ns.secret("guarded", &[("token", token.as_bytes())]).await;
+    env.put(&connection("down", &down.base_url(), json!({}))).await;
+    env.put(&connection("healthy", &healthy.base_url(), json!({}))).await;
+    let auth = bearer_auth("guarded");
+    env.put(&connection("guarded", &guarded.base_url(), auth)).await;
+    for name in ["down", "healthy", "guarded"] {
+        env.until_verified(name).await;
     }
-    down.fail_with(Behaviour::status(503)).await.unwrap();
+    down.fail_with(unavailable()).await.unwrap();
     let settled = |o: &Value| {
-        circuit(o, "Open") && is(o, "Healthy", "False", "ChecksFailing") && o["status"]["risk"] == "Critical"
+        has_circuit(o, "Open") && is(o, "Healthy", "False", "ChecksFailing") && o["status"]["risk"] == "Critical"
     };
-    let before = world.until("down", "Open and Unhealthy", settled).await;
+    let before = env.until_connection("down", "Open and Unhealthy", settled).await;
 
-    world.operator.kill9();
-    let written: Vec<usize> = ["down", "well", "guarded"].map(|name| world.writes(name)).into();
-    let asked = arrivals(&down, "/");
-    world.operator.restart().await;
-    eventually(TAKE_OVER, "the new process leads", async || leads(&world).await.then_some(())).await;
-    // Three checks, as many as it takes to call a bank unhealthy.
-    eventually(PATIENCE, "the bank is probed again", async || (arrivals(&down, "/") >= asked + 3).then_some(())).await;
-    further(&well, "/", 1).await;
-    further(&guarded, "/", 1).await;
+    env.operator.kill9();
+    let written: Vec<usize> = ["down", "healthy", "guarded"].map(|name| env.status_writes(name)).into();
+    let requests = arrivals_at(&down, "/");
+    env.operator.restart().await;
+    within(AFTER_KILL, "the new process leads", async || leads(&env).await).await;
+    // Three checks, as many as it takes to find a bank unhealthy.
+    eventually("the bank is probed again", async || arrivals_at(&down, "/") >= requests + 3).await;
+    further_arrivals(&healthy, "/", 1).await;
+    further_arrivals(&guarded, "/", 1).await;
 
-    let labels = [("namespace", world.ns.name()), ("connection", "down"), ("state", "Open")];
-    assert_eq!(world.operator.metric("busbar_breaker_state", &labels).await, Some(1.0));
-    let now: Vec<usize> = ["down", "well", "guarded"].map(|name| world.writes(name)).into();
+    assert!(env.is_state_metric_set("down", "Open").await);
+    let now: Vec<usize> = ["down", "healthy", "guarded"].map(|name| env.status_writes(name)).into();
     assert_eq!(now, written, "nothing has changed, so a restart writes nothing");
 
-    // The epoch rides along with the next write.
-    world.annotate("down", "busbar.dev/requestedAt", "after-the-restart").await;
+    // The epoch is written with the next change.
+    env.annotate_connection("down", "busbar.dev/requestedAt", "after-the-restart").await;
     let handled = |o: &Value| o["status"]["lastHandledReconcileAt"] == "after-the-restart";
-    let after = world.until("down", "the request is acknowledged", handled).await;
+    let after = env.until_connection("down", "the request is acknowledged", handled).await;
     let (old, new) = (&before["status"]["circuitState"], &after["status"]["circuitState"]);
     for same in ["state", "lastTransitionTime", "nextTrialTime", "opens", "reason"] {
         assert_eq!(old[same], new[same], "{same}: {old} → {new}");
     }
     assert_eq!(new["epoch"].as_i64(), old["epoch"].as_i64().map(|epoch| epoch + 1));
-    assert!(verified(&after) && settled(&after), "{:#}", after["status"]);
+    assert!(is_verified(&after) && settled(&after), "{:#}", after["status"]);
 
-    // An end in order gives the lease back: the successor need not wait for it to run out.
-    world.operator.sigterm().await;
-    world.operator.restart().await;
-    eventually(HAND_OVER, "the next process leads", async || leads(&world).await.then_some(())).await;
-    further(&down, "/", 1).await;
-    assert_eq!(world.operator.metric("busbar_breaker_state", &labels).await, Some(1.0));
-    assert_eq!(world.now("down")["status"]["circuitState"], *new);
-    world.finish().await;
+    // An orderly exit releases the lease: the successor need not wait until it expires.
+    env.operator.sigterm().await;
+    env.operator.restart().await;
+    within(AFTER_RELEASE, "the next process leads", async || leads(&env).await).await;
+    further_arrivals(&down, "/", 1).await;
+    assert!(env.is_state_metric_set("down", "Open").await);
+    assert_eq!(env.latest("down")["status"]["circuitState"], *new);
+    env.finish().await;
 }

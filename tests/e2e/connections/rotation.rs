@@ -1,46 +1,42 @@
-//! Rotation: the bank takes a new credential, somebody writes it into the Secret, and at most the one call that reveals
-//! it fails. Copies of Secrets live a whole minute here, as they do by default.
+//! Rotation: the bank requires a new credential, a user writes it into the Secret, and at most the one call that reveals it
+//! fails. Copies of Secrets are a whole minute old here, as by default.
 
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::AuditQuery;
-use busbar::testbed::sim::{RequiredAuth, BankHandle};
+use busbar::testbed::sim::{BankHandle, RequiredAuth};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{World, connection, further, is, verified};
-use crate::support::plane::tell;
-use crate::support::{Operator, TestNs};
+use super::{ConnectionEnv, is, is_verified};
+use crate::cluster::control_planes::report;
+use crate::kit::banks::{arrivals_at, further_arrivals};
+use crate::kit::objects::{bearer_auth, connection};
 
-/// A minute, as by default: what is noticed sooner was noticed by the refusal.
+/// A minute, as by default: what is noticed earlier was noticed by a rejected call.
 const REFRESH: &str = "--secret-refresh=60s";
 
-/// One way to authenticate, with what the bank and the Secret hold before and after.
-struct Way {
+/// A bank, and the credential that it requires next.
+struct RotationCase {
     bank: BankHandle,
     next: RequiredAuth,
     entries: Vec<(&'static str, String)>,
 }
 
-async fn world(topic: &str, refresh: &str) -> World {
-    let ns = TestNs::new(topic).await;
-    let sim = busbar::testbed::sim::Sim::start(busbar::testbed::sim::SimConfig::default()).await.unwrap();
-    let operator = Operator::ready(&ns, &[refresh]).await;
-    World { ns, sim, operator }
-}
-
-async fn secret(world: &World, name: &str, entries: &[(&'static str, String)]) {
+async fn secret(env: &ConnectionEnv, name: &str, entries: &[(&'static str, String)]) {
     let entries: Vec<(&str, &[u8])> = entries.iter().map(|(key, value)| (*key, value.as_bytes())).collect();
-    world.ns.secret(name, &entries).await;
+    env.ns.secret(name, &entries).await;
 }
 
-/// What a bank wants, and what the Secret must hold for it, for a pair of made-up values.
-fn pair(name: &str, user: &str, value: &str) -> (RequiredAuth, Vec<(&'static str, String)>) {
+/// What a bank requires, and what the Secret must hold for it, with these values.
+fn credential(name: &str, user: &str, value: &str) -> (RequiredAuth, Vec<(&'static str, String)>) {
     let (user, value) = (user.to_owned(), value.to_owned());
     match name {
         "bearer" => (RequiredAuth::Bearer { token: value.clone() }, vec![("token", value)]),
-        "api-key" => (RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)]),
+        "api-key" => {
+            (RequiredAuth::ApiKeyHeader { name: "x-api-key".into(), value: value.clone() }, vec![("api-key", value)])
+        }
         "basic" => (
             RequiredAuth::Basic { username: user.clone(), password: value.clone() },
             vec![("username", user), ("password", value)],
@@ -52,13 +48,13 @@ fn pair(name: &str, user: &str, value: &str) -> (RequiredAuth, Vec<(&'static str
     }
 }
 
-async fn ways(world: &World) -> Vec<Way> {
-    let mut ways = Vec::new();
+async fn rotation_cases(env: &ConnectionEnv) -> Vec<RotationCase> {
+    let mut cases = Vec::new();
     for name in ["bearer", "api-key", "basic", "oauth"] {
-        let (old, new) = (world.ns.canary("old"), world.ns.canary("new"));
-        let (auth, entries) = pair(name, "busbar", &old);
-        let bank = world.bank(name, auth).await;
-        secret(world, name, &entries).await;
+        let (old, new) = (env.ns.canary("old"), env.ns.canary("new"));
+        let (auth, entries) = credential(name, "busbar", &old);
+        let bank = env.add_bank(name, auth).await;
+        secret(env, name, &entries).await;
         let reference = json!({"name": name});
         let spec = match name {
             "bearer" => json!({"bearer": {"secretRef": reference}}),
@@ -68,101 +64,101 @@ async fn ways(world: &World) -> Vec<Way> {
             "basic" => json!({"basic": {"secretRef": reference}}),
             _ => json!({"oauth2ClientCredentials": {"tokenURL": bank.token_url(), "secretRef": reference}}),
         };
-        world.put(&connection(name, &bank.base_url(), json!({"auth": spec}))).await;
-        let (next, entries) = pair(name, "busbar", &new);
-        ways.push(Way { bank, next, entries });
+        env.put(&connection(name, &bank.base_url(), json!({"auth": spec}))).await;
+        let (next, entries) = credential(name, "busbar", &new);
+        cases.push(RotationCase { bank, next, entries });
     }
-    ways
+    cases
 }
 
 #[tokio::test]
-async fn a_rotation_costs_the_one_call_that_reveals_it() {
-    let world = world("rotation", REFRESH).await;
-    let ways = ways(&world).await;
+async fn a_rotation_fails_only_the_call_that_reveals_it() {
+    let env = ConnectionEnv::with_flags("rotation", |_| vec![REFRESH.to_owned()]).await;
+    let cases = rotation_cases(&env).await;
     let mut versions = Vec::new();
-    for way in &ways {
-        let object = world.until(way.bank.name(), "verified", verified).await;
+    for case in &cases {
+        let object = env.until_verified(case.bank.name()).await;
         versions.push(object["status"]["credential"]["secretResourceVersion"].clone());
     }
-    join_all(ways.iter().map(|way| further(&way.bank, "/health", 1))).await;
-    // The Secret first, then the bank, as one who wants no gap would; the operator's copy is seconds old.
+    join_all(cases.iter().map(|case| further_arrivals(&case.bank, "/health", 1))).await;
+    // The Secret first, then the bank, to avoid a gap; the operator's copy is seconds old.
     let clock = Clock::system();
-    for way in &ways {
-        secret(&world, way.bank.name(), &way.entries).await;
-        way.bank.clear_arrivals();
-        way.bank.set_auth(&way.next).unwrap();
-        way.bank.revoke_tokens();
+    for case in &cases {
+        secret(&env, case.bank.name(), &case.entries).await;
+        case.bank.clear_arrivals();
+        case.bank.set_auth(&case.next).unwrap();
+        case.bank.revoke_tokens();
     }
     let rotated = clock.mono();
-    for (way, before) in ways.iter().zip(&versions) {
-        let name = way.bank.name();
-        let taken = |o: &Value| {
+    for (case, before) in cases.iter().zip(&versions) {
+        let name = case.bank.name();
+        let accepted = |o: &Value| {
             is(o, "Authenticated", "True", "CredentialAccepted")
                 && o["status"]["credential"]["secretResourceVersion"] != *before
         };
-        let object = world.until(name, "the new credential is accepted", taken).await;
-        assert!(verified(&object), "a rotation takes no Ready away: {:#}", object["status"]);
-        world.event(name, "CredentialRotated").await;
+        let object = env.until_connection(name, "the new credential is accepted", accepted).await;
+        assert!(is_verified(&object), "a rotation leaves it Ready: {:#}", object["status"]);
+        env.until_connection_event(name, "CredentialRotated").await;
     }
     let took = clock.mono().since(rotated);
-    assert!(took < Duration::from_secs(30), "not by the refresh of a minute, but after {took:?}");
-    join_all(ways.iter().map(|way| further(&way.bank, "/health", 3))).await;
-    for way in &ways {
-        let (name, all) = (way.bank.name(), way.bank.arrivals().entries);
+    assert!(took < Duration::from_secs(30), "after {took:?}, which is the refresh interval and not the rejected call");
+    join_all(cases.iter().map(|case| further_arrivals(&case.bank, "/health", 3))).await;
+    for case in &cases {
+        let (name, all) = (case.bank.name(), case.bank.arrivals().entries);
         let failed =
             |path: &str| all.iter().filter(|a| a.path.starts_with(path) && a.status.is_none_or(|s| s >= 400)).count();
-        // A call that finds its token refused asks for another with the client secret it has: both are that one call.
+        // A call whose token is rejected asks for another with the old client secret: both belong to that one call.
         let token = usize::from(name == "oauth");
         assert_eq!((failed("/health"), failed("/oauth")), (1, token), "failed at {name}: {all:#?}");
     }
-    tell(&format!("four rotated credentials were in use {took:.1?} after the banks had changed their minds"));
-    world.finish().await;
+    report(&format!("four rotated credentials were in use {took:.1?} after the rotation"));
+    env.finish().await;
 }
 
 #[tokio::test]
-async fn a_credential_that_stays_wrong_is_not_read_at_every_probe() {
-    let world = world("wrong", REFRESH).await;
-    let (auth, _) = pair("bearer", "", &world.ns.canary("right"));
-    let bank = world.bank("bearer", auth).await;
-    secret(&world, "bearer", &[("token", world.ns.canary("wrong"))]).await;
+async fn a_wrong_credential_does_not_read_the_secret_at_every_probe() {
+    let env = ConnectionEnv::with_flags("wrong", |_| vec![REFRESH.to_owned()]).await;
+    let (auth, _) = credential("bearer", "", &env.ns.canary("right"));
+    let bank = env.add_bank("bearer", auth).await;
+    secret(&env, "bearer", &[("token", env.ns.canary("wrong"))]).await;
     let spec = json!({
         "auth": {"bearer": {"secretRef": {"name": "bearer"}}},
         "healthCheck": {"interval": "5s"},
     });
-    world.put(&connection("bearer", &bank.base_url(), spec)).await;
-    world.until("bearer", "refused", |o| is(o, "Authenticated", "False", "AuthenticationFailed")).await;
+    env.put(&connection("bearer", &bank.base_url(), spec)).await;
+    env.until_connection("bearer", "rejected", |o| is(o, "Authenticated", "False", "AuthenticationFailed")).await;
     for _ in 0..8 {
-        // Asked for as well: reconciles and probes come as often as somebody likes.
-        world.annotate("bearer", "busbar.dev/requestedAt", &uuid::Uuid::new_v4().to_string()).await;
-        further(&bank, "/health", 1).await;
+        // Requested by a user: reconciles and probes may be as frequent as that.
+        env.annotate_connection("bearer", "busbar.dev/requestedAt", &uuid::Uuid::new_v4().to_string()).await;
+        further_arrivals(&bank, "/health", 1).await;
     }
-    let reads = AuditQuery { verb: Some("get"), resource: Some("secrets"), ..world.operator.requests() };
-    let reads = world.operator.audit().requests(&reads).unwrap().len();
-    let probes = super::arrivals(&bank, "/health");
+    let reads = AuditQuery { verb: Some("get"), resource: Some("secrets"), ..env.operator.requests() };
+    let reads = env.operator.audit().requests(&reads).unwrap().len();
+    let probes = arrivals_at(&bank, "/health");
     assert!(probes >= 9, "{probes}");
-    // The first reading, the one at the refusal, and those 2, 4, 8, 16 and 32 seconds after it.
-    assert!((2..=7).contains(&reads), "{reads} readings over {probes} probes");
-    world.finish().await;
+    // The first read, the one at the rejection, and those 2, 4, 8, 16 and 32 seconds after it.
+    assert!((2..=7).contains(&reads), "{reads} reads during {probes} probes");
+    env.finish().await;
 }
 
 #[tokio::test]
-async fn a_new_secret_is_taken_up_in_time_however_often_the_object_is_looked_at() {
-    let world = world("in-time", "--secret-refresh=10s").await;
-    let bank = world.bank("bearer", RequiredAuth::None).await;
-    secret(&world, "bearer", &[("token", world.ns.canary("one"))]).await;
-    let spec = json!({"auth": {"bearer": {"secretRef": {"name": "bearer"}}}});
-    world.put(&connection("bearer", &bank.base_url(), spec)).await;
-    let first = world.until("bearer", "verified", verified).await;
+async fn a_new_secret_is_used_in_time_despite_frequent_reconciles() {
+    let env = ConnectionEnv::with_flags("in-time", |_| vec!["--secret-refresh=10s".to_owned()]).await;
+    let bank = env.add_bank("bearer", RequiredAuth::None).await;
+    secret(&env, "bearer", &[("token", env.ns.canary("one"))]).await;
+    let spec = bearer_auth("bearer");
+    env.put(&connection("bearer", &bank.base_url(), spec)).await;
+    let first = env.until_verified("bearer").await;
     let clock = Clock::system();
-    secret(&world, "bearer", &[("token", world.ns.canary("two"))]).await;
+    secret(&env, "bearer", &[("token", env.ns.canary("two"))]).await;
     let rotated = clock.mono();
     let version = |o: &Value| o["status"]["credential"]["secretResourceVersion"].clone();
-    // Each of these makes the operator look at the object with a copy that is still good.
-    while version(&world.now("bearer")) == version(&first) {
-        assert!(clock.mono().since(rotated) < Duration::from_secs(15), "not within the refresh time");
-        world.annotate("bearer", "busbar.dev/requestedAt", &uuid::Uuid::new_v4().to_string()).await;
+    // Each of these makes the operator reconcile the object with a copy that is still fresh.
+    while version(&env.latest("bearer")) == version(&first) {
+        assert!(clock.mono().since(rotated) < Duration::from_secs(15), "not within the refresh interval");
+        env.annotate_connection("bearer", "busbar.dev/requestedAt", &uuid::Uuid::new_v4().to_string()).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert!(bank.arrivals().entries.iter().all(|a| a.status == Some(200)), "no call failed");
-    world.finish().await;
+    env.finish().await;
 }

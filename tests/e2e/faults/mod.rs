@@ -1,19 +1,24 @@
-//! Every way in which the API server fails an operator, each a story: a cause, what happens meanwhile, its end, and the
-//! verdict of [`crate::support::scene`].
+//! Every way in which the API server fails an operator: a fault, what happens meanwhile, its end, and the checks of
+//! [`crate::cluster::fault_run`].
 
 mod components;
-mod leader;
+mod leader_lease;
 mod objects;
-mod proxied;
-mod rights;
+mod proxy;
+mod rbac;
 mod schema;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
+use busbar::testbed::control_plane::ControlPlane;
+use busbar::testbed::faults::Fault;
 
-use crate::support::Scene;
-use crate::support::world::{Ours, down};
+use crate::cluster::bank_env::BusbarKind;
+use crate::cluster::failover_env::FailoverEnv;
+use crate::cluster::fault_run::{Expected, FaultOutcome, FaultRun};
+use crate::kit::banks::unavailable;
 
 /// What a failed bank costs: one write of the connection, one of the route.
 const FAILED_OVER: [(&str, usize); 2] = [("providerconnections/a", 1), ("bankroutes/payouts", 1)];
@@ -21,34 +26,50 @@ const FAILED_OVER: [(&str, usize); 2] = [("providerconnections/a", 1), ("bankrou
 /// Our kinds, each of which has a watch of its own.
 const KINDS: [&str; 4] = ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"];
 
-/// Words of the line that tells that nobody answers.
-const LEASE: &str = "leader lease request failed";
+/// Part of the log line of an API server that does not answer.
+const LEASE_REQUEST_FAILED: &str = "leader lease request failed";
 
-/// Bank a fails; returns when probes have seen it.
-async fn bank_a_fails(scene: &Scene) {
-    scene.a.fail_with(down()).await.unwrap();
-    scene.probes(2).await;
+/// Bank a fails; returns when probes have noticed it.
+async fn fail_bank_a(env: &FailoverEnv) {
+    env.a.fail_with(unavailable()).await.unwrap();
+    env.further_probes(2).await;
+}
+
+/// Injects a fault, during which bank a fails and `meanwhile` happens; after its end bank b must become active.
+async fn fail_over_during(
+    plane: &Arc<ControlPlane>,
+    topic: &str,
+    fault: Fault,
+    expected: Expected<'_>,
+    meanwhile: impl AsyncFnOnce(&FailoverEnv, &FaultRun),
+) -> (FailoverEnv, FaultOutcome) {
+    let mut env = FailoverEnv::on(plane, topic).await;
+    let mut run = env.begin(fault).await;
+    fail_bank_a(&env).await;
+    meanwhile(&env, &run).await;
+    run.end(&env).await;
+    let outcome = run.outcome(&env, expected, async |env| is_active(env, "b").await).await;
+    (env, outcome)
 }
 
 /// The object as it is now; `None` as well while the API server does not answer.
-async fn now<K: Ours>(scene: &Scene, name: &str) -> Option<K> {
-    let objects = scene.world.ns.api::<K>();
+async fn get_object<K: BusbarKind>(env: &FailoverEnv, name: &str) -> Option<K> {
+    let objects = env.ns.api::<K>();
     tokio::time::timeout(Duration::from_secs(2), objects.get(name)).await.ok()?.ok()
 }
 
-/// Whether the route takes bank `name`.
-async fn route_takes(scene: &Scene, name: &str) -> bool {
-    now::<BankRoute>(scene, "payouts")
-        .await
-        .is_some_and(|r| r.status.is_some_and(|s| s.active.as_deref() == Some(name)))
+/// Whether bank `name` is the active one of the route.
+async fn is_active(env: &FailoverEnv, name: &str) -> bool {
+    let route = get_object::<BankRoute>(env, "payouts").await;
+    route.is_some_and(|route| route.status.is_some_and(|status| status.active.as_deref() == Some(name)))
 }
 
-/// Whether the connection tells of the last change of its spec.
-async fn told_of<T: PartialEq>(
-    scene: &Scene,
+/// Whether a field of the connection has this value.
+async fn connection_field_is<T: PartialEq>(
+    env: &FailoverEnv,
     name: &str,
-    look: impl Fn(&ProviderConnection) -> Option<T>,
-    wanted: T,
+    field: impl Fn(&ProviderConnection) -> Option<T>,
+    value: T,
 ) -> bool {
-    now::<ProviderConnection>(scene, name).await.is_some_and(|c| look(&c) == Some(wanted))
+    get_object::<ProviderConnection>(env, name).await.is_some_and(|connection| field(&connection) == Some(value))
 }

@@ -1,13 +1,13 @@
-//! Long runs under random trouble. Here each takes a minute; `make soak` gives them their full time.
+//! Long runs under random faults. Here each takes a minute; `make soak` gives them their full time.
 //!
-//! Whoever starts them may tell `SOAK_SECONDS` and `SOAK_SEED`; the seed is printed, and decides every choice that these
-//! tests make. It does not decide the timing of the machine: a failure may need more than one try to come back.
+//! `SOAK_SECONDS` and `SOAK_SEED` set the duration and the seed; the seed is printed, and decides every choice that these
+//! tests make. It does not decide the timing of the machine: a failure may need several tries to reproduce.
 //!
-//! Both end with the same questions to the ledger, whose own triggers have kept a [`journal`] of every commit.
+//! Both tests end with the same checks of the ledger, whose own triggers have kept a [`commit_log`].
 
 mod alternate;
-mod hardship;
-mod journal;
+mod commit_log;
+mod disruption;
 mod random;
 
 use std::time::Duration;
@@ -15,26 +15,28 @@ use std::time::Duration;
 use busbar::testbed::sim::{BankHandle, Direction, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
 
-use crate::support::World;
-use crate::support::plane::tell;
+use crate::cluster::bank_env::BankEnv;
+use crate::cluster::control_planes::report;
+use crate::kit::objects::job;
 
-/// What every run is made of.
-struct Plan {
+/// The duration of a run, and its random choices.
+struct RandomPlan {
     seed: u64,
-    time: Duration,
+    duration: Duration,
     rng: StdRng,
 }
 
-impl Plan {
+impl RandomPlan {
     fn new(what: &str) -> Self {
-        let seed = told("SOAK_SEED").unwrap_or_else(rand::random);
-        let time = Duration::from_secs(told("SOAK_SECONDS").unwrap_or(60));
-        tell(&format!(
-            "soak: {what} for {time:?}, seed {seed}; again: SOAK_SEED={seed} SOAK_SECONDS={}",
-            time.as_secs()
+        let seed = variable("SOAK_SEED").unwrap_or_else(rand::random);
+        let duration = Duration::from_secs(variable("SOAK_SECONDS").unwrap_or(60));
+        report(&format!(
+            "soak: {what} for {duration:?}, seed {seed}; to reproduce: SOAK_SEED={seed} SOAK_SECONDS={}",
+            duration.as_secs()
         ));
-        Self { seed, time, rng: StdRng::seed_from_u64(seed) }
+        Self { seed, duration, rng: StdRng::seed_from_u64(seed) }
     }
 
     fn seconds(&mut self, range: std::ops::RangeInclusive<u64>) -> Duration {
@@ -50,23 +52,19 @@ impl Plan {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test run is told its time and seed by whoever starts it")]
-fn told(name: &str) -> Option<u64> {
+#[expect(clippy::disallowed_methods, reason = "duration and seed of a run are set by environment variables")]
+fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
 /// A job of this name that reads the account of the bank of the same name every ten seconds.
-fn job(name: &str) -> String {
-    format!(
-        "{{apiVersion: busbar.dev/v1alpha1, kind: SyncJob, metadata: {{name: {name}}}, spec: {{
-          connectionRef: {{name: {name}}}, stream: transactions, parameters: {{accountId: acc-1}},
-          interval: 10s, retryInterval: 1s, retention: {{mode: 'Off'}}}}}}"
-    )
+fn soak_job(name: &str) -> Value {
+    job(name, name, "10s", json!({"retryInterval": "1s"}))
 }
 
-/// The bank books `count` transactions more, now.
-fn book(world: &World, bank: &BankHandle, number: &mut u64, count: u64) {
+/// Adds `count` new transactions to the account of the bank.
+fn add_transactions(env: &BankEnv, bank: &BankHandle, number: &mut u64, count: u64) {
     let transactions = (0..count)
         .map(|_| {
             *number += 1;
@@ -76,7 +74,7 @@ fn book(world: &World, bank: &BankHandle, number: &mut u64, count: u64) {
                 amount: i64::try_from(*number * 101 % 1_000_003).expect("small"),
                 direction: if number.is_multiple_of(2) { Direction::Debit } else { Direction::Credit },
                 balance: 0,
-                date: world.now().round(jiff::Unit::Second).expect("whole seconds"),
+                date: env.now().round(jiff::Unit::Second).expect("whole seconds"),
                 category: None,
             }
         })

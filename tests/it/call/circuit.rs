@@ -39,7 +39,6 @@ async fn a_circuit_opened_by_failures_closes_after_a_successful_trial() {
     assert_eq!(connection.snapshot().effective, EffectiveState::Closed);
 }
 
-
 #[tokio::test]
 async fn a_dropped_call_returns_its_permit() {
     let time = ManualTime::start();
@@ -64,7 +63,6 @@ async fn a_dropped_call_returns_its_permit() {
     assert_eq!(get(&connection, "/health").await, Ok(200), "the dropped trial holds nothing");
     assert_eq!(connection.snapshot().effective, EffectiveState::Closed);
 }
-
 
 #[tokio::test]
 async fn an_open_circuit_is_restored_after_a_restart() {

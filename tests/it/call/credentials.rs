@@ -10,7 +10,9 @@ use busbar::settings::{Auth, Placement};
 use busbar::testbed::sim::{BankConfig, Behaviour, RequiredAuth};
 
 use crate::kit::banks::{plain_bank, start_bank};
-use crate::kit::connections::{builtin_profile, connect, draft, get, probe, profile_draft, secret, token_bank, token_client};
+use crate::kit::connections::{
+    builtin_profile, connect, draft, get, probe, profile_draft, secret, token_bank, token_client,
+};
 
 #[tokio::test]
 async fn each_kind_of_credential_is_accepted_by_a_bank_that_requires_it() {
@@ -44,7 +46,6 @@ async fn each_kind_of_credential_is_accepted_by_a_bank_that_requires_it() {
     }
 }
 
-
 #[tokio::test]
 async fn a_profile_maps_its_secret_to_credentials() {
     let (_sim, bank) = start_bank(BankConfig::mono("bank", "canary-key")).await;
@@ -57,10 +58,10 @@ async fn a_profile_maps_its_secret_to_credentials() {
     assert_eq!(connection.snapshot().verification, Verification::Verified);
 }
 
-
 #[tokio::test]
 async fn rejected_credentials_never_open_the_circuit() {
-    let (_sim, bank) = start_bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "right".to_owned() })).await;
+    let (_sim, bank) =
+        start_bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "right".to_owned() })).await;
     let mut draft = draft(bank.base_url());
     draft.breaker.consecutive_failures = 2;
     draft.auth = Auth::Bearer { token: secret("wrong") };
@@ -86,7 +87,6 @@ async fn rejected_credentials_never_open_the_circuit() {
     );
 }
 
-
 #[tokio::test]
 async fn an_outage_leaves_the_verification_inconclusive() {
     let (_sim, bank) = plain_bank().await;
@@ -101,7 +101,6 @@ async fn an_outage_leaves_the_verification_inconclusive() {
     assert_eq!(connection.snapshot().verification, Verification::Verified);
 }
 
-
 #[tokio::test]
 async fn a_thousand_callers_without_a_token_cause_one_token_request() {
     let (_sim, bank, draft) = token_bank(3600).await;
@@ -112,7 +111,6 @@ async fn a_thousand_callers_without_a_token_cause_one_token_request() {
     assert_eq!(bank.counters().tokens_issued, 1);
     assert!(connection.token_expires_at().is_some());
 }
-
 
 #[tokio::test]
 async fn a_rejected_token_is_replaced_once_per_call() {
@@ -131,7 +129,6 @@ async fn a_rejected_token_is_replaced_once_per_call() {
     assert_eq!(tries, 2);
     assert_eq!(connection.snapshot().authenticated, Some(false));
 }
-
 
 #[tokio::test]
 async fn a_rejected_client_secret_is_an_authentication_failure() {

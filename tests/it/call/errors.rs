@@ -52,13 +52,11 @@ async fn transport_errors_show_neither_url_nor_credentials() {
     assert_eq!(get(&connection, "/v2/accounts").await, Ok(200));
 }
 
-
 #[tokio::test]
 async fn an_unknown_host_is_a_dns_error() {
     let connection = connect(draft("http://nowhere.invalid"));
     assert_eq!(probe(&connection).await, Err(CallError::Connect(ConnectError::Dns)));
 }
-
 
 #[tokio::test]
 async fn a_body_above_the_limit_is_not_read() {
@@ -73,16 +71,15 @@ async fn a_body_above_the_limit_is_not_read() {
     assert_eq!(capped(1000).await.unwrap_err(), CallError::TooLarge { limit: 1000 });
 }
 
-
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let sim = Sim::start(SimConfig::default()).await.unwrap();
-    let bank = sim.add_plain_bank().await.unwrap();
-    let thief = sim.add_bank(BankConfig::new("thief")).await.unwrap();
-    let headers = BTreeMap::from([("location".to_owned(), thief.base_url())]);
+    let bank = sim.add_bank(BankConfig::new("bank")).await.unwrap();
+    let redirect_target = sim.add_bank(BankConfig::new("target")).await.unwrap();
+    let headers = BTreeMap::from([("location".to_owned(), redirect_target.base_url())]);
     bank.set_script(Behaviour::Status { code: 302, headers, body: None }).await.unwrap();
     let connection = connect(draft(bank.base_url()));
     assert_eq!(probe(&connection).await, Ok(302));
     assert!(matches!(connection.snapshot().verification, Verification::Inconclusive(_)));
-    assert_eq!(thief.counters().connections, 0);
+    assert_eq!(redirect_target.counters().connections, 0);
 }

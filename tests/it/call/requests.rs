@@ -47,7 +47,6 @@ async fn the_series_of_a_connection_are_removed_with_it() {
     assert!(!metrics.render().unwrap().contains(r#"connection="bank""#));
 }
 
-
 #[tokio::test]
 async fn requests_name_the_operator_and_extend_the_base_url() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -69,13 +68,11 @@ async fn requests_name_the_operator_and_extend_the_base_url() {
     assert!(head.contains(concat!("user-agent: busbar/", env!("CARGO_PKG_VERSION"), "\r\n")), "{head}");
 }
 
-
 #[tokio::test]
 async fn a_call_goes_directly_to_the_bank() {
     let (_sim, _bank, draft) = token_bank(3600).await;
     assert_eq!(probe(&connect(draft)).await, Ok(200));
 }
-
 
 #[tokio::test]
 async fn proxies_of_the_environment_are_not_used() {

@@ -46,10 +46,10 @@ async fn a_new_endpoint_resets_the_verification_and_keeps_the_circuit() {
     assert_eq!(other.snapshot().effective, EffectiveState::Closed);
 }
 
-
 #[tokio::test]
 async fn a_call_in_flight_does_not_verify_newer_settings() {
-    let (_sim, bank) = start_bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "right".to_owned() })).await;
+    let (_sim, bank) =
+        start_bank(BankConfig::new("bank").auth(RequiredAuth::Bearer { token: "right".to_owned() })).await;
     let (registry, _) = registry();
     let mut old = draft(bank.base_url());
     old.auth = Auth::Bearer { token: secret("wrong") };
@@ -71,7 +71,6 @@ async fn a_call_in_flight_does_not_verify_newer_settings() {
     assert_eq!(probe(&connection).await, Ok(200));
     assert_eq!(connection.snapshot().verification, Verification::Verified);
 }
-
 
 #[tokio::test]
 async fn a_suspended_connection_sends_nothing() {

@@ -6,7 +6,6 @@ use busbar::testbed::sim::{BankConfig, CertificateKind, Sim, SimConfig};
 
 use crate::kit::banks::{plain_bank, start_bank};
 use crate::kit::connections::{connect, draft, key, probe, registry};
-use crate::kit::http::client;
 
 #[tokio::test]
 async fn a_configured_ca_is_the_only_one_trusted() {
@@ -20,7 +19,6 @@ async fn a_configured_ca_is_the_only_one_trusted() {
     wrong_ca.tls.ca = Some(other.ca_pem().into());
     assert_eq!(probe(&connect(wrong_ca)).await, Err(CallError::Connect(ConnectError::UnknownIssuer)));
 }
-
 
 #[tokio::test]
 async fn the_server_name_of_the_spec_is_verified() {
@@ -41,7 +39,6 @@ async fn the_server_name_of_the_spec_is_verified() {
     assert!(arrivals[0].tls);
 }
 
-
 #[tokio::test]
 async fn a_server_name_leaves_the_host_header_as_it_is() {
     let (sim, bank) = plain_bank().await;
@@ -56,7 +53,6 @@ async fn a_server_name_leaves_the_host_header_as_it_is() {
     assert!(body.contains(&bank.https_url()), "{body}");
     assert!(!body.contains("bank.sim.test"));
 }
-
 
 #[tokio::test]
 async fn a_client_certificate_has_an_http_client_of_its_own() {
@@ -75,13 +71,12 @@ async fn a_client_certificate_has_an_http_client_of_its_own() {
     assert_eq!((probe(&one).await, probe(&two).await), (Ok(200), Ok(200)));
     assert_eq!(registry.clients().len(), 2, "a certificate is never shown in another connection's name");
 
-    // The chain of one pair with the key of another is told before any call.
+    // The certificate of one pair with the key of another is invalid before any call.
     let other = rcgen::KeyPair::generate().unwrap();
     let client = mutual.tls.client.as_mut().unwrap();
     client.key = other.serialize_pem().into();
     assert_eq!(Settings::resolve(mutual).unwrap_err().field, "tls.certSecretRef");
 }
-
 
 #[tokio::test]
 async fn an_expired_server_certificate_is_reported_as_expired() {

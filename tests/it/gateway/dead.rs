@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::QUOTE;
 use super::later::{fail, state};
 use super::world::{Plan, World, key};
-use crate::call_path::eventually;
+use crate::kit::wait::eventually;
 
 async fn kept(world: &World, id: Uuid) -> DeadRequest {
     world.ledger.get_dead_request(id).await.unwrap().unwrap()

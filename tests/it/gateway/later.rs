@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::QUOTE;
 use super::world::{Plan, World};
-use crate::call_path::eventually;
+use crate::kit::wait::eventually;
 
 pub(super) async fn fail(world: &World, path: &str) -> Uuid {
     let said = world.get(path).await;

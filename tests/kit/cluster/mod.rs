@@ -1,0 +1,13 @@
+//! The part of the test kit that needs a control plane. Start reading at [`operator::Operator`].
+
+pub(crate) mod bank_env;
+pub(crate) mod control_planes;
+pub(crate) mod failover_env;
+pub(crate) mod fault_run;
+pub(crate) mod gateway_calls;
+pub(crate) mod namespace;
+pub(crate) mod operator;
+pub(crate) mod peer_server;
+pub(crate) mod policies;
+pub(crate) mod status_recorder;
+pub(crate) mod sync_jobs;
