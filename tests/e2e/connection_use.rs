@@ -162,9 +162,7 @@ async fn the_shipped_roles_view_edit_and_use_add_up() {
     let forbidden = bob.try_apply(&job_of("own-0")).await;
     assert!(!forbidden.success && forbidden.stderr.contains("is forbidden"), "{}", forbidden.stderr);
 
-    let policy =
-        "apiVersion: busbar.dev/v1alpha1\nkind: BreakerPolicy\nmetadata: {name: default}\nspec: {preset: Api}\n";
-    let forbidden = ann.try_apply(policy).await;
+    let forbidden = ann.try_apply(&policy("default", json!({"preset": "Api"}))).await;
     assert!(!forbidden.success && forbidden.stderr.contains("is forbidden"), "{}", forbidden.stderr);
     ann.grant("clusterrole=busbar-use").await;
     ann.until_allowed("use", "providerconnections.busbar.dev/anything").await;

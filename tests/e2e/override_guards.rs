@@ -15,8 +15,12 @@ const VERB: &str = "must have the verb override on";
 
 /// The connection `bank` with the reference to a policy, or without one.
 fn bank(policy: Option<&str>) -> Value {
-    let reference = policy.map_or(json!({}), |name| json!({"breakerPolicyRef": {"name": name}}));
-    connection("bank", "https://bank.example", merged_patches(json!({"endpoint": {"insecure": null}}), reference))
+    named("bank", policy)
+}
+
+fn named(name: &str, policy: Option<&str>) -> Value {
+    let reference = policy.map_or(json!({}), |policy| json!({"breakerPolicyRef": {"name": policy}}));
+    connection(name, "https://bank.example", merged_patches(json!({"endpoint": {"insecure": null}}), reference))
 }
 
 /// The policies in force, and two users who may write every kind: one with the verb `override`, one without.
@@ -36,7 +40,7 @@ async fn users(ns: &TestNs) -> (User<'_>, User<'_>) {
     }
     ops.grant("clusterrole=busbar-circuit-override").await;
     ops.until_allowed("override", "providerconnections.busbar.dev").await;
-    for manifest in [policy("canary", json!({"mode": "Shadow"})), bank(Some("other"))] {
+    for manifest in [policy("canary", json!({"mode": "Shadow"})), named("canary", Some("other"))] {
         editor.until_denied(&manifest).await;
     }
     (editor, ops)

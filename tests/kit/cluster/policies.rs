@@ -6,9 +6,9 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::eventually;
-use super::namespace::{Output, TestNs};
-use super::plane::{PATIENCE, repository};
+use super::control_planes::repository;
+use super::namespace::{KubectlOutput, TestNs};
+use crate::kit::wait::eventually;
 
 /// The documents of a manifest below the repository, each as text and as a value.
 pub(crate) fn documents(path: &str) -> Vec<(String, Value)> {
@@ -72,11 +72,6 @@ impl<'a> User<'a> {
     pub(crate) async fn new(ns: &'a TestNs, name: &'static str) -> Self {
         ns.apply(&format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}}}\n")).await;
         Self { ns, name }
-    }
-
-    /// The name by which the API server knows the user.
-    pub(crate) fn full_name(&self) -> String {
-        format!("system:serviceaccount:{}:{}", self.ns.name(), self.name)
     }
 
     /// Binds a role, `role=NAME` or `clusterrole=NAME`, in the namespace.
