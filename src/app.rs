@@ -10,6 +10,7 @@ mod commands;
 mod error;
 mod explain;
 mod gateway;
+pub mod reasons;
 mod smoke_check;
 mod tasks;
 mod wiring;
@@ -27,6 +28,7 @@ use crate::admin::gates::{Gate, Gates};
 use crate::admin::metrics_access::MetricsAccess;
 use crate::app::error::AppError;
 use crate::app::tasks::{Tasks, drain, named, until};
+use crate::app::wiring::BaseDeps;
 use crate::cli::{CheckCommand, Cli, Command, MetricsAuth, RunArgs};
 use crate::clock::Clock;
 use crate::cluster::auth::Authorizer;
@@ -35,7 +37,7 @@ use crate::cluster::discovery;
 use crate::cluster::kube_reviewer::KubeReviewer;
 use crate::cluster::lease::{LeaderElector, Leadership, LeaseConfig};
 use crate::controllers::providerconnection::standby::run_standby;
-use crate::ledger::Ledger;
+use crate::ledger::{self, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::telemetry::{self, traces::Traces};
@@ -52,7 +54,7 @@ pub fn main(cli: Cli) -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => run(*args).await,
+            Command::Run(args) => Box::pin(run(*args)).await,
             Command::Crds(args) => commands::crds(&args.out),
             Command::Docs(args) => commands::docs(&args.out),
             Command::Explain(args) => explain::explain(args).await.map_err(AppError::from),
@@ -110,13 +112,20 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         }
         None => Traces::off(),
     };
-    let ledger = commands::open_ledger(&args.ledger).await?;
+    let ledger = ledger::open(&args.ledger, OpenMode::Migrate).await?;
     gates.set(Gate::Ledger, true);
     gates.set(Gate::Running, true);
 
-    let deps = (Arc::clone(&ledger), profiles, &traces);
-    let servers = (gateway, metrics_access);
-    let result = run_replica(&args, &stop, &mut tasks, (clock, &metrics, &gates), deps, servers).await;
+    let base = BaseDeps {
+        args: &args,
+        clock,
+        metrics: &metrics,
+        gates: &gates,
+        traces: traces.clone(),
+        ledger: Arc::clone(&ledger),
+        profiles,
+    };
+    let result = run_replica(&base, Servers { gateway, metrics_access }, &stop, &mut tasks).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
@@ -129,41 +138,35 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     result
 }
 
+/// The servers that are bound before there is a connection to the API server, and need one.
+struct Servers {
+    gateway: Option<gateway::BoundGateway>,
+    metrics_access: MetricsAccess,
+}
+
 /// Connects to the API server, waits for the lease and runs until the process should end.
 async fn run_replica(
-    args: &RunArgs,
+    base: &BaseDeps<'_>,
+    servers: Servers,
     stop: &CancellationToken,
     tasks: &mut Tasks,
-    (clock, metrics, gates): (Clock, &Metrics, &Gates),
-    (ledger, profiles, traces): (Arc<dyn Ledger>, Arc<Profiles>, &Traces),
-    (gateway, metrics_access): (Option<gateway::BoundGateway>, MetricsAccess),
 ) -> Result<(), AppError> {
+    let BaseDeps { args, clock, metrics, gates, .. } = *base;
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let clients = Clients::connect(args.kubeconfig.as_deref(), &identity).await?;
     if args.metrics_auth == MetricsAuth::Kubernetes {
         // Tokens for the API server itself, as scrapers have them: `--gateway-audiences` is for the gateway's callers.
         let reviewer = Arc::new(KubeReviewer::new(clients.calls.clone(), Vec::new()));
-        metrics_access.connect(Authorizer::for_scrapers(reviewer, clock, metrics)?);
+        servers.metrics_access.connect(Authorizer::for_scrapers(reviewer, clock, metrics)?);
     }
     let Some(()) = until(stop, tasks, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
     gates.set(Gate::Crds, true);
 
     let leadership = Leadership::default();
-    let mut wiring =
-        wiring::build(args, &clients, &identity, &leadership, (clock, metrics, traces.clone()), (ledger, profiles))?;
-    wiring.start_audit(stop, tasks);
-    for reflector in wiring.reflectors {
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = reflector => {}
-                () = stop.cancelled() => {}
-            }
-            ("reflector", Ok(()))
-        });
-    }
+    let wiring = wiring::build(base, &clients, &identity, &leadership)?;
+    wiring.replica_tasks.start(stop, tasks);
     let ctx = Arc::clone(&wiring.ctx);
-    if let Some(gateway) = gateway {
+    if let Some(gateway) = servers.gateway {
         let (args, retry_wakeup, keys, clients, audit) =
             (&args.gateway, &wiring.retry_wakeup, &wiring.keys, &clients, &wiring.audit_queue);
         let deps = gateway::GatewayDeps { args, ctx: &ctx, clients, keys, retry_wakeup, audit, gates, clock, metrics };

@@ -6,6 +6,7 @@
 
 pub mod gateway;
 pub mod live;
+mod parse;
 pub mod telemetry;
 
 use std::net::SocketAddr;
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::domain::duration::parse_duration;
+use self::parse::{log_level, namespace, object_key, probe_retention, secret_refresh, shutdown_grace};
 use crate::domain::key::ObjectKey;
+use crate::ledger::LedgerUrl;
 use crate::settings::addresses::AllowedRange;
 use crate::telemetry::LogFormat;
 
@@ -238,69 +240,6 @@ pub enum MetricsAuth {
     Kubernetes,
 }
 
-/// URL of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LedgerUrl {
-    /// `sqlite:PATH`: an embedded SQLite database.
-    Sqlite(PathBuf),
-}
-
-impl std::str::FromStr for LedgerUrl {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err("must be sqlite:PATH".into()),
-        }
-    }
-}
-
-/// Parses a namespace. An empty one is rejected, because the API reads it as all namespaces.
-fn namespace(s: &str) -> Result<String, String> {
-    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if s.is_empty() || s.len() > 63 || !s.chars().all(label) {
-        return Err("must be comma-separated namespace names; omit the flag to watch all namespaces".into());
-    }
-    Ok(s.to_owned())
-}
-
-fn object_key(s: &str) -> Result<ObjectKey, String> {
-    match s.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(ObjectKey::new(namespace, name))
-        }
-        _ => Err("must be NAMESPACE/NAME".into()),
-    }
-}
-
-fn log_level(s: &str) -> Result<String, String> {
-    crate::telemetry::filter(s).map(|_| s.to_owned()).map_err(|e| e.to_string())
-}
-
-fn secret_refresh(s: &str) -> Result<Duration, String> {
-    bounded(s, Duration::from_secs(1), Duration::from_mins(1))
-}
-
-fn probe_retention(s: &str) -> Result<Duration, String> {
-    if parse_duration(s).is_ok_and(|d| d.is_zero()) {
-        return Ok(Duration::ZERO);
-    }
-    bounded(s, Duration::from_hours(1), Duration::from_hours(720))
-}
-
-fn shutdown_grace(s: &str) -> Result<Duration, String> {
-    bounded(s, Duration::from_secs(1), Duration::from_mins(10))
-}
-
-fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let d = parse_duration(s).map_err(|e| e.to_string())?;
-    if d < min || d > max {
-        return Err(format!("must be between {}s and {}s", min.as_secs(), max.as_secs()));
-    }
-    Ok(d)
-}
-
 /// The flags of `busbar run` as a Markdown table: flag, environment variable, default, meaning.
 pub fn flags_reference() -> String {
     use std::fmt::Write as _;
@@ -324,7 +263,7 @@ pub fn flags_reference() -> String {
 
 /// An environment variable without a flag: a credential whose name comes from a custom profile.
 #[expect(clippy::disallowed_methods, reason = "flags are static, and a profile's credential keys are not")]
-fn environment(name: &str) -> Option<String> {
+pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

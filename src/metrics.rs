@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Histogram buckets in seconds for provider calls and work stages: 1 ms to 60 s.
 pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
@@ -53,11 +53,6 @@ impl Metrics {
     /// Registers an integer gauge family.
     pub fn int_gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    /// Registers a gauge family.
-    pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, MetricsError> {
-        self.add(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     /// Registers a histogram family with [`LATENCY_BUCKETS`].

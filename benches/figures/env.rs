@@ -7,7 +7,7 @@ use std::time::Duration;
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::process::{Process, ProcessSpec};
-use busbar::testbed::control_plane::{ControlPlane, OperatorIdentity, Options, AuditQuery, OperatorScope};
+use busbar::testbed::control_plane::{AuditQuery, ControlPlane, OperatorIdentity, OperatorScope, Options};
 use busbar::testbed::sim::BankEndpoints;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};

@@ -1,4 +1,4 @@
-//! The figures that `docs/performance.md` tells of: `cargo bench --bench figures -- [group …]`. Without a group: all.
+//! The figures that `docs/performance.md` describes: `cargo bench --bench figures -- [group …]`. Without a group: all.
 //!
 //! `operator` is measured in two parts: `operator1k` in some three minutes, `operator10k` in some nine.
 //!

@@ -7,8 +7,7 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::domain::key::ObjectKey;
 use busbar::ledger::record::TransactionFilter;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{Ledger as _, RunId, RunResult, RunTrigger};
+use busbar::ledger::{self, LedgerUrl, OpenMode, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profiles};
 use busbar::provider::registry::{Registry, RegistryOptions};
@@ -87,7 +86,7 @@ async fn rows_per_second(path: &std::path::Path, base_url: &str) -> f64 {
         dry_run: false,
         limits: RunLimits::default(),
     });
-    let ledger = Arc::new(SqliteLedger::open(path).await.expect("a ledger"));
+    let ledger = ledger::open(&LedgerUrl::Sqlite(path.to_owned()), OpenMode::Migrate).await.expect("a ledger");
     let reconcile_queue = ReconcileQueue::new();
     let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), clock, &metrics, PoolOptions::new("bench"))
         .expect("a pool");

@@ -39,12 +39,6 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     [BankRoute::crd(), BreakerPolicy::crd(), ProviderConnection::crd(), SyncJob::crd()].map(finalize).into()
 }
 
-/// The four CRDs as one stream of YAML documents.
-pub fn crds_yaml() -> Result<String, CrdError> {
-    let documents: Result<Vec<String>, CrdError> = crd_files()?.into_iter().map(|(_, text)| Ok(text)).collect();
-    Ok(documents?.join("---\n"))
-}
-
 /// File name and content of each CRD.
 pub fn crd_files() -> Result<Vec<(String, String)>, CrdError> {
     crds()

@@ -10,10 +10,7 @@ mod crds;
 pub mod reference;
 pub mod v1alpha1;
 
-pub use crds::{CrdError, crd_files, crds, crds_yaml, write_crds};
-
-/// The API group of all four kinds.
-pub const GROUP: &str = "busbar.dev";
+pub use crds::{CrdError, crd_files, crds, write_crds};
 
 /// Annotation that requests a reconcile when its value changes: a connection is probed, a `SyncJob` runs, a route is
 /// evaluated. `status.lastHandledReconcileAt` acknowledges the value.

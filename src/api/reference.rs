@@ -9,23 +9,54 @@ use serde_json::Value;
 use crate::api::crds::crds;
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 
-/// `docs/reference/reasons.md`: every condition type, reason and event reason.
-pub fn reasons_markdown() -> String {
+/// A table of `docs/reference/reasons.md`: a closed list that another layer owns.
+#[derive(Clone, Debug)]
+pub struct ReasonTable {
+    /// Heading of the table.
+    pub title: &'static str,
+    /// Where the names occur.
+    pub intro: &'static str,
+    /// The names, in the order of the documentation.
+    pub rows: Vec<ReasonRow>,
+}
+
+/// One name of a [`ReasonTable`].
+#[derive(Clone, Debug)]
+pub struct ReasonRow {
+    /// The name.
+    pub name: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+    /// What the user can do.
+    pub remedy: &'static str,
+}
+
+/// `docs/reference/reasons.md`: every condition type, reason of a condition and event reason, and the `tables` of the
+/// other layers.
+pub fn reasons_markdown(tables: &[ReasonTable]) -> String {
     let mut page = String::from(
         "# Conditions, reasons and events\n\n\
-         Generated from `src/api/v1alpha1/reasons.rs` by `make docs`. Do not edit.\n\n\
-         The names are a closed list and safe to alert on: names are added or deprecated, never renamed.\n\n\
+         Generated from the closed lists in the code by `make docs`. Do not edit.\n\n\
+         The names are safe to alert on: names are added or deprecated, never renamed.\n\n\
          ## Condition types\n\n| type | meaning |\n|---|---|\n",
     );
     for condition in ConditionType::ALL {
         row(&mut page, &[&code(condition.as_str()), condition.doc()]);
     }
     page.push_str(
-        "\n## Reasons\n\nReasons of conditions, route candidates, sync runs and circuits.\n\n\
-         | reason | meaning | remedy |\n|---|---|---|\n",
+        "\n## Reasons of conditions\n\n`status.conditions[].reason` of every kind.\n\n\
+         | reason | conditions | meaning | remedy |\n|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
-        row(&mut page, &[&code(reason.as_str()), reason.doc(), reason.remedy()]);
+        let conditions: Vec<_> = reason.conditions().iter().map(|condition| code(condition.as_str())).collect();
+        row(&mut page, &[&code(reason.as_str()), &conditions.join(", "), reason.doc(), reason.remedy()]);
+    }
+    for table in tables {
+        let _ =
+            write!(page, "\n## {}\n\n{}\n\n| reason | meaning | remedy |\n|---|---|---|\n", table.title, table.intro);
+        for ReasonRow { name, meaning, remedy } in &table.rows {
+            row(&mut page, &[&code(name), meaning, remedy]);
+        }
     }
     page.push_str("\n## Events\n\n| reason | meaning |\n|---|---|\n");
     for event in EventReason::ALL {
@@ -121,12 +152,13 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn code(text: &str) -> String {
+/// Text in the font of code.
+pub(crate) fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
 /// One table row; a bar inside a cell would end it.
-fn row(page: &mut String, cells: &[&str]) {
+pub(crate) fn row(page: &mut String, cells: &[&str]) {
     for cell in cells {
         let _ = write!(page, "| {} ", cell.replace('|', "\\|"));
     }

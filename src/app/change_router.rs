@@ -1,57 +1,78 @@
-//! Routes the stores' change notifications: work for a deleted object ends at once, and every object whose state may
-//! depend on the change is enqueued for reconciliation.
+//! Routes changes to the reconcile queue: of objects, as the stores report them, and of running connections, as the
+//! registry reports them. Every object whose status may depend on the change is enqueued, and work for an object that
+//! has ended is stopped.
+//!
+//! One task does both, so that an object's end is handled before anything that was enqueued later.
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::references::ReferenceIndex;
-use crate::cluster::resource::{ChangeHandler, ObjectChange};
+use crate::cluster::resource::ObjectChange;
+use crate::controllers::resolutions::Resolutions;
 use crate::domain::key::{Kind, ObjectKey};
+use crate::notify::KeyQueue;
 use crate::provider::registry::Registry;
 use crate::work::pool::SyncPool;
 use crate::work::reconcile_queue::ReconcileQueue;
 
-/// The handler of change notifications.
-pub(super) fn change_router(
-    reconcile_queue: &ReconcileQueue,
-    references: &Arc<ReferenceIndex>,
-    registry: &Registry,
-    pool: &SyncPool,
-    backoff: &Arc<ReconcileBackoff>,
-) -> ChangeHandler {
-    let (reconcile_queue, references, registry) = (reconcile_queue.clone(), Arc::clone(references), registry.clone());
-    let (pool, backoff) = (pool.clone(), Arc::clone(backoff));
-    Arc::new(move |change: ObjectChange| {
-        let ObjectChange { kind, key, deleted, replaced, retargeted } = change;
-        // A replaced object is treated like a deleted one. The reconcile of its successor may never get as far as
-        // replacing what runs (its Secret is missing, its spec is invalid).
-        if deleted || replaced {
-            backoff.forget(kind, &key);
-            match kind {
-                Kind::ProviderConnection => drop(registry.remove(&key)),
-                Kind::SyncJob => pool.forget(&key),
-                Kind::BankRoute | Kind::BreakerPolicy => {}
-            }
-        }
-        enqueue_with_dependents(&reconcile_queue, &references, kind, &key);
-        // The status of a policy and of a connection counts the objects that reference it; objects that depend on them
-        // are not affected.
-        for (kind, key) in &retargeted {
-            reconcile_queue.enqueue(*kind, key);
-        }
-    })
+/// Routes changes until the process stops.
+pub(super) struct ChangeRouter {
+    /// Changes of objects, from the stores.
+    pub(super) objects: Arc<KeyQueue<ObjectChange>>,
+    /// Changes of running connections, from the registry.
+    pub(super) connections: Arc<KeyQueue<ObjectKey>>,
+    pub(super) reconcile_queue: ReconcileQueue,
+    pub(super) references: Arc<ReferenceIndex>,
+    pub(super) registry: Registry,
+    pub(super) pool: SyncPool,
+    pub(super) backoff: Arc<ReconcileBackoff>,
+    pub(super) resolutions: Arc<Resolutions>,
 }
 
-/// Enqueues `key` and every object that refers to it: their state may depend on its state.
-pub(super) fn enqueue_with_dependents(
-    reconcile_queue: &ReconcileQueue,
-    references: &ReferenceIndex,
-    kind: Kind,
-    key: &ObjectKey,
-) {
-    reconcile_queue.enqueue(kind, key);
-    for (kind, key) in references.dependents(kind, key) {
-        reconcile_queue.enqueue(kind, &key);
+impl ChangeRouter {
+    /// Routes changes until `stop` is cancelled.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                // In this order: the end of an object comes before news of its connection.
+                biased;
+                () = stop.cancelled() => return,
+                change = self.objects.take() => self.route_object(&change),
+                key = self.connections.take() => self.enqueue_with_dependents(Kind::ProviderConnection, &key),
+            }
+        }
+    }
+
+    fn route_object(&self, change: &ObjectChange) {
+        match change {
+            ObjectChange::Changed(kind, key) => self.enqueue_with_dependents(*kind, key),
+            ObjectChange::Ended { kind, key, uid } => {
+                // Also if another object has taken the name: the reconcile of the successor may never get as far as
+                // replacing what runs (its Secret is missing, its spec is invalid).
+                self.backoff.forget(*kind, key);
+                self.resolutions.forget(*kind, key);
+                match kind {
+                    Kind::ProviderConnection => drop(self.registry.remove_object(key, uid)),
+                    Kind::SyncJob => self.pool.forget(key),
+                    Kind::BankRoute | Kind::BreakerPolicy => {}
+                }
+                self.enqueue_with_dependents(*kind, key);
+            }
+            // The status of a policy and of a connection counts the objects that reference it; objects that depend on
+            // them are not affected.
+            ObjectChange::ReferrersChanged(kind, key) => self.reconcile_queue.enqueue(*kind, key),
+        }
+    }
+
+    /// Enqueues `key` and every object that refers to it: their state may depend on its state.
+    fn enqueue_with_dependents(&self, kind: Kind, key: &ObjectKey) {
+        self.reconcile_queue.enqueue(kind, key);
+        for (kind, key) in self.references.dependents(kind, key) {
+            self.reconcile_queue.enqueue(kind, &key);
+        }
     }
 }
 
@@ -61,37 +82,68 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{self, LedgerUrl, OpenMode};
     use crate::metrics::Metrics;
     use crate::provider::registry::RegistryOptions;
     use crate::provider::testkit::draft;
     use crate::settings::Settings;
     use crate::work::pool::PoolOptions;
 
-    #[tokio::test]
-    async fn a_deleted_or_replaced_connection_ends_at_once_and_a_changed_one_does_not() {
+    /// A router, its registry's metrics, and the ledger's folder.
+    async fn router() -> (ChangeRouter, Metrics, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
         let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
-        let pool = SyncPool::new(ledger, reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
-        let route = change_router(&reconcile_queue, &Arc::default(), &registry, &pool, &Arc::default());
-        let mut enqueued = std::pin::pin!(reconcile_queue.subscribe(Kind::ProviderConnection, None));
+        let router = ChangeRouter {
+            objects: Arc::default(),
+            connections: registry.subscribe_changes(),
+            pool: SyncPool::new(ledger, reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap(),
+            reconcile_queue,
+            references: Arc::default(),
+            registry,
+            backoff: Arc::default(),
+            resolutions: Arc::default(),
+        };
+        (router, metrics, dir)
+    }
+
+    fn ended(key: &ObjectKey, uid: &str) -> ObjectChange {
+        ObjectChange::Ended { kind: Kind::ProviderConnection, key: key.clone(), uid: uid.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_object_and_not_with_another_of_its_name() {
+        let (router, metrics, _dir) = router().await;
+        let mut enqueued = std::pin::pin!(router.reconcile_queue.subscribe(Kind::ProviderConnection, None));
         let key = ObjectKey::new("team", "bank");
-        for (deleted, replaced) in [(false, false), (true, false), (false, true)] {
-            registry.apply(&key, "uid-1", Settings::resolve(draft()).unwrap(), None);
-            let change = ObjectChange {
-                kind: Kind::ProviderConnection,
-                key: key.clone(),
-                deleted,
-                replaced,
-                retargeted: Vec::new(),
-            };
-            route(change);
-            let ended = registry.get(&key).is_none();
-            assert_eq!(ended, deleted || replaced, "deleted {deleted}, replaced {replaced}");
+        router.registry.apply(&key, "uid-2", Settings::resolve(draft()).unwrap(), None);
+        let changed = ObjectChange::Changed(Kind::ProviderConnection, key.clone());
+        for (change, ends) in [(changed, false), (ended(&key, "uid-1"), false), (ended(&key, "uid-2"), true)] {
+            router.route_object(&change);
+            assert_eq!(router.registry.get(&key).is_none(), ends, "{change:?}");
             assert_eq!(enqueued.next().now_or_never(), Some(Some(key.clone())), "it is enqueued");
         }
         assert!(!metrics.render().unwrap().contains("connection=\"bank\""), "its series are removed with it");
+    }
+
+    #[tokio::test]
+    async fn queued_changes_are_routed_and_enqueue_dependents() {
+        let (router, _metrics, _dir) = router().await;
+        let (bank, route) = (ObjectKey::new("team", "bank"), ObjectKey::new("team", "route"));
+        router.references.set(Kind::BankRoute, &route, vec![(Kind::ProviderConnection, bank.clone())]);
+        let (registry, objects, queue) =
+            (router.registry.clone(), Arc::clone(&router.objects), router.reconcile_queue.clone());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(router.run(stop.clone()));
+        let mut connections = std::pin::pin!(queue.subscribe(Kind::ProviderConnection, None));
+        let mut dependents = std::pin::pin!(queue.subscribe(Kind::BankRoute, None));
+        registry.apply(&bank, "uid-1", Settings::resolve(draft()).unwrap(), None);
+        assert_eq!((connections.next().await, dependents.next().await), (Some(bank.clone()), Some(route.clone())));
+        objects.add(&ended(&bank, "uid-1"));
+        assert_eq!((connections.next().await, dependents.next().await), (Some(bank.clone()), Some(route)));
+        assert!(registry.get(&bank).is_none());
+        stop.cancel();
+        running.await.unwrap();
     }
 }

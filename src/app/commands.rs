@@ -1,13 +1,11 @@
 //! Subcommands other than the operator: generated files and ledger queries.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::app::error::AppError;
-use crate::cli::{LedgerCommand, LedgerUrl, ProbesArgs, TransactionsArgs, flags_reference};
+use crate::cli::{LedgerCommand, ProbesArgs, TransactionsArgs, flags_reference};
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, StoredProbe};
+use crate::ledger::{self, OpenMode, StoredProbe};
 
 /// Writes the custom resource definitions.
 pub(super) fn crds(out: &Path) -> Result<(), AppError> {
@@ -30,18 +28,11 @@ pub(super) fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("flags.md", flags_reference()),
         ("crds.md", crate::api::reference::crds_markdown()),
-        ("reasons.md", crate::api::reference::reasons_markdown()),
+        ("reasons.md", crate::app::reasons::markdown()),
         ("profiles.md", crate::profile::reference::markdown()),
         ("profile.schema.json", crate::profile::reference::json_schema()),
         ("openapi.json", crate::gateway::openapi::text()),
     ]
-}
-
-/// Opens the ledger for the operator and runs its migrations.
-pub(super) async fn open_ledger(url: &LedgerUrl) -> Result<Arc<dyn Ledger>, AppError> {
-    match url {
-        LedgerUrl::Sqlite(path) => Ok(Arc::new(SqliteLedger::open(path).await?)),
-    }
 }
 
 /// Queries the ledger.
@@ -54,8 +45,7 @@ pub(super) async fn ledger(command: LedgerCommand) -> Result<(), AppError> {
 
 #[expect(clippy::print_stdout, reason = "the command prints its result")]
 async fn probes(args: ProbesArgs) -> Result<(), AppError> {
-    let LedgerUrl::Sqlite(path) = &args.ledger;
-    let ledger = SqliteLedger::open_read_only(path).await?;
+    let ledger = ledger::open(&args.ledger, OpenMode::ReadOnly).await?;
     let last = ledger.last_probes(&args.connection, args.limit).await?;
     print!("{}", probe_table(&last));
     let good = last.iter().filter(|probe| probe.success).count();
@@ -84,8 +74,7 @@ fn probe_table(last: &[StoredProbe]) -> String {
 
 #[expect(clippy::print_stdout, reason = "the command prints its result")]
 async fn transactions(args: TransactionsArgs) -> Result<(), AppError> {
-    let LedgerUrl::Sqlite(path) = &args.ledger;
-    let ledger = SqliteLedger::open_read_only(path).await?;
+    let ledger = ledger::open(&args.ledger, OpenMode::ReadOnly).await?;
     let filter = filter(&args);
     let total = ledger.count_transactions(&filter).await?;
     let rows = ledger.list_transactions(&filter, args.limit).await?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::cli::environment;
 use crate::cli::live::{LiveArgs, variable};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
@@ -116,7 +117,7 @@ pub(super) async fn check(args: LiveArgs) -> Result<(), SmokeCheckError> {
 /// The required environment variables that are not set.
 fn missing(profile: &Profile, args: &LiveArgs) -> Option<String> {
     let keys = profile.auth.as_ref()?.secret_keys();
-    let unset = keys.into_iter().filter(|key| args.credential(key).is_none());
+    let unset = keys.into_iter().filter(|key| args.credential(key, environment).is_none());
     let unset: Vec<String> = unset.map(variable).collect();
     if unset.is_empty() { None } else { Some(format!("set {}", unset.join(", "))) }
 }
@@ -232,7 +233,7 @@ fn draft(args: &LiveArgs, profile: Arc<Profile>) -> Result<Draft, SmokeCheckErro
     }
     draft.parameters = args.parameters.iter().cloned().collect();
     if let Some(mapping) = draft.profile.auth.as_ref() {
-        let secret = |key: &str| args.credential(key);
+        let secret = |key: &str| args.credential(key, environment);
         draft.auth = Auth::from_profile(mapping, &draft.base_url, &draft.parameters, secret)?;
     }
     if let (Auth::ClientCredentials(client), Some(url)) = (&mut draft.auth, &args.token_url) {

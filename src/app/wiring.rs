@@ -7,7 +7,8 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::change_router::{change_router, enqueue_with_dependents};
+use crate::admin::gates::Gates;
+use crate::app::change_router::ChangeRouter;
 use crate::app::error::AppError;
 use crate::app::tasks::Tasks;
 use crate::cli::RunArgs;
@@ -19,8 +20,7 @@ use crate::cluster::reconcile_backoff::{EARLY_RETRY_INTERVAL, ReconcileBackoff};
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::resource::{HasStatus, ReflectorDeps};
 use crate::cluster::secrets::SecretReader;
-use crate::cluster::status::{StatusMetrics, StatusWriter};
-use crate::cluster::status_ownership::StatusOwnership;
+use crate::cluster::status::{StatusDeps, StatusMetrics, StatusWriter};
 use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
 use crate::controllers::bankroute::BankRouteReconciler;
 use crate::controllers::breakerpolicy::BreakerPolicyReconciler;
@@ -28,31 +28,41 @@ use crate::controllers::collector::ResourceCollector;
 use crate::controllers::providerconnection::ProviderConnectionReconciler;
 use crate::controllers::providerconnection::secret_reload::SecretReloader;
 use crate::controllers::reconcile_runner::{ReconcileMetrics, ReconcileRunner};
+use crate::controllers::resolutions::Resolutions;
 use crate::controllers::syncjob::SyncJobReconciler;
 use crate::controllers::{Ctx, Reconciler};
-use crate::domain::key::Kind;
 use crate::ledger::encryption::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
-use crate::provider::changes::ConnectionChange;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::rights::LicenceMeter;
 use crate::settings::addresses::AddressRules;
 use crate::telemetry::traces::Traces;
-use crate::work::dead_requests::{ConnectionLookup, DeadRequestWorker, Presence};
+use crate::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeLogWriter};
 use crate::work::reconcile_queue::ReconcileQueue;
+
+/// What the process opened before it connected to the API server.
+pub(super) struct BaseDeps<'a> {
+    pub(super) args: &'a RunArgs,
+    pub(super) clock: Clock,
+    pub(super) metrics: &'a Metrics,
+    pub(super) gates: &'a Gates,
+    pub(super) traces: Traces,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) profiles: Arc<Profiles>,
+}
 
 /// The components, built and not yet started.
 pub(super) struct Wiring {
     /// The reconcilers' context.
     pub(super) ctx: Arc<Ctx>,
-    /// The watches of the custom resources.
-    pub(super) reflectors: Vec<ReflectorTask>,
+    /// The tasks that every replica runs.
+    pub(super) replica_tasks: ReplicaTasks,
     /// 1 while this replica holds the leader lease.
     pub(super) leader_gauge: IntGauge,
     /// Notified when a dead request was stored or replayed.
@@ -61,19 +71,40 @@ pub(super) struct Wiring {
     pub(super) keys: Keyring,
     /// The queue of audit entries.
     pub(super) audit_queue: AuditQueue,
-    audit: Option<AuditWriter>,
     /// The tasks that start once this replica holds the leader lease.
     pub(super) leader_tasks: LeaderTasks,
 }
 
-impl Wiring {
-    /// Starts the audit writer, which every replica runs for its whole life.
-    pub(super) fn start_audit(&mut self, stop: &CancellationToken, tasks: &mut Tasks) {
-        if let Some(writer) = self.audit.take() {
+/// The tasks that every replica runs for its whole life.
+pub(super) struct ReplicaTasks {
+    /// The watches of the custom resources.
+    reflectors: Vec<ReflectorTask>,
+    router: ChangeRouter,
+    audit: AuditWriter,
+}
+
+impl ReplicaTasks {
+    /// Starts them.
+    pub(super) fn start(self, stop: &CancellationToken, tasks: &mut Tasks) {
+        let Self { reflectors, router, audit } = self;
+        let audit_stop = stop.clone();
+        tasks.spawn(async move {
+            audit.run(audit_stop).await;
+            ("audit", Ok(()))
+        });
+        let router_stop = stop.clone();
+        tasks.spawn(async move {
+            router.run(router_stop).await;
+            ("changes", Ok(()))
+        });
+        for reflector in reflectors {
             let stop = stop.clone();
             tasks.spawn(async move {
-                writer.run(stop).await;
-                ("audit", Ok(()))
+                tokio::select! {
+                    () = reflector => {}
+                    () = stop.cancelled() => {}
+                }
+                ("reflector", Ok(()))
             });
         }
     }
@@ -82,27 +113,24 @@ impl Wiring {
 /// The tasks that only the leader runs.
 pub(super) struct LeaderTasks {
     ctx: Arc<Ctx>,
-    clients: Clients,
     driver: ProbeDriver,
     dead_request_worker: DeadRequestWorker,
     probe_log_writer: Option<ProbeLogWriter>,
     event_queue: EventQueue,
     reconcile_metrics: ReconcileMetrics,
     status_metrics: StatusMetrics,
-    ownership: Arc<StatusOwnership>,
-    clock: Clock,
     keys: Keyring,
 }
 
 /// Builds the components and connects them.
 pub(super) fn build(
-    args: &RunArgs,
+    base: &BaseDeps<'_>,
     clients: &Clients,
     identity: &str,
     leadership: &Leadership,
-    (clock, metrics, traces): (Clock, &Metrics, Traces),
-    (ledger, profiles): (Arc<dyn Ledger>, Arc<Profiles>),
 ) -> Result<Wiring, AppError> {
+    let BaseDeps { args, clock, metrics, ledger, .. } = base;
+    let (clock, ledger) = (*clock, Arc::clone(ledger));
     let reconcile_queue = ReconcileQueue::for_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(ReferenceIndex::default());
     let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
@@ -111,13 +139,13 @@ pub(super) fn build(
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
         licence_meter: Some(Arc::new(LicenceMeter::new(clock, Arc::clone(&ledger), audit_queue.clone(), metrics)?)),
-        traces,
+        traces: base.traces.clone(),
         legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
     };
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
-    let mut driver = ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, metrics)?
-        .with_concurrency(args.probe_concurrency.into());
+    let mut driver =
+        ProbeDriver::new(registry.clone(), clock, metrics)?.with_concurrency(args.probe_concurrency.into());
     let probe_log_writer = if args.probe_retention.is_zero() {
         None
     } else {
@@ -129,27 +157,29 @@ pub(super) fn build(
     let pool = SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, options)?;
     let backoff = Arc::new(ReconcileBackoff::default());
 
-    let ownership = Arc::new(StatusOwnership::default());
-    let on_change = change_router(&reconcile_queue, &references, &registry, &pool, &backoff);
-    let shared = ReflectorDeps { references: Arc::clone(&references), ownership: Arc::clone(&ownership), on_change };
-    let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &shared);
-    let lookup = connection_lookup(&stores, &args.watch_namespaces);
-    let dead_request_worker = DeadRequestWorker::new(
-        Arc::clone(&ledger),
-        (registry.clone(), lookup),
-        keys.clone(),
-        (clock, metrics),
-        identity,
-        Arc::clone(&retry_wakeup),
-    )?;
-    registry.on_change({
-        let (reconcile_queue, references) = (reconcile_queue.clone(), Arc::clone(&references));
-        move |change| match change {
-            ConnectionChange::Applied(key) | ConnectionChange::Removed(key) | ConnectionChange::StatusChanged(key) => {
-                enqueue_with_dependents(&reconcile_queue, &references, Kind::ProviderConnection, key);
-            }
-        }
-    });
+    let resolutions = Arc::new(Resolutions::default());
+    let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default() };
+    // Subscribed before anything changes: every change is routed.
+    let router = ChangeRouter {
+        objects: Arc::clone(&reflector_deps.changes),
+        connections: registry.subscribe_changes(),
+        reconcile_queue: reconcile_queue.clone(),
+        references,
+        registry: registry.clone(),
+        pool: pool.clone(),
+        backoff: Arc::clone(&backoff),
+        resolutions: Arc::clone(&resolutions),
+    };
+    let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
+    let dead_request_deps = DeadRequestDeps {
+        ledger: Arc::clone(&ledger),
+        registry: registry.clone(),
+        lookup: connection_lookup(&stores, &args.watch_namespaces),
+        keys: keys.clone(),
+        clock,
+        wakeup: Arc::clone(&retry_wakeup),
+    };
+    let dead_request_worker = DeadRequestWorker::new(dead_request_deps, identity, metrics)?;
     ResourceCollector::register(metrics, stores.clone());
     let leader_gauge = metrics
         .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
@@ -167,39 +197,35 @@ pub(super) fn build(
         pool,
         ledger,
         reconcile_queue,
-        profiles,
+        profiles: Arc::clone(&base.profiles),
+        resolutions,
         clock,
     });
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));
     let leader_tasks = LeaderTasks {
         ctx: Arc::clone(&ctx),
         keys: keys.clone(),
-        clients: clients.clone(),
         driver,
         dead_request_worker,
         probe_log_writer,
         event_queue,
         reconcile_metrics: ReconcileMetrics::new(metrics)?,
         status_metrics: StatusMetrics::new(metrics)?,
-        ownership,
-        clock,
     };
-    Ok(Wiring { ctx, reflectors, leader_gauge, retry_wakeup, keys, audit_queue, audit: Some(audit), leader_tasks })
+    let replica_tasks = ReplicaTasks { reflectors, router, audit };
+    Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
 }
 
 /// Starts probes, syncs and reconcilers.
 pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &CancellationToken, tasks: &mut Tasks) {
     let LeaderTasks {
         ctx,
-        clients,
         driver,
         dead_request_worker,
         probe_log_writer,
         event_queue,
         reconcile_metrics,
         status_metrics,
-        ownership,
-        clock,
         keys,
     } = leader_tasks;
     let dead_requests_stop = stop.clone();
@@ -234,7 +260,7 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         ("early retries", Ok(()))
     });
     if keys.has_key() {
-        let keys_stop = stop.clone();
+        let (clock, keys_stop) = (ctx.clock, stop.clone());
         tasks.spawn(async move {
             refresh_keys(&keys, clock, &keys_stop).await;
             ("keys", Ok(()))
@@ -251,8 +277,14 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         pool.close().await;
         ("syncs", Ok(()))
     });
-    let metrics = (reconcile_metrics, status_metrics);
-    let spawner = ReconcilerSpawner { ctx: &ctx, clients: &clients, ownership: &ownership, metrics, clock, args, stop };
+    let status = StatusDeps {
+        client: ctx.client.clone(),
+        clock: ctx.clock,
+        leadership: ctx.leadership.clone(),
+        metrics: status_metrics,
+    };
+    let concurrency = args.reconcile_concurrency;
+    let spawner = ReconcilerSpawner { ctx: &ctx, status, metrics: reconcile_metrics, concurrency, stop };
     spawner.spawn::<BreakerPolicyReconciler>("policies", ctx.stores.policies.clone(), tasks);
     spawner.spawn::<ProviderConnectionReconciler>("connections", ctx.stores.connections.clone(), tasks);
     spawner.spawn::<SyncJobReconciler>("jobs", ctx.stores.jobs.clone(), tasks);
@@ -276,11 +308,9 @@ async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {
 /// Spawns a reconciler for each kind.
 struct ReconcilerSpawner<'a> {
     ctx: &'a Arc<Ctx>,
-    clients: &'a Clients,
-    ownership: &'a Arc<StatusOwnership>,
-    metrics: (ReconcileMetrics, StatusMetrics),
-    clock: Clock,
-    args: &'a RunArgs,
+    status: StatusDeps,
+    metrics: ReconcileMetrics,
+    concurrency: u16,
     stop: &'a CancellationToken,
 }
 
@@ -289,12 +319,8 @@ impl ReconcilerSpawner<'_> {
     where
         R::Object: HasStatus,
     {
-        let (metrics, status_metrics) = self.metrics.clone();
-        let client = self.clients.calls.clone();
-        let (leadership, ownership) = (self.ctx.leadership.clone(), Arc::clone(self.ownership));
-        let writer =
-            StatusWriter::<R::Object>::new(client, self.clock, leadership, ownership, status_metrics, store.clone());
-        let runner = ReconcileRunner::<R>::new(Arc::clone(self.ctx), writer, metrics, self.args.reconcile_concurrency);
+        let writer = StatusWriter::<R::Object>::new(self.status.clone(), store.clone());
+        let runner = ReconcileRunner::<R>::new(Arc::clone(self.ctx), writer, self.metrics.clone(), self.concurrency);
         let stop = self.stop.clone();
         tasks.spawn(async move {
             runner.run(store, stop).await;

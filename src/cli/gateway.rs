@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::bounded;
+use crate::cli::parse::bounded;
 use crate::domain::key::ObjectKey;
 use crate::gateway::fallback_access::FallbackAuthorization;
 use crate::gateway::listen_address::ListenAddress;

@@ -57,14 +57,14 @@ pub struct LiveArgs {
 }
 
 impl LiveArgs {
-    /// The credential for the Secret key `key`; `None` if unset or empty. Keys without a flag are read from the
-    /// environment variable [`variable`].
-    pub fn credential(&self, key: &str) -> Option<SecretString> {
+    /// The credential for the Secret key `key`; `None` if unset or empty. Keys without a flag are looked up in
+    /// `environment` under the name [`variable`].
+    pub fn credential(&self, key: &str, environment: impl Fn(&str) -> Option<String>) -> Option<SecretString> {
         let given = match key {
             "client-id" => self.client_id.clone(),
             "client-secret" => self.client_secret.clone(),
             "api-key" => self.api_key.clone(),
-            other => super::environment(&variable(other)).map(|text| Credential(text.into())),
+            other => environment(&variable(other)).map(|text| Credential(text.into())),
         };
         given.map(|credential| credential.0).filter(|secret| !secret.expose_secret().is_empty())
     }

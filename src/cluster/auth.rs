@@ -94,6 +94,15 @@ impl UserInfo {
     }
 }
 
+/// The result of a token's review.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReviewedToken {
+    /// It belongs to this user.
+    Valid(Arc<UserInfo>),
+    /// The API server does not accept it.
+    Invalid,
+}
+
 /// A request that RBAC can allow, in API group `busbar.dev`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct AccessRequest {
@@ -163,7 +172,7 @@ struct CachedReview<T> {
 pub struct Authorizer {
     reviewer: Arc<dyn Reviewer>,
     clock: Clock,
-    tokens: Cache<[u8; 32], CachedReview<Option<Arc<UserInfo>>>>,
+    tokens: Cache<[u8; 32], CachedReview<ReviewedToken>>,
     accesses: Cache<([u8; 32], AccessRequest), CachedReview<bool>>,
     paths: Cache<([u8; 32], &'static str), CachedReview<bool>>,
     /// Until when a token counts as verified.
@@ -208,8 +217,8 @@ impl Authorizer {
         })
     }
 
-    /// The cached result for the token, without a review: `Some(None)` if it is known to be invalid.
-    pub fn cached(&self, token: &str) -> Option<Option<Arc<UserInfo>>> {
+    /// The cached result for the token, without a review.
+    pub fn cached(&self, token: &str) -> Option<ReviewedToken> {
         let review = self.tokens.get(&digest(token))?;
         if self.is_fresh(&review) { review.result } else { None }
     }
@@ -226,13 +235,20 @@ impl Authorizer {
         let (slots, admit) =
             if verified { (&self.verified_slots, None) } else { (&self.unverified_slots, Some(admit)) };
         let options = ReviewOptions { review: "token", slots, admit };
-        let review = async { Ok(self.reviewer.review_token(token).await?.map(Arc::new)) };
-        let user = self.cached_review(&self.tokens, &key, options, review).await?;
-        match &user {
-            Some(_) => self.verified.insert(key, self.clock.mono() + VERIFIED_TTL),
-            None => drop(self.verified.remove(&key)),
+        let review = async {
+            let user = self.reviewer.review_token(token).await?;
+            Ok(user.map_or(ReviewedToken::Invalid, |user| ReviewedToken::Valid(Arc::new(user))))
+        };
+        match self.cached_review(&self.tokens, &key, options, review).await? {
+            ReviewedToken::Valid(user) => {
+                self.verified.insert(key, self.clock.mono() + VERIFIED_TTL);
+                Ok(user)
+            }
+            ReviewedToken::Invalid => {
+                self.verified.remove(&key);
+                Err(AuthError::InvalidToken)
+            }
         }
-        user.ok_or(AuthError::InvalidToken)
     }
 
     /// Whether `user` may make `request`.

@@ -10,7 +10,7 @@ use crate::domain::key::ObjectKey;
 /// The fields of an object whose change needs a reconcile.
 #[derive(PartialEq, Eq)]
 struct Fingerprint {
-    uid: Option<String>,
+    uid: String,
     generation: Option<i64>,
     requested_at: Option<String>,
     deleting: bool,
@@ -19,7 +19,7 @@ struct Fingerprint {
 impl Fingerprint {
     fn of<K: WatchedResource>(object: &K) -> Self {
         Self {
-            uid: object.uid(),
+            uid: object.uid().unwrap_or_default(),
             generation: object.meta().generation,
             requested_at: object.requested_at().map(str::to_owned),
             deleting: object.meta().deletion_timestamp.is_some(),
@@ -28,14 +28,17 @@ impl Fingerprint {
 }
 
 /// How an object differs from its last known state.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ChangeKind {
     /// Not in anything that needs a reconcile.
     Unchanged,
     /// It is new, or its fingerprint changed.
     Changed,
-    /// It is another object of the same name (another UID).
-    Replaced,
+    /// It is another object of the same name.
+    Replaced {
+        /// The UID of the object that had the name before.
+        ended: String,
+    },
 }
 
 /// Remembers the last fingerprint of every object, and which objects the running relist has returned.
@@ -53,16 +56,16 @@ impl ChangeFilter {
         self.mark_listed(&key);
         let change = match self.fingerprints.get(&key) {
             Some(last) if *last == fingerprint => return ChangeKind::Unchanged,
-            Some(last) if last.uid != fingerprint.uid => ChangeKind::Replaced,
+            Some(last) if last.uid != fingerprint.uid => ChangeKind::Replaced { ended: last.uid.clone() },
             Some(_) | None => ChangeKind::Changed,
         };
         self.fingerprints.insert(key, fingerprint);
         change
     }
 
-    /// Forgets a deleted object; returns whether it was known.
-    pub(super) fn forget(&mut self, key: &ObjectKey) -> bool {
-        self.fingerprints.remove(key).is_some()
+    /// Forgets a deleted object; returns its UID if it was known.
+    pub(super) fn forget(&mut self, key: &ObjectKey) -> Option<String> {
+        self.fingerprints.remove(key).map(|last| last.uid)
     }
 
     /// Begins a relist.
@@ -75,13 +78,10 @@ impl ChangeFilter {
         self.listed.as_mut().map(|listed| listed.insert(key.clone())).is_some()
     }
 
-    /// Ends a relist and returns the known objects that it did not return: they were deleted.
-    pub(super) fn end_list(&mut self) -> Vec<ObjectKey> {
+    /// Ends a relist and returns the known objects that it did not return, each with its UID: they were deleted.
+    pub(super) fn end_list(&mut self) -> Vec<(ObjectKey, String)> {
         let Some(listed) = self.listed.take() else { return Vec::new() };
-        let deleted: Vec<_> = self.fingerprints.keys().filter(|k| !listed.contains(*k)).cloned().collect();
-        for key in &deleted {
-            self.fingerprints.remove(key);
-        }
-        deleted
+        let deleted = self.fingerprints.extract_if(|key, _| !listed.contains(key));
+        deleted.map(|(key, last)| (key, last.uid)).collect()
     }
 }

@@ -53,7 +53,7 @@ impl ApiError {
 
     /// Whether RBAC does not permit the request.
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_forbidden())
+        matches!(self, Self::Kube(kube::Error::Api(s)) if s.is_forbidden() || s.code == 403)
     }
 
     /// Whether the object changed in the meantime, or was replaced by another of the same name.

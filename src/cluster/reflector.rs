@@ -14,7 +14,7 @@ use crate::cluster::change_filter::{ChangeFilter, ChangeKind};
 use crate::cluster::decode_guard::{DecodeGuard, Undecodable};
 use crate::cluster::describe;
 use crate::cluster::resource::{HasStatus, ObjectChange, ReflectorDeps, version};
-use crate::cluster::status_ownership::Origin;
+use crate::cluster::status_ownership::{Origin, StatusOwnership};
 use crate::domain::backoff::Backoff;
 use crate::domain::key::ObjectKey;
 
@@ -68,15 +68,16 @@ pub(super) struct Reflector<K: HasStatus> {
     /// Changes of the running list, reported when it ends.
     buffered: Option<Vec<ObjectChange>>,
     deps: ReflectorDeps,
+    ownership: Arc<StatusOwnership<K::Status>>,
 }
 
 impl<K: HasStatus> Reflector<K> {
     /// An idle reflector, and the store that it fills.
-    pub(super) fn new(deps: ReflectorDeps) -> (Self, Store<K>) {
+    pub(super) fn new(deps: ReflectorDeps, ownership: Arc<StatusOwnership<K::Status>>) -> (Self, Store<K>) {
         let writer = Writer::<K>::default();
         let reader = writer.as_reader();
         let (filter, undecodable) = (ChangeFilter::default(), HashMap::new());
-        (Self { writer, filter, undecodable, buffered: None, deps }, reader)
+        (Self { writer, filter, undecodable, buffered: None, deps, ownership }, reader)
     }
 
     /// Watches for as long as the process lives.
@@ -127,10 +128,10 @@ impl<K: HasStatus> Reflector<K> {
             Event::InitDone => {
                 self.writer.apply_watcher_event(&Event::InitDone);
                 for change in self.buffered.take().into_iter().flatten() {
-                    (self.deps.on_change)(change);
+                    self.deps.changes.add(&change);
                 }
-                for key in self.filter.end_list() {
-                    self.on_deleted(key);
+                for (key, uid) in self.filter.end_list() {
+                    self.on_deleted(key, uid);
                 }
             }
             Event::Delete(guarded) => {
@@ -140,8 +141,8 @@ impl<K: HasStatus> Reflector<K> {
                     self.writer.apply_watcher_event(&Event::Delete(K::clone(&last)));
                 }
                 self.undecodable.remove(&key);
-                if self.filter.forget(&key) {
-                    self.on_deleted(key);
+                if let Some(uid) = self.filter.forget(&key) {
+                    self.on_deleted(key, uid);
                 }
             }
         }
@@ -158,18 +159,24 @@ impl<K: HasStatus> Reflector<K> {
                     let kind = K::KIND.as_str();
                     tracing::info!(kind, namespace = %key.namespace, name = %key.name, "object decodes again");
                 }
-                let origin = self.resolve_origin(change, &key, &mut object);
+                let origin = self.resolve_origin(&change, &key, &mut object);
                 let retargeted = (change != ChangeKind::Unchanged)
                     .then(|| self.deps.references.set(K::KIND, &key, object.references()));
                 let version = version(&object);
                 self.writer.apply_watcher_event(&event(object));
                 // Listed objects reach the store only when the list has ended.
                 if origin == Origin::Own && self.buffered.is_none() {
-                    self.deps.ownership.observe(K::KIND, &key, version);
+                    self.ownership.observe(&key, version);
                 }
-                if change != ChangeKind::Unchanged || origin != Origin::Own {
-                    let (replaced, retargeted) = (change == ChangeKind::Replaced, retargeted.unwrap_or_default());
-                    self.emit(ObjectChange { kind: K::KIND, key, deleted: false, replaced, retargeted });
+                let unchanged = change == ChangeKind::Unchanged;
+                if let ChangeKind::Replaced { ended } = change {
+                    self.report(ObjectChange::Ended { kind: K::KIND, key: key.clone(), uid: ended });
+                }
+                if !unchanged || origin != Origin::Own {
+                    self.report(ObjectChange::Changed(K::KIND, key));
+                }
+                for (kind, target) in retargeted.into_iter().flatten() {
+                    self.report(ObjectChange::ReferrersChanged(kind, target));
                 }
             }
             DecodeGuard(Err(bad)) => self.on_undecodable(&bad),
@@ -178,10 +185,10 @@ impl<K: HasStatus> Reflector<K> {
 
     /// Reports a change once the store contains it. Listed objects are in the store only when the list has ended: a
     /// reconcile that starts earlier would read the old object and not be enqueued again.
-    fn emit(&mut self, change: ObjectChange) {
+    fn report(&mut self, change: ObjectChange) {
         match &mut self.buffered {
             Some(buffered) => buffered.push(change),
-            None => (self.deps.on_change)(change),
+            None => self.deps.changes.add(&change),
         }
     }
 
@@ -191,11 +198,11 @@ impl<K: HasStatus> Reflector<K> {
     }
 
     /// The origin of the object's status; a foreign status is replaced with the stored one.
-    fn resolve_origin(&self, change: ChangeKind, key: &ObjectKey, object: &mut K) -> Origin {
-        if change == ChangeKind::Replaced {
-            self.deps.ownership.forget(K::KIND, key);
+    fn resolve_origin(&self, change: &ChangeKind, key: &ObjectKey, object: &mut K) -> Origin {
+        if matches!(change, ChangeKind::Replaced { .. }) {
+            self.ownership.forget(key);
         }
-        let origin = self.deps.ownership.origin(K::KIND, key, object.status());
+        let origin = self.ownership.origin(key, object.status());
         if origin == Origin::Foreign
             && let Some(last) = self.stored(key)
         {
@@ -226,11 +233,14 @@ impl<K: HasStatus> Reflector<K> {
         );
     }
 
-    fn on_deleted(&mut self, key: ObjectKey) {
-        self.deps.ownership.forget(K::KIND, &key);
+    fn on_deleted(&mut self, key: ObjectKey, uid: String) {
+        self.ownership.forget(&key);
         self.undecodable.remove(&key);
         let retargeted = self.deps.references.remove(K::KIND, &key);
-        (self.deps.on_change)(ObjectChange { kind: K::KIND, key, deleted: true, replaced: false, retargeted });
+        self.deps.changes.add(&ObjectChange::Ended { kind: K::KIND, key, uid });
+        for (kind, target) in retargeted {
+            self.deps.changes.add(&ObjectChange::ReferrersChanged(kind, target));
+        }
     }
 }
 

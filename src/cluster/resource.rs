@@ -1,8 +1,8 @@
 //! Traits and types that the stores, the reflectors and the status writer share.
 //!
 //! [`WatchedResource`] is one of our kinds as it is watched, [`HasStatus`] one whose status Busbar writes, and
-//! [`ObjectChange`] the notification that a reflector hands to its [`ChangeHandler`]. A file of its own, so that those
-//! three modules do not depend on each other in a circle.
+//! [`ObjectChange`] what a reflector reports. A file of its own, so that those three modules do not depend on each other
+//! in a circle.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,12 +12,10 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::{REQUESTED_AT, REQUESTED_AT_FLUX};
 use crate::cluster::references::ReferenceIndex;
-use crate::cluster::status_ownership::StatusOwnership;
 use crate::domain::key::{Kind, ObjectKey};
-
-/// Annotations that request a reconcile now: ours, and the one Flux writes for the same purpose. Ours takes precedence.
-const REQUESTED_AT: [&str; 2] = ["busbar.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
+use crate::notify::KeyQueue;
 
 /// One of our kinds, as it is watched and stored.
 pub trait WatchedResource:
@@ -31,12 +29,13 @@ pub trait WatchedResource:
 
     /// Namespace and name.
     fn key(&self) -> ObjectKey {
-        ObjectKey::new(self.namespace().unwrap_or_default(), self.name_any())
+        let meta = self.meta();
+        ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 
     /// The value of the `requestedAt` annotation, if the object carries one.
     fn requested_at(&self) -> Option<&str> {
-        REQUESTED_AT.iter().find_map(|name| self.annotations().get(*name)).map(String::as_str)
+        [REQUESTED_AT, REQUESTED_AT_FLUX].into_iter().find_map(|name| self.annotations().get(name)).map(String::as_str)
     }
 }
 
@@ -58,33 +57,31 @@ pub trait HasStatus: WatchedResource + Serialize {
     fn is_urgent(old: Option<&Self::Status>, new: &Self::Status) -> bool;
 }
 
-/// Notification of a change of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectChange {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its namespace and name.
-    pub key: ObjectKey,
-    /// Whether the object was deleted.
-    pub deleted: bool,
-    /// Whether it replaced an object of the same name and another UID whose deletion was not reported.
-    pub replaced: bool,
-    /// Objects that it refers to since this change, or no longer refers to.
-    pub retargeted: Vec<(Kind, ObjectKey)>,
+/// What a reflector reports. Added to a queue once the store shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectChange {
+    /// The object is new, or changed in something that needs a reconcile.
+    Changed(Kind, ObjectKey),
+    /// The object was deleted, or another one has taken its name.
+    Ended {
+        /// Its kind.
+        kind: Kind,
+        /// Its namespace and name.
+        key: ObjectKey,
+        /// Its UID.
+        uid: String,
+    },
+    /// Another object refers to this one since now, or no longer does.
+    ReferrersChanged(Kind, ObjectKey),
 }
 
-/// Receives every [`ObjectChange`]; must not block.
-pub type ChangeHandler = Arc<dyn Fn(ObjectChange) + Send + Sync>;
-
 /// What all reflectors share.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ReflectorDeps {
     /// The index of references; filled by the reflectors.
     pub references: Arc<ReferenceIndex>,
-    /// Tells our own status writes from foreign ones.
-    pub ownership: Arc<StatusOwnership>,
-    /// Called for each change.
-    pub on_change: ChangeHandler,
+    /// Receives every change.
+    pub changes: Arc<KeyQueue<ObjectChange>>,
 }
 
 /// The object's resource version as a number. Versions of one resource are comparable decimal numbers; anything else

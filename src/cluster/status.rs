@@ -70,6 +70,27 @@ pub fn timing<K: HasStatus>(old: Option<&K::Status>, new: &K::Status, since_last
     }
 }
 
+/// The newest known status of an object, without a copy of it.
+pub enum NewestStatus<'a, K: HasStatus> {
+    /// That of the object itself.
+    Given(&'a K),
+    /// That of a newer object in the store.
+    Stored(Arc<K>),
+    /// The last write of this process, which the watch has not returned yet.
+    Written(Arc<K::Status>),
+}
+
+impl<K: HasStatus> NewestStatus<'_, K> {
+    /// The status; `None` if the object has none yet.
+    pub fn get(&self) -> Option<&K::Status> {
+        match self {
+            Self::Given(object) => object.status(),
+            Self::Stored(object) => object.status(),
+            Self::Written(status) => Some(status),
+        }
+    }
+}
+
 /// The last write of one object's status by this process.
 struct LastWrite {
     uid: String,
@@ -96,63 +117,70 @@ impl StatusMetrics {
     }
 }
 
+/// What the status writers of all kinds share.
+#[derive(Clone)]
+pub struct StatusDeps {
+    /// Client of the API server.
+    pub client: Client,
+    /// Source of time.
+    pub clock: Clock,
+    /// Whether this replica may write.
+    pub leadership: Leadership,
+    /// Counts the writes.
+    pub metrics: StatusMetrics,
+}
+
 /// Writes the status of one kind.
 pub struct StatusWriter<K: HasStatus> {
-    client: Client,
-    clock: Clock,
-    leadership: Leadership,
+    deps: StatusDeps,
     started: Mono,
-    ownership: Arc<StatusOwnership>,
-    metrics: StatusMetrics,
     last_writes: Mutex<HashMap<ObjectKey, LastWrite>>,
     store: KindStore<K>,
 }
 
 impl<K: HasStatus> StatusWriter<K> {
-    /// A writer that records its writes in `ownership`, which the watches that fill `store` read.
-    pub fn new(
-        client: Client,
-        clock: Clock,
-        leadership: Leadership,
-        ownership: Arc<StatusOwnership>,
-        metrics: StatusMetrics,
-        store: KindStore<K>,
-    ) -> Self {
-        let (started, last_writes) = (clock.mono(), Mutex::default());
-        Self { client, clock, leadership, started, ownership, metrics, last_writes, store }
+    /// A writer of the status of the objects in `store`.
+    pub fn new(deps: StatusDeps, store: KindStore<K>) -> Self {
+        Self { started: deps.clock.mono(), deps, last_writes: Mutex::default(), store }
+    }
+
+    /// Which statuses are this process's own; shared with the watches that fill the store.
+    fn ownership(&self) -> &StatusOwnership<K::Status> {
+        self.store.ownership()
     }
 
     /// The newest known status of `object`: this process's last write if the watch has not returned it yet.
     ///
     /// `object` may have been read from the store just before the watch returned that write; then the store is read
     /// again.
-    pub fn current(&self, object: &K) -> Option<Arc<K::Status>> {
+    pub fn current<'a>(&self, object: &'a K) -> NewestStatus<'a, K> {
         let key = object.key();
         let WriteEcho { pending, observed } = self.echo(object);
         // A status that another manager overwrote is in the store as it was before our last write.
-        let disputed = self.ownership.is_disputed(K::KIND, &key);
+        let disputed = self.ownership().is_disputed(&key);
         if let Some((_, status)) = pending.filter(|(written, _)| disputed || version(object) < *written) {
-            return Some(status);
+            return NewestStatus::Written(status);
         }
         let newer = (version(object) < observed).then(|| self.store.get(&key)).flatten();
-        let newer = newer.filter(|newer| newer.uid() == object.uid() && version(&**newer) > version(object));
-        newer.as_deref().unwrap_or(object).status().cloned().map(Arc::new)
+        let newer = newer.filter(|newer| newer.meta().uid == object.meta().uid && version(&**newer) > version(object));
+        newer.map_or(NewestStatus::Given(object), NewestStatus::Stored)
     }
 
     /// How far the watch is behind this process's writes to this object (not to another of the same name).
     fn echo(&self, object: &K) -> WriteEcho<K::Status> {
         let key = object.key();
         let last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_object = last_writes.get(&key).is_some_and(|last| object.uid().as_deref() == Some(last.uid.as_str()));
+        let same_object =
+            last_writes.get(&key).is_some_and(|last| object.meta().uid.as_deref() == Some(last.uid.as_str()));
         drop(last_writes);
-        if same_object { self.ownership.echo(K::KIND, &key) } else { WriteEcho::default() }
+        if same_object { self.ownership().echo(&key) } else { WriteEcho::default() }
     }
 
     /// When `new` should be written, given the newest known status.
     pub fn timing(&self, object: &K, old: Option<&K::Status>, new: &K::Status) -> Timing {
-        let now = self.clock.mono();
+        let now = self.deps.clock.mono();
         let last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.ownership.is_disputed(K::KIND, &object.key()) {
+        if self.ownership().is_disputed(&object.key()) {
             let since = last_writes.get(&object.key()).map_or(MIN_WRITE_INTERVAL, |last| now.since(last.at));
             return if since < MIN_WRITE_INTERVAL {
                 Timing::After(MIN_WRITE_INTERVAL.saturating_sub(since))
@@ -161,7 +189,7 @@ impl<K: HasStatus> StatusWriter<K> {
             };
         }
         let since = match last_writes.get(&object.key()) {
-            Some(last) if object.uid().as_deref() == Some(last.uid.as_str()) => Some(now.since(last.at)),
+            Some(last) if object.meta().uid.as_deref() == Some(last.uid.as_str()) => Some(now.since(last.at)),
             // A restart is no reason to write the ride-along fields of every object at once.
             _ => old
                 .is_some_and(|old| K::transition_fields(old) == K::transition_fields(new))
@@ -172,7 +200,7 @@ impl<K: HasStatus> StatusWriter<K> {
 
     /// Adopts `status`, as read from the API server, because it needs no write.
     pub fn adopt(&self, object: &K, status: Option<&K::Status>) {
-        self.ownership.adopt(K::KIND, &object.key(), status);
+        self.ownership().adopt(&object.key(), status);
     }
 
     /// Applies `status` to `object`.
@@ -183,26 +211,26 @@ impl<K: HasStatus> StatusWriter<K> {
     pub async fn write(&self, object: &K, status: &K::Status) -> Result<(), ApiError> {
         let key = object.key();
         let uid = object.uid().unwrap_or_default();
-        let disputed = self.ownership.is_disputed(K::KIND, &key);
-        let _permit = self.leadership.write_permit(self.clock.mono())?;
-        self.ownership.begin_write(K::KIND, &key, status);
+        let disputed = self.ownership().is_disputed(&key);
+        let _permit = self.deps.leadership.write_permit(self.deps.clock.mono())?;
+        self.ownership().begin_write(&key, status);
         // Guarded: the object's new content may not decode, and its status is still ours.
-        let api: Api<DecodeGuard<K>> = Api::namespaced(self.client.clone(), &key.namespace);
+        let api: Api<DecodeGuard<K>> = Api::namespaced(self.deps.client.clone(), &key.namespace);
         let mut applied = self.apply(&api, object, &uid, status).await?;
-        self.metrics.writes.with_label_values(&[K::KIND.as_str()]).inc();
+        self.deps.metrics.writes.with_label_values(&[K::KIND.as_str()]).inc();
         if let Some(removal) = applied.0.as_ref().ok().and_then(|a| removal_patch(&json!(a.status()), &json!(status))) {
             let version = applied.resource_version();
             let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": removal });
             let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let _permit = self.leadership.write_permit(self.clock.mono())?;
+            let _permit = self.deps.leadership.write_permit(self.deps.clock.mono())?;
             applied = call(api.patch_status(&key.name, &params, &Patch::Merge(&body))).await?;
         }
         match &applied.0 {
-            Ok(object) => self.ownership.record_write(K::KIND, &key, object.status()),
-            Err(_) => self.ownership.record_write(K::KIND, &key, Some(status)),
+            Ok(object) => self.ownership().record_write(&key, object.status()),
+            Err(_) => self.ownership().record_write(&key, Some(status)),
         }
         self.record_write(&key, uid, disputed);
-        self.ownership.expect_echo(K::KIND, &key, version(&applied), Arc::new(status.clone()));
+        self.ownership().expect_echo(&key, version(&applied), Arc::new(status.clone()));
         Ok(())
     }
 
@@ -248,13 +276,13 @@ impl<K: HasStatus> StatusWriter<K> {
     }
 
     fn record_write(&self, key: &ObjectKey, uid: String, disputed: bool) {
-        let at = self.clock.mono();
+        let at = self.deps.clock.mono();
         let mut last_writes = self.last_writes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dispute_logged =
             last_writes.get(key).filter(|last| last.uid == uid).and_then(|last| last.dispute_logged);
         if disputed {
             let kind = K::KIND.as_str();
-            self.metrics.disputes.with_label_values(&[kind]).inc();
+            self.deps.metrics.disputes.with_label_values(&[kind]).inc();
             if dispute_logged.is_none_or(|logged| at.since(logged) >= MIN_RIDE_ALONG_INTERVAL) {
                 dispute_logged = Some(at);
                 tracing::warn!(

@@ -8,7 +8,6 @@
 //! The full status is cached only until the watch has returned it: otherwise thousands of idle objects would hold their
 //! status in memory twice.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -17,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::key::ObjectKey;
 
 /// The author of a status that a watch event carries.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -30,17 +29,23 @@ pub enum Origin {
     Foreign,
 }
 
-#[derive(Debug, Default)]
-struct OwnershipRecord {
+#[derive(Debug)]
+struct OwnershipRecord<S> {
     /// Digest of the status last written or adopted.
     last_written: Option<u64>,
     /// Digest of the write in flight. Kept after a request without a response, which may have been applied.
     in_flight: Option<u64>,
     disputed: bool,
     /// The last write and its version, until the watch has returned it.
-    pending_echo: Option<(u64, Arc<dyn Any + Send + Sync>)>,
+    pending_echo: Option<(u64, Arc<S>)>,
     /// The newest version of ours that the watch has returned.
     observed: u64,
+}
+
+impl<S> Default for OwnershipRecord<S> {
+    fn default() -> Self {
+        Self { last_written: None, in_flight: None, disputed: false, pending_echo: None, observed: 0 }
+    }
 }
 
 /// How far the watch is behind this process's writes to one object.
@@ -58,17 +63,23 @@ impl<S> Default for WriteEcho<S> {
     }
 }
 
-/// Status ownership of all objects of all kinds in this process.
-#[derive(Debug, Default)]
-pub struct StatusOwnership {
-    by_object: Mutex<HashMap<(Kind, ObjectKey), OwnershipRecord>>,
+/// Status ownership of all objects of one kind, whose status is an `S`.
+#[derive(Debug)]
+pub struct StatusOwnership<S> {
+    by_object: Mutex<HashMap<ObjectKey, OwnershipRecord<S>>>,
 }
 
-impl StatusOwnership {
+impl<S> Default for StatusOwnership<S> {
+    fn default() -> Self {
+        Self { by_object: Mutex::default() }
+    }
+}
+
+impl<S: Serialize> StatusOwnership<S> {
     /// The origin of `status`. A foreign one marks the object as disputed until our own status is written again.
-    pub fn origin<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) -> Origin {
+    pub fn origin(&self, key: &ObjectKey, status: Option<&S>) -> Origin {
         let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(&(kind, key.clone())) else { return Origin::Unknown };
+        let Some(entry) = entries.get_mut(key) else { return Origin::Unknown };
         let found = Some(digest(status));
         let own = found == entry.last_written || found == entry.in_flight;
         entry.disputed = !own && entry.last_written.is_some();
@@ -80,61 +91,60 @@ impl StatusOwnership {
     }
 
     /// Whether the status on the API server was last written by another field manager.
-    pub fn is_disputed(&self, kind: Kind, key: &ObjectKey) -> bool {
-        self.lock().get(&(kind, key.clone())).is_some_and(|entry| entry.disputed)
+    pub fn is_disputed(&self, key: &ObjectKey) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.disputed)
     }
 
     /// Records that a request that writes `status` is about to be sent.
-    pub fn begin_write<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: &S) {
-        self.lock().entry((kind, key.clone())).or_default().in_flight = Some(digest(Some(status)));
+    pub fn begin_write(&self, key: &ObjectKey, status: &S) {
+        self.lock().entry(key.clone()).or_default().in_flight = Some(digest(Some(status)));
     }
 
     /// Records `status` as what the API server stores after our write.
-    pub fn record_write<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) {
+    pub fn record_write(&self, key: &ObjectKey, status: Option<&S>) {
         let mut entries = self.lock();
-        let entry = entries.entry((kind, key.clone())).or_default();
+        let entry = entries.entry(key.clone()).or_default();
         (entry.last_written, entry.in_flight, entry.disputed) = (Some(digest(status)), None, false);
     }
 
     /// Caches the status that was written as `version` until the watch returns it, which may already have happened.
-    pub fn expect_echo<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey, version: u64, status: Arc<S>) {
+    pub fn expect_echo(&self, key: &ObjectKey, version: u64, status: Arc<S>) {
         let mut entries = self.lock();
-        let entry = entries.entry((kind, key.clone())).or_default();
+        let entry = entries.entry(key.clone()).or_default();
         entry.pending_echo = (entry.observed < version).then_some((version, status));
     }
 
     /// The write that the watch has not returned yet, and the newest version that it has. Read under one lock, because
     /// the first can turn into the second at any moment.
-    pub fn echo<S: Send + Sync + 'static>(&self, kind: Kind, key: &ObjectKey) -> WriteEcho<S> {
+    pub fn echo(&self, key: &ObjectKey) -> WriteEcho<S> {
         let entries = self.lock();
-        let Some(entry) = entries.get(&(kind, key.clone())) else { return WriteEcho::default() };
-        let pending = entry.pending_echo.clone().and_then(|(version, status)| Some((version, status.downcast().ok()?)));
-        WriteEcho { pending, observed: entry.observed }
+        let Some(entry) = entries.get(key) else { return WriteEcho::default() };
+        WriteEcho { pending: entry.pending_echo.clone(), observed: entry.observed }
     }
 
     /// Records that the store has our status as `version`, or a newer one based on it.
-    pub fn observe(&self, kind: Kind, key: &ObjectKey, version: u64) {
-        if let Some(entry) = self.lock().get_mut(&(kind, key.clone())) {
+    pub fn observe(&self, key: &ObjectKey, version: u64) {
+        if let Some(entry) = self.lock().get_mut(key) {
             entry.observed = entry.observed.max(version);
             entry.pending_echo.take_if(|(written, _)| *written <= version);
         }
     }
 
     /// Adopts `status` as our own because it needs no change; ignored if a status was already written or adopted.
-    pub fn adopt<S: Serialize>(&self, kind: Kind, key: &ObjectKey, status: Option<&S>) {
+    pub fn adopt(&self, key: &ObjectKey, status: Option<&S>) {
         let mut entries = self.lock();
-        let entry = entries.entry((kind, key.clone())).or_default();
+        let entry = entries.entry(key.clone()).or_default();
         if entry.last_written.is_none() {
             entry.last_written = Some(digest(status));
         }
     }
 
     /// Forgets an object that was deleted or replaced.
-    pub fn forget(&self, kind: Kind, key: &ObjectKey) {
-        self.lock().remove(&(kind, key.clone()));
+    pub fn forget(&self, key: &ObjectKey) {
+        self.lock().remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Kind, ObjectKey), OwnershipRecord>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, OwnershipRecord<S>>> {
         self.by_object.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -199,23 +209,23 @@ mod tests {
     #[test]
     fn only_a_status_neither_written_nor_adopted_is_foreign() {
         let (ownership, key) = (StatusOwnership::default(), ObjectKey::new("ns", "a"));
-        let origin = |status: &str| ownership.origin(Kind::SyncJob, &key, Some(&status));
+        let origin = |status: &'static str| ownership.origin(&key, Some(&status));
         assert_eq!(origin("theirs"), Origin::Unknown);
-        ownership.begin_write(Kind::SyncJob, &key, &"first");
+        ownership.begin_write(&key, &"first");
         assert_eq!((origin("first"), origin("theirs")), (Origin::Own, Origin::Unknown));
-        ownership.adopt(Kind::SyncJob, &key, Some(&"old"));
-        ownership.adopt(Kind::SyncJob, &key, Some(&"not the first one adopted"));
+        ownership.adopt(&key, Some(&"old"));
+        ownership.adopt(&key, Some(&"not the first one adopted"));
         assert_eq!(origin("old"), Origin::Own);
         assert_eq!(origin("theirs"), Origin::Foreign);
-        assert!(ownership.is_disputed(Kind::SyncJob, &key));
+        assert!(ownership.is_disputed(&key));
 
         // The event may arrive before the response, and the response may never arrive.
-        ownership.begin_write(Kind::SyncJob, &key, &"new");
+        ownership.begin_write(&key, &"new");
         assert_eq!((origin("new"), origin("old")), (Origin::Own, Origin::Own));
-        ownership.record_write(Kind::SyncJob, &key, Some(&"new"));
-        assert!(!ownership.is_disputed(Kind::SyncJob, &key));
+        ownership.record_write(&key, Some(&"new"));
+        assert!(!ownership.is_disputed(&key));
         assert_eq!((origin("new"), origin("old")), (Origin::Own, Origin::Foreign));
-        ownership.forget(Kind::SyncJob, &key);
+        ownership.forget(&key);
         assert_eq!(origin("theirs"), Origin::Unknown);
     }
 

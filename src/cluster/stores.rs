@@ -16,20 +16,28 @@ use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob
 use crate::cluster::decode_guard::DecodeGuard;
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::reflector::Reflector;
-use crate::cluster::resource::{HasStatus, ReflectorDeps, WatchedResource};
+use crate::cluster::resource::{HasStatus, ReflectorDeps};
+use crate::cluster::status_ownership::StatusOwnership;
 use crate::domain::key::{Kind, ObjectKey};
 
 /// The objects of one kind, in one store per watched namespace.
 #[derive(Clone, Debug)]
-pub struct KindStore<K: WatchedResource> {
+pub struct KindStore<K: HasStatus> {
     scopes: Vec<(Option<Arc<str>>, Store<K>)>,
+    /// Tells our own status writes from foreign ones.
+    ownership: Arc<StatusOwnership<K::Status>>,
 }
 
-impl<K: WatchedResource> KindStore<K> {
+impl<K: HasStatus> KindStore<K> {
     /// A store of all namespaces.
     #[cfg(test)]
     pub(crate) fn from_store(store: Store<K>) -> Self {
-        Self { scopes: vec![(None, store)] }
+        Self { scopes: vec![(None, store)], ownership: Arc::default() }
+    }
+
+    /// Which statuses of these objects are this process's own.
+    pub(super) fn ownership(&self) -> &Arc<StatusOwnership<K::Status>> {
+        &self.ownership
     }
 
     /// The object at `key`.
@@ -44,16 +52,6 @@ impl<K: WatchedResource> KindStore<K> {
     /// All objects.
     pub fn list(&self) -> Vec<Arc<K>> {
         self.scopes.iter().flat_map(|(_, store)| store.state()).collect()
-    }
-
-    /// The number of objects.
-    pub fn len(&self) -> usize {
-        self.scopes.iter().map(|(_, store)| store.len()).sum()
-    }
-
-    /// Whether there are no objects.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The stores, each with the namespace it is bound to (`None`: all).
@@ -128,6 +126,7 @@ fn open<K: HasStatus>(
     deps: &ReflectorDeps,
     tasks: &mut Vec<ReflectorTask>,
 ) -> KindStore<K> {
+    let ownership = Arc::<StatusOwnership<K::Status>>::default();
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(|n| Some(n.as_str())).collect() };
     let scopes = scopes
@@ -137,10 +136,10 @@ fn open<K: HasStatus>(
                 Some(ns) => Api::namespaced(client.clone(), ns),
                 None => Api::all(client.clone()),
             };
-            let (reflector, reader) = Reflector::new(deps.clone());
+            let (reflector, reader) = Reflector::new(deps.clone(), Arc::clone(&ownership));
             tasks.push(Box::pin(reflector.run(api)));
             (ns.map(Arc::from), reader)
         })
         .collect();
-    KindStore { scopes }
+    KindStore { scopes, ownership }
 }

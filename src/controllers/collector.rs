@@ -17,16 +17,10 @@ pub struct ResourceCollector {
     stores: Stores,
 }
 
-fn families() -> Result<(IntGaugeVec, IntGaugeVec), prometheus::Error> {
-    let info = Opts::new("busbar_resource_info", "1 for every object that Busbar watches.");
-    let condition = Opts::new(
-        "busbar_resource_condition",
-        "1 for the status that each condition of each object has: True, False or Unknown.",
-    );
-    Ok((
-        IntGaugeVec::new(info, &["kind", "namespace", "name", "suspended"])?,
-        IntGaugeVec::new(condition, &["kind", "namespace", "name", "type", "status"])?,
-    ))
+/// The gauges of one batch of objects.
+struct ResourceGauges {
+    info: IntGaugeVec,
+    condition: IntGaugeVec,
 }
 
 impl ResourceCollector {
@@ -49,11 +43,11 @@ impl BatchCollector for ResourceCollector {
 /// Number of series that this collector exports for one connection.
 #[cfg(test)]
 pub(crate) fn series_count(object: crate::api::v1alpha1::ProviderConnection) -> usize {
-    let (info, condition) = families().expect("names are valid");
-    add_objects((&info, &condition), &[Arc::new(object)], &|o: &crate::api::v1alpha1::ProviderConnection| {
+    let gauges = ResourceGauges::new().expect("names are valid");
+    gauges.add_objects(&[Arc::new(object)], &|o: &crate::api::v1alpha1::ProviderConnection| {
         (o.spec.suspend, o.status().map(|s| s.conditions.as_slice()))
     });
-    [info.collect(), condition.collect()].concat().iter().map(|family| family.get_metric().len()).sum()
+    gauges.collect().iter().map(|family| family.get_metric().len()).sum()
 }
 
 fn collect_kind<K: HasStatus>(
@@ -62,24 +56,40 @@ fn collect_kind<K: HasStatus>(
     read: impl Fn(&K) -> (bool, Option<&[Condition]>),
 ) {
     for chunk in store.list().chunks(BATCH_SIZE) {
-        let Ok((info, condition)) = families() else { return };
-        add_objects((&info, &condition), chunk, &read);
-        take([info.collect(), condition.collect()].concat());
+        let Ok(gauges) = ResourceGauges::new() else { return };
+        gauges.add_objects(chunk, &read);
+        take(gauges.collect());
     }
 }
 
-fn add_objects<K: HasStatus>(
-    (info, condition): (&IntGaugeVec, &IntGaugeVec),
-    objects: &[Arc<K>],
-    read: &impl Fn(&K) -> (bool, Option<&[Condition]>),
-) {
-    for object in objects {
-        let ObjectKey { namespace, name } = object.key();
-        let kind = K::KIND.as_str();
-        let (suspended, conditions) = read(object);
-        info.with_label_values(&[kind, &*namespace, &*name, if suspended { "true" } else { "false" }]).set(1);
-        for c in conditions.unwrap_or_default() {
-            condition.with_label_values(&[kind, &*namespace, &*name, c.type_.as_str(), c.status.as_str()]).set(1);
+impl ResourceGauges {
+    fn new() -> Result<Self, prometheus::Error> {
+        let info = Opts::new("busbar_resource_info", "1 for every object that Busbar watches.");
+        let condition = Opts::new(
+            "busbar_resource_condition",
+            "1 for the status that each condition of each object has: True, False or Unknown.",
+        );
+        Ok(Self {
+            info: IntGaugeVec::new(info, &["kind", "namespace", "name", "suspended"])?,
+            condition: IntGaugeVec::new(condition, &["kind", "namespace", "name", "type", "status"])?,
+        })
+    }
+
+    /// Adds `objects`; `read` returns whether one is suspended, and its conditions.
+    fn add_objects<K: HasStatus>(&self, objects: &[Arc<K>], read: &impl Fn(&K) -> (bool, Option<&[Condition]>)) {
+        for object in objects {
+            let ObjectKey { namespace, name } = object.key();
+            let kind = K::KIND.as_str();
+            let (suspended, conditions) = read(object);
+            self.info.with_label_values(&[kind, &*namespace, &*name, if suspended { "true" } else { "false" }]).set(1);
+            for c in conditions.unwrap_or_default() {
+                let labels = [kind, &*namespace, &*name, c.type_.as_str(), c.status.as_str()];
+                self.condition.with_label_values(&labels).set(1);
+            }
         }
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        [self.info.collect(), self.condition.collect()].concat()
     }
 }

@@ -1,12 +1,15 @@
 //! Builds and merges the conditions of a status; the only place that converts them to and from the API type.
 
-use jiff::Timestamp;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::v1alpha1::common::Condition as ApiCondition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::controllers::STALLED_REQUEUE;
 use crate::domain::conditions::{Condition, ConditionStatus, merge};
+use crate::resolve::SpecError;
 
 /// Collects the conditions of one status.
 pub struct Conditions {
@@ -38,6 +41,28 @@ impl Conditions {
         if is_true {
             self.set(type_, true, reason, message);
         }
+    }
+
+    /// Reports a spec that cannot be used: Ready is False, with Reconciling or Stalled; each condition type of `unevaluated`
+    /// has the same reason. Returns the requeue delay: `recheck` while waiting for another object.
+    pub fn reject_spec(
+        &mut self,
+        error: &SpecError,
+        unevaluated: &[(ConditionType, ConditionStatus)],
+        recheck: Duration,
+    ) -> Duration {
+        let (type_, requeue_after) = if error.waiting {
+            (ConditionType::Reconciling, recheck)
+        } else {
+            (ConditionType::Stalled, STALLED_REQUEUE)
+        };
+        self.set(ConditionType::Ready, false, error.reason, error.message.clone());
+        self.set(type_, true, error.reason, error.message.clone());
+        for (type_, status) in unevaluated {
+            let message = "not evaluated: the spec cannot be used; see condition Ready";
+            self.set(*type_, *status, error.reason, message);
+        }
+        requeue_after
     }
 
     /// The conditions for the status; one whose status is unchanged keeps its transition time from `old`.

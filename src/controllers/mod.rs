@@ -11,8 +11,11 @@ pub mod collector;
 pub mod conditions;
 pub mod providerconnection;
 pub mod reconcile_runner;
-pub mod resolve;
+pub mod resolution_cache;
+pub mod resolutions;
 pub mod syncjob;
+#[cfg(test)]
+mod testkit;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,11 +29,13 @@ use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::Stores;
+use crate::controllers::resolutions::Resolutions;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError};
 use crate::profile::Profiles;
 use crate::provider::registry::Registry;
+use crate::resolve::OperatorOptions;
 use crate::work::pool::SyncPool;
 use crate::work::probes::ProbeHandle;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -61,8 +66,20 @@ pub struct Ctx {
     pub reconcile_queue: ReconcileQueue,
     /// Provider profiles loaded at start.
     pub profiles: Arc<Profiles>,
+    /// What the objects were resolved to.
+    pub resolutions: Arc<Resolutions>,
     /// Source of time.
     pub clock: Clock,
+}
+
+impl Ctx {
+    /// What the operator's flags permit a spec to use.
+    pub fn operator_options(&self) -> OperatorOptions<'_> {
+        OperatorOptions {
+            has_key: self.registry.can_store_refresh_tokens(),
+            addresses: self.registry.clients().rules(),
+        }
+    }
 }
 
 /// A failed reconcile; it is retried with backoff.

@@ -88,11 +88,6 @@ impl<R: Reconciler> ReconcileRunner<R> {
         Arc::new(Self { ctx, status, metrics, concurrency })
     }
 
-    /// The writer of this kind's status.
-    pub fn status(&self) -> &StatusWriter<R::Object> {
-        &self.status
-    }
-
     /// Reconciles enqueued objects until `stop` is cancelled; then finishes the reconciles in flight.
     pub async fn run(self: Arc<Self>, store: KindStore<R::Object>, stop: CancellationToken) {
         let kind = R::Object::KIND;
@@ -177,15 +172,16 @@ impl<R: Reconciler> ReconcileRunner<R> {
         if self.dependencies_pending(object) {
             return Ok(Action::requeue(DEPENDENCY_REQUEUE));
         }
-        let previous = self.status.current(object);
+        let newest = self.status.current(object);
+        let previous = newest.get();
         let observed = R::observe(&self.ctx, object).await?;
         let now = self.ctx.clock.now();
-        let Decision { status, steps, events, requeue_after } = R::decide(object, previous.as_deref(), &observed, now);
+        let Decision { status, steps, events, requeue_after } = R::decide(object, previous, &observed, now);
         R::act(&self.ctx, object, observed, steps).await?;
         let mut requeue_after = jittered(requeue_after, now.mono);
-        let due = status.map(|s| (self.status.timing(object, previous.as_deref(), &s), s));
+        let due = status.map(|s| (self.status.timing(object, previous, &s), s));
         if !matches!(due, Some((Timing::Now, _))) {
-            self.status.adopt(object, previous.as_deref());
+            self.status.adopt(object, previous);
         }
         if let Some((timing, status)) = due {
             match timing {

@@ -103,28 +103,9 @@ pub fn merge(old: &[Condition], wanted: Vec<Condition>) -> Vec<Condition> {
         .collect()
 }
 
-/// Whether the conditions differ in anything but `observed_generation`.
-pub fn changed(old: &[Condition], new: &[Condition]) -> bool {
-    old.len() != new.len()
-        || new.iter().any(|n| {
-            old.iter()
-                .find(|o| o.type_ == n.type_)
-                .is_none_or(|o| (o.status, &o.reason, &o.message) != (n.status, &n.reason, &n.message))
-        })
-}
-
 /// Abnormal-true conditions: they exist only while true.
-const ONLY_WHILE_TRUE: [&str; 9] = [
-    "Reconciling",
-    "Stalled",
-    "Throttled",
-    "CircuitOpen",
-    "Suspended",
-    "SchemaDrifted",
-    "DeadLetters",
-    "Degraded",
-    "PayoutsHeld",
-];
+const ONLY_WHILE_TRUE: [&str; 8] =
+    ["Reconciling", "Stalled", "Throttled", "CircuitOpen", "Suspended", "SchemaDrifted", "DeadLetters", "Degraded"];
 
 /// Checks the invariants of an object's conditions. The error names the violated one.
 pub fn check_invariants(conditions: &[Condition]) -> Result<(), String> {
@@ -220,8 +201,6 @@ mod tests {
         assert_eq!(merged.len(), 2, "unwanted conditions are removed");
         assert_eq!((merged[0].last_transition, merged[0].reason.as_str()), (at(100), "Other"));
         assert_eq!(merged[1].last_transition, at(200));
-        assert!(changed(&old, &merged));
-        assert!(!changed(&merged, &merged.clone()));
     }
 
     #[test]

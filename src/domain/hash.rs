@@ -1,10 +1,26 @@
 //! Stable hashing: the same input gives the same number in every process and release, and similar inputs give unrelated
 //! numbers. For jitter that must survive a restart; not cryptographic.
 
-/// Hash of `text`: FNV-1a (Fowler, Noll, Vo 1991), finalized by [`mix`] because FNV alone leaves the high bits of short
-/// texts nearly equal.
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
+use sha2::{Digest as _, Sha256};
+
+/// Hash of `text`: FNV-1a (Fowler, Noll, Vo 1991), 64 bits.
+pub fn fnv1a(text: &str) -> u64 {
+    let mut hasher = FnvHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// [`fnv1a`] finalized by [`mix`], because FNV alone leaves the high bits of short texts nearly equal.
 pub fn stable_hash(text: &str) -> u64 {
-    mix(text.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3)))
+    mix(fnv1a(text))
+}
+
+/// The first 64 bits of a digest in hexadecimal: enough to distinguish the few values of one object.
+pub fn short_hex(digest: Sha256) -> String {
+    hex::encode(&digest.finalize()[..8])
 }
 
 /// One step of Sebastiano Vigna's splitmix64: a bijection that distributes similar seeds over all 64 bits.
@@ -35,6 +51,12 @@ mod tests {
 
     #[test]
     fn the_hash_is_stable_between_releases() {
+        let published = [("", 0xCBF2_9CE4_8422_2325), ("a", 0xAF63_DC4C_8601_EC8C), ("foobar", 0x8594_4171_F739_67E8)];
+        for (text, hash) in published {
+            assert_eq!(fnv1a(text), hash, "{text:?}: Noll's own test vectors");
+        }
+        assert_eq!(stable_hash("connection-1"), 0xC59D_B355_88C5_4CBF);
+        assert_eq!(short_hex(Sha256::new()), "e3b0c44298fc1c14");
         assert_eq!(mix(0), 0xE220_A839_7B1D_CDAF, "Vigna's own first output for seed 0");
         assert_eq!(scale(100, u64::MAX), 99);
         assert_eq!(scale(100, 0), 0);

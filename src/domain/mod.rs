@@ -5,17 +5,25 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod closed_list;
+pub mod code_enum;
 pub mod conditions;
+pub mod cursor;
+pub mod document;
 pub mod duration;
 pub mod hash;
 pub mod health;
 pub mod key;
 pub mod lease;
+pub mod mask;
 pub mod money;
 pub mod quota;
+pub mod record;
+pub mod rejection_reason;
 pub mod retry_budget;
 pub mod rights;
 pub mod route;
+pub mod run_reason;
 pub mod schedule;
 pub mod time;
 pub mod window;

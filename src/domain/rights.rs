@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::code_enum::code_enum;
+
 /// The authenticated caller of an operation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Caller {
@@ -71,25 +73,18 @@ pub struct Rights {
     pub profiles: Vec<LicenceProfile>,
 }
 
-/// Reason for which a call is denied.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Denial {
-    /// The caller has no profile at all.
-    NoProfile,
-    /// The caller selected a profile that is not granted.
-    ProfileNotHeld,
-    /// No applicable profile allows the action.
-    Action,
-}
-
-impl Denial {
-    /// The machine-readable code.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoProfile => "no_profile",
-            Self::ProfileNotHeld => "profile_not_held",
-            Self::Action => "action_not_allowed",
-        }
+code_enum! {
+    /// Reason for which a call is denied.
+    Denial {
+        NoProfile = "no_profile":
+            "The connection has licence profiles, and none is granted to the caller."
+            => "Add the caller to the subjects of a profile in `spec.rights.profiles` of the connection.",
+        ProfileNotHeld = "profile_not_held":
+            "The licence profile that `X-Rights-Profile` selects is not granted to the caller."
+            => "Select another profile, or send the request without the header.",
+        Action = "action_not_allowed":
+            "No licence profile of the caller allows the operation or the declared purpose."
+            => "Add the action in `details.action` to a profile of the caller.",
     }
 }
 

@@ -8,6 +8,7 @@
 use rust_decimal::Decimal;
 
 use crate::domain::breaker::EffectiveState;
+use crate::domain::closed_list::closed_list;
 use crate::domain::money::{Currency, Money, Rounding};
 
 /// The payout for which a route is evaluated.
@@ -87,69 +88,30 @@ pub struct Candidate {
     pub max_amount: Option<Decimal>,
 }
 
-/// Reason for a candidate's state. A closed list; the names are stable for alerts.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum CandidateReason {
-    /// The connection does not exist.
-    ConnectionNotFound,
-    /// The connection is not Ready.
-    ConnectionNotReady,
-    /// The connection is suspended.
-    Suspended,
-    /// `circuitOverride` forces the circuit open.
-    ForcedOpen,
-    /// The circuit is open.
-    CircuitOpen,
-    /// The circuit is half-open; payouts wait until it closes.
-    CircuitHalfOpen,
-    /// The candidate does not support the payout's currency.
-    CurrencyNotServed,
-    /// The candidate does not support the beneficiary's country.
-    CountryNotServed,
-    /// The candidate does not support the rail.
-    RailNotServed,
-    /// The amount is outside the candidate's limits.
-    AmountOutOfRange,
-    /// The connection is in a maintenance window.
-    Maintenance,
-    /// The current time is outside the accept windows.
-    CutOff,
-    /// No other candidate costs less.
-    LowestCost,
-    /// Another candidate costs less.
-    HigherCost,
-    /// Another candidate costs the same, and its name sorts first.
-    TieBrokenByName,
-    /// No fee entry applies to the payout, or the entry is in another currency.
-    CostUnknown,
-    /// The candidate is a fallback, and a primary is available.
-    PrimaryAvailable,
-}
-
-impl CandidateReason {
-    /// The reason as written in status.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ConnectionNotFound => "ConnectionNotFound",
-            Self::ConnectionNotReady => "ConnectionNotReady",
-            Self::Suspended => "Suspended",
-            Self::ForcedOpen => "ForcedOpen",
-            Self::CircuitOpen => "CircuitOpen",
-            Self::CircuitHalfOpen => "CircuitHalfOpen",
-            Self::CurrencyNotServed => "CurrencyNotServed",
-            Self::CountryNotServed => "CountryNotServed",
-            Self::RailNotServed => "RailNotServed",
-            Self::AmountOutOfRange => "AmountOutOfRange",
-            Self::Maintenance => "Maintenance",
-            Self::CutOff => "CutOff",
-            Self::LowestCost => "LowestCost",
-            Self::HigherCost => "HigherCost",
-            Self::TieBrokenByName => "TieBrokenByName",
-            Self::CostUnknown => "CostUnknown",
-            Self::PrimaryAvailable => "PrimaryAvailable",
-        }
+closed_list!(
+    "candidate reason",
+    /// Reason for a candidate's state, as in `status.candidates[].reason` and `status.lastFailover.reason`.
+    CandidateReason {
+        LowestCost: "No other candidate costs less." => "None.",
+        HigherCost: "Another candidate costs less." => "None.",
+        TieBrokenByName: "Another candidate costs the same, and its name sorts first." => "None.",
+        CostUnknown: "The cost of the candidate cannot be compared: no fee entry applies to the payout, or the entry is in another currency." => "Add a fee entry that applies.",
+        PrimaryAvailable: "The candidate is a Fallback, and a Primary is available." => "None.",
+        ConnectionNotFound: "The connection does not exist in this namespace." => "Create the connection, or remove the candidate.",
+        ConnectionNotReady: "The connection is not Ready." => "Check the conditions of the connection.",
+        Suspended: "The connection is suspended." => "Resume the connection.",
+        Maintenance: "The connection is in a maintenance window (spec.maintenance)." => "None; the window ends automatically.",
+        ForcedOpen: "circuitOverride forces the circuit open." => "Remove circuitOverride, or wait for untilTime.",
+        CircuitOpen: "The circuit of the connection is open." => "Check the connection; the circuit retries automatically.",
+        CircuitHalfOpen: "The circuit is half-open; payouts wait until it closes." => "None; a probe decides.",
+        CurrencyNotServed: "The candidate does not support the currency." => "None, or correct candidates[].currencies.",
+        CountryNotServed: "The candidate does not support the country." => "None, or correct candidates[].countries.",
+        RailNotServed: "The candidate does not support the rail." => "None, or correct candidates[].rails.",
+        AmountOutOfRange: "The amount is outside the candidate's limits." => "None, or correct minAmount and maxAmount.",
+        CutOff: "The current time is outside the candidate's acceptWindows." => "None; the next window opens automatically.",
+        CandidateRemoved: "The candidate was removed from the route. Only in status.lastFailover." => "None.",
     }
-}
+);
 
 /// State of a candidate for a payout.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -162,18 +124,6 @@ pub enum StandingState {
     Fallback,
     /// Not available for the payout.
     Excluded,
-}
-
-impl StandingState {
-    /// The state as in `status.candidates[].state`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Preferred => "Preferred",
-            Self::Standby => "Standby",
-            Self::Fallback => "Fallback",
-            Self::Excluded => "Excluded",
-        }
-    }
 }
 
 /// Result of the evaluation for one candidate.

@@ -6,18 +6,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{PolicySource, ProviderConnectionSpec};
-use crate::cluster::secrets::SecretData;
-use crate::controllers::providerconnection::plan::{self, ReferencedSecrets};
-use crate::controllers::providerconnection::policy::{DEFAULT_POLICY, breaker_rules};
-use crate::controllers::resolve::{ReferencedSecret, SpecError};
-use crate::domain::breaker::Policy;
 use crate::domain::key::ObjectKey;
 use crate::explain::manifests::{Manifests, find};
 use crate::explain::setting::{Explained, Setting, Source};
 use crate::explain::settings_table::{SettingsTable, statuses};
 use crate::explain::{call_policy, policy};
 use crate::profile::{CheckMode, Profile, Profiles};
-use crate::settings::FailureCriteria;
+use crate::resolve::breaker_policy::jitter_seed;
+use crate::resolve::connection as resolve_connection;
+use crate::resolve::{
+    BreakerRules, DEFAULT_POLICY, ReferencedSecret, ReferencedSecrets, SpecError, policy_name, referenced_secrets,
+    select_policy,
+};
+use crate::settings::secret_data::{SecretData, SecretState};
 use crate::settings::{Auth, Draft, HealthCheck, MinVersion, Placement, Timeouts, Tls, TokenClient};
 
 /// Default keys of credentials in a Secret; a spec or a profile may name others.
@@ -33,18 +34,20 @@ pub(super) fn explain(
 ) -> Explained {
     let spec = &object.spec;
     let mut problems: Vec<SpecError> = Vec::new();
-    let unused = plan::unused_fields(spec);
+    let unused = resolve_connection::unused_fields(spec);
     let mut table = SettingsTable::new(spec, Source::Spec, "");
-    let profile = match plan::profile(&spec.provider, profiles.get(&spec.provider)) {
+    let loaded = profiles.get(&spec.provider);
+    let profile = match resolve_connection::profile(&spec.provider, loaded.as_ref()) {
         Ok(profile) => profile,
         Err(error) => return (table.finish(&unused), vec![error]),
     };
     let source = Source::Profile(profile.id.clone());
-    let resolved = breaker_rules(spec, key, &profile, |key| find(&manifests.policies, key));
-    let rules = resolved
+    let stored = find(&manifests.policies, &key.sibling(policy_name(spec)));
+    let selected = select_policy(spec, key, profile, stored.as_deref());
+    let rules = selected
         .as_ref()
-        .map_or_else(|_| (Policy::preset(profile.breaker), FailureCriteria::default()), |(rules, _)| rules.clone());
-    match draft(spec, &profile, rules.clone()) {
+        .map_or_else(|_| BreakerRules::preset(profile.breaker, jitter_seed(key)), |selected| selected.rules.clone());
+    match draft(spec, profile, rules.clone()) {
         Ok(draft) => {
             add_rows(&mut table, &draft, &source);
             call_policy::add_rows(&mut table, &draft, spec, &source);
@@ -52,20 +55,20 @@ pub(super) fn explain(
         Err(problem) => problems.push(problem),
     }
     table.add_defaulted("suspend", spec.suspend, false);
-    let mut breaker: Vec<Setting> = match &resolved {
+    let mut breaker: Vec<Setting> = match &selected {
         Err(_) => Vec::new(),
-        Ok((_, status)) if status.source == PolicySource::Preset => {
+        Ok(selected) if selected.status.source == PolicySource::Preset => {
             policy::preset_rows(profile.breaker.as_str(), source, "breaker.", &rules)
         }
-        Ok((_, status)) => {
+        Ok(selected) => {
             // Not in the spec: selected by its name.
-            table.add_or("breakerPolicyRef.name", status.name.clone(), Source::Policy(DEFAULT_POLICY.to_owned()));
-            let found = find(&manifests.policies, &key.sibling(status.name.as_str()));
-            let owner = Source::Policy(status.name.clone());
-            found.map(|found| policy::policy_rows(&found.spec, owner, "breaker.", &rules)).unwrap_or_default()
+            let name = &selected.status.name;
+            table.add_or("breakerPolicyRef.name", name.clone(), Source::Policy(DEFAULT_POLICY.to_owned()));
+            let owner = Source::Policy(name.clone());
+            stored.map(|stored| policy::policy_rows(&stored.spec, owner, "breaker.", &rules)).unwrap_or_default()
         }
     };
-    problems.extend(resolved.err());
+    problems.extend(selected.err());
     let mut settings = table.finish(&unused);
     settings.append(&mut breaker);
     (settings, problems)
@@ -75,19 +78,19 @@ pub(super) fn explain(
 pub(super) fn draft(
     spec: &ProviderConnectionSpec,
     profile: &Arc<Profile>,
-    rules: (Policy, FailureCriteria),
+    rules: BreakerRules,
 ) -> Result<Draft, SpecError> {
-    let auth = plan::referenced_secrets(spec).0.map(|(field, name)| {
+    let auth = referenced_secrets(spec).0.map(|(field, name)| {
         let renamed = spec.auth.as_ref().and_then(|auth| {
             let key = auth.bearer.as_ref().and_then(|a| a.secret_ref.key.as_deref());
             key.or(auth.api_key.as_ref().and_then(|a| a.secret_ref.key.as_deref()))
         });
         let of_profile = profile.auth.as_ref().map(|auth| auth.secret_keys()).unwrap_or_default();
         let keys = DEFAULT_KEYS.into_iter().chain(renamed).chain(of_profile);
-        ReferencedSecret { field, name: name.to_owned(), data: Some(Arc::new(SecretData::placeholder(name, keys))) }
+        ReferencedSecret { field, name, state: SecretState::Found(Arc::new(SecretData::placeholder(name, keys))) }
     });
     // Certificates are omitted: `tls.certSecretRef` itself names their location.
-    plan::draft(spec, Arc::clone(profile), rules, &ReferencedSecrets { auth, tls: None })
+    resolve_connection::draft(spec, Arc::clone(profile), rules, &ReferencedSecrets { auth, tls: None })
 }
 
 fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {

@@ -6,18 +6,20 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
 use crate::api::v1alpha1::sync_job::SyncJobSpec;
-use crate::controllers::resolve::SpecError;
-use crate::controllers::syncjob::plan::{self, Cadence};
-use crate::domain::breaker::Policy;
 use crate::domain::key::ObjectKey;
 use crate::explain::connection;
 use crate::explain::manifests::{Manifests, find};
 use crate::explain::setting::{Explained, Source};
 use crate::explain::settings_table::SettingsTable;
 use crate::profile::{CommitScope, Profiles};
-use crate::settings::FailureCriteria;
+use crate::resolve::sync_job::{accept, unused_fields};
+use crate::resolve::{
+    BreakerRules, Cadence, OperatorOptions, Retention, RetentionSource, SpecError, cadence,
+    connection as resolve_connection, sync_job,
+};
 use crate::settings::Settings;
-use crate::sync::plan::SyncPlan;
+use crate::settings::addresses::AddressRules;
+use crate::settings::sync_plan::SyncPlan;
 
 /// Explains a `SyncJob`.
 pub(super) fn explain(
@@ -27,18 +29,23 @@ pub(super) fn explain(
     profiles: &Profiles,
     now: Timestamp,
 ) -> Explained {
-    let mut problems: Vec<SpecError> = plan::reject_unimplemented(spec).err().into_iter().collect();
+    let (mut problems, addresses) = (Vec::<SpecError>::new(), AddressRules::default());
     let mut table = SettingsTable::new(spec, Source::Spec, "");
-    match settings(spec, key, manifests, profiles).and_then(|settings| plan::sync(key, spec, &settings)) {
+    // The operator's keys are not known here: assumed, so that nothing is reported that may not be a problem.
+    match accept(spec, OperatorOptions { has_key: true, addresses: &addresses }) {
+        Ok(retention) => retention_row(&mut table, retention),
+        Err(problem) => problems.push(problem),
+    }
+    match settings(spec, key, manifests, profiles).and_then(|settings| sync_job(key, spec, &settings)) {
         Ok(plan) => sync_rows(&mut table, &plan),
         Err(problem) => problems.push(problem),
     }
-    match plan::cadence(spec, now) {
+    match cadence(spec, now) {
         Ok(cadence) => cadence_rows(&mut table, &cadence),
         Err(problem) => problems.push(problem),
     }
     schema_default_rows(&mut table, spec);
-    (table.finish(&plan::unused_fields(spec)), problems)
+    (table.finish(&unused_fields(spec)), problems)
 }
 
 /// Settings of the job's connection, as far as a sync plan uses them: profile and environment.
@@ -60,11 +67,9 @@ fn settings(
         )
     };
     let provider = &found.spec.provider;
-    let draft = crate::controllers::providerconnection::plan::profile(provider, profiles.get(provider))
-        .and_then(|profile| {
-            let rules = (Policy::preset(profile.breaker), FailureCriteria::default());
-            connection::draft(&found.spec, &profile, rules)
-        })
+    let loaded = profiles.get(provider);
+    let draft = resolve_connection::profile(provider, loaded.as_ref())
+        .and_then(|profile| connection::draft(&found.spec, profile, BreakerRules::preset(profile.breaker, 0)))
         .map_err(|error| not_ready(error.message))?;
     Settings::resolve(draft).map_err(|error| not_ready(error.to_string()))
 }
@@ -133,10 +138,13 @@ fn schema_default_rows(table: &mut SettingsTable, spec: &SyncJobSpec) {
     table.add_defaulted("execution", spec.execution.as_str(), default.execution.as_str());
     table.add_defaulted("deletionPolicy", spec.deletion_policy.as_str(), default.deletion_policy.as_str());
     table.add_defaulted("suspend", spec.suspend, default.suspend);
-    let mode = spec.retention.as_ref().map(|r| r.mode).unwrap_or_default();
-    table.add_defaulted(
-        "retention.mode",
-        mode.as_str(),
-        crate::api::v1alpha1::sync_job::RetentionMode::default().as_str(),
-    );
+}
+
+/// The row of the effective retention mode. One that the operator would reject is shown as written.
+fn retention_row(table: &mut SettingsTable, retention: Retention) {
+    let source = match retention.source {
+        RetentionSource::Spec => Source::Spec,
+        RetentionSource::NoKey | RetentionSource::NotSupported => Source::Default,
+    };
+    table.add("retention.mode", retention.mode.as_str(), source);
 }

@@ -3,15 +3,15 @@
 use rust_decimal::Decimal;
 
 use crate::api::v1alpha1::breaker_policy::{BreakerMode, BreakerPolicySpec, Preset};
-use crate::controllers::breakerpolicy::plan;
 use crate::domain::breaker::{HalfOpenPolicy, Mode, OnUnhealthy, OpenPolicy, Policy, WindowSpec};
 use crate::explain::setting::{Explained, Setting, Source};
 use crate::explain::settings_table::{SettingsTable, statuses};
+use crate::resolve::{BreakerRules, breaker_policy};
 use crate::settings::{ErrorClass, FailureCriteria};
 
 /// Explains a `BreakerPolicy`.
 pub(super) fn explain(spec: &BreakerPolicySpec) -> Explained {
-    match plan::rules(spec, 0) {
+    match breaker_policy(spec, 0) {
         Ok(rules) => (policy_rows(spec, Source::Spec, "", &rules), Vec::new()),
         Err(error) => (SettingsTable::new(spec, Source::Spec, "").finish(&[]), vec![error]),
     }
@@ -22,7 +22,7 @@ pub(super) fn policy_rows(
     spec: &BreakerPolicySpec,
     owner: Source,
     prefix: &'static str,
-    rules: &(Policy, FailureCriteria),
+    rules: &BreakerRules,
 ) -> Vec<Setting> {
     let mut table = SettingsTable::new(spec, owner, prefix);
     table.add_defaulted("preset", spec.preset.as_str(), Preset::default().as_str());
@@ -34,18 +34,15 @@ pub(super) fn preset_rows(
     preset: &'static str,
     profile: Source,
     prefix: &'static str,
-    rules: &(Policy, FailureCriteria),
+    rules: &BreakerRules,
 ) -> Vec<Setting> {
     let mut table = SettingsTable::new(&serde_json::Value::Null, Source::Spec, prefix);
     table.add("preset", preset, profile);
     rule_rows(table, preset, rules)
 }
 
-fn rule_rows(
-    mut table: SettingsTable,
-    preset: &'static str,
-    (policy, criteria): &(Policy, FailureCriteria),
-) -> Vec<Setting> {
+fn rule_rows(mut table: SettingsTable, preset: &'static str, rules: &BreakerRules) -> Vec<Setting> {
+    let BreakerRules { policy, failure_criteria } = rules;
     let Policy {
         mode,
         consecutive_failures,
@@ -80,7 +77,7 @@ fn rule_rows(
         WindowSpec::Time(length) => table.add_duration("window.duration", length, Source::Default),
         WindowSpec::Calls(calls) => table.add_or("window.calls", calls, Source::Default),
     }
-    let FailureCriteria { failure_statuses, failure_errors, ignore_statuses } = criteria;
+    let FailureCriteria { failure_statuses, failure_errors, ignore_statuses } = failure_criteria;
     table.add_or("classify.failureStatuses", statuses(failure_statuses), Source::Default);
     table.add_or("classify.failureErrors", errors(failure_errors), Source::Default);
     table.add_or("classify.ignoreStatuses", statuses(ignore_statuses), Source::Default);

@@ -1,17 +1,17 @@
 //! Rows of a route: the reference payout and the defaults of its candidates.
 
 use crate::api::v1alpha1::bank_route::BankRouteSpec;
-use crate::controllers::bankroute::plan;
 use crate::domain::route::{Candidate, Payout, Tier};
 use crate::explain::setting::{Explained, Source};
 use crate::explain::settings_table::SettingsTable;
+use crate::resolve::bank_route;
 
 /// Explains a `BankRoute`.
 pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
     let mut problems = Vec::new();
     let mut table = SettingsTable::new(spec, Source::Spec, "");
     table.add("referenceCurrency", &*spec.reference_currency, Source::Spec);
-    match plan::reference(spec) {
+    match bank_route::reference(spec) {
         Ok(Payout { amount, currency, rail, country }) => {
             table.add_or("reference.amount", amount.to_string(), Source::Default);
             table.add_or("reference.currency", currency.as_str(), Source::From("referenceCurrency"));
@@ -26,7 +26,7 @@ pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
     table.add_defaulted("whenNoneAvailable", spec.when_none_available.as_str(), when_none.as_str());
     table.add_defaulted("suspend", spec.suspend, false);
     for wire in &spec.candidates {
-        match plan::candidate(wire) {
+        match bank_route::candidate(wire) {
             Ok(Candidate { name, tier, fees, .. }) => {
                 let tier = match tier {
                     Tier::Primary => "Primary",
@@ -41,6 +41,6 @@ pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
             Err(problem) => problems.push(problem),
         }
     }
-    let unused = plan::unused_fields(spec);
+    let unused = bank_route::unused_fields(spec);
     (table.finish(&unused), problems)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::controllers::resolve::SpecError;
+use crate::resolve::SpecError;
 
 /// Source of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]

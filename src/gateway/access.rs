@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use crate::cluster::auth::{AccessRequest, Authorizer, UserInfo};
 use crate::domain::key::ObjectKey;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 
 /// The user of every request while authentication is off.
 pub const DEMO_USER: &str = "busbar:unauthenticated";
 
 /// How callers are authenticated and authorized.
 pub enum AccessControl {
-    /// By the API server's TokenReview and SubjectAccessReview.
+    /// By the API server's `TokenReview` and `SubjectAccessReview`.
     Kubernetes(Box<Authorizer>),
     /// Not at all: for demonstrations on loopback.
     Off(Arc<UserInfo>),

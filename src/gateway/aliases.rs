@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
-use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
+use crate::gateway::call_request::CallParts;
 use crate::gateway::envelope::Envelope;
-use crate::gateway::extract::{CallInput, invalid_path, query};
-use crate::gateway::observe::RequestId;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::extract::{CallInput, CallTarget, invalid_path, query};
+use crate::gateway::problem::Problem;
 use crate::gateway::providers::{ProviderAnswer, respond};
+use crate::gateway::state::Gateway;
 
 fn connection(gateway: &Gateway) -> Result<ObjectKey, Problem> {
     gateway.finastra.clone().ok_or_else(|| {
@@ -38,14 +36,8 @@ fn connection(gateway: &Gateway) -> Result<ObjectKey, Problem> {
     ),
     responses((status = 200, description = "The page", body = Envelope<ProviderAnswer>))
 )]
-pub async fn collaterals(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    call_alias(&gateway, &subject, request, &headers, &uri, "collaterals", BTreeMap::new()).await
+pub async fn collaterals(State(gateway): State<Arc<Gateway>>, parts: CallParts) -> Result<Response, Problem> {
+    call_alias(&gateway, &parts, "collaterals", BTreeMap::new()).await
 }
 
 /// Returns one collateral.
@@ -59,15 +51,12 @@ pub async fn collaterals(
 )]
 pub async fn collateral(
     State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
+    parts: CallParts,
     id: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(invalid_path)?;
     let parameters = BTreeMap::from([("id".to_owned(), id)]);
-    call_alias(&gateway, &subject, request, &headers, &uri, "collateral", parameters).await
+    call_alias(&gateway, &parts, "collateral", parameters).await
 }
 
 /// Returns the accounts; a stub behind the feature `b2c-stubs`.
@@ -78,14 +67,8 @@ pub async fn collateral(
     tag = "aliases",
     responses((status = 200, description = "The stub", body = Envelope<ProviderAnswer>))
 )]
-pub async fn accounts(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    call_alias(&gateway, &subject, request, &headers, &uri, "accounts", BTreeMap::new()).await
+pub async fn accounts(State(gateway): State<Arc<Gateway>>, parts: CallParts) -> Result<Response, Problem> {
+    call_alias(&gateway, &parts, "accounts", BTreeMap::new()).await
 }
 
 /// Returns the balances; a stub behind the feature `b2c-stubs`.
@@ -96,26 +79,16 @@ pub async fn accounts(
     tag = "aliases",
     responses((status = 200, description = "The stub", body = Envelope<ProviderAnswer>))
 )]
-pub async fn balances(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    call_alias(&gateway, &subject, request, &headers, &uri, "balances", BTreeMap::new()).await
+pub async fn balances(State(gateway): State<Arc<Gateway>>, parts: CallParts) -> Result<Response, Problem> {
+    call_alias(&gateway, &parts, "balances", BTreeMap::new()).await
 }
 
 async fn call_alias(
     gateway: &Gateway,
-    subject: &UserInfo,
-    request: RequestId,
-    headers: &HeaderMap,
-    uri: &Uri,
+    parts: &CallParts,
     operation: &str,
     body: BTreeMap<String, String>,
 ) -> Result<Response, Problem> {
-    let target = (connection(gateway)?, operation.to_owned());
-    respond(gateway, subject, request, target, headers, CallInput { item: None, query: query(uri)?, body, post: false })
-        .await
+    let target = CallTarget { connection: connection(gateway)?, operation: operation.to_owned() };
+    respond(gateway, parts, target, CallInput { item: None, query: query(&parts.uri)?, body, post: false }).await
 }

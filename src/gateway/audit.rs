@@ -5,7 +5,7 @@
 
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
-use crate::gateway::Gateway;
+use crate::gateway::state::Gateway;
 use crate::ledger::audit::{AuditEntry, AuditKind};
 
 /// The audit's action for an operation that the provider's profile does not have.

@@ -1,4 +1,4 @@
-//! The middleware that authenticates callers by TokenReview and applies their rate limits.
+//! The middleware that authenticates callers by `TokenReview` and applies their rate limits.
 //!
 //! Every route except the probes passes it.
 
@@ -11,11 +11,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
-use crate::cluster::auth::{AuthError, Authorizer, UserInfo, bearer_token};
-use crate::gateway::Gateway;
+use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo, bearer_token};
 use crate::gateway::access::{AccessControl, unavailable};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::state::Gateway;
 
 /// The client address of a request.
 #[derive(Copy, Clone, Debug)]
@@ -67,8 +68,8 @@ async fn known(
     };
     let invalid = "invalid token: rejected by the API server's TokenReview; check its expiry and audience";
     match authorizer.cached(token) {
-        Some(Some(subject)) => return Ok(subject),
-        Some(None) => return reject(invalid),
+        Some(ReviewedToken::Valid(subject)) => return Ok(subject),
+        Some(ReviewedToken::Invalid) => return reject(invalid),
         None => {}
     }
     // The address is charged before the review, or it could have any number of guesses reviewed concurrently; the

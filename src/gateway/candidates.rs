@@ -1,15 +1,82 @@
-//! Resolves a request's operation in a connection's profile, and the fallbacks that may answer it.
+//! Resolves a request once into the ordered list of connections that may answer it.
+//!
+//! The called connection comes first, then those of `spec.fallback` whose operation of the same name maps to the same
+//! canonical record. [`crate::gateway::fallback_access`] removes those that the caller may not use.
 
 use std::sync::Arc;
 
 use crate::domain::breaker::CallClass;
-use crate::gateway::Gateway;
 use crate::gateway::call::CallRequest;
-use crate::gateway::problem::{ErrorCode, Problem};
-use crate::profile::Operation;
+use crate::gateway::call_problem::invalid_operation;
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
+use crate::profile::{CanonicalRecord, Operation};
 use crate::provider::connection::Connection;
-use crate::provider::invoke::{self, InvalidOperation, InvokeOptions};
-use crate::settings::{FallbackTarget, Settings};
+use crate::provider::invoke;
+use crate::provider::registry::Registry;
+use crate::settings::Settings;
+
+/// A running connection and the settings that the request is resolved against.
+pub(super) struct ResolvedConnection {
+    pub(super) connection: Arc<Connection>,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl From<Arc<Connection>> for ResolvedConnection {
+    fn from(connection: Arc<Connection>) -> Self {
+        let settings = connection.settings();
+        Self { connection, settings }
+    }
+}
+
+/// A connection that may answer the request, and its operation.
+pub(super) struct Candidate<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) settings: &'a Settings,
+    pub(super) operation: &'a Operation,
+    pub(super) role: Role,
+}
+
+/// Why a connection is a candidate.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// The request names it.
+    Called,
+    /// The called connection declares it in `spec.fallback`.
+    Fallback,
+}
+
+impl<'a> Candidate<'a> {
+    fn new(resolved: &'a ResolvedConnection, operation: &'a Operation, role: Role) -> Self {
+        Self { connection: &resolved.connection, settings: &resolved.settings, operation, role }
+    }
+
+    /// The provider as reported to the caller: a fallback's name ends with `_fallback`.
+    pub(super) fn provider_used(&self) -> String {
+        match self.role {
+            Role::Called => self.settings.provider().to_owned(),
+            Role::Fallback => format!("{}_fallback", self.settings.provider()),
+        }
+    }
+}
+
+/// The connections that may answer the request: at least the called one.
+pub(super) struct Candidates<'a> {
+    pub(super) called: Candidate<'a>,
+    pub(super) fallbacks: Vec<Candidate<'a>>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Their number.
+    pub(super) fn len(&self) -> usize {
+        1 + self.fallbacks.len()
+    }
+
+    /// The candidates in the order in which they are tried.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        std::iter::once(&self.called).chain(&self.fallbacks)
+    }
+}
 
 /// Replaces a list operation by the operation for one item of the list, if the request has an item ID: the operation
 /// whose path is the list's path plus one parameter.
@@ -36,8 +103,49 @@ pub(super) fn resolve_item(settings: &Settings, request: &mut CallRequest) -> Re
     Ok(())
 }
 
-/// The operation of the request, if the profile has it, it is callable with this method, and its parameters are valid.
-pub(super) fn resolve_operation<'a>(settings: &'a Settings, request: &CallRequest) -> Result<&'a Operation, Problem> {
+/// The running connections that `called` declares as fallbacks for the operation, in the order of `spec.fallback`.
+/// There are none for the provider's own body: it differs between providers.
+pub(super) fn declared_fallbacks(
+    registry: &Registry,
+    called: &ResolvedConnection,
+    request: &CallRequest,
+) -> Vec<ResolvedConnection> {
+    if request.raw {
+        return Vec::new();
+    }
+    let covered =
+        called.settings.fallback().iter().filter(|target| {
+            target.operations.as_ref().is_none_or(|operations| operations.contains(&request.operation))
+        });
+    covered
+        .filter_map(|target| registry.get(&request.connection.sibling(target.connection.as_str())))
+        .filter(|connection| *connection.key() != request.connection)
+        .map(ResolvedConnection::from)
+        .collect()
+}
+
+/// The candidates of the request: the called connection, and those of its fallbacks that have the same record. Fails
+/// if the called connection does not have the operation, or it is not callable with this method.
+pub(super) fn candidates<'a>(
+    called: &'a ResolvedConnection,
+    fallbacks: &'a [ResolvedConnection],
+    request: &CallRequest,
+) -> Result<Candidates<'a>, Problem> {
+    let operation = callable_operation(&called.settings, request)?;
+    let record = shared_record(operation);
+    let fallback = |fallback: &'a ResolvedConnection| {
+        let operation = invoke::find_operation(&fallback.settings, &request.operation).ok()?;
+        (record.is_some() && shared_record(operation) == record)
+            .then(|| Candidate::new(fallback, operation, Role::Fallback))
+    };
+    Ok(Candidates {
+        called: Candidate::new(called, operation, Role::Called),
+        fallbacks: fallbacks.iter().filter_map(fallback).collect(),
+    })
+}
+
+/// The operation of the request, if the profile has it and it is callable with this method.
+fn callable_operation<'a>(settings: &'a Settings, request: &CallRequest) -> Result<&'a Operation, Problem> {
     let operation = invoke::find_operation(settings, &request.operation).map_err(|error| {
         let known: Vec<&str> = settings.profile().operations.keys().map(String::as_str).collect();
         invalid_operation(&error).with("provider", settings.provider()).with("operations", known)
@@ -49,55 +157,12 @@ pub(super) fn resolve_operation<'a>(settings: &'a Settings, request: &CallReques
     if !invoke::is_repeatable(operation) && !request.post {
         return Err(Problem::new(ErrorCode::NotCallable, "an operation that writes is not callable by GET; use POST"));
     }
-    // Validated before anything is sent, so that an invalid parameter costs no call and is reported as such, whether
-    // the connection or a fallback would answer.
-    let options = InvokeOptions::default();
-    invoke::build_request(settings, &request.operation, operation, &request.parameters, options)
-        .map_err(|error| invalid_operation(&error.into()))?;
     Ok(operation)
 }
 
-/// The connections that may answer this operation as fallback, in the order of `spec.fallback`: those whose operation
-/// of the same name maps to the same canonical record.
-pub(super) fn eligible_fallbacks(
-    gateway: &Gateway,
-    settings: &Settings,
-    operation: &Operation,
-    request: &CallRequest,
-) -> Vec<Arc<Connection>> {
-    let Some(canonical) = &operation.canonical else { return Vec::new() };
-    if !invoke::is_repeatable(operation) {
-        return Vec::new();
-    }
-    let covers_operation = |target: &&FallbackTarget| {
-        target.operations.as_ref().is_none_or(|operations| operations.contains(&request.operation))
-    };
-    let has_same_record = |connection: &Arc<Connection>| {
-        let settings = connection.settings();
-        invoke::find_operation(&settings, &request.operation).is_ok_and(|operation| {
-            invoke::is_repeatable(operation)
-                && operation.canonical.as_ref().is_some_and(|mapping| mapping.record == canonical.record)
-        })
-    };
-    settings
-        .fallback()
-        .iter()
-        .filter(covers_operation)
-        .filter_map(|target| gateway.registry.get(&request.connection.sibling(target.connection.as_str())))
-        .filter(|connection| *connection.key() != request.connection)
-        .filter(has_same_record)
-        .collect()
-}
-
-/// The problem for an operation that cannot be called as requested.
-pub(super) fn invalid_operation(error: &InvalidOperation) -> Problem {
-    match error {
-        InvalidOperation::Unknown => Problem::new(ErrorCode::OperationNotFound, error.to_string()),
-        InvalidOperation::FeatureDisabled(feature) => {
-            Problem::new(ErrorCode::OperationNotFound, error.to_string()).with("feature", feature.as_str())
-        }
-        InvalidOperation::Parameter(parameter) => {
-            Problem::new(ErrorCode::InvalidRequest, error.to_string()).with("parameter", parameter.field.as_str())
-        }
-    }
+/// The record that another connection can return instead; `None` for operations without a mapping, for writes, which
+/// must not be repeated elsewhere, and for stubs, which are not mapped.
+fn shared_record(operation: &Operation) -> Option<CanonicalRecord> {
+    let shared = invoke::is_repeatable(operation) && operation.stub.is_none();
+    operation.canonical.as_ref().filter(|_| shared).map(|mapping| mapping.record)
 }

@@ -6,8 +6,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::gateway::Gateway;
-use crate::gateway::problem::{DEFAULT_RETRY_AFTER, ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
+use crate::gateway::state::Gateway;
 
 /// Rejects requests beyond the maximum number of concurrent ones, before authentication.
 pub async fn concurrency_limit(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {

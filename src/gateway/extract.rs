@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::Value;
 
 use crate::domain::key::ObjectKey;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
 
 /// The parameters of a request.
 pub(super) struct CallInput {
@@ -23,10 +24,16 @@ pub(super) struct CallInput {
     pub(super) post: bool,
 }
 
+/// What a call is for.
+pub(super) struct CallTarget {
+    /// The connection.
+    pub(super) connection: ObjectKey,
+    /// The operation.
+    pub(super) operation: String,
+}
+
 /// The connection and the operation of a path.
-pub(super) fn path_target(
-    path: Result<Path<(String, String, String)>, PathRejection>,
-) -> Result<(ObjectKey, String), Problem> {
+pub(super) fn path_target(path: Result<Path<(String, String, String)>, PathRejection>) -> Result<CallTarget, Problem> {
     let Path((namespace, connection, operation)) = path.map_err(invalid_path)?;
     parse_target(namespace, connection, operation)
 }
@@ -38,11 +45,7 @@ pub(super) fn invalid_path(_: PathRejection) -> Problem {
 }
 
 /// The connection and the operation, if the names are valid.
-pub(super) fn parse_target(
-    namespace: String,
-    connection: String,
-    operation: String,
-) -> Result<(ObjectKey, String), Problem> {
+pub(super) fn parse_target(namespace: String, connection: String, operation: String) -> Result<CallTarget, Problem> {
     let name = |s: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
         !s.is_empty() && s.len() <= 253 && s.bytes().all(plain)
@@ -51,7 +54,7 @@ pub(super) fn parse_target(
         let text = "invalid namespace or connection name in the path: allowed are a-z, 0-9, - and ., at most 253";
         return Err(Problem::new(ErrorCode::ConnectionNotFound, text));
     }
-    Ok((ObjectKey::new(namespace, connection), operation))
+    Ok(CallTarget { connection: ObjectKey::new(namespace, connection), operation })
 }
 
 /// The query's name-value pairs.

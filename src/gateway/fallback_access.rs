@@ -5,17 +5,17 @@
 //! failed call names it. With [`FallbackAuthorization::Author`] the right of the user who declared the fallback, which
 //! an admission policy has checked (`config/admission/references.yaml`), takes the place of the caller's.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use futures::future::join_all;
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
 use crate::gateway::access::call_access;
-use crate::gateway::problem::{ErrorCode, Problem};
-use crate::provider::connection::Connection;
+use crate::gateway::call::CallRequest;
+use crate::gateway::call_budget::DEFAULT_DEADLINE;
+use crate::gateway::candidates::{Candidate, Candidates};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::fallback_code::FallbackResult;
+use crate::gateway::state::Gateway;
 
 /// Whose right a fallback requires.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -39,50 +39,48 @@ impl std::str::FromStr for FallbackAuthorization {
     }
 }
 
-/// A fallback that may not serve the caller.
-pub(super) struct DeniedFallback {
-    pub(super) connection: Arc<Connection>,
-    /// Why, as in the error of a failed call.
-    pub(super) code: &'static str,
+/// A fallback that may not serve the caller, and why.
+pub(super) struct DeniedFallback<'a> {
+    pub(super) candidate: Candidate<'a>,
+    pub(super) result: FallbackResult,
 }
 
-/// The fallbacks of a request, by whether they may serve its caller.
-pub(super) struct AuthorizedFallbacks {
-    pub(super) allowed: Vec<Arc<Connection>>,
-    pub(super) denied: Vec<DeniedFallback>,
-}
-
-/// Divides `fallbacks` by whether they may serve `subject`. The reviews are made at the same time, and one that takes
-/// longer than `limit` denies.
-pub(super) async fn authorize_fallbacks(
+/// Removes the fallbacks that may not serve the caller from `candidates`, and returns them. The reviews are made at the
+/// same time; one that takes longer than the share of the first candidate denies.
+pub(super) async fn remove_denied<'a>(
     gateway: &Gateway,
-    subject: &UserInfo,
-    fallbacks: Vec<Arc<Connection>>,
-    limit: Duration,
-) -> AuthorizedFallbacks {
-    let review = async |fallback: &Arc<Connection>| {
-        let review = may_use_fallback(gateway, subject, fallback.key());
-        match tokio::time::timeout(limit, review).await {
-            Ok(Ok(())) => None,
-            Ok(Err(problem)) if problem.code() == ErrorCode::Forbidden => Some("forbidden"),
-            Ok(Err(_)) | Err(_) => Some("authorization_unavailable"),
-        }
+    candidates: &mut Candidates<'a>,
+    request: &CallRequest,
+) -> Vec<DeniedFallback<'a>> {
+    let limit = request.deadline.unwrap_or(DEFAULT_DEADLINE) / 2;
+    let review = async |fallback: &Candidate<'_>| {
+        let review = may_use_fallback(gateway, &request.subject, fallback.connection.key());
+        tokio::time::timeout(limit, review).await.unwrap_or(Err(FallbackResult::AuthorizationUnavailable))
     };
-    let denials = join_all(fallbacks.iter().map(review)).await;
-    let mut authorized = AuthorizedFallbacks { allowed: Vec::new(), denied: Vec::new() };
-    for (connection, denial) in fallbacks.into_iter().zip(denials) {
-        match denial {
-            None => authorized.allowed.push(connection),
-            Some(code) => authorized.denied.push(DeniedFallback { connection, code }),
+    let results = join_all(candidates.fallbacks.iter().map(review)).await;
+    let mut denied = Vec::new();
+    for (candidate, result) in std::mem::take(&mut candidates.fallbacks).into_iter().zip(results) {
+        match result {
+            Ok(()) => candidates.fallbacks.push(candidate),
+            Err(result) => denied.push(DeniedFallback { candidate, result }),
         }
     }
-    authorized
+    denied
 }
 
 /// Fails unless `subject` may be served by `fallback`.
-async fn may_use_fallback(gateway: &Gateway, subject: &UserInfo, fallback: &ObjectKey) -> Result<(), Problem> {
+async fn may_use_fallback(
+    gateway: &Gateway,
+    subject: &UserInfo,
+    fallback: &ObjectKey,
+) -> Result<(), FallbackResult> {
     match gateway.fallback_authorization {
         FallbackAuthorization::Author => Ok(()),
-        FallbackAuthorization::Caller => gateway.access.require(subject, call_access(fallback)).await,
+        FallbackAuthorization::Caller => {
+            gateway.access.require(subject, call_access(fallback)).await.map_err(|problem| match problem.code() {
+                ErrorCode::Forbidden => FallbackResult::Forbidden,
+                _ => FallbackResult::AuthorizationUnavailable,
+            })
+        }
     }
 }

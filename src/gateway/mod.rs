@@ -10,16 +10,22 @@
 
 pub mod access;
 pub mod aliases;
+mod attempt;
 pub mod audit;
 pub mod authenticate;
 pub mod call;
-pub mod candidates;
+pub mod call_budget;
+mod call_problem;
+pub mod call_request;
+mod candidates;
 pub mod concurrency_limit;
 pub mod connection_limits;
 pub mod dead_requests;
 pub mod envelope;
+pub mod error_code;
 mod extract;
 pub mod fallback_access;
+pub mod fallback_code;
 pub mod listen_address;
 pub mod metrics;
 pub mod observe;
@@ -30,46 +36,7 @@ pub mod providers;
 pub mod rate_limit;
 pub mod router;
 pub mod server;
+pub mod state;
 pub mod tls;
 
-use std::sync::Arc;
-
-use crate::clock::Clock;
-use crate::domain::key::ObjectKey;
-use crate::gateway::access::AccessControl;
-use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
-use crate::gateway::fallback_access::FallbackAuthorization;
-use crate::gateway::metrics::GatewayMetrics;
-use crate::gateway::rate_limit::RateLimits;
-use crate::ledger::Ledger;
-use crate::provider::audit::AuditQueue;
-use crate::provider::registry::Registry;
-
-/// Whether an object of that name exists in this replica's stores.
-pub type Exists = Arc<dyn Fn(&ObjectKey) -> bool + Send + Sync>;
-
-/// The state shared by all handlers.
-pub struct Gateway {
-    /// Authentication and authorization.
-    pub access: AccessControl,
-    /// Whose right a fallback requires.
-    pub fallback_authorization: FallbackAuthorization,
-    /// Rate limits.
-    pub rate_limits: RateLimits,
-    /// The running connections.
-    pub registry: Registry,
-    /// Whether a connection exists, even if it is not running here yet.
-    pub exists: Exists,
-    /// The ledger.
-    pub ledger: Arc<dyn Ledger>,
-    /// Stores failed requests for later retries.
-    pub dead_requests: DeadRequestRecorder,
-    /// The audit queue, for denials before the call path.
-    pub audit: Option<AuditQueue>,
-    /// The connection of the Finastra alias paths.
-    pub finastra: Option<ObjectKey>,
-    /// The clock.
-    pub clock: Clock,
-    /// Metrics.
-    pub metrics: GatewayMetrics,
-}
+pub use state::{Exists, Gateway};

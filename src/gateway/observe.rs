@@ -15,9 +15,10 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::time::Mono;
-use crate::gateway::Gateway;
-use crate::gateway::problem::{ErrorCode, Problem};
-use crate::provider::trace::IncomingSpan;
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
+use crate::provider::trace::{IncomingRequest, IncomingSpan};
 
 /// The header of the correlation ID.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -97,7 +98,8 @@ pub async fn trace(State(gateway): State<Arc<Gateway>>, request: Request, next: 
     let id = request.extensions().get::<RequestId>().map_or(Uuid::nil(), |id| id.0);
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let incoming = IncomingSpan::from_headers(gateway.registry.traces(), gateway.clock, request.headers());
-    incoming.serve((method(request.method()), &route, id), next.run(request), Response::status).await
+    let shown = IncomingRequest { method: method(request.method()), route: &route, id };
+    incoming.serve(&shown, next.run(request), Response::status).await
 }
 
 /// The method as a label; a client can send any word as method.

@@ -1,4 +1,4 @@
-//! The API's errors: one closed list of codes, each with its HTTP status.
+//! The API's errors as responses.
 //!
 //! An error never contains text of a provider's response, only a code, a status and a size.
 
@@ -7,95 +7,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::gateway::envelope::Detail;
+use crate::gateway::error_code::ErrorCode;
 use crate::ledger::LedgerError;
 
 /// `Retry-After` where nothing better is known: about the time of a leader change.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(2);
-
-/// The machine-readable code of an error. Codes are never renamed.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// 400: the request is malformed, or a parameter is invalid.
-    InvalidRequest,
-    /// 401: no token, or one that the API server rejects.
-    Unauthenticated,
-    /// 403: denied by RBAC.
-    Forbidden,
-    /// 403: denied by the licence profiles.
-    RightsDenied,
-    /// 404: path not found.
-    NotFound,
-    /// 404: connection not found or not ready.
-    ConnectionNotFound,
-    /// 404: the provider's profile has no such operation.
-    OperationNotFound,
-    /// 404: the provider has no such item.
-    ItemNotFound,
-    /// 405: method not allowed on this path.
-    MethodNotAllowed,
-    /// 408: the request timed out.
-    RequestTimeout,
-    /// 409: conflict with the state of the object.
-    Conflict,
-    /// 413: the body is larger than 1 MiB.
-    BodyTooLarge,
-    /// 422: the operation cannot be called here.
-    NotCallable,
-    /// 422: the provider rejected the request; a retry will fail too.
-    ProviderRefused,
-    /// 429: rate limit of the caller exceeded.
-    RateLimited,
-    /// 429: daily request quota of the licence profile exhausted.
-    RightsQuotaExhausted,
-    /// 500: internal error.
-    Internal,
-    /// 502: the provider failed.
-    ProviderFailed,
-    /// 503: the circuit is open.
-    CircuitOpen,
-    /// 503: provider quota exhausted, or rate limited by the provider.
-    QuotaExhausted,
-    /// 503: the connection is suspended.
-    Suspended,
-    /// 503: the API server is unavailable for authentication or authorization.
-    AuthorizationUnavailable,
-    /// 503: this replica is temporarily unavailable: it is overloaded, or its ledger fails.
-    Unavailable,
-}
-
-impl ErrorCode {
-    /// The HTTP status.
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidRequest => StatusCode::BAD_REQUEST,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::RightsDenied => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::ConnectionNotFound | Self::OperationNotFound | Self::ItemNotFound => {
-                StatusCode::NOT_FOUND
-            }
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotCallable | Self::ProviderRefused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited | Self::RightsQuotaExhausted => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ProviderFailed => StatusCode::BAD_GATEWAY,
-            Self::CircuitOpen
-            | Self::QuotaExhausted
-            | Self::Suspended
-            | Self::AuthorizationUnavailable
-            | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-}
 
 /// `data` of an error response.
 #[derive(Clone, Debug, Serialize, ToSchema)]

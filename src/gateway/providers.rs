@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::Value;
@@ -17,27 +15,20 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::cluster::auth::UserInfo;
-use crate::domain::key::ObjectKey;
-use crate::domain::rights::Caller;
-use crate::gateway::Gateway;
 use crate::gateway::access::call_access;
-use crate::gateway::call::{CallRequest, CallResponse};
+use crate::gateway::call::CallResponse;
+use crate::gateway::call_request::CallParts;
 use crate::gateway::envelope::Envelope;
-use crate::gateway::extract::{CallInput, body, invalid_path, json_parameters, parse_target, path_target, query};
-use crate::gateway::observe::RequestId;
-use crate::gateway::operation::{MAX_DEADLINE, execute};
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::extract::{
+    CallInput, CallTarget, body, invalid_path, json_parameters, parse_target, path_target, query,
+};
+use crate::gateway::operation::execute;
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
 
-/// The header that selects one of the caller's licence profiles.
-pub const RIGHTS_PROFILE: HeaderName = HeaderName::from_static("x-rights-profile");
 /// The header of a response with expired data.
 pub const DATA_STALE: HeaderName = HeaderName::from_static("x-data-stale");
-
-/// The shortest accepted deadline.
-const MIN_DEADLINE: Duration = Duration::from_millis(100);
-/// Maximum number of parameters of one call: the profiles' operations have ten at most.
-const MAX_PARAMETERS: usize = 64;
 
 /// A provider's answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -96,14 +87,11 @@ pub struct AnswerMeta {
 )]
 pub async fn call(
     State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
+    parts: CallParts,
     path: Result<Path<(String, String, String)>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
 ) -> Result<Response, Problem> {
-    let input = CallInput { item: None, query: query(&uri)?, body: BTreeMap::new(), post: false };
-    respond(&gateway, &subject, request, path_target(path)?, &headers, input).await
+    let input = CallInput { item: None, query: query(&parts.uri)?, body: BTreeMap::new(), post: false };
+    respond(&gateway, &parts, path_target(path)?, input).await
 }
 
 /// Calls the operation for one item of a list: the operation whose path in the provider's profile is the list's path
@@ -131,15 +119,12 @@ pub async fn call(
 )]
 pub async fn call_item(
     State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
+    parts: CallParts,
     path: Result<Path<(String, String, String, String)>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
 ) -> Result<Response, Problem> {
     let Path((namespace, connection, operation, id)) = path.map_err(invalid_path)?;
-    let input = CallInput { item: Some(id), query: query(&uri)?, body: BTreeMap::new(), post: false };
-    respond(&gateway, &subject, request, parse_target(namespace, connection, operation)?, &headers, input).await
+    let input = CallInput { item: Some(id), query: query(&parts.uri)?, body: BTreeMap::new(), post: false };
+    respond(&gateway, &parts, parse_target(namespace, connection, operation)?, input).await
 }
 
 /// Calls any operation, with parameters in the query or in a JSON object. Sensitive parameters, such as account
@@ -167,16 +152,13 @@ pub async fn call_item(
 )]
 pub async fn call_by_post(
     State(gateway): State<Arc<Gateway>>,
-    Extension(subject): Extension<Arc<UserInfo>>,
-    Extension(request): Extension<RequestId>,
+    parts: CallParts,
     path: Result<Path<(String, String, String)>, PathRejection>,
-    headers: HeaderMap,
-    uri: Uri,
-    raw_body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    raw_body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = json_parameters(&headers, &body(raw_body)?)?;
-    let input = CallInput { item: None, query: query(&uri)?, body, post: true };
-    respond(&gateway, &subject, request, path_target(path)?, &headers, input).await
+    let body = json_parameters(&parts.headers, &body(raw_body)?)?;
+    let input = CallInput { item: None, query: query(&parts.uri)?, body, post: true };
+    respond(&gateway, &parts, path_target(path)?, input).await
 }
 
 /// The shape of the result.
@@ -206,21 +188,18 @@ impl ToSchema for ParameterValue {}
 /// Authorizes and executes a call, and builds the response.
 pub(super) async fn respond(
     gateway: &Gateway,
-    subject: &UserInfo,
-    RequestId(request_id): RequestId,
-    (connection, operation): (ObjectKey, String),
-    headers: &HeaderMap,
+    parts: &CallParts,
+    target: CallTarget,
     input: CallInput,
 ) -> Result<Response, Problem> {
     let began = gateway.clock.mono();
-    if let Err(problem) = gateway.access.require(subject, call_access(&connection)).await {
+    if let Err(problem) = gateway.access.require(&parts.subject, call_access(&target.connection)).await {
         if problem.code() == ErrorCode::Forbidden {
-            gateway.audit_rbac_denial(&connection, &operation, &caller(subject, request_id));
+            gateway.audit_rbac_denial(&target.connection, &target.operation, &parts.caller());
         }
         return Err(problem);
     }
-    let request = call_request(subject, request_id, connection, operation, headers, input)?;
-    let response = execute(gateway, request).await?;
+    let response = execute(gateway, parts.call_request(target, input)?).await?;
     let CallResponse { result, provider, provider_used, endpoint, status_code, cached, stale } = response;
     let took = gateway.clock.mono().since(began);
     let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -230,65 +209,4 @@ pub(super) async fn respond(
         response.headers_mut().insert(DATA_STALE, HeaderValue::from_static("true"));
     }
     Ok(response)
-}
-
-/// The call request from the query, body and headers.
-fn call_request(
-    subject: &UserInfo,
-    request_id: uuid::Uuid,
-    connection: ObjectKey,
-    operation: String,
-    headers: &HeaderMap,
-    input: CallInput,
-) -> Result<CallRequest, Problem> {
-    let invalid = |text: &str, name: &str| Problem::new(ErrorCode::InvalidRequest, text).with("parameter", name);
-    let CallInput { item, query, body: mut parameters, post } = input;
-    let (mut raw, mut purpose, mut deadline) = (false, None, None);
-    if query.len() + parameters.len() > MAX_PARAMETERS {
-        return Err(Problem::new(ErrorCode::InvalidRequest, "too many parameters; at most 64"));
-    }
-    for (name, value) in query {
-        match name.as_str() {
-            "shape" => {
-                raw = match value.as_str() {
-                    "provider" => true,
-                    "canonical" => false,
-                    _ => return Err(invalid("shape must be provider or canonical", "shape")),
-                }
-            }
-            "purpose" if value.is_empty() || value.len() > 63 => {
-                return Err(invalid("purpose must have 1 to 63 characters", "purpose"));
-            }
-            "purpose" => purpose = Some(value),
-            "deadline_ms" => {
-                let deadline_ms = value.parse().ok().map(Duration::from_millis);
-                let bounds = MIN_DEADLINE..=MAX_DEADLINE;
-                let text = "deadline_ms must be from 100 to 60000";
-                deadline =
-                    Some(deadline_ms.filter(|d| bounds.contains(d)).ok_or_else(|| invalid(text, "deadline_ms"))?);
-            }
-            _ => {
-                if parameters.contains_key(&name) {
-                    return Err(invalid("duplicate parameter", &name));
-                }
-                parameters.insert(name, value);
-            }
-        }
-    }
-    let profile = match headers.get(&RIGHTS_PROFILE) {
-        None => None,
-        Some(value) => {
-            let name = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= 63);
-            let problem = "X-Rights-Profile must have 1 to 63 ASCII characters";
-            Some(name.ok_or_else(|| Problem::new(ErrorCode::InvalidRequest, problem))?.to_owned())
-        }
-    };
-    let caller = Arc::new(Caller { profile, purpose, ..caller(subject, request_id) });
-    let subject = Arc::new(subject.clone());
-    Ok(CallRequest { connection, operation, item, parameters, raw, post, deadline, caller, subject })
-}
-
-fn caller(subject: &UserInfo, request_id: uuid::Uuid) -> Caller {
-    let request_id = Some(request_id);
-    Caller { user: subject.user.clone(), groups: subject.groups.clone(), profile: None, purpose: None, request_id }
 }

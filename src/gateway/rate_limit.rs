@@ -1,9 +1,9 @@
 //! Rate limits: one token bucket per authenticated subject, and one per address for requests without a valid token.
 //!
 //! Each replica counts for itself. An address is charged only for requests without a valid token, before the
-//! TokenReview; while its bucket is empty, no review is made for unknown tokens from there, so guessing is slow, while
-//! callers whose token was valid within the hour are not affected. The number of concurrent requests of all callers is
-//! limited here too.
+//! `TokenReview`; while its bucket is empty, no review is made for unknown tokens from there, so guessing is slow,
+//! while callers whose token was valid within the hour are not affected. The number of concurrent requests of all
+//! callers is limited here too.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,8 +12,10 @@ use axum::routing::{MethodFilter, get, on};
 use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::dead_requests::{delete, list, replay};
-use crate::gateway::problem::{ErrorCode, Problem};
-use crate::gateway::{Gateway, aliases, authenticate, concurrency_limit, observe, openapi, providers};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
+use crate::gateway::{aliases, authenticate, concurrency_limit, observe, openapi, providers};
 
 /// Maximum size of a request body: it holds parameters, not documents.
 const MAX_BODY: usize = 1024 * 1024;

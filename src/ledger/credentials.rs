@@ -3,12 +3,10 @@
 //! The ledger stores ciphertext and never decrypts it. A replacement must name the version it replaces, so that a
 //! writer with a stale copy cannot undo a rotation.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::error::LedgerFuture;
-use super::lease::Lease;
+use super::lease::LeaseStore;
 use crate::domain::key::ObjectKey;
 
 /// A credential as stored.
@@ -23,20 +21,9 @@ pub struct StoredCredential {
 }
 
 /// Access to stored credentials.
-pub trait CredentialStore: Send + Sync + 'static {
-    /// Locks the credential of `connection` for replacement; `None` if another holder has the lock. Expires after
-    /// `ttl`. A single-use credential must not be used concurrently.
-    fn lock_credential<'a>(
-        &'a self,
-        connection: &'a ObjectKey,
-        holder: &'a str,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> LedgerFuture<'a, Option<Lease>>;
-
-    /// Releases the lock.
-    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> LedgerFuture<'a, ()>;
-
+///
+/// A single-use credential is replaced under the lease [`lock_name`], because it must not be used concurrently.
+pub trait CredentialStore: LeaseStore {
     /// The stored credential of `connection`.
     fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> LedgerFuture<'a, Option<StoredCredential>>;
 
@@ -48,4 +35,9 @@ pub trait CredentialStore: Send + Sync + 'static {
         credential: &'a StoredCredential,
         now: Timestamp,
     ) -> LedgerFuture<'a, Option<i64>>;
+}
+
+/// Name of the lease whose holder may use and replace the credential of `connection`.
+pub fn lock_name(connection: &ObjectKey) -> String {
+    format!("credential/{connection}")
 }

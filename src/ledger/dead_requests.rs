@@ -151,6 +151,15 @@ pub struct DeadRequestCounts {
     pub parked: u64,
 }
 
+/// A connection with stored requests. A connection created again under the same name is another one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadRequestOwner {
+    /// The connection.
+    pub connection: ObjectKey,
+    /// Its UID; empty for requests stored before UIDs were recorded.
+    pub uid: String,
+}
+
 /// Access to dead requests.
 pub trait DeadRequests {
     /// Stores a request and returns its id; if the same one is pending or parked, increments that one's count and
@@ -201,10 +210,10 @@ pub trait DeadRequests {
         audit: &'a AuditEntry,
     ) -> LedgerFuture<'a, u64>;
 
-    /// The connections with stored requests, with their UIDs.
-    fn dead_request_owners(&self) -> LedgerFuture<'_, Vec<(ObjectKey, String)>>;
+    /// The connections with stored requests.
+    fn dead_request_owners(&self) -> LedgerFuture<'_, Vec<DeadRequestOwner>>;
 
-    /// Deletes the requests of a deleted connection (its name and UID) last changed before `before`; returns the number
+    /// Deletes the requests of a deleted connection last changed before `before`; returns the number
     /// deleted.
     ///
     /// # Errors
@@ -212,7 +221,7 @@ pub trait DeadRequests {
     fn delete_orphaned_dead_requests<'a>(
         &'a self,
         lease: &'a Lease,
-        owner: (&'a ObjectKey, &'a str),
+        owner: &'a DeadRequestOwner,
         before: Timestamp,
         audit: &'a AuditEntry,
     ) -> LedgerFuture<'a, u64>;

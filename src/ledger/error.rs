@@ -5,6 +5,31 @@ use futures::future::BoxFuture;
 /// A boxed ledger call: boxed so that the traits stay object safe.
 pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
+/// An error of an engine's driver. Opaque, so that callers depend on no driver.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DriverError(Cause);
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Sqlx(sqlx::Error),
+    #[error(transparent)]
+    Migration(sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for DriverError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(Cause::Sqlx(error))
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for DriverError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self(Cause::Migration(error))
+    }
+}
+
 /// Why a ledger call failed. Messages name tables and files, never data.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -14,11 +39,11 @@ pub enum LedgerError {
         /// Path of the file.
         path: String,
         /// The driver's error.
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// The schema could not be migrated.
     #[error("ledger schema migration failed: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(DriverError),
     /// The schema is older than this version requires, and the open mode does not migrate.
     #[error("ledger schema is older than this version requires; run the migrations first")]
     SchemaOutdated,
@@ -28,7 +53,7 @@ pub enum LedgerError {
         /// The operation that failed.
         operation: &'static str,
         /// The driver's error.
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// The disk is full, read-only or broken.
     #[error("ledger storage failed while {operation}: {source}; check the volume's free space and permissions")]
@@ -36,7 +61,7 @@ pub enum LedgerError {
         /// The operation that failed.
         operation: &'static str,
         /// The driver's error.
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// A statement failed for another reason.
     #[error("ledger query failed while {operation}: {source}")]
@@ -44,7 +69,7 @@ pub enum LedgerError {
         /// The operation that failed.
         operation: &'static str,
         /// The driver's error.
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// Another holder has the lease: this writer must stop.
     #[error("lease {name} lost: another holder acquired it; this writer stops")]
@@ -63,7 +88,7 @@ pub enum LedgerError {
     #[error("commit outcome unknown: {source}; the cursor is reloaded before the next write")]
     CommitUnknown {
         /// The driver's error.
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// A stored value has a form that this version cannot decode.
     #[error("ledger column {column} cannot be decoded: unknown value; the data is damaged or from a newer version")]

@@ -1,12 +1,14 @@
 //! The page transaction's input and result.
 
+use std::ops::AddAssign;
+
 use jiff::Timestamp;
 
-use super::cursor::{CursorKey, CursorState};
-use super::document::DocumentRecord;
 use super::lease::Lease;
-use super::record::{DeadLetter, TransactionRecord};
 use super::runs::RunId;
+use crate::domain::cursor::{CursorKey, CursorState};
+use crate::domain::document::DocumentRecord;
+use crate::domain::record::{DeadLetter, TransactionRecord};
 
 /// Everything that one page transaction writes.
 #[derive(Clone, Debug)]
@@ -42,6 +44,14 @@ pub struct PageCounts {
     pub updated: u64,
     /// Rows already stored with the same content.
     pub unchanged: u64,
+}
+
+impl AddAssign for PageCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.inserted += more.inserted;
+        self.updated += more.updated;
+        self.unchanged += more.unchanged;
+    }
 }
 
 /// A committed page.

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::cursor::{CursorState, StreamKey};
+use crate::domain::closed_list::closed_list;
+use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 
 /// A run's correlation id: stored with the run and the rows it changed, sent with its requests and log lines.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,52 +61,23 @@ impl RunTrigger {
     }
 }
 
-/// How a run ended.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RunResult {
-    /// Every window was walked to its end.
-    Succeeded,
-    /// A limit was reached; the next run continues from here.
-    Incomplete,
-    /// An error ended the run; committed pages are kept.
-    Failed,
-    /// Stopped on request, between two pages.
-    Cancelled,
-    /// Another process is running the job.
-    Skipped,
-    /// The process ended during the run.
-    Interrupted,
-}
-
-impl RunResult {
-    /// All values.
-    pub const ALL: [Self; 6] =
-        [Self::Succeeded, Self::Incomplete, Self::Failed, Self::Cancelled, Self::Skipped, Self::Interrupted];
-
-    /// The value in status, metrics and the ledger.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "Succeeded",
-            Self::Incomplete => "Incomplete",
-            Self::Failed => "Failed",
-            Self::Cancelled => "Cancelled",
-            Self::Skipped => "Skipped",
-            Self::Interrupted => "Interrupted",
-        }
+closed_list!(
+    "run result",
+    /// How a run ended, as in the ledger and in the label `result`.
+    RunResult {
+        Succeeded: "Every window was read to its end." => "None.",
+        Incomplete: "A limit was reached; committed pages are kept." => "None; the next run continues from the last committed page.",
+        Failed: "An error ended the run; committed pages are kept." => "See the reason of the run.",
+        Cancelled: "The run was stopped on request, between two pages. In status: Canceled." => "None; the next run continues from the last committed page.",
+        Skipped: "The run did not start. Not in status." => "See the reason of the run.",
+        Interrupted: "The process ended during the run. In status: Incomplete." => "None; the next run continues from the last committed page.",
     }
-}
+);
 
 impl FromStr for RunTrigger {
     type Err = UnknownValue;
     fn from_str(text: &str) -> Result<Self, UnknownValue> {
         Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or(UnknownValue)
-    }
-}
-
-impl FromStr for RunResult {
-    type Err = UnknownValue;
-    fn from_str(text: &str) -> Result<Self, UnknownValue> {
-        Self::ALL.into_iter().find(|r| r.as_str() == text).ok_or(UnknownValue)
     }
 }
 
@@ -151,8 +124,8 @@ pub struct RunEnd {
     pub job: ObjectKey,
     /// Its result.
     pub result: RunResult,
-    /// A reason from a closed set, unless it succeeded.
-    pub reason: Option<&'static str>,
+    /// The reason, unless it succeeded.
+    pub reason: Option<RunReason>,
     /// Its record counts.
     pub counts: RunCounts,
     /// End time.
@@ -176,8 +149,8 @@ pub struct RunRecord {
     pub ended: Option<Timestamp>,
     /// Its result.
     pub result: Option<RunResult>,
-    /// The reason, unless it succeeded.
-    pub reason: Option<String>,
+    /// The reason, unless it succeeded; `None` for one that this version does not know.
+    pub reason: Option<RunReason>,
     /// Its record counts.
     pub counts: RunCounts,
 }

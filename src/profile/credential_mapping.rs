@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use http::HeaderValue;
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::body::unknown_placeholder;
@@ -95,14 +94,6 @@ fn expires_in() -> String {
     "/expires_in".to_owned()
 }
 
-/// A key that the mapping needs is not in the Secret.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the Secret has no key {key}, which the profile requires")]
-pub struct MissingSecretKey {
-    /// The key.
-    pub key: String,
-}
-
 impl CredentialMapping {
     /// The keys of the Secret that the mapping reads, sorted, without duplicates.
     pub fn secret_keys(&self) -> Vec<&str> {
@@ -142,19 +133,5 @@ impl CredentialMapping {
             Some(bad) => Err(format!("{bad:?} is not a JSON pointer: it must start with /")),
             None => Ok(()),
         }
-    }
-
-    /// Looks up every key and returns the values by key.
-    pub fn collect(
-        &self,
-        secret: impl Fn(&str) -> Option<SecretString>,
-    ) -> Result<BTreeMap<String, SecretString>, MissingSecretKey> {
-        self.secret_keys()
-            .into_iter()
-            .map(|key| match secret(key) {
-                Some(value) => Ok((key.to_owned(), value)),
-                None => Err(MissingSecretKey { key: key.to_owned() }),
-            })
-            .collect()
     }
 }

@@ -44,7 +44,7 @@ pub use body::RequestBody;
 pub use canonical::{CanonicalField, CanonicalRecord, FieldKind};
 pub use catalog::{CUSTOM_PREFIX, Profiles};
 pub use classification::{Classification, ResponseClass, RetryAfter};
-pub use credential_mapping::{CredentialMapping, MissingSecretKey, SecretHeader, SecretQuery, TokenBase, TokenCall};
+pub use credential_mapping::{CredentialMapping, SecretHeader, SecretQuery, TokenBase, TokenCall};
 pub use definition::{BaseUrls, CacheDefaults, Profile, SecretNames};
 pub use environment::Environment;
 pub use error::{MAX_FILE_BYTES, MAX_FILES, ProfileError};

@@ -147,13 +147,13 @@ impl AuditWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::audit::{Audit as _, AuditKind};
-    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::audit::AuditKind;
+    use crate::ledger::{self, LedgerUrl, OpenMode};
 
     #[tokio::test]
     async fn entries_are_written_in_order_and_the_queue_is_drained_at_stop() {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (stop, retention) = (CancellationToken::new(), Duration::from_hours(24));
         let (queue, writer) = audit_channel(ledger.clone(), Clock::system(), retention, &Metrics::new()).unwrap();
         let writing = tokio::spawn(writer.run(stop.clone()));

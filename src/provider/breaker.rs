@@ -15,6 +15,7 @@ use crate::provider::call::{CallError, Response};
 use crate::provider::call_context::{CallContext, CallFuture, CallService};
 use crate::provider::call_progress::CallProgress;
 use crate::provider::monitor::{CompletedCall, ConnectionMonitor};
+use crate::provider::probe::ProbeRecord;
 use crate::settings::Settings;
 
 /// Admits or rejects calls and records their outcomes.
@@ -59,10 +60,13 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for BreakerSe
                 }
             };
             ctx.permit = Some(permit);
-            let progress = Arc::clone(&ctx.progress);
+            let (progress, report) = (Arc::clone(&ctx.progress), ctx.request.report.take());
             let guard = PermitGuard { monitor: &monitor, settings: &settings, permit: Some(permit), class, started };
             let end = inner.oneshot(ctx).await;
-            guard.finish(&operation, &progress, end.as_ref());
+            let record = guard.finish(&operation, &progress, end.as_ref());
+            if let (Some(report), Some(record)) = (report, record) {
+                report.set(record);
+            }
             end
         }
         .boxed()
@@ -79,16 +83,23 @@ struct PermitGuard<'a> {
 }
 
 impl PermitGuard<'_> {
-    fn finish(mut self, operation: &Arc<str>, progress: &CallProgress, end: Result<&Response, &CallError>) {
-        let Some(permit) = self.permit.take() else { return };
+    /// Records the end of the call; returns what was recorded of a probe.
+    fn finish(
+        mut self,
+        operation: &Arc<str>,
+        progress: &CallProgress,
+        end: Result<&Response, &CallError>,
+    ) -> Option<ProbeRecord> {
+        let permit = self.permit.take()?;
         match end {
             Err(error) if self.class == CallClass::Probe && error.is_quota_refusal() => {
                 self.monitor.record_skipped(self.settings, permit, operation, error);
+                None
             }
             _ => {
                 let (class, started) = (self.class, self.started);
                 let call = CompletedCall { permit, class, operation, started, progress, result: end };
-                self.monitor.record(self.settings, &call);
+                self.monitor.record(self.settings, &call)
             }
         }
     }
@@ -97,7 +108,7 @@ impl PermitGuard<'_> {
 impl Drop for PermitGuard<'_> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.monitor.record_abandoned(permit);
+            self.monitor.record_abandoned(self.class, permit);
         }
     }
 }

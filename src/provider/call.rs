@@ -3,7 +3,7 @@
 //! An HTTP response of any status is a [`Response`]; a [`CallError`] means that there is none. Errors carry our own
 //! text only: no URL (it may hold a key), no text of the provider's.
 
-mod error;
+pub(crate) mod error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::domain::breaker::CallClass;
 use crate::domain::rights::Caller;
 use crate::profile::{Classification, OperationRequest};
+use crate::provider::probe::ProbeReport;
 
 pub use error::{CallError, ConnectError, TokenStoreError};
 
@@ -62,6 +63,8 @@ pub struct Request {
     pub expect_json: bool,
     /// Parameters that a trace may show, by name: those that the profile declares public.
     pub trace_parameters: Vec<(String, String)>,
+    /// Where the record of a probe is reported. Unset: nowhere.
+    pub report: Option<ProbeReport>,
 }
 
 /// Whether a cached response may be returned.
@@ -95,6 +98,7 @@ impl Request {
             max_wait: None,
             expect_json: false,
             trace_parameters: Vec::new(),
+            report: None,
         }
     }
 

@@ -12,8 +12,10 @@ use crate::domain::health::RiskTier;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::domain::time::Mono;
+use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::{CallError, Request, Response};
-use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot, LastProbe};
+use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot};
+use crate::provider::probe::{ProbeRecord, ProbeReport};
 use crate::provider::stack::{self, Pipeline};
 use crate::settings::Settings;
 
@@ -22,6 +24,15 @@ pub struct Connection {
     uid: Arc<str>,
     monitor: Arc<ConnectionMonitor>,
     pipeline: RwLock<Pipeline>,
+}
+
+/// The outcome of one probe.
+#[derive(Debug)]
+pub struct ProbeOutcome {
+    /// How the call ended.
+    pub result: Result<Response, CallError>,
+    /// What was recorded of it; `None` if the probe was skipped for lack of quota or nothing was sent.
+    pub record: Option<ProbeRecord>,
 }
 
 impl Connection {
@@ -53,15 +64,18 @@ impl Connection {
 
     /// Checks a caller's right to an operation without a provider call, such as a stub; counted and audited like a
     /// call.
-    pub async fn authorize(&self, caller: &Caller, operation: &str) -> Result<(), CallError> {
+    pub async fn authorize(&self, caller: &Caller, operation: &str) -> Result<(), AccessDenial> {
         let Pipeline { settings, licence_meter, .. } = self.pipeline();
         licence_meter.authorize(self.key(), &settings, caller, operation).await
     }
 
     /// Runs one health check; `None` if the settings define none.
-    pub async fn probe(&self) -> Option<Result<Response, CallError>> {
+    pub async fn probe(&self) -> Option<ProbeOutcome> {
         let path = self.settings().health_check().path.clone()?;
-        Some(self.call(Request::probe(path)).await)
+        let report = ProbeReport::default();
+        let request = Request { report: Some(report.clone()), ..Request::probe(path) };
+        let result = self.call(request).await;
+        Some(ProbeOutcome { result, record: report.take() })
     }
 
     /// The observed state.
@@ -70,7 +84,7 @@ impl Connection {
     }
 
     /// The last health check, if there was one.
-    pub fn last_probe(&self) -> Option<LastProbe> {
+    pub fn last_probe(&self) -> Option<ProbeRecord> {
         self.monitor.lock().last_probe().cloned()
     }
 

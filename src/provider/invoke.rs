@@ -10,11 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::breaker::CallClass;
-use crate::domain::rights::{Caller, Denial};
+use crate::domain::rights::Caller;
 use crate::profile::{Operation, ParameterError};
 use crate::profile::{ResponseClass, RetryAfter};
+use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::connection::Connection;
+use crate::provider::failure_reason::FailureReason;
 use crate::settings::Settings;
 
 /// A caller waits for the response: rate limits that end within this time, about the delay between two tries, are
@@ -61,23 +63,6 @@ pub enum InvokeOutcome {
     Failed(InvokeFailure),
 }
 
-/// Why the caller was denied.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum AccessDenial {
-    /// No licence profile of the caller allows it.
-    Rights {
-        /// The operation or purpose that is not allowed.
-        action: Arc<str>,
-        /// The cause.
-        why: Denial,
-    },
-    /// The daily request limit of the licence profile is reached.
-    Quota {
-        /// Until the next day.
-        retry_in: Duration,
-    },
-}
-
 /// The kind of a failure.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum FailureKind {
@@ -97,7 +82,7 @@ pub struct InvokeFailure {
     /// Its kind.
     pub kind: FailureKind,
     /// The machine-readable code.
-    pub code: &'static str,
+    pub reason: FailureReason,
     /// The provider's HTTP status, if it answered.
     pub status: Option<u16>,
     /// When a retry may succeed, if known.
@@ -150,12 +135,18 @@ pub async fn invoke(live: &Connection, request: Request, now: impl FnOnce() -> T
 
 fn outcome_of(response: Response, now: Timestamp) -> InvokeOutcome {
     let class = response.classification.class;
-    let failure = |kind, code, retryable| {
+    let failure = |kind, reason, retryable| {
         let retry_in = response.classification.retry_after.map(|wait| match wait {
             RetryAfter::Delay(time) => time,
             RetryAfter::At(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
         });
-        InvokeOutcome::Failed(InvokeFailure { kind, code, status: Some(response.status.as_u16()), retry_in, retryable })
+        InvokeOutcome::Failed(InvokeFailure {
+            kind,
+            reason,
+            status: Some(response.status.as_u16()),
+            retry_in,
+            retryable,
+        })
     };
     match class {
         ResponseClass::Ok | ResponseClass::EndOfData => InvokeOutcome::Success(response),
@@ -163,29 +154,20 @@ fn outcome_of(response: Response, now: Timestamp) -> InvokeOutcome {
         ResponseClass::Fatal | ResponseClass::RestartWindow | ResponseClass::ResetCursor => {
             InvokeOutcome::Rejected(response)
         }
-        ResponseClass::RateLimited => failure(FailureKind::Quota, "rate_limited", true),
-        ResponseClass::Quota => failure(FailureKind::Quota, "quota_exhausted", true),
-        ResponseClass::Retry => failure(FailureKind::Provider, "provider_error", true),
+        ResponseClass::RateLimited => failure(FailureKind::Quota, FailureReason::RateLimited, true),
+        ResponseClass::Quota => failure(FailureKind::Quota, FailureReason::QuotaExhausted, true),
+        ResponseClass::Retry => failure(FailureKind::Provider, FailureReason::ProviderError, true),
         // A credential that was just rotated is accepted at the next try.
-        ResponseClass::Auth => failure(FailureKind::Provider, "credentials_refused", true),
-        ResponseClass::Rights => failure(FailureKind::Provider, "not_in_plan", false),
-    }
-}
-
-/// The denial, if the rights layer refused the call.
-pub fn access_denial(error: &CallError) -> Option<AccessDenial> {
-    match error {
-        CallError::RightsDenied { action, why } => Some(AccessDenial::Rights { action: Arc::clone(action), why: *why }),
-        CallError::RightsQuota { retry_in } => Some(AccessDenial::Quota { retry_in: *retry_in }),
-        _ => None,
+        ResponseClass::Auth => failure(FailureKind::Provider, FailureReason::CredentialsRefused, true),
+        ResponseClass::Rights => failure(FailureKind::Provider, FailureReason::NotInPlan, false),
     }
 }
 
 fn outcome_of_error(error: &CallError) -> InvokeOutcome {
-    let code = error.code();
-    if let Some(denial) = access_denial(error) {
-        return InvokeOutcome::Denied(denial);
-    }
+    let reason = match error.reason() {
+        Ok(reason) => reason,
+        Err(denial) => return InvokeOutcome::Denied(denial.clone()),
+    };
     let (kind, retry_in, retryable) = match error {
         CallError::CircuitOpen { retry_in } => (FailureKind::CircuitOpen, *retry_in, true),
         CallError::QuotaExhausted { retry_in } | CallError::Throttled { retry_in } => {
@@ -204,5 +186,5 @@ fn outcome_of_error(error: &CallError) -> InvokeOutcome {
         CallError::NoToken { status, .. } => *status,
         _ => None,
     };
-    InvokeOutcome::Failed(InvokeFailure { kind, code, status, retry_in, retryable })
+    InvokeOutcome::Failed(InvokeFailure { kind, reason, status, retry_in, retryable })
 }

@@ -10,6 +10,7 @@
 //! Imports go one way: call types (`call`, `call_progress`, `call_context`) → layers → `stack` → `connection` →
 //! `registry`.
 
+pub mod access_denial;
 pub mod assessment;
 pub mod audit;
 pub mod auth;
@@ -19,10 +20,10 @@ pub mod cache;
 pub mod call;
 pub mod call_context;
 pub mod call_progress;
-pub mod changes;
 mod collector;
 pub mod connection;
 pub mod deadline;
+pub mod failure_reason;
 mod http;
 pub mod http_clients;
 mod http_error;
@@ -31,9 +32,11 @@ mod legacy_collector;
 pub mod legacy_metrics;
 pub mod metrics;
 pub mod monitor;
+pub mod probe;
 pub mod quota;
 pub mod registry;
 pub mod response_cache;
+pub mod restore;
 pub mod retry;
 pub mod rights;
 mod stack;

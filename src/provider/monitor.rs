@@ -1,7 +1,7 @@
 //! Monitors one connection: its circuit, its health, its rate limits and the verification of its credentials.
 //!
-//! Every call is recorded here once. The state has one lock, which is never held across I/O. Listeners are notified
-//! after the lock is released, and only of changes that a status shows.
+//! Every call is recorded here once. The state has one lock, which is never held across I/O. Changes that a status shows
+//! are published after the lock is released; those that a probe causes while it runs are published once, at its end.
 
 pub(crate) mod rate_limit;
 mod snapshot;
@@ -13,25 +13,25 @@ mod tick;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::clock::Clock;
-use crate::domain::breaker::{
-    self, Breaker, CallClass, CallNotPermitted, CallOutcome, Override, Permit, Snapshot, Throttle, Transition,
-};
+use crate::domain::breaker::{self, Breaker, CallClass, CallNotPermitted, CallOutcome, Override, Permit, Throttle};
 use crate::domain::health::{HealthMonitor, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::retry_budget::RetryBudget;
 use crate::domain::time::{Mono, Now};
+use crate::notify::Topic;
 use crate::profile::CheckMode;
 use crate::provider::assessment::{CallAssessment, assess};
 use crate::provider::auth::refresh_lock::RefreshLock;
 use crate::provider::call::{CallError, Response};
 use crate::provider::call_progress::CallProgress;
-use crate::provider::changes::{ChangeListeners, ConnectionChange};
 use crate::provider::metrics::{ConnectionCounters, IGNORED, ProviderMetrics, ResultCode};
+use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::response_cache::ResponseCache;
+use crate::provider::restore::Restore;
 use crate::settings::{CircuitOverride, HealthCheck, Settings};
 use crate::telemetry::traces::Traces;
 
-pub use self::snapshot::{CallResult, ConnectionSnapshot, LastProbe, Verification};
+pub use self::snapshot::{ConnectionSnapshot, Verification};
 pub(crate) use self::state::MonitorState;
 
 /// A call that has ended, as the breaker layer reports it.
@@ -49,7 +49,8 @@ pub(crate) struct CompletedCall<'a> {
 pub(crate) struct ConnectionMonitor {
     key: ObjectKey,
     clock: Clock,
-    listeners: Arc<ChangeListeners>,
+    /// The keys of connections that changed, shared with the registry.
+    changes: Arc<Topic<ObjectKey>>,
     metrics: Arc<ProviderMetrics>,
     state: Mutex<MonitorState>,
     /// Created on first use: most connections cache nothing.
@@ -62,13 +63,13 @@ impl ConnectionMonitor {
     pub(crate) fn new(
         key: ObjectKey,
         clock: Clock,
-        listeners: Arc<ChangeListeners>,
+        changes: Arc<Topic<ObjectKey>>,
         metrics: Arc<ProviderMetrics>,
         settings: &Settings,
-        restore: Option<&Snapshot>,
+        restore: &Restore,
     ) -> Arc<Self> {
         let now = clock.now();
-        let mut breaker = match restore {
+        let mut breaker = match &restore.circuit {
             Some(snapshot) => Breaker::restore(*settings.breaker(), snapshot, now),
             None => Breaker::new(*settings.breaker(), now.mono),
         };
@@ -76,8 +77,11 @@ impl ConnectionMonitor {
         if let Some(transition) = breaker.set_override(override_for(settings.circuit_override(), now), now.mono) {
             counts.transition(&transition);
         }
-        let state = MonitorState {
+        let mut state = MonitorState {
             breaker,
+            transitions: Vec::new(),
+            probes_in_flight: 0,
+            unpublished: false,
             override_until: settings.circuit_override().map(|o| o.until),
             flap_reported: false,
             health: HealthMonitor::new(thresholds(settings.health_check())),
@@ -95,8 +99,11 @@ impl ConnectionMonitor {
             token_missing: false,
             counts,
         };
+        if let Some(until) = restore.throttled_until {
+            state.restore_throttle(until, now);
+        }
         let (response_cache, refresh_lock) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Self { key, clock, listeners, metrics, state: Mutex::new(state), response_cache, refresh_lock })
+        Arc::new(Self { key, clock, changes, metrics, state: Mutex::new(state), response_cache, refresh_lock })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -125,14 +132,19 @@ impl ConnectionMonitor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `act` under the lock, counts the transitions it returns, and notifies the listeners if anything that a
-    /// status shows has changed.
-    fn update<T>(&self, act: impl FnOnce(&mut MonitorState, Mono) -> (T, [Option<Transition>; 2])) -> T {
-        let (result, changed) = {
+    /// Runs `act` under the lock, counts the circuit's transitions that it added to the state, and publishes the
+    /// connection if anything that a status shows has changed.
+    fn update<T>(&self, act: impl FnOnce(&mut MonitorState, Mono) -> T) -> T {
+        self.update_and_publish(Publish::Now, act)
+    }
+
+    /// Like [`update`](Self::update). A change is published when `publish` says.
+    fn update_and_publish<T>(&self, publish: Publish, act: impl FnOnce(&mut MonitorState, Mono) -> T) -> T {
+        let (result, publishes) = {
             let mut state = self.lock_current();
             let before = state.visible();
-            let (result, transitions) = act(&mut state, self.clock.mono());
-            for transition in transitions.into_iter().flatten() {
+            let result = act(&mut state, self.clock.mono());
+            for transition in std::mem::take(&mut state.transitions) {
                 state.counts.transition(&transition);
                 tracing::info!(
                     namespace = %self.key.namespace, name = %self.key.name,
@@ -146,12 +158,26 @@ impl ConnectionMonitor {
                     "circuit is flapping: trials succeed, but calls fail soon after it closes"
                 );
             }
-            (result, before != state.visible())
+            state.unpublished |= before != state.visible();
+            (result, publish == Publish::Now && std::mem::take(&mut state.unpublished))
         };
-        if changed {
-            self.listeners.notify(&ConnectionChange::StatusChanged(self.key.clone()));
+        if publishes {
+            self.changes.publish(&self.key);
         }
         result
+    }
+
+    /// Publishes a change that the state does not hold: at once, or at the end of a probe that is in flight and may have
+    /// caused it.
+    fn publish_external(&self) {
+        {
+            let mut state = self.lock();
+            if state.probes_in_flight > 0 {
+                state.unpublished = true;
+                return;
+            }
+        }
+        self.changes.publish(&self.key);
     }
 
     /// Since when the credential of `settings` has been refused; it starts now if it is new.
@@ -165,14 +191,13 @@ impl ConnectionMonitor {
         *state.refused_since.get_or_insert(now)
     }
 
-    /// Notifies the listeners that the Secrets differ from the settings in force, so that the controller applies new
-    /// ones.
+    /// Publishes that the Secrets differ from the settings in force, so that the controller applies new ones.
     pub(crate) fn secret_changed(&self) {
         tracing::info!(
             namespace = %self.key.namespace, name = %self.key.name,
             "credential was refused and the Secret holds a new one; calls use it, and new settings are requested"
         );
-        self.listeners.notify(&ConnectionChange::StatusChanged(self.key.clone()));
+        self.publish_external();
     }
 
     /// The lock that is held while a refresh token is used.
@@ -180,29 +205,31 @@ impl ConnectionMonitor {
         self.refresh_lock.get_or_init(Box::default)
     }
 
-    /// Counts a token request, by HTTP status or by reason.
-    pub(crate) fn record_token_request(&self, code: Result<u16, &'static str>, outcome: &'static str) {
-        let code = code.map_or_else(ResultCode::Reason, ResultCode::Status);
+    /// Counts a token request.
+    pub(crate) fn record_token_request(&self, code: ResultCode, outcome: &'static str) {
         self.lock().counts.request(&Arc::from("token"), code, outcome);
     }
 
-    /// Logs a state change of the token endpoint's circuit and notifies the listeners.
+    /// Logs a state change of the token endpoint's circuit and publishes it.
     pub(crate) fn token_circuit_changed(&self, from: breaker::BreakerState, to: breaker::BreakerState) {
         tracing::info!(
             namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
             "circuit state of the token endpoint changed"
         );
-        self.listeners.notify(&ConnectionChange::StatusChanged(self.key.clone()));
+        self.publish_external();
     }
 
     /// Admits or rejects a call.
     pub(crate) fn admit(&self, class: CallClass, now: Mono) -> Result<Permit, CallNotPermitted> {
-        self.update(|state, _| {
+        self.update_and_publish(Publish::of(class), |state, _| {
             let admitted = state.breaker.admit(class, now);
             if admitted.is_ok() {
                 state.retry_budget.deposit(now);
+                state.probes_in_flight += u32::from(class == CallClass::Probe);
             }
-            (admitted, [state.breaker.take_transition(), None])
+            let transition = state.breaker.take_transition();
+            state.transitions.extend(transition);
+            admitted
         })
     }
 
@@ -211,16 +238,18 @@ impl ConnectionMonitor {
         self.lock().counts.request(operation, ResultCode::Reason("circuit_open"), "refused");
     }
 
-    /// Returns the permit of a call that was dropped before it ended.
-    pub(crate) fn record_abandoned(&self, permit: Permit) {
+    /// Returns the permit of a call of `class` that was dropped before it ended.
+    pub(crate) fn record_abandoned(&self, class: CallClass, permit: Permit) {
         self.update(|state, now| {
+            state.call_ended(class);
             state.breaker.abandon(permit, now);
-            ((), [state.breaker.tick(now), None])
+            let transition = state.breaker.tick(now);
+            state.transitions.extend(transition);
         });
     }
 
-    /// Records a call that has ended.
-    pub(crate) fn record(&self, settings: &Settings, call: &CompletedCall<'_>) {
+    /// Records a call that has ended; returns what was recorded of a probe.
+    pub(crate) fn record(&self, settings: &Settings, call: &CompletedCall<'_>) -> Option<ProbeRecord> {
         let CompletedCall { permit, class, operation, started, progress, result: end } = *call;
         let check = settings.health_check();
         let assessment =
@@ -242,28 +271,31 @@ impl ConnectionMonitor {
         }
         self.update(|state, mono| {
             state.counts.request(operation, code, outcome_label(outcome));
+            state.call_ended(class);
             let transition = state.breaker.record(permit, outcome, elapsed, mono);
+            state.transitions.extend(transition);
             let success = outcome == CallOutcome::Success;
+            let record = probe.then(|| ProbeRecord { at: now.wall, success, elapsed, result: result.clone() });
             if probe {
-                state.last_probe = Some(LastProbe { at: now.wall, success, elapsed, result: result.clone() });
+                state.last_probe.clone_from(&record);
             }
             // An older endpoint or credential says nothing about the one in force.
             if state.verification_revision != *settings.verification_revision() {
-                return ((), [transition, None]);
+                return record;
             }
             state.token_missing = end.err().is_some_and(CallError::is_token_unavailable);
             // Every call moves the risk; the consecutive checks are the probes, or all calls if the mode is passive.
             let is_check = probe || check.mode == CheckMode::Passive;
-            let tripped = (outcome != CallOutcome::Ignored)
-                .then(|| state.observe_health(is_check, success, elapsed, mono))
-                .flatten();
+            if outcome != CallOutcome::Ignored {
+                state.observe_health(is_check, success, elapsed, mono);
+            }
             // A request that was never sent proves nothing; but a probe that cannot be sent has ended too, or the
             // verification would stay pending forever.
             if probe || !end.err().is_some_and(CallError::is_local) {
                 state.record_credentials(credentials, &result, mono);
             }
-            ((), [transition, tripped])
-        });
+            record
+        })
     }
 
     /// Applies new settings; `old` are those in force so far.
@@ -275,14 +307,15 @@ impl ConnectionMonitor {
             cache.clear();
         }
         self.update(|state, now| {
-            let by_policy =
-                if old.breaker() == new.breaker() { None } else { state.breaker.set_policy(*new.breaker(), now) };
-            let by_override = if old.circuit_override() == new.circuit_override() {
-                None
-            } else {
+            if old.breaker() != new.breaker() {
+                let transition = state.breaker.set_policy(*new.breaker(), now);
+                state.transitions.extend(transition);
+            }
+            if old.circuit_override() != new.circuit_override() {
                 state.override_until = new.circuit_override().map(|o| o.until);
-                state.breaker.set_override(wanted, now)
-            };
+                let transition = state.breaker.set_override(wanted, now);
+                state.transitions.extend(transition);
+            }
             state.health.set_thresholds(thresholds(new.health_check()));
             if old.verification_revision() != new.verification_revision() {
                 state.verification = Verification::Pending;
@@ -295,7 +328,6 @@ impl ConnectionMonitor {
                     state.health.reset();
                 }
             }
-            ((), [by_policy, by_override])
         });
     }
 
@@ -319,6 +351,24 @@ impl ConnectionMonitor {
             token_missing: state.token_missing,
             revision: Arc::clone(settings.revision()),
             verification_revision: Arc::clone(&state.verification_revision),
+        }
+    }
+}
+
+/// When a change of the state is published.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Publish {
+    Now,
+    /// At the end of the probe that causes it: a probe is published once.
+    AtProbeEnd,
+}
+
+impl Publish {
+    /// For a change that a running call of `class` causes.
+    const fn of(class: CallClass) -> Self {
+        match class {
+            CallClass::Probe => Self::AtProbeEnd,
+            CallClass::Read | CallClass::Write | CallClass::Money => Self::Now,
         }
     }
 }

@@ -55,10 +55,12 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for QuotaServ
             ctx.progress.on_queued();
             acquire(&monitor, &settings, &ctx).await?;
             ctx.progress.on_quota_granted(settings.auth().token_url().is_some());
-            let (operation, partition) = (Arc::clone(&ctx.request.operation), ctx.request.partition.clone());
+            let (class, operation) = (ctx.request.class, Arc::clone(&ctx.request.operation));
+            let partition = ctx.request.partition.clone();
             let end = inner.oneshot(ctx).await;
             if let Ok(response) = &end {
-                monitor.observe_rate_limit(&settings, &operation, partition.as_deref(), response.classification);
+                let partition = partition.as_deref();
+                monitor.observe_rate_limit(&settings, class, &operation, partition, response.classification);
             }
             end
         }

@@ -6,16 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use jiff::Timestamp;
-
 use crate::clock::Clock;
-use crate::domain::breaker::Snapshot;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
+use crate::notify::{KeyQueue, Topic};
 use crate::provider::auth::authenticator::{AuthDeps, Authenticator};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::auth::secret_source::SecretSource;
-use crate::provider::changes::{ChangeListeners, ConnectionChange};
 use crate::provider::collector::ConnectionCollector;
 use crate::provider::connection::Connection;
 use crate::provider::http_clients::HttpClients;
@@ -23,6 +20,7 @@ use crate::provider::legacy_collector::LegacyCircuitCollector;
 use crate::provider::legacy_metrics::{LegacyMetricSet, LegacyMetrics};
 use crate::provider::metrics::ProviderMetrics;
 use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::restore::Restore;
 use crate::provider::rights::LicenceMeter;
 use crate::provider::stack::Pipeline;
 use crate::settings::Settings;
@@ -64,7 +62,9 @@ struct Inner {
     secrets: OnceLock<Arc<dyn SecretSource>>,
     metrics: Arc<ProviderMetrics>,
     licence_meter: Arc<LicenceMeter>,
-    listeners: Arc<ChangeListeners>,
+    /// Connections that were applied or removed, or changed in something that a status shows.
+    changes: Arc<Topic<ObjectKey>>,
+    removals: Topic<ObjectKey>,
     by_key: RwLock<BTreeMap<ObjectKey, Arc<Connection>>>,
     /// Serializes apply and remove, so that two of them for one key never interleave.
     apply_lock: Mutex<()>,
@@ -81,7 +81,8 @@ impl Registry {
             secrets: OnceLock::new(),
             metrics: Arc::new(ProviderMetrics::new(metrics, options.traces, legacy)?),
             licence_meter: options.licence_meter.unwrap_or_else(|| Arc::new(LicenceMeter::without_ledger(clock))),
-            listeners: Arc::default(),
+            changes: Arc::default(),
+            removals: Topic::default(),
             by_key: RwLock::default(),
             apply_lock: Mutex::new(()),
         });
@@ -110,29 +111,29 @@ impl Registry {
         self.inner.refresh_tokens.as_ref().is_some_and(RefreshTokenStore::has_key)
     }
 
-    /// Calls `listener` on every change from now on. It must not block and must not call `apply` or `remove`.
-    pub fn on_change(&self, listener: impl Fn(&ConnectionChange) + Send + Sync + 'static) {
-        self.inner.listeners.add(listener);
+    /// The keys of connections that change from now on: new settings are in force, the connection was removed, or
+    /// something that a status shows has changed (circuit, health, verification, credentials, rate limit). Read the
+    /// state with [`get`](Self::get).
+    pub fn subscribe_changes(&self) -> Arc<KeyQueue<ObjectKey>> {
+        self.inner.changes.subscribe()
     }
 
-    /// Puts `settings` in force for the object `key` with `uid`. `restore` is the circuit that a former process stored;
-    /// it is used only for a connection that is new in this registry.
-    pub fn apply(&self, key: &ObjectKey, uid: &str, settings: Settings, restore: Option<&Snapshot>) -> Arc<Connection> {
-        self.apply_restored(key, uid, settings, restore, None)
+    /// The keys of connections that are removed from now on.
+    pub fn subscribe_removals(&self) -> Arc<KeyQueue<ObjectKey>> {
+        self.inner.removals.subscribe()
     }
 
-    /// Like [`apply`](Self::apply); a new connection also starts rate limited until `throttled_until`, as a former
-    /// process stored it.
-    pub fn apply_restored(
+    /// Puts `settings` in force for the object `key` with `uid`. `restore` is what a former process stored; it is used
+    /// only for a connection that is new in this registry.
+    pub fn apply(
         &self,
         key: &ObjectKey,
         uid: &str,
-        settings: Settings,
-        restore: Option<&Snapshot>,
-        throttled_until: Option<Timestamp>,
+        settings: impl Into<Arc<Settings>>,
+        restore: Option<Restore>,
     ) -> Arc<Connection> {
         let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = Arc::new(settings);
+        let settings = settings.into();
         let existing = self.get(key).filter(|connection| **connection.uid() == *uid);
         if let Some(connection) = existing {
             let old = connection.pipeline();
@@ -149,28 +150,24 @@ impl Registry {
                 authenticator,
                 licence_meter: Arc::clone(&self.inner.licence_meter),
             });
-            self.inner.listeners.notify(&ConnectionChange::Applied(key.clone()));
+            self.inner.changes.publish(key);
             return connection;
         }
         let monitor = ConnectionMonitor::new(
             key.clone(),
             self.inner.clock,
-            Arc::clone(&self.inner.listeners),
+            Arc::clone(&self.inner.changes),
             Arc::clone(&self.inner.metrics),
             &settings,
-            restore,
+            &restore.unwrap_or_default(),
         );
-        // Before any call can be made.
-        if let Some(until) = throttled_until {
-            monitor.restore_throttle(until);
-        }
         let client = self.inner.clients.for_provider(&settings);
         let authenticator = self.authenticator(&settings, &monitor);
         let pipeline =
             Pipeline { settings, client, authenticator, licence_meter: Arc::clone(&self.inner.licence_meter) };
         let connection = Arc::new(Connection::new(Arc::from(uid), monitor, pipeline));
         self.write(|map| map.insert(key.clone(), Arc::clone(&connection)));
-        self.inner.listeners.notify(&ConnectionChange::Applied(key.clone()));
+        self.inner.changes.publish(key);
         connection
     }
 
@@ -181,9 +178,20 @@ impl Registry {
 
     /// Removes the connection. Calls in flight run to their end.
     pub fn remove(&self, key: &ObjectKey) -> Option<Arc<Connection>> {
+        self.remove_if(key, |_| true)
+    }
+
+    /// Removes the connection if it is that of the object with `uid`, not of another one of the same name.
+    pub fn remove_object(&self, key: &ObjectKey, uid: &str) -> Option<Arc<Connection>> {
+        self.remove_if(key, |connection| **connection.uid() == *uid)
+    }
+
+    fn remove_if(&self, key: &ObjectKey, matches: impl FnOnce(&Connection) -> bool) -> Option<Arc<Connection>> {
         let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.get(key).filter(|connection| matches(connection))?;
         let removed = self.write(|map| map.remove(key))?;
-        self.inner.listeners.notify(&ConnectionChange::Removed(key.clone()));
+        self.inner.changes.publish(key);
+        self.inner.removals.publish(key);
         Some(removed)
     }
 

@@ -21,6 +21,7 @@ use crate::domain::rights::{AccessDecision, Caller, LicenceProfile};
 use crate::ledger::Ledger;
 use crate::ledger::audit::{AuditEntry, AuditKind, UsageKey};
 use crate::metrics::{Metrics, MetricsError};
+use crate::provider::access_denial::AccessDenial;
 use crate::provider::audit::AuditQueue;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::call_context::CallFuture;
@@ -76,7 +77,7 @@ impl LicenceMeter {
         settings: &Settings,
         caller: &Caller,
         operation: &str,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), AccessDenial> {
         let Some(rights) = settings.rights() else {
             self.audit(key, settings, caller, operation, None, None);
             return Ok(());
@@ -84,13 +85,13 @@ impl LicenceMeter {
         match rights.authorize(caller, operation) {
             AccessDecision::Denied { profile, action, reason: why } => {
                 self.audit(key, settings, caller, &action, profile.as_deref(), Some(why.as_str()));
-                Err(CallError::RightsDenied { action: action.into(), why })
+                Err(AccessDenial::Rights { action: action.into(), why })
             }
             AccessDecision::Allowed(profile) => {
                 let exhausted = self.count(key, profile).await;
                 let reason = exhausted.map(|_| "requests_per_day");
                 self.audit(key, settings, caller, operation, Some(&profile.name), reason);
-                exhausted.map_or(Ok(()), |retry_in| Err(CallError::RightsQuota { retry_in }))
+                exhausted.map_or(Ok(()), |retry_in| Err(AccessDenial::Quota { retry_in }))
             }
         }
     }
@@ -214,8 +215,7 @@ mod tests {
 
     use super::*;
     use crate::domain::rights::{self, Denial, LicenceSubject};
-    use crate::ledger::audit::Audit as _;
-    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{self, LedgerUrl, OpenMode};
     use crate::provider::audit::audit_channel;
     use crate::provider::testkit::{response, settings};
 
@@ -240,7 +240,7 @@ mod tests {
     struct RightsFixture {
         path: RightsService<tower::util::BoxCloneService<Request, Response, CallError>>,
         sent: Arc<AtomicUsize>,
-        ledger: Arc<SqliteLedger>,
+        ledger: Arc<dyn Ledger>,
         stop: CancellationToken,
         writer: tokio::task::JoinHandle<()>,
         _dir: tempfile::TempDir,
@@ -248,7 +248,7 @@ mod tests {
 
     async fn fixture(settings: Arc<Settings>) -> RightsFixture {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics, stop) =
             (Clock::starting_at("2026-11-22T23:00:00Z".parse().unwrap()), Metrics::new(), CancellationToken::new());
         let retention = Duration::from_hours(24);
@@ -289,9 +289,9 @@ mod tests {
         let fixture = fixture(licensed(None)).await;
         assert!(fixture.call("ann", "quote").await.is_ok());
         let refused = fixture.call("ann", "earnings").await.unwrap_err();
-        assert_eq!(refused, CallError::RightsDenied { action: "earnings".into(), why: Denial::Action });
+        assert_eq!(refused, AccessDenial::Rights { action: "earnings".into(), why: Denial::Action }.into());
         let refused = fixture.call("bob", "quote").await.unwrap_err();
-        assert_eq!(refused, CallError::RightsDenied { action: "quote".into(), why: Denial::NoProfile });
+        assert_eq!(refused, AccessDenial::Rights { action: "quote".into(), why: Denial::NoProfile }.into());
         assert_eq!(fixture.sent.load(Ordering::Relaxed), 1);
         let analysts = || Some("analysts".to_owned());
         assert_eq!(
@@ -325,7 +325,7 @@ mod tests {
         for _ in 0..3 {
             assert!(fixture.call("ann", "quote").await.is_ok());
         }
-        let Err(CallError::RightsQuota { retry_in }) = fixture.call("ann", "quote").await else {
+        let Err(CallError::Denied(AccessDenial::Quota { retry_in })) = fixture.call("ann", "quote").await else {
             panic!("one too many")
         };
         assert_eq!(retry_in.as_secs() / 60, 59, "{retry_in:?}: it is 23:00");

@@ -11,13 +11,14 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::metrics::Metrics;
+use crate::notify::Topic;
 use crate::profile::{Classification, RetryAfter};
 use crate::provider::call::{CallError, Request, Response, ResponseMeta};
 use crate::provider::call_context::{CallContext, CallService};
-use crate::provider::changes::ChangeListeners;
 use crate::provider::legacy_metrics::LegacyMetrics;
 use crate::provider::metrics::ProviderMetrics;
 use crate::provider::monitor::ConnectionMonitor;
+use crate::provider::restore::Restore;
 use crate::settings::{Draft, Settings};
 use crate::telemetry::traces::Traces;
 
@@ -34,15 +35,15 @@ pub(crate) fn monitor(settings: &Settings) -> Arc<ConnectionMonitor> {
     monitor_with(settings, Arc::default())
 }
 
-/// The same, with change listeners.
-pub(crate) fn monitor_with(settings: &Settings, listeners: Arc<ChangeListeners>) -> Arc<ConnectionMonitor> {
-    monitor_on(settings, Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()), listeners)
+/// The same, which publishes its changes to `changes`.
+pub(crate) fn monitor_with(settings: &Settings, changes: Arc<Topic<ObjectKey>>) -> Arc<ConnectionMonitor> {
+    monitor_on(settings, Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()), changes)
 }
 
 /// The same, on another clock.
-pub(crate) fn monitor_on(settings: &Settings, clock: Clock, listeners: Arc<ChangeListeners>) -> Arc<ConnectionMonitor> {
+pub(crate) fn monitor_on(settings: &Settings, clock: Clock, changes: Arc<Topic<ObjectKey>>) -> Arc<ConnectionMonitor> {
     let series = Arc::new(ProviderMetrics::new(&Metrics::new(), Traces::off(), LegacyMetrics::default()).unwrap());
-    ConnectionMonitor::new(ObjectKey::new("ns", "bank"), clock, listeners, series, settings, None)
+    ConnectionMonitor::new(ObjectKey::new("ns", "bank"), clock, changes, series, settings, &Restore::default())
 }
 
 pub(crate) fn response(status: u16) -> Response {

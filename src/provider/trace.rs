@@ -151,6 +151,17 @@ where
     }))
 }
 
+/// What the span of an incoming request shows of it.
+#[derive(Copy, Clone, Debug)]
+pub struct IncomingRequest<'a> {
+    /// The method.
+    pub method: &'static str,
+    /// The route template, never the path.
+    pub route: &'a str,
+    /// The correlation ID.
+    pub id: Uuid,
+}
+
 /// The `gateway.request` span of an incoming request, a child of the caller's span (W3C `traceparent`).
 pub struct IncomingSpan(Option<(SpanFactory, Context)>);
 
@@ -163,19 +174,18 @@ impl IncomingSpan {
         }))
     }
 
-    /// Serves the request within the span. `route` is the route template, never the path; `status` returns the response
-    /// status.
+    /// Serves the request within the span; `status` returns the response status.
     pub fn serve<F: Future>(
         self,
-        (method, route, id): (&'static str, &str, Uuid),
+        request: &IncomingRequest<'_>,
         serving: F,
         status: impl FnOnce(&F::Output) -> StatusCode,
     ) -> impl Future<Output = F::Output> {
         let Some((spans, parent)) = self.0 else { return Either::Left(serving) };
         let attributes = vec![
-            KeyValue::new("http.request.method", method),
-            KeyValue::new("http.route", route.to_owned()),
-            KeyValue::new("request_id", id.to_string()),
+            KeyValue::new("http.request.method", request.method),
+            KeyValue::new("http.route", request.route.to_owned()),
+            KeyValue::new("request_id", request.id.to_string()),
         ];
         let cx = spans.start("gateway.request", SpanKind::Server, attributes, &parent);
         Either::Right(spans.record(cx, serving, move |response| {

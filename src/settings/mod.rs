@@ -1,6 +1,7 @@
 //! The effective settings of one connection, validated: the spec over the profile, the policy and the Secrets' values.
+//! And the plan of one sync job ([`sync_plan`]).
 //!
-//! A controller fills a [`Draft`]; [`Settings::resolve`] validates it and computes two revisions.
+//! [`resolve`](crate::resolve) fills a [`Draft`]; [`Settings::resolve`] validates it and computes two revisions.
 //! `verification_revision` changes with everything that a verification of the credentials depends on (provider,
 //! endpoint, auth, TLS); `revision` changes with every field. Both are computed from the Secrets' resource versions,
 //! never from their values. This layer makes no calls.
@@ -9,13 +10,15 @@ pub mod addresses;
 mod auth;
 mod call_policy;
 mod certificate_expiry;
-mod digest;
+pub(crate) mod digest;
 mod draft;
 mod equivalence;
 mod error;
 mod failure_criteria;
 mod fallback;
 mod resolved;
+pub mod secret_data;
+pub mod sync_plan;
 #[cfg(test)]
 pub(crate) mod testkit;
 pub(crate) mod tls;

@@ -8,8 +8,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ledger::{Granularity, SyncWindow, WindowKind};
+use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow};
+use crate::domain::record::Granularity;
 use crate::profile::{Stream, TimeEncoding, WindowParameters};
+use crate::settings::sync_plan::{Partition, SyncPlan};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -17,6 +19,21 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cursor cannot be parsed")]
 pub struct CursorError;
+
+/// The key of a partition's cursor.
+pub fn cursor_key(plan: &SyncPlan, partition: &Partition) -> CursorKey {
+    CursorKey {
+        stream: StreamKey {
+            namespace: plan.job.namespace.to_string(),
+            connection: plan.connection.clone(),
+            provider: plan.provider.clone(),
+            environment: plan.environment.clone(),
+            stream: plan.stream_name.clone(),
+            partition: partition.name.clone(),
+        },
+        job: plan.job.name.to_string(),
+    }
+}
 
 /// Granularity of a stream's cursor: a window format without an hour has only days.
 pub fn granularity(stream: &Stream) -> Granularity {
@@ -92,7 +109,6 @@ pub fn open_window(
         }),
     };
     Ok(SyncWindow {
-        kind: WindowKind::Incremental,
         from: format_cursor(from.min(now), granularity),
         to: format_cursor(now, granularity),
         page_no: 0,

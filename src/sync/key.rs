@@ -8,8 +8,9 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::plan::{hex, short_hex};
-use crate::ledger::{DocumentRecord, TransactionRecord};
+use crate::domain::document::DocumentRecord;
+use crate::domain::hash::short_hex;
+use crate::domain::record::TransactionRecord;
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
 const DERIVED_KEY_VERSION: u8 = 1;
@@ -61,7 +62,7 @@ pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals)
     let mut dropped = 0;
     for mut document in documents {
         if document.key.is_empty() {
-            let base = hex(&document.content_hash(), 8);
+            let base = hex::encode(&document.content_hash()[..8]);
             let ordinal = ordinals.0.entry(base.clone()).or_insert(0);
             document.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
@@ -98,13 +99,13 @@ pub fn account_token(namespace: &str, connection: &str, account: &str) -> String
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hex(&hash.finalize(), 12)
+    hex::encode(&hash.finalize()[..12])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::KeyQuality;
+    use crate::domain::record::KeyQuality;
     use crate::sync::tests::record;
 
     fn without_id(minor: i64) -> TransactionRecord {

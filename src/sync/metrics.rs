@@ -4,6 +4,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 
 use super::report::RunReport;
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::metrics::{Metrics, MetricsError};
 
 /// A stage of a page.
@@ -73,11 +74,11 @@ impl SyncMetrics {
     }
 
     /// Records one stage of one page: a success (`class` is `None`) or an error of that class.
-    pub(crate) fn stage(&self, stage: Stage, seconds: f64, class: Option<&'static str>) {
+    pub(crate) fn stage(&self, stage: Stage, seconds: f64, class: Option<RunReason>) {
         let outcome = if class.is_none() { "success" } else { "error" };
         self.stages.with_label_values(&[stage.as_str(), outcome]).observe(seconds);
         if let Some(class) = class {
-            self.errors.with_label_values(&[stage.as_str(), class]).inc();
+            self.errors.with_label_values(&[stage.as_str(), class.as_str()]).inc();
         }
     }
 

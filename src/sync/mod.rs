@@ -5,7 +5,6 @@
 //! controller does) or *how a call is made* (the provider layer does, behind [`Fetch`]). It never holds a transaction
 //! while it waits for the provider.
 //!
-//! - [`plan`]: what to fetch, resolved.
 //! - [`context`]: what a run needs besides its plan.
 //! - [`cursor`]: windows and how they advance the cursor.
 //! - [`page`]: a response body as records and a next page.
@@ -25,7 +24,6 @@ pub mod key;
 pub mod mask;
 pub mod metrics;
 pub mod page;
-pub mod plan;
 pub mod record;
 pub mod report;
 mod run;
@@ -33,9 +31,9 @@ mod run;
 pub(crate) mod tests;
 mod walk;
 
+pub use crate::domain::mask::MaskRules;
+pub use crate::settings::sync_plan::{Partition, RunLimits, SyncPlan};
 pub use context::RunContext;
 pub use fetch::Fetch;
-pub use mask::{Mask, MaskRules};
-pub use plan::{Partition, RunLimits, SyncPlan};
-pub use report::{RunReason, RunReport};
+pub use report::RunReport;
 pub use run::run;

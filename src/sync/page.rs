@@ -6,10 +6,9 @@
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::report::{RunError, RunReason};
+use crate::domain::run_reason::RunReason;
 use crate::profile::json;
 use crate::profile::{Pagination, Stream, TokenSource};
-use crate::provider::call::Response;
 
 /// A page of records.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,9 +21,9 @@ pub struct Page {
     pub total: Option<u64>,
 }
 
-/// Parses the page that was requested at `position`.
-pub fn parse(response: &Response, stream: &Stream, position: &str) -> Result<Page, RunError> {
-    let mut body = parse_body(response)?;
+/// Parses the body of the page that was requested at `position`.
+pub fn parse(body: &[u8], stream: &Stream, position: &str) -> Result<Page, RunReason> {
+    let mut body = parse_body(body)?;
     let (total, next_page) = (total(&body, &stream.pagination), next_page(&body, &stream.pagination)?);
     let records = records(&mut body, stream).ok_or(RunReason::SchemaDrifted)?;
     let next = match (&stream.pagination, next_page) {
@@ -71,9 +70,8 @@ fn records(body: &mut Value, stream: &Stream) -> Option<Vec<Value>> {
 }
 
 /// Parses the body of a successful response as JSON. The caller has checked the classification.
-pub fn parse_body(response: &Response) -> Result<Value, RunError> {
-    json::parse(&response.body)
-        .map_err(|_| RunError { http_status: Some(response.status.as_u16()), ..RunReason::BodyUnreadable.into() })
+pub fn parse_body(body: &[u8]) -> Result<Value, RunReason> {
+    json::parse(body).map_err(|_| RunReason::BodyUnreadable)
 }
 
 /// The next page according to the response's body.
@@ -86,8 +84,8 @@ enum NextPage {
     Position(String),
 }
 
-fn next_page(body: &Value, pagination: &Pagination) -> Result<NextPage, RunError> {
-    let unreadable = || RunError::from(RunReason::PaginationUnreadable);
+fn next_page(body: &Value, pagination: &Pagination) -> Result<NextPage, RunReason> {
+    let unreadable = || RunReason::PaginationUnreadable;
     // A missing flag is an error: a truncated list must not look complete.
     let more = |pointer: &str| body.pointer(pointer).and_then(Value::as_bool).ok_or_else(unreadable);
     match pagination {
@@ -120,24 +118,24 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-fn page_number(body: &Value, parameter: &str, next: &[String]) -> Result<Option<String>, RunError> {
+fn page_number(body: &Value, parameter: &str, next: &[String]) -> Result<Option<String>, RunReason> {
     let value = next.iter().filter_map(|pointer| body.pointer(pointer)).find(|value| !value.is_null());
     let text = match value {
         None => return Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
         Some(Value::String(text)) => text.trim().to_owned(),
         Some(Value::Number(number)) => number.to_string(),
-        Some(_) => return Err(RunReason::PaginationUnreadable.into()),
+        Some(_) => return Err(RunReason::PaginationUnreadable),
     };
     let token = if text.bytes().all(|b| b.is_ascii_digit()) { Some(text) } else { query_value(&text, parameter) };
     match token.as_deref().map(str::parse::<u64>) {
         Some(Ok(page)) => Ok(Some(page.to_string())),
-        _ => Err(RunReason::PaginationUnreadable.into()),
+        _ => Err(RunReason::PaginationUnreadable),
     }
 }
 
 /// The offset after a page; `None` at the end, which is the total if there is one, else an empty page.
-fn next_offset(position: &str, read: u64, total: Option<u64>) -> Result<Option<String>, RunError> {
+fn next_offset(position: &str, read: u64, total: Option<u64>) -> Result<Option<String>, RunReason> {
     let offset: u64 = position.parse().map_err(|_| RunReason::PaginationUnreadable)?;
     let next = offset.saturating_add(read);
     let more = read > 0 && total.is_none_or(|total| next < total);
@@ -163,10 +161,10 @@ fn query_value(url: &str, parameter: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::tests::{response, stream};
+    use crate::sync::tests::stream;
 
     fn page(body: &str) -> Result<Page, RunReason> {
-        parse(&response(200, body), &stream(10), "1").map_err(|error| error.reason)
+        parse(body.as_bytes(), &stream(10), "1")
     }
 
     #[test]

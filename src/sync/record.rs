@@ -11,12 +11,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
-use super::mask::MaskRules;
-use super::plan::hex;
+use super::mask;
+use crate::domain::document::{DocumentKind, DocumentRecord};
+use crate::domain::mask::MaskRules;
 use crate::domain::money::{Currency, Money, parse_decimal};
-use crate::ledger::{
-    BookingTime, DeadLetter, DocumentKind, DocumentRecord, Granularity, KeyQuality, RowStatus, TransactionRecord,
-};
+use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
+use crate::domain::rejection_reason::RejectionReason;
 use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
 
 /// Plausible booking years; others indicate a wrong unit or a placeholder.
@@ -53,13 +53,13 @@ pub struct RecordParser<'a> {
 /// Why a record was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// A reason from a closed set.
-    pub reason: &'static str,
+    /// The reason.
+    pub reason: RejectionReason,
     /// JSON pointer of the field.
     pub path: String,
 }
 
-fn reject<T>(reason: &'static str, path: &str) -> Result<T, Rejection> {
+fn reject<T>(reason: RejectionReason, path: &str) -> Result<T, Rejection> {
     Err(Rejection { reason, path: path.to_owned() })
 }
 
@@ -67,10 +67,10 @@ impl RecordParser<'_> {
     /// Converts a record to a row. A blank id leaves the key empty, to be derived.
     pub fn row(&self, record: &Value) -> Result<TransactionRecord, Rejection> {
         if !record.is_object() {
-            return reject("NotAnObject", "");
+            return reject(RejectionReason::NotAnObject, "");
         }
         let key = self.key(record)?;
-        let Some(amounts) = &self.stream.money else { return reject("AmountMissing", "") };
+        let Some(amounts) = &self.stream.money else { return reject(RejectionReason::AmountMissing, "") };
         let (money, amount_minor) = self.money(record, amounts)?;
         let text = |field: &str| {
             let pointer = self.stream.fields.get(field)?;
@@ -95,10 +95,10 @@ impl RecordParser<'_> {
     /// Converts a record to a masked document. A blank id leaves the key empty, to be derived.
     pub fn document(&self, record: &Value, kind: DocumentKind) -> Result<DocumentRecord, Rejection> {
         if !record.is_object() {
-            return reject("NotAnObject", "");
+            return reject(RejectionReason::NotAnObject, "");
         }
         let key = self.key(record)?;
-        let mut body = self.mask.document(record);
+        let mut body = mask::document(self.mask, record);
         // The id is the row's key, so it is restored unmasked.
         let key_pointers = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
         for pointer in key_pointers.chain([self.stream.key.as_str()]).filter(|pointer| !pointer.is_empty()) {
@@ -108,7 +108,7 @@ impl RecordParser<'_> {
         }
         let body = body.to_string();
         if body.len() > MAX_DOCUMENT_BYTES {
-            return reject("RecordTooLarge", "");
+            return reject(RejectionReason::RecordTooLarge, "");
         }
         let key_quality = if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider };
         Ok(DocumentRecord { kind, key, key_quality, body })
@@ -119,28 +119,32 @@ impl RecordParser<'_> {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => reject("KeyInvalid", path),
+            Some(_) => reject(RejectionReason::KeyInvalid, path),
         };
         let key = match &self.stream.key_of {
             Some(key) => key.template.expand(part)?,
             None => part(&self.stream.key)?,
         };
         let key = key.unwrap_or_default();
-        if key.len() > MAX_KEY || key.contains('\0') { reject("KeyInvalid", &self.stream.key) } else { Ok(key) }
+        if key.len() > MAX_KEY || key.contains('\0') {
+            reject(RejectionReason::KeyInvalid, &self.stream.key)
+        } else {
+            Ok(key)
+        }
     }
 
     fn booking_time(&self, record: &Value) -> Result<BookingTime, Rejection> {
-        let Some(field) = &self.stream.time else { return reject("TimeMissing", "") };
+        let Some(field) = &self.stream.time else { return reject(RejectionReason::TimeMissing, "") };
         let path = &field.pointer;
         let text = match record.pointer(path) {
-            None | Some(Value::Null) => return reject("TimeMissing", path),
+            None | Some(Value::Null) => return reject(RejectionReason::TimeMissing, path),
             Some(Value::String(text)) => text.trim().to_owned(),
             Some(Value::Number(number)) if field.encoding != TimeEncoding::Text => number.to_string(),
-            Some(_) => return reject("TimeInvalid", path),
+            Some(_) => return reject(RejectionReason::TimeInvalid, path),
         };
-        let Some((on, at)) = read_time(&text, field) else { return reject("TimeInvalid", path) };
+        let Some((on, at)) = read_time(&text, field) else { return reject(RejectionReason::TimeInvalid, path) };
         if !YEARS.contains(&on.year()) {
-            return reject("TimeOutOfRange", path);
+            return reject(RejectionReason::TimeOutOfRange, path);
         }
         let at = at.filter(|_| !field.day_only);
         let granularity = if at.is_none() { Granularity::Day } else { self.granularity };
@@ -151,46 +155,46 @@ impl RecordParser<'_> {
         let currency = match &amounts.currency {
             CurrencySource::Join { .. } => match self.account.currency {
                 Some(currency) => currency,
-                None => return reject("CurrencyUnknown", ""),
+                None => return reject(RejectionReason::CurrencyUnknown, ""),
             },
             CurrencySource::Const { code } => match read_currency(code) {
                 Some(currency) => currency,
-                None => return reject("CurrencyUnknown", ""),
+                None => return reject(RejectionReason::CurrencyUnknown, ""),
             },
             CurrencySource::Field { pointer } => {
                 match record.pointer(pointer).and_then(Value::as_str).and_then(read_currency) {
                     Some(currency) => currency,
-                    None => return reject("CurrencyUnknown", pointer),
+                    None => return reject(RejectionReason::CurrencyUnknown, pointer),
                 }
             }
         };
         let path = &amounts.amount;
         let value = match record.pointer(path) {
-            None | Some(Value::Null) => return reject("AmountMissing", path),
+            None | Some(Value::Null) => return reject(RejectionReason::AmountMissing, path),
             Some(value) => value,
         };
         let unsigned = match (amounts.repr, value) {
             (AmountRepr::MinorInteger, Value::Number(number)) => match number.to_string().parse::<i128>() {
                 Ok(minor) => Money::from_minor(minor, currency).ok(),
-                Err(_) => return reject("AmountNotInteger", path),
+                Err(_) => return reject(RejectionReason::AmountNotInteger, path),
             },
-            (AmountRepr::MinorInteger, _) => return reject("AmountNotInteger", path),
+            (AmountRepr::MinorInteger, _) => return reject(RejectionReason::AmountNotInteger, path),
             (AmountRepr::DecimalString, Value::String(text)) => {
                 parse_decimal(text.trim()).ok().map(|amount| Money { amount, currency })
             }
-            (AmountRepr::DecimalString, _) => return reject("AmountNotText", path),
+            (AmountRepr::DecimalString, _) => return reject(RejectionReason::AmountNotText, path),
             // `arbitrary_precision` keeps the digits as sent.
             (AmountRepr::JsonNumber, Value::Number(number)) => {
                 parse_decimal(&number.to_string()).ok().map(|amount| Money { amount, currency })
             }
-            (AmountRepr::JsonNumber, _) => return reject("AmountNotNumber", path),
+            (AmountRepr::JsonNumber, _) => return reject(RejectionReason::AmountNotNumber, path),
         };
-        let Some(unsigned) = unsigned else { return reject("AmountInvalid", path) };
+        let Some(unsigned) = unsigned else { return reject(RejectionReason::AmountInvalid, path) };
         let signed = Money { amount: sign(record, amounts, unsigned.amount)?, currency };
         // More digits than the currency's minor unit are rejected: rounding would change the amount.
         match signed.to_minor() {
             Ok(minor) => Ok((signed, minor)),
-            Err(_) => reject("AmountTooFine", path),
+            Err(_) => reject(RejectionReason::AmountTooFine, path),
         }
     }
 }
@@ -200,16 +204,18 @@ fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, R
         Sign::Signed => Ok(amount),
         // Negating zero would print as -0.
         Sign::OutflowPositive => Ok(if amount.is_zero() { amount.abs() } else { -amount }),
-        Sign::Unsigned if amount.is_sign_negative() && !amount.is_zero() => reject("AmountSigned", &amounts.amount),
+        Sign::Unsigned if amount.is_sign_negative() && !amount.is_zero() => {
+            reject(RejectionReason::AmountSigned, &amounts.amount)
+        }
         Sign::Unsigned => Ok(amount.abs()),
         Sign::Field { pointer, credit, debit } => {
             let direction = match record.pointer(pointer) {
-                None | Some(Value::Null) => return reject("DirectionMissing", pointer),
+                None | Some(Value::Null) => return reject(RejectionReason::DirectionMissing, pointer),
                 Some(value) => value.as_str().unwrap_or(""),
             };
             // Both a sign and a direction: the meaning is ambiguous.
             if amount.is_sign_negative() && !amount.is_zero() {
-                return reject("AmountSigned", &amounts.amount);
+                return reject(RejectionReason::AmountSigned, &amounts.amount);
             }
             if direction.eq_ignore_ascii_case(credit) {
                 Ok(amount.abs())
@@ -217,7 +223,7 @@ fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, R
                 // Negating zero would print as -0.
                 Ok(if amount.is_zero() { amount.abs() } else { -amount })
             } else {
-                reject("DirectionUnknown", pointer)
+                reject(RejectionReason::DirectionUnknown, pointer)
             }
         }
     }
@@ -264,12 +270,12 @@ pub fn read_currency(text: &str) -> Option<Currency> {
 
 /// The dead letter of a rejected record, without its values.
 pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u32) -> DeadLetter {
-    let digest = Sha256::new().chain_update(record.to_string()).chain_update(rejection.reason);
+    let digest = Sha256::new().chain_update(record.to_string()).chain_update(rejection.reason.as_str());
     DeadLetter {
         reason: rejection.reason,
         path: rejection.path,
         sample: structure(record),
-        fingerprint: hex(&digest.finalize(), 16),
+        fingerprint: hex::encode(&digest.finalize()[..16]),
         index,
         page_no,
     }

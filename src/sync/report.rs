@@ -4,155 +4,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::run_reason::RunReason;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
 use crate::profile::ResponseClass;
 use crate::provider::call::{CallError, Response, TokenStoreError};
 
-/// Why a run did not succeed.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RunReason {
-    /// Connection failed, timed out, or the response was not HTTP.
-    ProviderUnreachable,
-    /// A 5xx response.
-    ProviderError,
-    /// The provider refused the credentials.
-    AuthenticationFailed,
-    /// The provider refused this account or plan (402, 403).
-    AccessDenied,
-    /// The requested resource was not found (404).
-    NotFound,
-    /// The requested resource is permanently gone (410): remove the partition from the job.
-    ItemGone,
-    /// Rate limited by the provider (429): retried after the provider's delay.
-    RateLimited,
-    /// A quota is exhausted: retried when it is renewed.
-    QuotaExhausted,
-    /// The provider returns no more of a longer list: a narrower window is required.
-    EndOfData,
-    /// Another 4xx response, or a redirect.
-    RequestRejected,
-    /// The circuit is open.
-    CircuitOpen,
-    /// The connection is suspended.
-    ConnectionSuspended,
-    /// The connection's settings do not permit calls.
-    ConnectionInvalid,
-    /// The response exceeds the size limit.
-    AnswerTooLarge,
-    /// The response is not JSON.
-    BodyUnreadable,
-    /// The records were not found at the declared pointer, or a page exceeds the budget of invalid records.
-    SchemaDrifted,
-    /// The currency of the account is missing or not in ISO 4217.
-    CurrencyUnknown,
-    /// The next page could not be determined from the response.
-    PaginationUnreadable,
-    /// A page led back to an earlier one.
-    PaginationCycle,
-    /// Too many consecutive empty pages.
-    TooManyEmptyPages,
-    /// The run's page limit was reached.
-    PageCapReached,
-    /// The provider's list kept changing during the walk.
-    WindowUnstable,
-    /// The run's timeout expired.
-    RunTimeout,
-    /// A parameter required by the stream is missing or invalid.
-    ParameterInvalid,
-    /// The ledger could not be read or written.
-    LedgerUnavailable,
-    /// The stored cursor cannot be parsed.
-    CursorUnreadable,
-    /// Another process acquired the lease.
-    LeaseLost,
-    /// Another process is running the job.
-    LeaseHeld,
-    /// Cancelled on request.
-    StopRequested,
-    /// An internal error of Busbar.
-    InternalError,
-}
-
-impl RunReason {
-    /// All reasons.
-    pub const ALL: [Self; 30] = [
-        Self::ProviderUnreachable,
-        Self::ProviderError,
-        Self::AuthenticationFailed,
-        Self::AccessDenied,
-        Self::NotFound,
-        Self::ItemGone,
-        Self::RateLimited,
-        Self::QuotaExhausted,
-        Self::EndOfData,
-        Self::RequestRejected,
-        Self::CircuitOpen,
-        Self::ConnectionSuspended,
-        Self::ConnectionInvalid,
-        Self::AnswerTooLarge,
-        Self::BodyUnreadable,
-        Self::SchemaDrifted,
-        Self::CurrencyUnknown,
-        Self::PaginationUnreadable,
-        Self::PaginationCycle,
-        Self::TooManyEmptyPages,
-        Self::PageCapReached,
-        Self::WindowUnstable,
-        Self::RunTimeout,
-        Self::ParameterInvalid,
-        Self::LedgerUnavailable,
-        Self::CursorUnreadable,
-        Self::LeaseLost,
-        Self::LeaseHeld,
-        Self::StopRequested,
-        Self::InternalError,
-    ];
-
-    /// The value in status, metrics and the ledger.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProviderUnreachable => "ProviderUnreachable",
-            Self::ProviderError => "ProviderError",
-            Self::AuthenticationFailed => "AuthenticationFailed",
-            Self::AccessDenied => "AccessDenied",
-            Self::NotFound => "NotFound",
-            Self::ItemGone => "ItemGone",
-            Self::RateLimited => "RateLimited",
-            Self::QuotaExhausted => "QuotaExhausted",
-            Self::EndOfData => "EndOfData",
-            Self::RequestRejected => "RequestRejected",
-            Self::CircuitOpen => "CircuitOpen",
-            Self::ConnectionSuspended => "ConnectionSuspended",
-            Self::ConnectionInvalid => "ConnectionInvalid",
-            Self::AnswerTooLarge => "AnswerTooLarge",
-            Self::BodyUnreadable => "BodyUnreadable",
-            Self::SchemaDrifted => "SchemaDrifted",
-            Self::CurrencyUnknown => "CurrencyUnknown",
-            Self::PaginationUnreadable => "PaginationUnreadable",
-            Self::PaginationCycle => "PaginationCycle",
-            Self::TooManyEmptyPages => "TooManyEmptyPages",
-            Self::PageCapReached => "PageCapReached",
-            Self::WindowUnstable => "WindowUnstable",
-            Self::RunTimeout => "RunTimeout",
-            Self::ParameterInvalid => "ParameterInvalid",
-            Self::LedgerUnavailable => "LedgerUnavailable",
-            Self::CursorUnreadable => "CursorUnreadable",
-            Self::LeaseLost => "LeaseLost",
-            Self::LeaseHeld => "LeaseHeld",
-            Self::StopRequested => "StopRequested",
-            Self::InternalError => "InternalError",
-        }
-    }
-
-    /// The result of a run that ends for this reason without committed pages.
-    pub const fn result(self) -> RunResult {
-        match self {
-            Self::PageCapReached | Self::WindowUnstable | Self::EndOfData => RunResult::Incomplete,
-            Self::StopRequested | Self::LeaseLost => RunResult::Cancelled,
-            Self::LeaseHeld => RunResult::Skipped,
-            _ => RunResult::Failed,
-        }
+/// The result of a run that ends for `reason` without committed pages.
+pub(super) const fn result_of(reason: RunReason) -> RunResult {
+    match reason {
+        RunReason::PageCapReached | RunReason::WindowUnstable | RunReason::EndOfData => RunResult::Incomplete,
+        RunReason::StopRequested | RunReason::LeaseLost => RunResult::Cancelled,
+        RunReason::LeaseHeld | RunReason::StartingDeadlineExceeded => RunResult::Skipped,
+        _ => RunResult::Failed,
     }
 }
 
@@ -180,8 +44,8 @@ impl From<&CallError> for RunError {
         let reason = match error {
             CallError::CircuitOpen { .. } | CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
-            // Syncs have no caller, so these do not occur.
-            CallError::RightsDenied { .. } | CallError::RightsQuota { .. } => RunReason::AccessDenied,
+            // Syncs have no caller, so this does not occur.
+            CallError::Denied(_) => RunReason::AccessDenied,
             CallError::QuotaExhausted { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::QuotaExhausted.into() };
             }
@@ -265,7 +129,7 @@ impl RunReport {
     /// The report of a run that ended with `error` before it read a record.
     pub fn from_error(error: RunError) -> Self {
         Self {
-            result: error.reason.result(),
+            result: result_of(error.reason),
             reason: Some(error.reason),
             http_status: error.http_status,
             counts: RunCounts::default(),
@@ -281,17 +145,8 @@ impl RunReport {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::sync::tests::response;
-
-    #[test]
-    fn every_reason_has_a_distinct_name() {
-        let names: BTreeSet<_> = RunReason::ALL.iter().map(|r| r.as_str()).collect();
-        assert_eq!(names.len(), RunReason::ALL.len());
-        assert!(names.iter().all(|name| name.chars().next().is_some_and(char::is_uppercase)));
-    }
 
     #[test]
     fn http_statuses_map_to_reasons() {

@@ -3,10 +3,11 @@
 //! A failed partition does not prevent the others from being read, unless the reason affects all of them.
 
 use super::context::{RunContext, RunTotals};
-use super::plan::SyncPlan;
-use super::report::{RunError, RunReason, RunReport};
+use super::report::{RunError, RunReport, result_of};
 use super::walk::Walk;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::RunResult;
+use crate::settings::sync_plan::SyncPlan;
 
 /// Runs `plan` once. Errors are part of the report.
 pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
@@ -46,7 +47,7 @@ fn build_report(plan: &SyncPlan, totals: &RunTotals, errors: &[RunError]) -> Run
     let result = |error: &RunError| match error.reason {
         // Timed out after progress: the next run continues from there.
         RunReason::RunTimeout if totals.counts.pages > 0 => RunResult::Incomplete,
-        reason => reason.result(),
+        reason => result_of(reason),
     };
     // The most severe error determines the result; cancellation comes first, because it hides the others.
     let rank = |error: &&RunError| match result(error) {

@@ -51,8 +51,7 @@ impl Canaries {
 
 /// The encodings in which a core may appear, each with its name.
 fn forms(core: &str) -> Vec<(&'static str, String)> {
-    let hex = core.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    let mut forms = vec![("plain or URL-encoded text", core.to_owned()), ("hex", hex)];
+    let mut forms = vec![("plain or URL-encoded text", core.to_owned()), ("hex", hex::encode(core))];
     for before in 0..3_usize {
         let shifted: Vec<u8> = std::iter::repeat_n(0, before).chain(core.bytes()).collect();
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {

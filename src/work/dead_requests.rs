@@ -11,6 +11,7 @@
 mod audit;
 mod in_flight;
 mod prune;
+pub mod reason;
 mod retry;
 
 use std::collections::BTreeSet;
@@ -26,12 +27,11 @@ use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::ledger::dead_requests::{DeadRequestState, RetryOutcome};
 use crate::ledger::encryption::Keyring;
-use crate::ledger::{Lease, Ledger, LedgerError, StoredLease};
+use crate::ledger::{HeldLease, Lease, LeaseHolder, LeaseOptions, LeaseStore, Ledger, LedgerError, TakeOutcome};
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::changes::ConnectionChange;
+use crate::notify::KeyQueue;
 use crate::provider::registry::Registry;
 use in_flight::{FinishedRetry, InFlight, MAX_PER_CONNECTION, PendingWrites};
-use prune::DeletedConnections;
 use retry::{RETRY_DEADLINE, Retrier};
 
 pub use prune::{ConnectionLookup, Presence};
@@ -40,10 +40,8 @@ pub use prune::{ConnectionLookup, Presence};
 const LEASE: &str = "dead-requests";
 /// How long the lease is valid without a renewal.
 const LEASE_TTL: Duration = Duration::from_secs(15);
-/// Interval at which the holder renews the lease and other replicas check it.
-const RENEW_INTERVAL: Duration = Duration::from_secs(3);
-/// Maximum age of the last renewal when a retry starts, so that it ends while the lease is still held.
-const MAX_RENEWAL_AGE: Duration = LEASE_TTL.saturating_sub(RETRY_DEADLINE);
+/// Interval at which other replicas try to take the lease.
+const TAKE_INTERVAL: Duration = Duration::from_secs(3);
 /// Longest time between two polls of the ledger without a notification: other replicas store requests too.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest time between two polls: a due time in the past must not make the loop spin.
@@ -53,13 +51,30 @@ const BATCH: u32 = 64;
 /// Interval between removals of expired and orphaned requests.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 
+/// What the worker depends on.
+pub struct DeadRequestDeps {
+    /// Where dead requests are stored.
+    pub ledger: Arc<dyn Ledger>,
+    /// The connections that retries are sent through.
+    pub registry: Registry,
+    /// Whether a connection's object still exists.
+    pub lookup: ConnectionLookup,
+    /// The keys that stored parameters are encrypted with.
+    pub keys: Keyring,
+    /// Source of time.
+    pub clock: Clock,
+    /// Notified when a request was stored or replayed.
+    pub wakeup: Arc<Notify>,
+}
+
 /// Retries dead requests while it holds its lease.
 pub struct DeadRequestWorker {
     ledger: Arc<dyn Ledger>,
     retrier: Retrier,
     clock: Clock,
     lookup: ConnectionLookup,
-    deleted: DeletedConnections,
+    /// Removed connections, whose requests are to be removed.
+    removals: Arc<KeyQueue<ObjectKey>>,
     holder: String,
     wakeup: Arc<Notify>,
     stored: IntGaugeVec,
@@ -68,32 +83,16 @@ pub struct DeadRequestWorker {
 }
 
 impl DeadRequestWorker {
-    /// A worker that holds its lease as `holder`, polls when `wakeup` is notified, and asks `lookup` whether a
-    /// connection still exists.
-    pub fn new(
-        ledger: Arc<dyn Ledger>,
-        (registry, lookup): (Registry, ConnectionLookup),
-        keys: Keyring,
-        (clock, metrics): (Clock, &Metrics),
-        holder: &str,
-        wakeup: Arc<Notify>,
-    ) -> Result<Self, MetricsError> {
-        let deleted = DeletedConnections::default();
-        registry.on_change({
-            let (deleted, wakeup) = (deleted.clone(), Arc::clone(&wakeup));
-            move |change| {
-                if let ConnectionChange::Removed(key) = change {
-                    deleted.add(key);
-                    wakeup.notify_one();
-                }
-            }
-        });
+    /// A worker that holds its lease as `holder`.
+    pub fn new(deps: DeadRequestDeps, holder: &str, metrics: &Metrics) -> Result<Self, MetricsError> {
+        let DeadRequestDeps { ledger, registry, lookup, keys, clock, wakeup } = deps;
+        let removals = registry.subscribe_removals();
         Ok(Self {
             ledger,
             retrier: Retrier { registry, keys, clock },
             clock,
             lookup,
-            deleted,
+            removals,
             holder: holder.to_owned(),
             wakeup,
             stored: metrics.int_gauge(
@@ -116,63 +115,43 @@ impl DeadRequestWorker {
 
     /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let mut seen: Option<(StoredLease, Mono)> = None;
+        let options = LeaseOptions { name: LEASE.to_owned(), holder: self.holder.clone(), ttl: LEASE_TTL };
+        let mut holder = LeaseHolder::new(Arc::clone(&self.ledger) as Arc<dyn LeaseStore>, self.clock, options);
         while !stop.is_cancelled() {
-            if let Some(lease) = self.try_acquire(&mut seen).await {
-                self.run_leased(&lease, &stop).await;
-                // The next holder exports these gauges.
-                self.stored.reset();
-                self.ledger.release_lease(&lease).await.ok();
+            match holder.take().await {
+                Ok(TakeOutcome::Taken(held)) => {
+                    tokio::select! {
+                        () = held.lost() => {}
+                        () = self.run_leased(&held, &stop) => {}
+                    }
+                    // The next holder exports these gauges.
+                    self.stored.reset();
+                    held.release().await;
+                }
+                Ok(TakeOutcome::HeldByOther { .. }) => {}
+                Err(error) => tracing::warn!(%error, "taking the dead-requests lease failed; retries are delayed"),
             }
             // Only the holder retries, so this replica need not wake earlier.
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.clock.sleep_until(self.clock.mono() + RENEW_INTERVAL) => {}
+                () = self.clock.sleep_until(self.clock.mono() + TAKE_INTERVAL) => {}
             }
         }
     }
 
-    /// Acquires the lease if it is free or its holder has not renewed it for the whole TTL.
-    async fn try_acquire(&self, seen: &mut Option<(StoredLease, Mono)>) -> Option<Lease> {
-        let now = self.clock.now();
-        let stale = seen.as_ref().filter(|(_, since)| now.mono.since(*since) > LEASE_TTL).map(|(view, _)| view.clone());
-        match self.ledger.acquire_lease(LEASE, &self.holder, LEASE_TTL, now.wall, stale).await {
-            Ok(Ok(lease)) => Some(lease),
-            Ok(Err(view)) => {
-                if seen.as_ref().is_none_or(|(known, _)| *known != view) {
-                    *seen = Some((view, now.mono));
-                }
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, "acquiring the dead-requests lease failed; retries are delayed");
-                None
-            }
-        }
-    }
-
-    /// Retries dead requests while the lease is held.
-    async fn run_leased(&self, lease: &Lease, stop: &CancellationToken) {
-        // Renewed at once, so that the age of the renewal is known.
-        let (mut renewed, mut renew_at, mut prune_at) = (self.clock.mono(), self.clock.mono(), self.clock.mono());
+    /// Retries dead requests under the lease, until `stop` or until its fence is refused.
+    async fn run_leased(&self, held: &HeldLease, stop: &CancellationToken) {
+        let (lease, mut prune_at) = (held.lease(), self.clock.mono());
         let (mut in_flight, mut pending) = (InFlight::default(), PendingWrites::default());
         loop {
-            let now = self.clock.now();
-            if now.mono >= renew_at {
-                renew_at = now.mono + RENEW_INTERVAL;
-                match self.ledger.renew_lease(lease, LEASE_TTL, now.wall).await {
-                    Ok(true) => renewed = now.mono,
-                    Ok(false) => return,
-                    Err(error) => tracing::warn!(%error, "renewing the dead-requests lease failed; retrying"),
-                }
-            }
             let mut wake = self.clock.mono() + MAX_POLL_INTERVAL;
             if let Some(until) = pending.backing_off(self.clock.mono()) {
                 wake = until;
             } else {
                 let round = async {
                     self.write_outcomes(lease, &mut pending).await?;
-                    if self.clock.mono().since(renewed) < MAX_RENEWAL_AGE {
+                    // A retry that starts now ends while the lease is still held.
+                    if held.remaining() > RETRY_DEADLINE {
                         self.start_due(&mut in_flight).await?;
                     }
                     self.prune(lease, &mut prune_at).await?;
@@ -198,7 +177,8 @@ impl DeadRequestWorker {
                 () = stop.cancelled() => return,
                 finished = in_flight.next() => pending.finished.push(finished),
                 () = self.wakeup.notified() => {}
-                () = self.clock.sleep_until(wake.min(renew_at)) => {}
+                () = self.removals.wait() => {}
+                () = self.clock.sleep_until(wake) => {}
             }
         }
     }
@@ -262,14 +242,15 @@ impl DeadRequestWorker {
 
     async fn prune(&self, lease: &Lease, prune_at: &mut Mono) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let deleted = self.deleted.take();
-        if deleted.is_none() && now.mono < *prune_at {
+        let deleted: BTreeSet<ObjectKey> = std::iter::from_fn(|| self.removals.try_take()).collect();
+        if deleted.is_empty() && now.mono < *prune_at {
             return Ok(());
         }
-        let deleted = deleted.unwrap_or_default();
         let removed = prune::remove_orphans(&*self.ledger, &self.lookup, lease, &deleted, now.wall).await;
         if removed.is_err() {
-            self.put_back(&deleted);
+            for key in &deleted {
+                self.removals.add(key);
+            }
         }
         removed?;
         if now.mono >= *prune_at {
@@ -277,11 +258,5 @@ impl DeadRequestWorker {
             *prune_at = now.mono + PRUNE_INTERVAL;
         }
         Ok(())
-    }
-
-    fn put_back(&self, deleted: &BTreeSet<ObjectKey>) {
-        for key in deleted {
-            self.deleted.add(key);
-        }
     }
 }

@@ -1,77 +1,25 @@
 //! The reconcile queue: keys of objects to reconcile, from wherever something changed to the controller that owns them.
 //!
-//! An entry carries no content, so any number of them for one object are deduplicated into one. That bounds the memory
-//! by the number of objects, however slow a controller is, and loses nothing: the reconcile reads the current state.
+//! A map of [`KeyQueue`]s by namespace and kind: an entry carries no content, because the reconcile reads the current
+//! state.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::Stream;
-use tokio::sync::Notify;
 
 pub use crate::domain::key::Kind;
 use crate::domain::key::ObjectKey;
-
-/// A FIFO queue of object keys, each queued at most once, that notifies its consumer.
-#[derive(Default)]
-pub(crate) struct KeyQueue {
-    keys: Mutex<QueuedKeys>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct QueuedKeys {
-    order: VecDeque<ObjectKey>,
-    members: HashSet<ObjectKey>,
-}
-
-impl KeyQueue {
-    pub(crate) fn add(&self, key: &ObjectKey) {
-        {
-            let mut keys = self.lock();
-            if keys.members.insert(key.clone()) {
-                keys.order.push_back(key.clone());
-            }
-        }
-        self.changed.notify_one();
-    }
-
-    pub(crate) fn try_pop(&self) -> Option<ObjectKey> {
-        let mut keys = self.lock();
-        let key = keys.order.pop_front()?;
-        keys.members.remove(&key);
-        Some(key)
-    }
-
-    /// Waits for the next key. Only one task may consume.
-    pub(crate) async fn pop(&self) -> ObjectKey {
-        loop {
-            if let Some(key) = self.try_pop() {
-                return key;
-            }
-            self.changed().await;
-        }
-    }
-
-    /// Waits until the queue may be non-empty.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueuedKeys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::notify::KeyQueue;
 
 /// The queues of one watched namespace (`None`: of all namespaces), one for each kind.
 #[derive(Default)]
 struct Scope {
     namespace: Option<Arc<str>>,
-    queues: [KeyQueue; 4],
+    queues: [KeyQueue<ObjectKey>; 4],
 }
 
 impl Scope {
-    fn queue(&self, kind: Kind) -> &KeyQueue {
+    fn queue(&self, kind: Kind) -> &KeyQueue<ObjectKey> {
         let [connections, jobs, routes, policies] = &self.queues;
         match kind {
             Kind::ProviderConnection => connections,
@@ -120,7 +68,7 @@ impl ReconcileQueue {
         let index = self.scopes.iter().position(|s| s.namespace.as_deref() == namespace);
         futures::stream::unfold(self.clone(), move |queues| async move {
             let scope = queues.scopes.get(index?)?;
-            let key = scope.queue(kind).pop().await;
+            let key = scope.queue(kind).take().await;
             Some((key, queues))
         })
     }

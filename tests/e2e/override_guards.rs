@@ -1,5 +1,5 @@
 //! `config/admission/override.yaml`: every way to decide in place of the breaker requires the verb `override`
-//! (docs/adr/0007).
+//! (docs/adr/0008).
 
 use busbar::api::v1alpha1::ProviderConnection;
 use serde_json::{Value, json};

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use busbar::api::v1alpha1::ProviderConnection;
-use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState, DeadRequests as _};
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState};
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::otlp::{Span, TraceCollector};
 use busbar::testbed::sim::{BankConfig, BankHandle, Behaviour};
 use serde_json::{Value, json};
@@ -144,7 +144,8 @@ async fn a_fallback_answers_and_the_spans_show_both_calls() {
 }
 
 async fn dead_requests(file: &Path) -> Vec<DeadRequest> {
-    let ledger = SqliteLedger::open_read_only(file.to_owned()).await.expect("the ledger can be read");
+    let ledger =
+        ledger::open(&LedgerUrl::Sqlite(file.to_owned()), OpenMode::ReadOnly).await.expect("the ledger can be read");
     ledger.list_dead_requests(&DeadRequestFilter::default(), 10).await.expect("its dead requests")
 }
 

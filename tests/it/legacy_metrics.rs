@@ -80,7 +80,7 @@ async fn finastra_series_have_the_names_and_codes_of_the_source() {
     let (_sim, bank) = plain_bank().await;
     let (registry, metrics) = serving(&[LegacyMetricSet::Finastra]);
     let connection = apply_as(&registry, "bank", breaking_draft("finastra", &bank));
-    connection.probe().await.unwrap().unwrap();
+    connection.probe().await.unwrap().result.unwrap();
     assert!(call(&connection, "collaterals", &[]).await);
     assert!(call(&connection, "collateral", &[("id", "no-such")]).await);
     let good = [

@@ -15,6 +15,7 @@ mod crds;
 mod docs;
 mod explain;
 mod gateway;
+mod layer_rules;
 mod legacy_metrics;
 mod live_check;
 mod manifests;

@@ -1,35 +1,39 @@
 //! The probe driver against simulated banks: when it probes, what follows from it, and which controller is notified.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use busbar::clock::Clock;
-use busbar::domain::breaker::{CallClass, EffectiveState};
+use busbar::domain::breaker::{CallClass, EffectiveState, OnUnhealthy};
 use busbar::domain::health::Health;
+use busbar::domain::key::ObjectKey;
 use busbar::domain::window::TimeWindow;
 use busbar::metrics::Metrics;
+use busbar::notify::KeyQueue;
 use busbar::profile::CheckMode;
 use busbar::provider::call::Request;
 use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
+use busbar::provider::probe::CallResult;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::Draft;
 use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint};
 use busbar::work::probes::{ProbeDriver, ProbeHandle};
-use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use jiff::SignedDuration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::kit::banks::{arrivals_at, plain_bank, start_bank, unavailable};
-use crate::kit::connections::{apply_as, draft, key};
+use crate::kit::connections::{apply_as, connect, draft, key};
 use crate::kit::time::ManualTime;
 use crate::kit::wait::{PATIENCE, eventually};
 
 /// A registry with its driver running; ends when dropped.
 struct ProbeEnv {
     registry: Registry,
-    reconcile_queue: ReconcileQueue,
+    /// Wakes the controllers.
+    changes: Arc<KeyQueue<ObjectKey>>,
     probes: ProbeHandle,
     clock: Clock,
     _stop: DropGuard,
@@ -43,12 +47,12 @@ impl ProbeEnv {
     fn with(change: impl FnOnce(ProbeDriver) -> ProbeDriver) -> Self {
         // Its wall time follows the clock of the runtime, which some of these tests stop.
         let clock = Clock::starting_at(Clock::system().now().wall);
-        let (metrics, reconcile_queue) = (Metrics::new(), ReconcileQueue::new());
+        let metrics = Metrics::new();
         let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
-        let driver = change(ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap());
+        let driver = change(ProbeDriver::new(registry.clone(), clock, &metrics).unwrap());
         let (probes, stop) = (driver.handle(), CancellationToken::new());
         tokio::spawn(driver.run(stop.clone()));
-        Self { registry, reconcile_queue, probes, clock, _stop: stop.drop_guard() }
+        Self { changes: registry.subscribe_changes(), registry, probes, clock, _stop: stop.drop_guard() }
     }
 
     fn apply(&self, draft: Draft) -> Arc<Connection> {
@@ -239,7 +243,8 @@ async fn probes_in_flight_never_exceed_their_limit() {
         most = most.max(bank.counters().requests.saturating_sub(ended));
     }
     assert_eq!(most, 4, "as many as allowed, and no more");
-    time.advance(Duration::from_secs(2)).await;
+    // Longer than their timeout.
+    time.advance(Duration::from_secs(3)).await;
     eventually("all probes ended", async || connections.iter().all(|connection| connection.last_probe().is_some()))
         .await;
     assert_eq!(bank.counters().requests, 12);
@@ -268,18 +273,60 @@ async fn only_a_changed_snapshot_notifies_the_controller() {
     let mut draft = probed_every(bank.base_url(), OFTEN);
     draft.breaker.consecutive_failures = 2;
     let connection = env.apply(draft);
-    let mut reconcile_queue = std::pin::pin!(env.reconcile_queue.subscribe(Kind::ProviderConnection, None));
-    let first = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
-    assert_eq!(first, Some(key("bank")));
+    assert_eq!(env.changes.try_take(), Some(key("bank")), "applied");
+    assert_eq!(tokio::time::timeout(PATIENCE, env.changes.take()).await.unwrap(), key("bank"));
     assert_eq!(connection.snapshot().verification, Verification::Verified);
     let before = bank.counters().requests;
     eventually("ten more probes", async || bank.counters().requests >= before + 10).await;
-    assert!(reconcile_queue.next().now_or_never().is_none(), "nothing changed");
+    assert!(env.changes.take().now_or_never().is_none(), "nothing changed");
 
     bank.set_script(Behaviour::status(500)).await.unwrap();
-    let again = tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap();
-    assert_eq!(again, Some(key("bank")));
+    assert_eq!(tokio::time::timeout(PATIENCE, env.changes.take()).await.unwrap(), key("bank"));
     assert_eq!(connection.snapshot().effective, EffectiveState::Open, "the circuit is the first thing that changes");
+}
+
+#[tokio::test]
+async fn each_probe_wakes_the_controller_once() {
+    let (_sim, bank) = plain_bank().await;
+    bank.set_script(unavailable()).await.unwrap();
+    let env = ProbeEnv::new();
+    let mut draft = probed_every(bank.base_url(), RARELY);
+    draft.breaker.consecutive_failures = 1;
+    draft.breaker.unhealthy = OnUnhealthy::Ignore;
+    draft.breaker.open.base = Duration::from_millis(300);
+    // Subscribed, and consumed at once: nothing is coalesced that was published apart.
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let consumer = tokio::spawn({
+        let (changes, wakes) = (Arc::clone(&env.changes), Arc::clone(&wakes));
+        async move {
+            loop {
+                changes.take().await;
+                wakes.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let connection = env.apply(draft);
+    eventually("open", async || connection.snapshot().effective == EffectiveState::Open).await;
+    bank.recover().await;
+    eventually("closed", async || connection.snapshot().effective == EffectiveState::Closed).await;
+    let probes = usize::try_from(bank.counters().requests).unwrap();
+    assert!(probes >= 2, "one that opens the circuit and the trial that closes it: {probes}");
+    eventually("woken", async || wakes.load(Ordering::SeqCst) > probes).await;
+    assert_eq!(wakes.load(Ordering::SeqCst), 1 + probes, "the settings, then one for each probe's outcome");
+    consumer.abort();
+}
+
+#[tokio::test]
+async fn a_probe_returns_what_was_recorded_of_it() {
+    let (_sim, bank) = plain_bank().await;
+    let connection = connect(draft(bank.base_url()));
+    for (status, success) in [(200, true), (503, false)] {
+        bank.set_script(Behaviour::status(status)).await.unwrap();
+        let outcome = connection.probe().await.unwrap();
+        let record = outcome.record.unwrap();
+        assert_eq!((record.success, record.result.clone()), (success, CallResult::Status(status)));
+        assert_eq!(connection.last_probe(), Some(record));
+    }
 }
 
 #[tokio::test]
@@ -290,15 +337,17 @@ async fn a_call_that_opens_the_circuit_notifies_the_controller() {
     draft.health_check.mode = CheckMode::Passive;
     draft.breaker.consecutive_failures = 1;
     let connection = env.apply(draft);
+    assert_eq!(env.changes.try_take(), Some(key("bank")), "applied");
     bank.set_script(Behaviour::status(500)).await.unwrap();
     connection.call(Request::get("test", "/health")).await.unwrap();
-    let mut reconcile_queue = std::pin::pin!(env.reconcile_queue.subscribe(Kind::ProviderConnection, None));
-    assert_eq!(tokio::time::timeout(PATIENCE, reconcile_queue.next()).await.unwrap(), Some(key("bank")));
+    assert_eq!(env.changes.try_take(), Some(key("bank")));
     assert_eq!(connection.snapshot().effective, EffectiveState::Open);
 }
 
 #[tokio::test]
 async fn a_thousand_new_connections_are_each_probed_once_through_one_client() {
+    // No probe times out, however long a thousand of them take here.
+    let _time = ManualTime::start();
     let (_sim, bank) = start_bank(BankConfig { log_capacity: 4096, ..BankConfig::new("bank") }).await;
     let env = ProbeEnv::new();
     // One draft for all: each would read the profiles again.

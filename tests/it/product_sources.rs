@@ -13,7 +13,11 @@ pub(crate) fn sources() -> Vec<String> {
 pub(crate) fn product_sources() -> Vec<String> {
     let all = sources();
     let tests: Vec<_> = all.iter().flat_map(|p| test_modules(p, &read(Path::new("src").join(p)))).collect();
-    all.into_iter().filter(|p| !is_test_file(p) && !tests.contains(p)).collect()
+    // A file of tests, or one in the folder of a module of tests.
+    let is_test = |p: &str| {
+        tests.iter().any(|t| p == t || p.strip_prefix(t.trim_end_matches(".rs")).is_some_and(|r| r.starts_with('/')))
+    };
+    all.into_iter().filter(|p| !is_test_file(p) && !is_test(p)).collect()
 }
 
 /// The module right under the crate's root that `path` belongs to.

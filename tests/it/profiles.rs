@@ -99,7 +99,7 @@ const NAMED: [(&str, &str); 10] = [
     ("src/cli/telemetry.rs", "the sets of those metrics, as values of a flag"),
     ("src/cli/live.rs", "the default provider of a smoke check"),
     ("src/gateway/aliases.rs", "the paths of the Finastra integration, kept for its callers"),
-    ("src/gateway/mod.rs", "the paths of the Finastra integration, kept for its callers"),
+    ("src/gateway/state.rs", "the paths of the Finastra integration, kept for its callers"),
     ("src/gateway/openapi.rs", "the paths of the Finastra integration, kept for its callers"),
     ("src/gateway/providers.rs", "examples in the description of the API"),
 ];

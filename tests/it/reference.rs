@@ -25,7 +25,7 @@ fn the_page_of_the_kinds_is_what_the_code_prints() {
 
 #[test]
 fn the_page_of_the_reasons_is_what_the_code_prints() {
-    same("reasons.md", &reference::reasons_markdown());
+    same("reasons.md", &busbar::app::reasons::markdown());
 }
 
 #[test]

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use busbar::domain::run_reason::RunReason;
 use busbar::ledger::record::TransactionFilter;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{Ledger as _, RunResult};
+use busbar::ledger::{self, LedgerUrl, OpenMode, RunResult};
 use busbar::provider::connection::Connection;
 use busbar::settings::Auth;
-use busbar::sync::RunReason;
 use busbar::testbed::sim::{
     AccountConfig, BankConfig, BankHandle, Behaviour, Direction, FailurePoint, RequiredAuth, Script, ScriptStep, Sim,
     Transaction,
@@ -125,7 +124,7 @@ async fn a_process_killed_between_two_pages_loses_and_duplicates_nothing() {
     let path = dir.path().join("ledger.db");
     // Makes the file, so that a reader can watch it from the start.
     SyncEnv::open(&path).await.ledger.close().await;
-    let watch = SqliteLedger::open_read_only(&path).await.unwrap();
+    let watch = ledger::open(&LedgerUrl::Sqlite(path.clone()), OpenMode::ReadOnly).await.unwrap();
     let all = TransactionFilter::default();
     for target in [1, 400, 700, 1_300] {
         // A child that is not killed in time hangs after a few pages more, so that it is killed in the middle anyway.
@@ -176,7 +175,7 @@ async fn a_run_with_rejected_credentials_stores_no_credential() {
     let dir = tempfile::tempdir().unwrap();
     let env = SyncEnv::open(&dir.path().join("ledger.db")).await;
     let view = env.run(&mono_plan(&["acc-1"]), &connect_mono(&bank.base_url())).await;
-    assert_eq!(view.last[0].reason.as_deref(), Some("AuthenticationFailed"));
+    assert_eq!(view.last[0].reason, Some(RunReason::AuthenticationFailed));
     env.pool.close().await;
     env.ledger.close().await;
     let bytes = std::fs::read(dir.path().join("ledger.db")).unwrap();

@@ -8,7 +8,7 @@ use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CacheMode, Request};
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::provider::trace::IncomingSpan;
+use busbar::provider::trace::{IncomingRequest, IncomingSpan};
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{Span, TraceCollector};
@@ -76,8 +76,9 @@ async fn a_call_is_a_span_between_the_gateway_and_its_tries() {
     let mut request = Request::get("accounts", "/health").with_query("account", ACCOUNT);
     request.trace_parameters = vec![("symbol".to_owned(), "AAPL".to_owned())];
     let serving = async { connection.call(request).await.unwrap().status };
-    let route = ("GET", "/api/providers/{namespace}/{connection}/{operation}", uuid::Uuid::nil());
-    assert_eq!(incoming.serve(route, serving, |status| *status).await, StatusCode::OK);
+    let route = "/api/providers/{namespace}/{connection}/{operation}";
+    let request = IncomingRequest { method: "GET", route, id: uuid::Uuid::nil() };
+    assert_eq!(incoming.serve(&request, serving, |status| *status).await, StatusCode::OK);
     traces.close(PATIENCE).await;
 
     let gateway = only(collector.spans_named("gateway.request"));

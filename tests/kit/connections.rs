@@ -94,7 +94,7 @@ pub(crate) fn connect(draft: Draft) -> Arc<Connection> {
 
 /// The HTTP status that a health check finds.
 pub(crate) async fn probe(connection: &Connection) -> Result<u16, CallError> {
-    connection.probe().await.unwrap().map(|answer| answer.status.as_u16())
+    connection.probe().await.unwrap().result.map(|answer| answer.status.as_u16())
 }
 
 /// The HTTP status that a read finds.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use busbar::clock::Clock;
 use busbar::ledger::record::TransactionFilter;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{Ledger as _, RunId, RunTrigger};
+use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode, RunId, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::Profile;
 use busbar::provider::connection::Connection;
@@ -23,7 +22,7 @@ const RUNS: u32 = 100;
 
 /// A pool of sync runs and the ledger that it writes.
 pub(crate) struct SyncEnv {
-    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) pool: SyncPool,
     pub(crate) metrics: Metrics,
     reconcile_queue: ReconcileQueue,
@@ -32,7 +31,7 @@ pub(crate) struct SyncEnv {
 impl SyncEnv {
     /// With the ledger in this file, which is made if it is not there.
     pub(crate) async fn open(file: &Path) -> Self {
-        let ledger = Arc::new(SqliteLedger::open(file).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(file.to_owned()), OpenMode::Migrate).await.unwrap();
         let (reconcile_queue, metrics) = (ReconcileQueue::new(), Metrics::new());
         let options = PoolOptions::new("the-operator");
         let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), Clock::system(), &metrics, options).unwrap();

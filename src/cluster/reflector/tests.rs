@@ -1,47 +1,24 @@
 //! What a reflector stores and reports for the events of its watch.
 
-use std::sync::Mutex;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::api::v1alpha1::{BreakerPolicy, BreakerPolicyStatus};
-use crate::cluster::references::ReferenceIndex;
-use crate::cluster::status_ownership::StatusOwnership;
 use crate::domain::key::Kind;
 
-/// The reported changes in order, each with the generation that the store had at that moment.
-type Reports = Arc<Mutex<Vec<(ObjectChange, Option<i64>)>>>;
-
-/// A reflector of policies, its store, the status ownership, and the changes it reported.
+/// A reflector of policies, its store, the status ownership, and the deps with the queue that it reports to.
 struct Fixture {
     reflector: Reflector<BreakerPolicy>,
     store: Store<BreakerPolicy>,
-    ownership: Arc<StatusOwnership>,
-    reports: Reports,
+    ownership: Arc<StatusOwnership<BreakerPolicyStatus>>,
+    deps: ReflectorDeps,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (ownership, reports) = (Arc::<StatusOwnership>::default(), Arc::<Mutex<Vec<_>>>::default());
-        let store = Arc::<Mutex<Option<Store<BreakerPolicy>>>>::default();
-        let on_change = {
-            let (reports, store) = (Arc::clone(&reports), Arc::clone(&store));
-            // Reads the store at once, as a reconcile may.
-            move |change: ObjectChange| {
-                let name = ObjectRef::<BreakerPolicy>::new(&change.key.name).within(&change.key.namespace);
-                let stored = store.lock().unwrap().as_ref().and_then(|store| store.get(&name)?.metadata.generation);
-                reports.lock().unwrap().push((change, stored));
-            }
-        };
-        let deps = ReflectorDeps {
-            references: Arc::new(ReferenceIndex::default()),
-            ownership: Arc::clone(&ownership),
-            on_change: Arc::new(on_change),
-        };
-        let (reflector, reader) = Reflector::new(deps);
-        *store.lock().unwrap() = Some(reader.clone());
-        Self { reflector, store: reader, ownership, reports }
+        let (deps, ownership) = (ReflectorDeps::default(), Arc::default());
+        let (reflector, store) = Reflector::new(deps.clone(), Arc::clone(&ownership));
+        Self { reflector, store, ownership, deps }
     }
 
     fn list(&mut self, objects: &[Value]) {
@@ -56,8 +33,8 @@ impl Fixture {
         self.reflector.handle(Event::Apply(serde_json::from_str(&object.to_string()).unwrap()));
     }
 
-    fn take_reports(&self) -> Vec<(ObjectChange, Option<i64>)> {
-        std::mem::take(&mut self.reports.lock().unwrap())
+    fn take_reports(&self) -> Vec<ObjectChange> {
+        std::iter::from_fn(|| self.deps.changes.try_take()).collect()
     }
 
     fn status(&self) -> Value {
@@ -71,17 +48,37 @@ fn policy(uid: &str, generation: i64, ready: Option<i32>) -> Value {
     json!({"metadata": {"name": "p", "namespace": "ns", "uid": uid, "generation": generation}, "spec": {}, "status": status})
 }
 
+fn changed() -> ObjectChange {
+    ObjectChange::Changed(Kind::BreakerPolicy, ObjectKey::new("ns", "p"))
+}
+
+fn ended(uid: &str) -> ObjectChange {
+    ObjectChange::Ended { kind: Kind::BreakerPolicy, key: ObjectKey::new("ns", "p"), uid: uid.to_owned() }
+}
+
 #[test]
 fn changes_of_a_list_are_reported_after_the_store_has_them() {
     let mut fixture = Fixture::new();
     fixture.list(&[policy("1", 1, None)]);
     fixture.take_reports();
-    fixture.list(&[policy("1", 2, None)]);
-    let reports = fixture.take_reports();
-    assert_eq!(reports.len(), 1);
-    assert_eq!(reports[0].1, Some(2), "the handler read the old object");
+    fixture.reflector.handle(Event::Init);
+    let listed = policy("1", 2, None).to_string();
+    fixture.reflector.handle(Event::InitApply(serde_json::from_str(&listed).unwrap()));
+    assert_eq!(fixture.take_reports(), [], "a reconcile would read the old object");
+    fixture.reflector.handle(Event::InitDone);
+    assert_eq!(fixture.take_reports(), [changed()]);
+    assert_eq!(fixture.store.get(&ObjectRef::new("p").within("ns")).unwrap().metadata.generation, Some(2));
+}
+
+#[test]
+fn an_object_that_a_list_no_longer_returns_or_another_replaced_has_ended() {
+    let mut fixture = Fixture::new();
+    fixture.list(&[policy("1", 1, None)]);
+    fixture.take_reports();
+    fixture.list(&[policy("2", 1, None)]);
+    assert_eq!(fixture.take_reports(), [ended("1"), changed()]);
     fixture.list(&[]);
-    assert!(fixture.take_reports()[0].0.deleted);
+    assert_eq!(fixture.take_reports(), [ended("2")]);
 }
 
 #[test]
@@ -90,17 +87,17 @@ fn own_status_is_not_reported_and_a_foreign_status_is_not_stored() {
     fixture.list(&[policy("1", 1, Some(1))]);
     let key = ObjectKey::new("ns", "p");
     let own = fixture.store.get(&ObjectRef::new("p").within("ns")).unwrap().status.clone();
-    fixture.ownership.adopt(Kind::BreakerPolicy, &key, own.as_ref());
+    fixture.ownership.adopt(&key, own.as_ref());
     fixture.take_reports();
     fixture.apply(&policy("1", 1, Some(1)));
     assert!(fixture.take_reports().is_empty());
     fixture.apply(&policy("1", 1, Some(99)));
     assert_eq!(fixture.take_reports().len(), 1);
-    assert!(fixture.ownership.is_disputed(Kind::BreakerPolicy, &key));
+    assert!(fixture.ownership.is_disputed(&key));
     assert_eq!(fixture.status()["connections"]["total"], 1);
     // Another object of the same name starts with its own status.
     fixture.apply(&policy("2", 1, Some(99)));
-    assert!(fixture.take_reports()[0].0.replaced);
+    assert_eq!(fixture.take_reports(), [ended("1"), changed()]);
     assert_eq!(fixture.status()["connections"]["total"], 99);
 }
 
@@ -116,13 +113,10 @@ fn a_written_status_is_cached_only_until_the_store_has_it() {
     fixture.list(&[policy("1", 1, None)]);
     let status = serde_json::from_value::<BreakerPolicy>(versioned("7")).unwrap().status.unwrap();
     let write = |fixture: &Fixture, version: u64| {
-        fixture.ownership.record_write(Kind::BreakerPolicy, &key, Some(&status));
-        fixture.ownership.expect_echo(Kind::BreakerPolicy, &key, version, Arc::new(status.clone()));
+        fixture.ownership.record_write(&key, Some(&status));
+        fixture.ownership.expect_echo(&key, version, Arc::new(status.clone()));
     };
-    let pending = |fixture: &Fixture| {
-        let echo = fixture.ownership.echo::<BreakerPolicyStatus>(Kind::BreakerPolicy, &key);
-        echo.pending.map(|(version, _)| version)
-    };
+    let pending = |fixture: &Fixture| fixture.ownership.echo(&key).pending.map(|(version, _)| version);
     write(&fixture, 7);
     assert_eq!(pending(&fixture), Some(7));
     // A list that has not ended has not reached the store.
@@ -135,7 +129,7 @@ fn a_written_status_is_cached_only_until_the_store_has_it() {
     fixture.apply(&versioned("7"));
     assert_eq!(pending(&fixture), None);
     // The event may arrive before the response to the write.
-    fixture.ownership.begin_write(Kind::BreakerPolicy, &key, &status);
+    fixture.ownership.begin_write(&key, &status);
     fixture.apply(&versioned("9"));
     write(&fixture, 9);
     assert_eq!(pending(&fixture), None);
@@ -159,5 +153,6 @@ fn an_undecodable_object_stays_as_last_decoded_until_it_is_deleted() {
     assert!(fixture.take_reports().is_empty());
     assert_eq!(fixture.store.get(&ObjectRef::new("p").within("ns")).unwrap().metadata.generation, Some(1));
     fixture.reflector.handle(Event::Delete(serde_json::from_str(&bad.to_string()).unwrap()));
-    assert!(fixture.take_reports()[0].0.deleted && fixture.store.is_empty());
+    assert_eq!(fixture.take_reports(), [ended("1")]);
+    assert!(fixture.store.is_empty());
 }

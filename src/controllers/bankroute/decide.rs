@@ -1,5 +1,6 @@
 //! Computes a route's status: the active bank and why the others are not. Pure and total.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,14 +11,15 @@ use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::EventDraft;
 use crate::cluster::resource::WatchedResource as _;
-use crate::controllers::bankroute::plan;
 use crate::controllers::conditions::{Conditions, time, unused_fields_note};
-use crate::controllers::resolve::SpecError;
-use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
-use crate::domain::route::{self, Evaluation, RouteChange, StandingState};
+use crate::domain::conditions::ConditionStatus;
+use crate::domain::route::{self, CandidateReason, Evaluation, RouteChange, StandingState};
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
+use crate::resolve::bank_route::RouteCandidate;
+use crate::resolve::{ResolvedRoute, SpecError};
 
 const SUSPENDED: &str = "spec.suspend is true: the route accepts no payouts";
 
@@ -42,6 +44,8 @@ pub enum ConnectionState {
 /// Inputs of [`decide`]: the result of `observe`.
 #[derive(Clone, Debug)]
 pub struct RouteInputs {
+    /// What the spec was resolved to, or why it cannot be used.
+    pub route: Result<Arc<ResolvedRoute>, SpecError>,
     /// State of each candidate's connection, in the spec's order.
     pub connections: Vec<ConnectionState>,
 }
@@ -53,10 +57,11 @@ pub fn decide(
     inputs: &RouteInputs,
     now: Now,
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
-    let (evaluation, requeue_after) = match evaluate(object, inputs, now.wall) {
-        Ok(evaluated) => evaluated,
-        Err(error) => return stalled(object, previous, &error, now.wall),
+    let route = match &inputs.route {
+        Ok(route) => route,
+        Err(error) => return spec_rejected(object, previous, error, now.wall),
     };
+    let (evaluation, requeue_after) = evaluate(route, &inputs.connections, now.wall);
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     let missing = candidate_names(object, inputs, |c| c == ConnectionState::Missing);
@@ -67,7 +72,7 @@ pub fn decide(
         conditions.set(ConditionType::Ready, false, Reason::ConnectionNotFound, message);
         conditions.set(ConditionType::Reconciling, true, Reason::ConnectionNotFound, message);
     } else {
-        let unused = unused_fields_note(&plan::unused_fields(&object.spec));
+        let unused = unused_fields_note(&route.unused_fields);
         conditions.set(
             ConditionType::Ready,
             true,
@@ -110,7 +115,7 @@ pub fn decide(
             time: time(now.wall),
             from: from.to_owned(),
             to: active.clone(),
-            reason: evaluation.standing(from).map_or("CandidateRemoved", |s| s.reason.as_str()).to_owned(),
+            reason: evaluation.standing(from).map_or(CandidateReason::CandidateRemoved, |s| s.reason).to_string(),
         }),
         _ => last.cloned(),
     };
@@ -139,10 +144,10 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
     let (previous, active) = (previous?, evaluation.active.as_deref()?);
     previous.last_failover.as_ref()?;
     let outage_reasons = [
-        route::CandidateReason::CircuitOpen,
-        route::CandidateReason::CircuitHalfOpen,
-        route::CandidateReason::ForcedOpen,
-        route::CandidateReason::Suspended,
+        CandidateReason::CircuitOpen,
+        CandidateReason::CircuitHalfOpen,
+        CandidateReason::ForcedOpen,
+        CandidateReason::Suspended,
     ];
     let was_excluded = |c: &CandidateStatus| {
         c.name == active
@@ -153,43 +158,41 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
 }
 
 /// The evaluation, and the delay until a window edge may change it.
-fn evaluate(object: &BankRoute, inputs: &RouteInputs, now: Timestamp) -> Result<(Evaluation, Duration), SpecError> {
-    let reference = plan::reference(&object.spec)?;
+fn evaluate(route: &ResolvedRoute, connections: &[ConnectionState], now: Timestamp) -> (Evaluation, Duration) {
     let mut requeue_after = DEFAULT_REQUEUE;
     let mut requeue_at_edge = |window: WindowPosition| {
-        requeue_after = window.time_left(now).map_or(requeue_after, |left| requeue_after.min(left))
+        requeue_after = window.time_left(now).map_or(requeue_after, |left| requeue_after.min(left));
     };
-    let candidates = object
-        .spec
+    let candidates: Vec<_> = route
         .candidates
         .iter()
-        .zip(&inputs.connections)
-        .map(|(wire, connection)| {
-            let mut candidate = plan::candidate(wire)?;
-            let windows = plan::accept_windows(wire)?;
-            if !windows.is_empty() {
-                let window = WindowPosition::at(&windows, now);
+        .zip(connections)
+        .map(|(RouteCandidate { candidate, accept_windows }, connection)| {
+            let mut candidate = candidate.clone();
+            if !accept_windows.is_empty() {
+                let window = WindowPosition::at(accept_windows, now);
                 requeue_at_edge(window);
                 candidate.cut_off = !window.is_inside();
             }
             match *connection {
                 ConnectionState::Missing => candidate.circuit = None,
-                ConnectionState::NotReady => candidate.exclusion = Some(route::CandidateReason::ConnectionNotReady),
+                ConnectionState::NotReady => candidate.exclusion = Some(CandidateReason::ConnectionNotReady),
                 ConnectionState::Live { effective, suspended, maintenance } => {
                     requeue_at_edge(maintenance);
                     let excluded = maintenance.is_inside() && !suspended;
-                    candidate.exclusion = excluded.then_some(route::CandidateReason::Maintenance);
+                    candidate.exclusion = excluded.then_some(CandidateReason::Maintenance);
                     candidate.circuit = Some(effective);
                     candidate.suspended = suspended;
                 }
             }
-            Ok(candidate)
+            candidate
         })
-        .collect::<Result<Vec<_>, SpecError>>()?;
-    Ok((route::evaluate(&reference, &candidates), requeue_after))
+        .collect();
+    (route::evaluate(&route.reference, &candidates), requeue_after)
 }
 
-fn stalled(
+/// The status of a route whose spec cannot be used.
+fn spec_rejected(
     object: &BankRoute,
     previous: Option<&BankRouteStatus>,
     error: &SpecError,
@@ -197,14 +200,8 @@ fn stalled(
 ) -> Decision<BankRouteStatus, std::convert::Infallible> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now);
-    conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-    conditions.set(
-        ConditionType::Available,
-        false,
-        error.reason,
-        "not evaluated: the spec is invalid; see condition Ready",
-    );
-    conditions.set(ConditionType::Stalled, true, error.reason, error.message.clone());
+    let unevaluated = [(ConditionType::Available, ConditionStatus::False)];
+    let requeue_after = conditions.reject_spec(error, &unevaluated, DEFAULT_REQUEUE);
     conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
     let old = previous.cloned().unwrap_or_default();
     let status = BankRouteStatus {
@@ -217,7 +214,7 @@ fn stalled(
         held_payouts: old.held_payouts,
         ..BankRouteStatus::default()
     };
-    Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after: STALLED_REQUEUE }
+    Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after }
 }
 
 /// Names of the candidates whose connection state matches.

@@ -3,11 +3,9 @@
 //! Reads the circuit from the running connection, not from its status: a circuit change enqueues the route at once.
 
 pub mod decide;
-pub mod plan;
+pub mod resolution;
 #[cfg(test)]
 mod tests;
-
-use kube::ResourceExt as _;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState};
@@ -85,7 +83,7 @@ impl Reconciler for BankRouteReconciler {
                 match ctx.stores.connections.get(&connection) {
                     None => ConnectionState::Missing,
                     Some(stored) => match ctx.registry.get(&connection) {
-                        Some(live) if Some(&**live.uid()) == stored.uid().as_deref() => ConnectionState::Live {
+                        Some(live) if Some(&**live.uid()) == stored.metadata.uid.as_deref() => ConnectionState::Live {
                             // Without an access token the bank is not at fault, but payouts through it would fail.
                             effective: match live.snapshot().effective {
                                 EffectiveState::Closed if live.token_unavailable() => EffectiveState::Open,
@@ -99,7 +97,9 @@ impl Reconciler for BankRouteReconciler {
                 }
             })
             .collect();
-        Ok(RouteInputs { connections })
+        let exists = || ctx.stores.routes.get(&key).is_some();
+        let route = resolution::resolve(&ctx.resolutions.routes, &key, object, exists);
+        Ok(RouteInputs { route, connections })
     }
 
     fn decide(

@@ -1,5 +1,7 @@
 //! Route statuses for given connection states: values in, values out.
 
+use std::sync::Arc;
+
 use super::decide::{ConnectionState, RouteInputs, decide};
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteSpec, BankRouteStatus, Candidate, CandidateState, Fee, Tier};
@@ -11,6 +13,7 @@ use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
+use crate::resolve::bank_route;
 
 /// No maintenance window.
 const NO_WINDOW: WindowPosition = WindowPosition::Outside { until: None };
@@ -45,13 +48,17 @@ fn route() -> BankRoute {
     route
 }
 
+fn inputs(route: &BankRoute, connections: &[ConnectionState]) -> RouteInputs {
+    RouteInputs { route: bank_route(&route.spec).map(Arc::new), connections: connections.to_vec() }
+}
+
 fn run(
     route: &BankRoute,
     previous: Option<&BankRouteStatus>,
     connections: &[ConnectionState],
 ) -> (BankRouteStatus, Vec<EventReason>) {
     let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
-    let decision = decide(route, previous, &RouteInputs { connections: connections.to_vec() }, now);
+    let decision = decide(route, previous, &inputs(route, connections), now);
     let status = decision.status.unwrap();
     let conditions: Vec<_> = status.conditions.iter().map(from_api).collect();
     check_invariants(&conditions).unwrap();
@@ -134,7 +141,7 @@ fn maintenance_and_accept_windows_exclude_a_bank_until_their_edge() {
     route.spec.candidates[0].accept_windows = Some(vec![window("2026-03-01T12:10:00Z", "2026-03-01T18:00:00Z")]);
     route.spec.candidates[1].accept_windows = Some(vec![window("2026-03-01T06:00:00Z", "2026-03-01T13:00:00Z")]);
     let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
-    let decision = decide(&route, Some(&first), &RouteInputs { connections: vec![UP; 3] }, now);
+    let decision = decide(&route, Some(&first), &inputs(&route, &[UP; 3]), now);
     let s = decision.status.unwrap();
     assert_eq!((s.active.as_deref(), s.candidates[0].reason.as_str()), (Some("b"), "CutOff"));
     assert_eq!(decision.requeue_after, std::time::Duration::from_mins(10), "the nearest edge");

@@ -2,17 +2,15 @@
 //!
 //! It applies nothing: a change of the policy enqueues the connections that reference it.
 
-pub mod plan;
-
-use kube::Resource as _;
+pub mod decide;
 
 use crate::api::v1alpha1::BreakerPolicy;
-use crate::api::v1alpha1::breaker_policy::{BreakerPolicyStatus, PolicyConnections};
-use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::api::v1alpha1::breaker_policy::BreakerPolicyStatus;
+use crate::api::v1alpha1::reasons::ConditionType;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
-use crate::controllers::conditions::{Conditions, status_of};
-use crate::controllers::{Ctx, DEFAULT_REQUEUE, Decision, ReconcileError, Reconciler, STALLED_REQUEUE};
+use crate::controllers::conditions::status_of;
+use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
@@ -66,31 +64,7 @@ impl Reconciler for BreakerPolicyReconciler {
         connections: &usize,
         now: Now,
     ) -> Decision<BreakerPolicyStatus, std::convert::Infallible> {
-        let generation = object.meta().generation.unwrap_or_default();
-        let mut conditions = Conditions::new(generation, now.wall);
-        let requeue_after = match plan::rules(&object.spec, 0) {
-            Ok(_) => {
-                conditions.set(
-                    ConditionType::Ready,
-                    true,
-                    Reason::Accepted,
-                    "spec accepted; applied to the connections that reference it",
-                );
-                DEFAULT_REQUEUE
-            }
-            Err(error) => {
-                conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-                conditions.set(ConditionType::Stalled, true, error.reason, error.message);
-                STALLED_REQUEUE
-            }
-        };
-        let status = BreakerPolicyStatus {
-            observed_generation: Some(generation),
-            conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
-            last_handled_reconcile_at: object.requested_at().map(str::to_owned),
-            connections: Some(PolicyConnections { total: i32::try_from(*connections).unwrap_or(i32::MAX) }),
-        };
-        Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after }
+        decide::decide(object, previous, *connections, now)
     }
 
     async fn act(_: &Ctx, _: &BreakerPolicy, _: usize, _: Vec<std::convert::Infallible>) -> Result<(), ReconcileError> {

@@ -14,19 +14,17 @@ use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnection
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of, time, unused_fields_note};
-use crate::controllers::providerconnection::inputs::{
-    ConnectionInputs, DesiredConnection, LiveConnection, VerificationState,
-};
+use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::controllers::providerconnection::status::{
     circuit_state, circuit_status, credential, events, health_status, override_remaining, restored_circuit, risk_status,
 };
 use crate::controllers::providerconnection::{restore, throttle};
-use crate::controllers::resolve::SpecError;
-use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
+use crate::resolve::{DesiredConnection, SpecError};
 
 const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls";
 
@@ -116,7 +114,7 @@ pub fn decide(
         credential: credential(previous, desired, live, now.wall),
         throttled_until_time: throttled_until.map(time),
         host: Some(desired.host.clone()),
-        policy: inputs.policy.clone(),
+        policy: inputs.policy.as_deref().cloned(),
         consumers: Some(inputs.consumers.clone()),
     };
     let events = events(object.spec.circuit_override.as_ref(), previous, &status, live, now.wall);
@@ -143,20 +141,12 @@ fn spec_rejected(
     let steps = if remove && inputs.live.is_some() { vec![ConnectionStep::Remove] } else { Vec::new() };
     let live = inputs.live.as_ref().filter(|_| !remove);
     let mut conditions = Conditions::new(generation, now.wall);
-    conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-    let not_checked = "not checked: the spec cannot be used; see condition Ready";
-    match live {
-        Some(live) => healthy(&mut conditions, live),
-        None => conditions.set(ConditionType::Healthy, ConditionStatus::Unknown, error.reason, not_checked),
-    }
-    conditions.set(ConditionType::Authenticated, ConditionStatus::Unknown, error.reason, not_checked);
-    let (type_, requeue_after) = if error.waiting {
-        (ConditionType::Reconciling, inputs.secrets_valid_for)
-    } else {
-        (ConditionType::Stalled, STALLED_REQUEUE)
-    };
-    conditions.set(type_, true, error.reason, error.message.clone());
+    let unevaluated = [ConditionType::Authenticated, ConditionType::Healthy].map(|t| (t, ConditionStatus::Unknown));
+    // The health of a running connection is still evaluated.
+    let unevaluated = if live.is_some() { &unevaluated[..1] } else { &unevaluated[..] };
+    let requeue_after = conditions.reject_spec(error, unevaluated, inputs.secrets_valid_for);
     if let Some(live) = live {
+        healthy(&mut conditions, live);
         circuit(&mut conditions, live);
     }
     conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
@@ -173,7 +163,7 @@ fn spec_rejected(
         // The provider's rate limit applies whatever the spec says.
         throttled_until_time: throttle::remaining(previous, now.wall).map(time),
         host: old.host,
-        policy: inputs.policy.clone(),
+        policy: inputs.policy.as_deref().cloned(),
         consumers: Some(inputs.consumers.clone()),
     };
     Decision { status: Some(status), steps, events: Vec::new(), requeue_after }

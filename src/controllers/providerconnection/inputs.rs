@@ -1,16 +1,17 @@
-//! Inputs of [`decide`](super::decide): the desired connection, the running one, and what the status reports of both.
+//! Inputs of [`decide`](super::decide): what the spec was resolved to, and the running connection.
 //!
 //! Plain values: shared by `decide`, `restore`, `throttle` and `status`, built by `observe`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{ConnectionConsumers, PolicyStatus};
-use crate::controllers::resolve::SpecError;
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::window::WindowPosition;
+use crate::resolve::{DesiredConnection, SpecError};
 
 /// Result of the first verification attempt for the current settings.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum VerificationState {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveConnection {
     /// Revision of the settings it runs with.
-    pub revision: String,
+    pub revision: Arc<str>,
     /// Circuit state in effect, overrides included.
     pub effective: EffectiveState,
     /// The breaker's own state.
@@ -62,32 +63,15 @@ pub struct LiveConnection {
 #[derive(Clone, Debug)]
 pub struct ConnectionInputs {
     /// The connection that the spec describes, or why the spec cannot be used.
-    pub desired: Result<DesiredConnection, SpecError>,
+    pub desired: Result<Arc<DesiredConnection>, SpecError>,
     /// The running connection of this object (same UID), if any.
     pub live: Option<LiveConnection>,
     /// The breaker policy in effect.
-    pub policy: Option<PolicyStatus>,
+    pub policy: Option<Arc<PolicyStatus>>,
     /// Set fields that this version does not use.
     pub unused_fields: Vec<&'static str>,
     /// Objects that use the connection.
     pub consumers: ConnectionConsumers,
     /// How long the Secrets may be used before they are read again.
     pub secrets_valid_for: Duration,
-}
-
-/// The connection that the spec describes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DesiredConnection {
-    /// Revision of the settings.
-    pub revision: String,
-    /// Host of the base URL.
-    pub host: String,
-    /// Resource version of the credential's Secret.
-    pub credential: Option<String>,
-    /// Expiry of the client certificate.
-    pub credential_expires: Option<Timestamp>,
-    /// Whether the spec references any Secret.
-    pub uses_secrets: bool,
-    /// Whether calls carry a credential.
-    pub authenticates: bool,
 }

@@ -1,15 +1,14 @@
 //! Reconciler of `ProviderConnection`: keeps a running connection for every valid spec.
 //!
-//! [`plan`] resolves the spec to settings, [`observe`] reads the current state, [`decide`] computes status and steps,
-//! [`act`] applies them to the registry. It does not probe: the probe driver does, and enqueues the object when
+//! [`observe`] reads the current state and resolves the spec to settings, [`decide`] computes status and steps, [`act`]
+//! applies them to the registry. It does not probe: the probe driver does, and enqueues the object when
 //! something that the status reports has changed.
 
 pub mod act;
 pub mod decide;
 pub mod inputs;
 pub mod observe;
-pub mod plan;
-pub mod policy;
+pub mod resolution;
 pub mod restore;
 pub mod secret_reload;
 pub mod standby;
@@ -30,15 +29,13 @@ use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
-
-use self::policy::DEFAULT_POLICY;
+use crate::resolve::policy_name;
 
 impl WatchedResource for ProviderConnection {
     const KIND: Kind = Kind::ProviderConnection;
 
     fn references(&self) -> Vec<(Kind, ObjectKey)> {
-        let name = self.spec.breaker_policy_ref.as_ref().map_or(DEFAULT_POLICY, |r| &r.name);
-        vec![(Kind::BreakerPolicy, self.key().sibling(name))]
+        vec![(Kind::BreakerPolicy, self.key().sibling(policy_name(&self.spec)))]
     }
 }
 

@@ -6,9 +6,10 @@
 use crate::api::v1alpha1::provider_connection::{HealthStatus, ProviderConnectionStatus, RiskTier as ApiRiskTier};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::controllers::conditions::{reason_of, status_of};
-use crate::controllers::providerconnection::inputs::{DesiredConnection, LiveConnection};
+use crate::controllers::providerconnection::inputs::LiveConnection;
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
+use crate::resolve::DesiredConnection;
 
 /// `live` with its unknown fields filled in from `last_ready`: a status with Ready=True for the same generation.
 /// `authenticated` is filled in only for the same version of the credential.

@@ -9,8 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::controllers::Ctx;
-use crate::controllers::providerconnection::policy::breaker_rules;
-use crate::controllers::providerconnection::{observe, plan};
+use crate::controllers::providerconnection::observe;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::provider::auth::secret_source::SecretSource;
@@ -30,16 +29,12 @@ impl SecretReloader {
 }
 
 impl SecretSource for SecretReloader {
-    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Settings>> {
+    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
         async move {
             let ctx = self.ctx.upgrade()?;
             let object = ctx.stores.connections.get(connection)?;
-            let provider = &object.spec.provider;
-            let profile = plan::profile(provider, ctx.profiles.get(provider)).ok()?;
-            let find = |policy: &ObjectKey| ctx.stores.policies.get(policy);
-            let (rules, _) = breaker_rules(&object.spec, connection, &profile, find).ok()?;
-            let (secrets, _) = observe::read_secrets(&ctx, &object, connection, Some(refused)).await.ok()?;
-            plan::settings(&object.spec, profile, rules, &secrets).ok()
+            let (resolution, _) = observe::resolution(&ctx, &object, connection, Some(refused)).await.ok()?;
+            resolution.connection.as_ref().ok().map(|resolved| Arc::clone(&resolved.settings))
         }
         .boxed()
     }

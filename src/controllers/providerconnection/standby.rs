@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::v1alpha1::ProviderConnection;
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::Ctx;
-use crate::controllers::providerconnection::{decide, observe, status};
+use crate::controllers::providerconnection::{act, decide, observe, status};
 use crate::domain::key::ObjectKey;
+use crate::provider::restore::Restore;
 
 /// Interval of the check for changes; stores are in memory, so a check is cheap.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +27,8 @@ const CONCURRENCY: usize = 16;
 /// UID and generation of an object when it was last applied.
 type AppliedVersion = (Option<String>, Option<i64>);
 
-/// Applies the specs until `stop` is cancelled, then removes all connections. The change handler handles deletions.
+/// Applies the specs until `stop` is cancelled, then removes all connections. Deletions are handled where the
+/// stores' changes are routed, as on the leader.
 pub async fn run_standby(ctx: Arc<Ctx>, stop: CancellationToken) {
     let mut applied: HashMap<ObjectKey, AppliedVersion> = HashMap::new();
     let (mut policies, mut resync_at) = (0, ctx.clock.mono());
@@ -92,7 +94,7 @@ async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey
         (Some(settings), _) => {
             let circuit =
                 object.status.as_ref().and_then(|s| s.circuit_state.as_ref()).and_then(status::restored_circuit);
-            ctx.registry.apply(&key, &object.uid().unwrap_or_default(), settings, circuit.as_ref());
+            act::apply(ctx, &object, settings, Restore { circuit, throttled_until: None });
         }
         (None, Err(error)) if decide::requires_removal(error.reason) => drop(ctx.registry.remove(&key)),
         // As on the leader: a running connection continues.

@@ -11,10 +11,11 @@ use crate::api::v1alpha1::provider_connection::{
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::EventDraft;
 use crate::controllers::conditions::{reason_of, status_of, time, truncate_to_seconds};
-use crate::controllers::providerconnection::inputs::{DesiredConnection, LiveConnection};
+use crate::controllers::providerconnection::inputs::LiveConnection;
 use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::health::{Health, RiskTier};
+use crate::resolve::DesiredConnection;
 
 /// The credential's status; `verifiedTime` changes only when another version of the Secret is accepted.
 pub(super) fn credential(

@@ -2,13 +2,15 @@
 
 mod circuit_override;
 mod flapping;
+mod forbidden;
+mod resolved_once;
 mod series_limit;
 mod throttled;
 
 use std::time::Duration;
 
 use super::decide::{ConnectionStep, decide};
-use super::inputs::{ConnectionInputs, DesiredConnection, LiveConnection, VerificationState};
+use super::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
     CircuitStatus, ConnectionConsumers, HealthStatus, ProviderConnectionSpec, ProviderConnectionStatus,
@@ -17,12 +19,12 @@ use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::resource::HasStatus as _;
 use crate::cluster::status::{MIN_RIDE_ALONG_INTERVAL, MIN_WRITE_INTERVAL, Timing, timing};
 use crate::controllers::conditions::{from_api, reason_of, status_of};
-use crate::controllers::resolve::SpecError;
 use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot, TripReason};
 use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
+use crate::resolve::{DesiredConnection, SpecError};
 
 const T0: &str = "2026-03-01T12:00:00Z";
 
@@ -79,7 +81,7 @@ fn desired() -> DesiredConnection {
 
 fn inputs(live: Option<LiveConnection>) -> ConnectionInputs {
     ConnectionInputs {
-        desired: Ok(desired()),
+        desired: Ok(desired().into()),
         live,
         policy: None,
         unused_fields: Vec::new(),

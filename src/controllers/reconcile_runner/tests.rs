@@ -7,23 +7,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::api::v1alpha1::BreakerPolicy;
-use crate::clock::Clock;
-use crate::cluster::events::EventRecorder;
-use crate::cluster::lease::Leadership;
-use crate::cluster::reconcile_backoff::ReconcileBackoff;
-use crate::cluster::references::ReferenceIndex;
-use crate::cluster::secrets::SecretReader;
-use crate::cluster::status::StatusMetrics;
-use crate::cluster::{resource::ReflectorDeps, stores::Stores};
+use crate::cluster::status::{StatusDeps, StatusMetrics};
 use crate::controllers::DEFAULT_REQUEUE;
+use crate::controllers::testkit::context;
 use crate::domain::time::Now;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, LedgerError};
-use crate::profile::Profiles;
-use crate::provider::registry::{Registry, RegistryOptions};
-use crate::work::pool::{PoolOptions, SyncPool};
-use crate::work::probes::ProbeDriver;
-use crate::work::reconcile_queue::ReconcileQueue;
+use crate::ledger::LedgerError;
 
 /// A reconciler whose behaviour is selected by the object's name.
 struct ScriptedReconciler;
@@ -66,41 +54,16 @@ impl Reconciler for ScriptedReconciler {
 async fn runner(leading: bool) -> (Arc<ReconcileRunner<ScriptedReconciler>>, Metrics, TempDir) {
     let (service, _) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let client = Client::new(service, "default");
-    let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
-    let directory = TempDir::new().unwrap();
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(directory.path().join("ledger.db")).await.unwrap());
-    let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
-    let driver = ProbeDriver::new(registry.clone(), reconcile_queue.clone(), clock, &metrics).unwrap();
-    let pool =
-        SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap();
-    let on_change: crate::cluster::resource::ChangeHandler = Arc::new(|_| {});
-    let deps = ReflectorDeps { references: Arc::new(ReferenceIndex::default()), ownership: Arc::default(), on_change };
-    let (stores, _) = Stores::new(&client, &[], &deps);
-    let leadership = Leadership::default();
-    leadership.record_renewal(leading.then(|| clock.mono()));
-    let ctx = Ctx {
-        stores,
-        client: client.clone(),
-        secrets: SecretReader::new(client.clone(), clock, Duration::from_mins(1)),
-        events: EventRecorder::new(client.clone(), clock, "me").0,
-        backoff: Arc::new(ReconcileBackoff::default()),
-        leadership,
-        registry,
-        prober: driver.handle(),
-        pool,
-        ledger,
-        reconcile_queue,
-        profiles: Arc::new(Profiles::builtin().unwrap()),
-        clock,
-    };
-    let writer = StatusWriter::new(
+    let metrics = Metrics::new();
+    let (ctx, directory) = context(&client, &metrics).await;
+    ctx.leadership.record_renewal(leading.then(|| ctx.clock.mono()));
+    let status = StatusDeps {
         client,
-        clock,
-        ctx.leadership.clone(),
-        Arc::default(),
-        StatusMetrics::new(&metrics).unwrap(),
-        ctx.stores.policies.clone(),
-    );
+        clock: ctx.clock,
+        leadership: ctx.leadership.clone(),
+        metrics: StatusMetrics::new(&metrics).unwrap(),
+    };
+    let writer = StatusWriter::new(status, ctx.stores.policies.clone());
     let reconcile_metrics = ReconcileMetrics::new(&metrics).unwrap();
     let runner = ReconcileRunner::new(Arc::new(ctx), writer, reconcile_metrics, 1);
     (runner, metrics, directory)

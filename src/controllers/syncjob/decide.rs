@@ -14,16 +14,16 @@ use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
 use crate::cluster::events::EventDraft;
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, unused_fields_note};
-use crate::controllers::resolve::SpecError;
-use crate::controllers::syncjob::plan::{Cadence, MAX_RETRY_INTERVAL};
 use crate::controllers::syncjob::status::{self, StatusInputs};
-use crate::controllers::{DEFAULT_REQUEUE, Decision, STALLED_REQUEUE};
+use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::ConditionStatus;
+use crate::domain::run_reason::RunReason;
 use crate::domain::schedule::Due;
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::ledger::{RunId, RunResult, RunTrigger};
+use crate::resolve::{Cadence, JobSchedule, MAX_RETRY_INTERVAL, SpecError};
 use crate::work::pool::JobView;
 
 /// A run appears in the status only after this long: shorter ones are not worth a status write.
@@ -56,7 +56,7 @@ pub struct ConnectionView {
 #[derive(Clone, Debug)]
 pub struct JobInputs {
     /// When the job runs, or why its spec cannot be used.
-    pub cadence: Result<Cadence, SpecError>,
+    pub schedule: Result<JobSchedule, SpecError>,
     /// State of the connection, if it is running.
     pub connection: Option<ConnectionView>,
     /// The active run, and the recorded runs from the ledger.
@@ -106,26 +106,16 @@ pub fn decide(
     // A maintenance window is a suspension that ends by itself.
     let suspended =
         object.spec.suspend || inputs.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
-    let (due, fresh, requeue_after) = match &inputs.cadence {
+    let (due, fresh, requeue_after) = match &inputs.schedule {
         Err(error) => {
-            conditions.set(ConditionType::Ready, false, error.reason, error.message.clone());
-            let (type_, requeue_after) = if error.waiting {
-                (ConditionType::Reconciling, DEFAULT_REQUEUE)
-            } else {
-                (ConditionType::Stalled, STALLED_REQUEUE)
-            };
-            conditions.set(type_, true, error.reason, error.message.clone());
-            conditions.set(
-                ConditionType::Fresh,
-                ConditionStatus::Unknown,
-                error.reason,
-                "not evaluated: the spec cannot be used; see condition Ready",
-            );
+            let unevaluated = [(ConditionType::Fresh, ConditionStatus::Unknown)];
+            let requeue_after = conditions.reject_spec(error, &unevaluated, DEFAULT_REQUEUE);
             let steps = if inputs.runs.active.is_some() { vec![JobStep::Stop] } else { Vec::new() };
             (DueWork { steps, next_slot: None, next_retry: None, missed: false }, TriState::Unknown, requeue_after)
         }
-        Ok(cadence) => {
-            let message = format!("spec accepted; runs on schedule{}", unused_fields_note(&inputs.unused_fields));
+        Ok(JobSchedule { cadence, retention }) => {
+            let unused = unused_fields_note(&inputs.unused_fields);
+            let message = format!("spec accepted; runs on schedule{}{unused}", retention.note());
             conditions.set(ConditionType::Ready, true, Reason::Accepted, message);
             let fresh = freshness(&mut conditions, object, cadence, &inputs.runs, now.wall);
             let due = due_work(object, previous, inputs, cadence, suspended, now.wall);
@@ -143,7 +133,7 @@ pub fn decide(
     let status_inputs = StatusInputs {
         generation,
         handled: acknowledged(object, previous, inputs, &due),
-        cadence: inputs.cadence.as_ref().ok().map(|c| c.text.clone()),
+        cadence: inputs.schedule.as_ref().ok().map(|s| s.cadence.text.clone()),
         fresh,
         next_slot: due.next_slot,
         next_retry: due.next_retry,
@@ -346,7 +336,7 @@ fn freshness(
 fn schema_conditions(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
     let drifted =
-        last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason.as_deref() == Some("SchemaDrifted"));
+        last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason == Some(RunReason::SchemaDrifted));
     conditions.set_if(
         drifted,
         ConditionType::SchemaDrifted,

@@ -4,7 +4,7 @@
 //! A run itself is a task in the pool; its end enqueues the job.
 
 pub mod decide;
-pub mod plan;
+pub mod resolution;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -12,24 +12,26 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt as _;
+use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::api::LEDGER_FINALIZER;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::TriState;
-use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::api::v1alpha1::reasons::ConditionType;
 use crate::api::v1alpha1::sync_job::{DeletionPolicy, RunResult as WireResult, SyncJobStatus};
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
-use crate::controllers::resolve::SpecError;
 use crate::controllers::{Cleanup, Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::run_reason::RunReason;
 use crate::domain::time::Now;
-use crate::ledger::{RunId, RunStart, RunTrigger};
+use crate::ledger::{Ledger, LedgerError, RunId, RunStart, RunTrigger};
 use crate::profile::CheckMode;
-use crate::sync::plan::SyncPlan;
+use crate::resolve::{self, SpecError};
+use crate::settings::sync_plan::SyncPlan;
 use crate::work::pool::RunRequest;
 
 use self::decide::{ConnectionView, JobInputs, JobStep};
@@ -92,7 +94,7 @@ pub struct SyncJobReconciler;
 /// Result of `observe`: the inputs of `decide`, and the sync that `act` starts.
 pub struct JobObservation {
     inputs: JobInputs,
-    plan: Option<SyncPlan>,
+    plan: Option<Arc<SyncPlan>>,
 }
 
 impl Reconciler for SyncJobReconciler {
@@ -100,7 +102,7 @@ impl Reconciler for SyncJobReconciler {
     type Observed = JobObservation;
     type Step = JobStep;
 
-    const FINALIZER: Option<&'static str> = Some("busbar.dev/ledger");
+    const FINALIZER: Option<&'static str> = Some(LEDGER_FINALIZER);
 
     fn needs_cleanup(object: &SyncJob) -> bool {
         object.spec.deletion_policy == DeletionPolicy::Delete
@@ -119,18 +121,18 @@ impl Reconciler for SyncJobReconciler {
         let key = object.key();
         let now = ctx.clock.now();
         let (resolved, connection) = resolve(ctx, object, &key);
-        let cadence = plan::reject_unimplemented(&object.spec).and_then(|()| plan::cadence(&object.spec, now.wall));
-        let (ready, plan) = match (cadence, resolved) {
+        let schedule = resolve::job_schedule(&object.spec, ctx.operator_options(), now.wall);
+        let (schedule, plan) = match (schedule, resolved) {
             (Err(error), _) | (Ok(_), Err(error)) => (Err(error), None),
-            (Ok(cadence), Ok(plan)) => (Ok(cadence), Some(plan)),
+            (Ok(schedule), Ok(plan)) => (Ok(schedule), Some(plan)),
         };
         let runs = ctx.pool.view(&key, RUNS_READ).await?;
         let inputs = JobInputs {
-            cadence: ready,
+            schedule,
             connection,
             runs,
             partitions: plan.as_ref().map_or(0, |p| p.partitions.len()),
-            unused_fields: plan::unused_fields(&object.spec),
+            unused_fields: resolve::sync_job::unused_fields(&object.spec),
         };
         Ok(JobObservation { inputs, plan })
     }
@@ -159,13 +161,13 @@ impl Reconciler for SyncJobReconciler {
                         let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
                         let run = requested.unwrap_or_else(|| RunId(Uuid::new_v4()));
                         let request = RunRequest { run, trigger, slot };
-                        ctx.pool.start(Arc::new(plan), live, request);
+                        ctx.pool.start(plan, live, request);
                     }
                 }
                 JobStep::Stop => {
                     ctx.pool.cancel(&key);
                 }
-                JobStep::Skip { slot } => skip(ctx, &key, slot).await?,
+                JobStep::Skip { slot } => skip(&*ctx.ledger, &key, slot, ctx.clock.now().wall).await?,
             }
         }
         Ok(())
@@ -173,25 +175,25 @@ impl Reconciler for SyncJobReconciler {
 }
 
 /// Records a missed slot. Without a record it would be reported as missed again after a restart.
-async fn skip(ctx: &Ctx, key: &ObjectKey, slot: jiff::Timestamp) -> Result<(), ReconcileError> {
-    let (id, at) = (RunId(Uuid::new_v4()), ctx.clock.now().wall);
+pub(crate) async fn skip(
+    ledger: &dyn Ledger,
+    key: &ObjectKey,
+    slot: Timestamp,
+    at: Timestamp,
+) -> Result<(), LedgerError> {
+    let id = RunId(Uuid::new_v4());
     let start = RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
-    Ok(ctx.ledger.skip_run(&start, "StartingDeadlineExceeded").await?)
+    ledger.skip_run(&start, RunReason::StartingDeadlineExceeded).await
 }
 
-fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, SpecError>, Option<ConnectionView>) {
+fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<Arc<SyncPlan>, SpecError>, Option<ConnectionView>) {
     let name = &*object.spec.connection_ref.name;
     let connection = key.sibling(name);
     let Some(stored) = ctx.stores.connections.get(&connection) else {
-        let message =
-            format!("ProviderConnection {name:?} (spec.connectionRef) not found: create it in this namespace");
-        return (Err(SpecError::waiting(Reason::ConnectionNotFound, message)), None);
+        return (Err(resolve::sync_job::connection_not_found(name)), None);
     };
-    let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.uid().as_deref());
-    let Some(live) = live else {
-        let message = format!("ProviderConnection {name:?} (spec.connectionRef) not ready; check its conditions");
-        return (Err(SpecError::waiting(Reason::ConnectionNotReady, message)), None);
-    };
+    let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.metadata.uid.as_deref());
+    let Some(live) = live else { return (Err(resolve::sync_job::connection_not_ready(name)), None) };
     let settings = live.settings();
     let status = live.snapshot();
     let view = ConnectionView {
@@ -201,5 +203,6 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<SyncPlan, Sp
         next_trial: status.circuit.next_trial,
         maintenance: settings.maintenance(ctx.clock.now().wall),
     };
-    (plan::sync(key, &object.spec, &settings), Some(view))
+    let exists = || ctx.stores.jobs.get(key).is_some();
+    (resolution::resolve(&ctx.resolutions.jobs, key, object, &settings, exists), Some(view))
 }

@@ -9,6 +9,7 @@ use crate::api::v1alpha1::sync_job::{
     SyncJobStatus,
 };
 use crate::controllers::conditions::time;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::{RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
 
@@ -75,7 +76,7 @@ fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
             && quiet
             && (last.inserted, last.updated, last.rejected) == (0, 0, 0)
             && last.result == result
-            && last.reason == run.reason
+            && last.reason.as_deref() == run.reason.map(RunReason::as_str)
         {
             last.count = last.count.saturating_add(1);
             continue;
@@ -103,7 +104,7 @@ fn entry(run: &RunRecord, result: WireResult) -> HistoryEntry {
         updated: number(run.counts.updated),
         unchanged: number(run.counts.unchanged),
         rejected: number(run.counts.rejected),
-        reason: run.reason.clone(),
+        reason: run.reason.map(|reason| reason.to_string()),
         count: 1,
     }
 }

@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::decide::{ConnectionView, JobInputs, JobStep, decide};
-use super::plan::{self, cadence};
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
@@ -18,11 +17,14 @@ use crate::controllers::conditions::{from_api, status_of};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::profile::{Environment, Profile};
+use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule, sync_job};
+use crate::settings::addresses::AddressRules;
 use crate::settings::{Draft, Settings};
 use crate::work::pool::{ActiveRun, JobView};
 
@@ -37,7 +39,7 @@ fn job() -> SyncJob {
         stream: Some("transactions".into()),
         interval: Some("60s".into()),
         jitter_percent: Some(0),
-        retention: Some(Retention { raw: None, mode: RetentionMode::Off }),
+        retention: Some(Retention { raw: None, mode: Some(RetentionMode::Off) }),
         ..SyncJobSpec::default()
     };
     let mut job = SyncJob::new("j", spec);
@@ -57,14 +59,19 @@ fn run(result: Option<RunResult>, at: i64) -> RunRecord {
         started: t(at),
         ended: result.map(|_| t(at)),
         result,
-        reason: (result == Some(RunResult::Failed)).then(|| "ProviderError".to_owned()),
+        reason: (result == Some(RunResult::Failed)).then_some(RunReason::ProviderError),
         counts: RunCounts::default(),
     }
 }
 
+/// What the operator makes of the spec, with or without an encryption key.
+fn schedule(job: &SyncJob, has_key: bool) -> Result<JobSchedule, SpecError> {
+    job_schedule(&job.spec, OperatorOptions { has_key, addresses: &AddressRules::default() }, t(0))
+}
+
 fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
     JobInputs {
-        cadence: cadence(&job.spec, t(0)),
+        schedule: schedule(job, false),
         connection: Some(ConnectionView {
             suspended: false,
             probed: true,
@@ -280,14 +287,51 @@ fn a_slot_missed_by_more_than_its_deadline_is_skipped() {
 #[test]
 fn an_unimplemented_field_stalls_the_job() {
     let mut job = job();
-    job.spec.retention = None;
-    let error = plan::reject_unimplemented(&job.spec).unwrap_err();
+    job.spec.retention = Some(Retention { raw: None, mode: Some(RetentionMode::Masked) });
+    let error = schedule(&job, true).unwrap_err();
     assert_eq!((error.reason, error.waiting), (Reason::NotImplemented, false));
-    let mut observed = inputs(&job, JobView::default());
-    observed.cadence = Err(error);
-    let decision = at(&job, None, &observed, 10);
+    let decision = at(&job, None, &inputs(&job, JobView::default()), 10);
     assert!(decision.steps.is_empty());
     assert_eq!(status_of(&decision.status.unwrap().conditions, ConditionType::Stalled), ConditionStatus::True);
+}
+
+/// Steps, and reason and message of the condition, of a job with this retention mode.
+fn with_retention(mode: Option<RetentionMode>, has_key: bool, type_: ConditionType) -> (usize, String, String) {
+    let mut job = job();
+    job.spec.retention = Some(Retention { raw: None, mode });
+    let mut observed = inputs(&job, JobView::default());
+    observed.schedule = schedule(&job, has_key);
+    let decision = at(&job, None, &observed, 60);
+    let conditions = decision.status.unwrap().conditions;
+    let condition = conditions.iter().find(|c| c.type_ == type_.as_str() && c.status == "True").unwrap();
+    (decision.steps.len(), condition.reason.clone(), condition.message.clone())
+}
+
+#[test]
+fn unset_retention_runs_without_a_key_and_ready_says_off() {
+    let (steps, reason, message) = with_retention(None, false, ConditionType::Ready);
+    assert_eq!((steps, &*reason), (1, "Accepted"));
+    assert!(message.contains("raw payloads are not stored: spec.retention.mode defaults to Off"), "{message}");
+}
+
+#[test]
+fn unset_retention_runs_with_a_key_and_ready_says_encrypted_is_off() {
+    let (steps, reason, message) = with_retention(None, true, ConditionType::Ready);
+    assert_eq!((steps, &*reason), (1, "Accepted"));
+    assert!(message.contains("defaults to Encrypted, which this version treats as Off"), "{message}");
+}
+
+#[test]
+fn explicit_encrypted_without_a_key_is_stalled_and_starts_nothing() {
+    let (steps, reason, message) = with_retention(Some(RetentionMode::Encrypted), false, ConditionType::Stalled);
+    assert_eq!((steps, &*reason), (0, "KeyMissing"));
+    assert!(message.contains("--key-secret") && message.contains("spec.retention.mode"), "{message}");
+}
+
+#[test]
+fn an_explicit_mode_adds_nothing_to_ready() {
+    let (_, _, message) = with_retention(Some(RetentionMode::Off), false, ConditionType::Ready);
+    assert_eq!(message, "spec accepted; runs on schedule");
 }
 
 #[test]
@@ -297,7 +341,7 @@ fn an_unsupported_stream_stalls_the_job_and_names_the_feature() {
     let connection = Settings::resolve(Draft::new(profile, Environment::Sandbox)).unwrap();
     let mut job = job();
     job.spec.stream = Some("rows".into());
-    let error = plan::sync(&ObjectKey::new("team", "rows"), &job.spec, &connection).unwrap_err();
+    let error = sync_job(&ObjectKey::new("team", "rows"), &job.spec, &connection).unwrap_err();
     assert_eq!((error.reason, error.waiting), (Reason::NotImplemented, false));
     assert_eq!(
         error.message,

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
-use super::{Breaker, BreakerState, Policy, Snapshot};
+use crate::domain::breaker::machine::Breaker;
+use crate::domain::breaker::policy::Policy;
+use crate::domain::breaker::snapshot::Snapshot;
+use crate::domain::breaker::state::BreakerState;
 use crate::domain::time::Now;
 
 /// A restored transition further in the future than this was written with a wrong clock.

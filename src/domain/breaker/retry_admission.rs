@@ -1,6 +1,8 @@
 //! Admission of retries: the breaker is consulted again before each retry of an admitted call.
 
-use super::{Breaker, EffectiveState, Permit, PermitKind};
+use crate::domain::breaker::machine::Breaker;
+use crate::domain::breaker::permit::{Permit, PermitKind};
+use crate::domain::breaker::state::EffectiveState;
 use crate::domain::time::Mono;
 
 impl Breaker {

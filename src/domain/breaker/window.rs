@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::WindowSpec;
+use crate::domain::breaker::policy::WindowSpec;
 use crate::domain::time::Mono;
 
 /// Number of buckets of a time window; 5 s each for the default of 60 s.

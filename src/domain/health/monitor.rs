@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::risk::{self, RiskMeter, RiskTier};
-use super::{Health, HealthTracker, LatencyWindow, Ppm, SuccessEstimate, Thresholds};
+use crate::domain::health::estimate::SuccessEstimate;
+use crate::domain::health::latency::LatencyWindow;
+use crate::domain::health::ppm::Ppm;
+use crate::domain::health::risk::{self, RiskMeter, RiskTier};
+use crate::domain::health::state::Health;
+use crate::domain::health::tracker::{HealthTracker, Thresholds};
 use crate::domain::time::Mono;
 
 /// Success rate below which a provider is critical …
@@ -45,11 +49,6 @@ impl HealthUpdate {
     pub fn became_critical(&self) -> bool {
         let unhealthy = |a: &Assessment| a.health == Health::Unhealthy;
         (self.after.critical && !self.before.critical) || (unhealthy(&self.after) && !unhealthy(&self.before))
-    }
-
-    /// Whether a status field changed.
-    pub fn changes_status(&self) -> bool {
-        (self.before.health, self.before.tier) != (self.after.health, self.after.tier)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Ppm, decayed};
+use crate::domain::health::ppm::{Ppm, decayed};
 use crate::domain::time::Mono;
 
 /// Half-life of the risk score.
@@ -31,16 +31,6 @@ pub enum RiskTier {
 impl RiskTier {
     /// All tiers, lowest first.
     pub const ALL: [Self; 4] = [Self::Low, Self::Elevated, Self::High, Self::Critical];
-
-    /// The name, as in `status.risk`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "Low",
-            Self::Elevated => "Elevated",
-            Self::High => "High",
-            Self::Critical => "Critical",
-        }
-    }
 
     /// Score above which the tier is entered.
     const fn threshold(self) -> Ppm {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Health;
+use crate::domain::health::state::Health;
 
 /// Thresholds of consecutive checks.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -31,15 +31,6 @@ pub struct HealthTracker {
     good: u32,
 }
 
-/// A change of health.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct HealthChange {
-    /// Health before.
-    pub from: Health,
-    /// Health after.
-    pub to: Health,
-}
-
 impl HealthTracker {
     /// A tracker without observations.
     pub fn new(thresholds: Thresholds) -> Self {
@@ -56,13 +47,8 @@ impl HealthTracker {
         self.health
     }
 
-    /// Resets the counters, for example after a change of the endpoint or credential.
-    pub fn reset(&mut self) {
-        *self = Self::new(self.thresholds);
-    }
-
-    /// Records a check. Returns the change of health, if there is one.
-    pub fn observe(&mut self, success: bool, latency: Duration) -> Option<HealthChange> {
+    /// Records a check.
+    pub fn observe(&mut self, success: bool, latency: Duration) {
         let slow = success && self.thresholds.latency.is_some_and(|limit| latency > limit);
         count(&mut self.failed, !success);
         count(&mut self.slow, slow);
@@ -80,7 +66,6 @@ impl HealthTracker {
         } else {
             from
         };
-        (from != self.health).then_some(HealthChange { from, to: self.health })
     }
 }
 
@@ -126,12 +111,5 @@ mod tests {
         let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
         assert_eq!(walk(&[t, s, s, s, t, t]), [H, H, H, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, s]), [X, X, U, U, D]);
-    }
-
-    #[test]
-    fn is_worse_than_orders_by_severity() {
-        assert!(Health::Unhealthy.is_worse_than(Health::Degraded));
-        assert!(Health::Degraded.is_worse_than(Health::Unknown));
-        assert!(!Health::Unknown.is_worse_than(Health::Healthy));
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::domain::quota::partition::part;
 use crate::domain::time::Mono;
 
 /// Fewer entries than this are not pruned.
@@ -26,13 +27,13 @@ impl BlockedPartitions {
             self.until.retain(|_, until| now < *until);
             self.prune_at = self.until.len() * 2;
         }
-        let until = self.until.entry(super::part(operation, partition)).or_insert(now);
+        let until = self.until.entry(part(operation, partition)).or_insert(now);
         *until = (*until).max(now + length);
     }
 
     /// End of the block; `None` if the partition is not blocked.
     pub fn blocked_until(&self, operation: &str, partition: &str, now: Mono) -> Option<Mono> {
-        self.until.get(&super::part(operation, partition)).copied().filter(|until| now < *until)
+        self.until.get(&part(operation, partition)).copied().filter(|until| now < *until)
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
-use super::{Limit, LimitUnit, QuotaRequest, QuotaRules};
+use crate::domain::quota::limit::{Limit, LimitUnit, QuotaRules};
+use crate::domain::quota::request::QuotaRequest;
 use crate::domain::time::{Mono, Now};
 
 /// Requests within this fraction of the unit share an entry. An entry counts until the last of its requests is a unit
@@ -19,6 +20,13 @@ struct Entry {
     last: Mono,
     money: u32,
     other: u32,
+}
+
+/// Requests of a kind that are counted, and how many the limit allows.
+#[derive(Copy, Clone, Debug)]
+struct Share {
+    used: u32,
+    cap: u32,
 }
 
 /// Counters of one window.
@@ -51,10 +59,12 @@ impl LimitWindow {
         let nth = ahead.saturating_add(1);
         let whole = limit.requests.max(1);
         let mut at =
-            self.nth_available_at(limit, rules, (self.money + self.other, whole), nth, now, |e| e.money + e.other);
+            self.nth_available_at(limit, rules, Share { used: self.money + self.other, cap: whole }, nth, now, |e| {
+                e.money + e.other
+            });
         if !request.money {
             let cap = whole - reserved(whole, rules);
-            at = at.max(self.nth_available_at(limit, rules, (self.other, cap), nth, now, |e| e.other));
+            at = at.max(self.nth_available_at(limit, rules, Share { used: self.other, cap }, nth, now, |e| e.other));
         }
         match limit.burst.filter(|burst| *burst < whole) {
             None => at,
@@ -73,7 +83,7 @@ impl LimitWindow {
         &self,
         limit: &Limit,
         rules: &QuotaRules,
-        (used, cap): (u32, u32),
+        Share { used, cap }: Share,
         nth: u32,
         now: Now,
         of: impl Fn(&Entry) -> u32,

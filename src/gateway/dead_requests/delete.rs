@@ -11,12 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
-use crate::gateway::dead_requests::lookup::{access_request, audit_entry, find};
+use crate::gateway::dead_requests::lookup::{DeadRequestAction, access_request, find};
 use crate::gateway::dead_requests::view::DeadRequestStateView;
 use crate::gateway::envelope::Envelope;
+use crate::gateway::error_code::ErrorCode;
 use crate::gateway::observe::RequestId;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
 
 /// Maximum length of a namespace or connection name.
 const MAX_NAME_LEN: usize = 253;
@@ -59,9 +60,16 @@ pub async fn discard(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let found = find(&gateway, &subject, id, "delete").await?.request;
-    let of = (&found.connection, Some(&*found.provider));
-    let entry = audit_entry(gateway.clock.now().wall, "discard", &subject, of, request_id);
-    let gone = gateway.ledger.discard_dead_request(found.id, &entry).await.map_err(|e| Problem::ledger(&e))?;
+    let action = DeadRequestAction {
+        action: "discard",
+        at: gateway.clock.now().wall,
+        subject: &subject,
+        connection: &found.connection,
+        provider: Some(&found.provider),
+        request_id,
+    };
+    let gone =
+        gateway.ledger.discard_dead_request(found.id, &action.audit_entry()).await.map_err(|e| Problem::ledger(&e))?;
     Ok(Envelope::ok(Removed { removed: gone.into() }).into_response())
 }
 
@@ -93,7 +101,14 @@ pub async fn purge(
     gateway.access.require(&subject, access_request("delete", namespace.clone(), connection.clone())).await?;
     let connection = ObjectKey::new(namespace, connection);
     let state = state.unwrap_or(DeadRequestStateView::Parked).into();
-    let entry = audit_entry(gateway.clock.now().wall, "purge", &subject, (&connection, None), request_id);
-    let gone = gateway.ledger.purge_dead_requests(&connection, state, &entry).await;
+    let action = DeadRequestAction {
+        action: "purge",
+        at: gateway.clock.now().wall,
+        subject: &subject,
+        connection: &connection,
+        provider: None,
+        request_id,
+    };
+    let gone = gateway.ledger.purge_dead_requests(&connection, state, &action.audit_entry()).await;
     Ok(Envelope::ok(Removed { removed: gone.map_err(|e| Problem::ledger(&e))? }).into_response())
 }

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::cluster::auth::UserInfo;
-use crate::gateway::Gateway;
 use crate::gateway::dead_requests::lookup::access_request;
 use crate::gateway::dead_requests::view::{DeadRequestPage, DeadRequestStateView, DeadRequestView};
 use crate::gateway::envelope::Envelope;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
 use crate::ledger::dead_requests::{DeadRequestFilter, DeadRequestState};
 
 /// Filters and page of a list.

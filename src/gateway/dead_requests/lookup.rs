@@ -1,4 +1,4 @@
-//! What the handlers of dead requests share: finding one, the RBAC check and the audit audit_entry.
+//! What the handlers of dead requests share: finding one, the RBAC check and the audit entry.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::cluster::auth::{AccessRequest, UserInfo};
 use crate::domain::key::ObjectKey;
-use crate::gateway::Gateway;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::error_code::ErrorCode;
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
 use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::ledger::dead_requests::DeadRequest;
 
@@ -30,27 +31,34 @@ pub(super) async fn find(
     found.ok_or_else(|| Problem::new(ErrorCode::NotFound, "dead request not found"))
 }
 
-/// The audit entry for an action of a caller on dead requests.
-pub(super) fn audit_entry(
-    at: Timestamp,
-    action: &str,
-    subject: &UserInfo,
-    (connection, provider): (&ObjectKey, Option<&str>),
-    request_id: Uuid,
-) -> AuditEntry {
-    AuditEntry {
-        at,
-        kind: AuditKind::DeadRequest,
-        action: action.to_owned(),
-        subject: subject.user.clone(),
-        rights_profile: None,
-        allowed: true,
-        namespace: connection.namespace.to_string(),
-        connection: connection.name.to_string(),
-        provider: provider.map(str::to_owned),
-        purpose: None,
-        reason: None,
-        request_id: Some(request_id),
+/// A caller's action on dead requests of a connection.
+pub(super) struct DeadRequestAction<'a> {
+    pub(super) action: &'a str,
+    pub(super) at: Timestamp,
+    pub(super) subject: &'a UserInfo,
+    pub(super) connection: &'a ObjectKey,
+    /// The provider, if the action is about one request.
+    pub(super) provider: Option<&'a str>,
+    pub(super) request_id: Uuid,
+}
+
+impl DeadRequestAction<'_> {
+    /// The audit entry of the action.
+    pub(super) fn audit_entry(&self) -> AuditEntry {
+        AuditEntry {
+            at: self.at,
+            kind: AuditKind::DeadRequest,
+            action: self.action.to_owned(),
+            subject: self.subject.user.clone(),
+            rights_profile: None,
+            allowed: true,
+            namespace: self.connection.namespace.to_string(),
+            connection: self.connection.name.to_string(),
+            provider: self.provider.map(str::to_owned),
+            purpose: None,
+            reason: None,
+            request_id: Some(self.request_id),
+        }
     }
 }
 

@@ -79,15 +79,13 @@ impl DeadRequestRecorder {
 
     /// Stores a failed request; returns its ID if it was stored.
     pub async fn record(&self, failed: &FailedCall<'_>) -> Option<Uuid> {
-        let (result, id) = match self.try_record(failed).await {
-            Ok(id) => ("kept", Some(id)),
-            Err(why) => (why, None),
-        };
+        let stored = self.try_record(failed).await;
+        let result = stored.as_ref().map_or_else(|why| why.as_str(), |_| "kept");
         self.results.with_label_values(&[result]).inc();
-        if id.is_some() {
+        if stored.is_ok() {
             self.notify();
         }
-        id
+        stored.ok()
     }
 
     /// Notifies the worker that there is something to retry.
@@ -95,66 +93,122 @@ impl DeadRequestRecorder {
         self.wakeup.notify_one();
     }
 
-    async fn try_record(&self, failed: &FailedCall<'_>) -> Result<Uuid, &'static str> {
+    async fn try_record(&self, failed: &FailedCall<'_>) -> Result<Uuid, NotStored> {
         if !failed.failure.retryable || !is_repeatable(failed.operation) {
-            return Err("not_repeatable");
+            return Err(NotStored::NotRepeatable);
         }
+        let request = self.dead_request(failed)?;
+        match self.ledger.add_dead_request(&request, LIMITS).await {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => Err(NotStored::Full),
+            Err(error) => {
+                tracing::warn!(%error, connection = %failed.connection, "storing a dead request failed; it is not retried");
+                Err(NotStored::Error)
+            }
+        }
+    }
+
+    /// The request as it is stored.
+    fn dead_request(&self, failed: &FailedCall<'_>) -> Result<NewDeadRequest, NotStored> {
         let id = Uuid::new_v4();
-        let plain = serde_json::to_vec(failed.parameters).map_err(|_| "error")?;
-        let public =
-            failed.parameters.keys().all(|name| failed.operation.parameters.get(name).is_some_and(|p| p.public));
-        let (parameters, encrypted) = if self.keys.has_key() {
-            (self.keys.encrypt(&encryption_context(failed.connection, id), &plain).map_err(|_| "no_key")?, true)
-        } else if public {
-            (plain.clone(), false)
+        let plain = serde_json::to_vec(failed.parameters).map_err(|_| NotStored::Error)?;
+        let caller = serde_json::to_string(failed.caller).map_err(|_| NotStored::Error)?;
+        let encrypted = self.keys.has_key();
+        let identity = RequestIdentity { failed, parameters: &plain, caller: &caller };
+        let fingerprint = self.fingerprint(&identity, encrypted).ok_or(NotStored::NoKey)?;
+        let parameters = if encrypted {
+            let context = encryption_context(failed.connection, id);
+            self.keys.encrypt(&context, &plain).map_err(|_| NotStored::NoKey)?
+        } else if failed.has_only_public_parameters() {
+            plain
         } else {
-            return Err("no_key");
+            return Err(NotStored::NoKey);
         };
-        let caller = serde_json::to_string(failed.caller).map_err(|_| "error")?;
         let at = self.clock.now().wall;
         let wait = failed.failure.retry_in.unwrap_or_default().max(FIRST_RETRY_DELAY);
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        let request = NewDeadRequest {
+        Ok(NewDeadRequest {
             id,
             connection: failed.connection.clone(),
             uid: failed.uid.to_owned(),
             provider: failed.provider.to_owned(),
             operation: failed.name.to_owned(),
             parameters,
-            encrypted: encrypted,
-            fingerprint: self.fingerprint(failed, &plain, (&caller, encrypted)).ok_or("no_key")?,
+            encrypted,
+            fingerprint,
             caller,
             subject: failed.caller.user.clone(),
-            reason: failed.failure.code.to_owned(),
+            reason: failed.failure.reason.as_str().to_owned(),
             status: failed.failure.status,
             request_id: failed.caller.request_id,
             at,
             next: at.checked_add(wait).unwrap_or(jiff::Timestamp::MAX),
-        };
-        match self.ledger.add_dead_request(&request, LIMITS).await {
-            Ok(Some(id)) => Ok(id),
-            Ok(None) => Err("full"),
-            Err(error) => {
-                tracing::warn!(%error, connection = %failed.connection, "storing a dead request failed; it is not retried");
-                Err("error")
-            }
-        }
+        })
     }
 
     /// Identifies equal requests: same caller, same licence profiles, same object. Where parameters are encrypted it is
     /// a MAC with the key: account numbers can be guessed, and it must be equal on all replicas and after restarts.
-    fn fingerprint(&self, failed: &FailedCall<'_>, plain: &[u8], (caller, encrypted): (&str, bool)) -> Option<String> {
-        let connection = failed.connection.to_string();
-        let parts = [&*connection, failed.uid, failed.provider, failed.name, caller].map(str::as_bytes);
-        let mut text = Vec::new();
-        for part in parts.into_iter().chain([plain]) {
-            text.extend_from_slice(&part.len().to_le_bytes());
-            text.extend_from_slice(part);
+    fn fingerprint(&self, identity: &RequestIdentity<'_>, keyed: bool) -> Option<String> {
+        let text = identity.encode();
+        let digest = if keyed { self.keys.keyed_hash(&text).ok()? } else { Sha256::digest(&text).into() };
+        Some(hex::encode(digest))
+    }
+}
+
+impl FailedCall<'_> {
+    /// Whether the profile declares all parameters of the call as public.
+    fn has_only_public_parameters(&self) -> bool {
+        self.parameters.keys().all(|name| self.operation.parameters.get(name).is_some_and(|rule| rule.public))
+    }
+}
+
+/// What makes two failed requests the same.
+struct RequestIdentity<'a> {
+    failed: &'a FailedCall<'a>,
+    /// The parameters as JSON, not encrypted.
+    parameters: &'a [u8],
+    /// The caller as JSON.
+    caller: &'a str,
+}
+
+impl RequestIdentity<'_> {
+    /// The parts, each with its length, so that no two identities are encoded alike.
+    fn encode(&self) -> Vec<u8> {
+        let FailedCall { uid, provider, name, .. } = *self.failed;
+        let connection = self.failed.connection.to_string();
+        let mut encoded = Vec::new();
+        for part in [connection.as_bytes(), uid.as_bytes(), provider.as_bytes(), name.as_bytes()]
+            .into_iter()
+            .chain([self.caller.as_bytes(), self.parameters])
+        {
+            encoded.extend_from_slice(&part.len().to_le_bytes());
+            encoded.extend_from_slice(part);
         }
-        let digest = if encrypted { self.keys.keyed_hash(&text).ok()? } else { Sha256::digest(&text).into() };
-        Some(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-            text
-        }))
+        encoded
+    }
+}
+
+/// Why a failed request was not stored.
+#[derive(Copy, Clone, Debug)]
+enum NotStored {
+    /// A retry would fail again, or could do harm.
+    NotRepeatable,
+    /// The limits are reached.
+    Full,
+    /// Its parameters need encryption, and there is no key.
+    NoKey,
+    /// The ledger failed.
+    Error,
+}
+
+impl NotStored {
+    /// The label of the metric.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRepeatable => "not_repeatable",
+            Self::Full => "full",
+            Self::NoKey => "no_key",
+            Self::Error => "error",
+        }
     }
 }

@@ -11,12 +11,13 @@ use utoipa::ToSchema;
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::rights::Caller;
-use crate::gateway::Gateway;
-use crate::gateway::dead_requests::lookup::{audit_entry, find};
+use crate::gateway::dead_requests::lookup::{DeadRequestAction, find};
 use crate::gateway::dead_requests::view::DeadRequestStateView;
 use crate::gateway::envelope::Envelope;
+use crate::gateway::error_code::ErrorCode;
 use crate::gateway::observe::RequestId;
-use crate::gateway::problem::{ErrorCode, Problem};
+use crate::gateway::problem::Problem;
+use crate::gateway::state::Gateway;
 
 /// The result of a replay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -46,8 +47,15 @@ pub async fn replay(
 ) -> Result<Response, Problem> {
     let found = find(&gateway, &subject, id, "update").await?;
     let now = gateway.clock.now().wall;
-    let of = (&found.request.connection, Some(&*found.request.provider));
-    let entry = audit_entry(now, "replay", &subject, of, request_id);
+    let action = DeadRequestAction {
+        action: "replay",
+        at: now,
+        subject: &subject,
+        connection: &found.request.connection,
+        provider: Some(&found.request.provider),
+        request_id,
+    };
+    let entry = action.audit_entry();
     // The first caller's permissions may have been revoked, so the retry has the replaying caller's. The declared
     // purpose stays with the request.
     let purpose = serde_json::from_str::<Caller>(&found.request.caller).ok().and_then(|first| first.purpose);

@@ -6,10 +6,10 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
-use super::SqliteLedger;
 use super::codec::{OperationName, get, instant, millis, stored_enum, to_i64};
+use super::database::SqliteLedger;
 use crate::ledger::audit::{Audit, AuditEntry, AuditKind, StoredAudit, Usage, UsageKey};
-use crate::ledger::{LedgerError, LedgerFuture};
+use crate::ledger::error::{LedgerError, LedgerFuture};
 
 const APPEND: OperationName = OperationName("appending to the audit log");
 const LIST: OperationName = OperationName("reading the audit log");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
 
 /// SQLite result codes (the low byte of an extended code).
 const BUSY: i64 = 5;
@@ -23,10 +23,12 @@ impl OperationName {
     /// The ledger error for a driver error.
     pub(super) fn failed(self, source: sqlx::Error) -> LedgerError {
         let operation = self.0;
-        match primary_code(&source) {
+        let busy = matches!(source, sqlx::Error::PoolTimedOut);
+        let (code, source) = (primary_code(&source), source.into());
+        match code {
             Some(BUSY | LOCKED) => LedgerError::Busy { operation, source },
             Some(READ_ONLY | IO_ERROR | CORRUPT | FULL | CANNOT_OPEN) => LedgerError::Storage { operation, source },
-            _ if matches!(source, sqlx::Error::PoolTimedOut) => LedgerError::Busy { operation, source },
+            _ if busy => LedgerError::Busy { operation, source },
             _ => LedgerError::Query { operation, source },
         }
     }
@@ -63,6 +65,12 @@ where
 /// A counter column. SQLite integers are signed; a negative count is reported as corruption.
 pub(super) fn count(row: &SqliteRow, column: &'static str) -> Result<u64, LedgerError> {
     u64::try_from(get::<i64>(row, column)?).map_err(|_| LedgerError::Corrupt { column })
+}
+
+/// A counter from a column that may be NULL.
+pub(super) fn count_opt(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, LedgerError> {
+    let count: Option<i64> = get(row, column)?;
+    count.map(|count| u64::try_from(count).map_err(|_| LedgerError::Corrupt { column })).transpose()
 }
 
 /// A counter as a column value; saturates at 2^63 - 1, which no counter reaches.

@@ -1,15 +1,13 @@
 //! Stored credentials: one row per connection, replaced only with the expected version.
 
-use std::time::Duration;
-
 use futures::FutureExt as _;
 use jiff::Timestamp;
 
-use super::SqliteLedger;
 use super::codec::{OperationName, get, millis};
+use super::database::SqliteLedger;
 use crate::domain::key::ObjectKey;
 use crate::ledger::credentials::{CredentialStore, StoredCredential};
-use crate::ledger::{Lease, LedgerError, LedgerFuture};
+use crate::ledger::error::{LedgerError, LedgerFuture};
 
 const LOAD: OperationName = OperationName("loading a credential");
 const STORE: OperationName = OperationName("storing a credential");
@@ -65,24 +63,6 @@ impl SqliteLedger {
 }
 
 impl CredentialStore for SqliteLedger {
-    fn lock_credential<'a>(
-        &'a self,
-        connection: &'a ObjectKey,
-        holder: &'a str,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> LedgerFuture<'a, Option<Lease>> {
-        async move {
-            let name = format!("credential/{connection}");
-            Ok(self.lease_acquire(&name, holder, ttl, now, None).await?.ok())
-        }
-        .boxed()
-    }
-
-    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> LedgerFuture<'a, ()> {
-        self.lease_release(lock).boxed()
-    }
-
     fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> LedgerFuture<'a, Option<StoredCredential>> {
         self.credential_load(connection).boxed()
     }
@@ -94,33 +74,5 @@ impl CredentialStore for SqliteLedger {
         now: Timestamp,
     ) -> LedgerFuture<'a, Option<i64>> {
         self.credential_store(connection, credential, now).boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_credential_is_replaced_only_with_the_expected_version() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ledger.db");
-        let ledger = SqliteLedger::open(&path).await.unwrap();
-        let (bank, other) = (ObjectKey::new("ns", "bank"), ObjectKey::new("ns", "other"));
-        let credential = |version, text: &str| StoredCredential {
-            version,
-            secret: "bank@7".to_owned(),
-            ciphertext: text.as_bytes().to_vec(),
-        };
-        assert!(ledger.load_credential(&bank).await.unwrap().is_none());
-        assert_eq!(ledger.store_credential(&bank, &credential(3, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
-        assert_eq!(ledger.store_credential(&bank, &credential(0, "a"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(1));
-        assert_eq!(ledger.store_credential(&bank, &credential(0, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
-        assert_eq!(ledger.store_credential(&bank, &credential(1, "b"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(2));
-        assert_eq!(ledger.store_credential(&bank, &credential(1, "x"), Timestamp::UNIX_EPOCH).await.unwrap(), None);
-        assert_eq!(ledger.store_credential(&other, &credential(0, "c"), Timestamp::UNIX_EPOCH).await.unwrap(), Some(1));
-        drop(ledger);
-        let ledger = SqliteLedger::open(&path).await.unwrap();
-        assert!(ledger.load_credential(&bank).await.unwrap().unwrap() == credential(2, "b"));
     }
 }

@@ -1,15 +1,19 @@
 //! Reads and writes cursors, and maps streams to their row ids.
 
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::SqliteLedger;
-use super::codec::{OperationName, count, get, millis, stored_enum, to_i64};
-use crate::ledger::{CursorKey, CursorState, LedgerError, PageCommit, StreamKey, SyncWindow, WindowKind};
+use super::codec::{OperationName, count, count_opt, get, millis, to_i64};
+use super::database::SqliteLedger;
+use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
+use crate::ledger::error::LedgerError;
+use crate::ledger::page::PageCommit;
 
 const LOAD: OperationName = OperationName("reading a cursor");
 const SAVE: OperationName = OperationName("advancing a cursor");
 const STREAM: OperationName = OperationName("looking up a stream");
+
+/// The kind of an open window: one that follows the cursor and advances it when complete.
+const INCREMENTAL: &str = "incremental";
 
 /// The columns that [`decode`] reads.
 pub(super) const COLUMNS: &str = "s.state_version, s.fence, s.spec_hash, s.window_kind, s.window_from, s.window_to, \
@@ -44,19 +48,14 @@ pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
     let kind: Option<String> = get(row, "window_kind")?;
     let window = match kind {
         None => None,
-        Some(kind) => {
+        Some(_) => {
             let seen: String = get(row, "seen_tokens")?;
             Some(SyncWindow {
-                kind: stored_enum(&WindowKind::ALL, WindowKind::as_str, &kind, "sync_state.window_kind")?,
                 from: get(row, "window_from")?,
                 to: get(row, "window_to")?,
                 page_no: get(row, "page_no")?,
                 page_token: get(row, "page_token")?,
-                total: row
-                    .try_get::<Option<i64>, _>("total")
-                    .ok()
-                    .flatten()
-                    .and_then(|total| u64::try_from(total).ok()),
+                total: count_opt(row, "total")?,
                 candidate_hwm: get(row, "candidate_hwm")?,
                 seen_tokens: serde_json::from_str(&seen)
                     .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
@@ -107,7 +106,7 @@ pub(super) async fn advance(
     .bind(next)
     .bind(page.lease.fence)
     .bind(&state.spec_hash)
-    .bind(window.map(|w| w.kind.as_str()))
+    .bind(window.map(|_| INCREMENTAL))
     .bind(window.map(|w| w.from.as_str()))
     .bind(window.map(|w| w.to.as_str()))
     .bind(window.map_or(0, |w| w.page_no))

@@ -1,9 +1,11 @@
 //! Deletes a job's data at the user's request.
 
-use super::SqliteLedger;
 use super::codec::OperationName;
+use super::database::SqliteLedger;
+use super::lease::assert_held;
 use crate::domain::key::ObjectKey;
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
 
 const DELETE: OperationName = OperationName("deleting a job");
 
@@ -32,10 +34,12 @@ const STATEMENTS: [&str; 7] = [
 ];
 
 impl SqliteLedger {
-    pub(super) async fn job_delete(&self, job: &ObjectKey) -> Result<(), LedgerError> {
-        let job = job.clone();
+    pub(super) async fn job_delete(&self, job: &ObjectKey, lease: &Lease) -> Result<(), LedgerError> {
+        let (job, lease) = (job.clone(), lease.clone());
         self.write(DELETE, |conn| {
             Box::pin(async move {
+                // A process frozen since it acquired the lease must not delete what the new holder writes.
+                assert_held(conn, &lease).await?;
                 for statement in STATEMENTS {
                     sqlx::query(statement)
                         .bind(&*job.namespace)

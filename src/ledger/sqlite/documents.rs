@@ -3,18 +3,19 @@
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::SqliteLedger;
 use super::codec::{OperationName, get, instant, millis, stored_enum};
+use super::database::SqliteLedger;
 use super::read::restrict;
-use crate::ledger::document::{DocumentKind, DocumentRecord, StoredDocument};
+use super::upsert::{ROWS_PER_STATEMENT, execute};
+use crate::domain::document::{DocumentKind, DocumentRecord};
+use crate::domain::record::KeyQuality;
+use crate::ledger::document::StoredDocument;
+use crate::ledger::error::LedgerError;
+use crate::ledger::page::{PageCommit, PageCounts};
 use crate::ledger::record::TransactionFilter;
-use crate::ledger::{KeyQuality, LedgerError, PageCommit, PageCounts};
 
 const WRITE: OperationName = OperationName("writing documents");
 const LIST: OperationName = OperationName("listing documents");
-
-/// Rows per statement; see `upsert.rs`.
-const ROWS_PER_STATEMENT: usize = 50;
 
 pub(super) async fn rows(
     conn: &mut SqliteConnection,
@@ -45,12 +46,7 @@ pub(super) async fn rows(
              run_id = excluded.run_id, updated_ms = excluded.updated_ms, revision = documents.revision + 1 \
              WHERE documents.content_hash IS NOT excluded.content_hash RETURNING revision",
         );
-        let revisions: Vec<i64> = sql.build_query_scalar().fetch_all(&mut *conn).await.map_err(|e| WRITE.failed(e))?;
-        let inserted = revisions.iter().filter(|revision| **revision == 1).count() as u64;
-        let touched = revisions.len() as u64;
-        counts.inserted += inserted;
-        counts.updated += touched - inserted;
-        counts.unchanged += (chunk.len() as u64).saturating_sub(touched);
+        counts += execute(conn, sql, chunk.len(), WRITE).await?;
     }
     Ok(counts)
 }

@@ -2,27 +2,50 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::SqliteLedger;
 use super::codec::{OperationName, get, instant, millis};
-use crate::ledger::{Lease, LedgerError, StoredLease};
+use super::database::SqliteLedger;
+use crate::ledger::error::{LedgerError, LedgerFuture};
+use crate::ledger::lease::{Lease, LeaseOutcome, LeaseStore, StoredLease};
 
 const ACQUIRE: OperationName = OperationName("acquiring a lease");
 const RENEW: OperationName = OperationName("renewing a lease");
 const RELEASE: OperationName = OperationName("releasing a lease");
 const ASSERT: OperationName = OperationName("checking a lease");
 
+impl LeaseStore for SqliteLedger {
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        ttl: Duration,
+        now: Timestamp,
+        stale: Option<StoredLease>,
+    ) -> LedgerFuture<'a, LeaseOutcome> {
+        self.lease_acquire(name, holder, ttl, now, stale).boxed()
+    }
+
+    fn renew_lease<'a>(&'a self, lease: &'a Lease, ttl: Duration, now: Timestamp) -> LedgerFuture<'a, bool> {
+        self.lease_renew(lease, ttl, now).boxed()
+    }
+
+    fn release_lease<'a>(&'a self, lease: &'a Lease) -> LedgerFuture<'a, ()> {
+        self.lease_release(lease).boxed()
+    }
+}
+
 impl SqliteLedger {
-    pub(super) async fn lease_acquire(
+    async fn lease_acquire(
         &self,
         name: &str,
         holder: &str,
         ttl: Duration,
         now: Timestamp,
         stale: Option<StoredLease>,
-    ) -> Result<Result<Lease, StoredLease>, LedgerError> {
+    ) -> Result<LeaseOutcome, LedgerError> {
         let expires = expiry(now, ttl);
         let (name, holder) = (name.to_owned(), holder.to_owned());
         self.write(ACQUIRE, |conn| {
@@ -34,7 +57,7 @@ impl SqliteLedger {
                         let available =
                             current.expires <= now || current.holder == holder || stale.as_ref() == Some(&current);
                         if !available {
-                            return Ok(Err(current));
+                            return Ok(LeaseOutcome::HeldBy(current));
                         }
                         current.fence.saturating_add(1)
                     }
@@ -50,13 +73,13 @@ impl SqliteLedger {
                 .execute(conn)
                 .await
                 .map_err(|e| ACQUIRE.failed(e))?;
-                Ok(Ok(Lease { name, holder, fence, expires }))
+                Ok(LeaseOutcome::Acquired(Lease { name, holder, fence, expires }))
             })
         })
         .await
     }
 
-    pub(super) async fn lease_renew(&self, lease: &Lease, ttl: Duration, now: Timestamp) -> Result<bool, LedgerError> {
+    async fn lease_renew(&self, lease: &Lease, ttl: Duration, now: Timestamp) -> Result<bool, LedgerError> {
         let done = sqlx::query("UPDATE leases SET expires_ms = ?1 WHERE name = ?2 AND holder = ?3 AND fence = ?4")
             .bind(millis(expiry(now, ttl)))
             .bind(&lease.name)
@@ -68,7 +91,7 @@ impl SqliteLedger {
         Ok(done.rows_affected() == 1)
     }
 
-    pub(super) async fn lease_release(&self, lease: &Lease) -> Result<(), LedgerError> {
+    async fn lease_release(&self, lease: &Lease) -> Result<(), LedgerError> {
         // The row stays with its fence: a fence must never be issued twice.
         sqlx::query("UPDATE leases SET expires_ms = 0, holder = '' WHERE name = ?1 AND holder = ?2 AND fence = ?3")
             .bind(&lease.name)

@@ -6,8 +6,11 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::codec::{OperationName, millis, to_i64};
-use super::{SqliteLedger, cursor, documents, lease, upsert};
-use crate::ledger::{DeadLetter, LedgerError, PageCommit, PageCounts, PageOutcome};
+use super::database::SqliteLedger;
+use super::{cursor, documents, lease, upsert};
+use crate::domain::record::DeadLetter;
+use crate::ledger::error::LedgerError;
+use crate::ledger::page::{PageCommit, PageCounts, PageOutcome};
 
 const PAGE: OperationName = OperationName("committing a page");
 const DEAD: OperationName = OperationName("storing a dead letter");
@@ -36,11 +39,13 @@ impl SqliteLedger {
         outcome: PageOutcome,
         source: sqlx::Error,
     ) -> Result<PageOutcome, LedgerError> {
-        let Ok(mut conn) = self.writer.acquire().await else { return Err(LedgerError::CommitUnknown { source }) };
+        let Ok(mut conn) = self.writer.acquire().await else {
+            return Err(LedgerError::CommitUnknown { source: source.into() });
+        };
         match cursor::load(&mut conn, page.cursor).await {
             Ok(Some((now, fence))) if now.version == outcome.version && fence == page.lease.fence => Ok(outcome),
             Ok(_) => Err(PAGE.failed(source)),
-            Err(_) => Err(LedgerError::CommitUnknown { source }),
+            Err(_) => Err(LedgerError::CommitUnknown { source: source.into() }),
         }
     }
 }
@@ -50,12 +55,8 @@ async fn apply(conn: &mut SqliteConnection, page: &PageCommit<'_>) -> Result<Pag
     let stream_id = cursor::ensure_stream(conn, &page.cursor.stream).await?;
     // Before the rows, so that a conflict costs no row writes.
     let version = cursor::advance(conn, stream_id, page).await?;
-    let (rows, documents) = (upsert::rows(conn, stream_id, page).await?, documents::rows(conn, stream_id, page).await?);
-    let counts = PageCounts {
-        inserted: rows.inserted + documents.inserted,
-        updated: rows.updated + documents.updated,
-        unchanged: rows.unchanged + documents.unchanged,
-    };
+    let mut counts = upsert::rows(conn, stream_id, page).await?;
+    counts += documents::rows(conn, stream_id, page).await?;
     for letter in page.dead_letters {
         store_dead_letter(conn, stream_id, page, letter).await?;
     }
@@ -79,7 +80,7 @@ async fn store_dead_letter(
     )
     .bind(stream_id)
     .bind(&letter.fingerprint)
-    .bind(letter.reason)
+    .bind(letter.reason.as_str())
     .bind(&letter.path)
     .bind(&letter.sample)
     .bind(&page.cursor.job)

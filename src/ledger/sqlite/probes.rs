@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
-use super::SqliteLedger;
 use super::codec::{OperationName, get, instant, millis, to_i64};
+use super::database::SqliteLedger;
 use crate::domain::key::ObjectKey;
-use crate::ledger::{LedgerError, ProbeResult, StoredProbe};
+use crate::ledger::error::LedgerError;
+use crate::ledger::probes::{ProbeResult, StoredProbe};
 
 const RECORD: OperationName = OperationName("storing health check results");
 const PRUNE: OperationName = OperationName("pruning health check results");
@@ -133,70 +134,4 @@ fn decode(connection: &ObjectKey, row: &SqliteRow) -> Result<StoredProbe, Ledger
         status: get(row, "status")?,
         error: get(row, "error")?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::page_tests::{at, new_ledger};
-    use super::*;
-    use crate::ledger::Ledger;
-    use crate::ledger::sqlite::OpenMode;
-
-    fn result(name: &str, seconds: i64, status: Option<u16>) -> ProbeResult {
-        ProbeResult {
-            connection: ObjectKey::new("team", name),
-            at: at(seconds),
-            elapsed: Duration::from_micros(1_234),
-            success: status == Some(200),
-            slow: name == "b",
-            status,
-            error: status.is_none().then_some("timeout"),
-        }
-    }
-
-    async fn count(ledger: &SqliteLedger, table: &'static str) -> i64 {
-        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        sqlx::query_scalar(sql).fetch_one(&ledger.readers).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn results_are_listed_newest_first_per_connection() {
-        let (_dir, path, ledger) = new_ledger().await;
-        let first = [result("a", 1, Some(200)), result("b", 1, Some(503)), result("a", 31, None)];
-        ledger.record_probes(&first).await.unwrap();
-        ledger.record_probes(&[result("a", 61, Some(200))]).await.unwrap();
-        ledger.record_probes(&[]).await.unwrap();
-        ledger.close().await;
-        let ledger = SqliteLedger::open_as(&path, OpenMode::ReadOnly).await.unwrap();
-        let last = ledger.last_probes(&ObjectKey::new("team", "a"), 2).await.unwrap();
-        let seen: Vec<_> = last.iter().map(|p| (p.at, p.success, p.status, p.error.as_deref())).collect();
-        assert_eq!(seen, [(at(61), true, Some(200), None), (at(31), false, None, Some("timeout"))]);
-        assert_eq!(last[0].elapsed, Duration::from_micros(1_234));
-        let last = ledger.last_probes(&ObjectKey::new("team", "b"), 9).await.unwrap();
-        assert_eq!((last.len(), last[0].slow, last[0].status), (1, true, Some(503)));
-        assert_eq!(ledger.last_probes(&ObjectKey::new("team", "c"), 9).await.unwrap(), []);
-        assert_eq!(ledger.last_probes(&ObjectKey::new("other", "a"), 9).await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn old_results_are_pruned_in_batches_and_idle_connections_last() {
-        let (_dir, _path, ledger) = new_ledger().await;
-        let hours = |n: i64| n * 3600;
-        let old: Vec<_> = (0..250).map(|n| result("idle", n, Some(200))).collect();
-        ledger.record_probes(&old).await.unwrap();
-        let new: Vec<_> = (0..50).map(|n| result("a", hours(24) + n, Some(200))).collect();
-        ledger.record_probes(&new).await.unwrap();
-        for (deleted, remaining) in [(100, 200), (100, 100), (50, 50), (0, 50)] {
-            assert_eq!(ledger.prune_probes(at(hours(23)), 100).await.unwrap(), deleted);
-            assert_eq!(count(&ledger, "probe_results").await, remaining);
-        }
-        assert_eq!(count(&ledger, "probed_connections").await, 1, "a connection without recent results is deleted");
-        assert_eq!(ledger.last_probes(&ObjectKey::new("team", "a"), 100).await.unwrap().len(), 50);
-        // A connection with regular checks is updated hourly, so it is never deleted while it has rows.
-        for hour in 25..30 {
-            ledger.record_probes(&[result("a", hours(hour), Some(200))]).await.unwrap();
-        }
-        ledger.prune_probes(at(hours(29)), 100).await.unwrap();
-        assert_eq!(ledger.last_probes(&ObjectKey::new("team", "a"), 100).await.unwrap().len(), 1);
-    }
 }

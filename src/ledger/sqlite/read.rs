@@ -7,10 +7,11 @@ use rust_decimal::Decimal;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::SqliteLedger;
 use super::codec::{OperationName, get, instant, instant_opt, stored_enum};
+use super::database::SqliteLedger;
+use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
+use crate::ledger::error::LedgerError;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
-use crate::ledger::{BookingTime, Granularity, KeyQuality, LedgerError, RowStatus, TransactionRecord};
 
 const LIST: OperationName = OperationName("listing transactions");
 const COUNT: OperationName = OperationName("counting transactions");

@@ -5,15 +5,16 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
-use super::SqliteLedger;
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
 use super::cursor;
+use super::database::SqliteLedger;
 use super::lease::assert_held;
+use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
-use crate::ledger::runs::RunCounts;
-use crate::ledger::{
-    CursorState, JobHistory, Lease, LedgerError, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, StreamKey,
-};
+use crate::domain::run_reason::RunReason;
+use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
+use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger};
 
 const START: OperationName = OperationName("recording the start of a run");
 const SKIP: OperationName = OperationName("recording a skipped run");
@@ -40,7 +41,7 @@ impl SqliteLedger {
         .await
     }
 
-    pub(super) async fn run_skip(&self, run: &RunStart, reason: &'static str) -> Result<(), LedgerError> {
+    pub(super) async fn run_skip(&self, run: &RunStart, reason: RunReason) -> Result<(), LedgerError> {
         let run = run.clone();
         self.write(SKIP, |conn| {
             Box::pin(async move {
@@ -99,13 +100,13 @@ async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::
 }
 
 /// Inserts a run that starts and ends at once.
-async fn skip(conn: &mut SqliteConnection, run: &RunStart, reason: &'static str) -> Result<(), sqlx::Error> {
+async fn skip(conn: &mut SqliteConnection, run: &RunStart, reason: RunReason) -> Result<(), sqlx::Error> {
     insert(conn, run, Some(reason)).await?;
     record_slot(conn, run).await?;
     prune(conn, &run.job).await
 }
 
-async fn insert(conn: &mut SqliteConnection, run: &RunStart, skipped: Option<&str>) -> Result<(), sqlx::Error> {
+async fn insert(conn: &mut SqliteConnection, run: &RunStart, skipped: Option<RunReason>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO sync_runs (run_id, namespace, job, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -119,7 +120,7 @@ async fn insert(conn: &mut SqliteConnection, run: &RunStart, skipped: Option<&st
     .bind(millis(run.at))
     .bind(skipped.map(|_| millis(run.at)))
     .bind(skipped.map(|_| RunResult::Skipped.as_str()))
-    .bind(skipped)
+    .bind(skipped.map(RunReason::as_str))
     .execute(conn)
     .await
     .map(drop)
@@ -149,7 +150,7 @@ async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::E
     .bind(end.id.to_string())
     .bind(millis(end.at))
     .bind(end.result.as_str())
-    .bind(end.reason)
+    .bind(end.reason.map(RunReason::as_str))
     .bind(to_i64(end.counts.fetched))
     .bind(to_i64(end.counts.inserted))
     .bind(to_i64(end.counts.updated))
@@ -240,6 +241,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
     let id: String = get(row, "run_id")?;
     let trigger: String = get(row, "cause")?;
     let result: Option<String> = get(row, "result")?;
+    let reason: Option<String> = get(row, "reason")?;
     Ok(RunRecord {
         id: RunId(Uuid::parse_str(&id).map_err(|_| LedgerError::Corrupt { column: "sync_runs.run_id" })?),
         trigger: trigger.parse::<RunTrigger>().map_err(|_| LedgerError::Corrupt { column: "sync_runs.cause" })?,
@@ -251,7 +253,7 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
             .map(|text| text.parse::<RunResult>())
             .transpose()
             .map_err(|_| LedgerError::Corrupt { column: "sync_runs.result" })?,
-        reason: get(row, "reason")?,
+        reason: reason.and_then(|text| text.parse().ok()),
         counts: RunCounts {
             fetched: count(row, "fetched")?,
             inserted: count(row, "inserted")?,

@@ -7,12 +7,14 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::codec::{OperationName, millis};
-use crate::ledger::{LedgerError, PageCommit, PageCounts, TransactionRecord};
+use crate::domain::record::TransactionRecord;
+use crate::ledger::error::LedgerError;
+use crate::ledger::page::{PageCommit, PageCounts};
 
 const ROWS: OperationName = OperationName("writing rows");
 
 /// Rows per statement: more would hardly reduce the cost per row, and fewer statement lengths fit the statement cache.
-const ROWS_PER_STATEMENT: usize = 50;
+pub(super) const ROWS_PER_STATEMENT: usize = 50;
 
 const INSERT: &str = "INSERT INTO transactions (stream_id, account_token, record_key, key_quality, account, booked_on, \
      booked_ms, booked_text, granularity, amount, amount_minor, currency, status, counterparty, narration, category, \
@@ -60,12 +62,21 @@ pub(super) async fn rows(
                 .push_bind(now);
         });
         sql.push(ON_CONFLICT);
-        let revisions: Vec<i64> = sql.build_query_scalar().fetch_all(&mut *conn).await.map_err(|e| ROWS.failed(e))?;
-        let inserted = revisions.iter().filter(|revision| **revision == 1).count() as u64;
-        let touched = revisions.len() as u64;
-        counts.inserted += inserted;
-        counts.updated += touched - inserted;
-        counts.unchanged += (chunk.len() as u64).saturating_sub(touched);
+        counts += execute(conn, sql, chunk.len(), ROWS).await?;
     }
     Ok(counts)
+}
+
+/// Executes an upsert of `rows` rows that returns the revision of each row it wrote, and counts them.
+pub(super) async fn execute(
+    conn: &mut SqliteConnection,
+    mut sql: QueryBuilder<Sqlite>,
+    rows: usize,
+    operation: OperationName,
+) -> Result<PageCounts, LedgerError> {
+    let revisions: Vec<i64> = sql.build_query_scalar().fetch_all(conn).await.map_err(|e| operation.failed(e))?;
+    let inserted = revisions.iter().filter(|revision| **revision == 1).count() as u64;
+    let written = revisions.len() as u64;
+    let unchanged = (rows as u64).saturating_sub(written);
+    Ok(PageCounts { inserted, updated: written - inserted, unchanged })
 }

@@ -23,6 +23,7 @@ use crate::provider::auth::refresh_token_store::{LoadedToken, RefreshTokenEntry}
 use crate::provider::auth::token_endpoint::TokenEndpoint;
 use crate::provider::auth::token_response::{TokenError, TokenResponse};
 use crate::provider::call::{CallError, TokenStoreError};
+use crate::provider::metrics::ResultCode;
 use crate::provider::monitor::{ConnectionMonitor, outcome_label};
 use crate::settings::{Auth, Settings};
 
@@ -94,23 +95,23 @@ impl AccessTokenSource {
         let started = self.clock.mono();
         let permit = self.update_breaker(|breaker| breaker.admit(CallClass::Read, started));
         let permit = permit.map_err(|refusal| {
-            self.monitor.record_token_request(Err("token_circuit_open"), "refused");
+            self.monitor.record_token_request(ResultCode::Reason("token_circuit_open"), "refused");
             CallError::TokenCircuitOpen { retry_in: refusal.retry_at.map(|at| at.since(started)) }
         })?;
         let result = endpoint.request(refresh_token).await;
         let (code, outcome) = match &result {
-            Ok(_) => (Ok(200), CallOutcome::Success),
+            Ok(_) => (ResultCode::Status(200), CallOutcome::Success),
             // The endpoint works; a refusal of the credentials is not its failure.
             Err(TokenError { error: CallError::CredentialsRefused { status }, .. }) => {
-                (Ok(*status), CallOutcome::Success)
+                (ResultCode::Status(*status), CallOutcome::Success)
             }
             Err(TokenError { error: CallError::NoToken { status: Some(429), .. }, .. }) => {
-                (Ok(429), CallOutcome::Ignored)
+                (ResultCode::Status(429), CallOutcome::Ignored)
             }
             Err(TokenError { error: CallError::NoToken { status, class }, .. }) => {
-                (status.ok_or(class.as_str()), CallOutcome::Failure)
+                (status.map_or(ResultCode::Reason(class.as_str()), ResultCode::Status), CallOutcome::Failure)
             }
-            Err(TokenError { error, .. }) => (Err(error.code()), CallOutcome::Ignored),
+            Err(TokenError { error, .. }) => (ResultCode::Reason(error.code()), CallOutcome::Ignored),
         };
         let label = match &result {
             Err(TokenError { error: CallError::CredentialsRefused { .. }, .. }) => "ignored",

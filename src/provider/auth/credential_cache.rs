@@ -126,11 +126,11 @@ impl CredentialCache {
         Some(flight)
     }
 
-    fn finish_read(&self, found: Option<Settings>, refused: Mono) {
+    fn finish_read(&self, found: Option<Arc<Settings>>, refused: Mono) {
         let now = self.monitor.clock().mono();
         let mut state = self.lock();
         state.flight = None;
-        let found = found.filter(|found| found.same_endpoint(&self.initial)).map(Arc::new);
+        let found = found.filter(|found| found.same_endpoint(&self.initial));
         let auth =
             found.as_ref().filter(|found| !found.same_credentials(state.replaced.as_ref().unwrap_or(&self.initial)));
         let certified = state.certified.as_ref().map_or(&self.initial, |(settings, _)| settings);

@@ -15,8 +15,11 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::ledger::credentials::lock_name;
 use crate::ledger::encryption::{EncryptionError, Keyring};
-use crate::ledger::{CredentialStore, Lease, LedgerError, StoredCredential};
+use crate::ledger::{
+    CredentialStore, Lease, LeaseHolder, LeaseOptions, LeaseStore, LedgerError, StoredCredential, TakeOutcome,
+};
 use crate::provider::call::{CallError, TokenStoreError};
 use crate::settings::short_digest;
 
@@ -79,24 +82,30 @@ impl RefreshTokenEntry {
     /// # Errors
     /// [`TokenStoreError::Busy`] if another holder does not release it in time.
     pub(crate) async fn lock(&self, holder: &str) -> Result<Lease, CallError> {
-        let credentials = &self.store.credentials;
-        let (ttl, until) = (self.request_timeout * 2 + LOCK_MARGIN, self.clock.mono() + MAX_LOCK_WAIT);
+        let options = LeaseOptions {
+            name: lock_name(&self.connection),
+            holder: holder.to_owned(),
+            ttl: self.request_timeout * 2 + LOCK_MARGIN,
+        };
+        let leases = Arc::clone(&self.store.credentials) as Arc<dyn LeaseStore>;
+        let mut lock = LeaseHolder::new(leases, self.clock, options);
+        let until = self.clock.mono() + MAX_LOCK_WAIT;
         loop {
-            let now = self.clock.now();
-            let taken = credentials.lock_credential(&self.connection, holder, ttl, now.wall).await;
-            if let Some(lock) = taken.map_err(|e| self.ledger_error(&e))? {
-                return Ok(lock);
+            let now = self.clock.mono();
+            match lock.take().await.map_err(|e| self.ledger_error(&e))? {
+                // Detached: if this process ends half-way, the token may be spent, and only the expiry frees it.
+                TakeOutcome::Taken(held) => return Ok(held.into_lease()),
+                TakeOutcome::HeldByOther { .. } if now >= until => {
+                    return Err(CallError::TokenStore(TokenStoreError::Busy));
+                }
+                TakeOutcome::HeldByOther { .. } => self.clock.sleep_until(now + LOCK_POLL_INTERVAL).await,
             }
-            if now.mono >= until {
-                return Err(CallError::TokenStore(TokenStoreError::Busy));
-            }
-            self.clock.sleep_until(now.mono + LOCK_POLL_INTERVAL).await;
         }
     }
 
     /// Releases the lock. One that cannot be released expires.
     pub(crate) async fn unlock(&self, lock: &Lease) {
-        if let Err(error) = self.store.credentials.unlock_credential(lock).await {
+        if let Err(error) = self.store.credentials.release_lease(lock).await {
             let _logged = self.ledger_error(&error);
         }
     }

@@ -1,5 +1,7 @@
 //! How the call path reads the Secrets of a connection, without knowing Kubernetes.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 
 use crate::domain::key::ObjectKey;
@@ -10,5 +12,5 @@ use crate::settings::Settings;
 pub trait SecretSource: Send + Sync + 'static {
     /// The settings of `connection` with the current content of its Secrets; `None` if they cannot be read. The
     /// credential in use is refused since `refused`, so a copy of the Secret that is older than that must not be used.
-    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Settings>>;
+    fn settings<'a>(&'a self, connection: &'a ObjectKey, refused: Mono) -> BoxFuture<'a, Option<Arc<Settings>>>;
 }

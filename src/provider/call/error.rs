@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::rights::Denial;
+use crate::provider::access_denial::AccessDenial;
+use crate::provider::failure_reason::FailureReason;
 use crate::settings::ErrorClass;
 use crate::settings::addresses::{AddressDenied, EndpointRole};
 
@@ -102,20 +103,9 @@ pub enum CallError {
     /// The connection is suspended; nothing was sent.
     #[error("connection suspended")]
     Suspended,
-    /// No licence profile of the caller allows it; nothing was sent.
-    #[error("{action} not allowed for the caller: {}", .why.as_str())]
-    RightsDenied {
-        /// The operation or purpose that is not allowed.
-        action: Arc<str>,
-        /// The cause.
-        why: Denial,
-    },
-    /// The daily request limit of the caller's licence profile is reached; nothing was sent.
-    #[error("daily request limit of the licence profile reached")]
-    RightsQuota {
-        /// Until the next day.
-        retry_in: Duration,
-    },
+    /// The licence profiles deny the call; nothing was sent.
+    #[error(transparent)]
+    Denied(#[from] AccessDenial),
     /// A quota of the connection is exhausted for longer than the call can wait; nothing was sent.
     #[error("quota of the connection exhausted")]
     QuotaExhausted {
@@ -192,28 +182,37 @@ impl fmt::Display for TokenStatus {
 impl CallError {
     /// The machine-readable code, stable, also used in metrics.
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::CircuitOpen { .. } => "circuit_open",
-            Self::Suspended => "suspended",
-            Self::RightsDenied { .. } => "rights_denied",
-            Self::RightsQuota { .. } => "rights_quota",
-            Self::QuotaExhausted { .. } => "quota_exhausted",
-            Self::Throttled { .. } => "throttled",
-            Self::Timeout => "timeout",
-            Self::Connect(ConnectError::Dns) => "dns",
-            Self::Connect(ConnectError::Refused | ConnectError::Network | ConnectError::TimedOut) => "connect",
-            Self::Connect(ConnectError::Reset) => "reset",
-            Self::Connect(_) => "tls",
-            Self::AddressRefused(_) => "address_refused",
-            Self::TooLarge { .. } => "too_large",
-            Self::Malformed => "malformed",
-            Self::CredentialsRefused { .. } => "credentials_refused",
-            Self::NoToken { .. } => "no_token",
-            Self::TokenCircuitOpen { .. } => "token_circuit_open",
-            Self::TokenStore(_) => "refresh_token_not_kept",
-            Self::InvalidRequest(_) => "bad_request",
-            Self::Client(_) => "client",
+        match self.reason() {
+            Ok(reason) => reason.as_str(),
+            Err(denial) => denial.code(),
         }
+    }
+
+    /// Why the call failed. A denied call did not fail: then the error is the denial.
+    pub const fn reason(&self) -> Result<FailureReason, &AccessDenial> {
+        Ok(match self {
+            Self::Denied(denial) => return Err(denial),
+            Self::CircuitOpen { .. } => FailureReason::CircuitOpen,
+            Self::Suspended => FailureReason::Suspended,
+            Self::QuotaExhausted { .. } => FailureReason::QuotaExhausted,
+            Self::Throttled { .. } => FailureReason::Throttled,
+            Self::Timeout => FailureReason::Timeout,
+            Self::Connect(ConnectError::Dns) => FailureReason::Dns,
+            Self::Connect(ConnectError::Refused | ConnectError::Network | ConnectError::TimedOut) => {
+                FailureReason::Connect
+            }
+            Self::Connect(ConnectError::Reset) => FailureReason::Reset,
+            Self::Connect(_) => FailureReason::Tls,
+            Self::AddressRefused(_) => FailureReason::AddressRefused,
+            Self::TooLarge { .. } => FailureReason::TooLarge,
+            Self::Malformed => FailureReason::Malformed,
+            Self::CredentialsRefused { .. } => FailureReason::CredentialsRefused,
+            Self::NoToken { .. } => FailureReason::NoToken,
+            Self::TokenCircuitOpen { .. } => FailureReason::TokenCircuitOpen,
+            Self::TokenStore(_) => FailureReason::RefreshTokenNotKept,
+            Self::InvalidRequest(_) => FailureReason::BadRequest,
+            Self::Client(_) => FailureReason::Client,
+        })
     }
 
     /// The failure class that a policy can count; `None` if the provider had no part in the failure.
@@ -229,8 +228,7 @@ impl CallError {
             Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
             Self::CircuitOpen { .. }
             | Self::Suspended
-            | Self::RightsDenied { .. }
-            | Self::RightsQuota { .. }
+            | Self::Denied(_)
             | Self::QuotaExhausted { .. }
             | Self::Throttled { .. }
             | Self::AddressRefused(_)
@@ -271,8 +269,7 @@ impl CallError {
             self,
             Self::CircuitOpen { .. }
                 | Self::Suspended
-                | Self::RightsDenied { .. }
-                | Self::RightsQuota { .. }
+                | Self::Denied(_)
                 | Self::QuotaExhausted { .. }
                 | Self::Throttled { .. }
                 | Self::AddressRefused(_)

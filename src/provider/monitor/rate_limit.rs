@@ -12,9 +12,10 @@ use crate::domain::time::{Mono, Now};
 use crate::profile::{Classification, ResponseClass};
 use crate::provider::call::{CallError, Request};
 use crate::provider::metrics::{ResultCode, SKIPPED};
-use crate::provider::monitor::ConnectionMonitor;
-use crate::provider::monitor::snapshot::{CallResult, Verification};
+use crate::provider::monitor::snapshot::Verification;
 use crate::provider::monitor::state::MonitorState;
+use crate::provider::monitor::{ConnectionMonitor, Publish};
+use crate::provider::probe::CallResult;
 use crate::settings::Settings;
 
 /// Why a call gets no quota now.
@@ -76,11 +77,12 @@ impl ConnectionMonitor {
         }
     }
 
-    /// Applies the rate limit in a response. It delays the whole connection, unless the profile scopes it to a
-    /// partition and the request had one.
+    /// Applies the rate limit in a response to a call of `class`. It delays the whole connection, unless the profile
+    /// scopes it to a partition and the request had one.
     pub(crate) fn observe_rate_limit(
         &self,
         settings: &Settings,
+        class: CallClass,
         operation: &str,
         partition: Option<&str>,
         classification: Classification,
@@ -111,7 +113,7 @@ impl ConnectionMonitor {
             state.blocked.get_or_insert_default().block(operation, partition, delay, now.mono);
             return;
         }
-        self.update(|state, _| {
+        self.update_and_publish(Publish::of(class), |state, _| {
             if let Some(delay) = classification.retry_delay(wall) {
                 throttle(state, delay, now);
             } else if state.throttle.until(now.mono).is_none() {
@@ -123,17 +125,6 @@ impl ConnectionMonitor {
                 state.unspecified_throttles = state.unspecified_throttles.saturating_add(1);
                 throttle(state, delay, now);
             }
-            ((), [None, None])
-        });
-    }
-
-    /// Restores a rate limit that a former process received.
-    pub(crate) fn restore_throttle(&self, until: Timestamp) {
-        let now = self.clock.now();
-        let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
-        self.update(|state, _| {
-            throttle(state, left, now);
-            ((), [None, None])
         });
     }
 
@@ -163,6 +154,7 @@ impl ConnectionMonitor {
     /// Records a probe that was skipped for lack of quota: it is counted and proves nothing about the provider.
     pub(crate) fn record_skipped(&self, settings: &Settings, permit: Permit, operation: &Arc<str>, error: &CallError) {
         self.update(|state, now| {
+            state.call_ended(CallClass::Probe);
             state.counts.request(operation, ResultCode::Reason(error.code()), SKIPPED);
             state.breaker.abandon(permit, now);
             // A skipped probe has ended too, or the verification would stay pending as long as the rate limit lasts.
@@ -171,8 +163,17 @@ impl ConnectionMonitor {
             {
                 state.verification = Verification::Inconclusive(CallResult::Error(error.clone()));
             }
-            ((), [state.breaker.tick(now), None])
+            let transition = state.breaker.tick(now);
+            state.transitions.extend(transition);
         });
+    }
+}
+
+impl MonitorState {
+    /// Restores a rate limit that a former process received.
+    pub(crate) fn restore_throttle(&mut self, until: Timestamp, now: Now) {
+        let left = Duration::try_from(until.duration_since(now.wall)).unwrap_or_default();
+        throttle(self, left, now);
     }
 }
 

@@ -1,15 +1,13 @@
 //! The observed state of a connection as plain values.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::health::{Health, Ppm, RiskTier};
 use crate::domain::time::Mono;
-use crate::provider::call::CallError;
+use crate::provider::probe::{CallResult, ProbeRecord};
 
 /// The result of verifying a connection: provider, endpoint, credentials and TLS.
 ///
@@ -29,37 +27,6 @@ pub enum Verification {
     },
     /// The attempt completed without a result for the credentials.
     Inconclusive(CallResult),
-}
-
-/// How a call ended, in terms that are safe to show: never the provider's own text.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CallResult {
-    /// With an HTTP status.
-    Status(u16),
-    /// Without one.
-    Error(CallError),
-}
-
-impl fmt::Display for CallResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "the provider answered with status {status}"),
-            Self::Error(error) => error.fmt(f),
-        }
-    }
-}
-
-/// The last health check.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LastProbe {
-    /// When it ended.
-    pub at: Timestamp,
-    /// Whether the response was as expected.
-    pub success: bool,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// How it ended.
-    pub result: CallResult,
 }
 
 /// The observed state of a connection.
@@ -87,7 +54,7 @@ pub struct ConnectionSnapshot {
     /// yet.
     pub refused_since: Option<Mono>,
     /// The last health check, if there was one.
-    pub last_probe: Option<LastProbe>,
+    pub last_probe: Option<ProbeRecord>,
     /// Until when the provider rate limits us; `None` if it does not.
     pub throttled_until: Option<Timestamp>,
     /// Whether the last call failed because no access token was available.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::breaker::{self, Breaker, EffectiveState, Throttle, Transition};
+use crate::domain::breaker::{self, Breaker, CallClass, EffectiveState, Throttle, Transition};
 use crate::domain::health::{Health, HealthMonitor, Ppm, RiskTier};
 use crate::domain::quota::{BlockedPartitions, Quota};
 use crate::domain::retry_budget::RetryBudget;
@@ -13,12 +13,18 @@ use crate::domain::time::{Mono, Now};
 use crate::provider::assessment::CredentialResult;
 use crate::provider::call::CallError;
 use crate::provider::metrics::ConnectionCounters;
-use crate::provider::monitor::snapshot::{CallResult, LastProbe, Verification};
+use crate::provider::monitor::snapshot::Verification;
+use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::settings::Settings;
 
 /// Everything that changes while a connection runs.
 pub(crate) struct MonitorState {
     pub(super) breaker: Breaker,
+    /// Transitions of the circuit that the running update has caused; counted and logged at its end.
+    pub(super) transitions: Vec<Transition>,
+    pub(super) probes_in_flight: u32,
+    /// Whether something that a status shows has changed and is not published yet.
+    pub(super) unpublished: bool,
     /// Until when the settings in force override the circuit (wall clock); the breaker's own deadline is derived from
     /// it again on each access.
     pub(super) override_until: Option<Timestamp>,
@@ -29,7 +35,7 @@ pub(crate) struct MonitorState {
     pub(super) verification_revision: Arc<str>,
     pub(super) authenticated: Option<bool>,
     pub(super) refused_since: Option<Mono>,
-    pub(super) last_probe: Option<LastProbe>,
+    pub(super) last_probe: Option<ProbeRecord>,
     /// Until when the provider rate limits us.
     pub(super) throttle: Throttle,
     /// The same as wall time: fixed when the rate limit began, so that clock drift never makes it look changed.
@@ -89,7 +95,7 @@ impl MonitorState {
         self.breaker.effective()
     }
 
-    pub(crate) fn last_probe(&self) -> Option<&LastProbe> {
+    pub(crate) fn last_probe(&self) -> Option<&ProbeRecord> {
         self.last_probe.as_ref()
     }
 
@@ -110,20 +116,23 @@ impl MonitorState {
         self.health.risk(now)
     }
 
+    /// Counts the end of an admitted call of `class`.
+    pub(super) fn call_ended(&mut self, class: CallClass) {
+        if class == CallClass::Probe {
+            self.probes_in_flight = self.probes_in_flight.saturating_sub(1);
+        }
+    }
+
     /// Feeds a check or another call to the health monitor. If the risk becomes critical, the circuit may open.
-    pub(super) fn observe_health(
-        &mut self,
-        check: bool,
-        success: bool,
-        elapsed: Duration,
-        now: Mono,
-    ) -> Option<Transition> {
+    pub(super) fn observe_health(&mut self, check: bool, success: bool, elapsed: Duration, now: Mono) {
         let observation = if check {
             self.health.observe_check(success, elapsed, now)
         } else {
             self.health.observe_call(success, elapsed, now)
         };
-        if observation.became_critical() { self.breaker.trip_unhealthy(now) } else { None }
+        if observation.became_critical() {
+            self.transitions.extend(self.breaker.trip_unhealthy(now));
+        }
     }
 
     pub(super) fn record_credentials(&mut self, credentials: CredentialResult, result: &CallResult, now: Mono) {

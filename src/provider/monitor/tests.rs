@@ -1,26 +1,22 @@
 //! How calls, time and settings change the state of a connection.
 
 mod concurrency;
+mod publish;
 mod tick;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::domain::breaker::{BreakerState, EffectiveState, OnUnhealthy, OverrideMode, TripReason};
 use crate::domain::health::{Health, RiskTier};
+use crate::notify::KeyQueue;
 use crate::provider::testkit::{monitor, monitor_on, monitor_with, response, settings};
 
-/// Listeners, and the number of their notifications.
-fn counting_listeners() -> (Arc<ChangeListeners>, Arc<AtomicUsize>) {
-    let (listeners, notified) = (Arc::new(ChangeListeners::default()), Arc::new(AtomicUsize::new(0)));
-    listeners.add({
-        let notified = Arc::clone(&notified);
-        move |_: &ConnectionChange| {
-            notified.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    (listeners, notified)
+/// A topic, and a subscriber that consumes as fast as it is notified.
+fn subscribed() -> (Arc<Topic<ObjectKey>>, Arc<KeyQueue<ObjectKey>>) {
+    let changes = Arc::<Topic<ObjectKey>>::default();
+    let queue = changes.subscribe();
+    (changes, queue)
 }
 
 /// Ends one call of `class` with `status`.
@@ -149,22 +145,6 @@ async fn passive_checks_derive_health_from_calls() {
     // Client errors and refused credentials say nothing about the provider.
     (0..9).for_each(|_| call(&monitor, &settings, CallClass::Read, 401));
     assert_eq!(monitor.snapshot(&settings).health, Health::Unhealthy);
-}
-
-#[tokio::test(start_paused = true)]
-async fn listeners_are_notified_of_risk_tier_changes_only() {
-    let (listeners, notified) = counting_listeners();
-    let settings = checked(CheckMode::Active, OnUnhealthy::Ignore);
-    let monitor = monitor_with(&settings, listeners);
-    call(&monitor, &settings, CallClass::Probe, 200);
-    let so_far = notified.load(Ordering::Relaxed);
-    (0..100).for_each(|_| call(&monitor, &settings, CallClass::Read, 200));
-    tokio::time::advance(Duration::from_mins(30)).await;
-    let before = monitor.snapshot(&settings).risk;
-    call(&monitor, &settings, CallClass::Read, 503);
-    assert!(monitor.snapshot(&settings).risk > before);
-    assert_eq!(monitor.snapshot(&settings).tier, RiskTier::Low);
-    assert_eq!(notified.load(Ordering::Relaxed), so_far);
 }
 
 #[tokio::test(start_paused = true)]

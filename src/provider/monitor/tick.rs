@@ -28,17 +28,18 @@ impl ConnectionMonitor {
     pub(crate) fn restore_risk(&self, tier: RiskTier) {
         self.update(|state, now| {
             state.health.restore_risk(tier, now);
-            ((), [None, None])
         });
     }
 
     /// Applies the changes that are due. Returns when to call it again.
     pub(crate) fn tick(&self) -> Option<Mono> {
         self.update(|state, now| {
-            let first = state.breaker.tick(now);
-            let second = first.and_then(|_| state.breaker.tick(now));
+            if let Some(first) = state.breaker.tick(now) {
+                let second = state.breaker.tick(now);
+                state.transitions.extend([first].into_iter().chain(second));
+            }
             state.health.decay(now);
-            (next_tick(state, now), [first, second])
+            next_tick(state, now)
         })
     }
 

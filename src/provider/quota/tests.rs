@@ -138,7 +138,7 @@ async fn rate_limit_is_capped_at_one_day_and_never_shortened() {
     assert_eq!(harness.limited_for(), Some(24 * 3600));
     let wait = Some(RetryAfter::Delay(TOTAL));
     let limited = Classification { class: ResponseClass::RateLimited, retry_after: wait, ..Classification::default() };
-    harness.monitor.observe_rate_limit(&harness.path.settings, "quote", None, limited);
+    harness.monitor.observe_rate_limit(&harness.path.settings, CallClass::Read, "quote", None, limited);
     assert_eq!(harness.limited_for(), Some(24 * 3600));
 }
 
@@ -149,13 +149,19 @@ async fn delay_without_retry_after_grows_once_per_burst() {
     for want in [1, 2, 4, 8, 16, 30, 30] {
         // Three concurrent requests count as one reason to slow down.
         for _ in 0..3 {
-            harness.monitor.observe_rate_limit(&harness.path.settings, "quote", None, limited);
+            harness.monitor.observe_rate_limit(&harness.path.settings, CallClass::Read, "quote", None, limited);
         }
         assert_eq!(harness.limited_for(), Some(want));
         tokio::time::advance(Duration::from_secs(want)).await;
     }
-    harness.monitor.observe_rate_limit(&harness.path.settings, "quote", None, Classification::default());
-    harness.monitor.observe_rate_limit(&harness.path.settings, "quote", None, limited);
+    harness.monitor.observe_rate_limit(
+        &harness.path.settings,
+        CallClass::Read,
+        "quote",
+        None,
+        Classification::default(),
+    );
+    harness.monitor.observe_rate_limit(&harness.path.settings, CallClass::Read, "quote", None, limited);
     assert_eq!(harness.limited_for(), Some(1), "a good response resets it");
 }
 
@@ -199,7 +205,8 @@ async fn probe_without_quota_is_skipped_counted_and_ignored() {
 async fn rate_limited_connection_is_verified_as_inconclusive() {
     let settings = settings(|_| {});
     let harness = harness(&settings, vec![response(200)]);
-    harness.monitor.restore_throttle("2026-01-01T01:00:00Z".parse().unwrap());
+    let now = harness.monitor.clock().now();
+    harness.monitor.lock().restore_throttle("2026-01-01T01:00:00Z".parse().unwrap(), now);
     assert_eq!(harness.limited_for(), Some(3600));
     let path = BreakerService::new(harness.path.clone(), Arc::clone(&harness.monitor), Arc::clone(&settings));
     let probe = path.oneshot(CallContext::new(Request::probe("/"), Mono::MAX)).await;
@@ -312,12 +319,13 @@ async fn status_429_under_old_settings_does_not_delay_the_new_endpoint() {
     for scope in [LimitScope::Connection, LimitScope::Partition] {
         let classification =
             Classification { class: ResponseClass::RateLimited, retry_after: Some(RetryAfter::Delay(TOTAL)), scope };
-        harness.monitor.observe_rate_limit(&old, "quote", Some("acc-1"), classification);
+        harness.monitor.observe_rate_limit(&old, CallClass::Read, "quote", Some("acc-1"), classification);
     }
     assert_eq!(harness.limited_for(), None);
     assert!(harness.call(about("acc-1")).await.is_ok());
     harness.monitor.observe_rate_limit(
         &new,
+        CallClass::Read,
         "quote",
         None,
         Classification { class: ResponseClass::RateLimited, ..Classification::default() },

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::run_reason::RunReason;
 use crate::provider::call::{CallError, Response};
-use crate::sync::RunReason;
 
 async fn harness_with(
     count: usize,
@@ -177,9 +177,9 @@ async fn every_kind_of_invalid_record_has_its_reason() {
     for (field, value, reason) in cases {
         let mut bad = good.clone();
         bad[field] = value;
-        assert_eq!(parser.row(&bad).unwrap_err().reason, reason, "{bad}");
+        assert_eq!(parser.row(&bad).unwrap_err().reason.as_str(), reason, "{bad}");
     }
-    assert_eq!(parser.row(&json!([1])).unwrap_err().reason, "NotAnObject");
+    assert_eq!(parser.row(&json!([1])).unwrap_err().reason.as_str(), "NotAnObject");
     let letter = crate::sync::record::dead_letter(&good, parser.row(&json!(1)).unwrap_err(), 0, 0);
     assert_eq!(letter.sample, "{amount: number, date: string, id: string, narration: string, type: string}");
 }

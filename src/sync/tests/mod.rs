@@ -15,15 +15,15 @@ use uuid::Uuid;
 
 pub(crate) use scripted_bank::{ScriptedBank, response};
 
+use super::cursor::cursor_key;
 use super::metrics::SyncMetrics;
 use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
-use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{
-    BookingTime, Granularity, KeyQuality, Lease, Ledger, RowStatus, RunId, RunResult, RunStart, RunTrigger,
-    TransactionRecord,
+    self, BookingTime, Granularity, KeyQuality, Lease, Ledger, LedgerUrl, OpenMode, RowStatus, RunId, RunResult,
+    RunStart, RunTrigger, TransactionRecord,
 };
 use crate::metrics::Metrics;
 use crate::profile::{Pagination, Profiles, Stream};
@@ -89,7 +89,7 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
 /// The dependencies of a run: ledger, clock, bank, metrics.
 pub(crate) struct SyncHarness {
     _dir: tempfile::TempDir,
-    pub(crate) ledger: SqliteLedger,
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) bank: ScriptedBank,
     pub(crate) clock: Clock,
     pub(crate) cancel: CancellationToken,
@@ -99,7 +99,7 @@ pub(crate) struct SyncHarness {
 impl SyncHarness {
     pub(crate) async fn new(bank: ScriptedBank) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap();
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
         Self {
             _dir: dir,
             ledger,
@@ -115,7 +115,12 @@ impl SyncHarness {
     }
 
     pub(crate) async fn lease(&self) -> Lease {
-        self.ledger.acquire_lease("books", "me", Duration::from_secs(30), self.now(), None).await.unwrap().unwrap()
+        self.ledger
+            .acquire_lease("books", "me", Duration::from_secs(30), self.now(), None)
+            .await
+            .unwrap()
+            .acquired()
+            .unwrap()
     }
 
     pub(crate) async fn run(&self, plan: &SyncPlan) -> RunReport {
@@ -134,7 +139,7 @@ impl SyncHarness {
         };
         assert!(self.ledger.start_run(&start, &lease).await.unwrap());
         let cx = RunContext {
-            ledger: &self.ledger,
+            ledger: &*self.ledger,
             fetch,
             lease: &lease,
             clock: self.clock,
@@ -158,7 +163,7 @@ impl SyncHarness {
     }
 
     pub(crate) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
-        let state = self.ledger.load_cursor(&plan.cursor_key(&plan.partitions[0])).await.unwrap();
+        let state = self.ledger.load_cursor(&cursor_key(plan, &plan.partitions[0])).await.unwrap();
         state.map_or((None, false), |state| (state.committed_hwm, state.window.is_some()))
     }
 }

@@ -8,14 +8,15 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::{SyncHarness, plan, response};
+use crate::domain::run_reason::RunReason;
+use crate::ledger::RunResult;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::record::TransactionFilter;
-use crate::ledger::{Ledger, RunResult};
 use crate::profile::{Classification, ResponseClass, RetryAfter};
 use crate::profile::{Pagination, Profiles, Stream};
 use crate::provider::call::{CallError, Request, Response};
 use crate::sync::tests::ScriptedBank;
-use crate::sync::{Fetch, Partition, RunReason, RunReport, SyncPlan};
+use crate::sync::{Fetch, Partition, RunReport, SyncPlan};
 
 type ResponseOverride = Box<dyn FnMut(u64, &mut Vec<String>) -> Option<Response> + Send>;
 

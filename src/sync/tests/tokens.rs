@@ -7,12 +7,13 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::{ScriptedBank, SyncHarness, plan, response};
+use crate::domain::run_reason::RunReason;
 use crate::ledger::record::TransactionFilter;
-use crate::ledger::{DocumentKind, Granularity, Ledger, RunResult};
+use crate::ledger::{DocumentKind, Granularity, RunResult};
 use crate::profile::{Profile, Stream};
 use crate::provider::call::{CallError, Request, Response};
 use crate::sync::record::{AccountInfo, RecordParser};
-use crate::sync::{Fetch, MaskRules, Partition, RunReason, SyncPlan};
+use crate::sync::{Fetch, MaskRules, Partition, SyncPlan};
 
 /// A stream with the given fields, in a minimal profile.
 fn stream(fields: &str) -> Arc<Stream> {
@@ -126,7 +127,7 @@ fn row(more: &str, record: &Value) -> Result<String, &'static str> {
         mask: &MaskRules::default(),
         granularity: Granularity::Instant,
     };
-    let row = parser.row(record).map_err(|rejection| rejection.reason)?;
+    let row = parser.row(record).map_err(|rejection| rejection.reason.as_str())?;
     let at = row.booked.at.map_or_else(|| "no instant".to_owned(), |at| at.to_string());
     Ok(format!("{} {} {} {at}", row.amount, row.currency, row.booked.on))
 }
@@ -199,7 +200,7 @@ fn a_composite_id_requires_all_of_its_fields() {
     let parser =
         RecordParser { stream: &stream, account: &account, mask: &MaskRules::default(), granularity: Granularity::Day };
     let key = |record: Value| {
-        parser.document(&record, DocumentKind::Document).map(|document| document.key).map_err(|r| r.reason)
+        parser.document(&record, DocumentKind::Document).map(|document| document.key).map_err(|r| r.reason.as_str())
     };
     assert_eq!(key(json!({"s": "GNPCA", "on": 7})), Ok("GNPCA:7".to_owned()));
     assert_eq!(key(json!({"s": "a:b", "on": "c"})), Ok("a%3Ab:c".to_owned()));

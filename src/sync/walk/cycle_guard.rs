@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 
 use super::parsed_page::ParsedPage;
+use crate::domain::hash::short_hex;
+use crate::domain::run_reason::RunReason;
 use crate::ledger::SyncWindow;
+use crate::settings::sync_plan::RunLimits;
 use crate::sync::key::Ordinals;
-use crate::sync::plan::{RunLimits, short_hex};
-use crate::sync::report::RunReason;
 
 /// Tokens stored with the cursor, for resumed walks; within a run all of them are kept in memory.
 const MAX_STORED_TOKENS: usize = 32;

@@ -14,19 +14,20 @@ use super::cursor;
 use super::key::{dedupe, dedupe_documents};
 use super::metrics::Stage;
 use super::page::{self, Page};
-use super::plan::{Partition, SyncPlan};
 use super::record::{AccountInfo, RecordParser, dead_letter};
-use super::report::{RunError, RunReason};
+use super::report::RunError;
+use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
 use crate::ledger::{CursorKey, CursorState, DocumentKind, Granularity, PageCommit, SyncWindow, TransactionRecord};
 use crate::profile::{Pagination, RecordKind, Stream};
+use crate::settings::sync_plan::{Partition, SyncPlan};
 
 mod cycle_guard;
 mod parsed_page;
 mod request;
 
 use cycle_guard::{CycleGuard, record_position, restarted};
-use parsed_page::ParsedPage;
+use parsed_page::{ParsedPage, page_error};
 
 /// The walk of one partition in one run.
 pub(super) struct Walk<'a> {
@@ -45,7 +46,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(super) fn new(plan: &'a SyncPlan, partition: &'a Partition, cx: &'a RunContext<'a>, deadline: Mono) -> Self {
         let stream = plan.stream.expanded(&partition.parameters);
-        let (cursor_key, granularity) = (plan.cursor_key(partition), cursor::granularity(&stream));
+        let (cursor_key, granularity) = (cursor::cursor_key(plan, partition), cursor::granularity(&stream));
         Self { plan, partition, cx, deadline, cursor_key, granularity, stream, pages: 0 }
     }
 
@@ -169,7 +170,8 @@ impl<'a> Walk<'a> {
         let (position, response) = (self.page_position(window), self.call(self.page_request(window)?).await?);
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
-        let parsed = page::parse(&response, &self.stream, &position)
+        let parsed = page::parse(&response.body, &self.stream, &position)
+            .map_err(|reason| page_error(reason, &response))
             .and_then(|page| self.parse_page(page, window, account, guard, totals));
         self.record_stage(Stage::Transform, began, parsed.as_ref().err().copied());
         parsed

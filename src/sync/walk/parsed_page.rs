@@ -1,6 +1,10 @@
 //! A page after parsing: rows, documents and dead letters, ready to commit.
 
-use crate::ledger::{DeadLetter, DocumentRecord, TransactionRecord};
+use crate::domain::document::DocumentRecord;
+use crate::domain::record::{DeadLetter, TransactionRecord};
+use crate::domain::run_reason::RunReason;
+use crate::provider::call::Response;
+use crate::sync::report::RunError;
 
 /// One parsed page. The default is an empty commit that only updates the cursor.
 #[derive(Default)]
@@ -14,4 +18,10 @@ pub(super) struct ParsedPage {
     pub(super) duplicates: u64,
     pub(super) next: Option<String>,
     pub(super) total: Option<u64>,
+}
+
+/// The error of a page that cannot be parsed. The status tells an error page from a truncated body.
+pub(super) fn page_error(reason: RunReason, response: &Response) -> RunError {
+    let http_status = (reason == RunReason::BodyUnreadable).then(|| response.status.as_u16());
+    RunError { http_status, ..reason.into() }
 }

@@ -6,6 +6,8 @@ use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
 use super::Walk;
+use super::parsed_page::page_error;
+use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
 use crate::ledger::SyncWindow;
 use crate::profile::ResponseClass;
@@ -16,7 +18,7 @@ use crate::sync::key::account_token;
 use crate::sync::metrics::Stage;
 use crate::sync::page;
 use crate::sync::record::{AccountInfo, read_currency};
-use crate::sync::report::{RunError, RunReason, error_from_response};
+use crate::sync::report::{RunError, error_from_response};
 
 /// Longest wait for a rate limit or quota within a run. For a longer one the run ends and is retried later, so that it
 /// does not hold its lease.
@@ -101,7 +103,7 @@ impl Walk<'_> {
         let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
         let operation = format!("{}.account", self.plan.stream_name);
         let response = self.call(self.with_call_options(Request::get(operation, path), "account")).await?;
-        let body = page::parse_body(&response)?;
+        let body = page::parse_body(&response.body).map_err(|reason| page_error(reason, &response))?;
         let text = |pointer: &String| body.pointer(pointer).and_then(serde_json::Value::as_str);
         info.currency = pointers.iter().filter_map(text).find_map(read_currency);
         if info.currency.is_none() {
@@ -151,6 +153,6 @@ impl Walk<'_> {
     /// Records a stage's duration and outcome.
     pub(super) fn record_stage(&self, stage: Stage, began: Mono, error: Option<RunError>) {
         let elapsed: Duration = self.cx.clock.mono().since(began);
-        self.cx.metrics.stage(stage, elapsed.as_secs_f64(), error.map(|error| error.reason.as_str()));
+        self.cx.metrics.stage(stage, elapsed.as_secs_f64(), error.map(|error| error.reason));
     }
 }

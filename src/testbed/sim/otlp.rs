@@ -185,9 +185,9 @@ fn convert(span: proto::Span, resource: &BTreeMap<String, String>) -> Span {
     let kind = span.kind().as_str_name().trim_start_matches("SPAN_KIND_").to_owned();
     let failed = span.status.filter(|status| status.code() == proto::status::StatusCode::Error);
     Span {
-        trace_id: hex(&span.trace_id),
-        span_id: hex(&span.span_id),
-        parent_id: hex(&span.parent_span_id),
+        trace_id: hex::encode(&span.trace_id),
+        span_id: hex::encode(&span.span_id),
+        parent_id: hex::encode(&span.parent_span_id),
         name: span.name,
         kind,
         attributes: texts(span.attributes),
@@ -195,10 +195,6 @@ fn convert(span: proto::Span, resource: &BTreeMap<String, String>) -> Span {
         nanos: (span.start_time_unix_nano, span.end_time_unix_nano),
         resource: resource.clone(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn texts(pairs: Vec<KeyValue>) -> BTreeMap<String, String> {

@@ -1,12 +1,13 @@
 //! Removes dead requests of deleted connections, and expired ones.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::key::ObjectKey;
+use crate::ledger::dead_requests::DeadRequestOwner;
 use crate::ledger::{Lease, Ledger, LedgerError};
 use crate::work::dead_requests::audit::audit_entry;
 
@@ -32,22 +33,6 @@ pub enum Presence {
 /// Looks up whether a connection's object exists.
 pub type ConnectionLookup = Arc<dyn Fn(&ObjectKey) -> Presence + Send + Sync>;
 
-/// Connections whose deletion was observed and whose requests are not yet removed.
-#[derive(Clone, Default)]
-pub(super) struct DeletedConnections(Arc<Mutex<BTreeSet<ObjectKey>>>);
-
-impl DeletedConnections {
-    pub(super) fn add(&self, key: &ObjectKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-    }
-
-    /// Removes and returns all of them; `None` if there are none.
-    pub(super) fn take(&self) -> Option<BTreeSet<ObjectKey>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (!all.is_empty()).then(|| std::mem::take(&mut *all))
-    }
-}
-
 /// Removes the requests of deleted or replaced connections; of those in `deleted` at once.
 pub(super) async fn remove_orphans(
     ledger: &dyn Ledger,
@@ -56,16 +41,17 @@ pub(super) async fn remove_orphans(
     deleted: &BTreeSet<ObjectKey>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    for (key, uid) in ledger.dead_request_owners().await? {
-        let before = match lookup(&key) {
+    for owner in ledger.dead_request_owners().await? {
+        let DeadRequestOwner { connection: key, uid } = &owner;
+        let before = match lookup(key) {
             // Rows from before owners were recorded have none; they are parked at their next retry.
-            Presence::Present(current) if !uid.is_empty() && current != uid => Timestamp::MAX,
-            Presence::Absent if deleted.contains(&key) => Timestamp::MAX,
+            Presence::Present(current) if !uid.is_empty() && current != *uid => Timestamp::MAX,
+            Presence::Absent if deleted.contains(key) => Timestamp::MAX,
             Presence::Absent => before(now, ORPHAN_RETENTION),
             Presence::Present(_) | Presence::Unknown => continue,
         };
-        let entry = audit_entry(now, "discard", &key, "connection_deleted");
-        let removed = ledger.delete_orphaned_dead_requests(lease, (&key, &uid), before, &entry).await?;
+        let entry = audit_entry(now, "discard", key, "connection_deleted");
+        let removed = ledger.delete_orphaned_dead_requests(lease, &owner, before, &entry).await?;
         if removed > 0 {
             tracing::info!(namespace = %key.namespace, name = %key.name, removed, "connection deleted; dead requests removed");
         }

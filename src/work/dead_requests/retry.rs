@@ -10,9 +10,11 @@ use crate::clock::Clock;
 use crate::domain::rights::Caller;
 use crate::ledger::dead_requests::{DeadRequest, RetryOutcome, encryption_context};
 use crate::ledger::encryption::Keyring;
+use crate::provider::failure_reason::FailureReason;
 use crate::provider::invoke::{self, FailureKind, InvokeOptions, InvokeOutcome};
 use crate::provider::registry::Registry;
 use crate::work::dead_requests::audit::audit_entry;
+use crate::work::dead_requests::reason::{DeadRequestReason, RetryReason};
 
 /// Retries of one request; the delays before them are 1, 2 and 4 s.
 const MAX_TRIES: u32 = 3;
@@ -37,48 +39,52 @@ impl Retrier {
         let stored = &dead.request;
         let now = self.clock.now().wall;
         let Some(connection) = self.registry.get(&stored.connection) else {
-            return self.postpone(dead, "connection_absent");
+            return self.postpone(dead, RetryReason::ConnectionAbsent);
         };
         // The object was replaced, perhaps by one of another provider: these parameters are not for it.
         if **connection.uid() != *stored.uid {
-            return self.parked(dead, "connection_replaced", None);
+            return self.parked(dead, RetryReason::ConnectionReplaced, None);
         }
         let settings = connection.settings();
         if settings.provider() != stored.provider {
-            return self.parked(dead, "provider_changed", None);
+            return self.parked(dead, RetryReason::ProviderChanged, None);
         }
         if settings.suspended() {
-            return self.postpone(dead, "suspended");
+            return self.postpone(dead, FailureReason::Suspended);
         }
         if review_expiry(dead).is_none_or(|end| now >= end) {
-            return self.parked(dead, "review_expired", None);
+            return self.parked(dead, RetryReason::ReviewExpired, None);
         }
-        let Some((parameters, caller)) = self.open(dead) else { return self.parked(dead, "unreadable", None) };
+        let Some((parameters, caller)) = self.open(dead) else {
+            return self.parked(dead, RetryReason::Unreadable, None);
+        };
         let Ok(operation) = invoke::find_operation(&settings, &stored.operation) else {
-            return self.parked(dead, "operation_not_found", None);
+            return self.parked(dead, RetryReason::OperationNotFound, None);
         };
         // A custom profile may have changed the operation's class.
         if !invoke::is_repeatable(operation) {
-            return self.parked(dead, "not_repeatable", None);
+            return self.parked(dead, RetryReason::NotRepeatable, None);
         }
         let options =
             InvokeOptions { caller: Some(Arc::new(caller)), timeout: Some(RETRY_DEADLINE), single_attempt: true };
         let Ok(request) = invoke::build_request(&settings, &stored.operation, operation, &parameters, options) else {
-            return self.parked(dead, "invalid_parameter", None);
+            return self.parked(dead, RetryReason::InvalidParameter, None);
         };
         match invoke::invoke(&connection, request, || self.clock.now().wall).await {
             // The failed call would have been answered with stale data too.
-            InvokeOutcome::Success(answer) if answer.meta.stale => self.schedule_retry(dead, "stale", None, None),
+            InvokeOutcome::Success(answer) if answer.meta.stale => {
+                self.schedule_retry(dead, RetryReason::Stale, None, None)
+            }
             // The provider answered; "no such item" is an answer.
             InvokeOutcome::Success(_) | InvokeOutcome::NotFound(_) | InvokeOutcome::Rejected(_) => RetryOutcome::Done,
-            InvokeOutcome::Denied(_) => self.parked(dead, "rights_denied", None),
+            InvokeOutcome::Denied(_) => self.parked(dead, RetryReason::RightsDenied, None),
             InvokeOutcome::Failed(failure) if failure.kind == FailureKind::Suspended => {
-                self.postpone(dead, failure.code)
+                self.postpone(dead, failure.reason)
             }
-            InvokeOutcome::Failed(failure) if !failure.retryable => self.parked(dead, failure.code, failure.status),
+            InvokeOutcome::Failed(failure) if !failure.retryable => self.parked(dead, failure.reason, failure.status),
             InvokeOutcome::Failed(failure) => {
                 let until = failure.retry_in.and_then(|wait| after(self.clock.now().wall, wait));
-                self.schedule_retry(dead, failure.code, failure.status, until)
+                self.schedule_retry(dead, failure.reason, failure.status, until)
             }
         }
     }
@@ -100,34 +106,38 @@ impl Retrier {
     fn schedule_retry(
         &self,
         dead: &DeadRequest,
-        code: &str,
+        reason: impl Into<DeadRequestReason>,
         status: Option<u16>,
         not_before: Option<Timestamp>,
     ) -> RetryOutcome {
-        let tried = dead.tries + 1;
+        let (tried, reason) = (dead.tries + 1, reason.into());
         if tried >= MAX_TRIES {
-            return self.parked(dead, code, status);
+            return self.parked(dead, reason, status);
         }
         let now = self.clock.now().wall;
         let next = after(now, Duration::from_secs(1 << tried)).unwrap_or(now);
-        RetryOutcome::Retry { next: not_before.map_or(next, |at| at.max(next)), reason: code.to_owned(), status }
-    }
-
-    /// The outcome "postpone", which counts as no try; "parked" if the access review would expire before.
-    fn postpone(&self, dead: &DeadRequest, code: &str) -> RetryOutcome {
-        let now = self.clock.now().wall;
-        match after(now, ABSENT_DELAY).filter(|next| review_expiry(dead).is_some_and(|end| *next < end)) {
-            Some(next) => RetryOutcome::Postponed { next },
-            None => self.parked(dead, code, None),
+        RetryOutcome::Retry {
+            next: not_before.map_or(next, |at| at.max(next)),
+            reason: reason.as_str().to_owned(),
+            status,
         }
     }
 
-    fn parked(&self, dead: &DeadRequest, code: &str, status: Option<u16>) -> RetryOutcome {
-        let stored = &dead.request;
-        let mut audit = audit_entry(self.clock.now().wall, "dlq_failed", &stored.connection, code);
+    /// The outcome "postpone", which counts as no try; "parked" if the access review would expire before.
+    fn postpone(&self, dead: &DeadRequest, reason: impl Into<DeadRequestReason>) -> RetryOutcome {
+        let now = self.clock.now().wall;
+        match after(now, ABSENT_DELAY).filter(|next| review_expiry(dead).is_some_and(|end| *next < end)) {
+            Some(next) => RetryOutcome::Postponed { next },
+            None => self.parked(dead, reason, None),
+        }
+    }
+
+    fn parked(&self, dead: &DeadRequest, reason: impl Into<DeadRequestReason>, status: Option<u16>) -> RetryOutcome {
+        let (stored, reason) = (&dead.request, reason.into().as_str());
+        let mut audit = audit_entry(self.clock.now().wall, "dlq_failed", &stored.connection, reason);
         audit.provider = Some(stored.provider.clone());
         audit.request_id = stored.request_id;
-        RetryOutcome::Parked { reason: code.to_owned(), status, audit: Box::new(audit) }
+        RetryOutcome::Parked { reason: reason.to_owned(), status, audit: Box::new(audit) }
     }
 }
 

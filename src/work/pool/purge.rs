@@ -1,8 +1,8 @@
 //! Purging a job: the only write of the pool to the ledger outside a run.
 
-use super::{SyncPool, run};
+use super::SyncPool;
 use crate::domain::key::ObjectKey;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, TakeOutcome};
 
 impl SyncPool {
     /// Removes the rows, the cursors and the runs of `job` from the ledger. Idempotent.
@@ -14,13 +14,9 @@ impl SyncPool {
             return Ok(false);
         }
         let shared = &self.shared;
-        let (name, now) = (run::lease_name(job), shared.clock.now().wall);
-        let options = &shared.options;
-        let taken = shared.ledger.acquire_lease(&name, &options.holder, options.lease_ttl, now, None).await?;
-        let Ok(lease) = taken else { return Ok(false) };
-        shared.ledger.delete_job(job).await?;
-        // If the release fails, the lease expires by itself.
-        shared.ledger.release_lease(&lease).await.ok();
+        let TakeOutcome::Taken(held) = shared.lease_holder(job).take().await? else { return Ok(false) };
+        shared.ledger.delete_job(job, held.lease()).await?;
+        held.release().await;
         self.forget(job);
         Ok(true)
     }

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::{PoolState, RunOutcome, RunRequest};
 use crate::domain::key::ObjectKey;
-use crate::domain::time::Mono;
-use crate::ledger::{Lease, RunEnd, RunStart, StoredLease};
+use crate::domain::run_reason::RunReason;
+use crate::ledger::{HeldLease, RunEnd, RunStart, TakeOutcome};
 use crate::sync::report::RunError;
-use crate::sync::{Fetch, RunContext, RunReason, RunReport, SyncPlan, run};
+use crate::sync::{Fetch, RunContext, RunReport, SyncPlan, run};
 use crate::work::reconcile_queue::Kind;
 
-/// Interval between attempts to acquire a held lease.
+/// Interval between attempts to take a lease that another process holds.
 const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Tries to record a run's end, with delays that double from [`RECORD_DELAY`]: three seconds in all. After that the
 /// next run of the job marks it interrupted.
@@ -36,7 +36,7 @@ pub(super) async fn execute(
     let (report, recorded) = if let Ok(ended) = guarded.await {
         ended
     } else {
-        // A panic ends the run, not the process. The next run takes the lease again: the holder is the same.
+        // A panic ends the run, not the process; the lease is released with the future.
         let report = RunReport::from_error(RunReason::InternalError.into());
         shared.metrics.run_ended(&plan.job, &report);
         let recorded = record_end(&shared, &plan.job, request, &report).await;
@@ -76,8 +76,8 @@ async fn wait_and_run(
     if let Some((active, _)) = shared.jobs().get_mut(&plan.job).and_then(|job| job.active.as_mut()) {
         active.queued = false;
     }
-    let lease = match acquire_lease(shared, &plan.job, cancel).await {
-        Ok(lease) => lease,
+    let held = match take_lease(shared, &plan.job, cancel).await {
+        Ok(held) => held,
         Err(stop) => return not_started(stop),
     };
     let start = RunStart {
@@ -88,19 +88,18 @@ async fn wait_and_run(
         dry_run: plan.dry_run,
         at: shared.clock.now().wall,
     };
-    match shared.ledger.start_run(&start, &lease).await {
+    match shared.ledger.start_run(&start, held.lease()).await {
         Ok(true) => {}
         // The previous lease holder has already served the slot, or the request.
         Ok(false) => {
-            shared.ledger.release_lease(&lease).await.ok();
+            held.release().await;
             return not_started(RunReason::LeaseHeld.into());
         }
         Err(error) => return not_started((&error).into()),
     }
-    let report = with_lease(shared, plan, fetch, request, cancel, &lease).await;
+    let report = with_lease(shared, plan, fetch, request, cancel, &held).await;
     let recorded = record_end(shared, &plan.job, request, &report).await;
-    // If the release fails, the lease expires by itself.
-    shared.ledger.release_lease(&lease).await.ok();
+    held.release().await;
     (report, recorded)
 }
 
@@ -111,32 +110,22 @@ async fn with_lease(
     fetch: &dyn Fetch,
     request: RunRequest,
     cancel: &CancellationToken,
-    lease: &Lease,
+    held: &HeldLease,
 ) -> RunReport {
     let stop = cancel.child_token();
     let cx = RunContext {
         ledger: &*shared.ledger,
         fetch,
-        lease,
+        lease: held.lease(),
         clock: shared.clock,
         metrics: &shared.metrics,
         run: request.run,
         cancel: &stop,
     };
     let mut running = std::pin::pin!(run(plan, cx));
-    let lost = async {
-        loop {
-            shared.clock.sleep_until(shared.clock.mono() + shared.options.lease_ttl / 3).await;
-            let renewed = shared.ledger.renew_lease(lease, shared.options.lease_ttl, shared.clock.now().wall).await;
-            // A failing ledger is not a lost lease: another process needs the ledger to take it.
-            if matches!(renewed, Ok(false)) {
-                return;
-            }
-        }
-    };
     tokio::select! {
         report = &mut running => report,
-        () = lost => {
+        () = held.lost() => {
             stop.cancel();
             let report = running.await;
             if report.reason == Some(RunReason::StopRequested) && !cancel.is_cancelled() {
@@ -148,34 +137,20 @@ async fn with_lease(
     }
 }
 
-/// Name of the lease whose holder may advance the job's cursors.
-pub(super) fn lease_name(job: &ObjectKey) -> String {
-    format!("sync/{}/{}", job.namespace, job.name)
-}
-
-/// Acquires the job's lease. One that is renewed belongs to a live process; a leftover one expires, by the wall clock
-/// or, if that was set back, by this process's monotonic clock.
-async fn acquire_lease(shared: &PoolState, job: &ObjectKey, cancel: &CancellationToken) -> Result<Lease, RunError> {
-    let name = lease_name(job);
-    let ttl = shared.options.lease_ttl;
-    let mut watched: Option<(StoredLease, Mono)> = None;
+/// Takes the job's lease. One that is renewed belongs to a live process: that one runs the job. A leftover one expires.
+async fn take_lease(shared: &PoolState, job: &ObjectKey, cancel: &CancellationToken) -> Result<HeldLease, RunError> {
+    let mut holder = shared.lease_holder(job);
     loop {
-        let now = shared.clock.now();
-        let stale = watched.as_ref().filter(|(_, since)| now.mono.since(*since) >= ttl).map(|(view, _)| view.clone());
-        let taken = shared.ledger.acquire_lease(&name, &shared.options.holder, ttl, now.wall, stale).await;
-        let held = match taken.map_err(|error| RunError::from(&error))? {
-            Ok(lease) => return Ok(lease),
-            Err(held) => held,
-        };
-        match &watched {
-            Some((view, _)) if *view == held => {}
-            Some(_) => return Err(RunReason::LeaseHeld.into()),
-            None => watched = Some((held, now.mono)),
+        match holder.take().await.map_err(|error| RunError::from(&error))? {
+            TakeOutcome::Taken(held) => return Ok(held),
+            TakeOutcome::HeldByOther { renewed: true } => return Err(RunReason::LeaseHeld.into()),
+            TakeOutcome::HeldByOther { renewed: false } => {}
         }
+        let next = shared.clock.mono() + LEASE_POLL_INTERVAL.min(shared.options.lease_ttl);
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(RunReason::StopRequested.into()),
-            () = shared.clock.sleep_until(now.mono + LEASE_POLL_INTERVAL.min(ttl)) => {}
+            () = shared.clock.sleep_until(next) => {}
         }
     }
 }
@@ -187,7 +162,7 @@ async fn record_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, re
         id: request.run,
         job: job.clone(),
         result: report.result,
-        reason: report.reason.map(RunReason::as_str),
+        reason: report.reason,
         counts: report.counts,
         at: shared.clock.now().wall,
     };

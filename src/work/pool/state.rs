@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::gauges::Gauges;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
-use crate::ledger::{Ledger, RunId, RunTrigger};
+use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunTrigger};
 use crate::sync::RunReport;
 use crate::sync::metrics::SyncMetrics;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -25,7 +25,7 @@ pub struct PoolOptions {
     pub holder: String,
     /// Concurrent runs. Most of a run is waiting for a provider, but each may hold a page of some megabytes.
     pub concurrency: usize,
-    /// Validity of a lease without renewal. It is renewed three times as often.
+    /// Validity of a lease without renewal.
     pub lease_ttl: Duration,
 }
 
@@ -115,4 +115,16 @@ impl PoolState {
         // A panic elsewhere leaves the map consistent: each change is one assignment.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A holder of the lease under which the job's cursors are advanced and its data is deleted.
+    pub(super) fn lease_holder(&self, job: &ObjectKey) -> LeaseHolder {
+        let options =
+            LeaseOptions { name: lease_name(job), holder: self.options.holder.clone(), ttl: self.options.lease_ttl };
+        LeaseHolder::new(Arc::clone(&self.ledger) as Arc<dyn LeaseStore>, self.clock, options)
+    }
+}
+
+/// Name of the lease whose holder may advance the job's cursors.
+pub(super) fn lease_name(job: &ObjectKey) -> String {
+    format!("sync/{}/{}", job.namespace, job.name)
 }

@@ -9,15 +9,14 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::*;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{RunId, RunResult, RunStart, RunTrigger};
-use crate::sync::RunReason;
+use crate::domain::run_reason::RunReason;
+use crate::ledger::{self, LedgerUrl, OpenMode, RunId, RunResult, RunStart, RunTrigger};
 use crate::sync::tests::{NOW, ScriptedBank, plan};
 use crate::work::reconcile_queue::Kind;
 
 struct Fixture {
     dir: tempfile::TempDir,
-    ledger: Arc<SqliteLedger>,
+    ledger: Arc<dyn Ledger>,
     reconcile_queue: ReconcileQueue,
     clock: Clock,
     metrics: Metrics,
@@ -30,7 +29,7 @@ fn options(holder: &str) -> PoolOptions {
 
 async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
+    let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let (reconcile_queue, clock, metrics) =
         (ReconcileQueue::new(), Clock::starting_at(NOW.parse().unwrap()), Metrics::new());
     let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), clock, &metrics, options("me")).unwrap();
@@ -130,7 +129,7 @@ async fn a_cancelled_run_ends_between_pages_and_the_next_resumes() {
     assert_eq!(fixture.next_enqueued().await, plan.job);
     let view = fixture.pool.view(&plan.job, 10).await.unwrap();
     assert_eq!((view.last[0].result, view.last[0].counts.inserted), (Some(RunResult::Cancelled), 30));
-    assert_eq!(view.last[0].reason.as_deref(), Some("StopRequested"));
+    assert_eq!(view.last[0].reason, Some(RunReason::StopRequested));
     bank.configure(|config| config.stall = None);
     let view = fixture.run(&plan, &bank).await;
     assert_eq!((view.last[0].result, view.last[0].counts.inserted), (Some(RunResult::Succeeded), 15));
@@ -144,7 +143,7 @@ async fn the_failure_streak_survives_a_restart_and_includes_panics() {
     bank.configure(|config| config.override_response = Some(Box::new(|_, _| panic!("a fault, on purpose"))));
     let view = fixture.run(&plan, &bank).await;
     let last = &view.last[0];
-    assert_eq!((last.result, last.reason.as_deref()), (Some(RunResult::Failed), Some("InternalError")));
+    assert_eq!((last.result, last.reason), (Some(RunResult::Failed), Some(RunReason::InternalError)));
     let broken = Arc::new(ScriptedBank::with(5));
     broken.configure(|config| {
         config.override_response = Some(Box::new(|_, _| Ok(crate::sync::tests::response(500, "provider's own text"))));
@@ -154,7 +153,8 @@ async fn the_failure_streak_survives_a_restart_and_includes_panics() {
     assert_eq!(fixture.pool.start(plan.clone(), broken.clone(), run_request()), StartOutcome::Closed);
     fixture.ledger.close().await;
 
-    let ledger = Arc::new(SqliteLedger::open(fixture.dir.path().join("ledger.db")).await.unwrap());
+    let ledger =
+        ledger::open(&LedgerUrl::Sqlite(fixture.dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let metrics = Metrics::new();
     let pool = SyncPool::new(ledger, ReconcileQueue::new(), fixture.clock, &metrics, options("me")).unwrap();
     let view = pool.view(&plan.job, 10).await.unwrap();
@@ -167,8 +167,13 @@ async fn a_job_run_by_another_process_is_skipped_and_its_stale_lease_taken_over(
     let fixture = fixture().await;
     let (plan, bank) = (job("books"), Arc::new(ScriptedBank::with(5)));
     let (name, ttl) = ("sync/team/books", Duration::from_secs(3));
-    let other =
-        fixture.ledger.acquire_lease(name, "other", ttl, fixture.clock.now().wall, None).await.unwrap().unwrap();
+    let other = fixture
+        .ledger
+        .acquire_lease(name, "other", ttl, fixture.clock.now().wall, None)
+        .await
+        .unwrap()
+        .acquired()
+        .unwrap();
     let theirs = RunStart {
         id: run_request().run,
         job: plan.job.clone(),
@@ -243,9 +248,14 @@ async fn a_job_is_purged_only_while_idle_and_then_starts_from_the_beginning() {
     assert_eq!(fixture.ledger.count_transactions(&all).await.unwrap(), 30);
 
     // Another process runs it.
-    let (name, now) = (run::lease_name(&plan.job), fixture.clock.now().wall);
-    let theirs =
-        fixture.ledger.acquire_lease(&name, "other", Duration::from_mins(1), now, None).await.unwrap().unwrap();
+    let (name, now) = (state::lease_name(&plan.job), fixture.clock.now().wall);
+    let theirs = fixture
+        .ledger
+        .acquire_lease(&name, "other", Duration::from_mins(1), now, None)
+        .await
+        .unwrap()
+        .acquired()
+        .unwrap();
     assert!(!fixture.pool.purge(&plan.job).await.unwrap());
     fixture.ledger.release_lease(&theirs).await.unwrap();
 

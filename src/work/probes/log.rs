@@ -175,7 +175,7 @@ impl ProbeLogWriter {
 mod tests {
     use super::*;
     use crate::domain::key::ObjectKey;
-    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{self, LedgerUrl, OpenMode};
 
     fn result(clock: Clock, age: Duration) -> ProbeResult {
         ProbeResult {
@@ -189,8 +189,8 @@ mod tests {
         }
     }
 
-    async fn log_writer(dir: &tempfile::TempDir) -> (ProbeLogWriter, Arc<SqliteLedger>, Metrics) {
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("ledger.db")).await.unwrap());
+    async fn log_writer(dir: &tempfile::TempDir) -> (ProbeLogWriter, Arc<dyn Ledger>, Metrics) {
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics) = (Clock::system(), Metrics::new());
         let writer = ProbeLogWriter::new(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
         (writer, ledger, metrics)

@@ -2,9 +2,9 @@
 //! passive one only when its circuit is open and a trial is due.
 //!
 //! One task holds the schedule of all connections; a bounded number of probes run concurrently in tasks of their own.
-//! The driver does not classify results: the call path records them. It also ticks the breakers whose state depends on
-//! time, and enqueues a connection for its controller when something changed that its status shows. It never blocks on
-//! a probe.
+//! The driver does not classify results: the call path records them, and each probe returns its record. It also ticks the
+//! breakers whose state depends on time. Controllers learn of a probe from the registry, once per probe and only if
+//! something changed that a status shows. The driver never blocks on a probe.
 
 mod log;
 mod schedule;
@@ -27,13 +27,13 @@ use crate::domain::time::Mono;
 use crate::domain::window::WindowPosition;
 use crate::ledger::ProbeResult;
 use crate::metrics::{Metrics, MetricsError};
-use crate::provider::changes::ConnectionChange;
+use crate::notify::KeyQueue;
 use crate::provider::connection::Connection;
-use crate::provider::monitor::{CallResult, LastProbe};
+use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::registry::Registry;
-use crate::work::reconcile_queue::{KeyQueue, Kind, ReconcileQueue};
+use crate::settings::Settings;
 pub use log::{ProbeLog, ProbeLogWriter};
-use schedule::{ProbeId, ProbeSchedule};
+use schedule::{ProbeId, ProbeSchedule, ProbeTarget};
 use timer_queue::TimerQueue;
 
 /// Probes in flight at a time. A bank that hangs occupies one for a whole time-out: with 5 s of 30 s, this many carry
@@ -47,20 +47,28 @@ const MIN_TICK_INTERVAL: Duration = Duration::from_millis(10);
 pub struct ProbeDriver {
     registry: Registry,
     clock: Clock,
-    changed: Arc<KeyQueue>,
-    requested: Arc<KeyQueue>,
+    changed: Arc<KeyQueue<ObjectKey>>,
+    requested: Arc<KeyQueue<ObjectKey>>,
     schedule: ProbeSchedule,
     ticks: TimerQueue,
-    running: JoinSet<(ObjectKey, ProbeId)>,
+    running: JoinSet<EndedProbe>,
     in_flight: usize,
     panics: IntCounterVec,
     log: Option<Arc<ProbeLog>>,
 }
 
+/// A probe whose task has ended.
+struct EndedProbe {
+    key: ObjectKey,
+    id: ProbeId,
+    /// For the log; `None` if the probe was skipped, sent nothing or panicked.
+    result: Option<ProbeResult>,
+}
+
 /// Requests probes outside the schedule. Cloning shares it.
 #[derive(Clone)]
 pub struct ProbeHandle {
-    requested: Arc<KeyQueue>,
+    requested: Arc<KeyQueue<ObjectKey>>,
 }
 
 impl ProbeHandle {
@@ -72,25 +80,11 @@ impl ProbeHandle {
 
 impl ProbeDriver {
     /// A driver for the present and future connections of `registry`.
-    pub fn new(
-        registry: Registry,
-        reconcile_queue: ReconcileQueue,
-        clock: Clock,
-        metrics: &Metrics,
-    ) -> Result<Self, MetricsError> {
+    pub fn new(registry: Registry, clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
         let panics =
             metrics.counter("busbar_probe_panics_total", "Probes that ended in a panic: always a bug.", &[])?;
-        let changed = Arc::new(KeyQueue::default());
-        registry.on_change({
-            let changed = Arc::clone(&changed);
-            move |change| match change {
-                ConnectionChange::Applied(key) | ConnectionChange::Removed(key) => changed.add(key),
-                ConnectionChange::StatusChanged(key) => {
-                    changed.add(key);
-                    reconcile_queue.enqueue(Kind::ProviderConnection, key);
-                }
-            }
-        });
+        // Before the list: what changes in between is in both.
+        let changed = registry.subscribe_changes();
         for connection in registry.list() {
             changed.add(connection.key());
         }
@@ -129,10 +123,10 @@ impl ProbeDriver {
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let now = self.clock.mono();
-            while let Some(key) = self.changed.try_pop() {
+            while let Some(key) = self.changed.try_take() {
                 self.update(&key, now);
             }
-            while let Some(key) = self.requested.try_pop() {
+            while let Some(key) = self.requested.try_take() {
                 self.schedule.schedule_now(&key, now);
             }
             while let Some(key) = self.ticks.pop_due(now) {
@@ -153,8 +147,8 @@ impl ProbeDriver {
             let (changed, requested) = (Arc::clone(&self.changed), Arc::clone(&self.requested));
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = changed.changed() => {}
-                () = requested.changed() => {}
+                () = changed.wait() => {}
+                () = requested.wait() => {}
                 Some(joined) = self.running.join_next() => self.finished(joined),
                 () = async { match wake { Some(at) => clock.sleep_until(at).await, None => pending().await } } => {}
             }
@@ -187,8 +181,7 @@ impl ProbeDriver {
         };
         let settings = connection.settings();
         if settings.probes_enabled() {
-            let interval = settings.health_check().interval;
-            self.schedule.upsert(key, connection.uid(), settings.revision(), interval, now);
+            self.schedule.upsert(&ProbeTarget::of(&connection, &settings), now);
         }
         self.schedule_trial(&connection, now);
     }
@@ -197,62 +190,63 @@ impl ProbeDriver {
     /// without health checks is probed for its trials only: if its traffic is payouts alone, which are never a trial,
     /// its circuit would otherwise stay open forever.
     fn schedule_trial(&mut self, connection: &Connection, now: Mono) {
-        let (key, settings, trial) = (connection.key(), connection.settings(), connection.next_trial());
-        let check = settings.health_check();
+        let (settings, trial) = (connection.settings(), connection.next_trial());
+        let target = ProbeTarget::of(connection, &settings);
         if settings.probes_enabled() {
             if let Some(trial) = trial.filter(|trial| *trial > now) {
-                self.schedule.bring_forward(key, trial);
+                self.schedule.bring_forward(target.key, trial);
             }
-        } else if settings.suspended() || check.path.is_none() || connection.circuit_state() == BreakerState::Closed {
-            self.schedule.remove(key);
+        } else if settings.suspended()
+            || settings.health_check().path.is_none()
+            || connection.circuit_state() == BreakerState::Closed
+        {
+            self.schedule.remove(target.key);
         } else if let Some(trial) = trial {
-            self.schedule.schedule_trial(key, (connection.uid(), settings.revision()), check.interval, trial.max(now));
-        } else if !self.schedule.contains(key) {
+            self.schedule.schedule_trial(&target, trial.max(now));
+        } else if !self.schedule.contains(target.key) {
             // Half-open since before a restart, or because of a read: trials follow the probe interval from here on.
-            self.schedule.schedule_trial(
-                key,
-                (connection.uid(), settings.revision()),
-                check.interval,
-                now + check.interval,
-            );
+            self.schedule.schedule_trial(&target, now + target.interval);
         }
     }
 
     fn probe(&mut self, key: ObjectKey, id: ProbeId) {
         let connection = self.registry.get(&key);
-        let (panics, log) = (self.panics.clone(), self.log.clone());
+        let panics = self.panics.clone();
         self.running.spawn(async move {
-            if let Some(connection) = connection {
-                let before = connection.last_probe().map(|probe| probe.at);
-                // The end is reported even after a panic: a connection whose probe vanished would never be probed
-                // again.
-                if AssertUnwindSafe(connection.probe()).catch_unwind().await.is_err() {
-                    panics.with_label_values::<&str>(&[]).inc();
-                    tracing::error!(namespace = %key.namespace, name = %key.name, "probe panicked");
-                }
-                if let Some(log) = &log
-                    && let Some(probe) = connection.last_probe().filter(|probe| Some(probe.at) != before)
-                {
-                    log.push(result(&connection, &probe));
-                }
-            }
-            (key, id)
+            let Some(connection) = connection else { return EndedProbe { key, id, result: None } };
+            // The end is reported even after a panic: a connection whose probe vanished would never be probed again.
+            let outcome = AssertUnwindSafe(connection.probe()).catch_unwind().await.unwrap_or_else(|_| {
+                panics.with_label_values::<&str>(&[]).inc();
+                tracing::error!(namespace = %key.namespace, name = %key.name, "probe panicked");
+                None
+            });
+            let result = outcome.and_then(|outcome| outcome.record).map(|record| log_entry(&connection, &record));
+            EndedProbe { key, id, result }
         });
     }
 
-    fn finished(&mut self, joined: Result<(ObjectKey, ProbeId), tokio::task::JoinError>) {
-        if let Ok((key, id)) = joined {
-            let now = self.clock.mono();
-            self.schedule.finish(&key, id, now);
-            if let Some(connection) = self.registry.get(&key) {
-                self.schedule_trial(&connection, now);
-            }
+    fn finished(&mut self, joined: Result<EndedProbe, tokio::task::JoinError>) {
+        let Ok(EndedProbe { key, id, result }) = joined else { return };
+        if let (Some(log), Some(result)) = (&self.log, result) {
+            log.push(result);
+        }
+        let now = self.clock.mono();
+        self.schedule.finish(&key, id, now);
+        if let Some(connection) = self.registry.get(&key) {
+            self.schedule_trial(&connection, now);
         }
     }
 }
 
+impl<'a> ProbeTarget<'a> {
+    fn of(connection: &'a Connection, settings: &'a Settings) -> Self {
+        let (uid, revision) = (connection.uid(), settings.revision());
+        Self { key: connection.key(), uid, revision, interval: settings.health_check().interval }
+    }
+}
+
 /// The log entry of a probe; holds nothing of the provider's response body.
-fn result(connection: &Connection, probe: &LastProbe) -> ProbeResult {
+fn log_entry(connection: &Connection, probe: &ProbeRecord) -> ProbeResult {
     let (status, error) = match &probe.result {
         CallResult::Status(status) => (Some(*status), None),
         CallResult::Error(error) => (None, Some(error.code())),

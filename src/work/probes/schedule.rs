@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::timer_queue::TimerQueue;
+use crate::domain::hash::fnv1a;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 
@@ -20,6 +21,16 @@ const SLOT_GRANULARITY: Duration = Duration::from_millis(100);
 /// Identifies a running probe; distinguishes a deleted object's probe from that of a new object of the same name.
 pub(super) type ProbeId = u64;
 
+/// A connection to probe, and how often.
+pub(super) struct ProbeTarget<'a> {
+    pub(super) key: &'a ObjectKey,
+    /// The UID of its object.
+    pub(super) uid: &'a Arc<str>,
+    /// The revision of its settings.
+    pub(super) revision: &'a Arc<str>,
+    pub(super) interval: Duration,
+}
+
 struct Entry {
     uid: Arc<str>,
     revision: Arc<str>,
@@ -27,6 +38,13 @@ struct Entry {
     running: Option<ProbeId>,
     /// A probe was requested while one was running: another follows it at once.
     rerun: bool,
+}
+
+impl Entry {
+    fn new(target: &ProbeTarget<'_>) -> Self {
+        let (uid, revision) = (Arc::clone(target.uid), Arc::clone(target.revision));
+        Self { uid, revision, interval: target.interval, running: None, rerun: false }
+    }
 }
 
 /// The due times of all probed connections.
@@ -39,45 +57,28 @@ pub(super) struct ProbeSchedule {
 
 impl ProbeSchedule {
     /// Adds a connection or updates its settings. No effect if the settings are unchanged.
-    pub(super) fn upsert(
-        &mut self,
-        key: &ObjectKey,
-        uid: &Arc<str>,
-        revision: &Arc<str>,
-        interval: Duration,
-        now: Mono,
-    ) {
-        match self.entries.get_mut(key) {
-            Some(entry) if entry.uid == *uid => {
-                if entry.revision == *revision {
+    pub(super) fn upsert(&mut self, target: &ProbeTarget<'_>, now: Mono) {
+        match self.entries.get_mut(target.key) {
+            Some(entry) if entry.uid == *target.uid => {
+                if entry.revision == *target.revision {
                     return;
                 }
-                entry.revision = Arc::clone(revision);
-                entry.interval = interval;
+                entry.revision = Arc::clone(target.revision);
+                entry.interval = target.interval;
             }
-            _ => {
-                let (uid, revision) = (Arc::clone(uid), Arc::clone(revision));
-                self.entries.insert(key.clone(), Entry { uid, revision, interval, running: None, rerun: false });
-            }
+            _ => drop(self.entries.insert(target.key.clone(), Entry::new(target))),
         }
-        self.schedule_now(key, now);
+        self.schedule_now(target.key, now);
     }
 
     /// Adds a connection without health checks for its circuit's next trial at `at`: nothing is due before. While its
     /// probe runs, only its settings are updated.
-    pub(super) fn schedule_trial(
-        &mut self,
-        key: &ObjectKey,
-        (uid, revision): (&Arc<str>, &Arc<str>),
-        interval: Duration,
-        at: Mono,
-    ) {
-        let known = self.entries.get(key).filter(|entry| entry.uid == *uid);
+    pub(super) fn schedule_trial(&mut self, target: &ProbeTarget<'_>, at: Mono) {
+        let known = self.entries.get(target.key).filter(|entry| entry.uid == *target.uid);
         let (running, rerun) = known.map_or((None, false), |entry| (entry.running, entry.rerun));
-        let (uid, revision) = (Arc::clone(uid), Arc::clone(revision));
-        self.entries.insert(key.clone(), Entry { uid, revision, interval, running, rerun });
+        self.entries.insert(target.key.clone(), Entry { running, rerun, ..Entry::new(target) });
         if running.is_none() {
-            self.due.set(key, Some(at));
+            self.due.set(target.key, Some(at));
         }
     }
 
@@ -152,18 +153,11 @@ impl ProbeSchedule {
 fn next_slot(uid: &str, interval: Duration, now: Mono) -> Mono {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
     let (interval, grain) = (nanos(interval), nanos(SLOT_GRANULARITY));
-    let phase = fnv1a(uid.as_bytes()) % interval / grain * grain;
+    let hash = fnv1a(uid);
+    // UIDs differ in few places: fold the well-mixed upper half into the lower, which the remainder uses.
+    let phase = (hash ^ (hash >> 32)) % interval / grain * grain;
     let past = (now.nanos() % interval + interval - phase) % interval;
     Mono::from_nanos(now.nanos().saturating_add(interval - past))
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every release, unlike the standard library's hasher.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    // UIDs differ in few places: fold the well-mixed upper half into the lower, which the remainder uses.
-    hash ^ (hash >> 32)
 }
 
 #[cfg(test)]
@@ -180,9 +174,14 @@ mod tests {
         ObjectKey::new("ns", name)
     }
 
+    fn upsert(table: &mut ProbeSchedule, key: &ObjectKey, uid: &str, revision: &str, now: Mono) {
+        let (uid, revision) = (&uid.into(), &revision.into());
+        table.upsert(&ProbeTarget { key, uid, revision, interval: INTERVAL }, now);
+    }
+
     fn table(name: &str) -> ProbeSchedule {
         let mut table = ProbeSchedule::default();
-        table.upsert(&key(name), &"uid".into(), &"1".into(), INTERVAL, at(100));
+        upsert(&mut table, &key(name), "uid", "1", at(100));
         table
     }
 
@@ -204,10 +203,10 @@ mod tests {
     fn unchanged_settings_are_ignored_and_changed_ones_are_probed_at_once() {
         let mut table = table("a");
         let (a, run) = table.start(at(100)).unwrap();
-        table.upsert(&a, &"uid".into(), &"1".into(), INTERVAL, at(100));
+        upsert(&mut table, &a, "uid", "1", at(100));
         table.finish(&a, run, at(100));
         assert!(table.next().unwrap() > at(100));
-        table.upsert(&a, &"uid".into(), &"2".into(), INTERVAL, at(105));
+        upsert(&mut table, &a, "uid", "2", at(105));
         assert_eq!(table.next(), Some(at(105)));
     }
 
@@ -215,7 +214,7 @@ mod tests {
     fn settings_changed_during_a_probe_are_probed_right_after_it() {
         let mut table = table("a");
         let (a, run) = table.start(at(100)).unwrap();
-        table.upsert(&a, &"uid".into(), &"2".into(), INTERVAL, at(101));
+        upsert(&mut table, &a, "uid", "2", at(101));
         assert!(table.start(at(101)).is_none());
         table.finish(&a, run, at(102));
         assert_eq!(table.next(), Some(at(102)));
@@ -226,7 +225,7 @@ mod tests {
         let mut table = table("a");
         let (a, old) = table.start(at(100)).unwrap();
         table.remove(&a);
-        table.upsert(&a, &"other".into(), &"1".into(), INTERVAL, at(101));
+        upsert(&mut table, &a, "other", "1", at(101));
         let (_, new) = table.start(at(101)).unwrap();
         table.finish(&a, old, at(102));
         assert_eq!(table.next(), None, "the successor's probe is still running");
@@ -262,14 +261,15 @@ mod tests {
     #[test]
     fn a_connection_without_health_checks_is_due_for_its_trial_only() {
         let mut table = ProbeSchedule::default();
-        let ids = (&"uid".into(), &"1".into());
-        table.schedule_trial(&key("a"), ids, INTERVAL, at(400));
+        let (key, uid, revision) = (&key("a"), &"uid".into(), &"1".into());
+        let target = ProbeTarget { key, uid, revision, interval: INTERVAL };
+        table.schedule_trial(&target, at(400));
         assert!(table.start(at(399)).is_none());
         let (a, run) = table.start(at(400)).unwrap();
-        table.schedule_trial(&a, ids, INTERVAL, at(700));
+        table.schedule_trial(&target, at(700));
         assert_eq!(table.next(), None, "one at a time");
         table.finish(&a, run, at(401));
-        table.schedule_trial(&a, ids, INTERVAL, at(700));
+        table.schedule_trial(&target, at(700));
         assert_eq!(table.next(), Some(at(700)), "later than the slot");
     }
 
@@ -283,6 +283,12 @@ mod tests {
             per_second[usize::try_from(second).unwrap()] += 1;
         }
         assert!(per_second.iter().all(|count| (200..500).contains(count)), "{per_second:?}");
+    }
+
+    #[test]
+    fn a_connections_phase_is_stable_between_releases() {
+        let slot = next_slot("00000001-1111-4222-8333-444455556666", INTERVAL, at(60));
+        assert_eq!(slot, at(68), "an update must not move every probe at once");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod auth;
 mod check_control;
 mod circuit;
 mod deletion;
+mod forbidden;
 mod idle;
 mod override_and_maintenance;
 mod policy;

@@ -1,12 +1,11 @@
 //! Tokens of an OAuth2 server of another project: short lifetimes, unknown clients, rotated refresh tokens, an outage.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::domain::breaker::BreakerState;
 use busbar::ledger::encryption::Keyring;
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::CallError;
 use busbar::provider::connection::Connection;
@@ -99,7 +98,8 @@ async fn rotated_refresh_tokens_are_used_once_across_restarts() {
     std::fs::create_dir(folder.path().join("keys")).unwrap();
     std::fs::write(folder.path().join("keys/1"), [3; 32]).unwrap();
     for round in 1..=3 {
-        let ledger = Arc::new(SqliteLedger::open(folder.path().join("busbar.db")).await.unwrap());
+        let ledger =
+            ledger::open(&LedgerUrl::Sqlite(folder.path().join("busbar.db")), OpenMode::Migrate).await.unwrap();
         let keys = Keyring::open(&folder.path().join("keys")).unwrap();
         let access = RegistryOptions {
             refresh_tokens: Some(RefreshTokenStore::new(ledger, keys)),

@@ -56,14 +56,14 @@ async fn succeeds(connection: &Connection, operation: &str, parameters: &[(&str,
 async fn operations_and_health_checks_send_what_the_documents_allow() {
     let peer = prism().await;
     let bank = mono(&peer);
-    assert_eq!(bank.probe().await.unwrap().unwrap().status, 200, "{}", peer.log());
+    assert_eq!(bank.probe().await.unwrap().result.unwrap().status, 200, "{}", peer.log());
     succeeds(&bank, "accounts", &[("limit", "5")]).await;
     succeeds(&bank, "account", &[("accountId", "acc1")]).await;
     let window = [("accountId", "acc1"), ("start", "01-10-2026"), ("end", "31-10-2026"), ("limit", "100")];
     succeeds(&bank, "transactions", &window).await;
 
     let bank = finastra(&peer);
-    assert_eq!(bank.probe().await.unwrap().unwrap().status, 200, "{}", peer.log());
+    assert_eq!(bank.probe().await.unwrap().result.unwrap().status, 200, "{}", peer.log());
     succeeds(&bank, "collaterals", &[]).await;
     succeeds(&bank, "collaterals", &[("top", "100"), ("startingIndex", "200")]).await;
     succeeds(&bank, "collateral", &[("id", "col-1")]).await;

@@ -39,7 +39,7 @@ async fn charge(peer: &PeerServer, amount: &str) -> String {
 async fn a_publishable_key_is_an_authentication_failure() {
     let peer = PeerServer::localstripe().await;
     let bank = connect_stripe(&peer, KEY);
-    let health = bank.probe().await.unwrap().unwrap();
+    let health = bank.probe().await.unwrap().result.unwrap();
     assert_eq!(health.status, 200, "{}", peer.log());
     assert_eq!(bank.snapshot().authenticated, Some(true));
     let balance = call_operation(&bank, "balance", &[]).await.unwrap();

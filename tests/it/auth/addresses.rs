@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use busbar::domain::health::Health;
 use busbar::provider::call::CallError;
-use busbar::provider::monitor::{CallResult, Verification};
+use busbar::provider::monitor::Verification;
+use busbar::provider::probe::CallResult;
 use busbar::provider::registry::RegistryOptions;
 use busbar::settings::Auth;
 use busbar::settings::addresses::{AddressDenied, AddressKind, AddressRules, EndpointRole};
@@ -30,7 +31,7 @@ async fn an_address_that_is_not_public_is_refused_in_every_notation() {
     let hosts = ["127.0.0.1", "127.1", "0x7f000001", "2130706433", "localhost", "[::1]", "[::ffff:127.0.0.1]"];
     for host in hosts {
         let connection = apply(&registry_with(RegistryOptions::default()).0, draft(format!("http://{host}:{port}")));
-        let error = connection.probe().await.unwrap().unwrap_err();
+        let error = connection.probe().await.unwrap().result.unwrap_err();
         assert_eq!(error, loopback(EndpointRole::Provider), "{host}");
         assert_eq!(error.code(), "address_refused");
         let text = error.to_string();
@@ -61,7 +62,7 @@ async fn a_provider_that_moved_to_a_refused_address_counts_as_failing() {
     draft.breaker.consecutive_failures = 3;
     let connection = apply(&registry_with(RegistryOptions::default()).0, draft);
     for _ in 0..3 {
-        assert_eq!(connection.probe().await.unwrap().unwrap_err(), loopback(EndpointRole::Provider));
+        assert_eq!(connection.probe().await.unwrap().result.unwrap_err(), loopback(EndpointRole::Provider));
     }
     assert!(!is_closed(&connection), "routes exclude it");
     assert_eq!(connection.snapshot().health, Health::Unhealthy);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use busbar::domain::breaker::CallClass;
 use busbar::provider::call::{CallError, ConnectError, Request};
-use busbar::provider::changes::ConnectionChange;
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
 use busbar::settings::{ClientCertificate, Draft, MinVersion, Settings};
@@ -77,16 +76,11 @@ async fn a_read_refused_for_its_certificate_is_sent_again_with_that_of_the_secre
     let (registry, _) = registry();
     let secret = SecretStub::install(&registry, Some(with(&sim, &bank, &sim, "2")));
     let connection = put(&registry, with(&sim, &bank, &other_sim, "1"));
-    let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
-    registry.on_change(move |change| {
-        if matches!(change, ConnectionChange::StatusChanged(_)) {
-            let _ = sender.send(());
-        }
-    });
+    let changes = registry.subscribe_changes();
     let calls = join_all((0..20).map(|_| get(&connection, "/health"))).await;
     assert!(calls.iter().all(|end| *end == Ok(200)), "{calls:?}");
     assert_eq!(secret.reads(), 1, "read once for all");
-    tokio::time::timeout(PATIENCE, changes.recv()).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, changes.take()).await.unwrap();
     assert_eq!(get(&connection, "/health").await, Ok(200));
     assert_eq!(registry.clients().len(), 2, "that of the settings, and that of the Secret");
     // As the controller does.

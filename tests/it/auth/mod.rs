@@ -47,12 +47,12 @@ impl SecretStub {
 }
 
 impl SecretSource for SecretStub {
-    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
         async move {
             self.reads.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
             let draft = self.draft.lock().unwrap().clone();
-            draft.map(|draft| Settings::resolve(draft).unwrap())
+            draft.map(|draft| Arc::new(Settings::resolve(draft).unwrap()))
         }
         .boxed()
     }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use busbar::ledger::encryption::Keyring;
-use busbar::ledger::sqlite::SqliteLedger;
-use busbar::ledger::{CredentialStore, Ledger as _};
+use busbar::ledger::{self, CredentialStore, Ledger, LedgerUrl, OpenMode};
 use busbar::provider::auth::refresh_token_store::RefreshTokenStore;
 use busbar::provider::call::{CallError, TokenStoreError};
 use busbar::provider::registry::{Registry, RegistryOptions};
@@ -41,8 +40,8 @@ fn refresh_draft(bank: &BankHandle, refresh_token: &str, revision: &str) -> Draf
 }
 
 /// An operator with this ledger and these keys.
-async fn operator(folder: &Path) -> (Registry, Arc<SqliteLedger>) {
-    let ledger = Arc::new(SqliteLedger::open(folder.join("ledger.db")).await.unwrap());
+async fn operator(folder: &Path) -> (Registry, Arc<dyn Ledger>) {
+    let ledger = ledger::open(&LedgerUrl::Sqlite(folder.join("ledger.db")), OpenMode::Migrate).await.unwrap();
     let keys = Keyring::open(&folder.join("keys")).unwrap();
     let refresh_tokens = Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys));
     (registry_with(RegistryOptions { refresh_tokens, ..RegistryOptions::allowing_loopback() }).0, ledger)

@@ -47,7 +47,7 @@ async fn a_failing_token_endpoint_opens_its_own_circuit() {
     let connection = apply(&registry, draft);
     fail_token_requests(&bank, 503).await;
     for _ in 0..5 {
-        let error = connection.probe().await.unwrap().unwrap_err();
+        let error = connection.probe().await.unwrap().result.unwrap_err();
         assert!(matches!(error, CallError::NoToken { status: Some(503), .. }), "{error}");
     }
     let before = bank.counters().requests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use busbar::domain::breaker::{BreakerState, EffectiveState};
 use busbar::provider::call::CallError;
+use busbar::provider::restore::Restore;
 use busbar::settings::Settings;
 use busbar::testbed::sim::{Behaviour, FailurePoint};
 
@@ -75,7 +76,8 @@ async fn an_open_circuit_is_restored_after_a_restart() {
     let left = before.circuit_snapshot();
     assert_eq!(left.state, BreakerState::Open);
     let (registry, _) = registry();
-    let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(&left));
+    let restore = Restore { circuit: Some(left.clone()), ..Restore::default() };
+    let after = registry.apply(&key("bank"), "uid-1", Settings::resolve(strict).unwrap(), Some(restore));
     let status = after.snapshot();
     assert_eq!(status.effective, EffectiveState::Open);
     assert_eq!(status.circuit.last_transition, left.last_transition);

@@ -9,6 +9,7 @@ use busbar::domain::quota::{Limit, LimitScope, LimitUnit};
 use busbar::domain::rights::{Caller, Denial, LicenceProfile, LicenceSubject, Rights};
 use busbar::metrics::Metrics;
 use busbar::profile::ResponseClass;
+use busbar::provider::access_denial::AccessDenial;
 use busbar::provider::call::{CacheMode, CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
@@ -96,7 +97,7 @@ async fn rights_are_checked_before_the_cache() {
     assert!(!env.connection.call(cached_quote("ann")).await.unwrap().meta.cached);
     assert!(env.connection.call(cached_quote("ann")).await.unwrap().meta.cached);
     let rejected = env.connection.call(cached_quote("bob")).await.unwrap_err();
-    assert_eq!(rejected, CallError::RightsDenied { action: "quote".into(), why: Denial::NoProfile });
+    assert_eq!(rejected, AccessDenial::Rights { action: "quote".into(), why: Denial::NoProfile }.into());
 }
 
 #[tokio::test]
@@ -104,7 +105,10 @@ async fn a_call_without_rights_leaves_cache_quota_and_breaker_untouched() {
     let env = CallOrderEnv::new(|draft| draft.limits = vec![daily(4)]).await;
     env.bank.set_script(Behaviour::status(500)).await.unwrap();
     for _ in 0..10 {
-        assert!(matches!(env.connection.call(cached_quote("bob")).await, Err(CallError::RightsDenied { .. })));
+        assert!(matches!(
+            env.connection.call(cached_quote("bob")).await,
+            Err(CallError::Denied(AccessDenial::Rights { .. }))
+        ));
     }
     assert_eq!((env.bank_traffic(), &*env.quota_remaining()), ((0, 0), "1"));
     for result in ["hit", "miss", "shared", "stale"] {

@@ -10,6 +10,7 @@ use busbar::domain::breaker::{CallClass, EffectiveState};
 use busbar::profile::{Environment, Profiles, ResponseClass};
 use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
+use busbar::provider::restore::Restore;
 use busbar::settings::{Draft, Settings};
 
 use super::get_json;
@@ -108,7 +109,8 @@ async fn a_pause_survives_a_restart() {
     let until = before.snapshot().throttled_until.unwrap();
     let (registry, _) = registry();
     let settings = Settings::resolve(with_quick_retries(draft(server.url.clone()))).unwrap();
-    let after = registry.apply_restored(&key("bank"), "uid-1", settings, None, Some(until));
+    let restore = Restore { throttled_until: Some(until), ..Restore::default() };
+    let after = registry.apply(&key("bank"), "uid-1", settings, Some(restore));
     assert!(matches!(get_json(&after).await, Err(CallError::Throttled { .. })));
     assert_eq!((server.requests(), after.snapshot().throttled_until), (1, Some(until)));
 }

@@ -1,5 +1,5 @@
-//! The API keeps what its document promises: whatever is sent, while the providers do what they like, the answer is one
-//! that is documented there, and of its schema. No 5xx but the documented ones.
+//! Contract test of the API: random requests, while the provider fails at random, get only responses of a status and a
+//! schema that the OpenAPI document lists.
 
 use busbar::gateway::openapi;
 use busbar::testbed::sim::{Behaviour, Garbage};
@@ -8,9 +8,9 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::world::{Said, World, said, stand_in};
+use super::world::{Said, World, fallback, said};
 
-/// What a case sends, and to what kind of provider.
+/// One random request, and how the provider behaves.
 #[derive(Clone, Debug)]
 struct Case {
     path: usize,
@@ -24,7 +24,7 @@ struct Case {
 }
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
-const TOKENS: [&str; 4] = ["token-ann", "token-nobody", "forged", ""];
+const TOKENS: [&str; 4] = ["token-ann", "token-outsider", "forged", ""];
 
 fn provider(index: usize) -> Option<Behaviour> {
     match index {
@@ -38,7 +38,7 @@ fn provider(index: usize) -> Option<Behaviour> {
     }
 }
 
-/// Values that go somewhere, and values of all kinds.
+/// Values that exist, and arbitrary values.
 fn word() -> impl Strategy<Value = String> {
     const KNOWN: &[&str] = &[
         "treasury",
@@ -121,7 +121,7 @@ fn case(paths: usize) -> impl Strategy<Value = Case> {
         })
 }
 
-/// A call that leads to a provider, at the path number `calls`.
+/// A call that reaches a provider, at the path number `calls`.
 fn likely(calls: usize, all: usize) -> impl Strategy<Value = Case> {
     let target = (prop::sample::select(&["fmp", "polygon"][..]), prop::sample::select(&["quote", "earnings"][..]));
     let shape = prop::sample::select(&["provider", "canonical"][..]);
@@ -135,7 +135,7 @@ fn likely(calls: usize, all: usize) -> impl Strategy<Value = Case> {
     })
 }
 
-/// The path with its places filled.
+/// The path template with its parameters filled in.
 fn filled(template: &str, parts: &[String]) -> String {
     let mut parts = parts.iter();
     let encode = |s: &String| percent_encoding::utf8_percent_encode(s, percent_encoding::NON_ALPHANUMERIC).to_string();
@@ -165,10 +165,10 @@ async fn send(world: &World, path: &str, case: &Case) -> Said {
     said(request).await
 }
 
-/// What is wrong with `value` by `schema`; nothing if it fits.
+/// How `value` violates `schema`; `None` if it is valid.
 fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
     if let Some(name) = schema["$ref"].as_str() {
-        let schema = document.pointer(name.trim_start_matches('#')).expect("a reference leads somewhere");
+        let schema = document.pointer(name.trim_start_matches('#')).expect("the reference resolves");
         return misfit(document, schema, value, at);
     }
     for (key, all) in [("oneOf", false), ("allOf", true), ("anyOf", false)] {
@@ -212,13 +212,13 @@ fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<S
             None => true,
             Some("uuid") => Uuid::parse_str(text).is_ok(),
             Some("date-time") => text.parse::<jiff::Timestamp>().is_ok(),
-            Some(other) => panic!("{at}: nobody checks the format {other}"),
+            Some(other) => panic!("{at}: no check for the format {other}"),
         };
         let fits = fits
             && match schema["pattern"].as_str() {
                 None => true,
                 Some("^[2-5][0-9]{2}$") => text.parse().is_ok_and(|n: u16| (200..600).contains(&n)) && text.len() == 3,
-                Some(other) => panic!("{at}: nobody checks the pattern {other}"),
+                Some(other) => panic!("{at}: no check for the pattern {other}"),
             };
         if !fits {
             return Some(format!(
@@ -229,7 +229,7 @@ fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<S
     }
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if value.get(name).is_none() {
-            return Some(format!("{at}.{name}: is missing"));
+            return Some(format!("{at}.{name}: missing"));
         }
     }
     if let (Some(fields), Some(known)) = (value.as_object(), schema["properties"].as_object()) {
@@ -248,7 +248,7 @@ fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<S
     items.find_map(|item| misfit(document, &schema["items"], item, &format!("{at}[]")))
 }
 
-/// What is wrong with an answer; nothing if the document promises it.
+/// How a response violates the document; `None` if it is documented.
 fn breach(document: &Value, template: Option<&str>, case: &Case, said: &Said) -> Option<String> {
     if said.header("x-request-id").is_none_or(|id| Uuid::parse_str(id).is_err()) {
         return Some("no X-Request-ID".to_owned());
@@ -271,23 +271,23 @@ fn breach(document: &Value, template: Option<&str>, case: &Case, said: &Said) ->
             }
             &response["content"]["application/json"]["schema"]
         }
-        // Not an operation at all: refused, in the common form.
+        // Not an operation: rejected, in the common format.
         None if matches!(said.status, 401 | 404 | 405) => &document["components"]["schemas"]["ErrorEnvelope"],
-        None => return Some(format!("{} where nothing is", said.status)),
+        None => return Some(format!("{} on an undocumented path", said.status)),
     };
     misfit(document, schema, &said.body, "body")
 }
 
 #[test]
-fn whatever_is_sent_the_answer_is_one_that_the_document_promises() {
+fn every_response_matches_the_openapi_document() {
     let document: Value = serde_json::from_str(&openapi::text()).unwrap();
     let templates: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(templates.len() >= 7, "{templates:?}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let world = runtime.block_on(World::new());
-    // No circuit: an open one would be the answer to everything.
+    // An open circuit would reject every call.
     world.connect("fmp", &world.fmp, |draft| {
-        draft.fallback = vec![stand_in("polygon")];
+        draft.fallback = vec![fallback("polygon")];
         draft.breaker.consecutive_failures = 0;
     });
     let seen = std::cell::RefCell::new(std::collections::BTreeMap::<u16, u32>::new());
@@ -297,7 +297,7 @@ fn whatever_is_sent_the_answer_is_one_that_the_document_promises() {
     let result = runner.run(&cases, |case| {
         let template = templates.get(case.path).map(|path| path.as_str());
         let path = template.map_or_else(|| filled("/{a}/{b}/{c}", &case.parts), |t| filled(t, &case.parts));
-        // A path that is filled with nothing, or with `.`, may be another path.
+        // A parameter that is empty or a dot segment may lead to another path.
         let same = template.is_none_or(|t| {
             let parts = &case.parts[..t.matches('{').count()];
             parts.iter().all(|part| !matches!(part.as_str(), "" | "." | ".."))
@@ -316,12 +316,12 @@ fn whatever_is_sent_the_answer_is_one_that_the_document_promises() {
     }
     let seen = seen.into_inner();
     for status in [200, 400, 401, 403, 404, 405, 422, 502, 503] {
-        assert!(seen.contains_key(&status), "the cases never earned a {status}: {seen:?}");
+        assert!(seen.contains_key(&status), "no case got a {status}: {seen:?}");
     }
 }
 
 #[test]
-fn the_checker_sees_what_breaks_a_pattern_or_a_format() {
+fn the_checker_rejects_values_that_break_a_pattern_or_a_format() {
     let document: Value = serde_json::from_str(&openapi::text()).unwrap();
     let code = &document["components"]["schemas"]["Detail"]["properties"]["status_code"];
     let time = serde_json::json!({"type": "string", "format": "date-time"});

@@ -1,11 +1,10 @@
-//! Failed requests in trouble: a ledger that is full, a provider that hangs, a connection that is another now, a caller who
-//! has left, and whoever throws them away.
+//! Dead requests under faults: a ledger that cannot be written, a hanging provider, a replaced connection, expired
+//! permissions, deletion.
 
 use std::sync::Arc;
 
 use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
-use busbar::ledger::audit::Audit as _;
-use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestState, DeadRequests as _};
+use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestOwner, DeadRequestState};
 use busbar::ledger::encryption::Keyring;
 use busbar::metrics::Metrics;
 use busbar::profile::Profiles;
@@ -23,7 +22,7 @@ async fn kept(world: &World, id: Uuid) -> DeadRequest {
     world.ledger.get_dead_request(id).await.unwrap().unwrap()
 }
 
-/// A world whose circuits do not open: they would make the tries wait.
+/// A world whose circuits do not open: an open circuit would delay the retries.
 async fn world() -> World {
     let world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
@@ -32,7 +31,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn while_the_ledger_cannot_be_written_nothing_is_asked_again_and_what_was_asked_is_counted_afterwards() {
+async fn no_retry_is_made_while_the_ledger_cannot_be_written() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, QUOTE).await;
@@ -41,15 +40,15 @@ async fn while_the_ledger_cannot_be_written_nothing_is_asked_again_and_what_was_
     sqlx::query(full).execute(&mut disk).await.unwrap();
     let metrics = Metrics::new();
     let (stop, worker) = world.worker_in("a", &metrics);
-    // 1 s and 2 s lie between the three.
-    eventually("the worker has found the ledger full three times", async || {
+    // The pauses between the three are 1 s and 2 s.
+    eventually("the worker has failed to write the ledger three times", async || {
         metrics.render().unwrap().contains("\nbusbar_dead_request_ledger_failures_total 3\n")
     })
     .await;
     assert_eq!(world.fmp.arrivals().entries.len(), 2, "the call, and one retry that could not be counted");
     assert_eq!(kept(&world, id).await.tries, 0);
     sqlx::query("DROP TRIGGER disk_full").execute(&mut disk).await.unwrap();
-    // Its next one may follow at once: it has been due for long.
+    // The next retry may follow at once: it is overdue.
     eventually("the retry is counted", async || kept(&world, id).await.tries >= 1).await;
     let asked_again = world.fmp.arrivals().entries.len() - 1;
     let counted = usize::try_from(kept(&world, id).await.tries).unwrap();
@@ -62,7 +61,7 @@ async fn while_the_ledger_cannot_be_written_nothing_is_asked_again_and_what_was_
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_delays_its_own_requests_only_and_has_two_at_once() {
+async fn a_hanging_provider_delays_its_own_retries_only_and_gets_two_at_once() {
     let world = world().await;
     world.polygon.fail_with(Behaviour::status(503)).await.unwrap();
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
@@ -74,22 +73,24 @@ async fn a_provider_that_hangs_delays_its_own_requests_only_and_has_two_at_once(
     world.fmp.recover().await;
     let seen = world.polygon.arrivals().next;
     let (stop, worker) = world.worker("a");
-    eventually("the hanging ones are asked", async || world.polygon.arrivals_since(seen).entries.len() == 2).await;
-    eventually("the other is answered", async || state(&world, id).await == DeadRequestState::Done).await;
+    eventually("the hanging provider is called twice", async || world.polygon.arrivals_since(seen).entries.len() == 2)
+        .await;
+    eventually("the other provider's request is done", async || state(&world, id).await == DeadRequestState::Done)
+        .await;
     assert_eq!(world.polygon.arrivals_since(seen).entries.len(), 2);
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
-async fn whoever_polls_what_is_parked_adds_nothing() {
+async fn a_repeated_failure_of_a_parked_request_is_only_counted() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, QUOTE).await;
-    assert_ne!(id, other_caller(&world).await, "another caller's request is another");
+    assert_ne!(id, other_caller(&world).await, "another caller's request is stored separately");
     world.fmp.fail_with(Behaviour::status(403)).await.unwrap();
     let (stop, worker) = world.worker("a");
-    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
+    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let seen = kept(&world, id).await.seen;
     for _ in 0..3 {
@@ -107,7 +108,7 @@ async fn other_caller(world: &World) -> Uuid {
 }
 
 #[tokio::test]
-async fn one_or_all_of_a_connection_are_thrown_away_by_whoever_may_delete() {
+async fn dead_requests_are_deleted_one_by_one_or_by_connection() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let mut ids = Vec::new();
@@ -127,7 +128,7 @@ async fn one_or_all_of_a_connection_are_thrown_away_by_whoever_may_delete() {
         assert_eq!((purged.status, purged.body["data"]["removed"].as_u64()), (200, Some(removed)), "{path} {purged:?}");
     }
     let vague = world.ask("DELETE", "/api/dead-requests?namespace=treasury", "token-ann", &[]).await;
-    assert_eq!((vague.status, vague.error()), (400, "invalid_request"), "whose?");
+    assert_eq!((vague.status, vague.error()), (400, "invalid_request"), "the connection is missing");
     let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
     let acts = audit.iter().map(|stored| &stored.entry).filter(|entry| ["discard", "purge"].contains(&&*entry.action));
     let told: Vec<_> = acts.map(|entry| (&*entry.action, &*entry.subject, &*entry.connection)).collect();
@@ -135,52 +136,55 @@ async fn one_or_all_of_a_connection_are_thrown_away_by_whoever_may_delete() {
 }
 
 #[tokio::test]
-async fn another_connection_of_the_same_name_never_gets_the_parameters_of_the_first() {
+async fn a_new_connection_of_the_same_name_never_gets_stored_parameters() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, QUOTE).await;
     let profile = Profiles::builtin().unwrap().get("polygon").unwrap();
-    // Not removed in between, as it is for whoever missed that; no worker runs that would sweep.
+    // Replaced without a removal in between, as seen by a replica that missed it; no worker runs that would prune.
     world.replace("fmp", "uid-new", profile, &world.polygon, |_| ());
     let owner = world.ledger.dead_request_owners().await.unwrap();
-    assert_eq!(owner, [(key("fmp"), "uid-fmp".to_owned())]);
+    assert_eq!(owner, [DeadRequestOwner { connection: key("fmp"), uid: "uid-fmp".to_owned() }]);
     let (stop, worker) = world.worker("a");
-    eventually("it went with its connection", async || world.ledger.get_dead_request(id).await.unwrap().is_none())
-        .await;
-    assert!(world.polygon.arrivals().entries.is_empty(), "the other one was never asked");
+    eventually("the request is deleted with its connection", async || {
+        world.ledger.get_dead_request(id).await.unwrap().is_none()
+    })
+    .await;
+    assert!(world.polygon.arrivals().entries.is_empty(), "the new connection was never called");
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
-async fn what_is_due_for_a_connection_that_changed_under_it_is_parked_with_the_reason() {
+async fn a_request_whose_connection_changed_is_parked_with_the_reason() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, QUOTE).await;
     let (stop, worker) = world.worker_that_sweeps_nothing("a");
     let polygon = || Profiles::builtin().unwrap().get("polygon").unwrap();
     world.replace("fmp", "uid-new", polygon(), &world.polygon, |_| ());
-    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
+    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     assert_eq!(kept(&world, id).await.request.reason, "connection_replaced");
-    // The same object, but of another provider.
+    // The same object with another provider.
     world.replace("fmp", "uid-fmp", polygon(), &world.polygon, |_| ());
     let path = format!("/api/dead-requests/{id}/replay");
     assert_eq!(world.ask("POST", &path, "token-ann", &[]).await.status, 202);
-    eventually("it is parked again", async || kept(&world, id).await.request.reason == "provider_changed").await;
+    eventually("the request is parked again", async || kept(&world, id).await.request.reason == "provider_changed")
+        .await;
     assert!(world.polygon.arrivals().entries.is_empty());
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
-async fn failed_requests_go_when_their_connection_goes_and_the_audit_says_so() {
+async fn dead_requests_are_deleted_with_their_connection_and_audited() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, QUOTE).await;
     let (stop, worker) = world.worker("a");
-    eventually("it is asked again", async || kept(&world, id).await.tries == 1).await;
+    eventually("the request is retried", async || kept(&world, id).await.tries == 1).await;
     world.registry.remove(&key("fmp")).unwrap();
-    eventually("it is gone", async || world.ledger.get_dead_request(id).await.unwrap().is_none()).await;
+    eventually("the request is deleted", async || world.ledger.get_dead_request(id).await.unwrap().is_none()).await;
     let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
     let told: Vec<_> = audit.iter().filter(|stored| stored.entry.action == "discard").collect();
     assert_eq!(told.len(), 1);
@@ -190,7 +194,7 @@ async fn failed_requests_go_when_their_connection_goes_and_the_audit_says_so() {
 }
 
 #[tokio::test]
-async fn a_replay_is_made_in_the_name_of_whoever_replays_and_judged_by_the_profiles_of_now() {
+async fn a_replay_uses_the_replaying_caller_and_the_current_licence_profiles() {
     let world = world().await;
     let only = |user: &str| {
         let subjects = vec![LicenceSubject::User(user.to_owned())];
@@ -208,18 +212,18 @@ async fn a_replay_is_made_in_the_name_of_whoever_replays_and_judged_by_the_profi
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, QUOTE).await;
     world.fmp.recover().await;
-    // Between the call and the retry ann has lost her profile.
+    // Ann loses the profile between the call and the retry.
     connect("bob");
     let (stop, worker) = world.worker("a");
-    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
+    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     assert_eq!(kept(&world, id).await.request.reason, "rights_denied");
     let path = format!("/api/dead-requests/{id}/replay");
-    // Carol may replay, but the connection's data are not hers.
+    // Carol may replay, but no licence profile is granted to carol.
     assert_eq!(world.ask("POST", &path, "token-carol", &[]).await.status, 202);
-    eventually("it is parked again", async || state(&world, id).await == DeadRequestState::Parked).await;
-    assert_eq!(world.fmp.arrivals().entries.len(), 1, "only ann's own call was ever sent");
+    eventually("the request is parked again", async || state(&world, id).await == DeadRequestState::Parked).await;
+    assert_eq!(world.fmp.arrivals().entries.len(), 1, "only ann's own call was sent");
     assert_eq!(world.ask("POST", &path, "token-bob", &[]).await.status, 202);
-    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
+    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
     let now = kept(&world, id).await.request;
     assert_eq!(now.subject, "ann");
     assert!(now.caller.contains("bob") && !now.caller.contains("ann"), "{}", now.caller);
@@ -228,7 +232,7 @@ async fn a_replay_is_made_in_the_name_of_whoever_replays_and_judged_by_the_profi
 }
 
 #[tokio::test]
-async fn nothing_is_asked_in_the_name_of_a_caller_whose_rights_were_reviewed_too_long_ago() {
+async fn a_request_is_parked_once_the_review_of_its_caller_has_expired() {
     let world = world().await;
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let mut old = kept(&world, fail(&world, QUOTE).await).await.request;
@@ -238,14 +242,14 @@ async fn nothing_is_asked_in_the_name_of_a_caller_whose_rights_were_reviewed_too
     world.ledger.add_dead_request(&old, caps).await.unwrap();
     world.fmp.recover().await;
     let (stop, worker) = world.worker("a");
-    eventually("it is parked", async || state(&world, old.id).await == DeadRequestState::Parked).await;
+    eventually("the request is parked", async || state(&world, old.id).await == DeadRequestState::Parked).await;
     assert_eq!(kept(&world, old.id).await.request.reason, "review_expired");
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
-async fn replicas_with_the_same_key_and_processes_after_a_restart_know_the_same_sealed_request() {
+async fn equal_encrypted_requests_have_equal_fingerprints_under_the_same_key_only() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("1"), [7; 32]).unwrap();
     let other = tempfile::tempdir().unwrap();
@@ -259,5 +263,5 @@ async fn replicas_with_the_same_key_and_processes_after_a_restart_know_the_same_
         marks.push(kept(&world, id).await.request.fingerprint);
     }
     assert_eq!(marks[0], marks[1]);
-    assert_ne!(marks[0], marks[2], "whoever has not the key cannot guess");
+    assert_ne!(marks[0], marks[2], "another key gives another fingerprint");
 }

@@ -8,13 +8,13 @@ use busbar::testbed::sim::Behaviour;
 use serde_json::json;
 
 use super::QUOTE;
-use super::world::{Plan, Said, World, stand_in};
+use super::world::{Plan, Said, World, fallback};
 
 /// A world whose connection `fmp` fails and has the fallback `polygon`.
 async fn failing(plan: Plan) -> World {
     let world = World::with(plan).await;
     world.connect("fmp", &world.fmp, |draft| {
-        draft.fallback = vec![stand_in("polygon")];
+        draft.fallback = vec![fallback("polygon")];
         draft.breaker.consecutive_failures = 0;
     });
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_fallback_serves_only_callers_who_may_call_it() {
 async fn a_caller_without_a_fallback_has_the_whole_time_and_all_retries() {
     let world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| {
-        draft.fallback = vec![stand_in("polygon")];
+        draft.fallback = vec![fallback("polygon")];
         draft.breaker.consecutive_failures = 0;
         draft.retry =
             RetryPolicy { retries: 1, base: Duration::from_millis(1), budget_percent: 100, ..RetryPolicy::default() };

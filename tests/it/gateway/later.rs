@@ -1,10 +1,9 @@
-//! Requests that failed for good: kept, retried, parked, listed, asked for again.
+//! Dead requests: stored, retried, parked, listed and replayed.
 
 use std::sync::Arc;
 
 use busbar::clock::Clock;
-use busbar::ledger::audit::Audit as _;
-use busbar::ledger::dead_requests::{DeadRequestState, DeadRequests as _};
+use busbar::ledger::dead_requests::DeadRequestState;
 use busbar::ledger::encryption::Keyring;
 use busbar::profile::Profile;
 use busbar::testbed::sim::Behaviour;
@@ -16,7 +15,7 @@ use crate::kit::wait::eventually;
 
 pub(super) async fn fail(world: &World, path: &str) -> Uuid {
     let said = world.get(path).await;
-    let id = said.body["data"]["dead_request_id"].as_str().unwrap_or_else(|| panic!("not kept: {said:?}"));
+    let id = said.body["data"]["dead_request_id"].as_str().unwrap_or_else(|| panic!("not stored: {said:?}"));
     Uuid::parse_str(id).unwrap()
 }
 
@@ -25,43 +24,43 @@ pub(super) async fn state(world: &World, id: Uuid) -> DeadRequestState {
 }
 
 #[tokio::test]
-async fn a_failed_read_is_asked_again_when_the_provider_is_back() {
+async fn a_failed_read_is_retried_until_the_provider_has_recovered() {
     let world = World::new().await;
-    // Not the circuit: it would make the tries wait.
+    // An open circuit would delay the retries.
     world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let refused = world.get(QUOTE).await;
     assert_eq!((refused.status, refused.error()), (502, "provider_failed"));
     assert_eq!(refused.body["data"]["details"]["status_code"], 503);
     let id = fail(&world, QUOTE).await;
-    assert_eq!(id, fail(&world, QUOTE).await, "the same request is kept once");
+    assert_eq!(id, fail(&world, QUOTE).await, "the same request is stored once");
     let seen = world.fmp.arrivals().next;
     world.fmp.recover().await;
     let (stop, worker) = world.worker("a");
-    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
+    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
     assert_eq!(world.fmp.arrivals_since(seen).entries.len(), 1);
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
-async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
+async fn a_request_is_parked_after_three_retries_and_can_be_replayed() {
     let world = World::new().await;
-    // Not the circuit: it would make the tries wait.
+    // An open circuit would delay the retries.
     world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
     world.fmp.fail_with(Behaviour::status(500)).await.unwrap();
     let began = Clock::system();
     let id = fail(&world, QUOTE).await;
     let (stop, worker) = world.worker("a");
     let other = world.worker("b");
-    eventually("it is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
+    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
     let took = began.mono().seconds();
     assert!((6.9..12.0).contains(&took), "1 + 2 + 4 s, but it took {took} s");
     let tries = world.fmp.arrivals().entries;
     assert_eq!(tries.len(), 4, "one try each, by one worker");
     for (pair, wait) in tries.windows(2).zip([1.0, 2.0, 4.0]) {
         let gap = std::time::Duration::from_nanos(pair[1].at_ns - pair[0].at_ns).as_secs_f64();
-        // The ledger counts in milliseconds; the next longer wait is twice as long.
+        // The ledger's times have milliseconds; the next longer delay is twice as long.
         assert!((wait - 0.01..wait * 2.0).contains(&gap), "{wait} s, but it took {gap} s");
     }
     let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
@@ -72,13 +71,13 @@ async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
     let listed = world.get("/api/dead-requests?namespace=treasury&state=parked").await;
     let item = &listed.body["data"]["items"][0];
     assert_eq!((item["id"].as_str().unwrap(), &item["tries"]), (&*id.to_string(), &3.into()), "{listed:?}");
-    assert!(!listed.body.to_string().contains("ACME"), "parameters are not shown");
+    assert!(!listed.body.to_string().contains("ACME"), "parameters are not returned");
     let path = format!("/api/dead-requests/{id}/replay");
     assert_eq!(world.ask("POST", &path, "token-caller", &[]).await.status, 403);
     world.fmp.recover().await;
     let replayed = world.ask("POST", &path, "token-ann", &[]).await;
     assert_eq!((replayed.status, replayed.body["data"]["state"].as_str().unwrap()), (202, "pending"));
-    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
+    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
     let again = world.ask("POST", &path, "token-ann", &[]).await;
     assert_eq!((again.status, again.error()), (409, "conflict"));
     for (stop, worker) in [(stop, worker), other] {
@@ -88,7 +87,7 @@ async fn after_three_more_tries_it_is_parked_and_a_person_can_ask_again() {
 }
 
 #[tokio::test]
-async fn a_429_is_kept_too_and_its_retry_after_wins() {
+async fn a_rate_limited_request_is_stored_and_retried_after_its_retry_after() {
     let world = World::new().await;
     world.fmp.fail_with(Behaviour::rate_limited("30")).await.unwrap();
     let said = world.get(QUOTE).await;
@@ -101,7 +100,7 @@ async fn a_429_is_kept_too_and_its_retry_after_wins() {
 }
 
 #[tokio::test]
-async fn a_retry_that_is_told_to_wait_longer_than_its_turn_waits_so_long() {
+async fn a_longer_retry_after_delays_the_next_retry() {
     let world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
@@ -109,20 +108,20 @@ async fn a_retry_that_is_told_to_wait_longer_than_its_turn_waits_so_long() {
     world.fmp.fail_with(Behaviour::rate_limited("5")).await.unwrap();
     let (stop, worker) = world.worker("a");
     let kept = async || world.ledger.get_dead_request(id).await.unwrap().unwrap();
-    eventually("it is asked again", async || kept().await.tries == 1).await;
+    eventually("the request is retried", async || kept().await.tries == 1).await;
     let now = kept().await;
     assert_eq!(
         (now.state, &*now.request.reason, now.request.status),
         (DeadRequestState::Pending, "rate_limited", Some(429))
     );
     let wait = now.request.next.duration_since(now.updated).as_secs_f64();
-    assert!((4.5..=5.1).contains(&wait), "its turn was after 2 s, the provider asked for 5 s: {wait} s");
+    assert!((4.5..=5.1).contains(&wait), "the delay would be 2 s, the provider requires 5 s: {wait} s");
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
-async fn the_scrape_says_how_many_are_waiting_and_how_many_are_parked() {
+async fn the_metrics_count_pending_and_parked_requests() {
     let world = World::new().await;
     world.polygon.fail_with(Behaviour::status(503)).await.unwrap();
     fail(&world, "/api/providers/treasury/polygon/quote?symbol=ACME").await;
@@ -132,7 +131,7 @@ async fn the_scrape_says_how_many_are_waiting_and_how_many_are_parked() {
         fail(&world, &format!("/api/providers/treasury/fmp/quote?symbol={symbol}")).await;
     }
     let (stop, worker) = world.worker_in("a", &world.metrics);
-    eventually("two wait and one is parked", async || {
+    eventually("two are pending and one is parked", async || {
         let scrape = world.metrics.render().unwrap();
         ["pending\"} 2\n", "parked\"} 1\n"]
             .iter()
@@ -144,12 +143,12 @@ async fn the_scrape_says_how_many_are_waiting_and_how_many_are_parked() {
 }
 
 #[tokio::test]
-async fn without_a_key_only_what_is_public_is_kept_and_what_would_fail_again_never_is() {
+async fn without_a_key_only_requests_with_public_parameters_are_stored() {
     let world = World::new().await;
     world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
     let said = world.get("/finastra/b2b/collaterals/COL-00000001").await;
     assert_eq!(said.status, 502);
-    assert!(said.body["data"].get("dead_request_id").is_none(), "an id may name an account: {said:?}");
+    assert!(said.body["data"].get("dead_request_id").is_none(), "an ID can name an account: {said:?}");
     world.fmp.fail_with(Behaviour::status(403)).await.unwrap();
     let said = world.get(QUOTE).await;
     assert_eq!((said.status, said.body["data"]["details"]["reason"].as_str()), (502, Some("not_in_plan")));
@@ -160,7 +159,7 @@ async fn without_a_key_only_what_is_public_is_kept_and_what_would_fail_again_nev
 }
 
 #[tokio::test]
-async fn a_list_goes_on_where_the_last_page_ended() {
+async fn a_list_continues_at_the_cursor_of_the_last_page() {
     let world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
     world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
@@ -183,7 +182,7 @@ async fn a_list_goes_on_where_the_last_page_ended() {
 }
 
 #[tokio::test]
-async fn what_changes_something_is_called_by_post_only_and_never_kept_and_what_moves_money_is_not_called_at_all() {
+async fn writes_need_post_and_are_never_stored_and_money_is_not_callable() {
     let world = World::new().await;
     let operation =
         |name: &str, class: &str| format!("  {name}:\n    path: /quote\n    method: POST\n    class: {class}\n");
@@ -219,7 +218,7 @@ impl Seconds for busbar::domain::time::Mono {
 }
 
 #[tokio::test]
-async fn with_a_key_parameters_are_sealed_and_the_retry_still_knows_them() {
+async fn with_a_key_parameters_are_encrypted_and_the_retry_decrypts_them() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("1"), [7; 32]).unwrap();
     let keys = Keyring::open(folder.path()).unwrap();
@@ -227,11 +226,11 @@ async fn with_a_key_parameters_are_sealed_and_the_retry_still_knows_them() {
     world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&world, "/finastra/b2b/collaterals/COL-00000007").await;
     let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
-    assert!(kept.encrypted && !String::from_utf8_lossy(&kept.parameters).contains("COL"), "sealed");
+    assert!(kept.encrypted && !String::from_utf8_lossy(&kept.parameters).contains("COL"), "encrypted");
     world.finastra.recover().await;
     let seen = world.finastra.arrivals().next;
     let (stop, worker) = world.worker("a");
-    eventually("it is answered", async || state(&world, id).await == DeadRequestState::Done).await;
+    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
     let sent = world.finastra.arrivals_since(seen).entries;
     assert!(sent.len() == 1 && sent[0].path.ends_with("/COL-00000007"), "{sent:?}");
     stop.cancel();

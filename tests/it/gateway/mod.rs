@@ -1,15 +1,17 @@
-//! The gateway over real sockets: its answers, its refusals, who stands in for whom, what is kept for later.
+//! The gateway over real sockets: responses, errors, fallbacks and dead requests.
 
 mod budget;
+mod codes;
 mod contract;
 mod dead;
 mod fallback_rights;
+mod fallbacks;
 mod later;
 mod oddities;
 mod own;
 mod quiet;
 mod refusals;
-mod stand_ins;
+mod retry_reasons;
 mod traced;
 mod world;
 
@@ -32,7 +34,7 @@ use world::{Plan, World, said};
 const QUOTE: &str = "/api/providers/treasury/fmp/quote?symbol=ACME";
 
 #[tokio::test]
-async fn an_operation_answers_its_canonical_record_and_the_providers_own_body_on_demand() {
+async fn an_operation_returns_its_canonical_record_or_the_providers_own_body() {
     let world = World::new().await;
     let quote = world.get(QUOTE).await;
     assert_eq!(quote.status, 200, "{quote:?}");
@@ -41,7 +43,11 @@ async fn an_operation_answers_its_canonical_record_and_the_providers_own_body_on
         json!({"status_code": "200", "status_name": "OK", "status_description": "Success"})
     );
     let record = &quote.body["data"]["result"];
-    assert_eq!((&record["symbol"], &record["price"]), (&json!("ACME"), &json!("101.2500")), "digits stay: {record}");
+    assert_eq!(
+        (&record["symbol"], &record["price"]),
+        (&json!("ACME"), &json!("101.2500")),
+        "no digit is lost: {record}"
+    );
     for (name, wanted) in [
         ("provider", json!("fmp")),
         ("provider_used", json!("fmp")),
@@ -63,7 +69,7 @@ async fn an_operation_answers_its_canonical_record_and_the_providers_own_body_on
 }
 
 #[tokio::test]
-async fn the_request_id_of_a_caller_is_kept_if_it_is_a_uuid_and_replaced_if_not() {
+async fn a_request_id_is_kept_if_it_is_a_uuid_and_replaced_if_not() {
     let world = World::new().await;
     let own = "0f8fad5b-d9cb-469f-a165-70867728950e";
     let kept = world.ask("GET", QUOTE, "token-ann", &[("x-request-id", own)]).await;
@@ -75,13 +81,13 @@ async fn the_request_id_of_a_caller_is_kept_if_it_is_a_uuid_and_replaced_if_not(
 }
 
 #[tokio::test]
-async fn every_refusal_has_the_same_form_and_its_own_code() {
+async fn every_error_has_the_same_format_and_its_own_code() {
     let world = World::new().await;
     let path = "/api/providers/treasury/fmp/quote";
     for (method, path, token, status, error) in [
         ("GET", path, "", 401, "unauthenticated"),
         ("GET", path, "forged", 401, "unauthenticated"),
-        ("GET", path, "token-nobody", 403, "forbidden"),
+        ("GET", path, "token-outsider", 403, "forbidden"),
         ("GET", "/api/nothing", "token-ann", 404, "not_found"),
         ("GET", "/api/nothing", "", 401, "unauthenticated"),
         ("DELETE", path, "token-ann", 405, "method_not_allowed"),
@@ -117,18 +123,18 @@ async fn every_refusal_has_the_same_form_and_its_own_code() {
 }
 
 #[tokio::test]
-async fn without_the_api_server_nobody_is_let_in() {
+async fn new_callers_are_rejected_while_the_api_server_is_unavailable() {
     let world = World::new().await;
     assert_eq!(world.get(QUOTE).await.status, 200);
     world.api.down.store(true, Ordering::Relaxed);
-    let stranger = world.ask("GET", QUOTE, "token-bob", &[]).await;
-    assert_eq!((stranger.status, stranger.error()), (503, "authorization_unavailable"));
-    assert!(stranger.header("retry-after").is_some());
-    assert_eq!(world.get(QUOTE).await.status, 200, "what was said a moment ago still counts");
+    let unknown = world.ask("GET", QUOTE, "token-bob", &[]).await;
+    assert_eq!((unknown.status, unknown.error()), (503, "authorization_unavailable"));
+    assert!(unknown.header("retry-after").is_some());
+    assert_eq!(world.get(QUOTE).await.status, 200, "the recent review is still valid");
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer_and_the_next_request_is_served() {
+async fn a_panic_is_a_500_and_the_next_request_is_served() {
     let world = World::new().await;
     let broken = world.ask("GET", QUOTE, "token-panic", &[]).await;
     assert_eq!((broken.status, broken.error()), (500, "internal"));
@@ -137,7 +143,7 @@ async fn a_panic_is_an_answer_and_the_next_request_is_served() {
 }
 
 #[tokio::test]
-async fn who_calls_too_often_waits_and_so_does_an_address_without_a_valid_token() {
+async fn callers_and_addresses_without_a_valid_token_are_rate_limited() {
     let rate = |requests| Rate { requests, per: Duration::from_hours(1) };
     let world = World::with(Plan { caller: rate(3), address: rate(2), ..Plan::default() }).await;
     for _ in 0..3 {
@@ -146,18 +152,18 @@ async fn who_calls_too_often_waits_and_so_does_an_address_without_a_valid_token(
     let often = world.get(QUOTE).await;
     assert_eq!((often.status, often.error()), (429, "rate_limited"));
     assert!(often.header("retry-after").unwrap().parse::<u64>().unwrap() > 60);
-    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "another caller goes on");
+    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "other callers are not limited");
     for token in ["forged-1", ""] {
         assert_eq!(world.ask("GET", QUOTE, token, &[]).await.status, 401);
     }
     for token in ["forged-2", "", "token-carl"] {
         let said = world.ask("GET", QUOTE, token, &[]).await;
-        assert_eq!((said.status, said.error()), (429, "rate_limited"), "{token}: nobody is asked about new tokens");
+        assert_eq!((said.status, said.error()), (429, "rate_limited"), "{token}: new tokens are not reviewed");
     }
     assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "a known token is not a guess");
 }
 
-/// Waits until `done`.
+/// Waits for `done`.
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let clock = Clock::system();
     let end = clock.mono() + Duration::from_secs(20);
@@ -168,7 +174,7 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn one_request_too_many_under_way_is_told_to_come_again_and_probes_are_answered() {
+async fn requests_beyond_the_concurrency_limit_are_rejected_except_probes() {
     let world = World::with(Plan { under_way: 2, ..Plan::default() }).await;
     world.fmp.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let stalled = |_| {
@@ -176,12 +182,12 @@ async fn one_request_too_many_under_way_is_told_to_come_again_and_probes_are_ans
         tokio::spawn(async move { http.get(url).bearer_auth("token-ann").send().await.map(drop) })
     };
     let under_way: Vec<_> = (0..2).map(stalled).collect();
-    until("both are under way", || world.fmp.arrivals().entries.len() == 2).await;
+    until("both calls are in flight", || world.fmp.arrivals().entries.len() == 2).await;
     let said = world.get(QUOTE).await;
     assert_eq!((said.status, said.error()), (503, "unavailable"), "{said:?}");
     assert!(said.header("retry-after").is_some() && said.header("x-request-id").is_some());
     assert_eq!(world.ask("GET", "/livez", "", &[]).await.status, 200);
-    // Their callers go away, and so do they.
+    // The calls end when their clients disconnect.
     for request in under_way {
         request.abort();
     }
@@ -189,7 +195,7 @@ async fn one_request_too_many_under_way_is_told_to_come_again_and_probes_are_ans
     let clock = Clock::system();
     let end = clock.mono() + Duration::from_secs(20);
     while world.get(QUOTE).await.status != 200 {
-        assert!(clock.mono() < end, "the places are free again");
+        assert!(clock.mono() < end, "the permits are released");
     }
 }
 
@@ -204,7 +210,7 @@ fn desk(requests_per_day: Option<u64>) -> Arc<Rights> {
 }
 
 #[tokio::test]
-async fn rights_refuse_before_any_call_and_everything_is_in_the_audit() {
+async fn licence_profiles_deny_before_any_call_and_every_call_is_audited() {
     let mut world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(None)));
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
@@ -237,7 +243,7 @@ async fn rights_refuse_before_any_call_and_everything_is_in_the_audit() {
 }
 
 #[tokio::test]
-async fn a_licence_has_its_requests_of_the_day() {
+async fn a_licence_profile_has_a_daily_quota() {
     let world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(Some(2))));
     for _ in 0..2 {
@@ -251,7 +257,7 @@ async fn a_licence_has_its_requests_of_the_day() {
 }
 
 #[tokio::test]
-async fn the_finastra_paths_are_aliases_of_one_connection_and_its_stubs_are_off_by_default() {
+async fn the_finastra_aliases_call_one_connection_and_stubs_are_off_by_default() {
     let world = World::with(Plan { finastra: false, ..Plan::default() }).await;
     let unset = world.get("/finastra/b2b/collaterals").await;
     assert_eq!((unset.status, unset.error()), (404, "not_found"));
@@ -280,7 +286,7 @@ async fn the_finastra_paths_are_aliases_of_one_connection_and_its_stubs_are_off_
 }
 
 #[tokio::test]
-async fn at_the_end_requests_under_way_are_answered_and_no_more_are_taken() {
+async fn shutdown_finishes_active_requests_and_accepts_no_more() {
     let mut world = World::new().await;
     world.fmp.fail_with(ScriptStep::slow(Duration::from_millis(300))).await.unwrap();
     let (url, http) = (world.url(QUOTE), world.http.clone());
@@ -293,7 +299,7 @@ async fn at_the_end_requests_under_way_are_answered_and_no_more_are_taken() {
 }
 
 #[tokio::test]
-async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
+async fn a_renewed_certificate_is_served_to_the_next_connection() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
     let renew = || {
@@ -311,7 +317,7 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
     let tls = Some(served.config().unwrap());
     let door = Server { listener, app, tls, limits: ConnectionLimits::default(), clock: Clock::system() };
     let serving = tokio::spawn(door.serve(stop.clone()));
-    // A client each: a kept connection keeps the certificate it was made with.
+    // A client each: a pooled connection keeps the certificate of its handshake.
     let get = async |root: &reqwest::Certificate| {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]).build().unwrap();
         client.get(&url).send().await.map(|answer| answer.status().as_u16())
@@ -320,7 +326,7 @@ async fn over_tls_a_renewed_certificate_is_served_to_the_next_connection() {
     let second = renew();
     assert!(served.reload().unwrap());
     assert_eq!(get(&second).await.unwrap(), 200);
-    assert!(get(&first).await.is_err(), "the old one is not served any more");
+    assert!(get(&first).await.is_err(), "the old certificate is no longer served");
     stop.cancel();
     serving.await.unwrap();
 }

@@ -1,6 +1,6 @@
-//! Answers that are good and yet not what was asked for.
+//! Responses of providers that are successful but hold no result, or the reverse.
 
-use busbar::ledger::dead_requests::{DeadRequestCounts, DeadRequests as _};
+use busbar::ledger::dead_requests::DeadRequestCounts;
 use busbar::testbed::sim::{BankConfig, Behaviour};
 use serde_json::json;
 
@@ -11,24 +11,24 @@ fn says(code: u16, body: &str) -> Behaviour {
 }
 
 #[tokio::test]
-async fn a_ticker_that_the_provider_does_not_know_is_no_such_item_and_not_a_failure() {
+async fn an_unknown_ticker_is_item_not_found_and_not_a_failure() {
     let world = World::new().await;
     world.fmp.fail_with(says(200, "[]")).await.unwrap();
-    let said = world.get("/api/providers/treasury/fmp/quote?symbol=NOBODY").await;
+    let said = world.get("/api/providers/treasury/fmp/quote?symbol=NONE").await;
     assert_eq!((said.status, said.error()), (404, "item_not_found"), "{said:?}");
     assert_eq!(said.body["data"]["details"], json!({"status_code": 200}));
-    // A list of nothing is a list.
-    let none = world.get("/api/providers/treasury/fmp/earnings?symbol=NOBODY").await;
+    // An empty list is a list.
+    let none = world.get("/api/providers/treasury/fmp/earnings?symbol=NONE").await;
     assert_eq!(none.body["data"]["result"], json!({"records": [], "complete": true}), "{none:?}");
     assert_eq!(
         world.ledger.count_dead_requests().await.unwrap(),
         DeadRequestCounts { pending: 0, parked: 0 },
-        "nothing is tried again"
+        "no retry is stored"
     );
 }
 
 #[tokio::test]
-async fn where_a_plan_shows_no_more_of_a_list_the_answer_is_an_incomplete_one() {
+async fn a_list_beyond_the_plan_is_returned_as_incomplete() {
     let world = World::new().await;
     let newsapi = world.sim.add_bank(BankConfig::new("newsapi")).await.unwrap();
     world.connect("newsapi", &newsapi, |_| ());
@@ -49,7 +49,7 @@ async fn where_a_plan_shows_no_more_of_a_list_the_answer_is_an_incomplete_one() 
 }
 
 #[tokio::test]
-async fn a_providers_own_body_is_handed_out_if_it_is_json_of_a_sane_depth() {
+async fn a_providers_own_body_is_returned_if_it_is_json_of_limited_depth() {
     let world = World::new().await;
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     for (depth, status) in [(60, 200), (65, 502)] {
@@ -60,15 +60,15 @@ async fn a_providers_own_body_is_handed_out_if_it_is_json_of_a_sane_depth() {
 }
 
 #[tokio::test]
-async fn a_used_up_quota_that_comes_with_200_is_told_as_one_with_its_end() {
+async fn an_exhausted_quota_reported_with_200_is_an_error_with_its_end() {
     let world = World::new().await;
     world.fmp.fail_with(says(200, r#"{"Error Message":"Limit Reach . Please upgrade your plan"}"#)).await.unwrap();
     for _ in 0..2 {
         let said = world.get("/api/providers/treasury/fmp/quote?symbol=ACME").await;
         assert_eq!((said.status, said.error()), (503, "quota_exhausted"), "{said:?}");
         let wait: u64 = said.header("retry-after").unwrap().parse().unwrap();
-        assert!((1..=86_400).contains(&wait), "until the provider's day ends: {wait}");
+        assert!((1..=86_400).contains(&wait), "until the end of the provider's day: {wait}");
         assert!(!said.body.to_string().contains("upgrade"), "{said:?}");
     }
-    assert_eq!(world.fmp.counters().requests, 1, "nobody asks before that");
+    assert_eq!(world.fmp.counters().requests, 1, "no call is sent before that");
 }

@@ -1,4 +1,4 @@
-//! Operations as profiles name them: those of a user's own file, and one item of a list.
+//! Operations by their names in the profile: those of a custom profile, and one item of a list.
 
 use busbar::profile::Profiles;
 use busbar::testbed::sim::{BankConfig, Behaviour};
@@ -28,7 +28,7 @@ operations:
 ";
 
 #[tokio::test]
-async fn the_operations_of_a_users_own_profile_are_called_like_all_others() {
+async fn operations_of_a_custom_profile_are_called_like_built_in_ones() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("acme.yaml"), ACME).unwrap();
     let profile = Profiles::load(Some(dir.path())).unwrap().get("profile:acme").unwrap();
@@ -47,7 +47,7 @@ async fn the_operations_of_a_users_own_profile_are_called_like_all_others() {
     };
     let posted = post(path, r#"{"pair":"EURUSD"}"#).await;
     assert_eq!(posted.body["data"]["result"], got.body["data"]["result"]);
-    // What changes something is called by POST alone.
+    // A write is callable by POST only.
     let note = "/api/providers/treasury/acme/note";
     assert_eq!(world.get(&format!("{note}?text=hello")).await.error(), "not_callable");
     let noted = Behaviour::Status { code: 200, headers: [].into(), body: Some(r#"{"id":7}"#.to_owned()) };
@@ -60,7 +60,7 @@ async fn the_operations_of_a_users_own_profile_are_called_like_all_others() {
 }
 
 #[tokio::test]
-async fn one_item_of_a_list_has_a_path_below_the_lists() {
+async fn one_item_of_a_list_has_a_path_below_the_list() {
     let world = World::new().await;
     let lists = "/api/providers/treasury/finastra/collaterals";
     let one = world.get(&format!("{lists}/COL-00000001")).await;
@@ -77,7 +77,7 @@ async fn one_item_of_a_list_has_a_path_below_the_lists() {
         let said = world.get(&path).await;
         assert_eq!((said.status, said.error()), (status, error), "{path}: {said:?}");
     }
-    // An item's id is one segment, whatever is in it.
+    // An item's ID is one path segment, whatever it contains.
     let mono = world.sim.add_bank(BankConfig::new("mono")).await.unwrap();
     mono.fail_with(Behaviour::status(404)).await.unwrap();
     world.connect("mono", &mono, |_| ());

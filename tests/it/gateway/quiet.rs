@@ -1,4 +1,4 @@
-//! Peers that hold a connection and ask for nothing: each is closed, whatever it speaks, and none can take all places.
+//! Clients that hold a connection without a request: each is disconnected, and no address can use up all connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Long enough for a test on a busy machine to say what it has to say, and short enough to wait for.
+/// Long enough for a client on a busy machine to send its request, short enough to wait for.
 const IDLE: Duration = Duration::from_millis(500);
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ fn limits() -> ConnectionLimits {
     ConnectionLimits { handshake: IDLE, idle: IDLE, close_grace: IDLE, ..ConnectionLimits::default() }
 }
 
-/// A server of one word, or of one that takes its time.
+/// A server with a fast and a slow path.
 async fn serve(limits: ConnectionLimits, certificate: Option<&Arc<ServerCertificate>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -36,27 +36,27 @@ async fn serve(limits: ConnectionLimits, certificate: Option<&Arc<ServerCertific
     };
     let app = axum::Router::new().route("/", get(|| async { "well" })).route("/slow", get(slow));
     let tls = certificate.map(|certificate| certificate.config().unwrap());
-    let server = Server { listener, app, tls, limits: limits, clock: Clock::system() };
+    let server = Server { listener, app, tls, limits, clock: Clock::system() };
     tokio::spawn(server.serve(CancellationToken::new()));
     address
 }
 
-/// Reads until the other side closes; what it said.
+/// Reads until the server closes the connection; returns the data.
 async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut said = Vec::new();
     let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the connection is closed");
-    // A reset is an end too.
+    // A reset ends the connection too.
     drop(end);
     String::from_utf8_lossy(&said).into_owned()
 }
 
 #[tokio::test]
-async fn a_peer_that_says_nothing_or_drips_half_a_header_is_closed() {
+async fn a_client_that_sends_nothing_or_half_a_header_is_disconnected() {
     let address = serve(limits(), None).await;
     let mut silent = TcpStream::connect(address).await.unwrap();
     closed(&mut silent).await;
 
-    // Half of what tells HTTP/2 from HTTP/1.1.
+    // Half of the preface that distinguishes HTTP/2 from HTTP/1.1.
     let mut undecided = TcpStream::connect(address).await.unwrap();
     undecided.write_all(b"PRI * HT").await.unwrap();
     closed(&mut undecided).await;
@@ -73,7 +73,7 @@ async fn a_peer_that_says_nothing_or_drips_half_a_header_is_closed() {
 }
 
 #[tokio::test]
-async fn a_peer_that_shakes_hands_and_then_says_nothing_is_closed() {
+async fn a_client_that_is_silent_after_the_handshake_is_disconnected() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -103,7 +103,7 @@ async fn a_peer_that_shakes_hands_and_then_says_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_further_request_is_closed_and_one_that_waits_for_its_answer_is_not() {
+async fn an_idle_connection_is_closed_but_not_during_a_request() {
     let address = serve(limits(), None).await;
     let mut kept = TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
@@ -123,7 +123,7 @@ async fn a_connection_without_a_further_request_is_closed_and_one_that_waits_for
 }
 
 #[tokio::test]
-async fn an_http_2_peer_that_only_pings_is_closed_before_and_after_its_first_request() {
+async fn an_http_2_client_that_only_pings_is_disconnected() {
     let address = serve(limits(), None).await;
     for asks in [false, true] {
         let stream = TcpStream::connect(address).await.unwrap();
@@ -139,20 +139,20 @@ async fn an_http_2_peer_that_only_pings_is_closed_before_and_after_its_first_req
             let request = hyper::Request::get(format!("http://{address}/slow")).body(Body::empty()).unwrap();
             assert_eq!(client.send_request(request).await.unwrap().status(), 200);
         }
-        // The client stays, and so would its connection.
+        // The client is kept until here, and would keep its connection open.
         drop(tokio::time::timeout(PATIENCE, connection).await.expect("the connection is closed"));
         drop(client);
     }
 }
 
 #[tokio::test]
-async fn one_address_cannot_take_all_places_and_gets_back_those_it_leaves() {
+async fn connections_of_one_address_are_limited_and_their_places_released() {
     let address = serve(ConnectionLimits { per_address: 2, ..ConnectionLimits::default() }, None).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(ONE).await.unwrap();
-        assert_eq!(stream.read_u8().await.unwrap(), b'H', "it has a place");
+        assert_eq!(stream.read_u8().await.unwrap(), b'H', "the connection is served");
         held.push(stream);
     }
     let mut third = TcpStream::connect(address).await.unwrap();
@@ -166,5 +166,5 @@ async fn one_address_cannot_take_all_places_and_gets_back_those_it_leaves() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("the places are free again");
+    tokio::time::timeout(PATIENCE, again).await.expect("the permits are released");
 }

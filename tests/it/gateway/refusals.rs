@@ -1,4 +1,4 @@
-//! What a caller without a right learns, and what the audit does.
+//! Denials: what a caller without a permission learns, and what is audited.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn desk() -> Arc<Rights> {
 }
 
 #[tokio::test]
-async fn who_has_no_licence_does_not_learn_what_there_is() {
+async fn an_unlicensed_caller_does_not_learn_which_operations_exist() {
     let mut world = World::new().await;
     world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk()));
     for path in ["nothing", "quote", "quote?symbol=a%20b", "earnings?limit=x", "quote/ACME"] {
@@ -27,7 +27,7 @@ async fn who_has_no_licence_does_not_learn_what_there_is() {
         let details = &said.body["data"]["details"];
         assert!(details.get("operations").is_none() && details.get("parameter").is_none(), "{details}");
     }
-    // Who has one is told what is wrong, and it is not counted against his day.
+    // A licensed caller gets the validation error, and it does not count against the daily quota.
     for _ in 0..3 {
         let said = world.get("/api/providers/treasury/fmp/quote?symbol=a%20b").await;
         assert_eq!((said.status, said.error()), (400, "invalid_request"), "{said:?}");
@@ -37,20 +37,20 @@ async fn who_has_no_licence_does_not_learn_what_there_is() {
     let said: Vec<_> = audit.iter().map(|e| (e.subject.as_str(), e.action.as_str(), e.reason.as_deref())).collect();
     let refused = |action| ("bob", action, Some("no_profile"));
     let known = [refused("quote"), refused("quote"), refused("earnings"), refused("quote")];
-    assert_eq!(said[0], refused("unknown_operation"), "not a word that somebody made up");
+    assert_eq!(said[0], refused("unknown_operation"), "not a word of the request");
     assert_eq!((&said[1..5], &said[5..]), (&known[..], &[("ann", "quote", None)][..]));
 }
 
 #[tokio::test]
-async fn what_rbac_refuses_is_in_the_audit_and_what_nobody_asks_is_not() {
+async fn rbac_denials_are_audited_and_unauthenticated_requests_are_not() {
     let mut world = World::new().await;
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
     for (path, token, status) in [
-        ("fmp/quote?symbol=ACME", "token-nobody", 403),
-        ("fmp/any-word", "token-nobody", 403),
-        (&*format!("{LATE}/quote"), "token-nobody", 403),
-        // There is nothing to protect, and names could be made up without end.
-        ("no-such-connection/quote", "token-nobody", 403),
+        ("fmp/quote?symbol=ACME", "token-outsider", 403),
+        ("fmp/any-word", "token-outsider", 403),
+        (&*format!("{LATE}/quote"), "token-outsider", 403),
+        // Not audited: there is nothing to protect, and any name could be requested.
+        ("no-such-connection/quote", "token-outsider", 403),
         ("fmp/quote?symbol=ACME", "forged", 401),
         ("fmp/quote?symbol=ACME", "", 401),
     ] {
@@ -64,7 +64,7 @@ async fn what_rbac_refuses_is_in_the_audit_and_what_nobody_asks_is_not() {
         [("fmp", "quote", Some("fmp")), ("fmp", "unknown_operation", Some("fmp")), (LATE, "unknown_operation", None)];
     assert_eq!(said, wanted);
     for entry in audit {
-        assert_eq!((&*entry.subject, entry.allowed, entry.reason.as_deref()), ("nobody", false, Some("rbac")));
+        assert_eq!((&*entry.subject, entry.allowed, entry.reason.as_deref()), ("outsider", false, Some("rbac")));
         assert_eq!(entry.request_id.unwrap().to_string(), id);
     }
 }

@@ -1,4 +1,4 @@
-//! Traces through the door: a request's span, the call's and the tries' below it, and no secret in any of them.
+//! Traces of a request: its span, the spans of the call and its tries below it, and no secret in any of them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 #[tokio::test]
-async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_span() {
+async fn a_request_is_traced_to_each_try_and_no_span_holds_a_secret() {
     let spans = TraceCollector::start().await.unwrap();
     let endpoint = parse_collector_url(&spans.endpoint()).unwrap();
     let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
@@ -33,14 +33,14 @@ async fn a_request_is_traced_from_the_door_to_each_try_and_no_secret_is_in_a_spa
     let said = world.ask("GET", path, "token-ann", &[("traceparent", &parent("01"))]).await;
     assert_eq!(said.status, 200, "{said:?}");
     assert!(world.fmp.arrivals().entries.iter().all(|a| a.query.iter().any(|q| q == "apikey")), "the key was sent");
-    // Whoever is not let in has no say: neither begins he a trace, nor does he join one.
+    // An unauthenticated client can neither start a trace nor join one.
     for token in ["forged", ""] {
         for sampled in ["01", "00"] {
             let said = world.ask("GET", path, token, &[("traceparent", &parent(sampled))]).await;
             assert_eq!(said.status, 401);
         }
     }
-    // A caller who is known does not have to be traced.
+    // An authenticated caller can turn sampling off.
     let quiet = world.ask("GET", path, "token-ann", &[("traceparent", &parent("00"))]).await;
     assert_eq!(quiet.status, 200);
     traces.close(Duration::from_secs(10)).await;

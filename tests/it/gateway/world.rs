@@ -1,4 +1,4 @@
-//! A gateway on a real socket, before simulated providers and a scripted API server.
+//! A gateway on a real socket, in front of simulated providers and a scripted API server.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ use busbar::gateway::metrics::GatewayMetrics;
 use busbar::gateway::rate_limit::{Rate, RateLimits};
 use busbar::gateway::router::router;
 use busbar::gateway::server::Server;
-use busbar::ledger::audit::{Audit as _, AuditEntry};
+use busbar::ledger::audit::AuditEntry;
 use busbar::ledger::encryption::Keyring;
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::audit::audit_channel;
@@ -30,25 +30,25 @@ use busbar::provider::rights::LicenceMeter;
 use busbar::settings::{Draft, FallbackTarget, Settings};
 use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
-use busbar::work::dead_requests::{ConnectionLookup, DeadRequestWorker, Presence};
+use busbar::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// What FMP says of a share.
+/// FMP's response for a quote.
 pub(crate) const FMP_QUOTE: &str =
     r#"[{"symbol":"ACME","name":"Acme","price":101.2500,"change":1.1,"timestamp":1767225600}]"#;
-/// And Polygon.
+/// Polygon's response for a quote.
 pub(crate) const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACME","todaysChange":1.2,"todaysChangePerc":1.1,
     "day":{"o":100.1,"h":102,"l":99,"c":101,"v":1000},"lastTrade":{"p":101.30},"prevDay":{"c":100},"updated":1767225600000000000}}"#;
-/// Results.
+/// Polygon's response for earnings.
 pub(crate) const POLYGON_EARNINGS: &str =
     r#"{"results":[{"ticker":"ACME","date":"2026-10-20","actual_eps":1.5,"estimated_eps":1.4}],"status":"OK"}"#;
 
-/// An API server that knows a user for each token `token-<user>`: `nobody` may nothing, `desk` may call `fmp` only, and
-/// what else `cut-off` may do is not answered.
+/// An API server that accepts each token `token-<user>`. The user `outsider` has no permission, `desk` may call `fmp`
+/// only, and reviews of what else `cut-off` may do fail; while `down` is set, all reviews fail.
 #[derive(Default)]
 pub(crate) struct Api {
     pub(crate) down: AtomicBool,
@@ -71,16 +71,16 @@ impl Reviewer for Api {
         act: &'a AccessRequest,
     ) -> BoxFuture<'a, Result<bool, ApiError>> {
         let own = subject.user != "desk" || act.name == "fmp";
-        let may = subject.user != "nobody" && own && (subject.user != "caller" || act.subresource == "call");
+        let may = subject.user != "outsider" && own && (subject.user != "caller" || act.subresource == "call");
         let down = self.down.load(Ordering::Relaxed) || (subject.user == "cut-off" && act.name != "fmp");
         Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(may) } })
     }
 }
 
-/// A connection that is declared, whether it runs or not.
+/// A connection that exists, whether it runs or not.
 pub(crate) const LATE: &str = "late";
 
-/// How a world is made.
+/// The settings of a world.
 pub(crate) struct Plan {
     pub(crate) finastra: bool,
     pub(crate) caller: Rate,
@@ -106,16 +106,18 @@ impl Default for Plan {
     }
 }
 
-/// Everything together.
+/// The gateway with its providers, its ledger and a client.
 pub(crate) struct World {
     pub(crate) fmp: BankHandle,
     pub(crate) polygon: BankHandle,
     pub(crate) finastra: BankHandle,
     pub(crate) registry: Registry,
-    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) metrics: Metrics,
     pub(crate) api: Arc<Api>,
     pub(crate) address: SocketAddr,
+    /// The handlers, for requests without a socket.
+    pub(crate) app: axum::Router,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: tokio::task::JoinHandle<()>,
     pub(crate) http: reqwest::Client,
@@ -127,7 +129,7 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) status: u16,
@@ -178,7 +180,7 @@ impl World {
         let finastra = sim.add_bank(BankConfig::new("finastra")).await.unwrap();
 
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(SqliteLedger::open(dir.path().join("l.db")).await.unwrap());
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics) = (Clock::system(), Metrics::new());
         let (queue, writer) = audit_channel(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
         let licences = LicenceMeter::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
@@ -213,11 +215,16 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
-        let server = Server { listener, app, tls: None, limits: ConnectionLimits::default(), clock };
+        let server = Server { listener, app: app.clone(), tls: None, limits: ConnectionLimits::default(), clock };
         let world = Self {
             serving: tokio::spawn(server.serve(stop.clone())),
             writer: tokio::spawn(writer.run(audit_stop.clone())),
-            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .tls_certs_only([])
+                .timeout(Duration::from_secs(30))
+                .build()
+                .unwrap(),
             fmp,
             polygon,
             finastra,
@@ -226,6 +233,7 @@ impl World {
             metrics,
             api,
             address,
+            app,
             stop,
             audit_stop,
             bell,
@@ -241,17 +249,17 @@ impl World {
         world
     }
 
-    /// Puts a connection of the provider `name` to `bank` in force.
+    /// Applies a connection of the provider `name` to `bank`.
     pub(crate) fn connect(&self, name: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
         self.connect_as(name, name, bank, change);
     }
 
-    /// The same, under a name of its own.
+    /// The same, under another name.
     pub(crate) fn connect_as(&self, name: &str, provider: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
         self.connect_by(name, Profiles::builtin().unwrap().get(provider).unwrap(), bank, change);
     }
 
-    /// The same, of a provider with this profile.
+    /// The same, with this profile.
     pub(crate) fn connect_by(
         &self,
         name: &str,
@@ -262,7 +270,7 @@ impl World {
         self.replace(name, &format!("uid-{name}"), profile, bank, change);
     }
 
-    /// Puts the connection `name`, which is the object `uid` of the provider `profile`, in force.
+    /// Applies the connection `name`, the object `uid` with the profile `profile`.
     pub(crate) fn replace(
         &self,
         name: &str,
@@ -281,26 +289,26 @@ impl World {
         self.registry.apply(&key(name), uid, Settings::resolve(draft).unwrap(), None);
     }
 
-    /// Starts the worker of dead requests; it ends with the token.
+    /// Starts the worker of dead requests; it stops with the token.
     pub(crate) fn worker(&self, holder: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         self.worker_in(holder, &Metrics::new())
     }
 
-    /// The same, its series in `metrics`.
+    /// The same, with its metrics in `metrics`.
     pub(crate) fn worker_in(
         &self,
         holder: &str,
         metrics: &Metrics,
     ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let registry = self.registry.clone();
-        // What is not in force does not exist: there are no objects here.
+        // A connection that is not running does not exist: there are no objects here.
         let lookup = move |key: &ObjectKey| {
             registry.get(key).map_or(Presence::Absent, |live| Presence::Present(live.uid().to_string()))
         };
         self.work(holder, metrics, Arc::new(lookup))
     }
 
-    /// One that does not know which connections there are.
+    /// The same, for a replica that does not know which connections exist.
     pub(crate) fn worker_that_sweeps_nothing(&self, holder: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         self.work(holder, &Metrics::new(), Arc::new(|_| Presence::Unknown))
     }
@@ -312,14 +320,15 @@ impl World {
         lookup: ConnectionLookup,
     ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
-        let worker = DeadRequestWorker::new(
-            self.ledger.clone(),
-            (self.registry.clone(), lookup),
-            self.keys.clone(),
-            (Clock::system(), metrics),
-            holder,
-            Arc::clone(&self.bell),
-        );
+        let deps = DeadRequestDeps {
+            ledger: self.ledger.clone(),
+            registry: self.registry.clone(),
+            lookup,
+            keys: self.keys.clone(),
+            clock: Clock::system(),
+            wakeup: Arc::clone(&self.bell),
+        };
+        let worker = DeadRequestWorker::new(deps, holder, metrics);
         (stop.clone(), tokio::spawn(worker.unwrap().run(stop)))
     }
 
@@ -332,7 +341,7 @@ impl World {
         format!("http://{}{path}", self.address)
     }
 
-    /// Asks as ann.
+    /// Sends a GET as ann.
     pub(crate) async fn get(&self, path: &str) -> Said {
         self.ask("GET", path, "token-ann", &[]).await
     }
@@ -348,7 +357,7 @@ impl World {
         said(request).await
     }
 
-    /// Ends the writer of the audit; what it wrote, oldest first.
+    /// Stops the audit writer and returns the entries, oldest first.
     pub(crate) async fn audit(&mut self) -> Vec<AuditEntry> {
         self.audit_stop.cancel();
         (&mut self.writer).await.unwrap();
@@ -357,7 +366,7 @@ impl World {
     }
 }
 
-/// Sends, and reads what is answered.
+/// Sends the request and reads the response.
 pub(crate) async fn said(request: reqwest::RequestBuilder) -> Said {
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
@@ -365,7 +374,7 @@ pub(crate) async fn said(request: reqwest::RequestBuilder) -> Said {
     Said { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
 }
 
-/// A stand-in for all operations.
-pub(crate) fn stand_in(connection: &str) -> FallbackTarget {
+/// A fallback for all operations.
+pub(crate) fn fallback(connection: &str) -> FallbackTarget {
     FallbackTarget { name: connection.to_owned(), operations: None, connection: connection.to_owned() }
 }

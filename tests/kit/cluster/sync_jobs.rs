@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::SyncJob;
 use busbar::api::v1alpha1::sync_job::SyncJobStatus;
-use busbar::ledger::Ledger as _;
 use busbar::ledger::record::{StoredTransaction, TransactionFilter};
-use busbar::ledger::sqlite::SqliteLedger;
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::{BankHandle, Rule, ScriptStep};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -35,7 +34,9 @@ pub(crate) fn steady_job(interval: &str) -> Value {
 
 /// The rows in the ledger, read while the operator writes it.
 pub(crate) async fn stored_rows(ns: &TestNs, replica: &str) -> Vec<StoredTransaction> {
-    let ledger = SqliteLedger::open_read_only(ns.ledger_file(replica)).await.expect("the ledger can be read");
+    let ledger = ledger::open(&LedgerUrl::Sqlite(ns.ledger_file(replica)), OpenMode::ReadOnly)
+        .await
+        .expect("the ledger can be read");
     let filter = TransactionFilter { namespace: Some(ns.name().to_owned()), ..TransactionFilter::default() };
     let rows = ledger.list_transactions(&filter, u32::MAX).await.expect("rows");
     ledger.close().await;

@@ -27,8 +27,7 @@ pub struct BankRouteStatus {
     /// The metadata.generation that this status was computed from; -1 until the operator has observed the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Conditions: Ready and Available always; Reconciling, Stalled, Degraded, PayoutsHeld and Suspended only while
-    /// True.
+    /// Conditions: Ready and Available always; Reconciling, Stalled, Degraded and Suspended only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,

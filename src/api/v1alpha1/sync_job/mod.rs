@@ -157,7 +157,8 @@ pub struct SyncJobSpec {
     #[schemars(extend("maxProperties" = 64))]
     #[x_kube(validation = rule::word_keys())]
     pub mask: Option<BTreeMap<String, MaskRule>>,
-    /// Retention of raw payloads. Unset: encrypted for 720h. Example: `retention: {mode: "Off"}`.
+    /// Retention of raw payloads. Unset: encrypted for 720h if the operator has a key (`--key-secret`), else not stored.
+    /// Example: `retention: {mode: "Off"}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
     /// Granularity of `bank.transactions.ingested` events: `None`, one per `Page`, or one per `Record`. Default:

@@ -74,7 +74,7 @@ string_enum!(
 
 string_enum!(
     /// Retention mode of raw payloads.
-    RetentionMode = Encrypted {
+    RetentionMode {
         /// Raw payloads are not stored.
         Off,
         /// Stored with every value masked.
@@ -109,10 +109,10 @@ pub struct Retention {
     #[x_kube(validation = rule::duration("1h", "8784h"))]
     pub raw: Option<DurationText>,
     /// Retention mode: `Off`, `Masked`, or `Encrypted` with the operator's key (`--key-secret`; without a key no data
-    /// is fetched). Quote `"Off"`: unquoted it is a boolean. Default: `Encrypted`.
+    /// is fetched). Quote `"Off"`: unquoted it is a boolean. Unset: `Encrypted` if the operator has a key, else `Off`.
     /// Example: `mode: "Off"`.
-    #[serde(default)]
-    pub mode: RetentionMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RetentionMode>,
 }
 
 /// Service-level thresholds.

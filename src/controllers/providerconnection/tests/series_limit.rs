@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::profile::Classification;
 use crate::provider::call::CallError;
 use crate::provider::call_progress::CallProgress;
+use crate::provider::metrics::ResultCode;
 use crate::provider::monitor::CompletedCall;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::testkit::{draft, response};
@@ -70,8 +71,8 @@ async fn a_connection_with_all_features_has_at_most_twenty_five_series() {
         let trial = monitor.admit(CallClass::Probe, started).unwrap();
         record(trial, CallClass::Probe, &"trial".into(), started, 200);
     }
-    monitor.record_token_request(Ok(503), "failure");
-    monitor.observe_rate_limit(&live.settings(), "quote", None, Classification::of_status(429));
+    monitor.record_token_request(ResultCode::Status(503), "failure");
+    monitor.observe_rate_limit(&live.settings(), CallClass::Read, "quote", None, Classification::of_status(429));
     // And a circuit override.
     draft.circuit_override =
         Some(Overlay { mode: Forced::ForcedOpen, until: clock.now().wall + jiff::SignedDuration::from_hours(1) });

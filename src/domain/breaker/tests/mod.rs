@@ -1,6 +1,7 @@
-//! Tests of the breaker: `rules` has the numbered rules, `overlays` the overrides and the shadow mode, `restarts` the
+//! Tests of the breaker: `rules` and `half_open_rules` have the numbered rules, `overlays` the overrides and the shadow mode, `restarts` the
 //! persistence, `properties` the invariants of every sequence of calls, including agreement with the reference model.
 
+mod half_open_rules;
 mod overlays;
 mod properties;
 mod restarts;
@@ -51,7 +52,7 @@ pub(super) fn opened(policy: Policy, at: Mono) -> Breaker {
 }
 
 pub(super) fn trip(breaker: &mut Breaker, at: Mono) -> Transition {
-    let n = breaker.policy().consecutive_failures.max(1);
+    let n = breaker.policy.consecutive_failures.max(1);
     let last = (0..n).filter_map(|_| call(breaker, CallClass::Money, CallOutcome::Failure, at)).last();
     last.expect("that many failures trip")
 }

@@ -111,7 +111,7 @@ fn names_of_states_and_reasons_round_trip() {
         assert_eq!(state.as_str().parse(), Ok(state));
         assert_eq!(EffectiveState::from(state).as_str(), state.as_str());
     }
-    for reason in TripReason::ALL {
+    for &reason in TripReason::ALL {
         assert_eq!(reason.as_str().parse(), Ok(reason));
     }
     assert_eq!("closed".parse::<BreakerState>().unwrap_err().to_string(), "\"closed\" is not a known circuit state");

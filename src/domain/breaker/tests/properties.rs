@@ -177,7 +177,7 @@ impl Simulation {
             Step::Restart => {
                 let now = wall(self.now);
                 let kept = self.breaker.snapshot(now);
-                self.breaker = Breaker::restore(*self.breaker.policy(), &kept, now);
+                self.breaker = Breaker::restore(self.breaker.policy, &kept, now);
                 None
             }
         };
@@ -251,7 +251,7 @@ proptest! {
                 | TripReason::OverrideExpired | TripReason::OverrideRemoved)) {
                 entered = simulation.breaker.epoch();
             }
-            let late = simulation.out.iter().filter(|p| p.epoch() < entered || p.kind() == PermitKind::Observer);
+            let late = simulation.out.iter().filter(|p| p.epoch < entered || p.kind() == PermitKind::Observer);
             for &permit in late {
                 let mut copy = simulation.breaker.clone();
                 for outcome in [CallOutcome::Success, CallOutcome::Failure, CallOutcome::Ignored] {

@@ -5,19 +5,19 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
-use super::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
-use super::{SqliteLedger, audit, lease};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::AuditEntry;
 use crate::ledger::dead_requests::{
-    DeadRequest, DeadRequestCounts, DeadRequestFilter, DeadRequestLimits, DeadRequestState, DeadRequests,
-    NewDeadRequest, RetryOutcome,
+    DeadRequest, DeadRequestCounts, DeadRequestFilter, DeadRequestLimits, DeadRequestOwner, DeadRequestState,
+    DeadRequests, NewDeadRequest, RetryOutcome,
 };
-use crate::ledger::{Lease, LedgerError, LedgerFuture};
+use crate::ledger::error::{LedgerError, LedgerFuture};
+use crate::ledger::lease::Lease;
+use crate::ledger::sqlite::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
+use crate::ledger::sqlite::database::SqliteLedger;
+use crate::ledger::sqlite::{audit, lease};
 
 mod removal;
-#[cfg(test)]
-mod tests;
 
 const ADD: OperationName = OperationName("storing a dead request");
 const READ: OperationName = OperationName("reading dead requests");
@@ -144,14 +144,14 @@ impl DeadRequests for SqliteLedger {
         removal::purge(self, connection, state, audit).boxed()
     }
 
-    fn dead_request_owners(&self) -> LedgerFuture<'_, Vec<(ObjectKey, String)>> {
+    fn dead_request_owners(&self) -> LedgerFuture<'_, Vec<DeadRequestOwner>> {
         removal::owners(self).boxed()
     }
 
     fn delete_orphaned_dead_requests<'a>(
         &'a self,
         lease: &'a Lease,
-        owner: (&'a ObjectKey, &'a str),
+        owner: &'a DeadRequestOwner,
         before: Timestamp,
         audit: &'a AuditEntry,
     ) -> LedgerFuture<'a, u64> {

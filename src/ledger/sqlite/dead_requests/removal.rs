@@ -1,16 +1,17 @@
 //! Deletes dead requests: discarded or purged by a user, or orphaned by a deleted connection.
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use super::super::codec::{OperationName, millis};
-use super::super::{SqliteLedger, audit, lease};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::AuditEntry;
-use crate::ledger::dead_requests::DeadRequestState;
-use crate::ledger::{Lease, LedgerError};
+use crate::ledger::dead_requests::{DeadRequestOwner, DeadRequestState};
+use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
+use crate::ledger::sqlite::codec::{OperationName, get, millis};
+use crate::ledger::sqlite::database::SqliteLedger;
+use crate::ledger::sqlite::{audit, lease};
 
 const DISCARD: OperationName = OperationName("deleting a dead request");
 const PURGE: OperationName = OperationName("deleting a connection's dead requests");
@@ -51,27 +52,27 @@ pub(super) async fn purge(
         .await
 }
 
-pub(super) async fn owners(ledger: &SqliteLedger) -> Result<Vec<(ObjectKey, String)>, LedgerError> {
+pub(super) async fn owners(ledger: &SqliteLedger) -> Result<Vec<DeadRequestOwner>, LedgerError> {
     let mut conn = ledger.reader(OWNERS).await?;
     let rows = sqlx::query("SELECT DISTINCT namespace, connection, uid FROM dead_requests")
         .fetch_all(&mut *conn)
         .await
         .map_err(|e| OWNERS.failed(e))?;
-    let owner = |row: &sqlx::sqlite::SqliteRow| -> Result<_, sqlx::Error> {
-        let (namespace, name): (String, String) = (row.try_get("namespace")?, row.try_get("connection")?);
-        Ok((ObjectKey::new(namespace, name), row.try_get("uid")?))
+    let owner = |row| {
+        let (namespace, name): (String, String) = (get(row, "namespace")?, get(row, "connection")?);
+        Ok(DeadRequestOwner { connection: ObjectKey::new(namespace, name), uid: get(row, "uid")? })
     };
-    rows.iter().map(|row| owner(row).map_err(|_| LedgerError::Corrupt { column: "dead_requests.uid" })).collect()
+    rows.iter().map(owner).collect()
 }
 
 pub(super) async fn delete_orphaned(
     ledger: &SqliteLedger,
     held: &Lease,
-    (connection, uid): (&ObjectKey, &str),
+    owner: &DeadRequestOwner,
     before: Timestamp,
     entry: &AuditEntry,
 ) -> Result<u64, LedgerError> {
-    let (held, connection, uid, entry) = (held.clone(), connection.clone(), uid.to_owned(), entry.clone());
+    let (held, owner, entry) = (held.clone(), owner.clone(), entry.clone());
     ledger
         .write(PURGE, |conn| {
             Box::pin(async move {
@@ -80,9 +81,9 @@ pub(super) async fn delete_orphaned(
                     "DELETE FROM dead_requests
                      WHERE namespace = ?1 AND connection = ?2 AND uid = ?3 AND updated_ms < ?4",
                 )
-                .bind(&*connection.namespace)
-                .bind(&*connection.name)
-                .bind(uid)
+                .bind(&*owner.connection.namespace)
+                .bind(&*owner.connection.name)
+                .bind(owner.uid)
                 .bind(millis(before));
                 let deleted = delete.execute(&mut *conn).await.map_err(|e| PURGE.failed(e))?.rows_affected();
                 append_audit_entry(conn, &entry, deleted).await

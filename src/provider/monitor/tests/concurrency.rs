@@ -1,5 +1,7 @@
 //! Two threads on one shared monitor: the real lock, not a mutex of the test.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[test]
@@ -15,7 +17,10 @@ fn two_threads_never_exceed_the_permitted_half_open_trials() {
     });
     let monitor = monitor(&settings);
     call(&monitor, &settings, CallClass::Read, 503);
-    while monitor.admit(CallClass::Read, monitor.clock().mono()).map(|permit| monitor.record_abandoned(permit)).is_err()
+    while monitor
+        .admit(CallClass::Read, monitor.clock().mono())
+        .map(|permit| monitor.record_abandoned(CallClass::Read, permit))
+        .is_err()
     {
         std::thread::yield_now();
     }

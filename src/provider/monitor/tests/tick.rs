@@ -14,8 +14,8 @@ async fn an_override_follows_the_wall_clock_when_it_is_set() {
     // The clock starts at midnight.
     let settings = forced(OverrideMode::ForcedOpen, "2026-01-01T00:10:00Z");
     let (clock, step) = Clock::steppable("2026-01-01T00:00:00Z".parse().unwrap());
-    let (listeners, notified) = counting_listeners();
-    let monitor = monitor_on(&settings, clock, listeners);
+    let (changes, published) = subscribed();
+    let monitor = monitor_on(&settings, clock, changes);
     let money = || monitor.admit(CallClass::Money, monitor.clock().mono());
     assert!(money().is_err());
     let soon = monitor.clock().mono() + Duration::from_secs(10);
@@ -26,38 +26,38 @@ async fn an_override_follows_the_wall_clock_when_it_is_set() {
     monitor.tick();
     assert!(money().is_err(), "six minutes past midnight");
     assert_eq!(monitor.snapshot(&settings).effective, EffectiveState::ForcedOpen);
-    let before = notified.load(Ordering::Relaxed);
 
     step(SignedDuration::from_mins(4));
     assert_eq!(monitor.snapshot(&settings).effective, EffectiveState::Closed, "at once, even without a tick");
     assert!(money().is_ok());
+    while published.try_take().is_some() {}
     monitor.tick();
-    assert_eq!(notified.load(Ordering::Relaxed), before + 1, "the next tick notifies");
+    assert_eq!(published.try_take().as_ref(), Some(monitor.key()), "the next tick publishes it");
     assert_eq!(monitor.next_tick(), None, "nothing else is due");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_risk_tier_of_an_idle_connection_drops_with_one_notification_each() {
     let settings = checked(CheckMode::Passive, OnUnhealthy::Ignore);
-    let (listeners, notified) = counting_listeners();
-    let monitor = monitor_with(&settings, listeners);
+    let (changes, published) = subscribed();
+    let monitor = monitor_with(&settings, changes);
     monitor.restore_risk(RiskTier::Critical);
     call(&monitor, &settings, CallClass::Money, 200);
     assert_eq!(
         (monitor.snapshot(&settings).tier, monitor.snapshot(&settings).health),
         (RiskTier::Critical, Health::Degraded)
     );
-    let before = notified.load(Ordering::Relaxed);
+    while published.try_take().is_some() {}
     let mut tiers = Vec::new();
     // As the tick driver does.
     while let Some(at) = monitor.next_tick() {
         tokio::time::advance(at.since(monitor.clock().mono())).await;
         monitor.tick();
         tiers.push(monitor.snapshot(&settings).tier);
+        assert_eq!((published.try_take().as_ref(), published.try_take()), (Some(monitor.key()), None));
     }
     assert_eq!(tiers, [RiskTier::High, RiskTier::Elevated, RiskTier::Low]);
     assert_eq!(monitor.snapshot(&settings).health, Health::Healthy);
-    assert_eq!(notified.load(Ordering::Relaxed), before + 3);
 }
 
 /// The log of this thread.

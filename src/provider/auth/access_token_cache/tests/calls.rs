@@ -158,7 +158,7 @@ async fn the_second_request_waits_out_a_rate_limit() {
     let rate_limit = async {
         // While the call waits for its new token.
         tokio::time::sleep(Duration::from_millis(150)).await;
-        monitor.observe_rate_limit(&fixture.settings, "x", None, rate_limited(429, 10).classification);
+        monitor.observe_rate_limit(&fixture.settings, CallClass::Read, "x", None, rate_limited(429, 10).classification);
     };
     let call = fixture.call(request(CallClass::Read), vec![Ok(response(401)), Ok(response(200))]);
     let ((end, log), ()) = futures::future::join(call, rate_limit).await;

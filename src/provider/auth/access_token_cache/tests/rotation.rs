@@ -3,7 +3,8 @@
 use super::*;
 use crate::domain::key::ObjectKey;
 use crate::ledger::encryption::Keyring;
-use crate::ledger::{CredentialStore, Lease, LedgerError, LedgerFuture, StoredCredential};
+use crate::ledger::lease_holder::memory::MemoryLeases;
+use crate::ledger::{CredentialStore, Lease, LeaseOutcome, LeaseStore, LedgerFuture, StoredCredential, StoredLease};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::call::TokenStoreError;
 
@@ -11,47 +12,33 @@ use crate::provider::call::TokenStoreError;
 #[derive(Default)]
 struct MemoryStore {
     rows: Mutex<std::collections::HashMap<ObjectKey, StoredCredential>>,
-    lock: Mutex<Option<Lease>>,
-    fails: AtomicBool,
+    leases: MemoryLeases,
 }
 
-impl MemoryStore {
-    fn check(&self) -> Result<(), LedgerError> {
-        if self.fails.load(Ordering::Relaxed) { Err(LedgerError::SchemaOutdated) } else { Ok(()) }
+impl LeaseStore for MemoryStore {
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        ttl: Duration,
+        now: jiff::Timestamp,
+        stale: Option<StoredLease>,
+    ) -> LedgerFuture<'a, LeaseOutcome> {
+        self.leases.acquire_lease(name, holder, ttl, now, stale)
+    }
+
+    fn renew_lease<'a>(&'a self, lease: &'a Lease, ttl: Duration, now: jiff::Timestamp) -> LedgerFuture<'a, bool> {
+        self.leases.renew_lease(lease, ttl, now)
+    }
+
+    fn release_lease<'a>(&'a self, lease: &'a Lease) -> LedgerFuture<'a, ()> {
+        self.leases.release_lease(lease)
     }
 }
 
 impl CredentialStore for MemoryStore {
-    fn lock_credential<'a>(
-        &'a self,
-        connection: &'a ObjectKey,
-        holder: &'a str,
-        ttl: Duration,
-        now: jiff::Timestamp,
-    ) -> LedgerFuture<'a, Option<Lease>> {
-        async move {
-            self.check()?;
-            let mut lock = self.lock.lock().unwrap();
-            if lock.as_ref().is_some_and(|held| held.holder != holder && held.expires > now) {
-                return Ok(None);
-            }
-            let (name, holder) = (connection.to_string(), holder.to_owned());
-            *lock = Some(Lease { name, holder, fence: 1, expires: now + ttl });
-            Ok(lock.clone())
-        }
-        .boxed()
-    }
-
-    fn unlock_credential<'a>(&'a self, lock: &'a Lease) -> LedgerFuture<'a, ()> {
-        async move {
-            assert_eq!(self.lock.lock().unwrap().take().as_ref(), Some(lock));
-            Ok(())
-        }
-        .boxed()
-    }
-
     fn load_credential<'a>(&'a self, connection: &'a ObjectKey) -> LedgerFuture<'a, Option<StoredCredential>> {
-        async move { self.check().map(|()| self.rows.lock().unwrap().get(connection).cloned()) }.boxed()
+        async move { self.leases.check().map(|()| self.rows.lock().unwrap().get(connection).cloned()) }.boxed()
     }
 
     fn store_credential<'a>(
@@ -61,7 +48,7 @@ impl CredentialStore for MemoryStore {
         _: jiff::Timestamp,
     ) -> LedgerFuture<'a, Option<i64>> {
         async move {
-            self.check()?;
+            self.leases.check()?;
             let mut rows = self.rows.lock().unwrap();
             if rows.get(connection).map_or(0, |row| row.version) != credential.version {
                 return Ok(None);
@@ -78,10 +65,10 @@ impl CredentialStore for MemoryStore {
 struct CurrentSecret(Mutex<Option<String>>);
 
 impl SecretSource for CurrentSecret {
-    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Settings>> {
+    fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
         async {
             let now = self.0.lock().unwrap().as_deref().map(secret)?;
-            Some((*settings_with(now)).clone())
+            Some(settings_with(now))
         }
         .boxed()
     }
@@ -156,20 +143,20 @@ async fn no_access_token_is_used_and_no_rotation_lost_while_the_ledger_fails() {
     let fixture = RotationFixture::new();
     let tokens = fixture.replica("canary-first");
     let failed = Some(CallError::TokenStore(TokenStoreError::Ledger));
-    fixture.store.fails.store(true, Ordering::Relaxed);
+    fixture.store.leases.set_unavailable(true);
     assert_eq!(tokens.get().await.err(), failed);
     assert_eq!(fixture.server.requests(), 0, "an unread token is not spent");
-    fixture.store.fails.store(false, Ordering::Relaxed);
+    fixture.store.leases.set_unavailable(false);
     // The ledger fails between the read and the write.
     let (store, call) = (Arc::clone(&fixture.store), tokens.get());
     let fail = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        store.fails.store(true, Ordering::Relaxed);
+        store.leases.set_unavailable(true);
     };
     assert_eq!(futures::future::join(call, fail).await.0.err(), failed);
     assert_eq!(tokens.get().await.err(), failed);
     assert_eq!((fixture.server.requests(), fixture.version()), (1, 0), "the spent token is not sent again");
-    fixture.store.fails.store(false, Ordering::Relaxed);
+    fixture.store.leases.set_unavailable(false);
     assert_eq!(tokens.get().await.unwrap().header(), "Bearer canary-1");
     assert_eq!((fixture.server.requests(), fixture.version()), (1, 1));
     sleep_secs(3600).await;

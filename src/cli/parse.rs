@@ -1,0 +1,57 @@
+//! Parsers of flag values that several files of flags share; an error says what is allowed.
+
+use std::time::Duration;
+
+use crate::domain::duration::parse_duration;
+use crate::domain::key::ObjectKey;
+
+/// Parses a namespace. An empty one is rejected, because the API reads it as all namespaces.
+pub(super) fn namespace(s: &str) -> Result<String, String> {
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if s.is_empty() || s.len() > 63 || !s.chars().all(label) {
+        return Err("must be comma-separated namespace names; omit the flag to watch all namespaces".into());
+    }
+    Ok(s.to_owned())
+}
+
+/// Parses `NAMESPACE/NAME`.
+pub(super) fn object_key(s: &str) -> Result<ObjectKey, String> {
+    match s.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ObjectKey::new(namespace, name))
+        }
+        _ => Err("must be NAMESPACE/NAME".into()),
+    }
+}
+
+/// Checks log directives; they stay text, because they are installed later.
+pub(super) fn log_level(s: &str) -> Result<String, String> {
+    crate::telemetry::filter(s).map(|_| s.to_owned()).map_err(|e| e.to_string())
+}
+
+/// Parses the interval at which Secrets are read again.
+pub(super) fn secret_refresh(s: &str) -> Result<Duration, String> {
+    bounded(s, Duration::from_secs(1), Duration::from_mins(1))
+}
+
+/// Parses the retention of probe results; zero: none are stored.
+pub(super) fn probe_retention(s: &str) -> Result<Duration, String> {
+    if parse_duration(s).is_ok_and(|d| d.is_zero()) {
+        return Ok(Duration::ZERO);
+    }
+    bounded(s, Duration::from_hours(1), Duration::from_hours(720))
+}
+
+/// Parses the grace period of the shutdown.
+pub(super) fn shutdown_grace(s: &str) -> Result<Duration, String> {
+    bounded(s, Duration::from_secs(1), Duration::from_mins(10))
+}
+
+/// Parses a duration and checks its bounds.
+pub(super) fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let d = parse_duration(s).map_err(|e| e.to_string())?;
+    if d < min || d > max {
+        return Err(format!("must be between {}s and {}s", min.as_secs(), max.as_secs()));
+    }
+    Ok(d)
+}

@@ -1,0 +1,65 @@
+//! Cursors of sync jobs and the windows they walk.
+//!
+//! Cursor texts are opaque here: the sync layer interprets them, the ledger stores them.
+
+/// Identifies a stream's data. Survives the deletion and re-creation of every object it names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// Namespace of the connection and of its jobs.
+    pub namespace: String,
+    /// Name of the connection.
+    pub connection: String,
+    /// The connection's provider id.
+    pub provider: String,
+    /// `Sandbox` or `Production`.
+    pub environment: String,
+    /// Name of the stream.
+    pub stream: String,
+    /// Name of the partition; empty for a job without partitions.
+    pub partition: String,
+}
+
+/// Identifies a cursor: a stream as one job reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CursorKey {
+    /// The stream.
+    pub stream: StreamKey,
+    /// Name of the `SyncJob`.
+    pub job: String,
+}
+
+/// A window that is being walked. Its bounds are fixed when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncWindow {
+    /// Lower bound (inclusive).
+    pub from: String,
+    /// Upper bound (inclusive).
+    pub to: String,
+    /// Pages committed so far.
+    pub page_no: u32,
+    /// Token of the next page; `None` for the first.
+    pub page_token: Option<String>,
+    /// The provider's count of records, if it reports one.
+    pub total: Option<u64>,
+    /// Highest cursor value read so far.
+    pub candidate_hwm: Option<String>,
+    /// Fingerprints of the tokens requested so far, for cycle detection.
+    pub seen_tokens: Vec<String>,
+    /// Records read in this window.
+    pub rows_in: u64,
+    /// Dead letters of this window.
+    pub rows_dead: u64,
+}
+
+/// The stored position of a job in a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CursorState {
+    /// Incremented by each committed page; 0 before the first.
+    pub version: i64,
+    /// Hash of what the cursor's meaning depends on; a cursor with another hash is discarded.
+    pub spec_hash: String,
+    /// High-water mark: everything up to here is committed.
+    pub committed_hwm: Option<String>,
+    /// The window being walked; `None` after a run that completed its window.
+    pub window: Option<SyncWindow>,
+}

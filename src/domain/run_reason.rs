@@ -1,0 +1,41 @@
+//! Reasons of sync runs.
+
+use crate::domain::closed_list::closed_list;
+
+closed_list!(
+    "run reason",
+    /// Why a run did not succeed, as in `status.history[].reason`, in the ledger and in the label `reason`.
+    RunReason {
+        ProviderUnreachable: "The provider did not respond: connect error, TLS error, timeout or connection reset; or no access token was available." => "Check the address, the network policy and the provider.",
+        ProviderError: "The provider responded with an error (5xx)." => "Contact the provider; retried with backoff.",
+        AuthenticationFailed: "The provider rejected the credential." => "Check the condition Authenticated of the connection.",
+        AccessDenied: "The provider denied access for this account or plan (402, 403)." => "Ask the provider for access, or remove the partition.",
+        NotFound: "The requested resource was not found (404)." => "Correct spec.parameters or spec.partitions.",
+        ItemGone: "The requested resource is permanently gone (410)." => "Remove the partition from the job.",
+        RateLimited: "Rate limited by the provider (429), for longer than a run waits." => "None; retried after the provider's delay. Reduce the load if it recurs.",
+        QuotaExhausted: "The requests allowed by the limits are exhausted, for longer than a run waits." => "Wait until the limit resets, or ask the provider for a higher limit.",
+        EndOfData: "The provider returns no more of a longer list; the pages read are committed." => "Narrow the window: a later startTime, or more frequent runs.",
+        RequestRejected: "The provider rejected the request: another 4xx response, or a redirect." => "Compare the parameters of the job with the documentation of the provider.",
+        CircuitOpen: "The circuit of the connection is open." => "Check the connection; the circuit retries automatically.",
+        ConnectionSuspended: "The connection is suspended." => "Resume the connection.",
+        ConnectionInvalid: "The settings of the connection do not permit calls." => "Check the conditions of the connection.",
+        AnswerTooLarge: "The response exceeds the size limit." => "Request smaller pages.",
+        BodyUnreadable: "The response is not JSON." => "Contact the provider.",
+        SchemaDrifted: "The response has no records where the profile declares them, or its rejected records exceed deadLetterBudgetPercent; the page was not committed." => "Compare the response with the profile; correct the profile, or raise the budget.",
+        CurrencyUnknown: "The currency of the account is missing or not in ISO 4217." => "Contact the provider.",
+        PaginationUnreadable: "The next page could not be determined from the response." => "Compare the response with the pagination in the profile.",
+        PaginationCycle: "A page led back to an earlier one." => "Report it to the provider; the next run starts the window over.",
+        TooManyEmptyPages: "Too many consecutive pages were empty." => "Report it to the provider; the next run starts the window over.",
+        PageCapReached: "The page limit of a run was reached." => "None; the next run continues from the last committed page.",
+        WindowUnstable: "The provider's list kept changing during the run." => "None; the next run reads it again. Contact the provider if it recurs.",
+        RunTimeout: "The run exceeded runTimeout." => "Raise runTimeout; the next run continues from the last committed page.",
+        ParameterInvalid: "A parameter required by the stream is missing or invalid." => "Correct spec.parameters or spec.partitions.",
+        LedgerUnavailable: "The ledger could not be read or written." => "Check the disk or server of the ledger; runs continue automatically.",
+        CursorUnreadable: "The stored cursor cannot be parsed." => "Report it with the request ID.",
+        LeaseLost: "Another process took over the run." => "None.",
+        LeaseHeld: "Another process runs the job, or has served the slot." => "None.",
+        StopRequested: "The run was stopped: job suspended or deleted, connection suspended or in maintenance, spec unusable or operator shut down." => "None; the next run continues from the last committed page.",
+        StartingDeadlineExceeded: "A scheduled run could not start within startingDeadline." => "None; the next run starts at the next slot. Raise startingDeadline if it recurs.",
+        InternalError: "Internal error of Busbar." => "Report it with the request ID.",
+    }
+);

@@ -1,0 +1,43 @@
+//! The state that all handlers share.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::domain::key::ObjectKey;
+use crate::gateway::access::AccessControl;
+use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
+use crate::gateway::fallback_access::FallbackAuthorization;
+use crate::gateway::metrics::GatewayMetrics;
+use crate::gateway::rate_limit::RateLimits;
+use crate::ledger::Ledger;
+use crate::provider::audit::AuditQueue;
+use crate::provider::registry::Registry;
+
+/// Whether an object of that name exists in this replica's stores.
+pub type Exists = Arc<dyn Fn(&ObjectKey) -> bool + Send + Sync>;
+
+/// The state shared by all handlers.
+pub struct Gateway {
+    /// Authentication and authorization.
+    pub access: AccessControl,
+    /// Whose right a fallback requires.
+    pub fallback_authorization: FallbackAuthorization,
+    /// Rate limits.
+    pub rate_limits: RateLimits,
+    /// The running connections.
+    pub registry: Registry,
+    /// Whether a connection exists, even if it is not running here yet.
+    pub exists: Exists,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// Stores failed requests for later retries.
+    pub dead_requests: DeadRequestRecorder,
+    /// The audit queue, for denials before the call path.
+    pub audit: Option<AuditQueue>,
+    /// The connection of the Finastra alias paths.
+    pub finastra: Option<ObjectKey>,
+    /// The clock.
+    pub clock: Clock,
+    /// Metrics.
+    pub metrics: GatewayMetrics,
+}

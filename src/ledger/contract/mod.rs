@@ -1,0 +1,137 @@
+//! The contract of a ledger: what every engine guarantees, as tests that know only the traits.
+//!
+//! An engine implements [`OpenLedger`] for a store of its own and declares [`ledger_contract!`] once in its tests; each
+//! rule becomes one test there. What an engine does beyond the contract (its files, its schema, its migrations) is
+//! tested beside it. A rule is added here, with its line in [`ledger_contract!`]; without that line the compiler reports
+//! it as unused.
+
+use std::sync::Arc;
+
+use crate::ledger::error::LedgerError;
+use crate::ledger::store::{Ledger, OpenMode};
+
+pub(crate) mod audit;
+pub(crate) mod credentials;
+pub(crate) mod dead_request_removal;
+pub(crate) mod dead_requests;
+mod fixtures;
+pub(crate) mod leases;
+pub(crate) mod opening;
+pub(crate) mod pages;
+pub(crate) mod probes;
+pub(crate) mod queries;
+pub(crate) mod runs;
+
+pub(crate) use fixtures::{at, audit_entry, commit, count, cursor_key, page, row, state, take};
+
+/// A store, and handles on it.
+pub(crate) trait OpenLedger {
+    /// Creates an empty store.
+    async fn create() -> Self;
+
+    /// Opens a handle on the store. Each one is independent, as that of another process is.
+    async fn open(&self, mode: OpenMode) -> Result<Arc<dyn Ledger>, LedgerError>;
+
+    /// Opens a handle that reads and writes.
+    async fn writer(&self) -> Arc<dyn Ledger> {
+        self.open(OpenMode::Migrate).await.unwrap()
+    }
+}
+
+/// Declares one test per rule of the contract, for the engine whose [`OpenLedger`] is `$store`.
+macro_rules! ledger_contract {
+    ($store:ty) => {
+        $crate::ledger::contract::rules! { $store, opening:
+            a_committed_page_is_read_after_reopening
+            a_read_only_handle_sees_committed_rows_and_cannot_write
+            an_existing_store_is_opened_without_migrating
+            a_closed_handle_fails
+        }
+        $crate::ledger::contract::rules! { $store, leases:
+            a_lease_is_acquired_once_until_it_expires
+            each_acquisition_increments_the_fence
+            a_renewed_lease_outlives_its_first_expiry
+            a_lost_lease_is_neither_renewed_nor_released
+            a_holder_takes_its_own_lease_again
+            a_stale_lease_can_be_acquired_after_the_wall_clock_went_back
+            concurrent_attempts_acquire_a_lease_once
+        }
+        $crate::ledger::contract::rules! { $store, pages:
+            every_field_is_read_back_unchanged
+            a_repeated_page_writes_nothing_and_an_edit_updates_one_row
+            a_repeated_document_writes_nothing_and_an_edit_updates_it
+            ids_are_case_sensitive_and_scoped_to_the_account
+            an_old_fence_cannot_write
+            a_stale_cursor_version_rejects_the_page
+            a_page_of_another_process_rejects_the_version_it_replaced
+            a_rejected_page_leaves_nothing
+            a_rejected_record_read_again_is_one_dead_letter
+            a_commit_dropped_at_any_step_is_complete_or_absent
+        }
+        $crate::ledger::contract::rules! { $store, queries:
+            transactions_are_listed_newest_first_within_a_day
+            a_filter_selects_by_stream_and_by_day
+            documents_are_listed_in_insertion_order
+        }
+        $crate::ledger::contract::rules! { $store, runs:
+            streaks_count_provider_outcomes_and_survive_a_restart
+            an_unfinished_run_is_interrupted_when_the_next_starts
+            a_frozen_former_holder_cannot_interrupt_the_new_holders_run
+            a_slot_or_a_request_is_served_once
+            old_runs_are_pruned
+            a_deleted_job_leaves_the_rows_that_another_job_reads
+            a_frozen_former_holder_cannot_delete_a_job
+        }
+        $crate::ledger::contract::rules! { $store, probes:
+            results_are_listed_newest_first_per_connection
+            old_results_are_pruned_in_batches
+            a_connection_with_regular_checks_keeps_its_newest_result
+        }
+        $crate::ledger::contract::rules! { $store, dead_requests:
+            a_repeated_failure_is_one_row_until_it_is_settled
+            failures_of_two_processes_are_counted_in_one_row
+            at_the_limit_new_requests_are_rejected_and_known_ones_counted
+            one_connection_cannot_use_up_the_limit_or_the_retries
+            a_request_is_retried_parked_with_an_audit_entry_and_replayed
+            a_failure_equal_to_a_parked_request_is_counted_there
+            a_worker_that_lost_its_lease_cannot_settle
+            lists_are_newest_first_filtered_and_paged_by_seq
+        }
+        $crate::ledger::contract::rules! { $store, dead_request_removal:
+            discarded_and_purged_requests_are_deleted_with_audit_entries
+            orphaned_requests_are_deleted_by_the_connections_uid
+            a_worker_that_lost_its_lease_cannot_delete_orphans
+            settled_and_parked_requests_are_pruned_by_age
+        }
+        $crate::ledger::contract::rules! { $store, audit:
+            entries_are_listed_newest_first_by_namespace
+            old_entries_are_pruned
+            daily_licence_usage_is_granted_up_to_the_limit
+            two_processes_share_the_days_limit
+        }
+        $crate::ledger::contract::rules! { $store, credentials:
+            a_credential_is_replaced_only_with_the_expected_version
+            of_two_concurrent_replacements_one_is_stored
+        }
+    };
+}
+
+/// Declares the tests of one group of rules; see [`ledger_contract!`].
+macro_rules! rules {
+    ($store:ty, $group:ident: $($rule:ident)*) => {
+        mod $group {
+            use super::*;
+            use $crate::ledger::contract::OpenLedger;
+
+            $(
+                #[tokio::test]
+                async fn $rule() {
+                    let store = <$store as OpenLedger>::create().await;
+                    Box::pin($crate::ledger::contract::$group::$rule(&store)).await;
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use {ledger_contract, rules};

@@ -1,0 +1,189 @@
+//! The page transaction: rows, dead letters and cursor, complete or absent.
+
+use std::task::Poll;
+
+use super::OpenLedger;
+use super::fixtures::{at, commit, count, cursor_key, page, row, state, take};
+use crate::domain::document::{DocumentKind, DocumentRecord};
+use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
+use crate::domain::rejection_reason::RejectionReason;
+use crate::ledger::error::LedgerError;
+use crate::ledger::page::{PageCommit, PageCounts};
+use crate::ledger::record::TransactionFilter;
+
+fn letter(fingerprint: &str) -> DeadLetter {
+    DeadLetter {
+        reason: RejectionReason::AmountMissing,
+        path: "/amount".into(),
+        sample: "{}".into(),
+        fingerprint: fingerprint.into(),
+        index: 0,
+        page_no: 1,
+    }
+}
+
+pub(crate) async fn every_field_is_read_back_unchanged(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let bare = row("bare", -250);
+    let full = TransactionRecord {
+        key_quality: KeyQuality::Derived,
+        booked: BookingTime {
+            on: jiff::civil::date(2026, 9, 2),
+            at: Some(at(7)),
+            text: "2026-09-02T10:00:00+01:00".into(),
+            granularity: Granularity::Instant,
+        },
+        amount: "123456789012345678.12345678".parse().unwrap(),
+        amount_minor: i128::from(i64::MAX) * 1_000,
+        status: RowStatus::Pending,
+        counterparty: Some("Ünïcode – \u{1f3e6}".into()),
+        narration: Some(String::new()),
+        category: Some("bills".into()),
+        ..row("full", 0)
+    };
+    commit(&*ledger, &held, &state(0, "2"), &[bare.clone(), full.clone()]).await.unwrap();
+    let rows = ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
+    assert_eq!(rows.iter().map(|row| &row.record).collect::<Vec<_>>(), [&full, &bare]);
+    let stored = &rows[1];
+    assert_eq!(
+        (stored.namespace.as_str(), stored.connection.as_str(), stored.partition.as_str()),
+        ("team", "bank-a", "")
+    );
+    assert_eq!((stored.revision, stored.created, stored.updated), (1, at(1), at(1)));
+    assert_eq!(stored.record.amount.to_string(), "-2.50", "the scale is kept");
+}
+
+pub(crate) async fn a_repeated_page_writes_nothing_and_an_edit_updates_one_row(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let many: Vec<_> = (0..123).map(|n| row(&format!("k{n}"), n)).collect();
+    commit(&*ledger, &held, &state(0, "2"), &many).await.unwrap();
+    let again = commit(&*ledger, &held, &state(1, "2"), &many).await.unwrap();
+    assert_eq!(again.counts, PageCounts { inserted: 0, updated: 0, unchanged: 123 });
+    let mut edited = many.clone();
+    edited[77].amount_minor += 1;
+    let edit = commit(&*ledger, &held, &state(2, "2"), &edited).await.unwrap();
+    assert_eq!(edit.counts, PageCounts { inserted: 0, updated: 1, unchanged: 122 });
+    let rows = ledger.list_transactions(&TransactionFilter::default(), 500).await.unwrap();
+    assert_eq!(rows.iter().filter(|r| r.revision == 2).count(), 1);
+}
+
+pub(crate) async fn a_repeated_document_writes_nothing_and_an_edit_updates_it(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let key = cursor_key("books", "");
+    let document = |body: &str| DocumentRecord {
+        kind: DocumentKind::Collateral,
+        key: "c1".into(),
+        key_quality: KeyQuality::Provider,
+        body: body.into(),
+    };
+    let expected = [(1, 0, 0), (0, 0, 1), (0, 1, 0)];
+    for (version, (body, counts)) in (0..).zip(["{}", "{}", r#"{"a":1}"#].into_iter().zip(expected)) {
+        let (documents, state) = ([document(body)], state(version, "2"));
+        let commit = PageCommit { documents: &documents, ..page(&key, &held, &state, &[]) };
+        let PageCounts { inserted, updated, unchanged } = ledger.commit_page(commit).await.unwrap().counts;
+        assert_eq!((inserted, updated, unchanged), counts, "{body}");
+    }
+    let stored = ledger.list_documents(&TransactionFilter::default(), 10).await.unwrap();
+    assert_eq!((stored.len(), stored[0].revision, &stored[0].record), (1, 2, &document(r#"{"a":1}"#)));
+    assert_eq!((stored[0].stream.as_str(), stored[0].created), ("transactions", at(1)));
+}
+
+pub(crate) async fn ids_are_case_sensitive_and_scoped_to_the_account(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let other = TransactionRecord { account_token: "t2".into(), ..row("a", 1) };
+    commit(&*ledger, &held, &state(0, "2"), &[row("a", 1), row("A", 1), other]).await.unwrap();
+    assert_eq!(count(&*ledger).await, 3);
+}
+
+pub(crate) async fn an_old_fence_cannot_write(store: &impl OpenLedger) {
+    let (one, two) = (store.writer().await, store.writer().await);
+    let frozen = take(&*one, "one", at(0)).await;
+    let newer = take(&*two, "two", at(15)).await;
+    let error = commit(&*one, &frozen, &state(0, "2"), &[row("a", 1)]).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Fenced { .. }) && !error.is_transient(), "{error}");
+    assert_eq!(count(&*one).await, 0);
+    commit(&*two, &newer, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+}
+
+pub(crate) async fn a_stale_cursor_version_rejects_the_page(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    for stale in [1, 7] {
+        let error = commit(&*ledger, &held, &state(stale, "9"), &[row("x", 1)]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::VersionConflict { .. }), "no cursor yet, version {stale}: {error}");
+    }
+    commit(&*ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+    for stale in [0, 2] {
+        let error = commit(&*ledger, &held, &state(stale, "9"), &[row("x", 1)]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::VersionConflict { expected } if expected == stale), "{error}");
+    }
+    assert_eq!(count(&*ledger).await, 1);
+}
+
+pub(crate) async fn a_page_of_another_process_rejects_the_version_it_replaced(store: &impl OpenLedger) {
+    let (one, two) = (store.writer().await, store.writer().await);
+    let held = take(&*one, "me", at(0)).await;
+    commit(&*one, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+    let error = commit(&*two, &held, &state(0, "2"), &[row("b", 1)]).await.unwrap_err();
+    assert!(matches!(error, LedgerError::VersionConflict { .. }), "{error}");
+    assert_eq!(two.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap().version, 1);
+    commit(&*two, &held, &state(1, "3"), &[row("b", 1)]).await.unwrap();
+    assert_eq!(count(&*one).await, 2);
+}
+
+pub(crate) async fn a_rejected_page_leaves_nothing(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let (key, stale, letters) = (cursor_key("books", ""), state(3, "9"), [letter("f1")]);
+    let rows = [row("a", 1)];
+    let commit = PageCommit { dead_letters: &letters, ..page(&key, &held, &stale, &rows) };
+    ledger.commit_page(commit).await.unwrap_err();
+    assert_eq!(ledger.load_cursor(&key).await.unwrap(), None);
+    let all = TransactionFilter::default();
+    assert_eq!((count(&*ledger).await, ledger.count_dead_letters(&all).await.unwrap()), (0, 0));
+}
+
+pub(crate) async fn a_rejected_record_read_again_is_one_dead_letter(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let (key, dead_letters) = (cursor_key("books", ""), [letter("f1"), letter("f2")]);
+    for version in 0..3 {
+        let state = state(version, "2");
+        let commit = PageCommit { dead_letters: &dead_letters, fetched: 2, ..page(&key, &held, &state, &[]) };
+        ledger.commit_page(commit).await.unwrap();
+    }
+    assert_eq!(ledger.count_dead_letters(&TransactionFilter::default()).await.unwrap(), 2);
+}
+
+/// The commit's future is dropped after any number of steps: page and cursor are committed together or not at all.
+pub(crate) async fn a_commit_dropped_at_any_step_is_complete_or_absent(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    for steps in 1..40_u32 {
+        // Another partition each time, with another number of rows.
+        let key = cursor_key("books", &steps.to_string());
+        let rows: Vec<_> = (0..=i64::from(steps * 37 % 160)).map(|n| row(&format!("k{n}"), n)).collect();
+        let first = state(0, "2");
+        let mut commit = ledger.commit_page(page(&key, &held, &first, &rows));
+        // Polled only on wake-up, so that each poll is one step.
+        let mut left = steps;
+        futures::future::poll_fn(|cx| {
+            let ended = commit.as_mut().poll(cx).is_ready();
+            left = left.saturating_sub(1);
+            if ended || left == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(commit);
+        let version = ledger.load_cursor(&key).await.unwrap().map_or(0, |state| state.version);
+        // The next writer continues from the stored version.
+        let resumed = ledger.commit_page(page(&key, &held, &state(version, "3"), &rows)).await.unwrap();
+        let expected = rows.len() as u64;
+        assert_eq!(resumed.counts.inserted, if version == 0 { expected } else { 0 }, "{steps} steps");
+        let filter = TransactionFilter { partition: Some(steps.to_string()), ..TransactionFilter::default() };
+        assert_eq!(ledger.count_transactions(&filter).await.unwrap(), expected, "{steps} steps");
+    }
+}

@@ -1,0 +1,64 @@
+//! Queries on stored rows.
+
+use super::OpenLedger;
+use super::fixtures::{at, commit, cursor_key, page, row, state, take};
+use crate::domain::document::{DocumentKind, DocumentRecord};
+use crate::domain::record::{Granularity, KeyQuality};
+use crate::ledger::page::PageCommit;
+use crate::ledger::record::TransactionFilter;
+
+pub(crate) async fn transactions_are_listed_newest_first_within_a_day(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let booked = |key: &str, seconds: i64| {
+        let mut record = row(key, 1);
+        record.booked.at = Some(at(seconds));
+        record.booked.granularity = Granularity::Instant;
+        record
+    };
+    commit(&*ledger, &held, &state(0, "2"), &[booked("new", 9), booked("old", 3), booked("mid", 6)]).await.unwrap();
+    let rows = ledger.list_transactions(&TransactionFilter::default(), 2).await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.record.key.as_str()).collect::<Vec<_>>(), ["new", "mid"]);
+}
+
+pub(crate) async fn a_filter_selects_by_stream_and_by_day(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    commit(&*ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+    let (day, all) = (jiff::civil::date(2026, 9, 1), TransactionFilter::default());
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, expected) in [
+        (TransactionFilter { namespace: text("team"), ..all.clone() }, 1),
+        (TransactionFilter { namespace: text("other"), ..all.clone() }, 0),
+        (TransactionFilter { connection: text("bank-a"), ..all.clone() }, 1),
+        (TransactionFilter { connection: text("bank-b"), ..all.clone() }, 0),
+        (TransactionFilter { stream: text("transactions"), ..all.clone() }, 1),
+        (TransactionFilter { stream: text("balances"), ..all.clone() }, 0),
+        (TransactionFilter { partition: text(""), ..all.clone() }, 1),
+        (TransactionFilter { partition: text("two"), ..all.clone() }, 0),
+        (TransactionFilter { from: Some(day), to: Some(day), ..all.clone() }, 1),
+        (TransactionFilter { from: day.tomorrow().ok(), ..all.clone() }, 0),
+        (TransactionFilter { to: day.yesterday().ok(), ..all.clone() }, 0),
+    ] {
+        assert_eq!(ledger.count_transactions(&filter).await.unwrap(), expected, "{filter:?}");
+        assert_eq!(ledger.list_transactions(&filter, 9).await.unwrap().len() as u64, expected, "{filter:?}");
+    }
+}
+
+pub(crate) async fn documents_are_listed_in_insertion_order(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let documents = ["z", "a", "m"].map(|key| DocumentRecord {
+        kind: DocumentKind::Document,
+        key: key.into(),
+        key_quality: KeyQuality::Derived,
+        body: "{}".into(),
+    });
+    let (key, state) = (cursor_key("books", ""), state(0, "2"));
+    let commit = PageCommit { documents: &documents, ..page(&key, &held, &state, &[]) };
+    ledger.commit_page(commit).await.unwrap();
+    let listed = ledger.list_documents(&TransactionFilter::default(), 2).await.unwrap();
+    assert_eq!(listed.iter().map(|stored| stored.record.key.as_str()).collect::<Vec<_>>(), ["z", "a"]);
+    let other = TransactionFilter { stream: Some("balances".into()), ..TransactionFilter::default() };
+    assert!(ledger.list_documents(&other, 9).await.unwrap().is_empty());
+}

@@ -1,0 +1,147 @@
+//! Run history: starts, ends, skips, streaks and the deletion of a job.
+
+use super::OpenLedger;
+use super::fixtures::{at, books, commit, count, cursor_key, page, row, run_id, state, take, take_named};
+use crate::domain::cursor::CursorState;
+use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
+use crate::ledger::error::LedgerError;
+use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
+use crate::ledger::store::Ledger;
+
+fn run_start(n: u128, slot: Option<i64>) -> RunStart {
+    let trigger = if slot.is_some() { RunTrigger::Schedule } else { RunTrigger::Manual };
+    RunStart { id: run_id(n), job: books(), trigger, slot: slot.map(at), dry_run: false, at: at(50) }
+}
+
+/// Starts a run for the slot `seconds`, at that time.
+async fn start(ledger: &dyn Ledger, n: u128, seconds: i64) {
+    let lease = take_named(ledger, "runs", "me", at(seconds)).await;
+    let run = RunStart { at: at(seconds), ..run_start(n, Some(seconds)) };
+    assert!(ledger.start_run(&run, &lease).await.unwrap());
+}
+
+async fn finish(ledger: &dyn Ledger, n: u128, result: RunResult, fetched: u64, seconds: i64) {
+    let end = RunEnd {
+        id: run_id(n),
+        job: books(),
+        result,
+        reason: (result == RunResult::Failed).then_some(RunReason::ProviderError),
+        counts: RunCounts { fetched, ..RunCounts::default() },
+        at: at(seconds),
+    };
+    ledger.finish_run(&end).await.unwrap();
+}
+
+pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let outcomes = [
+        (RunResult::Succeeded, 5),
+        (RunResult::Failed, 0),
+        (RunResult::Cancelled, 0),
+        (RunResult::Failed, 0),
+        (RunResult::Skipped, 0),
+    ];
+    for (n, (result, fetched)) in (1_u32..).zip(outcomes) {
+        start(&*ledger, n.into(), i64::from(n) * 10).await;
+        finish(&*ledger, n.into(), result, fetched, i64::from(n) * 10 + 1).await;
+    }
+    ledger.close().await;
+    let ledger = store.writer().await;
+    let history = ledger.job_history(&books(), 3).await.unwrap();
+    assert_eq!((history.failure_streak, history.empty_streak), (2, 0));
+    assert_eq!((history.last_success, history.last_slot), (Some(at(11)), Some(at(50))));
+    let results: Vec<_> = history.last.iter().map(|r| r.result.unwrap()).collect();
+    assert_eq!(results, [RunResult::Skipped, RunResult::Failed, RunResult::Cancelled]);
+    assert_eq!(history.last[1].reason, Some(RunReason::ProviderError));
+
+    for n in 6..8_u32 {
+        start(&*ledger, n.into(), 100 + i64::from(n)).await;
+        finish(&*ledger, n.into(), RunResult::Succeeded, 0, 101).await;
+    }
+    let history = ledger.job_history(&books(), 3).await.unwrap();
+    assert_eq!((history.failure_streak, history.empty_streak), (0, 2));
+}
+
+pub(crate) async fn an_unfinished_run_is_interrupted_when_the_next_starts(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    start(&*ledger, 1, 0).await;
+    let held = take(&*ledger, "me", at(0)).await;
+    commit(&*ledger, &held, &state(0, "2"), &[row("a", 1), row("b", 2)]).await.unwrap();
+    start(&*ledger, 2, 60).await;
+    // A late end of the first run has no effect.
+    finish(&*ledger, 1, RunResult::Succeeded, 99, 61).await;
+    let history = ledger.job_history(&books(), 10).await.unwrap();
+    let old = &history.last[1];
+    assert_eq!((old.result, old.ended), (Some(RunResult::Interrupted), Some(at(60))));
+    assert_eq!((old.counts.inserted, old.counts.pages), (2, 1), "its pages are counted with their rows");
+    assert_eq!((history.last[0].result, history.failure_streak), (None, 0));
+    assert_eq!(history.cursors, [(cursor_key("books", "").stream, CursorState { version: 1, ..state(0, "2") })]);
+    assert_eq!(history.last_success, None);
+}
+
+pub(crate) async fn a_frozen_former_holder_cannot_interrupt_the_new_holders_run(store: &impl OpenLedger) {
+    let (one, two) = (store.writer().await, store.writer().await);
+    let frozen = take(&*one, "a", at(0)).await;
+    let newer = take(&*two, "b", at(60)).await;
+    assert!(two.start_run(&run_start(2, Some(10)), &newer).await.unwrap());
+    let error = one.start_run(&run_start(1, Some(20)), &frozen).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
+    one.skip_run(&run_start(3, Some(30)), RunReason::StartingDeadlineExceeded).await.unwrap();
+    let history = two.job_history(&books(), 10).await.unwrap();
+    let seen: Vec<_> = history.last.iter().map(|run| (run.id, run.result)).collect();
+    assert_eq!(seen, [(run_id(2), None), (run_id(3), Some(RunResult::Skipped))], "the run continues");
+    assert_eq!(history.last_slot, Some(at(30)));
+}
+
+pub(crate) async fn a_slot_or_a_request_is_served_once(store: &impl OpenLedger) {
+    let (ledger, other) = (store.writer().await, store.writer().await);
+    let lease = take(&*ledger, "b", at(0)).await;
+    for (n, slot) in [(1, Some(10)), (2, None)] {
+        assert!(ledger.start_run(&run_start(n, slot), &lease).await.unwrap());
+        finish(&*ledger, n, RunResult::Succeeded, 1, 51).await;
+    }
+    // The same slot under another id, the slot before, and the same request again.
+    for again in [run_start(3, Some(10)), run_start(4, Some(9)), run_start(2, None)] {
+        assert!(!other.start_run(&again, &lease).await.unwrap());
+    }
+    ledger.skip_run(&run_start(5, Some(10)), RunReason::StartingDeadlineExceeded).await.unwrap();
+    assert_eq!(ledger.job_history(&books(), 10).await.unwrap().last.len(), 2);
+    assert!(ledger.start_run(&run_start(6, Some(11)), &lease).await.unwrap());
+}
+
+pub(crate) async fn old_runs_are_pruned(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    for n in 1..=230_u32 {
+        start(&*ledger, n.into(), n.into()).await;
+        finish(&*ledger, n.into(), RunResult::Succeeded, 1, n.into()).await;
+    }
+    let runs = ledger.job_history(&books(), 1000).await.unwrap().last;
+    assert_eq!((runs.len(), runs[0].id, runs[199].id), (200, run_id(230), run_id(31)));
+}
+
+pub(crate) async fn a_deleted_job_leaves_the_rows_that_another_job_reads(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    start(&*ledger, 1, 0).await;
+    let held = take(&*ledger, "me", at(0)).await;
+    for key in [cursor_key("books", ""), cursor_key("other", ""), cursor_key("books", "two")] {
+        ledger.commit_page(page(&key, &held, &CursorState::default(), &[row("a", 1)])).await.unwrap();
+    }
+    assert_eq!(count(&*ledger).await, 2, "two jobs share the rows of one stream");
+    ledger.delete_job(&books(), &held).await.unwrap();
+    assert_eq!(ledger.job_history(&books(), 10).await.unwrap(), JobHistory::default());
+    assert_eq!(ledger.load_cursor(&cursor_key("books", "")).await.unwrap(), None);
+    assert_eq!(count(&*ledger).await, 1, "the other job's rows are kept");
+    ledger.delete_job(&ObjectKey::new("team", "other"), &held).await.unwrap();
+    assert_eq!(count(&*ledger).await, 0);
+}
+
+pub(crate) async fn a_frozen_former_holder_cannot_delete_a_job(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let frozen = take(&*ledger, "a", at(0)).await;
+    let newer = take(&*ledger, "b", at(60)).await;
+    commit(&*ledger, &newer, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+    let error = ledger.delete_job(&books(), &frozen).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
+    assert_eq!(count(&*ledger).await, 1);
+}

@@ -1,0 +1,102 @@
+//! The engine behind [`Ledger`]: which file answers which method.
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::codec::OperationName;
+use super::database::SqliteLedger;
+use crate::domain::cursor::{CursorKey, CursorState};
+use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
+use crate::ledger::document::StoredDocument;
+use crate::ledger::error::LedgerFuture;
+use crate::ledger::lease::Lease;
+use crate::ledger::page::{PageCommit, PageOutcome};
+use crate::ledger::probes::{ProbeResult, StoredProbe};
+use crate::ledger::record::{StoredTransaction, TransactionFilter};
+use crate::ledger::runs::{JobHistory, RunEnd, RunStart};
+use crate::ledger::store::Ledger;
+
+impl Ledger for SqliteLedger {
+    fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>> {
+        self.cursor_load(key).boxed()
+    }
+
+    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome> {
+        self.page_commit(page).boxed()
+    }
+
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> LedgerFuture<'a, bool> {
+        self.run_start(run, lease).boxed()
+    }
+
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()> {
+        self.run_skip(run, reason).boxed()
+    }
+
+    fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()> {
+        self.run_finish(end).boxed()
+    }
+
+    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, JobHistory> {
+        self.job_history_load(job, limit).boxed()
+    }
+
+    fn delete_job<'a>(&'a self, job: &'a ObjectKey, lease: &'a Lease) -> LedgerFuture<'a, ()> {
+        self.job_delete(job, lease).boxed()
+    }
+
+    fn list_documents<'a>(
+        &'a self,
+        filter: &'a TransactionFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<StoredDocument>> {
+        self.documents(filter, limit).boxed()
+    }
+
+    fn list_transactions<'a>(
+        &'a self,
+        filter: &'a TransactionFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<StoredTransaction>> {
+        self.transactions(filter, limit).boxed()
+    }
+
+    fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
+        self.transaction_count(filter).boxed()
+    }
+
+    fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
+        self.dead_letter_count(filter).boxed()
+    }
+
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()> {
+        self.probes_record(results).boxed()
+    }
+
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> LedgerFuture<'_, u64> {
+        self.probes_prune(before, limit).boxed()
+    }
+
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>> {
+        self.probes_last(connection, limit).boxed()
+    }
+
+    fn ping(&self) -> LedgerFuture<'_, ()> {
+        // Acquires and releases the write lock: detects a stuck writer; a full disk shows at the next real write.
+        async {
+            let operation = OperationName("checking that it accepts writes");
+            self.begin(operation).await?.rollback().await.map_err(|e| operation.failed(e))
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.readers.close().await;
+            self.writer.close().await;
+        }
+        .boxed()
+    }
+}

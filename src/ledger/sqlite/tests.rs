@@ -1,0 +1,161 @@
+//! The contract on SQLite files, and what only this engine has: its file, its schema and its failures.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::database::SqliteLedger;
+use crate::domain::key::ObjectKey;
+use crate::ledger::audit::Audit as _;
+use crate::ledger::contract::{
+    OpenLedger, at, audit_entry, commit, count, cursor_key, ledger_contract, page, row, state, take,
+};
+use crate::ledger::error::LedgerError;
+use crate::ledger::lease::LeaseStore as _;
+use crate::ledger::page::{PageCounts, PageOutcome};
+use crate::ledger::probes::ProbeResult;
+use crate::ledger::store::{Ledger, OpenMode};
+
+/// A file in a folder of its own.
+pub(crate) struct SqliteStore {
+    folder: tempfile::TempDir,
+}
+
+impl SqliteStore {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+
+    async fn ledger(&self, mode: OpenMode) -> Result<SqliteLedger, LedgerError> {
+        SqliteLedger::open(&self.path(), mode).await
+    }
+}
+
+impl OpenLedger for SqliteStore {
+    async fn create() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    async fn open(&self, mode: OpenMode) -> Result<Arc<dyn Ledger>, LedgerError> {
+        Ok(Arc::new(self.ledger(mode).await?))
+    }
+}
+
+ledger_contract!(SqliteStore);
+
+async fn new_ledger() -> (SqliteStore, SqliteLedger) {
+    let store = SqliteStore::create().await;
+    let ledger = store.ledger(OpenMode::Migrate).await.unwrap();
+    (store, ledger)
+}
+
+async fn execute(ledger: &SqliteLedger, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).execute(&ledger.writer).await.map(drop)
+}
+
+#[tokio::test]
+async fn the_outcome_of_an_unacknowledged_commit_is_read_back() {
+    let (_store, ledger) = new_ledger().await;
+    let held = take(&ledger, "me", at(0)).await;
+    let (key, state) = (cursor_key("books", ""), state(0, "2"));
+    let page = page(&key, &held, &state, &[]);
+    let expected = PageOutcome { version: 1, counts: PageCounts::default() };
+    let connection_lost = || sqlx::Error::WorkerCrashed;
+    assert!(ledger.resolve_commit(&page, expected, connection_lost()).await.is_err(), "it is not committed");
+    let outcome = ledger.commit_page(page.clone()).await.unwrap();
+    assert_eq!(ledger.resolve_commit(&page, outcome, connection_lost()).await.unwrap(), expected, "it is committed");
+    ledger.writer.close().await;
+    let error = ledger.resolve_commit(&page, outcome, connection_lost()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::CommitUnknown { .. }), "unknown");
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_advance_the_cursor() {
+    let (_store, ledger) = new_ledger().await;
+    let held = take(&ledger, "me", at(0)).await;
+    commit(&ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
+    execute(&ledger, "PRAGMA max_page_count = 1").await.unwrap();
+    let many: Vec<_> = (0..2_000).map(|n| row(&format!("k{n}"), n)).collect();
+    let error = commit(&ledger, &held, &state(1, "3"), &many).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Storage { .. }) && error.is_transient(), "{error}");
+    execute(&ledger, "PRAGMA max_page_count = 1000000").await.unwrap();
+    let cursor = ledger.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap();
+    assert_eq!((cursor.version, count(&ledger).await), (1, 1));
+    commit(&ledger, &held, &state(1, "3"), &many).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_through_a_read_only_handle_is_a_storage_error() {
+    let (store, ledger) = new_ledger().await;
+    let held = take(&ledger, "me", at(0)).await;
+    let reader = store.ledger(OpenMode::ReadOnly).await.unwrap();
+    assert!(matches!(reader.release_lease(&held).await, Err(LedgerError::Storage { .. })));
+    let acquired = reader.acquire_lease("x", "y", Duration::from_secs(15), at(0), None).await;
+    assert!(matches!(acquired, Err(LedgerError::Storage { .. } | LedgerError::Query { .. })));
+}
+
+#[tokio::test]
+async fn a_cursor_column_that_cannot_be_decoded_is_reported() {
+    for (change, column) in [
+        ("UPDATE sync_state SET total = -1", "total"),
+        ("UPDATE sync_state SET total = 'seven'", "total"),
+        ("UPDATE sync_state SET rows_in = -1", "rows_in"),
+        ("UPDATE sync_state SET seen_tokens = '{}'", "sync_state.seen_tokens"),
+    ] {
+        let (_store, ledger) = new_ledger().await;
+        let held = take(&ledger, "me", at(0)).await;
+        commit(&ledger, &held, &state(0, "2"), &[]).await.unwrap();
+        execute(&ledger, change).await.unwrap();
+        let error = ledger.load_cursor(&cursor_key("books", "")).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Corrupt { column: reported } if reported == column), "{change}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_the_schema_is_reported_as_outdated() {
+    let store = SqliteStore::create().await;
+    assert!(matches!(store.ledger(OpenMode::ReadOnly).await, Err(LedgerError::Open { .. })));
+    std::fs::write(store.path(), b"").unwrap();
+    assert!(matches!(store.ledger(OpenMode::Existing).await, Err(LedgerError::SchemaOutdated)));
+}
+
+#[tokio::test]
+async fn an_older_version_opens_a_newer_schema() {
+    let (store, ledger) = new_ledger().await;
+    execute(
+        &ledger,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99991231000000, 'from the future', 1, x'00', 0)",
+    )
+    .await
+    .unwrap();
+    ledger.close().await;
+    store.writer().await.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_audit_log_is_append_only() {
+    let (_store, ledger) = new_ledger().await;
+    ledger.append_audit(&[audit_entry("a", 1)]).await.unwrap();
+    let changed = execute(&ledger, "UPDATE audit SET allowed = 0").await.unwrap_err();
+    assert!(changed.to_string().contains("append-only"), "{changed}");
+}
+
+#[tokio::test]
+async fn a_connection_without_recent_health_checks_is_deleted() {
+    let (_store, ledger) = new_ledger().await;
+    let result = |name: &str, seconds: i64| ProbeResult {
+        connection: ObjectKey::new("team", name),
+        at: at(seconds),
+        elapsed: Duration::from_millis(1),
+        success: true,
+        slow: false,
+        status: Some(200),
+        error: None,
+    };
+    ledger.record_probes(&[result("idle", 0), result("a", 24 * 3600)]).await.unwrap();
+    ledger.prune_probes(at(23 * 3600), 100).await.unwrap();
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM probed_connections").fetch_all(&ledger.readers).await.unwrap();
+    assert_eq!(names, ["a"]);
+}

@@ -1,0 +1,99 @@
+//! The interface of a ledger, whatever its engine.
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::audit::{Audit, Usage};
+use super::credentials::CredentialStore;
+use super::dead_requests::DeadRequests;
+use super::document::StoredDocument;
+use super::error::LedgerFuture;
+use super::lease::{Lease, LeaseStore};
+use super::page::{PageCommit, PageOutcome};
+use super::probes::{ProbeResult, StoredProbe};
+use super::record::{StoredTransaction, TransactionFilter};
+use super::runs::{JobHistory, RunEnd, RunStart};
+use crate::domain::cursor::{CursorKey, CursorState};
+use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
+
+/// How to open a store.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Create it if missing and migrate its schema.
+    Migrate,
+    /// Write to it without migrating: an older schema is an error.
+    Existing,
+    /// Read only, while another process writes.
+    ReadOnly,
+}
+
+/// The durable store. Every method is atomic: it takes effect entirely or not at all.
+pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Send + Sync + 'static {
+    /// A job's cursor in a partition; `None` before its first page.
+    fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
+
+    /// The page transaction: checks fence and version, upserts rows whose content changed, stores the dead letters,
+    /// advances the cursor and the run's counters.
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced) and
+    /// [`VersionConflict`](super::error::LedgerError::VersionConflict) mean that another process writes: stop. After any
+    /// other error nothing of the page is committed.
+    fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome>;
+
+    /// Records the start of a run if `lease` still holds; unfinished runs of the job become
+    /// [`Interrupted`](super::runs::RunResult::Interrupted). `false`, and nothing is written, if the run or its slot was recorded before.
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced): another process runs the job; its run is not touched.
+    fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> LedgerFuture<'a, bool>;
+
+    /// Records that the slot of `run` was skipped, for `reason`. A slot recorded before and a run in progress are not
+    /// touched, so no lease is required.
+    fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()>;
+
+    /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
+    fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;
+
+    /// The job's last `limit` runs (newest first), streaks and cursors.
+    fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, JobHistory>;
+
+    /// Deletes a job's cursors and runs, and the rows of streams that no other job reads, if `lease` still holds.
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced): another process runs the job; nothing is deleted.
+    fn delete_job<'a>(&'a self, job: &'a ObjectKey, lease: &'a Lease) -> LedgerFuture<'a, ()>;
+
+    /// Matching transactions, newest booking first.
+    fn list_transactions<'a>(
+        &'a self,
+        filter: &'a TransactionFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<StoredTransaction>>;
+
+    /// Documents of the matching streams, in insertion order. The filter's days are ignored.
+    fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32)
+    -> LedgerFuture<'a, Vec<StoredDocument>>;
+
+    /// The number of matching transactions.
+    fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64>;
+
+    /// The number of matching unresolved dead letters.
+    fn count_dead_letters<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64>;
+
+    /// Appends health check results, in the given order.
+    fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()>;
+
+    /// Deletes at most `limit` health check results that ended before `before`; returns the number deleted.
+    fn prune_probes(&self, before: Timestamp, limit: u32) -> LedgerFuture<'_, u64>;
+
+    /// The last `limit` health check results of a connection, newest first.
+    fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>>;
+
+    /// Checks that the store answers and accepts writes.
+    fn ping(&self) -> LedgerFuture<'_, ()>;
+
+    /// Closes all connections after the operations in flight; later calls fail.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

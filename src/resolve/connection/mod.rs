@@ -1,0 +1,14 @@
+//! Resolves a `ProviderConnection` to validated settings.
+
+mod access;
+mod call_policy;
+mod checks;
+mod credentials;
+mod draft;
+mod resolution;
+#[cfg(test)]
+mod tests;
+
+pub use checks::{profile, unused_fields};
+pub use draft::draft;
+pub use resolution::{ConnectionResolution, ConnectionSources, DesiredConnection, ResolvedConnection, connection};

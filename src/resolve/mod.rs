@@ -1,0 +1,31 @@
+//! From specs to settings, plans and route inputs: what an object comes to, with its profile, its policy and its Secrets.
+//!
+//! Pure: values in, values out. Used by the controllers, `busbar explain`, the standby and the reload of Secrets alike,
+//! so that they cannot disagree. A [`SpecError`] is never an error of a reconcile: it becomes a condition that names the
+//! field, the class of value and the remedy.
+//!
+//! - [`connection()`]: a `ProviderConnection` as validated settings.
+//! - [`breaker_policy()`]: a `BreakerPolicy` as the breaker's rules; [`select_policy`] finds that of a connection.
+//! - [`sync_job()`]: a `SyncJob` as a plan; [`job_schedule`] says when it runs.
+//! - [`bank_route()`]: a `BankRoute` as a reference payout and comparable candidates.
+
+pub mod bank_route;
+pub mod breaker_policy;
+pub mod connection;
+mod fields;
+pub mod operator;
+pub mod policy_selection;
+pub mod retention;
+pub mod secrets;
+mod spec_error;
+pub mod sync_job;
+
+pub use bank_route::{ResolvedRoute, bank_route};
+pub use breaker_policy::{BreakerRules, breaker_policy};
+pub use connection::{ConnectionResolution, ConnectionSources, DesiredConnection, ResolvedConnection, connection};
+pub use operator::OperatorOptions;
+pub use policy_selection::{DEFAULT_POLICY, policy_name, select_policy};
+pub use retention::{Retention, RetentionSource};
+pub use secrets::{ReferencedSecret, ReferencedSecrets, SecretReference, referenced_secrets};
+pub use spec_error::SpecError;
+pub use sync_job::{Cadence, JobSchedule, MAX_RETRY_INTERVAL, cadence, job_schedule, sync_job};

@@ -1,0 +1,233 @@
+//! Resolves a job's spec and its connection's settings to a cadence and a sync plan. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::reasons::Reason;
+use crate::api::v1alpha1::sync_job::{
+    CommitScope, ConcurrencyPolicy, Execution, MaskRule, Partition as PartitionSpec, RetentionMode, SyncJobSpec,
+};
+use crate::domain::key::ObjectKey;
+use crate::domain::mask::{Mask, MaskRules};
+use crate::domain::schedule::{Schedule, ScheduleError};
+use crate::profile::Stream;
+use crate::resolve::fields::duration;
+use crate::resolve::operator::OperatorOptions;
+use crate::resolve::retention::{Retention, retention};
+use crate::resolve::spec_error::SpecError;
+use crate::settings::Settings;
+use crate::settings::sync_plan::{Partition, RunLimits, SyncPlan};
+
+/// When a job runs, is retried, and counts as late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cadence {
+    /// When runs are due.
+    pub schedule: Schedule,
+    /// Start jitter, in percent of the gap between runs.
+    pub jitter_percent: u8,
+    /// A slot later than this is missed.
+    pub starting_deadline: Duration,
+    /// Delay after the first failed run; doubles up to [`MAX_RETRY_INTERVAL`].
+    pub retry_interval: Duration,
+    /// Data older than this is stale.
+    pub max_staleness: Duration,
+    /// For display: `every 15m` or the cron line.
+    pub text: String,
+}
+
+/// Longest delay between retries of a failing job.
+pub const MAX_RETRY_INTERVAL: Duration = Duration::from_hours(6);
+
+/// The connection of the job, `name`, does not exist.
+pub fn connection_not_found(name: &str) -> SpecError {
+    let message = format!("ProviderConnection {name:?} (spec.connectionRef) not found: create it in this namespace");
+    SpecError::waiting(Reason::ConnectionNotFound, message)
+}
+
+/// The connection of the job, `name`, exists but is not running.
+pub fn connection_not_ready(name: &str) -> SpecError {
+    let message = format!("ProviderConnection {name:?} (spec.connectionRef) not ready; check its conditions");
+    SpecError::waiting(Reason::ConnectionNotReady, message)
+}
+
+/// What an accepted spec says besides the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSchedule {
+    /// When the job runs.
+    pub cadence: Cadence,
+    /// What happens to raw payloads.
+    pub retention: Retention,
+}
+
+/// Resolves when a job runs, or why this operator cannot run it.
+pub fn job_schedule(
+    spec: &SyncJobSpec,
+    operator: OperatorOptions<'_>,
+    now: Timestamp,
+) -> Result<JobSchedule, SpecError> {
+    let retention = accept(spec, operator)?;
+    Ok(JobSchedule { cadence: cadence(spec, now)?, retention })
+}
+
+/// Rejects what this version does not implement and would be unsafe to ignore, and what the operator cannot do; returns
+/// the effective retention.
+pub fn accept(spec: &SyncJobSpec, operator: OperatorOptions<'_>) -> Result<Retention, SpecError> {
+    if spec.execution == Execution::Job {
+        let message = "spec.execution: Job requires a ledger that Pods can share, and SQLite is not: use InProcess";
+        return Err(SpecError::stalled(Reason::LedgerNotShared, message));
+    }
+    let retention = retention(spec, operator.has_key)?;
+    let set = [
+        ("spec.retention.mode other than \"Off\"", retention.mode != RetentionMode::Off),
+        ("spec.commitScope: Window", spec.commit_scope == Some(CommitScope::Window)),
+        ("spec.partitionsFrom", spec.partitions_from.is_some()),
+        ("spec.resync", spec.resync.is_some()),
+        ("spec.concurrencyPolicy: Replace", spec.concurrency_policy == ConcurrencyPolicy::Replace),
+    ];
+    if set.iter().all(|(_, set)| !set) {
+        return Ok(retention);
+    }
+    let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
+    let message = format!("{} not supported by this version of Busbar: change the field", names.join(", "));
+    Err(SpecError::stalled(Reason::NotImplemented, message))
+}
+
+/// Set fields that this version does not use.
+pub fn unused_fields(spec: &SyncJobSpec) -> Vec<&'static str> {
+    let sla = spec.sla.as_ref();
+    let set = [
+        ("validations", spec.validations.is_some()),
+        ("jobTemplate", spec.job_template.is_some()),
+        ("sla.fetchDuration", sla.is_some_and(|s| s.fetch_duration.is_some())),
+        ("sla.failureStreak", sla.is_some_and(|s| s.failure_streak.is_some())),
+        ("sla.emptyStreak", sla.is_some_and(|s| s.empty_streak.is_some())),
+    ];
+    set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+}
+
+/// Resolves schedule, retry interval and staleness limit.
+pub fn cadence(spec: &SyncJobSpec, now: Timestamp) -> Result<Cadence, SpecError> {
+    let schedule_error = |e: ScheduleError| SpecError::stalled(Reason::InvalidSchedule, format!("spec.{e}"));
+    let (schedule, text) = match (&spec.schedule, &spec.interval) {
+        (Some(line), _) => {
+            let schedule = Schedule::cron(line, spec.time_zone.as_deref()).map_err(schedule_error)?;
+            let zone = spec.time_zone.as_deref().map(|z| format!(" {z}")).unwrap_or_default();
+            (schedule, format!("{}{zone}", &**line))
+        }
+        (None, Some(text)) => {
+            let length = duration("interval", Some(text), Duration::ZERO)?;
+            (Schedule::interval(length).map_err(schedule_error)?, format!("every {}", &**text))
+        }
+        (None, None) => return Err(SpecError::invalid("interval", "or spec.schedule must be set")),
+    };
+    let gap = schedule.gap(now);
+    let late = match &schedule {
+        Schedule::Interval(length) => *length * 3,
+        Schedule::Cron(_) => gap.saturating_mul(2),
+    };
+    let max_staleness = spec.sla.as_ref().and_then(|s| s.max_staleness.as_deref());
+    Ok(Cadence {
+        schedule,
+        jitter_percent: u8::try_from(spec.jitter_percent.unwrap_or(10)).unwrap_or(10),
+        starting_deadline: duration("startingDeadline", spec.starting_deadline.as_deref(), Duration::from_hours(1))?,
+        retry_interval: duration("retryInterval", spec.retry_interval.as_deref(), gap.min(Duration::from_mins(15)))?,
+        max_staleness: duration("sla.maxStaleness", max_staleness, late)?,
+        text,
+    })
+}
+
+/// Resolves a `SyncJob` on the connection with these settings: stream, partitions, window and limits.
+pub fn sync_job(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Result<SyncPlan, SpecError> {
+    let name = spec.stream.as_deref().ok_or_else(|| SpecError::invalid("stream", "must be set"))?;
+    let stream = stream(connection, name)?;
+    let unsupported = stream.unsupported_features();
+    if !unsupported.is_empty() {
+        let text = format!(
+            "stream {name:?} (spec.stream) uses features not supported by this version of Busbar: {}; choose another \
+             stream",
+            unsupported.join(", ")
+        );
+        return Err(SpecError::stalled(Reason::NotImplemented, text));
+    }
+    let shared = spec.parameters.as_deref().cloned().unwrap_or_default();
+    let listed = spec.partitions.as_deref().unwrap_or_default();
+    let given: Vec<_> = if listed.is_empty() {
+        vec![(String::new(), shared)]
+    } else {
+        let merged = |p: &PartitionSpec| {
+            let mut parameters = shared.clone();
+            parameters.extend(p.parameters.as_deref().cloned().unwrap_or_default());
+            (p.name.to_string(), parameters)
+        };
+        listed.iter().map(merged).collect()
+    };
+    let partitions = given
+        .into_iter()
+        .map(|(name, given)| {
+            let values = stream.effective_values(&given, connection.parameters());
+            let parameters = values.map_err(|e| SpecError::invalid("parameters", format_args!("is invalid: {e}")))?;
+            Ok(Partition { name, parameters })
+        })
+        .collect::<Result<Vec<_>, SpecError>>()?;
+    let start = spec
+        .start_time
+        .as_deref()
+        .map(|text| text.parse().map_err(|_| SpecError::invalid("startTime", "must be an RFC 3339 instant")))
+        .transpose()?;
+    let plan = SyncPlan {
+        job: job.clone(),
+        connection: spec.connection_ref.name.to_string(),
+        provider: connection.provider().to_owned(),
+        environment: connection.environment().as_str().to_owned(),
+        stream_name: name.to_owned(),
+        stream,
+        request_id_header: connection.profile().correlation.clone(),
+        partitions,
+        start,
+        lookback: spec.lookback.as_deref().map(|text| duration("lookback", Some(text), Duration::ZERO)).transpose()?,
+        run_timeout: duration("runTimeout", spec.run_timeout.as_deref(), Duration::from_hours(1))?,
+        dead_letter_budget_percent: u8::try_from(spec.dead_letter_budget_percent.unwrap_or(10)).unwrap_or(10),
+        mask: mask(spec)?,
+        dry_run: spec.dry_run,
+        limits: RunLimits::default(),
+    };
+    for partition in &plan.partitions {
+        plan.cursor_hash(partition).map_err(|e| SpecError::invalid("parameters", e))?;
+    }
+    Ok(plan)
+}
+
+fn stream(connection: &Settings, name: &str) -> Result<Arc<Stream>, SpecError> {
+    let streams = &connection.profile().streams;
+    streams.get(name).cloned().ok_or_else(|| {
+        let known: Vec<_> = streams.keys().map(String::as_str).collect();
+        let known = if known.is_empty() {
+            "it has no streams in this version".to_owned()
+        } else {
+            format!("available: {}", known.join(", "))
+        };
+        SpecError::stalled(
+            Reason::StreamNotFound,
+            format!("stream {name:?} (spec.stream) not found in profile {:?}; {known}", connection.provider()),
+        )
+    })
+}
+
+fn mask(spec: &SyncJobSpec) -> Result<MaskRules, SpecError> {
+    let mut rules = MaskRules::default();
+    for (field, rule) in spec.mask.iter().flatten() {
+        let rule = match rule {
+            MaskRule::Drop => Mask::Drop,
+            MaskRule::Last4 => Mask::Last4,
+            MaskRule::Token => {
+                let message =
+                    format!("spec.mask.{field}: Token is not supported by this version of Busbar: use Drop or Last4");
+                return Err(SpecError::stalled(Reason::NotImplemented, message));
+            }
+        };
+        rules.fields.insert(field.clone(), rule);
+    }
+    Ok(rules)
+}
