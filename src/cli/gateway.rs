@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::parse::bounded;
 use crate::domain::key::ObjectKey;
-use crate::gateway::fallback_access::FallbackAuthorization;
+use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::listen_address::ListenAddress;
 use crate::gateway::rate_limit::Rate;
 

@@ -251,7 +251,9 @@ mod tests {
     #[test]
     fn the_command_that_permits_the_read_names_the_operators_own_account() {
         let refusal = |user| {
-            format!(r#"secrets "a" is forbidden: User "{user}" cannot get resource "secrets" in the namespace "pay" (403)"#)
+            format!(
+                r#"secrets "a" is forbidden: User "{user}" cannot get resource "secrets" in the namespace "pay" (403)"#
+            )
         };
         let command = "kubectl -n pay create rolebinding busbar-secrets --clusterrole=busbar-secrets";
         for (refusal, subject) in [

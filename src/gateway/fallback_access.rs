@@ -14,30 +14,9 @@ use crate::gateway::call::CallRequest;
 use crate::gateway::call_budget::DEFAULT_DEADLINE;
 use crate::gateway::candidates::{Candidate, Candidates};
 use crate::gateway::error_code::ErrorCode;
+use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::fallback_code::FallbackResult;
 use crate::gateway::state::Gateway;
-
-/// Whose right a fallback requires.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub enum FallbackAuthorization {
-    /// The caller's, checked at each call.
-    #[default]
-    Caller,
-    /// The author's, checked by the admission policy when the fallback was declared.
-    Author,
-}
-
-impl std::str::FromStr for FallbackAuthorization {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "Caller" => Ok(Self::Caller),
-            "Author" => Ok(Self::Author),
-            _ => Err("must be Caller or Author".to_owned()),
-        }
-    }
-}
 
 /// A fallback that may not serve the caller, and why.
 pub(super) struct DeniedFallback<'a> {
@@ -69,11 +48,7 @@ pub(super) async fn remove_denied<'a>(
 }
 
 /// Fails unless `subject` may be served by `fallback`.
-async fn may_use_fallback(
-    gateway: &Gateway,
-    subject: &UserInfo,
-    fallback: &ObjectKey,
-) -> Result<(), FallbackResult> {
+async fn may_use_fallback(gateway: &Gateway, subject: &UserInfo, fallback: &ObjectKey) -> Result<(), FallbackResult> {
     match gateway.fallback_authorization {
         FallbackAuthorization::Author => Ok(()),
         FallbackAuthorization::Caller => {

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::gateway::access::AccessControl;
 use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
-use crate::gateway::fallback_access::FallbackAuthorization;
+use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
 use crate::ledger::Ledger;

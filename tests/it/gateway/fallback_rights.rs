@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use busbar::gateway::fallback_access::FallbackAuthorization;
+use busbar::gateway::fallback_authorization::FallbackAuthorization;
 use busbar::settings::RetryPolicy;
 use busbar::testbed::sim::Behaviour;
 use serde_json::json;

@@ -14,7 +14,7 @@ use busbar::gateway::Gateway;
 use busbar::gateway::access::AccessControl;
 use busbar::gateway::connection_limits::ConnectionLimits;
 use busbar::gateway::dead_requests::recorder::DeadRequestRecorder;
-use busbar::gateway::fallback_access::FallbackAuthorization;
+use busbar::gateway::fallback_authorization::FallbackAuthorization;
 use busbar::gateway::metrics::GatewayMetrics;
 use busbar::gateway::rate_limit::{Rate, RateLimits};
 use busbar::gateway::router::router;
