@@ -24,7 +24,7 @@ pub mod dead_requests;
 pub mod envelope;
 pub mod error_code;
 mod extract;
-mod fallback_access;
+pub mod fallback_access;
 pub mod fallback_authorization;
 pub mod fallback_code;
 pub mod listen_address;
