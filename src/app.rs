@@ -25,13 +25,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
+use crate::admin::metrics_access::MetricsAccess;
 use crate::app::error::AppError;
 use crate::app::tasks::{Tasks, drain, named, until};
 use crate::app::wiring::BaseDeps;
-use crate::cli::{CheckCommand, Cli, Command, RunArgs};
+use crate::cli::{CheckCommand, Cli, Command, MetricsAuth, RunArgs};
 use crate::clock::Clock;
+use crate::cluster::auth::Authorizer;
 use crate::cluster::client::Clients;
 use crate::cluster::discovery;
+use crate::cluster::kube_reviewer::KubeReviewer;
 use crate::cluster::lease::{LeaderElector, Leadership, LeaseConfig};
 use crate::controllers::providerconnection::standby::run_standby;
 use crate::ledger::{self, OpenMode};
@@ -89,7 +92,16 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     let profiles = Arc::new(Profiles::load(args.profiles_dir.as_deref())?);
     let gateway = gateway::open(&args.gateway).await?;
     let listener = bind(&args, gateway.as_ref()).await?;
-    let admin = Admin { gates: gates.clone(), metrics: metrics.clone(), log_level: Some(log_level) };
+    let metrics_access = match args.metrics_auth {
+        MetricsAuth::Off => MetricsAccess::open(),
+        MetricsAuth::Kubernetes => MetricsAccess::reviewed(clock),
+    };
+    let admin = Admin {
+        gates: gates.clone(),
+        metrics: metrics.clone(),
+        metrics_access: metrics_access.clone(),
+        log_level: Some(log_level),
+    };
     let admin_stop = CancellationToken::new();
     tasks.spawn(named("admin", admin.serve(listener, admin_stop.clone())));
 
@@ -113,7 +125,7 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         ledger: Arc::clone(&ledger),
         profiles,
     };
-    let result = run_replica(&base, gateway, &stop, &mut tasks).await;
+    let result = run_replica(&base, Servers { gateway, metrics_access }, &stop, &mut tasks).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
@@ -126,16 +138,27 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     result
 }
 
+/// The servers that are bound before there is a connection to the API server, and need one.
+struct Servers {
+    gateway: Option<gateway::BoundGateway>,
+    metrics_access: MetricsAccess,
+}
+
 /// Connects to the API server, waits for the lease and runs until the process should end.
 async fn run_replica(
     base: &BaseDeps<'_>,
-    gateway: Option<gateway::BoundGateway>,
+    servers: Servers,
     stop: &CancellationToken,
     tasks: &mut Tasks,
 ) -> Result<(), AppError> {
     let BaseDeps { args, clock, metrics, gates, .. } = *base;
     let identity = args.identity.clone().unwrap_or_else(default_identity);
     let clients = Clients::connect(args.kubeconfig.as_deref(), &identity).await?;
+    if args.metrics_auth == MetricsAuth::Kubernetes {
+        // Tokens for the API server itself, as scrapers have them: `--gateway-audiences` is for the gateway's callers.
+        let reviewer = Arc::new(KubeReviewer::new(clients.calls.clone(), Vec::new()));
+        servers.metrics_access.connect(Authorizer::for_scrapers(reviewer, clock, metrics)?);
+    }
     let Some(()) = until(stop, tasks, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
     gates.set(Gate::Crds, true);
 
@@ -143,7 +166,7 @@ async fn run_replica(
     let wiring = wiring::build(base, &clients, &identity, &leadership)?;
     wiring.replica_tasks.start(stop, tasks);
     let ctx = Arc::clone(&wiring.ctx);
-    if let Some(gateway) = gateway {
+    if let Some(gateway) = servers.gateway {
         let (args, retry_wakeup, keys, clients, audit) =
             (&args.gateway, &wiring.retry_wakeup, &wiring.keys, &clients, &wiring.audit_queue);
         let deps = gateway::GatewayDeps { args, ctx: &ctx, clients, keys, retry_wakeup, audit, gates, clock, metrics };

@@ -174,6 +174,10 @@ pub struct RunArgs {
     /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port.
     #[arg(long, env = "BUSBAR_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     pub admin_address: SocketAddr,
+    /// Authorization of scrapes of /metrics. `kubernetes` requires a bearer token that the API server accepts
+    /// (TokenReview) and whose user RBAC allows to `get` the non-resource URL /metrics (SubjectAccessReview).
+    #[arg(long, env = "BUSBAR_METRICS_AUTH", value_enum, default_value_t = MetricsAuth::Off)]
+    pub metrics_auth: MetricsAuth,
     /// URL of the ledger: `sqlite:PATH`.
     #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
     pub ledger: LedgerUrl,
@@ -225,6 +229,15 @@ pub struct RunArgs {
     /// File to which the bound listen addresses are written as JSON at startup.
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,
+}
+
+/// Authorization of scrapes of `/metrics`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MetricsAuth {
+    /// Every client may scrape.
+    Off,
+    /// TokenReview and SubjectAccessReview by the API server.
+    Kubernetes,
 }
 
 /// The flags of `busbar run` as a Markdown table: flag, environment variable, default, meaning.

@@ -37,7 +37,11 @@ pub(crate) async fn install(plane: &ControlPlane) -> Result<OperatorIdentity, Er
     let connections = kubectl(plane, &["-n", SAMPLES, "get", "pconn", "-o", "name"], "").await?;
     let suspend = ["-n", SAMPLES, "patch", "--type=merge", r#"--patch={"spec":{"suspend":true}}"#];
     kubectl(plane, &suspend.into_iter().chain(connections.split_whitespace()).collect::<Vec<_>>(), "").await?;
-    Ok(plane.grant_operator(SYSTEM, OperatorScope::Cluster).await?)
+    let identity = plane.grant_operator(SYSTEM, OperatorScope::Cluster).await?;
+    for namespace in [NAMESPACE, SAMPLES] {
+        plane.grant_secrets(namespace, SYSTEM).await?;
+    }
+    Ok(identity)
 }
 
 /// Runs kubectl as admin with `input` on its stdin; a warning of the API server is an error.

@@ -1,22 +1,25 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics` and the log level.
 //!
-//! Probes and scrapers need no token here, so it exposes nothing but gates and metrics, and the only mutable setting,
-//! the log level, is accepted from loopback only (`kubectl port-forward` connects from there).
+//! Probes need no token here, and scrapers need one only with `--metrics-auth=kubernetes` ([`metrics_access`]). So it
+//! exposes nothing but gates and metrics, and the only mutable setting, the log level, is accepted from loopback only
+//! (`kubectl port-forward` connects from there).
 
 pub mod gates;
+pub mod metrics_access;
 
 use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::gates::Gates;
+use crate::admin::metrics_access::MetricsAccess;
 use crate::metrics::Metrics;
 use crate::telemetry::LogLevel;
 
@@ -27,6 +30,8 @@ pub struct Admin {
     pub gates: Gates,
     /// Registry of `/metrics`.
     pub metrics: Metrics,
+    /// Who may read `/metrics`.
+    pub metrics_access: MetricsAccess,
     /// Log level of `/log-level`; `None` if this process did not install the subscriber.
     pub log_level: Option<LogLevel>,
 }
@@ -54,7 +59,14 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     (status, text).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(denied) = admin.metrics_access.check(&headers, peer.ip()).await {
+        return denied.into_response();
+    }
     // Some hundred milliseconds at ten thousand connections: must not block an async worker that probes need.
     match tokio::task::spawn_blocking(move || admin.metrics.scrape()).await {
         Ok(Ok(parts)) => {

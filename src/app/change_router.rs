@@ -61,12 +61,9 @@ impl ChangeRouter {
                 }
                 self.enqueue_with_dependents(*kind, key);
             }
-            // A policy's status counts the connections that reference it; objects that depend on the policy are not
-            // affected.
-            ObjectChange::ReferrersChanged(Kind::BreakerPolicy, key) => {
-                self.reconcile_queue.enqueue(Kind::BreakerPolicy, key);
-            }
-            ObjectChange::ReferrersChanged(..) => {}
+            // The status of a policy and of a connection counts the objects that reference it; objects that depend on
+            // them are not affected.
+            ObjectChange::ReferrersChanged(kind, key) => self.reconcile_queue.enqueue(*kind, key),
         }
     }
 

@@ -12,8 +12,9 @@ use crate::app::error::AppError;
 use crate::app::tasks::Tasks;
 use crate::cli::gateway::{GatewayArgs, GatewayAuth};
 use crate::clock::Clock;
-use crate::cluster::auth::{Authorizer, KubeReviewer};
+use crate::cluster::auth::Authorizer;
 use crate::cluster::client::Clients;
+use crate::cluster::kube_reviewer::KubeReviewer;
 use crate::controllers::Ctx;
 use crate::gateway::Gateway;
 use crate::gateway::access::AccessControl;
@@ -93,6 +94,7 @@ pub(super) fn start(
     let connections = ctx.stores.connections.clone();
     let gateway = Arc::new(Gateway {
         access,
+        fallback_authorization: args.fallback_authorization,
         rate_limits: RateLimits::new(clock, args.gateway_caller_rate, args.gateway_address_rate),
         registry: ctx.registry.clone(),
         exists: Arc::new(move |key| connections.get(key).is_some()),

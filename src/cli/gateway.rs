@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::parse::bounded;
 use crate::domain::key::ObjectKey;
+use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::listen_address::ListenAddress;
 use crate::gateway::rate_limit::Rate;
 
@@ -35,6 +36,11 @@ pub struct GatewayArgs {
     /// Authentication of the gateway's callers; `off` is allowed on loopback only.
     #[arg(long, env = "BUSBAR_GATEWAY_AUTH", value_enum, default_value_t = GatewayAuth::Kubernetes)]
     pub gateway_auth: GatewayAuth,
+    /// Whose right to call a fallback connection is required: `Caller` checks that of each caller at each call; `Author`
+    /// relies on the admission policy config/admission/references.yaml, which checks the user who declares the fallback.
+    /// Set `Author` only together with that policy.
+    #[arg(long, env = "BUSBAR_FALLBACK_AUTHORIZATION", value_name = "Caller|Author", default_value = "Caller")]
+    pub fallback_authorization: FallbackAuthorization,
     /// Accepted audiences of callers' tokens, comma-separated; default: the API server's own.
     #[arg(long, env = "BUSBAR_GATEWAY_AUDIENCES", value_delimiter = ',')]
     pub gateway_audiences: Vec<String>,

@@ -7,15 +7,14 @@
 //! Reviews are expensive for the API server, and any client can send a token. So a token that was valid within the last
 //! hour counts as verified and is reviewed at once; any other is reviewed only if the client's address is within its
 //! rate limit ([`Authorizer::authenticate`]). The two use separate concurrency limits.
+//!
+//! [`crate::cluster::kube_reviewer`] makes the reviews.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
-use kube::{Api, Client};
+use http::{HeaderMap, header};
 use prometheus::IntCounterVec;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
@@ -44,6 +43,9 @@ const VERIFIED_TTL: Duration = Duration::from_hours(1);
 
 /// Concurrent reviews of tokens that are not verified.
 const MAX_UNVERIFIED_REVIEWS: usize = 32;
+
+/// Maximum length of a token; longer ones are ignored.
+const MAX_TOKEN_LEN: usize = 16 * 1024;
 
 /// Concurrent reviews of everything else: verified tokens, and the access of known users.
 const MAX_VERIFIED_REVIEWS: usize = 64;
@@ -143,73 +145,19 @@ pub trait Reviewer: Send + Sync + 'static {
         user: &'a UserInfo,
         request: &'a AccessRequest,
     ) -> BoxFuture<'a, Result<bool, ApiError>>;
-}
-
-/// Reviews by the API server.
-pub struct KubeReviewer {
-    client: Client,
-    audiences: Vec<String>,
-}
-
-impl KubeReviewer {
-    /// A reviewer that uses `client`. Tokens must be for one of `audiences`; empty: for the API server itself.
-    pub fn new(client: Client, audiences: Vec<String>) -> Self {
-        Self { client, audiences }
+    /// Whether `user` may get `path`, which is no API object. Denied unless the reviewer implements it.
+    fn review_path<'a>(&'a self, user: &'a UserInfo, path: &'static str) -> BoxFuture<'a, Result<bool, ApiError>> {
+        let _ = (user, path);
+        Box::pin(async { Ok(false) })
     }
 }
 
-impl Reviewer for KubeReviewer {
-    fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>> {
-        Box::pin(async move {
-            let audiences = (!self.audiences.is_empty()).then(|| self.audiences.clone());
-            let review = TokenReview {
-                spec: TokenReviewSpec { token: Some(token.to_owned()), audiences },
-                ..TokenReview::default()
-            };
-            let api: Api<TokenReview> = Api::all(self.client.clone());
-            let status = super::call(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
-            // An authenticator without audience support returns none: then the token is for the API server itself.
-            let for_us = self.audiences.is_empty()
-                || status.audiences.unwrap_or_default().iter().any(|audience| self.audiences.contains(audience));
-            let user = status.user.filter(|_| status.authenticated == Some(true) && for_us);
-            Ok(user.and_then(|user| {
-                let name = user.username.filter(|name| !name.is_empty())?;
-                Some(UserInfo::new(name, user.uid, user.groups.unwrap_or_default(), user.extra.unwrap_or_default()))
-            }))
-        })
-    }
-
-    fn review_access<'a>(
-        &'a self,
-        user: &'a UserInfo,
-        request: &'a AccessRequest,
-    ) -> BoxFuture<'a, Result<bool, ApiError>> {
-        Box::pin(async move {
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            let review = SubjectAccessReview {
-                spec: SubjectAccessReviewSpec {
-                    user: Some(user.user.clone()),
-                    uid: user.uid.clone(),
-                    groups: Some(user.groups.clone()),
-                    extra: Some(user.extra.clone()),
-                    resource_attributes: Some(ResourceAttributes {
-                        group: Some("busbar.dev".to_owned()),
-                        verb: Some(request.verb.to_owned()),
-                        resource: Some(request.resource.to_owned()),
-                        subresource: some(request.subresource),
-                        namespace: some(&request.namespace),
-                        name: some(&request.name),
-                        ..ResourceAttributes::default()
-                    }),
-                    ..SubjectAccessReviewSpec::default()
-                },
-                ..SubjectAccessReview::default()
-            };
-            let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
-            let status = super::call(api.create(&PostParams::default(), &review)).await?.status;
-            Ok(status.is_some_and(|status| status.allowed && status.denied != Some(true)))
-        })
-    }
+/// The bearer token of a request with these headers.
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= MAX_TOKEN_LEN).then_some(token)
 }
 
 /// A cached result.
@@ -226,6 +174,7 @@ pub struct Authorizer {
     clock: Clock,
     tokens: Cache<[u8; 32], CachedReview<ReviewedToken>>,
     accesses: Cache<([u8; 32], AccessRequest), CachedReview<bool>>,
+    paths: Cache<([u8; 32], &'static str), CachedReview<bool>>,
     /// Until when a token counts as verified.
     verified: Cache<[u8; 32], Mono>,
     unverified_slots: Semaphore,
@@ -234,18 +183,34 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// An authorizer with an empty cache.
+    /// An authorizer of the gateway's callers, with an empty cache.
     pub fn new(reviewer: Arc<dyn Reviewer>, clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
+        Self::counting(reviewer, clock, metrics, "busbar_gateway_reviews_total")
+    }
+
+    /// An authorizer of scrapers of `/metrics`, with an empty cache.
+    pub fn for_scrapers(reviewer: Arc<dyn Reviewer>, clock: Clock, metrics: &Metrics) -> Result<Self, MetricsError> {
+        Self::counting(reviewer, clock, metrics, "busbar_metrics_reviews_total")
+    }
+
+    /// An authorizer that counts its reviews in the metric `counter`.
+    fn counting(
+        reviewer: Arc<dyn Reviewer>,
+        clock: Clock,
+        metrics: &Metrics,
+        counter: &str,
+    ) -> Result<Self, MetricsError> {
         Ok(Self {
             reviewer,
             clock,
             tokens: Cache::new(CACHE_CAPACITY),
             accesses: Cache::new(CACHE_CAPACITY),
+            paths: Cache::new(CACHE_CAPACITY),
             verified: Cache::new(CACHE_CAPACITY),
             unverified_slots: Semaphore::new(MAX_UNVERIFIED_REVIEWS),
             verified_slots: Semaphore::new(MAX_VERIFIED_REVIEWS),
             reviews: metrics.counter(
-                "busbar_gateway_reviews_total",
+                counter,
                 "Token and access reviews requested from the API server, by result.",
                 &["review", "result"],
             )?,
@@ -292,6 +257,13 @@ impl Authorizer {
         let admit: Option<fn() -> Result<(), Duration>> = None;
         let options = ReviewOptions { review: "access", slots: &self.verified_slots, admit };
         self.cached_review(&self.accesses, &key, options, self.reviewer.review_access(user, request)).await
+    }
+
+    /// Whether `user` may get `path`, which is no API object.
+    pub async fn may_get(&self, user: &UserInfo, path: &'static str) -> Result<bool, AuthError> {
+        let admit: Option<fn() -> Result<(), Duration>> = None;
+        let options = ReviewOptions { review: "access", slots: &self.verified_slots, admit };
+        self.cached_review(&self.paths, &(user.id, path), options, self.reviewer.review_path(user, path)).await
     }
 
     fn is_fresh<T>(&self, review: &CachedReview<T>) -> bool {

@@ -123,7 +123,8 @@ impl SecretReader {
             // that has just started refuses every request until it has loaded its roles, the status of this reconcile
             // too, and the retry must not find the refusal here.
             Err(error) if error.is_forbidden() => {
-                return Ok(SecretRead { state: SecretState::Forbidden, valid_for: self.refresh });
+                let command = grant_command(&key.namespace, &error.to_string());
+                return Ok(SecretRead { state: SecretState::Forbidden(command.into()), valid_for: self.refresh });
             }
             Err(error) => return Err(error),
         };
@@ -132,6 +133,18 @@ impl SecretReader {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).by_key.insert(key.clone(), cached);
         Ok(SecretRead { state, valid_for: validity(self.refresh, started, rejected) })
     }
+}
+
+/// The command that lets the operator read the Secrets of `namespace`. The API server's refusal names the user that the
+/// operator is: `… is forbidden: User "system:serviceaccount:NAMESPACE:NAME" cannot get …`.
+fn grant_command(namespace: &str, refusal: &str) -> String {
+    let user = refusal.split_once("User \"").and_then(|(_, rest)| rest.split_once('"')).map(|(user, _)| user);
+    let subject = match user.map(|user| (user, user.strip_prefix("system:serviceaccount:"))) {
+        Some((_, Some(account))) => format!("--serviceaccount={account}"),
+        Some((user, None)) => format!("--user={user}"),
+        None => "--serviceaccount=busbar-system:busbar-operator".to_owned(),
+    };
+    format!("kubectl -n {namespace} create rolebinding busbar-secrets --clusterrole=busbar-secrets {subject}")
 }
 
 fn decode(secret: Secret) -> SecretData {
@@ -231,8 +244,25 @@ mod tests {
             scripted(statuses).get(&ObjectKey::new("ns", "a"), None).await.map(|read| read.state)
         };
         assert!(matches!(read(&[404]).await, Ok(SecretState::NotFound)));
-        assert!(matches!(read(&[403]).await, Ok(SecretState::Forbidden)));
+        assert!(matches!(read(&[403]).await, Ok(SecretState::Forbidden(_))));
         assert!(matches!(read(&[500]).await, Err(ApiError::Kube(_))));
+    }
+
+    #[test]
+    fn the_command_that_permits_the_read_names_the_operators_own_account() {
+        let refusal = |user| {
+            format!(
+                r#"secrets "a" is forbidden: User "{user}" cannot get resource "secrets" in the namespace "pay" (403)"#
+            )
+        };
+        let command = "kubectl -n pay create rolebinding busbar-secrets --clusterrole=busbar-secrets";
+        for (refusal, subject) in [
+            (refusal("system:serviceaccount:ops:busbar"), "--serviceaccount=ops:busbar"),
+            (refusal("ann"), "--user=ann"),
+            ("refused".to_owned(), "--serviceaccount=busbar-system:busbar-operator"),
+        ] {
+            assert_eq!(grant_command("pay", &refusal), format!("{command} {subject}"));
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::auth::{AccessRequest, Authorizer, UserInfo};
+use crate::domain::key::ObjectKey;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
 
@@ -49,6 +50,17 @@ impl AccessControl {
             }
             Err(_) => Err(unavailable()),
         }
+    }
+}
+
+/// The right to call a connection.
+pub(super) fn call_access(connection: &ObjectKey) -> AccessRequest {
+    AccessRequest {
+        verb: "create",
+        resource: "providerconnections",
+        subresource: "call",
+        namespace: connection.namespace.to_string(),
+        name: connection.name.to_string(),
     }
 }
 

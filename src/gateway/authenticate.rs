@@ -7,20 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
-use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
-use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo};
+use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo, bearer_token};
 use crate::gateway::access::{AccessControl, unavailable};
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::state::Gateway;
-
-/// Maximum length of a token; longer ones are rejected.
-const MAX_TOKEN_LEN: usize = 16 * 1024;
 
 /// The client address of a request.
 #[derive(Copy, Clone, Debug)]
@@ -30,7 +26,7 @@ pub struct Peer(pub SocketAddr);
 pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     // Only requests of tests have no address.
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let token = bearer(&request).map(|token| Zeroizing::new(token.to_owned()));
+    let token = bearer_token(request.headers()).map(|token| Zeroizing::new(token.to_owned()));
     match caller(&gateway, token.as_ref().map(|token| token.as_str()), peer).await {
         Ok(subject) => {
             request.extensions_mut().insert(subject);
@@ -98,14 +94,6 @@ async fn known(
         Err(AuthError::RateLimited { retry_after }) => Err(too_often(retry_after)),
         Err(AuthError::Unavailable) => Err(unavailable()),
     }
-}
-
-/// The bearer token of a request.
-fn bearer(request: &Request) -> Option<&str> {
-    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= MAX_TOKEN_LEN).then_some(token)
 }
 
 #[cfg(test)]

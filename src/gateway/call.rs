@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 
@@ -27,6 +28,8 @@ pub struct CallRequest {
     pub deadline: Option<Duration>,
     /// The caller.
     pub caller: Arc<Caller>,
+    /// The caller as the API server reports it, for RBAC.
+    pub subject: Arc<UserInfo>,
 }
 
 /// The response to a caller.

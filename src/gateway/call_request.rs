@@ -79,7 +79,8 @@ impl CallParts {
         }
         let CallOptions { raw, purpose, deadline } = options;
         let caller = Arc::new(Caller { profile: selected_profile(&self.headers)?, purpose, ..self.caller() });
-        Ok(CallRequest { connection, operation, item, parameters, raw, post, deadline, caller })
+        let subject = Arc::clone(&self.subject);
+        Ok(CallRequest { connection, operation, item, parameters, raw, post, deadline, caller, subject })
     }
 }
 

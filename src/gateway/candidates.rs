@@ -1,7 +1,7 @@
 //! Resolves a request once into the ordered list of connections that may answer it.
 //!
 //! The called connection comes first, then those of `spec.fallback` whose operation of the same name maps to the same
-//! canonical record. The owner of a connection declares its fallbacks, so RBAC is checked for the called one only.
+//! canonical record. [`crate::gateway::fallback_access`] removes those that the caller may not use.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl<'a> Candidate<'a> {
 /// The connections that may answer the request: at least the called one.
 pub(super) struct Candidates<'a> {
     pub(super) called: Candidate<'a>,
-    fallbacks: Vec<Candidate<'a>>,
+    pub(super) fallbacks: Vec<Candidate<'a>>,
 }
 
 impl<'a> Candidates<'a> {

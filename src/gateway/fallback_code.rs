@@ -13,6 +13,12 @@ closed_list!(
         Refused = "refused":
             "The fallback denied or rejected the request, or does not have the item."
             => "Call the fallback connection directly: its error says why.",
+        Forbidden = "forbidden":
+            "RBAC does not allow the caller to call the fallback connection."
+            => "Allow the caller `create` on `providerconnections/call` of the fallback connection.",
+        AuthorizationUnavailable = "authorization_unavailable":
+            "The API server did not review in time whether the caller may call the fallback connection."
+            => "Wait for the API server.",
     }
 );
 

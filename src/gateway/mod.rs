@@ -24,6 +24,8 @@ pub mod dead_requests;
 pub mod envelope;
 pub mod error_code;
 mod extract;
+pub mod fallback_access;
+pub mod fallback_authorization;
 pub mod fallback_code;
 pub mod listen_address;
 pub mod metrics;

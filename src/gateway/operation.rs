@@ -2,7 +2,8 @@
 //!
 //! The request is resolved once into an ordered list of candidates (`gateway::candidates`), which are tried
 //! in that order within one time budget ([`crate::gateway::call_budget`]). A stale answer of the called connection is
-//! returned only if no fallback has a fresh one. The licence profiles of each connection are evaluated separately.
+//! returned only if no fallback has a fresh one. RBAC and the licence profiles of each connection are evaluated
+//! separately.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::gateway::candidates::{
 };
 use crate::gateway::dead_requests::recorder::FailedCall;
 use crate::gateway::error_code::ErrorCode;
+use crate::gateway::fallback_access::{DeniedFallback, remove_denied};
 use crate::gateway::fallback_code::{FallbackCode, FallbackResult};
 use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
 use crate::gateway::state::Gateway;
@@ -70,10 +72,17 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
     let redact = |problem| redact_if_unauthorized(gateway, &called, &request, problem);
     item.map_err(redact)?;
     let fallbacks = declared_fallbacks(&gateway.registry, &called, &request);
-    let candidates = candidates(&called, &fallbacks, &request).map_err(redact)?;
+    let mut candidates = candidates(&called, &fallbacks, &request).map_err(redact)?;
+    let started = gateway.clock.mono();
+    let denied = remove_denied(gateway, &mut candidates, &request).await;
+    let reviewed = gateway.clock.mono().since(started);
     let mut budget = CallBudget::new(request.deadline, candidates.len(), called.settings.timeouts().total);
     budget.spend(waited);
-    let unanswered = match try_in_order(&candidates, &request, budget, gateway.clock).await {
+    // Requests with exactly the same time-out share one call, so cached reviews cost no time.
+    if reviewed >= POLL_INTERVAL {
+        budget.spend(reviewed);
+    }
+    let mut unanswered = match try_in_order(&candidates, &request, budget, gateway.clock).await {
         Ok(response) => return Ok(response),
         Err(unanswered) => unanswered,
     };
@@ -81,6 +90,13 @@ pub async fn execute(gateway: &Gateway, mut request: CallRequest) -> Result<Call
         AttemptError::Invalid(problem) => redact(problem),
         AttemptError::Refused(problem) => problem,
         AttemptError::Failed(failure) => {
+            for DeniedFallback { candidate, result } in &denied {
+                if *result == FallbackResult::Forbidden {
+                    gateway.audit_rbac_denial(candidate.connection.key(), &request.operation, &request.caller);
+                }
+                let (provider, code) = (candidate.settings.provider(), FallbackCode::Unused(*result));
+                unanswered.fallbacks.push(FailedFallback { provider, code });
+            }
             let dead_request = record(gateway, &candidates.called, &request, &failure).await;
             let problem = provider_failed(&failure).with("provider", called.settings.provider());
             with_fallbacks(problem, &unanswered.fallbacks).with_dead_request(dead_request)

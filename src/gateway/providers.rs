@@ -15,7 +15,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::cluster::auth::AccessRequest;
+use crate::gateway::access::call_access;
 use crate::gateway::call::CallResponse;
 use crate::gateway::call_request::CallParts;
 use crate::gateway::envelope::Envelope;
@@ -193,14 +193,7 @@ pub(super) async fn respond(
     input: CallInput,
 ) -> Result<Response, Problem> {
     let began = gateway.clock.mono();
-    let access_request = AccessRequest {
-        verb: "create",
-        resource: "providerconnections",
-        subresource: "call",
-        namespace: target.connection.namespace.to_string(),
-        name: target.connection.name.to_string(),
-    };
-    if let Err(problem) = gateway.access.require(&parts.subject, access_request).await {
+    if let Err(problem) = gateway.access.require(&parts.subject, call_access(&target.connection)).await {
         if problem.code() == ErrorCode::Forbidden {
             gateway.audit_rbac_denial(&target.connection, &target.operation, &parts.caller());
         }

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::gateway::access::AccessControl;
 use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
+use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
 use crate::ledger::Ledger;
@@ -19,6 +20,8 @@ pub type Exists = Arc<dyn Fn(&ObjectKey) -> bool + Send + Sync>;
 pub struct Gateway {
     /// Authentication and authorization.
     pub access: AccessControl,
+    /// Whose right a fallback requires.
+    pub fallback_authorization: FallbackAuthorization,
     /// Rate limits.
     pub rate_limits: RateLimits,
     /// The running connections.

@@ -28,12 +28,11 @@ impl ReferencedSecret<'_> {
                 Reason::SecretNotFound,
                 format!("Secret {name:?} (spec.{field}) not found: create it in this namespace"),
             )),
-            SecretState::Forbidden => Err(SpecError::waiting(
+            SecretState::Forbidden(command) => Err(SpecError::waiting(
                 Reason::SecretForbidden,
                 format!(
-                    "Secret {name:?} (spec.{field}) forbidden: RBAC does not permit the operator to get it; create in \
-                     this namespace a RoleBinding of ClusterRole busbar-operator to the operator's ServiceAccount, as \
-                     in config/rbac/namespaced.yaml"
+                    "Secret {name:?} (spec.{field}) forbidden: RBAC does not permit the operator to get it; create the \
+                     RoleBinding of config/rbac/secrets.yaml: {command}"
                 ),
             )),
         }

@@ -46,8 +46,8 @@ pub enum SecretState {
     Found(Arc<SecretData>),
     /// It does not exist.
     NotFound,
-    /// RBAC does not permit the operator to read it; whether it exists is unknown.
-    Forbidden,
+    /// RBAC does not permit the operator to read it; whether it exists is unknown. With the command that permits it.
+    Forbidden(Arc<str>),
 }
 
 impl SecretState {
@@ -55,7 +55,7 @@ impl SecretState {
     pub fn data(&self) -> Option<&Arc<SecretData>> {
         match self {
             Self::Found(data) => Some(data),
-            Self::NotFound | Self::Forbidden => None,
+            Self::NotFound | Self::Forbidden(_) => None,
         }
     }
 }

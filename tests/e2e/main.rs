@@ -11,6 +11,7 @@ mod cluster;
 mod kit;
 
 mod admission;
+mod connection_use;
 mod connections;
 mod deletion;
 mod explain;
@@ -18,6 +19,9 @@ mod faults;
 mod gateway;
 mod harness;
 mod jobs;
+mod least_privilege;
+mod metrics_auth;
+mod override_guards;
 mod peers;
 mod providers;
 mod replicas;

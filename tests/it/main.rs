@@ -6,6 +6,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod admission;
 mod architecture;
 mod auth;
 mod call;

@@ -18,7 +18,9 @@ mod tests;
 mod throttle;
 
 use crate::api::v1alpha1::ProviderConnection;
-use crate::api::v1alpha1::provider_connection::{CircuitStatus, HealthStatus, ProviderConnectionStatus};
+use crate::api::v1alpha1::provider_connection::{
+    CircuitStatus, ConnectionConsumers, HealthStatus, ProviderConnectionStatus,
+};
 use crate::api::v1alpha1::reasons::ConditionType;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
@@ -50,7 +52,10 @@ impl HasStatus for ProviderConnection {
 
     fn transition_fields(status: &ProviderConnectionStatus) -> ProviderConnectionStatus {
         let mut transitions = status.clone();
-        transitions.consumers = None;
+        // Whether routes use it decides what an admission policy requires of a change (config/admission/override.yaml).
+        let routed = |consumers: &ConnectionConsumers| consumers.bank_routes > 0;
+        let consumers = transitions.consumers.take().filter(routed);
+        transitions.consumers = consumers.map(|_| ConnectionConsumers { sync_jobs: 0, bank_routes: 1 });
         if let Some(circuit) = &mut transitions.circuit_state {
             circuit.epoch = 0;
             circuit.next_trial_time = None;

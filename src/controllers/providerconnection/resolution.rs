@@ -34,14 +34,14 @@ impl SecretStamp {
         match &secret.state {
             SecretState::Found(data) => Self::Version(data.resource_version.clone()),
             SecretState::NotFound => Self::NotFound,
-            SecretState::Forbidden => Self::Forbidden,
+            SecretState::Forbidden(_) => Self::Forbidden,
         }
     }
 
     fn matches(&self, secret: &ReferencedSecret<'_>) -> bool {
         match (self, &secret.state) {
             (Self::Version(version), SecretState::Found(data)) => *version == data.resource_version,
-            (Self::NotFound, SecretState::NotFound) | (Self::Forbidden, SecretState::Forbidden) => true,
+            (Self::NotFound, SecretState::NotFound) | (Self::Forbidden, SecretState::Forbidden(_)) => true,
             _ => false,
         }
     }

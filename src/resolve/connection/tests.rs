@@ -91,13 +91,11 @@ fn a_secret_that_is_missing_or_forbidden_is_waited_for_and_named_with_the_remedy
     let error = |state| resolved_with(&bearer, &state, true).connection.unwrap_err();
     let missing = error(SecretState::NotFound);
     assert_eq!((missing.reason, missing.waiting), (Reason::SecretNotFound, true));
-    let forbidden = error(SecretState::Forbidden);
+    let forbidden = error(SecretState::Forbidden("kubectl create rolebinding".into()));
     assert_eq!((forbidden.reason, forbidden.waiting), (Reason::SecretForbidden, true));
     for part in [
         "Secret \"s\" (spec.auth.bearer.secretRef)",
-        "RoleBinding",
-        "ClusterRole busbar-operator",
-        "config/rbac/namespaced.yaml",
+        "RoleBinding of config/rbac/secrets.yaml: kubectl create rolebinding",
     ] {
         assert!(forbidden.message.contains(part), "{part} is not in {}", forbidden.message);
     }

@@ -40,7 +40,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub enum OperatorScope {
     /// Its own namespace (`namespaced.yaml`): many operators can share a control plane.
     Namespace,
-    /// All namespaces (`cluster.yaml`): one operator per control plane.
+    /// All namespaces (`cluster.yaml`): one operator per control plane. Its own namespace is the only one whose Secrets it
+    /// may read (`secrets.yaml`); [`ControlPlane::grant_secrets`] adds others.
     Cluster,
 }
 
@@ -87,7 +88,11 @@ impl ControlPlane {
     }
 
     async fn apply_from(&self, source: &str, input: &str) -> Result<(), ControlPlaneError> {
-        let output = self.run_kubectl(&["apply", "--server-side", "-f", source], input).await?;
+        self.apply_with(&["apply", "--server-side", "-f", source], source, input).await
+    }
+
+    async fn apply_with(&self, args: &[&str], source: &str, input: &str) -> Result<(), ControlPlaneError> {
+        let output = self.run_kubectl(args, input).await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         if output.status.success() && !stderr.contains("Warning:") {
             return Ok(());
@@ -143,9 +148,10 @@ impl ControlPlane {
             OperatorScope::Cluster => "config/rbac/cluster.yaml",
         };
         for file in ["config/rbac/serviceaccount.yaml", bindings] {
-            let path = Path::new(REPOSITORY).join(file);
-            let text = fs::read_to_string(&path).map_err(ControlPlaneError::file("read", &path))?;
-            self.apply(&text.replace(SHIPPED_NAMESPACE, namespace)).await?;
+            self.apply_shipped(file, namespace, namespace).await?;
+        }
+        if scope == OperatorScope::Cluster {
+            self.grant_secrets(namespace, namespace).await?;
         }
         let user = format!("system:serviceaccount:{namespace}:{SERVICE_ACCOUNT}");
         // The authorizer learns of a binding by a watch; until then it forbids the operator's requests, which tests
@@ -153,7 +159,7 @@ impl ControlPlane {
         let wait = async {
             loop {
                 let secrets = self.is_allowed(&user, namespace, "get", "", "secrets").await?;
-                let leases = self.is_allowed(&user, namespace, "get", "coordination.k8s.io", "leases").await?;
+                let leases = self.is_allowed(&user, namespace, "create", "coordination.k8s.io", "leases").await?;
                 let reviews = self.is_allowed(&user, "", "create", "authentication.k8s.io", "tokenreviews").await?;
                 if secrets && leases && reviews {
                     return Ok::<(), ControlPlaneError>(());
@@ -164,6 +170,32 @@ impl ControlPlane {
         self.within(wait, "apply the operator's role bindings").await??;
         let kubeconfig = self.service_account_kubeconfig(namespace, SERVICE_ACCOUNT).await?;
         Ok(OperatorIdentity { user, kubeconfig })
+    }
+
+    /// Lets the cluster-wide operator of `operator_namespace` read the Secrets of `namespace`, and waits until it may.
+    pub async fn grant_secrets(&self, namespace: &str, operator_namespace: &str) -> Result<(), ControlPlaneError> {
+        self.apply_shipped("config/rbac/secrets.yaml", namespace, operator_namespace).await?;
+        let user = format!("system:serviceaccount:{operator_namespace}:{SERVICE_ACCOUNT}");
+        let wait = async {
+            while !self.is_allowed(&user, namespace, "get", "", "secrets").await? {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+            Ok::<(), ControlPlaneError>(())
+        };
+        self.within(wait, "apply the operator's right to read Secrets").await?
+    }
+
+    /// Applies a shipped manifest for the operator of `operator_namespace`.
+    async fn apply_shipped(
+        &self,
+        file: &str,
+        namespace: &str,
+        operator_namespace: &str,
+    ) -> Result<(), ControlPlaneError> {
+        let path = Path::new(REPOSITORY).join(file);
+        let text = fs::read_to_string(&path).map_err(ControlPlaneError::file("read", &path))?;
+        let text = text.replace(SHIPPED_NAMESPACE, operator_namespace);
+        self.apply_with(&["-n", namespace, "apply", "--server-side", "-f", "-"], file, &text).await
     }
 
     /// Whether the authorizer allows `user` to do this in `namespace`. `resource` may name a subresource after a slash.
@@ -177,17 +209,27 @@ impl ControlPlane {
         resource: &str,
     ) -> Result<bool, ControlPlaneError> {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let attributes = ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            verb: Some(verb.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource: Some(subresource.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        self.is_access_allowed(user, attributes).await
+    }
+
+    /// Whether the authorizer allows `user` this access, which may name an object.
+    pub async fn is_access_allowed(
+        &self,
+        user: &str,
+        attributes: ResourceAttributes,
+    ) -> Result<bool, ControlPlaneError> {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(user.to_owned()),
-                resource_attributes: Some(ResourceAttributes {
-                    namespace: Some(namespace.to_owned()),
-                    verb: Some(verb.to_owned()),
-                    group: Some(group.to_owned()),
-                    resource: Some(resource.to_owned()),
-                    subresource: Some(subresource.to_owned()),
-                    ..ResourceAttributes::default()
-                }),
+                resource_attributes: Some(attributes),
                 ..SubjectAccessReviewSpec::default()
             },
             ..SubjectAccessReview::default()

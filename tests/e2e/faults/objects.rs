@@ -85,6 +85,7 @@ async fn a_deleted_namespace_affects_no_other() {
     let plane = fault_plane().await;
     let mut env = FailoverEnv::with(&plane, "kept", OperatorScope::Cluster).await;
     let deleted_env = BankEnv::on(&plane, "deleted").await;
+    plane.grant_secrets(deleted_env.ns.name(), env.ns.name()).await.unwrap();
     let bank = deleted_env.bank("a").await;
     deleted_env.mono("mono", |c| c).await;
     deleted_env.put(&deleting_job()).await;

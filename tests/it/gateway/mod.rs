@@ -4,6 +4,7 @@ mod budget;
 mod codes;
 mod contract;
 mod dead;
+mod fallback_rights;
 mod fallbacks;
 mod later;
 mod oddities;

@@ -14,6 +14,7 @@ use busbar::gateway::Gateway;
 use busbar::gateway::access::AccessControl;
 use busbar::gateway::connection_limits::ConnectionLimits;
 use busbar::gateway::dead_requests::recorder::DeadRequestRecorder;
+use busbar::gateway::fallback_authorization::FallbackAuthorization;
 use busbar::gateway::metrics::GatewayMetrics;
 use busbar::gateway::rate_limit::{Rate, RateLimits};
 use busbar::gateway::router::router;
@@ -46,8 +47,8 @@ pub(crate) const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACM
 pub(crate) const POLYGON_EARNINGS: &str =
     r#"{"results":[{"ticker":"ACME","date":"2026-10-20","actual_eps":1.5,"estimated_eps":1.4}],"status":"OK"}"#;
 
-/// An API server that accepts each token `token-<user>`. The user `outsider` has no permission; while `down` is set,
-/// reviews fail.
+/// An API server that accepts each token `token-<user>`. The user `outsider` has no permission, `desk` may call `fmp`
+/// only, and reviews of what else `cut-off` may do fail; while `down` is set, all reviews fail.
 #[derive(Default)]
 pub(crate) struct Api {
     pub(crate) down: AtomicBool,
@@ -69,8 +70,9 @@ impl Reviewer for Api {
         subject: &'a UserInfo,
         act: &'a AccessRequest,
     ) -> BoxFuture<'a, Result<bool, ApiError>> {
-        let may = subject.user != "outsider" && (subject.user != "caller" || act.subresource == "call");
-        let down = self.down.load(Ordering::Relaxed);
+        let own = subject.user != "desk" || act.name == "fmp";
+        let may = subject.user != "outsider" && own && (subject.user != "caller" || act.subresource == "call");
+        let down = self.down.load(Ordering::Relaxed) || (subject.user == "cut-off" && act.name != "fmp");
         Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(may) } })
     }
 }
@@ -83,6 +85,7 @@ pub(crate) struct Plan {
     pub(crate) finastra: bool,
     pub(crate) caller: Rate,
     pub(crate) address: Rate,
+    pub(crate) fallbacks: FallbackAuthorization,
     pub(crate) keys: Keyring,
     pub(crate) under_way: usize,
     pub(crate) traces: Traces,
@@ -95,6 +98,7 @@ impl Default for Plan {
             finastra: true,
             caller: rate(100_000),
             address: rate(100_000),
+            fallbacks: FallbackAuthorization::default(),
             keys: Keyring::none(),
             under_way: 100,
             traces: Traces::off(),
@@ -188,6 +192,7 @@ impl World {
         let registry = Registry::new(clock, &metrics, reach).unwrap();
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let gateway = Arc::new(Gateway {
+            fallback_authorization: plan.fallbacks,
             access: AccessControl::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
             rate_limits: RateLimits::new(clock, plan.caller, plan.address).with_max_concurrent(plan.under_way),
             registry: registry.clone(),

@@ -8,5 +8,6 @@ pub(crate) mod gateway_calls;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod peer_server;
+pub(crate) mod policies;
 pub(crate) mod status_recorder;
 pub(crate) mod sync_jobs;

@@ -173,7 +173,7 @@ impl Unusable {
         let read = |(field, name): SecretReference<'static>| {
             let found = |keys: &[&str]| Arc::new(SecretData::placeholder(name, keys.iter().copied()));
             let state = match self.keys {
-                _ if self.forbidden => SecretState::Forbidden,
+                _ if self.forbidden => SecretState::Forbidden("kubectl".into()),
                 Some(keys) => SecretState::Found(found(keys)),
                 None => SecretState::NotFound,
             };
