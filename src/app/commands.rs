@@ -124,7 +124,8 @@ fn filter(args: &TransactionsArgs) -> TransactionFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
+    use crate::ledger::TransactionRecord;
+    use crate::ledger::contract::fixtures::row;
 
     fn stored(minor: i64, narration: &str) -> StoredTransaction {
         let seen = jiff::Timestamp::UNIX_EPOCH;
@@ -132,25 +133,7 @@ mod tests {
             namespace: "team".into(),
             connection: "bank-a".into(),
             partition: String::new(),
-            record: TransactionRecord {
-                account_token: "t1".into(),
-                key: "k".into(),
-                key_quality: KeyQuality::Provider,
-                account: "****1234".into(),
-                booked: BookingTime {
-                    on: jiff::civil::date(2026, 9, 1),
-                    at: None,
-                    text: "2026-09-01".into(),
-                    granularity: Granularity::Day,
-                },
-                amount: rust_decimal::Decimal::new(minor, 2),
-                amount_minor: minor.into(),
-                currency: "NGN".into(),
-                status: RowStatus::Booked,
-                counterparty: None,
-                narration: Some(narration.into()),
-                category: None,
-            },
+            record: TransactionRecord { narration: Some(narration.into()), ..row("k", minor) },
             revision: 1,
             run_id: "r".into(),
             created: seen,

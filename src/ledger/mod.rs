@@ -12,7 +12,7 @@
 
 pub mod audit;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub mod credentials;
 pub mod dead_requests;
 pub mod document;

@@ -14,6 +14,8 @@ pub mod secret_reload;
 pub mod standby;
 pub mod status;
 #[cfg(test)]
+pub(crate) mod testkit;
+#[cfg(test)]
 mod tests;
 mod throttle;
 

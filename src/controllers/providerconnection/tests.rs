@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::decide::{ConnectionStep, decide};
 use super::inputs::{ConnectionInputs, LiveConnection, VerificationState};
+use super::testkit::{T0, desired, live, snapshot};
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::provider_connection::{
     CircuitStatus, ConnectionConsumers, HealthStatus, ProviderConnectionSpec, ProviderConnectionStatus,
@@ -19,14 +20,12 @@ use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::resource::HasStatus as _;
 use crate::cluster::status::{MIN_RIDE_ALONG_INTERVAL, MIN_WRITE_INTERVAL, Timing, timing};
 use crate::controllers::conditions::{from_api, reason_of, status_of};
-use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot, TripReason};
+use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
 use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
-use crate::resolve::{DesiredConnection, SpecError};
-
-const T0: &str = "2026-03-01T12:00:00Z";
+use crate::resolve::SpecError;
 
 fn now() -> Now {
     Now { mono: Mono::from_nanos(1_000_000_000), wall: T0.parse().unwrap() }
@@ -37,46 +36,6 @@ fn object() -> ProviderConnection {
     object.metadata.namespace = Some("ns".into());
     object.metadata.generation = Some(3);
     object
-}
-
-fn snapshot(state: BreakerState) -> Snapshot {
-    Snapshot {
-        state,
-        last_transition: T0.parse().unwrap(),
-        epoch: 4,
-        opens: 1,
-        next_trial: None,
-        reason: Some(TripReason::ConsecutiveFailures),
-    }
-}
-
-fn live() -> LiveConnection {
-    LiveConnection {
-        revision: "r1".into(),
-        effective: EffectiveState::Closed,
-        circuit: snapshot(BreakerState::Closed),
-        flapping: false,
-        health: Health::Healthy,
-        slow: false,
-        tier: RiskTier::Low,
-        verification: VerificationState::Verified,
-        authenticated: Some(true),
-        token_missing: false,
-        address_refused: None,
-        maintenance: WindowPosition::default(),
-        throttled_until: None,
-    }
-}
-
-fn desired() -> DesiredConnection {
-    DesiredConnection {
-        revision: "r1".into(),
-        host: "bank.example".into(),
-        credential: Some("7".into()),
-        credential_expires: None,
-        uses_secrets: true,
-        authenticates: true,
-    }
 }
 
 fn inputs(live: Option<LiveConnection>) -> ConnectionInputs {

@@ -14,7 +14,7 @@ pub(crate) mod audit;
 pub(crate) mod credentials;
 pub(crate) mod dead_request_removal;
 pub(crate) mod dead_requests;
-mod fixtures;
+pub(crate) mod fixtures;
 pub(crate) mod leases;
 pub(crate) mod opening;
 pub(crate) mod pages;

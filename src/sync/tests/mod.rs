@@ -21,10 +21,10 @@ use super::metrics::SyncMetrics;
 use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::ledger::contract::fixtures::row;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::{
-    self, BookingTime, Granularity, KeyQuality, Lease, Ledger, LedgerUrl, OpenMode, RowStatus, RunId, RunResult,
-    RunStart, RunTrigger, TransactionRecord,
+    self, Granularity, Lease, Ledger, LedgerUrl, OpenMode, RunId, RunResult, RunStart, RunTrigger, TransactionRecord,
 };
 use crate::metrics::Metrics;
 use crate::profile::{Pagination, Profiles, Stream};
@@ -42,25 +42,7 @@ pub(crate) fn stream(size: u64) -> Stream {
 }
 
 pub(crate) fn record(key: &str, minor: i64) -> TransactionRecord {
-    TransactionRecord {
-        account_token: "t".into(),
-        key: key.into(),
-        key_quality: KeyQuality::Provider,
-        account: "****1234".into(),
-        booked: BookingTime {
-            on: jiff::civil::date(2026, 9, 1),
-            at: None,
-            text: "2026-09-01".into(),
-            granularity: Granularity::Day,
-        },
-        amount: rust_decimal::Decimal::new(minor, 2),
-        amount_minor: minor.into(),
-        currency: "NGN".into(),
-        status: RowStatus::Booked,
-        counterparty: None,
-        narration: None,
-        category: None,
-    }
+    TransactionRecord { account_token: "t".into(), narration: None, ..row(key, minor) }
 }
 
 pub(crate) fn partition(name: &str, account: &str) -> Partition {

@@ -10,8 +10,9 @@ use crate::api::v1alpha1::provider_connection::{
 use crate::api::v1alpha1::{BreakerPolicy, ProviderConnection};
 use crate::controllers::providerconnection::decide::decide;
 use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
-use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
-use crate::domain::health::{Health, RiskTier};
+use crate::controllers::providerconnection::testkit::{desired, live};
+use crate::domain::breaker::EffectiveState;
+use crate::domain::health::Health;
 use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
 use crate::profile::Profiles;
@@ -30,42 +31,6 @@ fn object(fields: &str) -> ProviderConnection {
     let mut object = ProviderConnection::new("bank", serde_yaml::from_str(&format!("{{{fields}}}")).unwrap());
     object.metadata.generation = Some(1);
     object
-}
-
-fn live() -> LiveConnection {
-    LiveConnection {
-        revision: "r".into(),
-        effective: EffectiveState::Closed,
-        circuit: Snapshot {
-            state: BreakerState::Closed,
-            last_transition: NOW.parse().unwrap(),
-            epoch: 0,
-            opens: 0,
-            next_trial: None,
-            reason: None,
-        },
-        flapping: false,
-        health: Health::Healthy,
-        slow: false,
-        tier: RiskTier::Low,
-        verification: VerificationState::Verified,
-        authenticated: Some(true),
-        token_missing: false,
-        address_refused: None,
-        maintenance: WindowPosition::default(),
-        throttled_until: None,
-    }
-}
-
-fn desired() -> DesiredConnection {
-    DesiredConnection {
-        revision: "r".into(),
-        host: "bank.example".into(),
-        credential: Some("1".into()),
-        credential_expires: None,
-        uses_secrets: true,
-        authenticates: true,
-    }
 }
 
 fn inputs(desired: Result<DesiredConnection, SpecError>, live: Option<LiveConnection>) -> ConnectionInputs {
