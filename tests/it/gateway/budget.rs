@@ -5,14 +5,14 @@ use std::time::Duration;
 use busbar::clock::Clock;
 use busbar::testbed::sim::{BankConfig, Behaviour, FailurePoint};
 
-use super::world::{LATE, World, fallback};
+use super::harness::{GatewayHarness, LATE, fallback};
 
 #[tokio::test]
 async fn the_wait_for_a_connection_and_all_fallbacks_share_one_budget() {
-    let world = World::new().await;
-    let spare = world.sim.add_bank(BankConfig::new("spare")).await.unwrap();
-    world.connect_as("spare", "polygon", &spare, |_| ());
-    let banks = [&world.fmp, &world.polygon, &spare];
+    let harness = GatewayHarness::new().await;
+    let spare = harness.sim.add_bank(BankConfig::new("spare")).await.unwrap();
+    harness.connect_as("spare", "polygon", &spare, |_| ());
+    let banks = [&harness.fmp, &harness.polygon, &spare];
     for bank in banks {
         bank.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     }
@@ -21,11 +21,11 @@ async fn the_wait_for_a_connection_and_all_fallbacks_share_one_budget() {
     let path = format!("/api/providers/treasury/{LATE}/quote?symbol=ACME&deadline_ms=4000");
     let late = async {
         clock.sleep_until(began + Duration::from_millis(1_500)).await;
-        world.connect_as(LATE, "fmp", &world.fmp, |draft| {
+        harness.connect_as(LATE, "fmp", &harness.fmp, |draft| {
             draft.fallback = vec![fallback("polygon"), fallback("spare")];
         });
     };
-    let (said, ()) = tokio::join!(world.get(&path), late);
+    let (said, ()) = tokio::join!(harness.get(&path), late);
     let took = clock.mono().since(began);
     assert_eq!((said.status, said.error()), (502, "provider_failed"), "{said:?}");
     let [first, second, third] = banks.map(|bank| {
@@ -42,9 +42,9 @@ async fn the_wait_for_a_connection_and_all_fallbacks_share_one_budget() {
 
 #[tokio::test]
 async fn the_wait_for_a_connection_ends_at_the_callers_deadline() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     let (clock, began) = (Clock::system(), Clock::system().mono());
-    let said = world.get(&format!("/api/providers/treasury/{LATE}/quote?symbol=ACME&deadline_ms=100")).await;
+    let said = harness.get(&format!("/api/providers/treasury/{LATE}/quote?symbol=ACME&deadline_ms=100")).await;
     assert_eq!((said.status, said.error()), (404, "connection_not_found"), "{said:?}");
     let took = clock.mono().since(began);
     assert!(took < Duration::from_millis(1_500), "not the default of two seconds: {took:?}");

@@ -21,7 +21,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::world::{Plan, Said, World, fallback};
+use super::harness::{GatewayHarness, Plan, Said, fallback};
 use super::{QUOTE, later};
 
 /// The documented codes of an enum.
@@ -56,8 +56,8 @@ impl Errors {
 }
 
 /// A connection of FMP to `bank`, without a circuit.
-fn fmp(world: &World, name: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
-    world.connect_as(name, "fmp", bank, |draft| {
+fn fmp(harness: &GatewayHarness, name: &str, bank: &BankHandle, change: impl FnOnce(&mut Draft)) {
+    harness.connect_as(name, "fmp", bank, |draft| {
         draft.breaker.consecutive_failures = 0;
         change(draft);
     });
@@ -80,7 +80,7 @@ operations:
     Arc::new(Profile::parse("own.yaml", text).unwrap())
 }
 
-async fn errors_of_requests(world: &World, errors: &mut Errors) {
+async fn errors_of_requests(harness: &GatewayHarness, errors: &mut Errors) {
     for path in [
         "/api/providers/treasury/fmp/quote",
         "/api/nothing",
@@ -89,35 +89,36 @@ async fn errors_of_requests(world: &World, errors: &mut Errors) {
         "/api/providers/treasury/finastra/collateral?id=COL-99999999",
         "/api/providers/treasury/own/rename",
     ] {
-        errors.add(&world.get(path).await);
+        errors.add(&harness.get(path).await);
     }
-    errors.add(&world.ask("DELETE", QUOTE, "token-ann", &[]).await);
-    errors.add(&world.ask("GET", QUOTE, "token-outsider", &[]).await);
-    errors.add(&world.ask("GET", &quote("licensed"), "token-bob", &[]).await);
-    assert_eq!(world.get(&quote("licensed")).await.status, 200);
-    errors.add(&world.get(&quote("licensed")).await);
-    let post = world.http.post(world.url(QUOTE)).bearer_auth("token-ann").header("content-type", "application/json");
-    errors.add(&super::world::said(post.body("x".repeat(1024 * 1024 + 1))).await);
+    errors.add(&harness.ask("DELETE", QUOTE, "token-ann", &[]).await);
+    errors.add(&harness.ask("GET", QUOTE, "token-outsider", &[]).await);
+    errors.add(&harness.ask("GET", &quote("licensed"), "token-bob", &[]).await);
+    assert_eq!(harness.get(&quote("licensed")).await.status, 200);
+    errors.add(&harness.get(&quote("licensed")).await);
+    let post =
+        harness.http.post(harness.url(QUOTE)).bearer_auth("token-ann").header("content-type", "application/json");
+    errors.add(&super::harness::said(post.body("x".repeat(1024 * 1024 + 1))).await);
 }
 
-async fn errors_of_providers(world: &World, errors: &mut Errors) {
-    errors.add(&world.get(&quote("suspended")).await);
-    world.fmp.fail_with(Behaviour::status(422)).await.unwrap();
-    errors.add(&world.get(QUOTE).await);
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = later::fail(world, QUOTE).await;
-    errors.add(&world.get(QUOTE).await);
+async fn errors_of_providers(harness: &GatewayHarness, errors: &mut Errors) {
+    errors.add(&harness.get(&quote("suspended")).await);
+    harness.fmp.fail_with(Behaviour::status(422)).await.unwrap();
+    errors.add(&harness.get(QUOTE).await);
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = later::fail(harness, QUOTE).await;
+    errors.add(&harness.get(QUOTE).await);
     // Not parked: it cannot be replayed.
-    errors.add(&world.ask("POST", &format!("/api/dead-requests/{id}/replay"), "token-ann", &[]).await);
+    errors.add(&harness.ask("POST", &format!("/api/dead-requests/{id}/replay"), "token-ann", &[]).await);
     for _ in 0..2 {
-        errors.add(&world.get(&quote("fragile")).await);
+        errors.add(&harness.get(&quote("fragile")).await);
     }
-    world.fmp.fail_with(Behaviour::rate_limited("30")).await.unwrap();
-    errors.add(&world.get(QUOTE).await);
+    harness.fmp.fail_with(Behaviour::rate_limited("30")).await.unwrap();
+    errors.add(&harness.get(QUOTE).await);
 }
 
 /// A body that never ends, on a clock that runs ahead.
-async fn error_of_a_slow_body(world: &World) -> String {
+async fn error_of_a_slow_body(harness: &GatewayHarness) -> String {
     let body = Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
     let request = Request::post(QUOTE)
         .header("authorization", "Bearer token-ann")
@@ -125,7 +126,7 @@ async fn error_of_a_slow_body(world: &World) -> String {
         .body(body)
         .unwrap();
     tokio::time::pause();
-    let response = world.app.clone().oneshot(request).await.unwrap();
+    let response = harness.app.clone().oneshot(request).await.unwrap();
     tokio::time::resume();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     serde_json::from_slice::<Value>(&body).unwrap()["data"]["error"].as_str().unwrap().to_owned()
@@ -134,32 +135,32 @@ async fn error_of_a_slow_body(world: &World) -> String {
 #[tokio::test]
 async fn every_error_code_is_emitted() {
     let address = Rate { requests: 5, per: Duration::from_hours(1) };
-    let world = World::with(Plan { address, ..Plan::default() }).await;
-    fmp(&world, "fmp", &world.fmp, |_| ());
-    fmp(&world, "licensed", &world.fmp, |draft| draft.rights = Some(licensed("ann", Some(1))));
-    fmp(&world, "suspended", &world.fmp, |draft| draft.suspended = true);
-    world.connect_as("fragile", "fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 1);
-    world.connect_by("own", own_profile(), &world.fmp, |_| ());
+    let harness = GatewayHarness::with(Plan { address, ..Plan::default() }).await;
+    fmp(&harness, "fmp", &harness.fmp, |_| ());
+    fmp(&harness, "licensed", &harness.fmp, |draft| draft.rights = Some(licensed("ann", Some(1))));
+    fmp(&harness, "suspended", &harness.fmp, |draft| draft.suspended = true);
+    harness.connect_as("fragile", "fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 1);
+    harness.connect_by("own", own_profile(), &harness.fmp, |_| ());
     let mut errors = Errors::default();
-    errors_of_requests(&world, &mut errors).await;
-    errors_of_providers(&world, &mut errors).await;
-    errors.add(&world.ask("GET", QUOTE, "token-panic", &[]).await);
-    world.api.down.store(true, Ordering::Relaxed);
-    errors.add(&world.ask("GET", QUOTE, "token-new", &[]).await);
-    world.api.down.store(false, Ordering::Relaxed);
+    errors_of_requests(&harness, &mut errors).await;
+    errors_of_providers(&harness, &mut errors).await;
+    errors.add(&harness.ask("GET", QUOTE, "token-panic", &[]).await);
+    harness.api.down.store(true, Ordering::Relaxed);
+    errors.add(&harness.ask("GET", QUOTE, "token-new", &[]).await);
+    harness.api.down.store(false, Ordering::Relaxed);
     // Without a valid token until the rate of the address is exceeded.
     for _ in 0..=address.requests {
-        errors.add(&world.ask("GET", QUOTE, "", &[]).await);
+        errors.add(&harness.ask("GET", QUOTE, "", &[]).await);
     }
-    errors.0.insert(error_of_a_slow_body(&world).await);
-    world.ledger.close().await;
-    errors.add(&world.get("/api/dead-requests").await);
+    errors.0.insert(error_of_a_slow_body(&harness).await);
+    harness.ledger.close().await;
+    errors.add(&harness.get("/api/dead-requests").await);
     assert_eq!(errors.0, documented(ErrorCode::ALL, ErrorCode::as_str));
 }
 
 /// Collects `data.details.reason` of failed calls.
 struct Failures<'a> {
-    world: &'a World,
+    harness: &'a GatewayHarness,
     bank: BankHandle,
     reasons: BTreeSet<String>,
 }
@@ -167,7 +168,7 @@ struct Failures<'a> {
 impl Failures<'_> {
     /// Calls the path and adds the reason.
     async fn call(&mut self, path: &str) -> String {
-        let said = self.world.get(path).await;
+        let said = self.harness.get(path).await;
         let reason = said.body["data"]["details"]["reason"].as_str().unwrap_or_else(|| panic!("{path}: {said:?}"));
         self.reasons.insert(reason.to_owned());
         reason.to_owned()
@@ -175,7 +176,7 @@ impl Failures<'_> {
 
     /// Calls a connection with these settings.
     async fn with_settings(&mut self, change: impl FnOnce(&mut Draft)) -> String {
-        fmp(self.world, "changed", &self.bank, change);
+        fmp(self.harness, "changed", &self.bank, change);
         self.call(&quote("changed")).await
     }
 
@@ -202,9 +203,9 @@ fn token_client() -> TokenClient {
 
 #[tokio::test]
 async fn every_failure_reason_is_emitted() {
-    let world = World::new().await;
-    let mut failures = Failures { world: &world, bank: world.fmp.clone(), reasons: BTreeSet::new() };
-    fmp(&world, "plain", &world.fmp, |_| ());
+    let harness = GatewayHarness::new().await;
+    let mut failures = Failures { harness: &harness, bank: harness.fmp.clone(), reasons: BTreeSet::new() };
+    fmp(&harness, "plain", &harness.fmp, |_| ());
     for (behaviour, reason) in [
         (Behaviour::status(503), "provider_error"),
         (Behaviour::status(401), "credentials_refused"),
@@ -221,12 +222,12 @@ async fn every_failure_reason_is_emitted() {
     let encoded = [("content-encoding".to_owned(), "gzip".to_owned())].into();
     let encoded = Behaviour::Status { code: 200, headers: encoded, body: None };
     assert_eq!(failures.with_behaviour(encoded).await, "malformed");
-    world.connect_by("own", own_profile(), &world.fmp, |_| ());
-    world.fmp.fail_with(responds(200, "not JSON")).await.unwrap();
+    harness.connect_by("own", own_profile(), &harness.fmp, |_| ());
+    harness.fmp.fail_with(responds(200, "not JSON")).await.unwrap();
     assert_eq!(failures.call("/api/providers/treasury/own/read").await, "not_json");
-    world.fmp.recover().await;
+    harness.fmp.recover().await;
 
-    let https = world.fmp.base_url().replace("http://", "https://");
+    let https = harness.fmp.base_url().replace("http://", "https://");
     let ca = rcgen::generate_simple_self_signed(vec!["other.test".to_owned()]).unwrap().cert.pem();
     assert_eq!(failures.with_settings(|draft| draft.suspended = true).await, "suspended");
     let dns = |draft: &mut Draft| draft.base_url = "http://nowhere.invalid".to_owned();
@@ -252,14 +253,14 @@ async fn every_failure_reason_is_emitted() {
     }
     assert_eq!(last, "token_circuit_open");
 
-    world.connect_as("fragile", "fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 1);
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    harness.connect_as("fragile", "fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 1);
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     failures.call(&quote("fragile")).await;
     assert_eq!(failures.call(&quote("fragile")).await, "circuit_open");
-    world.fmp.fail_with(Behaviour::rate_limited("60")).await.unwrap();
+    harness.fmp.fail_with(Behaviour::rate_limited("60")).await.unwrap();
     assert_eq!(failures.with_settings(|_| ()).await, "rate_limited");
     assert_eq!(failures.call(&quote("changed")).await, "throttled");
-    world.fmp.fail_with(responds(200, r#"{"Error Message":"Limit Reach"}"#)).await.unwrap();
+    harness.fmp.fail_with(responds(200, r#"{"Error Message":"Limit Reach"}"#)).await.unwrap();
     assert_eq!(failures.call(&quote("plain")).await, "quota_exhausted");
 
     // System roots are found by environment variables, which cannot be changed in this process.
@@ -277,23 +278,23 @@ async fn every_failure_reason_is_emitted() {
 #[tokio::test]
 #[ignore = "every_failure_reason_is_emitted runs it, without system roots"]
 async fn https_without_system_roots_is_a_client_failure() {
-    let world = World::new().await;
-    let mut failures = Failures { world: &world, bank: world.fmp.clone(), reasons: BTreeSet::new() };
-    let https = |draft: &mut Draft| draft.base_url = world.fmp.base_url().replace("http://", "https://");
+    let harness = GatewayHarness::new().await;
+    let mut failures = Failures { harness: &harness, bank: harness.fmp.clone(), reasons: BTreeSet::new() };
+    let https = |draft: &mut Draft| draft.base_url = harness.fmp.base_url().replace("http://", "https://");
     assert_eq!(failures.with_settings(https).await, "client");
 }
 
 #[tokio::test]
 async fn every_denial_is_emitted() {
-    let world = World::new().await;
-    fmp(&world, "fmp", &world.fmp, |draft| draft.rights = Some(licensed("ann", None)));
+    let harness = GatewayHarness::new().await;
+    fmp(&harness, "fmp", &harness.fmp, |draft| draft.rights = Some(licensed("ann", None)));
     let mut reasons = BTreeSet::new();
     for (path, token, headers) in [
         (QUOTE, "token-bob", &[][..]),
         (QUOTE, "token-ann", &[("x-rights-profile", "other")]),
         ("/api/providers/treasury/fmp/earnings?symbol=ACME", "token-ann", &[]),
     ] {
-        let said = world.ask("GET", path, token, headers).await;
+        let said = harness.ask("GET", path, token, headers).await;
         assert_eq!(said.error(), "rights_denied", "{said:?}");
         reasons.insert(said.body["data"]["details"]["reason"].as_str().unwrap().to_owned());
     }
@@ -302,18 +303,18 @@ async fn every_denial_is_emitted() {
 
 #[tokio::test]
 async fn every_code_of_a_fallback_is_emitted() {
-    let world = World::new().await;
-    fmp(&world, "fmp", &world.fmp, |draft| {
+    let harness = GatewayHarness::new().await;
+    fmp(&harness, "fmp", &harness.fmp, |draft| {
         draft.fallback = ["stale", "denied", "polygon"].map(fallback).to_vec();
     });
     let cache = CachePolicy { ttl: Duration::ZERO, max_stale: Duration::from_hours(1) };
-    world.connect_as("stale", "polygon", &world.polygon, |draft| draft.cache = Some(cache));
-    world.connect_as("denied", "polygon", &world.polygon, |draft| draft.rights = Some(Arc::default()));
-    assert_eq!(world.get(&quote("stale")).await.status, 200);
-    for bank in [&world.fmp, &world.polygon] {
+    harness.connect_as("stale", "polygon", &harness.polygon, |draft| draft.cache = Some(cache));
+    harness.connect_as("denied", "polygon", &harness.polygon, |draft| draft.rights = Some(Arc::default()));
+    assert_eq!(harness.get(&quote("stale")).await.status, 200);
+    for bank in [&harness.fmp, &harness.polygon] {
         bank.fail_with(Behaviour::status(503)).await.unwrap();
     }
-    let said = world.get(QUOTE).await;
+    let said = harness.get(QUOTE).await;
     let tried = said.body["data"]["details"]["stand_ins"].as_array().unwrap_or_else(|| panic!("{said:?}"));
     let codes: Vec<_> = tried.iter().map(|one| one["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["stale", "refused", "provider_error"]);

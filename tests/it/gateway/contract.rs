@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::world::{Said, World, fallback, said};
+use super::harness::{GatewayHarness, Said, fallback, said};
 
 /// One random request, and how the provider behaves.
 #[derive(Clone, Debug)]
@@ -145,13 +145,13 @@ fn filled(template: &str, parts: &[String]) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-async fn send(world: &World, path: &str, case: &Case) -> Said {
+async fn send(harness: &GatewayHarness, path: &str, case: &Case) -> Said {
     match provider(case.provider) {
-        Some(trouble) => world.fmp.fail_with(trouble).await.unwrap(),
-        None => world.fmp.recover().await,
+        Some(trouble) => harness.fmp.fail_with(trouble).await.unwrap(),
+        None => harness.fmp.recover().await,
     }
-    let url = reqwest::Url::parse_with_params(&world.url(path), &case.query).unwrap();
-    let mut request = world.http.request(case.method.parse().unwrap(), url);
+    let url = reqwest::Url::parse_with_params(&harness.url(path), &case.query).unwrap();
+    let mut request = harness.http.request(case.method.parse().unwrap(), url);
     if !case.token.is_empty() {
         request = request.bearer_auth(case.token);
     }
@@ -284,9 +284,9 @@ fn every_response_matches_the_openapi_document() {
     let templates: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(templates.len() >= 7, "{templates:?}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let world = runtime.block_on(World::new());
+    let harness = runtime.block_on(GatewayHarness::new());
     // An open circuit would reject every call.
-    world.connect("fmp", &world.fmp, |draft| {
+    harness.connect("fmp", &harness.fmp, |draft| {
         draft.fallback = vec![fallback("polygon")];
         draft.breaker.consecutive_failures = 0;
     });
@@ -302,7 +302,7 @@ fn every_response_matches_the_openapi_document() {
             let parts = &case.parts[..t.matches('{').count()];
             parts.iter().all(|part| !matches!(part.as_str(), "" | "." | ".."))
         });
-        let said = runtime.block_on(send(&world, &path, &case));
+        let said = runtime.block_on(send(&harness, &path, &case));
         *seen.borrow_mut().entry(said.status).or_default() += 1;
         match breach(&document, template.filter(|_| same), &case, &said) {
             None => Ok(()),
@@ -310,7 +310,7 @@ fn every_response_matches_the_openapi_document() {
             Some(wrong) => Err(TestCaseError::fail(format!("{path}: {wrong}: {said:?}"))),
         }
     });
-    runtime.block_on(async { world.stop.cancel() });
+    runtime.block_on(async { harness.stop.cancel() });
     if let Err(error) = result {
         panic!("{error}");
     }

@@ -14,44 +14,44 @@ use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::QUOTE;
+use super::harness::{GatewayHarness, Plan, key};
 use super::later::{fail, state};
-use super::world::{Plan, World, key};
 use crate::kit::wait::eventually;
 
-async fn kept(world: &World, id: Uuid) -> DeadRequest {
-    world.ledger.get_dead_request(id).await.unwrap().unwrap()
+async fn kept(harness: &GatewayHarness, id: Uuid) -> DeadRequest {
+    harness.ledger.get_dead_request(id).await.unwrap().unwrap()
 }
 
-/// A world whose circuits do not open: an open circuit would delay the retries.
-async fn world() -> World {
-    let world = World::new().await;
-    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
-    world.connect("polygon", &world.polygon, |draft| draft.breaker.consecutive_failures = 0);
-    world
+/// A harness whose circuits do not open: an open circuit would delay the retries.
+async fn harness() -> GatewayHarness {
+    let harness = GatewayHarness::new().await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    harness.connect("polygon", &harness.polygon, |draft| draft.breaker.consecutive_failures = 0);
+    harness
 }
 
 #[tokio::test]
 async fn no_retry_is_made_while_the_ledger_cannot_be_written() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
-    let mut disk = SqliteConnection::connect(&format!("sqlite:{}", world.file().display())).await.unwrap();
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
+    let mut disk = SqliteConnection::connect(&format!("sqlite:{}", harness.file().display())).await.unwrap();
     let full = "CREATE TRIGGER disk_full BEFORE UPDATE ON dead_requests BEGIN SELECT RAISE(ABORT, 'full'); END";
     sqlx::query(full).execute(&mut disk).await.unwrap();
     let metrics = Metrics::new();
-    let (stop, worker) = world.worker_in("a", &metrics);
+    let (stop, worker) = harness.worker_in("a", &metrics);
     // The pauses between the three are 1 s and 2 s.
     eventually("the worker has failed to write the ledger three times", async || {
         metrics.render().unwrap().contains("\nbusbar_dead_request_ledger_failures_total 3\n")
     })
     .await;
-    assert_eq!(world.fmp.arrivals().entries.len(), 2, "the call, and one retry that could not be counted");
-    assert_eq!(kept(&world, id).await.tries, 0);
+    assert_eq!(harness.fmp.arrivals().entries.len(), 2, "the call, and one retry that could not be counted");
+    assert_eq!(kept(&harness, id).await.tries, 0);
     sqlx::query("DROP TRIGGER disk_full").execute(&mut disk).await.unwrap();
     // The next retry may follow at once: it is overdue.
-    eventually("the retry is counted", async || kept(&world, id).await.tries >= 1).await;
-    let asked_again = world.fmp.arrivals().entries.len() - 1;
-    let counted = usize::try_from(kept(&world, id).await.tries).unwrap();
+    eventually("the retry is counted", async || kept(&harness, id).await.tries >= 1).await;
+    let asked_again = harness.fmp.arrivals().entries.len() - 1;
+    let counted = usize::try_from(kept(&harness, id).await.tries).unwrap();
     assert!(
         asked_again <= counted + 1,
         "{asked_again} retries, of which {counted} are counted, and one may be under way"
@@ -62,74 +62,76 @@ async fn no_retry_is_made_while_the_ledger_cannot_be_written() {
 
 #[tokio::test]
 async fn a_hanging_provider_delays_its_own_retries_only_and_gets_two_at_once() {
-    let world = world().await;
-    world.polygon.fail_with(Behaviour::status(503)).await.unwrap();
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let harness = harness().await;
+    harness.polygon.fail_with(Behaviour::status(503)).await.unwrap();
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     for n in 0..6 {
-        fail(&world, &format!("/api/providers/treasury/polygon/quote?symbol=S{n}")).await;
+        fail(&harness, &format!("/api/providers/treasury/polygon/quote?symbol=S{n}")).await;
     }
-    let id = fail(&world, QUOTE).await;
-    world.polygon.fail_with(ScriptStep::from(Behaviour::Stall(FailurePoint::BeforeHead))).await.unwrap();
-    world.fmp.recover().await;
-    let seen = world.polygon.arrivals().next;
-    let (stop, worker) = world.worker("a");
-    eventually("the hanging provider is called twice", async || world.polygon.arrivals_since(seen).entries.len() == 2)
+    let id = fail(&harness, QUOTE).await;
+    harness.polygon.fail_with(ScriptStep::from(Behaviour::Stall(FailurePoint::BeforeHead))).await.unwrap();
+    harness.fmp.recover().await;
+    let seen = harness.polygon.arrivals().next;
+    let (stop, worker) = harness.worker("a");
+    eventually("the hanging provider is called twice", async || {
+        harness.polygon.arrivals_since(seen).entries.len() == 2
+    })
+    .await;
+    eventually("the other provider's request is done", async || state(&harness, id).await == DeadRequestState::Done)
         .await;
-    eventually("the other provider's request is done", async || state(&world, id).await == DeadRequestState::Done)
-        .await;
-    assert_eq!(world.polygon.arrivals_since(seen).entries.len(), 2);
+    assert_eq!(harness.polygon.arrivals_since(seen).entries.len(), 2);
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_repeated_failure_of_a_parked_request_is_only_counted() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
-    assert_ne!(id, other_caller(&world).await, "another caller's request is stored separately");
-    world.fmp.fail_with(Behaviour::status(403)).await.unwrap();
-    let (stop, worker) = world.worker("a");
-    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let seen = kept(&world, id).await.seen;
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
+    assert_ne!(id, other_caller(&harness).await, "another caller's request is stored separately");
+    harness.fmp.fail_with(Behaviour::status(403)).await.unwrap();
+    let (stop, worker) = harness.worker("a");
+    eventually("the request is parked", async || state(&harness, id).await == DeadRequestState::Parked).await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let seen = kept(&harness, id).await.seen;
     for _ in 0..3 {
-        assert_eq!(fail(&world, QUOTE).await, id);
+        assert_eq!(fail(&harness, QUOTE).await, id);
     }
-    let now = kept(&world, id).await;
+    let now = kept(&harness, id).await;
     assert_eq!((now.state, now.seen), (DeadRequestState::Parked, seen + 3));
     stop.cancel();
     worker.await.unwrap();
 }
 
-async fn other_caller(world: &World) -> Uuid {
-    let said = world.ask("GET", QUOTE, "token-bob", &[]).await;
+async fn other_caller(harness: &GatewayHarness) -> Uuid {
+    let said = harness.ask("GET", QUOTE, "token-bob", &[]).await;
     Uuid::parse_str(said.body["data"]["dead_request_id"].as_str().unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn dead_requests_are_deleted_one_by_one_or_by_connection() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let mut ids = Vec::new();
     for n in 0..3 {
-        ids.push(fail(&world, &format!("/api/providers/treasury/fmp/quote?symbol=S{n}")).await);
+        ids.push(fail(&harness, &format!("/api/providers/treasury/fmp/quote?symbol=S{n}")).await);
     }
     let one = format!("/api/dead-requests/{}", ids[0]);
-    assert_eq!(world.ask("DELETE", &one, "token-caller", &[]).await.status, 403);
-    let gone = world.ask("DELETE", &one, "token-ann", &[]).await;
+    assert_eq!(harness.ask("DELETE", &one, "token-caller", &[]).await.status, 403);
+    let gone = harness.ask("DELETE", &one, "token-ann", &[]).await;
     assert_eq!((gone.status, gone.body["data"]["removed"].as_u64()), (200, Some(1)), "{gone:?}");
-    let twice = world.ask("DELETE", &one, "token-ann", &[]).await;
+    let twice = harness.ask("DELETE", &one, "token-ann", &[]).await;
     assert_eq!((twice.status, twice.error()), (404, "not_found"));
     let all = "/api/dead-requests?namespace=treasury&connection=fmp";
-    assert_eq!(world.ask("DELETE", all, "token-caller", &[]).await.status, 403);
+    assert_eq!(harness.ask("DELETE", all, "token-caller", &[]).await.status, 403);
     for (path, removed) in [(all, 0), (&format!("{all}&state=pending"), 2)] {
-        let purged = world.ask("DELETE", path, "token-ann", &[]).await;
+        let purged = harness.ask("DELETE", path, "token-ann", &[]).await;
         assert_eq!((purged.status, purged.body["data"]["removed"].as_u64()), (200, Some(removed)), "{path} {purged:?}");
     }
-    let vague = world.ask("DELETE", "/api/dead-requests?namespace=treasury", "token-ann", &[]).await;
+    let vague = harness.ask("DELETE", "/api/dead-requests?namespace=treasury", "token-ann", &[]).await;
     assert_eq!((vague.status, vague.error()), (400, "invalid_request"), "the connection is missing");
-    let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
+    let audit = harness.ledger.list_audit(None, None, 10).await.unwrap();
     let acts = audit.iter().map(|stored| &stored.entry).filter(|entry| ["discard", "purge"].contains(&&*entry.action));
     let told: Vec<_> = acts.map(|entry| (&*entry.action, &*entry.subject, &*entry.connection)).collect();
     assert_eq!(told, [("purge", "ann", "fmp"), ("discard", "ann", "fmp")]);
@@ -137,55 +139,55 @@ async fn dead_requests_are_deleted_one_by_one_or_by_connection() {
 
 #[tokio::test]
 async fn a_new_connection_of_the_same_name_never_gets_stored_parameters() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
     let profile = Profiles::builtin().unwrap().get("polygon").unwrap();
     // Replaced without a removal in between, as seen by a replica that missed it; no worker runs that would prune.
-    world.replace("fmp", "uid-new", profile, &world.polygon, |_| ());
-    let owner = world.ledger.dead_request_owners().await.unwrap();
+    harness.replace("fmp", "uid-new", profile, &harness.polygon, |_| ());
+    let owner = harness.ledger.dead_request_owners().await.unwrap();
     assert_eq!(owner, [DeadRequestOwner { connection: key("fmp"), uid: "uid-fmp".to_owned() }]);
-    let (stop, worker) = world.worker("a");
+    let (stop, worker) = harness.worker("a");
     eventually("the request is deleted with its connection", async || {
-        world.ledger.get_dead_request(id).await.unwrap().is_none()
+        harness.ledger.get_dead_request(id).await.unwrap().is_none()
     })
     .await;
-    assert!(world.polygon.arrivals().entries.is_empty(), "the new connection was never called");
+    assert!(harness.polygon.arrivals().entries.is_empty(), "the new connection was never called");
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_request_whose_connection_changed_is_parked_with_the_reason() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
-    let (stop, worker) = world.worker_that_sweeps_nothing("a");
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
+    let (stop, worker) = harness.worker_that_sweeps_nothing("a");
     let polygon = || Profiles::builtin().unwrap().get("polygon").unwrap();
-    world.replace("fmp", "uid-new", polygon(), &world.polygon, |_| ());
-    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
-    assert_eq!(kept(&world, id).await.request.reason, "connection_replaced");
+    harness.replace("fmp", "uid-new", polygon(), &harness.polygon, |_| ());
+    eventually("the request is parked", async || state(&harness, id).await == DeadRequestState::Parked).await;
+    assert_eq!(kept(&harness, id).await.request.reason, "connection_replaced");
     // The same object with another provider.
-    world.replace("fmp", "uid-fmp", polygon(), &world.polygon, |_| ());
+    harness.replace("fmp", "uid-fmp", polygon(), &harness.polygon, |_| ());
     let path = format!("/api/dead-requests/{id}/replay");
-    assert_eq!(world.ask("POST", &path, "token-ann", &[]).await.status, 202);
-    eventually("the request is parked again", async || kept(&world, id).await.request.reason == "provider_changed")
+    assert_eq!(harness.ask("POST", &path, "token-ann", &[]).await.status, 202);
+    eventually("the request is parked again", async || kept(&harness, id).await.request.reason == "provider_changed")
         .await;
-    assert!(world.polygon.arrivals().entries.is_empty());
+    assert!(harness.polygon.arrivals().entries.is_empty());
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
 async fn dead_requests_are_deleted_with_their_connection_and_audited() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
-    let (stop, worker) = world.worker("a");
-    eventually("the request is retried", async || kept(&world, id).await.tries == 1).await;
-    world.registry.remove(&key("fmp")).unwrap();
-    eventually("the request is deleted", async || world.ledger.get_dead_request(id).await.unwrap().is_none()).await;
-    let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
+    let (stop, worker) = harness.worker("a");
+    eventually("the request is retried", async || kept(&harness, id).await.tries == 1).await;
+    harness.registry.remove(&key("fmp")).unwrap();
+    eventually("the request is deleted", async || harness.ledger.get_dead_request(id).await.unwrap().is_none()).await;
+    let audit = harness.ledger.list_audit(None, None, 10).await.unwrap();
     let told: Vec<_> = audit.iter().filter(|stored| stored.entry.action == "discard").collect();
     assert_eq!(told.len(), 1);
     assert_eq!((&*told[0].entry.subject, told[0].entry.reason.as_deref()), ("busbar", Some("connection_deleted")));
@@ -195,7 +197,7 @@ async fn dead_requests_are_deleted_with_their_connection_and_audited() {
 
 #[tokio::test]
 async fn a_replay_uses_the_replaying_caller_and_the_current_licence_profiles() {
-    let world = world().await;
+    let harness = harness().await;
     let only = |user: &str| {
         let subjects = vec![LicenceSubject::User(user.to_owned())];
         let actions = ["quote".to_owned()].into();
@@ -203,28 +205,28 @@ async fn a_replay_uses_the_replaying_caller_and_the_current_licence_profiles() {
         Some(Arc::new(Rights { profiles: vec![profile] }))
     };
     let connect = |user: &str| {
-        world.connect("fmp", &world.fmp, |draft| {
+        harness.connect("fmp", &harness.fmp, |draft| {
             draft.breaker.consecutive_failures = 0;
             draft.rights = only(user);
         });
     };
     connect("ann");
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
-    world.fmp.recover().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
+    harness.fmp.recover().await;
     // Ann loses the profile between the call and the retry.
     connect("bob");
-    let (stop, worker) = world.worker("a");
-    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
-    assert_eq!(kept(&world, id).await.request.reason, "rights_denied");
+    let (stop, worker) = harness.worker("a");
+    eventually("the request is parked", async || state(&harness, id).await == DeadRequestState::Parked).await;
+    assert_eq!(kept(&harness, id).await.request.reason, "rights_denied");
     let path = format!("/api/dead-requests/{id}/replay");
     // Carol may replay, but no licence profile is granted to carol.
-    assert_eq!(world.ask("POST", &path, "token-carol", &[]).await.status, 202);
-    eventually("the request is parked again", async || state(&world, id).await == DeadRequestState::Parked).await;
-    assert_eq!(world.fmp.arrivals().entries.len(), 1, "only ann's own call was sent");
-    assert_eq!(world.ask("POST", &path, "token-bob", &[]).await.status, 202);
-    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
-    let now = kept(&world, id).await.request;
+    assert_eq!(harness.ask("POST", &path, "token-carol", &[]).await.status, 202);
+    eventually("the request is parked again", async || state(&harness, id).await == DeadRequestState::Parked).await;
+    assert_eq!(harness.fmp.arrivals().entries.len(), 1, "only ann's own call was sent");
+    assert_eq!(harness.ask("POST", &path, "token-bob", &[]).await.status, 202);
+    eventually("the request is done", async || state(&harness, id).await == DeadRequestState::Done).await;
+    let now = kept(&harness, id).await.request;
     assert_eq!(now.subject, "ann");
     assert!(now.caller.contains("bob") && !now.caller.contains("ann"), "{}", now.caller);
     stop.cancel();
@@ -233,17 +235,17 @@ async fn a_replay_uses_the_replaying_caller_and_the_current_licence_profiles() {
 
 #[tokio::test]
 async fn a_request_is_parked_once_the_review_of_its_caller_has_expired() {
-    let world = world().await;
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let mut old = kept(&world, fail(&world, QUOTE).await).await.request;
+    let harness = harness().await;
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let mut old = kept(&harness, fail(&harness, QUOTE).await).await.request;
     (old.id, old.fingerprint) = (Uuid::new_v4(), "old".to_owned());
     old.at -= SignedDuration::from_mins(15);
     let caps = DeadRequestLimits { total: 10, connection: 10 };
-    world.ledger.add_dead_request(&old, caps).await.unwrap();
-    world.fmp.recover().await;
-    let (stop, worker) = world.worker("a");
-    eventually("the request is parked", async || state(&world, old.id).await == DeadRequestState::Parked).await;
-    assert_eq!(kept(&world, old.id).await.request.reason, "review_expired");
+    harness.ledger.add_dead_request(&old, caps).await.unwrap();
+    harness.fmp.recover().await;
+    let (stop, worker) = harness.worker("a");
+    eventually("the request is parked", async || state(&harness, old.id).await == DeadRequestState::Parked).await;
+    assert_eq!(kept(&harness, old.id).await.request.reason, "review_expired");
     stop.cancel();
     worker.await.unwrap();
 }
@@ -257,10 +259,10 @@ async fn equal_encrypted_requests_have_equal_fingerprints_under_the_same_key_onl
     let mut marks = Vec::new();
     for folder in [&folder, &folder, &other] {
         let keys = Keyring::open(folder.path()).unwrap();
-        let world = World::with(Plan { keys, ..Plan::default() }).await;
-        world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
-        let id = fail(&world, "/finastra/b2b/collaterals/COL-00000007").await;
-        marks.push(kept(&world, id).await.request.fingerprint);
+        let harness = GatewayHarness::with(Plan { keys, ..Plan::default() }).await;
+        harness.finastra.fail_with(Behaviour::status(503)).await.unwrap();
+        let id = fail(&harness, "/finastra/b2b/collaterals/COL-00000007").await;
+        marks.push(kept(&harness, id).await.request.fingerprint);
     }
     assert_eq!(marks[0], marks[1]);
     assert_ne!(marks[0], marks[2], "another key gives another fingerprint");

@@ -9,13 +9,13 @@ use busbar::testbed::sim::{Behaviour, Down, FailurePoint};
 use serde_json::json;
 
 use super::QUOTE;
-use super::world::{World, fallback};
+use super::harness::{GatewayHarness, fallback};
 
 #[tokio::test]
 async fn a_fallback_answers_within_three_seconds_while_the_called_connection_fails() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     // The default settings except for the breaker: each call must reach the failing provider.
-    world.connect("fmp", &world.fmp, |draft| {
+    harness.connect("fmp", &harness.fmp, |draft| {
         draft.fallback = vec![fallback("polygon")];
         draft.retry = RetryPolicy::default();
         draft.breaker.consecutive_failures = 0;
@@ -23,16 +23,16 @@ async fn a_fallback_answers_within_three_seconds_while_the_called_connection_fai
     let earnings = "/api/providers/treasury/fmp/earnings?symbol=ACME&limit=5";
     let refused = Behaviour::Down(Down::Refuse);
     for trouble in [Behaviour::status(503), Behaviour::Stall(FailurePoint::BeforeHead), refused] {
-        world.fmp.fail_with(trouble.clone()).await.unwrap();
+        harness.fmp.fail_with(trouble.clone()).await.unwrap();
         for (path, field, wanted) in
             [(QUOTE, "/price", json!("101.30")), (earnings, "/records/0/eps_actual", json!("1.5"))]
         {
-            let met = world.fmp.counters().requests;
+            let met = harness.fmp.counters().requests;
             let (clock, began) = (Clock::system(), Clock::system().mono());
-            let said = world.get(path).await;
+            let said = harness.get(path).await;
             let took = clock.mono().since(began);
             assert_eq!(said.status, 200, "{trouble:?} {path}: {said:?}");
-            let asked = world.fmp.counters().requests > met;
+            let asked = harness.fmp.counters().requests > met;
             assert!(asked || trouble == Behaviour::Down(Down::Refuse), "{trouble:?} {path} did not reach the provider");
             assert_eq!(*said.meta("provider_used"), "polygon_fallback");
             assert_eq!(*said.meta("provider"), "fmp");
@@ -40,57 +40,57 @@ async fn a_fallback_answers_within_three_seconds_while_the_called_connection_fai
             assert!(took < Duration::from_secs(3), "{took:?}");
         }
     }
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     // The provider's own body has no fallback: it differs between providers.
-    let own = world.get(&format!("{QUOTE}&shape=provider&deadline_ms=300")).await;
+    let own = harness.get(&format!("{QUOTE}&shape=provider&deadline_ms=300")).await;
     assert!(matches!(own.status, 502 | 503), "{own:?}");
     // The licence profiles of the fallback apply too.
-    world.connect("polygon", &world.polygon, |draft| draft.rights = Some(Arc::default()));
-    let refused = world.get(&format!("{QUOTE}&deadline_ms=300")).await;
+    harness.connect("polygon", &harness.polygon, |draft| draft.rights = Some(Arc::default()));
+    let refused = harness.get(&format!("{QUOTE}&deadline_ms=300")).await;
     assert!(matches!(refused.status, 502 | 503), "{refused:?}");
     assert_eq!(refused.body["data"]["details"]["stand_ins"][0]["code"], "refused");
 }
 
 #[tokio::test]
 async fn an_open_circuit_returns_a_stale_answer_or_the_time_of_its_next_trial() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     let cached = CachePolicy { ttl: Duration::ZERO, max_stale: Duration::from_hours(1) };
-    world.connect("fmp", &world.fmp, |draft| {
+    harness.connect("fmp", &harness.fmp, |draft| {
         draft.cache = Some(cached);
         draft.breaker.consecutive_failures = 1;
     });
-    assert_eq!(world.get(QUOTE).await.status, 200);
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    assert_eq!(harness.get(QUOTE).await.status, 200);
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     for what in ["the provider fails", "the circuit is open"] {
-        let stale = world.get(QUOTE).await;
+        let stale = harness.get(QUOTE).await;
         assert_eq!((stale.status, stale.header("x-data-stale")), (200, Some("true")), "{what}: {stale:?}");
         assert_eq!((stale.meta("stale"), stale.meta("cached")), (&json!(true), &json!(true)));
     }
-    let met = world.fmp.counters().requests;
-    assert_eq!(world.get(QUOTE).await.header("x-data-stale"), Some("true"));
-    assert_eq!(world.fmp.counters().requests, met, "no request is made while the circuit is open");
+    let met = harness.fmp.counters().requests;
+    assert_eq!(harness.get(QUOTE).await.header("x-data-stale"), Some("true"));
+    assert_eq!(harness.fmp.counters().requests, met, "no request is made while the circuit is open");
     // No response for another share is cached.
-    let none = world.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
+    let none = harness.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
     assert_eq!((none.status, none.error()), (503, "circuit_open"), "{none:?}");
     let wait: u64 = none.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "the open time of the circuit: {wait}");
     assert!(uuid::Uuid::parse_str(none.body["data"]["dead_request_id"].as_str().unwrap()).is_ok());
     // A fresh answer of a fallback takes precedence over a stale one of the called connection.
-    world.connect("fmp", &world.fmp, |draft| {
+    harness.connect("fmp", &harness.fmp, |draft| {
         draft.cache = Some(cached);
         draft.breaker.consecutive_failures = 1;
         draft.fallback = vec![fallback("polygon")];
     });
-    let fresh = world.get(QUOTE).await;
+    let fresh = harness.get(QUOTE).await;
     assert_eq!((fresh.meta("provider_used"), fresh.meta("stale")), (&json!("polygon_fallback"), &json!(false)));
-    world.polygon.fail_with(Behaviour::status(500)).await.unwrap();
-    let stale = world.get(QUOTE).await;
+    harness.polygon.fail_with(Behaviour::status(500)).await.unwrap();
+    let stale = harness.get(QUOTE).await;
     assert_eq!((stale.meta("provider_used"), stale.meta("stale")), (&json!("fmp"), &json!(true)));
     // A response older than maxStale is not returned.
-    world.connect("fmp", &world.fmp, |draft| {
+    harness.connect("fmp", &harness.fmp, |draft| {
         draft.cache = Some(CachePolicy { max_stale: Duration::from_millis(1), ..cached });
         draft.breaker.consecutive_failures = 1;
     });
-    let over = world.get(QUOTE).await;
+    let over = harness.get(QUOTE).await;
     assert_eq!((over.status, over.error(), over.header("x-data-stale")), (503, "circuit_open", None), "{over:?}");
 }

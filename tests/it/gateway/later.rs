@@ -10,75 +10,75 @@ use busbar::testbed::sim::Behaviour;
 use uuid::Uuid;
 
 use super::QUOTE;
-use super::world::{Plan, World};
+use super::harness::{GatewayHarness, Plan};
 use crate::kit::wait::eventually;
 
-pub(super) async fn fail(world: &World, path: &str) -> Uuid {
-    let said = world.get(path).await;
+pub(super) async fn fail(harness: &GatewayHarness, path: &str) -> Uuid {
+    let said = harness.get(path).await;
     let id = said.body["data"]["dead_request_id"].as_str().unwrap_or_else(|| panic!("not stored: {said:?}"));
     Uuid::parse_str(id).unwrap()
 }
 
-pub(super) async fn state(world: &World, id: Uuid) -> DeadRequestState {
-    world.ledger.get_dead_request(id).await.unwrap().unwrap().state
+pub(super) async fn state(harness: &GatewayHarness, id: Uuid) -> DeadRequestState {
+    harness.ledger.get_dead_request(id).await.unwrap().unwrap().state
 }
 
 #[tokio::test]
 async fn a_failed_read_is_retried_until_the_provider_has_recovered() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     // An open circuit would delay the retries.
-    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let refused = world.get(QUOTE).await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let refused = harness.get(QUOTE).await;
     assert_eq!((refused.status, refused.error()), (502, "provider_failed"));
     assert_eq!(refused.body["data"]["details"]["status_code"], 503);
-    let id = fail(&world, QUOTE).await;
-    assert_eq!(id, fail(&world, QUOTE).await, "the same request is stored once");
-    let seen = world.fmp.arrivals().next;
-    world.fmp.recover().await;
-    let (stop, worker) = world.worker("a");
-    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
-    assert_eq!(world.fmp.arrivals_since(seen).entries.len(), 1);
+    let id = fail(&harness, QUOTE).await;
+    assert_eq!(id, fail(&harness, QUOTE).await, "the same request is stored once");
+    let seen = harness.fmp.arrivals().next;
+    harness.fmp.recover().await;
+    let (stop, worker) = harness.worker("a");
+    eventually("the request is done", async || state(&harness, id).await == DeadRequestState::Done).await;
+    assert_eq!(harness.fmp.arrivals_since(seen).entries.len(), 1);
     stop.cancel();
     worker.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_request_is_parked_after_three_retries_and_can_be_replayed() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     // An open circuit would delay the retries.
-    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
-    world.fmp.fail_with(Behaviour::status(500)).await.unwrap();
+    harness.connect("fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    harness.fmp.fail_with(Behaviour::status(500)).await.unwrap();
     let began = Clock::system();
-    let id = fail(&world, QUOTE).await;
-    let (stop, worker) = world.worker("a");
-    let other = world.worker("b");
-    eventually("the request is parked", async || state(&world, id).await == DeadRequestState::Parked).await;
+    let id = fail(&harness, QUOTE).await;
+    let (stop, worker) = harness.worker("a");
+    let other = harness.worker("b");
+    eventually("the request is parked", async || state(&harness, id).await == DeadRequestState::Parked).await;
     let took = began.mono().seconds();
     assert!((6.9..12.0).contains(&took), "1 + 2 + 4 s, but it took {took} s");
-    let tries = world.fmp.arrivals().entries;
+    let tries = harness.fmp.arrivals().entries;
     assert_eq!(tries.len(), 4, "one try each, by one worker");
     for (pair, wait) in tries.windows(2).zip([1.0, 2.0, 4.0]) {
         let gap = std::time::Duration::from_nanos(pair[1].at_ns - pair[0].at_ns).as_secs_f64();
         // The ledger's times have milliseconds; the next longer delay is twice as long.
         assert!((wait - 0.01..wait * 2.0).contains(&gap), "{wait} s, but it took {gap} s");
     }
-    let audit = world.ledger.list_audit(None, None, 10).await.unwrap();
+    let audit = harness.ledger.list_audit(None, None, 10).await.unwrap();
     let failed: Vec<_> = audit.iter().filter(|stored| stored.entry.action == "dlq_failed").collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].entry.reason.as_deref(), Some("provider_error"));
 
-    let listed = world.get("/api/dead-requests?namespace=treasury&state=parked").await;
+    let listed = harness.get("/api/dead-requests?namespace=treasury&state=parked").await;
     let item = &listed.body["data"]["items"][0];
     assert_eq!((item["id"].as_str().unwrap(), &item["tries"]), (&*id.to_string(), &3.into()), "{listed:?}");
     assert!(!listed.body.to_string().contains("ACME"), "parameters are not returned");
     let path = format!("/api/dead-requests/{id}/replay");
-    assert_eq!(world.ask("POST", &path, "token-caller", &[]).await.status, 403);
-    world.fmp.recover().await;
-    let replayed = world.ask("POST", &path, "token-ann", &[]).await;
+    assert_eq!(harness.ask("POST", &path, "token-caller", &[]).await.status, 403);
+    harness.fmp.recover().await;
+    let replayed = harness.ask("POST", &path, "token-ann", &[]).await;
     assert_eq!((replayed.status, replayed.body["data"]["state"].as_str().unwrap()), (202, "pending"));
-    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
-    let again = world.ask("POST", &path, "token-ann", &[]).await;
+    eventually("the request is done", async || state(&harness, id).await == DeadRequestState::Done).await;
+    let again = harness.ask("POST", &path, "token-ann", &[]).await;
     assert_eq!((again.status, again.error()), (409, "conflict"));
     for (stop, worker) in [(stop, worker), other] {
         stop.cancel();
@@ -88,26 +88,26 @@ async fn a_request_is_parked_after_three_retries_and_can_be_replayed() {
 
 #[tokio::test]
 async fn a_rate_limited_request_is_stored_and_retried_after_its_retry_after() {
-    let world = World::new().await;
-    world.fmp.fail_with(Behaviour::rate_limited("30")).await.unwrap();
-    let said = world.get(QUOTE).await;
+    let harness = GatewayHarness::new().await;
+    harness.fmp.fail_with(Behaviour::rate_limited("30")).await.unwrap();
+    let said = harness.get(QUOTE).await;
     assert_eq!((said.status, said.error()), (503, "quota_exhausted"), "{said:?}");
     assert_eq!(said.header("retry-after"), Some("30"));
     let id = Uuid::parse_str(said.body["data"]["dead_request_id"].as_str().unwrap()).unwrap();
-    let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
+    let kept = harness.ledger.get_dead_request(id).await.unwrap().unwrap().request;
     let wait = kept.next.duration_since(kept.at).as_secs();
     assert!((29..=31).contains(&wait), "{wait} s");
 }
 
 #[tokio::test]
 async fn a_longer_retry_after_delays_the_next_retry() {
-    let world = World::new().await;
-    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, QUOTE).await;
-    world.fmp.fail_with(Behaviour::rate_limited("5")).await.unwrap();
-    let (stop, worker) = world.worker("a");
-    let kept = async || world.ledger.get_dead_request(id).await.unwrap().unwrap();
+    let harness = GatewayHarness::new().await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, QUOTE).await;
+    harness.fmp.fail_with(Behaviour::rate_limited("5")).await.unwrap();
+    let (stop, worker) = harness.worker("a");
+    let kept = async || harness.ledger.get_dead_request(id).await.unwrap().unwrap();
     eventually("the request is retried", async || kept().await.tries == 1).await;
     let now = kept().await;
     assert_eq!(
@@ -122,17 +122,17 @@ async fn a_longer_retry_after_delays_the_next_retry() {
 
 #[tokio::test]
 async fn the_metrics_count_pending_and_parked_requests() {
-    let world = World::new().await;
-    world.polygon.fail_with(Behaviour::status(503)).await.unwrap();
-    fail(&world, "/api/providers/treasury/polygon/quote?symbol=ACME").await;
-    world.polygon.fail_with(Behaviour::status(403)).await.unwrap();
-    world.fmp.fail_with(Behaviour::rate_limited("300")).await.unwrap();
+    let harness = GatewayHarness::new().await;
+    harness.polygon.fail_with(Behaviour::status(503)).await.unwrap();
+    fail(&harness, "/api/providers/treasury/polygon/quote?symbol=ACME").await;
+    harness.polygon.fail_with(Behaviour::status(403)).await.unwrap();
+    harness.fmp.fail_with(Behaviour::rate_limited("300")).await.unwrap();
     for symbol in ["A", "B"] {
-        fail(&world, &format!("/api/providers/treasury/fmp/quote?symbol={symbol}")).await;
+        fail(&harness, &format!("/api/providers/treasury/fmp/quote?symbol={symbol}")).await;
     }
-    let (stop, worker) = world.worker_in("a", &world.metrics);
+    let (stop, worker) = harness.worker_in("a", &harness.metrics);
     eventually("two are pending and one is parked", async || {
-        let scrape = world.metrics.render().unwrap();
+        let scrape = harness.metrics.render().unwrap();
         ["pending\"} 2\n", "parked\"} 1\n"]
             .iter()
             .all(|gauge| scrape.contains(&format!("busbar_dead_requests{{state=\"{gauge}")))
@@ -144,33 +144,33 @@ async fn the_metrics_count_pending_and_parked_requests() {
 
 #[tokio::test]
 async fn without_a_key_only_requests_with_public_parameters_are_stored() {
-    let world = World::new().await;
-    world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
-    let said = world.get("/finastra/b2b/collaterals/COL-00000001").await;
+    let harness = GatewayHarness::new().await;
+    harness.finastra.fail_with(Behaviour::status(503)).await.unwrap();
+    let said = harness.get("/finastra/b2b/collaterals/COL-00000001").await;
     assert_eq!(said.status, 502);
     assert!(said.body["data"].get("dead_request_id").is_none(), "an ID can name an account: {said:?}");
-    world.fmp.fail_with(Behaviour::status(403)).await.unwrap();
-    let said = world.get(QUOTE).await;
+    harness.fmp.fail_with(Behaviour::status(403)).await.unwrap();
+    let said = harness.get(QUOTE).await;
     assert_eq!((said.status, said.body["data"]["details"]["reason"].as_str()), (502, Some("not_in_plan")));
     assert!(said.body["data"].get("dead_request_id").is_none());
-    world.fmp.fail_with(Behaviour::status(422)).await.unwrap();
-    let said = world.get(QUOTE).await;
+    harness.fmp.fail_with(Behaviour::status(422)).await.unwrap();
+    let said = harness.get(QUOTE).await;
     assert_eq!((said.status, said.error()), (422, "provider_refused"));
 }
 
 #[tokio::test]
 async fn a_list_continues_at_the_cursor_of_the_last_page() {
-    let world = World::new().await;
-    world.connect("fmp", &world.fmp, |draft| draft.breaker.consecutive_failures = 0);
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    let harness = GatewayHarness::new().await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 0);
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let mut ids = Vec::new();
     for n in 0..5 {
-        ids.push(fail(&world, &format!("/api/providers/treasury/fmp/quote?symbol=S{n}")).await.to_string());
+        ids.push(fail(&harness, &format!("/api/providers/treasury/fmp/quote?symbol=S{n}")).await.to_string());
     }
     ids.reverse();
     let (mut found, mut cursor) = (Vec::new(), String::new());
     for _ in 0..3 {
-        let page = world.get(&format!("/api/dead-requests?limit=2{cursor}")).await;
+        let page = harness.get(&format!("/api/dead-requests?limit=2{cursor}")).await;
         let items = page.body["data"]["items"].as_array().unwrap().clone();
         found.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
         match page.body["data"]["next_cursor"].as_str() {
@@ -183,7 +183,7 @@ async fn a_list_continues_at_the_cursor_of_the_last_page() {
 
 #[tokio::test]
 async fn writes_need_post_and_are_never_stored_and_money_is_not_callable() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     let operation =
         |name: &str, class: &str| format!("  {name}:\n    path: /quote\n    method: POST\n    class: {class}\n");
     let text = format!(
@@ -192,19 +192,19 @@ async fn writes_need_post_and_are_never_stored_and_money_is_not_callable() {
         operation("pay", "Money"),
     );
     let profile = Arc::new(Profile::parse("own.yaml", &text).unwrap());
-    world.replace("own", "uid-own", profile, &world.fmp, |_| ());
-    world.fmp.fail_with(Behaviour::status(503)).await.unwrap();
+    harness.replace("own", "uid-own", profile, &harness.fmp, |_| ());
+    harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     for (method, operation, expected) in [
         ("GET", "rename", (422, "not_callable")),
         ("GET", "pay", (422, "not_callable")),
         ("POST", "pay", (422, "not_callable")),
         ("POST", "rename", (502, "provider_failed")),
     ] {
-        let said = world.ask(method, &format!("/api/providers/treasury/own/{operation}"), "token-ann", &[]).await;
+        let said = harness.ask(method, &format!("/api/providers/treasury/own/{operation}"), "token-ann", &[]).await;
         assert_eq!((said.status, said.error()), expected, "{method} {operation}");
         assert!(said.body["data"].get("dead_request_id").is_none(), "{method} {operation}");
     }
-    assert_eq!(world.fmp.arrivals().entries.len(), 1, "one write, sent once");
+    assert_eq!(harness.fmp.arrivals().entries.len(), 1, "one write, sent once");
 }
 
 trait Seconds {
@@ -222,16 +222,16 @@ async fn with_a_key_parameters_are_encrypted_and_the_retry_decrypts_them() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("1"), [7; 32]).unwrap();
     let keys = Keyring::open(folder.path()).unwrap();
-    let world = World::with(Plan { keys, ..Plan::default() }).await;
-    world.finastra.fail_with(Behaviour::status(503)).await.unwrap();
-    let id = fail(&world, "/finastra/b2b/collaterals/COL-00000007").await;
-    let kept = world.ledger.get_dead_request(id).await.unwrap().unwrap().request;
+    let harness = GatewayHarness::with(Plan { keys, ..Plan::default() }).await;
+    harness.finastra.fail_with(Behaviour::status(503)).await.unwrap();
+    let id = fail(&harness, "/finastra/b2b/collaterals/COL-00000007").await;
+    let kept = harness.ledger.get_dead_request(id).await.unwrap().unwrap().request;
     assert!(kept.encrypted && !String::from_utf8_lossy(&kept.parameters).contains("COL"), "encrypted");
-    world.finastra.recover().await;
-    let seen = world.finastra.arrivals().next;
-    let (stop, worker) = world.worker("a");
-    eventually("the request is done", async || state(&world, id).await == DeadRequestState::Done).await;
-    let sent = world.finastra.arrivals_since(seen).entries;
+    harness.finastra.recover().await;
+    let seen = harness.finastra.arrivals().next;
+    let (stop, worker) = harness.worker("a");
+    eventually("the request is done", async || state(&harness, id).await == DeadRequestState::Done).await;
+    let sent = harness.finastra.arrivals_since(seen).entries;
     assert!(sent.len() == 1 && sent[0].path.ends_with("/COL-00000007"), "{sent:?}");
     stop.cancel();
     worker.await.unwrap();

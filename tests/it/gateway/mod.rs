@@ -6,6 +6,7 @@ mod contract;
 mod dead;
 mod fallback_rights;
 mod fallbacks;
+mod harness;
 mod later;
 mod oddities;
 mod own;
@@ -13,7 +14,6 @@ mod quiet;
 mod refusals;
 mod retry_reasons;
 mod traced;
-mod world;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ use busbar::gateway::tls::ServerCertificate;
 use busbar::testbed::sim::{Behaviour, FailurePoint, ScriptStep};
 use serde_json::json;
 
-use world::{Plan, World, said};
+use harness::{GatewayHarness, Plan, said};
 
 const QUOTE: &str = "/api/providers/treasury/fmp/quote?symbol=ACME";
 
 #[tokio::test]
 async fn an_operation_returns_its_canonical_record_or_the_providers_own_body() {
-    let world = World::new().await;
-    let quote = world.get(QUOTE).await;
+    let harness = GatewayHarness::new().await;
+    let quote = harness.get(QUOTE).await;
     assert_eq!(quote.status, 200, "{quote:?}");
     assert_eq!(
         quote.body["detail"],
@@ -58,31 +58,31 @@ async fn an_operation_returns_its_canonical_record_or_the_providers_own_body() {
     ] {
         assert_eq!(*quote.meta(name), wanted, "{name}");
     }
-    let own = world.get(&format!("{QUOTE}&shape=provider")).await;
+    let own = harness.get(&format!("{QUOTE}&shape=provider")).await;
     assert_eq!(
         own.body["data"]["result"].to_string(),
-        serde_json::from_str::<serde_json::Value>(world::FMP_QUOTE).unwrap().to_string()
+        serde_json::from_str::<serde_json::Value>(harness::FMP_QUOTE).unwrap().to_string()
     );
-    let post = world.http.post(world.url("/api/providers/treasury/fmp/quote")).bearer_auth("token-ann");
+    let post = harness.http.post(harness.url("/api/providers/treasury/fmp/quote")).bearer_auth("token-ann");
     let posted = said(post.header("content-type", "application/json").body(r#"{"symbol":"ACME"}"#)).await;
     assert_eq!(posted.body["data"]["result"], *record);
 }
 
 #[tokio::test]
 async fn a_request_id_is_kept_if_it_is_a_uuid_and_replaced_if_not() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     let own = "0f8fad5b-d9cb-469f-a165-70867728950e";
-    let kept = world.ask("GET", QUOTE, "token-ann", &[("x-request-id", own)]).await;
+    let kept = harness.ask("GET", QUOTE, "token-ann", &[("x-request-id", own)]).await;
     assert_eq!(kept.header("x-request-id"), Some(own));
-    let replaced = world.ask("GET", QUOTE, "token-ann", &[("x-request-id", "drop table")]).await;
+    let replaced = harness.ask("GET", QUOTE, "token-ann", &[("x-request-id", "drop table")]).await;
     let id = replaced.header("x-request-id").unwrap();
     assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
-    assert!(world.ask("GET", "/nothing", "", &[]).await.header("x-request-id").is_some());
+    assert!(harness.ask("GET", "/nothing", "", &[]).await.header("x-request-id").is_some());
 }
 
 #[tokio::test]
 async fn every_error_has_the_same_format_and_its_own_code() {
-    let world = World::new().await;
+    let harness = GatewayHarness::new().await;
     let path = "/api/providers/treasury/fmp/quote";
     for (method, path, token, status, error) in [
         ("GET", path, "", 401, "unauthenticated"),
@@ -106,61 +106,61 @@ async fn every_error_has_the_same_format_and_its_own_code() {
         ("GET", "/api/dead-requests?cursor=x", "token-ann", 400, "invalid_request"),
         ("POST", "/api/dead-requests/0f8fad5b-d9cb-469f-a165-70867728950e/replay", "token-ann", 404, "not_found"),
     ] {
-        let said = world.ask(method, path, token, &[]).await;
+        let said = harness.ask(method, path, token, &[]).await;
         assert_eq!((said.status, said.error()), (status, error), "{method} {path}: {said:?}");
         assert_eq!(said.body["detail"]["status_code"], status.to_string());
         assert!(said.body["data"]["details"].is_object() && said.header("x-request-id").is_some());
         assert_eq!(status == 401, said.header("www-authenticate").is_some());
     }
-    let post = world.http.post(world.url(path)).bearer_auth("token-ann").header("content-type", "application/json");
+    let post = harness.http.post(harness.url(path)).bearer_auth("token-ann").header("content-type", "application/json");
     let large = said(post.body("x".repeat(1024 * 1024 + 1))).await;
     assert_eq!((large.status, large.error()), (413, "body_too_large"));
-    assert!(world.fmp.arrivals().entries.is_empty(), "nothing was sent for any of them");
+    assert!(harness.fmp.arrivals().entries.is_empty(), "nothing was sent for any of them");
     for open in ["/livez", "/readyz"] {
-        assert_eq!(world.ask("GET", open, "", &[]).await.status, 200);
+        assert_eq!(harness.ask("GET", open, "", &[]).await.status, 200);
     }
-    assert_eq!(world.ask("GET", "/openapi.json", "", &[]).await.status, 401);
+    assert_eq!(harness.ask("GET", "/openapi.json", "", &[]).await.status, 401);
 }
 
 #[tokio::test]
 async fn new_callers_are_rejected_while_the_api_server_is_unavailable() {
-    let world = World::new().await;
-    assert_eq!(world.get(QUOTE).await.status, 200);
-    world.api.down.store(true, Ordering::Relaxed);
-    let unknown = world.ask("GET", QUOTE, "token-bob", &[]).await;
+    let harness = GatewayHarness::new().await;
+    assert_eq!(harness.get(QUOTE).await.status, 200);
+    harness.api.down.store(true, Ordering::Relaxed);
+    let unknown = harness.ask("GET", QUOTE, "token-bob", &[]).await;
     assert_eq!((unknown.status, unknown.error()), (503, "authorization_unavailable"));
     assert!(unknown.header("retry-after").is_some());
-    assert_eq!(world.get(QUOTE).await.status, 200, "the recent review is still valid");
+    assert_eq!(harness.get(QUOTE).await.status, 200, "the recent review is still valid");
 }
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_next_request_is_served() {
-    let world = World::new().await;
-    let broken = world.ask("GET", QUOTE, "token-panic", &[]).await;
+    let harness = GatewayHarness::new().await;
+    let broken = harness.ask("GET", QUOTE, "token-panic", &[]).await;
     assert_eq!((broken.status, broken.error()), (500, "internal"));
-    assert_eq!(world.get(QUOTE).await.status, 200);
-    assert!(world.metrics.render().unwrap().contains("busbar_gateway_panics_total"));
+    assert_eq!(harness.get(QUOTE).await.status, 200);
+    assert!(harness.metrics.render().unwrap().contains("busbar_gateway_panics_total"));
 }
 
 #[tokio::test]
 async fn callers_and_addresses_without_a_valid_token_are_rate_limited() {
     let rate = |requests| Rate { requests, per: Duration::from_hours(1) };
-    let world = World::with(Plan { caller: rate(3), address: rate(2), ..Plan::default() }).await;
+    let harness = GatewayHarness::with(Plan { caller: rate(3), address: rate(2), ..Plan::default() }).await;
     for _ in 0..3 {
-        assert_eq!(world.get(QUOTE).await.status, 200);
+        assert_eq!(harness.get(QUOTE).await.status, 200);
     }
-    let often = world.get(QUOTE).await;
+    let often = harness.get(QUOTE).await;
     assert_eq!((often.status, often.error()), (429, "rate_limited"));
     assert!(often.header("retry-after").unwrap().parse::<u64>().unwrap() > 60);
-    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "other callers are not limited");
+    assert_eq!(harness.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "other callers are not limited");
     for token in ["forged-1", ""] {
-        assert_eq!(world.ask("GET", QUOTE, token, &[]).await.status, 401);
+        assert_eq!(harness.ask("GET", QUOTE, token, &[]).await.status, 401);
     }
     for token in ["forged-2", "", "token-carl"] {
-        let said = world.ask("GET", QUOTE, token, &[]).await;
+        let said = harness.ask("GET", QUOTE, token, &[]).await;
         assert_eq!((said.status, said.error()), (429, "rate_limited"), "{token}: new tokens are not reviewed");
     }
-    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "a known token is not a guess");
+    assert_eq!(harness.ask("GET", QUOTE, "token-bob", &[]).await.status, 200, "a known token is not a guess");
 }
 
 /// Waits for `done`.
@@ -175,26 +175,26 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn requests_beyond_the_concurrency_limit_are_rejected_except_probes() {
-    let world = World::with(Plan { under_way: 2, ..Plan::default() }).await;
-    world.fmp.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
+    let harness = GatewayHarness::with(Plan { under_way: 2, ..Plan::default() }).await;
+    harness.fmp.fail_with(Behaviour::Stall(FailurePoint::BeforeHead)).await.unwrap();
     let stalled = |_| {
-        let (url, http) = (world.url(&format!("{QUOTE}&deadline_ms=20000")), world.http.clone());
+        let (url, http) = (harness.url(&format!("{QUOTE}&deadline_ms=20000")), harness.http.clone());
         tokio::spawn(async move { http.get(url).bearer_auth("token-ann").send().await.map(drop) })
     };
     let under_way: Vec<_> = (0..2).map(stalled).collect();
-    until("both calls are in flight", || world.fmp.arrivals().entries.len() == 2).await;
-    let said = world.get(QUOTE).await;
+    until("both calls are in flight", || harness.fmp.arrivals().entries.len() == 2).await;
+    let said = harness.get(QUOTE).await;
     assert_eq!((said.status, said.error()), (503, "unavailable"), "{said:?}");
     assert!(said.header("retry-after").is_some() && said.header("x-request-id").is_some());
-    assert_eq!(world.ask("GET", "/livez", "", &[]).await.status, 200);
+    assert_eq!(harness.ask("GET", "/livez", "", &[]).await.status, 200);
     // The calls end when their clients disconnect.
     for request in under_way {
         request.abort();
     }
-    world.fmp.recover().await;
+    harness.fmp.recover().await;
     let clock = Clock::system();
     let end = clock.mono() + Duration::from_secs(20);
-    while world.get(QUOTE).await.status != 200 {
+    while harness.get(QUOTE).await.status != 200 {
         assert!(clock.mono() < end, "the permits are released");
     }
 }
@@ -211,21 +211,24 @@ fn desk(requests_per_day: Option<u64>) -> Arc<Rights> {
 
 #[tokio::test]
 async fn licence_profiles_deny_before_any_call_and_every_call_is_audited() {
-    let mut world = World::new().await;
-    world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(None)));
+    let mut harness = GatewayHarness::new().await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.rights = Some(desk(None)));
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
-    let refused = world
+    let refused = harness
         .ask("GET", "/api/providers/treasury/fmp/earnings?symbol=ACME", "token-ann", &[("x-request-id", id)])
         .await;
     assert_eq!((refused.status, refused.error()), (403, "rights_denied"));
     assert_eq!(refused.body["data"]["details"], json!({"action": "earnings", "reason": "action_not_allowed"}));
-    assert_eq!(world.ask("GET", QUOTE, "token-bob", &[]).await.error(), "rights_denied");
+    assert_eq!(harness.ask("GET", QUOTE, "token-bob", &[]).await.error(), "rights_denied");
     let export = format!("{QUOTE}&purpose=export_pdf");
-    assert_eq!(world.ask("GET", &export, "token-ann", &[("x-rights-profile", "desk")]).await.error(), "rights_denied");
-    assert_eq!(world.ask("GET", QUOTE, "token-ann", &[("x-rights-profile", "other")]).await.error(), "rights_denied");
-    assert!(world.fmp.arrivals().entries.is_empty());
-    assert_eq!(world.get(&export).await.status, 200);
-    let audit = world.audit().await;
+    assert_eq!(
+        harness.ask("GET", &export, "token-ann", &[("x-rights-profile", "desk")]).await.error(),
+        "rights_denied"
+    );
+    assert_eq!(harness.ask("GET", QUOTE, "token-ann", &[("x-rights-profile", "other")]).await.error(), "rights_denied");
+    assert!(harness.fmp.arrivals().entries.is_empty());
+    assert_eq!(harness.get(&export).await.status, 200);
+    let audit = harness.audit().await;
     let said: Vec<_> =
         audit.iter().map(|e| (e.subject.as_str(), e.action.as_str(), e.rights_profile.as_deref(), e.allowed)).collect();
     assert_eq!(
@@ -244,58 +247,58 @@ async fn licence_profiles_deny_before_any_call_and_every_call_is_audited() {
 
 #[tokio::test]
 async fn a_licence_profile_has_a_daily_quota() {
-    let world = World::new().await;
-    world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk(Some(2))));
+    let harness = GatewayHarness::new().await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.rights = Some(desk(Some(2))));
     for _ in 0..2 {
-        assert_eq!(world.get(QUOTE).await.status, 200);
+        assert_eq!(harness.get(QUOTE).await.status, 200);
     }
-    let over = world.get(QUOTE).await;
+    let over = harness.get(QUOTE).await;
     assert_eq!((over.status, over.error()), (429, "rights_quota_exhausted"));
     let wait: u64 = over.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=86_400).contains(&wait), "until midnight: {wait}");
-    assert_eq!(world.fmp.arrivals().entries.len(), 2);
+    assert_eq!(harness.fmp.arrivals().entries.len(), 2);
 }
 
 #[tokio::test]
 async fn the_finastra_aliases_call_one_connection_and_stubs_are_off_by_default() {
-    let world = World::with(Plan { finastra: false, ..Plan::default() }).await;
-    let unset = world.get("/finastra/b2b/collaterals").await;
+    let harness = GatewayHarness::with(Plan { finastra: false, ..Plan::default() }).await;
+    let unset = harness.get("/finastra/b2b/collaterals").await;
     assert_eq!((unset.status, unset.error()), (404, "not_found"));
     assert!(unset.body["detail"]["status_description"].as_str().unwrap().contains("--finastra-alias"));
 
-    let world = World::new().await;
-    let page = world.get("/finastra/b2b/collaterals?top=2&startingIndex=1").await;
+    let harness = GatewayHarness::new().await;
+    let page = harness.get("/finastra/b2b/collaterals?top=2&startingIndex=1").await;
     assert_eq!(page.body["data"]["result"]["items"].as_array().unwrap().len(), 2, "{page:?}");
-    let sent = world.finastra.arrivals().entries.pop().unwrap();
+    let sent = harness.finastra.arrivals().entries.pop().unwrap();
     assert!(sent.path.contains("/collaterals"), "{sent:?}");
-    let one = world.get("/finastra/b2b/collaterals/COL-00000001").await;
+    let one = harness.get("/finastra/b2b/collaterals/COL-00000001").await;
     assert_eq!(one.body["data"]["result"]["id"], "COL-00000001");
     for (top, status) in [("0", 400), ("101", 400), ("100", 200)] {
-        assert_eq!(world.get(&format!("/finastra/b2b/collaterals?top={top}")).await.status, status, "{top}");
+        assert_eq!(harness.get(&format!("/finastra/b2b/collaterals?top={top}")).await.status, status, "{top}");
     }
-    let stub = world.get("/finastra/b2c/accounts").await;
+    let stub = harness.get("/finastra/b2c/accounts").await;
     assert_eq!((stub.status, stub.error()), (404, "operation_not_found"));
     assert!(stub.body["detail"]["status_description"].as_str().unwrap().contains("spec.features.b2c-stubs"));
-    let seen = world.finastra.arrivals().next;
-    world.connect("finastra", &world.finastra, |draft| {
+    let seen = harness.finastra.arrivals().next;
+    harness.connect("finastra", &harness.finastra, |draft| {
         draft.parameters.insert("tenant".into(), "sandbox".into());
         draft.features.insert("b2c-stubs".into(), true);
     });
-    assert_eq!(world.get("/finastra/b2c/balances").await.status, 200);
-    assert_eq!(world.finastra.arrivals().next, seen, "a stub makes no call");
+    assert_eq!(harness.get("/finastra/b2c/balances").await.status, 200);
+    assert_eq!(harness.finastra.arrivals().next, seen, "a stub makes no call");
 }
 
 #[tokio::test]
 async fn shutdown_finishes_active_requests_and_accepts_no_more() {
-    let mut world = World::new().await;
-    world.fmp.fail_with(ScriptStep::slow(Duration::from_millis(300))).await.unwrap();
-    let (url, http) = (world.url(QUOTE), world.http.clone());
+    let mut harness = GatewayHarness::new().await;
+    harness.fmp.fail_with(ScriptStep::slow(Duration::from_millis(300))).await.unwrap();
+    let (url, http) = (harness.url(QUOTE), harness.http.clone());
     let under_way = tokio::spawn(async move { said(http.get(url).bearer_auth("token-ann")).await });
-    until("the request arrives", || !world.fmp.arrivals().entries.is_empty()).await;
-    world.stop.cancel();
+    until("the request arrives", || !harness.fmp.arrivals().entries.is_empty()).await;
+    harness.stop.cancel();
     assert_eq!(under_way.await.unwrap().status, 200);
-    tokio::time::timeout(Duration::from_secs(10), &mut world.serving).await.unwrap().unwrap();
-    assert!(world.http.get(world.url("/livez")).send().await.is_err());
+    tokio::time::timeout(Duration::from_secs(10), &mut harness.serving).await.unwrap().unwrap();
+    assert!(harness.http.get(harness.url("/livez")).send().await.is_err());
 }
 
 #[tokio::test]

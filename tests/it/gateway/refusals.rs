@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
 
-use super::world::{LATE, World};
+use super::harness::{GatewayHarness, LATE};
 
 fn desk() -> Arc<Rights> {
     let profile = LicenceProfile {
@@ -19,21 +19,21 @@ fn desk() -> Arc<Rights> {
 
 #[tokio::test]
 async fn an_unlicensed_caller_does_not_learn_which_operations_exist() {
-    let mut world = World::new().await;
-    world.connect("fmp", &world.fmp, |draft| draft.rights = Some(desk()));
+    let mut harness = GatewayHarness::new().await;
+    harness.connect("fmp", &harness.fmp, |draft| draft.rights = Some(desk()));
     for path in ["nothing", "quote", "quote?symbol=a%20b", "earnings?limit=x", "quote/ACME"] {
-        let said = world.ask("GET", &format!("/api/providers/treasury/fmp/{path}"), "token-bob", &[]).await;
+        let said = harness.ask("GET", &format!("/api/providers/treasury/fmp/{path}"), "token-bob", &[]).await;
         assert_eq!((said.status, said.error()), (403, "rights_denied"), "{path}: {said:?}");
         let details = &said.body["data"]["details"];
         assert!(details.get("operations").is_none() && details.get("parameter").is_none(), "{details}");
     }
     // A licensed caller gets the validation error, and it does not count against the daily quota.
     for _ in 0..3 {
-        let said = world.get("/api/providers/treasury/fmp/quote?symbol=a%20b").await;
+        let said = harness.get("/api/providers/treasury/fmp/quote?symbol=a%20b").await;
         assert_eq!((said.status, said.error()), (400, "invalid_request"), "{said:?}");
     }
-    assert_eq!(world.get("/api/providers/treasury/fmp/quote?symbol=ACME").await.status, 200);
-    let audit = world.audit().await;
+    assert_eq!(harness.get("/api/providers/treasury/fmp/quote?symbol=ACME").await.status, 200);
+    let audit = harness.audit().await;
     let said: Vec<_> = audit.iter().map(|e| (e.subject.as_str(), e.action.as_str(), e.reason.as_deref())).collect();
     let refused = |action| ("bob", action, Some("no_profile"));
     let known = [refused("quote"), refused("quote"), refused("earnings"), refused("quote")];
@@ -43,7 +43,7 @@ async fn an_unlicensed_caller_does_not_learn_which_operations_exist() {
 
 #[tokio::test]
 async fn rbac_denials_are_audited_and_unauthenticated_requests_are_not() {
-    let mut world = World::new().await;
+    let mut harness = GatewayHarness::new().await;
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
     for (path, token, status) in [
         ("fmp/quote?symbol=ACME", "token-outsider", 403),
@@ -55,9 +55,9 @@ async fn rbac_denials_are_audited_and_unauthenticated_requests_are_not() {
         ("fmp/quote?symbol=ACME", "", 401),
     ] {
         let path = format!("/api/providers/treasury/{path}");
-        assert_eq!(world.ask("GET", &path, token, &[("x-request-id", id)]).await.status, status, "{path}");
+        assert_eq!(harness.ask("GET", &path, token, &[("x-request-id", id)]).await.status, status, "{path}");
     }
-    let audit = world.audit().await;
+    let audit = harness.audit().await;
     let said: Vec<_> =
         audit.iter().map(|e| (e.connection.as_str(), e.action.as_str(), e.provider.as_deref())).collect();
     let wanted =

@@ -9,7 +9,7 @@ use busbar::testbed::sim::otlp::TraceCollector;
 use busbar::testbed::sim::{Behaviour, Script, ScriptStep};
 use secrecy::SecretString;
 
-use super::world::{Plan, World};
+use super::harness::{GatewayHarness, Plan};
 
 const KEY: &str = "canary-api-key-not-real";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -20,28 +20,28 @@ async fn a_request_is_traced_to_each_try_and_no_span_holds_a_secret() {
     let spans = TraceCollector::start().await.unwrap();
     let endpoint = parse_collector_url(&spans.endpoint()).unwrap();
     let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
-    let world = World::with(Plan { traces: traces.clone(), ..Plan::default() }).await;
-    world.connect("fmp", &world.fmp, |draft| {
+    let harness = GatewayHarness::with(Plan { traces: traces.clone(), ..Plan::default() }).await;
+    harness.connect("fmp", &harness.fmp, |draft| {
         draft.retry.retries = 1;
         draft.retry.base = Duration::from_millis(1);
         draft.retry.min_pacing = Duration::ZERO;
         draft.auth = Auth::Profile { headers: vec![], query: vec![("apikey".to_owned(), SecretString::from(KEY))] };
     });
-    world.fmp.set_script(Script::from(ScriptStep::from(Behaviour::status(503)).times(1))).await.unwrap();
+    harness.fmp.set_script(Script::from(ScriptStep::from(Behaviour::status(503)).times(1))).await.unwrap();
     let path = "/api/providers/treasury/fmp/quote?symbol=ACME";
     let parent = |sampled: &str| format!("00-{TRACE}-{PARENT}-{sampled}");
-    let said = world.ask("GET", path, "token-ann", &[("traceparent", &parent("01"))]).await;
+    let said = harness.ask("GET", path, "token-ann", &[("traceparent", &parent("01"))]).await;
     assert_eq!(said.status, 200, "{said:?}");
-    assert!(world.fmp.arrivals().entries.iter().all(|a| a.query.iter().any(|q| q == "apikey")), "the key was sent");
+    assert!(harness.fmp.arrivals().entries.iter().all(|a| a.query.iter().any(|q| q == "apikey")), "the key was sent");
     // An unauthenticated client can neither start a trace nor join one.
     for token in ["forged", ""] {
         for sampled in ["01", "00"] {
-            let said = world.ask("GET", path, token, &[("traceparent", &parent(sampled))]).await;
+            let said = harness.ask("GET", path, token, &[("traceparent", &parent(sampled))]).await;
             assert_eq!(said.status, 401);
         }
     }
     // An authenticated caller can turn sampling off.
-    let quiet = world.ask("GET", path, "token-ann", &[("traceparent", &parent("00"))]).await;
+    let quiet = harness.ask("GET", path, "token-ann", &[("traceparent", &parent("00"))]).await;
     assert_eq!(quiet.status, 200);
     traces.close(Duration::from_secs(10)).await;
 
@@ -64,7 +64,7 @@ async fn a_request_is_traced_to_each_try_and_no_span_holds_a_secret() {
     let bytes: Vec<u8> = spans.bytes().concat();
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("provider.call"), "the search finds what is there");
-    for never in [KEY, "apikey", "token-ann", "forged", "Bearer", &world.fmp.base_url()] {
+    for never in [KEY, "apikey", "token-ann", "forged", "Bearer", &harness.fmp.base_url()] {
         assert!(!holds(never), "{never}");
     }
 }

@@ -80,7 +80,7 @@ impl Reviewer for Api {
 /// A connection that exists, whether it runs or not.
 pub(crate) const LATE: &str = "late";
 
-/// The settings of a world.
+/// The settings of a harness.
 pub(crate) struct Plan {
     pub(crate) finastra: bool,
     pub(crate) caller: Rate,
@@ -107,7 +107,7 @@ impl Default for Plan {
 }
 
 /// The gateway with its providers, its ledger and a client.
-pub(crate) struct World {
+pub(crate) struct GatewayHarness {
     pub(crate) fmp: BankHandle,
     pub(crate) polygon: BankHandle,
     pub(crate) finastra: BankHandle,
@@ -161,7 +161,7 @@ pub(crate) fn canned(name: &str, bodies: &[(&str, &str)]) -> BankConfig {
     config
 }
 
-impl World {
+impl GatewayHarness {
     pub(crate) async fn new() -> Self {
         Self::with(Plan::default()).await
     }
@@ -216,7 +216,7 @@ impl World {
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
         let server = Server { listener, app: app.clone(), tls: None, limits: ConnectionLimits::default(), clock };
-        let world = Self {
+        let harness = Self {
             serving: tokio::spawn(server.serve(stop.clone())),
             writer: tokio::spawn(writer.run(audit_stop.clone())),
             http: reqwest::Client::builder()
@@ -241,12 +241,12 @@ impl World {
             sim,
             dir,
         };
-        world.connect("fmp", &world.fmp, |_| ());
-        world.connect("polygon", &world.polygon, |_| ());
-        world.connect("finastra", &world.finastra, |draft| {
+        harness.connect("fmp", &harness.fmp, |_| ());
+        harness.connect("polygon", &harness.polygon, |_| ());
+        harness.connect("finastra", &harness.finastra, |draft| {
             draft.parameters = BTreeMap::from([("tenant".to_owned(), "sandbox".to_owned())]);
         });
-        world
+        harness
     }
 
     /// Applies a connection of the provider `name` to `bank`.
