@@ -29,6 +29,7 @@ pub mod resolve;
 pub mod settings;
 pub mod shutdown;
 pub mod sync;
+pub mod tasks;
 pub mod telemetry;
 #[cfg(feature = "testbed")]
 pub mod testbed;

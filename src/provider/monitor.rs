@@ -29,6 +29,7 @@ use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::response_cache::ResponseCache;
 use crate::provider::restore::Restore;
 use crate::settings::{CircuitOverride, HealthCheck, Settings};
+use crate::tasks::TaskGroup;
 use crate::telemetry::traces::Traces;
 
 pub use self::snapshot::{ConnectionSnapshot, Verification};
@@ -52,6 +53,8 @@ pub(crate) struct ConnectionMonitor {
     /// The keys of connections that changed, shared with the registry.
     changes: Arc<Topic<ObjectKey>>,
     metrics: Arc<ProviderMetrics>,
+    /// Where what outlives its caller runs.
+    tasks: TaskGroup,
     state: Mutex<MonitorState>,
     /// Created on first use: most connections cache nothing.
     response_cache: OnceLock<Box<ResponseCache>>,
@@ -65,6 +68,7 @@ impl ConnectionMonitor {
         clock: Clock,
         changes: Arc<Topic<ObjectKey>>,
         metrics: Arc<ProviderMetrics>,
+        tasks: TaskGroup,
         settings: &Settings,
         restore: &Restore,
     ) -> Arc<Self> {
@@ -103,11 +107,16 @@ impl ConnectionMonitor {
             state.restore_throttle(until, now);
         }
         let (response_cache, refresh_lock) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Self { key, clock, changes, metrics, state: Mutex::new(state), response_cache, refresh_lock })
+        Arc::new(Self { key, clock, changes, metrics, tasks, state: Mutex::new(state), response_cache, refresh_lock })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
         &self.key
+    }
+
+    /// Where a call or a token refresh that outlives its caller runs: the shutdown waits for it.
+    pub(crate) fn tasks(&self) -> &TaskGroup {
+        &self.tasks
     }
 
     /// The tracer for its calls.
@@ -330,29 +339,6 @@ impl ConnectionMonitor {
                 }
             }
         });
-    }
-
-    /// The current state; `settings` are those in force.
-    pub(crate) fn snapshot(&self, settings: &Settings) -> ConnectionSnapshot {
-        let state = self.lock_current();
-        let now = self.clock.now();
-        ConnectionSnapshot {
-            effective: state.breaker.effective_at(now.mono),
-            circuit: state.breaker.snapshot(now),
-            flapping: state.breaker.is_flapping(),
-            health: state.health.health(),
-            slow: state.health.slow(),
-            tier: state.health.tier(),
-            risk: state.risk(now.mono),
-            verification: state.verification.clone(),
-            authenticated: state.authenticated,
-            refused_since: state.refused_since,
-            last_probe: state.last_probe.clone(),
-            throttled_until: state.throttled_until(now.mono),
-            token_missing: state.token_missing,
-            revision: Arc::clone(settings.revision()),
-            verification_revision: Arc::clone(&state.verification_revision),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::provider::rights::LicenceMeter;
 use crate::provider::stack::Pipeline;
 use crate::settings::Settings;
 use crate::settings::addresses::AddressRules;
+use crate::tasks::TaskGroup;
 use crate::telemetry::traces::Traces;
 
 /// The running connections. Clones share them.
@@ -46,6 +47,8 @@ pub struct RegistryOptions {
     pub traces: Traces,
     /// The legacy metric sets to serve in addition.
     pub legacy_metrics: BTreeSet<LegacyMetricSet>,
+    /// Where calls and token refreshes that outlive their caller run; by default a group that no shutdown waits for.
+    pub tasks: TaskGroup,
 }
 
 impl RegistryOptions {
@@ -62,6 +65,7 @@ struct Inner {
     secrets: OnceLock<Arc<dyn SecretSource>>,
     metrics: Arc<ProviderMetrics>,
     licence_meter: Arc<LicenceMeter>,
+    tasks: TaskGroup,
     /// Connections that were applied or removed, or changed in something that a status shows.
     changes: Arc<Topic<ObjectKey>>,
     removals: Topic<ObjectKey>,
@@ -81,6 +85,7 @@ impl Registry {
             secrets: OnceLock::new(),
             metrics: Arc::new(ProviderMetrics::new(metrics, options.traces, legacy)?),
             licence_meter: options.licence_meter.unwrap_or_else(|| Arc::new(LicenceMeter::without_ledger(clock))),
+            tasks: options.tasks,
             changes: Arc::default(),
             removals: Topic::default(),
             by_key: RwLock::default(),
@@ -158,6 +163,7 @@ impl Registry {
             self.inner.clock,
             Arc::clone(&self.inner.changes),
             Arc::clone(&self.inner.metrics),
+            self.inner.tasks.clone(),
             &settings,
             &restore.unwrap_or_default(),
         );

@@ -20,6 +20,7 @@ use crate::provider::metrics::ProviderMetrics;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::restore::Restore;
 use crate::settings::{Draft, Settings};
+use crate::tasks::TaskGroup;
 use crate::telemetry::traces::Traces;
 
 pub(crate) use crate::settings::testkit::draft;
@@ -43,7 +44,8 @@ pub(crate) fn monitor_with(settings: &Settings, changes: Arc<Topic<ObjectKey>>) 
 /// The same, on another clock.
 pub(crate) fn monitor_on(settings: &Settings, clock: Clock, changes: Arc<Topic<ObjectKey>>) -> Arc<ConnectionMonitor> {
     let series = Arc::new(ProviderMetrics::new(&Metrics::new(), Traces::off(), LegacyMetrics::default()).unwrap());
-    ConnectionMonitor::new(ObjectKey::new("ns", "bank"), clock, changes, series, settings, &Restore::default())
+    let (key, tasks) = (ObjectKey::new("ns", "bank"), TaskGroup::default());
+    ConnectionMonitor::new(key, clock, changes, series, tasks, settings, &Restore::default())
 }
 
 pub(crate) fn response(status: u16) -> Response {

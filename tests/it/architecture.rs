@@ -34,7 +34,7 @@ use Others as O;
 use Ours::{AllBut, Only};
 
 /// Usable by every layer but `domain`, `api` and `resolve`.
-const COMMON: &[&str] = &["clock", "metrics", "notify", "telemetry"];
+const COMMON: &[&str] = &["clock", "metrics", "notify", "tasks", "telemetry"];
 
 /// Everything that runs things over a network or a runtime: what pure code must not know.
 const KUBE: &[&str] = &["kube", "kube_runtime", "kube_client", "k8s_openapi"];
@@ -54,6 +54,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "clock", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
     Layer { name: "metrics", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "notify", ours: Only(&[]), others: O::Only(&["tokio"]) },
+    Layer { name: "tasks", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "telemetry", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "shutdown", ours: Only(&[]), others: O::AllBut(KUBE) },
     Layer { name: "ledger", ours: Only(&["domain"]), others: O::AllBut(&["kube", "k8s_openapi", "axum", "reqwest"]) },
