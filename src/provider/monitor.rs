@@ -4,6 +4,7 @@
 //! are published after the lock is released; those that a probe causes while it runs are published once, at its end.
 
 pub(crate) mod rate_limit;
+mod read;
 mod snapshot;
 mod state;
 #[cfg(test)]

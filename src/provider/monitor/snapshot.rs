@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::health::{Health, Ppm, RiskTier};
 use crate::domain::time::Mono;
-use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::probe::{CallResult, ProbeRecord};
-use crate::settings::Settings;
 
 /// The result of verifying a connection: provider, endpoint, credentials and TLS.
 ///
@@ -65,29 +63,4 @@ pub struct ConnectionSnapshot {
     pub revision: Arc<str>,
     /// The revision that `verification` belongs to.
     pub verification_revision: Arc<str>,
-}
-
-impl ConnectionMonitor {
-    /// The current state; `settings` are those in force.
-    pub(crate) fn snapshot(&self, settings: &Settings) -> ConnectionSnapshot {
-        let state = self.lock_current();
-        let now = self.clock.now();
-        ConnectionSnapshot {
-            effective: state.breaker.effective_at(now.mono),
-            circuit: state.breaker.snapshot(now),
-            flapping: state.breaker.is_flapping(),
-            health: state.health.health(),
-            slow: state.health.slow(),
-            tier: state.health.tier(),
-            risk: state.risk(now.mono),
-            verification: state.verification.clone(),
-            authenticated: state.authenticated,
-            refused_since: state.refused_since,
-            last_probe: state.last_probe.clone(),
-            throttled_until: state.throttled_until(now.mono),
-            token_missing: state.token_missing,
-            revision: Arc::clone(settings.revision()),
-            verification_revision: Arc::clone(&state.verification_revision),
-        }
-    }
 }
