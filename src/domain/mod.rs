@@ -11,6 +11,8 @@ pub mod conditions;
 pub mod cursor;
 pub mod document;
 pub mod duration;
+pub mod fair_queue;
+pub mod fair_shares;
 pub mod hash;
 pub mod health;
 pub mod key;

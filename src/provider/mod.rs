@@ -23,6 +23,7 @@ pub mod call_progress;
 mod collector;
 pub mod connection;
 pub mod deadline;
+pub mod fair_semaphore;
 pub mod failure_reason;
 mod http;
 pub mod http_clients;
