@@ -19,6 +19,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use prometheus::{IntCounterVec, Opts};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::metrics::{Metrics, MetricsError};
@@ -58,12 +59,15 @@ struct Inner {
     /// How many tasks of each name are running.
     running: Mutex<BTreeMap<&'static str, usize>>,
     panics: Option<IntCounterVec>,
+    /// Cancelled when the group is drained.
+    draining: CancellationToken,
     parent: Option<TaskGroup>,
 }
 
 impl TaskGroup {
     fn with(panics: Option<IntCounterVec>, parent: Option<Self>) -> Self {
-        Self(Arc::new(Inner { tracker: TaskTracker::new(), running: Mutex::default(), panics, parent }))
+        let draining = parent.as_ref().map(|parent| parent.0.draining.child_token()).unwrap_or_default();
+        Self(Arc::new(Inner { tracker: TaskTracker::new(), running: Mutex::default(), panics, draining, parent }))
     }
 
     /// A group within this one: its tasks are this group's too, and can be waited for alone.
@@ -87,6 +91,16 @@ impl TaskGroup {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         runtime.spawn(self.tracked(name, task))
+    }
+
+    /// Runs `task` until the group is drained: for a timer, which nobody needs to wait for.
+    pub fn spawn_until_drain(
+        &self,
+        name: &'static str,
+        task: impl Future<Output: Send> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let draining = self.0.draining.clone();
+        self.spawn(name, async move { drop(draining.run_until_cancelled_owned(task).await) })
     }
 
     /// Runs `work`, which computes for long or blocks, on a thread for such work.
@@ -124,8 +138,14 @@ impl TaskGroup {
         self.0.tracker.wait().await;
     }
 
+    /// Returns once the group is being drained: what waits for long may hurry then.
+    pub async fn draining(&self) {
+        self.0.draining.cancelled().await;
+    }
+
     /// Waits until no task is running, for at most `limit`; returns the names of those that still are.
     pub async fn drain(&self, limit: Duration) -> Vec<&'static str> {
+        self.0.draining.cancel();
         if tokio::time::timeout(limit, self.wait()).await.is_ok() {
             return Vec::new();
         }

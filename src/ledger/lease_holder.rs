@@ -14,6 +14,7 @@ use super::error::LedgerError;
 use super::lease::{Lease, LeaseOutcome, LeaseStore, StoredLease};
 use crate::clock::Clock;
 use crate::domain::time::Mono;
+use crate::tasks::TaskGroup;
 
 #[cfg(test)]
 pub(crate) mod memory;
@@ -32,6 +33,8 @@ pub struct LeaseOptions {
     pub holder: String,
     /// Validity without a renewal.
     pub ttl: Duration,
+    /// Where a lease that is dropped is released: the shutdown waits for it before it closes the ledger.
+    pub tasks: TaskGroup,
 }
 
 /// Takes one lease.
@@ -64,7 +67,7 @@ impl LeaseHolder {
     /// Tries once to take the lease. Repeated attempts watch another holder's lease: one that does not change for a
     /// whole TTL on this process's monotonic clock is taken, whatever expiry the wall clocks say.
     pub async fn take(&mut self) -> Result<TakeOutcome, LedgerError> {
-        let LeaseOptions { name, holder, ttl } = &self.options;
+        let LeaseOptions { name, holder, ttl, tasks } = &self.options;
         let now = self.clock.now();
         let unchanged = self.observed.as_ref().filter(|(_, since)| now.mono.since(*since) >= *ttl);
         let stale = unchanged.map(|(lease, _)| lease.clone());
@@ -77,6 +80,7 @@ impl LeaseHolder {
                     lease,
                     ttl: *ttl,
                     confirmed: AtomicU64::new(now.mono.nanos()),
+                    tasks: tasks.clone(),
                     release_on_drop: true,
                 }))
             }
@@ -100,6 +104,7 @@ pub struct HeldLease {
     ttl: Duration,
     /// When the last confirmed acquisition or renewal was sent, in nanoseconds of the monotonic clock.
     confirmed: AtomicU64,
+    tasks: TaskGroup,
     release_on_drop: bool,
 }
 
@@ -164,7 +169,7 @@ impl Drop for HeldLease {
         // Without a runtime, as at the end of the process, the lease expires.
         if let (true, Ok(runtime)) = (self.release_on_drop, tokio::runtime::Handle::try_current()) {
             let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
-            runtime.spawn(async move { store.release_lease(&lease).await });
+            self.tasks.spawn_on(&runtime, "lease release", async move { store.release_lease(&lease).await });
         }
     }
 }

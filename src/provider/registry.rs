@@ -111,6 +111,11 @@ impl Registry {
         self.inner.metrics.traces()
     }
 
+    /// Where calls and what else outlives its caller run.
+    pub fn tasks(&self) -> &TaskGroup {
+        &self.inner.tasks
+    }
+
     /// Whether rotated refresh tokens can be stored.
     pub fn can_store_refresh_tokens(&self) -> bool {
         self.inner.refresh_tokens.as_ref().is_some_and(RefreshTokenStore::has_key)

@@ -34,6 +34,16 @@ async fn a_panic_is_counted_under_the_name_of_its_task_and_reaches_its_handle() 
 }
 
 #[tokio::test]
+async fn a_timer_ends_when_its_group_is_drained() {
+    let group = TaskGroup::default();
+    let timer = group.child().spawn_until_drain("timer", std::future::pending::<()>());
+    tokio::task::yield_now().await;
+    assert_eq!(group.len(), 1);
+    assert_eq!(group.drain(LONG).await, [""; 0]);
+    timer.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_child_is_waited_for_alone_and_by_its_parent() {
     let parent = TaskGroup::default();
     let child = parent.child();

@@ -119,7 +119,12 @@ impl DeadRequestWorker {
 
     /// Runs until `stop` is cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let options = LeaseOptions { name: LEASE.to_owned(), holder: self.holder.clone(), ttl: LEASE_TTL };
+        let options = LeaseOptions {
+            name: LEASE.to_owned(),
+            holder: self.holder.clone(),
+            ttl: LEASE_TTL,
+            tasks: self.retrier.registry.tasks().clone(),
+        };
         let mut holder = LeaseHolder::new(Arc::clone(&self.ledger) as Arc<dyn LeaseStore>, self.clock, options);
         while !stop.is_cancelled() {
             match holder.take().await {

@@ -27,7 +27,8 @@ impl Fixture {
 
     fn holder_with(&self, holder: &str, clock: Clock) -> LeaseHolder {
         let store = Arc::clone(&self.store) as Arc<dyn LeaseStore>;
-        LeaseHolder::new(store, clock, LeaseOptions { name: "job".into(), holder: holder.into(), ttl: TTL })
+        let tasks = TaskGroup::default();
+        LeaseHolder::new(store, clock, LeaseOptions { name: "job".into(), holder: holder.into(), ttl: TTL, tasks })
     }
 
     async fn take(&self, holder: &str) -> HeldLease {

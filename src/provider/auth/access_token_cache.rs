@@ -11,13 +11,14 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::domain::time::Mono;
 use crate::provider::auth::access_token_source::AccessTokenSource;
 use crate::provider::auth::token_response::{TokenError, TokenResponse};
-use crate::provider::call::CallError;
+use crate::provider::call::{CallError, TokenStoreError};
 use crate::provider::trace;
 use crate::settings::ErrorClass;
 
@@ -30,6 +31,12 @@ const REFRESH_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Credentials that the token endpoint refused are not sent again for this long: many endpoints lock out a client that
 /// insists. Other credentials have another [`AccessTokenCache`] and are sent at once.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
+
+/// Delays between tries to store a rotated refresh token that the ledger did not take.
+const MIN_STORE_DELAY: Duration = Duration::from_secs(1);
+const MAX_STORE_DELAY: Duration = Duration::from_secs(30);
+/// The same while the process is shutting down: only its grace period is left.
+const LAST_STORE_DELAY: Duration = Duration::from_millis(200);
 
 /// The scheme of the `Authorization` header.
 const SCHEME: &str = "Bearer ";
@@ -97,8 +104,10 @@ struct State {
     blocked_until: Option<(Mono, CallError)>,
     /// When the provider last refused a token.
     refused_at: Option<Mono>,
-    /// Aborts the task that wipes the token when it expires.
-    wiper: Option<AbortHandle>,
+    /// The task that wipes the token when it expires.
+    wiper: Option<AbortOnDropHandle<()>>,
+    /// The task that stores a rotated refresh token, while there is one that could not be stored.
+    storing: Option<JoinHandle<()>>,
 }
 
 /// The access token of one connection.
@@ -180,12 +189,14 @@ impl AccessTokenCache {
             let cache = Arc::clone(self);
             async move { cache.source.obtain().await }
         });
-        let task = tokio::spawn(async move {
+        // The shutdown waits for it: a provider may answer with a refresh token that replaces the one it was sent.
+        let task = self.source.tasks().spawn("token request", async move {
+            let flight = FlightGuard(cache);
             let result = fetch.await;
-            cache.finish_fetch(result)
+            flight.0.finish_fetch(result)
         });
         let flight = async move {
-            // The task ends early only when the runtime shuts down.
+            // The task ends early only in a panic, or when the runtime shuts down.
             task.await.unwrap_or(Err(CallError::NoToken { status: None, class: ErrorClass::Timeout }))
         };
         let flight = flight.boxed().shared();
@@ -199,22 +210,19 @@ impl AccessTokenCache {
     ) -> Result<Arc<AccessToken>, CallError> {
         let now = self.clock.mono();
         let mut state = self.lock();
-        state.flight = None;
         match result {
             Ok(response) => {
                 let token = Arc::new(AccessToken::new(&response, self.refresh_before));
                 state.blocked_until = None;
                 state.token = Some(Arc::clone(&token));
                 let (weak, clock, expires_at) = (Arc::downgrade(self), self.clock, token.expires_at);
-                let wiper = tokio::spawn(async move {
+                let wiper = self.source.tasks().spawn_until_drain("token expiry", async move {
                     clock.sleep_until(expires_at).await;
                     if let Some(cache) = weak.upgrade() {
                         cache.wipe_expired();
                     }
                 });
-                if let Some(previous) = state.wiper.replace(wiper.abort_handle()) {
-                    previous.abort();
-                }
+                state.wiper = Some(AbortOnDropHandle::new(wiper));
                 Ok(token)
             }
             Err(TokenError { error, retry_after }) => {
@@ -222,9 +230,34 @@ impl AccessTokenCache {
                 let delay = retry_after.or(refused.then_some(REFUSED_DELAY));
                 state.blocked_until = delay.map(|delay| (now + delay, error.clone()));
                 state.next_early_refresh = now + delay.unwrap_or_default().max(REFRESH_RETRY_DELAY);
+                if matches!(error, CallError::TokenStore(TokenStoreError::Ledger)) {
+                    self.store_rotation_later(&mut state);
+                }
                 Err(error)
             }
         }
+    }
+
+    /// Stores a rotated refresh token once the ledger takes it, also if no call asks for a token: it is in memory only,
+    /// the provider has spent its predecessor, and the process may end.
+    fn store_rotation_later(self: &Arc<Self>, state: &mut State) {
+        if state.storing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (cache, tasks) = (Arc::clone(self), self.source.tasks().clone());
+        state.storing = Some(self.source.tasks().spawn("token store", async move {
+            let mut delay = MIN_STORE_DELAY;
+            while cache.source.has_unstored_rotation() {
+                let sleep = |delay| cache.clock.sleep_until(cache.clock.mono() + delay);
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = tasks.draining() => sleep(LAST_STORE_DELAY).await,
+                }
+                let fetch = cache.fetch(&mut cache.lock());
+                drop(fetch.await);
+                delay = (delay * 2).min(MAX_STORE_DELAY);
+            }
+        }));
     }
 
     /// Drops an expired token.
@@ -241,11 +274,12 @@ impl AccessTokenCache {
     }
 }
 
-impl Drop for AccessTokenCache {
+/// Ends the flight of a fetch when it is dropped, after a panic too: the next caller starts another.
+struct FlightGuard(Arc<AccessTokenCache>);
+
+impl Drop for FlightGuard {
     fn drop(&mut self) {
-        if let Some(wiper) = self.lock().wiper.take() {
-            wiper.abort();
-        }
+        self.0.lock().flight = None;
     }
 }
 

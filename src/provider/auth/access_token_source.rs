@@ -10,8 +10,10 @@
 //! the grant at a careful provider. Another replica may still have been first, or the Secret may have been rotated just
 //! now: a refused token is therefore compared with both once more before the refusal counts.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::FutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::Clock;
@@ -26,6 +28,7 @@ use crate::provider::call::{CallError, TokenStoreError};
 use crate::provider::metrics::ResultCode;
 use crate::provider::monitor::{ConnectionMonitor, outcome_label};
 use crate::settings::{Auth, Settings};
+use crate::tasks::TaskGroup;
 
 /// Builds the endpoint for these credentials; `None` if they are of a kind that needs no token.
 pub(crate) type EndpointFactory = Box<dyn Fn(&Settings) -> Option<Arc<dyn TokenEndpoint>> + Send + Sync>;
@@ -142,9 +145,10 @@ impl AccessTokenSource {
         let RefreshLock { pending, holder } = self.monitor.refresh_lock();
         let mut pending = pending.lock().await;
         let lock = entry.lock(holder).await?;
-        let result = self.refresh_locked(entry, &mut pending).await;
+        // The lock outlives a process that ends half-way, because the token may be spent; a panic ends only this task.
+        let result = AssertUnwindSafe(self.refresh_locked(entry, &mut pending)).catch_unwind().await;
         entry.unlock(&lock).await;
-        result
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Refreshes while no other task and no other replica uses the refresh token.
@@ -215,6 +219,20 @@ impl AccessTokenSource {
                 Err(error.into())
             }
         }
+    }
+
+    /// Whether a rotated refresh token of the current credentials waits to be stored, or is being stored.
+    pub(crate) fn has_unstored_rotation(&self) -> bool {
+        let Ok(origin) = refresh_token_of(&self.endpoint().0) else { return false };
+        match self.monitor.refresh_lock().pending.try_lock() {
+            Ok(pending) => pending.as_ref().is_some_and(|rotation| same(&rotation.origin, &origin)),
+            Err(_) => true,
+        }
+    }
+
+    /// Where requests to the endpoint run.
+    pub(crate) fn tasks(&self) -> &TaskGroup {
+        self.monitor.tasks()
     }
 
     /// Whether the endpoint's circuit is open.

@@ -55,6 +55,7 @@ fn access_tokens(
             token_url: url.to_string(),
             secret: settings.credential_revision().to_owned(),
             request_timeout: settings.timeouts().request,
+            tasks: deps.monitor.tasks().clone(),
         }),
         _ => None,
     };

@@ -117,9 +117,10 @@ impl CredentialCache {
         }
         let (cache, refused) = (Arc::clone(self), self.monitor.refused_since(&self.initial));
         // In a task of its own, so that a caller that gives up does not end it for the others.
-        let task = tokio::spawn(async move {
-            let found = secrets.settings(cache.monitor.key(), refused).await;
-            cache.finish_read(found, refused);
+        let task = self.monitor.tasks().spawn("secret read", async move {
+            let flight = FlightGuard(cache);
+            let found = secrets.settings(flight.0.monitor.key(), refused).await;
+            flight.0.finish_read(found, refused);
         });
         let flight = task.map(drop).boxed().shared();
         state.flight = Some(flight.clone());
@@ -129,7 +130,6 @@ impl CredentialCache {
     fn finish_read(&self, found: Option<Arc<Settings>>, refused: Mono) {
         let now = self.monitor.clock().mono();
         let mut state = self.lock();
-        state.flight = None;
         let found = found.filter(|found| found.same_endpoint(&self.initial));
         let auth =
             found.as_ref().filter(|found| !found.same_credentials(state.replaced.as_ref().unwrap_or(&self.initial)));
@@ -152,5 +152,14 @@ impl CredentialCache {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the flight of a read when it is dropped, after a panic too: the next refused caller starts another.
+struct FlightGuard(Arc<CredentialCache>);
+
+impl Drop for FlightGuard {
+    fn drop(&mut self) {
+        self.0.lock().flight = None;
     }
 }

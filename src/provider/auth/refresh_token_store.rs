@@ -22,6 +22,7 @@ use crate::ledger::{
 };
 use crate::provider::call::{CallError, TokenStoreError};
 use crate::settings::short_digest;
+use crate::tasks::TaskGroup;
 
 /// Separates the Secret's version from the fingerprint of its token; neither names nor versions contain it.
 const FINGERPRINT_SEPARATOR: char = '#';
@@ -58,6 +59,8 @@ pub(crate) struct RefreshTokenEntry {
     pub(crate) secret: String,
     /// The timeout of one request to the token endpoint.
     pub(crate) request_timeout: Duration,
+    /// Where a lock that is dropped is released.
+    pub(crate) tasks: TaskGroup,
 }
 
 /// How long to wait for another replica that refreshes the same token: longer than most requests take, shorter than
@@ -86,6 +89,7 @@ impl RefreshTokenEntry {
             name: lock_name(&self.connection),
             holder: holder.to_owned(),
             ttl: self.request_timeout * 2 + LOCK_MARGIN,
+            tasks: self.tasks.clone(),
         };
         let leases = Arc::clone(&self.store.credentials) as Arc<dyn LeaseStore>;
         let mut lock = LeaseHolder::new(leases, self.clock, options);

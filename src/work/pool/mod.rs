@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
@@ -60,10 +59,10 @@ impl SyncPool {
             clock,
             metrics,
             gauges,
+            tasks: options.tasks.child(),
             options,
             permits,
             jobs: Mutex::default(),
-            tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -94,7 +93,7 @@ impl SyncPool {
             };
             job.active = Some((active, cancel.clone()));
         }
-        shared.tasks.spawn(run::execute(Arc::clone(shared), plan, fetch, request, cancel));
+        shared.tasks.spawn("sync run", run::execute(Arc::clone(shared), plan, fetch, request, cancel));
         StartOutcome::Accepted
     }
 
@@ -144,7 +143,6 @@ impl SyncPool {
     /// Stops every run at its next page boundary and waits for all of them. No run starts after this.
     pub async fn close(&self) {
         self.shared.closing.cancel();
-        self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
 }

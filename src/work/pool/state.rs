@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::gauges::Gauges;
 use crate::clock::Clock;
@@ -16,6 +15,7 @@ use crate::domain::time::Mono;
 use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunTrigger};
 use crate::sync::RunReport;
 use crate::sync::metrics::SyncMetrics;
+use crate::tasks::TaskGroup;
 use crate::work::reconcile_queue::ReconcileQueue;
 
 /// Settings of the pool.
@@ -28,12 +28,14 @@ pub struct PoolOptions {
     pub concurrency: usize,
     /// Validity of a lease without renewal.
     pub lease_ttl: Duration,
+    /// Where runs and releases of their leases run; by default a group that no shutdown waits for.
+    pub tasks: TaskGroup,
 }
 
 impl PoolOptions {
     /// The defaults, for `holder`.
     pub fn new(holder: impl Into<String>) -> Self {
-        Self { holder: holder.into(), concurrency: 16, lease_ttl: Duration::from_secs(15) }
+        Self { holder: holder.into(), concurrency: 16, lease_ttl: Duration::from_secs(15), tasks: TaskGroup::default() }
     }
 }
 
@@ -99,7 +101,8 @@ pub(super) struct PoolState {
     pub(super) options: PoolOptions,
     pub(super) permits: Semaphore,
     pub(super) jobs: Mutex<HashMap<ObjectKey, JobEntry>>,
-    pub(super) tasks: TaskTracker,
+    /// The runs.
+    pub(super) tasks: TaskGroup,
     pub(super) closing: CancellationToken,
 }
 
@@ -121,8 +124,8 @@ impl PoolState {
 
     /// A holder of the lease under which the job's cursors are advanced and its data is deleted.
     pub(super) fn lease_holder(&self, job: &ObjectKey) -> LeaseHolder {
-        let options =
-            LeaseOptions { name: lease_name(job), holder: self.options.holder.clone(), ttl: self.options.lease_ttl };
+        let PoolOptions { holder, lease_ttl: ttl, tasks, .. } = &self.options;
+        let options = LeaseOptions { name: lease_name(job), holder: holder.clone(), ttl: *ttl, tasks: tasks.clone() };
         LeaseHolder::new(Arc::clone(&self.ledger) as Arc<dyn LeaseStore>, self.clock, options)
     }
 }

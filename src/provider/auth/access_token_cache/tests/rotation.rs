@@ -103,6 +103,7 @@ impl RotationFixture {
             token_url: token_url.to_owned(),
             secret: revision.to_owned(),
             request_timeout: Duration::from_secs(30),
+            tasks: crate::tasks::TaskGroup::default(),
         };
         Rotation { origin: secret(origin), entry, secrets: Arc::clone(&self.secret_now) as Arc<dyn SecretSource> }
     }
