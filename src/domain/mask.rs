@@ -1,14 +1,19 @@
 //! Masking rules: account numbers and configured fields are reduced before a record leaves memory. Pure.
 //!
 //! An account number is reduced to its last four characters. Free text is kept, but digit runs as long as an account
-//! number are reduced to their last four digits, because narrations often contain account numbers.
+//! number are reduced to their last four digits, because narrations often contain account numbers: in digits of any
+//! script, and however they are grouped. Dates are kept.
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
+
 /// Minimum digits of a possible account number: the shortest in use have eight.
 const MIN_ACCOUNT_DIGITS: usize = 8;
-/// Separators allowed between the digits of one number.
-const SEPARATORS: [char; 2] = [' ', '-'];
+/// Maximum separators between two digits of one number.
+const MAX_SEPARATORS: usize = 3;
+/// Years of dates in bank data; eight digits of any other year are a number.
+const YEARS: std::ops::RangeInclusive<i16> = 1900..=2100;
 /// Maximum length of a text in characters; longer ones are truncated, no statement line is longer.
 const MAX_TEXT_CHARS: usize = 1024;
 
@@ -62,43 +67,116 @@ pub fn last4(text: &str) -> String {
     format!("****{tail}")
 }
 
-/// The text with every long number reduced to its last four digits.
-fn mask_numbers(text: &str) -> String {
+/// The text with every long number reduced to its last four digits; dates such as `2026-09-01` are kept.
+pub fn mask_numbers(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut i = 0;
     while let Some(&c) = chars.get(i) {
-        if !c.is_ascii_digit() {
+        if !is_digit(c) {
             out.push(c);
             i += 1;
             continue;
         }
-        let (digits, next) = number_at(&chars, i);
-        if digits.len() >= MIN_ACCOUNT_DIGITS {
+        let after_dash = i.checked_sub(1).and_then(|before| chars.get(before)).is_some_and(|c| is_dash(*c));
+        let date = if after_dash { None } else { date_at(&chars, i) };
+        let next = date.unwrap_or_else(|| end_of_number(&chars, i));
+        let number = || chars.iter().take(next).skip(i);
+        let digits: Vec<char> = number().copied().filter(|c| is_digit(*c)).collect();
+        if date.is_none() && digits.len() >= MIN_ACCOUNT_DIGITS {
             out.push_str("****");
             out.extend(digits.iter().skip(digits.len() - 4));
         } else {
-            out.extend(chars.iter().take(next).skip(i));
+            out.extend(number());
         }
         i = next;
     }
     out
 }
 
-/// The digits of the number that starts at `from` (single separators allowed between them), and its end.
-fn number_at(chars: &[char], from: usize) -> (Vec<char>, usize) {
-    let mut digits = Vec::new();
-    let mut i = from;
-    loop {
-        match (chars.get(i), chars.get(i + 1)) {
-            (Some(d), _) if d.is_ascii_digit() => {
-                digits.push(*d);
-                i += 1;
-            }
-            (Some(separator), Some(d)) if SEPARATORS.contains(separator) && d.is_ascii_digit() => i += 1,
-            _ => return (digits, i),
-        }
+/// Whether eight digits are a day of a plausible year, such as `20260901`, rather than a number.
+pub fn is_compact_date(text: &str) -> bool {
+    let part = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
+    let is_digits = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits && is_date(part(0..4), part(4..6), part(6..8))
+}
+
+fn is_date(year: Option<i16>, month: Option<i16>, day: Option<i16>) -> bool {
+    let small = |part: Option<i16>| part.and_then(|part| i8::try_from(part).ok());
+    match (year.filter(|year| YEARS.contains(year)), small(month), small(day)) {
+        (Some(year), Some(month), Some(day)) => Date::new(year, month, day).is_ok(),
+        _ => false,
     }
+}
+
+/// A digit of any script, including full-width, superscript and circled ones.
+fn is_digit(c: char) -> bool {
+    c.is_numeric()
+}
+
+/// A character that groups the digits of one number: a space of any width, a dash of any kind, or an invisible one.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || is_dash(c) || is_invisible(c)
+}
+
+const fn is_dash(c: char) -> bool {
+    matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}')
+}
+
+/// Soft hyphens, zero-width characters and marks of direction.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+}
+
+/// The end of the number that starts at `from`. A date after a space is not part of it.
+fn end_of_number(chars: &[char], from: usize) -> usize {
+    let mut end = from;
+    loop {
+        while chars.get(end).is_some_and(|c| is_digit(*c)) {
+            end += 1;
+        }
+        let separators = chars.iter().skip(end).take(MAX_SEPARATORS + 1).take_while(|c| is_separator(**c)).count();
+        let next = end + separators;
+        let continues = (1..=MAX_SEPARATORS).contains(&separators) && chars.get(next).is_some_and(|c| is_digit(*c));
+        let after_dash = chars.get(next.saturating_sub(1)).is_some_and(|c| is_dash(*c));
+        if !continues || (!after_dash && date_at(chars, next).is_some()) {
+            return end;
+        }
+        end = next;
+    }
+}
+
+/// The end of the date that starts at `from`, if there is one: `2026-09-01` or `01-09-2026`, with the same dash twice,
+/// and no digits or further groups after it.
+fn date_at(chars: &[char], from: usize) -> Option<usize> {
+    let number = |at: usize, len: usize| {
+        let digits: String = chars.get(at..at + len)?.iter().collect();
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i16>().ok())?
+    };
+    let same_dash = |first: usize, second: usize| {
+        let dash = chars.get(first).filter(|c| is_dash(**c))?;
+        (chars.get(second) == Some(dash)).then_some(())
+    };
+    let end = from + 10;
+    let continues = match (chars.get(end), chars.get(end + 1)) {
+        (Some(c), _) if is_digit(*c) => true,
+        (Some(dash), Some(c)) => is_dash(*dash) && is_digit(*c),
+        _ => false,
+    };
+    if continues {
+        return None;
+    }
+    let year_first = || {
+        same_dash(from + 4, from + 7)?;
+        is_date(number(from, 4), number(from + 5, 2), number(from + 8, 2)).then_some(end)
+    };
+    let year_last = || {
+        same_dash(from + 2, from + 5)?;
+        let (first, second, year) = (number(from, 2), number(from + 3, 2), number(from + 6, 4));
+        (is_date(year, second, first) || is_date(year, first, second)).then_some(end)
+    };
+    year_first().or_else(year_last)
 }
 
 #[cfg(test)]
@@ -117,13 +195,55 @@ mod tests {
             ("TRF TO 0131883461 ADA", "TRF TO ****3461 ADA"),
             ("card 4000-0000-0000-0002.", "card ****0002."),
             ("GB29 NWBK 6016 1331 9268 19", "GB29 NWBK ****6819"),
+            (
+                "TRF TO \u{ff10}\u{ff11}\u{ff13}\u{ff11}\u{ff18}\u{ff18}\u{ff13}\u{ff14}",
+                "TRF TO ****\u{ff18}\u{ff18}\u{ff13}\u{ff14}",
+            ),
+            ("\u{0660}\u{0661}\u{0663}\u{0661}88346\u{2460}", "****346\u{2460}"),
+            ("0131\u{a0}883\u{202f}461", "****3461"),
+            ("0131\u{2013}883\u{2011}461", "****3461"),
+            ("0131 - 883   461", "****3461"),
+            ("0131\u{200b}88\u{ad}3461", "****3461"),
+            ("0131\u{0}883461", "****3461"),
+            ("60-16-13 31926819", "****6819"),
+            ("12-11-2026-55 x", "****2655 x"),
+            ("12345678", "****5678"),
             ("invoice 2026-114", "invoice 2026-114"),
             ("paid 12.50", "paid 12.50"),
+            ("two    1234    5678", "two    1234    5678"),
             ("a\u{0}b\n", "ab"),
         ] {
             assert_eq!(text(raw).as_deref(), Some(masked));
         }
         assert_eq!(text(" \n"), None);
+    }
+
+    #[test]
+    fn dates_in_text_are_not_masked() {
+        for kept in [
+            "rent 2026-09-01",
+            "2026-09-01T10:00:00Z",
+            "2026-09-01 10:00:00",
+            "from 2026-08-01 to 2026-09-01",
+            "2026-08-01 2026-09-01",
+            "1234 2026-09-01",
+            "01-09-2026, 13-09-2026, 09-13-2026",
+            "2026\u{2011}09\u{2011}01",
+            "01/09/2026",
+            "01.09.2026",
+        ] {
+            assert_eq!(text(kept).as_deref(), Some(kept));
+        }
+        for (raw, masked) in [
+            ("2026-09-01 0131883461", "2026-09-01 ****3461"),
+            ("0131883461 2026-09-01", "****3461 2026-09-01"),
+            ("2026-13-01", "****1301"),
+            ("1234-05-06", "****0506"),
+            ("4000-2026-09-01", "****0901"),
+        ] {
+            assert_eq!(text(raw).as_deref(), Some(masked));
+        }
+        assert!(is_compact_date("20260901") && !is_compact_date("20261301") && !is_compact_date("12340901"));
     }
 
     #[test]
@@ -138,6 +258,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_number_is_masked_in_any_script_and_grouping(
+            digits in proptest::collection::vec((0..10u32, 0..4usize), 8..30),
+            separators in proptest::collection::vec(0..6usize, 30),
+        ) {
+            let mut number = String::from("x");
+            for (index, (digit, script)) in digits.iter().enumerate() {
+                let zero = ['0', '\u{ff10}', '\u{660}', '\u{966}'][*script];
+                number.push(char::from_u32(u32::from(zero) + digit).unwrap());
+                // Grouped, but not as a date.
+                number.push_str(if index % 3 == 1 { ["", " ", "-", "\u{a0}", " - ", "\u{2009}"][separators[index]] } else { "" });
+            }
+            let masked = text(&number).unwrap();
+            prop_assert_eq!(masked.trim_end_matches(['-', ' ', '\u{a0}', '\u{2009}']).chars().count(), "x****1234".len(), "{}", masked);
+        }
+
         #[test]
         fn long_numbers_are_always_masked(prefix in "[a-z ]{0,10}", number in "[0-9]{8,30}", suffix in "[a-z ]{0,10}") {
             let masked = text(&format!("{prefix}{number}{suffix}")).unwrap();

@@ -106,6 +106,13 @@ impl RecordParser<'_> {
                 *masked = id.clone();
             }
         }
+        // A time that the profile names is not an account number, whatever its field is called.
+        let time = self.stream.time.as_ref().and_then(|time| record.pointer(&time.pointer).zip(Some(&time.pointer)));
+        if let Some((time, pointer)) = time.filter(|(time, _)| time.is_number())
+            && let Some(masked) = body.pointer_mut(pointer)
+        {
+            *masked = time.clone();
+        }
         let body = body.to_string();
         if body.len() > MAX_DOCUMENT_BYTES {
             return reject(RejectionReason::RecordTooLarge, "");

@@ -12,6 +12,7 @@ pub mod access_token_cache;
 pub(crate) mod access_token_source;
 pub(crate) mod authenticator;
 pub(crate) mod credential_cache;
+mod escapes;
 mod redact;
 pub(crate) mod refresh_lock;
 pub mod refresh_token_store;

@@ -1,18 +1,21 @@
 //! Redacts our credentials from a provider's response: a link to the next page may contain the key, an error may repeat
 //! the request. Callers of the gateway may get the response unchanged, so it is redacted here, before anything else
 //! reads it.
+//!
+//! A credential is found in whatever escapes the provider wrote it ([`escapes`](super::escapes)), and as base64 or hex,
+//! alone or in the middle of a longer text.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::provider::auth::escapes::Layers;
 use crate::provider::call::Response;
 use crate::settings::{Auth, Settings};
 
@@ -20,62 +23,145 @@ use crate::settings::{Auth, Settings};
 const MIN_SECRET_LEN: usize = 8;
 /// Replaces a credential.
 const MASK: &str = "***";
-/// The characters a query value does not escape.
-const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Length of the part of a needle that is searched first: the standard library vectorizes searches up to 32 bytes.
+const PREFILTER_LEN: usize = 16;
 
-/// Redacts the secrets of `settings`, and `token` if one was sent: plain, percent-encoded and JSON-escaped. User names
-/// and client ids are not secret: the caller may have asked for them.
+/// Redacts the secrets of `settings`, and `token` if one was sent. User names and client ids are not secret: the caller
+/// may have asked for them.
 pub(super) fn redact(response: &mut Response, settings: &Settings, token: Option<&str>) {
-    let mut encodings = Encodings(Vec::new());
-    for secret in secrets(settings) {
-        encodings.add(secret);
-    }
-    if let Some(token) = token {
-        encodings.add(token);
+    let mut needles = Needles(Vec::new());
+    for secret in secrets(settings).into_iter().chain(token) {
+        needles.add(secret);
     }
     if let Auth::Basic { username, password } = settings.auth() {
         let pair = Zeroizing::new(format!("{}:{}", username.expose_secret(), password.expose_secret()));
-        encodings.0.push(Cow::Owned(STANDARD.encode(pair.as_bytes())));
+        needles.push(STANDARD.encode(pair.as_bytes()));
     }
-    for secret in encodings.0.iter().filter(|secret| secret.len() >= MIN_SECRET_LEN) {
-        if let Some(body) = replaced(&response.body, secret) {
-            response.body = Bytes::from(body);
-            if response.headers.contains_key(CONTENT_LENGTH) {
-                response.headers.insert(CONTENT_LENGTH, HeaderValue::from(response.body.len()));
-            }
+    if let Some(body) = needles.redacted(&response.body) {
+        response.body = Bytes::from(body);
+        if response.headers.contains_key(CONTENT_LENGTH) {
+            response.headers.insert(CONTENT_LENGTH, HeaderValue::from(response.body.len()));
         }
-        for value in response.headers.values_mut() {
-            if let Some(Ok(redacted)) = replaced(value.as_bytes(), secret).map(|bytes| HeaderValue::from_bytes(&bytes))
-            {
-                *value = redacted;
-            }
+    }
+    for value in response.headers.values_mut() {
+        if let Some(Ok(redacted)) = needles.redacted(value.as_bytes()).map(|bytes| HeaderValue::from_bytes(&bytes)) {
+            *value = redacted;
         }
     }
 }
 
-/// The encodings in which secrets may occur, wiped on drop.
-struct Encodings<'a>(Vec<Cow<'a, str>>);
+/// A text that reveals a secret.
+struct Needle {
+    text: String,
+    /// Base64 characters before it that encode bits of the secret and of other data.
+    before: usize,
+    /// The same after it.
+    after: usize,
+}
 
-impl<'a> Encodings<'a> {
-    fn add(&mut self, secret: &'a str) {
-        self.0.push(Cow::Borrowed(secret));
-        // Most keys need no escapes.
-        if secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+/// The texts that reveal a secret, wiped on drop.
+struct Needles(Vec<Needle>);
+
+impl Needles {
+    /// Adds the forms of `secret` that are not mere escapes of its characters.
+    fn add(&mut self, secret: &str) {
+        if secret.len() < MIN_SECRET_LEN {
             return;
         }
-        self.0.push(Cow::Owned(utf8_percent_encode(secret, QUERY_ESCAPES).to_string()));
-        let json = Zeroizing::new(serde_json::Value::from(secret).to_string());
-        let inside = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
-        self.0.extend(inside.map(|json| Cow::Owned(json.to_owned())));
+        self.push(secret.to_owned());
+        // A secret that looks escaped is compared both as it is and decoded as far as the text is.
+        let layers = Layers::of(secret.as_bytes());
+        if let Ok(decoded) = std::str::from_utf8(layers.innermost())
+            && decoded != secret
+        {
+            self.push(decoded.to_owned());
+        }
+        // The form encoding of a space.
+        if secret.contains(' ') {
+            self.push(secret.replace(' ', "+"));
+        }
+        let digits = hex::encode(secret);
+        self.push(digits.to_ascii_uppercase());
+        self.push(digits);
+        for shift in 0..3 {
+            self.add_base64(secret.as_bytes(), shift);
+        }
+    }
+
+    /// Adds the base64 of `secret` after `shift` other bytes: the characters that depend on the secret alone.
+    fn add_base64(&mut self, secret: &[u8], shift: usize) {
+        let shifted = Zeroizing::new(std::iter::repeat_n(0, shift).chain(secret.iter().copied()).collect::<Vec<u8>>());
+        let (head, after) = ((shift * 8).div_ceil(6), usize::from(!shifted.len().is_multiple_of(3)));
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let encoded = Zeroizing::new(engine.encode(&*shifted));
+            let Some(core) = encoded.get(head..encoded.len().saturating_sub(after)) else { continue };
+            if self.0.last().is_none_or(|last| last.text != core) {
+                self.0.push(Needle { text: core.to_owned(), before: usize::from(shift > 0), after });
+            }
+        }
+    }
+
+    /// Adds a text unless it is too short to be secret.
+    fn push(&mut self, text: String) {
+        if text.len() >= MIN_SECRET_LEN {
+            self.0.push(Needle { text, before: 0, after: 0 });
+        }
+    }
+
+    /// `bytes` with each secret replaced by [`MASK`]; `None` if there is none.
+    fn redacted(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut found = Layers::of(bytes).find(|layer, found| self.find(layer, found));
+        found.sort_unstable_by_key(|range| range.start);
+        let (mut redacted, mut done) = (Vec::with_capacity(bytes.len()), 0);
+        for range in &found {
+            if range.start >= done {
+                redacted.extend_from_slice(bytes.get(done..range.start)?);
+                redacted.extend_from_slice(MASK.as_bytes());
+            }
+            done = done.max(range.end);
+        }
+        redacted.extend_from_slice(bytes.get(done..)?);
+        (!found.is_empty()).then_some(redacted)
+    }
+
+    /// Adds where the needles occur in `text`, one of the layers of a response. Needles are UTF-8, so an invalid byte
+    /// is never in one.
+    fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
+        let mut offset = 0;
+        for chunk in text.utf8_chunks() {
+            let valid = chunk.valid();
+            for needle in &self.0 {
+                let prefix = needle.text.get(..PREFILTER_LEN).unwrap_or(&needle.text);
+                if !valid.contains(prefix) {
+                    continue;
+                }
+                for (at, _) in valid.match_indices(needle.text.as_str()) {
+                    found.push(needle.widened(text, offset + at));
+                }
+            }
+            offset += valid.len() + chunk.invalid().len();
+        }
     }
 }
 
-impl Drop for Encodings<'_> {
+impl Needle {
+    /// Its range at `at` in `text`, with the adjacent base64 characters that also encode bits of the secret.
+    fn widened(&self, text: &[u8], at: usize) -> Range<usize> {
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+        let is_at = |at: &usize| text.get(*at).is_some_and(is_base64);
+        let start = at.checked_sub(self.before).filter(is_at).unwrap_or(at);
+        let end = at + self.text.len();
+        start..end + self.after * usize::from(is_at(&end))
+    }
+}
+
+impl Drop for Needles {
     fn drop(&mut self) {
-        for encoding in &mut self.0 {
-            if let Cow::Owned(encoding) = encoding {
-                encoding.zeroize();
-            }
+        for needle in &mut self.0 {
+            needle.text.zeroize();
         }
     }
 }
@@ -105,35 +191,10 @@ fn secrets(settings: &Settings) -> Vec<&str> {
     }
 }
 
-/// `bytes` with each `secret` replaced by [`MASK`]; `None` if it does not occur.
-fn replaced(bytes: &[u8], secret: &str) -> Option<Vec<u8>> {
-    let mut next = find(bytes, secret)?;
-    let (mut redacted, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
-    loop {
-        let (before, from) = rest.split_at_checked(next)?;
-        redacted.extend_from_slice(before);
-        redacted.extend_from_slice(MASK.as_bytes());
-        rest = from.get(secret.len()..)?;
-        match find(rest, secret) {
-            Some(at) => next = at,
-            None => break,
-        }
-    }
-    redacted.extend_from_slice(rest);
-    Some(redacted)
-}
-
-fn find(bytes: &[u8], secret: &str) -> Option<usize> {
-    match std::str::from_utf8(bytes) {
-        // Much faster than comparing at each position.
-        Ok(text) => text.find(secret),
-        Err(_) => bytes.windows(secret.len()).position(|window| window == secret.as_bytes()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::header::LOCATION;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::provider::testkit::{response, settings};
@@ -152,13 +213,80 @@ mod tests {
     }
 
     #[test]
-    fn an_echoed_key_is_redacted_in_every_encoding() {
+    fn an_echoed_key_is_redacted_in_every_escaping() {
         let body = br#"{"key":"canary+key/1","page":2}"#;
         assert_eq!(redacted(key("canary+key/1"), None, body), br#"{"key":"***","page":2}"#);
-        let encoded = redacted(key("canary+key/1"), None, b"?apikey=canary%2Bkey%2F1&page=2");
-        assert_eq!(encoded, b"?apikey=***&page=2");
+        for echoed in [
+            "canary%2Bkey%2F1",
+            "canary%2bkey%2f1",
+            "canary%252Bkey%252f1",
+            r"canary+key\/1",
+            r"canary\u002bkey\u002F1",
+            r"canary\\u002bkey\\/1",
+            "canary&#43;key&#x2F;1",
+            "canary&plus;key&sol;1",
+            r"\u0063anary\x2bkey/1",
+            "%63%61%6e%61%72%79%2b%6B%65%79%2F%31",
+        ] {
+            let body = format!("?apikey={echoed}&page=2");
+            assert_eq!(redacted(key("canary+key/1"), None, body.as_bytes()), b"?apikey=***&page=2", "{echoed}");
+        }
         assert_eq!(redacted(key("canary\"key\""), None, br#"["canary\"key\""]"#), br#"["***"]"#);
         assert_eq!(redacted(key("canary-key"), None, b"canary-key\xffcanary-key"), b"***\xff***", "not UTF-8");
+        assert_eq!(redacted(key("canary key 1"), None, b"?k=canary+key+1"), b"?k=***", "a form");
+        // A key that looks escaped.
+        assert_eq!(redacted(key("canary%2Fkey"), None, br"canary%2Fkey canary%252fkey"), b"*** ***");
+    }
+
+    #[test]
+    fn an_echoed_key_is_redacted_in_base64_and_hex() {
+        for key_text in ["canary+key/1", "canary??key>>", "canary-key"] {
+            for before in ["", "u", "us", "user:"] {
+                let text = format!("{before}{key_text}:after");
+                for encoded in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+                    let body = redacted(key(key_text), None, format!("x={encoded}").as_bytes());
+                    let body = String::from_utf8(body).unwrap();
+                    assert!(body.contains("***") && body.len() < 3 + before.len() * 2 + 15, "{encoded}: {body}");
+                }
+            }
+            let escaped = STANDARD.encode(key_text).replace('/', r"\/").replace('+', "%2B").replace('=', "%3d");
+            let body = redacted(key(key_text), None, format!("<{escaped}>").as_bytes());
+            assert!(body.starts_with(b"<***"), "{escaped}: {}", String::from_utf8_lossy(&body));
+            for encoded in [hex::encode(key_text), hex::encode_upper(key_text)] {
+                assert_eq!(redacted(key(key_text), None, format!("<{encoded}>").as_bytes()), b"<***>");
+            }
+        }
+    }
+
+    /// Applies an escaping to every character that is not alphanumeric, or to all.
+    fn escaped(text: &str, kind: u8, all: bool) -> String {
+        let escape = |c: char| {
+            let code = u32::from(c);
+            match kind {
+                _ if c.is_ascii_alphanumeric() && !all => c.to_string(),
+                0 => format!("%{code:02x}"),
+                1 => format!("%{code:02X}"),
+                2 => format!("\\u{code:04x}"),
+                3 => format!("\\u{code:04X}"),
+                4 => format!("&#{code};"),
+                5 => format!("&#x{code:x};"),
+                _ if c.is_ascii_alphanumeric() => format!("\\x{code:02x}"),
+                _ => format!("\\{c}"),
+            }
+        };
+        text.chars().map(escape).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_redacted_however_often_it_is_escaped(
+            secret in r#"[a-zA-Z0-9+/=_.<>"' -]{8,40}"#,
+            kinds in proptest::collection::vec((0..7u8, any::<bool>()), 0..4),
+        ) {
+            let echoed = kinds.iter().fold(secret.clone(), |text, (kind, all)| escaped(&text, *kind, *all));
+            let body = redacted(key(&secret), None, format!("[{echoed}]").as_bytes());
+            prop_assert_eq!(String::from_utf8_lossy(&body), "[***]", "{}", echoed);
+        }
     }
 
     #[test]

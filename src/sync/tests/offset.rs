@@ -306,7 +306,7 @@ async fn documents_are_masked_and_get_derived_keys_without_an_id() {
     let harness = SyncHarness::new(ScriptedBank::default()).await;
     let page = r#"{"items": [
         {"id": "20260901000001", "account": "0131883461", "opened": "2026-09-01", "at": "2026-09-01T10:00:00Z",
-         "ref": "6f1c7a52-8a0e-4f4e-9a58-1234567890ab", "value": "12345678.90", "n": 123456789012, "note": "TRF 0131883461"},
+         "ref": "6f1c7a52-8a0e-4f4e-9a58-1234567890ab", "value": "12345678.90", "n": 123456789012, "amount": 123456789012, "0131883461": {"open": true}, "note": "TRF 0131883461"},
         {"note": "twin"}, {"note": "twin"}, "no object"], "_meta": {"totalCount": 4}}"#;
     let list = OffsetList::of(0).overriding(move |_, _| Some(response(200, page)));
     let mut plan = collaterals();
@@ -316,7 +316,7 @@ async fn documents_are_masked_and_get_derived_keys_without_an_id() {
     let stored = documents(&harness).await;
     assert_eq!(
         stored[0].record.body,
-        r#"{"account":"****3461","at":"2026-09-01T10:00:00Z","id":"20260901000001","n":123456789012,"note":"TRF ****3461","opened":"2026-09-01","ref":"6f1c7a52-8a0e-4f4e-9a58-1234567890ab","value":"12345678.90"}"#
+        r#"{"****3461":{"open":true},"account":"****3461","amount":123456789012,"at":"2026-09-01T10:00:00Z","id":"20260901000001","n":"****9012","note":"TRF ****3461","opened":"2026-09-01","ref":"6f1c7a52-8a0e-4f4e-9a58-1234567890ab","value":"12345678.90"}"#
     );
     assert_eq!(run(&harness, &list, &plan).await.counts.unchanged, 3, "derived keys are stable");
 }
