@@ -1,8 +1,8 @@
 //! The composition root: builds the components, starts them in order and stops them in order.
 //!
-//! Every long-lived component is a task of one set; the first task that ends while the process should run ends the
-//! process, because a half-dead operator would still look healthy. Each step of the start is a gate that `/readyz`
-//! shows.
+//! Every long-lived component is a task of one set ([`tasks`]); the first task that ends while the process should run
+//! ends the process, because a half-dead operator would still look healthy. Each step of the start is a gate that
+//! `/readyz` shows.
 
 mod change_router;
 mod check;
@@ -27,7 +27,7 @@ use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
 use crate::admin::metrics_access::MetricsAccess;
 use crate::app::error::AppError;
-use crate::app::tasks::{Tasks, drain, named, until};
+use crate::app::tasks::Tasks;
 use crate::app::wiring::BaseDeps;
 use crate::cli::{CheckCommand, Cli, Command, MetricsAuth, RunArgs};
 use crate::clock::Clock;
@@ -37,9 +37,12 @@ use crate::cluster::discovery;
 use crate::cluster::kube_reviewer::KubeReviewer;
 use crate::cluster::lease::{LeaderElector, Leadership, LeaseConfig};
 use crate::controllers::providerconnection::standby::run_standby;
+use crate::http_server::metrics::PortMetrics;
 use crate::ledger::{self, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
+use crate::tasks::TaskGroups;
+use crate::telemetry::log_writer::write_stderr_within;
 use crate::telemetry::{self, traces::Traces};
 
 /// Runs the command of the command line.
@@ -68,26 +71,28 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Standard error may be a pipe that nobody reads.
+            write_stderr_within(format!("error: {error}\n"), LAST_LINE_TIMEOUT);
             ExitCode::FAILURE
         }
     }
 }
 
-/// How long the shutdown waits for the last spans to be exported.
-const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the last line on standard error may take.
+const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(500);
 
 async fn run(args: RunArgs) -> Result<(), AppError> {
-    let log_level = telemetry::init(args.log_format, &args.log_level)?;
-    let stop = crate::shutdown::on_signal()
-        .map_err(|source| AppError::Io { what: "installing signal handlers".into(), source })?;
+    let logging = telemetry::init(args.log_format, &args.log_level)?;
     let (clock, metrics, gates) = (Clock::system(), Metrics::new(), Gates::default());
+    logging.writer.register(&metrics)?;
+    let mut tasks = Tasks::new(TaskGroups::new(&metrics)?);
+    let groups = tasks.groups().clone();
+    let stop = crate::shutdown::on_signal(&groups.telemetry, logging.writer.clone())
+        .map_err(|source| AppError::Io { what: "installing signal handlers".into(), source })?;
     metrics
         .int_gauge("busbar_build_info", "Always 1; the labels identify the build.", &["version", "commit"])?
         .with_label_values(&[crate::cli::VERSION, crate::cli::COMMIT])
         .set(1);
-    let mut tasks = Tasks::new();
-
     // Before anything is opened or requested: an invalid profile is a local configuration error.
     let profiles = Arc::new(Profiles::load(args.profiles_dir.as_deref())?);
     let gateway = gateway::open(&args.gateway).await?;
@@ -96,19 +101,22 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         MetricsAuth::Off => MetricsAccess::open(),
         MetricsAuth::Kubernetes => MetricsAccess::reviewed(clock),
     };
+    let ports = PortMetrics::new(&metrics)?;
     let admin = Admin {
         gates: gates.clone(),
         metrics: metrics.clone(),
         metrics_access: metrics_access.clone(),
-        log_level: Some(log_level),
+        log_level: Some(logging.level.clone()),
+        clock,
+        tasks: groups.telemetry.clone(),
+        connection_metrics: Some(ports.of("admin")),
     };
-    let admin_stop = CancellationToken::new();
-    tasks.spawn(named("admin", admin.serve(listener, admin_stop.clone())));
+    tasks.telemetry("admin", admin.serve(listener, tasks.telemetry_stop()));
 
     let traces = match &args.telemetry.otlp_endpoint {
         Some(endpoint) => {
             let instance = args.identity.clone().unwrap_or_else(default_identity);
-            Traces::export_to(endpoint, crate::cli::VERSION, &instance, &metrics)?
+            Traces::export_to(endpoint, crate::cli::VERSION, &instance, &metrics, &groups.telemetry)?
         }
         None => Traces::off(),
     };
@@ -122,15 +130,14 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         metrics: &metrics,
         gates: &gates,
         traces: traces.clone(),
+        tasks: groups,
         ledger: Arc::clone(&ledger),
         profiles,
     };
-    let result = run_replica(&base, Servers { gateway, metrics_access }, &stop, &mut tasks).await;
+    let result = run_replica(&base, Servers { gateway, metrics_access, ports }, &stop, &mut tasks).await;
     gates.set(Gate::Running, false);
     stop.cancel();
-    drain(&mut tasks, args.shutdown_grace, &admin_stop).await;
-    ledger.close().await;
-    traces.close(TRACE_FLUSH_TIMEOUT).await;
+    tasks.drain(args.shutdown_grace, &*ledger, &traces).await;
     match &result {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!(%error, "exiting"),
@@ -142,6 +149,7 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
 struct Servers {
     gateway: Option<gateway::BoundGateway>,
     metrics_access: MetricsAccess,
+    ports: PortMetrics,
 }
 
 /// Connects to the API server, waits for the lease and runs until the process should end.
@@ -159,7 +167,7 @@ async fn run_replica(
         let reviewer = Arc::new(KubeReviewer::new(clients.calls.clone(), Vec::new()));
         servers.metrics_access.connect(Authorizer::for_scrapers(reviewer, clock, metrics)?);
     }
-    let Some(()) = until(stop, tasks, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
+    let Some(()) = tasks.until(stop, discovery::wait_until_served(&clients.calls)).await? else { return Ok(()) };
     gates.set(Gate::Crds, true);
 
     let leadership = Leadership::default();
@@ -169,28 +177,40 @@ async fn run_replica(
     if let Some(gateway) = servers.gateway {
         let (args, retry_wakeup, keys, clients, audit) =
             (&args.gateway, &wiring.retry_wakeup, &wiring.keys, &clients, &wiring.audit_queue);
-        let deps = gateway::GatewayDeps { args, ctx: &ctx, clients, keys, retry_wakeup, audit, gates, clock, metrics };
+        let connections = servers.ports.of("gateway");
+        let deps = gateway::GatewayDeps {
+            args,
+            ctx: &ctx,
+            clients,
+            keys,
+            retry_wakeup,
+            audit,
+            gates,
+            clock,
+            metrics,
+            connections,
+        };
         gateway::start(gateway, &deps, stop, tasks)?;
     }
-    let Some(()) = until(stop, tasks, ctx.stores.ready()).await? else { return Ok(()) };
+    let Some(()) = tasks.until(stop, ctx.stores.ready()).await? else { return Ok(()) };
     gates.set(Gate::Stores, true);
     tracing::info!(identity, "ready; waiting for the leader lease");
 
     let config = LeaseConfig { namespace: args.lease_namespace.clone(), name: args.lease_name.clone(), identity };
     let mut elector = LeaderElector::new(clients.lease, config, clock, leadership);
     let standby_stop = stop.child_token();
-    let standby = tokio::spawn(run_standby(Arc::clone(&ctx), standby_stop.clone()));
-    let elected = until(stop, tasks, elector.acquire(stop)).await;
+    let standby = tasks.groups().effects.spawn("standby", run_standby(Arc::clone(&ctx), standby_stop.clone()));
+    let elected = tasks.until(stop, elector.acquire(stop)).await;
     standby_stop.cancel();
     standby.await.map_err(|_| AppError::TaskEnded("standby"))?;
     let Some(true) = elected? else { return Ok(()) };
     gates.set_leading(true);
     wiring.leader_gauge.set(1);
     let lease_stop = stop.clone();
-    tasks.spawn(async move { ("lease", elector.hold(&lease_stop).await.map_err(AppError::from)) });
+    tasks.try_effect("lease", async move { elector.hold(&lease_stop).await.map_err(AppError::from) });
     wiring::start(wiring.leader_tasks, args, stop, tasks);
 
-    let Some(()) = until(stop, tasks, std::future::pending::<()>()).await? else { return Ok(()) };
+    let Some(()) = tasks.until(stop, std::future::pending::<()>()).await? else { return Ok(()) };
     Ok(())
 }
 

@@ -1,16 +1,21 @@
 //! Logging: JSON or plain lines on standard error, with a level that can be changed at run time.
 //!
 //! Log lines have the namespace, name and reason of their object as fields. No field and no message ever contains text
-//! from a provider's response or a value from a Secret.
+//! from a provider's response or a value from a Secret. Logging never blocks ([`log_writer`]).
 
+pub mod log_writer;
 pub mod traces;
 
+use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use crate::telemetry::log_writer::LogWriter;
 
 /// Format of log lines.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +50,9 @@ pub enum LogError {
     /// A span filter, or a crate that prints requests.
     #[error("log level must not name spans or the HTTP and TLS libraries, which print credentials: {0:?}")]
     Sensitive(String),
+    /// The thread that writes the log could not be started.
+    #[error("logging: {0}")]
+    Writer(#[from] std::io::Error),
     /// The subscriber was dropped, or another one is already installed.
     #[error("logging: {0}")]
     Setup(String),
@@ -98,8 +106,26 @@ pub fn filter(directives: &str) -> Result<EnvFilter, LogError> {
     Ok(filter)
 }
 
-/// Installs the process's subscriber.
-pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
+/// How long the end of the process waits for log lines to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The process's log. Dropping it waits for the lines that are not written yet.
+pub struct Logging {
+    /// Changes the level.
+    pub level: LogLevel,
+    /// Writes the lines.
+    pub writer: LogWriter,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.writer.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// Installs the process's subscriber, and logs panics through it.
+pub fn init(format: LogFormat, directives: &str) -> Result<Logging, LogError> {
+    let writer = LogWriter::start(std::io::stderr())?;
     let (filter, handle) = reload::Layer::new(filter(directives)?);
     let registry = tracing_subscriber::registry().with(filter);
     let done = match format {
@@ -110,13 +136,23 @@ pub fn init(format: LogFormat, directives: &str) -> Result<LogLevel, LogError> {
                     .flatten_event(true)
                     .with_current_span(true)
                     .with_span_list(false)
-                    .with_writer(std::io::stderr),
+                    .with_writer(writer.clone()),
             )
             .try_init(),
-        LogFormat::Plain => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Plain => registry.with(fmt::layer().with_writer(writer.clone())).try_init(),
     };
     done.map_err(|e| LogError::Setup(e.to_string()))?;
-    Ok(LogLevel { directives: Arc::new(Mutex::new(directives.to_owned())), handle })
+    std::panic::set_hook(Box::new(log_panic));
+    let level = LogLevel { directives: Arc::new(Mutex::new(directives.to_owned())), handle };
+    Ok(Logging { level, writer })
+}
+
+/// Logs where a panic happened. Its message only if it is a literal: others may contain what a provider sent, and the
+/// default hook would block on standard error.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(not logged)");
+    tracing::error!(location, panic = message, "panic: this is a bug; report it with its location");
 }
 
 #[cfg(test)]

@@ -86,4 +86,7 @@ pub(super) enum AppError {
     /// A task ended that should run as long as the process.
     #[error("task {0} ended unexpectedly; exiting")]
     TaskEnded(&'static str),
+    /// A task panicked that should run as long as the process.
+    #[error("task {0} panicked: this is a bug; exiting")]
+    TaskPanicked(&'static str),
 }

@@ -18,13 +18,14 @@ use crate::cluster::kube_reviewer::KubeReviewer;
 use crate::controllers::Ctx;
 use crate::gateway::Gateway;
 use crate::gateway::access::AccessControl;
-use crate::gateway::connection_limits::ConnectionLimits;
 use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::router::router;
-use crate::gateway::server::Server;
 use crate::gateway::tls::ServerCertificate;
+use crate::http_server::ConnectionMetrics;
+use crate::http_server::connection_limits::ConnectionLimits;
+use crate::http_server::server::Server;
 use crate::ledger::encryption::Keyring;
 use crate::metrics::Metrics;
 use crate::provider::audit::AuditQueue;
@@ -73,6 +74,7 @@ pub(super) struct GatewayDeps<'a> {
     pub(super) gates: &'a Gates,
     pub(super) clock: Clock,
     pub(super) metrics: &'a Metrics,
+    pub(super) connections: ConnectionMetrics,
 }
 
 /// Starts serving, on a standby too.
@@ -80,9 +82,9 @@ pub(super) fn start(
     bound: BoundGateway,
     deps: &GatewayDeps<'_>,
     stop: &CancellationToken,
-    tasks: &mut Tasks,
+    tasks: &Tasks,
 ) -> Result<(), AppError> {
-    let GatewayDeps { args, ctx, clients, keys, retry_wakeup, audit, gates, clock, metrics } = *deps;
+    let GatewayDeps { args, ctx, clients, keys, retry_wakeup, audit, gates, clock, metrics, connections: _ } = *deps;
     let access = match args.gateway_auth {
         GatewayAuth::Off => AccessControl::off(),
         GatewayAuth::Kubernetes => {
@@ -115,16 +117,17 @@ pub(super) fn start(
     let app = router(&gateway, Arc::new(move || gates.report()));
     let tls = bound.certificate.as_ref().map(ServerCertificate::config).transpose()?;
     if let Some(certificate) = bound.certificate {
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            certificate.watch(clock, stop).await;
-            ("certificate", Ok(()))
-        });
+        tasks.effect("certificate", certificate.watch(clock, stop.clone()));
     }
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        Server { listener: bound.listener, app, tls, limits: ConnectionLimits::default(), clock }.serve(stop).await;
-        ("gateway", Ok(()))
-    });
+    let server = Server {
+        listener: bound.listener,
+        app,
+        tls,
+        limits: ConnectionLimits::default(),
+        clock,
+        tasks: tasks.groups().effects.clone(),
+        metrics: Some(deps.connections.clone()),
+    };
+    tasks.effect("gateway", server.serve(stop.clone()));
     Ok(())
 }

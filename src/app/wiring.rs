@@ -40,6 +40,7 @@ use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::rights::LicenceMeter;
 use crate::settings::addresses::AddressRules;
+use crate::tasks::TaskGroups;
 use crate::telemetry::traces::Traces;
 use crate::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
 use crate::work::pool::{PoolOptions, SyncPool};
@@ -53,6 +54,7 @@ pub(super) struct BaseDeps<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) gates: &'a Gates,
     pub(super) traces: Traces,
+    pub(super) tasks: TaskGroups,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) profiles: Arc<Profiles>,
 }
@@ -85,26 +87,17 @@ pub(super) struct ReplicaTasks {
 
 impl ReplicaTasks {
     /// Starts them.
-    pub(super) fn start(self, stop: &CancellationToken, tasks: &mut Tasks) {
+    pub(super) fn start(self, stop: &CancellationToken, tasks: &Tasks) {
         let Self { reflectors, router, audit } = self;
-        let audit_stop = stop.clone();
-        tasks.spawn(async move {
-            audit.run(audit_stop).await;
-            ("audit", Ok(()))
-        });
-        let router_stop = stop.clone();
-        tasks.spawn(async move {
-            router.run(router_stop).await;
-            ("changes", Ok(()))
-        });
+        tasks.writer("audit", audit.run(tasks.writers_stop()));
+        tasks.effect("changes", router.run(stop.clone()));
         for reflector in reflectors {
             let stop = stop.clone();
-            tasks.spawn(async move {
+            tasks.effect("reflector", async move {
                 tokio::select! {
                     () = reflector => {}
                     () = stop.cancelled() => {}
                 }
-                ("reflector", Ok(()))
             });
         }
     }
@@ -141,6 +134,7 @@ pub(super) fn build(
         licence_meter: Some(Arc::new(LicenceMeter::new(clock, Arc::clone(&ledger), audit_queue.clone(), metrics)?)),
         traces: base.traces.clone(),
         legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
+        tasks: base.tasks.effects.clone(),
     };
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
@@ -153,7 +147,11 @@ pub(super) fn build(
         driver = driver.with_log(probe_log_writer.log());
         Some(probe_log_writer)
     };
-    let options = PoolOptions { concurrency: args.sync_concurrency.into(), ..PoolOptions::new(identity) };
+    let options = PoolOptions {
+        concurrency: args.sync_concurrency.into(),
+        tasks: base.tasks.effects.clone(),
+        ..PoolOptions::new(identity)
+    };
     let pool = SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, options)?;
     let backoff = Arc::new(ReconcileBackoff::default());
 
@@ -217,7 +215,7 @@ pub(super) fn build(
 }
 
 /// Starts probes, syncs and reconcilers.
-pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &CancellationToken, tasks: &mut Tasks) {
+pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &CancellationToken, tasks: &Tasks) {
     let LeaderTasks {
         ctx,
         driver,
@@ -228,54 +226,30 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         status_metrics,
         keys,
     } = leader_tasks;
-    let dead_requests_stop = stop.clone();
-    tasks.spawn(async move {
-        dead_request_worker.run(dead_requests_stop).await;
-        ("dead requests", Ok(()))
-    });
-    let probes_stop = stop.clone();
-    tasks.spawn(async move {
-        driver.run(probes_stop).await;
-        ("probes", Ok(()))
-    });
+    tasks.effect("dead requests", dead_request_worker.run(stop.clone()));
+    tasks.effect("probes", driver.run(stop.clone()));
     if let Some(probe_log_writer) = probe_log_writer {
-        let probe_log_stop = stop.clone();
-        tasks.spawn(async move {
-            probe_log_writer.run(probe_log_stop).await;
-            ("probe log", Ok(()))
-        });
+        tasks.writer("probe log", probe_log_writer.run(tasks.writers_stop()));
     }
-    let events_stop = stop.clone();
-    tasks.spawn(async move {
-        event_queue.run(events_stop).await;
-        ("events", Ok(()))
-    });
+    tasks.writer("events", event_queue.run(tasks.writers_stop()));
     let (retry_ctx, retry_stop) = (Arc::clone(&ctx), stop.clone());
-    tasks.spawn(async move {
+    tasks.effect("early retries", async move {
         while retry_stop.run_until_cancelled(tokio::time::sleep(EARLY_RETRY_INTERVAL)).await.is_some() {
             if let Some((kind, key)) = retry_ctx.backoff.next_early_retry() {
                 retry_ctx.reconcile_queue.enqueue(kind, &key);
             }
         }
-        ("early retries", Ok(()))
     });
     if keys.has_key() {
         let (clock, keys_stop) = (ctx.clock, stop.clone());
-        tasks.spawn(async move {
-            refresh_keys(&keys, clock, &keys_stop).await;
-            ("keys", Ok(()))
-        });
+        tasks.effect("keys", async move { refresh_keys(&keys, clock, &keys_stop).await });
     }
     let (secrets_ctx, secrets_stop) = (Arc::clone(&ctx), stop.clone());
-    tasks.spawn(async move {
-        secrets_ctx.secrets.run_eviction(&secrets_stop).await;
-        ("secrets", Ok(()))
-    });
+    tasks.effect("secrets", async move { secrets_ctx.secrets.run_eviction(&secrets_stop).await });
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
-    tasks.spawn(async move {
+    tasks.effect("syncs", async move {
         pool_stop.cancelled().await;
         pool.close().await;
-        ("syncs", Ok(()))
     });
     let status = StatusDeps {
         client: ctx.client.clone(),
@@ -315,17 +289,14 @@ struct ReconcilerSpawner<'a> {
 }
 
 impl ReconcilerSpawner<'_> {
-    fn spawn<R: Reconciler>(&self, name: &'static str, store: KindStore<R::Object>, tasks: &mut Tasks)
+    fn spawn<R: Reconciler>(&self, name: &'static str, store: KindStore<R::Object>, tasks: &Tasks)
     where
         R::Object: HasStatus,
     {
         let writer = StatusWriter::<R::Object>::new(self.status.clone(), store.clone());
         let runner = ReconcileRunner::<R>::new(Arc::clone(self.ctx), writer, self.metrics.clone(), self.concurrency);
         let stop = self.stop.clone();
-        tasks.spawn(async move {
-            runner.run(store, stop).await;
-            (name, Ok(()))
-        });
+        tasks.effect(name, runner.run(store, stop));
     }
 }
 

@@ -26,6 +26,7 @@ use reqwest::Url;
 use tokio::runtime::Handle;
 
 use crate::metrics::{Metrics, MetricsError};
+use crate::tasks::TaskGroup;
 
 /// Path of the OTLP/HTTP traces endpoint.
 const PATH: &str = "v1/traces";
@@ -48,6 +49,7 @@ pub struct Traces(Option<Arc<Inner>>);
 struct Inner {
     tracer: SdkTracer,
     provider: SdkTracerProvider,
+    tasks: TaskGroup,
 }
 
 /// Traces cannot be set up.
@@ -85,12 +87,13 @@ impl Traces {
     }
 
     /// Exports to the collector at `endpoint` (see [`parse_collector_url`]); `instance` identifies this replica. Must
-    /// be called inside a tokio runtime, on which requests to the collector run.
+    /// be called inside a tokio runtime, on which requests to the collector run, as tasks of `tasks`.
     pub fn export_to(
         endpoint: &Url,
         version: &'static str,
         instance: &str,
         metrics: &Metrics,
+        tasks: &TaskGroup,
     ) -> Result<Self, TracesError> {
         let spans = metrics.counter(
             "busbar_trace_spans_total",
@@ -108,6 +111,7 @@ impl Traces {
                 .build()
                 .map_err(|error| failure(&error.without_url()))?,
             runtime: Handle::current(),
+            tasks: tasks.clone(),
         };
         let sender = SpanExporter::builder()
             .with_http()
@@ -143,7 +147,7 @@ impl Traces {
             .with_resource(resource)
             .build();
         let tracer = provider.tracer("busbar");
-        Ok(Self(Some(Arc::new(Inner { tracer, provider }))))
+        Ok(Self(Some(Arc::new(Inner { tracer, provider, tasks: tasks.clone() }))))
     }
 
     /// The tracer; `None` if traces are disabled.
@@ -155,8 +159,9 @@ impl Traces {
     pub async fn close(&self, timeout: Duration) {
         let Some(inner) = self.0.clone() else { return };
         // The shutdown blocks on the exporter's thread, which needs this runtime.
-        let closed = tokio::task::spawn_blocking(move || inner.provider.shutdown_with_timeout(timeout));
-        if !matches!(closed.await, Ok(Ok(()))) {
+        let tasks = inner.tasks.clone();
+        let closed = tasks.spawn_blocking("trace flush", move || inner.provider.shutdown_with_timeout(timeout));
+        if !matches!(tokio::time::timeout(timeout, closed).await, Ok(Ok(Ok(())))) {
             tracing::warn!("trace export timed out at shutdown; the last spans are lost");
         }
     }
@@ -241,6 +246,7 @@ impl opentelemetry_sdk::trace::SpanExporter for CountingExporter {
 struct CollectorClient {
     http: reqwest::Client,
     runtime: Handle,
+    tasks: TaskGroup,
 }
 
 /// The collector's response exceeds [`MAX_RESPONSE`].
@@ -257,7 +263,7 @@ impl HttpClient for CollectorClient {
         Self: 'async_trait,
     {
         let http = self.http.clone();
-        let sent = self.runtime.spawn(async move {
+        let sent = self.tasks.spawn_on(&self.runtime, "trace export", async move {
             let request = reqwest::Request::try_from(request.map(reqwest::Body::from))?;
             let mut response = http.execute(request).await.map_err(reqwest::Error::without_url)?;
             let (status, headers) = (response.status(), response.headers().clone());

@@ -10,6 +10,7 @@ use busbar::provider::call::{CacheMode, Request};
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::trace::{IncomingRequest, IncomingSpan};
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
+use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{Span, TraceCollector};
 use busbar::testbed::sim::{BankConfig, Behaviour, RequiredAuth, Script, ScriptStep};
@@ -22,7 +23,8 @@ use crate::kit::wait::{PATIENCE, eventually};
 
 fn traced(endpoint: &str) -> (Registry, Traces, Metrics) {
     let metrics = Metrics::new();
-    let traces = Traces::export_to(&parse_collector_url(endpoint).unwrap(), "0.0.0", "replica-1", &metrics).unwrap();
+    let (endpoint, tasks) = (parse_collector_url(endpoint).unwrap(), TaskGroup::default());
+    let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &metrics, &tasks).unwrap();
     let access = RegistryOptions { traces: traces.clone(), ..RegistryOptions::allowing_loopback() };
     (Registry::new(Clock::system(), &metrics, access).unwrap(), traces, metrics)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use busbar::metrics::Metrics;
 use busbar::settings::Auth;
+use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::TraceCollector;
 use busbar::testbed::sim::{Behaviour, Script, ScriptStep};
@@ -19,7 +20,7 @@ const PARENT: &str = "b7ad6b7169203331";
 async fn a_request_is_traced_to_each_try_and_no_span_holds_a_secret() {
     let spans = TraceCollector::start().await.unwrap();
     let endpoint = parse_collector_url(&spans.endpoint()).unwrap();
-    let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &Metrics::new()).unwrap();
+    let traces = Traces::export_to(&endpoint, "0.0.0", "replica-1", &Metrics::new(), &TaskGroup::default()).unwrap();
     let harness = GatewayHarness::with(Plan { traces: traces.clone(), ..Plan::default() }).await;
     harness.connect("fmp", &harness.fmp, |draft| {
         draft.retry.retries = 1;
