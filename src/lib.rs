@@ -20,6 +20,7 @@ pub mod controllers;
 pub mod domain;
 pub mod explain;
 pub mod gateway;
+pub mod http_server;
 pub mod ledger;
 pub mod metrics;
 pub mod notify;

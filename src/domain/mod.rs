@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod client_address;
 pub mod clock_skew;
 pub mod closed_list;
 pub mod conditions;
@@ -17,6 +18,7 @@ pub mod hash;
 pub mod health;
 pub mod key;
 pub mod lease;
+pub mod log_limit;
 pub mod mask;
 pub mod money;
 pub mod quota;
@@ -28,4 +30,5 @@ pub mod route;
 pub mod run_reason;
 pub mod schedule;
 pub mod time;
+pub mod token_buckets;
 pub mod window;

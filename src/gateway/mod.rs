@@ -5,8 +5,9 @@
 //! Every replica serves, the standby too: only what needs a single writer (retrying dead requests, writing status) is
 //! the leader's.
 //!
-//! [`server`] accepts connections, [`router`] maps the paths, [`envelope`] and [`problem`] define the response format,
-//! [`observe`] adds metrics and logs, and each resource has a file. No response holds a secret, no log line a query.
+//! [`crate::http_server`] accepts connections, [`router`] maps the paths, [`envelope`] and [`problem`] define the
+//! response format, [`observe`] adds metrics and logs, and each resource has a file. No response holds a secret, no log
+//! line a query.
 
 pub mod access;
 pub mod aliases;
@@ -19,7 +20,6 @@ mod call_problem;
 pub mod call_request;
 mod candidates;
 pub mod concurrency_limit;
-pub mod connection_limits;
 pub mod dead_requests;
 pub mod envelope;
 pub mod error_code;
@@ -36,8 +36,8 @@ pub mod problem;
 pub mod providers;
 pub mod rate_limit;
 pub mod router;
-pub mod server;
 pub mod state;
 pub mod tls;
 
+pub use crate::http_server::{connection_limits, server};
 pub use state::{Exists, Gateway};

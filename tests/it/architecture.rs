@@ -144,10 +144,12 @@ const LAYERS: &[Layer] = &[
             "kube::Resource",
         ]),
     },
-    Layer { name: "admin", ours: Only(&["cluster"]), others: O::AllBut(&["sqlx", "reqwest"]) },
+    // The server of both ports: sockets and limits, nothing of what is served.
+    Layer { name: "http_server", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
+    Layer { name: "admin", ours: Only(&["cluster", "http_server"]), others: O::AllBut(&["sqlx", "reqwest"]) },
     Layer {
         name: "gateway",
-        ours: Only(&["domain", "profile", "settings", "provider", "ledger", "cluster::auth"]),
+        ours: Only(&["domain", "profile", "settings", "provider", "ledger", "cluster::auth", "http_server"]),
         others: O::AllBut(&["kube_runtime", "sqlx"]),
     },
     // The bench knows what a bank and an API server look like from outside, nothing of how Busbar works inside.

@@ -28,6 +28,7 @@ use busbar::provider::audit::audit_channel;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::rights::LicenceMeter;
 use busbar::settings::{Draft, FallbackTarget, Settings};
+use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::Traces;
 use busbar::testbed::sim::{BankConfig, BankHandle, Sim, SimConfig};
 use busbar::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
@@ -215,7 +216,8 @@ impl GatewayHarness {
         let address = listener.local_addr().unwrap();
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
-        let server = Server { listener, app: app.clone(), tls: None, limits: ConnectionLimits::default(), clock };
+        let (limits, tasks) = (ConnectionLimits::default(), TaskGroup::default());
+        let server = Server { listener, app: app.clone(), tls: None, limits, clock, tasks, metrics: None };
         let harness = Self {
             serving: tokio::spawn(server.serve(stop.clone())),
             writer: tokio::spawn(writer.run(audit_stop.clone())),

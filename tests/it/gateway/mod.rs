@@ -26,6 +26,7 @@ use busbar::gateway::connection_limits::ConnectionLimits;
 use busbar::gateway::rate_limit::Rate;
 use busbar::gateway::server::Server;
 use busbar::gateway::tls::ServerCertificate;
+use busbar::tasks::TaskGroup;
 use busbar::testbed::sim::{Behaviour, FailurePoint, ScriptStep};
 use serde_json::json;
 
@@ -318,7 +319,8 @@ async fn a_renewed_certificate_is_served_to_the_next_connection() {
     let app = axum::Router::new().route("/", axum::routing::get(|| async { "well" }));
     let stop = tokio_util::sync::CancellationToken::new();
     let tls = Some(served.config().unwrap());
-    let door = Server { listener, app, tls, limits: ConnectionLimits::default(), clock: Clock::system() };
+    let (limits, clock, tasks) = (ConnectionLimits::default(), Clock::system(), TaskGroup::default());
+    let door = Server { listener, app, tls, limits, clock, tasks, metrics: None };
     let serving = tokio::spawn(door.serve(stop.clone()));
     // A client each: a pooled connection keeps the certificate of its handshake.
     let get = async |root: &reqwest::Certificate| {

@@ -10,6 +10,7 @@ use busbar::clock::Clock;
 use busbar::gateway::connection_limits::ConnectionLimits;
 use busbar::gateway::server::Server;
 use busbar::gateway::tls::ServerCertificate;
+use busbar::tasks::TaskGroup;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +37,8 @@ async fn serve(limits: ConnectionLimits, certificate: Option<&Arc<ServerCertific
     };
     let app = axum::Router::new().route("/", get(|| async { "well" })).route("/slow", get(slow));
     let tls = certificate.map(|certificate| certificate.config().unwrap());
-    let server = Server { listener, app, tls, limits, clock: Clock::system() };
+    let (clock, tasks) = (Clock::system(), TaskGroup::default());
+    let server = Server { listener, app, tls, limits, clock, tasks, metrics: None };
     tokio::spawn(server.serve(CancellationToken::new()));
     address
 }

@@ -1,10 +1,8 @@
-//! Limits on client connections: idle time, and the number of connections per address.
+//! When a client connection is idle.
 //!
 //! Only complete requests count as activity. Anything else that arrives (a byte of a header, a ping) does not: a client
 //! could otherwise hold a connection open forever without a request.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,35 +10,6 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::domain::time::Mono;
-use crate::gateway::rate_limit::network;
-
-/// Limits on a client's connections, which apply before authentication.
-#[derive(Copy, Clone, Debug)]
-pub struct ConnectionLimits {
-    /// Time-out of the TLS handshake.
-    pub handshake: Duration,
-    /// Time-out of reading a request's headers, and of a connection between two requests.
-    pub idle: Duration,
-    /// Time for a graceful close of an idle connection: the last response may still be in transit.
-    pub close_grace: Duration,
-    /// Connections in total. Some kilobytes each; further ones wait in the kernel's accept queue.
-    pub connections: usize,
-    /// Connections of one address (of one /64 network of IPv6); further ones are closed at once. Enough for an HTTP/1.1
-    /// proxy with many clients, and too few for one address to use up the total.
-    pub per_address: usize,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            idle: Duration::from_secs(20),
-            close_grace: Duration::from_secs(20),
-            connections: 2_048,
-            per_address: 512,
-        }
-    }
-}
 
 /// Tracks the requests of one connection.
 #[derive(Debug)]
@@ -76,6 +45,12 @@ impl Activity {
         ActiveRequest(Arc::clone(self))
     }
 
+    /// Since when the connection has been idle; `None` during a request.
+    pub(super) fn idle_since(&self) -> Option<Mono> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.active == 0).then_some(state.last_change)
+    }
+
     /// Waits until the connection has been idle for `limit`; returns whether it ever carried a request.
     pub(super) async fn wait_idle(&self, limit: Duration) -> bool {
         loop {
@@ -106,51 +81,6 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// Connection counts by client address.
-#[derive(Clone, Debug)]
-pub(super) struct PerIpLimit {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    max: usize,
-}
-
-/// The permit of one connection.
-#[derive(Debug)]
-pub(super) struct PerIpPermit {
-    limit: PerIpLimit,
-    address: IpAddr,
-}
-
-impl PerIpLimit {
-    pub(super) fn new(max: usize) -> Self {
-        Self { counts: Arc::default(), max }
-    }
-
-    /// A permit for a connection from `address`; `None` if it has reached the limit.
-    pub(super) fn try_acquire(&self, address: IpAddr) -> Option<PerIpPermit> {
-        let address = network(address);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= self.max {
-            return None;
-        }
-        *count += 1;
-        Some(PerIpPermit { limit: self.clone(), address })
-    }
-}
-
-impl Drop for PerIpPermit {
-    fn drop(&mut self) {
-        let mut counts = self.limit.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            // The map holds connected addresses only.
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +93,7 @@ mod tests {
         assert!(!activity.wait_idle(limit).await, "no request was made");
         assert_eq!(clock.mono().since(Mono::ZERO), limit);
         let (first, second) = (activity.start_request(), activity.start_request());
+        assert_eq!(activity.idle_since(), None);
         let watch = {
             let activity = Arc::clone(&activity);
             tokio::spawn(async move { (activity.wait_idle(limit).await, clock.mono()) })
@@ -173,19 +104,7 @@ mod tests {
         assert!(!watch.is_finished(), "one request is active");
         let ended = clock.mono();
         drop(second);
+        assert_eq!(activity.idle_since(), Some(ended));
         assert_eq!(watch.await.unwrap(), (true, ended + limit));
-    }
-
-    #[test]
-    fn permits_are_limited_per_address_and_released_on_drop() {
-        let per_ip = PerIpLimit::new(2);
-        let (one, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let (first, _second) = (per_ip.try_acquire(one).unwrap(), per_ip.try_acquire(one).unwrap());
-        assert!(per_ip.try_acquire(one).is_none());
-        assert!(per_ip.try_acquire(other).is_some());
-        drop(first);
-        let again = per_ip.try_acquire(one);
-        assert!(again.is_some() && per_ip.try_acquire(one).is_none());
-        assert_eq!(per_ip.counts.lock().unwrap().len(), 1, "the other address is removed");
     }
 }
