@@ -68,13 +68,17 @@ impl<T> FairQueue<T> {
         self.len += 1;
     }
 
-    /// Removes and returns the next item of a connection that `admits` accepts. The others keep their turns.
-    pub fn pop(&mut self, mut admits: impl FnMut(&ObjectKey) -> bool) -> Option<(ObjectKey, T)> {
+    /// Removes and returns the next item that `admits` accepts; of each connection it is asked for the first one. The
+    /// others keep their turns.
+    pub fn pop(&mut self, mut admits: impl FnMut(&ObjectKey, &T) -> bool) -> Option<(ObjectKey, T)> {
         for at in 0..self.namespaces.order.len() {
             let namespace = Arc::clone(self.namespaces.order.get(at)?);
             let connections = self.namespaces.queues.get_mut(&namespace)?;
             let key = |name: &Arc<str>| ObjectKey::new(Arc::clone(&namespace), Arc::clone(name));
-            let Some(place) = connections.order.iter().position(|name| admits(&key(name))) else { continue };
+            let first = |name: &Arc<str>| connections.queues.get(name).and_then(VecDeque::front);
+            let place =
+                connections.order.iter().position(|name| first(name).is_some_and(|item| admits(&key(name), item)));
+            let Some(place) = place else { continue };
             let connection = key(connections.order.get(place)?);
             let items = connections.queues.get_mut(&connection.name)?;
             let item = items.pop_front()?;
@@ -102,6 +106,11 @@ impl<T> FairQueue<T> {
         self.len = len;
     }
 
+    /// The number of namespaces for which something waits.
+    pub fn namespaces(&self) -> usize {
+        self.namespaces.order.len()
+    }
+
     /// The number of waiting items.
     pub fn len(&self) -> usize {
         self.len
@@ -126,7 +135,7 @@ mod tests {
     }
 
     fn drain(queue: &mut FairQueue<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| queue.pop(|_| true)).map(|(_, item)| item).collect()
+        std::iter::from_fn(|| queue.pop(|_, _| true)).map(|(_, item)| item).collect()
     }
 
     #[test]
@@ -145,9 +154,9 @@ mod tests {
     #[test]
     fn a_refused_connection_keeps_its_turn_and_delays_no_other() {
         let mut queue = queue(&[("a", "x", 1), ("a", "y", 2), ("b", "x", 3)]);
-        let next = queue.pop(|key| &*key.name != "x");
+        let next = queue.pop(|key, _| &*key.name != "x");
         assert_eq!(next, Some((ObjectKey::new("a", "y"), 2)));
-        assert_eq!(queue.pop(|_| false), None);
+        assert_eq!(queue.pop(|_, _| false), None);
         assert_eq!(queue.len(), 2);
         assert_eq!(drain(&mut queue), [3, 1]);
     }
@@ -163,7 +172,7 @@ mod tests {
     #[test]
     fn a_connection_that_comes_back_waits_for_one_item_of_each_other() {
         let mut queue = queue(&[("a", "x", 1), ("a", "x", 2), ("a", "y", 3)]);
-        assert_eq!(queue.pop(|_| true).unwrap().1, 1);
+        assert_eq!(queue.pop(|_, _| true).unwrap().1, 1);
         queue.push(&ObjectKey::new("a", "z"), 9);
         assert_eq!(drain(&mut queue), [3, 2, 9]);
     }

@@ -98,14 +98,9 @@ impl FairShares {
         self.total
     }
 
-    /// The connections that hold as many as one connection may.
-    pub fn exhausted(&self) -> Vec<ObjectKey> {
-        let limit = self.limits.per_connection.max(1);
-        let of = |(namespace, shares): (&Arc<str>, &NamespaceShare)| -> Vec<ObjectKey> {
-            let full = shares.connections.iter().filter(|(_, held)| **held >= limit);
-            full.map(|(name, _)| ObjectKey::new(Arc::clone(namespace), Arc::clone(name))).collect()
-        };
-        self.namespaces.iter().flat_map(of).collect()
+    /// The number of connections that hold a permit.
+    pub fn connections(&self) -> usize {
+        self.namespaces.values().map(|shares| shares.connections.len()).sum()
     }
 }
 
@@ -163,9 +158,8 @@ mod tests {
         let mut all = shares(4, 2, WhenFull::FairShares);
         let key = ObjectKey::new("a", "x");
         assert_eq!(take(&mut all, "a", "x", 99), 2);
-        assert_eq!(all.exhausted(), [key.clone()]);
+        assert_eq!((all.total(), all.connections()), (2, 1));
         all.remove(&key);
-        assert!(all.exhausted().is_empty());
         all.remove(&key);
         all.remove(&key);
         assert_eq!((all.total(), all.namespaces.len()), (0, 0));

@@ -87,7 +87,7 @@ impl FairSemaphore {
             state.held.remove(owner);
             loop {
                 let SemaphoreState { held, waiting } = &mut *state;
-                let Some((next, grant)) = waiting.pop(|key| held.admits(key)) else { break };
+                let Some((next, grant)) = waiting.pop(|key, _| held.admits(key)) else { break };
                 if !grant.is_closed() {
                     let permit = self.take(&mut state, &next);
                     granted.push((grant, permit));

@@ -4,9 +4,9 @@
 //! writes nothing when it resumes. Only reads are retried, so a retry that is made twice does no harm. The caller's
 //! licence profiles are evaluated again at each retry; the answer is stored in the connection's cache.
 //!
-//! Retries run concurrently, few of each connection (`in_flight.rs`): a provider that does not answer delays its own
-//! retries only, and the lease is renewed meanwhile. While the ledger cannot be written nothing is retried: a retry
-//! that is not counted would be repeated at once.
+//! Retries run concurrently, few of each connection and with a fair share for each (`in_flight.rs`): a provider that does
+//! not answer delays its own retries only, and the lease is renewed meanwhile. While the ledger cannot be written nothing
+//! is retried: a retry that is not counted would be repeated at once.
 
 mod audit;
 mod in_flight;
@@ -48,8 +48,9 @@ const TAKE_INTERVAL: Duration = Duration::from_secs(3);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest time between two polls: a due time in the past must not make the loop spin.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Due requests read at a time.
-const BATCH: u32 = 64;
+/// Due requests read at a time, in addition to those of connections with retries in flight, which come first in the order
+/// in which they are read as long as they are due.
+const BATCH: usize = 64;
 /// Interval between removals of expired and orphaned requests.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 /// The same while the wall clock is not known to be right, so that nothing is removed by age.
@@ -221,7 +222,9 @@ impl DeadRequestWorker {
     /// Starts the due retries, within the limits.
     async fn start_due<'a>(&'a self, in_flight: &mut InFlight<'a>) -> Result<(), LedgerError> {
         let per_connection = u32::try_from(MAX_PER_CONNECTION).unwrap_or(u32::MAX);
-        for dead in self.ledger.due_dead_requests(self.clock.now().wall, BATCH, per_connection).await? {
+        let limit = BATCH.saturating_add(in_flight.connections().saturating_mul(MAX_PER_CONNECTION));
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        for dead in self.ledger.due_dead_requests(self.clock.now().wall, limit, per_connection).await? {
             if in_flight.has_room(&dead) {
                 let retry = dead.clone();
                 in_flight.start(&dead, async move {

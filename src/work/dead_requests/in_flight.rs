@@ -1,6 +1,6 @@
 //! Retries in flight, and finished retries whose outcome is not yet in the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use uuid::Uuid;
 
-use crate::domain::key::ObjectKey;
+use crate::domain::fair_shares::{FairLimits, FairShares, WhenFull};
 use crate::domain::time::Mono;
 use crate::ledger::dead_requests::{DeadRequest, RetryOutcome};
 
-/// Concurrent retries of all connections.
-pub(super) const MAX_CONCURRENT: usize = 32;
+/// Concurrent retries of all connections. A connection that has none in flight may exceed it by its fair share: the
+/// retries of providers that do not answer may last for a whole deadline each.
+const MAX_CONCURRENT: usize = 32;
 /// Concurrent retries of one connection: a provider that does not answer delays its own retries only.
 pub(super) const MAX_PER_CONNECTION: usize = 2;
 /// The first back-off delay after the ledger failed; it doubles.
@@ -29,26 +30,35 @@ pub(super) struct FinishedRetry {
 }
 
 /// Retries in flight.
-#[derive(Default)]
 pub(super) struct InFlight<'a> {
     futures: FuturesUnordered<BoxFuture<'a, FinishedRetry>>,
     ids: BTreeSet<Uuid>,
-    per_connection: BTreeMap<ObjectKey, usize>,
+    shares: FairShares,
+}
+
+impl Default for InFlight<'_> {
+    fn default() -> Self {
+        let (total, per_connection) = (MAX_CONCURRENT, MAX_PER_CONNECTION);
+        let shares = FairShares::new(FairLimits { total, per_connection, when_full: WhenFull::FairShares });
+        Self { futures: FuturesUnordered::new(), ids: BTreeSet::new(), shares }
+    }
 }
 
 impl<'a> InFlight<'a> {
+    /// The number of connections with retries in flight.
+    pub(super) fn connections(&self) -> usize {
+        self.shares.connections()
+    }
+
     /// Whether this retry can start now: it is not in flight and the limits allow one more.
     pub(super) fn has_room(&self, dead: &DeadRequest) -> bool {
-        let request = &dead.request;
-        self.futures.len() < MAX_CONCURRENT
-            && !self.ids.contains(&request.id)
-            && self.per_connection.get(&request.connection).is_none_or(|count| *count < MAX_PER_CONNECTION)
+        !self.ids.contains(&dead.request.id) && self.shares.admits(&dead.request.connection)
     }
 
     /// Starts a retry.
     pub(super) fn start(&mut self, dead: &DeadRequest, retry: impl Future<Output = FinishedRetry> + Send + 'a) {
         self.ids.insert(dead.request.id);
-        *self.per_connection.entry(dead.request.connection.clone()).or_default() += 1;
+        self.shares.add(&dead.request.connection);
         self.futures.push(Box::pin(retry));
     }
 
@@ -57,12 +67,7 @@ impl<'a> InFlight<'a> {
         let Some(finished) = self.futures.next().await else { return std::future::pending().await };
         let request = &finished.dead.request;
         self.ids.remove(&request.id);
-        if let Some(count) = self.per_connection.get_mut(&request.connection) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_connection.remove(&request.connection);
-            }
-        }
+        self.shares.remove(&request.connection);
         finished
     }
 }
@@ -97,7 +102,54 @@ impl PendingWrites {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::domain::key::ObjectKey;
+    use crate::ledger::dead_requests::{DeadRequestState, NewDeadRequest};
+
+    fn dead(connection: &str) -> DeadRequest {
+        let request = NewDeadRequest {
+            id: Uuid::new_v4(),
+            connection: ObjectKey::new("team", connection),
+            uid: String::new(),
+            provider: String::new(),
+            operation: String::new(),
+            parameters: Vec::new(),
+            encrypted: false,
+            fingerprint: String::new(),
+            caller: String::new(),
+            subject: String::new(),
+            reason: String::new(),
+            status: None,
+            request_id: None,
+            at: Timestamp::UNIX_EPOCH,
+            next: Timestamp::UNIX_EPOCH,
+        };
+        let (state, at) = (DeadRequestState::Pending, Timestamp::UNIX_EPOCH);
+        DeadRequest { seq: 1, request, state, tries: 0, seen: 1, reviewed: at, updated: at }
+    }
+
+    #[tokio::test]
+    async fn connections_that_hang_leave_room_for_the_retries_of_others() {
+        let mut in_flight = InFlight::default();
+        for n in 0..100 {
+            for _ in 0..3 {
+                let hung = dead(&format!("hung-{n}"));
+                if in_flight.has_room(&hung) {
+                    in_flight.start(&hung, std::future::pending());
+                }
+            }
+        }
+        assert!(in_flight.futures.len() <= MAX_CONCURRENT + 100);
+        let good = dead("good");
+        assert!(in_flight.has_room(&good));
+        let finished = FinishedRetry { dead: good.clone(), outcome: RetryOutcome::Done };
+        in_flight.start(&good, std::future::ready(finished));
+        assert!(!in_flight.has_room(&good), "it is in flight already");
+        assert_eq!(in_flight.next().await.dead.request.id, good.request.id);
+        assert_eq!(in_flight.connections(), 100);
+    }
 
     #[test]
     fn backoff_after_failures_grows_to_a_minute_and_resets_on_success() {

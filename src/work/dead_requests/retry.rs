@@ -78,7 +78,10 @@ impl Retrier {
             // The provider answered; "no such item" is an answer.
             InvokeOutcome::Success(_) | InvokeOutcome::NotFound(_) | InvokeOutcome::Rejected(_) => RetryOutcome::Done,
             InvokeOutcome::Denied(_) => self.parked(dead, RetryReason::RightsDenied, None),
-            InvokeOutcome::Failed(failure) if failure.kind == FailureKind::Suspended => {
+            // Nothing was sent, and callers come first: it counts as no try.
+            InvokeOutcome::Failed(failure)
+                if matches!(failure.kind, FailureKind::Suspended | FailureKind::BulkheadFull) =>
+            {
                 self.postpone(dead, failure.reason)
             }
             InvokeOutcome::Failed(failure) if !failure.retryable => self.parked(dead, failure.reason, failure.status),

@@ -1,4 +1,4 @@
-//! Gauges with a job label, built at scrape time, so that they disappear with the job.
+//! Gauges of the pool, built at scrape time: those with a job label disappear with the job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Opts};
+use prometheus::{GaugeVec, IntGaugeVec, Opts};
 
+use super::slots::Slots;
 use crate::domain::key::ObjectKey;
 use crate::metrics::{Metrics, MetricsError};
 
@@ -26,9 +27,10 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+    pub(super) fn register(metrics: &Metrics, slots: Slots) -> Result<Self, MetricsError> {
         let gauges = Self::default();
         metrics.collector(Box::new(JobCollector { gauges: gauges.clone(), families: families()? }))?;
+        metrics.collector(Box::new(SlotCollector { slots, runs: runs()? }))?;
         Ok(gauges)
     }
 
@@ -77,5 +79,31 @@ impl Collector for JobCollector {
             }
         }
         streaks.collect().into_iter().chain(successes.collect()).collect()
+    }
+}
+
+/// The runs in the pool, by what they do.
+struct SlotCollector {
+    slots: Slots,
+    runs: IntGaugeVec,
+}
+
+fn runs() -> Result<IntGaugeVec, MetricsError> {
+    let help = "Sync runs by state: queued, working (these hold a slot), waiting (for the provider, quota or a lease).";
+    IntGaugeVec::new(Opts::new("busbar_sync_pool_runs", help), &["state"])
+}
+
+impl Collector for SlotCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.runs.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let states =
+            [("queued", self.slots.queued()), ("working", self.slots.working()), ("waiting", self.slots.waiting())];
+        for (state, count) in states {
+            self.runs.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.runs.collect()
     }
 }

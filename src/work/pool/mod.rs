@@ -1,4 +1,4 @@
-//! The pool of sync runs: bounded concurrency, one run per job, first in, first out.
+//! The pool of sync runs: bounded concurrency, one run per job, namespaces and connections served in turn.
 //!
 //! It has no schedule: a controller starts a run ([`SyncPool::start`]), and its job is enqueued for reconciliation when
 //! the run has ended. The state of a job for its status comes from [`SyncPool::view`], which reads the ledger, so that
@@ -6,12 +6,12 @@
 //! not started again.
 //!
 //! A run holds the job's lease in the ledger, named by namespace and job: two processes never run the same job, while
-//! the jobs of one connection may run concurrently, here or elsewhere.
+//! the jobs of one connection may run concurrently, here or elsewhere. A run that waits for its provider holds no slot
+//! (`slots.rs`): a bank that does not answer delays its own jobs only.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -25,12 +25,14 @@ use crate::work::reconcile_queue::ReconcileQueue;
 mod gauges;
 mod purge;
 mod run;
+mod slots;
 mod state;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use gauges::Gauges;
+use slots::Slots;
 use state::PoolState;
 pub use state::{ActiveRun, PoolOptions, RunOutcome, RunRequest, StartOutcome};
 pub use view::JobView;
@@ -50,9 +52,9 @@ impl SyncPool {
         metrics: &Metrics,
         options: PoolOptions,
     ) -> Result<Self, MetricsError> {
-        let gauges = Gauges::register(metrics)?;
+        let slots = Slots::new(options.concurrency.max(1));
+        let gauges = Gauges::register(metrics, slots.clone())?;
         let metrics = SyncMetrics::register(metrics)?;
-        let permits = Semaphore::new(options.concurrency.max(1));
         let shared = PoolState {
             ledger,
             reconcile_queue,
@@ -61,7 +63,7 @@ impl SyncPool {
             gauges,
             tasks: options.tasks.child(),
             options,
-            permits,
+            slots,
             jobs: Mutex::default(),
             closing: CancellationToken::new(),
         };

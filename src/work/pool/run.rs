@@ -1,4 +1,4 @@
-//! One run from start to end: permit, lease, record of the start, page walk, record of the end, release, notification.
+//! One run from start to end: slot, lease, record of the start, page walk, record of the end, release, notification.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::slots::{RunSlot, SlotFetch};
 use super::state::{PoolState, RunOutcome, RunRequest};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
@@ -32,7 +33,7 @@ pub(super) async fn execute(
     request: RunRequest,
     cancel: CancellationToken,
 ) {
-    let guarded = AssertUnwindSafe(wait_and_run(&shared, &plan, &*fetch, request, &cancel)).catch_unwind();
+    let guarded = AssertUnwindSafe(wait_and_run(&shared, &plan, fetch, request, &cancel)).catch_unwind();
     let (report, recorded) = if let Ok(ended) = guarded.await {
         ended
     } else {
@@ -52,11 +53,11 @@ pub(super) async fn execute(
     publish_end(&shared, &plan.job, request, report, recorded).await;
 }
 
-/// Waits for a permit and for the lease, then runs. Returns the report and whether the end is in the ledger.
+/// Waits for a slot and for the lease, then runs. Returns the report and whether the end is in the ledger.
 async fn wait_and_run(
     shared: &PoolState,
     plan: &SyncPlan,
-    fetch: &dyn Fetch,
+    fetch: Arc<dyn Fetch>,
     request: RunRequest,
     cancel: &CancellationToken,
 ) -> (RunReport, bool) {
@@ -65,18 +66,16 @@ async fn wait_and_run(
         shared.metrics.run_ended(&plan.job, &report);
         (report, false)
     };
-    let permit = tokio::select! {
+    let connection = plan.job.sibling(plan.connection.as_str());
+    let slot = tokio::select! {
         biased;
         () = cancel.cancelled() => return not_started(RunReason::StopRequested.into()),
-        permit = shared.permits.acquire() => permit,
+        slot = shared.slots.start(connection) => Arc::new(slot),
     };
-    if permit.is_err() {
-        return not_started(RunReason::StopRequested.into());
-    }
     if let Some((active, _)) = shared.jobs().get_mut(&plan.job).and_then(|job| job.active.as_mut()) {
         active.queued = false;
     }
-    let held = match take_lease(shared, &plan.job, cancel).await {
+    let held = match take_lease(shared, &plan.job, &slot, cancel).await {
         Ok(held) => held,
         Err(stop) => return not_started(stop),
     };
@@ -97,7 +96,9 @@ async fn wait_and_run(
         }
         Err(error) => return not_started((&error).into()),
     }
-    let report = with_lease(shared, plan, fetch, request, cancel, &held).await;
+    let fetch = SlotFetch { fetch, slot };
+    let report = with_lease(shared, plan, &fetch, request, cancel, &held).await;
+    drop(fetch);
     let recorded = record_end(shared, &plan.job, request, &report).await;
     held.release().await;
     (report, recorded)
@@ -116,6 +117,7 @@ async fn with_lease(
     let cx = RunContext {
         ledger: &*shared.ledger,
         fetch,
+        account_tokens: &shared.options.account_tokens,
         lease: held.lease(),
         clock: shared.clock,
         metrics: &shared.metrics,
@@ -138,7 +140,12 @@ async fn with_lease(
 }
 
 /// Takes the job's lease. One that is renewed belongs to a live process: that one runs the job. A leftover one expires.
-async fn take_lease(shared: &PoolState, job: &ObjectKey, cancel: &CancellationToken) -> Result<HeldLease, RunError> {
+async fn take_lease(
+    shared: &PoolState,
+    job: &ObjectKey,
+    slot: &RunSlot,
+    cancel: &CancellationToken,
+) -> Result<HeldLease, RunError> {
     let mut holder = shared.lease_holder(job);
     loop {
         match holder.take().await.map_err(|error| RunError::from(&error))? {
@@ -150,7 +157,7 @@ async fn take_lease(shared: &PoolState, job: &ObjectKey, cancel: &CancellationTo
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(RunReason::StopRequested.into()),
-            () = shared.clock.sleep_until(next) => {}
+            () = slot.wait(shared.clock.sleep_until(next)) => {}
         }
     }
 }

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::gauges::Gauges;
+use super::slots::Slots;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunTrigger};
 use crate::sync::RunReport;
+use crate::sync::account_tokens::AccountTokens;
 use crate::sync::metrics::SyncMetrics;
 use crate::tasks::TaskGroup;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -24,10 +25,12 @@ pub struct PoolOptions {
     /// This process's holder name for leases in the ledger. With the same name after a restart it takes its leases back
     /// at once; with another name it waits until they expire.
     pub holder: String,
-    /// Concurrent runs. Most of a run is waiting for a provider, but each may hold a page of some megabytes.
+    /// Runs that work at a time, and at most so many in progress of one connection; more may wait for their providers.
     pub concurrency: usize,
     /// Validity of a lease without renewal.
     pub lease_ttl: Duration,
+    /// The key of account tokens.
+    pub account_tokens: AccountTokens,
     /// Where runs and releases of their leases run; by default a group that no shutdown waits for.
     pub tasks: TaskGroup,
 }
@@ -35,7 +38,13 @@ pub struct PoolOptions {
 impl PoolOptions {
     /// The defaults, for `holder`.
     pub fn new(holder: impl Into<String>) -> Self {
-        Self { holder: holder.into(), concurrency: 16, lease_ttl: Duration::from_secs(15), tasks: TaskGroup::default() }
+        Self {
+            holder: holder.into(),
+            concurrency: 16,
+            lease_ttl: Duration::from_secs(15),
+            account_tokens: AccountTokens::default(),
+            tasks: TaskGroup::default(),
+        }
     }
 }
 
@@ -99,7 +108,7 @@ pub(super) struct PoolState {
     pub(super) metrics: SyncMetrics,
     pub(super) gauges: Gauges,
     pub(super) options: PoolOptions,
-    pub(super) permits: Semaphore,
+    pub(super) slots: Slots,
     pub(super) jobs: Mutex<HashMap<ObjectKey, JobEntry>>,
     /// The runs.
     pub(super) tasks: TaskGroup,

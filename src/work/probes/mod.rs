@@ -1,11 +1,13 @@
 //! The probe driver: runs the health check of every active connection, through the same path as every other call; of a
 //! passive one only when its circuit is open and a trial is due.
 //!
-//! One task holds the schedule of all connections; a bounded number of probes run concurrently in tasks of their own.
+//! One task holds the schedule of all connections; a bounded number of probes run concurrently in tasks of their own,
+//! of which providers that do not answer have a part only (`lanes.rs`).
 //! The driver does not classify results: the call path records them, and each probe returns its record. It also ticks the
 //! breakers whose state depends on time. Controllers learn of a probe from the registry, once per probe and only if
 //! something changed that a status shows. The driver never blocks on a probe.
 
+mod lanes;
 mod log;
 mod schedule;
 mod timer_queue;
@@ -32,12 +34,13 @@ use crate::provider::connection::Connection;
 use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::registry::Registry;
 use crate::settings::Settings;
+use lanes::Lanes;
 pub use log::{ProbeLog, ProbeLogWriter};
 use schedule::{ProbeId, ProbeSchedule, ProbeTarget};
 use timer_queue::TimerQueue;
 
-/// Probes in flight at a time. A bank that hangs occupies one for a whole time-out: with 5 s of 30 s, this many carry
-/// 1 500 hanging banks before a healthy one is delayed.
+/// Probes in flight at a time. Connections that did not answer last time have half of them: with 5 s of 30 s those carry
+/// 750 hanging banks before one of them is probed late.
 const MAX_IN_FLIGHT: usize = 256;
 
 /// Minimum time between two ticks of a breaker.
@@ -52,7 +55,7 @@ pub struct ProbeDriver {
     schedule: ProbeSchedule,
     ticks: TimerQueue,
     running: JoinSet<EndedProbe>,
-    in_flight: usize,
+    lanes: Lanes,
     panics: IntCounterVec,
     log: Option<Arc<ProbeLog>>,
 }
@@ -96,7 +99,7 @@ impl ProbeDriver {
             schedule: ProbeSchedule::default(),
             ticks: TimerQueue::default(),
             running: JoinSet::new(),
-            in_flight: MAX_IN_FLIGHT,
+            lanes: Lanes::new(MAX_IN_FLIGHT),
             panics,
             log: None,
         })
@@ -111,7 +114,7 @@ impl ProbeDriver {
     /// Limits the number of probes in flight (at least one).
     #[must_use]
     pub fn with_concurrency(self, in_flight: usize) -> Self {
-        Self { in_flight: in_flight.max(1), ..self }
+        Self { lanes: Lanes::new(in_flight), ..self }
     }
 
     /// A handle that requests probes.
@@ -136,10 +139,21 @@ impl ProbeDriver {
                     self.ticks.set(&key, next);
                 }
             }
-            while self.running.len() < self.in_flight {
-                let Some((key, id)) = self.schedule.start(now) else { break };
+            while let Some((key, id)) = self.schedule.start(now) {
+                let connection = self.registry.get(&key);
+                let host = connection.map_or_else(|| Arc::from(""), |connection| host_of(&connection.settings()));
+                self.lanes.push(&key, id, host, self.schedule.is_slow(&key));
+            }
+            while let Some((key, id)) = self.lanes.start(now) {
+                if !self.schedule.is_running(&key, id) {
+                    self.lanes.finish(id, now);
+                    continue;
+                }
                 match self.maintenance_end(&key) {
-                    Some(end) => self.schedule.postpone(&key, id, end, now),
+                    Some(end) => {
+                        self.lanes.finish(id, now);
+                        self.schedule.postpone(&key, id, end, now);
+                    }
                     None => self.probe(key, id),
                 }
             }
@@ -167,8 +181,7 @@ impl ProbeDriver {
 
     /// When the loop wakes if nothing happens before; `None`: never.
     fn wake_time(&self) -> Option<Mono> {
-        let probe = self.schedule.next().filter(|_| self.running.len() < self.in_flight);
-        probe.into_iter().chain(self.ticks.next()).min()
+        self.schedule.next().into_iter().chain(self.ticks.next()).min()
     }
 
     /// Updates the schedule for a connection whose settings or circuit changed, or that was removed.
@@ -231,6 +244,8 @@ impl ProbeDriver {
             log.push(result);
         }
         let now = self.clock.mono();
+        let slow = self.lanes.finish(id, now);
+        self.schedule.set_slow(&key, id, slow);
         self.schedule.finish(&key, id, now);
         if let Some(connection) = self.registry.get(&key) {
             self.schedule_trial(&connection, now);
@@ -243,6 +258,11 @@ impl<'a> ProbeTarget<'a> {
         let (uid, revision) = (connection.uid(), settings.revision());
         Self { key: connection.key(), uid, revision, interval: settings.health_check().interval }
     }
+}
+
+/// The host and port that a connection's probes are sent to.
+fn host_of(settings: &Settings) -> Arc<str> {
+    settings.base_url().authority().into()
 }
 
 /// The log entry of a probe; holds nothing of the provider's response body.

@@ -38,12 +38,14 @@ struct Entry {
     running: Option<ProbeId>,
     /// A probe was requested while one was running: another follows it at once.
     rerun: bool,
+    /// The last probe took long.
+    slow: bool,
 }
 
 impl Entry {
     fn new(target: &ProbeTarget<'_>) -> Self {
         let (uid, revision) = (Arc::clone(target.uid), Arc::clone(target.revision));
-        Self { uid, revision, interval: target.interval, running: None, rerun: false }
+        Self { uid, revision, interval: target.interval, running: None, rerun: false, slow: false }
     }
 }
 
@@ -76,7 +78,8 @@ impl ProbeSchedule {
     pub(super) fn schedule_trial(&mut self, target: &ProbeTarget<'_>, at: Mono) {
         let known = self.entries.get(target.key).filter(|entry| entry.uid == *target.uid);
         let (running, rerun) = known.map_or((None, false), |entry| (entry.running, entry.rerun));
-        self.entries.insert(target.key.clone(), Entry { running, rerun, ..Entry::new(target) });
+        let slow = known.is_some_and(|entry| entry.slow);
+        self.entries.insert(target.key.clone(), Entry { running, rerun, slow, ..Entry::new(target) });
         if running.is_none() {
             self.due.set(target.key, Some(at));
         }
@@ -107,13 +110,30 @@ impl ProbeSchedule {
         }
     }
 
-    /// Removes and returns the earliest connection that is due and marks its probe as running.
+    /// Removes and returns the earliest connection that is due and marks its probe as running, from its turn on.
     pub(super) fn start(&mut self, now: Mono) -> Option<(ObjectKey, ProbeId)> {
         let key = self.due.pop_due(now)?;
         let entry = self.entries.get_mut(&key)?;
         self.last_id += 1;
         entry.running = Some(self.last_id);
         Some((key, self.last_id))
+    }
+
+    /// Whether this is the probe of `key` that runs: the connection was neither removed nor replaced.
+    pub(super) fn is_running(&self, key: &ObjectKey, id: ProbeId) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.running == Some(id))
+    }
+
+    /// Whether the last probe of `key` took long.
+    pub(super) fn is_slow(&self, key: &ObjectKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.slow)
+    }
+
+    /// Records whether the running probe `id` took long.
+    pub(super) fn set_slow(&mut self, key: &ObjectKey, id: ProbeId, slow: bool) {
+        if let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.running == Some(id)) {
+            entry.slow = slow;
+        }
     }
 
     /// Records the end of a probe: the next is due at the connection's next slot.
