@@ -33,8 +33,8 @@ pub enum ScrapeDenied {
          (config/rbac/metrics.yaml)"
     )]
     Forbidden,
-    /// Too many unverified tokens from this address.
-    #[error("rate limit exceeded for unverified tokens from this address; see Retry-After")]
+    /// Too many unverified tokens from this address, or too many reviews of this user.
+    #[error("rate limit exceeded for token and access reviews of this address or user; see Retry-After")]
     RateLimited(Duration),
     /// The API server could not be asked.
     #[error("TokenReview or SubjectAccessReview failed: the API server is unavailable; retry after Retry-After")]

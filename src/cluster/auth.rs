@@ -6,11 +6,14 @@
 //!
 //! Reviews are expensive for the API server, and any client can send a token. So a token that was valid within the last
 //! hour counts as verified and is reviewed at once; any other is reviewed only if the client's address is within its
-//! rate limit ([`Authorizer::authenticate`]). The two use separate concurrency limits.
+//! rate limit ([`Authorizer::authenticate`]). The two use separate concurrency limits. The reviews of one user are
+//! limited too, whatever tokens it has and whatever it asks for: a user with many tokens, or one that asks for many
+//! objects, does not cost more, and does not keep others waiting.
 //!
 //! [`crate::cluster::kube_reviewer`] makes the reviews.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -22,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::cluster::ApiError;
+use crate::cluster::review_limit::{UserKey, UserReviewLimit};
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
@@ -127,8 +131,8 @@ pub enum AuthError {
     /// The review failed, so access is denied.
     #[error("the API server could not review the request")]
     Unavailable,
-    /// The token is not verified, and the client's address is over its rate limit; the API server was not asked.
-    #[error("unverified token, and the client's address is rate limited")]
+    /// The client's address, for a token that is not verified, or the user is over its limit of reviews.
+    #[error("too many reviews for this address or user")]
     RateLimited {
         /// When the client may retry.
         retry_after: Duration,
@@ -168,6 +172,14 @@ struct CachedReview<T> {
     result: Option<T>,
 }
 
+/// A token that was valid at its last review.
+#[derive(Copy, Clone)]
+struct VerifiedToken {
+    /// Until when it counts as verified.
+    until: Mono,
+    user: UserKey,
+}
+
 /// Authenticates and authorizes callers, with a short-lived cache.
 pub struct Authorizer {
     reviewer: Arc<dyn Reviewer>,
@@ -175,8 +187,8 @@ pub struct Authorizer {
     tokens: Cache<[u8; 32], CachedReview<ReviewedToken>>,
     accesses: Cache<([u8; 32], AccessRequest), CachedReview<bool>>,
     paths: Cache<([u8; 32], &'static str), CachedReview<bool>>,
-    /// Until when a token counts as verified.
-    verified: Cache<[u8; 32], Mono>,
+    verified: Cache<[u8; 32], VerifiedToken>,
+    user_limit: UserReviewLimit,
     unverified_slots: Semaphore,
     verified_slots: Semaphore,
     reviews: IntCounterVec,
@@ -207,6 +219,7 @@ impl Authorizer {
             accesses: Cache::new(CACHE_CAPACITY),
             paths: Cache::new(CACHE_CAPACITY),
             verified: Cache::new(CACHE_CAPACITY),
+            user_limit: UserReviewLimit::new(clock),
             unverified_slots: Semaphore::new(MAX_UNVERIFIED_REVIEWS),
             verified_slots: Semaphore::new(MAX_VERIFIED_REVIEWS),
             reviews: metrics.counter(
@@ -231,17 +244,31 @@ impl Authorizer {
         admit: impl FnOnce() -> Result<(), Duration>,
     ) -> Result<Arc<UserInfo>, AuthError> {
         let key = digest(token);
-        let verified = self.verified.get(&key).is_some_and(|until| self.clock.mono() < until);
-        let (slots, admit) =
-            if verified { (&self.verified_slots, None) } else { (&self.unverified_slots, Some(admit)) };
-        let options = ReviewOptions { review: "token", slots, admit };
+        let verified = self.verified.get(&key).filter(|verified| self.clock.mono() < verified.until);
+        let reviewed = AtomicBool::new(false);
         let review = async {
+            reviewed.store(true, Ordering::Relaxed);
             let user = self.reviewer.review_token(token).await?;
             Ok(user.map_or(ReviewedToken::Invalid, |user| ReviewedToken::Valid(Arc::new(user))))
         };
-        match self.cached_review(&self.tokens, &key, options, review).await? {
+        let result = match verified {
+            Some(VerifiedToken { user, .. }) => {
+                let options = self.user_review("token", user);
+                self.cached_review(&self.tokens, &key, options, review).await?
+            }
+            None => {
+                let options = ReviewOptions { review: "token", slots: &self.unverified_slots, user: None, admit };
+                self.cached_review(&self.tokens, &key, options, review).await?
+            }
+        };
+        match result {
             ReviewedToken::Valid(user) => {
-                self.verified.insert(key, self.clock.mono() + VERIFIED_TTL);
+                let known = UserKey::new(&user.user);
+                self.verified.insert(key, VerifiedToken { until: self.clock.mono() + VERIFIED_TTL, user: known });
+                if verified.is_none() && reviewed.into_inner() {
+                    // Whose token it is was not known before: the user pays now.
+                    self.user_limit.consume(known).map_err(|retry_after| AuthError::RateLimited { retry_after })?;
+                }
                 Ok(user)
             }
             ReviewedToken::Invalid => {
@@ -254,16 +281,28 @@ impl Authorizer {
     /// Whether `user` may make `request`.
     pub async fn is_allowed(&self, user: &UserInfo, request: &AccessRequest) -> Result<bool, AuthError> {
         let key = (user.id, request.clone());
-        let admit: Option<fn() -> Result<(), Duration>> = None;
-        let options = ReviewOptions { review: "access", slots: &self.verified_slots, admit };
+        let options = self.user_review("access", UserKey::new(&user.user));
         self.cached_review(&self.accesses, &key, options, self.reviewer.review_access(user, request)).await
     }
 
     /// Whether `user` may get `path`, which is no API object.
     pub async fn may_get(&self, user: &UserInfo, path: &'static str) -> Result<bool, AuthError> {
-        let admit: Option<fn() -> Result<(), Duration>> = None;
-        let options = ReviewOptions { review: "access", slots: &self.verified_slots, admit };
+        let options = self.user_review("access", UserKey::new(&user.user));
         self.cached_review(&self.paths, &(user.id, path), options, self.reviewer.review_path(user, path)).await
+    }
+
+    /// How a review for a known user is made.
+    fn user_review<'a>(
+        &'a self,
+        review: &'a str,
+        user: UserKey,
+    ) -> ReviewOptions<'a, impl FnOnce() -> Result<(), Duration> + 'a> {
+        ReviewOptions {
+            review,
+            slots: &self.verified_slots,
+            user: Some(user),
+            admit: move || self.user_limit.consume(user),
+        }
     }
 
     fn is_fresh<T>(&self, review: &CachedReview<T>) -> bool {
@@ -282,18 +321,23 @@ impl Authorizer {
         K: std::hash::Hash + Eq + Clone,
         T: Clone,
     {
-        let ReviewOptions { review, slots, admit } = options;
+        let ReviewOptions { review, slots, user, admit } = options;
         cache.remove_if(key, |cached| !self.is_fresh(cached));
         let guard = match cache.get_value_or_guard_async(key).await {
             Ok(cached) => return cached.result.ok_or(AuthError::Unavailable),
             Err(guard) => guard,
         };
         // If this caller is not admitted, the next one that waits for the same review makes it.
-        admit.map_or(Ok(()), |admit| admit()).map_err(|retry_after| AuthError::RateLimited { retry_after })?;
+        admit().map_err(|retry_after| AuthError::RateLimited { retry_after })?;
         // Aged from before the request: a change while it is in flight is never older than the result.
         let started = self.clock.mono();
         let with_slot = async {
-            // Never closed.
+            // Never closed. The user's own first: one that waits for it takes no slot of others.
+            let own_slots = user.map(|user| self.user_limit.slots(user));
+            let _own_slot = match &own_slots {
+                Some(slots) => slots.acquire().await.ok(),
+                None => None,
+            };
             let _slot = slots.acquire().await;
             request.await
         };
@@ -329,8 +373,10 @@ struct ReviewOptions<'a, F> {
     review: &'a str,
     /// Its concurrency limit.
     slots: &'a Semaphore,
-    /// Called before the review; an error prevents it. `None`: always admitted.
-    admit: Option<F>,
+    /// Its user, if known, who has a concurrency limit too.
+    user: Option<UserKey>,
+    /// Called before the review; an error prevents it.
+    admit: F,
 }
 
 fn digest(token: &str) -> [u8; 32] {

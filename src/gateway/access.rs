@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::cluster::auth::{AccessRequest, Authorizer, UserInfo};
+use crate::cluster::auth::{AccessRequest, AuthError, Authorizer, UserInfo};
 use crate::domain::key::ObjectKey;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
@@ -48,7 +49,8 @@ impl AccessControl {
                     .with("namespace", act.namespace)
                     .with("name", act.name))
             }
-            Err(_) => Err(unavailable()),
+            Err(AuthError::RateLimited { retry_after }) => Err(too_many_reviews(retry_after)),
+            Err(AuthError::InvalidToken | AuthError::Unavailable) => Err(unavailable()),
         }
     }
 }
@@ -70,4 +72,10 @@ pub(super) fn unavailable() -> Problem {
         ErrorCode::AuthorizationUnavailable,
         "TokenReview or SubjectAccessReview failed: the API server is unavailable; retry after Retry-After",
     )
+}
+
+/// The error of an address with too many new tokens, or of a caller with too many tokens or targets.
+pub(super) fn too_many_reviews(wait: Duration) -> Problem {
+    let text = "rate limit exceeded for token and access reviews of this address or caller; see Retry-After";
+    Problem::new(ErrorCode::RateLimited, text).retry_in(wait)
 }

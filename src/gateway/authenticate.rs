@@ -2,7 +2,7 @@
 //!
 //! Every route except the probes passes it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,15 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
 use crate::cluster::auth::{AuthError, Authorizer, ReviewedToken, UserInfo, bearer_token};
-use crate::gateway::access::{AccessControl, unavailable};
+use crate::gateway::access::{AccessControl, too_many_reviews, unavailable};
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::state::Gateway;
-
-/// The client address of a request.
-#[derive(Copy, Clone, Debug)]
-pub struct Peer(pub SocketAddr);
+use crate::http_server::Peer;
 
 /// Middleware: rejects requests without a valid token and requests beyond the rate limits.
 pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
@@ -41,7 +38,7 @@ async fn caller(gateway: &Gateway, token: Option<&str>, peer: Option<IpAddr>) ->
         AccessControl::Off(subject) => Arc::clone(subject),
         AccessControl::Kubernetes(authorizer) => known(&gateway.rate_limits, authorizer, token, peer).await?,
     };
-    gateway.rate_limits.check_subject(&subject.id).map_err(|wait| {
+    gateway.rate_limits.check_user(&subject.user).map_err(|wait| {
         Problem::new(ErrorCode::RateLimited, "rate limit exceeded for this caller; see Retry-After").retry_in(wait)
     })?;
     Ok(subject)
@@ -91,7 +88,7 @@ async fn known(
         Ok(subject) => Ok(subject),
         Err(AuthError::InvalidToken) if paid => Err(Problem::new(ErrorCode::Unauthenticated, invalid)),
         Err(AuthError::InvalidToken) => reject(invalid),
-        Err(AuthError::RateLimited { retry_after }) => Err(too_often(retry_after)),
+        Err(AuthError::RateLimited { retry_after }) => Err(too_many_reviews(retry_after)),
         Err(AuthError::Unavailable) => Err(unavailable()),
     }
 }

@@ -1,22 +1,23 @@
-//! Rate limits: one token bucket per authenticated subject, and one per address for requests without a valid token.
+//! Rate limits: one token bucket per authenticated user, and one per address for requests without a valid token.
 //!
-//! Each replica counts for itself. An address is charged only for requests without a valid token, before the
+//! Each replica counts for itself. A user is its name: tokens of one user, which differ in UID, groups and extra
+//! information, share a bucket. An address is charged only for requests without a valid token, before the
 //! `TokenReview`; while its bucket is empty, no review is made for unknown tokens from there, so guessing is slow,
 //! while callers whose token was valid within the hour are not affected. The number of concurrent requests of all
 //! callers is limited here too.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
-use crate::domain::time::Mono;
+use crate::domain::client_address::client_network;
+use crate::domain::token_buckets::{BucketLimit, TokenBuckets};
 
-/// Buckets of each kind in memory. An evicted one starts full again, which helps only an attacker with that many
-/// addresses.
+/// Buckets of each kind that are not full. Beyond them, further users or addresses share one ([`TokenBuckets`]).
 const MAX_BUCKETS: usize = 10_000;
 
 /// Concurrent requests of all callers: each may hold a body of a megabyte, and waits a minute at most.
@@ -56,25 +57,27 @@ impl std::fmt::Display for Rate {
     }
 }
 
-/// A token bucket, stored as the time at which it will be full again (a leaky bucket as a meter).
-#[derive(Clone, Debug, Default)]
-struct Bucket(Arc<Mutex<Mono>>);
+impl From<Rate> for BucketLimit {
+    fn from(rate: Rate) -> Self {
+        Self { interval: rate.per / rate.requests, burst: rate.requests }
+    }
+}
 
 /// The rate limits of all callers, and the limit on concurrent requests.
 pub struct RateLimits {
     clock: Clock,
-    subject: Rate,
-    address: Rate,
-    subjects: Cache<[u8; 32], Bucket>,
-    addresses: Cache<IpAddr, Bucket>,
+    /// By a hash of the user's name, which may be long.
+    users: Mutex<TokenBuckets<[u8; 32]>>,
+    addresses: Mutex<TokenBuckets<IpAddr>>,
     concurrent: Arc<Semaphore>,
 }
 
 impl RateLimits {
-    /// Limits with these rates per subject and per address.
-    pub fn new(clock: Clock, subject: Rate, address: Rate) -> Self {
-        let (subjects, addresses) = (Cache::new(MAX_BUCKETS), Cache::new(MAX_BUCKETS));
-        Self { clock, subject, address, subjects, addresses, concurrent: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
+    /// Limits with these rates per user and per address.
+    pub fn new(clock: Clock, user: Rate, address: Rate) -> Self {
+        let users = Mutex::new(TokenBuckets::new(user.into(), MAX_BUCKETS));
+        let addresses = Mutex::new(TokenBuckets::new(address.into(), MAX_BUCKETS));
+        Self { clock, users, addresses, concurrent: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
     /// Sets the maximum number of concurrent requests.
@@ -84,57 +87,31 @@ impl RateLimits {
         self
     }
 
-    /// Counts a request of an authenticated subject; on excess, the time until the next one is allowed.
-    pub fn check_subject(&self, id: &[u8; 32]) -> Result<(), Duration> {
-        self.consume(&bucket(&self.subjects, id), self.subject)
+    /// Counts a request of an authenticated user; on excess, the time until the next one is allowed.
+    pub fn check_user(&self, user: &str) -> Result<(), Duration> {
+        let now = self.clock.mono();
+        lock(&self.users).take(&Sha256::digest(user).into(), now)
     }
 
     /// Counts a request from `address` without a valid token; on excess, the time until the next one is allowed.
     pub fn check_address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.consume(&bucket(&self.addresses, &network(address)), self.address)
+        let now = self.clock.mono();
+        lock(&self.addresses).take(&client_network(address), now)
     }
 
     /// Reverts [`Self::check_address`]: the token was valid, or the review failed.
     pub fn refund_address(&self, address: IpAddr) {
-        let each = self.address.per / self.address.requests;
-        let bucket = bucket(&self.addresses, &network(address));
-        let mut full_at = bucket.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *full_at = *full_at - each;
+        lock(&self.addresses).give_back(&client_network(address));
     }
 
     /// A permit for a concurrent request; `None` if the maximum is reached.
     pub fn try_start(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.concurrent).try_acquire_owned().ok()
     }
-
-    fn consume(&self, bucket: &Bucket, rate: Rate) -> Result<(), Duration> {
-        let now = self.clock.mono();
-        let each = rate.per / rate.requests;
-        let mut full_at = bucket.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = (*full_at).max(now);
-        let ahead = base.since(now) + each;
-        if ahead > each * rate.requests {
-            return Err(ahead.saturating_sub(each * rate.requests));
-        }
-        *full_at = base + each;
-        Ok(())
-    }
 }
 
-fn bucket<K: std::hash::Hash + Eq + Clone>(cache: &Cache<K, Bucket>, key: &K) -> Bucket {
-    cache.get(key).unwrap_or_else(|| {
-        let bucket = Bucket::default();
-        cache.insert(key.clone(), bucket.clone());
-        bucket
-    })
-}
-
-/// The address that is limited: an IPv6 client usually has a whole /64 network, so that counts as one.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -149,13 +126,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_burst_equals_the_rate_and_then_requests_are_spaced_evenly() {
         let limits = limits();
-        let caller = [1; 32];
-        assert!(limits.check_subject(&caller).is_ok() && limits.check_subject(&caller).is_ok());
-        assert_eq!(limits.check_subject(&caller), Err(Duration::from_millis(500)));
-        assert!(limits.check_subject(&[2; 32]).is_ok(), "each subject has its own bucket");
+        assert!(limits.check_user("ann").is_ok() && limits.check_user("ann").is_ok());
+        assert_eq!(limits.check_user("ann"), Err(Duration::from_millis(500)));
+        assert!(limits.check_user("bob").is_ok(), "each user has its own bucket");
         tokio::time::advance(Duration::from_millis(500)).await;
-        assert!(limits.check_subject(&caller).is_ok());
-        assert!(limits.check_subject(&caller).is_err());
+        assert!(limits.check_user("ann").is_ok());
+        assert!(limits.check_user("ann").is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +153,18 @@ mod tests {
             "refunds do not exceed the bucket's size"
         );
         assert!(limits.check_address("2001:db9::1".parse().unwrap()).is_ok());
-        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_addresses_evicts_no_bucket_and_stays_bounded() {
+        let limits = limits();
+        let guesser: IpAddr = "192.0.2.1".parse().unwrap();
+        while limits.check_address(guesser).is_ok() {}
+        let flood = |n: u32| IpAddr::from(n.to_be_bytes());
+        let granted = (0..100_000).filter(|n| limits.check_address(flood(*n)).is_ok()).count();
+        assert_eq!(granted, MAX_BUCKETS - 1 + 3, "one each while there is room, then one bucket for all others");
+        assert!(limits.check_address(guesser).is_err(), "its bucket is still empty");
+        assert_eq!(lock(&limits.addresses).len(), MAX_BUCKETS);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::cluster::review_limit::MAX_USER_REVIEWS;
 
 #[derive(Default)]
 struct FakeReviewer {
@@ -140,10 +141,46 @@ async fn concurrent_reviews_are_limited_and_forged_tokens_do_not_delay_verified_
     assert!(reviewer.max_in_flight.load(Ordering::Relaxed) <= MAX_UNVERIFIED_REVIEWS + 1);
 
     reviewer.max_in_flight.store(0, Ordering::Relaxed);
-    let requests: Vec<AccessRequest> = (0..1_000).map(|n| call_in(&format!("team-{n}"))).collect();
-    let all = futures::future::join_all(requests.iter().map(|request| authorizer.is_allowed(&ann, request))).await;
-    assert!(all.iter().all(Result::is_ok));
+    let users: Vec<UserInfo> = (0..10).map(|n| user(&format!("user-{n}"))).collect();
+    let requests: Vec<AccessRequest> = (0..100).map(|n| call_in(&format!("team-{n}"))).collect();
+    let all = users.iter().flat_map(|user| requests.iter().map(|request| authorizer.is_allowed(user, request)));
+    assert!(futures::future::join_all(all).await.iter().all(Result::is_ok));
     assert_eq!(reviewer.max_in_flight.load(Ordering::Relaxed), MAX_VERIFIED_REVIEWS);
+}
+
+fn user(name: &str) -> UserInfo {
+    UserInfo::new(name, None, vec![], std::collections::BTreeMap::default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_asks_for_many_objects_does_not_delay_others() {
+    let (authorizer, reviewer) = authorizer();
+    let requests: Vec<AccessRequest> = (0..1_000).map(|n| call_in(&format!("team-{n}"))).collect();
+    let (ann, bob, clock) = (user("ann"), user("bob"), Clock::system());
+    let flood = futures::future::join_all(requests.iter().map(|request| authorizer.is_allowed(&ann, request)));
+    let other = async {
+        let started = clock.mono();
+        authorizer.is_allowed(&bob, &requests[0]).await.unwrap();
+        clock.mono().since(started)
+    };
+    let (_, took) = tokio::join!(flood, other);
+    assert_eq!(took, Duration::from_millis(10), "one review, not queued");
+    assert!(reviewer.max_in_flight.load(Ordering::Relaxed) <= MAX_USER_REVIEWS + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reviews_of_one_user_are_limited_whatever_tokens_it_has_and_asks_for() {
+    let (authorizer, reviewer) = authorizer();
+    // Each token of a ServiceAccount has extra information of its own.
+    let ann = |n: u32| {
+        let extra = std::collections::BTreeMap::from([("credential-id".to_owned(), vec![n.to_string()])]);
+        UserInfo::new("ann", Some(n.to_string()), vec![format!("group-{n}")], extra)
+    };
+    let (users, request): (Vec<UserInfo>, _) = ((0..3_000).map(ann).collect(), call_in("team"));
+    let all = futures::future::join_all(users.iter().map(|user| authorizer.is_allowed(user, &request))).await;
+    let limited = all.iter().filter(|one| matches!(one, Err(AuthError::RateLimited { .. }))).count();
+    assert_eq!((limited, reviewer.reviews.load(Ordering::Relaxed)), (1_000, 2_000));
+    assert!(authorizer.is_allowed(&user("bob"), &call_in("team")).await.is_ok(), "other users are not limited");
 }
 
 #[tokio::test(start_paused = true)]
