@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::quota::LimitScope;
 
 /// The class of a response: whether the request may be repeated, and how a page walk goes on.
@@ -101,12 +102,14 @@ pub enum RetryAfter {
 }
 
 impl RetryAfter {
-    /// The time left at `now`; zero if it is over.
+    /// The time left at `now`; zero if it is over, and at most a day: a date may be far away because a clock, ours or
+    /// the provider's, is wrong.
     pub fn delay(self, now: Timestamp) -> Duration {
-        match self {
+        let left = match self {
             Self::Delay(delay) => delay,
             Self::At(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
-        }
+        };
+        left.min(MAX_THROTTLE)
     }
 }
 
@@ -131,5 +134,20 @@ impl Classification {
     pub fn retry_delay(&self, now: Timestamp) -> Option<Duration> {
         let delay = self.retry_after?.delay(now);
         (!delay.is_zero()).then_some(delay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_date_is_at_most_a_day_away_whichever_clock_is_wrong() {
+        let now: Timestamp = "2026-09-10T12:00:00Z".parse().unwrap();
+        let delay = |text: &str| RetryAfter::At(text.parse().unwrap()).delay(now);
+        assert_eq!(delay("2026-09-10T13:00:00Z"), Duration::from_hours(1));
+        assert_eq!(delay("2027-09-10T12:00:00Z"), MAX_THROTTLE, "ours is a year behind");
+        assert_eq!(delay("2025-09-10T12:00:00Z"), Duration::ZERO);
+        assert_eq!(RetryAfter::Delay(Duration::MAX).delay(now), MAX_THROTTLE);
     }
 }

@@ -220,6 +220,19 @@ mod tests {
     }
 
     #[test]
+    fn after_any_silence_one_probe_catches_up() {
+        for silence in [31, 3_600, 604_800] {
+            let mut table = table("a");
+            let (a, run) = table.start(at(100)).unwrap();
+            table.finish(&a, run, at(100));
+            let (_, run) = table.start(at(100 + silence)).unwrap();
+            table.finish(&a, run, at(100 + silence));
+            let next = table.next().unwrap();
+            assert!(next > at(100 + silence) && next <= at(130 + silence), "{silence}: {next:?}");
+        }
+    }
+
+    #[test]
     fn unchanged_settings_are_ignored_and_changed_ones_are_probed_at_once() {
         let mut table = table("a");
         let (a, run) = table.start(at(100)).unwrap();
