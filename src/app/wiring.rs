@@ -22,6 +22,7 @@ use crate::cluster::resource::{HasStatus, ReflectorDeps};
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::status::{StatusDeps, StatusMetrics, StatusWriter};
 use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
+use crate::cluster::watch_monitor::{WatchLimits, WatchMonitor};
 use crate::controllers::bankroute::BankRouteReconciler;
 use crate::controllers::breakerpolicy::BreakerPolicyReconciler;
 use crate::controllers::collector::ResourceCollector;
@@ -40,6 +41,7 @@ use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::rights::LicenceMeter;
 use crate::settings::addresses::AddressRules;
+use crate::sync::account_tokens::AccountTokens;
 use crate::tasks::TaskGroups;
 use crate::telemetry::traces::Traces;
 use crate::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
@@ -149,6 +151,7 @@ pub(super) fn build(
     };
     let options = PoolOptions {
         concurrency: args.sync_concurrency.into(),
+        account_tokens: AccountTokens::new(keys.clone()),
         tasks: base.tasks.effects.clone(),
         ..PoolOptions::new(identity)
     };
@@ -156,7 +159,9 @@ pub(super) fn build(
     let backoff = Arc::new(ReconcileBackoff::default());
 
     let resolutions = Arc::new(Resolutions::default());
-    let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default() };
+    let watches = WatchMonitor::new(clock, WatchLimits::default());
+    watches.register(metrics)?;
+    let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default(), watches };
     // Subscribed before anything changes: every change is routed.
     let router = ChangeRouter {
         objects: Arc::clone(&reflector_deps.changes),

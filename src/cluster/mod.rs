@@ -1,7 +1,7 @@
 //! All access to the Kubernetes API, and nothing else.
 //!
 //! One concern per file: the [`client`], the [`lease`] that elects the leader, the [`stores`] that mirror our four
-//! kinds (filled by reflectors; shared traits in [`resource`]), the only writer of [`status`], [`events`],
+//! kinds (filled by reflectors, whose silence [`watch_monitor`] notices; shared traits in [`resource`]), the only writer of [`status`], [`events`],
 //! [`finalizers`], [`secrets`] (by `get`, never by list), [`discovery`] of our own CRDs and the [`reconcile_backoff`].
 //! It decides nothing: what to write comes from `controllers`.
 
@@ -23,6 +23,7 @@ pub mod secrets;
 pub mod status;
 pub mod status_ownership;
 pub mod stores;
+pub mod watch_monitor;
 
 use std::time::Duration;
 

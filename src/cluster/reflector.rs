@@ -15,12 +15,15 @@ use crate::cluster::decode_guard::{DecodeGuard, Undecodable};
 use crate::cluster::describe;
 use crate::cluster::resource::{HasStatus, ObjectChange, ReflectorDeps, version};
 use crate::cluster::status_ownership::{Origin, StatusOwnership};
+use crate::cluster::watch_monitor::WatchProgress;
 use crate::domain::backoff::Backoff;
 use crate::domain::key::ObjectKey;
 
 /// Backoff between attempts to open a watch, with full jitter; reset once it is open. Capped so that a recovered API
 /// server is noticed within ten seconds.
 const RECONNECT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
+/// A watch that has been open for this long works, also if nothing happened: a later failure is another one.
+const WORKS_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a watch ended.
 struct WatchFailure {
@@ -80,12 +83,24 @@ impl<K: HasStatus> Reflector<K> {
         (Self { writer, filter, undecodable, buffered: None, deps, ownership }, reader)
     }
 
-    /// Watches for as long as the process lives.
-    pub(super) async fn run(mut self, api: Api<DecodeGuard<K>>) {
+    /// Watches for as long as the process lives; `progress` is that of the client of `api`.
+    pub(super) async fn run(mut self, api: Api<DecodeGuard<K>>, progress: Arc<WatchProgress>) {
         let kind = K::KIND.as_str();
-        let mut events = watcher(api, watcher::Config::default()).boxed();
+        let open = self.deps.watches.limits().open.as_secs();
+        let config = watcher::Config::default().timeout(u32::try_from(open).unwrap_or(u32::MAX));
+        let mut events = watcher(api, config).boxed();
         let (mut failing, mut relisting, mut attempt) = (false, false, 0_u32);
-        while let Some(event) = events.next().await {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = events.next() => event,
+                () = progress.open_for(WORKS_AFTER), if failing => {
+                    tracing::info!(kind, "watch re-established");
+                    (failing, attempt) = (false, 0);
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
             match event {
                 // The beginning of another attempt, not yet its success.
                 Ok(Event::Init) => self.handle(Event::Init),

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{REQUESTED_AT, REQUESTED_AT_FLUX};
 use crate::cluster::references::ReferenceIndex;
+use crate::cluster::watch_monitor::WatchMonitor;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::notify::KeyQueue;
 
@@ -82,6 +83,8 @@ pub struct ReflectorDeps {
     pub references: Arc<ReferenceIndex>,
     /// Receives every change.
     pub changes: Arc<KeyQueue<ObjectChange>>,
+    /// Notices silent watches.
+    pub watches: WatchMonitor,
 }
 
 /// The object's resource version as a number. Versions of one resource are comparable decimal numbers; anything else

@@ -132,12 +132,13 @@ fn open<K: HasStatus>(
     let scopes = scopes
         .into_iter()
         .map(|ns| {
+            let (client, progress) = deps.watches.observe(K::KIND, client);
             let api: Api<DecodeGuard<K>> = match ns {
-                Some(ns) => Api::namespaced(client.clone(), ns),
-                None => Api::all(client.clone()),
+                Some(ns) => Api::namespaced(client, ns),
+                None => Api::all(client),
             };
             let (reflector, reader) = Reflector::new(deps.clone(), Arc::clone(&ownership));
-            tasks.push(Box::pin(reflector.run(api)));
+            tasks.push(Box::pin(reflector.run(api, progress)));
             (ns.map(Arc::from), reader)
         })
         .collect();

@@ -23,6 +23,8 @@ struct ServerState {
     lease: Option<Value>,
     version: u64,
     watches: Vec<mpsc::UnboundedSender<Value>>,
+    /// Watches whose connection is half-open: it neither ends nor delivers anything.
+    silent: Vec<mpsc::UnboundedSender<Value>>,
     /// Whether watches are refused.
     watch_forbidden: bool,
     /// Whether the Lease is edited before the next write.
@@ -193,6 +195,22 @@ async fn a_crashed_leader_is_replaced_within_seventeen_seconds() {
             took >= least && took <= Duration::from_secs(17),
             "{took:?} at {phase:?}, watch forbidden: {watch_forbidden}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_watch_of_the_lease_is_opened_anew() {
+    for phase in phases() {
+        let cluster = Cluster::new();
+        let (first, second) = cluster.pair(phase).await;
+        {
+            let state = &mut *cluster.state.lock().unwrap();
+            state.silent.append(&mut state.watches);
+        }
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        first.stop.cancel();
+        let took = cluster.wait_for_leader(&second).await;
+        assert!(took <= FEW_ROUND_TRIPS, "not at its next poll: {took:?} at {phase:?}");
     }
 }
 
