@@ -314,11 +314,18 @@ async fn every_code_of_a_fallback_is_emitted() {
     for bank in [&harness.fmp, &harness.polygon] {
         bank.fail_with(Behaviour::status(503)).await.unwrap();
     }
-    let said = harness.get(QUOTE).await;
-    let tried = said.body["data"]["details"]["stand_ins"].as_array().unwrap_or_else(|| panic!("{said:?}"));
-    let codes: Vec<_> = tried.iter().map(|one| one["code"].as_str().unwrap()).collect();
-    assert_eq!(codes, ["stale", "refused", "provider_error"]);
     let failure = FailureReason::ProviderError.as_str();
-    let unused: BTreeSet<_> = codes.into_iter().filter(|code| *code != failure).map(str::to_owned).collect();
+    let mut unused = BTreeSet::new();
+    for (user, expected) in [
+        ("ann", ["stale", "refused", failure]),
+        ("desk", ["forbidden"; 3]),
+        ("cut-off", ["authorization_unavailable"; 3]),
+    ] {
+        let said = harness.ask("GET", QUOTE, &format!("token-{user}"), &[]).await;
+        let tried = said.body["data"]["details"]["stand_ins"].as_array().unwrap_or_else(|| panic!("{said:?}"));
+        let codes: Vec<_> = tried.iter().map(|one| one["code"].as_str().unwrap()).collect();
+        assert_eq!(codes, expected, "{user}");
+        unused.extend(codes.into_iter().filter(|code| *code != failure).map(str::to_owned));
+    }
     assert_eq!(unused, documented(FallbackResult::ALL, FallbackResult::as_str));
 }
