@@ -169,12 +169,17 @@ impl TaskGroup {
     /// Reports a panic; the caller of the task's handle sees it too.
     fn seen<T>(&self, name: &'static str, result: std::thread::Result<T>) -> T {
         result.unwrap_or_else(|panic| {
-            if let Some(panics) = &self.0.panics {
-                panics.with_label_values(&[name]).inc();
-            }
-            tracing::error!(task = name, "task panicked: this is a bug; report it with the location logged before");
+            self.record_panic(name);
             resume_unwind(panic)
         })
+    }
+
+    /// Logs and counts a panic that the task itself has caught.
+    pub fn record_panic(&self, name: &'static str) {
+        if let Some(panics) = &self.0.panics {
+            panics.with_label_values(&[name]).inc();
+        }
+        tracing::error!(task = name, "task panicked: this is a bug; report it with the location logged before");
     }
 
     fn enter(&self, name: &'static str) -> Membership {

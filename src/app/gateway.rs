@@ -117,7 +117,7 @@ pub(super) fn start(
     let app = router(&gateway, Arc::new(move || gates.report()));
     let tls = bound.certificate.as_ref().map(ServerCertificate::config).transpose()?;
     if let Some(certificate) = bound.certificate {
-        tasks.effect("certificate", certificate.watch(clock, stop.clone()));
+        tasks.effect("certificate", certificate.watch(clock, tasks.groups().effects.clone(), stop.clone()));
     }
     let server = Server {
         listener: bound.listener,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::tasks::TaskGroup;
 
 /// Interval at which the files are checked: a renewal comes weeks before the expiry.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -74,8 +75,8 @@ impl ServerCertificate {
         Ok(Arc::new(config))
     }
 
-    /// Reloads the certificate when its files change, until `stop` is cancelled.
-    pub async fn watch(self: Arc<Self>, clock: Clock, stop: CancellationToken) {
+    /// Reloads the certificate when its files change, until `stop` is cancelled; reads files as tasks of `tasks`.
+    pub async fn watch(self: Arc<Self>, clock: Clock, tasks: TaskGroup, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -83,7 +84,7 @@ impl ServerCertificate {
             }
             let this = Arc::clone(&self);
             // Files are read on a blocking thread.
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || this.reload()).await {
+            if let Ok(Err(error)) = tasks.spawn_blocking("certificate", move || this.reload()).await {
                 tracing::error!(%error, "loading the new gateway certificate failed; the last valid one stays in use");
             }
         }

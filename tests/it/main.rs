@@ -12,6 +12,7 @@ mod auth;
 mod call;
 mod circles;
 mod crds;
+mod detached_tasks;
 mod docs;
 mod explain;
 mod gateway;

@@ -33,11 +33,13 @@ pub(super) async fn execute(
     request: RunRequest,
     cancel: CancellationToken,
 ) {
+    let _active = ActiveGuard { shared: Arc::clone(&shared), job: plan.job.clone(), request };
     let guarded = AssertUnwindSafe(wait_and_run(&shared, &plan, fetch, request, &cancel)).catch_unwind();
     let (report, recorded) = if let Ok(ended) = guarded.await {
         ended
     } else {
         // A panic ends the run, not the process; the lease is released with the future.
+        shared.tasks.record_panic("sync run");
         let report = RunReport::from_error(RunReason::InternalError.into());
         shared.metrics.run_ended(&plan.job, &report);
         let recorded = record_end(&shared, &plan.job, request, &report).await;
@@ -51,6 +53,25 @@ pub(super) async fn execute(
         }
     }
     publish_end(&shared, &plan.job, request, report, recorded).await;
+}
+
+/// Ends the active run of a job if the end of its task did not: after a panic there, the job would never run again.
+struct ActiveGuard {
+    shared: Arc<PoolState>,
+    job: ObjectKey,
+    request: RunRequest,
+}
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        let mut jobs = self.shared.jobs();
+        let Some(entry) = jobs.get_mut(&self.job) else { return };
+        if entry.active.as_ref().is_some_and(|(active, _)| active.id == self.request.run) {
+            entry.active = None;
+            drop(jobs);
+            self.shared.reconcile_queue.enqueue(Kind::SyncJob, &self.job);
+        }
+    }
 }
 
 /// Waits for a slot and for the lease, then runs. Returns the report and whether the end is in the ledger.

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use prometheus::IntCounterVec;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -34,6 +33,7 @@ use crate::provider::connection::Connection;
 use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::registry::Registry;
 use crate::settings::Settings;
+use crate::tasks::TaskSet;
 use lanes::Lanes;
 pub use log::{ProbeLog, ProbeLogWriter};
 use schedule::{ProbeId, ProbeSchedule, ProbeTarget};
@@ -54,7 +54,7 @@ pub struct ProbeDriver {
     requested: Arc<KeyQueue<ObjectKey>>,
     schedule: ProbeSchedule,
     ticks: TimerQueue,
-    running: JoinSet<EndedProbe>,
+    running: TaskSet<EndedProbe>,
     lanes: Lanes,
     panics: IntCounterVec,
     log: Option<Arc<ProbeLog>>,
@@ -92,13 +92,13 @@ impl ProbeDriver {
             changed.add(connection.key());
         }
         Ok(Self {
+            running: registry.tasks().set(),
             registry,
             clock,
             changed,
             requested: Arc::default(),
             schedule: ProbeSchedule::default(),
             ticks: TimerQueue::default(),
-            running: JoinSet::new(),
             lanes: Lanes::new(MAX_IN_FLIGHT),
             panics,
             log: None,
@@ -225,15 +225,18 @@ impl ProbeDriver {
     fn probe(&mut self, key: ObjectKey, id: ProbeId) {
         let connection = self.registry.get(&key);
         let panics = self.panics.clone();
-        self.running.spawn(async move {
+        self.running.spawn("probe", async move {
             let Some(connection) = connection else { return EndedProbe { key, id, result: None } };
+            let probing = async {
+                let record = connection.probe().await.and_then(|outcome| outcome.record);
+                record.map(|record| log_entry(&connection, &record))
+            };
             // The end is reported even after a panic: a connection whose probe vanished would never be probed again.
-            let outcome = AssertUnwindSafe(connection.probe()).catch_unwind().await.unwrap_or_else(|_| {
+            let result = AssertUnwindSafe(probing).catch_unwind().await.unwrap_or_else(|_| {
                 panics.with_label_values::<&str>(&[]).inc();
                 tracing::error!(namespace = %key.namespace, name = %key.name, "probe panicked");
                 None
             });
-            let result = outcome.and_then(|outcome| outcome.record).map(|record| log_entry(&connection, &record));
             EndedProbe { key, id, result }
         });
     }
