@@ -13,20 +13,128 @@ pub struct DriverError(Cause);
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error(transparent)]
-    Sqlx(sqlx::Error),
-    #[error(transparent)]
-    Migration(sqlx::migrate::MigrateError),
+    Sqlite(rusqlite::Error),
+    #[error("migration {0} was applied with another content; use the version of Busbar that wrote this ledger")]
+    MigrationChanged(i64),
+    #[error("migration {0} was interrupted; restore the ledger from a backup")]
+    MigrationIncomplete(i64),
+    #[error("starting a thread failed: {0}")]
+    Thread(std::io::Error),
+    #[error("the ledger is closed")]
+    Closed,
+    #[error("the operation panicked; report this bug with the log")]
+    Panicked,
 }
 
-impl From<sqlx::Error> for DriverError {
-    fn from(error: sqlx::Error) -> Self {
-        Self(Cause::Sqlx(error))
+impl From<rusqlite::Error> for DriverError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(Cause::Sqlite(error))
     }
 }
 
-impl From<sqlx::migrate::MigrateError> for DriverError {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        Self(Cause::Migration(error))
+impl DriverError {
+    /// A thread could not be started.
+    pub(super) const fn thread(source: std::io::Error) -> Self {
+        Self(Cause::Thread(source))
+    }
+
+    /// A migration that was applied with another content.
+    pub(super) const fn migration_changed(version: i64) -> Self {
+        Self(Cause::MigrationChanged(version))
+    }
+
+    /// A migration that is recorded as not complete.
+    pub(super) const fn migration_incomplete(version: i64) -> Self {
+        Self(Cause::MigrationIncomplete(version))
+    }
+
+    /// A call after [`close`](super::store::Ledger::close).
+    pub(super) const fn closed() -> Self {
+        Self(Cause::Closed)
+    }
+
+    /// An operation that panicked.
+    pub(super) const fn panicked() -> Self {
+        Self(Cause::Panicked)
+    }
+
+    fn write_fault(&self) -> Option<WriteFault> {
+        match &self.0 {
+            Cause::Sqlite(error) => write_fault(error),
+            _ => None,
+        }
+    }
+}
+
+/// The fault of the store behind a driver error; `None` if the statement is to blame.
+fn write_fault(error: &rusqlite::Error) -> Option<WriteFault> {
+    use rusqlite::ErrorCode as Code;
+    let error = error.sqlite_error()?;
+    if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE {
+        // The index of the journal could not be enlarged: on a full volume this is the first to fail.
+        return Some(WriteFault::Full);
+    }
+    Some(match error.code {
+        Code::DiskFull => WriteFault::Full,
+        Code::ReadOnly => WriteFault::ReadOnly,
+        Code::SystemIoFailure | Code::NoLargeFileSupport => WriteFault::Io,
+        Code::CannotOpen | Code::PermissionDenied => WriteFault::CannotOpen,
+        Code::DatabaseCorrupt | Code::NotADatabase => WriteFault::Damaged,
+        Code::DatabaseBusy | Code::DatabaseLocked | Code::FileLockingProtocolFailed | Code::OperationInterrupted => {
+            WriteFault::Locked
+        }
+        Code::OutOfMemory => WriteFault::OutOfMemory,
+        _ => return None,
+    })
+}
+
+/// Why a store cannot be written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WriteFault {
+    /// The volume, or a quota, is full.
+    Full,
+    /// The file or its volume is read-only.
+    ReadOnly,
+    /// Reading or writing the volume failed.
+    Io,
+    /// The file cannot be opened.
+    CannotOpen,
+    /// The file is damaged.
+    Damaged,
+    /// Another process holds the file's lock.
+    Locked,
+    /// Not enough memory.
+    OutOfMemory,
+}
+
+impl WriteFault {
+    /// All faults.
+    pub const ALL: [Self; 7] =
+        [Self::Full, Self::ReadOnly, Self::Io, Self::CannotOpen, Self::Damaged, Self::Locked, Self::OutOfMemory];
+
+    /// The fault, as the cause in a message.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "disk full",
+            Self::ReadOnly => "read-only file or volume",
+            Self::Io => "I/O error",
+            Self::CannotOpen => "file cannot be opened",
+            Self::Damaged => "file damaged",
+            Self::Locked => "locked by another process",
+            Self::OutOfMemory => "out of memory",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Full => "free or enlarge the volume of --ledger",
+            Self::ReadOnly | Self::CannotOpen => "check the permissions and the mount of the volume of --ledger",
+            Self::Io => "check the volume of --ledger and its node",
+            Self::Damaged => "restore the ledger from a backup",
+            Self::Locked => "end the other process that writes to --ledger",
+            Self::OutOfMemory => "raise the memory limit",
+        }
     }
 }
 
@@ -99,6 +207,29 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// The error of `operation` for a driver error.
+    pub(super) fn failed(operation: &'static str, source: rusqlite::Error) -> Self {
+        let fault = write_fault(&source);
+        let source = source.into();
+        match fault {
+            Some(WriteFault::Locked) => Self::Busy { operation, source },
+            Some(_) => Self::Storage { operation, source },
+            None => Self::Query { operation, source },
+        }
+    }
+
+    /// The fault of the store that this error shows, if it does.
+    pub fn write_fault(&self) -> Option<WriteFault> {
+        match self {
+            Self::Busy { source, .. } => Some(source.write_fault().unwrap_or(WriteFault::Locked)),
+            Self::Open { source, .. }
+            | Self::Storage { source, .. }
+            | Self::Query { source, .. }
+            | Self::CommitUnknown { source } => source.write_fault(),
+            _ => None,
+        }
+    }
+
     /// Whether a retry of the same call may succeed without intervention.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Storage { .. } | Self::CommitUnknown { .. })

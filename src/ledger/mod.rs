@@ -18,6 +18,7 @@ pub mod dead_requests;
 pub mod document;
 pub mod encryption;
 pub mod error;
+pub mod health;
 pub mod lease;
 pub mod lease_holder;
 pub mod open;
@@ -29,12 +30,14 @@ mod sqlite;
 pub mod store;
 
 pub use credentials::{CredentialStore, StoredCredential};
-pub use error::{LedgerError, LedgerFuture};
+pub use error::{LedgerError, LedgerFuture, WriteFault};
+pub use health::{HealthReceiver, LedgerHealth};
 pub use lease::{Lease, LeaseOutcome, LeaseStore, StoredLease};
 pub use lease_holder::{HeldLease, LeaseHolder, LeaseOptions, TakeOutcome};
 pub use open::{LedgerUrl, open};
 pub use page::{PageCommit, PageCounts, PageOutcome};
 pub use probes::{ProbeResult, StoredProbe};
+pub use record::{ReplaceIdentity, RowIdentity};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownValue};
 pub use store::{Ledger, OpenMode};
 

@@ -8,10 +8,11 @@ use super::credentials::CredentialStore;
 use super::dead_requests::DeadRequests;
 use super::document::StoredDocument;
 use super::error::LedgerFuture;
+use super::health::HealthReceiver;
 use super::lease::{Lease, LeaseStore};
 use super::page::{PageCommit, PageOutcome};
 use super::probes::{ProbeResult, StoredProbe};
-use super::record::{StoredTransaction, TransactionFilter};
+use super::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use super::runs::{JobHistory, RunEnd, RunStart};
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::key::ObjectKey;
@@ -28,7 +29,8 @@ pub enum OpenMode {
     ReadOnly,
 }
 
-/// The durable store. Every method is atomic: it takes effect entirely or not at all.
+/// The durable store. Every method is atomic: it takes effect entirely or not at all. An error does not outlive its cause:
+/// when the store accepts writes again, the next call succeeds.
 pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Send + Sync + 'static {
     /// A job's cursor in a partition; `None` before its first page.
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
@@ -78,6 +80,10 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32)
     -> LedgerFuture<'a, Vec<StoredDocument>>;
 
+    /// Gives the first `limit` transactions after the row `after` (0: from the first) the identities that `replace` has
+    /// for them; a row that has such an identity already is replaced. Returns the last row, or `None` after all of them.
+    fn replace_identities(&self, after: i64, limit: u32, replace: ReplaceIdentity) -> LedgerFuture<'_, Option<i64>>;
+
     /// The number of matching transactions.
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64>;
 
@@ -94,8 +100,11 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     /// The last `limit` health check results of a connection, newest first.
     fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>>;
 
-    /// Checks that the store answers and accepts writes.
+    /// Checks that the store accepts writes, by writing.
     fn ping(&self) -> LedgerFuture<'_, ()>;
+
+    /// Whether the store accepts writes, as the last write of this process found it.
+    fn health(&self) -> HealthReceiver;
 
     /// Closes all connections after the operations in flight; later calls fail.
     fn close(&self) -> BoxFuture<'_, ()>;

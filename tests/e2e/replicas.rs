@@ -10,8 +10,6 @@ use busbar::clock::Clock;
 use busbar::domain::time::Mono;
 use busbar::testbed::sim::{AccountConfig, BankHandle};
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection as _, Executor as _};
 
 use crate::cluster::bank_env::BankEnv;
 use crate::cluster::control_planes::report;
@@ -61,12 +59,10 @@ async fn takes_over(operator: &Operator, bank: &BankHandle, takeover: Takeover) 
 }
 
 /// Whether no process is writing to the ledger.
-async fn is_unlocked(ledger: &Path) -> bool {
-    let options = SqliteConnectOptions::new().filename(ledger).busy_timeout(Duration::ZERO);
-    let mut connection = SqliteConnection::connect_with(&options).await.expect("the ledger opens");
-    let unlocked = connection.execute("BEGIN IMMEDIATE; ROLLBACK").await.is_ok();
-    connection.close().await.expect("it closes");
-    unlocked
+fn is_unlocked(ledger: &Path) -> bool {
+    let connection = rusqlite::Connection::open(ledger).expect("the ledger opens");
+    connection.busy_timeout(Duration::ZERO).expect("a timeout");
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
 }
 
 #[tokio::test]
@@ -122,7 +118,7 @@ async fn a_frozen_leader_that_resumes_writes_nothing_more() {
     let signalled = loop {
         let now = CLOCK.mono();
         first.pause();
-        if is_unlocked(&env.ns.ledger_file("a")).await {
+        if is_unlocked(&env.ns.ledger_file("a")) {
             break now;
         }
         first.resume();

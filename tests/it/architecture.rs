@@ -104,30 +104,30 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "provider",
         ours: Only(&["domain", "profile", "settings", "ledger"]),
-        others: O::AllBut(&["kube", "k8s_openapi", "axum", "sqlx"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite"]),
     },
     Layer {
         name: "sync",
         ours: Only(&["domain", "profile", "settings", "provider", "ledger"]),
-        others: O::AllBut(&["kube", "k8s_openapi", "axum", "sqlx"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite"]),
     },
     Layer {
         name: "work",
         ours: Only(&["domain", "profile", "settings", "provider", "ledger", "sync"]),
-        others: O::AllBut(&["kube", "k8s_openapi", "axum", "sqlx"]),
+        others: O::AllBut(&["kube", "k8s_openapi", "axum", "rusqlite"]),
     },
     // A Secret is read here and used elsewhere: its content is a plain value below both.
     Layer {
         name: "cluster",
         ours: Only(&["domain", "api", "settings::secret_data"]),
-        others: O::AllBut(&["sqlx", "reqwest"]),
+        others: O::AllBut(&["rusqlite", "reqwest"]),
     },
     Layer { name: "controllers/*/decide.rs", ours: Only(PURE), others: O::Only(DECIDE) },
     Layer { name: "controllers/*/status.rs", ours: Only(PURE), others: O::Only(DECIDE) },
     Layer {
         name: "controllers",
         ours: AllBut(&["gateway", "admin", "app", "cli", "testbed"]),
-        others: O::AllBut(&["axum", "sqlx", "reqwest"]),
+        others: O::AllBut(&["axum", "rusqlite", "reqwest"]),
     },
     // What users are told of a spec: values in, values out.
     Layer {
@@ -146,14 +146,14 @@ const LAYERS: &[Layer] = &[
     },
     // The server of both ports: sockets and limits, nothing of what is served.
     Layer { name: "http_server", ours: Only(&["domain"]), others: O::AllBut(KUBE) },
-    Layer { name: "admin", ours: Only(&["cluster", "http_server"]), others: O::AllBut(&["sqlx", "reqwest"]) },
+    Layer { name: "admin", ours: Only(&["cluster", "http_server"]), others: O::AllBut(&["rusqlite", "reqwest"]) },
     Layer {
         name: "gateway",
         ours: Only(&["domain", "profile", "settings", "provider", "ledger", "cluster::auth", "http_server"]),
-        others: O::AllBut(&["kube_runtime", "sqlx"]),
+        others: O::AllBut(&["kube_runtime", "rusqlite"]),
     },
     // The bench knows what a bank and an API server look like from outside, nothing of how Busbar works inside.
-    Layer { name: "testbed", ours: Only(&["domain", "api"]), others: O::AllBut(&["sqlx"]) },
+    Layer { name: "testbed", ours: Only(&["domain", "api"]), others: O::AllBut(&["rusqlite"]) },
     Layer { name: "cli", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
     Layer { name: "app", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
     Layer { name: "main", ours: AllBut(&["testbed"]), others: O::AllBut(&[]) },
@@ -346,7 +346,7 @@ fn a_planted_violation_of_each_rule_is_found() {
         ("explain/job.rs", "use crate::controllers::Ctx;"),
         ("controllers/bank_route/decide.rs", "use crate::sync::report::RunReport;"),
         ("provider/connection.rs", "use crate::api::v1alpha1::ProviderConnection;"),
-        ("provider/connection.rs", "use sqlx::SqlitePool;"),
+        ("provider/connection.rs", "use rusqlite::Connection;"),
         ("work/pool.rs", "fn f(c: &kube::Client) {}"),
         ("cluster/lease.rs", "use crate::ledger::Ledger;"),
         ("controllers/bank_route/decide.rs", "use crate::provider::registry::Registry;"),

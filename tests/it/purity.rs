@@ -15,7 +15,7 @@ const IMPURE: &[&str] = &[
     "hyper",
     "hyper_util",
     "axum",
-    "sqlx",
+    "rusqlite",
     "rand",
     "prometheus",
     "tracing",

@@ -49,7 +49,7 @@ fn a_release_is_complete_and_reproducible() {
     assert_eq!((&bom["bomFormat"], &bom["metadata"]["component"]["name"]), (&"CycloneDX".into(), &"busbar".into()));
     let components = bom["components"].as_array().unwrap();
     let crates: BTreeSet<&str> = components.iter().map(|c| c["name"].as_str().unwrap()).collect();
-    for inside in ["kube", "tokio", "sqlx", "rustls", "aws-lc-rs", "serde_json"] {
+    for inside in ["kube", "tokio", "rusqlite", "rustls", "aws-lc-rs", "serde_json"] {
         assert!(crates.contains(inside), "{inside} is missing");
     }
     // Development dependencies, and what only the test bench brings in.

@@ -21,6 +21,7 @@ pub(crate) mod pages;
 pub(crate) mod probes;
 pub(crate) mod queries;
 pub(crate) mod runs;
+pub(crate) mod writes;
 
 pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, page, row, run_id, state, take};
 

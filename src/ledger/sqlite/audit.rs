@@ -4,12 +4,12 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::clock_skew::latest_millis;
 use super::codec::{OperationName, get, instant, millis, stored_enum, to_i64};
+use super::connection::Transaction;
 use super::database::SqliteLedger;
 use crate::ledger::audit::{Audit, AuditEntry, AuditKind, StoredAudit, Usage, UsageKey};
 use crate::ledger::error::{LedgerError, LedgerFuture};
@@ -21,19 +21,8 @@ const TAKE: OperationName = OperationName("counting licence usage");
 
 impl Audit for SqliteLedger {
     fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()> {
-        async move {
-            let entries = entries.to_vec();
-            self.write(APPEND, |conn| {
-                Box::pin(async move {
-                    for entry in &entries {
-                        append(conn, entry).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await
-        }
-        .boxed()
+        let entries = entries.to_vec();
+        self.write(APPEND, move |tx| entries.iter().try_for_each(|entry| append(tx, entry))).boxed()
     }
 
     fn list_audit<'a>(
@@ -42,123 +31,91 @@ impl Audit for SqliteLedger {
         before: Option<i64>,
         limit: u32,
     ) -> LedgerFuture<'a, Vec<StoredAudit>> {
-        async move {
-            let mut conn = self.reader(LIST).await?;
-            let rows = sqlx::query(
+        let namespace = namespace.map(str::to_owned);
+        self.read(LIST, move |tx| {
+            tx.query_all(
                 "SELECT seq, at_ms, kind, action, subject, rights_profile, allowed, namespace, connection, provider,
                      purpose, reason, request_id
                  FROM audit WHERE (?1 IS NULL OR namespace = ?1) AND (?2 IS NULL OR seq < ?2)
                  ORDER BY seq DESC LIMIT ?3",
+                params![namespace, before, limit],
+                decode_entry,
             )
-            .bind(namespace)
-            .bind(before)
-            .bind(limit)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|e| LIST.failed(e))?;
-            rows.iter().map(decode_entry).collect()
-        }
+        })
         .boxed()
     }
 
     fn prune_audit(&self, before: Timestamp, now: Timestamp) -> LedgerFuture<'_, u64> {
-        async move { self.write(PRUNE, |conn| Box::pin(async move { prune(conn, before, now).await })).await }.boxed()
+        self.write(PRUNE, move |tx| prune(tx, before, now)).boxed()
     }
 }
 
-async fn prune(conn: &mut SqliteConnection, before: Timestamp, now: Timestamp) -> Result<u64, LedgerError> {
-    let failed = |e| PRUNE.failed(e);
+fn prune(tx: &Transaction<'_>, before: Timestamp, now: Timestamp) -> Result<u64, LedgerError> {
     // Entries that are ahead cannot be corrected, because the log is append-only. They are as old as their successors.
-    let ahead =
-        sqlx::query("DELETE FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(seq) FROM audit WHERE at_ms < ?1)")
-            .bind(millis(before))
-            .bind(latest_millis(now))
-            .execute(&mut *conn)
-            .await
-            .map_err(failed)?;
-    let deleted = sqlx::query("DELETE FROM audit WHERE at_ms < ?1")
-        .bind(millis(before))
-        .execute(&mut *conn)
-        .await
-        .map_err(failed)?;
+    let ahead = tx.execute(
+        "DELETE FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(seq) FROM audit WHERE at_ms < ?1)",
+        params![millis(before), latest_millis(now)],
+    )?;
+    let deleted = tx.execute("DELETE FROM audit WHERE at_ms < ?1", [millis(before)])?;
     // A day later than tomorrow was counted by a wrong clock; it must not be used up when it comes.
     let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
-    sqlx::query("DELETE FROM rights_usage WHERE day < ?1 OR day > ?2")
-        .bind(day(before).to_string())
-        .bind(day(now).tomorrow().unwrap_or(Date::MAX).to_string())
-        .execute(conn)
-        .await
-        .map_err(failed)?;
-    Ok(ahead.rows_affected() + deleted.rows_affected())
+    tx.execute(
+        "DELETE FROM rights_usage WHERE day < ?1 OR day > ?2",
+        [day(before).to_string(), day(now).tomorrow().unwrap_or(Date::MAX).to_string()],
+    )?;
+    Ok(ahead + deleted)
 }
 
 impl Usage for SqliteLedger {
     fn take_usage<'a>(&'a self, key: &'a UsageKey, want: u64, limit: u64) -> LedgerFuture<'a, u64> {
-        async move {
-            let key = key.clone();
-            self.write(TAKE, |conn| Box::pin(async move { take(conn, &key, want, limit).await })).await
-        }
-        .boxed()
+        let key = key.clone();
+        self.write(TAKE, move |tx| take(tx, &key, want, limit)).boxed()
     }
 }
 
-async fn take(conn: &mut SqliteConnection, key: &UsageKey, want: u64, limit: u64) -> Result<u64, LedgerError> {
+fn take(tx: &Transaction<'_>, key: &UsageKey, want: u64, limit: u64) -> Result<u64, LedgerError> {
     let day = key.day.to_string();
-    let used: Option<i64> = sqlx::query_scalar(
+    let used: Option<i64> = tx.scalar_opt(
         "SELECT used FROM rights_usage WHERE namespace = ?1 AND connection = ?2 AND profile = ?3 AND day = ?4",
-    )
-    .bind(&key.namespace)
-    .bind(&key.connection)
-    .bind(&key.profile)
-    .bind(&day)
-    .fetch_optional(&mut *conn)
-    .await
-    .map_err(|e| TAKE.failed(e))?;
+        params![key.namespace, key.connection, key.profile, day],
+    )?;
     let used = u64::try_from(used.unwrap_or(0)).map_err(|_| LedgerError::Corrupt { column: "rights_usage.used" })?;
     let granted = want.min(limit.saturating_sub(used));
     if granted > 0 {
-        sqlx::query(
+        tx.execute(
             "INSERT INTO rights_usage (namespace, connection, profile, day, used) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (namespace, connection, profile, day) DO UPDATE SET used = used + ?5",
-        )
-        .bind(&key.namespace)
-        .bind(&key.connection)
-        .bind(&key.profile)
-        .bind(&day)
-        .bind(to_i64(granted))
-        .execute(conn)
-        .await
-        .map_err(|e| TAKE.failed(e))?;
+            params![key.namespace, key.connection, key.profile, day, to_i64(granted)],
+        )?;
     }
     Ok(granted)
 }
 
 /// Appends one entry in the caller's transaction.
-pub(super) async fn append(conn: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), LedgerError> {
-    sqlx::query(
+pub(super) fn append(tx: &Transaction<'_>, entry: &AuditEntry) -> Result<(), LedgerError> {
+    tx.execute(
         "INSERT INTO audit (at_ms, kind, action, subject, rights_profile, allowed, namespace, connection, provider,
              purpose, reason, request_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )
-    .bind(millis(entry.at))
-    .bind(entry.kind.as_str())
-    .bind(&entry.action)
-    .bind(&entry.subject)
-    .bind(&entry.rights_profile)
-    .bind(entry.allowed)
-    .bind(&entry.namespace)
-    .bind(&entry.connection)
-    .bind(&entry.provider)
-    .bind(&entry.purpose)
-    .bind(&entry.reason)
-    .bind(entry.request_id.map(|id| id.to_string()))
-    .execute(conn)
-    .await
-    .map_err(|e| APPEND.failed(e))?;
+        params![
+            millis(entry.at),
+            entry.kind.as_str(),
+            entry.action,
+            entry.subject,
+            entry.rights_profile,
+            entry.allowed,
+            entry.namespace,
+            entry.connection,
+            entry.provider,
+            entry.purpose,
+            entry.reason,
+            entry.request_id.map(|id| id.to_string()),
+        ],
+    )?;
     Ok(())
 }
 
-fn decode_entry(row: &SqliteRow) -> Result<StoredAudit, LedgerError> {
+fn decode_entry(row: &Row<'_>) -> Result<StoredAudit, LedgerError> {
     let kind: String = get(row, "kind")?;
     Ok(StoredAudit {
         seq: get(row, "seq")?,
@@ -180,7 +137,7 @@ fn decode_entry(row: &SqliteRow) -> Result<StoredAudit, LedgerError> {
 }
 
 /// A UUID from a column that may be NULL.
-pub(super) fn uuid_opt(row: &SqliteRow, name: &'static str, column: &'static str) -> Result<Option<Uuid>, LedgerError> {
-    let text: Option<String> = row.try_get(name).map_err(|_| LedgerError::Corrupt { column })?;
+pub(super) fn uuid_opt(row: &Row<'_>, name: &'static str, column: &'static str) -> Result<Option<Uuid>, LedgerError> {
+    let text: Option<String> = row.get(name).map_err(|_| LedgerError::Corrupt { column })?;
     text.map(|text| Uuid::parse_str(&text).map_err(|_| LedgerError::Corrupt { column })).transpose()
 }

@@ -4,12 +4,14 @@
 //! the clock: a run that "has just started" at every look is never followed by another.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::params;
 
 use super::codec::{millis, to_i64};
+use super::connection::Transaction;
 use crate::domain::clock_skew::TOLERANCE;
 use crate::domain::key::ObjectKey;
 use crate::ledger::dead_requests::MAX_RETRY_DELAY;
+use crate::ledger::error::LedgerError;
 
 /// The latest instant, in milliseconds, that a correct clock could have written.
 pub(super) fn latest_millis(now: Timestamp) -> i64 {
@@ -17,11 +19,7 @@ pub(super) fn latest_millis(now: Timestamp) -> i64 {
 }
 
 /// Corrects a job and its runs.
-pub(super) async fn correct_job(
-    conn: &mut SqliteConnection,
-    job: &ObjectKey,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
+pub(super) fn correct_job(tx: &Transaction<'_>, job: &ObjectKey, now: Timestamp) -> Result<(), LedgerError> {
     const STATEMENTS: [&str; 2] = [
         "UPDATE sync_jobs SET last_slot_ms = min(last_slot_ms, ?3), last_success_ms = min(last_success_ms, ?3)
          WHERE namespace = ?1 AND job = ?2 AND (last_slot_ms > ?4 OR last_success_ms > ?4)",
@@ -29,45 +27,32 @@ pub(super) async fn correct_job(
          WHERE namespace = ?1 AND job = ?2 AND (slot_ms > ?4 OR started_ms > ?4 OR ended_ms > ?4)",
     ];
     for statement in STATEMENTS {
-        sqlx::query(statement)
-            .bind(&*job.namespace)
-            .bind(&*job.name)
-            .bind(millis(now))
-            .bind(latest_millis(now))
-            .execute(&mut *conn)
-            .await?;
+        tx.execute(statement, params![&*job.namespace, &*job.name, millis(now), latest_millis(now)])?;
     }
     Ok(())
 }
 
 /// Whether a dead request must be corrected. Each condition is one search of an index.
-pub(super) async fn dead_requests_are_ahead(conn: &mut SqliteConnection, now: Timestamp) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+pub(super) fn dead_requests_are_ahead(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, LedgerError> {
+    tx.scalar(
         "SELECT EXISTS (SELECT 1 FROM dead_requests WHERE state = 'pending' AND updated_ms > ?1)
              OR EXISTS (SELECT 1 FROM dead_requests WHERE state = 'parked' AND updated_ms > ?1)
              OR EXISTS (SELECT 1 FROM dead_requests WHERE state = 'done' AND updated_ms > ?1)
              OR EXISTS (SELECT 1 FROM dead_requests WHERE state = 'pending' AND next_ms > ?1 + ?2)",
+        [latest_millis(now), max_retry_delay()],
     )
-    .bind(latest_millis(now))
-    .bind(max_retry_delay())
-    .fetch_one(conn)
-    .await
 }
 
 /// Corrects all dead requests. A retry keeps its distance from the last change.
-pub(super) async fn correct_dead_requests(conn: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query(
+pub(super) fn correct_dead_requests(tx: &Transaction<'_>, now: Timestamp) -> Result<(), LedgerError> {
+    tx.execute(
         "UPDATE dead_requests SET
              next_ms = min(next_ms - max(updated_ms - ?1, 0), ?1 + ?3),
              created_ms = min(created_ms, ?1), reviewed_ms = min(reviewed_ms, ?1), updated_ms = min(updated_ms, ?1)
          WHERE updated_ms > ?2 OR created_ms > ?2 OR reviewed_ms > ?2 OR next_ms > ?2 + ?3",
-    )
-    .bind(millis(now))
-    .bind(latest_millis(now))
-    .bind(max_retry_delay())
-    .execute(conn)
-    .await
-    .map(drop)
+        [millis(now), latest_millis(now), max_retry_delay()],
+    )?;
+    Ok(())
 }
 
 fn max_retry_delay() -> i64 {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::database::{MIGRATIONS, SqliteLedger};
-use super::tests::new_ledger;
+use super::database::SqliteLedger;
+use super::migrations::MIGRATIONS;
+use super::tests::{TESTING, execute, new_ledger};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::{Audit as _, AuditEntry, AuditKind, Usage as _, UsageKey};
 use crate::ledger::contract::{TTL, at, books, run_id};
@@ -111,10 +112,10 @@ async fn runs_of_an_older_schema_are_numbered_in_the_order_of_their_starts() {
         assert!(run(&ledger, n, now, RunResult::Succeeded).await);
     }
     // As the version before wrote them, and as the migration numbers them.
-    sqlx::query("UPDATE sync_runs SET seq = 0").execute(&ledger.writer).await.unwrap();
+    execute(&ledger, "UPDATE sync_runs SET seq = 0").await.unwrap();
     let migration = MIGRATIONS.iter().find(|m| m.description == "run order").unwrap();
-    let numbering = migration.sql.as_str().split(';').find(|sql| sql.trim().starts_with("UPDATE")).unwrap().to_owned();
-    sqlx::query(sqlx::AssertSqlSafe(numbering)).execute(&ledger.writer).await.unwrap();
+    let numbering = migration.sql.split(';').find(|sql| sql.trim().starts_with("UPDATE")).unwrap();
+    execute(&ledger, numbering).await.unwrap();
     assert!(run(&ledger, 1, 40, RunResult::Succeeded).await);
     let history = ledger.job_history(&books(), 10, at(50)).await.unwrap();
     assert_eq!(history.last.iter().map(|run| run.id).collect::<Vec<_>>(), [1, 6, 2, 4].map(run_id));
@@ -261,8 +262,8 @@ async fn health_checks_of_the_future_do_not_keep_the_log_from_being_pruned() {
     assert_eq!(left().await, 2);
     assert_eq!(ledger.prune_probes(at(DAY), 9, at(DAY)).await.unwrap(), 2);
     let connections = async || {
-        let rows = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM probed_connections");
-        rows.fetch_one(&ledger.writer).await.unwrap()
+        let count = ledger.read(TESTING, |tx| tx.scalar::<i64>("SELECT count(*) FROM probed_connections", []));
+        count.await.unwrap()
     };
     assert_eq!(connections().await, 1, "last checked in the future: from now on");
     ledger.prune_probes(at(2 * DAY), 9, at(3 * DAY)).await.unwrap();

@@ -1,16 +1,15 @@
 //! Reads and writes cursors, and maps streams to their row ids.
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::{Row, params};
 
 use super::codec::{OperationName, count, count_opt, get, millis, to_i64};
+use super::connection::Transaction;
 use super::database::SqliteLedger;
+use super::page::OwnedPage;
 use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
 use crate::ledger::error::LedgerError;
-use crate::ledger::page::PageCommit;
 
 const LOAD: OperationName = OperationName("reading a cursor");
-const SAVE: OperationName = OperationName("advancing a cursor");
-const STREAM: OperationName = OperationName("looking up a stream");
 
 /// The kind of an open window: one that follows the cursor and advances it when complete.
 const INCREMENTAL: &str = "incremental";
@@ -21,30 +20,23 @@ pub(super) const COLUMNS: &str = "s.state_version, s.fence, s.spec_hash, s.windo
 
 impl SqliteLedger {
     pub(super) async fn cursor_load(&self, key: &CursorKey) -> Result<Option<CursorState>, LedgerError> {
+        let key = key.clone();
         // Through the writer: a commit whose caller was dropped may still be in progress and must be visible.
-        let mut conn = self.writer.acquire().await.map_err(|e| LOAD.failed(e))?;
-        Ok(load(&mut conn, key).await?.map(|(state, _)| state))
+        self.read_in_order(LOAD, move |tx| Ok(load(tx, &key)?.map(|(state, _)| state))).await
     }
 }
 
 /// The cursor and the fence that wrote it.
-pub(super) async fn load(
-    conn: &mut SqliteConnection,
-    key: &CursorKey,
-) -> Result<Option<(CursorState, i64)>, LedgerError> {
-    let Some(id) = find_stream(conn, &key.stream).await? else { return Ok(None) };
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM sync_state s WHERE s.stream_id = ?1 AND s.job = ?2"
-    )))
-    .bind(id)
-    .bind(&key.job)
-    .fetch_optional(conn)
-    .await
-    .map_err(|e| LOAD.failed(e))?;
-    row.map(|row| Ok((decode(&row)?, get(&row, "fence")?))).transpose()
+pub(super) fn load(tx: &Transaction<'_>, key: &CursorKey) -> Result<Option<(CursorState, i64)>, LedgerError> {
+    let Some(id) = find_stream(tx, &key.stream)? else { return Ok(None) };
+    tx.query_opt(
+        &format!("SELECT {COLUMNS} FROM sync_state s WHERE s.stream_id = ?1 AND s.job = ?2"),
+        params![id, key.job],
+        |row| Ok((decode(row)?, get(row, "fence")?)),
+    )
 }
 
-pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
+pub(super) fn decode(row: &Row<'_>) -> Result<CursorState, LedgerError> {
     let kind: Option<String> = get(row, "window_kind")?;
     let window = if kind.is_some() {
         let seen: String = get(row, "seen_tokens")?;
@@ -72,12 +64,8 @@ pub(super) fn decode(row: &SqliteRow) -> Result<CursorState, LedgerError> {
 }
 
 /// Replaces version `page.state.version` of the cursor with the page's state as the next version. Version 0 inserts.
-pub(super) async fn advance(
-    conn: &mut SqliteConnection,
-    stream_id: i64,
-    page: &PageCommit<'_>,
-) -> Result<i64, LedgerError> {
-    let state = page.state;
+pub(super) fn advance(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Result<i64, LedgerError> {
+    let state = &page.state;
     let next = state.version.saturating_add(1);
     let window = state.window.as_ref();
     let seen = match window {
@@ -86,7 +74,7 @@ pub(super) async fn advance(
         None => "[]".to_owned(),
     };
     // One statement: the INSERT requires version 0, the UPDATE the expected version.
-    let done = sqlx::query(
+    let written = tx.execute(
         "INSERT INTO sync_state (stream_id, job, state_version, fence, spec_hash, window_kind, window_from, window_to,
              page_no, page_token, total, committed_hwm, candidate_hwm, seen_tokens, rows_in, rows_dead, updated_ms)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
@@ -99,63 +87,46 @@ pub(super) async fn advance(
              seen_tokens = excluded.seen_tokens, rows_in = excluded.rows_in,
              rows_dead = excluded.rows_dead, updated_ms = excluded.updated_ms
          WHERE sync_state.state_version = excluded.state_version - 1",
-    )
-    .bind(stream_id)
-    .bind(&page.cursor.job)
-    .bind(next)
-    .bind(page.lease.fence)
-    .bind(&state.spec_hash)
-    .bind(window.map(|_| INCREMENTAL))
-    .bind(window.map(|w| w.from.as_str()))
-    .bind(window.map(|w| w.to.as_str()))
-    .bind(window.map_or(0, |w| w.page_no))
-    .bind(window.and_then(|w| w.page_token.as_deref()))
-    .bind(window.and_then(|w| w.total).map(to_i64))
-    .bind(state.committed_hwm.as_deref())
-    .bind(window.and_then(|w| w.candidate_hwm.as_deref()))
-    .bind(seen)
-    .bind(window.map_or(0, |w| to_i64(w.rows_in)))
-    .bind(window.map_or(0, |w| to_i64(w.rows_dead)))
-    .bind(millis(page.now))
-    .execute(conn)
-    .await
-    .map_err(|e| SAVE.failed(e))?;
-    if done.rows_affected() == 1 { Ok(next) } else { Err(LedgerError::VersionConflict { expected: state.version }) }
+        params![
+            stream_id,
+            page.cursor.job,
+            next,
+            page.lease.fence,
+            state.spec_hash,
+            window.map(|_| INCREMENTAL),
+            window.map(|w| w.from.as_str()),
+            window.map(|w| w.to.as_str()),
+            window.map_or(0, |w| w.page_no),
+            window.and_then(|w| w.page_token.as_deref()),
+            window.and_then(|w| w.total).map(to_i64),
+            state.committed_hwm.as_deref(),
+            window.and_then(|w| w.candidate_hwm.as_deref()),
+            seen,
+            window.map_or(0, |w| to_i64(w.rows_in)),
+            window.map_or(0, |w| to_i64(w.rows_dead)),
+            millis(page.now),
+        ],
+    )?;
+    if written == 1 { Ok(next) } else { Err(LedgerError::VersionConflict { expected: state.version }) }
 }
 
 /// The stream's row id, if it was ever written to.
-pub(super) async fn find_stream(conn: &mut SqliteConnection, key: &StreamKey) -> Result<Option<i64>, LedgerError> {
-    sqlx::query_scalar(
+pub(super) fn find_stream(tx: &Transaction<'_>, key: &StreamKey) -> Result<Option<i64>, LedgerError> {
+    tx.scalar_opt(
         "SELECT id FROM streams WHERE namespace = ?1 AND connection = ?2 AND provider = ?3 AND environment = ?4
          AND stream = ?5 AND partition = ?6",
+        params![key.namespace, key.connection, key.provider, key.environment, key.stream, key.partition],
     )
-    .bind(&key.namespace)
-    .bind(&key.connection)
-    .bind(&key.provider)
-    .bind(&key.environment)
-    .bind(&key.stream)
-    .bind(&key.partition)
-    .fetch_optional(conn)
-    .await
-    .map_err(|e| STREAM.failed(e))
 }
 
 /// The stream's row id; inserts the stream if it is new.
-pub(super) async fn ensure_stream(conn: &mut SqliteConnection, key: &StreamKey) -> Result<i64, LedgerError> {
-    if let Some(id) = find_stream(conn, key).await? {
+pub(super) fn ensure_stream(tx: &Transaction<'_>, key: &StreamKey) -> Result<i64, LedgerError> {
+    if let Some(id) = find_stream(tx, key)? {
         return Ok(id);
     }
-    sqlx::query_scalar(
+    tx.scalar(
         "INSERT INTO streams (namespace, connection, provider, environment, stream, partition)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
+        params![key.namespace, key.connection, key.provider, key.environment, key.stream, key.partition],
     )
-    .bind(&key.namespace)
-    .bind(&key.connection)
-    .bind(&key.provider)
-    .bind(&key.environment)
-    .bind(&key.stream)
-    .bind(&key.partition)
-    .fetch_one(conn)
-    .await
-    .map_err(|e| STREAM.failed(e))
 }

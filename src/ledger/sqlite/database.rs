@@ -1,125 +1,164 @@
 //! One SQLite file: how it is opened, and the one writer and few readers of it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Sqlite, Transaction};
-
 use super::codec::OperationName;
-use crate::ledger::error::LedgerError;
+use super::connection::{ConnectOptions, MissingFile, Mode, Transaction};
+use super::migrations;
+use super::worker::{Slot, Workers};
+use crate::ledger::error::{DriverError, LedgerError};
+use crate::ledger::health::HealthTracker;
 use crate::ledger::store::OpenMode;
 
-/// How long a writer waits for another process (a backup, the CLI) to release the file lock.
+/// How long a writer waits for another process (a backup, the CLI) to release the file lock, its time in the queue
+/// included.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a caller waits for the writer connection; longer than the busy timeout, or a slow disk looks like a fault.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Readers are status, the CLI and metrics; more connections would only use memory.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+const OPEN: OperationName = OperationName("opening the file");
 
 /// A ledger in one SQLite file.
 #[derive(Debug)]
 pub(crate) struct SqliteLedger {
     /// One connection; read-only in [`OpenMode::ReadOnly`].
-    pub(super) writer: SqlitePool,
-    pub(super) readers: SqlitePool,
+    pub(super) writer: Workers,
+    pub(super) readers: Workers,
+    pub(super) health: Arc<HealthTracker>,
+    /// The faults of the writer's steps.
+    #[cfg(test)]
+    pub(super) faults: Arc<super::faults::Faults>,
+    /// The faults of the readers' steps.
+    #[cfg(test)]
+    pub(super) read_faults: Arc<super::faults::Faults>,
 }
 
 impl SqliteLedger {
     /// Opens the file in the given mode.
     pub(crate) async fn open(path: &Path, mode: OpenMode) -> Result<Self, LedgerError> {
-        let open = |source: sqlx::Error| LedgerError::Open { path: path.display().to_string(), source: source.into() };
-        let base = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .pragma("trusted_schema", "OFF")
-            // Not needed: errors carry the operation, and statements must not fill the log.
-            .disable_statement_logging();
-        let read_options = base.clone().read_only(true);
-        let write_options = match mode {
-            OpenMode::ReadOnly => read_options.clone(),
-            OpenMode::Migrate | OpenMode::Existing => base
-                .create_if_missing(mode == OpenMode::Migrate)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full),
+        Self::open_with(path, mode, BUSY_TIMEOUT).await
+    }
+
+    /// Opens the file, with a busy timeout.
+    pub(super) async fn open_with(path: &Path, mode: OpenMode, busy_timeout: Duration) -> Result<Self, LedgerError> {
+        let failed = {
+            let path = path.display().to_string();
+            move |source| LedgerError::Open { path: path.clone(), source }
         };
-        // Never closed for idleness or age: a connection caches prepared statements.
-        let pool = |size| {
-            SqlitePoolOptions::new()
-                .max_connections(size)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+        let write_options = ConnectOptions {
+            path: path.to_owned(),
+            read_only: mode == OpenMode::ReadOnly,
+            busy_timeout,
+            #[cfg(test)]
+            faults: Arc::default(),
         };
-        let writer = pool(1).connect_with(write_options).await.map_err(open)?;
-        if mode == OpenMode::Migrate {
-            migrator().run(&writer).await.map_err(|error| LedgerError::Migrate(error.into()))?;
-        } else if !schema_is_current(&writer).await? {
-            writer.close().await;
-            return Err(LedgerError::SchemaOutdated);
+        let read_options = ConnectOptions {
+            read_only: true,
+            #[cfg(test)]
+            faults: Arc::default(),
+            ..write_options.clone()
+        };
+        let start = |name, count, options: &ConnectOptions| {
+            Workers::start(name, count, options).map_err(|source| failed(DriverError::thread(source)))
+        };
+        let ledger = Self {
+            writer: start("ledger-writer", 1, &write_options)?,
+            readers: start("ledger-reader", READERS, &read_options)?,
+            health: Arc::default(),
+            #[cfg(test)]
+            faults: Arc::clone(&write_options.faults),
+            #[cfg(test)]
+            read_faults: Arc::clone(&read_options.faults),
+        };
+        let prepared = ledger.writer.run(OPEN.0, move |slot| prepare(slot, mode, failed)).await;
+        if let Err(error) = prepared {
+            ledger.close_all().await;
+            return Err(error);
         }
-        let readers = pool(READERS).connect_with(read_options).await.map_err(open)?;
-        Ok(Self { writer, readers })
+        Ok(ledger)
     }
 
-    pub(super) async fn begin(&self, operation: OperationName) -> Result<Transaction<'static, Sqlite>, LedgerError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|e| operation.failed(e))
-    }
-
-    pub(super) async fn reader(
-        &self,
-        operation: OperationName,
-    ) -> Result<sqlx::pool::PoolConnection<Sqlite>, LedgerError> {
-        self.readers.acquire().await.map_err(|e| operation.failed(e))
-    }
-
-    /// Runs `work` in one write transaction; an error rolls it back.
+    /// Runs `work` in one write transaction on the writer's thread; an error rolls it back.
     pub(super) async fn write<T, W>(&self, operation: OperationName, work: W) -> Result<T, LedgerError>
     where
-        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, LedgerError>> + Send,
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
     {
-        let mut tx = self.begin(operation).await?;
-        match work(&mut tx).await {
-            Ok(value) => {
-                tx.commit().await.map_err(|e| operation.failed(e))?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The first error is the one to report; a failed rollback leaves nothing behind either.
-                tx.rollback().await.ok();
-                Err(error)
-            }
-        }
+        self.write_with(operation, move |slot| {
+            let connection = slot.connection().map_err(|e| operation.failed(e))?;
+            connection.transaction(Mode::Write, operation, work).map_err(|error| error.into_error(operation))
+        })
+        .await
+    }
+
+    /// Runs `work`, which writes, on the writer's thread, and records whether the file can be written.
+    pub(super) async fn write_with<T, W>(&self, operation: OperationName, work: W) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Slot) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let health = Arc::clone(&self.health);
+        self.writer
+            .run(operation.0, move |slot| {
+                let outcome = work(slot);
+                // Here and not in the caller, who may have gone.
+                health.record(&outcome);
+                outcome
+            })
+            .await
+    }
+
+    /// Runs `work` in one read transaction: its statements see one snapshot.
+    pub(super) async fn read<T, W>(&self, operation: OperationName, work: W) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
+    {
+        self.readers.run(operation.0, move |slot| read(slot, operation, work)).await
+    }
+
+    /// Like [`Self::read`], after the writes that were begun before.
+    pub(super) async fn read_in_order<T, W>(&self, operation: OperationName, work: W) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
+    {
+        self.writer.run(operation.0, move |slot| read(slot, operation, work)).await
+    }
+
+    /// Closes all connections after the operations in flight.
+    pub(super) async fn close_all(&self) {
+        // The writer last: the last connection to the file empties the journal, and only a writer can.
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 
-/// An older version must run on a newer schema (migrations only add), so unknown migrations are not an error.
-fn migrator() -> Migrator {
-    let mut migrator = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
-    migrator.set_ignore_missing(true);
-    migrator
+/// Runs `work` in one read transaction of the thread's connection.
+pub(super) fn read<T>(
+    slot: &mut Slot,
+    operation: OperationName,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+) -> Result<T, LedgerError> {
+    let connection = slot.connection().map_err(|e| operation.failed(e))?;
+    connection.transaction(Mode::Read, operation, work).map_err(|error| error.into_error(operation))
 }
 
-async fn schema_is_current(pool: &SqlitePool) -> Result<bool, LedgerError> {
-    let operation = OperationName("reading the schema version");
-    let table: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'")
-        .fetch_optional(pool)
-        .await
-        .map_err(|e| operation.failed(e))?;
-    if table.is_none() {
-        return Ok(false);
+/// Opens the writer's connection for the first time and brings the schema to this version, or checks that it is.
+fn prepare(
+    slot: &mut Slot,
+    mode: OpenMode,
+    failed: impl FnOnce(DriverError) -> LedgerError,
+) -> Result<(), LedgerError> {
+    let missing = if mode == OpenMode::Migrate { MissingFile::Create } else { MissingFile::Fail };
+    let connection = slot.open(missing).map_err(|source| failed(source.into()))?;
+    if mode == OpenMode::Migrate {
+        migrations::run(connection)
+    } else if migrations::is_current(connection)? {
+        Ok(())
+    } else {
+        Err(LedgerError::SchemaOutdated)
     }
-    let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(pool)
-        .await
-        .map_err(|e| operation.failed(e))?;
-    Ok(newest >= MIGRATIONS.iter().map(|m| m.version).max())
 }

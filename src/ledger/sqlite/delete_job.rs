@@ -1,5 +1,7 @@
 //! Deletes a job's data at the user's request.
 
+use rusqlite::params;
+
 use super::codec::OperationName;
 use super::database::SqliteLedger;
 use super::lease::assert_held;
@@ -36,20 +38,13 @@ const STATEMENTS: [&str; 7] = [
 impl SqliteLedger {
     pub(super) async fn job_delete(&self, job: &ObjectKey, lease: &Lease) -> Result<(), LedgerError> {
         let (job, lease) = (job.clone(), lease.clone());
-        self.write(DELETE, |conn| {
-            Box::pin(async move {
-                // A process frozen since it acquired the lease must not delete what the new holder writes.
-                assert_held(conn, &lease).await?;
-                for statement in STATEMENTS {
-                    sqlx::query(statement)
-                        .bind(&*job.namespace)
-                        .bind(&*job.name)
-                        .execute(&mut *conn)
-                        .await
-                        .map_err(|e| DELETE.failed(e))?;
-                }
-                Ok(())
-            })
+        self.write(DELETE, move |tx| {
+            // A process frozen since it acquired the lease must not delete what the new holder writes.
+            assert_held(tx, &lease)?;
+            for statement in STATEMENTS {
+                tx.execute(statement, params![&*job.namespace, &*job.name])?;
+            }
+            Ok(())
         })
         .await
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::params;
 
 use super::codec::{OperationName, get, instant, millis};
+use super::connection::Transaction;
 use super::database::SqliteLedger;
 use crate::domain::clock_skew::{after, is_ahead};
 use crate::ledger::error::{LedgerError, LedgerFuture};
@@ -15,7 +16,6 @@ use crate::ledger::lease::{Lease, LeaseOutcome, LeaseStore, StoredLease};
 const ACQUIRE: OperationName = OperationName("acquiring a lease");
 const RENEW: OperationName = OperationName("renewing a lease");
 const RELEASE: OperationName = OperationName("releasing a lease");
-const ASSERT: OperationName = OperationName("checking a lease");
 
 impl LeaseStore for SqliteLedger {
     fn acquire_lease<'a>(
@@ -49,90 +49,76 @@ impl SqliteLedger {
     ) -> Result<LeaseOutcome, LedgerError> {
         let expires = after(now, ttl);
         let (name, holder) = (name.to_owned(), holder.to_owned());
-        self.write(ACQUIRE, |conn| {
-            Box::pin(async move {
-                let current = stored_lease(conn, &name).await?;
-                let fence = match current {
-                    None => 1,
-                    Some(current) => {
-                        let available =
-                            current.expires <= now || current.holder == holder || stale.as_ref() == Some(&current);
-                        if !available {
-                            return shorten(conn, &name, current, expires).await.map(LeaseOutcome::HeldBy);
-                        }
-                        current.fence.saturating_add(1)
+        self.write(ACQUIRE, move |tx| {
+            let fence = match stored_lease(tx, &name)? {
+                None => 1,
+                Some(current) => {
+                    let available =
+                        current.expires <= now || current.holder == holder || stale.as_ref() == Some(&current);
+                    if !available {
+                        return shorten(tx, &name, current, expires).map(LeaseOutcome::HeldBy);
                     }
-                };
-                sqlx::query(
-                    "INSERT INTO leases (name, holder, fence, expires_ms) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (name) DO UPDATE SET holder = ?2, fence = ?3, expires_ms = ?4",
-                )
-                .bind(&name)
-                .bind(&holder)
-                .bind(fence)
-                .bind(millis(expires))
-                .execute(conn)
-                .await
-                .map_err(|e| ACQUIRE.failed(e))?;
-                Ok(LeaseOutcome::Acquired(Lease { name, holder, fence, expires }))
-            })
+                    current.fence.saturating_add(1)
+                }
+            };
+            tx.execute(
+                "INSERT INTO leases (name, holder, fence, expires_ms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (name) DO UPDATE SET holder = ?2, fence = ?3, expires_ms = ?4",
+                params![name, holder, fence, millis(expires)],
+            )?;
+            Ok(LeaseOutcome::Acquired(Lease { name, holder, fence, expires }))
         })
         .await
     }
 
     async fn lease_renew(&self, lease: &Lease, ttl: Duration, now: Timestamp) -> Result<bool, LedgerError> {
-        let done = sqlx::query("UPDATE leases SET expires_ms = ?1 WHERE name = ?2 AND holder = ?3 AND fence = ?4")
-            .bind(millis(after(now, ttl)))
-            .bind(&lease.name)
-            .bind(&lease.holder)
-            .bind(lease.fence)
-            .execute(&self.writer)
-            .await
-            .map_err(|e| RENEW.failed(e))?;
-        Ok(done.rows_affected() == 1)
+        let lease = lease.clone();
+        self.write(RENEW, move |tx| {
+            let renewed = tx.execute(
+                "UPDATE leases SET expires_ms = ?1 WHERE name = ?2 AND holder = ?3 AND fence = ?4",
+                params![millis(after(now, ttl)), lease.name, lease.holder, lease.fence],
+            )?;
+            Ok(renewed == 1)
+        })
+        .await
     }
 
     async fn lease_release(&self, lease: &Lease) -> Result<(), LedgerError> {
-        // The row stays with its fence: a fence must never be issued twice.
-        sqlx::query("UPDATE leases SET expires_ms = 0, holder = '' WHERE name = ?1 AND holder = ?2 AND fence = ?3")
-            .bind(&lease.name)
-            .bind(&lease.holder)
-            .bind(lease.fence)
-            .execute(&self.writer)
-            .await
-            .map_err(|e| RELEASE.failed(e))?;
-        Ok(())
+        let lease = lease.clone();
+        self.write(RELEASE, move |tx| {
+            // The row stays with its fence: a fence must never be issued twice.
+            tx.execute(
+                "UPDATE leases SET expires_ms = 0, holder = '' WHERE name = ?1 AND holder = ?2 AND fence = ?3",
+                params![lease.name, lease.holder, lease.fence],
+            )?;
+            Ok(())
+        })
+        .await
     }
 }
 
 /// Fails unless `lease` is still the newest; inside the caller's transaction, so that the result holds until COMMIT.
-pub(super) async fn assert_held(conn: &mut SqliteConnection, lease: &Lease) -> Result<(), LedgerError> {
-    match stored_lease(conn, &lease.name).await? {
+pub(super) fn assert_held(tx: &Transaction<'_>, lease: &Lease) -> Result<(), LedgerError> {
+    match stored_lease(tx, &lease.name)? {
         Some(held) if held.fence == lease.fence && held.holder == lease.holder => Ok(()),
         _ => Err(LedgerError::Fenced { name: lease.name.clone() }),
     }
 }
 
-async fn stored_lease(conn: &mut SqliteConnection, name: &str) -> Result<Option<StoredLease>, LedgerError> {
-    let row = sqlx::query("SELECT holder, fence, expires_ms FROM leases WHERE name = ?1")
-        .bind(name)
-        .fetch_optional(conn)
-        .await
-        .map_err(|e| ASSERT.failed(e))?;
-    row.map(|row| {
+fn stored_lease(tx: &Transaction<'_>, name: &str) -> Result<Option<StoredLease>, LedgerError> {
+    tx.query_opt("SELECT holder, fence, expires_ms FROM leases WHERE name = ?1", [name], |row| {
         Ok(StoredLease {
-            holder: get(&row, "holder")?,
-            fence: get(&row, "fence")?,
-            expires: instant(get(&row, "expires_ms")?, "leases.expires_ms")?,
+            holder: get(row, "holder")?,
+            fence: get(row, "fence")?,
+            expires: instant(get(row, "expires_ms")?, "leases.expires_ms")?,
         })
     })
-    .transpose()
 }
 
 /// The lease as it is held by another holder: one that would expire later than one taken now was written by a wrong
 /// clock, and expires as if it were taken now. Stored, so that the next attempt does not extend it again.
-async fn shorten(
-    conn: &mut SqliteConnection,
+fn shorten(
+    tx: &Transaction<'_>,
     name: &str,
     current: StoredLease,
     latest: Timestamp,
@@ -140,12 +126,7 @@ async fn shorten(
     if !is_ahead(current.expires, latest) {
         return Ok(current);
     }
-    sqlx::query("UPDATE leases SET expires_ms = ?2 WHERE name = ?1")
-        .bind(name)
-        .bind(millis(latest))
-        .execute(&mut *conn)
-        .await
-        .map_err(|e| ACQUIRE.failed(e))?;
+    tx.execute("UPDATE leases SET expires_ms = ?2 WHERE name = ?1", params![name, millis(latest)])?;
     // As stored: callers compare what they observe.
-    Ok(stored_lease(conn, name).await?.unwrap_or(current))
+    Ok(stored_lease(tx, name)?.unwrap_or(current))
 }

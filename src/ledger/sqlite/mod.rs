@@ -1,22 +1,30 @@
 //! The embedded ledger: one SQLite file, one writer, a few readers.
 //!
-//! Writes go through a pool of a single connection and `BEGIN IMMEDIATE`, so that no transaction fails on a lock
+//! Writes go through one thread with one connection and `BEGIN IMMEDIATE`, so that no transaction fails on a lock
 //! upgrade and commits happen in call order. The journal is a WAL, flushed at each commit (`synchronous=FULL`): a page
-//! reported as committed survives a power failure. Readers use separate read-only connections and never wait for the
-//! writer.
+//! reported as committed survives a power failure. Readers use threads and read-only connections of their own and never
+//! wait for the writer. A connection on which anything failed is replaced (docs/adr/0011).
 
 mod audit;
 mod clock_skew;
 #[cfg(test)]
 mod clock_skew_tests;
 mod codec;
+mod connection;
 mod credentials;
 mod cursor;
 pub(super) mod database;
 mod dead_requests;
 mod delete_job;
 mod documents;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod full_volume_tests;
 mod lease;
+mod migrations;
 mod page;
 mod probes;
 mod read;
@@ -25,3 +33,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod upsert;
+mod worker;

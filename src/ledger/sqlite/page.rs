@@ -1,118 +1,160 @@
 //! The page transaction.
 //!
 //! Fence, cursor, rows, dead letters, run counters: in this order, in one transaction. If COMMIT's outcome is unknown,
-//! the cursor is read back: this writer's version and fence mean that the page is committed.
+//! the cursor is read back on a new connection: this writer's version and fence mean that the page is committed.
 
-use sqlx::sqlite::SqliteConnection;
+use jiff::Timestamp;
+use rusqlite::params;
 
 use super::codec::{OperationName, millis, to_i64};
-use super::database::SqliteLedger;
+use super::connection::{Mode, Transaction, TransactionError};
+use super::database::{SqliteLedger, read};
+use super::worker::Slot;
 use super::{cursor, documents, lease, upsert};
-use crate::domain::record::DeadLetter;
+use crate::domain::cursor::{CursorKey, CursorState};
+use crate::domain::document::DocumentRecord;
+use crate::domain::record::{DeadLetter, TransactionRecord};
 use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
 use crate::ledger::page::{PageCommit, PageCounts, PageOutcome};
+use crate::ledger::runs::RunId;
 
 const PAGE: OperationName = OperationName("committing a page");
-const DEAD: OperationName = OperationName("storing a dead letter");
-const COUNT: OperationName = OperationName("updating a run's counters");
+
+/// A page on its way to the writer's thread: it outlives the caller, who may go meanwhile. Hashes are computed before,
+/// on the caller's thread, because there is only one writer.
+pub(super) struct OwnedPage {
+    pub(super) cursor: CursorKey,
+    pub(super) lease: Lease,
+    pub(super) run: RunId,
+    pub(super) state: CursorState,
+    pub(super) rows: Vec<Hashed<TransactionRecord>>,
+    pub(super) documents: Vec<Hashed<DocumentRecord>>,
+    dead_letters: Vec<DeadLetter>,
+    fetched: u64,
+    pages: u64,
+    pub(super) now: Timestamp,
+}
+
+/// A record with the hash of its content.
+pub(super) struct Hashed<R> {
+    pub(super) record: R,
+    pub(super) hash: [u8; 32],
+}
+
+impl OwnedPage {
+    fn new(page: &PageCommit<'_>) -> Self {
+        Self {
+            cursor: page.cursor.clone(),
+            lease: page.lease.clone(),
+            run: page.run,
+            state: page.state.clone(),
+            rows: page.rows.iter().map(|row| Hashed { record: row.clone(), hash: row.content_hash() }).collect(),
+            documents: page
+                .documents
+                .iter()
+                .map(|document| Hashed { record: document.clone(), hash: document.content_hash() })
+                .collect(),
+            dead_letters: page.dead_letters.to_vec(),
+            fetched: page.fetched,
+            pages: page.pages,
+            now: page.now,
+        }
+    }
+}
 
 impl SqliteLedger {
     pub(super) async fn page_commit(&self, page: PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
-        let mut tx = self.begin(PAGE).await?;
-        let outcome = match apply(&mut tx, &page).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tx.rollback().await.ok();
-                return Err(error);
-            }
-        };
-        match tx.commit().await {
-            Ok(()) => Ok(outcome),
-            Err(source) => self.resolve_commit(&page, outcome, source).await,
-        }
-    }
-
-    /// Determines the outcome of a COMMIT that was not acknowledged.
-    pub(super) async fn resolve_commit(
-        &self,
-        page: &PageCommit<'_>,
-        outcome: PageOutcome,
-        source: sqlx::Error,
-    ) -> Result<PageOutcome, LedgerError> {
-        let Ok(mut conn) = self.writer.acquire().await else {
-            return Err(LedgerError::CommitUnknown { source: source.into() });
-        };
-        match cursor::load(&mut conn, page.cursor).await {
-            Ok(Some((now, fence))) if now.version == outcome.version && fence == page.lease.fence => Ok(outcome),
-            Ok(_) => Err(PAGE.failed(source)),
-            Err(_) => Err(LedgerError::CommitUnknown { source: source.into() }),
-        }
+        let page = OwnedPage::new(&page);
+        self.write_with(PAGE, move |slot| commit(slot, &page)).await
     }
 }
 
-async fn apply(conn: &mut SqliteConnection, page: &PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
-    lease::assert_held(conn, page.lease).await?;
-    let stream_id = cursor::ensure_stream(conn, &page.cursor.stream).await?;
-    // Before the rows, so that a conflict costs no row writes.
-    let version = cursor::advance(conn, stream_id, page).await?;
-    let mut counts = upsert::rows(conn, stream_id, page).await?;
-    counts += documents::rows(conn, stream_id, page).await?;
-    for letter in page.dead_letters {
-        store_dead_letter(conn, stream_id, page, letter).await?;
+fn commit(slot: &mut Slot, page: &OwnedPage) -> Result<PageOutcome, LedgerError> {
+    let connection = slot.connection().map_err(|e| PAGE.failed(e))?;
+    let mut applied = None;
+    let ended = connection.transaction(Mode::Write, PAGE, |tx| {
+        let outcome = apply(tx, page)?;
+        applied = Some(outcome);
+        Ok(outcome)
+    });
+    match (ended, applied) {
+        (Err(TransactionError::Commit(source)), Some(outcome)) => resolve_commit(slot, page, outcome, source),
+        (ended, _) => ended.map_err(|error| error.into_error(PAGE)),
     }
-    update_run_counters(conn, page, counts).await?;
+}
+
+/// Determines the outcome of a COMMIT that was not acknowledged.
+fn resolve_commit(
+    slot: &mut Slot,
+    page: &OwnedPage,
+    outcome: PageOutcome,
+    source: rusqlite::Error,
+) -> Result<PageOutcome, LedgerError> {
+    match read(slot, PAGE, |tx| cursor::load(tx, &page.cursor)) {
+        Ok(Some((now, fence))) if now.version == outcome.version && fence == page.lease.fence => Ok(outcome),
+        Ok(_) => Err(PAGE.failed(source)),
+        Err(_) => Err(LedgerError::CommitUnknown { source: source.into() }),
+    }
+}
+
+fn apply(tx: &Transaction<'_>, page: &OwnedPage) -> Result<PageOutcome, LedgerError> {
+    lease::assert_held(tx, &page.lease)?;
+    let stream_id = cursor::ensure_stream(tx, &page.cursor.stream)?;
+    // Before the rows, so that a conflict costs no row writes.
+    let version = cursor::advance(tx, stream_id, page)?;
+    let mut counts = upsert::rows(tx, stream_id, page)?;
+    counts += documents::rows(tx, stream_id, page)?;
+    for letter in &page.dead_letters {
+        store_dead_letter(tx, stream_id, page, letter)?;
+    }
+    update_run_counters(tx, page, counts)?;
     Ok(PageOutcome { version, counts })
 }
 
-async fn store_dead_letter(
-    conn: &mut SqliteConnection,
+fn store_dead_letter(
+    tx: &Transaction<'_>,
     stream_id: i64,
-    page: &PageCommit<'_>,
+    page: &OwnedPage,
     letter: &DeadLetter,
 ) -> Result<(), LedgerError> {
-    sqlx::query(
+    tx.execute(
         "INSERT INTO dead_letters (stream_id, fingerprint, reason, path, sample, job, run_id, page_no, record_index,
              first_ms, last_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
          ON CONFLICT (stream_id, fingerprint) DO UPDATE SET
              seen = seen + 1, last_ms = excluded.last_ms, run_id = excluded.run_id, page_no = excluded.page_no,
              record_index = excluded.record_index, reason = excluded.reason, path = excluded.path, resolved_ms = NULL",
-    )
-    .bind(stream_id)
-    .bind(&letter.fingerprint)
-    .bind(letter.reason.as_str())
-    .bind(&letter.path)
-    .bind(&letter.sample)
-    .bind(&page.cursor.job)
-    .bind(page.run.to_string())
-    .bind(letter.page_no)
-    .bind(letter.index)
-    .bind(millis(page.now))
-    .execute(conn)
-    .await
-    .map_err(|e| DEAD.failed(e))?;
+        params![
+            stream_id,
+            letter.fingerprint,
+            letter.reason.as_str(),
+            letter.path,
+            letter.sample,
+            page.cursor.job,
+            page.run.to_string(),
+            letter.page_no,
+            letter.index,
+            millis(page.now),
+        ],
+    )?;
     Ok(())
 }
 
-async fn update_run_counters(
-    conn: &mut SqliteConnection,
-    page: &PageCommit<'_>,
-    counts: PageCounts,
-) -> Result<(), LedgerError> {
-    sqlx::query(
+fn update_run_counters(tx: &Transaction<'_>, page: &OwnedPage, counts: PageCounts) -> Result<(), LedgerError> {
+    tx.execute(
         "UPDATE sync_runs SET fetched = fetched + ?2, inserted = inserted + ?3, updated = updated + ?4,
              unchanged = unchanged + ?5, rejected = rejected + ?6, pages = pages + ?7
          WHERE run_id = ?1 AND ended_ms IS NULL",
-    )
-    .bind(page.run.to_string())
-    .bind(to_i64(page.fetched))
-    .bind(to_i64(counts.inserted))
-    .bind(to_i64(counts.updated))
-    .bind(to_i64(counts.unchanged))
-    .bind(to_i64(page.dead_letters.len() as u64))
-    .bind(to_i64(page.pages))
-    .execute(conn)
-    .await
-    .map_err(|e| COUNT.failed(e))?;
+        params![
+            page.run.to_string(),
+            to_i64(page.fetched),
+            to_i64(counts.inserted),
+            to_i64(counts.updated),
+            to_i64(counts.unchanged),
+            to_i64(page.dead_letters.len() as u64),
+            to_i64(page.pages),
+        ],
+    )?;
     Ok(())
 }

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use jiff::civil::Date;
+use rusqlite::types::Value;
+use rusqlite::{Row, params_from_iter};
 use rust_decimal::Decimal;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite};
 
 use super::codec::{OperationName, get, instant, instant_opt, stored_enum};
+use super::connection::Transaction;
 use super::database::SqliteLedger;
 use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::ledger::error::LedgerError;
@@ -28,65 +29,91 @@ impl SqliteLedger {
         filter: &TransactionFilter,
         limit: u32,
     ) -> Result<Vec<StoredTransaction>, LedgerError> {
-        let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(COLUMNS);
-        restrict(&mut sql, filter);
-        restrict_days(&mut sql, filter);
-        sql.push(" ORDER BY x.booked_on DESC, x.booked_ms DESC, x.id DESC LIMIT ").push_bind(limit);
-        let rows = sql.build().fetch_all(&self.readers).await.map_err(|e| LIST.failed(e))?;
-        rows.iter().map(stored).collect()
+        let query = Query::new(COLUMNS)
+            .of_streams(filter)
+            .of_days(filter)
+            .tail(" ORDER BY x.booked_on DESC, x.booked_ms DESC, x.id DESC LIMIT ", limit);
+        self.read(LIST, move |tx| query.all(tx, stored)).await
     }
 
     pub(super) async fn transaction_count(&self, filter: &TransactionFilter) -> Result<u64, LedgerError> {
-        let mut sql: QueryBuilder<Sqlite> =
-            QueryBuilder::new("SELECT count(*) FROM transactions x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1");
-        restrict(&mut sql, filter);
-        restrict_days(&mut sql, filter);
-        scalar(self, sql, COUNT).await
+        let query = Query::new("SELECT count(*) FROM transactions x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1")
+            .of_streams(filter)
+            .of_days(filter);
+        self.read(COUNT, move |tx| query.count(tx)).await
     }
 
     pub(super) async fn dead_letter_count(&self, filter: &TransactionFilter) -> Result<u64, LedgerError> {
-        let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(
+        let query = Query::new(
             "SELECT count(*) FROM dead_letters x JOIN streams t ON t.id = x.stream_id WHERE x.resolved_ms IS NULL",
-        );
-        restrict(&mut sql, filter);
-        scalar(self, sql, DEAD).await
+        )
+        .of_streams(filter);
+        self.read(DEAD, move |tx| query.count(tx)).await
     }
 }
 
-async fn scalar(
-    ledger: &SqliteLedger,
-    mut sql: QueryBuilder<Sqlite>,
-    operation: OperationName,
-) -> Result<u64, LedgerError> {
-    let count: i64 = sql.build_query_scalar().fetch_one(&ledger.readers).await.map_err(|e| operation.failed(e))?;
-    u64::try_from(count).map_err(|_| LedgerError::Corrupt { column: "count" })
+/// A query whose conditions depend on a filter.
+pub(super) struct Query {
+    sql: String,
+    params: Vec<Value>,
 }
 
-pub(super) fn restrict(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
-    let equal = [
-        (" AND t.namespace = ", &filter.namespace),
-        (" AND t.connection = ", &filter.connection),
-        (" AND t.stream = ", &filter.stream),
-        (" AND t.partition = ", &filter.partition),
-    ];
-    for (clause, value) in equal {
-        if let Some(value) = value {
-            sql.push(clause).push_bind(value.clone());
+impl Query {
+    pub(super) fn new(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), params: Vec::new() }
+    }
+
+    /// Restricts it to the streams of the filter.
+    pub(super) fn of_streams(mut self, filter: &TransactionFilter) -> Self {
+        let equal = [
+            (" AND t.namespace = ", &filter.namespace),
+            (" AND t.connection = ", &filter.connection),
+            (" AND t.stream = ", &filter.stream),
+            (" AND t.partition = ", &filter.partition),
+        ];
+        for (clause, value) in equal {
+            if let Some(value) = value {
+                self = self.tail(clause, value.clone());
+            }
         }
+        self
+    }
+
+    fn of_days(mut self, filter: &TransactionFilter) -> Self {
+        // Days are stored as YYYY-MM-DD, so text order is date order.
+        if let Some(from) = filter.from {
+            self = self.tail(" AND x.booked_on >= ", from.to_string());
+        }
+        if let Some(to) = filter.to {
+            self = self.tail(" AND x.booked_on <= ", to.to_string());
+        }
+        self
+    }
+
+    /// Appends SQL and a parameter.
+    pub(super) fn tail(mut self, sql: &str, param: impl Into<Value>) -> Self {
+        self.sql.push_str(sql);
+        self.sql.push('?');
+        self.params.push(param.into());
+        self
+    }
+
+    /// All rows, decoded.
+    pub(super) fn all<T>(
+        self,
+        tx: &Transaction<'_>,
+        decode: impl FnMut(&Row<'_>) -> Result<T, LedgerError>,
+    ) -> Result<Vec<T>, LedgerError> {
+        tx.query_all(&self.sql, params_from_iter(self.params), decode)
+    }
+
+    fn count(self, tx: &Transaction<'_>) -> Result<u64, LedgerError> {
+        let count: i64 = tx.scalar(&self.sql, params_from_iter(self.params))?;
+        u64::try_from(count).map_err(|_| LedgerError::Corrupt { column: "count" })
     }
 }
 
-fn restrict_days(sql: &mut QueryBuilder<Sqlite>, filter: &TransactionFilter) {
-    // Days are stored as YYYY-MM-DD, so text order is date order.
-    if let Some(from) = filter.from {
-        sql.push(" AND x.booked_on >= ").push_bind(from.to_string());
-    }
-    if let Some(to) = filter.to {
-        sql.push(" AND x.booked_on <= ").push_bind(to.to_string());
-    }
-}
-
-fn stored(row: &SqliteRow) -> Result<StoredTransaction, LedgerError> {
+fn stored(row: &Row<'_>) -> Result<StoredTransaction, LedgerError> {
     Ok(StoredTransaction {
         namespace: get(row, "namespace")?,
         connection: get(row, "connection")?,
@@ -99,7 +126,7 @@ fn stored(row: &SqliteRow) -> Result<StoredTransaction, LedgerError> {
     })
 }
 
-fn record(row: &SqliteRow) -> Result<TransactionRecord, LedgerError> {
+fn record(row: &Row<'_>) -> Result<TransactionRecord, LedgerError> {
     let quality: String = get(row, "key_quality")?;
     let granularity: String = get(row, "granularity")?;
     let status: String = get(row, "status")?;
@@ -124,7 +151,7 @@ fn record(row: &SqliteRow) -> Result<TransactionRecord, LedgerError> {
     })
 }
 
-fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, LedgerError> {
+fn parsed<T: FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, LedgerError> {
     let text: String = get(row, column)?;
     text.parse().map_err(|_| LedgerError::Corrupt { column })
 }

@@ -1,12 +1,12 @@
 //! Run history: start, end, skip, and the job's streaks.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::clock_skew::correct_job;
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
+use super::connection::Transaction;
 use super::cursor;
 use super::database::SqliteLedger;
 use super::lease::assert_held;
@@ -29,38 +29,34 @@ const MAX_RUNS_PER_JOB: i64 = 200;
 impl SqliteLedger {
     pub(super) async fn run_start(&self, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
         let (run, lease) = (run.clone(), lease.clone());
-        self.write(START, |conn| {
-            Box::pin(async move {
-                // A process frozen since it acquired the lease must not interrupt the run of the new holder.
-                assert_held(conn, &lease).await?;
-                correct_job(conn, &run.job, run.at).await.map_err(|e| START.failed(e))?;
-                if is_recorded(conn, &run).await.map_err(|e| START.failed(e))? {
-                    return Ok(false);
-                }
-                start(conn, &run).await.map_err(|e| START.failed(e))?;
-                Ok(true)
-            })
+        self.write(START, move |tx| {
+            // A process frozen since it acquired the lease must not interrupt the run of the new holder.
+            assert_held(tx, &lease)?;
+            correct_job(tx, &run.job, run.at)?;
+            if is_recorded(tx, &run)? {
+                return Ok(false);
+            }
+            start(tx, &run)?;
+            Ok(true)
         })
         .await
     }
 
     pub(super) async fn run_skip(&self, run: &RunStart, reason: RunReason) -> Result<(), LedgerError> {
         let run = run.clone();
-        self.write(SKIP, |conn| {
-            Box::pin(async move {
-                correct_job(conn, &run.job, run.at).await.map_err(|e| SKIP.failed(e))?;
-                if is_recorded(conn, &run).await.map_err(|e| SKIP.failed(e))? {
-                    return Ok(());
-                }
-                skip(conn, &run, reason).await.map_err(|e| SKIP.failed(e))
-            })
+        self.write(SKIP, move |tx| {
+            correct_job(tx, &run.job, run.at)?;
+            if is_recorded(tx, &run)? {
+                return Ok(());
+            }
+            skip(tx, &run, reason)
         })
         .await
     }
 
     pub(super) async fn run_finish(&self, end: &RunEnd) -> Result<(), LedgerError> {
         let end = end.clone();
-        self.write(FINISH, |conn| Box::pin(async move { finish(conn, &end).await.map_err(|e| FINISH.failed(e)) })).await
+        self.write(FINISH, move |tx| finish(tx, &end)).await
     }
 
     pub(super) async fn job_history_load(
@@ -79,10 +75,7 @@ impl SqliteLedger {
         );
         let corrected = {
             let job = job.clone();
-            self.write(CORRECT, |conn| {
-                Box::pin(async move { correct_job(conn, &job, now).await.map_err(|e| CORRECT.failed(e)) })
-            })
-            .await
+            self.write(CORRECT, move |tx| correct_job(tx, &job, now)).await
         };
         // A ledger that cannot be written is still read, as for a command line beside the operator.
         let history = if corrected.is_ok() { self.job_history_read(job, limit).await? } else { history };
@@ -90,107 +83,94 @@ impl SqliteLedger {
     }
 
     async fn job_history_read(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {
-        let mut conn = self.reader(HISTORY).await?;
+        let job = job.clone();
         // One snapshot: a run that ends between two statements must not be partly visible.
-        let mut tx = sqlx::Connection::begin(&mut *conn).await.map_err(|e| HISTORY.failed(e))?;
-        let mut history = totals(&mut tx, job).await?;
-        history.last = last_runs(&mut tx, job, limit).await?;
-        history.cursors = cursors(&mut tx, job).await?;
-        tx.rollback().await.map_err(|e| HISTORY.failed(e))?;
-        Ok(history)
+        self.read(HISTORY, move |tx| {
+            let mut history = totals(tx, &job)?;
+            history.last = last_runs(tx, &job, limit)?;
+            history.cursors = cursors(tx, &job)?;
+            Ok(history)
+        })
+        .await
     }
 }
 
 /// Whether the run, or a run for its slot or a later one, was recorded before.
-async fn is_recorded(conn: &mut SqliteConnection, run: &RunStart) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
+fn is_recorded(tx: &Transaction<'_>, run: &RunStart) -> Result<bool, LedgerError> {
+    tx.scalar(
         "SELECT EXISTS (SELECT 1 FROM sync_runs WHERE run_id = ?1)
              OR EXISTS (SELECT 1 FROM sync_jobs WHERE namespace = ?2 AND job = ?3 AND last_slot_ms >= ?4)",
+        params![run.id.to_string(), &*run.job.namespace, &*run.job.name, run.slot.map(millis)],
     )
-    .bind(run.id.to_string())
-    .bind(&*run.job.namespace)
-    .bind(&*run.job.name)
-    .bind(run.slot.map(millis))
-    .fetch_one(conn)
-    .await
 }
 
-async fn start(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::Error> {
-    sqlx::query(
+fn start(tx: &Transaction<'_>, run: &RunStart) -> Result<(), LedgerError> {
+    tx.execute(
         "UPDATE sync_runs SET ended_ms = ?3, result = ?4 WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NULL",
-    )
-    .bind(&*run.job.namespace)
-    .bind(&*run.job.name)
-    .bind(millis(run.at))
-    .bind(RunResult::Interrupted.as_str())
-    .execute(&mut *conn)
-    .await?;
-    insert(conn, run, None).await?;
-    record_slot(conn, run).await
+        params![&*run.job.namespace, &*run.job.name, millis(run.at), RunResult::Interrupted.as_str()],
+    )?;
+    insert(tx, run, None)?;
+    record_slot(tx, run)
 }
 
 /// Inserts a run that starts and ends at once.
-async fn skip(conn: &mut SqliteConnection, run: &RunStart, reason: RunReason) -> Result<(), sqlx::Error> {
-    insert(conn, run, Some(reason)).await?;
-    record_slot(conn, run).await?;
-    prune(conn, &run.job).await
+fn skip(tx: &Transaction<'_>, run: &RunStart, reason: RunReason) -> Result<(), LedgerError> {
+    insert(tx, run, Some(reason))?;
+    record_slot(tx, run)?;
+    prune(tx, &run.job)
 }
 
-async fn insert(conn: &mut SqliteConnection, run: &RunStart, skipped: Option<RunReason>) -> Result<(), sqlx::Error> {
-    sqlx::query(
+fn insert(tx: &Transaction<'_>, run: &RunStart, skipped: Option<RunReason>) -> Result<(), LedgerError> {
+    tx.execute(
         "INSERT INTO sync_runs (run_id, namespace, job, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )
-    .bind(run.id.to_string())
-    .bind(&*run.job.namespace)
-    .bind(&*run.job.name)
-    .bind(run.trigger.as_str())
-    .bind(run.dry_run)
-    .bind(run.slot.map(millis))
-    .bind(millis(run.at))
-    .bind(skipped.map(|_| millis(run.at)))
-    .bind(skipped.map(|_| RunResult::Skipped.as_str()))
-    .bind(skipped.map(RunReason::as_str))
-    .execute(conn)
-    .await
-    .map(drop)
+        params![
+            run.id.to_string(),
+            &*run.job.namespace,
+            &*run.job.name,
+            run.trigger.as_str(),
+            run.dry_run,
+            run.slot.map(millis),
+            millis(run.at),
+            skipped.map(|_| millis(run.at)),
+            skipped.map(|_| RunResult::Skipped.as_str()),
+            skipped.map(RunReason::as_str),
+        ],
+    )?;
+    Ok(())
 }
 
-async fn record_slot(conn: &mut SqliteConnection, run: &RunStart) -> Result<(), sqlx::Error> {
-    sqlx::query(
+fn record_slot(tx: &Transaction<'_>, run: &RunStart) -> Result<(), LedgerError> {
+    tx.execute(
         "INSERT INTO sync_jobs (namespace, job, last_slot_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT (namespace, job) DO UPDATE SET
              last_slot_ms = max(coalesce(last_slot_ms, excluded.last_slot_ms),
                                 coalesce(excluded.last_slot_ms, last_slot_ms))",
-    )
-    .bind(&*run.job.namespace)
-    .bind(&*run.job.name)
-    .bind(run.slot.map(millis))
-    .execute(conn)
-    .await
-    .map(drop)
+        params![&*run.job.namespace, &*run.job.name, run.slot.map(millis)],
+    )?;
+    Ok(())
 }
 
-async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::Error> {
-    correct_job(conn, &end.job, end.at).await?;
-    let done = sqlx::query(
+fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
+    correct_job(tx, &end.job, end.at)?;
+    let ended = tx.execute(
         "UPDATE sync_runs SET ended_ms = ?2, result = ?3, reason = ?4, fetched = ?5, inserted = ?6, updated = ?7,
              unchanged = ?8, rejected = ?9, pages = ?10
          WHERE run_id = ?1 AND ended_ms IS NULL",
-    )
-    .bind(end.id.to_string())
-    .bind(millis(end.at))
-    .bind(end.result.as_str())
-    .bind(end.reason.map(RunReason::as_str))
-    .bind(to_i64(end.counts.fetched))
-    .bind(to_i64(end.counts.inserted))
-    .bind(to_i64(end.counts.updated))
-    .bind(to_i64(end.counts.unchanged))
-    .bind(to_i64(end.counts.rejected))
-    .bind(to_i64(end.counts.pages))
-    .execute(&mut *conn)
-    .await?;
-    if done.rows_affected() == 0 {
+        params![
+            end.id.to_string(),
+            millis(end.at),
+            end.result.as_str(),
+            end.reason.map(RunReason::as_str),
+            to_i64(end.counts.fetched),
+            to_i64(end.counts.inserted),
+            to_i64(end.counts.updated),
+            to_i64(end.counts.unchanged),
+            to_i64(end.counts.rejected),
+            to_i64(end.counts.pages),
+        ],
+    )?;
+    if ended == 0 {
         return Ok(());
     }
     // Only provider outcomes count: a stop, a skip or a crash of Busbar does not change a streak.
@@ -200,74 +180,63 @@ async fn finish(conn: &mut SqliteConnection, end: &RunEnd) -> Result<(), sqlx::E
         RunResult::Cancelled | RunResult::Skipped | RunResult::Interrupted => (false, false),
     };
     let empty = end.result == RunResult::Succeeded && end.counts.fetched == 0;
-    sqlx::query(
+    tx.execute(
         "UPDATE sync_jobs SET
              failure_streak  = CASE WHEN ?3 THEN 0 WHEN ?4 THEN failure_streak + 1 ELSE failure_streak END,
              empty_streak    = CASE WHEN ?5 THEN empty_streak + 1 WHEN ?3 THEN 0 ELSE empty_streak END,
              last_success_ms = CASE WHEN ?6 THEN ?7 ELSE last_success_ms END
          WHERE namespace = ?1 AND job = ?2",
-    )
-    .bind(&*end.job.namespace)
-    .bind(&*end.job.name)
-    .bind(succeeded)
-    .bind(failed)
-    .bind(empty)
-    .bind(end.result == RunResult::Succeeded)
-    .bind(millis(end.at))
-    .execute(&mut *conn)
-    .await?;
-    prune(conn, &end.job).await
+        params![
+            &*end.job.namespace,
+            &*end.job.name,
+            succeeded,
+            failed,
+            empty,
+            end.result == RunResult::Succeeded,
+            millis(end.at),
+        ],
+    )?;
+    prune(tx, &end.job)
 }
 
-async fn prune(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<(), sqlx::Error> {
-    sqlx::query(
+fn prune(tx: &Transaction<'_>, job: &ObjectKey) -> Result<(), LedgerError> {
+    tx.execute(
         "DELETE FROM sync_runs WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NOT NULL AND seq <
              (SELECT seq FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-    )
-    .bind(&*job.namespace)
-    .bind(&*job.name)
-    .bind(MAX_RUNS_PER_JOB - 1)
-    .execute(conn)
-    .await
-    .map(drop)
+        params![&*job.namespace, &*job.name, MAX_RUNS_PER_JOB - 1],
+    )?;
+    Ok(())
 }
 
-async fn totals(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<JobHistory, LedgerError> {
-    let row = sqlx::query(
+fn totals(tx: &Transaction<'_>, job: &ObjectKey) -> Result<JobHistory, LedgerError> {
+    let stored = tx.query_opt(
         "SELECT failure_streak, empty_streak, last_success_ms, last_slot_ms FROM sync_jobs
          WHERE namespace = ?1 AND job = ?2",
-    )
-    .bind(&*job.namespace)
-    .bind(&*job.name)
-    .fetch_optional(conn)
-    .await
-    .map_err(|e| HISTORY.failed(e))?;
-    let Some(row) = row else { return Ok(JobHistory::default()) };
-    Ok(JobHistory {
-        failure_streak: get(&row, "failure_streak")?,
-        empty_streak: get(&row, "empty_streak")?,
-        last_success: timestamp_opt(&row, "last_success_ms")?,
-        last_slot: timestamp_opt(&row, "last_slot_ms")?,
-        ..JobHistory::default()
-    })
+        params![&*job.namespace, &*job.name],
+        |row| {
+            Ok(JobHistory {
+                failure_streak: get(row, "failure_streak")?,
+                empty_streak: get(row, "empty_streak")?,
+                last_success: timestamp_opt(row, "last_success_ms")?,
+                last_slot: timestamp_opt(row, "last_slot_ms")?,
+                ..JobHistory::default()
+            })
+        },
+    )?;
+    Ok(stored.unwrap_or_default())
 }
 
-async fn last_runs(conn: &mut SqliteConnection, job: &ObjectKey, limit: u32) -> Result<Vec<RunRecord>, LedgerError> {
-    let rows = sqlx::query(
+fn last_runs(tx: &Transaction<'_>, job: &ObjectKey, limit: u32) -> Result<Vec<RunRecord>, LedgerError> {
+    tx.query_all(
         "SELECT run_id, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, fetched, inserted, updated,
              unchanged, rejected, pages
          FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY seq DESC LIMIT ?3",
+        params![&*job.namespace, &*job.name, limit],
+        run_record,
     )
-    .bind(&*job.namespace)
-    .bind(&*job.name)
-    .bind(limit)
-    .fetch_all(conn)
-    .await
-    .map_err(|e| HISTORY.failed(e))?;
-    rows.iter().map(run_record).collect()
 }
 
-fn run_record(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
+fn run_record(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     let id: String = get(row, "run_id")?;
     let trigger: String = get(row, "cause")?;
     let result: Option<String> = get(row, "result")?;
@@ -295,22 +264,20 @@ fn run_record(row: &SqliteRow) -> Result<RunRecord, LedgerError> {
     })
 }
 
-async fn cursors(conn: &mut SqliteConnection, job: &ObjectKey) -> Result<Vec<(StreamKey, CursorState)>, LedgerError> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {}, t.namespace, t.connection, t.provider, t.environment, t.stream, t.partition
-         FROM sync_state s JOIN streams t ON t.id = s.stream_id
-         WHERE t.namespace = ?1 AND s.job = ?2 ORDER BY t.partition, t.id",
-        cursor::COLUMNS
-    )))
-    .bind(&*job.namespace)
-    .bind(&*job.name)
-    .fetch_all(conn)
-    .await
-    .map_err(|e| HISTORY.failed(e))?;
-    rows.iter().map(|row| Ok((stream_key(row)?, cursor::decode(row)?))).collect()
+fn cursors(tx: &Transaction<'_>, job: &ObjectKey) -> Result<Vec<(StreamKey, CursorState)>, LedgerError> {
+    tx.query_all(
+        &format!(
+            "SELECT {}, t.namespace, t.connection, t.provider, t.environment, t.stream, t.partition
+             FROM sync_state s JOIN streams t ON t.id = s.stream_id
+             WHERE t.namespace = ?1 AND s.job = ?2 ORDER BY t.partition, t.id",
+            cursor::COLUMNS
+        ),
+        params![&*job.namespace, &*job.name],
+        |row| Ok((stream_key(row)?, cursor::decode(row)?)),
+    )
 }
 
-pub(super) fn stream_key(row: &SqliteRow) -> Result<StreamKey, LedgerError> {
+pub(super) fn stream_key(row: &Row<'_>) -> Result<StreamKey, LedgerError> {
     Ok(StreamKey {
         namespace: get(row, "namespace")?,
         connection: get(row, "connection")?,
@@ -321,7 +288,6 @@ pub(super) fn stream_key(row: &SqliteRow) -> Result<StreamKey, LedgerError> {
     })
 }
 
-fn timestamp_opt(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, LedgerError> {
-    let ms: Option<i64> = row.try_get(column).map_err(|_| LedgerError::Corrupt { column })?;
-    instant_opt(ms, column)
+fn timestamp_opt(row: &Row<'_>, column: &'static str) -> Result<Option<Timestamp>, LedgerError> {
+    instant_opt(get(row, column)?, column)
 }

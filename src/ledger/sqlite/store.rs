@@ -11,12 +11,15 @@ use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::error::LedgerFuture;
+use crate::ledger::health::HealthReceiver;
 use crate::ledger::lease::Lease;
 use crate::ledger::page::{PageCommit, PageOutcome};
 use crate::ledger::probes::{ProbeResult, StoredProbe};
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::runs::{JobHistory, RunEnd, RunStart};
 use crate::ledger::store::Ledger;
+
+const PING: OperationName = OperationName("checking that it accepts writes");
 
 impl Ledger for SqliteLedger {
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>> {
@@ -84,19 +87,14 @@ impl Ledger for SqliteLedger {
     }
 
     fn ping(&self) -> LedgerFuture<'_, ()> {
-        // Acquires and releases the write lock: detects a stuck writer; a full disk shows at the next real write.
-        async {
-            let operation = OperationName("checking that it accepts writes");
-            self.begin(operation).await?.rollback().await.map_err(|e| operation.failed(e))
-        }
-        .boxed()
+        self.write(PING, |tx| tx.execute("UPDATE write_checks SET number = number + 1", []).map(drop)).boxed()
+    }
+
+    fn health(&self) -> HealthReceiver {
+        self.health.subscribe()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async {
-            self.readers.close().await;
-            self.writer.close().await;
-        }
-        .boxed()
+        self.close_all().boxed()
     }
 }

@@ -1,26 +1,20 @@
 //! Upserts transactions: inserts new rows, updates changed ones, skips equal ones.
 //!
-//! Many rows per statement, because each statement is a round trip to SQLite's thread. The comparison of content hashes
-//! makes a page read twice write nothing: no row, no index, no journal.
+//! The comparison of content hashes makes a page read twice write nothing: no row, no index, no journal.
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
+use rusqlite::params;
 
-use super::codec::{OperationName, millis};
-use crate::domain::record::TransactionRecord;
+use super::codec::millis;
+use super::connection::{Statement, Transaction};
+use super::page::OwnedPage;
 use crate::ledger::error::LedgerError;
-use crate::ledger::page::{PageCommit, PageCounts};
+use crate::ledger::page::PageCounts;
 
-const ROWS: OperationName = OperationName("writing rows");
-
-/// Rows per statement: more would hardly reduce the cost per row, and fewer statement lengths fit the statement cache.
-pub(super) const ROWS_PER_STATEMENT: usize = 50;
-
-const INSERT: &str = "INSERT INTO transactions (stream_id, account_token, record_key, key_quality, account, booked_on, \
+const UPSERT: &str = "INSERT INTO transactions (stream_id, account_token, record_key, key_quality, account, booked_on, \
      booked_ms, booked_text, granularity, amount, amount_minor, currency, status, counterparty, narration, category, \
-     content_hash, run_id, created_ms, updated_ms) ";
-
-const ON_CONFLICT: &str = " ON CONFLICT (stream_id, account_token, record_key) DO UPDATE SET \
+     content_hash, run_id, created_ms, updated_ms) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?19) \
+     ON CONFLICT (stream_id, account_token, record_key) DO UPDATE SET \
      key_quality = excluded.key_quality, account = excluded.account, booked_on = excluded.booked_on, \
      booked_ms = excluded.booked_ms, booked_text = excluded.booked_text, granularity = excluded.granularity, \
      amount = excluded.amount, amount_minor = excluded.amount_minor, currency = excluded.currency, \
@@ -29,54 +23,55 @@ const ON_CONFLICT: &str = " ON CONFLICT (stream_id, account_token, record_key) D
      updated_ms = excluded.updated_ms, revision = transactions.revision + 1 \
      WHERE transactions.content_hash IS NOT excluded.content_hash RETURNING revision";
 
-pub(super) async fn rows(
-    conn: &mut SqliteConnection,
-    stream_id: i64,
-    page: &PageCommit<'_>,
-) -> Result<PageCounts, LedgerError> {
+pub(super) fn rows(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Result<PageCounts, LedgerError> {
     let mut counts = PageCounts::default();
-    let run = page.run.to_string();
-    let now = millis(page.now);
-    for chunk in page.rows.chunks(ROWS_PER_STATEMENT) {
-        let mut sql: QueryBuilder<Sqlite> = QueryBuilder::new(INSERT);
-        sql.push_values(chunk, |mut row, record: &TransactionRecord| {
-            row.push_bind(stream_id)
-                .push_bind(&record.account_token)
-                .push_bind(&record.key)
-                .push_bind(record.key_quality.as_str())
-                .push_bind(&record.account)
-                .push_bind(record.booked.on.to_string())
-                .push_bind(record.booked.at.map(millis))
-                .push_bind(&record.booked.text)
-                .push_bind(record.booked.granularity.as_str())
-                .push_bind(record.amount.to_string())
-                .push_bind(record.amount_minor.to_string())
-                .push_bind(&record.currency)
-                .push_bind(record.status.as_str())
-                .push_bind(record.counterparty.as_deref())
-                .push_bind(record.narration.as_deref())
-                .push_bind(record.category.as_deref())
-                .push_bind(record.content_hash().to_vec())
-                .push_bind(&run)
-                .push_bind(now)
-                .push_bind(now);
-        });
-        sql.push(ON_CONFLICT);
-        counts += execute(conn, sql, chunk.len(), ROWS).await?;
+    if page.rows.is_empty() {
+        return Ok(counts);
+    }
+    let (run, now) = (page.run.to_string(), millis(page.now));
+    let mut statement = tx.prepare(UPSERT)?;
+    for row in &page.rows {
+        let record = &row.record;
+        count(
+            &mut statement,
+            params![
+                stream_id,
+                record.account_token,
+                record.key,
+                record.key_quality.as_str(),
+                record.account,
+                record.booked.on.to_string(),
+                record.booked.at.map(millis),
+                record.booked.text,
+                record.booked.granularity.as_str(),
+                record.amount.to_string(),
+                record.amount_minor.to_string(),
+                record.currency,
+                record.status.as_str(),
+                record.counterparty,
+                record.narration,
+                record.category,
+                row.hash,
+                run,
+                now,
+            ],
+            &mut counts,
+        )?;
     }
     Ok(counts)
 }
 
-/// Executes an upsert of `rows` rows that returns the revision of each row it wrote, and counts them.
-pub(super) async fn execute(
-    conn: &mut SqliteConnection,
-    mut sql: QueryBuilder<Sqlite>,
-    rows: usize,
-    operation: OperationName,
-) -> Result<PageCounts, LedgerError> {
-    let revisions: Vec<i64> = sql.build_query_scalar().fetch_all(conn).await.map_err(|e| operation.failed(e))?;
-    let inserted = revisions.iter().filter(|revision| **revision == 1).count() as u64;
-    let written = revisions.len() as u64;
-    let unchanged = (rows as u64).saturating_sub(written);
-    Ok(PageCounts { inserted, updated: written - inserted, unchanged })
+/// Executes an upsert that returns the revision of the row that it wrote, if it wrote one, and counts it.
+pub(super) fn count(
+    statement: &mut Statement<'_>,
+    params: &[&dyn rusqlite::ToSql],
+    counts: &mut PageCounts,
+) -> Result<(), LedgerError> {
+    let revision = statement.query_opt(params, |row| super::codec::get::<i64>(row, "revision"))?;
+    match revision {
+        Some(1) => counts.inserted += 1,
+        Some(_) => counts.updated += 1,
+        None => counts.unchanged += 1,
+    }
+    Ok(())
 }

@@ -119,7 +119,7 @@ async fn two_operators_killed_and_frozen_in_turn_do_nothing_twice() {
         operator.wait_ready().await;
         both.push(operator);
         if replica == "a" {
-            commit_log::install(&file).await;
+            commit_log::install(&file);
         }
     }
     let mut pair = ReplicaPair { both: both.try_into().unwrap_or_else(|_| unreachable!("two")) };
@@ -161,7 +161,7 @@ async fn two_operators_killed_and_frozen_in_turn_do_nothing_twice() {
     for bank in &banks {
         assert_same(&rows_of(&all, bank), &bank_transactions(&env, bank).await);
     }
-    let (findings, totals) = commit_log::findings(&file).await;
+    let (findings, totals) = commit_log::findings(&file);
     assert!(findings.is_empty(), "seed {}:\n{}", plan.seed, findings.join("\n"));
     report(&format!("soak: {injected:?}; {} rows, {totals:?}; seed {}", all.len(), plan.seed));
     assert!(totals.holders.len() >= 2, "one operator did everything: {totals:?}");

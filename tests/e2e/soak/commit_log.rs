@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use rusqlite::{Connection, Row};
 
 const SCHEMA: &str = "
 CREATE TABLE soak_commits (id INTEGER PRIMARY KEY, stream_id INTEGER, job TEXT, version INTEGER, fence INTEGER,
@@ -44,20 +43,21 @@ CREATE TRIGGER soak_row_changes AFTER UPDATE ON transactions BEGIN
 END;
 ";
 
-async fn connect(file: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .busy_timeout(std::time::Duration::from_secs(20))
-        .connect()
-        .await
-        .expect("the ledger's file")
+fn connect(file: &Path) -> Connection {
+    let connection = Connection::open(file).expect("the ledger's file");
+    connection.busy_timeout(std::time::Duration::from_secs(20)).expect("a timeout");
+    connection
 }
 
 /// Installs the triggers in the ledger in `file`, which an operator has created.
-pub(super) async fn install(file: &Path) {
-    let mut conn = connect(file).await;
-    sqlx::raw_sql(SCHEMA).execute(&mut conn).await.expect("the triggers");
-    conn.close().await.expect("closed");
+pub(super) fn install(file: &Path) {
+    connect(file).execute_batch(SCHEMA).expect("the triggers");
+}
+
+/// All rows of a query.
+fn rows<T>(conn: &Connection, sql: &str, decode: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
+    let mut statement = conn.prepare(sql).expect(sql);
+    statement.query_map([], decode).expect(sql).collect::<Result<_, _>>().expect(sql)
 }
 
 /// How much was recorded.
@@ -71,38 +71,36 @@ pub(super) struct CommitTotals {
 
 /// What was recorded and must not happen, one line for each, and how much was recorded. No operator may run, and each
 /// stream must be read by one job.
-pub(super) async fn findings(file: &Path) -> (Vec<String>, CommitTotals) {
-    let mut conn = connect(file).await;
+pub(super) fn findings(file: &Path) -> (Vec<String>, CommitTotals) {
+    let conn = connect(file);
     let (mut findings, mut totals) = (Vec::new(), CommitTotals::default());
-    commits(&mut conn, &mut findings, &mut totals).await;
-    runs(&mut conn, &mut findings, &mut totals).await;
-    let changed: Vec<(String, String)> =
-        sqlx::query_as("SELECT record_key, run_id FROM soak_rows").fetch_all(&mut conn).await.expect("rows");
+    commits(&conn, &mut findings, &mut totals);
+    runs(&conn, &mut findings, &mut totals);
+    let changed = rows(&conn, "SELECT record_key, run_id FROM soak_rows", |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    });
     findings.extend(changed.iter().map(|(key, run)| format!("row {key} was written again, by run {run}")));
-    let counts: Vec<(String, i64, i64)> = sqlx::query_as(
+    let counts = rows(
+        &conn,
         "SELECT s.job, (SELECT count(*) FROM transactions t WHERE t.stream_id = s.stream_id),
              (SELECT coalesce(sum(rows), 0) FROM soak_inserted i WHERE i.job = s.job) FROM sync_state s",
-    )
-    .fetch_all(&mut conn)
-    .await
-    .expect("counts");
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)),
+    );
     for (job, rows, counted) in counts {
         if rows != counted {
             findings.push(format!("{job}: its runs count {counted} inserted rows, but there are {rows}"));
         }
     }
-    conn.close().await.expect("closed");
     (findings, totals)
 }
 
 /// Pages and cursors: only by the holder of the newest fence, each version once and in order.
-async fn commits(conn: &mut SqliteConnection, findings: &mut Vec<String>, totals: &mut CommitTotals) {
-    type Row = (i64, String, i64, i64, Option<i64>, Option<String>);
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT stream_id, job, version, fence, lease_fence, holder FROM soak_commits ORDER BY id")
-            .fetch_all(conn)
-            .await
-            .expect("commits");
+fn commits(conn: &Connection, findings: &mut Vec<String>, totals: &mut CommitTotals) {
+    type Commit = (i64, String, i64, i64, Option<i64>, Option<String>);
+    let rows: Vec<Commit> =
+        rows(conn, "SELECT stream_id, job, version, fence, lease_fence, holder FROM soak_commits ORDER BY id", |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        });
     totals.commits = rows.len();
     let mut last: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
     for (stream, job, version, fence, lease, holder) in rows {
@@ -121,12 +119,12 @@ async fn commits(conn: &mut SqliteConnection, findings: &mut Vec<String>, totals
 }
 
 /// Runs: each begun once, one for a slot, each under a later fence; ended once, and interrupted only by a later holder.
-async fn runs(conn: &mut SqliteConnection, findings: &mut Vec<String>, totals: &mut CommitTotals) {
-    type Row = (String, String, String, Option<i64>, Option<i64>);
-    let rows: Vec<Row> = sqlx::query_as("SELECT what, run_id, job, slot_ms, lease_fence FROM soak_runs ORDER BY id")
-        .fetch_all(conn)
-        .await
-        .expect("runs");
+fn runs(conn: &Connection, findings: &mut Vec<String>, totals: &mut CommitTotals) {
+    type Run = (String, String, String, Option<i64>, Option<i64>);
+    let rows: Vec<Run> =
+        rows(conn, "SELECT what, run_id, job, slot_ms, lease_fence FROM soak_runs ORDER BY id", |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        });
     let mut slots = BTreeSet::new();
     let mut begun: BTreeMap<String, i64> = BTreeMap::new();
     let mut newest: BTreeMap<String, i64> = BTreeMap::new();

@@ -82,7 +82,7 @@ impl SoakEnv {
         }
         env.operator.wait_ready().await;
         let flags = vec![env.ns.ledger_flag("a"), REFRESH.to_owned()];
-        commit_log::install(&env.ns.ledger_file("a")).await;
+        commit_log::install(&env.ns.ledger_file("a"));
         let soak = Self { env, banks, flags, requested: None, number: 0 };
         for bank in &soak.banks[PLAIN..] {
             soak.put(&soak_job(bank.name())).await;
@@ -359,7 +359,7 @@ async fn random_disruptions_leave_nothing_behind() {
     let jobs = env.ns.api::<SyncJob>().list(&ListParams::default()).await.expect("jobs");
     assert_eq!(jobs.items.len(), SYNCED);
     env.env.finish().await;
-    let (findings, totals) = commit_log::findings(&file).await;
+    let (findings, totals) = commit_log::findings(&file);
     assert!(findings.is_empty(), "seed {seed}:\n{}", findings.join("\n"));
     report(&format!(
         "soak: {} disruptions {injected:?}; good {took:.1?} after the last, {last} last; {} commits in {} runs; seed {seed}",

@@ -2,6 +2,7 @@
 //! permissions, deletion.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use busbar::domain::rights::{LicenceProfile, LicenceSubject, Rights};
 use busbar::ledger::dead_requests::{DeadRequest, DeadRequestLimits, DeadRequestOwner, DeadRequestState};
@@ -10,7 +11,7 @@ use busbar::metrics::Metrics;
 use busbar::profile::Profiles;
 use busbar::testbed::sim::{Behaviour, FailurePoint, ScriptStep};
 use jiff::SignedDuration;
-use sqlx::{Connection as _, SqliteConnection};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::QUOTE;
@@ -35,9 +36,10 @@ async fn no_retry_is_made_while_the_ledger_cannot_be_written() {
     let harness = harness().await;
     harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();
     let id = fail(&harness, QUOTE).await;
-    let mut disk = SqliteConnection::connect(&format!("sqlite:{}", harness.file().display())).await.unwrap();
+    let disk = Connection::open(harness.file()).unwrap();
+    disk.busy_timeout(Duration::from_secs(10)).unwrap();
     let full = "CREATE TRIGGER disk_full BEFORE UPDATE ON dead_requests BEGIN SELECT RAISE(ABORT, 'full'); END";
-    sqlx::query(full).execute(&mut disk).await.unwrap();
+    disk.execute_batch(full).unwrap();
     let metrics = Metrics::new();
     let (stop, worker) = harness.worker_in("a", &metrics);
     // The pauses between the three are 1 s and 2 s.
@@ -47,7 +49,7 @@ async fn no_retry_is_made_while_the_ledger_cannot_be_written() {
     .await;
     assert_eq!(harness.fmp.arrivals().entries.len(), 2, "the call, and one retry that could not be counted");
     assert_eq!(kept(&harness, id).await.tries, 0);
-    sqlx::query("DROP TRIGGER disk_full").execute(&mut disk).await.unwrap();
+    disk.execute_batch("DROP TRIGGER disk_full").unwrap();
     // The next retry may follow at once: it is overdue.
     eventually("the retry is counted", async || kept(&harness, id).await.tries >= 1).await;
     let asked_again = harness.fmp.arrivals().entries.len() - 1;

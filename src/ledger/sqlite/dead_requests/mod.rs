@@ -2,7 +2,7 @@
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::clock_skew::{correct_dead_requests, dead_requests_are_ahead};
@@ -15,6 +15,7 @@ use crate::ledger::dead_requests::{
 use crate::ledger::error::{LedgerError, LedgerFuture};
 use crate::ledger::lease::Lease;
 use crate::ledger::sqlite::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
+use crate::ledger::sqlite::connection::Transaction;
 use crate::ledger::sqlite::database::SqliteLedger;
 use crate::ledger::sqlite::{audit, lease};
 
@@ -36,53 +37,31 @@ impl DeadRequests for SqliteLedger {
         request: &'a NewDeadRequest,
         limits: DeadRequestLimits,
     ) -> LedgerFuture<'a, Option<Uuid>> {
-        async move {
-            let request = request.clone();
-            self.write(ADD, |conn| Box::pin(async move { add(conn, &request, limits).await })).await
-        }
-        .boxed()
+        let request = request.clone();
+        self.write(ADD, move |tx| add(tx, &request, limits)).boxed()
     }
 
     fn due_dead_requests(&self, now: Timestamp, limit: u32, per_connection: u32) -> LedgerFuture<'_, Vec<DeadRequest>> {
         async move {
-            let mut conn = self.reader(READ).await?;
-            if dead_requests_are_ahead(&mut conn, now).await.map_err(|e| READ.failed(e))? {
+            if self.read(READ, move |tx| dead_requests_are_ahead(tx, now)).await? {
                 tracing::warn!(
                     "times of dead requests are ahead of the clock, which was wrong when they were written; treated as now"
                 );
-                self.write(CORRECT, |conn| {
-                    Box::pin(async move { correct_dead_requests(conn, now).await.map_err(|e| CORRECT.failed(e)) })
-                })
-                .await?;
+                self.write(CORRECT, move |tx| correct_dead_requests(tx, now)).await?;
             }
-            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-                "SELECT {COLUMNS} FROM (
-                     SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
-                     FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1)
-                 WHERE place <= ?3 ORDER BY next_ms, seq LIMIT ?2"
-            )))
-            .bind(millis(now))
-            .bind(limit)
-            .bind(per_connection)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|e| READ.failed(e))?;
-            rows.iter().map(decode).collect()
+            self.read(READ, move |tx| due(tx, now, limit, per_connection)).await
         }
         .boxed()
     }
 
     fn next_dead_request(&self, after: Timestamp) -> LedgerFuture<'_, Option<Timestamp>> {
-        async move {
-            let mut conn = self.reader(READ).await?;
-            let next: Option<i64> =
-                sqlx::query_scalar("SELECT min(next_ms) FROM dead_requests WHERE state = 'pending' AND next_ms > ?1")
-                    .bind(millis(after))
-                    .fetch_one(&mut *conn)
-                    .await
-                    .map_err(|e| READ.failed(e))?;
+        self.read(READ, move |tx| {
+            let next: Option<i64> = tx.scalar(
+                "SELECT min(next_ms) FROM dead_requests WHERE state = 'pending' AND next_ms > ?1",
+                [millis(after)],
+            )?;
             instant_opt(next, "dead_requests.next_ms")
-        }
+        })
         .boxed()
     }
 
@@ -93,16 +72,11 @@ impl DeadRequests for SqliteLedger {
         outcome: &'a RetryOutcome,
         now: Timestamp,
     ) -> LedgerFuture<'a, bool> {
-        async move {
-            let (lease, outcome) = (lease.clone(), outcome.clone());
-            self.write(SETTLE, |conn| {
-                Box::pin(async move {
-                    lease::assert_held(conn, &lease).await?;
-                    settle(conn, &lease, id, &outcome, now).await
-                })
-            })
-            .await
-        }
+        let (lease, outcome) = (lease.clone(), outcome.clone());
+        self.write(SETTLE, move |tx| {
+            lease::assert_held(tx, &lease)?;
+            settle(tx, &lease, id, &outcome, now)
+        })
         .boxed()
     }
 
@@ -113,32 +87,22 @@ impl DeadRequests for SqliteLedger {
         audit: &'a AuditEntry,
         now: Timestamp,
     ) -> LedgerFuture<'a, bool> {
-        async move {
-            let (caller, entry) = (caller.to_owned(), audit.clone());
-            self.write(REPLAY, |conn| {
-                Box::pin(async move {
-                    let done = sqlx::query(
-                        "UPDATE dead_requests SET state = 'pending', tries = 0, next_ms = ?2, updated_ms = ?2,
-                             reviewed_ms = ?2, caller = ?3
-                         WHERE id = ?1 AND state = 'parked' AND NOT EXISTS (
-                             SELECT 1 FROM dead_requests o
-                             WHERE o.fingerprint = dead_requests.fingerprint AND o.state = 'pending')",
-                    )
-                    .bind(id.to_string())
-                    .bind(millis(now))
-                    .bind(caller)
-                    .execute(&mut *conn)
-                    .await
-                    .map_err(|e| REPLAY.failed(e))?;
-                    if done.rows_affected() == 0 {
-                        return Ok(false);
-                    }
-                    audit::append(conn, &entry).await?;
-                    Ok(true)
-                })
-            })
-            .await
-        }
+        let (caller, entry) = (caller.to_owned(), audit.clone());
+        self.write(REPLAY, move |tx| {
+            let replayed = tx.execute(
+                "UPDATE dead_requests SET state = 'pending', tries = 0, next_ms = ?2, updated_ms = ?2,
+                     reviewed_ms = ?2, caller = ?3
+                 WHERE id = ?1 AND state = 'parked' AND NOT EXISTS (
+                     SELECT 1 FROM dead_requests o
+                     WHERE o.fingerprint = dead_requests.fingerprint AND o.state = 'pending')",
+                params![id.to_string(), millis(now), caller],
+            )?;
+            if replayed == 0 {
+                return Ok(false);
+            }
+            audit::append(tx, &entry)?;
+            Ok(true)
+        })
         .boxed()
     }
 
@@ -170,15 +134,10 @@ impl DeadRequests for SqliteLedger {
     }
 
     fn get_dead_request(&self, id: Uuid) -> LedgerFuture<'_, Option<DeadRequest>> {
-        async move {
-            let mut conn = self.reader(READ).await?;
-            let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM dead_requests WHERE id = ?1")))
-                .bind(id.to_string())
-                .fetch_optional(&mut *conn)
-                .await
-                .map_err(|e| READ.failed(e))?;
-            row.as_ref().map(decode).transpose()
-        }
+        self.read(READ, move |tx| {
+            let sql = format!("SELECT {COLUMNS} FROM dead_requests WHERE id = ?1");
+            tx.query_opt(&sql, [id.to_string()], decode)
+        })
         .boxed()
     }
 
@@ -187,70 +146,62 @@ impl DeadRequests for SqliteLedger {
         filter: &'a DeadRequestFilter,
         limit: u32,
     ) -> LedgerFuture<'a, Vec<DeadRequest>> {
-        async move {
-            let mut conn = self.reader(READ).await?;
-            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let filter = filter.clone();
+        self.read(READ, move |tx| {
+            let sql = format!(
                 "SELECT {COLUMNS} FROM dead_requests WHERE (?1 IS NULL OR namespace = ?1)
                      AND (?2 IS NULL OR connection = ?2) AND (?3 IS NULL OR state = ?3) AND (?4 IS NULL OR seq < ?4)
                  ORDER BY seq DESC LIMIT ?5"
-            )))
-            .bind(&filter.namespace)
-            .bind(&filter.connection)
-            .bind(filter.state.map(DeadRequestState::as_str))
-            .bind(filter.before)
-            .bind(limit)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|e| READ.failed(e))?;
-            rows.iter().map(decode).collect()
-        }
+            );
+            let state = filter.state.map(DeadRequestState::as_str);
+            tx.query_all(&sql, params![filter.namespace, filter.connection, state, filter.before, limit], decode)
+        })
         .boxed()
     }
 
     fn count_dead_requests(&self) -> LedgerFuture<'_, DeadRequestCounts> {
-        async move {
-            let mut conn = self.reader(READ).await?;
-            let row = sqlx::query(
+        self.read(READ, |tx| {
+            let counts = tx.query_opt(
                 "SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
                         count(*) FILTER (WHERE state = 'parked') AS parked
                  FROM dead_requests WHERE state IN ('pending', 'parked')",
-            )
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(|e| READ.failed(e))?;
-            Ok(DeadRequestCounts { pending: count(&row, "pending")?, parked: count(&row, "parked")? })
-        }
+                [],
+                |row| Ok(DeadRequestCounts { pending: count(row, "pending")?, parked: count(row, "parked")? }),
+            )?;
+            Ok(counts.unwrap_or_default())
+        })
         .boxed()
     }
 
     fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> LedgerFuture<'_, u64> {
-        async move {
-            let deleted = sqlx::query(
+        self.write(PRUNE, move |tx| {
+            tx.execute(
                 "DELETE FROM dead_requests
                  WHERE (state = 'done' AND updated_ms < ?1) OR (state = 'parked' AND updated_ms < ?2)",
+                [millis(done), millis(parked)],
             )
-            .bind(millis(done))
-            .bind(millis(parked))
-            .execute(&self.writer)
-            .await
-            .map_err(|e| PRUNE.failed(e))?;
-            Ok(deleted.rows_affected())
-        }
+        })
         .boxed()
     }
 }
 
-async fn add(
-    conn: &mut SqliteConnection,
-    request: &NewDeadRequest,
-    limits: DeadRequestLimits,
-) -> Result<Option<Uuid>, LedgerError> {
-    if dead_requests_are_ahead(conn, request.at).await.map_err(|e| ADD.failed(e))? {
-        correct_dead_requests(conn, request.at).await.map_err(|e| ADD.failed(e))?;
+fn due(tx: &Transaction<'_>, now: Timestamp, limit: u32, per_connection: u32) -> Result<Vec<DeadRequest>, LedgerError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM (
+             SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
+             FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1)
+         WHERE place <= ?3 ORDER BY next_ms, seq LIMIT ?2"
+    );
+    tx.query_all(&sql, params![millis(now), limit, per_connection], decode)
+}
+
+fn add(tx: &Transaction<'_>, request: &NewDeadRequest, limits: DeadRequestLimits) -> Result<Option<Uuid>, LedgerError> {
+    if dead_requests_are_ahead(tx, request.at)? {
+        correct_dead_requests(tx, request.at)?;
     }
     // Prefers the pending one. A parked one is counted only if none is pending, and stays parked: a caller that polls a
     // failing operation must not restart its retries.
-    let existing: Option<String> = sqlx::query_scalar(
+    let existing: Option<String> = tx.scalar_opt(
         "UPDATE dead_requests SET seen = seen + 1, updated_ms = ?2,
              reason = CASE state WHEN 'parked' THEN ?3 ELSE reason END,
              status = CASE state WHEN 'parked' THEN ?4 ELSE status END
@@ -259,62 +210,48 @@ async fn add(
              UNION ALL SELECT seq, 1 FROM dead_requests WHERE fingerprint = ?1 AND state = 'parked')
              ORDER BY place, seq DESC LIMIT 1)
          RETURNING id",
-    )
-    .bind(&request.fingerprint)
-    .bind(millis(request.at))
-    .bind(&request.reason)
-    .bind(request.status)
-    .fetch_optional(&mut *conn)
-    .await
-    .map_err(|e| ADD.failed(e))?;
+        params![request.fingerprint, millis(request.at), request.reason, request.status],
+    )?;
     if let Some(id) = existing {
         return Uuid::parse_str(&id).map(Some).map_err(|_| LedgerError::Corrupt { column: "dead_requests.id" });
     }
-    let total: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_requests WHERE state IN ('pending', 'parked')")
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(|e| ADD.failed(e))?;
-    let per_connection: i64 = sqlx::query_scalar(
+    let total: i64 = tx.scalar("SELECT count(*) FROM dead_requests WHERE state IN ('pending', 'parked')", [])?;
+    let per_connection: i64 = tx.scalar(
         "SELECT count(*) FROM dead_requests WHERE namespace = ?1 AND connection = ?2 AND state IN ('pending', 'parked')",
-    )
-    .bind(&*request.connection.namespace)
-    .bind(&*request.connection.name)
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(|e| ADD.failed(e))?;
+        params![&*request.connection.namespace, &*request.connection.name],
+    )?;
     if total >= to_i64(limits.total) || per_connection >= to_i64(limits.connection) {
         return Ok(None);
     }
-    sqlx::query(
+    tx.execute(
         "INSERT INTO dead_requests (id, namespace, connection, provider, operation, parameters, sealed, fingerprint,
              caller, subject, state, reason, status, request_id, created_ms, updated_ms, reviewed_ms, next_ms,
              uid)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending', ?11, ?12, ?13, ?14, ?14, ?14, ?15, ?16)",
-    )
-    .bind(request.id.to_string())
-    .bind(&*request.connection.namespace)
-    .bind(&*request.connection.name)
-    .bind(&request.provider)
-    .bind(&request.operation)
-    .bind(&request.parameters)
-    .bind(request.encrypted)
-    .bind(&request.fingerprint)
-    .bind(&request.caller)
-    .bind(&request.subject)
-    .bind(&request.reason)
-    .bind(request.status)
-    .bind(request.request_id.map(|id| id.to_string()))
-    .bind(millis(request.at))
-    .bind(millis(request.next))
-    .bind(&request.uid)
-    .execute(conn)
-    .await
-    .map_err(|e| ADD.failed(e))?;
+        params![
+            request.id.to_string(),
+            &*request.connection.namespace,
+            &*request.connection.name,
+            request.provider,
+            request.operation,
+            request.parameters,
+            request.encrypted,
+            request.fingerprint,
+            request.caller,
+            request.subject,
+            request.reason,
+            request.status,
+            request.request_id.map(|id| id.to_string()),
+            millis(request.at),
+            millis(request.next),
+            request.uid,
+        ],
+    )?;
     Ok(Some(request.id))
 }
 
-async fn settle(
-    conn: &mut SqliteConnection,
+fn settle(
+    tx: &Transaction<'_>,
     lease: &Lease,
     id: Uuid,
     outcome: &RetryOutcome,
@@ -328,32 +265,31 @@ async fn settle(
         RetryOutcome::Parked { reason, status, .. } => (DeadRequestState::Parked, None, Some(reason), *status, true),
         RetryOutcome::Postponed { next } => (DeadRequestState::Pending, Some(*next), None, None, false),
     };
-    let done = sqlx::query(
+    let settled = tx.execute(
         "UPDATE dead_requests SET state = ?2, next_ms = ?3, reason = coalesce(?4, reason),
              status = CASE WHEN ?4 IS NULL THEN status ELSE ?5 END, tries = tries + ?6, fence = ?7, updated_ms = ?8
          WHERE id = ?1 AND state = 'pending'",
-    )
-    .bind(id.to_string())
-    .bind(state.as_str())
-    .bind(next.map(millis))
-    .bind(reason)
-    .bind(status)
-    .bind(i64::from(attempted))
-    .bind(lease.fence)
-    .bind(millis(now))
-    .execute(&mut *conn)
-    .await
-    .map_err(|e| SETTLE.failed(e))?;
-    if done.rows_affected() == 0 {
+        params![
+            id.to_string(),
+            state.as_str(),
+            next.map(millis),
+            reason,
+            status,
+            i64::from(attempted),
+            lease.fence,
+            millis(now),
+        ],
+    )?;
+    if settled == 0 {
         return Ok(false);
     }
     if let RetryOutcome::Parked { audit: entry, .. } = outcome {
-        audit::append(conn, entry).await?;
+        audit::append(tx, entry)?;
     }
     Ok(true)
 }
 
-fn decode(row: &SqliteRow) -> Result<DeadRequest, LedgerError> {
+fn decode(row: &Row<'_>) -> Result<DeadRequest, LedgerError> {
     let state: String = get(row, "state")?;
     let at = instant(get(row, "created_ms")?, "dead_requests.created_ms")?;
     let updated = instant(get(row, "updated_ms")?, "dead_requests.updated_ms")?;

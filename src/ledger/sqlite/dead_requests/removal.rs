@@ -1,7 +1,7 @@
 //! Deletes dead requests: discarded or purged by a user, or orphaned by a deleted connection.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::params;
 use uuid::Uuid;
 
 use crate::domain::key::ObjectKey;
@@ -10,6 +10,7 @@ use crate::ledger::dead_requests::{DeadRequestOwner, DeadRequestState};
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
 use crate::ledger::sqlite::codec::{OperationName, get, millis};
+use crate::ledger::sqlite::connection::Transaction;
 use crate::ledger::sqlite::database::SqliteLedger;
 use crate::ledger::sqlite::{audit, lease};
 
@@ -20,12 +21,9 @@ const OWNERS: OperationName = OperationName("listing the owners of dead requests
 pub(super) async fn discard(ledger: &SqliteLedger, id: Uuid, entry: &AuditEntry) -> Result<bool, LedgerError> {
     let entry = entry.clone();
     ledger
-        .write(DISCARD, |conn| {
-            Box::pin(async move {
-                let delete = sqlx::query("DELETE FROM dead_requests WHERE id = ?1").bind(id.to_string());
-                let deleted = delete.execute(&mut *conn).await.map_err(|e| DISCARD.failed(e))?.rows_affected();
-                Ok(append_audit_entry(conn, &entry, deleted).await? > 0)
-            })
+        .write(DISCARD, move |tx| {
+            let deleted = tx.execute("DELETE FROM dead_requests WHERE id = ?1", [id.to_string()])?;
+            Ok(append_audit_entry(tx, &entry, deleted)? > 0)
         })
         .await
 }
@@ -38,31 +36,25 @@ pub(super) async fn purge(
 ) -> Result<u64, LedgerError> {
     let (connection, entry) = (connection.clone(), entry.clone());
     ledger
-        .write(PURGE, |conn| {
-            Box::pin(async move {
-                let delete =
-                    sqlx::query("DELETE FROM dead_requests WHERE namespace = ?1 AND connection = ?2 AND state = ?3")
-                        .bind(&*connection.namespace)
-                        .bind(&*connection.name)
-                        .bind(state.as_str());
-                let deleted = delete.execute(&mut *conn).await.map_err(|e| PURGE.failed(e))?.rows_affected();
-                append_audit_entry(conn, &entry, deleted).await
-            })
+        .write(PURGE, move |tx| {
+            let deleted = tx.execute(
+                "DELETE FROM dead_requests WHERE namespace = ?1 AND connection = ?2 AND state = ?3",
+                params![&*connection.namespace, &*connection.name, state.as_str()],
+            )?;
+            append_audit_entry(tx, &entry, deleted)
         })
         .await
 }
 
 pub(super) async fn owners(ledger: &SqliteLedger) -> Result<Vec<DeadRequestOwner>, LedgerError> {
-    let mut conn = ledger.reader(OWNERS).await?;
-    let rows = sqlx::query("SELECT DISTINCT namespace, connection, uid FROM dead_requests")
-        .fetch_all(&mut *conn)
+    ledger
+        .read(OWNERS, |tx| {
+            tx.query_all("SELECT DISTINCT namespace, connection, uid FROM dead_requests", [], |row| {
+                let (namespace, name): (String, String) = (get(row, "namespace")?, get(row, "connection")?);
+                Ok(DeadRequestOwner { connection: ObjectKey::new(namespace, name), uid: get(row, "uid")? })
+            })
+        })
         .await
-        .map_err(|e| OWNERS.failed(e))?;
-    let owner = |row| {
-        let (namespace, name): (String, String) = (get(row, "namespace")?, get(row, "connection")?);
-        Ok(DeadRequestOwner { connection: ObjectKey::new(namespace, name), uid: get(row, "uid")? })
-    };
-    rows.iter().map(owner).collect()
 }
 
 pub(super) async fn delete_orphaned(
@@ -74,28 +66,22 @@ pub(super) async fn delete_orphaned(
 ) -> Result<u64, LedgerError> {
     let (held, owner, entry) = (held.clone(), owner.clone(), entry.clone());
     ledger
-        .write(PURGE, |conn| {
-            Box::pin(async move {
-                lease::assert_held(conn, &held).await?;
-                let delete = sqlx::query(
-                    "DELETE FROM dead_requests
-                     WHERE namespace = ?1 AND connection = ?2 AND uid = ?3 AND updated_ms < ?4",
-                )
-                .bind(&*owner.connection.namespace)
-                .bind(&*owner.connection.name)
-                .bind(owner.uid)
-                .bind(millis(before));
-                let deleted = delete.execute(&mut *conn).await.map_err(|e| PURGE.failed(e))?.rows_affected();
-                append_audit_entry(conn, &entry, deleted).await
-            })
+        .write(PURGE, move |tx| {
+            lease::assert_held(tx, &held)?;
+            let deleted = tx.execute(
+                "DELETE FROM dead_requests
+                 WHERE namespace = ?1 AND connection = ?2 AND uid = ?3 AND updated_ms < ?4",
+                params![&*owner.connection.namespace, &*owner.connection.name, owner.uid, millis(before)],
+            )?;
+            append_audit_entry(tx, &entry, deleted)
         })
         .await
 }
 
 /// Appends the audit entry if anything was deleted; returns the number deleted.
-async fn append_audit_entry(conn: &mut SqliteConnection, entry: &AuditEntry, deleted: u64) -> Result<u64, LedgerError> {
+fn append_audit_entry(tx: &Transaction<'_>, entry: &AuditEntry, deleted: u64) -> Result<u64, LedgerError> {
     if deleted > 0 {
-        audit::append(conn, entry).await?;
+        audit::append(tx, entry)?;
     }
     Ok(deleted)
 }

@@ -1,0 +1,259 @@
+//! A connection to the file, and transactions on it.
+//!
+//! Every step (BEGIN, each statement, COMMIT, ROLLBACK) goes through [`Connection::step`]: any error makes the
+//! connection unfit for further use. SQLite may have answered the error by rolling back, or not, and the owner of the
+//! connection does not try to find out: it opens another, which knows only what was committed.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::types::FromSql;
+use rusqlite::{CachedStatement, OpenFlags, Params, Row};
+
+use super::codec::OperationName;
+#[cfg(test)]
+use super::faults::Faults;
+use crate::ledger::error::LedgerError;
+
+/// Statements that a connection keeps prepared: more than the ledger has.
+const STATEMENT_CACHE: usize = 160;
+
+/// How a connection is opened.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectOptions {
+    pub(super) path: PathBuf,
+    pub(super) read_only: bool,
+    /// How long a transaction waits for another process (a backup, the CLI) to release the file lock.
+    pub(super) busy_timeout: Duration,
+    /// Tests make its steps fail.
+    #[cfg(test)]
+    pub(super) faults: std::sync::Arc<Faults>,
+}
+
+/// Whether a missing file is created.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum MissingFile {
+    Create,
+    Fail,
+}
+
+/// One step of a transaction.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    Begin,
+    Statement,
+    Commit,
+    Rollback,
+}
+
+/// The kind of a transaction.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// One snapshot for all its reads.
+    Read,
+    /// Takes the write lock at BEGIN, so that it never fails on a lock upgrade.
+    Write,
+}
+
+/// Why a transaction did not end with an acknowledged COMMIT.
+#[derive(Debug)]
+pub(super) enum TransactionError {
+    /// Nothing of it is committed.
+    Aborted(LedgerError),
+    /// COMMIT failed. It may be committed all the same: the connection that answers this cannot tell.
+    Commit(rusqlite::Error),
+}
+
+impl TransactionError {
+    /// As the error of `operation`.
+    pub(super) fn into_error(self, operation: OperationName) -> LedgerError {
+        match self {
+            Self::Aborted(error) => error,
+            Self::Commit(source) => operation.failed(source),
+        }
+    }
+}
+
+/// An open connection.
+pub(super) struct Connection {
+    inner: rusqlite::Connection,
+    /// A step has failed.
+    failed: Cell<bool>,
+    #[cfg(test)]
+    faults: std::sync::Arc<Faults>,
+}
+
+impl Connection {
+    /// Opens the file.
+    pub(super) fn open(options: &ConnectOptions, missing: MissingFile) -> Result<Self, rusqlite::Error> {
+        let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags |= if options.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        if missing == MissingFile::Create {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let inner = rusqlite::Connection::open_with_flags(&options.path, flags)?;
+        inner.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        inner.busy_timeout(options.busy_timeout)?;
+        inner.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;")?;
+        if !options.read_only {
+            inner.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        }
+        Ok(Self {
+            inner,
+            failed: Cell::new(false),
+            #[cfg(test)]
+            faults: std::sync::Arc::clone(&options.faults),
+        })
+    }
+
+    /// Sets how long BEGIN waits for the file lock.
+    pub(super) fn set_busy_timeout(&self, timeout: Duration) -> Result<(), rusqlite::Error> {
+        self.inner.busy_timeout(timeout)
+    }
+
+    /// Whether the next transaction can use it: no step has failed, and no transaction is open.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.failed.get() && self.inner.is_autocommit()
+    }
+
+    /// Runs `work` in a transaction. An error of it rolls the transaction back.
+    pub(super) fn transaction<T>(
+        &self,
+        mode: Mode,
+        operation: OperationName,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, TransactionError> {
+        let begin = match mode {
+            Mode::Read => "BEGIN",
+            Mode::Write => "BEGIN IMMEDIATE",
+        };
+        self.control(Step::Begin, begin).map_err(|e| TransactionError::Aborted(operation.failed(e)))?;
+        match work(&Transaction { connection: self, operation }) {
+            Ok(value) => match self.control(Step::Commit, "COMMIT") {
+                Ok(()) => Ok(value),
+                Err(error) => Err(TransactionError::Commit(error)),
+            },
+            Err(error) => {
+                // The first error is the one to report. After a failed ROLLBACK the connection is not used again.
+                let _ = self.control(Step::Rollback, "ROLLBACK");
+                Err(TransactionError::Aborted(error))
+            }
+        }
+    }
+
+    /// Executes statements that return nothing, outside the statement cache.
+    pub(super) fn execute_batch(&self, sql: &str) -> Result<(), rusqlite::Error> {
+        self.step(Step::Statement, || self.inner.execute_batch(sql))
+    }
+
+    fn control(&self, step: Step, sql: &str) -> Result<(), rusqlite::Error> {
+        self.step(step, || self.inner.prepare_cached(sql)?.execute(()).map(drop))
+    }
+
+    /// Runs one step; an error of SQLite makes the connection unfit for further use.
+    #[cfg_attr(not(test), expect(unused_variables, reason = "the step is what tests select faults by"))]
+    fn step<T>(&self, step: Step, run: impl FnOnce() -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+        #[cfg(not(test))]
+        let result = run();
+        #[cfg(test)]
+        let result = self.faults.around(step, run, || self.inner.execute_batch("ROLLBACK"));
+        if result.is_err() {
+            self.failed.set(true);
+        }
+        result
+    }
+}
+
+/// An open transaction of an operation; errors name the operation.
+pub(super) struct Transaction<'c> {
+    connection: &'c Connection,
+    operation: OperationName,
+}
+
+impl Transaction<'_> {
+    /// Executes a statement that returns no rows; returns the number of rows that it changed.
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<u64, LedgerError> {
+        let changed = self.step(|| self.connection.inner.prepare_cached(sql)?.execute(params))?;
+        Ok(changed as u64)
+    }
+
+    /// Executes a batch of statements without parameters.
+    pub(super) fn execute_batch(&self, sql: &str) -> Result<(), LedgerError> {
+        self.connection.execute_batch(sql).map_err(|e| self.operation.failed(e))
+    }
+
+    /// Prepares a statement that is executed many times.
+    pub(super) fn prepare(&self, sql: &str) -> Result<Statement<'_>, LedgerError> {
+        let inner = self.connection.inner.prepare_cached(sql).map_err(|e| {
+            self.connection.failed.set(true);
+            self.operation.failed(e)
+        })?;
+        Ok(Statement { transaction: self, inner })
+    }
+
+    /// The first row, decoded; `None` if there is none.
+    pub(super) fn query_opt<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        decode: impl FnOnce(&Row<'_>) -> Result<T, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        self.prepare(sql)?.query_opt(params, decode)
+    }
+
+    /// All rows, decoded.
+    pub(super) fn query_all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut decode: impl FnMut(&Row<'_>) -> Result<T, LedgerError>,
+    ) -> Result<Vec<T>, LedgerError> {
+        let mut statement = self.prepare(sql)?;
+        // Decoded outside the step: a value that cannot be decoded is no fault of the connection.
+        self.step(|| {
+            let mut rows = statement.inner.query(params)?;
+            let mut decoded = Vec::new();
+            while let Some(row) = rows.next()? {
+                match decode(row) {
+                    Ok(value) => decoded.push(value),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            Ok(Ok(decoded))
+        })?
+    }
+
+    /// The first column of the first row; `None` if there is no row.
+    pub(super) fn scalar_opt<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<Option<T>, LedgerError> {
+        self.query_opt(sql, params, |row| row.get(0).map_err(|_| LedgerError::Corrupt { column: "(computed)" }))
+    }
+
+    /// The first column of the only row.
+    pub(super) fn scalar<T: FromSql>(&self, sql: &str, params: impl Params) -> Result<T, LedgerError> {
+        let value = self.scalar_opt(sql, params)?;
+        value.ok_or_else(|| self.operation.failed(rusqlite::Error::QueryReturnedNoRows))
+    }
+
+    fn step<T>(&self, run: impl FnOnce() -> Result<T, rusqlite::Error>) -> Result<T, LedgerError> {
+        self.connection.step(Step::Statement, run).map_err(|e| self.operation.failed(e))
+    }
+}
+
+/// A prepared statement of a transaction.
+pub(super) struct Statement<'t> {
+    transaction: &'t Transaction<'t>,
+    inner: CachedStatement<'t>,
+}
+
+impl Statement<'_> {
+    /// The first row, decoded; `None` if there is none. What the statement changes is changed by then.
+    pub(super) fn query_opt<T>(
+        &mut self,
+        params: impl Params,
+        decode: impl FnOnce(&Row<'_>) -> Result<T, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        let inner = &mut self.inner;
+        self.transaction.step(|| Ok(inner.query(params)?.next()?.map(decode)))?.transpose()
+    }
+}

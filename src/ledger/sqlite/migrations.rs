@@ -1,0 +1,152 @@
+//! The schema's migrations, compiled in, and their record in the file.
+//!
+//! The record is the table `_sqlx_migrations`, as the driver of the first versions wrote it: older ledgers open unchanged,
+//! and an older version of Busbar recognises what this one applied. An older version runs on a newer schema, because
+//! migrations only add, so unknown migrations are not an error.
+
+use rusqlite::params;
+use sha2::{Digest as _, Sha384};
+
+use super::codec::OperationName;
+use super::connection::{Connection, Mode, Transaction};
+use crate::ledger::error::{DriverError, LedgerError};
+
+const MIGRATE: OperationName = OperationName("migrating the schema");
+const CHECK: OperationName = OperationName("reading the schema version");
+
+/// One migration.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Migration {
+    /// Its version, a timestamp.
+    pub(super) version: i64,
+    /// What it is about, as in its file name.
+    pub(super) description: &'static str,
+    /// Its statements.
+    pub(super) sql: &'static str,
+}
+
+impl Migration {
+    fn checksum(&self) -> Vec<u8> {
+        Sha384::digest(self.sql).to_vec()
+    }
+}
+
+/// Declares migrations by the names of their files.
+macro_rules! migrations {
+    ($( $version:literal $description:literal $file:literal ),* $(,)?) => {
+        &[$( Migration {
+            version: $version,
+            description: $description,
+            sql: include_str!(concat!("../../../migrations/sqlite/", $file)),
+        } ),*]
+    };
+}
+
+/// All migrations, in order. Add new ones at the end; never change one that was released.
+pub(super) const MIGRATIONS: &[Migration] = migrations![
+    20261122010000 "ledger" "20261122010000_ledger.sql",
+    20261122060000 "probe results" "20261122060000_probe_results.sql",
+    20261122061000 "credentials" "20261122061000_credentials.sql",
+    20261122062000 "gateway" "20261122062000_gateway.sql",
+    20261122063000 "documents" "20261122063000_documents.sql",
+    20261128090000 "dead request owners" "20261128090000_dead_request_owners.sql",
+    20261129090000 "run order" "20261129090000_run_order.sql",
+    20261129100000 "write checks" "20261129100000_write_checks.sql",
+];
+
+const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+)";
+
+/// Applies the migrations that are missing, in one transaction: another process that starts at the same time waits.
+/// Writes nothing if none is missing, so that an operator starts although its ledger cannot be written.
+pub(super) fn run(connection: &Connection) -> Result<(), LedgerError> {
+    let complete = connection.transaction(Mode::Read, MIGRATE, |tx| Ok(has_record(tx)? && missing(tx)?.is_empty()));
+    if complete.map_err(|error| error.into_error(MIGRATE))? {
+        return Ok(());
+    }
+    let outcome = connection.transaction(Mode::Write, MIGRATE, |tx| {
+        tx.execute(CREATE_RECORD, [])?;
+        missing(tx)?.into_iter().try_for_each(|migration| apply(tx, migration))
+    });
+    outcome.map_err(|error| error.into_error(MIGRATE))
+}
+
+/// The migrations that are not applied.
+fn missing(tx: &Transaction<'_>) -> Result<Vec<&'static Migration>, LedgerError> {
+    let incomplete: Option<i64> =
+        tx.scalar_opt("SELECT version FROM _sqlx_migrations WHERE NOT success ORDER BY version LIMIT 1", [])?;
+    if let Some(version) = incomplete {
+        return Err(LedgerError::Migrate(DriverError::migration_incomplete(version)));
+    }
+    let mut missing = Vec::new();
+    for migration in MIGRATIONS {
+        let applied: Option<Vec<u8>> =
+            tx.scalar_opt("SELECT checksum FROM _sqlx_migrations WHERE version = ?1", [migration.version])?;
+        match applied {
+            Some(applied) if applied == migration.checksum() => {}
+            Some(_) => return Err(LedgerError::Migrate(DriverError::migration_changed(migration.version))),
+            None => missing.push(migration),
+        }
+    }
+    Ok(missing)
+}
+
+fn apply(tx: &Transaction<'_>, migration: &Migration) -> Result<(), LedgerError> {
+    tx.execute_batch(migration.sql)?;
+    tx.execute(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (?1, ?2, TRUE, ?3, 0)",
+        params![migration.version, migration.description, migration.checksum()],
+    )?;
+    Ok(())
+}
+
+fn has_record(tx: &Transaction<'_>) -> Result<bool, LedgerError> {
+    tx.scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')", [])
+}
+
+/// Whether every migration of this version is applied.
+pub(super) fn is_current(connection: &Connection) -> Result<bool, LedgerError> {
+    let outcome = connection.transaction(Mode::Read, CHECK, |tx| {
+        if !has_record(tx)? {
+            return Ok(false);
+        }
+        let newest: Option<i64> = tx.scalar("SELECT max(version) FROM _sqlx_migrations WHERE success", [])?;
+        Ok(newest >= MIGRATIONS.iter().map(|migration| migration.version).max())
+    });
+    outcome.map_err(|error| error.into_error(CHECK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_a_migration() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let listed = MIGRATIONS.iter().map(|m| format!("{}_{}.sql", m.version, m.description.replace(' ', "_")));
+        assert_eq!(files, listed.collect::<Vec<_>>(), "in order, each once");
+        for (file, migration) in files.iter().zip(MIGRATIONS) {
+            assert_eq!(std::fs::read_to_string(format!("{folder}/{file}")).unwrap(), migration.sql, "{file}");
+        }
+    }
+
+    /// As sqlx 0.9 recorded them: a ledger of an older version of Busbar opens, and that version opens this one's.
+    #[test]
+    fn checksums_are_those_of_the_first_driver() {
+        let first = hex::encode(Sha384::digest(MIGRATIONS[0].sql));
+        assert_eq!(
+            first,
+            "ec2015e55a92af186a650328f46921d8400174b3dad8674bc9e0b08db5da11fe7ae58d5b4831cdbf7ab43915e7207f47"
+        );
+    }
+}
