@@ -134,6 +134,12 @@ impl KeySet {
         Ok(ciphertext)
     }
 
+    /// Whether `ciphertext` was encrypted with the newest key.
+    pub fn is_newest(&self, ciphertext: &[u8]) -> bool {
+        let id = ciphertext.strip_prefix(&[FORMAT_VERSION]).and_then(|rest| rest.first_chunk::<ID_LEN>());
+        self.all.last().is_some_and(|newest| id == Some(&newest.id))
+    }
+
     /// HMAC of `text` with the newest key, to compare texts for equality: the same in every process with that key, and
     /// not guessable without it, even if few texts are possible.
     pub fn keyed_hash(&self, text: &[u8]) -> Result<[u8; 32], EncryptionError> {
@@ -240,6 +246,11 @@ impl Keyring {
     /// Encrypts with the newest key; see [`KeySet::encrypt`].
     pub fn encrypt(&self, context: &str, plaintext: &[u8]) -> Result<Vec<u8>, EncryptionError> {
         self.keys()?.encrypt(context, plaintext)
+    }
+
+    /// Whether a ciphertext was encrypted with the newest key; see [`KeySet::is_newest`].
+    pub fn is_newest(&self, ciphertext: &[u8]) -> bool {
+        self.keys().is_ok_and(|keys| keys.is_newest(ciphertext))
     }
 
     /// HMAC with the newest key; see [`KeySet::keyed_hash`].

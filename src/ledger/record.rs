@@ -1,5 +1,7 @@
 //! Transactions as stored, and the filter that selects them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -42,3 +44,15 @@ pub struct StoredTransaction {
     /// Time of the last change.
     pub updated: Timestamp,
 }
+
+/// What identifies a transaction within its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowIdentity {
+    /// The token of its account.
+    pub account_token: String,
+    /// Its key.
+    pub record_key: String,
+}
+
+/// The new identity of a stored transaction; `None` keeps it.
+pub type ReplaceIdentity = Arc<dyn Fn(&TransactionRecord) -> Option<RowIdentity> + Send + Sync>;

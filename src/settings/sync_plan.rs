@@ -113,6 +113,17 @@ impl CursorHash {
         format!("{}.{}", self.source, self.paging)
     }
 
+    /// The same with a keyed hash of the source, which may be a path with the number of an account.
+    #[must_use]
+    pub fn keyed(&self, digest: impl FnOnce(&str) -> String) -> Self {
+        Self { source: digest(&self.source), paging: self.paging.clone() }
+    }
+
+    /// The stored form `stored` of the same source with this hash of it.
+    pub fn with_paging_of(&self, stored: &str) -> String {
+        format!("{}.{}", self.source, stored.split_once('.').map_or("", |(_, paging)| paging))
+    }
+
     /// Whether a stored cursor has the same source.
     pub fn same_source(&self, stored: &str) -> bool {
         stored.split_once('.').is_some_and(|(source, _)| source == self.source)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use tokio_util::sync::CancellationToken;
 
+use super::account_tokens::AccountTokens;
 use super::fetch::Fetch;
 use super::metrics::SyncMetrics;
 use crate::clock::Clock;
@@ -19,6 +20,8 @@ pub struct RunContext<'a> {
     pub fetch: &'a dyn Fetch,
     /// Permits writing; held by the caller.
     pub lease: &'a Lease,
+    /// The key of account tokens.
+    pub account_tokens: &'a AccountTokens,
     /// The clock.
     pub clock: Clock,
     /// The metrics.

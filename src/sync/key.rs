@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::document::DocumentRecord;
 use crate::domain::hash::short_hex;
-use crate::domain::record::TransactionRecord;
+use crate::domain::record::{KeyQuality, TransactionRecord};
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
 const DERIVED_KEY_VERSION: u8 = 1;
@@ -18,11 +18,19 @@ const DERIVED_KEY_VERSION: u8 = 1;
 /// Maximum length of an id in bytes; longer ids are rejected.
 pub const MAX_KEY: usize = 512;
 
+/// Most different records without an ID in one window: they are counted in memory, in 4 MB, until it is complete.
+const MAX_ORDINALS: usize = 200_000;
+
 /// Number of identical records without an id in the window so far, by derived key.
 #[derive(Clone, Debug, Default)]
-pub struct Ordinals(HashMap<String, u32>);
+pub struct Ordinals(HashMap<u64, u32>);
 
 impl Ordinals {
+    /// Whether there are too many of them to keep.
+    pub fn is_full(&self) -> bool {
+        self.0.len() > MAX_ORDINALS
+    }
+
     /// Whether the window contained any record without an id.
     pub fn is_used(&self) -> bool {
         !self.0.is_empty()
@@ -39,7 +47,7 @@ pub fn dedupe(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<
     for mut record in records {
         if record.key.is_empty() {
             let base = derived_key(&record);
-            let ordinal = ordinals.0.entry(base.clone()).or_insert(0);
+            let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
             record.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
         }
@@ -63,7 +71,7 @@ pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals)
     for mut document in documents {
         if document.key.is_empty() {
             let base = hex::encode(&document.content_hash()[..8]);
-            let ordinal = ordinals.0.entry(base.clone()).or_insert(0);
+            let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
             document.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
         }
@@ -76,6 +84,11 @@ pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals)
         unique.push(Some(document));
     }
     (unique.into_iter().flatten().collect(), dropped)
+}
+
+/// The hash that a derived key shows, which is the smaller number.
+fn ordinal_of(base: &str) -> u64 {
+    u64::from_str_radix(base, 16).unwrap_or_default()
 }
 
 /// Hash of the fields that a provider does not edit.
@@ -92,8 +105,20 @@ fn derived_key(record: &TransactionRecord) -> String {
     short_hex(hash)
 }
 
-/// Opaque token of an account. Scoped by namespace and connection, so that tokens cannot be correlated across them.
-pub fn account_token(namespace: &str, connection: &str, account: &str) -> String {
+/// The record's key with another account token, on which derived keys depend.
+pub(super) fn rederived_key(record: &TransactionRecord, account_token: &str) -> String {
+    match record.key.rsplit_once('-') {
+        Some((_, ordinal)) if record.key_quality == KeyQuality::Derived => {
+            let renamed = TransactionRecord { account_token: account_token.to_owned(), ..record.clone() };
+            format!("~{}-{ordinal}", derived_key(&renamed))
+        }
+        _ => record.key.clone(),
+    }
+}
+
+/// Digest of an account, scoped by namespace and connection. Not stored: it could be found by hashing all numbers; see
+/// [`TokenKey`](super::account_tokens::TokenKey).
+pub(super) fn account_digest(namespace: &str, connection: &str, account: &str) -> String {
     let mut hash = Sha256::new();
     for part in [namespace, connection, account] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -105,7 +130,6 @@ pub fn account_token(namespace: &str, connection: &str, account: &str) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::record::KeyQuality;
     use crate::sync::tests::record;
 
     fn without_id(minor: i64) -> TransactionRecord {
@@ -137,18 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn records_without_an_id_are_counted_up_to_a_limit() {
+        let mut ordinals = Ordinals::default();
+        ordinals.0.extend((0..MAX_ORDINALS as u64).map(|base| (base, 1)));
+        assert!(!ordinals.is_full());
+        dedupe(vec![without_id(5)], &mut ordinals);
+        assert!(ordinals.is_full());
+    }
+
+    #[test]
     fn identical_records_on_two_pages_of_a_window_stay_two() {
         let mut ordinals = Ordinals::default();
         let (one, _) = dedupe(vec![without_id(5)], &mut ordinals);
         let (two, _) = dedupe(vec![without_id(5)], &mut ordinals);
         assert_ne!(one, two);
-    }
-
-    #[test]
-    fn an_account_token_is_opaque_and_scoped_to_its_connection() {
-        let token = account_token("team", "bank-a", "0131883461");
-        assert!(!token.contains("3461") && token.len() == 24);
-        assert_ne!(token, account_token("team", "bank-b", "0131883461"));
-        assert_ne!(account_token("a", "bc", "d"), account_token("ab", "c", "d"));
     }
 }

@@ -9,6 +9,7 @@
 //! - [`cursor`]: windows and how they advance the cursor.
 //! - [`page`]: a response body as records and a next page.
 //! - [`record`], [`key`], [`mask`]: a record as a row.
+//! - [`account_tokens`]: keyed hashes of account numbers.
 //! - `walk`: one partition, window by window, page by page.
 //! - [`run()`]: all partitions, with deadline and cancellation.
 //! - [`report`]: result and reason of a run.
@@ -17,6 +18,7 @@
 //! A run killed between any two statements neither loses nor duplicates a row: the cursor is committed with the rows it
 //! covers, and a page that is read twice changes no row.
 
+pub mod account_tokens;
 pub mod context;
 pub mod cursor;
 pub mod fetch;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::MAX_KEY;
 use super::mask;
+use super::page::MAX_RECORD_BYTES;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::mask::MaskRules;
 use crate::domain::money::{Currency, Money, parse_decimal};
@@ -21,8 +22,6 @@ use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEnco
 
 /// Plausible booking years; others indicate a wrong unit or a placeholder.
 const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
-/// Maximum size of a document in bytes; real ones have a few kilobytes.
-const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 /// Maximum number of fields in a dead letter's sample.
 const MAX_SAMPLE_FIELDS: usize = 32;
 
@@ -114,7 +113,7 @@ impl RecordParser<'_> {
             *masked = time.clone();
         }
         let body = body.to_string();
-        if body.len() > MAX_DOCUMENT_BYTES {
+        if body.len() > MAX_RECORD_BYTES {
             return reject(RejectionReason::RecordTooLarge, "");
         }
         let key_quality = if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider };
@@ -282,6 +281,26 @@ pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u3
         reason: rejection.reason,
         path: rejection.path,
         sample: structure(record),
+        fingerprint: hex::encode(&digest.finalize()[..16]),
+        index,
+        page_no,
+    }
+}
+
+/// The dead letter of a record that is too large to be parsed, without its values.
+pub fn dead_letter_of_text(record: &str, index: u32, page_no: u32) -> DeadLetter {
+    let reason = RejectionReason::RecordTooLarge;
+    let digest = Sha256::new().chain_update(record).chain_update(reason.as_str());
+    let kind = match record.as_bytes().first() {
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        _ => "number",
+    };
+    DeadLetter {
+        reason,
+        path: String::new(),
+        sample: kind.to_owned(),
         fingerprint: hex::encode(&digest.finalize()[..16]),
         index,
         page_no,

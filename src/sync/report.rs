@@ -44,15 +44,17 @@ impl From<&CallError> for RunError {
         let reason = match error {
             CallError::CircuitOpen { .. } | CallError::TokenCircuitOpen { .. } => RunReason::CircuitOpen,
             CallError::Suspended => RunReason::ConnectionSuspended,
-            // Syncs have no caller, so this does not occur.
+            // Syncs have no caller, so these do not occur.
             CallError::Denied(_) => RunReason::AccessDenied,
+            CallError::BulkheadFull => RunReason::RateLimited,
             CallError::QuotaExhausted { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::QuotaExhausted.into() };
             }
             CallError::Throttled { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::RateLimited.into() };
             }
-            CallError::TooLarge { .. } => RunReason::AnswerTooLarge,
+            CallError::TooLarge { .. } | CallError::TooComplex => RunReason::AnswerTooLarge,
+            CallError::Overloaded => RunReason::MemoryExhausted,
             CallError::CredentialsRefused { status } => {
                 return Self { http_status: Some(*status), ..RunReason::AuthenticationFailed.into() };
             }
@@ -61,7 +63,7 @@ impl From<&CallError> for RunError {
             }
             CallError::TokenStore(TokenStoreError::Ledger) => RunReason::LedgerUnavailable,
             CallError::InvalidRequest(_) => RunReason::ParameterInvalid,
-            CallError::Client(_) | CallError::TokenStore(_) => RunReason::ConnectionInvalid,
+            CallError::Client(_) | CallError::TokenStore(_) | CallError::Superseded => RunReason::ConnectionInvalid,
             CallError::Timeout | CallError::Connect(_) | CallError::AddressRefused(_) | CallError::Malformed => {
                 RunReason::ProviderUnreachable
             }

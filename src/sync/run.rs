@@ -14,8 +14,17 @@ pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
     let deadline = cx.clock.mono() + plan.run_timeout;
     let mut totals = RunTotals::default();
     let mut errors: Vec<RunError> = Vec::new();
+    let token_key = match cx.account_tokens.key(cx.ledger, cx.clock.now().wall).await {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::warn!(%error, job = %plan.job, "sync failed: no key for account tokens");
+            let report = RunReport::from_error(error.reason().into());
+            cx.metrics.run_ended(&plan.job, &report);
+            return report;
+        }
+    };
     for partition in &plan.partitions {
-        if let Err(error) = Walk::new(plan, partition, &cx, deadline).run(&mut totals).await {
+        if let Err(error) = Walk::new(plan, partition, &cx, &token_key, deadline).run(&mut totals).await {
             errors.push(error);
             if affects_all_partitions(error.reason) {
                 break;

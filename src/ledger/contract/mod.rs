@@ -73,6 +73,7 @@ macro_rules! ledger_contract {
             transactions_are_listed_newest_first_within_a_day
             a_filter_selects_by_stream_and_by_day
             documents_are_listed_in_insertion_order
+            identities_are_replaced_in_pieces_and_a_duplicate_is_merged
         }
         $crate::ledger::contract::rules! { $store, runs:
             streaks_count_provider_outcomes_and_survive_a_restart

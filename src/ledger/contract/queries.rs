@@ -1,11 +1,14 @@
-//! Queries on stored rows.
+//! Queries on stored rows, and changes of their identity.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::OpenLedger;
 use super::fixtures::{at, commit, cursor_key, page, row, state, take};
 use crate::domain::document::{DocumentKind, DocumentRecord};
-use crate::domain::record::{Granularity, KeyQuality};
+use crate::domain::record::{Granularity, KeyQuality, TransactionRecord};
 use crate::ledger::page::PageCommit;
-use crate::ledger::record::TransactionFilter;
+use crate::ledger::record::{RowIdentity, StoredTransaction, TransactionFilter};
 
 pub(crate) async fn transactions_are_listed_newest_first_within_a_day(store: &impl OpenLedger) {
     let ledger = store.writer().await;
@@ -61,4 +64,47 @@ pub(crate) async fn documents_are_listed_in_insertion_order(store: &impl OpenLed
     assert_eq!(listed.iter().map(|stored| stored.record.key.as_str()).collect::<Vec<_>>(), ["z", "a"]);
     let other = TransactionFilter { stream: Some("balances".into()), ..TransactionFilter::default() };
     assert!(ledger.list_documents(&other, 9).await.unwrap().is_empty());
+}
+
+pub(crate) async fn identities_are_replaced_in_pieces_and_a_duplicate_is_merged(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let old = |key: &str, minor| TransactionRecord { account_token: "old".into(), ..row(key, minor) };
+    let rows = [
+        old("a", 1),
+        old("b", 2),
+        row("kept", 3),
+        old("c", 4),
+        TransactionRecord { account_token: "new".into(), ..row("c", 5) },
+    ];
+    commit(&*ledger, &held, &state(0, "2"), &rows).await.unwrap();
+    let replace = |record: &TransactionRecord| {
+        let is_old = record.account_token == "old";
+        is_old.then(|| RowIdentity { account_token: "new".into(), record_key: format!("{}'", record.key) })
+    };
+    let mut pieces = 0;
+    let mut after = Some(0);
+    while let Some(row) = after {
+        after = ledger.replace_identities(row, 2, Arc::new(replace)).await.unwrap();
+        pieces += 1;
+    }
+    assert_eq!(pieces, 4, "two rows at a time, and none after the last");
+    let identities = async || {
+        let stored = ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
+        let identity = |row: StoredTransaction| (row.record.account_token, row.record.key, row.record.amount_minor);
+        stored.into_iter().map(identity).collect::<BTreeSet<_>>()
+    };
+    let expected = [("new", "a'", 1), ("new", "b'", 2), ("t1", "kept", 3), ("new", "c'", 4), ("new", "c", 5)];
+    assert_eq!(
+        identities().await,
+        expected.map(|(token, key, minor)| (token.to_owned(), key.to_owned(), minor)).into()
+    );
+
+    let same = |record: &TransactionRecord| {
+        let id = record.key.trim_end_matches('\'').to_owned();
+        Some(RowIdentity { account_token: record.account_token.clone(), record_key: id })
+    };
+    ledger.replace_identities(0, 100, Arc::new(same)).await.unwrap();
+    assert_eq!(identities().await.len(), 4, "c and c' are one row");
+    assert_eq!(ledger.replace_identities(i64::MAX, 100, Arc::new(same)).await.unwrap(), None);
 }

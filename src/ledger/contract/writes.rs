@@ -2,6 +2,7 @@
 //!
 //! An engine runs each of them under its own faults: a failed one changes nothing, and the next one works.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::dead_requests::{limits, parked, request, worker};
 use super::fixtures::{TTL, at, audit_entry, books, commit, cursor_key, page, row, run_id, state, take_named};
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::key::ObjectKey;
-use crate::domain::record::{DeadLetter, KeyQuality};
+use crate::domain::record::{DeadLetter, KeyQuality, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::audit::UsageKey;
@@ -21,6 +22,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
 use crate::ledger::page::PageCommit;
 use crate::ledger::probes::ProbeResult;
+use crate::ledger::record::RowIdentity;
 use crate::ledger::runs::{RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
 use crate::ledger::store::Ledger;
 
@@ -37,6 +39,7 @@ pub(crate) enum Write {
     FinishRun,
     CorrectHistory,
     DeleteJob,
+    ReplaceIdentities,
     RecordProbes,
     PruneProbes,
     Ping,
@@ -58,7 +61,7 @@ pub(crate) enum Write {
 
 impl Write {
     /// All writes.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::AcquireLease,
         Self::ShortenLease,
         Self::RenewLease,
@@ -69,6 +72,7 @@ impl Write {
         Self::FinishRun,
         Self::CorrectHistory,
         Self::DeleteJob,
+        Self::ReplaceIdentities,
         Self::RecordProbes,
         Self::PruneProbes,
         Self::Ping,
@@ -149,6 +153,10 @@ pub(crate) async fn prepare(ledger: &dyn Ledger) -> Prepared {
     Prepared { lease, worker, pending, parked: gone }
 }
 
+fn keyed(record: &TransactionRecord) -> Option<RowIdentity> {
+    Some(RowIdentity { account_token: "keyed".into(), record_key: record.key.clone() })
+}
+
 fn usage() -> UsageKey {
     UsageKey {
         namespace: "ns".into(),
@@ -175,6 +183,7 @@ impl Prepared {
             Write::FinishRun => ledger.finish_run(&end(RunResult::Failed, now)).await,
             Write::CorrectHistory => ledger.job_history(&skewed(), 10, now).await.map(drop),
             Write::DeleteJob => ledger.delete_job(&books(), lease).await,
+            Write::ReplaceIdentities => ledger.replace_identities(0, 1, Arc::new(keyed)).await.map(drop),
             Write::RecordProbes => ledger.record_probes(&[probe(100_000), probe(100_001)]).await,
             Write::PruneProbes => ledger.prune_probes(at(80_000), 3, at(100_000)).await.map(drop),
             Write::Ping => ledger.ping().await,

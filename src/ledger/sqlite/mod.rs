@@ -23,6 +23,7 @@ mod fault_tests;
 mod faults;
 #[cfg(test)]
 mod full_volume_tests;
+mod identities;
 mod lease;
 mod migrations;
 mod page;

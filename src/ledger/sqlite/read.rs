@@ -126,7 +126,7 @@ fn stored(row: &Row<'_>) -> Result<StoredTransaction, LedgerError> {
     })
 }
 
-fn record(row: &Row<'_>) -> Result<TransactionRecord, LedgerError> {
+pub(super) fn record(row: &Row<'_>) -> Result<TransactionRecord, LedgerError> {
     let quality: String = get(row, "key_quality")?;
     let granularity: String = get(row, "granularity")?;
     let status: String = get(row, "status")?;

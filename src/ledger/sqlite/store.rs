@@ -15,7 +15,7 @@ use crate::ledger::health::HealthReceiver;
 use crate::ledger::lease::Lease;
 use crate::ledger::page::{PageCommit, PageOutcome};
 use crate::ledger::probes::{ProbeResult, StoredProbe};
-use crate::ledger::record::{StoredTransaction, TransactionFilter};
+use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::runs::{JobHistory, RunEnd, RunStart};
 use crate::ledger::store::Ledger;
 
@@ -64,6 +64,10 @@ impl Ledger for SqliteLedger {
         limit: u32,
     ) -> LedgerFuture<'a, Vec<StoredTransaction>> {
         self.transactions(filter, limit).boxed()
+    }
+
+    fn replace_identities(&self, after: i64, limit: u32, replace: ReplaceIdentity) -> LedgerFuture<'_, Option<i64>> {
+        self.identities_replace(after, limit, replace).boxed()
     }
 
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {

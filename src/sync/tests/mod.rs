@@ -1,5 +1,6 @@
 //! Syncs against a scripted bank, with a real ledger file.
 
+mod account_tokens;
 mod clock;
 mod crash;
 mod faults;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub(crate) use scripted_bank::{ScriptedBank, response};
 
+use super::account_tokens::AccountTokens;
 use super::cursor::cursor_key;
 use super::metrics::SyncMetrics;
 use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
@@ -76,6 +78,7 @@ pub(crate) struct SyncHarness {
     pub(crate) bank: ScriptedBank,
     pub(crate) clock: Clock,
     pub(crate) cancel: CancellationToken,
+    pub(crate) account_tokens: AccountTokens,
     metrics: SyncMetrics,
 }
 
@@ -89,6 +92,7 @@ impl SyncHarness {
             bank,
             clock: Clock::starting_at(NOW.parse().unwrap()),
             cancel: CancellationToken::new(),
+            account_tokens: AccountTokens::default(),
             metrics: SyncMetrics::register(&Metrics::new()).unwrap(),
         }
     }
@@ -124,6 +128,7 @@ impl SyncHarness {
         let cx = RunContext {
             ledger: &*self.ledger,
             fetch,
+            account_tokens: &self.account_tokens,
             lease: &lease,
             clock: self.clock,
             metrics: &self.metrics,

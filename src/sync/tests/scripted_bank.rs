@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::profile::Classification;
 use crate::provider::call::{CallError, Request, Response, ResponseMeta};
+use crate::provider::memory::Reservation;
 use crate::sync::Fetch;
 
 #[derive(Clone)]
@@ -61,6 +62,7 @@ pub(crate) fn response(status: u16, body: &str) -> Response {
         elapsed: std::time::Duration::ZERO,
         classification: Classification::of_status(status),
         meta: ResponseMeta::default(),
+        memory: Reservation::default(),
     }
 }
 

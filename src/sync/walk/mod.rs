@@ -9,31 +9,32 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::account_tokens::TokenKey;
 use super::context::{RunContext, RunTotals};
 use super::cursor::{self, CursorError};
-use super::key::{dedupe, dedupe_documents};
 use super::metrics::Stage;
-use super::page::{self, Page};
-use super::record::{AccountInfo, RecordParser, dead_letter};
+use super::record::AccountInfo;
 use super::report::RunError;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
-use crate::ledger::{CursorKey, CursorState, DocumentKind, Granularity, PageCommit, SyncWindow, TransactionRecord};
-use crate::profile::{Pagination, RecordKind, Stream};
+use crate::ledger::{CursorKey, CursorState, Granularity, PageCommit, SyncWindow, TransactionRecord};
+use crate::profile::{Pagination, Stream};
 use crate::settings::sync_plan::{Partition, SyncPlan};
 
 mod cycle_guard;
 mod parsed_page;
 mod request;
+mod transform;
 
 use cycle_guard::{CycleGuard, record_position, restarted};
-use parsed_page::{ParsedPage, page_error};
+use parsed_page::ParsedPage;
 
 /// The walk of one partition in one run.
 pub(super) struct Walk<'a> {
     plan: &'a SyncPlan,
     partition: &'a Partition,
     cx: &'a RunContext<'a>,
+    token_key: &'a TokenKey,
     deadline: Mono,
     cursor_key: CursorKey,
     granularity: Granularity,
@@ -44,17 +45,28 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(plan: &'a SyncPlan, partition: &'a Partition, cx: &'a RunContext<'a>, deadline: Mono) -> Self {
+    pub(super) fn new(
+        plan: &'a SyncPlan,
+        partition: &'a Partition,
+        cx: &'a RunContext<'a>,
+        token_key: &'a TokenKey,
+        deadline: Mono,
+    ) -> Self {
         let stream = plan.stream.expanded(&partition.parameters);
         let (cursor_key, granularity) = (cursor::cursor_key(plan, partition), cursor::granularity(&stream));
-        Self { plan, partition, cx, deadline, cursor_key, granularity, stream, pages: 0 }
+        Self { plan, partition, cx, token_key, deadline, cursor_key, granularity, stream, pages: 0 }
     }
 
     /// Walks the window that an earlier run left open, if any, then a new one up to now.
     pub(super) async fn run(mut self, totals: &mut RunTotals) -> Result<(), RunError> {
-        let hash = self.plan.cursor_hash(self.partition).map_err(|_| RunReason::ParameterInvalid)?;
+        let unkeyed = self.plan.cursor_hash(self.partition).map_err(|_| RunReason::ParameterInvalid)?;
+        let hash = unkeyed.keyed(|source| self.token_key.digest("source", source));
         let stored = self.cx.ledger.load_cursor(&self.cursor_key).await.map_err(|e| RunError::from(&e))?;
         let mut state = stored.unwrap_or_default();
+        // Stored by a version whose hashes had no key.
+        if unkeyed.same_source(&state.spec_hash) {
+            state.spec_hash = hash.with_paging_of(&state.spec_hash);
+        }
         if !hash.same_source(&state.spec_hash) {
             state.committed_hwm = None;
             state.window = None;
@@ -182,67 +194,12 @@ impl<'a> Walk<'a> {
         guard: &mut CycleGuard,
         totals: &mut RunTotals,
     ) -> Result<ParsedPage, RunError> {
-        let (position, response) = (self.page_position(window), self.call(self.page_request(window)?).await?);
+        let response = self.call(self.page_request(window)?).await?;
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
-        let parsed = page::parse(&response.body, &self.stream, &position)
-            .map_err(|reason| page_error(reason, &response))
-            .and_then(|page| self.parse_page(page, window, account, guard, totals));
+        let parsed = self.transform(&response, window, account, guard, totals).await;
         self.record_stage(Stage::Transform, began, parsed.as_ref().err().copied());
         parsed
-    }
-
-    /// Converts records to rows, and rejects the page if too many records are invalid.
-    fn parse_page(
-        &self,
-        page: Page,
-        window: &SyncWindow,
-        account: &AccountInfo,
-        guard: &mut CycleGuard,
-        totals: &mut RunTotals,
-    ) -> Result<ParsedPage, RunError> {
-        let parser =
-            RecordParser { stream: &self.stream, account, mask: &self.plan.mask, granularity: self.granularity };
-        let (mut rows, mut documents, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, record) in (0u32..).zip(&page.records) {
-            let read = match self.stream.record {
-                RecordKind::Transaction => parser.row(record).map(|row| rows.push(row)),
-                RecordKind::Collateral => {
-                    parser.document(record, DocumentKind::Collateral).map(|doc| documents.push(doc))
-                }
-                RecordKind::Document => parser.document(record, DocumentKind::Document).map(|doc| documents.push(doc)),
-            };
-            match read {
-                Ok(()) => {}
-                Err(rejection) => dead_letters.push(dead_letter(record, rejection, index, window.page_no)),
-            }
-        }
-        let budget = usize::from(self.plan.dead_letter_budget_percent);
-        let fetched = page.records.len() as u64;
-        if budget < 100 && dead_letters.len() * 100 > budget * page.records.len() {
-            // Incomplete bank data is worse than late data: the page is not committed.
-            totals.counts.fetched += fetched;
-            totals.counts.rejected += dead_letters.len() as u64;
-            return Err(RunReason::SchemaDrifted.into());
-        }
-        let (rows, duplicate_rows) = dedupe(rows, &mut guard.ordinals);
-        let (documents, duplicate_documents) = dedupe_documents(documents, &mut guard.ordinals);
-        let duplicates = duplicate_rows + duplicate_documents;
-        if self.plan.dry_run {
-            totals.counts.fetched += fetched;
-            totals.counts.rejected += dead_letters.len() as u64;
-            totals.duplicates += duplicates;
-        }
-        Ok(ParsedPage {
-            rows,
-            documents,
-            dead_letters,
-            pages: 1,
-            fetched,
-            duplicates,
-            next: page.next,
-            total: page.total,
-        })
     }
 
     /// Records of the window read so far, including this page. For offset pagination the offset gives the number, which

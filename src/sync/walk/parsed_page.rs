@@ -4,6 +4,7 @@ use crate::domain::document::DocumentRecord;
 use crate::domain::record::{DeadLetter, TransactionRecord};
 use crate::domain::run_reason::RunReason;
 use crate::provider::call::Response;
+use crate::provider::memory::PageReservation;
 use crate::sync::report::RunError;
 
 /// One parsed page. The default is an empty commit that only updates the cursor.
@@ -18,6 +19,8 @@ pub(super) struct ParsedPage {
     pub(super) duplicates: u64,
     pub(super) next: Option<String>,
     pub(super) total: Option<u64>,
+    /// The memory of all this, released when it is committed.
+    pub(super) reserved: PageReservation,
 }
 
 /// The error of a page that cannot be parsed. The status tells an error page from a truncated body.

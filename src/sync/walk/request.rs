@@ -14,7 +14,6 @@ use crate::profile::ResponseClass;
 use crate::profile::{CurrencySource, Pagination, TokenTarget};
 use crate::provider::call::{Request, Response};
 use crate::sync::cursor;
-use crate::sync::key::account_token;
 use crate::sync::metrics::Stage;
 use crate::sync::page;
 use crate::sync::record::{AccountInfo, read_currency};
@@ -95,7 +94,7 @@ impl Walk<'_> {
             Some(account) => parameters.get(&account.parameter).cloned().ok_or(RunReason::ParameterInvalid)?,
             None => String::new(),
         };
-        let token = account_token(&self.plan.job.namespace, &self.plan.connection, &id);
+        let token = self.token_key.account(&self.plan.job.namespace, &self.plan.connection, &id);
         let mut info = AccountInfo { token, display: self.plan.mask.account(&id), currency: None };
         let Some(CurrencySource::Join { path, pointers }) = stream.money.as_ref().map(|money| &money.currency) else {
             return Ok(info);
@@ -103,15 +102,19 @@ impl Walk<'_> {
         let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
         let operation = format!("{}.account", self.plan.stream_name);
         let response = self.call(self.with_call_options(Request::get(operation, path), "account")).await?;
-        let body = page::parse_body(&response.body).map_err(|reason| page_error(reason, &response))?;
-        let text = |pointer: &String| body.pointer(pointer).and_then(serde_json::Value::as_str);
-        info.currency = pointers.iter().filter_map(text).find_map(read_currency);
+        let numbers = stream.account.iter().flat_map(|account| &account.number);
+        let wanted: Vec<String> = pointers.iter().chain(numbers).cloned().collect();
+        let body = response.body.clone();
+        let read = move || page::texts(&body, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
+        let texts = response.memory.run(response.body.len(), read).await.map_err(|_| RunReason::InternalError)?;
+        let texts = texts.map_err(|reason| page_error(reason, &response))?;
+        let (currencies, numbers) = texts.split_at_checked(pointers.len()).unwrap_or_default();
+        info.currency = currencies.iter().flatten().find_map(|text| read_currency(text));
         if info.currency.is_none() {
             // A guessed exponent would be wrong by a factor of 100 for some currencies.
             return Err(RunReason::CurrencyUnknown.into());
         }
-        let numbers = stream.account.iter().flat_map(|account| &account.number);
-        if let Some(number) = numbers.filter_map(text).find(|number| !number.trim().is_empty()) {
+        if let Some(number) = numbers.iter().flatten().find(|number| !number.trim().is_empty()) {
             info.display = self.plan.mask.account(number.trim());
         }
         Ok(info)

@@ -17,11 +17,13 @@ use crate::controllers::syncjob;
 use crate::ledger::record::TransactionFilter;
 use crate::ledger::{
     self, CursorState, Lease, LeaseOutcome, Ledger, LedgerUrl, OpenMode, PageCommit, RunId, RunStart, RunTrigger,
+    StoredCredential,
 };
 use crate::metrics::Metrics;
 use crate::profile::{Classification, ResponseClass};
 use crate::provider::call::{CallError, Response, TokenStoreError};
 use crate::settings::sync_plan::SyncPlan;
+use crate::sync::account_tokens::stored_key;
 use crate::sync::cursor::cursor_key;
 use crate::sync::tests::{NOW, ScriptedBank, plan, response};
 use crate::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
@@ -72,6 +74,7 @@ fn cases() -> Vec<Case> {
         CallError::QuotaExhausted { retry_in },
         CallError::Throttled { retry_in },
         CallError::TooLarge { limit: 1 },
+        CallError::Overloaded,
         CallError::CredentialsRefused { status: 401 },
         CallError::TokenStore(TokenStoreError::Ledger),
     ] {
@@ -244,6 +247,15 @@ async fn unreadable_cursor() -> Vec<JobView> {
     vec![fixture.ended().await]
 }
 
+/// The key of account tokens was encrypted with a key that the operator no longer has.
+async fn key_missing() -> Vec<JobView> {
+    let fixture = Fixture::new().await;
+    let foreign = StoredCredential { version: 0, secret: String::new(), ciphertext: vec![1; 64] };
+    fixture.ledger.store_credential(&stored_key(), &foreign, fixture.now()).await.unwrap();
+    fixture.start(planned(|_| {}));
+    vec![fixture.ended().await]
+}
+
 async fn slot_missed() -> Vec<JobView> {
     let fixture = Fixture::new().await;
     let job = plan(10).job;
@@ -255,7 +267,7 @@ async fn slot_missed() -> Vec<JobView> {
 pub(super) async fn emit(emitted: &mut Emitted) -> Vec<JobView> {
     let mut all: Vec<BoxFuture<'_, Vec<JobView>>> = cases().into_iter().map(|case| one_run(case).boxed()).collect();
     all.extend([cancelled().boxed(), lease_lost().boxed(), slot_served().boxed(), interrupted().boxed()]);
-    all.extend([unreadable_cursor().boxed(), slot_missed().boxed()]);
+    all.extend([unreadable_cursor().boxed(), key_missing().boxed(), slot_missed().boxed()]);
     let views: Vec<_> = futures::future::join_all(all).await.into_iter().flatten().collect();
     for view in &views {
         let recorded = view.last.iter().map(|run| (run.result, run.reason));

@@ -1,0 +1,39 @@
+//! Replaces what identifies stored transactions, in pieces.
+
+use rusqlite::params;
+
+use super::codec::{OperationName, get};
+use super::database::SqliteLedger;
+use super::read::record;
+use crate::ledger::error::LedgerError;
+use crate::ledger::record::ReplaceIdentity;
+
+const REPLACE: OperationName = OperationName("replacing account tokens");
+
+impl SqliteLedger {
+    pub(super) async fn identities_replace(
+        &self,
+        after: i64,
+        limit: u32,
+        replace: ReplaceIdentity,
+    ) -> Result<Option<i64>, LedgerError> {
+        self.write(REPLACE, move |tx| {
+            let rows = tx.query_all(
+                "SELECT id, account_token, record_key, key_quality, account, booked_on, booked_ms, booked_text, granularity, \
+                 amount, amount_minor, currency, status, counterparty, narration, category
+                 FROM transactions WHERE id > ?1 ORDER BY id LIMIT ?2",
+                params![after, limit],
+                |row| Ok((get::<i64>(row, "id")?, record(row)?)),
+            )?;
+            for (id, record) in &rows {
+                let Some(identity) = replace(record) else { continue };
+                tx.execute(
+                    "UPDATE OR REPLACE transactions SET account_token = ?2, record_key = ?3 WHERE id = ?1",
+                    params![id, identity.account_token, identity.record_key],
+                )?;
+            }
+            Ok(rows.last().map(|(id, _)| *id))
+        })
+        .await
+    }
+}
