@@ -9,6 +9,7 @@ mod kit;
 mod admission;
 mod architecture;
 mod auth;
+mod blocked_stderr;
 mod call;
 mod circles;
 mod crds;

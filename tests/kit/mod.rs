@@ -15,4 +15,5 @@ pub(crate) mod metrics;
 pub(crate) mod objects;
 pub(crate) mod sync_env;
 pub(crate) mod time;
+pub(crate) mod token_server;
 pub(crate) mod wait;
