@@ -48,98 +48,125 @@ const HTML_NAMES: [(&str, char); 34] = [
     ("verbar", '|'),
 ];
 
-/// A text with one layer of escapes decoded.
-pub(super) struct Layer {
-    /// The decoded text, wiped on drop: it may contain a credential that the original only contains escaped.
-    pub(super) text: Zeroizing<Vec<u8>>,
-    /// The decoded escapes, in order.
-    escapes: Vec<Escape>,
+/// The ranges of `text` in which `search` finds something, as written or decoded: it is called with the text and with what
+/// its escapes decode to, layer by layer. An escape of which a part is found counts as a whole.
+///
+/// At most two decoded copies exist at a time, so that a hostile text costs no more memory than twice its length.
+pub(super) fn find(text: &[u8], search: impl Fn(&[u8], &mut Vec<Range<usize>>)) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    search(text, &mut found);
+    let (mut layer, mut depth) = (decode(text), 1);
+    while let Some(decoded) = layer {
+        let mut here = Vec::new();
+        search(&decoded, &mut here);
+        if !here.is_empty() {
+            found.append(&mut original(text, depth, here));
+        }
+        layer = (depth < MAX_LAYERS).then(|| decode(&decoded)).flatten();
+        depth += 1;
+    }
+    found
 }
 
-/// An escape: the bytes that it was decoded to, and those that it was decoded from.
-struct Escape {
-    decoded: Range<usize>,
+/// The text without any escapes.
+pub(super) fn innermost(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    decoded_times(text, MAX_LAYERS)
+}
+
+fn decoded_times(text: &[u8], times: usize) -> Zeroizing<Vec<u8>> {
+    let mut decoded = Zeroizing::new(text.to_vec());
+    for _ in 0..times {
+        let Some(next) = decode(&decoded) else { break };
+        decoded = next;
+    }
+    decoded
+}
+
+/// Decodes one layer of escapes; `None` if there is none. Wiped on drop: it may contain a credential that the original
+/// only contains escaped.
+fn decode(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    if !text.iter().any(|byte| is_introducer(*byte)) {
+        return None;
+    }
+    // Allocated at full size, so that no reallocation leaves a copy behind.
+    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut changed = false;
+    each_piece(text, |piece| {
+        changed |= piece.escaped.is_some();
+        decoded.extend_from_slice(piece.escaped.unwrap_or_else(|| text.get(piece.source).unwrap_or_default()));
+    });
+    changed.then_some(decoded)
+}
+
+/// Where ranges of the text that was decoded `depth` times are in the original.
+fn original(text: &[u8], depth: usize, mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    for depth in (0..depth).rev() {
+        map_back(&decoded_times(text, depth), &mut ranges);
+    }
+    ranges
+}
+
+/// Maps ranges of what `text` decodes to, none of them empty, to ranges of `text`: in one pass, however many there are.
+fn map_back(text: &[u8], ranges: &mut [Range<usize>]) {
+    /// A bound of a range: its first byte, or its last.
+    struct Bound {
+        byte: usize,
+        range: usize,
+        is_last: bool,
+    }
+    let bounds = ranges.iter().enumerate().flat_map(|(range, found)| {
+        [Bound { byte: found.start, range, is_last: false }, Bound { byte: found.end - 1, range, is_last: true }]
+    });
+    let mut bounds: Vec<Bound> = bounds.collect();
+    bounds.sort_unstable_by_key(|bound| bound.byte);
+    let (mut bounds, mut decoded) = (bounds.into_iter().peekable(), 0);
+    each_piece(text, |piece| {
+        let end = decoded + piece.escaped.map_or(piece.source.len(), <[u8]>::len);
+        while let Some(bound) = bounds.next_if(|bound| bound.byte < end) {
+            let source = match piece.escaped {
+                Some(_) => piece.source.clone(),
+                None => {
+                    let at = piece.source.start + (bound.byte - decoded);
+                    at..at + 1
+                }
+            };
+            if let Some(range) = ranges.get_mut(bound.range) {
+                if bound.is_last { range.end = source.end } else { range.start = source.start }
+            }
+        }
+        decoded = end;
+    });
+}
+
+/// A part of a text: an escape, or what is between two.
+struct Piece<'a> {
     source: Range<usize>,
+    /// What the escape decodes to.
+    escaped: Option<&'a [u8]>,
 }
 
-impl Layer {
-    /// Decodes the escapes of `text` once; `None` if it contains none.
-    fn decode(text: &[u8]) -> Option<Self> {
-        let first = text.iter().position(|byte| is_introducer(*byte))?;
-        // Allocated at full size, so that no reallocation leaves a copy behind.
-        let mut layer = Self { text: Zeroizing::new(Vec::with_capacity(text.len())), escapes: Vec::new() };
-        let mut at = first;
-        layer.text.extend_from_slice(text.get(..first)?);
-        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            let start = layer.text.len();
-            let consumed = unescape(rest, &mut layer.text);
-            if consumed > 0 {
-                layer.escapes.push(Escape { decoded: start..layer.text.len(), source: at..at + consumed });
-                at += consumed;
-                continue;
-            }
-            // The introducer itself, and everything up to the next one.
-            let plain = rest.iter().skip(1).position(|byte| is_introducer(*byte)).map_or(rest.len(), |next| next + 1);
-            layer.text.extend_from_slice(rest.get(..plain)?);
-            at += plain;
+/// Calls `each` with the pieces of a text, in order.
+fn each_piece(text: &[u8], mut each: impl FnMut(Piece<'_>)) {
+    let (mut at, mut plain, mut escaped) = (0, 0, Vec::with_capacity(4));
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let Some(next) = rest.iter().position(|byte| is_introducer(*byte)) else { break };
+        at += next;
+        escaped.clear();
+        let len = unescape(text.get(at..).unwrap_or_default(), &mut escaped);
+        if len == 0 {
+            // The introducer itself is plain.
+            at += 1;
+            continue;
         }
-        (!layer.escapes.is_empty()).then_some(layer)
-    }
-
-    /// The bytes of the source that `found`, a range of the decoded text that is not empty, came from; an escape counts
-    /// as a whole.
-    fn source_of(&self, found: &Range<usize>) -> Range<usize> {
-        let last = self.origin(found.end.saturating_sub(1));
-        self.origin(found.start).start..last.end
-    }
-
-    /// The bytes of the source that the decoded byte at `at` came from.
-    fn origin(&self, at: usize) -> Range<usize> {
-        let before = self.escapes.partition_point(|escape| escape.decoded.start <= at);
-        match before.checked_sub(1).and_then(|index| self.escapes.get(index)) {
-            Some(escape) if at < escape.decoded.end => escape.source.clone(),
-            Some(escape) => {
-                let source = escape.source.end + (at - escape.decoded.end);
-                source..source + 1
-            }
-            None => at..at + 1,
+        if plain < at {
+            each(Piece { source: plain..at, escaped: None });
         }
+        each(Piece { source: at..at + len, escaped: Some(&escaped) });
+        at += len;
+        plain = at;
     }
-}
-
-/// A text and what its escapes decode to, layer by layer.
-pub(super) struct Layers<'a> {
-    text: &'a [u8],
-    layers: Vec<Layer>,
-}
-
-impl<'a> Layers<'a> {
-    /// Decodes `text` until it contains no more escapes.
-    pub(super) fn of(text: &'a [u8]) -> Self {
-        let mut layers: Vec<Layer> = Vec::new();
-        while layers.len() < MAX_LAYERS {
-            let Some(layer) = Layer::decode(layers.last().map_or(text, |layer| &layer.text)) else { break };
-            layers.push(layer);
-        }
-        Self { text, layers }
-    }
-
-    /// The text without any escapes.
-    pub(super) fn innermost(&self) -> &[u8] {
-        self.layers.last().map_or(self.text, |layer| &layer.text)
-    }
-
-    /// The ranges of the original text in whose decoded form, at any layer, `search` finds something.
-    pub(super) fn find(&self, mut search: impl FnMut(&[u8], &mut Vec<Range<usize>>)) -> Vec<Range<usize>> {
-        let mut found = Vec::new();
-        search(self.text, &mut found);
-        for (depth, layer) in self.layers.iter().enumerate() {
-            let mut here = Vec::new();
-            search(&layer.text, &mut here);
-            let outwards = self.layers.iter().take(depth + 1).rev();
-            found.extend(here.into_iter().map(|range| outwards.clone().fold(range, |range, to| to.source_of(&range))));
-        }
-        found
+    if plain < text.len() {
+        each(Piece { source: plain..text.len(), escaped: None });
     }
 }
 
@@ -238,7 +265,7 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str) -> String {
-        String::from_utf8_lossy(Layers::of(text.as_bytes()).innermost()).into_owned()
+        String::from_utf8_lossy(&innermost(text.as_bytes())).into_owned()
     }
 
     #[test]
@@ -285,12 +312,14 @@ mod tests {
     fn a_find_in_a_decoded_layer_names_the_whole_escapes_of_the_original() {
         let text = r"x=%5Cu002bkey%5C/&y";
         let find = |needle: &str| {
-            Layers::of(text.as_bytes()).find(|layer, found| {
-                let layer = String::from_utf8_lossy(layer).into_owned();
+            super::find(text.as_bytes(), |layer, found| {
+                let layer = std::str::from_utf8(layer).unwrap();
                 found.extend(layer.match_indices(needle).map(|(at, _)| at..at + needle.len()));
             })
         };
         assert_eq!(find("+key/"), [2..17]);
         assert_eq!(find("key"), [10..13, 10..13, 10..13], "once at each layer");
+        assert_eq!(find("k"), [10..11, 10..11, 10..11]);
+        assert_eq!(find("=").len(), 3);
     }
 }

@@ -15,7 +15,7 @@ use http::header::CONTENT_LENGTH;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::provider::auth::escapes::Layers;
+use crate::provider::auth::escapes;
 use crate::provider::call::Response;
 use crate::settings::{Auth, Settings};
 
@@ -70,8 +70,7 @@ impl Needles {
         }
         self.push(secret.to_owned());
         // A secret that looks escaped is compared both as it is and decoded as far as the text is.
-        let layers = Layers::of(secret.as_bytes());
-        if let Ok(decoded) = std::str::from_utf8(layers.innermost())
+        if let Ok(decoded) = std::str::from_utf8(&escapes::innermost(secret.as_bytes()))
             && decoded != secret
         {
             self.push(decoded.to_owned());
@@ -113,7 +112,7 @@ impl Needles {
         if self.0.is_empty() {
             return None;
         }
-        let mut found = Layers::of(bytes).find(|layer, found| self.find(layer, found));
+        let mut found = escapes::find(bytes, |layer, found| self.find(layer, found));
         found.sort_unstable_by_key(|range| range.start);
         let (mut redacted, mut done) = (Vec::with_capacity(bytes.len()), 0);
         for range in &found {
@@ -133,7 +132,9 @@ impl Needles {
         let mut offset = 0;
         for chunk in text.utf8_chunks() {
             let valid = chunk.valid();
-            for needle in &self.0 {
+            // Too short for any: a binary body may have a chunk per byte.
+            let needles: &[Needle] = if valid.len() < MIN_SECRET_LEN { &[] } else { &*self.0 };
+            for needle in needles {
                 let prefix = needle.text.get(..PREFILTER_LEN).unwrap_or(&needle.text);
                 if !valid.contains(prefix) {
                     continue;
