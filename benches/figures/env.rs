@@ -60,6 +60,21 @@ impl BenchEnv {
         env
     }
 
+    /// Waits until the garbage collector watches connections, half a minute after their definition appeared: every
+    /// change of one then costs the API server a message to it, whoever made the change.
+    pub(crate) async fn garbage_collector_watches(&self) {
+        let query = AuditQuery { verb: Some("watch"), resource: Some("providerconnections"), ..AuditQuery::default() };
+        let began = self.clock.mono();
+        loop {
+            let watches = self.plane.audit().requests(&query).expect("an audit log");
+            if watches.iter().any(|watch| watch.user_agent.starts_with("kube-controller-manager/")) {
+                return;
+            }
+            assert!(self.clock.mono().since(began) < TIMEOUT, "the garbage collector does not watch connections");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
     /// The connections of the operator's namespace, as admin.
     pub(crate) fn connections(&self) -> Api<ProviderConnection> {
         Api::namespaced(self.client.clone(), NAMESPACE)

@@ -77,13 +77,14 @@ pub(crate) struct Ids {
 /// operator, and weighs the operator. The environment goes on running.
 ///
 /// The bare loop comes first, so that its objects are in the API server's caches while the operator is timed, never the
-/// other way round.
+/// other way round. Both are timed with the garbage collector watching.
 pub(crate) async fn many(figures: &mut Figures, count: usize, ids: &Ids) -> BenchEnv {
     let env = BenchEnv::start().await;
     // Five minutes' worth of arrivals.
     let bank = big_bank(&env, count * 10).await;
     env.trust_the_banks().await;
     let of_bank = |n| numbered(&bank.https, n, "30s");
+    env.garbage_collector_watches().await;
     let bare = bare::start(&env).await;
     let (bill, cpu) = (Bill::now(), machine::cpu_seconds(bare.pid()));
     let (bare_ready, created) = env.make_ready_in(bare::NAMESPACE, count, of_bank).await;

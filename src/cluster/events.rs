@@ -44,7 +44,8 @@ const MAX_SERIES: usize = 2048;
 const QUEUE_CAPACITY: usize = 16 * 1024;
 
 /// Rate limit of normal events: this burst, then one per interval, which is what an API server allows a single client.
-const BURST: u32 = 1_000;
+/// A larger burst would be written while thousands of new connections wait for their first status.
+const BURST: u32 = 200;
 const NORMAL_INTERVAL: Duration = Duration::from_millis(40);
 
 /// How long queued events are still written at shutdown.
