@@ -215,8 +215,9 @@ async fn run_replica(
 }
 
 async fn bind(args: &RunArgs, gateway: Option<&gateway::BoundGateway>) -> Result<TcpListener, AppError> {
-    let error = |source| AppError::Bind { address: args.admin_address, source };
-    let listener = TcpListener::bind(args.admin_address).await.map_err(error)?;
+    let address = args.admin_address();
+    let error = |source| AppError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
     let address = listener.local_addr().map_err(error)?;
     tracing::info!(%address, version = crate::cli::VERSION, commit = crate::cli::COMMIT, "admin port bound");
     if let Some(path) = &args.announce_file {

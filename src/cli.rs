@@ -9,7 +9,7 @@ pub mod live;
 mod parse;
 pub mod telemetry;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -171,9 +171,10 @@ pub struct RunArgs {
     /// Identity of this replica in the lease and in events, e.g. the Pod's name; default: generated at startup.
     #[arg(long, env = "BUSBAR_IDENTITY")]
     pub identity: Option<String>,
-    /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port.
-    #[arg(long, env = "BUSBAR_ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
-    pub admin_address: SocketAddr,
+    /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port. Default: 0.0.0.0:8081 in a Pod, else
+    /// 127.0.0.1:8081.
+    #[arg(long, env = "BUSBAR_ADMIN_ADDRESS", value_name = "ADDRESS:PORT")]
+    pub admin_address: Option<SocketAddr>,
     /// Authorization of scrapes of /metrics. `kubernetes` requires a bearer token that the API server accepts
     /// (TokenReview) and whose user RBAC allows to `get` the non-resource URL /metrics (SubjectAccessReview).
     #[arg(long, env = "BUSBAR_METRICS_AUTH", value_enum, default_value_t = MetricsAuth::Off)]
@@ -230,6 +231,24 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_ANNOUNCE_FILE")]
     pub announce_file: Option<PathBuf>,
 }
+
+impl RunArgs {
+    /// The listen address of the admin port.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address.unwrap_or_else(|| default_admin_address(environment(IN_POD).is_some()))
+    }
+}
+
+/// Set by the kubelet in every container.
+const IN_POD: &str = "KUBERNETES_SERVICE_HOST";
+
+/// In a Pod the kubelet and the scrapers connect from other addresses; elsewhere only this machine has a use for the port.
+fn default_admin_address(in_pod: bool) -> SocketAddr {
+    let address = if in_pod { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    SocketAddr::new(address.into(), ADMIN_PORT)
+}
+
+const ADMIN_PORT: u16 = 8081;
 
 /// Authorization of scrapes of `/metrics`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -292,6 +311,18 @@ mod tests {
             let long = arg.get_long().unwrap().to_uppercase().replace('-', "_");
             assert_eq!(env, format!("BUSBAR_{long}"));
         }
+    }
+
+    #[test]
+    fn the_admin_port_listens_on_loopback_outside_a_pod_and_where_it_is_told() {
+        assert_eq!(default_admin_address(true).to_string(), "0.0.0.0:8081");
+        assert_eq!(default_admin_address(false).to_string(), "127.0.0.1:8081");
+        let Ok(Cli { command: Command::Run(args), .. }) =
+            Cli::try_parse_from(["busbar", "run", "--admin-address", "[::1]:9"])
+        else {
+            panic!("the arguments are valid")
+        };
+        assert_eq!(args.admin_address().to_string(), "[::1]:9");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::gateway::access::AccessControl;
 use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::request_limits::{DEFAULT_MAX_REQUESTS, RequestLimits};
 use crate::gateway::router::router;
 use crate::gateway::tls::ServerCertificate;
 use crate::http_server::ConnectionMetrics;
@@ -98,6 +99,7 @@ pub(super) fn start(
         access,
         fallback_authorization: args.fallback_authorization,
         rate_limits: RateLimits::new(clock, args.gateway_caller_rate, args.gateway_address_rate),
+        request_limits: RequestLimits::new(DEFAULT_MAX_REQUESTS),
         registry: ctx.registry.clone(),
         exists: Arc::new(move |key| connections.get(key).is_some()),
         dead_requests: DeadRequestRecorder::new(

@@ -36,6 +36,7 @@ use crate::ledger::encryption::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
+use crate::provider::audit::pruner::{AuditLimits, AuditPruner};
 use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::registry::{Registry, RegistryOptions};
@@ -85,13 +86,15 @@ pub(super) struct ReplicaTasks {
     reflectors: Vec<ReflectorTask>,
     router: ChangeRouter,
     audit: AuditWriter,
+    audit_pruner: AuditPruner,
 }
 
 impl ReplicaTasks {
     /// Starts them.
     pub(super) fn start(self, stop: &CancellationToken, tasks: &Tasks) {
-        let Self { reflectors, router, audit } = self;
+        let Self { reflectors, router, audit, audit_pruner } = self;
         tasks.writer("audit", audit.run(tasks.writers_stop()));
+        tasks.effect("audit pruning", audit_pruner.run(stop.clone()));
         tasks.effect("changes", router.run(stop.clone()));
         for reflector in reflectors {
             let stop = stop.clone();
@@ -129,7 +132,10 @@ pub(super) fn build(
     let reconcile_queue = ReconcileQueue::for_namespaces(args.watch_namespaces.iter().map(String::as_str));
     let references = Arc::new(ReferenceIndex::default());
     let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
-    let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, args.gateway.audit_retention, metrics)?;
+    let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, metrics)?;
+    let limits =
+        AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
+    let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, metrics)?;
     let options = RegistryOptions {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
@@ -137,6 +143,7 @@ pub(super) fn build(
         traces: base.traces.clone(),
         legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
         tasks: base.tasks.effects.clone(),
+        calls_per_connection: Some(args.gateway.gateway_connection_calls),
     };
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
@@ -215,7 +222,7 @@ pub(super) fn build(
         reconcile_metrics: ReconcileMetrics::new(metrics)?,
         status_metrics: StatusMetrics::new(metrics)?,
     };
-    let replica_tasks = ReplicaTasks { reflectors, router, audit };
+    let replica_tasks = ReplicaTasks { reflectors, router, audit, audit_pruner };
     Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
 }
 

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
-use crate::cli::parse::bounded;
+use crate::cli::parse::{bounded, byte_size};
 use crate::domain::key::ObjectKey;
 use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::listen_address::ListenAddress;
 use crate::gateway::rate_limit::Rate;
+use crate::provider::bulkhead_limit::DEFAULT_LIMIT;
 
 /// How callers of the gateway are authenticated.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,12 +51,24 @@ pub struct GatewayArgs {
     /// Rate limit of requests without a valid token, per client address and replica.
     #[arg(long, env = "BUSBAR_GATEWAY_ADDRESS_RATE", default_value = "100/m")]
     pub gateway_address_rate: Rate,
+    /// Calls of one connection that may be in flight for the gateway's callers, per replica (1 to 1024); further ones get
+    /// 503 `bulkhead_full`. One caller may have three quarters of them.
+    #[arg(long, env = "BUSBAR_GATEWAY_CONNECTION_CALLS", default_value_t = DEFAULT_LIMIT, value_parser = value_parser!(u16).range(1..=1024))]
+    pub gateway_connection_calls: u16,
     /// Connection (`namespace/name`) that the paths below /finastra use; default: none, and these paths return 404.
     #[arg(long, env = "BUSBAR_FINASTRA_ALIAS", value_parser = object)]
     pub finastra_alias: Option<ObjectKey>,
     /// Retention of audit entries (24h to 43800h).
     #[arg(long, env = "BUSBAR_AUDIT_RETENTION", default_value = "2160h", value_parser = audit_retention)]
     pub audit_retention: Duration,
+    /// Size of the audit entries of calls and refusals in the ledger (16MiB to 1TiB). Beyond it the oldest of them are
+    /// deleted before their retention ends; entries of decisions, payouts and administrative actions are not.
+    #[arg(long, env = "BUSBAR_AUDIT_MAX_SIZE", default_value = "1GiB", value_parser = audit_max_size)]
+    pub audit_max_size: u64,
+}
+
+fn audit_max_size(text: &str) -> Result<u64, String> {
+    byte_size(text, 16 << 20, 1 << 40)
 }
 
 fn object(text: &str) -> Result<ObjectKey, String> {

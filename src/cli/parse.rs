@@ -47,6 +47,22 @@ pub(super) fn shutdown_grace(s: &str) -> Result<Duration, String> {
     bounded(s, Duration::from_secs(1), Duration::from_mins(10))
 }
 
+/// Parses a size such as `512MiB` or `1GiB` and checks its bounds, in bytes.
+pub(super) fn byte_size(s: &str, min: u64, max: u64) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let number: u64 = s.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    let text = |bytes: u64| {
+        let (unit, shift) = units.iter().rev().find(|(_, shift)| bytes >= 1 << shift).unwrap_or(&units[0]);
+        format!("{}{unit}", bytes >> shift)
+    };
+    parsed
+        .filter(|bytes| (min..=max).contains(bytes))
+        .ok_or_else(|| format!("must be a size from {} to {}, such as 512MiB or 1GiB", text(min), text(max)))
+}
+
 /// Parses a duration and checks its bounds.
 pub(super) fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration, String> {
     let d = parse_duration(s).map_err(|e| e.to_string())?;
@@ -54,4 +70,19 @@ pub(super) fn bounded(s: &str, min: Duration, max: Duration) -> Result<Duration,
         return Err(format!("must be between {}s and {}s", min.as_secs(), max.as_secs()));
     }
     Ok(d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_has_a_binary_unit_and_bounds() {
+        let size = |text| byte_size(text, 16 << 20, 1 << 40);
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        assert_eq!(size("16384KiB"), Ok(16 << 20));
+        for bad in ["", "1", "1GB", "15MiB", "2TiB", "-1GiB", "99999999999999999999GiB", "1.5GiB"] {
+            assert_eq!(size(bad).unwrap_err(), "must be a size from 16MiB to 1TiB, such as 512MiB or 1GiB", "{bad}");
+        }
+    }
 }

@@ -48,6 +48,7 @@ impl Gateway {
             purpose: denied_call.caller.purpose.clone(),
             reason: Some(denied_call.reason.to_owned()),
             request_id: denied_call.caller.request_id,
+            repeats: None,
         });
     }
 

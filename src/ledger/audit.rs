@@ -1,4 +1,5 @@
-//! The audit log: which subject requested which action, and whether it was allowed. Append-only, pruned by age.
+//! The audit log: which subject requested which action, and whether it was allowed. Append-only, pruned by age, calls also
+//! by size.
 //!
 //! Names and codes only: no call parameters, no provider text, no request headers.
 
@@ -56,6 +57,24 @@ pub struct AuditEntry {
     pub reason: Option<String>,
     /// The request's correlation id.
     pub request_id: Option<Uuid>,
+    /// Equal refusals that this entry stands for; `None`: it happened once.
+    pub repeats: Option<Repeats>,
+}
+
+impl AuditEntry {
+    /// How often it happened.
+    pub fn count(&self) -> u64 {
+        self.repeats.map_or(1, |repeats| repeats.count)
+    }
+}
+
+/// Equal refusals that are one entry.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Repeats {
+    /// Their number, the first included.
+    pub count: u64,
+    /// When the last one happened.
+    pub last: Timestamp,
 }
 
 /// An entry with its sequence number.
@@ -80,10 +99,36 @@ pub trait Audit {
         limit: u32,
     ) -> LedgerFuture<'a, Vec<StoredAudit>>;
 
-    /// Deletes entries older than `before` and licence usage of earlier days; returns the number of entries deleted.
+    /// Deletes at most [`AuditPruning::max_rows`] entries, and as many rows of licence usage, that are over the limits.
+    fn prune_audit(&self, pruning: AuditPruning) -> LedgerFuture<'_, PrunedAudit>;
+}
+
+/// What may be deleted from the audit log, in one transaction.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct AuditPruning {
+    /// Entries older than this are deleted, and licence usage of earlier days; `None`: nothing is deleted by age.
     ///
     /// An entry that is ahead of `now` was written by a wrong clock; it is deleted with the first entry after it.
-    fn prune_audit(&self, before: Timestamp, now: Timestamp) -> LedgerFuture<'_, u64>;
+    pub before: Option<Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+    /// Size of the entries of kind [`AuditKind::Call`], in bytes; beyond it the oldest of them are deleted.
+    pub max_call_bytes: u64,
+    /// Most rows to delete.
+    pub max_rows: u32,
+}
+
+/// What was deleted from the audit log.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct PrunedAudit {
+    /// Entries deleted because of their age.
+    pub expired: u64,
+    /// Entries of calls deleted because of the size of all of them.
+    pub oversize: u64,
+    /// Size of the entries of calls that are left, in bytes.
+    pub call_bytes: u64,
+    /// Whether there is more to delete.
+    pub more: bool,
 }
 
 /// Key of a daily licence usage counter.

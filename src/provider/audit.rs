@@ -2,21 +2,26 @@
 //!
 //! A call does not wait for the disk. When the queue is full (the ledger has failed for a while), entries are dropped,
 //! counted and logged as errors: the operator keeps serving when it cannot write the audit log, and memory stays
-//! bounded.
+//! bounded. Refusals do not enter the queue one by one: equal ones are one row ([`refusals`]), so that a caller without
+//! rights neither fills the log nor displaces the entries of others. [`pruner`] keeps the log's size bounded.
 
-use std::sync::Arc;
+pub mod pruner;
+pub mod refusals;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use prometheus::IntCounter;
-use tokio::sync::mpsc;
+use prometheus::{IntCounter, IntCounterVec};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::domain::clock_skew::SteadyClock;
+use crate::domain::log_limit::LogLimit;
+use crate::domain::time::Mono;
 use crate::ledger::Ledger;
-use crate::ledger::audit::AuditEntry;
+use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::metrics::{Metrics, MetricsError};
+use crate::provider::audit::refusals::RefusalLog;
 
 /// Queue capacity in entries: a few megabytes, seconds of the busiest gateway.
 const QUEUE_CAPACITY: usize = 8_192;
@@ -26,49 +31,75 @@ const BATCH_SIZE: usize = 256;
 const BATCH_DELAY: Duration = Duration::from_millis(20);
 /// Delay after a failed write.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// How often old entries are removed. The clock is read more often: see [`SteadyClock`].
-const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
-const CLOCK_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The sending half of the queue. Clones share it.
 #[derive(Clone)]
 pub struct AuditQueue {
     sender: mpsc::Sender<AuditEntry>,
+    refusals: Arc<PendingRefusals>,
+    clock: Clock,
+    lines: Arc<Mutex<LogLimit<()>>>,
     dropped: IntCounter,
+    omitted: IntCounterVec,
 }
 
 /// Moves entries from the queue to the ledger.
 pub struct AuditWriter {
     receiver: mpsc::Receiver<AuditEntry>,
+    refusals: Arc<PendingRefusals>,
     ledger: Arc<dyn Ledger>,
     clock: Clock,
-    retention: Duration,
     dropped: IntCounter,
 }
 
-/// A queue and its writer. Entries older than `retention` are removed.
+/// The refusals that are not written yet.
+#[derive(Default)]
+struct PendingRefusals {
+    log: Mutex<RefusalLog>,
+    /// Notified when a row was opened.
+    opened: Notify,
+}
+
+impl PendingRefusals {
+    fn lock(&self) -> MutexGuard<'_, RefusalLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A queue and its writer.
 ///
 /// # Errors
-/// If the metric is registered already.
+/// If a metric is registered already.
 pub fn audit_channel(
     ledger: Arc<dyn Ledger>,
     clock: Clock,
-    retention: Duration,
     metrics: &Metrics,
 ) -> Result<(AuditQueue, AuditWriter), MetricsError> {
     let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
     let dropped = metrics
         .counter("busbar_audit_dropped_total", "Audit entries that could not be written.", &[])?
         .with_label_values::<&str>(&[]);
-    let queue = AuditQueue { sender, dropped: dropped.clone() };
-    Ok((queue, AuditWriter { receiver, ledger, clock, retention, dropped }))
+    let omitted = metrics.counter(
+        "busbar_audit_refusals_omitted_total",
+        "Refusals without an audit row of their own, by the limit on rows that was reached: caller, namespace, total.",
+        &["limit"],
+    )?;
+    let refusals = Arc::<PendingRefusals>::default();
+    let lines = Arc::new(Mutex::new(LogLimit::new(1)));
+    let queue = AuditQueue { sender, refusals: Arc::clone(&refusals), clock, lines, dropped: dropped.clone(), omitted };
+    Ok((queue, AuditWriter { receiver, refusals, ledger, clock, dropped }))
 }
 
 impl AuditQueue {
     /// Enqueues an entry; never waits.
     pub fn enqueue(&self, entry: AuditEntry) {
+        if entry.kind == AuditKind::Call && !entry.allowed && !self.sender.is_closed() {
+            return self.record_refusal(entry);
+        }
         if let Err(error) = self.sender.try_send(entry) {
             self.dropped.inc();
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(omitted) = lines.admit((), self.clock.mono()) else { return };
             let (mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) = error;
             tracing::error!(
                 namespace = entry.namespace,
@@ -76,8 +107,23 @@ impl AuditQueue {
                 action = entry.action,
                 subject = entry.subject,
                 allowed = entry.allowed,
+                omitted,
                 "audit entry dropped: the queue is full or closed"
             );
+        }
+    }
+
+    fn record_refusal(&self, refusal: AuditEntry) {
+        let (result, opened) = {
+            let mut log = self.refusals.lock();
+            let result = log.record(refusal, self.clock.mono());
+            (result, log.take_opened())
+        };
+        if opened {
+            self.refusals.opened.notify_one();
+        }
+        if let Err(limit) = result {
+            self.omitted.with_label_values(&[limit.as_str()]).inc();
         }
     }
 }
@@ -86,14 +132,13 @@ impl AuditWriter {
     /// Writes entries until `stop`, then drains the queue.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH_SIZE);
-        let (mut clock_check_at, mut prune_at) = (self.clock.mono(), self.clock.mono());
-        let mut steady = SteadyClock::default();
         loop {
+            let due = self.refusals.lock().next_due().unwrap_or(Mono::MAX);
             tokio::select! {
                 biased;
                 received = self.receiver.recv_many(&mut batch, BATCH_SIZE) => {
                     if received == 0 {
-                        return;
+                        break;
                     }
                     if batch.len() < BATCH_SIZE {
                         tokio::time::sleep(BATCH_DELAY).await;
@@ -101,30 +146,25 @@ impl AuditWriter {
                             batch.push(entry);
                         }
                     }
-                    self.write(&mut batch, &stop).await;
                 }
                 () = stop.cancelled() => break,
-                () = self.clock.sleep_until(clock_check_at) => {
-                    let now = self.clock.now();
-                    clock_check_at = now.mono + CLOCK_CHECK_INTERVAL;
-                    if steady.observe(now) && now.mono >= prune_at {
-                        prune_at = now.mono + PRUNE_INTERVAL;
-                        self.prune(now.wall).await;
-                    }
-                }
+                () = self.refusals.opened.notified() => continue,
+                () = self.clock.sleep_until(due) => {}
             }
+            batch.append(&mut self.refusals.lock().take_due(self.clock.mono()));
+            self.write(&mut batch, &stop).await;
         }
         self.receiver.close();
         while let Ok(entry) = self.receiver.try_recv() {
             batch.push(entry);
         }
-        if !batch.is_empty() {
-            self.write(&mut batch, &stop).await;
-        }
+        batch.append(&mut self.refusals.lock().take_all());
+        batch.sort_by_key(|entry| entry.at);
+        self.write(&mut batch, &stop).await;
     }
 
     async fn write(&self, batch: &mut Vec<AuditEntry>, stop: &CancellationToken) {
-        loop {
+        while !batch.is_empty() {
             match self.ledger.append_audit(batch).await {
                 Ok(()) => break,
                 // Retried until it succeeds: meanwhile the queue fills, and entries that do not fit are counted there.
@@ -134,56 +174,118 @@ impl AuditWriter {
                 }
                 Err(error) => {
                     tracing::error!(%error, entries = batch.len(), "audit write failed; entries dropped");
-                    self.dropped.inc_by(batch.len() as u64);
+                    self.dropped.inc_by(batch.iter().map(AuditEntry::count).sum());
                     break;
                 }
             }
         }
         batch.clear();
     }
-
-    async fn prune(&self, now: Timestamp) {
-        let retention = SignedDuration::try_from(self.retention).unwrap_or(SignedDuration::MAX);
-        let Ok(before) = now.checked_sub(retention) else { return };
-        if let Err(error) = self.ledger.prune_audit(before, now).await {
-            tracing::warn!(%error, "pruning the audit log failed; retrying at the next interval");
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::audit::AuditKind;
     use crate::ledger::{self, LedgerUrl, OpenMode};
+
+    fn entry(action: &str, allowed: bool) -> AuditEntry {
+        AuditEntry {
+            at: Clock::system().now().wall,
+            kind: AuditKind::Call,
+            action: action.into(),
+            subject: "ann".into(),
+            rights_profile: Some("analysts".into()),
+            allowed,
+            namespace: "ns".into(),
+            connection: "fmp".into(),
+            provider: None,
+            purpose: None,
+            reason: None,
+            request_id: None,
+            repeats: None,
+        }
+    }
+
+    struct Fixture {
+        queue: AuditQueue,
+        ledger: Arc<dyn Ledger>,
+        metrics: Metrics,
+        stop: CancellationToken,
+        writing: tokio::task::JoinHandle<()>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
+            let (stop, metrics) = (CancellationToken::new(), Metrics::new());
+            let (queue, writer) = audit_channel(ledger.clone(), Clock::system(), &metrics).unwrap();
+            let writing = tokio::spawn(writer.run(stop.clone()));
+            Self { queue, ledger, metrics, stop, writing, _dir: dir }
+        }
+
+        /// The entries, oldest first, after the writer has ended.
+        async fn entries(&mut self) -> Vec<AuditEntry> {
+            self.stop.cancel();
+            (&mut self.writing).await.unwrap();
+            let all = self.ledger.list_audit(None, None, 10_000).await.unwrap();
+            all.into_iter().rev().map(|stored| stored.entry).collect()
+        }
+    }
 
     #[tokio::test]
     async fn entries_are_written_in_order_and_the_queue_is_drained_at_stop() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
-        let (stop, retention) = (CancellationToken::new(), Duration::from_hours(24));
-        let (queue, writer) = audit_channel(ledger.clone(), Clock::system(), retention, &Metrics::new()).unwrap();
-        let writing = tokio::spawn(writer.run(stop.clone()));
+        let mut fixture = Fixture::new().await;
         for n in 0..600 {
-            queue.enqueue(AuditEntry {
-                at: Clock::system().now().wall,
-                kind: AuditKind::Call,
-                action: n.to_string(),
-                subject: "ann".into(),
-                rights_profile: Some("analysts".into()),
-                allowed: true,
-                namespace: "ns".into(),
-                connection: "fmp".into(),
-                provider: None,
-                purpose: None,
-                reason: None,
-                request_id: None,
-            });
+            fixture.queue.enqueue(entry(&n.to_string(), true));
         }
-        stop.cancel();
-        writing.await.unwrap();
-        let all = ledger.list_audit(None, None, 1_000).await.unwrap();
+        let all = fixture.entries().await;
         assert_eq!(all.len(), 600);
-        assert!(all.iter().rev().enumerate().all(|(n, stored)| stored.entry.action == n.to_string()));
+        assert!(all.iter().enumerate().all(|(n, entry)| entry.action == n.to_string()));
+    }
+
+    #[tokio::test]
+    async fn a_million_refusals_are_a_few_rows_and_drop_no_call_of_others() {
+        let mut fixture = Fixture::new().await;
+        for n in 0..1_000_000 {
+            fixture.queue.enqueue(entry("quote", false));
+            if n % 100_000 == 0 {
+                fixture.queue.enqueue(entry("earnings", true));
+            }
+        }
+        let all = fixture.entries().await;
+        let (calls, refusals): (Vec<_>, Vec<_>) = all.iter().partition(|entry| entry.allowed);
+        assert_eq!((calls.len(), refusals.iter().map(|row| row.count()).sum::<u64>()), (10, 1_000_000));
+        assert!(refusals.len() < 10, "{}", refusals.len());
+        let metrics = fixture.metrics.render().unwrap();
+        assert!(metrics.contains("busbar_audit_dropped_total 0"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_written_within_its_window_without_a_stop() {
+        let mut fixture = Fixture::new().await;
+        fixture.queue.enqueue(entry("quote", false));
+        let written = async {
+            while fixture.ledger.list_audit(None, None, 10).await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.expect("the refusal is written");
+        assert_eq!(fixture.entries().await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn refusals_beyond_a_callers_rows_are_counted_in_one_row_and_in_the_metric() {
+        let mut fixture = Fixture::new().await;
+        for n in 0..5_000 {
+            fixture.queue.enqueue(entry(&format!("purpose-{n}"), false));
+        }
+        let all = fixture.entries().await;
+        assert!(all.len() < 100, "{}", all.len());
+        let others = all.iter().filter(|row| row.action == refusals::OTHER_REFUSALS).map(AuditEntry::count);
+        assert_eq!(others.sum::<u64>() + u64::try_from(all.len()).unwrap() - 1, 5_000);
+        let metrics = fixture.metrics.render().unwrap();
+        assert!(metrics.contains("busbar_audit_refusals_omitted_total{limit=\"caller\"} 49"), "{metrics}");
     }
 }

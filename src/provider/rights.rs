@@ -3,10 +3,9 @@
 //! Probes and syncs have no caller and are never refused: they are the operator's own. All other calls are authorized
 //! by the connection's licence profiles ([`crate::domain::rights`]); a connection without profiles is open to all
 //! callers. Every call with a caller is written to the audit log, allowed or not, and counted against its profile's
-//! daily limit.
+//! daily limit, within the call's own deadline.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,26 +17,37 @@ use tower::{Service, ServiceExt as _};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::{AccessDecision, Caller, LicenceProfile};
+use crate::domain::time::Mono;
 use crate::ledger::Ledger;
 use crate::ledger::audit::{AuditEntry, AuditKind, UsageKey};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::access_denial::AccessDenial;
 use crate::provider::audit::AuditQueue;
-use crate::provider::call::{CallError, Request, Response};
-use crate::provider::call_context::CallFuture;
+use crate::provider::call::{CallError, Response};
+use crate::provider::call_context::{CallContext, CallFuture, CallService};
+use crate::provider::usage_blocks::{Counted, UsageBlocks};
 use crate::settings::Settings;
 
-/// Daily requests are taken from the ledger in blocks of one percent, at least one and at most this many: a process
-/// that dies loses the rest of its block, so the limit may be reached a little early, never late.
-const MAX_BLOCK: u64 = 100;
+/// How long a call waits for its request to be counted, and no longer than half of what is left of its time: the rest is
+/// the provider's. The ledger takes milliseconds.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A call to authorize.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct AuthorizedCall<'a> {
+    /// The caller.
+    pub(crate) caller: &'a Caller,
+    /// The operation.
+    pub(crate) operation: &'a str,
+    /// When the caller stops waiting.
+    pub(crate) deadline: Mono,
+}
 
 /// Authorizes callers for all connections, writes the audit log and counts daily requests.
 pub struct LicenceMeter {
     clock: Clock,
     audit: Option<AuditQueue>,
-    ledger: Option<Arc<dyn Ledger>>,
-    /// What is left of the taken blocks. Entries of former days are dropped.
-    blocks: Mutex<HashMap<UsageKey, u64>>,
+    blocks: Option<UsageBlocks>,
     failed_open: Option<IntCounter>,
 }
 
@@ -56,28 +66,22 @@ impl LicenceMeter {
                 &[],
             )?
             .with_label_values::<&str>(&[]);
-        Ok(Self {
-            clock,
-            audit: Some(audit),
-            ledger: Some(ledger),
-            blocks: Mutex::default(),
-            failed_open: Some(failed_open),
-        })
+        Ok(Self { clock, audit: Some(audit), blocks: Some(UsageBlocks::new(ledger)), failed_open: Some(failed_open) })
     }
 
     /// A meter that only authorizes: nothing is written and no requests are counted.
     pub fn without_ledger(clock: Clock) -> Self {
-        Self { clock, audit: None, ledger: None, blocks: Mutex::default(), failed_open: None }
+        Self { clock, audit: None, blocks: None, failed_open: None }
     }
 
-    /// Authorizes one call, audits it and counts it.
+    /// Authorizes one call, audits it and counts it, in at most half of the time until `deadline`.
     pub(crate) async fn authorize(
         &self,
         key: &ObjectKey,
         settings: &Settings,
-        caller: &Caller,
-        operation: &str,
+        call: AuthorizedCall<'_>,
     ) -> Result<(), AccessDenial> {
+        let AuthorizedCall { caller, operation, deadline } = call;
         let Some(rights) = settings.rights() else {
             self.audit(key, settings, caller, operation, None, None);
             return Ok(());
@@ -88,7 +92,8 @@ impl LicenceMeter {
                 Err(AccessDenial::Rights { action: action.into(), why })
             }
             AccessDecision::Allowed(profile) => {
-                let exhausted = self.count(key, profile).await;
+                let patience = (deadline.since(self.clock.mono()) / 2).min(COUNT_TIMEOUT);
+                let exhausted = self.count(key, profile, patience).await;
                 let reason = exhausted.map(|_| "requests_per_day");
                 self.audit(key, settings, caller, operation, Some(&profile.name), reason);
                 exhausted.map_or(Ok(()), |retry_in| Err(AccessDenial::Quota { retry_in }))
@@ -97,8 +102,8 @@ impl LicenceMeter {
     }
 
     /// Counts a request against the profile's daily limit; the time until the next day if the limit is reached.
-    async fn count(&self, key: &ObjectKey, profile: &LicenceProfile) -> Option<Duration> {
-        let (Some(limit), Some(ledger)) = (profile.requests_per_day, &self.ledger) else { return None };
+    async fn count(&self, key: &ObjectKey, profile: &LicenceProfile, patience: Duration) -> Option<Duration> {
+        let (Some(limit), Some(blocks)) = (profile.requests_per_day, &self.blocks) else { return None };
         let now = self.clock.now().wall.to_zoned(TimeZone::UTC);
         let usage = UsageKey {
             namespace: key.namespace.to_string(),
@@ -106,32 +111,18 @@ impl LicenceMeter {
             profile: profile.name.to_string(),
             day: now.date(),
         };
-        {
-            let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(left) = blocks.get_mut(&usage).filter(|left| **left > 0) {
-                *left -= 1;
-                return None;
-            }
-        }
-        let block = (limit / 100).clamp(1, MAX_BLOCK);
-        match ledger.take_usage(&usage, block, limit).await {
-            Ok(0) => {
+        match blocks.count(usage, limit, patience).await {
+            Counted::Within => None,
+            Counted::Exhausted => {
                 let midnight = now.tomorrow().and_then(|next| next.start_of_day()).ok();
                 let left = midnight.and_then(|next| Duration::try_from(next.duration_since(&now)).ok());
                 Some(left.unwrap_or(Duration::from_hours(1)))
             }
-            Ok(granted) => {
-                let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-                blocks.retain(|key, _| key.day == usage.day);
-                *blocks.entry(usage).or_default() += granted - 1;
-                None
-            }
-            Err(error) => {
+            Counted::Unknown => {
                 // A failing store must not stop licensed callers; a metric counts these requests.
                 if let Some(series) = &self.failed_open {
                     series.inc();
                 }
-                tracing::warn!(%error, "licence usage could not be counted; the request is admitted");
                 None
             }
         }
@@ -160,6 +151,7 @@ impl LicenceMeter {
             purpose: caller.purpose.clone(),
             reason: refused.map(str::to_owned),
             request_id: caller.request_id,
+            repeats: None,
         });
     }
 }
@@ -180,10 +172,7 @@ impl<S> RightsService<S> {
     }
 }
 
-impl<S> Service<Request> for RightsService<S>
-where
-    S: Service<Request, Response = Response, Error = CallError, Future: Send + 'static> + Clone + Send + 'static,
-{
+impl<S: CallService + Clone + Send + 'static> Service<CallContext> for RightsService<S> {
     type Response = Response;
     type Error = CallError;
     type Future = CallFuture;
@@ -193,14 +182,15 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> CallFuture {
+    fn call(&mut self, ctx: CallContext) -> CallFuture {
         let inner = self.inner.clone();
-        let Some(caller) = request.caller.clone() else { return inner.oneshot(request).boxed() };
+        let Some(caller) = ctx.request.caller.clone() else { return inner.oneshot(ctx).boxed() };
         let (key, settings, licence_meter) =
             (self.key.clone(), Arc::clone(&self.settings), Arc::clone(&self.licence_meter));
         async move {
-            licence_meter.authorize(&key, &settings, &caller, &request.operation).await?;
-            inner.oneshot(request).await
+            let call = AuthorizedCall { caller: &caller, operation: &ctx.request.operation, deadline: ctx.deadline };
+            licence_meter.authorize(&key, &settings, call).await?;
+            inner.oneshot(ctx).await
         }
         .boxed()
     }
@@ -217,6 +207,7 @@ mod tests {
     use crate::domain::rights::{self, Denial, LicenceSubject};
     use crate::ledger::{self, LedgerUrl, OpenMode};
     use crate::provider::audit::audit_channel;
+    use crate::provider::call::Request;
     use crate::provider::testkit::{response, settings};
 
     fn licensed(requests_per_day: Option<u64>) -> Arc<Settings> {
@@ -238,7 +229,7 @@ mod tests {
     }
 
     struct RightsFixture {
-        path: RightsService<tower::util::BoxCloneService<Request, Response, CallError>>,
+        path: RightsService<tower::util::BoxCloneService<CallContext, Response, CallError>>,
         sent: Arc<AtomicUsize>,
         ledger: Arc<dyn Ledger>,
         stop: CancellationToken,
@@ -251,11 +242,10 @@ mod tests {
         let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics, stop) =
             (Clock::starting_at("2026-11-22T23:00:00Z".parse().unwrap()), Metrics::new(), CancellationToken::new());
-        let retention = Duration::from_hours(24);
-        let (queue, writer) = audit_channel(ledger.clone(), clock, retention, &metrics).unwrap();
+        let (queue, writer) = audit_channel(ledger.clone(), clock, &metrics).unwrap();
         let sent = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&sent);
-        let inner = tower::service_fn(move |_: Request| {
+        let inner = tower::service_fn(move |_: CallContext| {
             counted.fetch_add(1, Ordering::Relaxed);
             async { Ok(response(200)) }
         });
@@ -271,7 +261,7 @@ mod tests {
 
     impl RightsFixture {
         async fn call(&self, user: &str, operation: &str) -> Result<Response, CallError> {
-            self.path.clone().oneshot(request(user, operation)).await
+            self.path.clone().oneshot(CallContext::new(request(user, operation), Mono::MAX)).await
         }
 
         /// The audit entries of all calls, oldest first.
@@ -307,8 +297,9 @@ mod tests {
     #[tokio::test]
     async fn probes_and_syncs_are_never_refused_or_audited() {
         let fixture = fixture(licensed(None)).await;
-        assert!(fixture.path.clone().oneshot(Request::probe("/")).await.is_ok());
-        assert!(fixture.path.clone().oneshot(Request::get("transactions", "/")).await.is_ok());
+        for request in [Request::probe("/"), Request::get("transactions", "/")] {
+            assert!(fixture.path.clone().oneshot(CallContext::new(request, Mono::MAX)).await.is_ok());
+        }
         assert!(fixture.audit().await.is_empty());
     }
 

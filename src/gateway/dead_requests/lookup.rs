@@ -58,6 +58,7 @@ impl DeadRequestAction<'_> {
             purpose: None,
             reason: None,
             request_id: Some(self.request_id),
+            repeats: None,
         }
     }
 }

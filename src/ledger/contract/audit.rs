@@ -1,8 +1,15 @@
 //! The audit log and licence usage counters.
 
 use super::OpenLedger;
+use jiff::Timestamp;
+
 use super::fixtures::{at, audit_entry};
-use crate::ledger::audit::{AuditEntry, AuditKind, UsageKey};
+use crate::ledger::audit::{AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, UsageKey};
+
+/// Deletes by age alone, all in one piece.
+pub(crate) fn by_age(before: Timestamp, now: Timestamp) -> AuditPruning {
+    AuditPruning { before: Some(before), now, max_call_bytes: u64::MAX, max_rows: 1_000 }
+}
 
 fn usage(day: i8) -> UsageKey {
     UsageKey {
@@ -21,6 +28,7 @@ pub(crate) async fn entries_are_listed_newest_first_by_namespace(store: &impl Op
         allowed: false,
         purpose: Some("export_pdf".into()),
         request_id: Some(uuid::Uuid::from_u128(7)),
+        repeats: Some(Repeats { count: 3, last: at(9) }),
         ..audit_entry("b", 2)
     };
     let other = AuditEntry { namespace: "other".into(), ..audit_entry("c", 3) };
@@ -34,9 +42,68 @@ pub(crate) async fn entries_are_listed_newest_first_by_namespace(store: &impl Op
 pub(crate) async fn old_entries_are_pruned(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     ledger.append_audit(&[audit_entry("a", 1), audit_entry("b", 2)]).await.unwrap();
-    assert_eq!(ledger.prune_audit(at(2), at(3)).await.unwrap(), 1);
+    assert_eq!(ledger.prune_audit(by_age(at(2), at(3))).await.unwrap().expired, 1);
     let left = ledger.list_audit(None, None, 9).await.unwrap();
     assert_eq!(left.iter().map(|stored| stored.entry.action.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+fn call(number: usize, second: i64) -> AuditEntry {
+    AuditEntry { kind: AuditKind::Call, ..audit_entry(&format!("call-{number:04}"), second) }
+}
+
+pub(crate) async fn the_oldest_calls_are_pruned_by_size_and_other_entries_by_age_alone(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let entries: Vec<AuditEntry> =
+        (0..100).flat_map(|n| [call(n, 1), audit_entry(&format!("discard-{n:04}"), 1)]).collect();
+    ledger.append_audit(&entries).await.unwrap();
+    let pruning = AuditPruning { before: None, now: at(2), max_call_bytes: u64::MAX, max_rows: 1_000 };
+    let all = ledger.prune_audit(pruning).await.unwrap();
+    assert_eq!((all.expired, all.oversize, all.more), (0, 0, false));
+    let each = all.call_bytes / 100;
+    assert_eq!(all.call_bytes, each * 100, "equal entries have equal sizes");
+    // Room for ten of them.
+    let pruning = AuditPruning { max_call_bytes: each * 10, ..pruning };
+    let done = PrunedAudit { expired: 0, oversize: 90, call_bytes: each * 10, more: false };
+    let mut total = 0;
+    loop {
+        let piece = ledger.prune_audit(pruning).await.unwrap();
+        total += piece.oversize;
+        if !piece.more {
+            assert_eq!(PrunedAudit { oversize: total, ..piece }, done);
+            break;
+        }
+    }
+    let left = ledger.list_audit(None, None, 1_000).await.unwrap();
+    let calls: Vec<_> = left.iter().filter(|stored| stored.entry.kind == AuditKind::Call).collect();
+    assert_eq!((left.len(), calls.len()), (110, 10));
+    assert_eq!(calls[9].entry.action, "call-0090", "the newest are left");
+}
+
+pub(crate) async fn pruning_deletes_a_bounded_number_of_rows_at_a_time(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let entries: Vec<AuditEntry> = (0..250).map(|n| call(n, 1)).collect();
+    ledger.append_audit(&entries).await.unwrap();
+    for day in 1..=25 {
+        ledger.take_usage(&usage(day), 1, 5).await.unwrap();
+    }
+    let later = "2026-12-24T00:00:00Z".parse().unwrap();
+    let pruning = AuditPruning { max_rows: 100, ..by_age(later, later) };
+    let mut pieces = Vec::new();
+    loop {
+        let piece = ledger.prune_audit(pruning).await.unwrap();
+        pieces.push(piece.expired);
+        assert_eq!(piece.call_bytes == 0, pieces.len() >= 3);
+        if !piece.more {
+            break;
+        }
+    }
+    assert_eq!(pieces, [100, 100, 50]);
+    let pruning = AuditPruning { before: None, max_call_bytes: 0, ..pruning };
+    ledger.append_audit(&entries).await.unwrap();
+    for (deleted, more) in [(100, true), (100, true), (50, false)] {
+        let piece = ledger.prune_audit(pruning).await.unwrap();
+        assert_eq!((piece.oversize, piece.more), (deleted, more));
+    }
 }
 
 pub(crate) async fn daily_licence_usage_is_granted_up_to_the_limit(store: &impl OpenLedger) {
@@ -46,7 +113,8 @@ pub(crate) async fn daily_licence_usage_is_granted_up_to_the_limit(store: &impl 
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 0);
     assert_eq!(ledger.take_usage(&usage(23), 3, 5).await.unwrap(), 3);
     // 23 November 2026, 00:00 UTC: the days before are pruned with the audit log.
-    ledger.prune_audit("2026-11-23T00:00:00Z".parse().unwrap(), "2026-11-23T00:00:00Z".parse().unwrap()).await.unwrap();
+    let midnight = "2026-11-23T00:00:00Z".parse().unwrap();
+    ledger.prune_audit(by_age(midnight, midnight)).await.unwrap();
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 3);
     assert_eq!(ledger.take_usage(&usage(23), 3, 5).await.unwrap(), 2);
 }

@@ -149,5 +149,6 @@ pub(crate) fn audit_entry(action: &str, second: i64) -> AuditEntry {
         purpose: None,
         reason: Some("timeout".into()),
         request_id: None,
+        repeats: None,
     }
 }

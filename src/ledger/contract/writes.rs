@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::audit::by_age;
 use super::dead_requests::{limits, parked, request, worker};
 use super::fixtures::{TTL, at, audit_entry, books, commit, cursor_key, page, row, run_id, state, take_named};
 use crate::domain::document::{DocumentKind, DocumentRecord};
@@ -192,7 +193,7 @@ impl Prepared {
             }
             Write::ReplaceCredential => ledger.store_credential(&bank(), &credential(1), now).await.map(drop),
             Write::AppendAudit => ledger.append_audit(&[audit_entry("c", 20), audit_entry("d", 21)]).await,
-            Write::PruneAudit => ledger.prune_audit(at(50), at(200)).await.map(drop),
+            Write::PruneAudit => ledger.prune_audit(by_age(at(50), at(200))).await.map(drop),
             Write::TakeUsage => ledger.take_usage(&usage(), 2, 10).await.map(drop),
             Write::AddDeadRequest => ledger.add_dead_request(&dead_request(3, 60), limits(10)).await.map(drop),
             Write::RepeatDeadRequest => ledger.add_dead_request(&self.pending, limits(10)).await.map(drop),

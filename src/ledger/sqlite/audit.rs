@@ -8,16 +8,21 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::clock_skew::latest_millis;
-use super::codec::{OperationName, get, instant, millis, stored_enum, to_i64};
+use super::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
-use crate::ledger::audit::{Audit, AuditEntry, AuditKind, StoredAudit, Usage, UsageKey};
+use crate::ledger::audit::{
+    Audit, AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, StoredAudit, Usage, UsageKey,
+};
 use crate::ledger::error::{LedgerError, LedgerFuture};
 
 const APPEND: OperationName = OperationName("appending to the audit log");
 const LIST: OperationName = OperationName("reading the audit log");
 const PRUNE: OperationName = OperationName("pruning the audit log");
 const TAKE: OperationName = OperationName("counting licence usage");
+
+/// Size of a call without texts, as the schema counts it.
+const MIN_CALL_BYTES: u64 = 120;
 
 impl Audit for SqliteLedger {
     fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()> {
@@ -35,7 +40,7 @@ impl Audit for SqliteLedger {
         self.read(LIST, move |tx| {
             tx.query_all(
                 "SELECT seq, at_ms, kind, action, subject, rights_profile, allowed, namespace, connection, provider,
-                     purpose, reason, request_id
+                     purpose, reason, request_id, count, last_ms
                  FROM audit WHERE (?1 IS NULL OR namespace = ?1) AND (?2 IS NULL OR seq < ?2)
                  ORDER BY seq DESC LIMIT ?3",
                 params![namespace, before, limit],
@@ -45,25 +50,69 @@ impl Audit for SqliteLedger {
         .boxed()
     }
 
-    fn prune_audit(&self, before: Timestamp, now: Timestamp) -> LedgerFuture<'_, u64> {
-        self.write(PRUNE, move |tx| prune(tx, before, now)).boxed()
+    fn prune_audit(&self, pruning: AuditPruning) -> LedgerFuture<'_, PrunedAudit> {
+        self.write(PRUNE, move |tx| prune(tx, pruning)).boxed()
     }
 }
 
-fn prune(tx: &Transaction<'_>, before: Timestamp, now: Timestamp) -> Result<u64, LedgerError> {
+fn prune(tx: &Transaction<'_>, pruning: AuditPruning) -> Result<PrunedAudit, LedgerError> {
+    let AuditPruning { before, now, max_call_bytes, max_rows } = pruning;
+    let mut pruned = PrunedAudit::default();
+    let most = u64::from(max_rows);
+    if let Some(before) = before {
+        pruned.expired = prune_expired(tx, before, now, most)?;
+        pruned.more = pruned.expired == most || prune_usage(tx, before, now, most)? == most;
+    }
+    pruned.call_bytes = call_bytes(tx)?;
+    let left = most - pruned.expired;
+    if pruned.call_bytes > max_call_bytes && left > 0 {
+        pruned.oversize = prune_oversize(tx, pruned.call_bytes - max_call_bytes, left)?;
+        pruned.call_bytes = call_bytes(tx)?;
+    }
+    pruned.more |= pruned.call_bytes > max_call_bytes && pruned.expired + pruned.oversize > 0;
+    Ok(pruned)
+}
+
+/// Deletes up to `most` entries by age.
+fn prune_expired(tx: &Transaction<'_>, before: Timestamp, now: Timestamp, most: u64) -> Result<u64, LedgerError> {
     // Entries that are ahead cannot be corrected, because the log is append-only. They are as old as their successors.
     let ahead = tx.execute(
-        "DELETE FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(seq) FROM audit WHERE at_ms < ?1)",
-        params![millis(before), latest_millis(now)],
+        "DELETE FROM audit WHERE seq IN (
+             SELECT seq FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(seq) FROM audit WHERE at_ms < ?1) LIMIT ?3)",
+        params![millis(before), latest_millis(now), to_i64(most)],
     )?;
-    let deleted = tx.execute("DELETE FROM audit WHERE at_ms < ?1", [millis(before)])?;
+    let deleted = tx.execute(
+        "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
+        params![millis(before), to_i64(most - ahead)],
+    )?;
+    Ok(ahead + deleted)
+}
+
+/// Deletes up to `most` counters of licence usage by age.
+fn prune_usage(tx: &Transaction<'_>, before: Timestamp, now: Timestamp, most: u64) -> Result<u64, LedgerError> {
     // A day later than tomorrow was counted by a wrong clock; it must not be used up when it comes.
     let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
     tx.execute(
-        "DELETE FROM rights_usage WHERE day < ?1 OR day > ?2",
-        [day(before).to_string(), day(now).tomorrow().unwrap_or(Date::MAX).to_string()],
-    )?;
-    Ok(ahead + deleted)
+        "DELETE FROM rights_usage WHERE (namespace, connection, profile, day) IN (
+             SELECT namespace, connection, profile, day FROM rights_usage WHERE day < ?1 OR day > ?2 LIMIT ?3)",
+        params![day(before).to_string(), day(now).tomorrow().unwrap_or(Date::MAX).to_string(), to_i64(most)],
+    )
+}
+
+/// Deletes the oldest calls, up to `most` of them, until they were `excess` bytes.
+fn prune_oversize(tx: &Transaction<'_>, excess: u64, most: u64) -> Result<u64, LedgerError> {
+    // As many rows as can be needed if they were the smallest: no more than a piece over the limit is deleted.
+    let most = most.min(excess.div_ceil(MIN_CALL_BYTES));
+    tx.execute(
+        "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE kind = 'call' ORDER BY seq LIMIT ?1)",
+        [to_i64(most)],
+    )
+}
+
+/// The size of all calls, as the triggers of the schema count it.
+fn call_bytes(tx: &Transaction<'_>) -> Result<u64, LedgerError> {
+    let bytes: i64 = tx.scalar("SELECT call_bytes FROM audit_size WHERE id = 1", [])?;
+    u64::try_from(bytes).map_err(|_| LedgerError::Corrupt { column: "audit_size.call_bytes" })
 }
 
 impl Usage for SqliteLedger {
@@ -95,8 +144,8 @@ fn take(tx: &Transaction<'_>, key: &UsageKey, want: u64, limit: u64) -> Result<u
 pub(super) fn append(tx: &Transaction<'_>, entry: &AuditEntry) -> Result<(), LedgerError> {
     tx.execute(
         "INSERT INTO audit (at_ms, kind, action, subject, rights_profile, allowed, namespace, connection, provider,
-             purpose, reason, request_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             purpose, reason, request_id, count, last_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             millis(entry.at),
             entry.kind.as_str(),
@@ -110,13 +159,15 @@ pub(super) fn append(tx: &Transaction<'_>, entry: &AuditEntry) -> Result<(), Led
             entry.purpose,
             entry.reason,
             entry.request_id.map(|id| id.to_string()),
+            to_i64(entry.count()),
+            entry.repeats.map(|repeats| millis(repeats.last)),
         ],
     )?;
     Ok(())
 }
 
 fn decode_entry(row: &Row<'_>) -> Result<StoredAudit, LedgerError> {
-    let kind: String = get(row, "kind")?;
+    let (kind, times): (String, u64) = (get(row, "kind")?, count(row, "count")?);
     Ok(StoredAudit {
         seq: get(row, "seq")?,
         entry: AuditEntry {
@@ -132,6 +183,7 @@ fn decode_entry(row: &Row<'_>) -> Result<StoredAudit, LedgerError> {
             purpose: get(row, "purpose")?,
             reason: get(row, "reason")?,
             request_id: uuid_opt(row, "request_id", "audit.request_id")?,
+            repeats: instant_opt(get(row, "last_ms")?, "audit.last_ms")?.map(|last| Repeats { count: times, last }),
         },
     })
 }

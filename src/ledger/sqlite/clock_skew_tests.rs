@@ -9,6 +9,7 @@ use super::migrations::MIGRATIONS;
 use super::tests::{TESTING, execute, new_ledger};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::{Audit as _, AuditEntry, AuditKind, Usage as _, UsageKey};
+use crate::ledger::contract::audit::by_age;
 use crate::ledger::contract::{TTL, at, books, run_id};
 use crate::ledger::credentials::lock_name;
 use crate::ledger::dead_requests::{
@@ -201,6 +202,7 @@ fn entry(second: i64) -> AuditEntry {
         purpose: None,
         reason: None,
         request_id: None,
+        repeats: None,
     }
 }
 
@@ -213,9 +215,9 @@ async fn an_audit_entry_of_the_future_is_pruned_with_its_successor() {
             let all = ledger.list_audit(None, None, 10).await.unwrap();
             all.into_iter().rev().map(|stored| stored.entry.at).collect::<Vec<_>>()
         };
-        assert_eq!(ledger.prune_audit(at(10), at(50)).await.unwrap(), 1);
+        assert_eq!(ledger.prune_audit(by_age(at(10), at(50))).await.unwrap().expired, 1);
         assert_eq!(stored().await, [at(ahead), at(20), at(ahead), at(40)], "kept, as the clock said");
-        assert_eq!(ledger.prune_audit(at(30), at(50)).await.unwrap(), 2);
+        assert_eq!(ledger.prune_audit(by_age(at(30), at(50))).await.unwrap().expired, 2);
         assert_eq!(stored().await, [at(ahead), at(40)]);
     }
 }
@@ -232,7 +234,7 @@ async fn licence_usage_of_a_day_far_ahead_does_not_use_up_that_day() {
     for second in [0, DAY, 365 * DAY] {
         assert_eq!(ledger.take_usage(&key(second), 3, 3).await.unwrap(), 3);
     }
-    ledger.prune_audit(at(-DAY), at(0)).await.unwrap();
+    ledger.prune_audit(by_age(at(-DAY), at(0))).await.unwrap();
     // Today's is used up, and so is tomorrow's: it may have begun on another replica.
     assert_eq!(ledger.take_usage(&key(0), 1, 3).await.unwrap(), 0);
     assert_eq!(ledger.take_usage(&key(DAY), 1, 3).await.unwrap(), 0);

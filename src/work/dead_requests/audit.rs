@@ -20,5 +20,6 @@ pub(super) fn audit_entry(at: Timestamp, action: &str, connection: &ObjectKey, r
         purpose: None,
         reason: Some(reason.to_owned()),
         request_id: None,
+        repeats: None,
     }
 }

@@ -17,6 +17,7 @@ use busbar::gateway::dead_requests::recorder::DeadRequestRecorder;
 use busbar::gateway::fallback_authorization::FallbackAuthorization;
 use busbar::gateway::metrics::GatewayMetrics;
 use busbar::gateway::rate_limit::{Rate, RateLimits};
+use busbar::gateway::request_limits::{DEFAULT_MAX_REQUESTS, RequestLimits};
 use busbar::gateway::router::router;
 use busbar::gateway::server::Server;
 use busbar::ledger::audit::AuditEntry;
@@ -89,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) fallbacks: FallbackAuthorization,
     pub(crate) keys: Keyring,
     pub(crate) under_way: usize,
+    /// Calls of one connection in flight.
+    pub(crate) calls: Option<u16>,
     pub(crate) traces: Traces,
 }
 
@@ -101,7 +104,8 @@ impl Default for Plan {
             address: rate(100_000),
             fallbacks: FallbackAuthorization::default(),
             keys: Keyring::none(),
-            under_way: 100,
+            under_way: DEFAULT_MAX_REQUESTS,
+            calls: None,
             traces: Traces::off(),
         }
     }
@@ -183,11 +187,12 @@ impl GatewayHarness {
         let dir = tempfile::tempdir().unwrap();
         let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics) = (Clock::system(), Metrics::new());
-        let (queue, writer) = audit_channel(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
+        let (queue, writer) = audit_channel(ledger.clone(), clock, &metrics).unwrap();
         let licences = LicenceMeter::new(clock, ledger.clone(), queue.clone(), &metrics).unwrap();
         let reach = RegistryOptions {
             licence_meter: Some(Arc::new(licences)),
             traces: plan.traces,
+            calls_per_connection: plan.calls,
             ..RegistryOptions::allowing_loopback()
         };
         let registry = Registry::new(clock, &metrics, reach).unwrap();
@@ -195,7 +200,8 @@ impl GatewayHarness {
         let gateway = Arc::new(Gateway {
             fallback_authorization: plan.fallbacks,
             access: AccessControl::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
-            rate_limits: RateLimits::new(clock, plan.caller, plan.address).with_max_concurrent(plan.under_way),
+            rate_limits: RateLimits::new(clock, plan.caller, plan.address),
+            request_limits: RequestLimits::new(plan.under_way),
             registry: registry.clone(),
             exists: Arc::new(|key| &*key.name == LATE),
             ledger: ledger.clone(),

@@ -1,0 +1,84 @@
+//! The pruner beside a writer, on a real ledger.
+
+use super::*;
+use crate::ledger::audit::{AuditEntry, AuditKind};
+use crate::ledger::{self, LedgerUrl, OpenMode};
+
+fn entry(kind: AuditKind, number: u32, at: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at,
+        kind,
+        action: format!("action-{number:05}"),
+        subject: "ann".into(),
+        rights_profile: None,
+        allowed: true,
+        namespace: "ns".into(),
+        connection: "fmp".into(),
+        provider: None,
+        purpose: None,
+        reason: None,
+        request_id: None,
+        repeats: None,
+    }
+}
+
+#[tokio::test]
+async fn calls_are_pruned_to_their_size_while_others_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
+    let (clock, metrics, stop) = (Clock::system(), Metrics::new(), CancellationToken::new());
+    let now = clock.now().wall;
+    let call = |n| entry(AuditKind::Call, n, now);
+    ledger.append_audit(&(0..3_000).map(call).collect::<Vec<_>>()).await.unwrap();
+    ledger.append_audit(&(0..50).map(|n| entry(AuditKind::DeadRequest, n, now)).collect::<Vec<_>>()).await.unwrap();
+
+    let limits = AuditLimits { retention: Duration::from_hours(24), max_call_bytes: 50_000 };
+    let pruner = AuditPruner::new(ledger.clone(), clock, limits, &metrics).unwrap();
+    let size = pruner.call_bytes.clone();
+    let pruning = tokio::spawn(pruner.run(stop.clone()));
+    let mut written = 3_000;
+    let pruned = async {
+        while size.get() == 0 || size.get() > 50_000 {
+            // Between two pieces, not after the last.
+            ledger.append_audit(&[call(written)]).await.unwrap();
+            written += 1;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), pruned).await.expect("the calls are pruned");
+    stop.cancel();
+    pruning.await.unwrap();
+    let left = ledger.list_audit(None, None, 10_000).await.unwrap();
+    let (calls, others): (Vec<_>, Vec<_>) = left.iter().partition(|stored| stored.entry.kind == AuditKind::Call);
+    assert_eq!(others.len(), 50, "entries of other kinds go by their age alone");
+    assert!((100..500).contains(&calls.len()), "{}", calls.len());
+    assert_eq!(calls[0].entry.action, format!("action-{:05}", written - 1), "the newest are left");
+    assert!(metrics.render().unwrap().contains("busbar_audit_pruned_total{cause=\"size\"}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_are_pruned_by_age_once_the_clock_is_steady() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
+    let start: Timestamp = "2026-11-29T00:00:00Z".parse().unwrap();
+    let (clock, stop) = (Clock::starting_at(start), CancellationToken::new());
+    let old = start - SignedDuration::from_hours(25);
+    let entries: Vec<_> = (0..2_000).map(|n| entry(AuditKind::DeadRequest, n, old)).collect();
+    ledger.append_audit(&entries).await.unwrap();
+    ledger.append_audit(&[entry(AuditKind::Call, 1, start)]).await.unwrap();
+    let limits = AuditLimits { retention: Duration::from_hours(24), max_call_bytes: u64::MAX };
+    let pruner = AuditPruner::new(ledger.clone(), clock, limits, &Metrics::new()).unwrap();
+    let pruning = tokio::spawn(pruner.run(stop.clone()));
+    let pruned = clock.mono() + Duration::from_hours(1);
+    let mut left = Vec::new();
+    while clock.mono() < pruned {
+        left = ledger.list_audit(None, None, 10_000).await.unwrap();
+        if left.len() == 1 {
+            break;
+        }
+        assert!(left.len() == 2_001 || clock.mono().since(Mono::ZERO) >= Duration::from_mins(10), "not before");
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    assert_eq!(left.len(), 1);
+    stop.cancel();
+    pruning.await.unwrap();
+}
