@@ -1,7 +1,10 @@
 //! The gateway's metrics.
 
+use std::sync::{Arc, Mutex};
+
 use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 
+use crate::domain::log_limit::LogLimit;
 use crate::metrics::{Metrics, MetricsError};
 
 /// The gateway's metrics.
@@ -11,7 +14,22 @@ pub struct GatewayMetrics {
     pub(super) seconds: HistogramVec,
     pub(super) panics: IntCounterVec,
     pub(super) in_flight: IntGauge,
+    pub(super) rejected: IntCounterVec,
+    pub(super) max_requests: IntGauge,
+    /// Limits the log lines of refused and failed requests.
+    pub(super) lines: Arc<Mutex<LogLimit<RequestKind>>>,
 }
+
+/// What the log lines of requests have in common: route template, method and status.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct RequestKind {
+    pub(super) route: String,
+    pub(super) method: &'static str,
+    pub(super) status: u16,
+}
+
+/// Kinds of requests whose lines are counted: more than there are.
+const MAX_KINDS: usize = 1_024;
 
 impl GatewayMetrics {
     /// Registers them.
@@ -31,6 +49,16 @@ impl GatewayMetrics {
             in_flight: metrics
                 .int_gauge("busbar_gateway_requests_in_flight", "Requests being handled.", &[])?
                 .with_label_values::<&str>(&[]),
+            rejected: metrics.counter(
+                "busbar_gateway_concurrency_rejected_total",
+                "Requests rejected because too many were being handled, by limit: of the replica (unavailable), of the \
+                 called connection (bulkhead_full) or of the caller (concurrency_limited).",
+                &["limit"],
+            )?,
+            max_requests: metrics
+                .int_gauge("busbar_gateway_concurrency_limit", "Requests that may be handled at the same time.", &[])?
+                .with_label_values::<&str>(&[]),
+            lines: Arc::new(Mutex::new(LogLimit::new(MAX_KINDS))),
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Routes are reported by template, so that no name of a request becomes a label; the query is never reported.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::time::Mono;
 use crate::gateway::error_code::ErrorCode;
+use crate::gateway::metrics::RequestKind;
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 use crate::provider::trace::{IncomingRequest, IncomingSpan};
@@ -40,6 +41,19 @@ struct RequestRecord<'a> {
     status: u16,
 }
 
+impl RequestRecord<'_> {
+    /// Whether the request is logged: then the number of equal lines left out before. Requests that need no token, and
+    /// those that are refused or fail, can come at any rate.
+    fn log_line(&self) -> Option<u64> {
+        if self.status < 400 && !matches!(&*self.route, "/livez" | "/readyz") {
+            return Some(0);
+        }
+        let kind = RequestKind { route: self.route.clone(), method: self.method, status: self.status };
+        let mut lines = self.gateway.metrics.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.admit(kind, self.gateway.clock.mono())
+    }
+}
+
 impl Drop for RequestRecord<'_> {
     fn drop(&mut self) {
         let took = self.gateway.clock.mono().since(self.began);
@@ -47,12 +61,14 @@ impl Drop for RequestRecord<'_> {
         metrics.in_flight.dec();
         metrics.requests.with_label_values(&[&*self.route, self.method, &self.status.to_string()]).inc();
         metrics.seconds.with_label_values(&[&*self.route]).observe(took.as_secs_f64());
+        let Some(omitted) = self.log_line() else { return };
         tracing::info!(
             method = self.method,
             route = self.route,
             status = self.status,
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             request_id = %self.id,
+            omitted,
             "request"
         );
     }
