@@ -3,7 +3,8 @@
 //! One table for all callers. Status 5xx, connection failures and time-outs count against the provider. TLS failures
 //! and broken connections are connection failures too, with classes of their own so that a policy can tell them apart;
 //! a policy may replace both lists. 401 and 403 are about the credentials and 429 is about the quota: none of them
-//! trips the circuit. Any other response shows that the provider works.
+//! trips the circuit. Any other response shows that the provider works. A health check is stricter: without the expected
+//! response it has failed, whatever a policy counts of other calls.
 //!
 //! What a call says about the credentials is decided by the class of the response, not by its status: a rejected key
 //! may come with 200, and a 401 may be about one customer's consent.
@@ -54,7 +55,9 @@ pub fn assess(
             CallAssessment { outcome: CallOutcome::Ignored, credentials: CredentialResult::Refused }
         }
         Err(error) => {
-            let failed = error.class().is_some_and(|class| criteria.failure_errors.contains(&class));
+            // A health check that did not end in a response has failed, whatever the policy counts of other calls.
+            let counts = |error_class| class == CallClass::Probe || criteria.failure_errors.contains(&error_class);
+            let failed = error.class().is_some_and(counts);
             let outcome = if failed { CallOutcome::Failure } else { CallOutcome::Ignored };
             CallAssessment { outcome, credentials: CredentialResult::Unknown }
         }

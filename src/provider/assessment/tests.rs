@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::quota::LimitScope;
 use crate::profile::{Classification, Profiles, ResponseView};
 use crate::provider::call::{ConnectError, ResponseMeta};
+use crate::provider::memory::Reservation;
 use crate::settings::ErrorClass;
 
 fn response(status: u16) -> Response {
@@ -18,6 +19,7 @@ fn response(status: u16) -> Response {
         elapsed: Duration::ZERO,
         classification: Classification::of_status(status),
         meta: ResponseMeta::default(),
+        memory: Reservation::default(),
     }
 }
 
@@ -88,6 +90,26 @@ fn health_check_without_an_expected_status_has_failed() {
     let expected = [StatusPattern::Exact(401)];
     let result = assess(&rules, CallClass::Probe, &expected, Ok(&response(401)));
     assert_eq!(result, CallAssessment { outcome: CallOutcome::Success, credentials: CredentialResult::Accepted });
+}
+
+#[test]
+fn health_check_without_a_response_has_failed_whatever_a_policy_counts() {
+    let nothing_counts = FailureCriteria { failure_errors: vec![], ..FailureCriteria::default() };
+    for error in [
+        CallError::Timeout,
+        CallError::Connect(ConnectError::Dns),
+        CallError::Connect(ConnectError::Refused),
+        CallError::Connect(ConnectError::Reset),
+        CallError::Connect(ConnectError::Tls),
+        CallError::Malformed,
+        CallError::TooLarge { limit: 1 },
+        CallError::TooComplex,
+    ] {
+        for rules in [&nothing_counts, &FailureCriteria::default()] {
+            assert_eq!(assess(rules, CallClass::Probe, &[], Err(&error)).outcome, CallOutcome::Failure, "{error:?}");
+        }
+        assert_eq!(assess(&nothing_counts, CallClass::Read, &[], Err(&error)).outcome, CallOutcome::Ignored);
+    }
 }
 
 #[test]
