@@ -22,8 +22,9 @@ use crate::domain::key::ObjectKey;
 /// Backoff between attempts to open a watch, with full jitter; reset once it is open. Capped so that a recovered API
 /// server is noticed within ten seconds.
 const RECONNECT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(400), max: Duration::from_secs(10) };
-/// A watch that has been open for this long works, also if nothing happened: a later failure is another one.
-const WORKS_AFTER: Duration = Duration::from_secs(10);
+/// An outage of a watch on which nothing happens is over after this long without a failure. Not at the first success:
+/// while requests fail now and then, every second failure would be logged.
+const OUTAGE_OVER_AFTER: Duration = Duration::from_mins(1);
 
 /// Why a watch ended.
 struct WatchFailure {
@@ -94,7 +95,7 @@ impl<K: HasStatus> Reflector<K> {
             let event = tokio::select! {
                 biased;
                 event = events.next() => event,
-                () = progress.open_for(WORKS_AFTER), if failing => {
+                () = progress.works_for(OUTAGE_OVER_AFTER), if failing => {
                     tracing::info!(kind, "watch re-established");
                     (failing, attempt) = (false, 0);
                     continue;
@@ -112,6 +113,7 @@ impl<K: HasStatus> Reflector<K> {
                     self.handle(event);
                 }
                 Err(error) => {
+                    progress.failed();
                     let error = WatchFailure::from(error);
                     // Logged once per outage: the same error returns every few seconds.
                     if error.expired && !relisting {

@@ -126,7 +126,8 @@ async fn send(
         Err(_) => return Err(SilentServer::NoResponse(limits.response).into()),
     };
     // A rejection is no sign of a watch that works.
-    if response.status().is_success() {
+    let progress = response.status().is_success().then_some(progress);
+    if let Some(progress) = &progress {
         progress.opened();
     }
     Ok(response.map(|inner| ObservedBody { inner, limit: limits.silence, silence: None, progress }))
@@ -143,21 +144,21 @@ pub(super) struct WatchProgress {
 struct ProgressState {
     /// When the API server last sent anything.
     heard: Mono,
-    /// Since when a successful response is open.
-    open_since: Option<Mono>,
+    /// Since when its requests succeed.
+    working_since: Option<Mono>,
 }
 
 impl WatchProgress {
     fn new(clock: Clock) -> Self {
-        let state = ProgressState { heard: clock.mono(), open_since: None };
+        let state = ProgressState { heard: clock.mono(), working_since: None };
         Self { clock, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Waits until a response has been open for `time`.
-    pub(super) async fn open_for(&self, time: Duration) {
+    /// Waits until the watch has worked for `time`, over the regular ends of its responses.
+    pub(super) async fn works_for(&self, time: Duration) {
         loop {
-            let open_since = self.lock().open_since;
-            match open_since.map(|since| since + time) {
+            let working_since = self.lock().working_since;
+            match working_since.map(|since| since + time) {
                 Some(at) if at <= self.clock.mono() => return,
                 Some(at) => {
                     tokio::select! {
@@ -172,19 +173,22 @@ impl WatchProgress {
 
     fn opened(&self) {
         let now = self.clock.mono();
-        *self.lock() = ProgressState { heard: now, open_since: Some(now) };
-        self.changed.notify_one();
-    }
-
-    fn heard(&self) {
         let mut state = self.lock();
-        if state.open_since.is_some() {
-            state.heard = self.clock.mono();
+        state.heard = now;
+        if state.working_since.is_none() {
+            state.working_since = Some(now);
+            drop(state);
+            self.changed.notify_one();
         }
     }
 
-    fn closed(&self) {
-        self.lock().open_since = None;
+    fn heard(&self) {
+        self.lock().heard = self.clock.mono();
+    }
+
+    /// Records that the watch failed.
+    pub(super) fn failed(&self) {
+        self.lock().working_since = None;
         self.changed.notify_one();
     }
 
@@ -199,7 +203,8 @@ struct ObservedBody {
     limit: Duration,
     /// Ends when the silence has lasted too long.
     silence: Option<Pin<Box<Sleep>>>,
-    progress: Arc<WatchProgress>,
+    /// `None`: a rejection.
+    progress: Option<Arc<WatchProgress>>,
 }
 
 impl hyper::body::Body for ObservedBody {
@@ -210,7 +215,9 @@ impl hyper::body::Body for ObservedBody {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.silence = None;
-            this.progress.heard();
+            if let Some(progress) = &this.progress {
+                progress.heard();
+            }
             return Poll::Ready(frame);
         }
         let limit = this.limit;
@@ -232,12 +239,6 @@ impl hyper::body::Body for ObservedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-impl Drop for ObservedBody {
-    fn drop(&mut self) {
-        self.progress.closed();
     }
 }
 

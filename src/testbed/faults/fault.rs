@@ -35,6 +35,8 @@ pub enum Fault {
     WatchesHeld,
     /// The proxy cuts the watches; they may be reopened at once.
     WatchesCut,
+    /// The proxy keeps the connections of the open watches and forwards nothing on them; new watches pass.
+    WatchesSilent,
     /// The proxy holds all requests back.
     AllHeld,
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Fault {
             Self::SomeRejected(percent) => write!(f, "{percent} % of requests rejected with 503"),
             Self::WatchesHeld => f.write_str("watches held"),
             Self::WatchesCut => f.write_str("watches cut"),
+            Self::WatchesSilent => f.write_str("watches silent"),
             Self::AllHeld => f.write_str("all requests held"),
         }
     }
@@ -109,6 +112,7 @@ impl Fault {
             }
             Self::SomeRejected(percent) => proxy.set(ProxyMode::Reject { status: 503, percent, retry_after: None }),
             Self::WatchesCut => proxy.cut_watches(),
+            Self::WatchesSilent => proxy.silence_watches(),
             Self::AllHeld => proxy.set(ProxyMode::HoldAll),
         }
         Ok(())
@@ -134,7 +138,8 @@ impl Fault {
             Self::AllRejected(_) | Self::SomeRejected(_) | Self::WatchesHeld | Self::AllHeld => {
                 proxy.set(ProxyMode::Pass);
             }
-            Self::WatchesCut => {}
+            // Silent watches stay silent: the operator opens others.
+            Self::WatchesCut | Self::WatchesSilent => {}
         }
         Ok(())
     }

@@ -57,6 +57,8 @@ struct ProxyState {
     mode: watch::Sender<ProxyMode>,
     /// Cancelled and replaced to cut every open watch.
     cut: watch::Sender<CancellationToken>,
+    /// The same to silence every open watch.
+    silenced: watch::Sender<CancellationToken>,
     requests: AtomicU64,
     rejected: AtomicU64,
     open_watches: AtomicU64,
@@ -87,6 +89,7 @@ impl Proxy {
             target: plane.url().to_owned(),
             mode: watch::Sender::new(ProxyMode::Pass),
             cut: watch::Sender::new(CancellationToken::new()),
+            silenced: watch::Sender::new(CancellationToken::new()),
             requests: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             open_watches: AtomicU64::new(0),
@@ -134,6 +137,11 @@ impl Proxy {
         self.shared.cut.send_replace(CancellationToken::new()).cancel();
     }
 
+    /// Makes every open watch half-open: its connection stays, and nothing passes any more.
+    pub fn silence_watches(&self) {
+        self.shared.silenced.send_replace(CancellationToken::new()).cancel();
+    }
+
     /// Number of open watches.
     pub fn open_watches(&self) -> u64 {
         self.shared.open_watches.load(Ordering::Relaxed)
@@ -177,7 +185,7 @@ async fn pass(State(shared): State<Arc<ProxyState>>, request: Request) -> Respon
         return rejection;
     }
     // Read before the request is sent, so that a cut during the request applies to it too.
-    let cut = shared.cut.borrow().clone();
+    let (cut, silenced) = (shared.cut.borrow().clone(), shared.silenced.borrow().clone());
     // As without the proxy when the API server is down: the connection breaks.
     let Ok(response) = forward(&shared, request).await else { return broken_response() };
     if !is_watch {
@@ -186,8 +194,12 @@ async fn pass(State(shared): State<Arc<ProxyState>>, request: Request) -> Respon
     shared.open_watches.fetch_add(1, Ordering::Relaxed);
     let open = OpenWatch(shared);
     let (head, body) = response.into_parts();
-    let cancelled = cut.clone().cancelled_owned();
+    let cancelled =
+        futures::future::select(Box::pin(cut.clone().cancelled_owned()), Box::pin(silenced.clone().cancelled_owned()));
     let chunks = body.into_data_stream().take_until(cancelled).chain(futures::stream::once(async move {
+        if silenced.is_cancelled() {
+            cut.cancelled().await;
+        }
         drop(open);
         // A broken connection, not the end of the body, with which the API server ends a watch.
         if cut.is_cancelled() { Err(axum::Error::new(WatchCut)) } else { Ok(bytes::Bytes::new()) }

@@ -14,7 +14,7 @@ use crate::kit::banks::{arrivals_at, further_arrivals, simulator, unavailable};
 use crate::kit::objects::connection;
 
 /// A folder with one key, as a mounted Secret has it.
-fn key_folder(plane: &Arc<ControlPlane>, namespace: &str) -> String {
+pub(super) fn key_folder(plane: &Arc<ControlPlane>, namespace: &str) -> String {
     let folder = plane.run_dir().path().join(format!("keys-{namespace}"));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("2026-11-22"), [5; 32]).unwrap();

@@ -15,6 +15,7 @@ mod references;
 mod restart;
 mod rotation;
 mod tls;
+mod token_shutdown;
 
 use std::ops::Deref;
 

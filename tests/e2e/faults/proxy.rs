@@ -6,7 +6,7 @@ use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
 use busbar::testbed::faults::Fault;
 use serde_json::json;
 
-use super::{LEASE_REQUEST_FAILED, connection_field_is, fail_bank_a, fail_over_during, is_active};
+use super::{KINDS, LEASE_REQUEST_FAILED, connection_field_is, fail_bank_a, fail_over_during, get_object, is_active};
 use crate::cluster::bank_env::{bank_connection, named_connection};
 use crate::cluster::control_planes::shared_plane;
 use crate::cluster::failover_env::{FailoverEnv, RECOVERY_DEADLINE};
@@ -49,6 +49,28 @@ async fn the_operator_survives_random_503() {
         run.last_for(env, Duration::from_secs(30)).await;
     });
     let (mut env, outcome) = run.await;
+    outcome.assert_recovered(&mut env).await;
+    env.finish().await;
+}
+
+#[tokio::test]
+async fn half_open_watches_are_noticed_within_a_minute() {
+    let plane = shared_plane().await;
+    let mut env = FailoverEnv::on(&plane, "half-open").await;
+    let mut run = env.begin(Fault::WatchesSilent).await;
+    env.patch_spec::<BankRoute>("payouts", json!({"priority": 7})).await;
+    let observed = |r: &BankRoute| (r.status.as_ref()?.observed_generation == Some(2)).then_some(());
+    within(Duration::from_mins(1), "the change is observed", async || {
+        get_object::<BankRoute>(&env, "payouts").await.is_some_and(|route| observed(&route).is_some())
+    })
+    .await;
+    // Each kind has a watch of its own, and all of them fell silent at the same time.
+    let reason = "watch failed; retrying with backoff";
+    let every_kind = async || run.log_count(&env, reason) >= KINDS.len();
+    within(Duration::from_mins(1), "every kind's watch is opened anew", every_kind).await;
+    run.end(&env).await;
+    let expected = Expected { reason, kinds: &KINDS, writes: &[("bankroutes/payouts", 1)], ..Expected::default() };
+    let outcome = run.outcome(&env, expected, async |env| is_active(env, "a").await).await;
     outcome.assert_recovered(&mut env).await;
     env.finish().await;
 }

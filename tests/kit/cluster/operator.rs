@@ -293,6 +293,14 @@ impl Operator {
         self.admin = None;
     }
 
+    /// SIGTERM; returns when it says so in its log. [`Self::wait_exit`] waits for its end.
+    pub(crate) async fn begin_sigterm(&self) {
+        let before = self.logs().len();
+        self.process.as_ref().expect("it runs").signal(Signal::Term).expect("SIGTERM");
+        let begun = async || self.logs()[before..].contains("shutting down: signal received");
+        eventually("the operator begins to shut down", begun).await;
+    }
+
     /// SIGTERM, and its exit status; panics if it does not exit within the grace period.
     pub(crate) async fn sigterm(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
