@@ -44,6 +44,7 @@ use crate::profile::Profiles;
 use crate::tasks::TaskGroups;
 use crate::telemetry::log_writer::write_stderr_within;
 use crate::telemetry::{self, traces::Traces};
+use crate::work::ledger_monitor::readiness_warning;
 
 /// Runs the command of the command line.
 #[expect(clippy::print_stderr, reason = "command-line errors are printed to the terminal")]
@@ -122,6 +123,8 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     };
     let ledger = ledger::open(&args.ledger, OpenMode::Migrate).await?;
     gates.set(Gate::Ledger, true);
+    let health = ledger.health();
+    gates.add_warning(move || readiness_warning(*health.borrow()));
     gates.set(Gate::Running, true);
 
     let base = BaseDeps {

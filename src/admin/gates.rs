@@ -21,11 +21,15 @@ pub enum Gate {
 const ALL: [(Gate, &str); 4] =
     [(Gate::Ledger, "ledger"), (Gate::Crds, "crds"), (Gate::Stores, "stores"), (Gate::Running, "running")];
 
+/// Asks for a warning; `None` while there is none.
+type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// State of all gates. Cloning shares it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Gates {
     open: Arc<Mutex<[bool; ALL.len()]>>,
     leading: Arc<std::sync::atomic::AtomicBool>,
+    warnings: Arc<Mutex<Vec<Warning>>>,
 }
 
 impl Gates {
@@ -44,7 +48,12 @@ impl Gates {
         self.leading.store(leading, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Whether all gates are open, and one line per gate.
+    /// Adds a source of warnings: of faults that a restart would not end, so that they close no gate.
+    pub fn add_warning(&self, warning: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(warning));
+    }
+
+    /// Whether all gates are open, and one line per gate and warning.
     pub fn report(&self) -> (bool, String) {
         let gates = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
@@ -53,6 +62,9 @@ impl Gates {
         }
         let leading = self.leading.load(std::sync::atomic::Ordering::Relaxed);
         let _ = writeln!(text, "[{}] leading (not required: a standby is ready too)", if leading { '+' } else { ' ' });
+        for warning in self.warnings.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(|ask| ask()) {
+            let _ = writeln!(text, "[!] {warning}");
+        }
         (gates.iter().all(|open| *open), text)
     }
 }
@@ -73,5 +85,17 @@ mod tests {
         gates.set(Gate::Stores, false);
         let (ready, text) = gates.report();
         assert!(!ready && text.contains("[-] stores"), "{text}");
+    }
+
+    #[test]
+    fn a_warning_is_shown_while_it_lasts_and_closes_no_gate() {
+        let (gates, full) = (Gates::default(), Arc::new(std::sync::atomic::AtomicBool::new(true)));
+        ALL.into_iter().for_each(|(gate, _)| gates.set(gate, true));
+        let seen = Arc::clone(&full);
+        gates.add_warning(move || seen.load(std::sync::atomic::Ordering::Relaxed).then(|| "disk full".to_owned()));
+        let (ready, text) = gates.report();
+        assert!(ready && text.ends_with("[!] disk full\n"), "{text}");
+        full.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(!gates.report().1.contains("[!]"));
     }
 }

@@ -1,5 +1,5 @@
 //! Routes changes to the reconcile queue: of objects, as the stores report them, and of running connections, as the
-//! registry reports them. Every object whose status may depend on the change is enqueued, and work for an object that
+//! registry reports them, and of the ledger's health, which every job depends on. Every object whose status may depend on the change is enqueued, and work for an object that
 //! has ended is stopped.
 //!
 //! One task does both, so that an object's end is handled before anything that was enqueued later.
@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::api::v1alpha1::SyncJob;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::references::ReferenceIndex;
-use crate::cluster::resource::ObjectChange;
+use crate::cluster::resource::{ObjectChange, WatchedResource as _};
+use crate::cluster::stores::KindStore;
 use crate::controllers::resolutions::Resolutions;
 use crate::domain::key::{Kind, ObjectKey};
+use crate::ledger::HealthReceiver;
 use crate::notify::KeyQueue;
 use crate::provider::registry::Registry;
 use crate::work::pool::SyncPool;
@@ -30,11 +33,16 @@ pub(super) struct ChangeRouter {
     pub(super) pool: SyncPool,
     pub(super) backoff: Arc<ReconcileBackoff>,
     pub(super) resolutions: Arc<Resolutions>,
+    /// Whether the ledger can be written.
+    pub(super) ledger: HealthReceiver,
+    /// All jobs: each waits for the ledger.
+    pub(super) jobs: KindStore<SyncJob>,
 }
 
 impl ChangeRouter {
     /// Routes changes until `stop` is cancelled.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let mut ledger = self.ledger.clone();
         loop {
             tokio::select! {
                 // In this order: the end of an object comes before news of its connection.
@@ -42,6 +50,9 @@ impl ChangeRouter {
                 () = stop.cancelled() => return,
                 change = self.objects.take() => self.route_object(&change),
                 key = self.connections.take() => self.enqueue_with_dependents(Kind::ProviderConnection, &key),
+                Ok(()) = ledger.changed() => {
+                    self.jobs.list().iter().for_each(|job| self.reconcile_queue.enqueue(Kind::SyncJob, &job.key()));
+                }
             }
         }
     }
@@ -79,25 +90,30 @@ impl ChangeRouter {
 #[cfg(test)]
 mod tests {
     use futures::{FutureExt as _, StreamExt as _};
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
 
     use super::*;
     use crate::clock::Clock;
-    use crate::ledger::{self, LedgerUrl, OpenMode};
+    use crate::ledger::faulty::FaultyLedger;
     use crate::metrics::Metrics;
     use crate::provider::registry::RegistryOptions;
     use crate::provider::testkit::draft;
     use crate::settings::Settings;
     use crate::work::pool::PoolOptions;
 
-    /// A router, its registry's metrics, and the ledger's folder.
-    async fn router() -> (ChangeRouter, Metrics, tempfile::TempDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
+    /// A router, its registry's metrics, and its ledger.
+    async fn router() -> (ChangeRouter, Metrics, FaultyLedger) {
+        let disk = FaultyLedger::new().await;
+        let ledger = Arc::clone(&disk.ledger);
         let (clock, metrics, reconcile_queue) = (Clock::system(), Metrics::new(), ReconcileQueue::new());
         let registry = Registry::new(clock, &metrics, RegistryOptions::allowing_loopback()).unwrap();
         let router = ChangeRouter {
             objects: Arc::default(),
             connections: registry.subscribe_changes(),
+            ledger: ledger.health(),
+            jobs: KindStore::from_store(reflector::store().0),
             pool: SyncPool::new(ledger, reconcile_queue.clone(), clock, &metrics, PoolOptions::new("me")).unwrap(),
             reconcile_queue,
             references: Arc::default(),
@@ -105,7 +121,7 @@ mod tests {
             backoff: Arc::default(),
             resolutions: Arc::default(),
         };
-        (router, metrics, dir)
+        (router, metrics, disk)
     }
 
     fn ended(key: &ObjectKey, uid: &str) -> ObjectChange {
@@ -125,6 +141,31 @@ mod tests {
             assert_eq!(enqueued.next().now_or_never(), Some(Some(key.clone())), "it is enqueued");
         }
         assert!(!metrics.render().unwrap().contains("connection=\"bank\""), "its series are removed with it");
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_ledgers_health_enqueues_every_job() {
+        let (mut router, _metrics, disk) = router().await;
+        let (store, mut writer) = reflector::store();
+        let mut job =
+            SyncJob::new("books", serde_json::from_value(json!({"connectionRef": {"name": "bank"}})).unwrap());
+        job.metadata.namespace = Some("team".into());
+        writer.apply_watcher_event(&Event::Apply(job));
+        router.jobs = KindStore::from_store(store);
+        let mut jobs = std::pin::pin!(router.reconcile_queue.subscribe(Kind::SyncJob, None));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(router.run(stop.clone()));
+        for works in [false, true] {
+            if works {
+                disk.recover()
+            } else {
+                disk.fail_writes()
+            }
+            assert_eq!(disk.ledger.ping().await.is_ok(), works);
+            assert_eq!(jobs.next().await, Some(ObjectKey::new("team", "books")));
+        }
+        stop.cancel();
+        running.await.unwrap();
     }
 
     #[tokio::test]

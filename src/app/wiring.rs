@@ -46,6 +46,7 @@ use crate::sync::account_tokens::AccountTokens;
 use crate::tasks::TaskGroups;
 use crate::telemetry::traces::Traces;
 use crate::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
+use crate::work::ledger_monitor::LedgerMonitor;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeLogWriter};
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -85,6 +86,7 @@ pub(super) struct ReplicaTasks {
     /// The watches of the custom resources.
     reflectors: Vec<ReflectorTask>,
     router: ChangeRouter,
+    ledger_monitor: LedgerMonitor,
     audit: AuditWriter,
     audit_pruner: AuditPruner,
 }
@@ -92,10 +94,11 @@ pub(super) struct ReplicaTasks {
 impl ReplicaTasks {
     /// Starts them.
     pub(super) fn start(self, stop: &CancellationToken, tasks: &Tasks) {
-        let Self { reflectors, router, audit, audit_pruner } = self;
+        let Self { reflectors, router, ledger_monitor, audit, audit_pruner } = self;
         tasks.writer("audit", audit.run(tasks.writers_stop()));
         tasks.effect("audit pruning", audit_pruner.run(stop.clone()));
         tasks.effect("changes", router.run(stop.clone()));
+        tasks.writer("ledger monitor", ledger_monitor.run(tasks.writers_stop()));
         for reflector in reflectors {
             let stop = stop.clone();
             tasks.effect("reflector", async move {
@@ -169,6 +172,7 @@ pub(super) fn build(
     let watches = WatchMonitor::new(clock, WatchLimits::default());
     watches.register(metrics)?;
     let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default(), watches };
+    let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
     // Subscribed before anything changes: every change is routed.
     let router = ChangeRouter {
         objects: Arc::clone(&reflector_deps.changes),
@@ -179,8 +183,9 @@ pub(super) fn build(
         pool: pool.clone(),
         backoff: Arc::clone(&backoff),
         resolutions: Arc::clone(&resolutions),
+        ledger: ledger.health(),
+        jobs: stores.jobs.clone(),
     };
-    let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
     let dead_request_deps = DeadRequestDeps {
         ledger: Arc::clone(&ledger),
         registry: registry.clone(),
@@ -222,7 +227,8 @@ pub(super) fn build(
         reconcile_metrics: ReconcileMetrics::new(metrics)?,
         status_metrics: StatusMetrics::new(metrics)?,
     };
-    let replica_tasks = ReplicaTasks { reflectors, router, audit, audit_pruner };
+    let ledger_monitor = LedgerMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?;
+    let replica_tasks = ReplicaTasks { reflectors, router, ledger_monitor, audit, audit_pruner };
     Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
 }
 

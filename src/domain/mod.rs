@@ -32,3 +32,4 @@ pub mod schedule;
 pub mod time;
 pub mod token_buckets;
 pub mod window;
+pub mod write_fault;

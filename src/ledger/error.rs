@@ -2,6 +2,8 @@
 
 use futures::future::BoxFuture;
 
+pub use crate::domain::write_fault::WriteFault;
+
 /// A boxed ledger call: boxed so that the traits stay object safe.
 pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
@@ -86,56 +88,6 @@ fn write_fault(error: &rusqlite::Error) -> Option<WriteFault> {
         Code::OutOfMemory => WriteFault::OutOfMemory,
         _ => return None,
     })
-}
-
-/// Why a store cannot be written.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub enum WriteFault {
-    /// The volume, or a quota, is full.
-    Full,
-    /// The file or its volume is read-only.
-    ReadOnly,
-    /// Reading or writing the volume failed.
-    Io,
-    /// The file cannot be opened.
-    CannotOpen,
-    /// The file is damaged.
-    Damaged,
-    /// Another process holds the file's lock.
-    Locked,
-    /// Not enough memory.
-    OutOfMemory,
-}
-
-impl WriteFault {
-    /// All faults.
-    pub const ALL: [Self; 7] =
-        [Self::Full, Self::ReadOnly, Self::Io, Self::CannotOpen, Self::Damaged, Self::Locked, Self::OutOfMemory];
-
-    /// The fault, as the cause in a message.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "disk full",
-            Self::ReadOnly => "read-only file or volume",
-            Self::Io => "I/O error",
-            Self::CannotOpen => "file cannot be opened",
-            Self::Damaged => "file damaged",
-            Self::Locked => "locked by another process",
-            Self::OutOfMemory => "out of memory",
-        }
-    }
-
-    /// What to do about it.
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Self::Full => "free or enlarge the volume of --ledger",
-            Self::ReadOnly | Self::CannotOpen => "check the permissions and the mount of the volume of --ledger",
-            Self::Io => "check the volume of --ledger and its node",
-            Self::Damaged => "restore the ledger from a backup",
-            Self::Locked => "end the other process that writes to --ledger",
-            Self::OutOfMemory => "raise the memory limit",
-        }
-    }
 }
 
 /// Why a ledger call failed. Messages name tables and files, never data.

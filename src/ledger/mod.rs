@@ -18,6 +18,8 @@ pub mod dead_requests;
 pub mod document;
 pub mod encryption;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod health;
 pub mod lease;
 pub mod lease_holder;

@@ -4,6 +4,7 @@
 //! object's status shows. It knows objects by kind and name only, and writes nothing to the API server.
 
 pub mod dead_requests;
+pub mod ledger_monitor;
 pub mod pool;
 pub mod probes;
 pub mod reconcile_queue;

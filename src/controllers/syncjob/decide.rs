@@ -15,6 +15,7 @@ use crate::cluster::events::EventDraft;
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, unused_fields_note};
 use crate::controllers::syncjob::due;
+use crate::controllers::syncjob::ledger_state::{self, LedgerState};
 use crate::controllers::syncjob::status::{self, StatusInputs};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
@@ -63,6 +64,8 @@ pub struct JobInputs {
     pub partitions: usize,
     /// Set fields that this version does not use.
     pub unused_fields: Vec<&'static str>,
+    /// Whether runs can be recorded and read.
+    pub ledger: LedgerState,
 }
 
 /// One step of `act`.
@@ -101,6 +104,9 @@ pub fn decide(
 ) -> Decision<SyncJobStatus, JobStep> {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
+    if let LedgerState::Unreadable(_) = inputs.ledger {
+        return ledger_state::unreadable(previous, inputs.ledger, conditions);
+    }
     // A clock that was ahead when a run was recorded must not hide a later one.
     let inputs = &JobInputs { runs: inputs.runs.as_of(now), ..inputs.clone() };
     // A maintenance window is a suspension that ends by itself.
@@ -116,7 +122,7 @@ pub fn decide(
         Ok(JobSchedule { cadence, retention }) => {
             let unused = unused_fields_note(&inputs.unused_fields);
             let message = format!("spec accepted; runs on schedule{}{unused}", retention.note());
-            conditions.set(ConditionType::Ready, true, Reason::Accepted, message);
+            inputs.ledger.set_ready(&mut conditions, message);
             let created = due::created(object, previous, now.wall);
             let fresh = freshness(&mut conditions, created, cadence, &inputs.runs, now.wall);
             let due = due_work(object, previous, inputs, cadence, suspended, now);
@@ -202,7 +208,9 @@ fn due_work(
         (plan.next_slot, plan.next_retry) = (None, None);
         return plan;
     }
-    let blocked = inputs.runs.active.is_some() || due::blocked_until(history).is_some_and(|until| now.mono < until);
+    let blocked = inputs.runs.active.is_some()
+        || !inputs.ledger.is_writable()
+        || due::blocked_until(history).is_some_and(|until| now.mono < until);
     let now = now.wall;
     if blocked || !allows_run(inputs.connection.as_ref(), now) {
         return plan;
@@ -255,7 +263,10 @@ fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now
     let stale = inputs.runs.last_success.map(|at| after(at, cadence.max_staleness)).filter(|at| *at > now);
     let shown = shown.filter(|at| *at > now);
     let unblocked = unblocked.filter(|at| *at > now);
-    let blocked = inputs.runs.active.is_some() || unblocked.is_some() || !allows_run(inputs.connection.as_ref(), now);
+    let blocked = inputs.runs.active.is_some()
+        || !inputs.ledger.is_writable()
+        || unblocked.is_some()
+        || !allows_run(inputs.connection.as_ref(), now);
     let trial = inputs.connection.as_ref().and_then(|c| c.next_trial).filter(|at| *at > now);
     let edge = inputs.connection.as_ref().and_then(|c| c.maintenance.next_change());
     let due = if blocked { [None, None] } else { [plan.next_slot, plan.next_retry] };

@@ -5,6 +5,7 @@
 
 pub mod decide;
 mod due;
+pub mod ledger_state;
 pub mod resolution;
 #[cfg(test)]
 mod silence_tests;
@@ -35,9 +36,11 @@ use crate::ledger::{Ledger, LedgerError, RunId, RunStart, RunTrigger};
 use crate::profile::CheckMode;
 use crate::resolve::{self, SpecError};
 use crate::settings::sync_plan::SyncPlan;
-use crate::work::pool::RunRequest;
+use crate::sync::fetch::PlannedConnection;
+use crate::work::pool::{JobView, RunRequest};
 
 use self::decide::{ConnectionView, JobInputs, JobStep};
+use self::ledger_state::LedgerState;
 
 impl WatchedResource for SyncJob {
     const KIND: Kind = Kind::SyncJob;
@@ -98,6 +101,15 @@ pub struct SyncJobReconciler;
 pub struct JobObservation {
     inputs: JobInputs,
     plan: Option<Arc<SyncPlan>>,
+    /// What the plan was made for.
+    connection: Option<PlannedConnection>,
+}
+
+/// What a job is resolved to.
+struct ResolvedJob {
+    plan: Result<Arc<SyncPlan>, SpecError>,
+    view: Option<ConnectionView>,
+    connection: Option<PlannedConnection>,
 }
 
 impl Reconciler for SyncJobReconciler {
@@ -123,21 +135,22 @@ impl Reconciler for SyncJobReconciler {
     async fn observe(ctx: &Ctx, object: &SyncJob) -> Result<JobObservation, ReconcileError> {
         let key = object.key();
         let now = ctx.clock.now();
-        let (resolved, connection) = resolve(ctx, object, &key);
+        let ResolvedJob { plan: resolved, view, connection } = resolve(ctx, object, &key);
         let schedule = resolve::job_schedule(&object.spec, ctx.operator_options(), now.wall);
         let (schedule, plan) = match (schedule, resolved) {
             (Err(error), _) | (Ok(_), Err(error)) => (Err(error), None),
             (Ok(schedule), Ok(plan)) => (Ok(schedule), Some(plan)),
         };
-        let runs = ctx.pool.view(&key, RUNS_READ).await?;
+        let (runs, ledger) = runs(ctx, &key).await?;
         let inputs = JobInputs {
             schedule,
-            connection,
+            connection: view,
             runs,
             partitions: plan.as_ref().map_or(0, |p| p.partitions.len()),
             unused_fields: resolve::sync_job::unused_fields(&object.spec),
+            ledger,
         };
-        Ok(JobObservation { inputs, plan })
+        Ok(JobObservation { inputs, plan, connection })
     }
 
     fn decide(
@@ -159,12 +172,11 @@ impl Reconciler for SyncJobReconciler {
         for step in steps {
             match step {
                 JobStep::Start { trigger, slot } => {
-                    let connection = key.sibling(&*object.spec.connection_ref.name);
-                    if let (Some(plan), Some(live)) = (observation.plan.take(), ctx.registry.get(&connection)) {
+                    if let (Some(plan), Some(connection)) = (observation.plan.take(), observation.connection.take()) {
                         let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
                         let run = requested.unwrap_or_else(|| RunId(Uuid::new_v4()));
                         let request = RunRequest { run, trigger, slot };
-                        ctx.pool.start(plan, live, request);
+                        ctx.pool.start(plan, Arc::new(connection), request);
                     }
                 }
                 JobStep::Stop => {
@@ -174,6 +186,18 @@ impl Reconciler for SyncJobReconciler {
             }
         }
         Ok(())
+    }
+}
+
+/// The job's runs, and whether the ledger can record more.
+async fn runs(ctx: &Ctx, key: &ObjectKey) -> Result<(JobView, LedgerState), ReconcileError> {
+    let unwritable = ctx.ledger.health().borrow().fault();
+    match ctx.pool.view(key, RUNS_READ).await {
+        Ok(view) => Ok((view, unwritable.map_or(LedgerState::Working, LedgerState::Unwritable))),
+        Err(error) => match error.write_fault() {
+            Some(fault) => Ok((JobView::default(), LedgerState::Unreadable(fault))),
+            None => Err(error.into()),
+        },
     }
 }
 
@@ -189,14 +213,15 @@ pub(crate) async fn skip(
     ledger.skip_run(&start, RunReason::StartingDeadlineExceeded).await
 }
 
-fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<Arc<SyncPlan>, SpecError>, Option<ConnectionView>) {
+fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> ResolvedJob {
     let name = &*object.spec.connection_ref.name;
     let connection = key.sibling(name);
+    let unusable = |error| ResolvedJob { plan: Err(error), view: None, connection: None };
     let Some(stored) = ctx.stores.connections.get(&connection) else {
-        return (Err(resolve::sync_job::connection_not_found(name)), None);
+        return unusable(resolve::sync_job::connection_not_found(name));
     };
     let live = ctx.registry.get(&connection).filter(|live| Some(&**live.uid()) == stored.metadata.uid.as_deref());
-    let Some(live) = live else { return (Err(resolve::sync_job::connection_not_ready(name)), None) };
+    let Some(live) = live else { return unusable(resolve::sync_job::connection_not_ready(name)) };
     let settings = live.settings();
     let (status, now) = (live.snapshot(), ctx.clock.now());
     let view = ConnectionView {
@@ -208,5 +233,6 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> (Result<Arc<SyncPlan
         maintenance: settings.maintenance(now.wall),
     };
     let exists = || ctx.stores.jobs.get(key).is_some();
-    (resolution::resolve(&ctx.resolutions.jobs, key, object, &settings, exists), Some(view))
+    let plan = resolution::resolve(&ctx.resolutions.jobs, key, object, &settings, exists);
+    ResolvedJob { plan, view: Some(view), connection: Some(PlannedConnection::new(live, settings)) }
 }

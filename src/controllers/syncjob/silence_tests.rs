@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::decide::{ConnectionView, JobInputs, JobStep, decide};
+use super::ledger_state::LedgerState;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
 use crate::api::v1alpha1::sync_job::{Retention, RetentionMode, RunResult as WireResult, SyncJobSpec, SyncJobStatus};
@@ -131,6 +132,7 @@ impl Simulation {
                 runs: view(history),
                 partitions: 1,
                 unused_fields: Vec::new(),
+                ledger: LedgerState::Working,
             };
             let decision = decide(&self.job, self.status.as_ref(), &inputs, now);
             self.status = decision.status;
@@ -358,7 +360,7 @@ proptest! {
             let clock = Now { mono: Mono::ZERO + Duration::from_secs(now.unsigned_abs()), wall: t(now) };
             let schedule = accepted(&job, clock.wall);
             let inputs =
-                JobInputs { schedule, connection: Some(up()), runs: runs.clone(), partitions: 1, unused_fields: vec![] };
+                JobInputs { schedule, connection: Some(up()), runs: runs.clone(), partitions: 1, unused_fields: vec![], ledger: LedgerState::Working };
             match decide(&job, None, &inputs, clock).steps.first() {
                 None => break,
                 Some(JobStep::Start { slot, .. }) => {

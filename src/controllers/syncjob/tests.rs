@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::decide::{ConnectionView, JobInputs, JobStep, decide};
+use super::ledger_state::LedgerState;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
@@ -20,6 +21,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
+use crate::domain::write_fault::WriteFault;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::profile::{Environment, Profile};
@@ -87,6 +89,7 @@ fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
         runs,
         partitions: 1,
         unused_fields: Vec::new(),
+        ledger: LedgerState::Working,
     }
 }
 
@@ -355,4 +358,43 @@ fn an_unsupported_stream_stalls_the_job_and_names_the_feature() {
         "stream \"rows\" (spec.stream) uses features not supported by this version of Busbar: \
          pagination.kind: linkHeader, commitScope: Window; choose another stream"
     );
+}
+
+#[test]
+fn while_the_ledger_cannot_be_written_no_run_starts_and_ready_says_so() {
+    let job = job();
+    let mut observed = inputs(&job, succeeded(0));
+    let working = at(&job, None, &observed, 10).status.unwrap();
+    observed.ledger = LedgerState::Unwritable(WriteFault::Full);
+    let waiting = at(&job, Some(&working), &observed, 70);
+    assert!(waiting.steps.is_empty(), "a run is due");
+    let status = waiting.status.unwrap();
+    for (type_, expected) in [(ConditionType::Ready, "False"), (ConditionType::Reconciling, "True")] {
+        let condition = status.conditions.iter().find(|c| c.type_ == type_.as_str()).unwrap();
+        assert_eq!((&*condition.status, &*condition.reason), (expected, Reason::LedgerUnavailable.as_str()));
+        assert!(condition.message.contains("disk full") && condition.message.contains("free or enlarge the volume"));
+    }
+    assert!(SyncJob::is_urgent(Some(&working), &status));
+    observed.ledger = LedgerState::Working;
+    let again = at(&job, Some(&status), &observed, 71);
+    assert!(matches!(again.steps[..], [JobStep::Start { .. }]));
+    let conditions = again.status.unwrap().conditions;
+    assert_eq!(status_of(&conditions, ConditionType::Ready), ConditionStatus::True);
+    assert_eq!(status_of(&conditions, ConditionType::Reconciling), ConditionStatus::Unknown, "absent");
+}
+
+#[test]
+fn a_job_whose_runs_cannot_be_read_keeps_the_rest_of_its_status() {
+    let job = job();
+    let mut observed = inputs(&job, succeeded(0));
+    let known = at(&job, None, &observed, 10).status.unwrap();
+    observed.ledger = LedgerState::Unreadable(WriteFault::CannotOpen);
+    observed.runs = JobView::default();
+    let blind = at(&job, Some(&known), &observed, 70);
+    assert!(blind.steps.is_empty());
+    let status = blind.status.unwrap();
+    assert_eq!(status_of(&status.conditions, ConditionType::Ready), ConditionStatus::False);
+    assert_eq!(status_of(&status.conditions, ConditionType::Fresh), ConditionStatus::True, "as it was");
+    assert_eq!(SyncJobStatus { conditions: Vec::new(), ..status }, SyncJobStatus { conditions: Vec::new(), ..known });
+    assert_eq!(at(&job, None, &observed, 70).status.unwrap().last_result, None, "a job that never had a status");
 }

@@ -7,9 +7,11 @@ use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::conditions::time;
 use crate::controllers::syncjob::decide::{ConnectionView, JobInputs, decide};
+use crate::controllers::syncjob::ledger_state::LedgerState;
 use crate::domain::breaker::EffectiveState;
 use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
+use crate::domain::write_fault::WriteFault;
 use crate::ledger::RunResult;
 use crate::profile::{Environment, Profiles};
 use crate::resolve::sync_job::{connection_not_found, connection_not_ready, unused_fields};
@@ -52,11 +54,12 @@ struct Case<'a> {
     previous: Option<&'a SyncJobStatus>,
     runs: &'a JobView,
     now: &'static str,
+    ledger: LedgerState,
 }
 
 impl<'a> Case<'a> {
     fn of(job: &'a SyncJob, runs: &'a JobView) -> Self {
-        Self { job, schedule: resolved(job), previous: None, runs, now: AFTER }
+        Self { job, schedule: resolved(job), previous: None, runs, now: AFTER, ledger: LedgerState::Working }
     }
 
     fn decide(self, emitted: &mut Emitted) -> SyncJobStatus {
@@ -73,6 +76,7 @@ impl<'a> Case<'a> {
             runs: self.runs.clone(),
             partitions: 1,
             unused_fields: unused_fields(&self.job.spec),
+            ledger: self.ledger,
         };
         let decision = decide(self.job, self.previous, &inputs, at(self.now));
         let status = decision.status.unwrap();
@@ -101,6 +105,7 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
     Case::of(&suspended, succeeded).decide(emitted);
 
     let none = JobView::default();
+    Case { ledger: LedgerState::Unwritable(WriteFault::Full), ..Case::of(&every_minute, &none) }.decide(emitted);
     for (cadence, fields) in [
         ("schedule: 61 * * * *", STREAM),
         ("interval: 60s", "stream: transactions"),
