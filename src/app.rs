@@ -72,7 +72,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be a pipe that nobody reads.
+            // Standard error may be a pipe that no process reads.
             write_stderr_within(format!("error: {error}\n"), LAST_LINE_TIMEOUT);
             ExitCode::FAILURE
         }

@@ -1,6 +1,7 @@
 //! The tasks of the process, in groups that the shutdown drains one after another.
 //!
-//! No task is detached: each is spawned through a [`TaskGroup`] and belongs to a phase of the shutdown ([`TaskGroups`]).
+//! No task is detached: each is spawned through a [`TaskGroup`] and belongs to a phase of the shutdown
+//! ([`TaskGroups`]).
 //! Effects end first, because they write to the ledger; the ledger's writers end before it is closed; telemetry ends
 //! last, because it reports all of this. A test (`tests/it/detached_tasks.rs`) rejects tasks outside a group.
 //!
@@ -93,7 +94,7 @@ impl TaskGroup {
         runtime.spawn(self.tracked(name, task))
     }
 
-    /// Runs `task` until the group is drained: for a timer, which nobody needs to wait for.
+    /// Runs `task` until the group is drained: for a timer, which the shutdown need not wait for.
     pub fn spawn_until_drain(
         &self,
         name: &'static str,
@@ -201,7 +202,7 @@ impl TaskGroup {
 
 impl Default for TaskGroup {
     fn default() -> Self {
-        // Not registered: counts for nobody, so that a test needs no registry.
+        // Not registered, so that a test needs no registry.
         Self::with(IntCounterVec::new(Opts::new(PANICS, PANICS_HELP), &["task"]).ok(), None)
     }
 }

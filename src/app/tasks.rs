@@ -39,7 +39,7 @@ struct EndGuard {
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if let Some(end) = self.end.take() {
-            // Nobody listens any longer when the process ends.
+            // The receiver is gone when the process ends.
             let _ = self.sender.send(end);
         }
     }

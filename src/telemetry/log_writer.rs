@@ -1,7 +1,7 @@
-//! Writes log lines to standard error without ever blocking who logs.
+//! Writes log lines to standard error without ever blocking the thread that logs.
 //!
 //! Lines wait in a queue of bounded size, and one thread writes them. When standard error is blocked (a pipe that
-//! nobody reads) the queue fills, and further lines are dropped and counted: the operator goes on. Not
+//! no process reads) the queue fills, and further lines are dropped and counted: the operator goes on. Not
 //! `tracing-appender`: its queue is bounded by lines and not by bytes, and it prints to standard output when it ends.
 
 use std::collections::VecDeque;

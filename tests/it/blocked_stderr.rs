@@ -1,4 +1,4 @@
-//! The operator with a standard error that nobody reads: it goes on, and ends when it is told to.
+//! The operator with a standard error that no process reads: it goes on, and ends when it is told to.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     (
         "telemetry/log_writer.rs",
         "std::thread::Builder",
-        "may be blocked for ever, so nothing waits for it without a limit",
+        "may be blocked forever, so nothing waits for it without a limit",
     ),
 ];
 

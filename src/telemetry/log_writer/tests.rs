@@ -4,7 +4,7 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A pipe that is full: nobody reads.
+/// A pipe that is not read.
 fn blocked() -> (LogWriter, PipeReader) {
     let (reader, output): (PipeReader, PipeWriter) = io::pipe().unwrap();
     (LogWriter::start(output).unwrap(), reader)
