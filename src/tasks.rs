@@ -1,12 +1,12 @@
 //! The tasks of the process, in groups that the shutdown drains one after another.
 //!
 //! No task is detached: each is spawned through a [`TaskGroup`] and belongs to a phase of the shutdown
-//! ([`TaskGroups`]).
-//! Effects end first, because they write to the ledger; the ledger's writers end before it is closed; telemetry ends
-//! last, because it reports all of this. A test (`tests/it/detached_tasks.rs`) rejects tasks outside a group.
+//! ([`TaskGroups`]). Effects end first, because they write to the ledger; the ledger's writers end before it is closed;
+//! telemetry ends last, because it reports all of this. A test (`tests/it/detached_tasks.rs`) rejects tasks outside a
+//! group.
 //!
 //! A panic ends its task only. It is logged and counted (`busbar_task_panics_total`); what the task held is released as
-//! its values are dropped, so a lock or a mark "in flight" belongs to a value with a `Drop`, never to a line at the end.
+//! its values are dropped, so a lock or a mark "in flight" belongs to a value with a `Drop`, not to a line at the end.
 
 use std::collections::BTreeMap;
 use std::fmt;

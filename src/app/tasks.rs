@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::tasks::{TaskGroup, TaskGroups};
 use crate::telemetry::traces::Traces;
 
-/// How long the writers of the ledger's queues have after the last effect: some batches, or some seconds of a busy disk.
+/// How long the writers of the ledger's queues have after the last effect: some batches, or seconds of a busy disk.
 const LEDGER_WRITERS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long closing the ledger may take.
 const LEDGER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -144,8 +144,8 @@ impl Tasks {
         }
     }
 
-    /// Waits for the tasks, phase by phase, and closes the ledger. Effects have `grace`; the admin port answers until the
-    /// end.
+    /// Waits for the tasks, phase by phase, and closes the ledger. Effects have `grace`; the admin port answers until
+    /// the end.
     pub(super) async fn drain(self, grace: Duration, ledger: &dyn Ledger, traces: &Traces) {
         let running = self.groups.effects.drain(grace).await;
         if !running.is_empty() {

@@ -1,8 +1,8 @@
 //! Notifies a standby when the lease changes, so that it reads the lease at once and not at its next poll.
 //!
 //! A watch used only as a trigger: the lease itself is always read. If the watch cannot be opened (RBAC does not permit
-//! it, the API server is down) or hangs, the standby still polls, and a handover takes one second longer. A watch that is
-//! silent for longer than the API server keeps it open is broken, and is opened anew.
+//! it, the API server is down) or hangs, the standby still polls, and a handover takes one second longer. A watch that
+//! is silent for longer than the API server keeps it open is broken, and is opened anew.
 
 use std::convert::Infallible;
 use std::time::Duration;
