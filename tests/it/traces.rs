@@ -14,6 +14,7 @@ use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{Span, TraceCollector};
 use busbar::testbed::sim::{BankConfig, Behaviour, RequiredAuth, Script, ScriptStep};
+use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
 
@@ -202,6 +203,27 @@ async fn spans_that_the_collector_rejects_are_counted() {
     };
     assert_eq!((value("ended"), value("exported"), value("failed")), (20, 0, 20), "ten calls, ten tries");
     assert!(collector.spans().is_empty());
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_delays_neither_a_call_nor_the_end() {
+    /// More spans than the exporter's queue and its batch hold; a call has two.
+    const CALLS: usize = 3_000;
+    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let (_sim, bank) = plain_bank().await;
+    let (registry, traces, metrics) = traced(&endpoint);
+    let connection = apply(&registry, draft(bank.base_url()));
+    let calls = futures::stream::iter(0..CALLS)
+        .map(|_| connection.call(Request::get("test", "/health")))
+        .buffer_unordered(16)
+        .filter(|result| std::future::ready(result.is_ok()));
+    let done = tokio::time::timeout(PATIENCE, calls.count()).await;
+    assert_eq!(done.expect("no call waits for the collector"), CALLS);
+    let ended = format!("busbar_trace_spans_total{{outcome=\"ended\"}} {}", 2 * CALLS);
+    assert!(metrics.render().unwrap().contains(&ended));
+    let closed = tokio::time::timeout(PATIENCE, traces.close(Duration::from_millis(100))).await;
+    closed.expect("the end waits no longer than it is told to");
 }
 
 #[tokio::test]
