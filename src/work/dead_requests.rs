@@ -184,8 +184,14 @@ impl DeadRequestWorker {
                 }
             }
             tokio::select! {
-                // A dropped retry has no outcome in the ledger: it stays due, for the next leader.
-                () = stop.cancelled() => return,
+                // A dropped retry has no outcome in the ledger: it stays due, for the next leader. One that has ended
+                // would be repeated without being counted.
+                () = stop.cancelled() => {
+                    if let Err(error) = self.write_outcomes(lease, &mut pending).await {
+                        tracing::warn!(%error, "writing the outcomes of retries failed; they are repeated");
+                    }
+                    return;
+                }
                 finished = in_flight.next() => pending.finished.push(finished),
                 () = self.wakeup.notified() => {}
                 () = self.removals.wait() => {}
