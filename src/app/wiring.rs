@@ -39,6 +39,7 @@ use crate::profile::Profiles;
 use crate::provider::audit::pruner::{AuditLimits, AuditPruner};
 use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
+use crate::provider::memory::MemoryLimits;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::rights::LicenceMeter;
 use crate::settings::addresses::AddressRules;
@@ -143,10 +144,12 @@ pub(super) fn build(
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
         refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
         licence_meter: Some(Arc::new(LicenceMeter::new(clock, Arc::clone(&ledger), audit_queue.clone(), metrics)?)),
+        day_quotas: Some(Arc::clone(&ledger)),
         traces: base.traces.clone(),
         legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
         tasks: base.tasks.effects.clone(),
         calls_per_connection: Some(args.gateway.gateway_connection_calls),
+        memory: MemoryLimits::of(args.response_memory),
     };
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());

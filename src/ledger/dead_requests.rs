@@ -142,9 +142,10 @@ pub struct DeadRequestFilter {
 /// Limits on stored pending and parked requests.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct DeadRequestLimits {
-    /// For all connections together.
+    /// For all connections together. It may be exceeded by what each connection is guaranteed.
     pub total: u64,
-    /// Per connection, so that a failing one cannot use up the total.
+    /// Per connection, so that a failing one cannot use up the total. A tenth of it is guaranteed: ten failing connections
+    /// that have used up the total cannot take that from another.
     pub connection: u64,
 }
 
@@ -176,7 +177,8 @@ pub trait DeadRequests {
         limits: DeadRequestLimits,
     ) -> LedgerFuture<'a, Option<Uuid>>;
 
-    /// Pending requests that are due, oldest first, at most `per_connection` of each connection. First corrects requests
+    /// Pending requests that are due, at most `per_connection` of each connection: the oldest of each namespace, then the
+    /// second of each, and so on. First corrects requests
     /// whose instants a wrong clock wrote: their last change becomes `now`, and their next retry keeps its distance
     /// from it, at most [`MAX_RETRY_DELAY`].
     fn due_dead_requests(&self, now: Timestamp, limit: u32, per_connection: u32) -> LedgerFuture<'_, Vec<DeadRequest>>;
@@ -248,7 +250,15 @@ pub trait DeadRequests {
     fn count_dead_requests(&self) -> LedgerFuture<'_, DeadRequestCounts>;
 
     /// Deletes done requests last changed before `done` and parked ones before `parked`; returns the number deleted.
-    fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> LedgerFuture<'_, u64>;
+    ///
+    /// # Errors
+    /// [`super::error::LedgerError::Fenced`] when another holds the lease.
+    fn prune_dead_requests<'a>(
+        &'a self,
+        lease: &'a Lease,
+        done: Timestamp,
+        parked: Timestamp,
+    ) -> LedgerFuture<'a, u64>;
 }
 
 /// Encryption context of a request's parameters: a ciphertext moved to another row cannot be decrypted there.

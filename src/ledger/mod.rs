@@ -26,6 +26,7 @@ pub mod lease_holder;
 pub mod open;
 pub mod page;
 pub mod probes;
+pub mod quotas;
 pub mod record;
 pub mod runs;
 mod sqlite;

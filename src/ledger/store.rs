@@ -12,6 +12,7 @@ use super::health::HealthReceiver;
 use super::lease::{Lease, LeaseStore};
 use super::page::{PageCommit, PageOutcome};
 use super::probes::{ProbeResult, StoredProbe};
+use super::quotas::Quotas;
 use super::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use super::runs::{JobHistory, RunEnd, RunStart};
 use crate::domain::cursor::{CursorKey, CursorState};
@@ -31,7 +32,7 @@ pub enum OpenMode {
 
 /// The durable store. Every method is atomic: it takes effect entirely or not at all. An error does not outlive its cause:
 /// when the store accepts writes again, the next call succeeds.
-pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Send + Sync + 'static {
+pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Send + Sync + 'static {
     /// A job's cursor in a partition; `None` before its first page.
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
 
@@ -94,7 +95,8 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()>;
 
     /// Deletes at most `limit` health check results that ended before `before`, and the oldest ones that ended later
-    /// than `now`; returns the number deleted.
+    /// than `now`; returns the number deleted. By age and without a lease: a process that was frozen meanwhile deletes only
+    /// what has expired.
     fn prune_probes(&self, before: Timestamp, limit: u32, now: Timestamp) -> LedgerFuture<'_, u64>;
 
     /// The last `limit` health check results of a connection, newest first.

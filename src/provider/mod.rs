@@ -2,8 +2,8 @@
 //!
 //! A [`profile`](crate::profile) describes a provider, as data; [`Settings`](crate::settings::Settings) are the
 //! resolved and validated settings of one connection; a [`connection::Connection`] runs them, held by the
-//! [`registry::Registry`]. The path is one stack of `tower` layers, listed in `stack.rs`: trace → rights → cache →
-//! deadline → breaker → retry → quota → auth → time-out → HTTP. This module knows no Kubernetes: it receives settings
+//! [`registry::Registry`]. The path is one stack of `tower` layers, listed in `stack.rs`: trace → deadline → rights →
+//! cache → breaker → bulkhead → retry → quota → auth → time-out → HTTP. This module knows no Kubernetes: it receives settings
 //! and reports observations. Provider responses are returned to the caller and go nowhere else: not into errors, logs
 //! or metrics.
 //!
@@ -16,13 +16,19 @@ pub mod audit;
 pub mod auth;
 mod body;
 pub mod breaker;
+pub mod bulkhead;
+pub mod bulkhead_limit;
 pub mod cache;
+mod cache_budget;
 pub mod call;
 pub mod call_context;
 pub mod call_progress;
+mod call_resources;
 mod collector;
 pub mod connection;
+mod day_quota;
 pub mod deadline;
+mod dns;
 pub mod fair_semaphore;
 pub mod failure_reason;
 mod http;
@@ -31,17 +37,24 @@ mod http_error;
 pub mod invoke;
 mod legacy_collector;
 pub mod legacy_metrics;
+pub mod memory;
 pub mod metrics;
 pub mod monitor;
 pub mod probe;
 pub mod quota;
 pub mod registry;
+mod request_url;
+pub mod response_buffer;
 pub mod response_cache;
 pub mod restore;
 pub mod retry;
 pub mod rights;
+mod run_on;
+mod shared_call;
 mod stack;
 #[cfg(test)]
 pub(crate) mod testkit;
 pub mod timeout;
 pub mod trace;
+mod usage_blocks;
+mod waiting_callers;

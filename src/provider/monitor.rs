@@ -3,6 +3,7 @@
 //! Every call is recorded here once. The state has one lock, which is never held across I/O. Changes that a status shows
 //! are published after the lock is released; those that a probe causes while it runs are published once, at its end.
 
+mod bulkhead;
 pub(crate) mod rate_limit;
 mod read;
 mod snapshot;
@@ -23,8 +24,11 @@ use crate::notify::Topic;
 use crate::profile::CheckMode;
 use crate::provider::assessment::{CallAssessment, assess};
 use crate::provider::auth::refresh_lock::RefreshLock;
+use crate::provider::bulkhead_limit::Bulkhead;
 use crate::provider::call::{CallError, Response};
 use crate::provider::call_progress::CallProgress;
+use crate::provider::call_resources::CallResources;
+use crate::provider::day_quota::DayQuota;
 use crate::provider::metrics::{ConnectionCounters, IGNORED, ProviderMetrics, ResultCode};
 use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::response_cache::ResponseCache;
@@ -54,11 +58,13 @@ pub(crate) struct ConnectionMonitor {
     /// The keys of connections that changed, shared with the registry.
     changes: Arc<Topic<ObjectKey>>,
     metrics: Arc<ProviderMetrics>,
-    /// Where what outlives its caller runs.
-    tasks: TaskGroup,
+    resources: CallResources,
+    bulkhead: Bulkhead,
     state: Mutex<MonitorState>,
     /// Created on first use: most connections cache nothing.
-    response_cache: OnceLock<Box<ResponseCache>>,
+    response_cache: OnceLock<Arc<ResponseCache>>,
+    /// Counts daily limits in the ledger, if there is one.
+    day_quota: OnceLock<Box<DayQuota>>,
     /// Serializes refreshes of the access token, also across changes of settings.
     refresh_lock: OnceLock<Box<RefreshLock>>,
 }
@@ -69,7 +75,7 @@ impl ConnectionMonitor {
         clock: Clock,
         changes: Arc<Topic<ObjectKey>>,
         metrics: Arc<ProviderMetrics>,
-        tasks: TaskGroup,
+        resources: CallResources,
         settings: &Settings,
         restore: &Restore,
     ) -> Arc<Self> {
@@ -107,8 +113,9 @@ impl ConnectionMonitor {
         if let Some(until) = restore.throttled_until {
             state.restore_throttle(until, now);
         }
-        let (response_cache, refresh_lock) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Self { key, clock, changes, metrics, tasks, state: Mutex::new(state), response_cache, refresh_lock })
+        let (response_cache, day_quota, refresh_lock) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (state, bulkhead) = (Mutex::new(state), Bulkhead::new(resources.bulkhead_limit));
+        Arc::new(Self { key, clock, changes, metrics, resources, bulkhead, state, response_cache, day_quota, refresh_lock })
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -117,7 +124,17 @@ impl ConnectionMonitor {
 
     /// Where a call or a token refresh that outlives its caller runs: the shutdown waits for it.
     pub(crate) fn tasks(&self) -> &TaskGroup {
-        &self.tasks
+        &self.resources.tasks
+    }
+
+    /// Counts daily limits with `day_quota`. Only the first call has an effect.
+    pub(crate) fn set_day_quota(&self, day_quota: DayQuota) {
+        let _first_wins = self.day_quota.set(Box::new(day_quota));
+    }
+
+    /// Where daily limits are counted.
+    pub(crate) fn day_quota(&self) -> Option<&DayQuota> {
+        self.day_quota.get().map(|day_quota| &**day_quota)
     }
 
     /// The tracer for its calls.
@@ -127,7 +144,8 @@ impl ConnectionMonitor {
 
     /// The cached responses.
     pub(crate) fn response_cache(&self) -> &ResponseCache {
-        self.response_cache.get_or_init(|| Box::new(ResponseCache::new(self.metrics.cache_bytes().clone())))
+        let budget = &self.resources.cache_budget;
+        self.response_cache.get_or_init(|| ResponseCache::register(Arc::clone(&self.key.namespace), budget))
     }
 
     pub(crate) fn metrics(&self) -> &ProviderMetrics {
@@ -202,8 +220,17 @@ impl ConnectionMonitor {
         *state.refused_since.get_or_insert(now)
     }
 
-    /// Publishes that the Secrets differ from the settings in force, so that the controller applies new ones.
+    /// Drops the cached responses: the credential that they were obtained with has ended.
+    pub(crate) fn drop_responses(&self) {
+        if let Some(cache) = self.response_cache.get() {
+            cache.clear();
+        }
+    }
+
+    /// Publishes that the Secrets differ from the settings in force, so that the controller applies new ones. Responses
+    /// that were obtained with the former credential are dropped.
     pub(crate) fn secret_changed(&self) {
+        self.drop_responses();
         tracing::info!(
             namespace = %self.key.namespace, name = %self.key.name,
             "credential was refused and the Secret holds a new one; calls use it, and new settings are requested"
@@ -312,10 +339,8 @@ impl ConnectionMonitor {
     /// Applies new settings; `old` are those in force so far.
     pub(crate) fn reconfigure(&self, old: &Settings, new: &Settings) {
         let wanted = override_for(new.circuit_override(), self.clock.now());
-        if old.verification_revision() != new.verification_revision()
-            && let Some(cache) = self.response_cache.get()
-        {
-            cache.clear();
+        if old.verification_revision() != new.verification_revision() {
+            self.drop_responses();
         }
         self.update(|state, now| {
             if old.breaker() != new.breaker() {

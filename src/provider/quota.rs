@@ -3,7 +3,8 @@
 //! It waits only as long as the deadline allows: a longer wait fails at once and reports its length. A probe never
 //! waits; without quota it is skipped. A 429 delays all calls of the connection, not one request, because clients that
 //! keep sending after a 429 get their keys banned. Only if the profile says that the limit applies to one partition is
-//! that partition blocked alone.
+//! that partition blocked alone. Requests of daily limits are counted in the ledger before they are sent
+//! (`day_quota.rs`).
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -74,6 +75,11 @@ pub(crate) async fn acquire(
     settings: &Settings,
     ctx: &CallContext,
 ) -> Result<(), CallError> {
+    let rules = settings.quota().filter(|rules| rules.has_daily_limit(&ctx.request.operation));
+    let days = rules.zip(monitor.day_quota());
+    if let Some((rules, days)) = days {
+        days.load(rules, |stored| monitor.restore_quota(rules, stored)).await;
+    }
     let started = monitor.clock().mono();
     let latest = latest_start(&ctx.request, ctx.deadline, started);
     let mut queued: Option<QueuedCall<'_>> = None;
@@ -105,6 +111,10 @@ pub(crate) async fn acquire(
         }
     };
     drop(queued);
+    if let (Ok(()), Some((rules, days))) = (&end, days) {
+        let missing = || monitor.unstored_quota(rules, &ctx.request);
+        days.store(missing, |added, totals| monitor.mark_quota_stored(added, totals)).await;
+    }
     let waited = monitor.clock().mono().since(started);
     if settings.quota().is_some() || !waited.is_zero() {
         monitor.metrics().quota_wait(settings.provider(), waited);

@@ -8,16 +8,24 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::ledger::Ledger;
+use crate::ledger::quotas::QuotaOwner;
 use crate::metrics::{Metrics, MetricsError};
 use crate::notify::{KeyQueue, Topic};
 use crate::provider::auth::authenticator::{AuthDeps, Authenticator};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
 use crate::provider::auth::secret_source::SecretSource;
+use crate::provider::bulkhead_limit::DEFAULT_LIMIT;
+use crate::provider::cache_budget::{CacheBudget, MAX_TOTAL};
+use crate::provider::call_resources::CallResources;
 use crate::provider::collector::ConnectionCollector;
 use crate::provider::connection::Connection;
+use crate::provider::day_quota::DayQuotas;
+use crate::provider::dns::DnsResolver;
 use crate::provider::http_clients::HttpClients;
 use crate::provider::legacy_collector::LegacyCircuitCollector;
 use crate::provider::legacy_metrics::{LegacyMetricSet, LegacyMetrics};
+use crate::provider::memory::{MemoryBudget, MemoryLimits};
 use crate::provider::metrics::ProviderMetrics;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::restore::Restore;
@@ -43,12 +51,18 @@ pub struct RegistryOptions {
     pub refresh_tokens: Option<RefreshTokenStore>,
     /// Writes the audit log and counts daily requests; without it rights are checked and nothing is written.
     pub licence_meter: Option<Arc<LicenceMeter>>,
+    /// Counts the requests of daily limits; without it a restart grants a day's requests again.
+    pub day_quotas: Option<Arc<dyn Ledger>>,
     /// The tracer for calls; by default none.
     pub traces: Traces,
     /// The legacy metric sets to serve in addition.
     pub legacy_metrics: BTreeSet<LegacyMetricSet>,
     /// Where calls and token refreshes that outlive their caller run; by default a group that no shutdown waits for.
     pub tasks: TaskGroup,
+    /// Calls of one connection's callers that may be in flight; by default [`DEFAULT_LIMIT`].
+    pub calls_per_connection: Option<u16>,
+    /// The memory for responses.
+    pub memory: MemoryLimits,
 }
 
 impl RegistryOptions {
@@ -65,7 +79,8 @@ struct Inner {
     secrets: OnceLock<Arc<dyn SecretSource>>,
     metrics: Arc<ProviderMetrics>,
     licence_meter: Arc<LicenceMeter>,
-    tasks: TaskGroup,
+    day_quotas: Option<DayQuotas>,
+    resources: CallResources,
     /// Connections that were applied or removed, or changed in something that a status shows.
     changes: Arc<Topic<ObjectKey>>,
     removals: Topic<ObjectKey>,
@@ -78,14 +93,22 @@ impl Registry {
     /// An empty registry that registers its metrics in `metrics`.
     pub fn new(clock: Clock, metrics: &Metrics, options: RegistryOptions) -> Result<Self, MetricsError> {
         let legacy = LegacyMetrics::new(metrics, &options.legacy_metrics)?;
+        let memory = MemoryBudget::new(options.memory, options.tasks.clone(), metrics)?;
+        let bulkhead_limit = options.calls_per_connection.unwrap_or(DEFAULT_LIMIT).max(1).into();
+        let provider_metrics = Arc::new(ProviderMetrics::new(metrics, options.traces, legacy)?);
+        provider_metrics.set_bulkhead_limit(bulkhead_limit);
+        let cache_budget = Arc::new(CacheBudget::new(MAX_TOTAL, provider_metrics.cache_bytes().clone()));
+        let day_quotas = options.day_quotas.map(|ledger| DayQuotas::new(ledger, clock, metrics)).transpose()?;
+        let resolver = DnsResolver::system(clock, options.tasks.clone(), metrics)?;
         let inner = Arc::new(Inner {
             clock,
-            clients: HttpClients::new(options.addresses),
+            clients: HttpClients::new(options.addresses).with_resolver(resolver),
             refresh_tokens: options.refresh_tokens,
             secrets: OnceLock::new(),
-            metrics: Arc::new(ProviderMetrics::new(metrics, options.traces, legacy)?),
+            metrics: provider_metrics,
             licence_meter: options.licence_meter.unwrap_or_else(|| Arc::new(LicenceMeter::without_ledger(clock))),
-            tasks: options.tasks,
+            day_quotas,
+            resources: CallResources { tasks: options.tasks, bulkhead_limit, cache_budget, memory },
             changes: Arc::default(),
             removals: Topic::default(),
             by_key: RwLock::default(),
@@ -113,7 +136,7 @@ impl Registry {
 
     /// Where calls and what else outlives its caller run.
     pub fn tasks(&self) -> &TaskGroup {
-        &self.inner.tasks
+        &self.inner.resources.tasks
     }
 
     /// Whether rotated refresh tokens can be stored.
@@ -150,15 +173,19 @@ impl Registry {
             if old.settings.revision() == settings.revision() {
                 return connection;
             }
-            let same_auth = old.settings.verification_revision() == settings.verification_revision();
-            let authenticator =
-                if same_auth { old.authenticator } else { self.authenticator(&settings, connection.monitor()) };
-            let client = self.inner.clients.for_provider(&settings);
+            // By value and not by revision: tokens of one endpoint are never kept for another.
+            let authenticator = if old.settings.same_authentication(&settings) {
+                old.authenticator.credentials.reconfigure(&settings);
+                old.authenticator
+            } else {
+                self.authenticator(&settings, connection.monitor())
+            };
+            let memory = old.memory.fitting(settings.profile().max_response_bytes);
             connection.replace(Pipeline {
                 settings,
-                client,
                 authenticator,
                 licence_meter: Arc::clone(&self.inner.licence_meter),
+                memory,
             });
             self.inner.changes.publish(key);
             return connection;
@@ -168,16 +195,21 @@ impl Registry {
             self.inner.clock,
             Arc::clone(&self.inner.changes),
             Arc::clone(&self.inner.metrics),
-            self.inner.tasks.clone(),
+            self.inner.resources.clone(),
             &settings,
             &restore.unwrap_or_default(),
         );
-        let client = self.inner.clients.for_provider(&settings);
+        if let Some(day_quotas) = &self.inner.day_quotas {
+            monitor.set_day_quota(day_quotas.of(QuotaOwner { connection: key.clone(), uid: uid.to_owned() }));
+        }
         let authenticator = self.authenticator(&settings, &monitor);
-        let pipeline =
-            Pipeline { settings, client, authenticator, licence_meter: Arc::clone(&self.inner.licence_meter) };
+        let memory = self.inner.resources.memory.connection(settings.profile().max_response_bytes);
+        let licence_meter = Arc::clone(&self.inner.licence_meter);
+        let pipeline = Pipeline { settings, authenticator, licence_meter, memory };
         let connection = Arc::new(Connection::new(Arc::from(uid), monitor, pipeline));
-        self.write(|map| map.insert(key.clone(), Arc::clone(&connection)));
+        if let Some(replaced) = self.write(|map| map.insert(key.clone(), Arc::clone(&connection))) {
+            replaced.end();
+        }
         self.inner.changes.publish(key);
         connection
     }
@@ -187,7 +219,7 @@ impl Registry {
         self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Removes the connection. Calls in flight run to their end.
+    /// Removes the connection. Requests in flight run to their end; no further one is sent, whoever still holds it.
     pub fn remove(&self, key: &ObjectKey) -> Option<Arc<Connection>> {
         self.remove_if(key, |_| true)
     }
@@ -201,6 +233,7 @@ impl Registry {
         let _guard = self.inner.apply_lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.get(key).filter(|connection| matches(connection))?;
         let removed = self.write(|map| map.remove(key))?;
+        removed.end();
         self.inner.changes.publish(key);
         self.inner.removals.publish(key);
         Some(removed)

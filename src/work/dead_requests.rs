@@ -277,7 +277,8 @@ impl DeadRequestWorker {
         removed?;
         if now.mono >= *prune_at {
             if steady {
-                prune::remove_expired(&*self.ledger, now.wall).await?;
+                prune::remove_expired(&*self.ledger, lease, now.wall).await?;
+                prune::remove_past_quotas(&*self.ledger, lease, now.wall).await?;
             }
             *prune_at = now.mono + if steady { PRUNE_INTERVAL } else { UNSTEADY_PRUNE_INTERVAL };
         }

@@ -11,6 +11,8 @@ use crate::domain::time::Mono;
 
 /// Fewer entries than this are not pruned.
 const PRUNE_FROM: usize = 64;
+/// Blocked partitions of one connection. A further one is not remembered: the provider rejects its next request again.
+const MAX_BLOCKED: usize = 10_000;
 
 /// Blocked partitions, each for one operation.
 #[derive(Clone, Debug, Default)]
@@ -23,11 +25,15 @@ pub struct BlockedPartitions {
 impl BlockedPartitions {
     /// Blocks `partition` for `operation`. Like the rate limit of a whole connection, the end only moves later.
     pub fn block(&mut self, operation: &str, partition: &str, length: Duration, now: Mono) {
-        if self.until.len() >= self.prune_at.max(PRUNE_FROM) {
+        if self.until.len() >= self.prune_at.clamp(PRUNE_FROM, MAX_BLOCKED) {
             self.until.retain(|_, until| now < *until);
             self.prune_at = self.until.len() * 2;
         }
-        let until = self.until.entry(part(operation, partition)).or_insert(now);
+        let part = part(operation, partition);
+        if self.until.len() >= MAX_BLOCKED && !self.until.contains_key(&part) {
+            return;
+        }
+        let until = self.until.entry(part).or_insert(now);
         *until = (*until).max(now + length);
     }
 
@@ -62,5 +68,15 @@ mod tests {
             blocked.block("balances", &format!("acc-{second}"), Duration::from_secs(10), now);
         }
         assert!(blocked.until.len() <= PRUNE_FROM + 1, "{}", blocked.until.len());
+    }
+
+    #[test]
+    fn memory_for_blocks_is_bounded() {
+        let mut blocked = BlockedPartitions::default();
+        for n in 0..MAX_BLOCKED + 100 {
+            blocked.block("balances", &format!("acc-{n}"), HOUR, Mono::ZERO);
+        }
+        assert_eq!(blocked.until.len(), MAX_BLOCKED);
+        assert!(blocked.blocked_until("balances", "acc-0", Mono::ZERO).is_some());
     }
 }

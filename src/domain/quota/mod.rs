@@ -5,7 +5,8 @@
 //! for money calls. A request that must wait gets the instant to retry at and is counted ahead of later requests. Time
 //! is an argument; which requests wait, and for how long, is decided by the caller.
 //!
-//! Windows are created on first use and dropped when empty, so that idle connections and partitions use no memory.
+//! Windows are created on first use and dropped when empty, so that idle connections and partitions use no memory. Daily
+//! counts are stored, so that a restart does not grant a day's requests again ([`DayUsage`]).
 
 mod blocked;
 mod counters;
@@ -13,6 +14,7 @@ mod day;
 mod limit;
 mod partition;
 mod request;
+mod stored_days;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -21,3 +23,4 @@ pub use self::blocked::BlockedPartitions;
 pub use self::counters::{Quota, RetryAt, WindowId};
 pub use self::limit::{Limit, LimitScope, LimitUnit, QuotaRules};
 pub use self::request::QuotaRequest;
+pub use self::stored_days::DayUsage;

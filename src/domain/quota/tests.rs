@@ -240,3 +240,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn parameter_values_that_callers_invent_neither_fill_memory_nor_exceed_a_limit() {
+    let per_account = Limit { scope: LimitScope::Partition, ..limit(4, LimitUnit::Day) };
+    let (mut quota, rules) = (Quota::default(), rules([per_account]));
+    let account = |n: usize| format!("acc-{n}");
+    let admitted = |quota: &mut Quota, name: &str| {
+        pass(quota, &rules, QuotaRequest { operation: "balances", partition: name, ..READ }, secs(0))
+    };
+    for n in 0..10_000 {
+        assert_eq!(admitted(&mut quota, &account(n)), 4);
+    }
+    let further: usize = (10_000..10_100).map(|n| admitted(&mut quota, &account(n))).sum();
+    assert_eq!((further, admitted(&mut quota, &account(5)), quota.len()), (4, 0, 10_001));
+    // They have the next day's requests together, too.
+    let next = secs(13 * 3600);
+    let one = QuotaRequest { operation: "balances", partition: "acc-10050", ..READ };
+    assert_eq!(pass(&mut quota, &rules, one, next), 4);
+}

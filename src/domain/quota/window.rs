@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
-use crate::domain::quota::day::CountedDay;
+use crate::domain::quota::day::{CountedDay, DayCounts};
 use crate::domain::quota::limit::{Limit, LimitUnit, QuotaRules};
 use crate::domain::quota::request::QuotaRequest;
 use crate::domain::time::{Mono, Now};
@@ -39,6 +39,8 @@ pub(super) struct LimitWindow {
     day: CountedDay,
     money: u32,
     other: u32,
+    /// Requests of the counted day that the ledger has counted, some in advance: of money calls, and others.
+    stored: DayCounts,
     /// Theoretical arrival time of the generic cell rate algorithm (ITU-T I.371): limits the burst.
     theoretical_arrival: Mono,
     unit: Duration,
@@ -148,6 +150,36 @@ impl LimitWindow {
         live.map(|entry| entry.money + entry.other).sum()
     }
 
+    /// The counted day, and its requests that the ledger has not counted.
+    pub(super) fn unstored(&mut self, limit: &Limit, rules: &QuotaRules, now: Now) -> Option<(Date, DayCounts)> {
+        self.evict(limit, rules, now);
+        let used = [self.money, self.other];
+        Some((self.day.get()?, [0, 1].map(|n| used[n].saturating_sub(self.stored[n]))))
+    }
+
+    /// The ledger has counted `added` requests of `day`; it has `total` of them now.
+    pub(super) fn mark_stored(&mut self, day: Date, added: DayCounts, total: DayCounts) {
+        if self.day.get() != Some(day) {
+            return;
+        }
+        let stored = [0, 1].map(|n| self.stored[n].saturating_add(added[n]));
+        let foreign = [0, 1].map(|n| total[n].saturating_sub(stored[n]));
+        self.money = self.money.saturating_add(foreign[0]);
+        self.other = self.other.saturating_add(foreign[1]);
+        self.stored = [0, 1].map(|n| stored[n].max(total[n]));
+    }
+
+    /// Adds what the ledger has counted, if `day` is today.
+    pub(super) fn restore(&mut self, limit: &Limit, rules: &QuotaRules, day: Date, counts: DayCounts, now: Now) {
+        self.unit = limit.unit.length();
+        self.evict(limit, rules, now);
+        if self.day.get() == Some(day) {
+            self.money = self.money.saturating_add(counts[0]);
+            self.other = self.other.saturating_add(counts[1]);
+            self.stored = [0, 1].map(|n| self.stored[n].saturating_add(counts[n]));
+        }
+    }
+
     /// Whether the window can be dropped without changing any decision.
     pub(super) fn is_idle(&self, now: Now) -> bool {
         let past = match (self.log.back(), self.day.get()) {
@@ -165,9 +197,13 @@ impl LimitWindow {
     /// Removes entries that no longer count.
     fn evict(&mut self, limit: &Limit, rules: &QuotaRules, now: Now) {
         if limit.unit == LimitUnit::Day {
-            let mut counts = [self.money, self.other];
+            let (mut counts, before) = ([self.money, self.other], self.day.get());
             self.day.roll(today(rules, now), &mut counts);
             [self.money, self.other] = counts;
+            if before != self.day.get() {
+                // Nothing of a new day; all of a day that a wrong clock had interrupted, which is stored no second time.
+                self.stored = counts;
+            }
             return;
         }
         let unit = limit.unit.length();

@@ -96,6 +96,35 @@ pub(crate) async fn one_connection_cannot_use_up_the_limit_or_the_retries(store:
     assert_eq!(ledger.next_dead_request(at(1)).await.unwrap(), Some(at(2)), "requests already due are not included");
 }
 
+pub(crate) async fn connections_that_used_up_the_total_leave_another_its_part(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let limits = DeadRequestLimits { total: 40, connection: 20 };
+    let failed = |connection: &str, n: usize| NewDeadRequest {
+        connection: ObjectKey::new("ns", connection),
+        ..request(&format!("{connection}-{n}"), 1)
+    };
+    for (connection, kept) in [("bad-1", 20), ("bad-2", 20), ("good", 2)] {
+        let mut stored = 0;
+        for n in 0..30 {
+            stored += usize::from(ledger.add_dead_request(&failed(connection, n), limits).await.unwrap().is_some());
+        }
+        assert_eq!(stored, kept, "{connection}");
+    }
+}
+
+pub(crate) async fn namespaces_have_their_turns_with_due_requests(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    for n in 0..50 {
+        let connection = ObjectKey::new("busy", format!("bank-{n}"));
+        let dead = NewDeadRequest { connection, ..request(&n.to_string(), 1) };
+        ledger.add_dead_request(&dead, limits(100)).await.unwrap();
+    }
+    let other = NewDeadRequest { connection: ObjectKey::new("other", "bank"), ..request("o", 5) };
+    ledger.add_dead_request(&other, limits(100)).await.unwrap();
+    let due = ledger.due_dead_requests(at(9), 10, 2).await.unwrap();
+    assert_eq!((due.len(), due[1].request.id), (10, other.id), "the second, although it is the newest");
+}
+
 pub(crate) async fn a_request_is_retried_parked_with_an_audit_entry_and_replayed(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let kept = request("a", 1);

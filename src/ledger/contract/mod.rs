@@ -14,12 +14,14 @@ pub(crate) mod audit;
 pub(crate) mod credentials;
 pub(crate) mod dead_request_removal;
 pub(crate) mod dead_requests;
-pub(crate) mod fixtures;
+pub(crate) pub(crate) mod fences;
+mod fixtures;
 pub(crate) mod leases;
 pub(crate) mod opening;
 pub(crate) mod pages;
 pub(crate) mod probes;
 pub(crate) mod queries;
+pub(crate) mod quotas;
 pub(crate) mod runs;
 pub(crate) mod writes;
 
@@ -56,6 +58,9 @@ macro_rules! ledger_contract {
             a_holder_takes_its_own_lease_again
             a_stale_lease_can_be_acquired_after_the_wall_clock_went_back
             concurrent_attempts_acquire_a_lease_once
+        }
+        $crate::ledger::contract::rules! { $store, fences:
+            every_write_under_a_lease_is_refused_after_its_loss
         }
         $crate::ledger::contract::rules! { $store, pages:
             every_field_is_read_back_unchanged
@@ -94,6 +99,8 @@ macro_rules! ledger_contract {
             failures_of_two_processes_are_counted_in_one_row
             at_the_limit_new_requests_are_rejected_and_known_ones_counted
             one_connection_cannot_use_up_the_limit_or_the_retries
+            connections_that_used_up_the_total_leave_another_its_part
+            namespaces_have_their_turns_with_due_requests
             a_request_is_retried_parked_with_an_audit_entry_and_replayed
             a_failure_equal_to_a_parked_request_is_counted_there
             a_worker_that_lost_its_lease_cannot_settle
@@ -112,6 +119,11 @@ macro_rules! ledger_contract {
             pruning_deletes_a_bounded_number_of_rows_at_a_time
             daily_licence_usage_is_granted_up_to_the_limit
             two_processes_share_the_days_limit
+        }
+        $crate::ledger::contract::rules! { $store, quotas:
+            counts_of_two_processes_are_added_and_survive_a_restart
+            another_object_of_the_name_has_counted_nothing
+            counts_of_other_days_are_pruned_by_the_holder_of_the_lease
         }
         $crate::ledger::contract::rules! { $store, credentials:
             a_credential_is_replaced_only_with_the_expected_version

@@ -11,8 +11,10 @@ use uuid::Uuid;
 use super::audit::by_age;
 use super::dead_requests::{limits, parked, request, worker};
 use super::fixtures::{TTL, at, audit_entry, books, commit, cursor_key, page, row, run_id, state, take_named};
+use super::quotas::{self, owner};
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::key::ObjectKey;
+use crate::domain::quota::DayUsage;
 use crate::domain::record::{DeadLetter, KeyQuality, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::run_reason::RunReason;
@@ -49,6 +51,8 @@ pub(crate) enum Write {
     AppendAudit,
     PruneAudit,
     TakeUsage,
+    AddQuota,
+    PruneQuota,
     AddDeadRequest,
     RepeatDeadRequest,
     CorrectDeadRequests,
@@ -62,7 +66,7 @@ pub(crate) enum Write {
 
 impl Write {
     /// All writes.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::AcquireLease,
         Self::ShortenLease,
         Self::RenewLease,
@@ -82,6 +86,8 @@ impl Write {
         Self::AppendAudit,
         Self::PruneAudit,
         Self::TakeUsage,
+        Self::AddQuota,
+        Self::PruneQuota,
         Self::AddDeadRequest,
         Self::RepeatDeadRequest,
         Self::CorrectDeadRequests,
@@ -146,6 +152,7 @@ pub(crate) async fn prepare(ledger: &dyn Ledger) -> Prepared {
     ledger.store_credential(&bank(), &credential(0), at(0)).await.unwrap();
     ledger.append_audit(&[audit_entry("a", 1), audit_entry("b", 100)]).await.unwrap();
     ledger.take_usage(&usage(), 1, 10).await.unwrap();
+    ledger.add_quota(&owner("uid-1"), &[quota(1)]).await.unwrap();
     let worker = worker(ledger, 0).await;
     let (pending, gone) = (dead_request(1, 50), dead_request(2, 1));
     ledger.add_dead_request(&pending, limits(10)).await.unwrap();
@@ -158,13 +165,14 @@ fn keyed(record: &TransactionRecord) -> Option<RowIdentity> {
     Some(RowIdentity { account_token: "keyed".into(), record_key: record.key.clone() })
 }
 
+const DAY: jiff::civil::Date = jiff::civil::date(2026, 11, 22);
+
+fn quota(other: u32) -> DayUsage {
+    quotas::usage(DAY, 0, other)
+}
+
 fn usage() -> UsageKey {
-    UsageKey {
-        namespace: "ns".into(),
-        connection: "bank-b".into(),
-        profile: "trading".into(),
-        day: jiff::civil::date(2026, 11, 22),
-    }
+    UsageKey { namespace: "ns".into(), connection: "bank-b".into(), profile: "trading".into(), day: DAY }
 }
 
 impl Prepared {
@@ -195,6 +203,11 @@ impl Prepared {
             Write::AppendAudit => ledger.append_audit(&[audit_entry("c", 20), audit_entry("d", 21)]).await,
             Write::PruneAudit => ledger.prune_audit(by_age(at(50), at(200))).await.map(drop),
             Write::TakeUsage => ledger.take_usage(&usage(), 2, 10).await.map(drop),
+            Write::AddQuota => ledger.add_quota(&owner("uid-1"), &[quota(2), quotas::usage(DAY, 9, 1)]).await.map(drop),
+            Write::PruneQuota => {
+                let next = DAY.tomorrow().unwrap();
+                ledger.prune_quota(&self.worker, next, next, 10).await.map(drop)
+            }
             Write::AddDeadRequest => ledger.add_dead_request(&dead_request(3, 60), limits(10)).await.map(drop),
             Write::RepeatDeadRequest => ledger.add_dead_request(&self.pending, limits(10)).await.map(drop),
             // The clock was an hour ahead when they were stored.
@@ -216,7 +229,7 @@ impl Prepared {
                 let entry = audit_entry("discard", 70);
                 ledger.delete_orphaned_dead_requests(&self.worker, &owner, at(70), &entry).await.map(drop)
             }
-            Write::PruneDeadRequests => ledger.prune_dead_requests(at(70), at(70)).await.map(drop),
+            Write::PruneDeadRequests => ledger.prune_dead_requests(&self.worker, at(70), at(70)).await.map(drop),
         }
     }
 

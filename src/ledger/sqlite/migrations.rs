@@ -52,6 +52,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     20261128090000 "dead request owners" "20261128090000_dead_request_owners.sql",
     20261129090000 "run order" "20261129090000_run_order.sql",
     20261129100000 "write checks" "20261129100000_write_checks.sql",
+    20261129103000 "quota usage" "20261129103000_quota_usage.sql",
     20261129110000 "audit limits" "20261129110000_audit_limits.sql",
 ];
 

@@ -28,6 +28,7 @@ mod lease;
 mod migrations;
 mod page;
 mod probes;
+mod quotas;
 mod read;
 mod runs;
 mod store;

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::domain::breaker::{CallClass, MAX_THROTTLE, Permit, PermitKind};
 use crate::domain::clock_skew::{TOLERANCE, ends};
-use crate::domain::quota::{LimitScope, QuotaRequest, RetryAt, WindowId};
+use crate::domain::quota::{DayUsage, LimitScope, QuotaRequest, QuotaRules, RetryAt, WindowId};
 use crate::domain::time::{Mono, Now};
 use crate::profile::{Classification, ResponseClass};
 use crate::provider::call::{CallError, Request};
@@ -59,9 +59,7 @@ impl ConnectionMonitor {
             return Err(QuotaDenial::PartitionBlocked(at));
         }
         let Some(rules) = settings.quota() else { return Ok(()) };
-        let money = request.class == CallClass::Money;
-        let partition = request.partition.as_deref().unwrap_or_default();
-        let demand = QuotaRequest { operation: &request.operation, partition, money, waited };
+        let demand = demand(request, waited);
         let quota = state.quota.get_or_insert_default();
         quota.try_acquire(rules, demand, self.clock.now()).map_err(|retry| {
             if retry.at < latest {
@@ -69,6 +67,28 @@ impl ConnectionMonitor {
             }
             QuotaDenial::LimitReached(retry)
         })
+    }
+
+    /// Takes over the requests that a former process counted.
+    pub(crate) fn restore_quota(&self, rules: &QuotaRules, stored: &[DayUsage]) {
+        if !stored.is_empty() {
+            self.lock().quota.get_or_insert_default().restore(rules, stored, self.clock.now());
+        }
+    }
+
+    /// What the ledger must count before `request`, which has got its quota, may be sent.
+    pub(crate) fn unstored_quota(&self, rules: &QuotaRules, request: &Request) -> Vec<DayUsage> {
+        let now = self.clock.now();
+        self.lock().quota.as_mut().map_or_else(Vec::new, |quota| quota.unstored(rules, demand(request, true), now))
+    }
+
+    /// The ledger has counted `added`, and has `totals` now.
+    pub(crate) fn mark_quota_stored(&self, added: &[DayUsage], totals: &[DayUsage]) {
+        if let Some(quota) = &mut self.lock().quota {
+            for (added, total) in added.iter().zip(totals) {
+                quota.mark_stored(added, total);
+            }
+        }
     }
 
     /// A call that waited for `window` got its quota or gave up.
@@ -174,6 +194,13 @@ impl ConnectionMonitor {
             state.transitions.extend(transitions.into_iter().flatten());
         });
     }
+}
+
+/// What a request takes from the quota.
+fn demand(request: &Request, waited: bool) -> QuotaRequest<'_> {
+    let money = request.class == CallClass::Money;
+    let partition = request.partition.as_deref().unwrap_or_default();
+    QuotaRequest { operation: &request.operation, partition, money, waited }
 }
 
 impl MonitorState {

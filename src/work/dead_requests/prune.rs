@@ -1,10 +1,12 @@
-//! Removes dead requests of deleted connections, and expired ones.
+//! Removes dead requests of deleted connections, and expired ones; and the counts of daily limits of past days, which
+//! need the same lease and the same steady clock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, Timestamp};
 
 use crate::domain::key::ObjectKey;
 use crate::ledger::dead_requests::DeadRequestOwner;
@@ -18,6 +20,9 @@ const PARKED_RETENTION: Duration = Duration::from_hours(24 * 90);
 /// Retention of requests whose connection is not found but whose deletion was not observed: an object that this version
 /// cannot decode is not in the stores either.
 const ORPHAN_RETENTION: Duration = Duration::from_hours(24);
+
+/// Rows deleted in one transaction.
+const PRUNE_BATCH: u32 = 1_000;
 
 /// Whether a connection's object exists.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,8 +71,17 @@ impl Orphans<'_> {
 }
 
 /// Removes expired requests.
-pub(super) async fn remove_expired(ledger: &dyn Ledger, now: Timestamp) -> Result<(), LedgerError> {
-    ledger.prune_dead_requests(before(now, DONE_RETENTION), before(now, PARKED_RETENTION)).await.map(drop)
+pub(super) async fn remove_expired(ledger: &dyn Ledger, lease: &Lease, now: Timestamp) -> Result<(), LedgerError> {
+    ledger.prune_dead_requests(lease, before(now, DONE_RETENTION), before(now, PARKED_RETENTION)).await.map(drop)
+}
+
+/// Removes counts of daily limits of past days. The day before yesterday is over in every time zone, and with every clock
+/// that is a little wrong.
+pub(super) async fn remove_past_quotas(ledger: &dyn Ledger, lease: &Lease, now: Timestamp) -> Result<(), LedgerError> {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let day = |days: i8| today.checked_add(Span::new().days(days)).unwrap_or(today);
+    while ledger.prune_quota(lease, day(-2), day(2), PRUNE_BATCH).await? >= u64::from(PRUNE_BATCH) {}
+    Ok(())
 }
 
 fn before(now: Timestamp, retention: Duration) -> Timestamp {

@@ -28,6 +28,9 @@ const REPLAY: OperationName = OperationName("replaying a dead request");
 const CORRECT: OperationName = OperationName("correcting the times of dead requests");
 const PRUNE: OperationName = OperationName("pruning dead requests");
 
+/// The part of a connection's limit that it has even if the total is reached.
+const GUARANTEED_PART: u64 = 10;
+
 const COLUMNS: &str = "seq, id, namespace, connection, provider, operation, parameters, sealed, fingerprint, caller,
     subject, state, reason, status, tries, seen, request_id, created_ms, updated_ms, next_ms, uid, reviewed_ms";
 
@@ -173,8 +176,15 @@ impl DeadRequests for SqliteLedger {
         .boxed()
     }
 
-    fn prune_dead_requests(&self, done: Timestamp, parked: Timestamp) -> LedgerFuture<'_, u64> {
+    fn prune_dead_requests<'a>(
+        &'a self,
+        lease: &'a Lease,
+        done: Timestamp,
+        parked: Timestamp,
+    ) -> LedgerFuture<'a, u64> {
+        let lease = lease.clone();
         self.write(PRUNE, move |tx| {
+            lease::assert_held(tx, &lease)?;
             tx.execute(
                 "DELETE FROM dead_requests
                  WHERE (state = 'done' AND updated_ms < ?1) OR (state = 'parked' AND updated_ms < ?2)",
@@ -188,9 +198,11 @@ impl DeadRequests for SqliteLedger {
 fn due(tx: &Transaction<'_>, now: Timestamp, limit: u32, per_connection: u32) -> Result<Vec<DeadRequest>, LedgerError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM (
-             SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
-             FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1)
-         WHERE place <= ?3 ORDER BY next_ms, seq LIMIT ?2"
+             SELECT *, row_number() OVER (PARTITION BY namespace ORDER BY next_ms, seq) AS turn FROM (
+                 SELECT *, row_number() OVER (PARTITION BY namespace, connection ORDER BY next_ms, seq) AS place
+                 FROM dead_requests WHERE state = 'pending' AND next_ms <= ?1)
+             WHERE place <= ?3)
+         ORDER BY turn, next_ms, seq LIMIT ?2"
     );
     tx.query_all(&sql, params![millis(now), limit, per_connection], decode)
 }
@@ -220,7 +232,8 @@ fn add(tx: &Transaction<'_>, request: &NewDeadRequest, limits: DeadRequestLimits
         "SELECT count(*) FROM dead_requests WHERE namespace = ?1 AND connection = ?2 AND state IN ('pending', 'parked')",
         params![&*request.connection.namespace, &*request.connection.name],
     )?;
-    if total >= to_i64(limits.total) || per_connection >= to_i64(limits.connection) {
+    let guaranteed = to_i64(limits.connection / GUARANTEED_PART);
+    if per_connection >= to_i64(limits.connection) || (total >= to_i64(limits.total) && per_connection >= guaranteed) {
         return Ok(None);
     }
     tx.execute(
