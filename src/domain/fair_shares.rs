@@ -1,5 +1,5 @@
-//! Who may hold one more of a limited number of permits: limits for all and for each connection, and fair shares of the
-//! namespaces and connections while all permits are held.
+//! Who may hold one more of a limited number of permits: limits for all, for each namespace and for each connection, and
+//! fair shares of the namespaces and connections while all permits are held.
 //!
 //! A connection that does not answer holds its permits for a long time. Where its fair share is reserved for everybody
 //! else ([`WhenFull::FairShares`]), it delays its own work only: the total may be exceeded by those shares.
@@ -23,6 +23,8 @@ pub enum WhenFull {
 pub struct FairLimits {
     /// Of all connections; at least 1.
     pub total: usize,
+    /// Of one namespace; at least 1.
+    pub per_namespace: usize,
     /// Of one connection; at least 1.
     pub per_connection: usize,
     /// What happens at the total.
@@ -53,7 +55,8 @@ impl FairShares {
     pub fn admits(&self, connection: &ObjectKey) -> bool {
         let namespace = self.namespaces.get(&connection.namespace);
         let held = namespace.and_then(|shares| shares.connections.get(&connection.name)).copied().unwrap_or(0);
-        if held >= self.limits.per_connection.max(1) {
+        let by_namespace = namespace.map_or(0, |shares| shares.total);
+        if held >= self.limits.per_connection.max(1) || by_namespace >= self.limits.per_namespace.max(1) {
             return false;
         }
         let total = self.limits.total.max(1);
@@ -67,7 +70,13 @@ impl FairShares {
         let of_namespace = (total / namespaces.max(1)).max(1);
         let connections = namespace.map_or(0, |shares| shares.connections.len()) + usize::from(held == 0);
         let of_connection = (of_namespace / connections.max(1)).max(1);
-        held < of_connection || namespace.is_none_or(|shares| shares.total < of_namespace)
+        held < of_connection || by_namespace < of_namespace
+    }
+
+    /// The permits that `connection` holds.
+    pub fn held(&self, connection: &ObjectKey) -> usize {
+        let namespace = self.namespaces.get(&connection.namespace);
+        namespace.and_then(|shares| shares.connections.get(&connection.name)).copied().unwrap_or(0)
     }
 
     /// `connection` holds one more.
@@ -109,7 +118,7 @@ mod tests {
     use super::*;
 
     fn shares(total: usize, per_connection: usize, when_full: WhenFull) -> FairShares {
-        FairShares::new(FairLimits { total, per_connection, when_full })
+        FairShares::new(FairLimits { total, per_namespace: usize::MAX, per_connection, when_full })
     }
 
     /// Takes as many as are admitted, at most `most`; returns how many.
@@ -130,6 +139,14 @@ mod tests {
         assert_eq!(take(&mut hard, "b", "z", 99), 0);
         hard.remove(&ObjectKey::new("a", "x"));
         assert_eq!(take(&mut hard, "b", "z", 99), 1);
+    }
+
+    #[test]
+    fn a_namespace_has_a_limit_of_its_own() {
+        let limits = FairLimits { total: 8, per_namespace: 3, per_connection: 2, when_full: WhenFull::Refuse };
+        let mut shares = FairShares::new(limits);
+        assert_eq!((take(&mut shares, "a", "x", 99), take(&mut shares, "a", "y", 99)), (2, 1));
+        assert_eq!(take(&mut shares, "b", "x", 99), 2);
     }
 
     #[test]

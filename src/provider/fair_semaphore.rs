@@ -119,7 +119,7 @@ mod tests {
     use crate::domain::fair_shares::WhenFull;
 
     fn semaphore(total: usize, per_connection: usize) -> FairSemaphore {
-        FairSemaphore::new(FairLimits { total, per_connection, when_full: WhenFull::Refuse })
+        FairSemaphore::new(FairLimits { total, per_namespace: total, per_connection, when_full: WhenFull::Refuse })
     }
 
     fn key(name: &str) -> ObjectKey {

@@ -6,29 +6,33 @@
 //! URL's path, resend credentials and spend quota unseen, and a moved endpoint is a change to make in the connection's
 //! spec.
 //!
-//! Addresses are checked at connect time: the resolver of every client checks those that a name resolves to; those in a
-//! URL are checked when its client is looked up. A kept-alive connection stays on the address that was checked.
+//! Addresses are checked at connect time: the resolver of every client ([`FilteringResolver`]) checks those that a name
+//! resolves to; those in a URL are checked when its client is looked up. A kept-alive connection stays on the address
+//! that was checked.
 //! Connections with one key share kept-alive connections to one origin; a client certificate is part of the key, so no
 //! request is sent on a connection that another identity opened.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Url, redirect};
 use secrecy::ExposeSecret as _;
 use sha2::{Digest, Sha256};
 
 use crate::provider::call::CallError;
+use crate::provider::dns::{DnsResolver, FilteringResolver};
 use crate::settings::addresses::{AddressDenied, AddressKind, AddressRules, EndpointRole};
 use crate::settings::{MinVersion, Settings, Tls, tls};
 
 /// Idle connections per host: enough for a burst of syncs and probes to one provider, and a bound for a provider that
 /// never closes connections.
 const MAX_IDLE_PER_HOST: usize = 64;
+/// Bytes of one HTTP/2 response that are received before they are read; a page has fewer at common latencies.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// The same of one HTTP/2 connection, whatever the number of its responses.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Longer than the common probe interval, so that probes reuse their connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -95,12 +99,19 @@ struct ClientKey {
 pub struct HttpClients {
     by_key: Arc<Mutex<HashMap<ClientKey, Weak<SharedClient>>>>,
     rules: AddressRules,
+    resolver: DnsResolver,
 }
 
 impl HttpClients {
     /// No clients yet; they will connect only to addresses that `rules` allow.
     pub fn new(rules: AddressRules) -> Self {
-        Self { by_key: Arc::default(), rules }
+        Self { rules, ..Self::default() }
+    }
+
+    /// The same, whose clients resolve names with `resolver`.
+    #[must_use]
+    pub(crate) fn with_resolver(self, resolver: DnsResolver) -> Self {
+        Self { resolver, ..self }
     }
 
     /// The addresses that may be connected to.
@@ -146,8 +157,7 @@ impl HttpClients {
             return HttpClient { http: Ok(shared), server_name };
         }
         by_key.retain(|_, shared| shared.strong_count() > 0);
-        let http =
-            build(&key, tls, &self.rules).map(|client| Arc::new(SharedClient { client })).map_err(CallError::Client);
+        let http = self.build(&key, tls).map(|client| Arc::new(SharedClient { client })).map_err(CallError::Client);
         if let Ok(shared) = &http {
             by_key.insert(key, Arc::downgrade(shared));
         }
@@ -164,83 +174,46 @@ impl HttpClients {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-fn build(key: &ClientKey, tls: &Tls, rules: &AddressRules) -> Result<reqwest::Client, Arc<str>> {
-    let resolve_as = key.server_name.as_ref().map(|(_, host)| Arc::from(host.as_str()));
-    let mut builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .user_agent(concat!("busbar/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(key.connect)
-        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .tcp_nodelay(true)
-        .dns_resolver(Arc::new(FilteringResolver { resolve_as, rules: rules.clone() }));
-    if !key.secure {
-        builder = builder.tls_certs_only([]);
-    } else if let Some(ca) = &tls.ca {
-        let roots = tls::certificates(ca).ok_or("ca.crt cannot be read")?;
-        builder = builder.tls_certs_only(roots);
-    }
-    if key.min_version == MinVersion::Tls13 {
-        builder = builder.tls_version_min(reqwest::tls::Version::TLS_1_3);
-    }
-    if key.secure
-        && let Some(client) = &tls.client
-    {
-        builder = builder.identity(tls::identity(client).ok_or("tls.crt and tls.key cannot be read")?);
-    }
-    if key.server_name.is_some() {
-        // HTTP/2 has only `:authority`, which is the URL's host, and no separate `Host`.
-        builder = builder.http1_only();
-    }
-    // A builder error is about certificates and never contains a key or a URL.
-    builder.build().map_err(|error| Arc::from(error.without_url().to_string()))
-}
-
-/// Resolves names with the system's resolver, or `resolve_as` in place of a server name. Addresses that are not allowed
-/// are filtered out.
-struct FilteringResolver {
-    resolve_as: Option<Arc<str>>,
-    rules: AddressRules,
-}
-
-/// The name has no address. A separate type, to distinguish it from other connect errors.
-#[derive(Debug, thiserror::Error)]
-#[error("name resolution failed")]
-pub(crate) struct NameNotFound;
-
-/// The name has addresses, and none is allowed.
-#[derive(Debug, thiserror::Error)]
-#[error("the name resolves to {} address, which is not allowed", .0.with_article())]
-pub(crate) struct AddressNotAllowed(pub(crate) AddressKind);
-
-impl Resolve for FilteringResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let host = self.resolve_as.clone().unwrap_or_else(|| Arc::from(name.as_str()));
-        let rules = self.rules.clone();
-        Box::pin(async move {
-            // URLs put IPv6 addresses in brackets; the lookup takes them without.
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let mut refused = None;
-            let mut found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host, 0)).await.map_err(|_| NameNotFound)?.collect();
-            found.retain(|address| match rules.check(address.ip()) {
-                Ok(()) => true,
-                Err(kind) => {
-                    refused = Some(kind);
-                    false
-                }
-            });
-            match refused {
-                _ if !found.is_empty() => Ok::<Addrs, _>(Box::new(found.into_iter())),
-                Some(kind) => Err(AddressNotAllowed(kind).into()),
-                None => Err(NameNotFound.into()),
-            }
-        })
+    fn build(&self, key: &ClientKey, tls: &Tls) -> Result<reqwest::Client, Arc<str>> {
+        let resolve_as = key.server_name.as_ref().map(|(_, host)| Arc::from(host.as_str()));
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("busbar/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(key.connect)
+            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_nodelay(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .dns_resolver(Arc::new(FilteringResolver {
+                resolver: self.resolver.clone(),
+                resolve_as,
+                rules: self.rules.clone(),
+            }));
+        if !key.secure {
+            builder = builder.tls_certs_only([]);
+        } else if let Some(ca) = &tls.ca {
+            let roots = tls::certificates(ca).ok_or("ca.crt cannot be read")?;
+            builder = builder.tls_certs_only(roots);
+        }
+        if key.min_version == MinVersion::Tls13 {
+            builder = builder.tls_version_min(reqwest::tls::Version::TLS_1_3);
+        }
+        if key.secure
+            && let Some(client) = &tls.client
+        {
+            builder = builder.identity(tls::identity(client).ok_or("tls.crt and tls.key cannot be read")?);
+        }
+        if key.server_name.is_some() {
+            // HTTP/2 has only `:authority`, which is the URL's host, and no separate `Host`.
+            builder = builder.http1_only();
+        }
+        // A builder error is about certificates and never contains a key or a URL.
+        builder.build().map_err(|error| Arc::from(error.without_url().to_string()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::provider::call::{CallError, ConnectError};
-use crate::provider::http_clients::{AddressNotAllowed, NameNotFound};
+use crate::provider::dns::{AddressNotAllowed, NameNotFound};
 use crate::settings::addresses::{AddressDenied, AddressKind, EndpointRole};
 
 /// The [`CallError`] of a failed HTTP exchange.

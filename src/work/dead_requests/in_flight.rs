@@ -38,8 +38,12 @@ pub(super) struct InFlight<'a> {
 
 impl Default for InFlight<'_> {
     fn default() -> Self {
-        let (total, per_connection) = (MAX_CONCURRENT, MAX_PER_CONNECTION);
-        let shares = FairShares::new(FairLimits { total, per_connection, when_full: WhenFull::FairShares });
+        let shares = FairShares::new(FairLimits {
+            total: MAX_CONCURRENT,
+            per_namespace: usize::MAX,
+            per_connection: MAX_PER_CONNECTION,
+            when_full: WhenFull::FairShares,
+        });
         Self { futures: FuturesUnordered::new(), ids: BTreeSet::new(), shares }
     }
 }

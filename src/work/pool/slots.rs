@@ -31,7 +31,8 @@ pub(super) struct Slots {
 impl Slots {
     /// `concurrency` slots, and at most as many runs in progress of one connection.
     pub(super) fn new(concurrency: usize) -> Self {
-        let limits = |total, when_full| FairLimits { total, per_connection: concurrency, when_full };
+        let limits =
+            |total, when_full| FairLimits { total, per_namespace: usize::MAX, per_connection: concurrency, when_full };
         Self {
             in_progress: FairSemaphore::new(limits(concurrency.saturating_mul(RUNS_PER_SLOT), WhenFull::FairShares)),
             working: FairSemaphore::new(limits(concurrency, WhenFull::Refuse)),
