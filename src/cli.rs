@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use self::parse::{log_level, namespace, object_key, probe_retention, secret_refresh, shutdown_grace};
+use self::parse::{log_level, namespace, object_key, probe_retention, response_memory, secret_refresh, shutdown_grace};
 use crate::domain::key::ObjectKey;
 use crate::ledger::LedgerUrl;
 use crate::settings::addresses::AllowedRange;
@@ -198,6 +198,10 @@ pub struct RunArgs {
     /// Maximum concurrent sync runs.
     #[arg(long, env = "BUSBAR_SYNC_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub sync_concurrency: u16,
+    /// Memory for providers' responses that are being read or returned (16MiB to 64GiB). Parsed pages of syncs take up to
+    /// three quarters of it in addition. With the default a memory limit of 192 MiB is enough for small installations.
+    #[arg(long, env = "BUSBAR_RESPONSE_MEMORY", default_value = "32MiB", value_parser = response_memory)]
+    pub response_memory: u64,
     /// Maximum age of a cached Secret before it is read again (1s to 60s).
     #[arg(long, env = "BUSBAR_SECRET_REFRESH", default_value = "60s", value_parser = secret_refresh)]
     pub secret_refresh: Duration,

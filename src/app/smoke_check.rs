@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::cli::environment;
 use crate::cli::live::{LiveArgs, variable};
 use crate::clock::Clock;
@@ -139,16 +137,16 @@ async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, Smok
     if !answer.status.is_success() {
         return Err(SmokeCheckError::Status { check: "list", status: answer.status.as_u16(), expected: "2xx" });
     }
-    let records = expect_ok("list", &answer).and_then(|()| body("list", &answer))?;
+    expect_ok("list", &answer).and_then(|()| expect_json("list", &answer))?;
     lines.push(line("list", &plan.list.operation, &answer));
 
-    let id = args.id.clone().or_else(|| plan.check.id_in(&records)).unwrap_or_else(|| ABSENT_ID.to_owned());
+    let id = args.id.clone().or_else(|| plan.check.id_in(&answer.body)).unwrap_or_else(|| ABSENT_ID.to_owned());
     let answer = call(&connection, "by id", &plan.by_id(id)).await?;
     let class = answer.classification.class;
     match answer.status.as_u16() {
         // Some providers use another status for "no such record"; the profile classifies it.
         _ if class == ResponseClass::NotFound && !args.strict => {}
-        200 => expect_ok("by id", &answer).and_then(|()| body("by id", &answer).map(drop))?,
+        200 => expect_ok("by id", &answer).and_then(|()| expect_json("by id", &answer))?,
         404 if !args.strict => expect_ok("by id", &answer)?,
         status => {
             let expected = if args.strict { "200 (--strict)" } else { "200 or 404" };
@@ -219,11 +217,11 @@ fn expect_ok(check: &'static str, answer: &Response) -> Result<(), SmokeCheckErr
     if class == ResponseClass::Ok { Ok(()) } else { Err(SmokeCheckError::ResponseClass { check, status, class }) }
 }
 
-/// The response body as JSON.
-fn body(check: &'static str, answer: &Response) -> Result<Value, SmokeCheckError> {
+/// Fails if the response body is not JSON.
+fn expect_json(check: &'static str, answer: &Response) -> Result<(), SmokeCheckError> {
     let unreadable =
         |_| SmokeCheckError::ResponseClass { check, status: answer.status.as_u16(), class: ResponseClass::Retry };
-    json::parse(&answer.body).map_err(unreadable)
+    json::check(&answer.body).map(drop).map_err(unreadable)
 }
 
 fn draft(args: &LiveArgs, profile: Arc<Profile>) -> Result<Draft, SmokeCheckError> {

@@ -47,6 +47,11 @@ pub(super) fn shutdown_grace(s: &str) -> Result<Duration, String> {
     bounded(s, Duration::from_secs(1), Duration::from_mins(10))
 }
 
+/// Parses the memory for responses.
+pub(super) fn response_memory(s: &str) -> Result<u64, String> {
+    byte_size(s, 16 << 20, 64 << 30)
+}
+
 /// Parses a size such as `512MiB` or `1GiB` and checks its bounds, in bytes.
 pub(super) fn byte_size(s: &str, min: u64, max: u64) -> Result<u64, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];

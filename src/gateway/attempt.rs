@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::gateway::call::CallRequest;
@@ -11,15 +11,18 @@ use crate::gateway::call_problem::{denied, invalid_operation, item_not_found, re
 use crate::gateway::candidates::Candidate;
 use crate::gateway::fallback_code::{FallbackCode, FallbackResult};
 use crate::gateway::problem::Problem;
-use crate::profile::{MappingError, Operation, RecordShape, ResponseClass, json};
+use crate::profile::json::{self, JsonError};
+use crate::profile::{Mapping, MappingError, RecordShape, ResponseClass};
 use crate::provider::call::Response;
 use crate::provider::failure_reason::FailureReason;
 use crate::provider::invoke::{self, FailureKind, InvokeFailure, InvokeOptions, InvokeOutcome};
+use crate::provider::memory::FREE_BYTES;
+use crate::provider::response_buffer::{Full, ResponseBuffer};
 
 /// A candidate's answer.
 pub(super) struct Answer {
-    /// The canonical record, or the provider's own body.
-    pub(super) result: Value,
+    /// The canonical record, or the provider's own body, as JSON. It keeps its memory reserved.
+    pub(super) result: Bytes,
     /// The provider's HTTP status.
     pub(super) status_code: u16,
     /// Whether it is from the cache.
@@ -71,12 +74,13 @@ impl Candidate<'_> {
                 .map_err(|error| AttemptError::Invalid(invalid_operation(&error.into())))?;
         if let Some(stub) = &self.operation.stub {
             // A stub makes no call, so the call path does not check the licence profiles.
-            let authorized = self.connection.authorize(&request.caller, &request.operation).await;
+            let authorized = self.connection.authorize(&request.caller, &request.operation, timeout).await;
             authorized.map_err(|denial| AttemptError::Refused(denied(&denial)))?;
-            return Ok(Answer { result: stub.clone(), status_code: 200, cached: false, stale: false });
+            let result = Bytes::from(stub.to_string());
+            return Ok(Answer { result, status_code: 200, cached: false, stale: false });
         }
-        match invoke::invoke(self.connection, call, || clock.now().wall).await {
-            InvokeOutcome::Success(response) => map_response(self.operation, request.raw, &response),
+        match invoke::invoke(self.connection, self.settings, call, || clock.now().wall).await {
+            InvokeOutcome::Success(response) => map_response(self, request.raw, response).await,
             InvokeOutcome::NotFound(response) => Err(AttemptError::Refused(item_not_found(&response))),
             InvokeOutcome::Rejected(response) => Err(AttemptError::Refused(rejected(&response))),
             InvokeOutcome::Denied(denial) => Err(AttemptError::Refused(denied(&denial))),
@@ -86,31 +90,87 @@ impl Candidate<'_> {
 }
 
 /// Maps a response to the canonical record, or to the provider's own body.
-fn map_response(operation: &Operation, raw: bool, response: &Response) -> Result<Answer, AttemptError> {
+async fn map_response(candidate: &Candidate<'_>, raw: bool, response: Response) -> Result<Answer, AttemptError> {
     let status_code = response.status.as_u16();
-    let failed = |reason| {
-        let kind = FailureKind::Provider;
-        AttemptError::Failed(InvokeFailure {
-            kind,
-            reason,
-            status: Some(status_code),
-            retry_in: None,
-            retryable: false,
-        })
+    let (cached, stale) = (response.meta.cached, response.meta.stale);
+    let result = if response.body.is_empty() && (raw || candidate.operation.canonical.is_none()) {
+        Bytes::from_static(b"null")
+    } else {
+        match candidate.operation.canonical.as_ref().filter(|_| !raw) {
+            Some(mapping) => {
+                let limit = candidate.settings.profile().max_response_bytes;
+                let ended = response.classification.class == ResponseClass::EndOfData;
+                match (write_canonical(mapping, limit, &response).await, mapping.shape) {
+                    (Ok(record), _) => record,
+                    // Some providers answer an unknown ticker with a success and no record.
+                    (Err(Unmapped::Item), _) => return Err(AttemptError::Refused(item_not_found(&response))),
+                    // Some providers answer a list beyond the plan's limit, which may be longer, with an error and no
+                    // records.
+                    (Err(Unmapped::Failed(FailureReason::UnexpectedShape)), RecordShape::List) if ended => {
+                        Bytes::from_static(br#"{"complete":false,"records":[]}"#)
+                    }
+                    (Err(Unmapped::Failed(FailureReason::UnexpectedShape)), RecordShape::One) if ended => {
+                        return Err(AttemptError::Refused(item_not_found(&response)));
+                    }
+                    (Err(Unmapped::Failed(reason)), _) => return Err(failed(reason, status_code)),
+                }
+            }
+            None => own_body(&response).await.map_err(|reason| failed(reason, status_code))?,
+        }
     };
-    let ended = response.classification.class == ResponseClass::EndOfData;
-    let list = operation.canonical.as_ref().is_some_and(|mapping| mapping.shape == RecordShape::List);
-    let result = match operation.canonical(&response.body).filter(|_| !raw) {
-        Some(Ok(record)) => record,
-        // Some providers answer an unknown ticker with a success and no record.
-        Some(Err(MappingError::NotFound)) => return Err(AttemptError::Refused(item_not_found(response))),
-        // Some providers answer a list beyond the plan's limit, which may be longer, with an error and no records.
-        Some(Err(_)) if ended && list => serde_json::json!({ "records": [], "complete": false }),
-        Some(Err(_)) if ended => return Err(AttemptError::Refused(item_not_found(response))),
-        Some(Err(_)) => return Err(failed(FailureReason::UnexpectedShape)),
-        None if response.body.is_empty() => Value::Null,
-        // A body that is not JSON, or nested too deeply, cannot be part of a response.
-        None => json::parse(&response.body).map_err(|_| failed(FailureReason::NotJson))?,
+    Ok(Answer { result, status_code, cached, stale })
+}
+
+/// Why a response has no canonical record.
+enum Unmapped {
+    /// The provider has no such item.
+    Item,
+    /// It cannot be mapped.
+    Failed(FailureReason),
+}
+
+/// The canonical record of a response, as JSON. A large body is mapped on a thread for such work.
+async fn write_canonical(mapping: &Mapping, limit: usize, response: &Response) -> Result<Bytes, Unmapped> {
+    let (body, memory) = (response.body.clone(), &response.memory);
+    let mut buffer = ResponseBuffer::new(limit, memory.another());
+    let (written, buffer) = if body.len() <= FREE_BYTES {
+        (mapping.write(&body, &mut buffer), buffer)
+    } else {
+        let mapping = mapping.clone();
+        let work = move || (mapping.write(&body, &mut buffer), buffer);
+        memory.run(response.body.len(), work).await.map_err(|_| Unmapped::Failed(FailureReason::UnexpectedShape))?
     };
-    Ok(Answer { result, status_code, cached: response.meta.cached, stale: response.meta.stale })
+    match (written, buffer.full()) {
+        (Ok(()), _) => Ok(buffer.finish()),
+        (Err(MappingError::NotFound), _) => Err(Unmapped::Item),
+        (Err(MappingError::TooComplex), _) => Err(Unmapped::Failed(FailureReason::TooComplex)),
+        (Err(_), Some(Full::Limit)) => Err(Unmapped::Failed(FailureReason::TooLarge)),
+        (Err(_), Some(Full::Memory)) => Err(Unmapped::Failed(FailureReason::Overloaded)),
+        (Err(_), None) => Err(Unmapped::Failed(FailureReason::UnexpectedShape)),
+    }
+}
+
+/// The provider's own body, if it can be part of a response.
+async fn own_body(response: &Response) -> Result<Bytes, FailureReason> {
+    let body = response.body.clone();
+    let check = move || json::check(&body).map(|text| body.slice_ref(text.as_bytes()));
+    let checked = response.memory.run(response.body.len(), check).await.map_err(|_| FailureReason::NotJson)?;
+    let body = checked.map_err(|error| match error {
+        JsonError::Invalid => FailureReason::NotJson,
+        JsonError::TooDeep | JsonError::TooManyValues => FailureReason::TooComplex,
+    })?;
+    Ok(response.memory.clone().attach(body))
+}
+
+/// The failure of a candidate whose response cannot be used. With other load, or another connection, the same request
+/// may succeed only if we had no memory.
+fn failed(reason: FailureReason, status: u16) -> AttemptError {
+    let overloaded = reason == FailureReason::Overloaded;
+    AttemptError::Failed(InvokeFailure {
+        kind: if overloaded { FailureKind::Overloaded } else { FailureKind::Provider },
+        reason,
+        status: Some(status),
+        retry_in: None,
+        retryable: overloaded,
+    })
 }

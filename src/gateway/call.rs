@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use bytes::Bytes;
 
 use crate::cluster::auth::UserInfo;
 use crate::domain::key::ObjectKey;
@@ -35,8 +35,8 @@ pub struct CallRequest {
 /// The response to a caller.
 #[derive(Clone, Debug)]
 pub struct CallResponse {
-    /// The canonical record, or the provider's own body.
-    pub result: Value,
+    /// The canonical record, or the provider's own body, as JSON. It keeps its memory reserved.
+    pub result: Bytes,
     /// The provider of the called connection.
     pub provider: String,
     /// The provider that answered; ends with `_fallback` if it is a fallback.

@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod aliases;
+mod answer_body;
 mod attempt;
 pub mod audit;
 pub mod authenticate;
@@ -35,6 +36,7 @@ pub mod operation;
 pub mod problem;
 pub mod providers;
 pub mod rate_limit;
+pub mod request_limits;
 pub mod router;
 pub mod state;
 pub mod tls;

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::openapi::RefOr;
@@ -16,6 +16,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::gateway::access::call_access;
+use crate::gateway::answer_body;
 use crate::gateway::call::CallResponse;
 use crate::gateway::call_request::CallParts;
 use crate::gateway::envelope::Envelope;
@@ -204,7 +205,7 @@ pub(super) async fn respond(
     let took = gateway.clock.mono().since(began);
     let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let meta = AnswerMeta { provider, provider_used, endpoint, status_code, cached, stale, latency_ms };
-    let mut response = Envelope::ok(ProviderAnswer { result, meta }).into_response();
+    let mut response = answer_body::respond(result, &meta)?;
     if stale {
         response.headers_mut().insert(DATA_STALE, HeaderValue::from_static("true"));
     }

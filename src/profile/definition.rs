@@ -27,6 +27,14 @@ use super::timeouts::TimeoutDefaults;
 use super::webhook::WebhookVerification;
 use crate::domain::breaker::Preset;
 
+/// The largest response body where a profile sets none, in bytes: twenty times the largest page of known providers.
+pub const DEFAULT_MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+/// The highest limit that a profile may set, in bytes: with what is made of it, such a body fits into the memory for
+/// responses.
+pub const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// The lowest limit: an error, or a health check's response, is read to 64 KiB.
+pub const MIN_RESPONSE_BYTES: usize = 64 * 1024;
+
 /// Everything that is known about a provider before any connection to it exists.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -65,6 +73,10 @@ pub struct Profile {
     /// Why the profile has no `webhook`; documentation only.
     #[serde(default)]
     pub no_webhook: Option<String>,
+    /// The largest response body, in bytes, at most 8388608 (8 MiB). A response may also have one JSON value per 8 of
+    /// these bytes, and 64 levels. A larger one is not read on, and the call fails.
+    #[serde(default = "default_max_response_bytes")]
+    pub max_response_bytes: usize,
     /// Rate limits and quotas; all apply together.
     #[serde(default)]
     pub limits: Vec<ProfileLimit>,
@@ -193,6 +205,12 @@ impl Profile {
         })
     }
 
+    /// The most JSON values of a response: objects, lists, texts, numbers. Pages of known providers have one per 12
+    /// bytes or fewer.
+    pub const fn max_response_values(&self) -> usize {
+        self.max_response_bytes / 8
+    }
+
     /// The time zone of the provider's day.
     pub fn day_zone(&self) -> TimeZone {
         TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC)
@@ -207,6 +225,10 @@ impl Profile {
             exhausted.filter_map(|headers| headers.reset.format.read(response.header(&headers.reset.name)?, date));
         resets.fold(None, |latest, reset| retry_after::later(latest, Some(reset), now))
     }
+}
+
+fn default_max_response_bytes() -> usize {
+    DEFAULT_MAX_RESPONSE_BYTES
 }
 
 fn default_correlation_header() -> String {

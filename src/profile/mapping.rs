@@ -4,13 +4,14 @@
 //! and an incomplete record would be worse than none.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::canonical::{CanonicalRecord, FieldKind};
-use super::json::{self, check_pointer, scalar_text};
+use super::json::{self, JsonError, check_pointer, scalar_text};
 use super::time_encoding::TimeEncoding;
 
 /// The mapping of a response body to canonical records.
@@ -83,6 +84,12 @@ pub enum MappingError {
     /// The body is not JSON.
     #[error("the response is not JSON")]
     NotJson,
+    /// The body, or one of its records, has too many values or levels.
+    #[error("the response has too many values or levels")]
+    TooComplex,
+    /// The canonical form does not fit where it is written.
+    #[error("the canonical form is too large")]
+    Unwritable,
     /// The mapping's pointers lead to no records.
     #[error("the response has no records where the mapping expects them")]
     NoRecords,
@@ -99,30 +106,65 @@ pub enum MappingError {
     },
 }
 
+impl From<JsonError> for MappingError {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Invalid => Self::NotJson,
+            JsonError::TooDeep | JsonError::TooManyValues => Self::TooComplex,
+        }
+    }
+}
+
+impl From<io::Error> for MappingError {
+    fn from(_: io::Error) -> Self {
+        Self::Unwritable
+    }
+}
+
+/// Writes a record.
+fn put(out: &mut impl Write, record: &Value) -> Result<(), MappingError> {
+    serde_json::to_writer(out, record).map_err(|_| MappingError::Unwritable)
+}
+
 fn root() -> Vec<String> {
     vec![String::new()]
 }
 
 impl Mapping {
-    /// Converts a body to its canonical form: an object for one record, else `{records, complete}`.
-    pub fn read(&self, body: &[u8]) -> Result<Value, MappingError> {
-        let body = json::parse(body).map_err(|_| MappingError::NotJson)?;
-        let found = self.records.iter().filter_map(|pointer| body.pointer(pointer));
-        let mut found = found.filter(|value| value.is_object() || value.is_array());
-        match (self.shape, found.next()) {
-            (RecordShape::One, Some(Value::Array(list))) => self.record(list.first().ok_or(MappingError::NotFound)?),
-            (RecordShape::One, Some(record)) => self.record(record),
-            (RecordShape::List, Some(Value::Array(list))) => {
-                let records = list.iter().map(|record| self.record(record)).collect::<Result<Vec<_>, _>>()?;
-                let included: Vec<_> = records.into_iter().filter(|record| self.includes(record)).collect();
-                let more = self.more.iter().filter_map(|pointer| body.pointer(pointer));
-                let complete = !more.into_iter().any(|value| !value.is_null() && value.as_str() != Some(""));
-                let mut answer = Map::new();
-                answer.insert("records".to_owned(), Value::Array(included));
-                answer.insert("complete".to_owned(), Value::Bool(complete));
-                Ok(Value::Object(answer))
+    /// Converts a body to its canonical form, written as JSON: an object for one record, else `{records, complete}`.
+    /// Records are read and written one by one.
+    pub fn write(&self, body: &[u8], out: &mut impl Write) -> Result<(), MappingError> {
+        let document = json::text(body)?;
+        let pointers: Vec<&str> = self.records.iter().chain(&self.more).map(String::as_str).collect();
+        let slices = json::select(document, &pointers)?;
+        let (records, more) = slices.split_at_checked(self.records.len()).unwrap_or_default();
+        let found = records.iter().flatten().find(|slice| json::is_object(slice) || json::is_list(slice));
+        match (self.shape, *found.ok_or(MappingError::NoRecords)?) {
+            (RecordShape::One, list) if json::is_list(list) => {
+                let mut first = None;
+                json::each_item(list, |item| {
+                    first.get_or_insert(item);
+                    Ok::<_, MappingError>(())
+                })?;
+                put(out, &self.record(&json::parse(first.ok_or(MappingError::NotFound)?.as_bytes())?)?)
             }
-            (_, None) | (RecordShape::List, Some(_)) => Err(MappingError::NoRecords),
+            (RecordShape::One, record) => put(out, &self.record(&json::parse(record.as_bytes())?)?),
+            (RecordShape::List, list) if json::is_list(list) => {
+                let complete = !more.iter().flatten().any(|slice| !matches!(*slice, "null" | "\"\""));
+                write!(out, r#"{{"complete":{complete},"records":["#)?;
+                let mut separator = "";
+                json::each_item(list, |item| {
+                    let record = self.record(&json::parse(item.as_bytes())?)?;
+                    if self.includes(&record) {
+                        write!(out, "{separator}")?;
+                        separator = ",";
+                        put(out, &record)?;
+                    }
+                    Ok::<_, MappingError>(())
+                })?;
+                Ok(write!(out, "]}}")?)
+            }
+            (RecordShape::List, _) => Err(MappingError::NoRecords),
         }
     }
 

@@ -45,7 +45,9 @@ pub use canonical::{CanonicalField, CanonicalRecord, FieldKind};
 pub use catalog::{CUSTOM_PREFIX, Profiles};
 pub use classification::{Classification, ResponseClass, RetryAfter};
 pub use credential_mapping::{CredentialMapping, SecretHeader, SecretQuery, TokenBase, TokenCall};
-pub use definition::{BaseUrls, CacheDefaults, Profile, SecretNames};
+pub use definition::{
+    BaseUrls, CacheDefaults, DEFAULT_MAX_RESPONSE_BYTES, MAX_RESPONSE_BYTES, MIN_RESPONSE_BYTES, Profile, SecretNames,
+};
 pub use environment::Environment;
 pub use error::{MAX_FILE_BYTES, MAX_FILES, ProfileError};
 pub use health_check::{CheckMode, HealthCheckDefaults};

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use jiff::tz::TimeZone;
 
-use super::definition::Profile;
+use super::definition::{MAX_RESPONSE_BYTES, MIN_RESPONSE_BYTES, Profile};
 use super::header_name::check_settable_header;
 use super::invalid_field::InvalidField;
 use super::limits::ProfileLimit;
@@ -24,6 +24,13 @@ impl Profile {
         }
         if let Some(webhook) = &self.webhook {
             webhook.check().map_err(|problem| InvalidField::new(["webhook"], problem))?;
+        }
+        if !(MIN_RESPONSE_BYTES..=MAX_RESPONSE_BYTES).contains(&self.max_response_bytes) {
+            let problem = format!(
+                "{} is out of range: set {MIN_RESPONSE_BYTES} to {MAX_RESPONSE_BYTES} bytes, and request smaller pages",
+                self.max_response_bytes
+            );
+            return Err(InvalidField::new(["maxResponseBytes"], problem));
         }
         if TimeZone::get(&self.zone).is_err() {
             let problem = format!("{:?} is not a time zone: write an IANA name such as Europe/Paris", self.zone);

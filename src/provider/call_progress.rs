@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::domain::time::Mono;
 use crate::provider::call::{CallError, Response};
+use crate::provider::waiting_callers::WaitingCallers;
 use crate::settings::ErrorClass;
 
 type End = Result<Response, CallError>;
@@ -25,6 +26,8 @@ enum CallPhase {
     Queued = 1,
     /// It has its quota and waits for an access token.
     AwaitingToken = 2,
+    /// The provider responds, and we have no memory left to read on, or no thread to parse.
+    AwaitingCapacity = 3,
 }
 
 impl CallPhase {
@@ -32,6 +35,7 @@ impl CallPhase {
         match phase {
             1 => Self::Queued,
             2 => Self::AwaitingToken,
+            3 => Self::AwaitingCapacity,
             _ => Self::InFlight,
         }
     }
@@ -46,10 +50,14 @@ pub struct CallProgress {
     phase: AtomicU8,
     /// The [`CallPhase`] after a try has ended: a 401 may require another token.
     phase_between_tries: AtomicU8,
+    /// How long the call has waited for our own memory and threads, in nanoseconds.
+    capacity_wait: AtomicU64,
     /// The caller's deadline left the provider too little time to count against it.
     cut_short: AtomicBool,
     /// The result of the previous try, while the next one is awaited or in flight.
     previous: Mutex<Option<End>>,
+    /// Who waits for the call.
+    pub(crate) callers: WaitingCallers,
 }
 
 impl CallProgress {
@@ -71,6 +79,31 @@ impl CallProgress {
         self.set_phase(CallPhase::InFlight);
     }
 
+    /// The response is not read on until there is memory or a thread for it.
+    pub(crate) fn on_capacity_wait(&self) {
+        self.set_phase(CallPhase::AwaitingCapacity);
+    }
+
+    /// It is read on after `waited`, which is not the provider's latency.
+    pub(crate) fn on_capacity_granted(&self, waited: Duration) {
+        let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.capacity_wait.fetch_add(waited, Ordering::Relaxed);
+        if self.sent_at.load(Ordering::Relaxed) > 0 {
+            self.sent_at.fetch_add(waited, Ordering::Relaxed);
+        }
+        self.set_phase(CallPhase::InFlight);
+    }
+
+    /// Whether the call waits for our own memory or threads.
+    pub(crate) fn is_awaiting_capacity(&self) -> bool {
+        self.phase() == CallPhase::AwaitingCapacity
+    }
+
+    /// How long the call has waited for our own memory and threads.
+    pub(crate) fn capacity_wait(&self) -> Duration {
+        Duration::from_nanos(self.capacity_wait.load(Ordering::Relaxed))
+    }
+
     /// The try has ended. Must not be called for a try that was dropped: the provider may have processed it.
     pub(crate) fn on_try_ended(&self) {
         self.phase.store(self.phase_between_tries.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -85,6 +118,27 @@ impl CallProgress {
     /// Whether the call waits for a token, with nothing in flight.
     pub(crate) fn is_awaiting_token(&self) -> bool {
         self.phase() == CallPhase::AwaitingToken
+    }
+
+    /// Whether the provider may have the request, and its response is awaited.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        matches!(self.phase(), CallPhase::InFlight | CallPhase::AwaitingCapacity)
+    }
+
+    /// The result for a caller whose own deadline has passed. The call may run on: nothing of it changes.
+    pub(crate) fn caller_result(&self) -> End {
+        let unsent = match self.phase() {
+            CallPhase::AwaitingToken => CallError::NoToken { status: None, class: ErrorClass::Timeout },
+            CallPhase::Queued => CallError::QuotaExhausted { retry_in: Duration::ZERO },
+            CallPhase::AwaitingCapacity => return Err(CallError::Overloaded),
+            CallPhase::InFlight => return Err(CallError::Timeout),
+        };
+        self.lock().clone().unwrap_or(Err(unsent))
+    }
+
+    /// Takes the result of the last try of a call that is dropped, unless another one is in flight.
+    pub(crate) fn take_last(&self) -> Option<End> {
+        if self.is_in_flight() { None } else { self.take_previous() }
     }
 
     /// Stores the result of a try while the next one is awaited.
@@ -105,6 +159,7 @@ impl CallProgress {
         let unsent = match self.phase() {
             CallPhase::AwaitingToken => CallError::NoToken { status: None, class: ErrorClass::Timeout },
             CallPhase::Queued => CallError::QuotaExhausted { retry_in: Duration::ZERO },
+            CallPhase::AwaitingCapacity => return Err(CallError::Overloaded),
             CallPhase::InFlight => {
                 let in_flight = self.sent_at().map(|at| now.since(at));
                 if let (Some(minimum), Some(in_flight)) = (min_provider_time, in_flight)
@@ -184,6 +239,17 @@ mod tests {
         assert_eq!(progress.on_deadline(NOW, None).unwrap().status, 503);
         progress.store_previous(Ok(response(503)));
         progress.on_sent(NOW);
+        assert_eq!(error(&progress), CallError::Timeout);
+    }
+
+    #[test]
+    fn a_wait_for_our_own_capacity_is_not_the_providers_time() {
+        let progress = CallProgress::default();
+        progress.on_sent(NOW);
+        progress.on_capacity_wait();
+        assert_eq!(error(&progress), CallError::Overloaded);
+        progress.on_capacity_granted(SECOND);
+        assert_eq!((progress.sent_at(), progress.capacity_wait()), (Some(NOW + SECOND), SECOND));
         assert_eq!(error(&progress), CallError::Timeout);
     }
 

@@ -16,6 +16,7 @@ use tower::Service;
 use crate::clock::Clock;
 use crate::provider::call::{CallError, Response};
 use crate::provider::call_context::{CallContext, CallFuture, CallService};
+use crate::provider::call_progress::CallProgress;
 
 /// Limits the time of each try.
 #[derive(Clone, Debug)]
@@ -52,11 +53,37 @@ impl<S: CallService> Service<CallContext> for TryTimeoutService<S> {
         let call = self.inner.call(ctx);
         async move {
             progress.on_sent(clock.mono());
-            let end = tokio::time::timeout(limit, call).await.unwrap_or(Err(CallError::Timeout));
+            let end = within(limit, &progress, clock, call).await;
             progress.on_try_ended();
             end
         }
         .boxed()
+    }
+}
+
+/// Awaits the end of a try for at most `limit`, not counting what it waits for our own memory and threads.
+async fn within(
+    limit: Duration,
+    progress: &CallProgress,
+    clock: Clock,
+    call: impl Future<Output = Result<Response, CallError>>,
+) -> Result<Response, CallError> {
+    let mut call = std::pin::pin!(call);
+    let (sent, waited_before) = (clock.mono(), progress.capacity_wait());
+    let mut waited = Duration::ZERO;
+    loop {
+        let timed_out = tokio::select! {
+            biased;
+            end = &mut call => return end,
+            () = clock.sleep_until(sent + limit + waited) => progress.capacity_wait().saturating_sub(waited_before),
+        };
+        if progress.is_awaiting_capacity() {
+            return Err(CallError::Overloaded);
+        }
+        if timed_out <= waited {
+            return Err(CallError::Timeout);
+        }
+        waited = timed_out;
     }
 }
 
@@ -96,6 +123,24 @@ mod tests {
         assert!(matches!(end, Err(CallError::Timeout)));
         assert_eq!(clock.mono().since(started).as_secs(), 30);
         assert_eq!(progress.sent_at().map(|at| at.since(started).as_secs()), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_our_own_memory_prolongs_the_try_and_is_never_its_timeout() {
+        let clock = Clock::system();
+        let wait = Duration::from_secs(4);
+        let path = |granted: bool| {
+            let inner = inner_fn(move |ctx: CallContext| async move {
+                ctx.progress.on_capacity_wait();
+                clock.sleep_until(clock.mono() + if granted { wait } else { LIMIT * 2 }).await;
+                ctx.progress.on_capacity_granted(wait);
+                clock.sleep_until(clock.mono() + LIMIT - Duration::from_secs(1)).await;
+                Ok(response(200))
+            });
+            TryTimeoutService::new(inner, clock, LIMIT).oneshot(context())
+        };
+        assert_eq!(path(true).await.unwrap().status, 200);
+        assert_eq!(path(false).await.unwrap_err(), CallError::Overloaded);
     }
 
     #[tokio::test(start_paused = true)]

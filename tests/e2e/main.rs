@@ -20,6 +20,7 @@ mod gateway;
 mod harness;
 mod jobs;
 mod least_privilege;
+mod memory;
 mod metrics_auth;
 mod override_guards;
 mod peers;

@@ -9,6 +9,7 @@
 pub(crate) mod banks;
 pub(crate) mod binary;
 pub(crate) mod connections;
+pub(crate) mod hostile_provider;
 pub(crate) mod http;
 pub(crate) mod logs;
 pub(crate) mod metrics;

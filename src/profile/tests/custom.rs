@@ -123,6 +123,22 @@ fn matchers_with_too_many_combinations_are_rejected() {
 }
 
 #[test]
+fn the_size_of_responses_is_set_per_profile_within_bounds() {
+    let with = |bytes: &str| load(&[("x.yaml", &format!("{PROFILE}maxResponseBytes: {bytes}\n"))]);
+    let set = |bytes: &str| with(bytes).unwrap().get("profile:acme").unwrap().max_response_bytes;
+    assert_eq!((set("65536"), set("8388608")), (MIN_RESPONSE_BYTES, MAX_RESPONSE_BYTES));
+    for bad in ["65535", "8388609"] {
+        assert_eq!(
+            with(bad).unwrap_err(),
+            format!("profile x.yaml, line 8, maxResponseBytes: {bad} is out of range: set 65536 to 8388608 bytes, and request smaller pages")
+        );
+    }
+    assert!(with("-1").is_err() && with("18446744073709551616").is_err() && with("4Mi").is_err());
+    let profiles = Profiles::builtin().unwrap();
+    assert!(profiles.ids().all(|id| profiles.get(id).unwrap().max_response_bytes == DEFAULT_MAX_RESPONSE_BYTES));
+}
+
+#[test]
 fn a_profile_has_either_webhook_or_no_webhook() {
     let both = format!("{PROFILE}webhook: {{header: x-proof, schemes: [staticSecret]}}\nnoWebhook: none\n");
     assert_eq!(

@@ -225,7 +225,7 @@ async fn a_fault_of_a_simulated_bank_is_retried() {
 async fn a_body_of_100_mb_is_neither_read_whole_nor_asked_for_again() {
     let announced = "HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n";
     let endless = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
-    // The second is read up to the limit of 16 MiB; what the sockets and their buffers hold comes on top.
+    // The second is read up to the limit of 4 MiB; what the sockets and their buffers hold comes on top.
     for (head, most) in [(announced, 24), (endless, 48)] {
         let server = ScriptedServer::start(vec![vec![send(head), Action::Flood]]).await;
         let connection = server.connect(|draft| draft.timeouts.read = None);

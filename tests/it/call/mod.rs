@@ -5,6 +5,7 @@ mod circuit;
 mod credentials;
 mod errors;
 mod faults;
+mod memory;
 mod order;
 mod rate_limits;
 mod requests;

@@ -101,9 +101,9 @@ impl TestNs {
         self.plane.run_dir().path().join("operators").join(&self.name).join(replica)
     }
 
-    /// The ledger of that replica.
+    /// The ledger of that replica, in a folder of its own.
     pub(crate) fn ledger_file(&self, replica: &str) -> PathBuf {
-        self.operator_dir(replica).join("busbar.db")
+        self.operator_dir(replica).join("ledger").join("busbar.db")
     }
 
     /// The flag that makes an operator or a command use that ledger.

@@ -16,6 +16,7 @@ use busbar::testbed::control_plane::{AuditLog, AuditQuery, ControlPlane, Operato
 use serde::Deserialize;
 
 use super::control_planes::forbidden;
+use super::memory_limit::MemoryLimit;
 use super::namespace::TestNs;
 use super::status_recorder::StatusRecorder;
 use crate::kit::http::client_with_timeout;
@@ -75,6 +76,15 @@ impl Operator {
         operator
     }
 
+    /// Starts one with limited memory, and waits until it is ready.
+    pub(crate) async fn ready_within(ns: &TestNs, limit: &MemoryLimit, extra: &[&str]) -> Self {
+        let mut operator = Self::prepare(ns, OperatorScope::Namespace, "a", extra).await;
+        operator.spec = limit.applied_to(operator.spec.clone());
+        operator.spawn();
+        operator.wait_ready().await;
+        operator
+    }
+
     /// One of several replicas: the same account and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
         Self::launch(ns, OperatorScope::Namespace, replica, extra).await
@@ -86,10 +96,21 @@ impl Operator {
     }
 
     async fn launch(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
+        let mut operator = Self::prepare(ns, scope, replica, extra).await;
+        operator.spawn();
+        operator
+    }
+
+    /// One that is not started yet.
+    async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
         let plane = Arc::clone(ns.plane());
         let identity = plane.grant_operator(ns.name(), scope).await.expect("identity and rights for the operator");
         let directory = ns.operator_dir(replica);
         fs::create_dir_all(&directory).expect("a directory for the operator");
+        for owner in [replica, "a"] {
+            let ledger = ns.ledger_file(owner);
+            fs::create_dir_all(ledger.parent().expect("a folder")).expect("a directory for the ledger");
+        }
         let announce = directory.join("announce.json");
         let watched = match scope {
             OperatorScope::Namespace => Some(format!("--watch-namespaces={}", ns.name())),
@@ -121,7 +142,7 @@ impl Operator {
             env: vec![("RUST_BACKTRACE".to_owned(), "1".into())],
             log: directory.join("busbar.log"),
         };
-        let mut operator = Self {
+        Self {
             spec,
             announce,
             process: None,
@@ -134,9 +155,7 @@ impl Operator {
             status_recorder: StatusRecorder::of(ns),
             may_be_forbidden: false,
             finished: false,
-        };
-        operator.spawn();
-        operator
+        }
     }
 
     fn spawn(&mut self) {
