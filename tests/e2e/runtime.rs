@@ -74,6 +74,7 @@ async fn the_admin_port_serves_gates_metrics_and_the_log_level() {
         let (status, body) = operator.put_log_level(nonsense).await;
         assert!(status == 400 && body.contains("must be tracing directives"), "{nonsense:?}: {status} {body}");
     }
+    assert_eq!(operator.put_log_level(&"x".repeat(5_000)).await.0, 413, "directives are short");
     assert_eq!(operator.get("/log-level").await.1, "info\n", "a rejected level changes nothing");
     assert!(!operator.logs().contains("\"level\":\"DEBUG\""));
     assert_eq!(operator.put_log_level("debug").await.0, 204);

@@ -6,6 +6,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod admin;
 mod admission;
 mod architecture;
 mod auth;

@@ -49,7 +49,8 @@ pub(crate) const POLYGON_QUOTE: &str = r#"{"status":"OK","ticker":{"ticker":"ACM
 pub(crate) const POLYGON_EARNINGS: &str =
     r#"{"results":[{"ticker":"ACME","date":"2026-10-20","actual_eps":1.5,"estimated_eps":1.4}],"status":"OK"}"#;
 
-/// An API server that accepts each token `token-<user>`. The user `outsider` has no permission, `desk` may call `fmp`
+/// An API server that accepts each token `token-<user>` and `token-<user>~<n>`: the same user with another UID, groups and
+/// extra information, as the tokens of one ServiceAccount. The user `outsider` has no permission, `desk` may call `fmp`
 /// only, and reviews of what else `cut-off` may do fail; while `down` is set, all reviews fail.
 #[derive(Default)]
 pub(crate) struct Api {
@@ -59,9 +60,13 @@ pub(crate) struct Api {
 impl Reviewer for Api {
     fn review_token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<UserInfo>, ApiError>> {
         assert_ne!(token, "token-panic", "a defect, planted");
-        let known = token.strip_prefix("token-").map(|user| {
-            let groups = vec!["system:authenticated".to_owned(), format!("{user}s")];
-            UserInfo::new(user, None, groups, BTreeMap::default())
+        let known = token.strip_prefix("token-").map(|name| {
+            let (user, token_id) = name.split_once('~').unzip();
+            let user = user.unwrap_or(name);
+            let groups = ["system:authenticated".to_owned(), format!("{user}s")];
+            let groups = groups.into_iter().chain(token_id.map(|id| format!("group-{id}"))).collect();
+            let extra = token_id.map(|id| ("authentication.kubernetes.io/credential-id".to_owned(), vec![id.to_owned()]));
+            UserInfo::new(user, token_id.map(str::to_owned), groups, extra.into_iter().collect())
         });
         let down = self.down.load(Ordering::Relaxed);
         Box::pin(async move { if down { Err(ApiError::Timeout) } else { Ok(known) } })
