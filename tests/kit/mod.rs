@@ -14,6 +14,7 @@ pub(crate) mod http;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod objects;
+pub(crate) mod small_volume;
 pub(crate) mod sync_env;
 pub(crate) mod time;
 pub(crate) mod token_server;

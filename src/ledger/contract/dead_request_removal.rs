@@ -70,7 +70,7 @@ pub(crate) async fn settled_and_parked_requests_are_pruned_by_age(store: &impl O
     ledger.settle_dead_request(&lease, done.id, &RetryOutcome::Done, at(10)).await.unwrap();
     ledger.settle_dead_request(&lease, left.id, &parked(20), at(20)).await.unwrap();
     for (before_done, before_parked, deleted) in [(10, 20, 0), (11, 20, 1), (11, 21, 1), (99, 99, 0)] {
-        let count = ledger.prune_dead_requests(at(before_done), at(before_parked)).await.unwrap();
+        let count = ledger.prune_dead_requests(&lease, at(before_done), at(before_parked)).await.unwrap();
         assert_eq!(count, deleted, "{before_done} and {before_parked}");
     }
     assert!(ledger.get_dead_request(pending.id).await.unwrap().is_some(), "a pending one is never pruned");

@@ -183,8 +183,8 @@ async fn a_request_parked_while_the_clock_was_ahead_is_pruned_in_time() {
     ledger.add_dead_request(&stored, LIMITS).await.unwrap();
     assert!(ledger.settle_dead_request(&lease, stored.id, &RetryOutcome::Done, at(365 * DAY)).await.unwrap());
     ledger.due_dead_requests(at(100), 10, 10).await.unwrap();
-    assert_eq!(ledger.prune_dead_requests(at(100), at(100)).await.unwrap(), 0);
-    assert_eq!(ledger.prune_dead_requests(at(101), at(101)).await.unwrap(), 1);
+    assert_eq!(ledger.prune_dead_requests(&lease, at(100), at(100)).await.unwrap(), 0);
+    assert_eq!(ledger.prune_dead_requests(&lease, at(101), at(101)).await.unwrap(), 1);
     assert_eq!(ledger.purge_dead_requests(&bank(), DeadRequestState::Done, &entry(0)).await.unwrap(), 0);
 }
 

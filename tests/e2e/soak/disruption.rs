@@ -49,6 +49,8 @@ pub(super) enum Disruption {
     CrdDeleted,
     /// A schema is loosened, and an object is written that our types cannot read.
     Undecodable,
+    /// The ledger's volume is full.
+    LedgerFull,
 }
 
 impl fmt::Display for Disruption {
@@ -62,7 +64,7 @@ impl fmt::Display for Disruption {
 
 impl Disruption {
     /// All that are not of the control plane.
-    const OTHERS: [Self; 11] = [
+    const OTHERS: [Self; 12] = [
         Self::RightsRevoked,
         Self::SecondOperator,
         Self::LeaseTaken,
@@ -74,6 +76,7 @@ impl Disruption {
         Self::SecretDeleted,
         Self::CrdDeleted,
         Self::Undecodable,
+        Self::LedgerFull,
     ];
 
     /// One of all of them.
@@ -163,6 +166,13 @@ impl Disruption {
                 tokio::time::sleep(time).await;
                 plane.install().await.expect("the CRDs");
                 env.put_routes().await;
+            }
+            Self::LedgerFull => {
+                let Some(volume) = &env.volume else { return };
+                volume.fill();
+                env.edit_specs(plan).await;
+                tokio::time::sleep(time).await;
+                volume.free();
             }
             Self::Undecodable => {
                 let plane = env.ns.plane();

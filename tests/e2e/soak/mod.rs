@@ -8,6 +8,7 @@
 mod alternate;
 mod commit_log;
 mod disruption;
+mod ledger_volume;
 mod random;
 
 use std::time::Duration;

@@ -16,6 +16,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::disruption::Disruption;
+use super::ledger_volume::LedgerVolume;
 use super::{RandomPlan, add_transactions, commit_log, soak_job};
 use crate::cluster::bank_env::{bank_connection, quick_policy, secret_name};
 use crate::cluster::control_planes::{fault_plane, report};
@@ -50,6 +51,8 @@ pub(super) struct SoakEnv {
     requested: Option<String>,
     /// The number of the last added transaction.
     number: u64,
+    /// The ledger's volume, if one can be mounted.
+    pub(super) volume: Option<LedgerVolume>,
 }
 
 impl Deref for SoakEnv {
@@ -81,9 +84,12 @@ impl SoakEnv {
             banks.push(env.mono(&format!("mono-{n:02}"), |c| c.accounts([config(n)])).await);
         }
         env.operator.wait_ready().await;
+        assert!(env.operator.sigterm().await.success());
+        let volume = LedgerVolume::mount(&env.ns.ledger_file("a"));
+        env.operator.restart().await;
         let flags = vec![env.ns.ledger_flag("a"), REFRESH.to_owned()];
         commit_log::install(&env.ns.ledger_file("a"));
-        let soak = Self { env, banks, flags, requested: None, number: 0 };
+        let soak = Self { env, banks, flags, requested: None, number: 0, volume };
         for bank in &soak.banks[PLAIN..] {
             soak.put(&soak_job(bank.name())).await;
         }

@@ -11,6 +11,7 @@ mod floods;
 mod harness;
 mod haste;
 mod later;
+mod ledger_faults;
 mod oddities;
 mod own;
 mod quiet;
