@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct ConnectionLimits {
     /// Time-out of the TLS handshake.
     pub handshake: Duration,
-    /// Time-out of reading a request's headers, and of a connection between two requests.
+    /// Time-out of reading a request's headers, of reading its body, and of a connection between two requests.
     pub idle: Duration,
     /// Time for a graceful close of an idle connection: the last response may still be in transit.
     pub close_grace: Duration,

@@ -1,6 +1,6 @@
 //! Accepts connections and serves them, with a time-out on everything that a client could delay.
 //!
-//! The TLS handshake, reading the headers and the time between two requests are bounded ([`ConnectionLimits`]); a
+//! The TLS handshake, reading headers and bodies and the time between two requests are bounded ([`ConnectionLimits`]); a
 //! connection that sends nothing, half a header or only pings is closed, with HTTP/1.1 and HTTP/2. The numbers of
 //! connections, in total and per address, are bounded before TLS, and so is what one connection can make the server
 //! hold. On shutdown no more are accepted, active requests finish, and idle connections are closed at once.
@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,6 +25,7 @@ use tower::ServiceExt as _;
 use crate::clock::Clock;
 use crate::domain::log_limit::LogLimit;
 use crate::http_server::activity::Activity;
+use crate::http_server::body_deadline::with_deadline;
 use crate::http_server::connection_limits::ConnectionLimits;
 use crate::http_server::connection_table::{ConnectionTable, Place};
 use crate::http_server::metrics::{Closed, ConnectionMetrics};
@@ -41,6 +41,8 @@ const MAX_STREAMS: u32 = 100;
 /// Body bytes of one HTTP/2 connection that may be in memory before a handler reads them: the least that the protocol
 /// allows, because bodies are parameters.
 const BODY_WINDOW: u32 = 65_535;
+/// Response bytes of one HTTP/2 request that wait in memory for a client that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
 /// HTTP/2 requests that the client took back before they were handled, and errors that the client caused: beyond these
 /// the connection is closed.
 const MAX_RESET_STREAMS: usize = 20;
@@ -149,7 +151,7 @@ impl ClientConnection {
             let activity = Arc::clone(&activity);
             service_fn(move |request: hyper::Request<Incoming>| {
                 let active_request = activity.start_request();
-                let mut request = request.map(Body::new);
+                let mut request = request.map(|body| with_deadline(body, limits.idle));
                 request.extensions_mut().insert(Peer(address));
                 let response = app.clone().oneshot(request);
                 async move {
@@ -210,6 +212,7 @@ fn builder(limits: ConnectionLimits, tasks: TaskGroup) -> Builder<GroupExecutor>
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(BODY_WINDOW)
         .initial_connection_window_size(BODY_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_STREAM_ERRORS);
     builder

@@ -246,17 +246,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_million_refusals_are_a_few_rows_and_drop_no_call_of_others() {
+    async fn a_flood_of_refusals_is_a_few_rows_and_drops_no_call_of_others() {
         let mut fixture = Fixture::new().await;
-        for n in 0..1_000_000 {
+        for n in 0..100_000 {
             fixture.queue.enqueue(entry("quote", false));
-            if n % 100_000 == 0 {
+            if n % 10_000 == 0 {
                 fixture.queue.enqueue(entry("earnings", true));
             }
         }
         let all = fixture.entries().await;
         let (calls, refusals): (Vec<_>, Vec<_>) = all.iter().partition(|entry| entry.allowed);
-        assert_eq!((calls.len(), refusals.iter().map(|row| row.count()).sum::<u64>()), (10, 1_000_000));
+        assert_eq!((calls.len(), refusals.iter().map(|row| row.count()).sum::<u64>()), (10, 100_000));
         assert!(refusals.len() < 10, "{}", refusals.len());
         let metrics = fixture.metrics.render().unwrap();
         assert!(metrics.contains("busbar_audit_dropped_total 0"), "{metrics}");

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::routing::{get, post};
 use busbar::clock::Clock;
 use busbar::http_server::connection_limits::ConnectionLimits;
 use busbar::http_server::metrics::PortMetrics;
@@ -64,7 +66,8 @@ impl Flooded {
                 drop(held);
             }
         };
-        let app = axum::Router::new().route("/", get(one)).route("/hold", get(hold));
+        let echo = |body: Result<Bytes, BytesRejection>| async { if body.is_ok() { "whole" } else { "failed" } };
+        let app = axum::Router::new().route("/", get(one)).route("/hold", get(hold)).route("/echo", post(echo));
         let metrics = Metrics::new();
         let port = PortMetrics::new(&metrics).unwrap().of("gateway");
         let (clock, tasks) = (Clock::system(), TaskGroup::default());
@@ -172,6 +175,25 @@ async fn connections_with_a_request_are_not_closed_for_others() {
     assert!(server.closed("full") >= 1.0);
     drop(held);
     eventually("the places are free", async || request(&mut server.connect(4).await).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_ends_its_request() {
+    let limits = ConnectionLimits { idle: Duration::from_millis(500), ..patient(2, 2) };
+    let server = Flooded::start(limits, None).await;
+    let mut stream = server.connect(2).await;
+    stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        while writing.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut said = Vec::new();
+    drop(tokio::time::timeout(PATIENCE, reading.read_to_end(&mut said)).await.expect("the connection is closed"));
+    drip.abort();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.ends_with("failed"), "{said}");
 }
 
 /// An HTTP/2 frame.
