@@ -112,6 +112,14 @@ impl SoakEnv {
         plan.one_of(&all)
     }
 
+    /// Two of the synced banks.
+    pub(super) fn two_synced(plan: &mut RandomPlan) -> (usize, usize) {
+        let all: Vec<usize> = (PLAIN..PLAIN + SYNCED).collect();
+        let first = plan.one_of(&all);
+        let others: Vec<usize> = all.into_iter().filter(|index| *index != first).collect();
+        (first, plan.one_of(&others))
+    }
+
     /// Deletes the connection of a plain bank and creates it again at once.
     pub(super) async fn recreate_connection(&self, plan: &mut RandomPlan) {
         let index = Self::any_plain(plan);
@@ -278,6 +286,12 @@ fn differences(path: &str, was: &Value, is: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// A body that would take half a gigabyte as a tree.
+fn expensive() -> Behaviour {
+    let body = format!("[{}{{}}]", r#"{"a":0},"#.repeat(640_000));
+    Behaviour::Status { code: 200, headers: BTreeMap::new(), body: Some(body) }
+}
+
 /// One of the ways in which banks fail.
 fn random_failure(plan: &mut RandomPlan) -> ScriptStep {
     let all = [
@@ -295,6 +309,7 @@ fn random_failure(plan: &mut RandomPlan) -> ScriptStep {
         Behaviour::Garbage(Garbage::Html),
         Behaviour::Garbage(Garbage::InvalidJson),
         Behaviour::Garbage(Garbage::Empty),
+        expensive(),
         Behaviour::Down(Down::Refuse),
         Behaviour::Down(Down::Close),
         Behaviour::Down(Down::Hang),

@@ -15,12 +15,14 @@ use busbar::gateway::fallback_code::FallbackResult;
 use busbar::gateway::rate_limit::Rate;
 use busbar::profile::Profile;
 use busbar::provider::failure_reason::FailureReason;
+use busbar::provider::memory::{FREE_BYTES, MemoryLimits};
 use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
 use busbar::testbed::sim::{BankHandle, Behaviour, Down};
 use secrecy::SecretString;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use super::bulkheads::overload;
 use super::harness::{GatewayHarness, Plan, Said, fallback};
 use super::{QUOTE, later};
 
@@ -153,6 +155,9 @@ async fn every_error_code_is_emitted() {
         errors.add(&harness.ask("GET", QUOTE, "", &[]).await);
     }
     errors.0.insert(error_of_a_slow_body(&harness).await);
+    for said in overload().await {
+        errors.add(&said);
+    }
     harness.ledger.close().await;
     errors.add(&harness.get("/api/dead-requests").await);
     assert_eq!(errors.0, documented(ErrorCode::ALL, ErrorCode::as_str));
@@ -203,7 +208,9 @@ fn token_client() -> TokenClient {
 
 #[tokio::test]
 async fn every_failure_reason_is_emitted() {
-    let harness = GatewayHarness::new().await;
+    // Memory for no more than what needs no reservation.
+    let memory = MemoryLimits { responses: FREE_BYTES, ..MemoryLimits::default() };
+    let harness = GatewayHarness::with(Plan { memory, ..Plan::default() }).await;
     let mut failures = Failures { harness: &harness, bank: harness.fmp.clone(), reasons: BTreeSet::new() };
     fmp(&harness, "plain", &harness.fmp, |_| ());
     for (behaviour, reason) in [
@@ -214,6 +221,8 @@ async fn every_failure_reason_is_emitted() {
         (Behaviour::Down(Down::Refuse), "connect"),
         (Behaviour::Down(Down::Close), "reset"),
         (responds(200, "x".repeat(16 * 1024 * 1024 + 1)), "too_large"),
+        (responds(200, format!("{}{}", "[".repeat(65), "]".repeat(65))), "too_complex"),
+        (responds(200, " ".repeat(100_000)), "overloaded"),
         (responds(200, r#"[{"symbol":["ACME"]}]"#), "unexpected_shape"),
     ] {
         let label = behaviour.label();
@@ -272,6 +281,8 @@ async fn every_failure_reason_is_emitted() {
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     failures.reasons.insert("client".to_owned());
+    let [full, _] = overload().await;
+    failures.reasons.insert(full.body["data"]["details"]["reason"].as_str().unwrap().to_owned());
     assert_eq!(failures.reasons, documented(FailureReason::ALL, FailureReason::as_str));
 }
 

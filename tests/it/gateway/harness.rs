@@ -26,6 +26,7 @@ use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::audit::audit_channel;
+use busbar::provider::memory::MemoryLimits;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::rights::LicenceMeter;
 use busbar::settings::{Draft, FallbackTarget, Settings};
@@ -95,6 +96,7 @@ pub(crate) struct Plan {
     pub(crate) fallbacks: FallbackAuthorization,
     pub(crate) keys: Keyring,
     pub(crate) under_way: usize,
+    pub(crate) memory: MemoryLimits,
     /// Calls of one connection in flight.
     pub(crate) calls: Option<u16>,
     pub(crate) traces: Traces,
@@ -110,6 +112,7 @@ impl Default for Plan {
             fallbacks: FallbackAuthorization::default(),
             keys: Keyring::none(),
             under_way: DEFAULT_MAX_REQUESTS,
+            memory: MemoryLimits::default(),
             calls: None,
             traces: Traces::off(),
         }
@@ -198,6 +201,7 @@ impl GatewayHarness {
             licence_meter: Some(Arc::new(licences)),
             traces: plan.traces,
             calls_per_connection: plan.calls,
+            memory: plan.memory,
             ..RegistryOptions::allowing_loopback()
         };
         let registry = Registry::new(clock, &metrics, reach).unwrap();
