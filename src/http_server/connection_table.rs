@@ -157,71 +157,70 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    fn table(connections: usize, per_address: usize) -> ConnectionTable {
-        ConnectionTable::new(ConnectionLimits { connections, per_address, ..ConnectionLimits::default() }, None)
+    struct Fixture {
+        table: ConnectionTable,
+        clock: Clock,
     }
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn fixture(connections: usize, per_address: usize) -> Fixture {
+        let limits = ConnectionLimits { connections, per_address, ..ConnectionLimits::default() };
+        Fixture { table: ConnectionTable::new(limits, None), clock: Clock::system() }
     }
 
-    /// A second later than the connections before.
-    async fn admit(table: &ConnectionTable, from: &str) -> Option<(Place, Arc<Activity>)> {
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let activity = Activity::new(clock());
-        table.admit(address(from), &activity).map(|place| (place, activity))
-    }
-
-    fn clock() -> Clock {
-        static CLOCK: std::sync::OnceLock<Clock> = std::sync::OnceLock::new();
-        *CLOCK.get_or_init(Clock::system)
+    impl Fixture {
+        /// A second later than the connections before.
+        async fn admit(&self, from: &str) -> Option<(Place, Arc<Activity>)> {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let activity = Activity::new(self.clock);
+            self.table.admit(from.parse().unwrap(), &activity).map(|place| (place, activity))
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn places_are_limited_per_address_and_freed_on_drop() {
-        let table = table(100, 2);
-        let (first, _second) = (admit(&table, "192.0.2.1").await.unwrap(), admit(&table, "192.0.2.1").await.unwrap());
-        assert!(admit(&table, "192.0.2.1").await.is_none());
-        assert!(admit(&table, "192.0.2.2").await.is_some());
+        let fixture = fixture(100, 2);
+        let (first, _second) = (fixture.admit("192.0.2.1").await.unwrap(), fixture.admit("192.0.2.1").await.unwrap());
+        assert!(fixture.admit("192.0.2.1").await.is_none());
+        assert!(fixture.admit("192.0.2.2").await.is_some());
         drop(first);
-        let again = admit(&table, "192.0.2.1").await;
-        assert!(again.is_some() && admit(&table, "192.0.2.1").await.is_none());
-        assert_eq!(table.lock().by_address.len(), 1, "the other address is removed");
-        let network = [admit(&table, "2001:db8::1").await, admit(&table, "2001:db8::2").await];
-        assert!(network.iter().all(Option::is_some) && admit(&table, "2001:db8::3").await.is_none());
+        let again = fixture.admit("192.0.2.1").await;
+        assert!(again.is_some() && fixture.admit("192.0.2.1").await.is_none());
+        assert_eq!(fixture.table.lock().by_address.len(), 1, "the other address is removed");
+        let network = [fixture.admit("2001:db8::1").await, fixture.admit("2001:db8::2").await];
+        assert!(network.iter().all(Option::is_some) && fixture.admit("2001:db8::3").await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_connection_of_the_busiest_address_makes_room() {
-        let table = table(4, 3);
+        let fixture = fixture(4, 3);
         let mut held = Vec::new();
         for from in ["192.0.2.9", "192.0.2.1", "192.0.2.1", "192.0.2.1"] {
-            held.push(admit(&table, from).await.unwrap());
+            held.push(fixture.admit(from).await.unwrap());
         }
         let _request = held[1].1.start_request();
         let evicted = |held: &[(Place, Arc<Activity>)]| -> Vec<bool> {
             held.iter().map(|(place, _)| place.evicted.is_cancelled()).collect()
         };
-        held.push(admit(&table, "192.0.2.2").await.unwrap());
+        held.push(fixture.admit("192.0.2.2").await.unwrap());
         assert_eq!(evicted(&held), [false, false, true, false, false], "the first of 192.0.2.1 has a request");
         drop(held.remove(2));
-        assert!(table.lock().open == 4 && table.lock().connections.len() == 4);
+        assert!(fixture.table.lock().open == 4 && fixture.table.lock().connections.len() == 4);
         // Its own idle connection, not one of an address that has fewer.
-        held.push(admit(&table, "192.0.2.1").await.unwrap());
+        held.push(fixture.admit("192.0.2.1").await.unwrap());
         assert_eq!(evicted(&held), [false, false, true, false, false]);
         drop(held.remove(2));
         let _requests: Vec<_> = held[1..].iter().map(|(_, activity)| activity.start_request()).collect();
-        assert!(admit(&table, "192.0.2.1").await.is_none(), "192.0.2.9 has fewer");
-        assert!(admit(&table, "192.0.2.3").await.is_some(), "an address without a connection has a right to a place");
+        assert!(fixture.admit("192.0.2.1").await.is_none(), "192.0.2.9 has fewer");
+        assert!(fixture.admit("192.0.2.3").await.is_some(), "an address without a connection has a right to a place");
         assert!(held[0].0.evicted.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn connections_that_are_being_closed_are_bounded() {
-        let table = table(8, 8);
+        let fixture = fixture(8, 8);
         let mut held = Vec::new();
         for n in 0..100 {
-            held.extend(admit(&table, &format!("192.0.2.{n}")).await);
+            held.extend(fixture.admit(&format!("192.0.2.{n}")).await);
         }
         assert_eq!(held.len(), 8 + 1);
     }

@@ -78,6 +78,7 @@ async fn what_strangers_send_adds_neither_series_nor_audit_rows() {
                 ("POST", format!("/api/providers/{word}/{word}/{word}"), format!("forged-{word}")),
                 ("GET", format!("/api/providers/{word}/{word}/{word}?purpose={word}"), "token-outsider".to_owned()),
                 ("GET", format!("/api/dead-requests/{word}"), "token-outsider".to_owned()),
+                ("GET", format!("/api/providers/treasury/fmp/{word}"), "token-ann".to_owned()),
             ] {
                 let said = harness.ask(method, &path, &token, &[("x-request-id", &word)]).await;
                 assert!((400..500).contains(&said.status), "{method} {path}: {said:?}");
