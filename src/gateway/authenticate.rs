@@ -16,16 +16,21 @@ use crate::gateway::access::{AccessControl, too_many_reviews, unavailable};
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::request_limits::RequestPermit;
 use crate::gateway::state::Gateway;
 use crate::http_server::Peer;
 
-/// Middleware: rejects requests without a valid token and requests beyond the rate limits.
+/// Middleware: rejects requests without a valid token and requests beyond the caller's limits.
 pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     // Only requests of tests have no address.
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let token = bearer_token(request.headers()).map(|token| Zeroizing::new(token.to_owned()));
     match caller(&gateway, token.as_ref().map(|token| token.as_str()), peer).await {
         Ok(subject) => {
+            let permit = request.extensions().get::<Arc<RequestPermit>>();
+            if let Some(Err(limit)) = permit.map(|permit| permit.set_caller(&subject.user)) {
+                return gateway.too_many_requests(limit).into_response();
+            }
             request.extensions_mut().insert(subject);
             next.run(request).await
         }

@@ -4,6 +4,7 @@ use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
 use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::Response;
+use crate::provider::failure_reason::FailureReason;
 use crate::provider::invoke::{FailureKind, InvalidOperation, InvokeFailure};
 
 /// The error for an operation that cannot be called as requested.
@@ -46,6 +47,16 @@ pub(super) fn denied(denial: &AccessDenial) -> Problem {
     }
 }
 
+/// The text for a connection with too many requests or calls in flight.
+const BULKHEAD_FULL: &str =
+    "too many calls of this connection are in flight; no request was sent; other connections are not affected; see \
+     Retry-After";
+
+/// The error for a connection that has too many requests in flight.
+pub(super) fn bulkhead_full() -> Problem {
+    Problem::new(ErrorCode::BulkheadFull, BULKHEAD_FULL).with("reason", FailureReason::BulkheadFull.as_str())
+}
+
 /// The error for a failed call.
 pub(super) fn provider_failed(failure: &InvokeFailure) -> Problem {
     let (code, text) = match failure.kind {
@@ -57,6 +68,11 @@ pub(super) fn provider_failed(failure: &InvokeFailure) -> Problem {
         FailureKind::Quota => {
             (ErrorCode::QuotaExhausted, "provider quota exhausted or rate limited by the provider; see Retry-After")
         }
+        FailureKind::Overloaded => (
+            ErrorCode::Unavailable,
+            "no memory left for the provider's response; the provider did not fail; retry after Retry-After",
+        ),
+        FailureKind::BulkheadFull => (ErrorCode::BulkheadFull, BULKHEAD_FULL),
         FailureKind::Suspended => (ErrorCode::Suspended, "connection is suspended (spec.suspend); no request was sent"),
     };
     let mut problem = Problem::new(code, text).with("reason", failure.reason.as_str());

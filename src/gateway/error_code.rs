@@ -72,6 +72,12 @@ closed_list!(
         QuotaExhausted = "quota_exhausted":
             "The quota of the provider is exhausted, or it rate limits; `details.reason` says which."
             => "Retry after `Retry-After`.",
+        BulkheadFull = "bulkhead_full":
+            "Too many calls of this connection are in flight, because its provider is slow. Others are not affected."
+            => "Retry after `Retry-After`; check the condition Healthy of the connection.",
+        ConcurrencyLimited = "concurrency_limited":
+            "The caller has its share of the concurrent requests of this replica in flight."
+            => "Retry after `Retry-After`, with fewer requests at the same time.",
         Suspended = "suspended":
             "The connection is suspended; no request was sent."
             => "Set `spec.suspend` of the connection to false.",
@@ -99,10 +105,11 @@ impl ErrorCode {
             Self::Conflict => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotCallable | Self::ProviderRefused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited | Self::RightsQuotaExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::RightsQuotaExhausted | Self::ConcurrencyLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ProviderFailed => StatusCode::BAD_GATEWAY,
             Self::CircuitOpen
+            | Self::BulkheadFull
             | Self::QuotaExhausted
             | Self::Suspended
             | Self::AuthorizationUnavailable

@@ -35,6 +35,9 @@ use crate::provider::invoke::{FailureKind, InvokeFailure};
 /// How often the registry is polled for a connection that exists but is not running yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How long a failed call waits for its dead request to be stored, which takes milliseconds.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The failure of a call whose time ended before any candidate was tried.
 const NO_TIME_LEFT: InvokeFailure = InvokeFailure {
     kind: FailureKind::Provider,
@@ -177,7 +180,9 @@ async fn record(
         caller: &request.caller,
         failure,
     };
-    gateway.dead_requests.record(&failed).await
+    // The caller's time is over: a ledger that hangs must not keep it. A request that is stored after this is retried
+    // like any other, without its ID in the response.
+    tokio::time::timeout(RECORD_TIMEOUT, gateway.dead_requests.record(&failed)).await.ok().flatten()
 }
 
 /// Adds the fallbacks that were tried.

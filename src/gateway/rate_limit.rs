@@ -3,15 +3,13 @@
 //! Each replica counts for itself. A user is its name: tokens of one user, which differ in UID, groups and extra
 //! information, share a bucket. An address is charged only for requests without a valid token, before the
 //! `TokenReview`; while its bucket is empty, no review is made for unknown tokens from there, so guessing is slow,
-//! while callers whose token was valid within the hour are not affected. The number of concurrent requests of all
-//! callers is limited here too.
+//! while callers whose token was valid within the hour are not affected.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
 use crate::domain::client_address::client_network;
@@ -19,9 +17,6 @@ use crate::domain::token_buckets::{BucketLimit, TokenBuckets};
 
 /// Buckets of each kind that are not full. Beyond them, further users or addresses share one ([`TokenBuckets`]).
 const MAX_BUCKETS: usize = 10_000;
-
-/// Concurrent requests of all callers: each may hold a body of a megabyte, and waits a minute at most.
-const MAX_CONCURRENT: usize = 1_024;
 
 /// A rate limit: `requests` per `per`, with a burst of the same size.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -63,13 +58,12 @@ impl From<Rate> for BucketLimit {
     }
 }
 
-/// The rate limits of all callers, and the limit on concurrent requests.
+/// The rate limits of all callers.
 pub struct RateLimits {
     clock: Clock,
     /// By a hash of the user's name, which may be long.
     users: Mutex<TokenBuckets<[u8; 32]>>,
     addresses: Mutex<TokenBuckets<IpAddr>>,
-    concurrent: Arc<Semaphore>,
 }
 
 impl RateLimits {
@@ -77,14 +71,7 @@ impl RateLimits {
     pub fn new(clock: Clock, user: Rate, address: Rate) -> Self {
         let users = Mutex::new(TokenBuckets::new(user.into(), MAX_BUCKETS));
         let addresses = Mutex::new(TokenBuckets::new(address.into(), MAX_BUCKETS));
-        Self { clock, users, addresses, concurrent: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
-    }
-
-    /// Sets the maximum number of concurrent requests.
-    #[must_use]
-    pub fn with_max_concurrent(mut self, concurrent: usize) -> Self {
-        self.concurrent = Arc::new(Semaphore::new(concurrent));
-        self
+        Self { clock, users, addresses }
     }
 
     /// Counts a request of an authenticated user; on excess, the time until the next one is allowed.
@@ -102,11 +89,6 @@ impl RateLimits {
     /// Reverts [`Self::check_address`]: the token was valid, or the review failed.
     pub fn refund_address(&self, address: IpAddr) {
         lock(&self.addresses).give_back(&client_network(address));
-    }
-
-    /// A permit for a concurrent request; `None` if the maximum is reached.
-    pub fn try_start(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.concurrent).try_acquire_owned().ok()
     }
 }
 

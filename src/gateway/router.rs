@@ -25,6 +25,7 @@ pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
 
 /// All routes with their middleware.
 pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
+    gateway.metrics.max_requests.set(i64::try_from(gateway.request_limits.max()).unwrap_or(i64::MAX));
     let document: Arc<str> = openapi::text().into();
     let mut paths = Routes(Router::new());
     paths.mount::<providers::__path_call, _, _>(providers::call);

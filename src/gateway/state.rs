@@ -9,6 +9,7 @@ use crate::gateway::dead_requests::recorder::DeadRequestRecorder;
 use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
+use crate::gateway::request_limits::RequestLimits;
 use crate::ledger::Ledger;
 use crate::provider::audit::AuditQueue;
 use crate::provider::registry::Registry;
@@ -24,6 +25,8 @@ pub struct Gateway {
     pub fallback_authorization: FallbackAuthorization,
     /// Rate limits.
     pub rate_limits: RateLimits,
+    /// Limits on concurrent requests.
+    pub request_limits: RequestLimits,
     /// The running connections.
     pub registry: Registry,
     /// Whether a connection exists, even if it is not running here yet.

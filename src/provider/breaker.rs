@@ -1,7 +1,8 @@
 //! The circuit breaker layer: admits once per call and records one outcome per call, after the last try.
 //!
-//! A rejected call costs nothing: no request is built, no quota is taken. A call whose future is dropped returns its
-//! permit without an outcome, because it says nothing about the provider.
+//! A rejected call costs nothing: no request is built, no quota is taken. A call whose future is dropped while nothing is
+//! in flight has the outcome of its last try; one that is in flight returns its permit without an outcome, because it
+//! says nothing about the provider.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -61,9 +62,17 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for BreakerSe
             };
             ctx.permit = Some(permit);
             let (progress, report) = (Arc::clone(&ctx.progress), ctx.request.report.take());
-            let guard = PermitGuard { monitor: &monitor, settings: &settings, permit: Some(permit), class, started };
+            let guard = PermitGuard {
+                monitor: &monitor,
+                settings: &settings,
+                permit: Some(permit),
+                class,
+                operation: &operation,
+                progress: &progress,
+                started,
+            };
             let end = inner.oneshot(ctx).await;
-            let record = guard.finish(&operation, &progress, end.as_ref());
+            let record = guard.finish(end.as_ref());
             if let (Some(report), Some(record)) = (report, record) {
                 report.set(record);
             }
@@ -73,42 +82,46 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for BreakerSe
     }
 }
 
-/// Holds the permit of a running call; returns it without an outcome when dropped.
+/// Holds the permit of a running call; returns it when dropped.
 struct PermitGuard<'a> {
     monitor: &'a ConnectionMonitor,
     settings: &'a Settings,
     permit: Option<Permit>,
     class: CallClass,
+    operation: &'a Arc<str>,
+    progress: &'a CallProgress,
     started: Mono,
 }
 
 impl PermitGuard<'_> {
     /// Records the end of the call; returns what was recorded of a probe.
-    fn finish(
-        mut self,
-        operation: &Arc<str>,
-        progress: &CallProgress,
-        end: Result<&Response, &CallError>,
-    ) -> Option<ProbeRecord> {
+    fn finish(mut self, end: Result<&Response, &CallError>) -> Option<ProbeRecord> {
         let permit = self.permit.take()?;
         match end {
             Err(error) if self.class == CallClass::Probe && error.is_quota_refusal() => {
-                self.monitor.record_skipped(self.settings, permit, operation, error);
+                self.monitor.record_skipped(self.settings, permit, self.operation, error);
                 None
             }
-            _ => {
-                let (class, started) = (self.class, self.started);
-                let call = CompletedCall { permit, class, operation, started, progress, result: end };
-                self.monitor.record(self.settings, &call)
+            Err(CallError::BulkheadFull) => {
+                self.monitor.record_bulkhead_full(self.class, permit, self.operation);
+                None
             }
+            _ => self.record(permit, end),
         }
+    }
+
+    fn record(&self, permit: Permit, result: Result<&Response, &CallError>) -> Option<ProbeRecord> {
+        let Self { settings, class, operation, progress, started, .. } = *self;
+        self.monitor.record(settings, &CompletedCall { permit, class, operation, started, progress, result })
     }
 }
 
 impl Drop for PermitGuard<'_> {
     fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            self.monitor.record_abandoned(self.class, permit);
+        let Some(permit) = self.permit.take() else { return };
+        match self.progress.take_last() {
+            Some(last) => drop(self.record(permit, last.as_ref())),
+            None => self.monitor.record_abandoned(self.class, permit),
         }
     }
 }

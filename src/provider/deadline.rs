@@ -1,10 +1,12 @@
 //! The deadline layers: one sets the deadline of a call, one enforces it.
 //!
-//! [`DeadlineService`] fixes the deadline on entry; the inner layers (breaker, retry, quota, auth) work within it.
-//! [`CutoffService`] sits just inside the breaker and enforces it, so that a call that is cut off is an outcome the
-//! breaker records and does not just disappear. The outcome depends on the phase the call was in: see
-//! [`CallProgress`](crate::provider::call_progress::CallProgress).
+//! [`DeadlineService`] fixes the deadline on entry, before anything is done for the call; the inner layers (rights,
+//! breaker, retry, quota, auth) work within it. [`CutoffService`] sits inside the breaker and enforces it, so that a call
+//! that is cut off is an outcome the breaker records and does not just disappear. The outcome depends on the phase the
+//! call was in: see [`CallProgress`](crate::provider::call_progress::CallProgress). A read for a caller that is in flight
+//! at the caller's deadline runs on to the connection's own time-out ([`crate::provider::run_on`] has answered the caller).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,13 +20,12 @@ use crate::provider::call::{CallError, Request, Response};
 use crate::provider::call_context::{CallContext, CallFuture, CallService};
 use crate::settings::Settings;
 
-/// The minimum time a provider must have had before missing a caller's own deadline counts against it.
+/// The minimum time a provider must have had before missing the own deadline of a write's caller counts against it.
 ///
 /// A caller may set any deadline, but the circuit is shared: three callers with very short deadlines must not open it
-/// for a provider that responds in 150 ms. So a caller's deadline counts against the provider only if the last try was
-/// in flight for this long, or for the connection's time-out per try where that is shorter: a provider that has not
-/// answered within a second has stalled for any caller that has a fallback. The gateway gives the first of several
-/// connections up to 1.5 s, so a stall is noticed there too.
+/// for a provider that responds in 150 ms. Reads run on and have their true end; a write ends with its caller, so it
+/// counts against the provider only if the last try was in flight for this long, or for the connection's time-out per
+/// try where that is shorter.
 const MIN_PROVIDER_TIME: Duration = Duration::from_secs(1);
 
 /// Sets the deadline of each request.
@@ -56,11 +57,14 @@ impl<S: CallService> Service<Request> for DeadlineService<S> {
             CallClass::Probe => self.settings.health_check().timeout,
             CallClass::Read | CallClass::Write | CallClass::Money => self.settings.timeouts().total,
         };
-        let shortened = request.timeout.filter(|requested| *requested < default);
+        let now = self.clock.mono();
         // The caller's deadline applies, shorter or longer; the time-out of a single try stays the connection's own.
-        let deadline = self.clock.mono() + request.timeout.unwrap_or(default);
-        let min_provider_time = shortened.map(|_| self.settings.timeouts().request.min(MIN_PROVIDER_TIME));
-        self.inner.call(CallContext { min_provider_time, ..CallContext::new(request, deadline) })
+        let deadline = now + request.timeout.unwrap_or(default);
+        let runs_on = request.class == CallClass::Read && request.caller.is_some();
+        let run_on_until = runs_on.then(|| deadline.max(now + default));
+        let shortened = request.timeout.is_some_and(|requested| requested < default) && !runs_on;
+        let min_provider_time = shortened.then(|| self.settings.timeouts().request.min(MIN_PROVIDER_TIME));
+        self.inner.call(CallContext { min_provider_time, run_on_until, ..CallContext::new(request, deadline) })
     }
 }
 
@@ -88,15 +92,24 @@ impl<S: CallService> Service<CallContext> for CutoffService<S> {
     }
 
     fn call(&mut self, ctx: CallContext) -> CallFuture {
-        let (clock, deadline, min_provider_time) = (self.clock, ctx.deadline, ctx.min_provider_time);
-        let progress = Arc::clone(&ctx.progress);
+        let CallContext { deadline, min_provider_time, run_on_until, .. } = ctx;
+        let (clock, progress) = (self.clock, Arc::clone(&ctx.progress));
         let call = self.inner.call(ctx);
         async move {
+            let mut call = pin!(call);
             tokio::select! {
                 // A response that is ready at the deadline counts.
                 biased;
+                end = call.as_mut() => return end,
+                () = clock.sleep_until(deadline) => {}
+            }
+            let Some(until) = run_on_until.filter(|_| progress.is_in_flight()) else {
+                return progress.on_deadline(clock.mono(), min_provider_time);
+            };
+            tokio::select! {
+                biased;
                 end = call => end,
-                () = clock.sleep_until(deadline) => progress.on_deadline(clock.mono(), min_provider_time),
+                () = clock.sleep_until(until) => progress.on_deadline(clock.mono(), None),
             }
         }
         .boxed()

@@ -12,6 +12,12 @@ closed_list!(
         Suspended = "suspended":
             "The connection is suspended; nothing was sent."
             => "Set `spec.suspend` of the connection to false.",
+        BulkheadFull = "bulkhead_full":
+            "Too many calls of the connection are in flight, because the provider is slow; nothing was sent."
+            => "Retry after `Retry-After`; check the condition Healthy of the connection; see --gateway-connection-calls.",
+        ConnectionChanged = "connection_changed":
+            "The connection was deleted or moved to another endpoint before anything was sent."
+            => "Retry; if it recurs, check who changes the connection.",
         QuotaExhausted = "quota_exhausted":
             "The requests that the connection's limits or the provider's plan allow are exhausted."
             => "Retry after `Retry-After`, or ask the provider for a higher limit.",
@@ -40,8 +46,14 @@ closed_list!(
             "The host of the provider or its token endpoint has an address that is not allowed; nothing was sent."
             => "Use a public address, or have the administrator allow the range with --allow-provider-addresses.",
         TooLarge = "too_large":
-            "The provider's response is larger than 16 MiB."
-            => "Request less with the operation's parameters, such as a smaller page.",
+            "The provider's response is larger than `maxResponseBytes` of the profile (4 MiB), or its headers than 64 KiB."
+            => "Request less with the operation's parameters, such as a smaller page, or raise the limit in a profile.",
+        TooComplex = "too_complex":
+            "The provider's response has more values than one per 8 bytes of `maxResponseBytes`, or more than 64 levels."
+            => "Request less with the operation's parameters, such as a smaller page; contact the provider.",
+        Overloaded = "overloaded":
+            "No memory was left for the response, because too many large ones were being read. The provider did not fail."
+            => "Retry after `Retry-After`; request smaller pages if it recurs.",
         Malformed = "malformed":
             "The provider's response is not valid HTTP, or has a content encoding that was not requested."
             => "Contact the provider.",
@@ -73,7 +85,7 @@ closed_list!(
             "The provider's response does not have the fields of the canonical record."
             => "Compare the response (`shape=provider`) with the profile; report it if the profile is built in.",
         NotJson = "not_json":
-            "The provider's body is not JSON, or is nested more than 64 levels deep, and cannot be part of a response."
+            "The provider's body is not JSON and cannot be part of a response."
             => "Call an operation that returns JSON.",
     }
 );

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::domain::breaker::Transition;
 use crate::metrics::{Metrics, MetricsError};
@@ -104,6 +104,10 @@ pub(crate) struct ProviderMetrics {
     retries_denied: IntCounterVec,
     cache: IntCounterVec,
     cache_bytes: IntGauge,
+    bulkhead_in_use: IntGaugeVec,
+    bulkhead_rejected: IntCounterVec,
+    bulkhead_limit: IntGauge,
+    run_on_reads: IntGauge,
     traces: Traces,
     legacy: LegacyMetrics,
 }
@@ -138,7 +142,37 @@ impl ProviderMetrics {
         )?;
         let cache_bytes = metrics.int_gauge("busbar_cache_bytes", "Size of all cached responses, in bytes.", &[])?;
         let cache_bytes = cache_bytes.with_label_values::<&str>(&[]);
-        Ok(Self { requests, probes, quota_waits, retries, retries_denied, cache, cache_bytes, traces, legacy })
+        let bulkhead_in_use = metrics.int_gauge(
+            "busbar_bulkhead_in_use",
+            "Calls of callers in flight, of all connections of a provider; busbar_bulkhead_limit is that of one connection.",
+            &["provider"],
+        )?;
+        let bulkhead_rejected = metrics.counter(
+            "busbar_bulkhead_rejected_total",
+            "Calls rejected because too many calls of their connection were in flight (bulkhead_full).",
+            &["provider"],
+        )?;
+        let bulkhead_limit = metrics
+            .int_gauge("busbar_bulkhead_limit", "Calls of one connection's callers that may be in flight.", &[])?
+            .with_label_values::<&str>(&[]);
+        let run_on_reads = metrics
+            .int_gauge("busbar_run_on_reads", "Reads in flight whose callers have left.", &[])?
+            .with_label_values::<&str>(&[]);
+        Ok(Self {
+            requests,
+            probes,
+            quota_waits,
+            retries,
+            retries_denied,
+            cache,
+            cache_bytes,
+            bulkhead_in_use,
+            bulkhead_rejected,
+            bulkhead_limit,
+            run_on_reads,
+            traces,
+            legacy,
+        })
     }
 
     /// The tracer of the calls' spans.
@@ -170,6 +204,24 @@ impl ProviderMetrics {
 
     pub(crate) fn cache_bytes(&self) -> &IntGauge {
         &self.cache_bytes
+    }
+
+    /// The calls in flight that the bulkheads count, of all connections of `provider`.
+    pub(crate) fn bulkhead_in_use(&self, provider: &str) -> IntGauge {
+        self.bulkhead_in_use.with_label_values(&[provider])
+    }
+
+    pub(crate) fn bulkhead_rejected(&self, provider: &str) {
+        self.bulkhead_rejected.with_label_values(&[provider]).inc();
+    }
+
+    pub(crate) fn set_bulkhead_limit(&self, limit: usize) {
+        self.bulkhead_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
+    /// The reads in flight whose callers have left.
+    pub(crate) fn run_on_reads(&self) -> &IntGauge {
+        &self.run_on_reads
     }
 
     pub(crate) fn cache(&self, provider: &str, result: &str) {

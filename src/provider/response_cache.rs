@@ -1,28 +1,29 @@
 //! The response cache of one connection: responses, bounded by bytes, and the flights that concurrent calls share.
 //!
-//! Created when a connection first uses its cache. The bytes of all connections together are bounded too: above that
-//! limit nothing new is cached until old responses are evicted.
+//! Created when a connection first uses its cache. The bytes of all connections together are bounded too, and shared
+//! fairly: see [`crate::provider::cache_budget`].
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{Shared, WeakShared};
-use prometheus::IntGauge;
+use futures::future::WeakShared;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 use crate::domain::hash;
 use crate::domain::time::Mono;
+use crate::provider::cache_budget::{CacheBudget, Evict, signed};
 use crate::provider::call::Response;
 use crate::provider::call_context::CallFuture;
+use crate::provider::call_progress::CallProgress;
+use crate::provider::shared_call::SharedCall;
 
 /// Size limit of one connection's cache, in bytes: thousands of quotes, or dozens of pages of news.
 pub(crate) const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Size limit of all caches together, in bytes.
-pub(crate) const MAX_TOTAL: i64 = 128 * 1024 * 1024;
 /// Estimated memory per response in addition to its bytes: the map entry, the header table.
 const OVERHEAD: usize = 512;
 /// Abandoned flights are removed when there are this many flights.
@@ -59,19 +60,41 @@ impl Weighter<CacheKey, Entry> for ByteWeigher {
 
 struct Inner {
     responses: Option<Cache<CacheKey, Entry, ByteWeigher>>,
-    flights: HashMap<CacheKey, WeakShared<CallFuture>>,
+    flights: HashMap<CacheKey, Flight>,
     swept: Mono,
+}
+
+impl Inner {
+    fn weight(&self) -> u64 {
+        self.responses.as_ref().map_or(0, Cache::weight)
+    }
+}
+
+/// A call that its callers share, while one of them waits for it or it runs on.
+struct Flight {
+    call: WeakShared<CallFuture>,
+    progress: Arc<CallProgress>,
 }
 
 /// The cached responses and the flights of one connection.
 pub(crate) struct ResponseCache {
     inner: Mutex<Inner>,
-    total: IntGauge,
+    /// The weight of the responses, to be read without the lock.
+    bytes: AtomicU64,
+    namespace: Arc<str>,
+    budget: Arc<CacheBudget>,
 }
 
 impl ResponseCache {
-    /// An empty cache; `total` counts the bytes of all connections.
-    pub(crate) fn new(total: IntGauge) -> Self {
+    /// An empty cache of a connection of `namespace`, which shares the memory of `budget`.
+    pub(crate) fn register(namespace: Arc<str>, budget: &Arc<CacheBudget>) -> Arc<Self> {
+        let cache = Arc::new(Self::new(namespace, Arc::clone(budget)));
+        let weak: Weak<Self> = Arc::downgrade(&cache);
+        budget.register(Arc::clone(&cache.namespace), weak);
+        cache
+    }
+
+    fn new(namespace: Arc<str>, budget: Arc<CacheBudget>) -> Self {
         let options = OptionsBuilder::new().estimated_items_capacity(32).weight_capacity(MAX_BYTES).build();
         let responses = options.ok().map(|options| {
             Cache::with_options(
@@ -81,7 +104,8 @@ impl ResponseCache {
                 DefaultLifecycle::default(),
             )
         });
-        Self { inner: Mutex::new(Inner { responses, flights: HashMap::new(), swept: Mono::ZERO }), total }
+        let inner = Mutex::new(Inner { responses, flights: HashMap::new(), swept: Mono::ZERO });
+        Self { inner, bytes: AtomicU64::new(0), namespace, budget }
     }
 
     /// The response, and when it was received.
@@ -91,43 +115,57 @@ impl ResponseCache {
 
     /// Stores a response that was received `now` and is usable for `keep`.
     pub(crate) fn put(&self, key: CacheKey, response: Response, now: Mono, keep: Duration) {
-        let mut inner = self.lock();
-        let sweep = now.since(inner.swept) >= keep;
-        if sweep {
-            inner.swept = now;
-        }
-        let Some(responses) = inner.responses.as_mut() else { return };
-        let before = responses.weight();
-        if sweep {
-            // Answers that may not be returned any more are evicted.
-            responses.retain(|_, (at, _)| now.since(*at) <= keep);
-        }
+        // The caches have a budget of their own.
+        let response = Response { memory: response.memory.another(), ..response };
         let entry = (now, Arc::new(response));
         let weight = ByteWeigher.weight(&key, &entry);
-        let room = self.total.get().saturating_add(i64::try_from(weight).unwrap_or(i64::MAX)) <= MAX_TOTAL;
-        // The old response is outdated even if the new one cannot be stored.
-        responses.remove(&key);
-        if room && weight <= MAX_BYTES / 2 {
-            responses.insert(key, entry);
+        self.change(|inner| {
+            let sweep = now.since(inner.swept) >= keep;
+            if sweep {
+                inner.swept = now;
+            }
+            let Some(responses) = inner.responses.as_mut() else { return };
+            if sweep {
+                // Answers that may not be returned any more are evicted.
+                responses.retain(|_, (at, _)| now.since(*at) <= keep);
+            }
+            // The old response is outdated even if the new one cannot be stored.
+            responses.remove(&key);
+        });
+        // Not under the lock: others give way, or this cache itself.
+        if weight > MAX_BYTES / 2 || !self.budget.reserve(self, &self.namespace, weight) {
+            return;
         }
-        let after = responses.weight();
-        self.total.add(i64::try_from(after).unwrap_or(0) - i64::try_from(before).unwrap_or(0));
+        self.change(|inner| {
+            if let Some(responses) = inner.responses.as_mut() {
+                responses.insert(key, entry);
+            }
+        });
+        // The insertion has counted what it added.
+        self.budget.add(-signed(weight));
     }
 
-    /// Joins the flight with this key, or starts one; and whether an existing one was joined.
-    pub(crate) fn join(&self, flight: CacheKey, start: impl FnOnce() -> CallFuture) -> (Shared<CallFuture>, bool) {
+    /// Joins the flight with this key, or starts one with `progress`; and whether an existing one was joined.
+    pub(crate) fn join(
+        &self,
+        flight: CacheKey,
+        progress: &Arc<CallProgress>,
+        start: impl FnOnce() -> CallFuture,
+    ) -> (SharedCall, bool) {
         let mut inner = self.lock();
-        if let Some(call) = inner.flights.get(&flight).and_then(WeakShared::upgrade) {
-            return (call, true);
+        if let Some(Flight { call, progress }) = inner.flights.get(&flight)
+            && let Some(call) = call.upgrade()
+        {
+            return (SharedCall { call, progress: Arc::clone(progress) }, true);
         }
         if inner.flights.len() >= MAX_FLIGHTS {
-            inner.flights.retain(|_, call| call.upgrade().is_some());
+            inner.flights.retain(|_, flight| flight.call.upgrade().is_some());
         }
         let call = start().shared();
         if let Some(weak) = call.downgrade() {
-            inner.flights.insert(flight, weak);
+            inner.flights.insert(flight, Flight { call: weak, progress: Arc::clone(progress) });
         }
-        (call, false)
+        (SharedCall { call, progress: Arc::clone(progress) }, false)
     }
 
     /// Ends a flight: the next caller starts another.
@@ -137,16 +175,56 @@ impl ResponseCache {
 
     /// Clears the cache, because the endpoint or the credentials changed.
     pub(crate) fn clear(&self) {
+        self.change(|inner| {
+            inner.flights.clear();
+            if let Some(responses) = inner.responses.as_mut() {
+                responses.clear();
+            }
+        });
+    }
+
+    /// Changes the responses under the lock, and counts the bytes in the budget.
+    fn change(&self, act: impl FnOnce(&mut Inner)) {
         let mut inner = self.lock();
-        inner.flights.clear();
-        let Some(responses) = inner.responses.as_mut() else { return };
-        let before = responses.weight();
-        responses.clear();
-        self.total.sub(i64::try_from(before).unwrap_or(0));
+        let before = inner.weight();
+        act(&mut inner);
+        let after = inner.weight();
+        self.bytes.store(after, Ordering::Relaxed);
+        self.budget.add(signed(after) - signed(before));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Evict for ResponseCache {
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn evict(&self, bytes: u64) -> u64 {
+        let mut inner = self.lock();
+        let before = inner.weight();
+        if let Some(responses) = inner.responses.as_mut() {
+            // A quarter at once: the oldest are found by sorting all.
+            let wanted = bytes.max(before / 4);
+            let mut oldest: Vec<(Mono, u64)> =
+                responses.iter().map(|(key, entry)| (entry.0, ByteWeigher.weight(key, entry))).collect();
+            oldest.sort_unstable();
+            let mut freed = 0;
+            let last = oldest.into_iter().take_while(|(_, weight)| {
+                let more = freed < wanted;
+                freed += weight;
+                more
+            });
+            if let Some((last, _)) = last.last() {
+                responses.retain(|_, (at, _)| *at > last);
+            }
+        }
+        let after = inner.weight();
+        self.bytes.store(after, Ordering::Relaxed);
+        before - after
     }
 }
 

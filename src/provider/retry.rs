@@ -92,7 +92,8 @@ where
             return previous;
         }
         tries += 1;
-        if tries >= max_tries || !is_retryable(&ctx.request, &end) {
+        // No further try is made for callers who have left.
+        if tries >= max_tries || ctx.progress.callers.all_left() || !is_retryable(&ctx.request, &end) {
             return with_tries(end, tries);
         }
         let now = monitor.clock().now();
@@ -117,7 +118,7 @@ where
         ctx.progress.store_previous(with_tries(end, tries));
         if !delay.is_zero() {
             monitor.clock().sleep_until(at).await;
-            let late = monitor.clock().mono() >= ctx.deadline;
+            let late = monitor.clock().mono() >= ctx.deadline || ctx.progress.callers.all_left();
             if (late || !monitor.still_admits(ctx.permit))
                 && let Some(previous) = ctx.progress.take_previous()
             {

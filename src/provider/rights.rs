@@ -47,7 +47,7 @@ pub(crate) struct AuthorizedCall<'a> {
 pub struct LicenceMeter {
     clock: Clock,
     audit: Option<AuditQueue>,
-    blocks: Option<UsageBlocks>,
+    blocks: Option<UsageBlocks<dyn Ledger>>,
     failed_open: Option<IntCounter>,
 }
 

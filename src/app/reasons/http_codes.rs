@@ -19,8 +19,8 @@ pub(super) fn append(page: &mut String) {
         row(page, &[&code(error.as_str()), error.status().as_str(), error.meaning(), error.remedy()]);
     }
     let failures = FailureReason::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.remedy()]);
-    let text = "`data.details.reason` of `provider_failed`, `circuit_open`, `quota_exhausted` and `suspended`; `code` of \
-                a fallback in `data.details.stand_ins`; `reason` of a dead request.";
+    let text = "`data.details.reason` of `provider_failed`, `circuit_open`, `bulkhead_full`, `quota_exhausted` and \
+                `suspended`; `code` of a fallback in `data.details.stand_ins`; `reason` of a dead request.";
     section(page, "Failures", text, failures);
     let denials = Denial::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.remedy()]);
     section(page, "Denials", "`data.details.reason` of `rights_denied`.", denials);

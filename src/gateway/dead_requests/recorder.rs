@@ -22,7 +22,7 @@ use crate::ledger::dead_requests::{DeadRequestLimits, NewDeadRequest, encryption
 use crate::ledger::encryption::Keyring;
 use crate::metrics::{Metrics, MetricsError};
 use crate::profile::Operation;
-use crate::provider::invoke::{InvokeFailure, is_repeatable};
+use crate::provider::invoke::{FailureKind, InvokeFailure, is_repeatable};
 
 /// Delay before the first retry; a longer `Retry-After` wins.
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl DeadRequestRecorder {
     ) -> Result<Self, MetricsError> {
         let results = metrics.counter(
             "busbar_dead_requests_kept_total",
-            "Failed requests by result of storing them: kept, full, no_key, not_repeatable, error.",
+            "Failed requests by result of storing them: kept, full, no_key, not_repeatable, overload, error.",
             &["result"],
         )?;
         Ok(Self { ledger, keys, clock, wakeup, results })
@@ -96,6 +96,10 @@ impl DeadRequestRecorder {
     async fn try_record(&self, failed: &FailedCall<'_>) -> Result<Uuid, NotStored> {
         if !failed.failure.retryable || !is_repeatable(failed.operation) {
             return Err(NotStored::NotRepeatable);
+        }
+        // More of them would be more load; the caller knows when to come back.
+        if failed.failure.kind == FailureKind::BulkheadFull {
+            return Err(NotStored::Overload);
         }
         let request = self.dead_request(failed)?;
         match self.ledger.add_dead_request(&request, LIMITS).await {
@@ -193,6 +197,8 @@ impl RequestIdentity<'_> {
 enum NotStored {
     /// A retry would fail again, or could do harm.
     NotRepeatable,
+    /// Too many calls of its connection are in flight.
+    Overload,
     /// The limits are reached.
     Full,
     /// Its parameters need encryption, and there is no key.
@@ -206,6 +212,7 @@ impl NotStored {
     const fn as_str(self) -> &'static str {
         match self {
             Self::NotRepeatable => "not_repeatable",
+            Self::Overload => "overload",
             Self::Full => "full",
             Self::NoKey => "no_key",
             Self::Error => "error",

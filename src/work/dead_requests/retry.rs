@@ -70,7 +70,7 @@ impl Retrier {
         let Ok(request) = invoke::build_request(&settings, &stored.operation, operation, &parameters, options) else {
             return self.parked(dead, RetryReason::InvalidParameter, None);
         };
-        match invoke::invoke(&connection, request, || self.clock.now().wall).await {
+        match invoke::invoke(&connection, &settings, request, || self.clock.now().wall).await {
             // The failed call would have been answered with stale data too.
             InvokeOutcome::Success(answer) if answer.meta.stale => {
                 self.schedule_retry(dead, RetryReason::Stale, None, None)

@@ -15,6 +15,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::RandomPlan;
+use super::hung_bank::hung_bank_under_load;
 use super::random::SoakEnv;
 use crate::cluster::bank_env::secret_name;
 use crate::cluster::control_planes::repository;
@@ -51,6 +52,8 @@ pub(super) enum Disruption {
     Undecodable,
     /// The ledger's volume is full.
     LedgerFull,
+    /// A bank hangs while the gateway is flooded with calls to it; those to another bank are all answered.
+    BankHungUnderLoad,
 }
 
 impl fmt::Display for Disruption {
@@ -64,7 +67,7 @@ impl fmt::Display for Disruption {
 
 impl Disruption {
     /// All that are not of the control plane.
-    const OTHERS: [Self; 12] = [
+    const OTHERS: [Self; 13] = [
         Self::RightsRevoked,
         Self::SecondOperator,
         Self::LeaseTaken,
@@ -77,6 +80,7 @@ impl Disruption {
         Self::CrdDeleted,
         Self::Undecodable,
         Self::LedgerFull,
+        Self::BankHungUnderLoad,
     ];
 
     /// One of all of them.
@@ -174,6 +178,7 @@ impl Disruption {
                 tokio::time::sleep(time).await;
                 volume.free();
             }
+            Self::BankHungUnderLoad => hung_bank_under_load(env, plan, time).await,
             Self::Undecodable => {
                 let plane = env.ns.plane();
                 let pointer =

@@ -8,6 +8,7 @@
 mod alternate;
 mod commit_log;
 mod disruption;
+mod hung_bank;
 mod ledger_volume;
 mod random;
 
