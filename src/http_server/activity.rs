@@ -51,6 +51,11 @@ impl Activity {
         (state.active == 0).then_some(state.last_change)
     }
 
+    /// Whether the connection ever carried a request.
+    pub(super) fn had_request(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).any_request
+    }
+
     /// Waits until the connection has been idle for `limit`; returns whether it ever carried a request.
     pub(super) async fn wait_idle(&self, limit: Duration) -> bool {
         loop {

@@ -52,6 +52,8 @@ pub(super) struct Place {
     id: u64,
     /// Cancelled when the place is needed for another connection.
     pub(super) evicted: CancellationToken,
+    /// Whether another connection is being closed for this one.
+    pub(super) evicting: bool,
 }
 
 impl ConnectionTable {
@@ -69,7 +71,8 @@ impl ConnectionTable {
             self.count(Closed::Address);
             return None;
         }
-        if state.open >= self.total {
+        let evicting = state.open >= self.total;
+        if evicting {
             let room = state.connections.len() < self.total + self.total.div_ceil(CLOSING_SHARE);
             let victim = room.then(|| state.victim(address, own)).flatten();
             let Some(victim) = victim else {
@@ -88,7 +91,7 @@ impl ConnectionTable {
         if let Some(metrics) = &self.metrics {
             metrics.open().inc();
         }
-        Some(Place { table: self.clone(), id, evicted })
+        Some(Place { table: self.clone(), id, evicted, evicting })
     }
 
     /// Counts a connection that was closed.

@@ -49,8 +49,8 @@ const MAX_RESET_STREAMS: usize = 20;
 const MAX_STREAM_ERRORS: usize = 128;
 /// Delay after a failed accept: without it, a process out of file descriptors would spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Time in which a connection that is closed for another one may end by the protocol's means.
-const EVICTION_GRACE: Duration = Duration::from_millis(500);
+/// Time in which a connection that is closed for another one may end by the protocol's means: its place is needed.
+const EVICTION_GRACE: Duration = Duration::from_millis(50);
 
 /// An HTTP server on one port.
 pub struct Server {
@@ -92,6 +92,7 @@ impl Server {
                         tracing::debug!(%address, "connection closed: too many connections");
                         continue;
                     };
+                    let evicting = place.evicting;
                     let connection = ClientConnection {
                         app: app.clone(),
                         address,
@@ -103,6 +104,10 @@ impl Server {
                         tasks: tasks.clone(),
                     };
                     tasks.spawn("connection", connection.open(stream, acceptor.clone()));
+                    if evicting {
+                        // The connection that made room closes, also if others wait to be accepted.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) => {
                     if let Some(omitted) = lines.admit((), clock.mono()) {
@@ -173,7 +178,7 @@ impl ClientConnection {
         tokio::select! {
             _ = connection.as_mut() => return,
             () = stop.cancelled() => {}
-            () = place.evicted.cancelled() => {}
+            () = place.evicted.cancelled() => if !activity.had_request() { return },
             had_request = activity.wait_idle(limits.idle) => if !had_request { return },
         }
         // Closes by the protocol's means (GOAWAY or Connection: close); active requests finish.
