@@ -115,7 +115,12 @@ pub fn text(body: &[u8]) -> Result<&str, JsonError> {
 pub fn select<'a>(document: &'a str, pointers: &[&str]) -> Result<Vec<Option<&'a str>>, JsonError> {
     let mut found = vec![None; pointers.len()];
     let wanted: Vec<_> = pointers.iter().enumerate().map(|(slot, rest)| Wanted { rest, slot }).collect();
-    select_in(document.trim_matches(WHITESPACE), &wanted, &mut found)?;
+    let document = document.trim_matches(WHITESPACE);
+    if wanted.iter().all(|wanted| wanted.rest.is_empty()) || is_scalar(document) {
+        // Nothing below would visit it.
+        serde_json::from_str::<IgnoredAny>(document).map_err(|_| JsonError::Invalid)?;
+    }
+    select_in(document, &wanted, &mut found)?;
     Ok(found)
 }
 
@@ -135,6 +140,10 @@ pub fn is_list(slice: &str) -> bool {
 /// Whether a slice is an object.
 pub fn is_object(slice: &str) -> bool {
     slice.starts_with('{')
+}
+
+fn is_scalar(slice: &str) -> bool {
+    !is_list(slice) && !is_object(slice)
 }
 
 const WHITESPACE: [char; 4] = [' ', '\n', '\r', '\t'];
@@ -165,8 +174,8 @@ fn select_in<'a>(document: &'a str, wanted: &[Wanted<'_>], found: &mut [Option<&
             *slot = Some(document);
         }
     }
-    if wanted.iter().all(|wanted| wanted.rest.is_empty()) || !(is_list(document) || is_object(document)) {
-        return serde_json::from_str::<IgnoredAny>(document).map(drop).map_err(|_| JsonError::Invalid);
+    if wanted.iter().all(|wanted| wanted.rest.is_empty()) || is_scalar(document) {
+        return Ok(());
     }
     visit(document, |place, value| {
         let below: Vec<_> = wanted.iter().filter_map(|wanted| wanted.below(&place)).collect();

@@ -19,8 +19,9 @@ use crate::profile::{Pagination, Stream, TokenSource};
 const MAX_TEXT: usize = 4096;
 /// Largest record, in bytes; real ones have a few kilobytes.
 pub const MAX_RECORD_BYTES: usize = 256 * 1024;
-/// Memory of a converted record in addition to its texts: a row and its entries while duplicates are dropped.
-const RECORD_OVERHEAD: usize = 768;
+/// Memory of a converted record in addition to its texts: a row, its entry while duplicates are dropped, and its copy
+/// while it is committed.
+const RECORD_OVERHEAD: usize = 1280;
 
 /// A page of records, none of which is parsed yet: a list of a million small ones would take a gigabyte.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +53,7 @@ pub enum Record<'a> {
 }
 
 impl Page {
-    /// The memory of the page when its records are converted, in bytes; at least, if the masked texts are longer.
+    /// The memory of the page when its records are converted and committed, in bytes.
     pub fn memory(&self) -> usize {
         let texts: usize = self.lists.iter().map(|list| list.slice.len()).sum();
         self.records.saturating_mul(RECORD_OVERHEAD).saturating_add(2 * texts)
