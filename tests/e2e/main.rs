@@ -19,6 +19,7 @@ mod faults;
 mod gateway;
 mod harness;
 mod jobs;
+mod ledger_faults;
 mod least_privilege;
 mod memory;
 mod metrics_auth;

@@ -9,7 +9,6 @@ mod alternate;
 mod commit_log;
 mod disruption;
 mod hung_bank;
-mod ledger_volume;
 mod random;
 
 use std::time::Duration;

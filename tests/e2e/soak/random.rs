@@ -16,11 +16,11 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::disruption::Disruption;
-use super::ledger_volume::LedgerVolume;
 use super::{RandomPlan, add_transactions, commit_log, soak_job};
 use crate::cluster::bank_env::{bank_connection, quick_policy, secret_name};
 use crate::cluster::control_planes::{fault_plane, report};
 use crate::cluster::failover_env::{FailoverEnv, RECOVERY_DEADLINE, Statuses};
+use crate::cluster::ledger_volume::LedgerVolume;
 use crate::cluster::sync_jobs::{assert_same, bank_transactions, stored_rows};
 use crate::kit::objects::{candidates, route};
 use crate::kit::wait::{PATIENCE, eventually, within};

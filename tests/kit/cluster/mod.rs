@@ -5,6 +5,7 @@ pub(crate) mod control_planes;
 pub(crate) mod failover_env;
 pub(crate) mod fault_run;
 pub(crate) mod gateway_calls;
+pub(crate) mod ledger_volume;
 pub(crate) mod memory_limit;
 pub(crate) mod namespace;
 pub(crate) mod operator;

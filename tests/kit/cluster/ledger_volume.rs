@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::control_planes::report;
+use super::control_planes::report;
 
-/// Many times what the ledger of half an hour needs.
+/// Many times what the ledger of the soak test's half hour needs.
 const SIZE: &str = "size=64m";
 
 /// The volume; unmounted on drop.
-pub(super) struct LedgerVolume {
+pub(crate) struct LedgerVolume {
     folder: PathBuf,
     ballast: PathBuf,
 }
@@ -19,8 +19,9 @@ pub(super) struct LedgerVolume {
 impl LedgerVolume {
     /// Mounts it over the folder of `ledger` and moves the folder's files there; `None` without the right to mount. No
     /// process may have them open.
-    pub(super) fn mount(ledger: &Path) -> Option<Self> {
+    pub(crate) fn mount(ledger: &Path) -> Option<Self> {
         let folder = ledger.parent().expect("a folder").to_owned();
+        fs::create_dir_all(&folder).expect("the folder");
         let files: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(&folder)
             .expect("the folder")
             .map(|entry| entry.expect("a file").path())
@@ -28,7 +29,7 @@ impl LedgerVolume {
             .collect();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&folder).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
-            report("soak: WITHOUT full volumes: no right to mount a tmpfs");
+            report("WITHOUT a full ledger: no right to mount a tmpfs");
             return None;
         }
         for (path, content) in files {
@@ -39,7 +40,7 @@ impl LedgerVolume {
     }
 
     /// Fills it.
-    pub(super) fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut ballast = fs::File::create(&self.ballast).expect("a file");
         for size in [64 << 10, 4 << 10] {
             // Bounded by the size of the volume.
@@ -48,7 +49,7 @@ impl LedgerVolume {
     }
 
     /// Ends that.
-    pub(super) fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(&self.ballast).expect("the ballast");
     }
 }
@@ -58,7 +59,7 @@ impl Drop for LedgerVolume {
         // Lazily: a process that is about to end may still have it open.
         let unmounted = Command::new("umount").arg("--lazy").arg(&self.folder).status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            report(&format!("soak: {} is still mounted", self.folder.display()));
+            report(&format!("{} is still mounted", self.folder.display()));
         }
     }
 }
