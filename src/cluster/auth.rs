@@ -251,15 +251,12 @@ impl Authorizer {
             let user = self.reviewer.review_token(token).await?;
             Ok(user.map_or(ReviewedToken::Invalid, |user| ReviewedToken::Valid(Arc::new(user))))
         };
-        let result = match verified {
-            Some(VerifiedToken { user, .. }) => {
-                let options = self.user_review("token", user);
-                self.cached_review(&self.tokens, &key, options, review).await?
-            }
-            None => {
-                let options = ReviewOptions { review: "token", slots: &self.unverified_slots, user: None, admit };
-                self.cached_review(&self.tokens, &key, options, review).await?
-            }
+        let result = if let Some(VerifiedToken { user, .. }) = verified {
+            let options = self.user_review("token", user);
+            self.cached_review(&self.tokens, &key, options, review).await?
+        } else {
+            let options = ReviewOptions { review: "token", slots: &self.unverified_slots, user: None, admit };
+            self.cached_review(&self.tokens, &key, options, review).await?
         };
         match result {
             ReviewedToken::Valid(user) => {
