@@ -27,7 +27,7 @@ const MAX_WINDOW: Duration = Duration::from_mins(10);
 
 /// Rows of one caller: a few for each connection that it should not have called, then one a minute.
 const CALLER_ROWS: BucketLimit = BucketLimit { interval: Duration::from_mins(1), burst: 60 };
-/// Rows of the callers of one namespace: whoever may create one ServiceAccount there may create many.
+/// Rows of the callers of one namespace: a user who may create one ServiceAccount there may create many.
 const NAMESPACE_ROWS: BucketLimit = BucketLimit { interval: Duration::from_secs(15), burst: 240 };
 /// Rows of all callers: some 20 MB a day at most.
 const ALL_ROWS: BucketLimit = BucketLimit { interval: Duration::from_secs(1), burst: 2_000 };
