@@ -19,6 +19,7 @@ mod call;
 mod env;
 mod failover;
 mod machine;
+mod neighbour;
 mod operator;
 mod operator10k;
 mod route;
@@ -42,6 +43,7 @@ const GROUPS: &[Group] = &[
     Group { names: &["call"], run: call::run },
     Group { names: &["sync"], run: sync::run },
     Group { names: &["route"], run: route::run },
+    Group { names: &["trust"], run: neighbour::run },
     Group { names: &["operator", "operator1k"], run: operator::run },
     Group { names: &["operator", "operator10k"], run: operator10k::run },
 ];
