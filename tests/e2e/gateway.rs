@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::ProviderConnection;
 use busbar::clock::Clock;
+use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::control_plane::{Component, Options};
 use busbar::testbed::sim::{BankConfig, BankHandle};
 use serde_json::{Value, json};
@@ -69,6 +70,37 @@ async fn a_revoked_right_is_forbidden_within_ten_seconds() {
     let scrape = operator.metrics().await;
     assert!(scrape.contains("busbar_gateway_requests_total{method=\"GET\",route=\"/api/providers/{namespace}/{connection}/{operation}\",status=\"200\"}"), "{scrape}");
     assert!(!operator.logs().contains("ACME"), "the query is in no log");
+    operator.finish(&env.ns).await;
+}
+
+#[tokio::test]
+async fn a_service_account_without_rights_has_one_rate_limit_and_few_audit_rows() {
+    let env = BankEnv::new("strangers").await;
+    fmp(&env, json!({})).await;
+    let mut tokens = vec![caller_token(&env.ns, "guest", None).await];
+    for _ in 0..3 {
+        // Each has an ID of its own in its extra information.
+        tokens.push(env.ns.kubectl(&["create", "token", "guest"]).await.ok().trim().to_owned());
+    }
+    let mut operator = Operator::ready(&env.ns, &["--gateway-caller-rate=20/m"]).await;
+    let (mut refused, mut limited) = (0, 0);
+    for token in tokens.iter().cycle().take(100) {
+        match get(&operator, &quote(&env.ns), token).await {
+            (403, _, _) => refused += 1,
+            (429, _, _) => limited += 1,
+            (status, _, body) => panic!("{status} {body}"),
+        }
+    }
+    assert!(refused >= 20 && limited > 0, "{refused} refused, {limited} limited");
+    assert_eq!(operator.sigterm().await.code(), Some(0));
+    let url = LedgerUrl::Sqlite(env.ns.ledger_file("a"));
+    let ledger = ledger::open(&url, OpenMode::ReadOnly).await.expect("the operator's ledger");
+    let rows = ledger.list_audit(Some(env.ns.name()), None, 1_000).await.expect("the audit");
+    let guest = format!("system:serviceaccount:{}:guest", env.ns.name());
+    let counted = rows.iter().filter(|row| row.entry.subject == guest).map(|row| row.entry.count()).sum::<u64>();
+    assert_eq!(counted, refused, "every refusal is counted");
+    assert!(rows.len() < 12, "{} rows", rows.len());
+    ledger.close().await;
     operator.finish(&env.ns).await;
 }
 
