@@ -78,8 +78,9 @@ async fn hostile_providers_end_neither_the_operator_nor_the_checks_of_others() {
     let (http, stop) = (client(), Arc::new(AtomicBool::new(false)));
     let calls = (0..CALLERS).map(|n| {
         let rest = if n % 2 == 0 { "get?path=records" } else { "earnings?symbol=ACME" };
+        let rest = format!("{rest}&deadline_ms=20000");
         let name = format!("{}-{}", if n % 2 == 0 { "hostile" } else { "mapped" }, n / 2 % HOSTILE);
-        let url = format!("{}{}", operator.gateway(), path(&name, rest));
+        let url = format!("{}{}", operator.gateway(), path(&name, &rest));
         let (http, token, stop) = (http.clone(), token.clone(), Arc::clone(&stop));
         tokio::spawn(async move {
             let mut seen = BTreeMap::<u16, usize>::new();
@@ -139,7 +140,7 @@ async fn hostile_providers_end_neither_the_operator_nor_the_checks_of_others() {
     let scrape = operator.metrics().await;
     for bank in &good {
         assert_eq!(count_arrivals(bank, |arrival| arrival.status.is_some_and(|status| status != 200)), 0);
-        let probes = metrics::find(&scrape, "busbar_provider_requests_total", &[("name", bank.name())]);
+        let probes = metrics::find(&scrape, "busbar_provider_requests_total", &[("connection", bank.name())]);
         assert!(probes.iter().all(|probe| probe.labels["outcome"] == "success"), "a check failed: {probes:?}");
     }
     assert_eq!(operator.get("/readyz").await.0, 200);

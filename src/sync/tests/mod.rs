@@ -4,6 +4,7 @@ mod account_tokens;
 mod clock;
 mod crash;
 mod faults;
+mod memory;
 mod offset;
 mod scripted_bank;
 mod tokens;

@@ -10,6 +10,7 @@ mod fallbacks;
 mod floods;
 mod harness;
 mod haste;
+mod large_answers;
 mod later;
 mod ledger_faults;
 mod oddities;
