@@ -45,8 +45,14 @@ const QUEUE_CAPACITY: usize = 16 * 1024;
 
 /// Rate limit of normal events: this burst, then one per interval, which is what an API server allows a single client.
 /// A larger burst would be written while thousands of new connections wait for their first status.
-const BURST: u32 = 200;
+const BURST: u32 = 100;
 const NORMAL_INTERVAL: Duration = Duration::from_millis(40);
+
+/// An API server that is slow has more urgent work, often our own status writes: after a normal event it gets this many
+/// times the event's duration to itself …
+const BUSY_FACTOR: u32 = 20;
+/// … and at most this long.
+const MAX_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long queued events are still written at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -123,7 +129,7 @@ struct QueuedEvent {
 }
 
 /// Rate limit of normal events: a leaky bucket of [`BURST`] that drains one per [`NORMAL_INTERVAL`] (the generic cell
-/// rate algorithm of ITU-T I.371, in its virtual scheduling form).
+/// rate algorithm of ITU-T I.371, in its virtual scheduling form), more slowly while the API server is slow.
 #[derive(Default)]
 struct NormalRate {
     full: Mono,
@@ -135,9 +141,10 @@ impl NormalRate {
         self.full - NORMAL_INTERVAL * (BURST - 1)
     }
 
-    /// Counts one written event.
-    fn consume(&mut self, now: Mono) {
-        self.full = self.full.max(now) + NORMAL_INTERVAL;
+    /// Counts one event, which took `elapsed` to write.
+    fn consume(&mut self, now: Mono, elapsed: Duration) {
+        let interval = elapsed.saturating_mul(BUSY_FACTOR).clamp(NORMAL_INTERVAL, MAX_INTERVAL);
+        self.full = self.full.max(now) + interval;
     }
 }
 
@@ -189,8 +196,9 @@ impl EventQueue {
                 () = stop.cancelled() => break,
                 Some(event) = warnings.recv() => writer.write(event).await,
                 Some(event) = async { writer.clock.sleep_until(next).await; normal.recv().await } => {
-                    rate.consume(writer.clock.mono());
+                    let began = writer.clock.mono();
                     writer.write(event).await;
+                    rate.consume(began, writer.clock.mono().since(began));
                 }
                 else => return,
             }
@@ -312,17 +320,27 @@ mod tests {
         let (mut rate, mut now) = (NormalRate::default(), Mono::ZERO + Duration::from_secs(5));
         for _ in 0..BURST {
             assert!(rate.next() <= now);
-            rate.consume(now);
+            rate.consume(now, Duration::ZERO);
         }
         assert_eq!(rate.next(), now + NORMAL_INTERVAL);
         now = rate.next();
-        rate.consume(now);
+        rate.consume(now, Duration::ZERO);
         assert_eq!(rate.next(), now + NORMAL_INTERVAL, "no second burst");
         now = now + NORMAL_INTERVAL * BURST;
         for _ in 0..BURST {
             assert!(rate.next() <= now, "a drained bucket allows a full burst");
-            rate.consume(now);
+            rate.consume(now, Duration::ZERO);
         }
         assert!(rate.next() > now);
+    }
+
+    #[test]
+    fn a_slow_api_server_gets_fewer_normal_events() {
+        let (mut rate, now) = (NormalRate::default(), Mono::ZERO + Duration::from_secs(5));
+        let before = rate.full.max(now);
+        rate.consume(now, Duration::from_millis(50));
+        assert_eq!(rate.full, before + Duration::from_secs(1));
+        rate.consume(now, Duration::from_mins(1));
+        assert_eq!(rate.full, before + Duration::from_secs(1) + MAX_INTERVAL);
     }
 }
