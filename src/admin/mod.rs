@@ -78,12 +78,8 @@ struct Handlers {
 
 impl Admin {
     /// Serves on `listener` until `stop` is cancelled.
-    ///
-    /// # Errors
-    /// None: failed accepts are retried.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         self.serve_within(LIMITS, listener, stop).await;
-        Ok(())
     }
 
     /// The same, with other limits on connections.
