@@ -86,7 +86,7 @@ impl FairSemaphore {
             let mut state = self.lock();
             state.held.remove(owner);
             loop {
-                let SemaphoreState { held, waiting } = &mut *state;
+                let SemaphoreState { held, waiting, .. } = &mut *state;
                 let Some((next, grant)) = waiting.pop(|key, _| held.admits(key)) else { break };
                 if !grant.is_closed() {
                     let permit = self.take(&mut state, &next);

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::provider::call::CallError;
 use crate::provider::dns::{DnsResolver, FilteringResolver};
-use crate::settings::addresses::{AddressDenied, AddressKind, AddressRules, EndpointRole};
+use crate::settings::addresses::{AddressDenied, AddressRules, EndpointRole};
 use crate::settings::{MinVersion, Settings, Tls, tls};
 
 /// Idle connections per host: enough for a burst of syncs and probes to one provider, and a bound for a provider that

@@ -90,7 +90,7 @@ struct SlotCollector {
 
 fn runs() -> Result<IntGaugeVec, MetricsError> {
     let help = "Sync runs by state: queued, working (these hold a slot), waiting (for the provider, quota or a lease).";
-    IntGaugeVec::new(Opts::new("busbar_sync_pool_runs", help), &["state"])
+    Ok(IntGaugeVec::new(Opts::new("busbar_sync_pool_runs", help), &["state"])?)
 }
 
 impl Collector for SlotCollector {

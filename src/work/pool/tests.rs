@@ -1,5 +1,8 @@
 //! The pool over a scripted bank and a real ledger file.
 
+mod fairness;
+mod memory_ledger;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

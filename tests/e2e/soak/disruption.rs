@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::RandomPlan;
 use super::hung_bank::hung_bank_under_load;
+use super::hung_jobs::hung_bank_with_many_jobs;
 use super::random::SoakEnv;
 use crate::cluster::bank_env::secret_name;
 use crate::cluster::control_planes::repository;
@@ -54,6 +55,8 @@ pub(super) enum Disruption {
     LedgerFull,
     /// A bank hangs while the gateway is flooded with calls to it; those to another bank are all answered.
     BankHungUnderLoad,
+    /// A bank with more jobs than there are slots hangs; requested runs of another bank end in time.
+    BankHungWithManyJobs,
 }
 
 impl fmt::Display for Disruption {
@@ -67,7 +70,7 @@ impl fmt::Display for Disruption {
 
 impl Disruption {
     /// All that are not of the control plane.
-    const OTHERS: [Self; 13] = [
+    const OTHERS: [Self; 14] = [
         Self::RightsRevoked,
         Self::SecondOperator,
         Self::LeaseTaken,
@@ -81,6 +84,7 @@ impl Disruption {
         Self::Undecodable,
         Self::LedgerFull,
         Self::BankHungUnderLoad,
+        Self::BankHungWithManyJobs,
     ];
 
     /// One of all of them.
@@ -179,6 +183,7 @@ impl Disruption {
                 volume.free();
             }
             Self::BankHungUnderLoad => hung_bank_under_load(env, plan, time).await,
+            Self::BankHungWithManyJobs => hung_bank_with_many_jobs(env, plan, time).await,
             Self::Undecodable => {
                 let plane = env.ns.plane();
                 let pointer =

@@ -9,6 +9,7 @@ mod alternate;
 mod commit_log;
 mod disruption;
 mod hung_bank;
+mod hung_jobs;
 mod random;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 mod cache;
 mod circuit;
 mod credentials;
+mod daily_limits;
 mod errors;
 mod faults;
 mod memory;
