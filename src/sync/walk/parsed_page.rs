@@ -20,7 +20,7 @@ pub(super) struct ParsedPage {
     pub(super) next: Option<String>,
     pub(super) total: Option<u64>,
     /// The memory of all this, released when it is committed.
-    pub(super) reserved: PageReservation,
+    pub(super) _reserved: PageReservation,
 }
 
 /// The error of a page that cannot be parsed. The status tells an error page from a truncated body.

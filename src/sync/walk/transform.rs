@@ -93,7 +93,7 @@ impl Walk<'_> {
         if guard.ordinals.is_full() {
             return Err(RunReason::AnswerTooLarge.into());
         }
-        Ok(ParsedPage { rows, documents, dead_letters, pages: 1, fetched, duplicates, next, total, reserved })
+        Ok(ParsedPage { rows, documents, dead_letters, pages: 1, fetched, duplicates, next, total, _reserved: reserved })
     }
 
     fn converter(&self, account: &AccountInfo, window: &SyncWindow) -> Converter {
