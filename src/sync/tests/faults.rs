@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::record::KeyQuality;
 use crate::domain::run_reason::RunReason;
 use crate::provider::call::{CallError, Response};
 
