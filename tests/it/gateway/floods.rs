@@ -66,7 +66,7 @@ impl Flooded {
                 drop(held);
             }
         };
-        let echo = |body: Result<Bytes, BytesRejection>| async { if body.is_ok() { "whole" } else { "failed" } };
+        let echo = |body: Result<Bytes, BytesRejection>| async move { if body.is_ok() { "whole" } else { "failed" } };
         let app = axum::Router::new().route("/", get(one)).route("/hold", get(hold)).route("/echo", post(echo));
         let metrics = Metrics::new();
         let port = PortMetrics::new(&metrics).unwrap().of("gateway");
