@@ -4,9 +4,14 @@
 //! copy is shared by all objects that name the Secret and is read again once it is older than the refresh interval;
 //! sooner for a connection whose credential was rejected, because a rotation shows first as a rejection. Cached values
 //! are zeroized when dropped, and their `Debug` prints no value.
+//!
+//! A name is not an owner: the namespace may have been deleted and created again by somebody else, or the Secret was
+//! changed together with the address it is sent to. So a copy is only for callers that name the Secret since *before*
+//! it was read ([`ReadMark`]): a spec that was first seen later is always answered from a later read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -28,6 +33,19 @@ pub struct SecretRead {
     pub valid_for: Duration,
 }
 
+/// A point in the order of reads. Not an instant: two of them are never equal, however coarse the clock is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ReadMark(u64);
+
+/// How recent a copy of a Secret must be for its caller.
+#[derive(Copy, Clone, Debug)]
+pub struct Freshness {
+    /// The read of the copy started after this point: when what refers to the Secret was first seen.
+    pub after: ReadMark,
+    /// Since when a credential from the Secret has been rejected, if it is: the copy is not older than that.
+    pub rejected: Option<Mono>,
+}
+
 /// Delay before the second read after a rejected credential; each further read doubles it, up to the refresh interval.
 /// So a Secret that stays wrong costs a few extra reads in all, and not one per probe.
 const MIN_REREAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -44,6 +62,8 @@ fn validity(refresh: Duration, read: Mono, rejected: Option<Mono>) -> Duration {
 
 struct CachedSecret {
     read: Mono,
+    /// When it was read in the order of reads.
+    started: ReadMark,
     state: SecretState,
 }
 
@@ -53,6 +73,8 @@ pub struct SecretReader {
     clock: Clock,
     refresh: Duration,
     cache: Mutex<SecretCache>,
+    /// Number of marks and reads so far.
+    order: AtomicU64,
 }
 
 /// Cached Secrets, and when expired ones were last evicted.
@@ -60,30 +82,55 @@ pub struct SecretReader {
 struct SecretCache {
     by_key: HashMap<ObjectKey, CachedSecret>,
     evicted_at: Mono,
+    /// Held while a Secret is read: callers that need a read of the same Secret share the next one.
+    reading: HashMap<ObjectKey, Weak<tokio::sync::Mutex<()>>>,
 }
 
 impl SecretCache {
     /// The cached Secret, if it is still valid for this caller. Expired entries are evicted at most once per refresh
     /// interval: evicting at every read would make ten thousand Secrets cost quadratic time.
-    fn get(&mut self, key: &ObjectKey, refresh: Duration, rejected: Option<Mono>, now: Mono) -> Option<SecretRead> {
+    fn get(&mut self, key: &ObjectKey, refresh: Duration, required: Freshness, now: Mono) -> Option<SecretRead> {
         if now.since(self.evicted_at) >= refresh {
             self.evict_expired(refresh, now);
         }
-        let cached = self.by_key.get(key)?;
-        let valid_for = validity(refresh, cached.read, rejected).checked_sub(now.since(cached.read))?;
+        let cached = self.by_key.get(key).filter(|cached| cached.started > required.after)?;
+        let valid_for = validity(refresh, cached.read, required.rejected).checked_sub(now.since(cached.read))?;
         (!valid_for.is_zero()).then(|| SecretRead { state: cached.state.clone(), valid_for })
     }
 
     fn evict_expired(&mut self, refresh: Duration, now: Mono) {
         self.by_key.retain(|_, cached| now.since(cached.read) < refresh);
+        self.reading.retain(|_, lock| lock.strong_count() > 0);
         self.evicted_at = now;
+    }
+
+    /// Stores a copy. A slow read does not replace the copy of one that started later.
+    fn insert(&mut self, key: &ObjectKey, copy: CachedSecret) {
+        if self.by_key.get(key).is_none_or(|cached| cached.started < copy.started) {
+            self.by_key.insert(key.clone(), copy);
+        }
+    }
+
+    /// The lock of reads of `key`.
+    fn read_lock(&mut self, key: &ObjectKey) -> Arc<tokio::sync::Mutex<()>> {
+        let lock = self.reading.entry(key.clone()).or_default();
+        lock.upgrade().unwrap_or_else(|| {
+            let new = Arc::default();
+            *lock = Arc::downgrade(&new);
+            new
+        })
     }
 }
 
 impl SecretReader {
     /// A reader that caches Secrets for `refresh`.
     pub fn new(client: Client, clock: Clock, refresh: Duration) -> Self {
-        Self { client, clock, refresh, cache: Mutex::default() }
+        Self { client, clock, refresh, cache: Mutex::default(), order: AtomicU64::default() }
+    }
+
+    /// Now, in the order of reads: later than every read that has started, earlier than every one that starts next.
+    pub fn mark(&self) -> ReadMark {
+        ReadMark(self.order.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     /// How long a cached Secret is valid.
@@ -104,16 +151,22 @@ impl SecretReader {
         }
     }
 
-    /// The Secret at `key`, at most [`SecretReader::refresh_interval`] old. If a credential from it was rejected,
-    /// `rejected` is since when; the result is never older than that. A Secret that is missing or forbidden is a
-    /// result, not an error.
-    pub async fn get(&self, key: &ObjectKey, rejected: Option<Mono>) -> Result<SecretRead, ApiError> {
-        let started = self.clock.mono();
-        {
+    /// The Secret at `key`, at most [`SecretReader::refresh_interval`] old and never older than `required`. A Secret
+    /// that is missing or forbidden is a result, not an error.
+    pub async fn get(&self, key: &ObjectKey, required: Freshness) -> Result<SecretRead, ApiError> {
+        let lock = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(cached) = cache.get(key, self.refresh, rejected, started) {
+            if let Some(cached) = cache.get(key, self.refresh, required, self.clock.mono()) {
                 return Ok(cached);
             }
+            cache.read_lock(key)
+        };
+        let _reading = lock.lock().await;
+        let (read, started) = (self.clock.mono(), self.mark());
+        // Read by somebody else while this caller waited for its turn: one read serves all that wait.
+        let waited = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(key, self.refresh, required, read);
+        if let Some(cached) = waited {
+            return Ok(cached);
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let state = match super::call(api.get_opt(&key.name)).await {
@@ -129,9 +182,9 @@ impl SecretReader {
             Err(error) => return Err(error),
         };
         // Aged from the start of the request: a change while it was in flight may be missing from the response.
-        let cached = CachedSecret { read: started, state: state.clone() };
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).by_key.insert(key.clone(), cached);
-        Ok(SecretRead { state, valid_for: validity(self.refresh, started, rejected) })
+        let cached = CachedSecret { read, started, state: state.clone() };
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, cached);
+        Ok(SecretRead { state, valid_for: validity(self.refresh, read, required.rejected) })
     }
 }
 
@@ -150,22 +203,30 @@ fn grant_command(namespace: &str, refusal: &str) -> String {
 fn decode(secret: Secret) -> SecretData {
     let values =
         secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, SecretSlice::from(bytes.0))).collect();
-    SecretData::new(secret.metadata.resource_version.unwrap_or_default(), values)
+    let metadata = secret.metadata;
+    SecretData::new(metadata.uid.unwrap_or_default(), metadata.resource_version.unwrap_or_default(), values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Any copy that is not older than the refresh interval.
+    const ANY: Freshness = Freshness { after: ReadMark(0), rejected: None };
+
+    fn copy(read: Mono, started: u64) -> CachedSecret {
+        CachedSecret { read, started: ReadMark(started), state: SecretState::NotFound }
+    }
+
     #[test]
     fn a_cached_secret_is_valid_for_the_refresh_interval_and_then_evicted() {
         let (refresh, mut cache) = (Duration::from_mins(1), SecretCache::default());
         let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
-        cache.by_key.insert(a.clone(), CachedSecret { read: at(100), state: SecretState::NotFound });
-        cache.by_key.insert(b.clone(), CachedSecret { read: at(130), state: SecretState::NotFound });
+        cache.insert(&a, copy(at(100), 1));
+        cache.insert(&b, copy(at(130), 2));
         let valid_for =
-            |cache: &mut SecretCache, key, now| cache.get(key, refresh, None, at(now)).map(|r| r.valid_for.as_secs());
+            |cache: &mut SecretCache, key, now| cache.get(key, refresh, ANY, at(now)).map(|r| r.valid_for.as_secs());
         assert_eq!(valid_for(&mut cache, &a, 159), Some(1));
         assert_eq!(valid_for(&mut cache, &a, 160), None, "expired, though not evicted yet");
         assert_eq!(valid_for(&mut cache, &b, 160), Some(30));
@@ -185,8 +246,7 @@ mod tests {
         );
         let secrets = SecretReader::new(unreachable, clock, refresh);
         let count = || secrets.cache.lock().unwrap().by_key.len();
-        let cached = CachedSecret { read: clock.mono(), state: SecretState::NotFound };
-        secrets.cache.lock().unwrap().by_key.insert(ObjectKey::new("ns", "a"), cached);
+        secrets.cache.lock().unwrap().insert(&ObjectKey::new("ns", "a"), copy(clock.mono(), 1));
         let stop = CancellationToken::new();
         let checks = async {
             tokio::time::sleep(Duration::from_secs(59)).await;
@@ -203,19 +263,19 @@ mod tests {
         let (refresh, mut cache) = (Duration::from_mins(1), SecretCache::default());
         let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
         let key = ObjectKey::new("ns", "a");
-        let rejected = Some(at(100));
-        cache.by_key.insert(key.clone(), CachedSecret { read: at(99), state: SecretState::NotFound });
+        let rejected = Freshness { rejected: Some(at(100)), ..ANY };
+        cache.insert(&key, copy(at(99), 1));
         // A caller that asks every second for ten minutes, more often than any probe.
         let mut reads = Vec::new();
         for now in 100..700 {
             if cache.get(&key, refresh, rejected, at(now)).is_none() {
-                cache.by_key.insert(key.clone(), CachedSecret { read: at(now), state: SecretState::NotFound });
+                cache.insert(&key, copy(at(now), now));
                 reads.push(now - 100);
             }
         }
         assert_eq!(reads[..8], [0, 2, 4, 8, 16, 32, 64, 124]);
         assert_eq!(reads.len(), 15, "{reads:?}");
-        assert!(cache.get(&key, refresh, None, at(700)).is_some(), "valid for callers that were not rejected");
+        assert!(cache.get(&key, refresh, ANY, at(700)).is_some(), "valid for callers that were not rejected");
     }
 
     /// A reader whose API server responds with these statuses, one per read.
@@ -227,7 +287,8 @@ mod tests {
                 format!(r#"{{"kind": "Status", "status": "Failure", "code": {status}, "reason": "{reason}"}}"#)
             };
             let body = match status {
-                200 => r#"{"metadata": {"name": "a", "resourceVersion": "7"}, "data": {"token": "dA=="}}"#.to_owned(),
+                200 => r#"{"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}, "data": {"token": "dA=="}}"#
+                    .to_owned(),
                 403 => refusal("Forbidden"),
                 404 => refusal("NotFound"),
                 _ => refusal("InternalError"),
@@ -241,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_or_forbidden_secret_is_a_result_and_another_refusal_an_error() {
         let read = async |statuses: &'static [u16]| {
-            scripted(statuses).get(&ObjectKey::new("ns", "a"), None).await.map(|read| read.state)
+            scripted(statuses).get(&ObjectKey::new("ns", "a"), ANY).await.map(|read| read.state)
         };
         assert!(matches!(read(&[404]).await, Ok(SecretState::NotFound)));
         assert!(matches!(read(&[403]).await, Ok(SecretState::Forbidden(_))));
@@ -268,11 +329,47 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_not_cached_and_what_was_read_is() {
         let (secrets, key) = (scripted(&[403, 200]), ObjectKey::new("ns", "a"));
-        let refused = secrets.get(&key, None).await.unwrap();
+        let refused = secrets.get(&key, ANY).await.unwrap();
         assert_eq!((refused.state.data().is_none(), refused.valid_for), (true, Duration::from_mins(1)));
         for _ in 0..3 {
-            let read = secrets.get(&key, None).await.unwrap();
+            let read = secrets.get(&key, ANY).await.unwrap();
             assert_eq!(read.state.data().unwrap().resource_version, "7");
         }
+    }
+
+    #[tokio::test]
+    async fn a_copy_read_before_its_caller_was_first_seen_is_not_used() {
+        let (secrets, key) = (scripted(&[200, 404, 200]), ObjectKey::new("ns", "a"));
+        let found = async |after| {
+            let required = Freshness { after, rejected: None };
+            secrets.get(&key, required).await.unwrap().state.data().is_some()
+        };
+        let first = secrets.mark();
+        assert!(found(first).await);
+        assert!(found(first).await, "the same copy");
+        let second = secrets.mark();
+        assert!(!found(second).await, "the Secret was deleted before the second caller was first seen");
+        assert!(!found(first).await, "the newest copy is for all");
+        assert!(found(secrets.mark()).await);
+    }
+
+    #[test]
+    fn a_slow_read_does_not_replace_a_newer_copy() {
+        let (key, mut cache) = (ObjectKey::new("ns", "a"), SecretCache::default());
+        cache.insert(&key, copy(Mono::ZERO, 5));
+        cache.insert(&key, copy(Mono::ZERO, 4));
+        assert_eq!(cache.by_key[&key].started, ReadMark(5));
+    }
+
+    #[tokio::test]
+    async fn callers_that_wait_for_the_same_secret_share_a_read() {
+        let (secrets, key) = (scripted(&[200, 200]), ObjectKey::new("ns", "a"));
+        // A third read would panic.
+        let reads = (0..50).map(|_| {
+            let required = Freshness { after: secrets.mark(), rejected: None };
+            secrets.get(&key, required)
+        });
+        let reads = futures::future::join_all(reads).await;
+        assert!(reads.iter().all(|read| read.as_ref().unwrap().state.data().is_some()));
     }
 }

@@ -91,6 +91,9 @@ pub enum ReconcileError {
     /// The ledger failed or did not respond.
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerError),
+    /// The object or its Secret is being changed: nothing was decided, and it is reconciled again after this delay.
+    #[error("object or Secret changed during the reconcile; reconciled again")]
+    Deferred(Duration),
     /// The reconcile panicked: a bug in Busbar.
     #[error("internal error: the reconcile panicked; report this bug with the log")]
     Panicked,

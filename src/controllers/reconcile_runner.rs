@@ -147,6 +147,9 @@ impl<R: Reconciler> ReconcileRunner<R> {
             // The lease was lost during the reconcile: the new leader writes the status.
             return Ok(Action::requeue(RENEW_INTERVAL));
         }
+        if let Err(ReconcileError::Deferred(delay)) = result {
+            return Ok(Action::requeue(delay));
+        }
         let took = self.ctx.clock.mono().since(started);
         self.metrics.seconds.with_label_values(&[controller]).observe(took.as_secs_f64());
         let label = if result.is_ok() { "success" } else { "error" };

@@ -1,6 +1,7 @@
 //! The resolution caches of all kinds, and the operator's options that resolutions depend on.
 
 use crate::controllers::bankroute::resolution::RouteCache;
+use crate::controllers::providerconnection::first_seen::FirstSeen;
 use crate::controllers::providerconnection::resolution::ConnectionCache;
 use crate::controllers::syncjob::resolution::JobCache;
 use crate::domain::key::{Kind, ObjectKey};
@@ -10,6 +11,8 @@ use crate::domain::key::{Kind, ObjectKey};
 pub struct Resolutions {
     /// Connections.
     pub connections: ConnectionCache,
+    /// When the current version of each connection was first seen.
+    pub first_seen: FirstSeen,
     /// Jobs.
     pub jobs: JobCache,
     /// Routes.
@@ -20,7 +23,10 @@ impl Resolutions {
     /// Removes what a deleted or replaced object was resolved to.
     pub fn forget(&self, kind: Kind, key: &ObjectKey) {
         match kind {
-            Kind::ProviderConnection => self.connections.forget(key),
+            Kind::ProviderConnection => {
+                self.connections.forget(key);
+                self.first_seen.forget(key);
+            }
             Kind::SyncJob => self.jobs.forget(key),
             Kind::BankRoute => self.routes.forget(key),
             Kind::BreakerPolicy => {}

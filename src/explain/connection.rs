@@ -108,6 +108,7 @@ fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {
         parameters,
         auth,
         credential_revision: _,
+        owner: _,
         // `tls.certSecretRef` itself names the certificates.
         tls: Tls { min_version, ca: _, client: _, server_name: _, revision: _ },
         // The profile's other timeouts are not fields of the spec.

@@ -32,7 +32,7 @@ impl From<Arc<Connection>> for ResolvedConnection {
 /// A connection that may answer the request, and its operation.
 pub(super) struct Candidate<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a Arc<Settings>,
     pub(super) operation: &'a Operation,
     pub(super) role: Role,
 }

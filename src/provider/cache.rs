@@ -1,9 +1,13 @@
 //! The cache layer: a fresh response instead of a call, a stale response instead of a failure.
 //!
-//! It is outside the deadline and the breaker: a cached response costs no quota and needs no circuit. It applies to
+//! It is outside the breaker: a cached response costs no quota and needs no circuit. It applies to
 //! reads that request it, on connections that have a cache, and stores only responses that the profile classifies as
 //! ok. A stale response is returned when the circuit is open or the call failed, never instead of the provider's own
-//! refusal (a 404, a 401), and is marked as stale, with its age. Concurrent calls with the same key share one flight.
+//! refusal (a 404, a 401), and is marked as stale, with its age. Concurrent calls with the same key share one flight, also
+//! while it runs on without its first callers ([`crate::provider::run_on`]): a provider that hangs gets the same request
+//! once, however many callers give up.
+//! A response belongs to the credential it was obtained with: it is not cached once that has been replaced, and not
+//! returned to a call with another one, also if a connection is changed back to what it was.
 //! `Cache-Control` is ignored: the user configured the cache, and data providers send `no-store` for what their own
 //! terms allow to cache.
 
@@ -17,10 +21,13 @@ use tower::{Service, ServiceExt as _};
 
 use crate::domain::breaker::CallClass;
 use crate::profile::ResponseClass;
+use crate::provider::auth::authenticator::Authenticator;
+use crate::provider::auth::credential_id::CredentialId;
 use crate::provider::call::{CacheMode, CallError, Request, Response, ResponseMeta};
-use crate::provider::call_context::CallFuture;
+use crate::provider::call_context::{CallContext, CallFuture, CallService};
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::response_cache::CacheKey;
+use crate::provider::run_on::{self, CallerPatience};
 use crate::provider::trace;
 use crate::settings::{CachePolicy, Settings};
 
@@ -35,12 +42,18 @@ pub struct CacheService<S> {
     inner: S,
     monitor: Arc<ConnectionMonitor>,
     settings: Arc<Settings>,
+    authenticator: Authenticator,
 }
 
 impl<S> CacheService<S> {
     /// Wraps `inner`.
-    pub(crate) fn new(inner: S, monitor: Arc<ConnectionMonitor>, settings: Arc<Settings>) -> Self {
-        Self { inner, monitor, settings }
+    pub(crate) fn new(
+        inner: S,
+        monitor: Arc<ConnectionMonitor>,
+        settings: Arc<Settings>,
+        authenticator: Authenticator,
+    ) -> Self {
+        Self { inner, monitor, settings, authenticator }
     }
 
     /// The cache policy, if a cached response may be returned for this request. Not for a suspended connection.
@@ -50,10 +63,7 @@ impl<S> CacheService<S> {
     }
 }
 
-impl<S> Service<Request> for CacheService<S>
-where
-    S: Service<Request, Response = Response, Error = CallError, Future: Send + 'static> + Clone + Send + 'static,
-{
+impl<S: CallService + Clone + Send + 'static> Service<CallContext> for CacheService<S> {
     type Response = Response;
     type Error = CallError;
     type Future = CallFuture;
@@ -62,23 +72,28 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> CallFuture {
+    fn call(&mut self, ctx: CallContext) -> CallFuture {
         let inner = self.inner.clone();
-        let Some(policy) = self.policy(&request) else { return inner.oneshot(request).boxed() };
+        let Some((policy, credential)) = self.policy(&ctx.request).zip(self.authenticator.credential()) else {
+            return run_on::start(&self.monitor, inner, ctx);
+        };
+        let authenticator = self.authenticator.clone();
         let (monitor, settings) = (Arc::clone(&self.monitor), Arc::clone(&self.settings));
-        let key = key(&settings, &request);
+        let key = key(&settings, credential, &ctx.request);
         if let Some(fresh) = lookup(&monitor, key, Freshness::Fresh, policy) {
             monitor.metrics().cache(settings.provider(), "hit");
             return std::future::ready(Ok(fresh)).boxed();
         }
         async move {
-            let flight = flight(key, &request);
-            let (call, joined) = monitor.response_cache().join(flight, || {
-                let monitor = Arc::clone(&monitor);
+            let flight = flight(key, &ctx.request);
+            let (patience, progress) = (CallerPatience::of(&ctx), Arc::clone(&ctx.progress));
+            let (call, joined) = monitor.response_cache().join(flight, &progress, || {
+                let (monitor, authenticator) = (Arc::clone(&monitor), authenticator.clone());
                 // Callers that join later poll it too, but its spans belong to the first caller's trace.
                 trace::with_current_span(async move {
-                    let end = inner.oneshot(request).await;
+                    let end = inner.oneshot(ctx).await;
                     if let Ok(response) = end.as_ref()
+                        && authenticator.credential() == Some(credential)
                         && response.classification.class == ResponseClass::Ok
                     {
                         monitor.response_cache().put(key, response.clone(), monitor.clock().mono(), policy.retention());
@@ -88,9 +103,9 @@ where
                 })
                 .boxed()
             });
-            let end = call.await;
-            let stale =
-                if failed(end.as_ref()) { lookup(&monitor, key, Freshness::StaleAllowed, policy) } else { None };
+            let end = run_on::wait(Arc::clone(&monitor), patience, call).await;
+            let may_be_stale = failed(end.as_ref()) && authenticator.credential() == Some(credential);
+            let stale = if may_be_stale { lookup(&monitor, key, Freshness::StaleAllowed, policy) } else { None };
             let result = match (&stale, joined) {
                 (Some(_), _) => "stale",
                 (None, true) => "shared",
@@ -144,11 +159,14 @@ fn failed(end: Result<&Response, &CallError>) -> bool {
         Err(error) => matches!(
             error,
             CallError::CircuitOpen { .. }
+                | CallError::BulkheadFull
                 | CallError::QuotaExhausted { .. }
                 | CallError::Throttled { .. }
                 | CallError::Timeout
                 | CallError::Connect(_)
                 | CallError::TooLarge { .. }
+                | CallError::TooComplex
+                | CallError::Overloaded
                 | CallError::Malformed
                 | CallError::NoToken { .. }
                 | CallError::TokenCircuitOpen { .. }
@@ -158,15 +176,16 @@ fn failed(end: Result<&Response, &CallError>) -> bool {
     }
 }
 
-/// The cache key: a digest of the connection's revision and the request. It contains no credentials: they are added by
-/// an inner layer.
-fn key(settings: &Settings, request: &Request) -> CacheKey {
+/// The cache key: a digest of the connection's revision, the identity of its credential and the request. It contains no
+/// credentials: they are added by an inner layer.
+fn key(settings: &Settings, credential: CredentialId, request: &Request) -> CacheKey {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     };
     part(settings.verification_revision().as_bytes());
+    part(&credential.number().to_le_bytes());
     part(request.operation.as_bytes());
     part(request.method.as_str().as_bytes());
     part(request.path.as_bytes());

@@ -11,9 +11,9 @@ use tower::Service;
 
 use crate::domain::breaker::Permit;
 use crate::domain::time::Mono;
+use crate::provider::auth::endpoint_credential::AuthorizedRequest;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::call_progress::CallProgress;
-use crate::provider::http_clients::HttpClient;
 
 /// A request with its deadline and what the layers attach to it. Retries clone it.
 #[derive(Clone, Debug)]
@@ -22,21 +22,31 @@ pub struct CallContext {
     pub request: Request,
     /// When the call must have ended.
     pub deadline: Mono,
-    /// If the caller set the deadline, not the connection: the minimum time the provider must have had before missing
-    /// the deadline counts as its failure.
+    /// If the caller of a write set the deadline, not the connection: the minimum time the provider must have had before
+    /// missing the deadline counts as its failure.
     pub min_provider_time: Option<Duration>,
+    /// If the call may run on after its caller's deadline: until when.
+    pub run_on_until: Option<Mono>,
     /// The breaker's permit; `None` above the breaker.
     pub permit: Option<Permit>,
     /// Where the call stands; inner layers write it, outer layers read it.
     pub progress: Arc<CallProgress>,
-    /// Overrides the client of the settings, to present another client certificate.
-    pub client: Option<HttpClient>,
+    /// The request with its credential and its destination; set by the authentication layer alone, for each try.
+    pub(crate) outgoing: Option<AuthorizedRequest>,
 }
 
 impl CallContext {
     /// The context of a call that must have ended at `deadline`.
     pub fn new(request: Request, deadline: Mono) -> Self {
-        Self { request, deadline, min_provider_time: None, permit: None, progress: Arc::default(), client: None }
+        Self {
+            request,
+            deadline,
+            min_provider_time: None,
+            run_on_until: None,
+            permit: None,
+            progress: Arc::default(),
+            outgoing: None,
+        }
     }
 }
 

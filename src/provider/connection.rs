@@ -1,9 +1,11 @@
 //! One running connection: the settings in force, the call path built for them, and the monitor.
 //!
-//! Settings are replaced as a whole. A call in flight keeps those it started with.
+//! Settings are replaced as a whole. A call in flight keeps those it started with; its credential is that in force when
+//! a request is sent, and none is sent any more once the connection was removed or calls another endpoint.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use tower::ServiceExt as _;
 
@@ -16,6 +18,7 @@ use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::monitor::{ConnectionMonitor, ConnectionSnapshot};
 use crate::provider::probe::{ProbeRecord, ProbeReport};
+use crate::provider::rights::AuthorizedCall;
 use crate::provider::stack::{self, Pipeline};
 use crate::settings::Settings;
 
@@ -57,24 +60,43 @@ impl Connection {
 
     /// Makes one call through the whole call path. Dropping the future cancels the call.
     pub async fn call(&self, request: Request) -> Result<Response, CallError> {
+        self.send(self.pipeline(), request).await
+    }
+
+    /// The same for a request that was built for `settings`: a path, parameters or a cursor of one endpoint are not sent
+    /// to another.
+    ///
+    /// # Errors
+    /// [`CallError::Superseded`] if the connection calls another endpoint by now; nothing is sent then.
+    pub async fn call_with(&self, settings: &Arc<Settings>, request: Request) -> Result<Response, CallError> {
+        let pipeline = self.pipeline();
+        if !Arc::ptr_eq(&pipeline.settings, settings) && !pipeline.settings.same_endpoint(settings) {
+            return Err(CallError::Superseded);
+        }
+        self.send(pipeline, request).await
+    }
+
+    async fn send(&self, pipeline: Pipeline, request: Request) -> Result<Response, CallError> {
         // Built per call: that costs no more than cloning a stack, and idle connections hold none.
-        let stack = stack::build(&self.monitor, self.pipeline());
+        let stack = stack::build(&self.monitor, pipeline);
         stack.oneshot(request).await
     }
 
     /// Checks a caller's right to an operation without a provider call, such as a stub; counted and audited like a
-    /// call.
-    pub async fn authorize(&self, caller: &Caller, operation: &str) -> Result<(), AccessDenial> {
+    /// call that lasts at most `timeout`.
+    pub async fn authorize(&self, caller: &Caller, operation: &str, timeout: Duration) -> Result<(), AccessDenial> {
         let Pipeline { settings, licence_meter, .. } = self.pipeline();
-        licence_meter.authorize(self.key(), &settings, caller, operation).await
+        let call = AuthorizedCall { caller, operation, deadline: self.now() + timeout };
+        licence_meter.authorize(self.key(), &settings, call).await
     }
 
     /// Runs one health check; `None` if the settings define none.
     pub async fn probe(&self) -> Option<ProbeOutcome> {
-        let path = self.settings().health_check().path.clone()?;
+        let pipeline = self.pipeline();
+        let path = pipeline.settings.health_check().path.clone()?;
         let report = ProbeReport::default();
         let request = Request { report: Some(report.clone()), ..Request::probe(path) };
-        let result = self.call(request).await;
+        let result = self.send(pipeline, request).await;
         Some(ProbeOutcome { result, record: report.take() })
     }
 
@@ -146,11 +168,23 @@ impl Connection {
         self.pipeline.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts new settings in force. Calls in flight finish with the old ones.
+    /// Puts new settings in force. What calls in flight have sent is not affected; requests that they have not sent yet
+    /// go to the same endpoint with the new credential, or not at all.
     pub(crate) fn replace(&self, pipeline: Pipeline) {
         // In this order, no call with the new settings can end before the monitor accepts its results.
         self.monitor.reconfigure(&self.settings(), &pipeline.settings);
-        *self.pipeline.write().unwrap_or_else(PoisonError::into_inner) = pipeline;
+        let mut current = self.pipeline.write().unwrap_or_else(PoisonError::into_inner);
+        if !pipeline.authenticator.is_same(&current.authenticator) {
+            let successor = current.settings.same_endpoint(&pipeline.settings).then(|| pipeline.authenticator.clone());
+            current.authenticator.end(successor);
+        }
+        *current = pipeline;
+    }
+
+    /// Ends the connection: nothing is sent for it any more. What calls in flight have sent is not affected.
+    pub(crate) fn end(&self) {
+        self.lock().authenticator.end(None);
+        self.monitor.drop_responses();
     }
 }
 

@@ -59,11 +59,6 @@ impl HttpClient {
         self.http.as_ref().map(|shared| &shared.client).map_err(Clone::clone)
     }
 
-    /// Whether both are the same client and share its connections.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        matches!((&self.http, &other.http), (Ok(one), Ok(other)) if Arc::ptr_eq(one, other))
-    }
-
     /// The URL to send a request for `url` to, and its `Host` header if it differs from that URL's host.
     ///
     /// The TLS layer sends and verifies the host of the URL. With `tls.serverName` that must be another name than the

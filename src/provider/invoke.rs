@@ -11,8 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::breaker::CallClass;
 use crate::domain::rights::Caller;
-use crate::profile::{Operation, ParameterError};
-use crate::profile::{ResponseClass, RetryAfter};
+use crate::profile::{Operation, ParameterError, ResponseClass};
 use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::connection::Connection;
@@ -74,6 +73,10 @@ pub enum FailureKind {
     Quota,
     /// The connection is suspended.
     Suspended,
+    /// Too many calls of the connection are in flight.
+    BulkheadFull,
+    /// We have no capacity for the call now; the provider did not fail.
+    Overloaded,
 }
 
 /// A failed invocation.
@@ -125,9 +128,14 @@ pub fn is_repeatable(operation: &Operation) -> bool {
     operation.class() == CallClass::Read
 }
 
-/// Makes the call and maps its result.
-pub async fn invoke(live: &Connection, request: Request, now: impl FnOnce() -> Timestamp) -> InvokeOutcome {
-    match live.call(request).await {
+/// Makes the call of a request that was built for `settings`, and maps its result.
+pub async fn invoke(
+    live: &Connection,
+    settings: &Arc<Settings>,
+    request: Request,
+    now: impl FnOnce() -> Timestamp,
+) -> InvokeOutcome {
+    match live.call_with(settings, request).await {
         Ok(response) => outcome_of(response, now()),
         Err(error) => outcome_of_error(&error),
     }
@@ -136,10 +144,7 @@ pub async fn invoke(live: &Connection, request: Request, now: impl FnOnce() -> T
 fn outcome_of(response: Response, now: Timestamp) -> InvokeOutcome {
     let class = response.classification.class;
     let failure = |kind, reason, retryable| {
-        let retry_in = response.classification.retry_after.map(|wait| match wait {
-            RetryAfter::Delay(time) => time,
-            RetryAfter::At(at) => Duration::try_from(at.duration_since(now)).unwrap_or_default(),
-        });
+        let retry_in = response.classification.retry_after.map(|wait| wait.delay(now));
         InvokeOutcome::Failed(InvokeFailure {
             kind,
             reason,
@@ -174,8 +179,11 @@ fn outcome_of_error(error: &CallError) -> InvokeOutcome {
             (FailureKind::Quota, Some(*retry_in), true)
         }
         CallError::Suspended => (FailureKind::Suspended, None, false),
-        // A retry would get the same: response too large, request invalid, address forbidden.
+        CallError::BulkheadFull => (FailureKind::BulkheadFull, None, true),
+        CallError::Overloaded => (FailureKind::Overloaded, None, true),
+        // A retry would get the same: response too large or complex, request invalid, address forbidden.
         CallError::TooLarge { .. }
+        | CallError::TooComplex
         | CallError::InvalidRequest(_)
         | CallError::AddressRefused(_)
         | CallError::Client(_) => (FailureKind::Provider, None, false),

@@ -3,9 +3,9 @@
 //! A [`profile`](crate::profile) describes a provider, as data; [`Settings`](crate::settings::Settings) are the
 //! resolved and validated settings of one connection; a [`connection::Connection`] runs them, held by the
 //! [`registry::Registry`]. The path is one stack of `tower` layers, listed in `stack.rs`: trace → deadline → rights →
-//! cache → breaker → bulkhead → retry → quota → auth → time-out → HTTP. This module knows no Kubernetes: it receives settings
-//! and reports observations. Provider responses are returned to the caller and go nowhere else: not into errors, logs
-//! or metrics.
+//! cache → breaker → bulkhead → retry → quota → auth → time-out → HTTP. This module knows no Kubernetes: it receives
+//! settings and reports observations. Provider responses are returned to the caller and go nowhere else: not into
+//! errors, logs or metrics.
 //!
 //! Imports go one way: call types (`call`, `call_progress`, `call_context`) → layers → `stack` → `connection` →
 //! `registry`.

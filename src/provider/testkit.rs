@@ -13,9 +13,15 @@ use crate::domain::time::Mono;
 use crate::metrics::Metrics;
 use crate::notify::Topic;
 use crate::profile::{Classification, RetryAfter};
+use crate::provider::bulkhead_limit::DEFAULT_LIMIT;
+use crate::provider::cache_budget::{CacheBudget, MAX_TOTAL};
+use crate::provider::auth::authenticator::{AuthDeps, Authenticator};
 use crate::provider::call::{CallError, Request, Response, ResponseMeta};
 use crate::provider::call_context::{CallContext, CallService};
+use crate::provider::call_resources::CallResources;
+use crate::provider::http_clients::HttpClients;
 use crate::provider::legacy_metrics::LegacyMetrics;
+use crate::provider::memory::{MemoryBudget, MemoryLimits, Reservation};
 use crate::provider::metrics::ProviderMetrics;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::restore::Restore;
@@ -44,8 +50,19 @@ pub(crate) fn monitor_with(settings: &Settings, changes: Arc<Topic<ObjectKey>>) 
 /// The same, on another clock.
 pub(crate) fn monitor_on(settings: &Settings, clock: Clock, changes: Arc<Topic<ObjectKey>>) -> Arc<ConnectionMonitor> {
     let series = Arc::new(ProviderMetrics::new(&Metrics::new(), Traces::off(), LegacyMetrics::default()).unwrap());
-    let (key, tasks) = (ObjectKey::new("ns", "bank"), TaskGroup::default());
-    ConnectionMonitor::new(key, clock, changes, series, tasks, settings, &Restore::default())
+    let resources = CallResources {
+        tasks: TaskGroup::default(),
+        bulkhead_limit: DEFAULT_LIMIT.into(),
+        cache_budget: Arc::new(CacheBudget::new(MAX_TOTAL, series.cache_bytes().clone())),
+        memory: MemoryBudget::new(MemoryLimits::default(), TaskGroup::default(), &Metrics::new()).unwrap(),
+    };
+    ConnectionMonitor::new(ObjectKey::new("ns", "bank"), clock, changes, series, resources, settings, &Restore::default())
+}
+
+/// What authenticates the calls of a connection with these settings, which reads no Secret again.
+pub(crate) fn authenticator(settings: &Arc<Settings>, monitor: &Arc<ConnectionMonitor>) -> Authenticator {
+    let clients = HttpClients::default();
+    Authenticator::new(settings, &AuthDeps { clients: &clients, monitor, refresh_tokens: None, secrets: None })
 }
 
 pub(crate) fn response(status: u16) -> Response {
@@ -56,6 +73,7 @@ pub(crate) fn response(status: u16) -> Response {
         elapsed: std::time::Duration::ZERO,
         classification: Classification::of_status(status),
         meta: ResponseMeta::default(),
+        memory: Reservation::default(),
     }
 }
 
@@ -116,7 +134,7 @@ pub(crate) fn rate_limited(status: u16, seconds: u64) -> Response {
 
 type Act = Arc<dyn Fn(Request) -> futures::future::BoxFuture<'static, Result<Response, CallError>> + Send + Sync>;
 
-/// The inner service of a layer above the deadline, as a function.
+/// The inner service of a layer, as a function of the request.
 #[derive(Clone)]
 pub(crate) struct RequestFn(Act);
 
@@ -127,7 +145,7 @@ pub(crate) fn request_fn(
     RequestFn(Arc::new(act))
 }
 
-impl Service<Request> for RequestFn {
+impl Service<CallContext> for RequestFn {
     type Response = Response;
     type Error = CallError;
     type Future = futures::future::BoxFuture<'static, Result<Response, CallError>>;
@@ -136,7 +154,7 @@ impl Service<Request> for RequestFn {
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        (self.0)(request)
+    fn call(&mut self, ctx: CallContext) -> Self::Future {
+        (self.0)(ctx.request)
     }
 }

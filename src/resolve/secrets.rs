@@ -73,9 +73,10 @@ impl ReferencedSecret<'_> {
         self.state.data().is_some_and(|data| data.get(key).is_some())
     }
 
-    /// Name and resource version: changes with the Secret and reveals nothing of its content.
+    /// Name, UID and resource version: changes with the Secret and reveals nothing of its content.
     pub fn revision(&self) -> String {
-        self.state.data().map(|data| format!("{}@{}", self.name, data.resource_version)).unwrap_or_default()
+        let revision = |data: &SecretData| format!("{}@{}@{}", self.name, data.uid, data.resource_version);
+        self.state.data().map(|data| revision(data)).unwrap_or_default()
     }
 }
 
@@ -86,6 +87,13 @@ pub struct ReferencedSecrets<'a> {
     pub auth: Option<ReferencedSecret<'a>>,
     /// The Secret of `tls.certSecretRef`.
     pub tls: Option<ReferencedSecret<'a>>,
+}
+
+impl ReferencedSecrets<'_> {
+    /// Whether the content of at least one was read.
+    pub fn any_found(&self) -> bool {
+        [&self.auth, &self.tls].into_iter().flatten().any(|secret| secret.state.data().is_some())
+    }
 }
 
 /// A field below `spec`, and the name of the Secret that it references.

@@ -50,6 +50,9 @@ pub struct CircuitOverride {
 /// Settings before they are validated. Every field may be set freely; `Settings::resolve` validates them.
 #[derive(Clone)]
 pub struct Draft {
+    /// UID of the object that the credentials belong to; empty outside a cluster. Another object of the same name is
+    /// another owner: nothing that one of them obtained is used for the other.
+    pub owner: Arc<str>,
     /// The provider's profile.
     pub profile: Arc<Profile>,
     /// The provider's environment.
@@ -117,6 +120,7 @@ impl Draft {
         };
         let t = profile.timeouts;
         Self {
+            owner: Arc::from(""),
             environment,
             base_url: profile.base_url(environment).unwrap_or_default().to_owned(),
             parameters: BTreeMap::new(),

@@ -6,16 +6,45 @@ use super::auth::{Auth, TokenClient};
 use super::resolved::Settings;
 
 impl Settings {
-    /// Whether a credential of `other` may be sent to the endpoint of these settings: the same provider at the same
-    /// URLs, verified by the same TLS settings, with the same kind of authentication.
+    /// Whether a credential of `other` may be sent to the endpoint of these settings: of the same object, for the same
+    /// provider at the same URLs, verified by the same TLS settings, with the same kind of authentication.
     pub(crate) fn same_endpoint(&self, other: &Self) -> bool {
         let (tls, others) = (self.tls(), other.tls());
-        self.provider() == other.provider()
+        self.owner() == other.owner()
+            && self.provider() == other.provider()
             && self.environment() == other.environment()
             && self.base_url() == other.base_url()
             && self.parameters() == other.parameters()
             && self.auth().shape() == other.auth().shape()
             && (&tls.ca, &tls.server_name, tls.min_version) == (&others.ca, &others.server_name, others.min_version)
+    }
+
+    /// Whether calls and token requests of both go to the same hosts, as far as TLS can tell.
+    pub(crate) fn same_hosts(&self, other: &Self) -> bool {
+        let token_origin = |settings: &Self| settings.auth().token_url().map(|url| url.origin());
+        self.base_url().origin() == other.base_url().origin()
+            && token_origin(self) == token_origin(other)
+            && self.tls().server_name == other.tls().server_name
+    }
+
+    /// Whether both were made from the same version of the same Secrets.
+    pub(crate) fn same_secrets(&self, other: &Self) -> bool {
+        self.credential_revision() == other.credential_revision() && self.tls().revision == other.tls().revision
+    }
+
+    /// Whether calls prove an identity, with a credential or with a client certificate.
+    pub(crate) fn has_credential(&self) -> bool {
+        !matches!(self.auth(), Auth::None) || self.tls().client.is_some()
+    }
+
+    /// Whether both send the same credentials, client certificate included, to the same endpoint: what was obtained
+    /// with one, such as an access token, is valid for the other. The version of the Secret is compared too: equal
+    /// values under another version may have been replaced in between.
+    pub(crate) fn same_authentication(&self, other: &Self) -> bool {
+        self.same_endpoint(other)
+            && self.same_secrets(other)
+            && self.same_credentials(other)
+            && self.same_certificate(other)
     }
 
     /// Whether both use the same client certificate, or none.

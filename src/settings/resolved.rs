@@ -44,6 +44,7 @@ impl Settings {
         let quota = call_policy::quota(&draft.limits, draft.money_reserve_percent, draft.profile.day_zone())?;
         check_health_check(&draft.health_check)?;
         let verification_revision = short_digest(&[
+            &draft.owner,
             &draft.profile.id,
             draft.environment.as_str(),
             base_url.as_str(),
@@ -63,6 +64,11 @@ impl Settings {
         let credential_expires = draft.tls.expires();
         let (revision, verification_revision) = (revision.into(), verification_revision.into());
         Ok(Self { draft, base_url, quota, credential_expires, revision, verification_revision })
+    }
+
+    /// UID of the object that the credentials belong to; empty outside a cluster.
+    pub fn owner(&self) -> &str {
+        &self.draft.owner
     }
 
     /// The provider's profile.
@@ -106,7 +112,7 @@ impl Settings {
         self.credential_expires
     }
 
-    /// Name and version of the Secret that holds the credentials; empty without one.
+    /// Name, UID and version of the Secret that holds the credentials; empty without one.
     pub fn credential_revision(&self) -> &str {
         &self.draft.credential_revision
     }
@@ -191,7 +197,7 @@ impl Settings {
         &self.revision
     }
 
-    /// Changes with the provider, the endpoint, the credentials and TLS: what a verification depends on.
+    /// Changes with the owner, the provider, the endpoint, the credentials and TLS: what a verification depends on.
     pub fn verification_revision(&self) -> &Arc<str> {
         &self.verification_revision
     }

@@ -8,15 +8,17 @@ use secrecy::SecretSlice;
 
 /// The content of a Secret at one version.
 pub struct SecretData {
+    /// UID of the Secret: another Secret of the same name has another one.
+    pub uid: String,
     /// Resource version at the time of the read: changes with every change, reveals nothing of the content.
     pub resource_version: String,
     values: BTreeMap<String, SecretSlice<u8>>,
 }
 
 impl SecretData {
-    /// The content at `resource_version`.
-    pub fn new(resource_version: String, values: BTreeMap<String, SecretSlice<u8>>) -> Self {
-        Self { resource_version, values }
+    /// The content of the Secret `uid` at `resource_version`.
+    pub fn new(uid: String, resource_version: String, values: BTreeMap<String, SecretSlice<u8>>) -> Self {
+        Self { uid, resource_version, values }
     }
 
     /// A placeholder that reads no Secret: the value of each of `keys` is the text `Secret <name> key <key>`. For
@@ -24,7 +26,7 @@ impl SecretData {
     pub fn placeholder<'a>(name: &str, keys: impl IntoIterator<Item = &'a str>) -> Self {
         let value = |key: &str| SecretSlice::from(format!("Secret {name} key {key}").into_bytes());
         let values = keys.into_iter().map(|key| (key.to_owned(), value(key))).collect();
-        Self { resource_version: String::new(), values }
+        Self { uid: String::new(), resource_version: String::new(), values }
     }
 
     /// The bytes under `key`.
@@ -35,7 +37,7 @@ impl SecretData {
 
 impl std::fmt::Debug for SecretData {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretData({}, {} keys)", self.resource_version, self.values.len())
+        write!(f, "SecretData({}@{}, {} keys)", self.uid, self.resource_version, self.values.len())
     }
 }
 

@@ -5,7 +5,9 @@
 //! something that the status reports has changed.
 
 pub mod act;
+mod credentials;
 pub mod decide;
+pub mod first_seen;
 pub mod inputs;
 pub mod observe;
 pub mod resolution;

@@ -24,7 +24,7 @@ pub struct ConnectionStamp {
 /// The version of a referenced Secret.
 #[derive(Debug)]
 enum SecretStamp {
-    Version(String),
+    Version { uid: String, resource_version: String },
     NotFound,
     Forbidden,
 }
@@ -32,7 +32,9 @@ enum SecretStamp {
 impl SecretStamp {
     fn of(secret: &ReferencedSecret<'_>) -> Self {
         match &secret.state {
-            SecretState::Found(data) => Self::Version(data.resource_version.clone()),
+            SecretState::Found(data) => {
+                Self::Version { uid: data.uid.clone(), resource_version: data.resource_version.clone() }
+            }
             SecretState::NotFound => Self::NotFound,
             SecretState::Forbidden(_) => Self::Forbidden,
         }
@@ -40,7 +42,9 @@ impl SecretStamp {
 
     fn matches(&self, secret: &ReferencedSecret<'_>) -> bool {
         match (self, &secret.state) {
-            (Self::Version(version), SecretState::Found(data)) => *version == data.resource_version,
+            (Self::Version { uid, resource_version }, SecretState::Found(data)) => {
+                *uid == data.uid && *resource_version == data.resource_version
+            }
             (Self::NotFound, SecretState::NotFound) | (Self::Forbidden, SecretState::Forbidden(_)) => true,
             _ => false,
         }
@@ -79,17 +83,22 @@ fn same<A, B>(one: Option<&A>, other: Option<&B>, eq: impl FnOnce(&A, &B) -> boo
     }
 }
 
-/// The resolution of `object`, from the cache if none of its sources changed. `exists` tells whether the object is still
-/// stored.
+/// The resolution of `object` in the cache, if none of its sources changed.
+pub fn cached(
+    cache: &ConnectionCache,
+    object: &ProviderConnection,
+    sources: &ConnectionSources<'_>,
+) -> Option<Arc<ConnectionResolution>> {
+    cache.get(sources.key, |stamp| stamp.matches(object, sources))
+}
+
+/// Resolves `object` and caches that. `exists` tells whether the object is still stored.
 pub fn resolve(
     cache: &ConnectionCache,
     object: &ProviderConnection,
     sources: &ConnectionSources<'_>,
     exists: impl FnOnce() -> bool,
 ) -> Arc<ConnectionResolution> {
-    if let Some(cached) = cache.get(sources.key, |stamp| stamp.matches(object, sources)) {
-        return cached;
-    }
     let resolution = Arc::new(resolve::connection(sources));
     cache.insert(sources.key, ConnectionStamp::of(object, sources), Arc::clone(&resolution), exists);
     resolution

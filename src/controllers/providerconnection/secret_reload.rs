@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::controllers::Ctx;
-use crate::controllers::providerconnection::observe;
+use crate::controllers::providerconnection::credentials::resolution;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::provider::auth::secret_source::SecretSource;
@@ -33,7 +33,7 @@ impl SecretSource for SecretReloader {
         async move {
             let ctx = self.ctx.upgrade()?;
             let object = ctx.stores.connections.get(connection)?;
-            let (resolution, _) = observe::resolution(&ctx, &object, connection, Some(refused)).await.ok()?;
+            let (resolution, _) = resolution(&ctx, &object, Some(refused)).await.ok()?;
             resolution.connection.as_ref().ok().map(|resolved| Arc::clone(&resolved.settings))
         }
         .boxed()

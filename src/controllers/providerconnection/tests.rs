@@ -3,6 +3,7 @@
 mod circuit_override;
 mod flapping;
 mod forbidden;
+mod never_mixed;
 mod resolved_once;
 mod series_limit;
 mod throttled;

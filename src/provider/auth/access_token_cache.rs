@@ -3,29 +3,28 @@
 //! However many callers find no valid token, one request is made; it runs in a task of its own, so that a caller that
 //! gives up does not end it for the others. A token that is due for refresh but still valid is used while its successor
 //! is fetched. A token is wiped when it expires, after an hour at most, even if no call asks for it.
+//!
+//! A token dies with the credential that it was obtained by: once that has been replaced it is not returned, and one
+//! that arrives later is not kept.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::domain::time::Mono;
-use crate::provider::auth::access_token_source::AccessTokenSource;
-use crate::provider::auth::token_response::{TokenError, TokenResponse};
+use crate::provider::auth::access_token::AccessToken;
+use crate::provider::auth::access_token_source::{AccessTokenSource, ObtainedToken};
+use crate::provider::auth::credential_id::CredentialId;
+use crate::provider::auth::token_response::TokenError;
 use crate::provider::call::{CallError, TokenStoreError};
 use crate::provider::trace;
 use crate::settings::ErrorClass;
 
-/// Upper bound of a token's lifetime, whatever the provider grants.
-const MAX_LIFETIME: Duration = Duration::from_hours(1);
-/// The lifetime of a token whose provider does not state one.
-const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 /// Minimum delay after a failed early refresh; the valid token is used meanwhile.
 const REFRESH_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Credentials that the token endpoint refused are not sent again for this long: many endpoints lock out a client that
@@ -38,64 +37,12 @@ const MAX_STORE_DELAY: Duration = Duration::from_secs(30);
 /// The same while the process is shutting down: only its grace period is left.
 const LAST_STORE_DELAY: Duration = Duration::from_millis(200);
 
-/// The scheme of the `Authorization` header.
-const SCHEME: &str = "Bearer ";
-
-/// An access token.
-pub struct AccessToken {
-    header: SecretString,
-    refresh_at: Mono,
-    expires_at: Mono,
-    /// Whether the provider has accepted it.
-    accepted: AtomicBool,
-}
-
-impl AccessToken {
-    /// Schedules the refresh at `exp − clamp(lifetime / 3, 1 s, refresh_before)`.
-    fn new(response: &TokenResponse, refresh_before: Duration) -> Self {
-        let lifetime = response.expires_in.unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
-        let least = Duration::from_secs(1);
-        let early = (lifetime / 3).clamp(least, refresh_before.max(least));
-        let token = response.access_token.expose_secret();
-        // Allocated at full size: growing would leave copies behind.
-        let mut header = String::with_capacity(SCHEME.len() + token.len());
-        header.push_str(SCHEME);
-        header.push_str(token);
-        Self {
-            header: SecretString::from(header),
-            refresh_at: response.requested_at + lifetime.saturating_sub(early),
-            expires_at: response.requested_at + lifetime,
-            accepted: AtomicBool::new(false),
-        }
-    }
-
-    /// The value of the `Authorization` header.
-    pub(crate) fn header(&self) -> &str {
-        self.header.expose_secret()
-    }
-
-    /// The token without the scheme.
-    pub(crate) fn value(&self) -> &str {
-        self.header().strip_prefix(SCHEME).unwrap_or_default()
-    }
-
-    /// When it expires.
-    pub fn expires_at(&self) -> Mono {
-        self.expires_at
-    }
-
-    /// Records that the provider accepted it.
-    pub(crate) fn mark_accepted(&self) {
-        if !self.accepted.load(Ordering::Relaxed) {
-            self.accepted.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
 type Flight = Shared<BoxFuture<'static, Result<Arc<AccessToken>, CallError>>>;
 
 #[derive(Default)]
 struct State {
+    /// The credential that token and block belong to.
+    credential: Option<CredentialId>,
     token: Option<Arc<AccessToken>>,
     flight: Option<Flight>,
     /// No early refresh before this.
@@ -108,6 +55,15 @@ struct State {
     wiper: Option<AbortOnDropHandle<()>>,
     /// The task that stores a rotated refresh token, while there is one that could not be stored.
     storing: Option<JoinHandle<()>>,
+}
+
+impl State {
+    /// Drops what belongs to another credential than the one in force.
+    fn follow(&mut self, credential: CredentialId) {
+        if self.credential != Some(credential) {
+            (self.credential, self.token, self.blocked_until) = (Some(credential), None, None);
+        }
+    }
 }
 
 /// The access token of one connection.
@@ -123,10 +79,14 @@ impl AccessTokenCache {
         Arc::new(Self { source, clock, refresh_before, state: Mutex::default() })
     }
 
-    /// A valid token, fetched if there is none.
+    /// A valid token of the credential in force, fetched if there is none. [`CallError::Superseded`] if the credential
+    /// was replaced while it was fetched, or none may be used any more.
     pub async fn get(self: &Arc<Self>) -> Result<Arc<AccessToken>, CallError> {
+        self.source.check_in_force()?;
+        let credential = self.source.credential();
         let flight = {
             let mut state = self.lock();
+            state.follow(credential);
             let now = self.clock.mono();
             match &state.token {
                 Some(token) if now < token.refresh_at => return Ok(Arc::clone(token)),
@@ -144,7 +104,11 @@ impl AccessTokenCache {
                 },
             }
         };
-        flight.await
+        tokio::select! {
+            biased;
+            end = flight => end,
+            () = self.source.ended() => Err(CallError::Superseded),
+        }
     }
 
     /// Discards `token` because the provider refused it. Returns whether another token is worth a try: not if this one
@@ -158,7 +122,7 @@ impl AccessTokenCache {
             return true;
         }
         let recently = state.refused_at.is_some_and(|at| now.since(at) < REFUSED_DELAY);
-        if recently && !token.accepted.load(Ordering::Relaxed) {
+        if recently && !token.is_accepted() {
             return false;
         }
         state.token = None;
@@ -206,13 +170,18 @@ impl AccessTokenCache {
 
     fn finish_fetch(
         self: &Arc<Self>,
-        result: Result<TokenResponse, TokenError>,
+        result: Result<ObtainedToken, TokenError>,
     ) -> Result<Arc<AccessToken>, CallError> {
         let now = self.clock.mono();
+        let credential = self.source.credential();
         let mut state = self.lock();
+        state.follow(credential);
         match result {
-            Ok(response) => {
-                let token = Arc::new(AccessToken::new(&response, self.refresh_before));
+            Ok(obtained) if obtained.credential != credential || self.source.check_in_force().is_err() => {
+                Err(CallError::Superseded)
+            }
+            Ok(ObtainedToken { response, .. }) => {
+                let token = Arc::new(AccessToken::new(&response, credential, self.refresh_before));
                 state.blocked_until = None;
                 state.token = Some(Arc::clone(&token));
                 let (weak, clock, expires_at) = (Arc::downgrade(self), self.clock, token.expires_at);
@@ -258,6 +227,12 @@ impl AccessTokenCache {
                 delay = (delay * 2).min(MAX_STORE_DELAY);
             }
         }));
+    }
+
+    /// Drops the token, because its credential has ended.
+    pub(crate) fn wipe(&self) {
+        let mut state = self.lock();
+        (state.token, state.wiper) = (None, None);
     }
 
     /// Drops an expired token.

@@ -9,6 +9,9 @@
 //! a time, across changes of its settings and across replicas (the ledger's lease), because reuse of a spent token ends
 //! the grant at a careful provider. Another replica may still have been first, or the Secret may have been rotated just
 //! now: a refused token is therefore compared with both once more before the refusal counts.
+//!
+//! A refresh that is under way when the settings change ends as it began: its rotated token is stored for the endpoint
+//! and the client that it was sent to, which is of no use to any other, and its access token is not used.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,21 +23,30 @@ use crate::clock::Clock;
 use crate::domain::breaker::{Breaker, CallClass, CallOutcome, Policy, Preset};
 use crate::domain::time::Mono;
 use crate::provider::auth::credential_cache::CredentialCache;
+use crate::provider::auth::credential_id::CredentialId;
+use crate::provider::auth::endpoint_credential::EndpointCredential;
 use crate::provider::auth::refresh_lock::{PendingRotation, RefreshLock};
-use crate::provider::auth::refresh_token_store::{LoadedToken, RefreshTokenEntry};
+use crate::provider::auth::refresh_token_store::{LoadedToken, RefreshTokenBinding, RefreshTokenEntry, RotatedToken};
 use crate::provider::auth::token_endpoint::TokenEndpoint;
 use crate::provider::auth::token_response::{TokenError, TokenResponse};
 use crate::provider::call::{CallError, TokenStoreError};
 use crate::provider::metrics::ResultCode;
 use crate::provider::monitor::{ConnectionMonitor, outcome_label};
-use crate::settings::{Auth, Settings};
+use crate::settings::Auth;
 use crate::tasks::TaskGroup;
 
 /// Builds the endpoint for these credentials; `None` if they are of a kind that needs no token.
-pub(crate) type EndpointFactory = Box<dyn Fn(&Settings) -> Option<Arc<dyn TokenEndpoint>> + Send + Sync>;
+pub(crate) type EndpointFactory = Box<dyn Fn(&EndpointCredential) -> Option<Arc<dyn TokenEndpoint>> + Send + Sync>;
 
-/// An endpoint, and the settings whose credentials it sends.
-type ConfiguredEndpoint = (Arc<Settings>, Arc<dyn TokenEndpoint>);
+/// An endpoint, and the credential that it sends.
+type ConfiguredEndpoint = (Arc<EndpointCredential>, Arc<dyn TokenEndpoint>);
+
+/// A new access token.
+pub(crate) struct ObtainedToken {
+    /// The credential that it was obtained by.
+    pub(crate) credential: CredentialId,
+    pub(crate) response: TokenResponse,
+}
 
 /// Requests access tokens.
 pub(crate) struct AccessTokenSource {
@@ -58,8 +70,9 @@ impl AccessTokenSource {
     ) -> Option<Self> {
         let clock = monitor.clock();
         let breaker = Mutex::new(Breaker::new(Policy::preset(Preset::Api), clock.mono()));
-        let settings = credentials.current();
-        let endpoint = Mutex::new((Arc::clone(&settings), factory(&settings)?));
+        let current = credentials.current();
+        let configured = factory(&current)?;
+        let endpoint = Mutex::new((current, configured));
         Some(Self { credentials, factory, endpoint, monitor, clock, entry, breaker })
     }
 
@@ -75,8 +88,29 @@ impl AccessTokenSource {
         configured.clone()
     }
 
+    /// The credential in force.
+    pub(crate) fn credential(&self) -> CredentialId {
+        self.credentials.current().id()
+    }
+
+    /// The credentials that tokens are requested with.
+    #[cfg(test)]
+    pub(crate) fn credentials(&self) -> &Arc<CredentialCache> {
+        &self.credentials
+    }
+
+    /// Returns once no token may be requested any more.
+    pub(crate) async fn ended(&self) {
+        self.credentials.ended().await;
+    }
+
+    /// Fails with [`CallError::Superseded`] once no token may be requested any more.
+    pub(crate) fn check_in_force(&self) -> Result<(), CallError> {
+        self.credentials.check_in_force()
+    }
+
     /// A new access token.
-    pub(crate) async fn obtain(&self) -> Result<TokenResponse, TokenError> {
+    pub(crate) async fn obtain(&self) -> Result<ObtainedToken, TokenError> {
         if let Some(entry) = &self.entry {
             return self.refresh(entry).await;
         }
@@ -84,9 +118,11 @@ impl AccessTokenSource {
         let result = self.request(&*endpoint, None).await;
         let refused = matches!(result, Err(TokenError { error: CallError::CredentialsRefused { .. }, .. }));
         if refused && self.credentials.replacement_for(&sent).await.is_some() {
-            return self.request(&*self.endpoint().1, None).await;
+            let (sent, endpoint) = self.endpoint();
+            let response = self.request(&*endpoint, None).await?;
+            return Ok(ObtainedToken { credential: sent.id(), response });
         }
-        result
+        Ok(ObtainedToken { credential: sent.id(), response: result? })
     }
 
     /// Sends one request to the endpoint, if its circuit admits it.
@@ -95,6 +131,7 @@ impl AccessTokenSource {
         endpoint: &dyn TokenEndpoint,
         refresh_token: Option<&SecretString>,
     ) -> Result<TokenResponse, TokenError> {
+        self.check_in_force()?;
         let started = self.clock.mono();
         let permit = self.update_breaker(|breaker| breaker.admit(CallClass::Read, started));
         let permit = permit.map_err(|refusal| {
@@ -141,7 +178,7 @@ impl AccessTokenSource {
         result
     }
 
-    async fn refresh(&self, entry: &RefreshTokenEntry) -> Result<TokenResponse, TokenError> {
+    async fn refresh(&self, entry: &RefreshTokenEntry) -> Result<ObtainedToken, TokenError> {
         let RefreshLock { pending, holder } = self.monitor.refresh_lock();
         let mut pending = pending.lock().await;
         let lock = entry.lock(holder).await?;
@@ -156,18 +193,20 @@ impl AccessTokenSource {
         &self,
         entry: &RefreshTokenEntry,
         pending: &mut Option<PendingRotation>,
-    ) -> Result<TokenResponse, TokenError> {
+    ) -> Result<ObtainedToken, TokenError> {
         let (mut sent, mut endpoint) = self.endpoint();
-        let mut origin = refresh_token_of(&sent)?;
-        if let Some(rotation) = pending.take_if(|rotation| same(&rotation.origin, &origin)) {
-            let PendingRotation { response, .. } = &rotation;
-            let valid = response.expires_in.is_none_or(|life| self.clock.mono() < response.requested_at + life);
+        let (mut origin, mut binding) = refresh_token_of(&sent)?;
+        // One for another endpoint or client stays where it is: the connection may be changed back.
+        if let Some(rotation) = pending.take_if(|it| it.binding == binding && same(&it.origin, &origin)) {
+            let PendingRotation { response, credential, .. } = &rotation;
+            let (credential, life) = (*credential, response.expires_in);
+            let valid = life.is_none_or(|life| self.clock.mono() < response.requested_at + life);
             let response = self.store(entry, rotation, pending).await?;
-            if let Some(response) = response.filter(|_| valid) {
-                return Ok(response);
+            if let Some(response) = response.filter(|_| valid && credential == sent.id()) {
+                return Ok(ObtainedToken { credential, response });
             }
         }
-        let LoadedToken { mut version, mut token } = entry.load(&origin).await?;
+        let LoadedToken { mut version, mut token } = entry.load(&binding, &origin).await?;
         // Twice at most: with what is known here, and with what another replica or the Secret may hold by now.
         let mut second_try = false;
         loop {
@@ -175,13 +214,23 @@ impl AccessTokenSource {
             match self.request(&*endpoint, Some(used)).await {
                 Ok(response) => {
                     let rotated = response.refresh_token.clone().filter(|rotated| !same(rotated, used));
-                    let Some(rotated) = rotated else { return Ok(response) };
-                    let rotation = PendingRotation { response, rotated, origin: origin.clone(), version };
+                    let credential = sent.id();
+                    let Some(rotated) = rotated else { return Ok(ObtainedToken { credential, response }) };
+                    let (origin_sent, secret) = (origin.clone(), sent.settings().credential_revision().to_owned());
+                    let rotation = PendingRotation {
+                        response,
+                        credential,
+                        rotated,
+                        origin: origin_sent,
+                        binding: binding.clone(),
+                        secret,
+                        version,
+                    };
                     match self.store(entry, rotation, pending).await? {
-                        Some(response) => return Ok(response),
+                        Some(response) => return Ok(ObtainedToken { credential, response }),
                         None if second_try => return Err(CallError::TokenStore(TokenStoreError::Ledger).into()),
                         // Another replica stored one meanwhile: that one counts.
-                        None => LoadedToken { version, token } = entry.load(&origin).await?,
+                        None => LoadedToken { version, token } = entry.load(&binding, &origin).await?,
                     }
                 }
                 Err(TokenError { error: CallError::CredentialsRefused { status }, .. }) if !second_try => {
@@ -189,13 +238,14 @@ impl AccessTokenSource {
                     if replaced {
                         (sent, endpoint) = self.endpoint();
                     }
-                    let origin_now = refresh_token_of(&sent)?;
-                    let loaded = entry.load(&origin_now).await?;
+                    let (origin_now, binding_now) = refresh_token_of(&sent)?;
+                    let loaded = entry.load(&binding_now, &origin_now).await?;
                     // Another client secret is a reason to try as well.
                     if !replaced && same(loaded.token.as_ref().unwrap_or(&origin_now), used) {
                         return Err(CallError::CredentialsRefused { status }.into());
                     }
-                    (origin, version, token) = (origin_now, loaded.version, loaded.token);
+                    (origin, binding) = (origin_now, binding_now);
+                    (version, token) = (loaded.version, loaded.token);
                 }
                 Err(error) => return Err(error),
             }
@@ -211,7 +261,9 @@ impl AccessTokenSource {
         rotation: PendingRotation,
         pending: &mut Option<PendingRotation>,
     ) -> Result<Option<TokenResponse>, TokenError> {
-        match entry.store(rotation.version, &rotation.rotated, &rotation.origin).await {
+        let PendingRotation { rotated, origin, binding, secret, version, .. } = &rotation;
+        let stored = entry.store(RotatedToken { version: *version, token: rotated, origin, binding, secret }).await;
+        match stored {
             Ok(true) => Ok(Some(rotation.response)),
             Ok(false) => Ok(None),
             Err(error) => {
@@ -223,9 +275,9 @@ impl AccessTokenSource {
 
     /// Whether a rotated refresh token of the current credentials waits to be stored, or is being stored.
     pub(crate) fn has_unstored_rotation(&self) -> bool {
-        let Ok(origin) = refresh_token_of(&self.endpoint().0) else { return false };
+        let Ok((origin, binding)) = refresh_token_of(&self.endpoint().0) else { return false };
         match self.monitor.refresh_lock().pending.try_lock() {
-            Ok(pending) => pending.as_ref().is_some_and(|rotation| same(&rotation.origin, &origin)),
+            Ok(pending) => pending.as_ref().is_some_and(|it| it.binding == binding && same(&it.origin, &origin)),
             Err(_) => true,
         }
     }
@@ -242,10 +294,10 @@ impl AccessTokenSource {
     }
 }
 
-/// The refresh token in the Secret.
-fn refresh_token_of(settings: &Settings) -> Result<SecretString, CallError> {
-    match settings.auth() {
-        Auth::RefreshToken { refresh_token, .. } => Ok(refresh_token.clone()),
+/// The refresh token in the Secret, and what its successors are bound to.
+fn refresh_token_of(sent: &EndpointCredential) -> Result<(SecretString, RefreshTokenBinding), CallError> {
+    match (sent.settings().auth(), RefreshTokenBinding::of(sent.settings())) {
+        (Auth::RefreshToken { refresh_token, .. }, Some(binding)) => Ok((refresh_token.clone(), binding)),
         _ => Err(CallError::TokenStore(TokenStoreError::NoKey)),
     }
 }

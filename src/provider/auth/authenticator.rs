@@ -1,24 +1,30 @@
-//! Builds what authenticates the calls of one connection from its settings.
+//! Builds what authenticates the calls of one connection from its settings, and ends it with them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::provider::auth::access_token_cache::AccessTokenCache;
 use crate::provider::auth::access_token_source::AccessTokenSource;
-use crate::provider::auth::credential_cache::{CredentialCache, SecretLookup};
+use crate::provider::auth::credential_cache::CredentialCache;
+use crate::provider::auth::credential_id::CredentialId;
+use crate::provider::auth::endpoint_credential::EndpointCredential;
 use crate::provider::auth::refresh_token_store::{RefreshTokenEntry, RefreshTokenStore};
 use crate::provider::auth::secret_source::SecretSource;
 use crate::provider::auth::token_endpoint::{Grant, HttpTokenEndpoint, TokenEndpoint};
+use crate::provider::call::CallError;
 use crate::provider::http_clients::HttpClients;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::settings::{Auth, DEFAULT_REFRESH_BEFORE, Settings};
 
-/// What authenticates the calls of one connection.
+/// What authenticates the calls of one connection. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     /// The credentials in the Secrets.
     pub(crate) credentials: Arc<CredentialCache>,
     /// The access token, if the settings require one.
     pub(crate) tokens: Option<Arc<AccessTokenCache>>,
+    /// Set when other settings were put in force, or the connection was removed: what authenticates calls to the same
+    /// endpoint since then, if there is such a thing.
+    successor: Arc<OnceLock<Option<Self>>>,
 }
 
 /// What an [`Authenticator`] depends on besides the settings.
@@ -31,11 +37,48 @@ pub(crate) struct AuthDeps<'a> {
 
 impl Authenticator {
     pub(crate) fn new(settings: &Arc<Settings>, deps: &AuthDeps<'_>) -> Self {
-        let lookup =
-            deps.secrets.map(|secrets| SecretLookup { secrets: Arc::clone(secrets), clients: deps.clients.clone() });
-        let credentials = CredentialCache::new(Arc::clone(settings), Arc::clone(deps.monitor), lookup);
+        let (clients, monitor) = (deps.clients.clone(), Arc::clone(deps.monitor));
+        let credentials = CredentialCache::new(Arc::clone(settings), clients, monitor, deps.secrets.cloned());
         let tokens = access_tokens(settings, deps, &credentials);
-        Self { credentials, tokens }
+        Self::of(credentials, tokens)
+    }
+
+    /// Of these parts.
+    pub(crate) fn of(credentials: Arc<CredentialCache>, tokens: Option<Arc<AccessTokenCache>>) -> Self {
+        Self { credentials, tokens, successor: Arc::default() }
+    }
+
+    /// Whether both are the same, not only equal.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.successor, &other.successor)
+    }
+
+    /// What authenticates calls to this endpoint now: itself, or what took its place.
+    ///
+    /// # Errors
+    /// [`CallError::Superseded`] if the connection was removed or calls another endpoint since.
+    pub(crate) fn latest(&self) -> Result<Self, CallError> {
+        let mut latest = self.clone();
+        while let Some(successor) = latest.successor.get().cloned() {
+            latest = successor.ok_or(CallError::Superseded)?;
+        }
+        Ok(latest)
+    }
+
+    /// The identity of the credential that calls are made with; `None` if none may be made any more.
+    pub(crate) fn credential(&self) -> Option<CredentialId> {
+        Some(self.latest().ok()?.credentials.current().id())
+    }
+
+    /// Ends the use of its credentials and of what they obtained. Calls that have not been sent yet go on with
+    /// `successor`, which must be for the same endpoint; without one they end.
+    pub(crate) fn end(&self, successor: Option<Self>) {
+        // In this order: whoever finds that the credentials have ended also finds the successor.
+        let _first_wins = self.successor.set(successor);
+        self.credentials.end();
+        if let Some(tokens) = &self.tokens {
+            tokens.wipe();
+        }
     }
 }
 
@@ -45,15 +88,13 @@ fn access_tokens(
     credentials: &Arc<CredentialCache>,
 ) -> Option<Arc<AccessTokenCache>> {
     let clock = deps.monitor.clock();
-    let url = settings.auth().token_url()?;
+    settings.auth().token_url()?;
     let entry = match settings.auth() {
         // Without a store for rotated tokens the controllers have rejected the connection already.
         Auth::RefreshToken { .. } => Some(RefreshTokenEntry {
             store: deps.refresh_tokens?.clone(),
             clock,
             connection: deps.monitor.key().clone(),
-            token_url: url.to_string(),
-            secret: settings.credential_revision().to_owned(),
             request_timeout: settings.timeouts().request,
             tasks: deps.monitor.tasks().clone(),
         }),
@@ -63,11 +104,13 @@ fn access_tokens(
         Auth::ClientCredentials(client) | Auth::RefreshToken { client, .. } => client.refresh_before,
         _ => DEFAULT_REFRESH_BEFORE,
     };
-    let (client, timeout) = (deps.clients.for_url(settings, &url), settings.timeouts().request);
-    let factory = move |settings: &Settings| {
-        let grant = grant(settings.auth())?;
-        let endpoint = HttpTokenEndpoint { client: client.clone(), clock, url: url.clone(), grant, timeout };
-        Some(Arc::new(endpoint) as Arc<dyn TokenEndpoint>)
+    let clients = deps.clients.clone();
+    // URL, client certificate and credentials from one value, like those of a call.
+    let factory = move |credential: &EndpointCredential| {
+        let settings = credential.settings();
+        let (url, grant) = (settings.auth().token_url()?, grant(settings.auth())?);
+        let (client, timeout) = (clients.for_url(settings, &url), settings.timeouts().request);
+        Some(Arc::new(HttpTokenEndpoint { client, clock, url, grant, timeout }) as Arc<dyn TokenEndpoint>)
     };
     let source = AccessTokenSource::new(Box::new(factory), Arc::clone(credentials), Arc::clone(deps.monitor), entry)?;
     Some(AccessTokenCache::new(source, clock, refresh_before))

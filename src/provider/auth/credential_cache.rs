@@ -1,9 +1,9 @@
-//! The current credentials of one connection. A refusal is how a rotation shows: a refused caller has the Secret read
+//! The current credential of one connection. A refusal is how a rotation shows: a refused caller has the Secret read
 //! again, once for all callers refused with the same credential, and gets the new credential if there is one.
 //!
-//! A new credential serves calls (a client certificate through a client of its own) until the controller puts new
-//! settings in force; it is notified to do so. The credential is taken only if the settings still call the same
-//! endpoint: a connection that is about to move must not send the new provider's credential to the old one. While a
+//! A new credential (a client certificate with a client of its own) serves calls until the controller puts new settings
+//! in force; it is notified to do so. The credential is taken only if the settings still call the same endpoint for the
+//! same object: a connection that is about to move must not send the new provider's credential to the old one. While a
 //! credential stays refused, the Secret is read at growing intervals.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,10 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 
 use crate::domain::time::Mono;
+use crate::provider::auth::endpoint_credential::{EndpointCredential, InForce};
 use crate::provider::auth::secret_source::SecretSource;
-use crate::provider::http_clients::{HttpClient, HttpClients};
+use crate::provider::call::CallError;
+use crate::provider::http_clients::HttpClients;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::settings::{Auth, Settings};
 
@@ -25,12 +27,11 @@ const MAX_READ_INTERVAL: Duration = Duration::from_mins(1);
 
 type Flight = Shared<BoxFuture<'static, ()>>;
 
-#[derive(Default)]
 struct State {
-    /// Settings with another credential than those in force, as read from the Secrets.
-    replaced: Option<Arc<Settings>>,
-    /// The client that presents the certificate in the Secret, if it differs, and the settings it was built from.
-    certified: Option<(Arc<Settings>, HttpClient)>,
+    /// The settings in force.
+    applied: Arc<Settings>,
+    /// Their credential, or a newer one for the same endpoint, as read from the Secrets.
+    current: Arc<EndpointCredential>,
     /// The read in flight.
     flight: Option<Flight>,
     /// No read before this.
@@ -39,71 +40,92 @@ struct State {
 
 /// The credentials of one connection.
 pub(crate) struct CredentialCache {
-    initial: Arc<Settings>,
+    in_force: Arc<InForce>,
     monitor: Arc<ConnectionMonitor>,
-    lookup: Option<SecretLookup>,
+    clients: HttpClients,
+    /// Where a replacement for a refused credential is read.
+    secrets: Option<Arc<dyn SecretSource>>,
     state: Mutex<State>,
 }
 
-/// Where a replacement for a refused credential is read, and what builds clients with another certificate.
-pub(crate) struct SecretLookup {
-    pub(crate) secrets: Arc<dyn SecretSource>,
-    pub(crate) clients: HttpClients,
-}
-
 impl CredentialCache {
-    /// Starts with the credentials of `initial`.
+    /// Starts with the credentials of `applied`.
     pub(crate) fn new(
-        initial: Arc<Settings>,
+        applied: Arc<Settings>,
+        clients: HttpClients,
         monitor: Arc<ConnectionMonitor>,
-        lookup: Option<SecretLookup>,
+        secrets: Option<Arc<dyn SecretSource>>,
     ) -> Arc<Self> {
-        Arc::new(Self { initial, monitor, lookup, state: Mutex::default() })
+        let in_force = Arc::new(InForce::default());
+        let current = EndpointCredential::new(Arc::clone(&applied), &clients, Arc::clone(&in_force));
+        let state = Mutex::new(State { applied, current, flight: None, next_read: Mono::ZERO });
+        Arc::new(Self { in_force, monitor, clients, secrets, state })
+    }
+
+    /// Puts other settings with the same authentication in force: what was obtained by the credential stays valid.
+    pub(crate) fn reconfigure(&self, settings: &Arc<Settings>) {
+        let mut state = self.lock();
+        if let Some(current) = state.current.with_settings(settings, &self.clients) {
+            state.current = current;
+        }
+        state.applied = Arc::clone(settings);
     }
 
     /// Whether a refused credential can be read again from a Secret.
     pub(crate) fn can_change(&self) -> bool {
-        self.lookup.is_some() && !matches!(self.initial.auth(), Auth::None)
+        self.secrets.is_some() && !matches!(self.lock().applied.auth(), Auth::None)
     }
 
-    /// The client with the certificate in the Secret, if that is known to differ from the one in the settings.
-    pub(crate) fn client(&self) -> Option<HttpClient> {
-        self.lock().certified.as_ref().map(|(_, client)| client.clone())
+    /// Fails with [`CallError::Superseded`] once the credentials may not be used any more.
+    pub(crate) fn check_in_force(&self) -> Result<(), CallError> {
+        self.in_force.check()
     }
 
-    /// The certificate of `sent` (`None`: of the settings) was refused: a client with another one, if the Secret holds
-    /// one by now.
-    pub(crate) async fn replacement_for_client(self: &Arc<Self>, sent: Option<&HttpClient>) -> Option<HttpClient> {
-        let other = |client: &HttpClient| sent.is_none_or(|sent| !client.is_same(sent));
+    /// Returns once the use of the credentials has ended.
+    pub(crate) async fn ended(&self) {
+        self.in_force.ended().await;
+    }
+
+    /// Ends the use of the credentials.
+    pub(crate) fn end(&self) {
+        self.in_force.end();
+    }
+
+    /// The latest known credential.
+    pub(crate) fn current(&self) -> Arc<EndpointCredential> {
+        Arc::clone(&self.lock().current)
+    }
+
+    /// The credential `sent` was refused: another one to send, if the Secret holds one by now.
+    pub(crate) async fn replacement_for(
+        self: &Arc<Self>,
+        sent: &Arc<EndpointCredential>,
+    ) -> Option<Arc<EndpointCredential>> {
+        self.replacement(|current| !current.settings().same_credentials(sent.settings())).await
+    }
+
+    /// The client certificate of `sent` was refused: a credential with another one, if the Secret holds one by now.
+    pub(crate) async fn replacement_for_certificate(
+        self: &Arc<Self>,
+        sent: &Arc<EndpointCredential>,
+    ) -> Option<Arc<EndpointCredential>> {
+        self.replacement(|current| !current.settings().same_certificate(sent.settings())).await
+    }
+
+    /// The latest credential that `is_other` accepts, after another read of the Secret if necessary.
+    async fn replacement(
+        self: &Arc<Self>,
+        is_other: impl Fn(&EndpointCredential) -> bool,
+    ) -> Option<Arc<EndpointCredential>> {
         let read = {
             let mut state = self.lock();
-            if let Some((_, client)) = state.certified.as_ref().filter(|(_, client)| other(client)) {
-                return Some(client.clone());
+            if is_other(&state.current) {
+                return Some(Arc::clone(&state.current));
             }
             self.read(&mut state)?
         };
         read.await;
-        self.client().filter(other)
-    }
-
-    /// The latest known credentials.
-    pub(crate) fn current(&self) -> Arc<Settings> {
-        Arc::clone(self.lock().replaced.as_ref().unwrap_or(&self.initial))
-    }
-
-    /// The credentials of `sent` were refused: others to send, if the Secret holds some by now.
-    pub(crate) async fn replacement_for(self: &Arc<Self>, sent: &Arc<Settings>) -> Option<Arc<Settings>> {
-        let read = {
-            let mut state = self.lock();
-            let current = state.replaced.as_ref().unwrap_or(&self.initial);
-            if !Arc::ptr_eq(current, sent) {
-                return Some(Arc::clone(current));
-            }
-            self.read(&mut state)?
-        };
-        read.await;
-        let current = self.current();
-        (!Arc::ptr_eq(&current, sent)).then_some(current)
+        Some(self.current()).filter(|current| is_other(current))
     }
 
     /// The read in flight; starts one if there is none and the next one is due.
@@ -111,11 +133,11 @@ impl CredentialCache {
         if let Some(flight) = &state.flight {
             return Some(flight.clone());
         }
-        let secrets = Arc::clone(&self.lookup.as_ref()?.secrets);
-        if self.monitor.clock().mono() < state.next_read {
+        let secrets = Arc::clone(self.secrets.as_ref()?);
+        if self.in_force.check().is_err() || self.monitor.clock().mono() < state.next_read {
             return None;
         }
-        let (cache, refused) = (Arc::clone(self), self.monitor.refused_since(&self.initial));
+        let (cache, refused) = (Arc::clone(self), self.monitor.refused_since(&state.applied));
         // In a task of its own, so that a caller that gives up does not end it for the others.
         let task = self.monitor.tasks().spawn("secret read", async move {
             let flight = FlightGuard(cache);
@@ -130,24 +152,20 @@ impl CredentialCache {
     fn finish_read(&self, found: Option<Arc<Settings>>, refused: Mono) {
         let now = self.monitor.clock().mono();
         let mut state = self.lock();
-        let found = found.filter(|found| found.same_endpoint(&self.initial));
-        let auth =
-            found.as_ref().filter(|found| !found.same_credentials(state.replaced.as_ref().unwrap_or(&self.initial)));
-        let certified = state.certified.as_ref().map_or(&self.initial, |(settings, _)| settings);
-        let certificate = found.as_ref().filter(|found| !found.same_certificate(certified)).zip(self.lookup.as_ref());
-        let changed = auth.is_some() || certificate.is_some();
-        if let Some(found) = auth {
-            state.replaced = Some(Arc::clone(found));
-        }
-        if let Some((found, lookup)) = certificate {
-            state.certified = Some((Arc::clone(found), lookup.clients.for_provider(found)));
-        }
-        state.next_read =
-            if changed { Mono::ZERO } else { now + now.since(refused).clamp(MIN_READ_INTERVAL, MAX_READ_INTERVAL) };
+        let found = found.filter(|found| found.same_endpoint(&state.applied));
+        let other = |found: &Arc<Settings>| {
+            let current = state.current.settings();
+            !found.same_credentials(current) || !found.same_certificate(current)
+        };
+        let changed = found.filter(other);
+        state.next_read = match &changed {
+            Some(_) => Mono::ZERO,
+            None => now + now.since(refused).clamp(MIN_READ_INTERVAL, MAX_READ_INTERVAL),
+        };
+        let Some(found) = changed else { return };
+        state.current = EndpointCredential::new(found, &self.clients, Arc::clone(&self.in_force));
         drop(state);
-        if changed {
-            self.monitor.secret_changed();
-        }
+        self.monitor.secret_changed();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -7,11 +7,17 @@
 //!
 //! The second request obeys the same rules as any request: it takes quota, respects the provider's rate limit, and is
 //! not sent while the circuit is open. If it cannot be sent within the call's time, the refusal is returned.
+//!
+//! Credential and destination are one value ([`endpoint_credential`]), taken and checked right before each request: a
+//! connection that has been moved or deleted while a call waited ends the call, and a rotated credential is used by it.
 
+pub mod access_token;
 pub mod access_token_cache;
 pub(crate) mod access_token_source;
 pub(crate) mod authenticator;
 pub(crate) mod credential_cache;
+pub(crate) mod credential_id;
+pub(crate) mod endpoint_credential;
 mod escapes;
 mod redact;
 pub(crate) mod refresh_lock;
@@ -31,10 +37,11 @@ use tower::{Service, ServiceExt as _};
 
 use crate::domain::breaker::CallClass;
 use crate::provider::assessment::{CredentialResult, assess_credentials};
-use crate::provider::auth::access_token_cache::{AccessToken, AccessTokenCache};
+use crate::provider::auth::access_token::AccessToken;
+use crate::provider::auth::access_token_cache::AccessTokenCache;
 use crate::provider::auth::authenticator::Authenticator;
-use crate::provider::auth::credential_cache::CredentialCache;
-use crate::provider::call::{CallError, ConnectError, Request, Response};
+use crate::provider::auth::endpoint_credential::EndpointCredential;
+use crate::provider::call::{CallError, ConnectError, Request, Response, TokenStoreError};
 use crate::provider::call_context::{CallContext, CallFuture, CallService};
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::quota;
@@ -42,6 +49,8 @@ use crate::settings::{Auth, Settings};
 
 /// How long a call waits for the Secret to be read.
 const MAX_SECRET_WAIT: Duration = Duration::from_secs(5);
+/// How often a call takes another credential because the one it was about to use was replaced in the same moment.
+const MAX_REPLACEMENTS: usize = 4;
 
 /// Authenticates each try.
 #[derive(Clone)]
@@ -81,97 +90,144 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for AuthServi
     }
 }
 
+/// An access token in force, and what it is used with.
+struct TokenInUse {
+    tokens: Arc<AccessTokenCache>,
+    credential: Arc<EndpointCredential>,
+    token: Arc<AccessToken>,
+}
+
 impl<S: CallService + Clone + Send + 'static> AuthService<S> {
-    fn authenticate(&mut self, mut ctx: CallContext) -> CallFuture {
-        let Authenticator { credentials, tokens } = &self.authenticator;
-        if let Some(tokens) = tokens {
-            return self.clone().call_with_token(Arc::clone(tokens), ctx).boxed();
+    fn authenticate(&mut self, ctx: CallContext) -> CallFuture {
+        if self.authenticator.tokens.is_some() {
+            return self.clone().call_with_token(ctx).boxed();
         }
-        if credentials.can_change() {
-            return self.clone().call_with_credential(Arc::clone(credentials), ctx).boxed();
+        if self.authenticator.credentials.can_change() {
+            return self.clone().call_with_credential(ctx).boxed();
         }
-        if matches!(self.settings.auth(), Auth::None) {
-            return self.inner.call(ctx).boxed();
-        }
-        let (response, settings) = match static_credentials::apply(self.settings.auth(), &mut ctx.request) {
-            Ok(()) => (self.inner.call(ctx), Arc::clone(&self.settings)),
+        let (credential, ctx) = match self.authorized(ctx) {
+            Ok(authorized) => authorized,
             Err(error) => return std::future::ready(Err(error)).boxed(),
         };
-        async move { Ok(redacted(response.await?, &settings, None)) }.boxed()
+        let response = self.inner.call(ctx);
+        if matches!(self.settings.auth(), Auth::None) {
+            return response.boxed();
+        }
+        async move { redacted(response.await?, &credential, None).await }.boxed()
+    }
+
+    /// The call with the credential in force at this moment, and that credential. Of a call that was resolved before the
+    /// credential was replaced nothing has been sent yet: it takes the new one.
+    fn authorized(&self, mut ctx: CallContext) -> Result<(Arc<EndpointCredential>, CallContext), CallError> {
+        for _ in 0..MAX_REPLACEMENTS {
+            let credential = self.authenticator.latest()?.credentials.current();
+            match credential.authorize(&ctx.request, None) {
+                // Replaced between these two lines.
+                Err(CallError::Superseded) => {}
+                outgoing => {
+                    ctx.outgoing = Some(outgoing?);
+                    return Ok((credential, ctx));
+                }
+            }
+        }
+        Err(CallError::Superseded)
     }
 
     /// A refused certificate ends the handshake, so the provider has done nothing, and the call is sent again with the
     /// certificate that the Secret holds by now. Reads only: a reused connection may be refused after the request was
     /// sent.
-    async fn call_with_certificate(mut self, mut ctx: CallContext) -> Result<Response, CallError> {
-        let credentials = Arc::clone(&self.authenticator.credentials);
-        ctx.client = credentials.client();
+    async fn call_with_certificate(mut self, ctx: CallContext) -> Result<Response, CallError> {
+        let credentials = self.authenticator.latest()?.credentials;
+        let sent = credentials.current();
         let result = self.authenticate(ctx.clone()).await;
         if !matches!(result, Err(CallError::Connect(ConnectError::CertificateRefused))) {
             return result;
         }
-        let read = credentials.replacement_for_client(ctx.client.as_ref());
+        let read = credentials.replacement_for_certificate(&sent);
         let replacement = within_secret_wait(&self.monitor, &ctx, read).await;
-        let replacement = replacement.filter(|_| matches!(ctx.request.class, CallClass::Probe | CallClass::Read));
-        let Some(replacement) = replacement else { return result };
+        if replacement.is_none() || !matches!(ctx.request.class, CallClass::Probe | CallClass::Read) {
+            return result;
+        }
         if !admits_another_request(&self.monitor, &self.settings, &ctx).await {
             return result;
         }
-        ctx.client = Some(replacement);
         self.authenticate(ctx).await
     }
 
-    async fn call_with_token(self, tokens: Arc<AccessTokenCache>, ctx: CallContext) -> Result<Response, CallError> {
-        let token = tokens.get().await?;
-        let response = send_with_token(self.inner.clone(), &self.settings, &token, ctx.clone()).await?;
+    async fn call_with_token(self, ctx: CallContext) -> Result<Response, CallError> {
+        let used = token_in_use(&self.authenticator).await?;
+        let response = send_with_token(self.inner.clone(), &used, &ctx).await?;
         if credential_result(&response) != CredentialResult::Refused
-            || !tokens.discard_refused(&token)
+            || !used.tokens.discard_refused(&used.token)
             || !can_resend(&ctx.request, &response)
         {
             return Ok(response);
         }
-        let token = tokens.get().await?;
+        token_in_use(&self.authenticator).await?;
         if !admits_another_request(&self.monitor, &self.settings, &ctx).await {
             return Ok(response);
         }
-        send_with_token(self.inner, &self.settings, &token, ctx).await
+        // Again, because the credential may have been replaced while the request waited for its quota.
+        let used = token_in_use(&self.authenticator).await?;
+        send_with_token(self.inner, &used, &ctx).await
     }
 
-    async fn call_with_credential(
-        self,
-        credentials: Arc<CredentialCache>,
-        ctx: CallContext,
-    ) -> Result<Response, CallError> {
-        let sent = credentials.current();
-        let mut first = ctx.clone();
-        static_credentials::apply(sent.auth(), &mut first.request)?;
-        let response = redacted(self.inner.clone().oneshot(first).await?, &sent, None);
+    async fn call_with_credential(self, ctx: CallContext) -> Result<Response, CallError> {
+        let (sent, first) = self.authorized(ctx.clone())?;
+        let response = redacted(self.inner.clone().oneshot(first).await?, &sent, None).await?;
         if credential_result(&response) != CredentialResult::Refused {
             return Ok(response);
         }
+        let Ok(Authenticator { credentials, .. }) = self.authenticator.latest() else { return Ok(response) };
         let replacement = within_secret_wait(&self.monitor, &ctx, credentials.replacement_for(&sent)).await;
-        let replacement = replacement.filter(|_| can_resend(&ctx.request, &response));
-        let Some(replacement) = replacement else { return Ok(response) };
+        if replacement.is_none() || !can_resend(&ctx.request, &response) {
+            return Ok(response);
+        }
         if !admits_another_request(&self.monitor, &self.settings, &ctx).await {
             return Ok(response);
         }
-        let mut second = ctx;
-        static_credentials::apply(replacement.auth(), &mut second.request)?;
-        Ok(redacted(self.inner.oneshot(second).await?, &replacement, None))
+        match self.authorized(ctx) {
+            Ok((replacement, second)) => redacted(self.inner.oneshot(second).await?, &replacement, None).await,
+            // Moved meanwhile: nothing more is sent to the former endpoint.
+            Err(CallError::Superseded) => Ok(response),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// A valid access token, obtained by the credential in force.
+async fn token_in_use(authenticator: &Authenticator) -> Result<TokenInUse, CallError> {
+    for _ in 0..MAX_REPLACEMENTS {
+        let Authenticator { credentials, tokens, .. } = authenticator.latest()?;
+        let tokens = tokens.ok_or(CallError::TokenStore(TokenStoreError::NoKey))?;
+        match tokens.get().await {
+            Ok(token) => {
+                let credential = credentials.current();
+                if token.is_of(credential.id()) {
+                    return Ok(TokenInUse { tokens, credential, token });
+                }
+            }
+            Err(error) if error != CallError::Superseded && credentials.check_in_force().is_ok() => {
+                return Err(error);
+            }
+            // Replaced while the token was fetched.
+            Err(_) => {}
+        }
+    }
+    Err(CallError::Superseded)
 }
 
 /// Sends the request with the token, and records if the provider accepted it.
 async fn send_with_token<S: CallService>(
     inner: S,
-    settings: &Settings,
-    token: &AccessToken,
-    mut ctx: CallContext,
+    used: &TokenInUse,
+    ctx: &CallContext,
 ) -> Result<Response, CallError> {
-    static_credentials::apply_bearer(token.header(), &mut ctx.request)?;
-    let response = redacted(inner.oneshot(ctx).await?, settings, Some(token));
+    let outgoing = used.credential.authorize(&ctx.request, Some(&used.token))?;
+    let ctx = CallContext { outgoing: Some(outgoing), ..ctx.clone() };
+    let response = redacted(inner.oneshot(ctx).await?, &used.credential, Some(&used.token)).await?;
     if credential_result(&response) == CredentialResult::Accepted {
-        token.mark_accepted();
+        used.token.mark_accepted();
     }
     Ok(response)
 }
@@ -200,10 +256,19 @@ async fn admits_another_request(monitor: &ConnectionMonitor, settings: &Settings
         && monitor.still_admits(ctx.permit)
 }
 
-/// The response without the credentials that were sent.
-fn redacted(mut response: Response, settings: &Settings, token: Option<&AccessToken>) -> Response {
-    redact::redact(&mut response, settings, token.map(AccessToken::value));
-    response
+/// The response without the credentials that were sent. A large body is searched on a thread for such work.
+async fn redacted(
+    mut response: Response,
+    sent: &Arc<EndpointCredential>,
+    token: Option<&Arc<AccessToken>>,
+) -> Result<Response, CallError> {
+    let (bytes, memory) = (response.body.len(), response.memory.clone());
+    let (sent, token) = (Arc::clone(sent), token.cloned());
+    let redact = move || {
+        redact::redact(&mut response, sent.settings(), token.as_deref().map(AccessToken::value));
+        response
+    };
+    memory.run(bytes, redact).await.map_err(|_| CallError::Malformed)
 }
 
 /// Whether the provider accepted the credentials. A health check gets no exception here: its 403 does not justify

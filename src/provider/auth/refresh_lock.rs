@@ -3,6 +3,8 @@
 
 use secrecy::SecretString;
 
+use crate::provider::auth::credential_id::CredentialId;
+use crate::provider::auth::refresh_token_store::RefreshTokenBinding;
 use crate::provider::auth::token_response::TokenResponse;
 
 /// The lock of one connection's refresh token within this process, and the holder's name in the ledger's lock.
@@ -24,12 +26,18 @@ impl Default for RefreshLock {
 /// A response with a rotated refresh token that could not be stored yet.
 ///
 /// It outlives the settings it was requested with and does not expire: the provider has spent the token it replaces, so
-/// dropping it ends the grant for good. A connection has at most one, and it goes with the connection. Its access token
-/// is not used after it expires.
+/// dropping it ends the grant for good. A connection has at most one, and it goes with the connection. It is stored for
+/// the endpoint and the client that it was obtained from, whatever the settings are by then. Its access token is used
+/// with the credential that it was obtained by only, and not after it expires.
 pub(crate) struct PendingRotation {
     pub(super) response: TokenResponse,
+    /// The credential that was sent.
+    pub(super) credential: CredentialId,
     pub(super) rotated: SecretString,
     /// The refresh token in the Secret that it descends from.
     pub(super) origin: SecretString,
+    pub(super) binding: RefreshTokenBinding,
+    /// Name, UID and version of that Secret.
+    pub(super) secret: String,
     pub(super) version: i64,
 }

@@ -3,8 +3,8 @@
 //! When the provider rotates, the token in the Secret is spent after its first use. Its successor must outlive the
 //! process, and the operator never writes Secrets. An entry names the token in the Secret that it descends from (a
 //! digest, inside the ciphertext, and a short fingerprint next to it for when the key is gone), so a new token in the
-//! Secret supersedes the entry and a label on the Secret does not. An entry is encrypted for one connection and one
-//! token URL, so it is never sent to another one.
+//! Secret supersedes the entry and a label on the Secret does not. An entry is encrypted for one object, one token URL
+//! and one client ([`RefreshTokenBinding`]): for another one of them it cannot even be decrypted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::ledger::{
     CredentialStore, Lease, LeaseHolder, LeaseOptions, LeaseStore, LedgerError, StoredCredential, TakeOutcome,
 };
 use crate::provider::call::{CallError, TokenStoreError};
-use crate::settings::short_digest;
+use crate::settings::{Auth, Settings, short_digest};
 use crate::tasks::TaskGroup;
 
 /// Separates the Secret's version from the fingerprint of its token; neither names nor versions contain it.
@@ -54,9 +54,6 @@ pub(crate) struct RefreshTokenEntry {
     pub(crate) store: RefreshTokenStore,
     pub(crate) clock: Clock,
     pub(crate) connection: ObjectKey,
-    pub(crate) token_url: String,
-    /// Name and version of the Secret in force.
-    pub(crate) secret: String,
     /// The timeout of one request to the token endpoint.
     pub(crate) request_timeout: Duration,
     /// Where a lock that is dropped is released.
@@ -70,6 +67,41 @@ const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Two requests may be made under one lock, and the ledger needs time as well.
 const LOCK_MARGIN: Duration = Duration::from_secs(10);
+
+/// What a stored refresh token belongs to. Of another object of the same name, at another token URL or with another
+/// client it is of no use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RefreshTokenBinding {
+    /// UID of the object.
+    owner: String,
+    token_url: String,
+    /// Digest of the client ID.
+    client: String,
+}
+
+impl RefreshTokenBinding {
+    /// What refresh tokens of these settings are bound to, if they have any.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        let Auth::RefreshToken { client, .. } = settings.auth() else { return None };
+        let token_url = settings.auth().token_url()?.to_string();
+        let client = Sha256::digest(client.client_id.expose_secret().as_bytes());
+        let client = client.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { owner: settings.owner().to_owned(), token_url, client })
+    }
+}
+
+/// A rotated refresh token to be stored.
+#[derive(Copy, Clone)]
+pub(crate) struct RotatedToken<'a> {
+    /// The version that it replaces.
+    pub(crate) version: i64,
+    pub(crate) token: &'a SecretString,
+    /// The token in the Secret that it descends from.
+    pub(crate) origin: &'a SecretString,
+    pub(crate) binding: &'a RefreshTokenBinding,
+    /// Name, UID and version of that Secret.
+    pub(crate) secret: &'a str,
+}
 
 /// What the store holds for a connection.
 pub(crate) struct LoadedToken {
@@ -114,14 +146,18 @@ impl RefreshTokenEntry {
         }
     }
 
-    /// The stored token that replaces `origin`, the Secret's.
-    pub(crate) async fn load(&self, origin: &SecretString) -> Result<LoadedToken, CallError> {
+    /// The stored token that replaces `origin`, the Secret's, and is bound to `binding`.
+    pub(crate) async fn load(
+        &self,
+        binding: &RefreshTokenBinding,
+        origin: &SecretString,
+    ) -> Result<LoadedToken, CallError> {
         let stored = self.store.credentials.load_credential(&self.connection).await;
         let Some(stored) = stored.map_err(|e| self.ledger_error(&e))? else {
             return Ok(LoadedToken { version: 0, token: None });
         };
         let superseded = LoadedToken { version: stored.version, token: None };
-        match self.store.keys.decrypt(&self.associated_data(), &stored.ciphertext) {
+        match self.store.keys.decrypt(&self.associated_data(binding), &stored.ciphertext) {
             Ok(plain) => {
                 let token = plain
                     .split_first_chunk::<ORIGIN_LEN>()
@@ -130,10 +166,10 @@ impl RefreshTokenEntry {
                     .map(SecretString::from);
                 Ok(LoadedToken { token, ..superseded })
             }
-            // Of another endpoint, or tampered with: it is not used, and the Secret's token counts.
+            // Of another object, endpoint or client, or tampered with: it is not used, and the Secret's token counts.
             Err(EncryptionError::NotAuthentic) => Ok(superseded),
             // Another token in the Secret starts a new grant; a new label on the Secret does not.
-            Err(EncryptionError::UnknownKey) if self.descends_from_another(&stored.secret, origin) => Ok(superseded),
+            Err(EncryptionError::UnknownKey) if self.is_of_another(&stored.secret, binding, origin) => Ok(superseded),
             // The Secret's own token is spent. Reuse looks like theft to a careful provider, which then revokes the
             // grant.
             Err(EncryptionError::UnknownKey) => Err(CallError::TokenStore(TokenStoreError::UnknownKey)),
@@ -143,46 +179,41 @@ impl RefreshTokenEntry {
         }
     }
 
-    /// Stores `token` as the successor of `version`; `false` if another replica stored one first.
-    pub(crate) async fn store(
-        &self,
-        version: i64,
-        token: &SecretString,
-        origin: &SecretString,
-    ) -> Result<bool, CallError> {
+    /// Stores a rotated token; `false` if another replica stored one first.
+    pub(crate) async fn store(&self, rotated: RotatedToken<'_>) -> Result<bool, CallError> {
+        let RotatedToken { version, token, origin, binding, secret } = rotated;
         let token = token.expose_secret().as_bytes();
         let mut plain = Zeroizing::new(Vec::with_capacity(ORIGIN_LEN + token.len()));
         plain.extend_from_slice(&digest(origin));
         plain.extend_from_slice(token);
-        let sealed = self.store.keys.encrypt(&self.associated_data(), &plain);
+        let sealed = self.store.keys.encrypt(&self.associated_data(binding), &plain);
         let sealed = sealed.map_err(|_| CallError::TokenStore(TokenStoreError::NoKey))?;
-        let secret = format!("{}{FINGERPRINT_SEPARATOR}{}", self.secret, self.fingerprint(origin));
+        let secret = format!("{secret}{FINGERPRINT_SEPARATOR}{}", self.fingerprint(binding, origin));
         let credential = StoredCredential { version, secret, ciphertext: sealed };
         let now = self.clock.now().wall;
         let stored = self.store.credentials.store_credential(&self.connection, &credential, now).await;
         Ok(stored.map_err(|e| self.ledger_error(&e))?.is_some())
     }
 
-    /// Whether the entry with this `note` descends from another token than `origin`, as far as can be known without
-    /// decryption. Notes of former versions hold the Secret's version only.
-    fn descends_from_another(&self, note: &str, origin: &SecretString) -> bool {
-        match note.rsplit_once(FINGERPRINT_SEPARATOR) {
-            Some((_, fingerprint)) => fingerprint != self.fingerprint(origin),
-            None => note != self.secret,
-        }
+    /// Whether the entry with this `note` descends from another token than `origin` or is bound to something else, as far
+    /// as can be known without decryption.
+    fn is_of_another(&self, note: &str, binding: &RefreshTokenBinding, origin: &SecretString) -> bool {
+        let fingerprint = note.rsplit_once(FINGERPRINT_SEPARATOR).map(|(_, fingerprint)| fingerprint);
+        fingerprint.is_some_and(|fingerprint| fingerprint != self.fingerprint(binding, origin))
     }
 
-    /// Distinguishes two tokens of the Secret and reveals nothing else: eight bytes of a digest that covers the
-    /// connection too, so the same token of another connection has another fingerprint.
-    fn fingerprint(&self, origin: &SecretString) -> String {
-        short_digest(&[&self.associated_data(), origin.expose_secret()])
+    /// Distinguishes two tokens of the Secret and reveals nothing else: eight bytes of a digest that covers the binding
+    /// too, so the same token of another connection has another fingerprint.
+    fn fingerprint(&self, binding: &RefreshTokenBinding, origin: &SecretString) -> String {
+        short_digest(&[&self.associated_data(binding), origin.expose_secret()])
     }
 
-    /// Binds the ciphertext to the connection and the token URL. Stored entries depend on this text: it must not
+    /// Binds the ciphertext to the object, the token URL and the client. Stored entries depend on this text: it must not
     /// change.
-    fn associated_data(&self) -> String {
+    fn associated_data(&self, binding: &RefreshTokenBinding) -> String {
         let ObjectKey { namespace, name } = &self.connection;
-        format!("refresh token of {namespace}/{name} for {}", self.token_url)
+        let RefreshTokenBinding { owner, token_url, client } = binding;
+        format!("refresh token of {namespace}/{name} ({owner}) for {token_url} and client {client}")
     }
 
     fn ledger_error(&self, error: &LedgerError) -> CallError {

@@ -5,8 +5,9 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::domain::time::Mono;
+use crate::provider::auth::credential_cache::CredentialCache;
 use crate::provider::auth::token_endpoint::Grant;
-use crate::provider::testkit::{inner_fn, monitor, response, settings};
+use crate::provider::testkit::{authenticator, inner_fn, monitor, response, settings};
 use crate::settings::Placement;
 
 fn secret(text: &str) -> SecretString {
@@ -20,13 +21,14 @@ async fn sent(auth: Auth) -> Request {
     let inner = inner_fn({
         let seen = Arc::clone(&seen);
         move |ctx: CallContext| {
-            *seen.lock().unwrap() = Some(ctx.request);
+            assert!(ctx.request.headers.is_empty() && ctx.request.query.is_empty(), "retries hold no credential");
+            *seen.lock().unwrap() = ctx.outgoing.map(|outgoing| outgoing.request().clone());
             async { Ok(response(200)) }
         }
     });
-    let credentials = CredentialCache::new(Arc::clone(&settings), monitor(&settings), None);
-    let authenticator = Authenticator { credentials, tokens: None };
-    let path = AuthService::new(inner, monitor(&settings), Arc::clone(&settings), authenticator);
+    let monitor = monitor(&settings);
+    let authenticator = authenticator(&settings, &monitor);
+    let path = AuthService::new(inner, monitor, Arc::clone(&settings), authenticator);
     path.oneshot(CallContext::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
     let request = seen.lock().unwrap().take();
     request.unwrap()
@@ -75,6 +77,7 @@ const _: () = {
     let () = <refresh_lock::PendingRotation as Printed<_>>::SILENT;
     let () = <refresh_lock::RefreshLock as Printed<_>>::SILENT;
     let () = <CredentialCache as Printed<_>>::SILENT;
+    let () = <EndpointCredential as Printed<_>>::SILENT;
     let () = <crate::settings::TokenClient as Printed<_>>::SILENT;
     let () = <crate::settings::ClientCertificate as Printed<_>>::SILENT;
 };
@@ -87,9 +90,9 @@ async fn an_echoed_credential_is_redacted_from_the_answer() {
         echo.body = bytes::Bytes::from_static(br#"{"you":"Bearer canary-token"}"#);
         Ok(echo)
     });
-    let credentials = CredentialCache::new(Arc::clone(&settings), monitor(&settings), None);
-    let authenticator = Authenticator { credentials, tokens: None };
-    let path = AuthService::new(inner, monitor(&settings), Arc::clone(&settings), authenticator);
+    let monitor = monitor(&settings);
+    let authenticator = authenticator(&settings, &monitor);
+    let path = AuthService::new(inner, monitor, Arc::clone(&settings), authenticator);
     let response = path.oneshot(CallContext::new(Request::get("x", "/"), Mono::MAX)).await.unwrap();
     assert_eq!(&response.body[..], br#"{"you":"Bearer ***"}"#);
 }

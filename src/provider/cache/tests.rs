@@ -2,9 +2,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::domain::time::Mono;
 use crate::provider::call::{ConnectError, TokenStoreError};
 use crate::provider::response_cache::MAX_BYTES;
-use crate::provider::testkit::{RequestFn, monitor, request_fn, response, settings};
+use crate::provider::testkit::{RequestFn, authenticator, monitor, request_fn, response, settings};
 use crate::settings::Draft;
 use crate::settings::addresses::{AddressDenied, AddressKind, EndpointRole};
 
@@ -19,6 +20,10 @@ fn with_cache(change: impl FnOnce(&mut Draft)) -> Arc<Settings> {
 
 fn quote(symbol: &str) -> Request {
     Request { cache: CacheMode::FreshOrStale, ..Request::get("quote", "/quote").with_query("symbol", symbol) }
+}
+
+fn context(request: Request) -> CallContext {
+    CallContext::new(request, Mono::MAX)
 }
 
 struct Harness {
@@ -39,12 +44,14 @@ fn harness(settings: &Arc<Settings>, takes: Duration, ends: Vec<End>) -> Harness
         }
         .boxed()
     });
-    Harness { path: CacheService::new(inner, monitor(settings), Arc::clone(settings)), sent }
+    let monitor = monitor(settings);
+    let authenticator = authenticator(settings, &monitor);
+    Harness { path: CacheService::new(inner, monitor, Arc::clone(settings), authenticator), sent }
 }
 
 impl Harness {
     async fn call(&self, request: Request) -> End {
-        self.path.clone().oneshot(request).await
+        self.path.clone().oneshot(context(request)).await
     }
 
     fn sent(&self) -> usize {
@@ -76,6 +83,7 @@ async fn fresh_response_replaces_the_call_and_reports_its_age() {
 async fn stale_response_replaces_a_failure_within_max_stale_only() {
     for failure in [
         open(),
+        Err(CallError::BulkheadFull),
         Err(CallError::Timeout),
         Err(CallError::Connect(ConnectError::Reset)),
         Err(CallError::QuotaExhausted { retry_in: SECOND }),
@@ -248,5 +256,25 @@ async fn rotated_credentials_clear_the_cache() {
     harness.path.monitor.reconfigure(&first, &rotated);
     assert_eq!(harness.path.monitor.metrics().cache_bytes().get(), 0);
     let after = CacheService { settings: rotated, ..harness.path.clone() };
-    assert!(!after.oneshot(quote("A")).await.unwrap().meta.cached);
+    assert!(!after.oneshot(context(quote("A"))).await.unwrap().meta.cached);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_one_credential_is_not_returned_with_another() {
+    let settings = with_cache(|_| {});
+    let harness = harness(&settings, SECOND, vec![Ok(response(200)), Ok(response(200)), open()]);
+    let old = harness.path.clone();
+    let other = |authenticator| CacheService { authenticator, ..harness.path.clone() };
+    let replacement = other(authenticator(&settings, &harness.path.monitor));
+    // Replaced by an equal one during the call: the answer is the caller's and nobody else's.
+    let call = old.clone().oneshot(context(quote("A")));
+    let replace = async {
+        tokio::time::sleep(SECOND / 2).await;
+        old.authenticator.end(Some(replacement.authenticator.clone()));
+    };
+    assert!(futures::future::join(call, replace).await.0.is_ok());
+    assert!(!replacement.clone().oneshot(context(quote("A"))).await.unwrap().meta.cached);
+    assert!(replacement.clone().oneshot(context(quote("A"))).await.unwrap().meta.cached);
+    let third = other(authenticator(&settings, &harness.path.monitor));
+    assert!(third.oneshot(context(quote("A"))).await.is_err(), "not even instead of a failure");
 }

@@ -103,6 +103,12 @@ pub enum CallError {
     /// The connection is suspended; nothing was sent.
     #[error("connection suspended")]
     Suspended,
+    /// The connection was deleted, or calls another endpoint now; nothing was sent with its former credential.
+    #[error("connection changed during the call")]
+    Superseded,
+    /// Too many calls of the connection are in flight; nothing was sent.
+    #[error("too many calls of the connection in flight")]
+    BulkheadFull,
     /// The licence profiles deny the call; nothing was sent.
     #[error(transparent)]
     Denied(#[from] AccessDenial),
@@ -130,6 +136,12 @@ pub enum CallError {
         /// The size limit, in bytes.
         limit: usize,
     },
+    /// The response has more values or levels than any page of records; it was not read on.
+    #[error("response has too many values or levels")]
+    TooComplex,
+    /// No memory was left for the response, because too many large ones were being read.
+    #[error("memory for responses exhausted")]
+    Overloaded,
     /// The host has an address that the address rules forbid; nothing was sent.
     #[error("{0}")]
     AddressRefused(AddressDenied),
@@ -194,6 +206,8 @@ impl CallError {
             Self::Denied(denial) => return Err(denial),
             Self::CircuitOpen { .. } => FailureReason::CircuitOpen,
             Self::Suspended => FailureReason::Suspended,
+            Self::Superseded => FailureReason::ConnectionChanged,
+            Self::BulkheadFull => FailureReason::BulkheadFull,
             Self::QuotaExhausted { .. } => FailureReason::QuotaExhausted,
             Self::Throttled { .. } => FailureReason::Throttled,
             Self::Timeout => FailureReason::Timeout,
@@ -205,6 +219,8 @@ impl CallError {
             Self::Connect(_) => FailureReason::Tls,
             Self::AddressRefused(_) => FailureReason::AddressRefused,
             Self::TooLarge { .. } => FailureReason::TooLarge,
+            Self::TooComplex => FailureReason::TooComplex,
+            Self::Overloaded => FailureReason::Overloaded,
             Self::Malformed => FailureReason::Malformed,
             Self::CredentialsRefused { .. } => FailureReason::CredentialsRefused,
             Self::NoToken { .. } => FailureReason::NoToken,
@@ -225,10 +241,13 @@ impl CallError {
             // The name may resolve to another address later; at this one the provider is not available, and routes must
             // avoid it.
             Self::AddressRefused(AddressDenied { endpoint: EndpointRole::Provider, .. }) => Some(ErrorClass::Connect),
-            Self::TooLarge { .. } | Self::Malformed => Some(ErrorClass::Body),
+            Self::TooLarge { .. } | Self::TooComplex | Self::Malformed => Some(ErrorClass::Body),
             Self::CircuitOpen { .. }
             | Self::Suspended
+            | Self::Superseded
+            | Self::BulkheadFull
             | Self::Denied(_)
+            | Self::Overloaded
             | Self::QuotaExhausted { .. }
             | Self::Throttled { .. }
             | Self::AddressRefused(_)
@@ -269,6 +288,8 @@ impl CallError {
             self,
             Self::CircuitOpen { .. }
                 | Self::Suspended
+                | Self::Superseded
+                | Self::BulkheadFull
                 | Self::Denied(_)
                 | Self::QuotaExhausted { .. }
                 | Self::Throttled { .. }

@@ -15,13 +15,15 @@ use crate::resolve::operator::OperatorOptions;
 use crate::resolve::policy_selection::select_policy;
 use crate::resolve::secrets::{ReferencedSecret, ReferencedSecrets};
 use crate::resolve::spec_error::SpecError;
-use crate::settings::{Auth, Settings};
+use crate::settings::{Draft, Settings};
 
 /// What a connection is resolved from.
 #[derive(Clone, Debug)]
 pub struct ConnectionSources<'a> {
     /// Namespace and name of the object.
     pub key: &'a ObjectKey,
+    /// Its UID; empty outside a cluster.
+    pub uid: &'a str,
     /// Its spec.
     pub spec: &'a ProviderConnectionSpec,
     /// The loaded profile that `spec.provider` names.
@@ -90,8 +92,9 @@ fn resolved(
     profile: Arc<Profile>,
     rules: BreakerRules,
 ) -> Result<ResolvedConnection, SpecError> {
-    let ConnectionSources { spec, secrets, operator, .. } = sources;
-    let settings = Settings::resolve(draft(spec, profile, rules, secrets)?).map_err(|e| spec_error(&e))?;
+    let ConnectionSources { uid, spec, secrets, operator, .. } = sources;
+    let draft = Draft { owner: Arc::from(*uid), ..draft(spec, profile, rules, secrets)? };
+    let settings = Settings::resolve(draft).map_err(|e| spec_error(&e))?;
     check_operator_allows(spec, &settings, *operator)?;
     let desired = Arc::new(desired(&settings, secrets));
     Ok(ResolvedConnection { settings: Arc::new(settings), desired })
@@ -105,6 +108,6 @@ fn desired(settings: &Settings, secrets: &ReferencedSecrets<'_>) -> DesiredConne
         credential: secrets.auth.as_ref().or(secrets.tls.as_ref()).and_then(version),
         credential_expires: settings.credential_expires(),
         uses_secrets: secrets.auth.is_some() || secrets.tls.is_some(),
-        authenticates: !matches!(settings.auth(), Auth::None) || settings.tls().client.is_some(),
+        authenticates: settings.has_credential(),
     }
 }

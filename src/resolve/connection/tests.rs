@@ -23,6 +23,7 @@ fn resolved_with(spec: &ProviderConnectionSpec, state: &SecretState, has_key: bo
     let secret = |(field, name)| ReferencedSecret { field, name, state: state.clone() };
     let (key, addresses) = (ObjectKey::new("ns", "bank"), AddressRules::default());
     connection(&ConnectionSources {
+        uid: "uid-1",
         key: &key,
         spec,
         profile: profile.as_ref(),

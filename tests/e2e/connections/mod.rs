@@ -7,6 +7,7 @@ mod circuit;
 mod deletion;
 mod forbidden;
 mod idle;
+mod never_mixed;
 mod override_and_maintenance;
 mod policy;
 mod probe_log;

@@ -6,6 +6,7 @@ mod certificates;
 mod redaction;
 mod refresh_tokens;
 mod rotation;
+mod superseded;
 mod shutdown;
 mod sync_pages;
 mod tokens;

@@ -20,6 +20,7 @@ use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placeme
 use busbar::testbed::sim::{BankHandle, Behaviour, Down};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use super::bulkheads::overload;
@@ -261,6 +262,21 @@ async fn every_failure_reason_is_emitted() {
         last = failures.call(&quote("changed")).await;
     }
     assert_eq!(last, "token_circuit_open");
+
+    // Moved while a call waits for its token.
+    let token_endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let token_url = format!("http://{}/token", token_endpoint.local_addr().unwrap());
+    fmp(&harness, "moving", &harness.fmp, |draft| {
+        draft.auth = Auth::ClientCredentials(TokenClient { token_url, ..token_client() });
+    });
+    let moved = async {
+        let waiting = token_endpoint.accept().await.unwrap();
+        fmp(&harness, "moving", &harness.fmp, |draft| draft.base_url = "http://nowhere.invalid".to_owned());
+        waiting
+    };
+    let path = quote("moving");
+    let (reason, _) = tokio::join!(failures.call(&path), moved);
+    assert_eq!(reason, "connection_changed");
 
     harness.connect_as("fragile", "fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 1);
     harness.fmp.fail_with(Behaviour::status(503)).await.unwrap();

@@ -147,6 +147,7 @@ impl Unusable {
         let (auth, tls) = referenced_secrets(spec);
         let fixed = |reference: Option<SecretReference<'_>>| reference.map(|(field, _)| read((field, "s")));
         let sources = ConnectionSources {
+            uid: "uid-1",
             key: &ObjectKey::new("ns", "bank"),
             spec,
             profile: profile.as_ref(),

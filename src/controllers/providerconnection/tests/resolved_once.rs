@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use crate::api::v1alpha1::{BreakerPolicy, BreakerPolicySpec, ProviderConnection};
 use crate::cluster::resource::WatchedResource;
 use crate::cluster::stores::KindStore;
-use crate::controllers::Ctx;
-use crate::controllers::providerconnection::observe::{self, observe};
+use crate::controllers::{Ctx, ReconcileError};
+use crate::controllers::providerconnection::credentials::resolution;
+use crate::controllers::providerconnection::observe::observe;
 use crate::controllers::testkit::context;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::metrics::Metrics;
@@ -24,21 +25,33 @@ struct Fixture {
     ctx: Ctx,
     connections: Writer<ProviderConnection>,
     policies: Writer<BreakerPolicy>,
-    /// Resource version of the Secret; `None`: it may not be read.
-    secret: Arc<Mutex<Option<u32>>>,
+    /// What the API server answers.
+    server: Arc<Mutex<Server>>,
     /// Settings of each observation, in order.
     seen: Vec<Option<Arc<Settings>>>,
     _directory: TempDir,
 }
 
+/// The API server's objects.
+struct Server {
+    /// Resource version of the Secret; `None`: it may not be read.
+    secret: Option<u32>,
+    /// UID and generation of the connection.
+    connection: (String, i64),
+    secret_reads: usize,
+    connection_reads: usize,
+}
+
 impl Fixture {
     async fn new() -> Self {
-        let secret = Arc::new(Mutex::new(Some(1)));
+        let connection = (String::new(), 0);
+        let server =
+            Arc::new(Mutex::new(Server { secret: Some(1), connection, secret_reads: 0, connection_reads: 0 }));
         let answer = {
-            let secret = Arc::clone(&secret);
-            move |_: Request<Body>| {
-                let version = *secret.lock().unwrap();
-                async move { Ok::<_, std::convert::Infallible>(response(version)) }
+            let server = Arc::clone(&server);
+            move |request: Request<Body>| {
+                let response = server.lock().unwrap().respond(request.uri().path());
+                async move { Ok::<_, std::convert::Infallible>(response) }
             }
         };
         let client = Client::new(tower::service_fn(answer), "ns");
@@ -46,7 +59,7 @@ impl Fixture {
         let (connections, policies) = (Writer::default(), Writer::default());
         ctx.stores.connections = KindStore::from_store(connections.as_reader());
         ctx.stores.policies = KindStore::from_store(policies.as_reader());
-        Self { ctx, connections, policies, secret, seen: Vec::new(), _directory: directory }
+        Self { ctx, connections, policies, server, seen: Vec::new(), _directory: directory }
     }
 
     /// Observes the object as stored: what a reconcile does first.
@@ -56,7 +69,12 @@ impl Fixture {
     }
 
     fn store(&mut self, uid: &str, generation: i64) {
+        self.server().connection = (uid.to_owned(), generation);
         self.connections.apply_watcher_event(&Event::Apply(connection(uid, generation)));
+    }
+
+    fn server(&self) -> std::sync::MutexGuard<'_, Server> {
+        self.server.lock().unwrap()
     }
 
     fn store_policy(&mut self, generation: i64) {
@@ -93,16 +111,22 @@ fn connection(uid: &str, generation: i64) -> ProviderConnection {
     object
 }
 
-/// The API server's response to a read of the Secret.
-fn response(version: Option<u32>) -> Response<Body> {
-    let (status, body) = match version {
-        Some(version) => (
-            200,
-            format!(r#"{{"metadata": {{"name": "s", "resourceVersion": "{version}"}}, "data": {{"token": "dA=="}}}}"#),
-        ),
-        None => (403, r#"{"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403}"#.to_owned()),
-    };
-    Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()
+impl Server {
+    /// The response to a read of the Secret or of the connection's metadata.
+    fn respond(&mut self, path: &str) -> Response<Body> {
+        let (status, body) = if path.contains("providerconnections") {
+            self.connection_reads += 1;
+            let (uid, generation) = &self.connection;
+            (200, format!(r#"{{"metadata": {{"name": "bank", "uid": "{uid}", "generation": {generation}}}}}"#))
+        } else if let Some(version) = self.secret {
+            self.secret_reads += 1;
+            let metadata = format!(r#"{{"name": "s", "uid": "u", "resourceVersion": "{version}"}}"#);
+            (200, format!(r#"{{"metadata": {metadata}, "data": {{"token": "dA=="}}}}"#))
+        } else {
+            (403, r#"{"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403}"#.to_owned())
+        };
+        Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()
+    }
 }
 
 #[tokio::test]
@@ -113,7 +137,7 @@ async fn reconciles_without_a_change_share_one_resolution() {
         fixture.observe().await;
     }
     assert_eq!((fixture.seen.len(), fixture.resolutions()), (5, 1));
-    let reloaded = observe::resolution(&fixture.ctx, &connection("1", 1), &key(), None).await.unwrap().0;
+    let reloaded = resolution(&fixture.ctx, &connection("1", 1), None).await.unwrap().0;
     fixture.seen.push(reloaded.connection.as_ref().ok().map(|resolved| Arc::clone(&resolved.settings)));
     assert_eq!(fixture.resolutions(), 1, "the reload of Secrets shares it too");
 }
@@ -126,7 +150,7 @@ async fn every_change_of_a_source_is_resolved_anew_and_once() {
         |fixture| fixture.store("1", 2),
         |fixture| fixture.store_policy(1),
         |fixture| fixture.store_policy(2),
-        |fixture| *fixture.secret.lock().unwrap() = Some(2),
+        |fixture| fixture.server().secret = Some(2),
         |fixture| fixture.store("2", 2),
     ];
     for (done, change) in changes.into_iter().enumerate() {
@@ -142,9 +166,9 @@ async fn every_change_of_a_source_is_resolved_anew_and_once() {
 async fn a_secret_that_becomes_readable_is_resolved_anew() {
     let mut fixture = Fixture::new().await;
     fixture.store("1", 1);
-    *fixture.secret.lock().unwrap() = None;
+    fixture.server().secret = None;
     fixture.observe().await;
-    *fixture.secret.lock().unwrap() = Some(1);
+    fixture.server().secret = Some(1);
     fixture.observe().await;
     assert_eq!((fixture.seen[0].is_none(), fixture.seen[1].is_some()), (true, true));
 }
@@ -159,7 +183,37 @@ async fn an_entry_ends_with_its_object() {
     // Deleted while the reconcile reads its sources: its delete event came before the entry.
     let object = connection("1", 1);
     fixture.connections.apply_watcher_event(&Event::Delete(object.clone()));
-    observe(&fixture.ctx, &object).await.unwrap();
+    let end = observe(&fixture.ctx, &object).await;
+    assert!(matches!(end, Err(ReconcileError::Deferred(_))), "its Secret is not used");
     assert!(fixture.ctx.resolutions.connections.is_empty());
     assert_eq!(object.key(), key());
+}
+
+#[tokio::test]
+async fn a_secret_read_for_a_version_that_has_changed_since_is_not_used() {
+    let mut fixture = Fixture::new().await;
+    fixture.store("1", 1);
+    // The watch lags behind: the API server has the next generation, or another object of the name.
+    for newer in [("1".to_owned(), 2), ("2".to_owned(), 1)] {
+        fixture.server().connection = newer;
+        let end = observe(&fixture.ctx, &connection("1", 1)).await;
+        assert!(matches!(end, Err(ReconcileError::Deferred(_))));
+    }
+    fixture.server().connection = ("1".to_owned(), 1);
+    assert!(observe(&fixture.ctx, &connection("1", 1)).await.unwrap().settings.is_some());
+}
+
+#[tokio::test]
+async fn a_version_is_confirmed_once_and_each_new_secret_once_more() {
+    let mut fixture = Fixture::new().await;
+    fixture.store("1", 1);
+    for _ in 0..5 {
+        fixture.observe().await;
+    }
+    assert_eq!(fixture.server().connection_reads, 1);
+    fixture.server().secret = Some(2);
+    for _ in 0..5 {
+        fixture.observe().await;
+    }
+    assert_eq!(fixture.server().connection_reads, 2);
 }

@@ -1,17 +1,22 @@
+mod binding;
 mod calls;
 mod rotation;
+mod task_ends;
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::*;
 use crate::provider::auth::authenticator::Authenticator;
-use crate::provider::auth::credential_cache::{CredentialCache, SecretLookup};
+use crate::provider::auth::credential_cache::CredentialCache;
+use crate::provider::auth::endpoint_credential::EndpointCredential;
 use crate::provider::auth::refresh_token_store::RefreshTokenEntry;
 use crate::provider::auth::secret_source::SecretSource;
 use crate::provider::auth::token_endpoint::TokenEndpoint;
+use crate::provider::auth::token_response::TokenResponse;
 use crate::provider::http_clients::HttpClients;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::testkit::{monitor, settings};
@@ -28,7 +33,7 @@ fn token(expires_in: Option<u64>, refresh_before: u64) -> (u64, u64) {
         refresh_token: None,
         requested_at: Mono::ZERO,
     };
-    let token = AccessToken::new(&response, Duration::from_secs(refresh_before));
+    let token = AccessToken::new(&response, CredentialId::unique(), Duration::from_secs(refresh_before));
     let seconds = |at: Mono| at.since(Mono::ZERO).as_secs();
     (seconds(token.refresh_at), seconds(token.expires_at))
 }
@@ -114,44 +119,64 @@ fn tokens_of(
 ) -> Arc<AccessTokenCache> {
     let (initial, secrets, entry) = match rotation {
         None => (settings(|_| {}), None, None),
-        Some(Rotation { origin, entry, secrets }) => (settings_with(origin), Some(secrets), Some(entry)),
+        Some(Rotation { settings, entry, secrets }) => (settings, Some(secrets), Some(entry)),
     };
-    let lookup = secrets.map(|secrets| SecretLookup { secrets, clients: HttpClients::default() });
-    let credentials = CredentialCache::new(initial, Arc::clone(monitor), lookup);
+    let credentials = CredentialCache::new(initial, HttpClients::default(), Arc::clone(monitor), secrets);
     let (server, clock) = (Arc::clone(server), monitor.clock());
-    let factory =
-        move |_: &Settings| Some(Arc::new(FakeTokenEndpoint(Arc::clone(&server), clock)) as Arc<dyn TokenEndpoint>);
+    let factory = move |_: &EndpointCredential| {
+        Some(Arc::new(FakeTokenEndpoint(Arc::clone(&server), clock)) as Arc<dyn TokenEndpoint>)
+    };
     let source = AccessTokenSource::new(Box::new(factory), credentials, Arc::clone(monitor), entry).unwrap();
     AccessTokenCache::new(source, monitor.clock(), Duration::from_mins(1))
 }
 
 /// What a connection with a refresh token needs in addition to its endpoint.
 struct Rotation {
-    origin: SecretString,
+    settings: Arc<Settings>,
     entry: RefreshTokenEntry,
     secrets: Arc<dyn SecretSource>,
 }
 
-/// The settings of a connection whose Secret holds this refresh token.
-fn settings_with(refresh_token: SecretString) -> Arc<Settings> {
-    let client = TokenClient {
-        token_url: "https://bank.test/token".to_owned(),
-        scopes: Vec::new(),
-        audience: None,
-        refresh_before: Duration::from_mins(1),
-        client_id: secret("canary-client"),
-        client_secret: secret("canary-secret"),
-    };
-    settings(|draft| draft.auth = Auth::RefreshToken { client, refresh_token })
+/// What the settings of a connection with a refresh token are made of.
+#[derive(Copy, Clone)]
+struct RefreshSpec<'a> {
+    refresh_token: &'a str,
+    owner: &'a str,
+    /// Name, UID and version of the Secret.
+    revision: &'a str,
+    token_url: &'a str,
+    client_id: &'a str,
 }
 
-fn authenticator(
-    tokens: Arc<AccessTokenCache>,
-    settings: &Arc<Settings>,
-    monitor: &Arc<ConnectionMonitor>,
-) -> Authenticator {
-    let credentials = CredentialCache::new(Arc::clone(settings), Arc::clone(monitor), None);
-    Authenticator { credentials, tokens: Some(tokens) }
+/// The connection of most tests.
+const REFRESH: RefreshSpec<'static> = RefreshSpec {
+    refresh_token: "canary-first",
+    owner: "uid-1",
+    revision: "bank@1",
+    token_url: "https://bank.test/token",
+    client_id: "canary-client",
+};
+
+impl RefreshSpec<'_> {
+    fn settings(self) -> Arc<Settings> {
+        let client = TokenClient {
+            token_url: self.token_url.to_owned(),
+            scopes: Vec::new(),
+            audience: None,
+            refresh_before: Duration::from_mins(1),
+            client_id: secret(self.client_id),
+            client_secret: secret("canary-secret"),
+        };
+        settings(|draft| {
+            draft.owner = self.owner.into();
+            draft.credential_revision = self.revision.to_owned();
+            draft.auth = Auth::RefreshToken { client, refresh_token: secret(self.refresh_token) };
+        })
+    }
+}
+
+fn authenticator(tokens: &Arc<AccessTokenCache>) -> Authenticator {
+    Authenticator::of(Arc::clone(tokens.source.credentials()), Some(Arc::clone(tokens)))
 }
 
 fn tokens(server: &Arc<FakeTokenServer>) -> Arc<AccessTokenCache> {

@@ -44,7 +44,7 @@ impl CallFixture {
     async fn call(&self, request: Request, ends: Vec<CallEnd>) -> (CallEnd, CallLog) {
         let (inner, log) = scripted(ends);
         let (monitor, settings) = (Arc::clone(&self.monitor), Arc::clone(&self.settings));
-        let authenticator = authenticator(Arc::clone(&self.tokens), &settings, &monitor);
+        let authenticator = authenticator(&self.tokens);
         let auth = AuthService::new(inner, Arc::clone(&monitor), Arc::clone(&settings), authenticator);
         let path = QuotaService::new(auth, Arc::clone(&monitor), Arc::clone(&settings));
         let path = BreakerService::new(path, Arc::clone(&monitor), settings);

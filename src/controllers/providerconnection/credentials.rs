@@ -1,0 +1,179 @@
+//! Reads the Secrets of a connection for exactly the version of the object that is reconciled, and resolves it.
+//!
+//! A credential must never be combined with an address that it was not meant for, so a resolution is made only from
+//! Secrets that belonged to this version at one moment:
+//! 1. The Secrets are read after the version was first seen ([`FirstSeen`](super::first_seen::FirstSeen)): no copy of a
+//!    former tenant of the namespace, of a deleted Secret or of the time before a change of the address is used.
+//! 2. After the read the object is read once more, unless these versions were resolved together before. If it still has
+//!    the same UID and generation, address and Secrets existed together between the two reads. A watch that lags behind
+//!    cannot show that.
+//! 3. A credential that would move to another host unchanged is held back for [`SETTLE_TIME`], and the Secret is then
+//!    read again: whoever applies a moved address and a rotated Secret together writes one after the other. Until then
+//!    the connection goes on as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Api;
+
+use crate::api::v1alpha1::ProviderConnection;
+use crate::cluster;
+use crate::cluster::resource::WatchedResource as _;
+use crate::cluster::secrets::{Freshness, ReadMark};
+use crate::controllers::providerconnection::first_seen::Seen;
+use crate::controllers::providerconnection::resolution::{cached, resolve};
+use crate::controllers::resolution_cache::ObjectStamp;
+use crate::controllers::{Ctx, ReconcileError};
+use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
+use crate::profile::Profile;
+use crate::resolve::{
+    ConnectionResolution, ConnectionSources, ReferencedSecret, ReferencedSecrets, policy_name, referenced_secrets,
+};
+use crate::settings::Settings;
+
+/// How long an unchanged credential is not yet sent to another host. `kubectl apply` of a folder writes its objects
+/// within a second or two, in the order of the file names: the connection often comes before its Secret.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// Delay of the next reconcile of an object that changed during this one: the watch usually enqueues it sooner.
+const CHANGED_REQUEUE: Duration = Duration::from_secs(1);
+
+/// A resolution, and how long its Secrets may be used before they are read again.
+pub(super) type Resolved = (Arc<ConnectionResolution>, Duration);
+
+/// Reads what the connection is resolved from and resolves it.
+///
+/// `rejected_since`: when the provider first rejected the credential; an older copy is not used.
+///
+/// # Errors
+/// [`ReconcileError::Deferred`] if the object changed meanwhile, or its credential is held back.
+pub(super) async fn resolution(
+    ctx: &Ctx,
+    object: &ProviderConnection,
+    rejected_since: Option<Mono>,
+) -> Result<Resolved, ReconcileError> {
+    let key = object.key();
+    let profile = ctx.profiles.get(&object.spec.provider);
+    let seen = first_seen(ctx, object, &key, profile.as_ref());
+    let version = Version { object, key: &key, profile: profile.as_ref(), rejected_since };
+    let resolved = read_and_resolve(ctx, &version, seen.mark).await?;
+    let moved = |resolved: &Resolved| resolved.0.connection.as_ref().is_ok_and(|to| moves(ctx, object, &to.settings));
+    if seen.settled || !moved(&resolved) {
+        return Ok(resolved);
+    }
+    let remaining = (seen.at + SETTLE_TIME).since(ctx.clock.mono());
+    if !remaining.is_zero() {
+        tracing::info!(
+            namespace = %key.namespace, name = %key.name,
+            "address changed and the Secret did not: the credential is sent to the new address after a delay"
+        );
+        return Err(ReconcileError::Deferred(remaining));
+    }
+    let mark = ctx.secrets.mark();
+    ctx.resolutions.first_seen.settle(object, mark);
+    read_and_resolve(ctx, &version, mark).await
+}
+
+/// When this version of the object was first seen.
+fn first_seen(ctx: &Ctx, object: &ProviderConnection, key: &ObjectKey, profile: Option<&Arc<Profile>>) -> Seen {
+    let seen = &ctx.resolutions.first_seen;
+    let now = || Seen { mark: ctx.secrets.mark(), at: ctx.clock.mono(), settled: false };
+    if seen.is_empty() {
+        // At the start all objects are seen at once, so that those that name one Secret share its first read.
+        let start = now();
+        for other in ctx.stores.connections.list() {
+            seen.of(&other, ctx.profiles.get(&other.spec.provider).as_ref(), || start);
+        }
+    }
+    let version = seen.of(object, profile, now);
+    // It may have been deleted before the entry was made: its end was handled before this.
+    if ctx.stores.connections.get(key).is_none() {
+        seen.forget(key);
+    }
+    version
+}
+
+/// The version of a connection that is resolved.
+struct Version<'a> {
+    object: &'a ProviderConnection,
+    key: &'a ObjectKey,
+    profile: Option<&'a Arc<Profile>>,
+    rejected_since: Option<Mono>,
+}
+
+async fn read_and_resolve(ctx: &Ctx, version: &Version<'_>, mark: ReadMark) -> Result<Resolved, ReconcileError> {
+    let Version { object, key, profile, rejected_since } = *version;
+    let (spec, uid) = (&object.spec, object.metadata.uid.as_deref().unwrap_or_default());
+    let policy = ctx.stores.policies.get(&key.sibling(policy_name(spec)));
+    let mut valid_for = ctx.secrets.refresh_interval();
+    let mut secrets = ReferencedSecrets::default();
+    // A connection that cannot be used anyway needs no Secret.
+    if profile.is_some() && (policy.is_some() || spec.breaker_policy_ref.is_none()) {
+        let required = Freshness { after: mark, rejected: rejected_since };
+        (secrets, valid_for) = read_secrets(ctx, object, key, required).await?;
+    }
+    let (policy, operator) = (policy.as_deref(), ctx.operator_options());
+    let sources = ConnectionSources { key, uid, spec, profile, policy, secrets, operator };
+    let cache = &ctx.resolutions.connections;
+    if let Some(resolution) = cached(cache, object, &sources) {
+        return Ok((resolution, valid_for));
+    }
+    if sources.secrets.any_found() && !is_current(ctx, object, key).await? {
+        return Err(ReconcileError::Deferred(CHANGED_REQUEUE));
+    }
+    let exists = || ctx.stores.connections.get(key).is_some();
+    Ok((resolve(cache, object, &sources, exists), valid_for))
+}
+
+/// The Secrets of `auth` and `tls`, and how long they may be used. One Secret for both is read once: its two halves
+/// belong together.
+async fn read_secrets<'a>(
+    ctx: &Ctx,
+    object: &'a ProviderConnection,
+    key: &ObjectKey,
+    required: Freshness,
+) -> Result<(ReferencedSecrets<'a>, Duration), ReconcileError> {
+    let (auth, tls) = referenced_secrets(&object.spec);
+    let mut valid_for = ctx.secrets.refresh_interval();
+    let mut read: Option<ReferencedSecret<'a>> = None;
+    let mut secrets = ReferencedSecrets::default();
+    if let Some((field, name)) = auth {
+        let secret = ctx.secrets.get(&key.sibling(name), required).await?;
+        valid_for = valid_for.min(secret.valid_for);
+        read = Some(ReferencedSecret { field, name, state: secret.state });
+        secrets.auth.clone_from(&read);
+    }
+    if let Some((field, name)) = tls {
+        let shared = read.filter(|auth| auth.name == name);
+        let state = match shared {
+            Some(auth) => auth.state,
+            None => {
+                let secret = ctx.secrets.get(&key.sibling(name), required).await?;
+                valid_for = valid_for.min(secret.valid_for);
+                secret.state
+            }
+        };
+        secrets.tls = Some(ReferencedSecret { field, name, state });
+    }
+    Ok((secrets, valid_for))
+}
+
+/// Whether the API server still has the object at this generation; the store is asked first, because that costs nothing.
+async fn is_current(ctx: &Ctx, object: &ProviderConnection, key: &ObjectKey) -> Result<bool, ReconcileError> {
+    let version = ObjectStamp::of(object);
+    if !ctx.stores.connections.get(key).is_some_and(|stored| version.matches(&*stored)) {
+        return Ok(false);
+    }
+    let api: Api<ProviderConnection> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let now = cluster::call(api.get_metadata_opt(&key.name)).await?;
+    Ok(now.is_some_and(|now| version.matches(&now)))
+}
+
+/// Whether the running connection's credential would go to another host, and is the same as before.
+fn moves(ctx: &Ctx, object: &ProviderConnection, to: &Settings) -> bool {
+    let running = ctx.registry.get(&object.key());
+    running.filter(|running| Some(&**running.uid()) == object.metadata.uid.as_deref()).is_some_and(|running| {
+        let from = running.settings();
+        to.has_credential() && !from.same_hosts(to) && from.same_secrets(to)
+    })
+}

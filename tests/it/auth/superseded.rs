@@ -1,0 +1,117 @@
+//! Connections that are moved, deleted or given another credential while a call waits for its turn: what is sent is decided
+//! when it is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::domain::quota::{Limit, LimitScope, LimitUnit};
+use busbar::provider::call::{CallError, Request};
+use busbar::provider::connection::Connection;
+use busbar::provider::registry::Registry;
+use busbar::settings::{Auth, Draft};
+use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim};
+use tokio::task::JoinHandle;
+
+use crate::kit::banks::start_bank;
+use crate::kit::connections::{apply, client_credentials, draft, get, key, registry, required_oauth2, secret};
+use crate::kit::time::ManualTime;
+
+/// Two banks with keys of their own, and a connection to the first that may make one request a minute.
+struct Waiting {
+    time: ManualTime,
+    sim: Sim,
+    bank: BankHandle,
+    registry: Registry,
+    connection: Arc<Connection>,
+    draft: Draft,
+}
+
+fn limited(bank: &BankHandle, auth: Auth) -> Draft {
+    let mut draft = draft(bank.base_url());
+    draft.auth = auth;
+    draft.credential_revision = "bank@1".to_owned();
+    draft.timeouts.total = Duration::from_mins(5);
+    let (name, scope, operations) = ("minute".to_owned(), LimitScope::Connection, Vec::new());
+    draft.limits = vec![Limit { name, scope, requests: 1, unit: LimitUnit::Minute, burst: None, operations }];
+    draft
+}
+
+impl Waiting {
+    /// The first request is made.
+    async fn new(required: RequiredAuth, auth: impl FnOnce(&BankHandle) -> Auth) -> Self {
+        let time = ManualTime::start();
+        let (sim, bank) = start_bank(BankConfig::new("bank").auth(required)).await;
+        let draft = limited(&bank, auth(&bank));
+        let registry = registry().0;
+        let connection = apply(&registry, draft.clone());
+        assert_eq!(get(&connection, "/health").await, Ok(200));
+        Self { time, sim, bank, registry, connection, draft }
+    }
+
+    async fn with_bearer() -> Self {
+        let required = RequiredAuth::Bearer { token: "canary-one".to_owned() };
+        Self::new(required, |_| Auth::Bearer { token: secret("canary-one") }).await
+    }
+
+    /// A second call, which waits for its quota.
+    async fn call(&self) -> JoinHandle<Result<u16, CallError>> {
+        let connection = Arc::clone(&self.connection);
+        let call = tokio::spawn(async move { get(&connection, "/health").await });
+        self.time.advance(Duration::from_secs(1)).await;
+        assert!(!call.is_finished());
+        call
+    }
+
+    async fn end(&self, call: JoinHandle<Result<u16, CallError>>) -> Result<u16, CallError> {
+        self.time.run(Duration::from_secs(5), call).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_call_is_not_sent_after_its_connection_was_moved_or_deleted() {
+    for deleted in [false, true] {
+        let waiting = Waiting::with_bearer().await;
+        let elsewhere = waiting.sim.add_bank(BankConfig::new("elsewhere")).await.unwrap();
+        let call = waiting.call().await;
+        if deleted {
+            waiting.registry.remove(&key("bank")).unwrap();
+        } else {
+            apply(&waiting.registry, Draft { base_url: elsewhere.base_url(), ..waiting.draft.clone() });
+        }
+        assert_eq!(waiting.end(call).await, Err(CallError::Superseded), "deleted: {deleted}");
+        assert_eq!((waiting.bank.counters().requests, elsewhere.counters().requests), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_call_is_sent_with_the_credential_that_was_rotated_meanwhile() {
+    let waiting = Waiting::with_bearer().await;
+    let call = waiting.call().await;
+    waiting.bank.set_auth(&RequiredAuth::Bearer { token: "canary-two".to_owned() }).unwrap();
+    let mut rotated = waiting.draft.clone();
+    (rotated.auth, rotated.credential_revision) = (Auth::Bearer { token: secret("canary-two") }, "bank@2".to_owned());
+    apply(&waiting.registry, rotated);
+    assert_eq!(waiting.end(call).await, Ok(200), "it never sends the old one");
+    assert_eq!(waiting.bank.counters().requests, 2);
+}
+
+#[tokio::test]
+async fn a_token_dies_with_the_credential_that_obtained_it() {
+    let waiting = Waiting::new(required_oauth2(3600), client_credentials).await;
+    let call = waiting.call().await;
+    // The same values in another version of the Secret: nobody knows what happened in between.
+    apply(&waiting.registry, Draft { credential_revision: "bank@2".to_owned(), ..waiting.draft.clone() });
+    assert_eq!(waiting.end(call).await, Ok(200));
+    assert_eq!(waiting.bank.counters().tokens_issued, 2);
+}
+
+#[tokio::test]
+async fn a_request_built_for_one_endpoint_is_not_sent_to_another() {
+    let waiting = Waiting::with_bearer().await;
+    let elsewhere = waiting.sim.add_bank(BankConfig::new("elsewhere")).await.unwrap();
+    let settings = waiting.connection.settings();
+    apply(&waiting.registry, Draft { base_url: elsewhere.base_url(), ..waiting.draft.clone() });
+    let end = waiting.connection.call_with(&settings, Request::get("page", "/accounts/1")).await;
+    assert_eq!(end.err(), Some(CallError::Superseded));
+    assert_eq!(elsewhere.counters().requests, 0);
+}
