@@ -11,7 +11,7 @@ use crate::api::v1alpha1::{BreakerPolicy, ProviderConnection};
 use crate::controllers::providerconnection::decide::decide;
 use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::controllers::providerconnection::testkit::{desired, live};
-use crate::domain::breaker::EffectiveState;
+use crate::domain::breaker::{EffectiveState, Snapshot};
 use crate::domain::health::Health;
 use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
