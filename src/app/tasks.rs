@@ -232,8 +232,8 @@ mod tests {
             tokio::task::yield_now().await;
             last_call.send(()).unwrap();
         };
-        let drain = tasks.drain(Duration::from_secs(60), &*ledger, &Traces::off());
-        futures::future::join(drain, end).await;
+        let traces = Traces::off();
+        futures::future::join(tasks.drain(Duration::from_secs(60), &*ledger, &traces), end).await;
         assert_eq!(*order.lock().unwrap(), ["effect", "writer", "server"]);
         assert!(ledger.ping().await.is_err(), "closed");
     }
