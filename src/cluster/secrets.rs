@@ -5,7 +5,7 @@
 //! sooner for a connection whose credential was rejected, because a rotation shows first as a rejection. Cached values
 //! are zeroized when dropped, and their `Debug` prints no value.
 //!
-//! A name is not an owner: the namespace may have been deleted and created again by somebody else, or the Secret was
+//! A name is not an owner: the namespace may have been deleted and created again for another tenant, or the Secret was
 //! changed together with the address it is sent to. So a copy is only for callers that name the Secret since *before*
 //! it was read ([`ReadMark`]): a spec that was first seen later is always answered from a later read.
 
@@ -161,9 +161,11 @@ impl SecretReader {
             }
             cache.read_lock(key)
         };
-        let _reading = lock.lock().await;
+        // Not longer than for a request of its own: while the API server hangs, those in front wait for it one by one.
+        let turn = tokio::time::timeout(super::CALL_TIMEOUT, lock.lock()).await;
+        let _reading = turn.map_err(|_| ApiError::Timeout)?;
         let (read, started) = (self.clock.mono(), self.mark());
-        // Read by somebody else while this caller waited for its turn: one read serves all that wait.
+        // Read for another caller while this caller waited for its turn: one read serves all that wait.
         let waited = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(key, self.refresh, required, read);
         if let Some(cached) = waited {
             return Ok(cached);

@@ -17,7 +17,7 @@ closed_list!(
             => "Retry after `Retry-After`; check the condition Healthy of the connection; see --gateway-connection-calls.",
         ConnectionChanged = "connection_changed":
             "The connection was deleted or moved to another endpoint before anything was sent."
-            => "Retry; if it recurs, check who changes the connection.",
+            => "Retry; if it recurs, check what changes the connection.",
         QuotaExhausted = "quota_exhausted":
             "The requests that the connection's limits or the provider's plan allow are exhausted."
             => "Retry after `Retry-After`, or ask the provider for a higher limit.",

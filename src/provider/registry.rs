@@ -219,7 +219,8 @@ impl Registry {
         self.inner.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Removes the connection. Requests in flight run to their end; no further one is sent, whoever still holds it.
+    /// Removes the connection. Requests in flight run to their end; no further one is sent, also for callers that still
+    /// hold it.
     pub fn remove(&self, key: &ObjectKey) -> Option<Arc<Connection>> {
         self.remove_if(key, |_| true)
     }

@@ -8,8 +8,7 @@
 //!    the same UID and generation, address and Secrets existed together between the two reads. A watch that lags behind
 //!    cannot show that.
 //! 3. A credential that would move to another host unchanged is held back for [`SETTLE_TIME`], and the Secret is then
-//!    read again: whoever applies a moved address and a rotated Secret together writes one after the other. Until then
-//!    the connection goes on as it is.
+//!    read again: tools that apply both changes write one after the other. Until then the connection goes on as it is.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -73,7 +73,7 @@ impl Authenticator {
     /// Ends the use of its credentials and of what they obtained. Calls that have not been sent yet go on with
     /// `successor`, which must be for the same endpoint; without one they end.
     pub(crate) fn end(&self, successor: Option<Self>) {
-        // In this order: whoever finds that the credentials have ended also finds the successor.
+        // In this order: a call that finds that the credentials have ended also finds the successor.
         let _first_wins = self.successor.set(successor);
         self.credentials.end();
         if let Some(tokens) = &self.tokens {

@@ -266,7 +266,7 @@ async fn an_answer_of_one_credential_is_not_returned_with_another() {
     let old = harness.path.clone();
     let other = |authenticator| CacheService { authenticator, ..harness.path.clone() };
     let replacement = other(authenticator(&settings, &harness.path.monitor));
-    // Replaced by an equal one during the call: the answer is the caller's and nobody else's.
+    // Replaced by an equal one during the call: the answer is for this caller only.
     let call = old.clone().oneshot(context(quote("A")));
     let replace = async {
         tokio::time::sleep(SECOND / 2).await;

@@ -99,7 +99,7 @@ async fn a_waiting_call_is_sent_with_the_credential_that_was_rotated_meanwhile()
 async fn a_token_dies_with_the_credential_that_obtained_it() {
     let waiting = Waiting::new(required_oauth2(3600), client_credentials).await;
     let call = waiting.call().await;
-    // The same values in another version of the Secret: nobody knows what happened in between.
+    // The same values in another version of the Secret: what happened in between is unknown.
     apply(&waiting.registry, Draft { credential_revision: "bank@2".to_owned(), ..waiting.draft.clone() });
     assert_eq!(waiting.end(call).await, Ok(200));
     assert_eq!(waiting.bank.counters().tokens_issued, 2);

@@ -291,7 +291,7 @@ async fn token_endpoint_failures_do_not_open_the_providers_circuit() {
         inner,
         Arc::clone(&monitor),
         Arc::clone(&settings),
-        authenticator(tokens, &settings, &monitor),
+        authenticator(&tokens),
     );
     let path = crate::provider::breaker::BreakerService::new(auth, Arc::clone(&monitor), Arc::clone(&settings));
     for _ in 0..9 {

@@ -303,7 +303,7 @@ async fn without_rotation_nothing_is_stored_in_the_ledger() {
 #[tokio::test(start_paused = true)]
 async fn the_lock_of_a_dead_replica_expires() {
     let fixture = RotationFixture::new();
-    let gone = fixture.rotation("canary-first", "bank@1", "https://bank.test/token").entry;
+    let gone = fixture.rotation(REFRESH).entry;
     gone.lock("dead replica").await.unwrap();
     let tokens = fixture.replica("canary-first");
     assert_eq!(tokens.get().await.err(), Some(CallError::TokenStore(TokenStoreError::Busy)));
