@@ -154,9 +154,10 @@ mod tests {
     async fn a_task_that_stops_waiting_takes_no_permit() {
         let semaphore = semaphore(1, 1);
         let held = semaphore.acquire(&key("a")).await;
-        let mut waiting = Box::pin(semaphore.acquire(&key("b")));
+        let (b, c) = (key("b"), key("c"));
+        let mut waiting = Box::pin(semaphore.acquire(&b));
         assert!(waiting.as_mut().now_or_never().is_none());
-        let mut granted = Box::pin(semaphore.acquire(&key("c")));
+        let mut granted = Box::pin(semaphore.acquire(&c));
         assert!(granted.as_mut().now_or_never().is_none());
         drop(waiting);
         drop(held);
@@ -174,7 +175,8 @@ mod tests {
             assert!(semaphore.acquire(&key(&format!("gone-{n}"))).now_or_never().is_none());
         }
         assert!(semaphore.waiting() <= PURGE_FROM);
-        let mut last = Box::pin(semaphore.acquire(&key("last")));
+        let owner = key("last");
+        let mut last = Box::pin(semaphore.acquire(&owner));
         assert!(last.as_mut().now_or_never().is_none());
         drop(held);
         assert!(last.now_or_never().is_some());

@@ -49,7 +49,7 @@ impl LimitEnv {
         // No day ends during a test.
         let clock = Clock::starting_at("2026-11-22T12:00:00Z".parse().unwrap());
         let registry = Registry::new(clock, &metrics, options).unwrap();
-        let mut draft = draft(self.bank.url());
+        let mut draft = draft(self.bank.base_url());
         draft.limits = vec![limit];
         let connection = registry.apply(&key("bank"), uid, Settings::resolve(draft).unwrap(), None);
         Process { connection, ledger, metrics, _registry: registry }

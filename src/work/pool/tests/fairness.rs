@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use super::memory_ledger::MemoryLedger;
 use super::*;
 use crate::domain::time::Mono;
+use crate::ledger::LeaseStore as _;
 use crate::provider::call::{CallError, Request, Response};
 use crate::sync::Fetch;
 
