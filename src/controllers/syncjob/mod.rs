@@ -7,6 +7,7 @@ pub mod decide;
 mod due;
 pub mod ledger_state;
 pub mod resolution;
+mod runs;
 #[cfg(test)]
 mod silence_tests;
 pub mod status;
@@ -37,10 +38,9 @@ use crate::profile::CheckMode;
 use crate::resolve::{self, SpecError};
 use crate::settings::sync_plan::SyncPlan;
 use crate::sync::fetch::PlannedConnection;
-use crate::work::pool::{JobView, RunRequest};
+use crate::work::pool::RunRequest;
 
 use self::decide::{ConnectionView, JobInputs, JobStep};
-use self::ledger_state::LedgerState;
 
 impl WatchedResource for SyncJob {
     const KIND: Kind = Kind::SyncJob;
@@ -87,9 +87,6 @@ impl HasStatus for SyncJob {
             || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
-
-/// Recorded runs read for a status: more than it shows, because equal neighbours are merged.
-const RUNS_READ: u32 = 20;
 
 /// Requeue delay of a cleanup that waits for a run: it may belong to another process, whose end enqueues nothing here.
 const CLEANUP_RECHECK: Duration = Duration::from_secs(1);
@@ -141,7 +138,7 @@ impl Reconciler for SyncJobReconciler {
             (Err(error), _) | (Ok(_), Err(error)) => (Err(error), None),
             (Ok(schedule), Ok(plan)) => (Ok(schedule), Some(plan)),
         };
-        let (runs, ledger) = runs(ctx, &key).await?;
+        let (runs, ledger) = runs::read(&*ctx.ledger, &ctx.pool, &key).await?;
         let inputs = JobInputs {
             schedule,
             connection: view,
@@ -186,18 +183,6 @@ impl Reconciler for SyncJobReconciler {
             }
         }
         Ok(())
-    }
-}
-
-/// The job's runs, and whether the ledger can record more.
-async fn runs(ctx: &Ctx, key: &ObjectKey) -> Result<(JobView, LedgerState), ReconcileError> {
-    let unwritable = ctx.ledger.health().borrow().fault();
-    match ctx.pool.view(key, RUNS_READ).await {
-        Ok(view) => Ok((view, unwritable.map_or(LedgerState::Working, LedgerState::Unwritable))),
-        Err(error) => match error.write_fault() {
-            Some(fault) => Ok((JobView::default(), LedgerState::Unreadable(fault))),
-            None => Err(error.into()),
-        },
     }
 }
 

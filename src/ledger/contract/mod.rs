@@ -14,8 +14,8 @@ pub(crate) mod audit;
 pub(crate) mod credentials;
 pub(crate) mod dead_request_removal;
 pub(crate) mod dead_requests;
-pub(crate) pub(crate) mod fences;
-mod fixtures;
+pub(crate) mod fences;
+pub(crate) mod fixtures;
 pub(crate) mod leases;
 pub(crate) mod opening;
 pub(crate) mod pages;
@@ -25,7 +25,7 @@ pub(crate) mod quotas;
 pub(crate) mod runs;
 pub(crate) mod writes;
 
-pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, page, row, run_id, state, take};
+pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, row, run_id, state, take};
 
 /// A store, and handles on it.
 pub(crate) trait OpenLedger {
