@@ -3,7 +3,7 @@
 //! Made once, in the store, by whatever reads or changes the rows next. A correction in memory alone would move with
 //! the clock: a run that "has just started" at every look is never followed by another.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::params;
 
 use super::codec::{millis, to_i64};
@@ -12,6 +12,7 @@ use crate::domain::clock_skew::TOLERANCE;
 use crate::domain::key::ObjectKey;
 use crate::ledger::dead_requests::MAX_RETRY_DELAY;
 use crate::ledger::error::LedgerError;
+use crate::ledger::runs::RunStart;
 
 /// The latest instant, in milliseconds, that a correct clock could have written.
 pub(super) fn latest_millis(now: Timestamp) -> i64 {
@@ -20,15 +21,28 @@ pub(super) fn latest_millis(now: Timestamp) -> i64 {
 
 /// Corrects a job and its runs.
 pub(super) fn correct_job(tx: &Transaction<'_>, job: &ObjectKey, now: Timestamp) -> Result<(), LedgerError> {
-    const STATEMENTS: [&str; 2] = [
-        "UPDATE sync_jobs SET last_slot_ms = min(last_slot_ms, ?3), last_success_ms = min(last_success_ms, ?3)
+    correct(tx, job, now, now)
+}
+
+/// Corrects the job of a run that is about to be recorded. A slot of the future says nothing about the run's own.
+pub(super) fn correct_job_of(tx: &Transaction<'_>, run: &RunStart) -> Result<(), LedgerError> {
+    let before = run.slot.and_then(|slot| slot.checked_sub(SignedDuration::from_millis(1)).ok());
+    correct(tx, &run.job, run.at, before.map_or(run.at, |before| before.min(run.at)))
+}
+
+fn correct(tx: &Transaction<'_>, job: &ObjectKey, now: Timestamp, last_slot: Timestamp) -> Result<(), LedgerError> {
+    let (namespace, name, latest) = (&*job.namespace, &*job.name, latest_millis(now));
+    tx.execute(
+        "UPDATE sync_jobs SET last_slot_ms = CASE WHEN last_slot_ms > ?4 THEN ?5 ELSE last_slot_ms END,
+             last_success_ms = min(last_success_ms, ?3)
          WHERE namespace = ?1 AND job = ?2 AND (last_slot_ms > ?4 OR last_success_ms > ?4)",
+        params![namespace, name, millis(now), latest, millis(last_slot)],
+    )?;
+    tx.execute(
         "UPDATE sync_runs SET slot_ms = min(slot_ms, ?3), started_ms = min(started_ms, ?3), ended_ms = min(ended_ms, ?3)
          WHERE namespace = ?1 AND job = ?2 AND (slot_ms > ?4 OR started_ms > ?4 OR ended_ms > ?4)",
-    ];
-    for statement in STATEMENTS {
-        tx.execute(statement, params![&*job.namespace, &*job.name, millis(now), latest_millis(now)])?;
-    }
+        params![namespace, name, millis(now), latest],
+    )?;
     Ok(())
 }
 

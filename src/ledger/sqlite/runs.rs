@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
-use super::clock_skew::correct_job;
+use super::clock_skew::{correct_job, correct_job_of};
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
 use super::connection::Transaction;
 use super::cursor;
@@ -32,7 +32,7 @@ impl SqliteLedger {
         self.write(START, move |tx| {
             // A process frozen since it acquired the lease must not interrupt the run of the new holder.
             assert_held(tx, &lease)?;
-            correct_job(tx, &run.job, run.at)?;
+            correct_job_of(tx, &run)?;
             if is_recorded(tx, &run)? {
                 return Ok(false);
             }
@@ -45,7 +45,7 @@ impl SqliteLedger {
     pub(super) async fn run_skip(&self, run: &RunStart, reason: RunReason) -> Result<(), LedgerError> {
         let run = run.clone();
         self.write(SKIP, move |tx| {
-            correct_job(tx, &run.job, run.at)?;
+            correct_job_of(tx, &run)?;
             if is_recorded(tx, &run)? {
                 return Ok(());
             }
