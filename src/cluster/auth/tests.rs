@@ -48,8 +48,8 @@ impl Reviewer for FakeReviewer {
         user: &'a UserInfo,
         request: &'a AccessRequest,
     ) -> BoxFuture<'a, Result<bool, ApiError>> {
-        self.reviews.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
+            self.reviews.fetch_add(1, Ordering::Relaxed);
             self.delay().await;
             if self.down.load(Ordering::Relaxed) {
                 return Err(ApiError::Timeout);

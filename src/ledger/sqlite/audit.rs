@@ -21,8 +21,8 @@ const LIST: OperationName = OperationName("reading the audit log");
 const PRUNE: OperationName = OperationName("pruning the audit log");
 const TAKE: OperationName = OperationName("counting licence usage");
 
-/// Size of a call without texts, as the schema counts it.
-const MIN_CALL_BYTES: u64 = 120;
+/// Size of a large call: most are smaller.
+const LARGE_CALL_BYTES: u64 = 400;
 
 impl Audit for SqliteLedger {
     fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()> {
@@ -101,8 +101,8 @@ fn prune_usage(tx: &Transaction<'_>, before: Timestamp, now: Timestamp, most: u6
 
 /// Deletes the oldest calls, up to `most` of them, until they were `excess` bytes.
 fn prune_oversize(tx: &Transaction<'_>, excess: u64, most: u64) -> Result<u64, LedgerError> {
-    // As many rows as can be needed if they were the smallest: no more than a piece over the limit is deleted.
-    let most = most.min(excess.div_ceil(MIN_CALL_BYTES));
+    // As many rows as would be enough if they were large: rather a further piece than a row too many.
+    let most = most.min(excess.div_ceil(LARGE_CALL_BYTES));
     tx.execute(
         "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE kind = 'call' ORDER BY seq LIMIT ?1)",
         [to_i64(most)],
