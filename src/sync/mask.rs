@@ -230,7 +230,7 @@ mod tests {
     fn amounts_times_and_counts_are_kept_by_name() {
         for kept in [
             r#"{"amountMinor":150000000,"marketCap":3000000000000,"netCollateralAmount":25000000}"#,
-            r#"{"createdAt":1788220800000,"booking_date":20260901,"n":20260901,"timestamp":1788220800}"#,
+            r#"{"booking_date":20260901,"createdAt":1788220800000,"n":20260901,"timestamp":1788220800}"#,
             r#"{"currency":"NGN","value":150000000}"#,
             r#"{"estimatedValue":25000000,"total_amounts":[150000000],"volume":81234567}"#,
             r#"{"n":1234567,"price":12345678.90,"rate":0.123456789}"#,

@@ -285,7 +285,9 @@ mod tests {
             kinds in proptest::collection::vec((0..7u8, any::<bool>()), 0..4),
         ) {
             let echoed = kinds.iter().fold(secret.clone(), |text, (kind, all)| escaped(&text, *kind, *all));
-            let body = redacted(key(&secret), None, format!("[{echoed}]").as_bytes());
+            let mut needles = Needles(Vec::new());
+            needles.add(&secret);
+            let body = needles.redacted(format!("[{echoed}]").as_bytes()).unwrap_or_default();
             prop_assert_eq!(String::from_utf8_lossy(&body), "[***]", "{}", echoed);
         }
     }

@@ -9,7 +9,7 @@ async fn a_cursor_moved_past_today_by_a_wrong_clock_is_moved_back() {
     let bank = ScriptedBank::with(8);
     bank.push("announced", 5, "credit", "2027-03-01T00:00:00.000Z", "");
     let mut harness = SyncHarness::new(bank).await;
-    let plan = plan(10);
+    let plan = SyncPlan { start: Some("2026-08-01T00:00:00Z".parse().unwrap()), ..plan(10) };
     harness.clock = Clock::starting_at(NEXT_YEAR.parse().unwrap());
     assert_eq!(harness.run(&plan).await.result, RunResult::Succeeded);
     assert_eq!(harness.cursor(&plan).await, (Some("2027-03-01".into()), false), "as far as that clock could tell");
@@ -24,7 +24,7 @@ async fn a_cursor_moved_past_today_by_a_wrong_clock_is_moved_back() {
 #[tokio::test]
 async fn a_window_opened_by_a_wrong_clock_is_opened_anew() {
     let mut harness = SyncHarness::new(ScriptedBank::with(25)).await;
-    let mut plan = plan(10);
+    let mut plan = SyncPlan { start: Some("2026-08-01T00:00:00Z".parse().unwrap()), ..plan(10) };
     plan.limits.max_pages = 1;
     harness.clock = Clock::starting_at(NEXT_YEAR.parse().unwrap());
     assert_eq!(harness.run(&plan).await.result, RunResult::Incomplete);
