@@ -29,6 +29,7 @@ impl Bulkhead {
     }
 
     /// The calls in flight.
+    #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.lock().total
     }

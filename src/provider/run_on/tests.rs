@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, join_all};
 use super::*;
 use crate::domain::breaker::{CallClass, EffectiveState};
 use crate::domain::rights::Caller;
+use crate::provider::auth::authenticator::Authenticator;
 use crate::provider::breaker::BreakerService;
 use crate::provider::bulkhead::BulkheadService;
 use crate::provider::bulkhead_limit;
@@ -29,6 +30,7 @@ const HASTE: Duration = Duration::from_millis(100);
 struct Harness {
     monitor: Arc<ConnectionMonitor>,
     settings: Arc<Settings>,
+    authenticator: Authenticator,
     sent: Arc<AtomicUsize>,
     provider: Arc<Mutex<(Duration, u16)>>,
 }
@@ -41,8 +43,9 @@ impl Harness {
             draft.timeouts.total = SECOND * 60;
             change(draft);
         });
-        let provider = Arc::new(Mutex::new((takes, status)));
-        Self { monitor: monitor(&settings), settings, sent: Arc::default(), provider }
+        let (monitor, provider) = (monitor(&settings), Arc::new(Mutex::new((takes, status))));
+        let authenticator = authenticator(&settings, &monitor);
+        Self { monitor, settings, authenticator, sent: Arc::default(), provider }
     }
 
     fn call(&self, request: Request) -> BoxFuture<'static, End> {
@@ -61,8 +64,7 @@ impl Harness {
         let cutoff = CutoffService::new(retries, clock);
         let bulkhead = BulkheadService::new(cutoff, Arc::clone(monitor), Arc::clone(settings));
         let breaker = BreakerService::new(bulkhead, Arc::clone(monitor), Arc::clone(settings));
-        let authenticator = authenticator(settings, monitor);
-        let cache = CacheService::new(breaker, Arc::clone(monitor), Arc::clone(settings), authenticator);
+        let cache = CacheService::new(breaker, Arc::clone(monitor), Arc::clone(settings), self.authenticator.clone());
         DeadlineService::new(cache, clock, Arc::clone(settings)).oneshot(request).boxed()
     }
 

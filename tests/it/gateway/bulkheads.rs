@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use busbar::domain::key::ObjectKey;
 use busbar::profile::{Environment, Profiles};
@@ -18,6 +19,13 @@ const CALLS: u16 = 16;
 
 fn quote(connection: &str) -> String {
     format!("/api/providers/treasury/{connection}/quote?symbol=ACME&deadline_ms=60000")
+}
+
+/// A connection that waits for its bank longer than any test lasts.
+fn patient(draft: &mut Draft) {
+    draft.breaker.consecutive_failures = 0;
+    draft.timeouts.request = Duration::from_mins(5);
+    draft.timeouts.total = Duration::from_mins(5);
 }
 
 /// Makes the bank hang: it accepts requests and never responds.
@@ -66,7 +74,7 @@ pub(super) async fn overload() -> [Said; 2] {
     hang(&harness.fmp).await;
     let mut held = Vec::new();
     let mut hold = |name: &str, count| {
-        harness.connect_as(name, "fmp", &harness.fmp, |_| ());
+        harness.connect_as(name, "fmp", &harness.fmp, patient);
         held.extend(send(&harness, &quote(name), "ann", count));
     };
     // The fourth is another caller's.
@@ -88,6 +96,7 @@ pub(super) async fn overload() -> [Said; 2] {
 #[tokio::test]
 async fn beside_a_bank_that_hangs_under_load_all_calls_of_another_are_answered() {
     let harness = GatewayHarness::with(Plan { calls: Some(CALLS), ..Plan::default() }).await;
+    harness.connect("fmp", &harness.fmp, patient);
     hang(&harness.fmp).await;
     // Four times what may be in flight, of many callers, before anything is known of the bank.
     let load = usize::from(CALLS) * 4;
@@ -131,11 +140,13 @@ async fn beside_a_bank_that_hangs_under_load_all_calls_of_another_are_answered()
 #[tokio::test]
 async fn a_fallback_answers_at_once_for_a_connection_whose_bulkhead_is_full() {
     let harness = GatewayHarness::with(Plan { calls: Some(4), ..Plan::default() }).await;
-    harness.connect("fmp", &harness.fmp, |draft| draft.fallback = vec![fallback("polygon")]);
-    harness.connect_as("alone", "fmp", &harness.fmp, |_| ());
+    harness.connect("fmp", &harness.fmp, |draft| {
+        patient(draft);
+        draft.fallback = vec![fallback("polygon")];
+    });
     hang(&harness.fmp).await;
     // Each holds the first connection until its share of the time is over, and beyond: the reads run on.
-    let path = "/api/providers/treasury/fmp/quote?symbol=ACME&deadline_ms=3000";
+    let path = "/api/providers/treasury/fmp/quote?symbol=ACME&deadline_ms=8000";
     let first = ["ann", "bob"].into_iter().flat_map(|user| send(&harness, path, user, 2));
     for said in join_all(first).await {
         assert_eq!(*said.unwrap().meta("provider_used"), "polygon_fallback");
@@ -144,7 +155,7 @@ async fn a_fallback_answers_at_once_for_a_connection_whose_bulkhead_is_full() {
     assert_eq!((said.status, said.meta("provider_used").as_str()), (200, Some("polygon_fallback")), "{said:?}");
     assert_eq!(harness.fmp.arrivals().entries.len(), 4, "nothing was sent to the first one");
     // It is not stored for later: that would be more load.
-    harness.connect("fmp", &harness.fmp, |_| ());
+    harness.connect("fmp", &harness.fmp, patient);
     let said = harness.ask("GET", path, "token-eve", &[]).await;
     assert_eq!((said.status, said.error()), (503, "bulkhead_full"), "{said:?}");
     assert_eq!(said.body["data"]["details"]["reason"], "bulkhead_full");
@@ -157,7 +168,7 @@ async fn a_caller_with_requests_to_many_hung_banks_leaves_the_others_theirs() {
     let harness = GatewayHarness::with(Plan { under_way: 64, ..Plan::default() }).await;
     hang(&harness.fmp).await;
     for n in 0..8 {
-        harness.connect_as(&format!("hung-{n}"), "fmp", &harness.fmp, |_| ());
+        harness.connect_as(&format!("hung-{n}"), "fmp", &harness.fmp, patient);
     }
     // Half of the gateway's requests, and a share of further connections.
     let mut held: Vec<_> = (0..2).flat_map(|n| send(&harness, &quote(&format!("hung-{n}")), "ann", 16)).collect();
@@ -192,7 +203,7 @@ async fn a_namespace_that_holds_all_requests_leaves_another_its_share() {
     let harness = GatewayHarness::with(Plan { under_way: 64, ..Plan::default() }).await;
     hang(&harness.fmp).await;
     for n in 0..8 {
-        harness.connect_as(&format!("hung-{n}"), "fmp", &harness.fmp, |_| ());
+        harness.connect_as(&format!("hung-{n}"), "fmp", &harness.fmp, patient);
     }
     let mut draft = Draft::new(Profiles::builtin().unwrap().get("polygon").unwrap(), Environment::Sandbox);
     draft.base_url = harness.polygon.base_url();

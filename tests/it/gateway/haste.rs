@@ -30,7 +30,12 @@ fn counted(harness: &GatewayHarness, connection: &str, outcome: &str) -> u64 {
 #[tokio::test]
 async fn a_hundred_callers_who_leave_early_do_not_open_a_healthy_circuit() {
     let harness = GatewayHarness::new().await;
-    harness.connect("fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 3);
+    harness.connect("fmp", &harness.fmp, |draft| {
+        draft.breaker.consecutive_failures = 3;
+        // For a machine that is busy.
+        draft.timeouts.request = Duration::from_mins(1);
+        draft.timeouts.total = Duration::from_mins(1);
+    });
     harness.fmp.fail_with(ScriptStep::slow(Duration::from_millis(1_500))).await.unwrap();
     // Half of them have a short deadline, half close their connection.
     let hasty: Vec<_> =
