@@ -11,7 +11,7 @@ use crate::gateway::call_problem::{denied, invalid_operation, item_not_found, re
 use crate::gateway::candidates::Candidate;
 use crate::gateway::fallback_code::{FallbackCode, FallbackResult};
 use crate::gateway::problem::Problem;
-use crate::profile::json::{self, JsonError};
+use crate::profile::json;
 use crate::profile::{Mapping, MappingError, RecordShape, ResponseClass};
 use crate::provider::call::Response;
 use crate::provider::failure_reason::FailureReason;
@@ -155,11 +155,7 @@ async fn own_body(response: &Response) -> Result<Bytes, FailureReason> {
     let body = response.body.clone();
     let check = move || json::check(&body).map(|text| body.slice_ref(text.as_bytes()));
     let checked = response.memory.run(response.body.len(), check).await.map_err(|_| FailureReason::NotJson)?;
-    let body = checked.map_err(|error| match error {
-        JsonError::Invalid => FailureReason::NotJson,
-        JsonError::TooDeep | JsonError::TooManyValues => FailureReason::TooComplex,
-    })?;
-    Ok(response.memory.clone().attach(body))
+    Ok(response.memory.clone().attach(checked.map_err(|_| FailureReason::NotJson)?))
 }
 
 /// The failure of a candidate whose response cannot be used. With other load, or another connection, the same request

@@ -84,8 +84,8 @@ pub enum MappingError {
     /// The body is not JSON.
     #[error("the response is not JSON")]
     NotJson,
-    /// The body, or one of its records, has too many values or levels.
-    #[error("the response has too many values or levels")]
+    /// A record has too many values.
+    #[error("a record has too many values")]
     TooComplex,
     /// The canonical form does not fit where it is written.
     #[error("the canonical form is too large")]
@@ -109,8 +109,8 @@ pub enum MappingError {
 impl From<JsonError> for MappingError {
     fn from(error: JsonError) -> Self {
         match error {
-            JsonError::Invalid => Self::NotJson,
-            JsonError::TooDeep | JsonError::TooManyValues => Self::TooComplex,
+            JsonError::Invalid | JsonError::TooDeep => Self::NotJson,
+            JsonError::TooManyValues => Self::TooComplex,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! No content encoding is requested, and an encoded body is rejected. So the bytes counted here are the bytes in
 //! memory: no decompression bomb. Values and depth are counted as the chunks arrive, so that a body that would be too
-//! expensive to parse is not even read to its end. What exceeds [`FREE_BYTES`] is reserved before it is kept.
+//! expensive to parse, or cannot be parsed, is not even read to its end. What exceeds [`FREE_BYTES`] is reserved before it is kept.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Clock;
-use crate::profile::json::Scan;
+use crate::profile::json::{JsonError, Scan};
 use crate::provider::call::CallError;
 use crate::provider::call_progress::CallProgress;
 use crate::provider::http_error;
@@ -73,12 +73,14 @@ impl BodyReader<'_> {
                 return Err(CallError::TooLarge { limit: self.limit });
             }
             chunk.truncate(self.limit - body.len());
-            if let Some(scan) = &mut self.scan {
-                scan.push(&chunk).map_err(|_| CallError::TooComplex)?;
+            let scanned = self.scan.as_mut().map_or(Ok(()), |scan| scan.push(&chunk));
+            if scanned == Err(JsonError::TooManyValues) {
+                return Err(CallError::TooComplex);
             }
             self.memory.hold(body.len() + chunk.len(), announced, self.limit).await?;
             body.extend_from_slice(&chunk);
-            if cut {
+            // What is nested too deeply is not the JSON that is expected, whatever follows.
+            if cut || scanned.is_err() {
                 break;
             }
         }

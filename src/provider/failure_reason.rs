@@ -49,7 +49,8 @@ closed_list!(
             "The provider's response is larger than `maxResponseBytes` of the profile (4 MiB), or its headers than 64 KiB."
             => "Request less with the operation's parameters, such as a smaller page, or raise the limit in a profile.",
         TooComplex = "too_complex":
-            "The provider's response has more values than one per 8 bytes of `maxResponseBytes`, or more than 64 levels."
+            "The provider's response has more JSON values than one per 8 bytes of `maxResponseBytes`, or one of its \
+             records has more than 10000."
             => "Request less with the operation's parameters, such as a smaller page; contact the provider.",
         Overloaded = "overloaded":
             "No memory was left for the response, because too many large ones were being read. The provider did not fail."
@@ -85,7 +86,7 @@ closed_list!(
             "The provider's response does not have the fields of the canonical record."
             => "Compare the response (`shape=provider`) with the profile; report it if the profile is built in.",
         NotJson = "not_json":
-            "The provider's body is not JSON and cannot be part of a response."
+            "The provider's body is not JSON, or is nested more than 64 levels deep, and cannot be part of a response."
             => "Call an operation that returns JSON.",
     }
 );

@@ -209,8 +209,7 @@ fn token_client() -> TokenClient {
 
 #[tokio::test]
 async fn every_failure_reason_is_emitted() {
-    // Memory for no more than what needs no reservation.
-    let memory = MemoryLimits { responses: FREE_BYTES, ..MemoryLimits::default() };
+    let memory = MemoryLimits { responses: 24 * FREE_BYTES, ..MemoryLimits::default() };
     let harness = GatewayHarness::with(Plan { memory, ..Plan::default() }).await;
     let mut failures = Failures { harness: &harness, bank: harness.fmp.clone(), reasons: BTreeSet::new() };
     fmp(&harness, "plain", &harness.fmp, |_| ());
@@ -222,8 +221,8 @@ async fn every_failure_reason_is_emitted() {
         (Behaviour::Down(Down::Refuse), "connect"),
         (Behaviour::Down(Down::Close), "reset"),
         (responds(200, "x".repeat(16 * 1024 * 1024 + 1)), "too_large"),
-        (responds(200, format!("{}{}", "[".repeat(65), "]".repeat(65))), "too_complex"),
-        (responds(200, " ".repeat(100_000)), "overloaded"),
+        (responds(200, format!("[{}0]", "0,".repeat(530_000))), "too_complex"),
+        (responds(200, " ".repeat(32 * FREE_BYTES)), "overloaded"),
         (responds(200, r#"[{"symbol":["ACME"]}]"#), "unexpected_shape"),
     ] {
         let label = behaviour.label();
