@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("tasks.rs", "tokio::spawn", "the groups themselves"),
     ("tasks.rs", "tokio::task::spawn_blocking", "the groups themselves"),
     ("tasks.rs", "tokio_util::task::TaskTracker", "the groups themselves"),
+    ("tasks.rs", "TaskTracker", "the groups themselves"),
     ("tasks.rs", "tokio::runtime::Handle", "the groups themselves"),
     ("app.rs", "tokio::runtime::Builder", "the runtime, whose end is the end of the process"),
     ("provider/run_on.rs", "tokio::runtime::Handle", "whether there is a runtime: the task is one of a group"),

@@ -62,7 +62,9 @@ impl FakeServer {
                     std::future::pending::<()>().await;
                 }
             };
-            let events = events.take_until(end).map(|event| Ok::<_, Infallible>(format!("{event}\n")));
+            // The type first, as the API server writes it.
+            let line = |object| Ok::<_, Infallible>(format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n"));
+            let events = events.take_until(end).map(line);
             return Ok(Response::new(ResponseBody::from_stream(events)));
         }
         self.lists.fetch_add(usize::from(of_policies), Ordering::SeqCst);
@@ -81,7 +83,7 @@ impl FakeServer {
         let policy = policy(name);
         self.policies.lock().unwrap().push(policy.clone());
         if let Some(watch) = &*self.watch.lock().unwrap() {
-            watch.send(json!({"type": "ADDED", "object": policy})).unwrap();
+            watch.send(policy).unwrap();
         }
     }
 }
