@@ -28,9 +28,9 @@ const MAX_READ_INTERVAL: Duration = Duration::from_mins(1);
 type Flight = Shared<BoxFuture<'static, ()>>;
 
 struct State {
-    /// The settings in force.
-    applied: Arc<Settings>,
-    /// Their credential, or a newer one for the same endpoint, as read from the Secrets.
+    /// The credential of the settings in force.
+    applied: Arc<EndpointCredential>,
+    /// The same, or a newer one for the same endpoint, as read from the Secrets.
     current: Arc<EndpointCredential>,
     /// The read in flight.
     flight: Option<Flight>,
@@ -57,7 +57,8 @@ impl CredentialCache {
         secrets: Option<Arc<dyn SecretSource>>,
     ) -> Arc<Self> {
         let in_force = Arc::new(InForce::default());
-        let current = EndpointCredential::new(Arc::clone(&applied), &clients, Arc::clone(&in_force));
+        let applied = EndpointCredential::new(applied, &clients, Arc::clone(&in_force));
+        let current = Arc::clone(&applied);
         let state = Mutex::new(State { applied, current, flight: None, next_read: Mono::ZERO });
         Arc::new(Self { in_force, monitor, clients, secrets, state })
     }
@@ -65,15 +66,16 @@ impl CredentialCache {
     /// Puts other settings with the same authentication in force: what was obtained by the credential stays valid.
     pub(crate) fn reconfigure(&self, settings: &Arc<Settings>) {
         let mut state = self.lock();
-        if let Some(current) = state.current.with_settings(settings, &self.clients) {
-            state.current = current;
+        let Some(applied) = state.applied.with_settings(settings, &self.clients) else { return };
+        if state.current.id() == applied.id() {
+            state.current = Arc::clone(&applied);
         }
-        state.applied = Arc::clone(settings);
+        state.applied = applied;
     }
 
     /// Whether a refused credential can be read again from a Secret.
     pub(crate) fn can_change(&self) -> bool {
-        self.secrets.is_some() && !matches!(self.lock().applied.auth(), Auth::None)
+        self.secrets.is_some() && !matches!(self.lock().applied.settings().auth(), Auth::None)
     }
 
     /// Fails with [`CallError::Superseded`] once the credentials may not be used any more.
@@ -137,7 +139,7 @@ impl CredentialCache {
         if self.in_force.check().is_err() || self.monitor.clock().mono() < state.next_read {
             return None;
         }
-        let (cache, refused) = (Arc::clone(self), self.monitor.refused_since(&state.applied));
+        let (cache, refused) = (Arc::clone(self), self.monitor.refused_since(state.applied.settings()));
         // In a task of its own, so that a caller that gives up does not end it for the others.
         let task = self.monitor.tasks().spawn("secret read", async move {
             let flight = FlightGuard(cache);
@@ -152,7 +154,7 @@ impl CredentialCache {
     fn finish_read(&self, found: Option<Arc<Settings>>, refused: Mono) {
         let now = self.monitor.clock().mono();
         let mut state = self.lock();
-        let found = found.filter(|found| found.same_endpoint(&state.applied));
+        let found = found.filter(|found| found.same_endpoint(state.applied.settings()));
         let other = |found: &Arc<Settings>| {
             let current = state.current.settings();
             !found.same_credentials(current) || !found.same_certificate(current)

@@ -164,13 +164,13 @@ async fn settle(world: &mut World) {
     }
 }
 
-fn run(kind: AuthKind, script: &[Step]) {
+fn run(kind: AuthKind, script: &[Step], by_name: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     // tokio does not advance a paused clock by itself while a blocking task runs.
     let (hold, released) = std::sync::mpsc::channel::<()>();
     runtime.spawn_blocking(move || released.recv());
     runtime.block_on(async {
-        let mut world = World::new(kind).await;
+        let mut world = World::new(kind, by_name).await;
         world.mean_it();
         for step in [Step::Watch, Step::Reconcile, Step::Reconcile].iter().chain(script) {
             play(&mut world, *step).await;
@@ -187,17 +187,16 @@ proptest! {
     fn no_host_ever_gets_the_credential_of_another(
         oauth in any::<bool>(), script in prop::collection::vec(step(), 1..40),
     ) {
-        run(if oauth { AuthKind::OAuth2 } else { AuthKind::Bearer }, &script);
+        run(if oauth { AuthKind::OAuth2 } else { AuthKind::Bearer }, &script, false);
     }
 }
 
 /// The orders that an audit found, and their neighbours; each sent an old key to a new host.
-#[test]
-fn known_orders_send_no_credential_elsewhere() {
+fn known_orders() -> Vec<Vec<Step>> {
     let apply = |secret_first| Step::RotateAndMove { secret_first, reconciled_between: true };
-    let scripts: [&[Step]; 6] = [
-        &[apply(true), Step::Watch, Step::Reconcile, Step::Reconcile, Step::Call, Step::Probe],
-        &[
+    vec![
+        vec![apply(true), Step::Watch, Step::Reconcile, Step::Reconcile, Step::Call, Step::Probe],
+        vec![
             apply(false),
             Step::Watch,
             Step::Reconcile,
@@ -208,7 +207,7 @@ fn known_orders_send_no_credential_elsewhere() {
             Step::Reconcile,
             Step::Call,
         ],
-        &[
+        vec![
             Step::ReplaceTenant { host: 1, secret: true },
             Step::Watch,
             Step::Reconcile,
@@ -217,7 +216,7 @@ fn known_orders_send_no_credential_elsewhere() {
             Step::Reconcile,
             Step::Call,
         ],
-        &[
+        vec![
             Step::DeleteSecret,
             Step::DeleteConnection,
             Step::CreateConnection { host: 1 },
@@ -228,7 +227,7 @@ fn known_orders_send_no_credential_elsewhere() {
             Step::Call,
         ],
         // The watch lags behind: the Secret belongs to a version that the operator has not seen.
-        &[
+        vec![
             Step::Move,
             Step::Rotate,
             Step::Wait { seconds: 61 },
@@ -241,7 +240,7 @@ fn known_orders_send_no_credential_elsewhere() {
             Step::Call,
         ],
         // Resolved by a caller, or waiting for a token, while the connection moves.
-        &[
+        vec![
             Step::HoldTokens(true),
             Step::Call,
             Step::Resolve,
@@ -253,10 +252,24 @@ fn known_orders_send_no_credential_elsewhere() {
             Step::HoldTokens(false),
             Step::Call,
         ],
-    ];
+    ]
+}
+
+#[test]
+fn known_orders_send_no_credential_elsewhere() {
     for kind in [AuthKind::Bearer, AuthKind::OAuth2] {
-        for script in scripts {
-            run(kind, script);
+        for script in known_orders() {
+            run(kind, &script, false);
         }
+    }
+}
+
+#[test]
+fn copies_that_are_cached_by_name_alone_are_noticed() {
+    // The first four: one apply in either order, another tenant, a deleted Secret.
+    for script in known_orders().into_iter().take(4) {
+        let end = std::panic::catch_unwind(|| run(AuthKind::Bearer, &script, true));
+        let said = end.unwrap_err().downcast::<String>().unwrap();
+        assert!(said.contains("was never meant"), "{said}");
     }
 }
