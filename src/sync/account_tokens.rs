@@ -1,7 +1,7 @@
 //! Tokens of accounts: keyed hashes of their numbers.
 //!
 //! Rows are identified by the account's token. There are few enough account numbers to hash all of them, so the hash
-//! takes a key: without it, whoever reads the ledger cannot tell which account a row belongs to.
+//! takes a key: without it, a reader of the ledger cannot tell which account a row belongs to.
 //!
 //! The key is one random value for the whole ledger, stored in it: encrypted if the operator has a key (`--key-secret`),
 //! else as it is, which protects copies of rows but not the ledger. It never changes, because the rows' identity depends
