@@ -16,6 +16,14 @@ use crate::gateway::problem::Problem;
 use crate::gateway::providers::{ProviderAnswer, respond};
 use crate::gateway::state::Gateway;
 
+/// Where the paths of the aliases begin.
+const PREFIX: &str = "/finastra/";
+
+/// Whether `path` is that of an alias.
+pub(super) fn is_alias(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
+
 fn connection(gateway: &Gateway) -> Result<ObjectKey, Problem> {
     gateway.finastra.clone().ok_or_else(|| {
         let text = "no alias connection configured; start the operator with --finastra-alias=namespace/name, or use \

@@ -8,14 +8,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::domain::key::ObjectKey;
+use crate::gateway::aliases;
 use crate::gateway::call_problem::bulkhead_full;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
 use crate::gateway::request_limits::RequestLimit;
 use crate::gateway::state::Gateway;
-
-/// Where the aliases of the Finastra integration begin.
-const FINASTRA: &str = "/finastra/";
 
 /// Rejects requests beyond the maximum number of concurrent ones, before authentication. The permit is an extension of
 /// the request, for the caller's limit.
@@ -38,7 +36,7 @@ pub async fn concurrency_limit(
 
 /// The connection that the path calls, if it calls one.
 fn called_connection(gateway: &Gateway, path: &str, parameters: Option<&RawPathParams>) -> Option<ObjectKey> {
-    if path.starts_with(FINASTRA) {
+    if aliases::is_alias(path) {
         return gateway.finastra.clone();
     }
     let parameter = |wanted: &str| parameters?.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_cannot_have_all_requests_and_keeps_a_share_for_each_of_its_connections() {
+    fn one_caller_cannot_have_all_requests_but_has_a_share_of_each_connection() {
         let limits = RequestLimits::new(1_024);
         let mut permits = Vec::new();
         let mut of_ann = |name: &str| {

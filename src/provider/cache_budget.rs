@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use prometheus::IntGauge;
 
-/// Default size limit of all caches together, in bytes.
-pub(crate) const MAX_TOTAL: u64 = 128 * 1024 * 1024;
+/// Size limit of all caches together, in bytes: a sixth of the 192 MiB that an operator with a small limit has. They are
+/// shared fairly, so a small one costs hits only.
+pub(crate) const MAX_TOTAL: u64 = 32 * 1024 * 1024;
 
 /// A cache that can give memory back.
 pub(crate) trait Evict: Send + Sync {
@@ -199,7 +200,7 @@ mod tests {
         fixture.put(0, 1, 50);
         fixture.put(1, 1, 50);
         assert_eq!(fixture.put(2, 60, 1), 0);
-        assert_eq!(fixture.bytes(), [50, 50, 0], "nobody was evicted for it");
+        assert_eq!(fixture.bytes(), [50, 50, 0], "none was evicted for it");
     }
 
     #[test]

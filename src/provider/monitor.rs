@@ -3,7 +3,7 @@
 //! Every call is recorded here once. The state has one lock, which is never held across I/O. Changes that a status shows
 //! are published after the lock is released; those that a probe causes while it runs are published once, at its end.
 
-mod bulkhead;
+mod parts;
 pub(crate) mod rate_limit;
 mod read;
 mod snapshot;
@@ -34,8 +34,6 @@ use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::response_cache::ResponseCache;
 use crate::provider::restore::Restore;
 use crate::settings::{CircuitOverride, HealthCheck, Settings};
-use crate::tasks::TaskGroup;
-use crate::telemetry::traces::Traces;
 
 pub use self::snapshot::{ConnectionSnapshot, Verification};
 pub(crate) use self::state::MonitorState;
@@ -116,44 +114,6 @@ impl ConnectionMonitor {
         let (response_cache, day_quota, refresh_lock) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let (state, bulkhead) = (Mutex::new(state), Bulkhead::new(resources.bulkhead_limit));
         Arc::new(Self { key, clock, changes, metrics, resources, bulkhead, state, response_cache, day_quota, refresh_lock })
-    }
-
-    pub(crate) fn key(&self) -> &ObjectKey {
-        &self.key
-    }
-
-    /// Where a call or a token refresh that outlives its caller runs: the shutdown waits for it.
-    pub(crate) fn tasks(&self) -> &TaskGroup {
-        &self.resources.tasks
-    }
-
-    /// Counts daily limits with `day_quota`. Only the first call has an effect.
-    pub(crate) fn set_day_quota(&self, day_quota: DayQuota) {
-        let _first_wins = self.day_quota.set(Box::new(day_quota));
-    }
-
-    /// Where daily limits are counted.
-    pub(crate) fn day_quota(&self) -> Option<&DayQuota> {
-        self.day_quota.get().map(|day_quota| &**day_quota)
-    }
-
-    /// The tracer for its calls.
-    pub(crate) fn traces(&self) -> &Traces {
-        self.metrics.traces()
-    }
-
-    /// The cached responses.
-    pub(crate) fn response_cache(&self) -> &ResponseCache {
-        let budget = &self.resources.cache_budget;
-        self.response_cache.get_or_init(|| ResponseCache::register(Arc::clone(&self.key.namespace), budget))
-    }
-
-    pub(crate) fn metrics(&self) -> &ProviderMetrics {
-        &self.metrics
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, MonitorState> {

@@ -42,7 +42,7 @@ struct State {
     taking: HashMap<UsageKey, Taking>,
 }
 
-/// A block that is being taken. Whoever needs it polls it; its end is in the state.
+/// A block that is being taken. The calls that need it poll it; its end is in the state.
 type Taking = Shared<BoxFuture<'static, Taken>>;
 
 /// The end of taking a block.

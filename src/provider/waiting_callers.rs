@@ -24,7 +24,7 @@ impl WaitingCallers {
         self.waiting.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// Whether all callers have left: nobody waits for another try.
+    /// Whether all callers have left: no other try is waited for.
     pub(crate) fn all_left(&self) -> bool {
         self.any.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
     }

@@ -151,7 +151,7 @@ async fn the_shutdown_ends_what_runs_on_without_an_outcome() {
     }
     let began = harness.monitor.clock().mono();
     assert!(harness.monitor.tasks().drain(SECOND * 10).await.is_empty());
-    assert!(harness.monitor.clock().mono().since(began) < SECOND, "nobody waits for the provider");
+    assert!(harness.monitor.clock().mono().since(began) < SECOND, "it does not wait for the provider");
     assert_eq!((harness.outcomes(), harness.monitor.bulkhead().in_use()), (vec![], 0));
 }
 
