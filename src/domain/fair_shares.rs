@@ -166,7 +166,8 @@ mod tests {
         for n in 0..1_000 {
             take(&mut soft, "a", &format!("hung-{n}"), 99);
         }
-        assert!(soft.total() <= 16 + 1_000, "{}", soft.total());
+        // One of each connection, and the larger shares of the first ones.
+        assert!(soft.total() <= 16 * 2 + 1_000, "{}", soft.total());
         assert_eq!(take(&mut soft, "b", "good", 99), 8);
     }
 

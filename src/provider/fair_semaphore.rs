@@ -46,7 +46,7 @@ impl FairSemaphore {
         loop {
             let granted = {
                 let mut state = self.lock();
-                // Nobody who could be admitted waits: those were served when the last permit was given back.
+                // None who could be admitted waits: those were served when the last permit was given back.
                 if state.held.admits(owner) {
                     return self.take(&mut state, owner);
                 }
