@@ -179,7 +179,7 @@ async fn connections_with_a_request_are_not_closed_for_others() {
 
 #[tokio::test]
 async fn a_body_that_comes_byte_by_byte_ends_its_request() {
-    let limits = ConnectionLimits { idle: Duration::from_millis(500), ..patient(2, 2) };
+    let limits = ConnectionLimits { idle: Duration::from_secs(2), ..patient(2, 2) };
     let server = Flooded::start(limits, None).await;
     let mut stream = server.connect(2).await;
     stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
