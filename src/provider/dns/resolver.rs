@@ -28,7 +28,7 @@ use crate::tasks::TaskGroup;
 const MAX_LOOKUPS: usize = 256;
 /// Look-ups at a time of the names of one domain.
 const MAX_PER_DOMAIN: usize = MAX_LOOKUPS / 4;
-/// Time of one look-up with all its tries: the shortest sensible connect time-out, after which nobody waits for it.
+/// Time of one look-up with all its tries: the shortest sensible connect time-out, after which no caller waits for it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for a look-up if there are expired addresses (RFC 8767 suggests at most 1.8 s).
 const STALE_AFTER: Duration = Duration::from_millis(500);
@@ -190,8 +190,9 @@ impl Drop for Flight {
 
 /// Whose turn a look-up is: that of the name's domain, its last two labels.
 fn owner(name: &str) -> ObjectKey {
-    let labels = name.trim_end_matches('.').rmatch_indices('.').nth(1);
-    let domain = labels.map_or(name, |(at, _)| &name[at + 1..]);
+    let name = name.trim_end_matches('.');
+    let before = name.rmatch_indices('.').nth(1);
+    let domain = before.map_or(name, |(at, _)| &name[at + 1..]);
     ObjectKey::new(domain, name)
 }
 

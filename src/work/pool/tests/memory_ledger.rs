@@ -1,7 +1,7 @@
 //! A ledger in memory for the pool alone: with a file, time would not stand still while it is written.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -37,6 +37,8 @@ pub(super) struct MemoryLedger {
     write: Duration,
     writing: AtomicUsize,
     most: AtomicUsize,
+    /// The key of account tokens.
+    credential: Mutex<Option<StoredCredential>>,
 }
 
 impl MemoryLedger {
@@ -48,6 +50,7 @@ impl MemoryLedger {
             write,
             writing: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            credential: Mutex::default(),
         })
     }
 
@@ -132,7 +135,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn replace_identities(&self, _: i64, _: u32, _: ReplaceIdentity) -> LedgerFuture<'_, Option<i64>> {
-        unused()
+        done(None)
     }
 
     fn count_transactions<'a>(&'a self, _: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
@@ -170,16 +173,22 @@ impl Ledger for MemoryLedger {
 
 impl CredentialStore for MemoryLedger {
     fn load_credential<'a>(&'a self, _: &'a ObjectKey) -> LedgerFuture<'a, Option<StoredCredential>> {
-        unused()
+        done(self.credential.lock().unwrap().clone())
     }
 
     fn store_credential<'a>(
         &'a self,
         _: &'a ObjectKey,
-        _: &'a StoredCredential,
+        credential: &'a StoredCredential,
         _: Timestamp,
     ) -> LedgerFuture<'a, Option<i64>> {
-        unused()
+        let mut stored = self.credential.lock().unwrap();
+        if stored.as_ref().map_or(0, |stored| stored.version) != credential.version {
+            return done(None);
+        }
+        let version = credential.version + 1;
+        *stored = Some(StoredCredential { version, ..credential.clone() });
+        done(Some(version))
     }
 }
 
