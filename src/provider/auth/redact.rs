@@ -23,13 +23,17 @@ use crate::settings::{Auth, Settings};
 const MIN_SECRET_LEN: usize = 8;
 /// Replaces a credential.
 const MASK: &str = "***";
-/// Length of the part of a needle that is searched first: the standard library vectorizes searches up to 32 bytes.
-const PREFILTER_LEN: usize = 16;
+/// Length of the parts of a secret by which it is searched.
+const GRAM: usize = 4;
+/// Every so many bytes of a text are looked at: each occurrence of a secret has a whole part there.
+const STRIDE: usize = MIN_SECRET_LEN - GRAM + 1;
+/// Size of the table of hashes: a bit for each value of two bytes.
+const GRAM_WORDS: usize = 65_536 / 64;
 
 /// Redacts the secrets of `settings`, and `token` if one was sent. User names and client ids are not secret: the caller
 /// may have asked for them.
 pub(super) fn redact(response: &mut Response, settings: &Settings, token: Option<&str>) {
-    let mut needles = Needles(Vec::new());
+    let mut needles = Needles::new();
     for secret in secrets(settings).into_iter().chain(token) {
         needles.add(secret);
     }
@@ -60,9 +64,17 @@ struct Needle {
 }
 
 /// The texts that reveal a secret, wiped on drop.
-struct Needles(Vec<Needle>);
+struct Needles {
+    list: Vec<Needle>,
+    /// A bit for the hash of each part of theirs.
+    grams: Box<[u64; GRAM_WORDS]>,
+}
 
 impl Needles {
+    fn new() -> Self {
+        Self { list: Vec::new(), grams: Box::new([0; GRAM_WORDS]) }
+    }
+
     /// Adds the forms of `secret` that are not mere escapes of its characters.
     fn add(&mut self, secret: &str) {
         if secret.len() < MIN_SECRET_LEN {
@@ -94,8 +106,8 @@ impl Needles {
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let encoded = Zeroizing::new(engine.encode(&*shifted));
             let Some(core) = encoded.get(head..encoded.len().saturating_sub(after)) else { continue };
-            if self.0.last().is_none_or(|last| last.text != core) {
-                self.0.push(Needle { text: core.to_owned(), before: usize::from(shift > 0), after });
+            if self.list.last().is_none_or(|last| last.text != core) {
+                self.insert(Needle { text: core.to_owned(), before: usize::from(shift > 0), after });
             }
         }
     }
@@ -103,13 +115,23 @@ impl Needles {
     /// Adds a text unless it is too short to be secret.
     fn push(&mut self, text: String) {
         if text.len() >= MIN_SECRET_LEN {
-            self.0.push(Needle { text, before: 0, after: 0 });
+            self.insert(Needle { text, before: 0, after: 0 });
         }
+    }
+
+    fn insert(&mut self, needle: Needle) {
+        for gram in needle.grams() {
+            let bit = gram_hash(gram);
+            if let Some(word) = self.grams.get_mut(bit / 64) {
+                *word |= 1 << (bit % 64);
+            }
+        }
+        self.list.push(needle);
     }
 
     /// `bytes` with each secret replaced by [`MASK`]; `None` if there is none.
     fn redacted(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        if self.0.is_empty() {
+        if self.list.is_empty() || bytes.len() < MIN_SECRET_LEN {
             return None;
         }
         let mut found = escapes::find(bytes, |layer, found| self.find(layer, found));
@@ -126,29 +148,40 @@ impl Needles {
         (!found.is_empty()).then_some(redacted)
     }
 
-    /// Adds where the needles occur in `text`, one of the layers of a response. Needles are UTF-8, so an invalid byte
-    /// is never in one.
+    /// Adds where the needles occur in `text`, one of the layers of a response.
+    ///
+    /// One pass over a fifth of the bytes, however many needles there are: pages of some megabytes are searched, and
+    /// almost none has a secret in it.
     fn find(&self, text: &[u8], found: &mut Vec<Range<usize>>) {
-        let mut offset = 0;
-        for chunk in text.utf8_chunks() {
-            let valid = chunk.valid();
-            // Too short for any: a binary body may have a chunk per byte.
-            let needles: &[Needle] = if valid.len() < MIN_SECRET_LEN { &[] } else { &*self.0 };
-            for needle in needles {
-                let prefix = needle.text.get(..PREFILTER_LEN).unwrap_or(&needle.text);
-                if !valid.contains(prefix) {
-                    continue;
-                }
-                for (at, _) in valid.match_indices(needle.text.as_str()) {
-                    found.push(needle.widened(text, offset + at));
+        for (gram, at) in text.windows(GRAM).step_by(STRIDE).zip((0_usize..).step_by(STRIDE)) {
+            let Some(gram) = gram.first_chunk::<GRAM>() else { continue };
+            let bit = gram_hash(*gram);
+            if self.grams.get(bit / 64).is_none_or(|word| word & (1 << (bit % 64)) == 0) {
+                continue;
+            }
+            for needle in &self.list {
+                let starts = needle.grams().enumerate().filter(|(_, own)| own == gram);
+                for start in starts.filter_map(|(offset, _)| at.checked_sub(offset)) {
+                    if text.get(start..).is_some_and(|rest| rest.starts_with(needle.text.as_bytes())) {
+                        found.push(needle.widened(text, start));
+                    }
                 }
             }
-            offset += valid.len() + chunk.invalid().len();
         }
     }
 }
 
+/// Index of the bit of a part of a text.
+fn gram_hash(gram: [u8; GRAM]) -> usize {
+    usize::from(u16::try_from(u32::from_le_bytes(gram).wrapping_mul(0x9E37_79B1) >> 16).unwrap_or_default())
+}
+
 impl Needle {
+    /// The parts at its first bytes; one of them is where a text is looked at.
+    fn grams(&self) -> impl Iterator<Item = [u8; GRAM]> {
+        self.text.as_bytes().windows(GRAM).take(STRIDE).filter_map(|gram| gram.first_chunk().copied())
+    }
+
     /// Its range at `at` in `text`, with the adjacent base64 characters that also encode bits of the secret.
     fn widened(&self, text: &[u8], at: usize) -> Range<usize> {
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
@@ -161,7 +194,7 @@ impl Needle {
 
 impl Drop for Needles {
     fn drop(&mut self) {
-        for needle in &mut self.0 {
+        for needle in &mut self.list {
             needle.text.zeroize();
         }
     }
@@ -285,7 +318,7 @@ mod tests {
             kinds in proptest::collection::vec((0..7u8, any::<bool>()), 0..4),
         ) {
             let echoed = kinds.iter().fold(secret.clone(), |text, (kind, all)| escaped(&text, *kind, *all));
-            let mut needles = Needles(Vec::new());
+            let mut needles = Needles::new();
             needles.add(&secret);
             let body = needles.redacted(format!("[{echoed}]").as_bytes()).unwrap_or_default();
             prop_assert_eq!(String::from_utf8_lossy(&body), "[***]", "{}", echoed);
