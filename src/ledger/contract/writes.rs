@@ -106,6 +106,7 @@ impl Write {
 }
 
 /// What the writes refer to.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     lease: Lease,
     worker: Lease,

@@ -14,6 +14,7 @@ use rusqlite::{CachedStatement, OpenFlags, Params, Row};
 use super::codec::OperationName;
 #[cfg(test)]
 use super::faults::Faults;
+use super::step::Step;
 use crate::ledger::error::LedgerError;
 
 /// Statements that a connection keeps prepared: more than the ledger has.
@@ -36,15 +37,6 @@ pub(super) struct ConnectOptions {
 pub(super) enum MissingFile {
     Create,
     Fail,
-}
-
-/// One step of a transaction.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Step {
-    Begin,
-    Statement,
-    Commit,
-    Rollback,
 }
 
 /// The kind of a transaction.

@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 use super::codec::{OperationName, count, count_opt, get, millis, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
-use super::page::OwnedPage;
+use super::owned_page::OwnedPage;
 use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
 use crate::ledger::error::LedgerError;
 

@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 use super::codec::{OperationName, get, instant, millis, stored_enum};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
-use super::page::OwnedPage;
+use super::owned_page::OwnedPage;
 use super::read::Query;
 use super::upsert::count;
 use crate::domain::document::{DocumentKind, DocumentRecord};

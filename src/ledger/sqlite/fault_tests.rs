@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rusqlite::ffi;
 use rusqlite::types::Value;
+use tokio::sync::OnceCell;
 
-use super::connection::Step;
 use super::database::SqliteLedger;
 use super::faults::{Fault, Manner};
+use super::step::Step;
 use super::tests::{SqliteStore, TESTING, new_ledger};
 use crate::ledger::contract::writes::{Prepared, Write, prepare};
 use crate::ledger::contract::{at, count, cursor_key, take};
@@ -51,10 +52,21 @@ pub(super) fn dump(store: &SqliteStore) -> Vec<String> {
     lines
 }
 
-async fn prepared() -> (SqliteStore, SqliteLedger, Prepared) {
-    let (store, ledger) = new_ledger().await;
-    let prepared = prepare(&ledger).await;
-    (store, ledger, prepared)
+/// A file that is filled once, and copied for each test.
+static FILLED: OnceCell<(Vec<u8>, Prepared)> = OnceCell::const_new();
+
+pub(super) async fn prepared() -> (SqliteStore, SqliteLedger, Prepared) {
+    let fill = async || {
+        let (store, ledger) = new_ledger().await;
+        let prepared = prepare(&ledger).await;
+        ledger.close().await;
+        (std::fs::read(store.path()).unwrap(), prepared)
+    };
+    let (file, prepared) = FILLED.get_or_init(fill).await;
+    let store = SqliteStore::create().await;
+    std::fs::write(store.path(), file).unwrap();
+    let ledger = store.ledger(OpenMode::Migrate).await.unwrap();
+    (store, ledger, prepared.clone())
 }
 
 /// A write without faults: its steps, and the store after it.
@@ -76,19 +88,18 @@ async fn a_fault_at_any_step_of_any_write_leaves_nothing_behind() {
         let (store, ledger, prepared) = prepared().await;
         let (before, health) = (dump(&store), ledger.health());
         for step in 0..steps.len() {
-            for (number, (code, fault)) in CODES.into_iter().enumerate() {
-                for manner in [Manner::Refused, Manner::RolledBack] {
-                    // Every second time the ROLLBACK that follows fails too.
-                    let last = step + 1 + (number + step) % 2;
-                    ledger.faults.inject(Fault { steps: step..last, code, manner });
-                    let outcome = prepared.make(&ledger, write).await;
-                    let reached = ledger.faults.clear();
-                    let what = format!("{write:?}: {code} at step {step}, {manner:?}: {outcome:?}");
-                    assert!(reached.len() > step, "the connection works until then: {what}");
-                    assert_eq!(*health.borrow(), LedgerHealth::Unwritable(fault), "{what}");
-                    if !write.is_optional() {
-                        assert!(outcome.is_err_and(|error| error.is_transient()), "{what}");
-                    }
+            // With three codes at each step, others at the next. After the third fault the ROLLBACK fails too.
+            for (number, manner) in [Manner::Refused, Manner::RolledBack, Manner::Refused].into_iter().enumerate() {
+                let (code, fault) = CODES[(step * 3 + number) % CODES.len()];
+                let last = if number == 2 { step + 2 } else { step + 1 };
+                ledger.faults.inject(Fault { steps: step..last, code, manner });
+                let outcome = prepared.make(&ledger, write).await;
+                let reached = ledger.faults.clear();
+                let what = format!("{write:?}: {code} at step {step}, {manner:?}: {outcome:?}");
+                assert!(reached.len() > step, "the connection works until then: {what}");
+                assert_eq!(*health.borrow(), LedgerHealth::Unwritable(fault), "{what}");
+                if !write.is_optional() {
+                    assert!(outcome.is_err_and(|error| error.is_transient()), "{what}");
                 }
             }
             assert_eq!(dump(&store), before, "{write:?}: step {step}");
@@ -140,14 +151,13 @@ async fn a_page_whose_commit_cannot_be_read_back_is_reported_as_unknown() {
 #[tokio::test]
 async fn a_fault_of_a_read_ends_with_its_cause() {
     let (_store, ledger, _prepared) = prepared().await;
-    for (code, _) in CODES {
-        for step in 0..3 {
-            ledger.read_faults.inject(Fault { steps: step..step + 1, code, manner: Manner::Refused });
-            let error = ledger.count_transactions(&TransactionFilter::default()).await.unwrap_err();
-            assert!(error.is_transient(), "{error}");
-            ledger.read_faults.clear();
-            assert_eq!(count(&ledger).await, 2);
-        }
+    for (number, (code, _)) in CODES.into_iter().enumerate() {
+        let step = number % 3;
+        ledger.read_faults.inject(Fault { steps: step..step + 1, code, manner: Manner::Refused });
+        let error = ledger.count_transactions(&TransactionFilter::default()).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        ledger.read_faults.clear();
+        assert_eq!(count(&ledger).await, 2);
     }
 }
 

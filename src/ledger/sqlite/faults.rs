@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::connection::Step;
-use super::database::SqliteLedger;
+use super::step::Step;
 
 /// What happens at the step that fails.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -82,23 +81,5 @@ impl Faults {
             Manner::AnswerLost => drop(run()?),
         }
         Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(fault.code), None))
-    }
-}
-
-impl SqliteLedger {
-    /// From now on each write fails with `code`.
-    pub(crate) fn fail_writes(&self, code: i32) {
-        self.faults.inject(Fault { steps: 0..usize::MAX, code, manner: Manner::Refused });
-    }
-
-    /// From now on each read fails with `code`.
-    pub(crate) fn fail_reads(&self, code: i32) {
-        self.read_faults.inject(Fault { steps: 0..usize::MAX, code, manner: Manner::Refused });
-    }
-
-    /// Ends all faults.
-    pub(crate) fn recover(&self) {
-        self.faults.clear();
-        self.read_faults.clear();
     }
 }

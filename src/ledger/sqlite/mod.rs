@@ -22,15 +22,19 @@ mod fault_tests;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod faulty;
+#[cfg(test)]
 mod full_volume_tests;
 mod identities;
 mod lease;
 mod migrations;
+mod owned_page;
 mod page;
 mod probes;
 mod quotas;
 mod read;
 mod runs;
+mod step;
 mod store;
 #[cfg(test)]
 mod tests;

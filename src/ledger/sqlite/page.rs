@@ -3,65 +3,19 @@
 //! Fence, cursor, rows, dead letters, run counters: in this order, in one transaction. If COMMIT's outcome is unknown,
 //! the cursor is read back on a new connection: this writer's version and fence mean that the page is committed.
 
-use jiff::Timestamp;
 use rusqlite::params;
 
 use super::codec::{OperationName, millis, to_i64};
 use super::connection::{Mode, Transaction, TransactionError};
 use super::database::{SqliteLedger, read};
+use super::owned_page::OwnedPage;
 use super::worker::Slot;
 use super::{cursor, documents, lease, upsert};
-use crate::domain::cursor::{CursorKey, CursorState};
-use crate::domain::document::DocumentRecord;
-use crate::domain::record::{DeadLetter, TransactionRecord};
+use crate::domain::record::DeadLetter;
 use crate::ledger::error::LedgerError;
-use crate::ledger::lease::Lease;
 use crate::ledger::page::{PageCommit, PageCounts, PageOutcome};
-use crate::ledger::runs::RunId;
 
 const PAGE: OperationName = OperationName("committing a page");
-
-/// A page on its way to the writer's thread: it outlives the caller, who may go meanwhile. Hashes are computed before,
-/// on the caller's thread, because there is only one writer.
-pub(super) struct OwnedPage {
-    pub(super) cursor: CursorKey,
-    pub(super) lease: Lease,
-    pub(super) run: RunId,
-    pub(super) state: CursorState,
-    pub(super) rows: Vec<Hashed<TransactionRecord>>,
-    pub(super) documents: Vec<Hashed<DocumentRecord>>,
-    dead_letters: Vec<DeadLetter>,
-    fetched: u64,
-    pages: u64,
-    pub(super) now: Timestamp,
-}
-
-/// A record with the hash of its content.
-pub(super) struct Hashed<R> {
-    pub(super) record: R,
-    pub(super) hash: [u8; 32],
-}
-
-impl OwnedPage {
-    fn new(page: &PageCommit<'_>) -> Self {
-        Self {
-            cursor: page.cursor.clone(),
-            lease: page.lease.clone(),
-            run: page.run,
-            state: page.state.clone(),
-            rows: page.rows.iter().map(|row| Hashed { record: row.clone(), hash: row.content_hash() }).collect(),
-            documents: page
-                .documents
-                .iter()
-                .map(|document| Hashed { record: document.clone(), hash: document.content_hash() })
-                .collect(),
-            dead_letters: page.dead_letters.to_vec(),
-            fetched: page.fetched,
-            pages: page.pages,
-            now: page.now,
-        }
-    }
-}
 
 impl SqliteLedger {
     pub(super) async fn page_commit(&self, page: PageCommit<'_>) -> Result<PageOutcome, LedgerError> {

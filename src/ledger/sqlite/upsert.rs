@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::codec::millis;
 use super::connection::{Statement, Transaction};
-use super::page::OwnedPage;
+use super::owned_page::OwnedPage;
 use crate::ledger::error::LedgerError;
 use crate::ledger::page::PageCounts;
 
