@@ -5,9 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use busbar::testbed::control_plane::OperatorScope;
 use busbar::testbed::control_plane::process::ProcessSpec;
 
 use super::control_planes::report;
+use super::namespace::TestNs;
+use super::operator::Operator;
 
 /// Where cgroup v1 has its memory controller.
 const V1: &str = "/sys/fs/cgroup/memory";
@@ -78,6 +81,17 @@ impl MemoryLimit {
         let text = fs::read_to_string(group.path.join(group.kills)).expect("the cgroup counts");
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.expect("it counts kills").trim().parse().expect("a number")
+    }
+}
+
+impl Operator {
+    /// Starts one with limited memory, and waits until it is ready.
+    pub(crate) async fn ready_within(ns: &TestNs, limit: &MemoryLimit, extra: &[&str]) -> Self {
+        let mut operator = Self::prepare(ns, OperatorScope::Namespace, "a", extra).await;
+        operator.spec = limit.applied_to(operator.spec.clone());
+        let mut operator = operator.spawned();
+        operator.wait_ready().await;
+        operator
     }
 }
 

@@ -149,6 +149,13 @@ impl TestNs {
         self.kubectl_with(args, "").await
     }
 
+    /// Everything in the namespace that an operator may have written.
+    pub(crate) async fn written_objects(&self) -> String {
+        let ours = self.kubectl(&["api-resources", "--api-group=busbar.dev", "-o", "name"]).await.stdout;
+        let kinds: Vec<&str> = ours.lines().chain(["events.events.k8s.io", "leases.coordination.k8s.io"]).collect();
+        self.kubectl(&["get", &kinds.join(","), "-o", "json", "--show-managed-fields"]).await.ok()
+    }
+
     /// The same with `input` on its stdin.
     pub(crate) async fn kubectl_with(&self, args: &[&str], input: &str) -> KubectlOutput {
         let args: Vec<&str> = ["-n", self.name.as_str()].into_iter().chain(args.iter().copied()).collect();

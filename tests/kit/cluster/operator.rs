@@ -16,7 +16,6 @@ use busbar::testbed::control_plane::{AuditLog, AuditQuery, ControlPlane, Operato
 use serde::Deserialize;
 
 use super::control_planes::forbidden;
-use super::memory_limit::MemoryLimit;
 use super::namespace::TestNs;
 use super::status_recorder::StatusRecorder;
 use crate::kit::http::client_with_timeout;
@@ -49,7 +48,7 @@ struct Announcement {
 
 /// A running (or killed) operator of one namespace.
 pub(crate) struct Operator {
-    spec: ProcessSpec,
+    pub(super) spec: ProcessSpec,
     announce: PathBuf,
     process: Option<Process>,
     admin: Option<String>,
@@ -76,33 +75,18 @@ impl Operator {
         operator
     }
 
-    /// Starts one with limited memory, and waits until it is ready.
-    pub(crate) async fn ready_within(ns: &TestNs, limit: &MemoryLimit, extra: &[&str]) -> Self {
-        let mut operator = Self::prepare(ns, OperatorScope::Namespace, "a", extra).await;
-        operator.spec = limit.applied_to(operator.spec.clone());
-        operator.spawn();
-        operator.wait_ready().await;
-        operator
-    }
-
     /// One of several replicas: the same account and lease, files of its own.
     pub(crate) async fn start_replica(ns: &TestNs, replica: &str, extra: &[&str]) -> Self {
-        Self::launch(ns, OperatorScope::Namespace, replica, extra).await
+        Self::prepare(ns, OperatorScope::Namespace, replica, extra).await.spawned()
     }
 
     /// One that serves every namespace. Only on a control plane of the test's own, or it would serve other tests too.
     pub(crate) async fn start_cluster_wide(ns: &TestNs, extra: &[&str]) -> Self {
-        Self::launch(ns, OperatorScope::Cluster, "a", extra).await
-    }
-
-    async fn launch(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
-        let mut operator = Self::prepare(ns, scope, replica, extra).await;
-        operator.spawn();
-        operator
+        Self::prepare(ns, OperatorScope::Cluster, "a", extra).await.spawned()
     }
 
     /// One that is not started yet.
-    async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
+    pub(super) async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
         let plane = Arc::clone(ns.plane());
         let identity = plane.grant_operator(ns.name(), scope).await.expect("identity and rights for the operator");
         let directory = ns.operator_dir(replica);
@@ -156,6 +140,11 @@ impl Operator {
             may_be_forbidden: false,
             finished: false,
         }
+    }
+
+    pub(super) fn spawned(mut self) -> Self {
+        self.spawn();
+        self
     }
 
     fn spawn(&mut self) {
@@ -377,7 +366,7 @@ impl Operator {
     pub(crate) async fn finish(mut self, ns: &TestNs) {
         // From here on a panic is the finding itself.
         self.finished = true;
-        let mut outputs = vec![("its objects and events".to_owned(), objects(ns).await)];
+        let mut outputs = vec![("its objects and events".to_owned(), ns.written_objects().await)];
         if self.admin.is_some() {
             for path in PATHS {
                 outputs.push((format!("the response to GET {path}"), self.get(path).await.1));
@@ -407,12 +396,4 @@ impl Drop for Operator {
             self.namespace
         );
     }
-}
-
-/// Everything in the namespace that the operator may have written.
-async fn objects(ns: &TestNs) -> String {
-    let ours = ns.kubectl(&["api-resources", "--api-group=busbar.dev", "-o", "name"]).await.stdout;
-    let kinds: Vec<&str> = ours.lines().chain(["events.events.k8s.io", "leases.coordination.k8s.io"]).collect();
-    let get = ["get", &kinds.join(","), "-o", "json", "--show-managed-fields"];
-    ns.kubectl(&get).await.ok()
 }
