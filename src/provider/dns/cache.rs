@@ -1,4 +1,4 @@
-//! The resolved names and how long each is used. Pure: `now` is an argument.
+//! The resolved names and how long each is used. Knows no clock: `now` is an argument.
 //!
 //! While no server answers, addresses that have expired go on being used (RFC 8767): a bank must not become unreachable
 //! because its name cannot be looked up. An answer that the name does not exist removes them.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_used_for_its_ttl_but_neither_for_nothing_nor_for_ever() {
+    fn an_answer_is_used_for_its_ttl_within_a_second_and_five_minutes() {
         for (ttl, used) in [(0, 1), (1, 1), (20, 20), (300, 300), (86_400, 300), (u64::MAX, 300)] {
             let cache = cache(found(1, Duration::from_secs(ttl)));
             assert_eq!(cache.get(HOST, at(used) - Duration::from_millis(1)), Known::Answer(answer(1)), "{ttl}");

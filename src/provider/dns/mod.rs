@@ -1,5 +1,5 @@
 //! Name resolution for calls: a resolver of our own, because the system's blocks a thread for each look-up, for up to
-//! half a minute, and hundreds of names that nobody answers would stop all others. Why not `getaddrinfo`:
+//! half a minute, and hundreds of names without an answer would stop all others. Why not `getaddrinfo`:
 //! `docs/adr/0014-names-are-resolved-by-our-own-client.md`.
 //!
 //! `system.rs` asks the servers of `/etc/resolv.conf`, after `/etc/hosts`; `cache.rs` says how long an answer is good;

@@ -94,7 +94,7 @@ async fn calls_that_begin_together_share_one_look_up_even_with_ttl_zero() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_names_that_nobody_answers_delay_no_other() {
+async fn a_thousand_names_without_an_answer_delay_no_other() {
     let env = env(|name| if name.contains("hung") { (HUNG, found(HUNG)) } else { good(name) });
     for n in 0..1_000 {
         // Of one domain, and of a thousand.
@@ -170,7 +170,7 @@ async fn while_the_servers_are_silent_expired_addresses_serve_at_once() {
     }
     assert!(asked.load(Ordering::SeqCst) <= 4);
     env.sleep(Duration::from_hours(2)).await;
-    assert!(!env.timed("bank.test").await.1, "not for ever");
+    assert!(!env.timed("bank.test").await.1, "not forever");
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +195,7 @@ async fn a_name_that_does_not_exist_is_known_for_at_most_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn look_ups_that_the_shutdown_ends_leave_nobody_waiting() {
+async fn look_ups_that_the_shutdown_ends_leave_no_caller_waiting() {
     let env = env(|_| (HUNG, found(HUNG)));
     let tasks = env.resolver.inner.tasks.clone();
     let (found, late) = futures::join!(env.timed("bank.test"), tasks.drain(Duration::from_secs(1)));

@@ -112,7 +112,7 @@ async fn a_static_name_needs_no_server() {
 async fn no_such_name_and_no_answer_are_different() {
     let (server, _asked) = serve(cluster).await;
     let node = servers(server, &[], 1, "");
-    assert!(matches!(node.lookup("nobody.example").await, Err(LookupError::NotFound { .. })));
+    assert!(matches!(node.lookup("absent.example").await, Err(LookupError::NotFound { .. })));
     assert_eq!(node.lookup("hung.example").await, Err(LookupError::Failed));
     let (server, _asked) = serve(|_, _| Some((ResponseCode::ServFail, vec![], 0))).await;
     assert_eq!(servers(server, &[], 1, "").lookup("api.bank.example").await, Err(LookupError::Failed));
