@@ -31,7 +31,8 @@ async fn what_needs_the_ledger_is_unavailable_until_it_works_again() {
         let refused = harness.ask("DELETE", &request, "token-ann", &[]).await;
         assert_eq!((refused.status, refused.error()), (503, "unavailable"), "{refused:?}");
         assert!(refused.header("retry-after").is_some());
-        assert_eq!(harness.get(&request).await.status, 200, "it is still there, and read");
+        let listed = harness.get("/api/dead-requests?namespace=treasury").await;
+        assert_eq!((listed.status, listed.body["data"].to_string().contains(&id.to_string())), (200, true));
     }
     let failed = harness.get("/api/providers/treasury/fmp/quote?symbol=OTHER").await;
     assert_eq!((failed.status, failed.error()), (502, "provider_failed"), "{failed:?}");
@@ -40,7 +41,7 @@ async fn what_needs_the_ledger_is_unavailable_until_it_works_again() {
     drop(full);
     assert_eq!(harness.ask("DELETE", &request, "token-ann", &[]).await.status, 200);
     assert_eq!(*harness.ledger.health().borrow(), LedgerHealth::Writable);
-    assert_eq!(harness.get(&request).await.status, 404);
+    assert!(harness.ledger.get_dead_request(id).await.unwrap().is_none());
 }
 
 #[tokio::test]
