@@ -197,7 +197,7 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_PROBE_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub probe_concurrency: u16,
     /// Sync runs that work at a time, and at most so many in progress of one connection. A run that waits for its
-    /// provider does not count: up to eight times as many are in progress.
+    /// provider does not count: up to four times as many are in progress.
     #[arg(long, env = "BUSBAR_SYNC_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub sync_concurrency: u16,
     /// Memory for providers' responses that are being read or returned (16MiB to 64GiB). Parsed pages of syncs take up to

@@ -17,9 +17,9 @@ use crate::provider::call::{CallError, Request, Response};
 use crate::provider::fair_semaphore::{FairPermit, FairSemaphore};
 use crate::sync::Fetch;
 
-/// Runs in progress for each slot. Most of a run is waiting: with so many, the slots always have work, and a page that
-/// each may hold stays within some hundred megabytes.
-const RUNS_PER_SLOT: usize = 8;
+/// Runs in progress for each slot. Most of a run is waiting: with so many, the slots always have work. More would only
+/// compete for the memory of responses, which they hold while they wait for a slot again.
+const RUNS_PER_SLOT: usize = 4;
 
 /// The slots of a pool. Clones share them.
 #[derive(Clone, Debug)]
