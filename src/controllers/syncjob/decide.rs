@@ -105,7 +105,7 @@ pub fn decide(
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     if let LedgerState::Unreadable(_) = inputs.ledger {
-        return ledger_state::unreadable(previous, inputs.ledger, conditions);
+        return ledger_state::unreadable(previous, generation, inputs.ledger, conditions);
     }
     // A clock that was ahead when a run was recorded must not hide a later one.
     let inputs = &JobInputs { runs: inputs.runs.as_of(now), ..inputs.clone() };

@@ -49,6 +49,7 @@ impl LedgerState {
 /// The decision for a job whose runs cannot be read: its status stays as it was, but for the conditions of readiness.
 pub(super) fn unreadable<Step>(
     previous: Option<&SyncJobStatus>,
+    generation: i64,
     state: LedgerState,
     mut conditions: Conditions,
 ) -> Decision<SyncJobStatus, Step> {
@@ -58,6 +59,8 @@ pub(super) fn unreadable<Step>(
     let kept = was.conditions.iter().filter(|c| new.iter().all(|n| n.type_ != c.type_));
     let kept: Vec<_> = kept.filter(|c| c.type_ != ConditionType::Stalled.as_str()).cloned().collect();
     new.extend(kept);
-    let status = SyncJobStatus { conditions: new, ..was };
+    // All of one generation, as in every status.
+    new.iter_mut().for_each(|condition| condition.observed_generation = Some(generation));
+    let status = SyncJobStatus { observed_generation: Some(generation), conditions: new, ..was };
     Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after: RECHECK }
 }

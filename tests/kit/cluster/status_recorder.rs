@@ -26,8 +26,8 @@ use crate::kit::wait::eventually;
 /// The kinds that have a status of ours.
 const KINDS: [&str; 4] = ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"];
 
-/// Why Ready may become false although the spec is the same: something it names is missing or unusable.
-const UNREADY_REASONS: [&str; 8] = [
+/// Why Ready may become false although the spec is the same: something it names is missing or unusable, or the ledger.
+const UNREADY_REASONS: [&str; 9] = [
     "SecretNotFound",
     "SecretKeyMissing",
     "SecretKeyInvalid",
@@ -36,6 +36,7 @@ const UNREADY_REASONS: [&str; 8] = [
     "PolicyInvalid",
     "ConnectionNotFound",
     "ConnectionNotReady",
+    "LedgerUnavailable",
 ];
 
 /// Pause before a watch is opened again.
