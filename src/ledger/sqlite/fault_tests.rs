@@ -11,7 +11,7 @@ use super::faults::{Fault, Manner};
 use super::step::Step;
 use super::tests::{SqliteStore, TESTING, new_ledger};
 use crate::ledger::contract::writes::{Prepared, Write, prepare};
-use crate::ledger::contract::{at, count, cursor_key, take};
+use crate::ledger::contract::{OpenLedger as _, at, count, cursor_key, take};
 use crate::ledger::error::{LedgerError, WriteFault};
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::lease::LeaseStore as _;
