@@ -34,8 +34,9 @@ use crate::settings::Settings;
 /// How long an unchanged credential is not yet sent to another host. `kubectl apply` of a folder writes its objects
 /// within a second or two, in the order of the file names: the connection often comes before its Secret.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
-/// Delay of the next reconcile of an object that changed during this one: the watch usually enqueues it sooner.
-const CHANGED_REQUEUE: Duration = Duration::from_secs(1);
+/// Delay of the next reconcile of an object that changed during this one. The watch enqueues it sooner, unless its current
+/// form cannot be decoded: then it continues as last decoded, with the credential that it has.
+const CHANGED_REQUEUE: Duration = Duration::from_secs(10);
 
 /// A resolution, and how long its Secrets may be used before they are read again.
 pub(super) type Resolved = (Arc<ConnectionResolution>, Duration);

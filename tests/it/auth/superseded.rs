@@ -8,10 +8,11 @@ use busbar::domain::quota::{Limit, LimitScope, LimitUnit};
 use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
-use busbar::settings::{Auth, Draft};
+use busbar::settings::{Auth, Draft, Settings};
 use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim};
 use tokio::task::JoinHandle;
 
+use super::SecretStub;
 use crate::kit::banks::start_bank;
 use crate::kit::connections::{apply, client_credentials, draft, get, key, registry, required_oauth2, secret};
 use crate::kit::time::ManualTime;
@@ -84,6 +85,32 @@ async fn a_waiting_call_is_not_sent_after_its_connection_was_deleted() {
     waiting.registry.remove(&key("bank")).unwrap();
     assert_eq!(waiting.end(call).await, Err(CallError::Superseded));
     assert_eq!(waiting.bank.counters().requests, 1);
+}
+
+#[tokio::test]
+async fn a_waiting_call_is_not_sent_after_another_object_took_the_name() {
+    let waiting = Waiting::with_bearer().await;
+    let call = waiting.call().await;
+    waiting.registry.apply(&key("bank"), "another uid", Settings::resolve(waiting.draft.clone()).unwrap(), None);
+    assert_eq!(waiting.end(call).await, Err(CallError::Superseded), "though it calls the same bank");
+    assert_eq!(waiting.bank.counters().requests, 1);
+}
+
+#[tokio::test]
+async fn a_refused_call_does_not_take_the_credential_of_another_object() {
+    let required = RequiredAuth::Bearer { token: "canary-theirs".to_owned() };
+    let (_sim, bank) = start_bank(BankConfig::new("bank").auth(required)).await;
+    let of = |owner: &str, token| {
+        let mut draft = draft(bank.base_url());
+        (draft.owner, draft.auth) = (owner.into(), Auth::Bearer { token: secret(token) });
+        draft
+    };
+    let registry = registry().0;
+    // The namespace was created anew, and the end of the former object is not known yet.
+    let stub = SecretStub::install(&registry, Some(of("uid-2", "canary-theirs")));
+    let connection = apply(&registry, of("uid-1", "canary-ours"));
+    assert_eq!(get(&connection, "/health").await, Ok(401));
+    assert_eq!((stub.reads(), bank.counters().requests), (1, 1));
 }
 
 #[tokio::test]

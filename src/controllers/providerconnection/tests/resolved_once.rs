@@ -1,6 +1,7 @@
 //! How often a connection is resolved: once for each version of what it is resolved from.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{Request, Response};
 use kube::Client;
@@ -11,11 +12,12 @@ use tempfile::TempDir;
 
 use crate::api::v1alpha1::{BreakerPolicy, BreakerPolicySpec, ProviderConnection};
 use crate::cluster::resource::WatchedResource;
+use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::KindStore;
-use crate::controllers::{Ctx, ReconcileError};
 use crate::controllers::providerconnection::credentials::resolution;
 use crate::controllers::providerconnection::observe::observe;
 use crate::controllers::testkit::context;
+use crate::controllers::{Ctx, ReconcileError};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -43,10 +45,15 @@ struct Server {
 }
 
 impl Fixture {
+    /// Each Secret is read anew.
     async fn new() -> Self {
+        Self::with_refresh(Duration::ZERO).await
+    }
+
+    /// Copies of Secrets are valid for `refresh`.
+    async fn with_refresh(refresh: Duration) -> Self {
         let connection = (String::new(), 0);
-        let server =
-            Arc::new(Mutex::new(Server { secret: Some(1), connection, secret_reads: 0, connection_reads: 0 }));
+        let server = Arc::new(Mutex::new(Server { secret: Some(1), connection, secret_reads: 0, connection_reads: 0 }));
         let answer = {
             let server = Arc::clone(&server);
             move |request: Request<Body>| {
@@ -56,6 +63,7 @@ impl Fixture {
         };
         let client = Client::new(tower::service_fn(answer), "ns");
         let (mut ctx, directory) = context(&client, &Metrics::new()).await;
+        ctx.secrets = SecretReader::new(client, ctx.clock, refresh);
         let (connections, policies) = (Writer::default(), Writer::default());
         ctx.stores.connections = KindStore::from_store(connections.as_reader());
         ctx.stores.policies = KindStore::from_store(policies.as_reader());
@@ -103,9 +111,13 @@ fn key() -> ObjectKey {
 }
 
 fn connection(uid: &str, generation: i64) -> ProviderConnection {
+    named("bank", uid, generation)
+}
+
+fn named(name: &str, uid: &str, generation: i64) -> ProviderConnection {
     let spec = "{provider: generic, environment: Sandbox, endpoint: {baseURL: 'https://bank.example'}, \
                 healthCheck: {path: /}, auth: {bearer: {secretRef: {name: s}}}}";
-    let mut object = ProviderConnection::new("bank", serde_yaml::from_str(spec).unwrap());
+    let mut object = ProviderConnection::new(name, serde_yaml::from_str(spec).unwrap());
     object.metadata.namespace = Some("ns".into());
     (object.metadata.uid, object.metadata.generation) = (Some(uid.into()), Some(generation));
     object
@@ -201,6 +213,28 @@ async fn a_secret_read_for_a_version_that_has_changed_since_is_not_used() {
     }
     fixture.server().connection = ("1".to_owned(), 1);
     assert!(observe(&fixture.ctx, &connection("1", 1)).await.unwrap().settings.is_some());
+}
+
+#[tokio::test]
+async fn connections_that_are_there_at_the_start_share_the_read_of_their_secret() {
+    let mut fixture = Fixture::with_refresh(Duration::from_mins(1)).await;
+    let all: Vec<_> = (0..50).map(|number| named(&format!("bank-{number}"), "1", 1)).collect();
+    for object in &all {
+        fixture.connections.apply_watcher_event(&Event::Apply(object.clone()));
+    }
+    fixture.server().connection = ("1".to_owned(), 1);
+    for object in all.iter().chain(&all) {
+        assert!(observe(&fixture.ctx, object).await.unwrap().settings.is_some());
+    }
+    assert_eq!((fixture.server().secret_reads, fixture.server().connection_reads), (1, 50));
+    // One new generation is one read, which is again for all.
+    fixture.connections.apply_watcher_event(&Event::Apply(named("bank-7", "1", 2)));
+    fixture.server().connection = ("1".to_owned(), 2);
+    assert!(observe(&fixture.ctx, &named("bank-7", "1", 2)).await.unwrap().settings.is_some());
+    for object in all.iter().filter(|object| object.metadata.name.as_deref() != Some("bank-7")) {
+        assert!(observe(&fixture.ctx, object).await.unwrap().settings.is_some());
+    }
+    assert_eq!((fixture.server().secret_reads, fixture.server().connection_reads), (2, 51));
 }
 
 #[tokio::test]
