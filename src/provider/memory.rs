@@ -5,7 +5,7 @@
 //! others. What exceeds that is reserved as it is read, from the share of the connection first, so that one provider
 //! cannot take it all. A call waits for a reservation for [`MAX_WAIT`] and then fails as overloaded, which is not the
 //! provider's failure. A reservation belongs to the response and ends with it. What a page of records is parsed into
-//! is reserved before it is parsed, from a pool of its own: whoever holds a part of that pool never waits for the other
+//! is reserved before it is parsed, from a pool of its own: a holder of a part of that pool never waits for the other
 //! one, so the two cannot block each other.
 //!
 //! Large bodies are parsed on threads of their own, few at a time, because a tree takes many times its text.

@@ -28,8 +28,8 @@ pub struct ResponseBuffer {
 }
 
 impl ResponseBuffer {
-    /// An empty buffer for at most `limit` bytes, whose memory is reserved with `memory`. It never waits: whoever waits
-    /// while a response is held could wait for itself.
+    /// An empty buffer for at most `limit` bytes, whose memory is reserved with `memory`. It never waits: a wait
+    /// while a response is held could be one for itself.
     pub fn new(limit: usize, memory: Reservation) -> Self {
         Self { bytes: Vec::new(), limit, memory, full: None }
     }

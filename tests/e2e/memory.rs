@@ -1,5 +1,5 @@
 //! The operator in 192 MiB, as a container would have them, against providers that send as much as they are let: it lives,
-//! and no one else's check, call or sync fails.
+//! and no check, call or sync of others fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
