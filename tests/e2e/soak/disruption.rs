@@ -18,6 +18,7 @@ use super::RandomPlan;
 use super::hung_bank::hung_bank_under_load;
 use super::hung_jobs::hung_bank_with_many_jobs;
 use super::random::SoakEnv;
+use super::terminated_refresh::terminated_during_refresh;
 use crate::cluster::bank_env::secret_name;
 use crate::cluster::control_planes::repository;
 use crate::cluster::namespace::{kubectl, object_api};
@@ -57,6 +58,8 @@ pub(super) enum Disruption {
     BankHungUnderLoad,
     /// A bank with more jobs than there are slots hangs; requested runs of another bank end in time.
     BankHungWithManyJobs,
+    /// SIGTERM while a refresh token is being rotated.
+    TerminatedDuringRefresh,
 }
 
 impl fmt::Display for Disruption {
@@ -70,7 +73,7 @@ impl fmt::Display for Disruption {
 
 impl Disruption {
     /// All that are not of the control plane.
-    const OTHERS: [Self; 14] = [
+    const OTHERS: [Self; 15] = [
         Self::RightsRevoked,
         Self::SecondOperator,
         Self::LeaseTaken,
@@ -85,6 +88,7 @@ impl Disruption {
         Self::LedgerFull,
         Self::BankHungUnderLoad,
         Self::BankHungWithManyJobs,
+        Self::TerminatedDuringRefresh,
     ];
 
     /// One of all of them.
@@ -184,6 +188,7 @@ impl Disruption {
             }
             Self::BankHungUnderLoad => hung_bank_under_load(env, plan, time).await,
             Self::BankHungWithManyJobs => hung_bank_with_many_jobs(env, plan, time).await,
+            Self::TerminatedDuringRefresh => terminated_during_refresh(env).await,
             Self::Undecodable => {
                 let plane = env.ns.plane();
                 let pointer =

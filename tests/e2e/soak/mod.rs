@@ -11,6 +11,7 @@ mod disruption;
 mod hung_bank;
 mod hung_jobs;
 mod random;
+mod terminated_refresh;
 
 use std::time::Duration;
 

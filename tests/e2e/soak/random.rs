@@ -16,6 +16,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::disruption::Disruption;
+use super::terminated_refresh::key_flag;
 use super::{RandomPlan, add_transactions, commit_log, soak_job};
 use crate::cluster::bank_env::{bank_connection, quick_policy, secret_name};
 use crate::cluster::control_planes::{fault_plane, report};
@@ -71,7 +72,8 @@ impl DerefMut for SoakEnv {
 
 impl SoakEnv {
     async fn new(plane: &Arc<ControlPlane>) -> Self {
-        let mut env = FailoverEnv::empty(plane, "soak", OperatorScope::Namespace, &[REFRESH]).await;
+        let keys = key_flag(plane);
+        let mut env = FailoverEnv::empty(plane, "soak", OperatorScope::Namespace, &[REFRESH, &keys]).await;
         // Rights are revoked here, and API servers forbid what they have not read yet.
         env.expect_forbidden();
         env.put(&quick_policy("1s")).await;
@@ -87,7 +89,7 @@ impl SoakEnv {
         assert!(env.operator.sigterm().await.success());
         let volume = LedgerVolume::mount(&env.ns.ledger_file("a"));
         env.operator.restart().await;
-        let flags = vec![env.ns.ledger_flag("a"), REFRESH.to_owned()];
+        let flags = vec![env.ns.ledger_flag("a"), REFRESH.to_owned(), keys];
         commit_log::install(&env.ns.ledger_file("a"));
         let soak = Self { env, banks, flags, requested: None, number: 0, volume };
         for bank in &soak.banks[PLAIN..] {
