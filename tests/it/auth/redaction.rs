@@ -1,5 +1,6 @@
-//! What no log may show, at whatever level, of whatever crate.
+//! What no log may show, at whatever level, of whatever crate; and what no caller gets of a response.
 
+use busbar::domain::breaker::OnUnhealthy;
 use busbar::provider::call::Request;
 use busbar::settings::{Auth, Placement};
 use busbar::testbed::sim::{BankConfig, Behaviour, Down, RequiredAuth};
@@ -48,6 +49,48 @@ async fn no_secret_is_logged_at_any_level_or_shown_in_metrics() {
         for hidden in ["canary", "Y2FuYXJ5", "sim-"] {
             let found = text.lines().find(|line| line.contains(hidden) && !line.contains("busbar-sim"));
             assert!(found.is_none(), "{place}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_echoed_key_reaches_no_caller_however_it_is_escaped() {
+    let key = || "canary+in/query=1".to_owned();
+    let required = RequiredAuth::ApiKeyQuery { name: "apikey".to_owned(), value: key() };
+    let (_sim, bank) = start_bank(BankConfig::new("bank").auth(required)).await;
+    let mut draft = draft(bank.base_url());
+    draft.auth = Auth::ApiKey {
+        placement: Placement::Query,
+        name: "apikey".to_owned(),
+        prefix: String::new(),
+        key: secret(&key()),
+    };
+    draft.breaker.unhealthy = OnUnhealthy::Ignore;
+    let (registry, _metrics) = registry();
+    let connection = apply(&registry, draft);
+    for echoed in [
+        "canary+in/query=1",
+        r"canary+in\/query=1",
+        r"canary\u002bin\u002Fquery\u003d1",
+        r"canary\\u002bin\\/query=1",
+        "canary%2Bin%2Fquery%3D1",
+        "canary%2bin%2fquery%3d1",
+        "canary%252Bin%252fquery%253D1",
+        "canary&#43;in&#x2f;query&equals;1",
+        "63616e6172792b696e2f71756572793d31",
+        "63616E6172792B696E2F71756572793D31",
+        "Y2FuYXJ5K2luL3F1ZXJ5PTE=",
+    ] {
+        for code in [200, 400, 503] {
+            let link = format!("/next?apikey={echoed}");
+            let headers = [("link".to_owned(), link.clone())].into();
+            let body = Some(format!(r#"{{"next":"{link}"}}"#));
+            bank.set_script(Behaviour::Status { code, headers, body }).await.unwrap();
+            let response = connection.call(Request::get("test", "/v2/accounts")).await.unwrap();
+            let body = String::from_utf8(response.body.to_vec()).unwrap();
+            let shown = [response.headers["link"].to_str().unwrap(), body.trim_matches(['{', '}'])];
+            let expected = ["/next?apikey=***", r#""next":"/next?apikey=***""#];
+            assert_eq!(shown.map(|text| text.replace("***=", "***")), expected, "{echoed}");
         }
     }
 }
