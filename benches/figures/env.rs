@@ -61,7 +61,7 @@ impl BenchEnv {
     }
 
     /// Waits until the garbage collector watches connections, half a minute after their definition appeared: every
-    /// change of one then costs the API server a message to it, whoever made the change.
+    /// change of one then costs the API server a message to it, whichever client made the change.
     pub(crate) async fn garbage_collector_watches(&self) {
         let query = AuditQuery { verb: Some("watch"), resource: Some("providerconnections"), ..AuditQuery::default() };
         let began = self.clock.mono();
