@@ -66,7 +66,7 @@ fn prune(tx: &Transaction<'_>, pruning: AuditPruning) -> Result<PrunedAudit, Led
     pruned.call_bytes = call_bytes(tx)?;
     let left = most - pruned.expired;
     if pruned.call_bytes > max_call_bytes && left > 0 {
-        // A little below the limit, so that the next entry is not over it again.
+        // Aims below the limit: pruning ends although others write meanwhile.
         let target = max_call_bytes - max_call_bytes / 20;
         pruned.oversize = prune_oversize(tx, pruned.call_bytes - target, left)?;
         pruned.call_bytes = call_bytes(tx)?;

@@ -21,8 +21,8 @@ use crate::metrics::{Metrics, MetricsError};
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// How often entries are deleted by age.
 const AGE_INTERVAL: Duration = Duration::from_hours(1);
-/// Rows per transaction: some milliseconds.
-const PIECE: u32 = 500;
+/// Rows per transaction: some milliseconds, and more than the writer appends in one of its own, so that pruning is faster.
+const PIECE: u32 = 1_000;
 /// The shortest pause between two transactions.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 
