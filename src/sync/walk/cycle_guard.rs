@@ -51,8 +51,8 @@ impl CycleGuard {
     ) -> Option<RunReason> {
         self.tokens.insert(fingerprint(position));
         let documents = parsed.documents.iter().map(|document| document.key.as_str());
-        let keys: Vec<&str> = parsed.rows.iter().map(|row| row.key.as_str()).chain(documents).collect();
-        let repeated = !keys.is_empty() && !self.page_fingerprints.insert(fingerprint(&keys.join("\n")));
+        let mut keys = parsed.rows.iter().map(|row| row.key.as_str()).chain(documents).peekable();
+        let repeated = keys.peek().is_some() && !self.page_fingerprints.insert(fingerprint_of(keys));
         // A list that grew by exactly one page legitimately returns a page again.
         if repeated && !total_changed(window, parsed) {
             return Some(RunReason::PaginationCycle);
@@ -82,6 +82,11 @@ pub(super) fn record_position(window: &mut SyncWindow, position: &str) {
 /// The same window, reset to its first page.
 pub(super) fn restarted(window: SyncWindow) -> SyncWindow {
     SyncWindow { page_no: 0, page_token: None, total: None, seen_tokens: Vec::new(), rows_in: 0, ..window }
+}
+
+/// The fingerprint of a page's keys, of which there may be megabytes.
+fn fingerprint_of<'k>(keys: impl Iterator<Item = &'k str>) -> String {
+    short_hex(keys.fold(Sha256::new(), |hash, key| hash.chain_update(key).chain_update("\n")))
 }
 
 fn fingerprint(text: &str) -> String {
