@@ -14,13 +14,14 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::domain::breaker::CallClass;
 use crate::domain::rights::Caller;
-use crate::profile::{Classification, OperationRequest};
+use crate::profile::{Classification, DEFAULT_MAX_RESPONSE_BYTES, OperationRequest};
+use crate::provider::memory::Reservation;
 use crate::provider::probe::ProbeReport;
 
 pub use error::{CallError, ConnectError, TokenStoreError};
 
-/// Default size limit of a response body, in bytes: pages of records, not downloads.
-pub const MAX_BODY: usize = 16 * 1024 * 1024;
+/// Size limit of a response body where a profile sets none, in bytes: pages of records, not downloads.
+pub const MAX_BODY: usize = DEFAULT_MAX_RESPONSE_BYTES;
 
 /// Size limit of a health check's response body, in bytes. It is read only to keep the connection reusable.
 pub const MAX_PROBE_BODY: usize = 64 * 1024;
@@ -44,7 +45,7 @@ pub struct Request {
     pub body: Option<Bytes>,
     /// Time-out of the whole call. Unset: the connection's `timeout.total`, for a probe that of the health check.
     pub timeout: Option<Duration>,
-    /// Size limit of the response body, in bytes.
+    /// Size limit of the response body, in bytes, where it is lower than the profile's `maxResponseBytes`.
     pub max_body: usize,
     /// The caller, whose rights are checked. Unset: the operator itself.
     pub caller: Option<Arc<Caller>>,
@@ -89,7 +90,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: None,
             timeout: None,
-            max_body: MAX_BODY,
+            max_body: usize::MAX,
             caller: None,
             cache: CacheMode::Bypass,
             partition: None,
@@ -157,6 +158,8 @@ pub struct Response {
     pub classification: Classification,
     /// Where it came from: the provider or the cache.
     pub meta: ResponseMeta,
+    /// The memory that it takes, released with its last clone.
+    pub memory: Reservation,
 }
 
 /// Where a response came from.

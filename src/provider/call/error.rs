@@ -136,8 +136,8 @@ pub enum CallError {
         /// The size limit, in bytes.
         limit: usize,
     },
-    /// The response has more values or levels than any page of records; it was not read on.
-    #[error("response has too many values or levels")]
+    /// The response has more values than any page of records; it was not read on.
+    #[error("response has too many values")]
     TooComplex,
     /// No memory was left for the response, because too many large ones were being read.
     #[error("memory for responses exhausted")]
