@@ -303,9 +303,10 @@ impl Operator {
 
     /// SIGTERM; returns when it says so in its log. [`Self::wait_exit`] waits for its end.
     pub(crate) async fn begin_sigterm(&self) {
-        let before = self.logs().len();
+        let begun = || self.logs().matches("shutting down: signal received").count();
+        let before = begun();
         self.process.as_ref().expect("it runs").signal(Signal::Term).expect("SIGTERM");
-        let begun = async || self.logs()[before..].contains("shutting down: signal received");
+        let begun = async || begun() > before;
         eventually("the operator begins to shut down", begun).await;
     }
 
