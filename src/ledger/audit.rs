@@ -112,7 +112,8 @@ pub struct AuditPruning {
     pub before: Option<Timestamp>,
     /// The time.
     pub now: Timestamp,
-    /// Size of the entries of kind [`AuditKind::Call`], in bytes; beyond it the oldest of them are deleted.
+    /// Size of the entries of kind [`AuditKind::Call`], in bytes; beyond it the oldest of them are deleted, of those
+    /// namespaces first that have most.
     pub max_call_bytes: u64,
     /// Most rows to delete.
     pub max_rows: u32,

@@ -79,6 +79,21 @@ pub(crate) async fn the_oldest_calls_are_pruned_by_size_and_other_entries_by_age
     assert_eq!(calls[9].entry.action, "call-0090", "the newest are left");
 }
 
+pub(crate) async fn calls_of_one_namespace_do_not_displace_those_of_another(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let quiet = |n| AuditEntry { namespace: "quiet".into(), ..call(n, 1) };
+    ledger.append_audit(&(0..10).map(quiet).collect::<Vec<_>>()).await.unwrap();
+    ledger.append_audit(&(0..500).map(|n| call(n, 2)).collect::<Vec<_>>()).await.unwrap();
+    let all = AuditPruning { before: None, now: at(3), max_call_bytes: u64::MAX, max_rows: 100 };
+    let total = ledger.prune_audit(all).await.unwrap().call_bytes;
+    let pruning = AuditPruning { max_call_bytes: total / 10, ..all };
+    while ledger.prune_audit(pruning).await.unwrap().more {}
+    let left = ledger.list_audit(Some("quiet"), None, 1_000).await.unwrap();
+    assert_eq!(left.len(), 10, "although they are the oldest");
+    let left = ledger.list_audit(Some("ns"), None, 1_000).await.unwrap().len();
+    assert!((30..50).contains(&left), "{left}");
+}
+
 pub(crate) async fn pruning_deletes_a_bounded_number_of_rows_at_a_time(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let entries: Vec<AuditEntry> = (0..250).map(|n| call(n, 1)).collect();

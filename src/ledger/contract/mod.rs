@@ -116,6 +116,7 @@ macro_rules! ledger_contract {
             entries_are_listed_newest_first_by_namespace
             old_entries_are_pruned
             the_oldest_calls_are_pruned_by_size_and_other_entries_by_age_alone
+            calls_of_one_namespace_do_not_displace_those_of_another
             pruning_deletes_a_bounded_number_of_rows_at_a_time
             daily_licence_usage_is_granted_up_to_the_limit
             two_processes_share_the_days_limit

@@ -78,9 +78,10 @@ fn prune(tx: &Transaction<'_>, pruning: AuditPruning) -> Result<PrunedAudit, Led
 /// Deletes up to `most` entries by age.
 fn prune_expired(tx: &Transaction<'_>, before: Timestamp, now: Timestamp, most: u64) -> Result<u64, LedgerError> {
     // Entries that are ahead cannot be corrected, because the log is append-only. They are as old as their successors.
+    // The `+` makes SQLite look at the expired entries by time, instead of at all entries from the newest back.
     let ahead = tx.execute(
         "DELETE FROM audit WHERE seq IN (
-             SELECT seq FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(seq) FROM audit WHERE at_ms < ?1) LIMIT ?3)",
+             SELECT seq FROM audit WHERE at_ms > ?2 AND seq < (SELECT max(+seq) FROM audit WHERE at_ms < ?1) LIMIT ?3)",
         params![millis(before), latest_millis(now), to_i64(most)],
     )?;
     let deleted = tx.execute(
@@ -101,19 +102,23 @@ fn prune_usage(tx: &Transaction<'_>, before: Timestamp, now: Timestamp, most: u6
     )
 }
 
-/// Deletes the oldest calls, up to `most` of them, until they were `excess` bytes.
+/// Deletes the oldest calls of the namespace that has most, up to `most` of them, until they were `excess` bytes. So a
+/// namespace whose callers make many calls displaces its own entries, not those of others.
 fn prune_oversize(tx: &Transaction<'_>, excess: u64, most: u64) -> Result<u64, LedgerError> {
     // As many rows as would be enough if they were large: rather a further piece than a row too many.
     let most = most.min(excess.div_ceil(LARGE_CALL_BYTES));
     tx.execute(
-        "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE kind = 'call' ORDER BY seq LIMIT ?1)",
+        "DELETE FROM audit WHERE seq IN (
+             SELECT seq FROM audit
+             WHERE kind = 'call' AND namespace = (SELECT namespace FROM audit_size ORDER BY call_bytes DESC LIMIT 1)
+             ORDER BY seq LIMIT ?1)",
         [to_i64(most)],
     )
 }
 
 /// The size of all calls, as the triggers of the schema count it.
 fn call_bytes(tx: &Transaction<'_>) -> Result<u64, LedgerError> {
-    let bytes: i64 = tx.scalar("SELECT call_bytes FROM audit_size WHERE id = 1", [])?;
+    let bytes: i64 = tx.scalar("SELECT coalesce(sum(call_bytes), 0) FROM audit_size", [])?;
     u64::try_from(bytes).map_err(|_| LedgerError::Corrupt { column: "audit_size.call_bytes" })
 }
 
