@@ -2,7 +2,7 @@
 //!
 //! A call does not wait for the disk. When the queue is full (the ledger has failed for a while), entries are dropped,
 //! counted and logged as errors: the operator keeps serving when it cannot write the audit log, and memory stays
-//! bounded. Refusals do not enter the queue one by one: equal ones are one row ([`refusals`]), so that a caller without
+//! bounded. No namespace can fill the queue for the others: each has a fair share of it. Refusals do not enter the queue one by one: equal ones are one row ([`refusals`]), so that a caller without
 //! rights neither fills the log nor displaces the entries of others. [`pruner`] keeps the log's size bounded.
 
 pub mod pruner;
@@ -16,6 +16,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::domain::fair_shares::{FairLimits, FairShares, WhenFull};
+use crate::domain::key::ObjectKey;
 use crate::domain::log_limit::LogLimit;
 use crate::domain::time::Mono;
 use crate::ledger::Ledger;
@@ -23,8 +25,10 @@ use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::audit::refusals::RefusalLog;
 
-/// Queue capacity in entries: a few megabytes, seconds of the busiest gateway.
-const QUEUE_CAPACITY: usize = 8_192;
+/// Queue capacity in entries: a few megabytes, seconds of the busiest gateway. A full queue is exceeded by the fair shares
+/// of those that have less than theirs.
+const QUEUE_LIMITS: FairLimits =
+    FairLimits { total: 8_192, per_namespace: 6_144, per_connection: 4_096, when_full: WhenFull::FairShares };
 /// Entries per transaction: a flush to disk costs as much as some hundred rows.
 const BATCH_SIZE: usize = 256;
 /// How long a batch waits for more entries: the flush is the cost, not the row.
@@ -35,7 +39,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The sending half of the queue. Clones share it.
 #[derive(Clone)]
 pub struct AuditQueue {
-    sender: mpsc::Sender<AuditEntry>,
+    sender: mpsc::UnboundedSender<AuditEntry>,
+    shares: Arc<Mutex<FairShares>>,
     refusals: Arc<PendingRefusals>,
     clock: Clock,
     lines: Arc<Mutex<LogLimit<()>>>,
@@ -45,7 +50,8 @@ pub struct AuditQueue {
 
 /// Moves entries from the queue to the ledger.
 pub struct AuditWriter {
-    receiver: mpsc::Receiver<AuditEntry>,
+    receiver: mpsc::UnboundedReceiver<AuditEntry>,
+    shares: Arc<Mutex<FairShares>>,
     refusals: Arc<PendingRefusals>,
     ledger: Arc<dyn Ledger>,
     clock: Clock,
@@ -75,7 +81,9 @@ pub fn audit_channel(
     clock: Clock,
     metrics: &Metrics,
 ) -> Result<(AuditQueue, AuditWriter), MetricsError> {
-    let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
+    // Bounded by the shares.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let shares = Arc::new(Mutex::new(FairShares::new(QUEUE_LIMITS)));
     let dropped = metrics
         .counter("busbar_audit_dropped_total", "Audit entries that could not be written.", &[])?
         .with_label_values::<&str>(&[]);
@@ -86,8 +94,21 @@ pub fn audit_channel(
     )?;
     let refusals = Arc::<PendingRefusals>::default();
     let lines = Arc::new(Mutex::new(LogLimit::new(1)));
-    let queue = AuditQueue { sender, refusals: Arc::clone(&refusals), clock, lines, dropped: dropped.clone(), omitted };
-    Ok((queue, AuditWriter { receiver, refusals, ledger, clock, dropped }))
+    let queue = AuditQueue {
+        sender,
+        shares: Arc::clone(&shares),
+        refusals: Arc::clone(&refusals),
+        clock,
+        lines,
+        dropped: dropped.clone(),
+        omitted,
+    };
+    Ok((queue, AuditWriter { receiver, shares, refusals, ledger, clock, dropped }))
+}
+
+/// The connection by which an entry is counted in the queue.
+fn connection(entry: &AuditEntry) -> ObjectKey {
+    ObjectKey::new(entry.namespace.as_str(), entry.connection.as_str())
 }
 
 impl AuditQueue {
@@ -96,11 +117,10 @@ impl AuditQueue {
         if entry.kind == AuditKind::Call && !entry.allowed && !self.sender.is_closed() {
             return self.record_refusal(entry);
         }
-        if let Err(error) = self.sender.try_send(entry) {
+        if let Err(entry) = self.try_enqueue(entry) {
             self.dropped.inc();
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(omitted) = lines.admit((), self.clock.mono()) else { return };
-            let (mpsc::error::TrySendError::Full(entry) | mpsc::error::TrySendError::Closed(entry)) = error;
             tracing::error!(
                 namespace = entry.namespace,
                 name = entry.connection,
@@ -111,6 +131,18 @@ impl AuditQueue {
                 "audit entry dropped: the queue is full or closed"
             );
         }
+    }
+
+    /// Returns the entry if the queue is closed, or full for its connection.
+    fn try_enqueue(&self, entry: AuditEntry) -> Result<(), Box<AuditEntry>> {
+        let key = connection(&entry);
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shares.admits(&key) {
+            return Err(Box::new(entry));
+        }
+        self.sender.send(entry).map_err(|mpsc::error::SendError(entry)| Box::new(entry))?;
+        shares.add(&key);
+        Ok(())
     }
 
     fn record_refusal(&self, refusal: AuditEntry) {
@@ -146,6 +178,8 @@ impl AuditWriter {
                             batch.push(entry);
                         }
                     }
+                    let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+                    batch.iter().for_each(|entry| shares.remove(&connection(entry)));
                 }
                 () = stop.cancelled() => break,
                 () = self.refusals.opened.notified() => continue,
@@ -260,6 +294,25 @@ mod tests {
         assert!(refusals.len() < 10, "{}", refusals.len());
         let metrics = fixture.metrics.render().unwrap();
         assert!(metrics.contains("busbar_audit_dropped_total 0"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn while_the_ledger_fails_no_namespace_fills_the_queue_for_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("l.db")), OpenMode::Migrate).await.unwrap();
+        // Its writer does not run.
+        let (queue, writer) = audit_channel(ledger, Clock::system(), &Metrics::new()).unwrap();
+        let enqueue = |namespace: usize, connection: usize| {
+            let (namespace, connection) = (format!("ns-{namespace}"), format!("bank-{connection}"));
+            queue.enqueue(AuditEntry { namespace, connection, ..entry("quote", true) });
+        };
+        (0..20_000).for_each(|n| enqueue(1, n % 10));
+        assert_eq!(queue.dropped.get(), 20_000 - 6_144);
+        (0..20_000).for_each(|n| enqueue(2, n % 10));
+        let dropped = queue.dropped.get();
+        (0..1_000).for_each(|_| enqueue(3, 1));
+        assert_eq!(queue.dropped.get(), dropped, "the third has its share of a full queue");
+        assert!(writer.receiver.len() <= 2 * QUEUE_LIMITS.total, "{}", writer.receiver.len());
     }
 
     #[tokio::test]
