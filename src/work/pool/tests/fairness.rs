@@ -17,6 +17,8 @@ const MS: Duration = Duration::from_millis(1);
 const HUNG: Duration = Duration::from_hours(100);
 /// What a good bank needs for an answer.
 const GOOD: Duration = Duration::from_millis(200);
+/// Made once: the profiles are parsed for each.
+static PLAN: OnceLock<SyncPlan> = OnceLock::new();
 /// The slots of the pool, as by default.
 const SLOTS: usize = 8;
 
@@ -85,7 +87,7 @@ impl FairnessEnv {
             let fetch =
                 Arc::new(TimedFetch { bank: ScriptedBank::with(3), delay, clock: self.clock, first: OnceLock::new() });
             let job = ObjectKey::new(namespace, format!("{connection}-{n}"));
-            let plan = SyncPlan { job, connection: connection.to_owned(), ..plan(10) };
+            let plan = SyncPlan { job, connection: connection.to_owned(), ..PLAN.get_or_init(|| plan(10)).clone() };
             assert_eq!(self.pool.start(Arc::new(plan), fetch.clone(), run_request()), StartOutcome::Accepted);
             fetch
         };
