@@ -14,11 +14,11 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::RandomPlan;
 use super::hung_bank::hung_bank_under_load;
 use super::hung_jobs::hung_bank_with_many_jobs;
 use super::random::SoakEnv;
 use super::terminated_refresh::terminated_during_refresh;
+use super::{RandomPlan, only_fault};
 use crate::cluster::bank_env::secret_name;
 use crate::cluster::control_planes::repository;
 use crate::cluster::namespace::{kubectl, object_api};
@@ -93,6 +93,10 @@ impl Disruption {
 
     /// One of all of them.
     pub(super) fn any(plan: &mut RandomPlan) -> Self {
+        if let Some(name) = only_fault() {
+            let named = Self::OTHERS.into_iter().find(|disruption| disruption.to_string() == name);
+            return named.unwrap_or_else(|| panic!("SOAK_FAULT={name}: not one of {:?}", Self::OTHERS));
+        }
         if plan.chance(60) {
             let more = [Fault::AllRejected(429), Fault::HistoryCompacted];
             let faults: Vec<Fault> = Fault::BY_COMPONENT.into_iter().chain(Fault::BY_PROXY).chain(more).collect();

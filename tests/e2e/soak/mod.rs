@@ -61,6 +61,12 @@ fn variable(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
+/// The one disruption to repeat, if `SOAK_FAULT` names one.
+#[expect(clippy::disallowed_methods, reason = "the disruptions of a run are set by an environment variable")]
+fn only_fault() -> Option<String> {
+    std::env::var("SOAK_FAULT").ok()
+}
+
 /// A job of this name that reads the account of the bank of the same name every ten seconds.
 fn soak_job(name: &str) -> Value {
     job(name, name, "10s", json!({"retryInterval": "1s"}))
