@@ -176,7 +176,7 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_ADMIN_ADDRESS", value_name = "ADDRESS:PORT")]
     pub admin_address: Option<SocketAddr>,
     /// Authorization of scrapes of /metrics. `kubernetes` requires a bearer token that the API server accepts
-    /// (TokenReview) and whose user RBAC allows to `get` the non-resource URL /metrics (SubjectAccessReview).
+    /// (`TokenReview`) and whose user RBAC allows to `get` the non-resource URL /metrics (`SubjectAccessReview`).
     #[arg(long, env = "BUSBAR_METRICS_AUTH", value_enum, default_value_t = MetricsAuth::Off)]
     pub metrics_auth: MetricsAuth,
     /// URL of the ledger: `sqlite:PATH`.
@@ -262,7 +262,7 @@ const ADMIN_PORT: u16 = 8081;
 pub enum MetricsAuth {
     /// Every client may scrape.
     Off,
-    /// TokenReview and SubjectAccessReview by the API server.
+    /// `TokenReview` and `SubjectAccessReview` by the API server.
     Kubernetes,
 }
 

@@ -57,19 +57,18 @@ impl Scraper {
         let (sender, receiver) = oneshot::channel();
         let (running, started) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            match &state.running {
-                Some(running) => (running.clone(), false),
-                None => {
-                    state.texts.retain(|text| text.strong_count() > 0);
-                    if state.texts.len() >= MAX_TEXTS
-                        && let Some(newest) = state.texts.last().and_then(Weak::upgrade)
-                    {
-                        return Ok(newest);
-                    }
-                    let running = receiver.shared();
-                    state.running = Some(running.clone());
-                    (running, true)
+            if let Some(running) = &state.running {
+                (running.clone(), false)
+            } else {
+                state.texts.retain(|text| text.strong_count() > 0);
+                if state.texts.len() >= MAX_TEXTS
+                    && let Some(newest) = state.texts.last().and_then(Weak::upgrade)
+                {
+                    return Ok(newest);
                 }
+                let running = receiver.shared();
+                state.running = Some(running.clone());
+                (running, true)
             }
         };
         if started {

@@ -137,8 +137,7 @@ pub(super) fn build(
     let references = Arc::new(ReferenceIndex::default());
     let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
     let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, metrics)?;
-    let limits =
-        AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
+    let limits = AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
     let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, metrics)?;
     let options = RegistryOptions {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),

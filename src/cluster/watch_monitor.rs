@@ -63,8 +63,11 @@ impl From<SilentServer> for kube::Error {
 pub struct WatchMonitor {
     clock: Clock,
     limits: WatchLimits,
-    watches: Arc<Mutex<Vec<(Kind, Arc<WatchProgress>)>>>,
+    watches: Arc<Mutex<Watches>>,
 }
+
+/// The observed watches, with what each is of.
+type Watches = Vec<(Kind, Arc<WatchProgress>)>;
 
 impl Default for WatchMonitor {
     fn default() -> Self {

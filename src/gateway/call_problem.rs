@@ -48,8 +48,7 @@ pub(super) fn denied(denial: &AccessDenial) -> Problem {
 }
 
 /// The text for a connection with too many requests or calls in flight.
-const BULKHEAD_FULL: &str =
-    "too many calls of this connection are in flight; no request was sent; other connections are not affected; see \
+const BULKHEAD_FULL: &str = "too many calls of this connection are in flight; no request was sent; other connections are not affected; see \
      Retry-After";
 
 /// The error for a connection that has too many requests in flight.

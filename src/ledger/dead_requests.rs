@@ -253,12 +253,8 @@ pub trait DeadRequests {
     ///
     /// # Errors
     /// [`super::error::LedgerError::Fenced`] when another holds the lease.
-    fn prune_dead_requests<'a>(
-        &'a self,
-        lease: &'a Lease,
-        done: Timestamp,
-        parked: Timestamp,
-    ) -> LedgerFuture<'a, u64>;
+    fn prune_dead_requests<'a>(&'a self, lease: &'a Lease, done: Timestamp, parked: Timestamp)
+    -> LedgerFuture<'a, u64>;
 }
 
 /// Encryption context of a request's parameters: a ciphertext moved to another row cannot be decrypted there.

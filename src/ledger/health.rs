@@ -62,11 +62,10 @@ impl HealthTracker {
             changed
         });
         if changed {
-            match health.fault() {
-                Some(fault) => {
-                    tracing::warn!("ledger not writable: {}; {}; retrying", fault.as_str(), fault.remedy());
-                }
-                None => tracing::info!("ledger writable again"),
+            if let Some(fault) = health.fault() {
+                tracing::warn!("ledger not writable: {}; {}; retrying", fault.as_str(), fault.remedy());
+            } else {
+                tracing::info!("ledger writable again");
             }
         }
     }

@@ -198,7 +198,7 @@ impl JobHistory {
     }
 
     /// The same with every instant as of `now`: none is later.
-    pub(super) fn as_of(self, now: Timestamp) -> Self {
+    pub(super) fn corrected(self, now: Timestamp) -> Self {
         Self {
             last: self.last.iter().map(|run| run.as_of(now)).collect(),
             last_success: self.last_success.map(|at| happened(at, now)),

@@ -154,7 +154,7 @@ struct Wanted<'p> {
     slot: usize,
 }
 
-impl<'p> Wanted<'p> {
+impl Wanted<'_> {
     /// The pointer below the member or item `place`, if it leads there.
     fn below(&self, place: &Place<'_>) -> Option<Self> {
         let rest = self.rest.strip_prefix('/')?;

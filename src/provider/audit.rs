@@ -179,7 +179,9 @@ impl AuditWriter {
                         }
                     }
                     let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-                    batch.iter().for_each(|entry| shares.remove(&connection(entry)));
+                    for entry in &batch {
+                        shares.remove(&connection(entry));
+                    }
                 }
                 () = stop.cancelled() => break,
                 () = self.refusals.opened.notified() => continue,

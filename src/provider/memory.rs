@@ -179,7 +179,7 @@ impl Reservation {
     pub fn try_grow_to(&self, bytes: usize) -> bool {
         let Some(held) = &self.0 else { return true };
         let mut parts = held.lock();
-        let Some(more) = held.more(&parts, bytes) else { return true };
+        let Some(more) = Held::more(&parts, bytes) else { return true };
         let permits = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_many_owned(more).ok();
         let acquired =
             permits(&held.memory.share).and_then(|share| Some((share, permits(&held.memory.budget.0.responses.free)?)));
@@ -192,7 +192,7 @@ impl Reservation {
     /// Grows to `bytes`, after a wait of at most [`MAX_WAIT`].
     pub async fn grow_to(&self, bytes: usize) -> Result<(), Exhausted> {
         let Some(held) = &self.0 else { return Ok(()) };
-        let Some(more) = held.more(&held.lock(), bytes) else { return Ok(()) };
+        let Some(more) = Held::more(&held.lock(), bytes) else { return Ok(()) };
         let ConnectionMemory { budget, share, size } = &held.memory;
         if bytes > *size {
             return Err(Exhausted);
@@ -272,7 +272,7 @@ impl Reservation {
 
 impl Held {
     /// What is missing to `bytes`, if anything.
-    fn more(&self, parts: &Parts, bytes: usize) -> Option<u32> {
+    fn more(parts: &Parts, bytes: usize) -> Option<u32> {
         let more = bytes.saturating_sub(parts.bytes());
         // A body is never as long as a `u32` can count.
         (more > 0).then(|| u32::try_from(more).unwrap_or(u32::MAX))

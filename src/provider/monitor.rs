@@ -113,7 +113,18 @@ impl ConnectionMonitor {
         }
         let (response_cache, day_quota, refresh_lock) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let (state, bulkhead) = (Mutex::new(state), Bulkhead::new(resources.bulkhead_limit));
-        Arc::new(Self { key, clock, changes, metrics, resources, bulkhead, state, response_cache, day_quota, refresh_lock })
+        Arc::new(Self {
+            key,
+            clock,
+            changes,
+            metrics,
+            resources,
+            bulkhead,
+            state,
+            response_cache,
+            day_quota,
+            refresh_lock,
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, MonitorState> {

@@ -13,9 +13,9 @@ use crate::domain::time::Mono;
 use crate::metrics::Metrics;
 use crate::notify::Topic;
 use crate::profile::{Classification, RetryAfter};
+use crate::provider::auth::authenticator::{AuthDeps, Authenticator};
 use crate::provider::bulkhead_limit::DEFAULT_LIMIT;
 use crate::provider::cache_budget::{CacheBudget, MAX_TOTAL};
-use crate::provider::auth::authenticator::{AuthDeps, Authenticator};
 use crate::provider::call::{CallError, Request, Response, ResponseMeta};
 use crate::provider::call_context::{CallContext, CallService};
 use crate::provider::call_resources::CallResources;
@@ -56,7 +56,15 @@ pub(crate) fn monitor_on(settings: &Settings, clock: Clock, changes: Arc<Topic<O
         cache_budget: Arc::new(CacheBudget::new(MAX_TOTAL, series.cache_bytes().clone())),
         memory: MemoryBudget::new(MemoryLimits::default(), TaskGroup::default(), &Metrics::new()).unwrap(),
     };
-    ConnectionMonitor::new(ObjectKey::new("ns", "bank"), clock, changes, series, resources, settings, &Restore::default())
+    ConnectionMonitor::new(
+        ObjectKey::new("ns", "bank"),
+        clock,
+        changes,
+        series,
+        resources,
+        settings,
+        &Restore::default(),
+    )
 }
 
 /// What authenticates the calls of a connection with these settings, which reads no Secret again.

@@ -145,13 +145,12 @@ async fn read_secrets<'a>(
     }
     if let Some((field, name)) = tls {
         let shared = read.filter(|auth| auth.name == name);
-        let state = match shared {
-            Some(auth) => auth.state,
-            None => {
-                let secret = ctx.secrets.get(&key.sibling(name), required).await?;
-                valid_for = valid_for.min(secret.valid_for);
-                secret.state
-            }
+        let state = if let Some(auth) = shared {
+            auth.state
+        } else {
+            let secret = ctx.secrets.get(&key.sibling(name), required).await?;
+            valid_for = valid_for.min(secret.valid_for);
+            secret.state
         };
         secrets.tls = Some(ReferencedSecret { field, name, state });
     }

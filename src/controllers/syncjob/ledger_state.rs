@@ -60,7 +60,9 @@ pub(super) fn unreadable<Step>(
     let kept: Vec<_> = kept.filter(|c| c.type_ != ConditionType::Stalled.as_str()).cloned().collect();
     new.extend(kept);
     // All of one generation, as in every status.
-    new.iter_mut().for_each(|condition| condition.observed_generation = Some(generation));
+    for condition in &mut new {
+        condition.observed_generation = Some(generation);
+    }
     let status = SyncJobStatus { observed_generation: Some(generation), conditions: new, ..was };
     Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after: RECHECK }
 }

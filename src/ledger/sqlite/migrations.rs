@@ -44,16 +44,16 @@ macro_rules! migrations {
 
 /// All migrations, in order. Add new ones at the end; never change one that was released.
 pub(super) const MIGRATIONS: &[Migration] = migrations![
-    20261122010000 "ledger" "20261122010000_ledger.sql",
-    20261122060000 "probe results" "20261122060000_probe_results.sql",
-    20261122061000 "credentials" "20261122061000_credentials.sql",
-    20261122062000 "gateway" "20261122062000_gateway.sql",
-    20261122063000 "documents" "20261122063000_documents.sql",
-    20261128090000 "dead request owners" "20261128090000_dead_request_owners.sql",
-    20261129090000 "run order" "20261129090000_run_order.sql",
-    20261129100000 "write checks" "20261129100000_write_checks.sql",
-    20261129103000 "quota usage" "20261129103000_quota_usage.sql",
-    20261129110000 "audit limits" "20261129110000_audit_limits.sql",
+    20_261_122_010_000 "ledger" "20261122010000_ledger.sql",
+    20_261_122_060_000 "probe results" "20261122060000_probe_results.sql",
+    20_261_122_061_000 "credentials" "20261122061000_credentials.sql",
+    20_261_122_062_000 "gateway" "20261122062000_gateway.sql",
+    20_261_122_063_000 "documents" "20261122063000_documents.sql",
+    20_261_128_090_000 "dead request owners" "20261128090000_dead_request_owners.sql",
+    20_261_129_090_000 "run order" "20261129090000_run_order.sql",
+    20_261_129_100_000 "write checks" "20261129100000_write_checks.sql",
+    20_261_129_103_000 "quota usage" "20261129103000_quota_usage.sql",
+    20_261_129_110_000 "audit limits" "20261129110000_audit_limits.sql",
 ];
 
 const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (

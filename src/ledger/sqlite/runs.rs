@@ -79,7 +79,7 @@ impl SqliteLedger {
         };
         // A ledger that cannot be written is still read, as for a command line beside the operator.
         let history = if corrected.is_ok() { self.job_history_read(job, limit).await? } else { history };
-        Ok(history.as_of(now))
+        Ok(history.corrected(now))
     }
 
     async fn job_history_read(&self, job: &ObjectKey, limit: u32) -> Result<JobHistory, LedgerError> {

@@ -130,7 +130,9 @@ fn the_size_of_responses_is_set_per_profile_within_bounds() {
     for bad in ["65535", "8388609"] {
         assert_eq!(
             with(bad).unwrap_err(),
-            format!("profile x.yaml, line 8, maxResponseBytes: {bad} is out of range: set 65536 to 8388608 bytes, and request smaller pages")
+            format!(
+                "profile x.yaml, line 8, maxResponseBytes: {bad} is out of range: set 65536 to 8388608 bytes, and request smaller pages"
+            )
         );
     }
     assert!(with("-1").is_err() && with("18446744073709551616").is_err() && with("4Mi").is_err());

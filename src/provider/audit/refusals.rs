@@ -14,7 +14,7 @@ use crate::domain::time::Mono;
 use crate::domain::token_buckets::{BucketLimit, TokenBuckets};
 use crate::ledger::audit::{AuditEntry, Repeats};
 
-/// The action of a row that counts the refusals of one caller, or of the ServiceAccounts of one namespace, that have no row
+/// The action of a row that counts the refusals of one caller, or of the service accounts of one namespace, that have no row
 /// of their own. Its connection is empty.
 pub const OTHER_REFUSALS: &str = "other_refusals";
 /// The reason of such a row.

@@ -124,12 +124,11 @@ fn map_back(text: &[u8], ranges: &mut [Range<usize>]) {
     each_piece(text, |piece| {
         let end = decoded + piece.escaped.map_or(piece.source.len(), <[u8]>::len);
         while let Some(bound) = bounds.next_if(|bound| bound.byte < end) {
-            let source = match piece.escaped {
-                Some(_) => piece.source.clone(),
-                None => {
-                    let at = piece.source.start + (bound.byte - decoded);
-                    at..at + 1
-                }
+            let source = if piece.escaped.is_some() {
+                piece.source.clone()
+            } else {
+                let at = piece.source.start + (bound.byte - decoded);
+                at..at + 1
             };
             if let Some(range) = ranges.get_mut(bound.range) {
                 if bound.is_last { range.end = source.end } else { range.start = source.start }

@@ -85,7 +85,7 @@ impl RefreshTokenBinding {
         let Auth::RefreshToken { client, .. } = settings.auth() else { return None };
         let token_url = settings.auth().token_url()?.to_string();
         let client = Sha256::digest(client.client_id.expose_secret().as_bytes());
-        let client = client.iter().map(|byte| format!("{byte:02x}")).collect();
+        let client = hex::encode(client);
         Some(Self { owner: settings.owner().to_owned(), token_url, client })
     }
 }

@@ -123,7 +123,7 @@ impl NameServers {
 
     pub(super) async fn lookup(&self, name: &str) -> Result<Addresses, LookupError> {
         let Ok(parsed) = Name::from_str_relaxed(name) else { return Err(LookupError::NotFound { ttl: None }) };
-        let addresses = self.from_hosts(&parsed);
+        let addresses = self.hosts_addresses(&parsed);
         if !addresses.is_empty() {
             return Ok(Addresses { addresses, ttl: HOSTS_TTL });
         }
@@ -141,7 +141,7 @@ impl NameServers {
 
     /// The addresses that `/etc/hosts` has for the name as it is written. The library would ask the servers for it with
     /// each search domain first, and wait for them.
-    fn from_hosts(&self, name: &Name) -> Vec<IpAddr> {
+    fn hosts_addresses(&self, name: &Name) -> Vec<IpAddr> {
         let types = [RecordType::A, RecordType::AAAA];
         let found =
             types.into_iter().filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));

@@ -72,11 +72,10 @@ impl Walk<'_> {
             reserved = memory.reserve_page(page.memory()) => reserved.map_err(|_| RunReason::MemoryExhausted)?,
         };
         let (fetched, next, total) = (page.records as u64, page.next.clone(), page.total);
-        let converter = self.converter(account, window);
+        let rules = self.converter(account, window);
         let ordinals = std::mem::take(&mut guard.ordinals);
-        let converted = memory.run(bytes, move || converter.convert(&page, ordinals)).await;
-        let converted =
-            converted.map_err(|_| RunReason::InternalError)?.map_err(|reason| page_error(reason, response))?;
+        let result = memory.run(bytes, move || rules.convert(&page, ordinals)).await;
+        let converted = result.map_err(|_| RunReason::InternalError)?.map_err(|reason| page_error(reason, response))?;
         if converted.over_budget || self.plan.dry_run {
             totals.counts.fetched += fetched;
             totals.counts.rejected += converted.rejected;
@@ -93,7 +92,17 @@ impl Walk<'_> {
         if guard.ordinals.is_full() {
             return Err(RunReason::AnswerTooLarge.into());
         }
-        Ok(ParsedPage { rows, documents, dead_letters, pages: 1, fetched, duplicates, next, total, _reserved: reserved })
+        Ok(ParsedPage {
+            rows,
+            documents,
+            dead_letters,
+            pages: 1,
+            fetched,
+            duplicates,
+            next,
+            total,
+            _reserved: reserved,
+        })
     }
 
     fn converter(&self, account: &AccountInfo, window: &SyncWindow) -> Converter {

@@ -6,8 +6,8 @@ mod certificates;
 mod redaction;
 mod refresh_tokens;
 mod rotation;
-mod superseded;
 mod shutdown;
+mod superseded;
 mod sync_pages;
 mod tokens;
 

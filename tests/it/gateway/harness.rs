@@ -66,7 +66,8 @@ impl Reviewer for Api {
             let user = user.unwrap_or(name);
             let groups = ["system:authenticated".to_owned(), format!("{user}s")];
             let groups = groups.into_iter().chain(token_id.map(|id| format!("group-{id}"))).collect();
-            let extra = token_id.map(|id| ("authentication.kubernetes.io/credential-id".to_owned(), vec![id.to_owned()]));
+            let extra =
+                token_id.map(|id| ("authentication.kubernetes.io/credential-id".to_owned(), vec![id.to_owned()]));
             UserInfo::new(user, token_id.map(str::to_owned), groups, extra.into_iter().collect())
         });
         let down = self.down.load(Ordering::Relaxed);
