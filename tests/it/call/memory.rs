@@ -98,9 +98,9 @@ async fn headers_are_limited_and_hold_no_buffer_of_the_connection() {
     assert_eq!(get_json(&connection).await.unwrap_err(), CallError::Malformed, "more headers than HTTP clients take");
 }
 
-/// A registry with memory for two responses of the default size at once.
-fn small_registry() -> (Registry, Metrics) {
-    let memory = MemoryLimits { responses: 2 * MAX_BODY, ..MemoryLimits::default() };
+/// A registry with so much memory for responses.
+fn small_registry(responses: usize) -> (Registry, Metrics) {
+    let memory = MemoryLimits { responses, ..MemoryLimits::default() };
     registry_with(RegistryOptions { memory, ..RegistryOptions::allowing_loopback() })
 }
 
@@ -125,7 +125,7 @@ fn stalled(length: usize) -> Vec<Action> {
 
 #[tokio::test]
 async fn without_memory_a_large_call_is_overloaded_and_a_small_one_does_not_wait() {
-    let (registry, metrics) = small_registry();
+    let (registry, metrics) = small_registry(2 * MAX_BODY);
     let hostile = ScriptedServer::start(vec![stalled(MAX_BODY)]).await;
     for name in ["hostile-a", "hostile-b"] {
         let connection = apply_as(&registry, name, patient(&hostile.url));
@@ -142,8 +142,8 @@ async fn without_memory_a_large_call_is_overloaded_and_a_small_one_does_not_wait
 
 #[tokio::test]
 async fn a_wait_for_memory_ends_when_others_have_been_read() {
-    let (registry, metrics) = small_registry();
-    let body = list(r#"{"id": "0123456789", "text": "a plain transaction"}"#, 60_000);
+    let body = list(r#"{"id": "0123456789", "text": "a plain transaction"}"#, 3_000);
+    let (registry, metrics) = small_registry(2 * body.len());
     let server = ScriptedServer::start(vec![ok(&body)]).await;
     let connections: Vec<_> = (0..6).map(|n| apply_as(&registry, &format!("bank-{n}"), patient(&server.url))).collect();
     // Each response is dropped at once, and with it its reservation.
