@@ -28,7 +28,7 @@ use crate::admin::gates::Gates;
 use crate::admin::metrics_access::MetricsAccess;
 use crate::admin::scrape::{ScrapeText, Scraper};
 use crate::clock::Clock;
-use crate::http_server::connection_limits::ConnectionLimits;
+use crate::http_server::connection_limits::{ConnectionLimits, WhenAddressFull};
 use crate::http_server::server::Server;
 use crate::http_server::{ConnectionMetrics, Peer};
 use crate::metrics::Metrics;
@@ -40,13 +40,14 @@ const MAX_BODY: usize = 4 * 1024;
 /// Time-out of a request, from its headers to the headers of the response: two reviews, or a scrape of a busy process.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections of this port: the probes of one kubelet and a few scrapers, and enough that a client with many does not
-/// reach the total.
+/// reach the total. Where addresses are translated, such a client may have the kubelet's address.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     handshake: Duration::from_secs(10),
     idle: Duration::from_secs(20),
     close_grace: Duration::from_secs(10),
     connections: 256,
     per_address: 64,
+    when_address_full: WhenAddressFull::EvictIdle,
 };
 
 /// State served by the admin port.

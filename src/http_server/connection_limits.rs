@@ -13,9 +13,21 @@ pub struct ConnectionLimits {
     pub close_grace: Duration,
     /// Connections in total, some kilobytes each. When there are as many, a further one takes the place of an idle one.
     pub connections: usize,
-    /// Connections of one address (of one /64 network of IPv6); further ones are closed at once. Enough for an HTTP/1.1
-    /// proxy with many clients, and too few for one address to use up the total.
+    /// Connections of one address (of one /64 network of IPv6). Enough for an HTTP/1.1 proxy with many clients, and too few
+    /// for one address to use up the total.
     pub per_address: usize,
+    /// What happens to a further connection of such an address.
+    pub when_address_full: WhenAddressFull,
+}
+
+/// What happens to a new connection of an address that has as many as it may have.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum WhenAddressFull {
+    /// It is closed at once: connections that are kept for later requests are not disturbed.
+    Close,
+    /// It takes the place of the address's connection that has been idle longest, and is closed if there is none: clients
+    /// that connect for each request are answered although others hold connections from behind the same address.
+    EvictIdle,
 }
 
 impl Default for ConnectionLimits {
@@ -26,6 +38,7 @@ impl Default for ConnectionLimits {
             close_grace: Duration::from_secs(20),
             connections: 2_048,
             per_address: 512,
+            when_address_full: WhenAddressFull::Close,
         }
     }
 }

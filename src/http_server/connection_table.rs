@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::client_address::client_network;
 use crate::http_server::activity::Activity;
-use crate::http_server::connection_limits::ConnectionLimits;
+use crate::http_server::connection_limits::{ConnectionLimits, WhenAddressFull};
 use crate::http_server::metrics::{Closed, ConnectionMetrics};
 
 /// Connections that are being closed for others count until they are closed: at most one in this many of the total, on
@@ -24,8 +24,7 @@ const CLOSING_SHARE: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionTable {
     state: Arc<Mutex<State>>,
-    total: usize,
-    per_address: usize,
+    limits: ConnectionLimits,
     metrics: Option<ConnectionMetrics>,
 }
 
@@ -58,8 +57,7 @@ pub(super) struct Place {
 
 impl ConnectionTable {
     pub(super) fn new(limits: ConnectionLimits, metrics: Option<ConnectionMetrics>) -> Self {
-        let ConnectionLimits { connections: total, per_address, .. } = limits;
-        Self { state: Arc::default(), total, per_address, metrics }
+        Self { state: Arc::default(), limits, metrics }
     }
 
     /// A place for a connection from `address`; `None` if it must be closed.
@@ -67,16 +65,20 @@ impl ConnectionTable {
         let address = client_network(address);
         let mut state = self.lock();
         let own = state.by_address.get(&address).copied().unwrap_or_default();
-        if own >= self.per_address {
+        let address_full = own >= self.limits.per_address;
+        if address_full && self.limits.when_address_full == WhenAddressFull::Close {
             self.count(Closed::Address);
             return None;
         }
-        let evicting = state.open >= self.total;
+        let total = self.limits.connections;
+        let evicting = address_full || state.open >= total;
         if evicting {
-            let room = state.connections.len() < self.total + self.total.div_ceil(CLOSING_SHARE);
+            let room = state.connections.len() < total + total.div_ceil(CLOSING_SHARE);
+            // As if all others had fewer, while the address has no place left.
+            let own = if address_full { usize::MAX } else { own };
             let victim = room.then(|| state.victim(address, own)).flatten();
             let Some(victim) = victim else {
-                self.count(Closed::Full);
+                self.count(if address_full { Closed::Address } else { Closed::Full });
                 return None;
             };
             state.evict(victim);
@@ -216,6 +218,23 @@ mod tests {
         assert!(fixture.admit("192.0.2.1").await.is_none(), "192.0.2.9 has fewer");
         assert!(fixture.admit("192.0.2.3").await.is_some(), "an address without a connection has a right to a place");
         assert!(held[0].0.evicted.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_may_replace_its_own_longest_idle_connection() {
+        let when_address_full = WhenAddressFull::EvictIdle;
+        let limits = ConnectionLimits { per_address: 2, when_address_full, ..ConnectionLimits::default() };
+        let fixture = Fixture { table: ConnectionTable::new(limits, None), clock: Clock::system() };
+        let other = fixture.admit("192.0.2.9").await.unwrap();
+        let first = fixture.admit("192.0.2.1").await.unwrap();
+        let second = fixture.admit("192.0.2.1").await.unwrap();
+        let _request = first.1.start_request();
+        let third = fixture.admit("192.0.2.1").await.unwrap();
+        let evicted = [&other, &first, &second, &third].map(|held| held.0.evicted.is_cancelled());
+        assert_eq!(evicted, [false, false, true, false]);
+        let _another = third.1.start_request();
+        assert!(fixture.admit("192.0.2.1").await.is_none(), "both have a request");
+        assert!(!other.0.evicted.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

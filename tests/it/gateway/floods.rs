@@ -26,7 +26,14 @@ const ONE: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 /// Limits that the test does not wait for: it is not a time-out that makes room.
 fn patient(connections: usize, per_address: usize) -> ConnectionLimits {
     let long = Duration::from_mins(10);
-    ConnectionLimits { handshake: long, idle: long, close_grace: long, connections, per_address }
+    ConnectionLimits {
+        handshake: long,
+        idle: long,
+        close_grace: long,
+        connections,
+        per_address,
+        ..ConnectionLimits::default()
+    }
 }
 
 /// A server that counts its requests; those for `/hold` end with their connection.
