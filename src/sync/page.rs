@@ -172,11 +172,11 @@ fn scalar(slice: &str) -> Result<Value, RunReason> {
 }
 
 /// The text of a list of records, and the fields to add to its records.
-type RecordList<'a> = (&'a str, Option<&'a BTreeMap<String, String>>);
+type ListText<'a> = (&'a str, Option<&'a BTreeMap<String, String>>);
 
 /// The lists of records of a response, each with the fields to add to its records; `None` if a required list is
 /// missing. A missing array is schema drift, not an empty page.
-fn lists<'a>(found: &Selection<'a>, stream: &'a Stream) -> Option<Vec<RecordList<'a>>> {
+fn lists<'a>(found: &Selection<'a>, stream: &'a Stream) -> Option<Vec<ListText<'a>>> {
     // The first pointer that leads to an array.
     let list = |pointers: &[String]| {
         pointers.iter().filter_map(|pointer| found.slice(pointer)).find(|slice| json::is_list(slice))
