@@ -85,6 +85,12 @@ impl Fixture {
         self.server.lock().unwrap()
     }
 
+    /// How often the Secret and the connections' metadata were read.
+    fn reads(&self) -> (usize, usize) {
+        let server = self.server();
+        (server.secret_reads, server.connection_reads)
+    }
+
     fn store_policy(&mut self, generation: i64) {
         let mut policy = BreakerPolicy::new("default", BreakerPolicySpec::default());
         policy.metadata.namespace = Some("ns".into());
@@ -226,7 +232,7 @@ async fn connections_that_are_there_at_the_start_share_the_read_of_their_secret(
     for object in all.iter().chain(&all) {
         assert!(observe(&fixture.ctx, object).await.unwrap().settings.is_some());
     }
-    assert_eq!((fixture.server().secret_reads, fixture.server().connection_reads), (1, 50));
+    assert_eq!(fixture.reads(), (1, 50));
     // One new generation is one read, which is again for all.
     fixture.connections.apply_watcher_event(&Event::Apply(named("bank-7", "1", 2)));
     fixture.server().connection = ("1".to_owned(), 2);
@@ -234,7 +240,7 @@ async fn connections_that_are_there_at_the_start_share_the_read_of_their_secret(
     for object in all.iter().filter(|object| object.metadata.name.as_deref() != Some("bank-7")) {
         assert!(observe(&fixture.ctx, object).await.unwrap().settings.is_some());
     }
-    assert_eq!((fixture.server().secret_reads, fixture.server().connection_reads), (2, 51));
+    assert_eq!(fixture.reads(), (2, 51));
 }
 
 #[tokio::test]

@@ -321,6 +321,7 @@ impl World {
                 }
             }
             let (uid, end) = call.await.unwrap();
+            self.check();
             if let Ok(response) = end
                 && response.status == 200
             {
