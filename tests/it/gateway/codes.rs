@@ -143,11 +143,6 @@ async fn every_error_code_is_emitted() {
     fmp(&harness, "licensed", &harness.fmp, |draft| draft.rights = Some(licensed("ann", Some(1))));
     fmp(&harness, "suspended", &harness.fmp, |draft| draft.suspended = true);
     harness.connect_as("fragile", "fmp", &harness.fmp, |draft| draft.breaker.consecutive_failures = 1);
-    let mut small = Profile::clone(&Profiles::builtin().unwrap().get("fmp").unwrap());
-    small.max_response_bytes = FREE_BYTES;
-    harness.connect_by("small", Arc::new(small), &harness.fmp, |_| ());
-    harness.fmp.fail_with(responds(200, format!("[{}0]", "0,".repeat(FREE_BYTES / 8)))).await.unwrap();
-    assert_eq!(failures.call(&quote("small")).await, "too_complex");
     harness.connect_by("own", own_profile(), &harness.fmp, |_| ());
     let mut errors = Errors::default();
     errors_of_requests(&harness, &mut errors).await;
@@ -235,6 +230,11 @@ async fn every_failure_reason_is_emitted() {
     let encoded = [("content-encoding".to_owned(), "gzip".to_owned())].into();
     let encoded = Behaviour::Status { code: 200, headers: encoded, body: None };
     assert_eq!(failures.with_behaviour(encoded).await, "malformed");
+    let mut small = Profile::clone(&Profiles::builtin().unwrap().get("fmp").unwrap());
+    small.max_response_bytes = FREE_BYTES;
+    harness.connect_by("small", Arc::new(small), &harness.fmp, |_| ());
+    harness.fmp.fail_with(responds(200, format!("[{}0]", "0,".repeat(FREE_BYTES / 8)))).await.unwrap();
+    assert_eq!(failures.call(&quote("small")).await, "too_complex");
     harness.connect_by("own", own_profile(), &harness.fmp, |_| ());
     harness.fmp.fail_with(responds(200, "not JSON")).await.unwrap();
     assert_eq!(failures.call("/api/providers/treasury/own/read").await, "not_json");
