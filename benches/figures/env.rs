@@ -35,13 +35,27 @@ pub(crate) struct BenchEnv {
     pub(crate) plane: ControlPlane,
     pub(crate) client: Client,
     pub(crate) clock: Clock,
+    /// Where the gateway is reached, `http://127.0.0.1:<port>`.
+    pub(crate) gateway: String,
     identity: OperatorIdentity,
     admin: String,
+}
+
+/// Where an operator listens.
+#[derive(serde::Deserialize)]
+struct Announcement {
+    admin: String,
+    gateway: String,
 }
 
 impl BenchEnv {
     /// Starts it all and waits until the operator is ready.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further flags of the operator.
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
         println!("machine: {}", machine::describe());
         let clock = Clock::system();
         let plane = ControlPlane::start(Options::default()).await.expect("a control plane");
@@ -50,8 +64,8 @@ impl BenchEnv {
         create_namespace(&client, NAMESPACE).await;
         let identity = plane.grant_operator(NAMESPACE, OperatorScope::Namespace).await.expect("the operator's rights");
         let banks = SimBanks::start(plane.run_dir()).await;
-        let (operator, admin) = operator(&plane, &identity).await;
-        let env = Self { operator, banks, plane, client, clock, identity, admin };
+        let (operator, Announcement { admin, gateway }) = operator(&plane, &identity, flags).await;
+        let env = Self { operator, banks, plane, client, clock, gateway, identity, admin };
         env.ready().await;
         println!(
             "control plane, banks and operator are up after {:.1?}",
@@ -220,15 +234,11 @@ async fn create_namespace(client: &Client, name: &str) {
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a namespace");
 }
 
-async fn operator(plane: &ControlPlane, identity: &OperatorIdentity) -> (Process, String) {
-    #[derive(serde::Deserialize)]
-    struct Announcement {
-        admin: String,
-    }
+async fn operator(plane: &ControlPlane, identity: &OperatorIdentity, flags: &[&str]) -> (Process, Announcement) {
     let directory = plane.run_dir().path();
     let announce = directory.join("busbar.json");
     let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}").into();
-    let spec = ProcessSpec {
+    let mut spec = ProcessSpec {
         name: "busbar".to_owned(),
         program: env!("CARGO_BIN_EXE_busbar").into(),
         args: vec![
@@ -245,9 +255,9 @@ async fn operator(plane: &ControlPlane, identity: &OperatorIdentity) -> (Process
         env: Vec::new(),
         log: directory.join("busbar.log"),
     };
+    spec.args.extend(flags.iter().map(Into::into));
     let process = Process::spawn(plane.run_dir(), &spec).expect("the operator starts");
-    let announced: Announcement = wait_for_json(&announce).await;
-    (process, announced.admin)
+    (process, wait_for_json(&announce).await)
 }
 
 /// Whether an object's condition has this status.

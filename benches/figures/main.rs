@@ -18,8 +18,12 @@ mod breaker;
 mod call;
 mod env;
 mod failover;
+mod hostile;
+#[path = "../../tests/kit/hostile_provider.rs"]
+mod hostile_provider;
 mod machine;
 mod neighbour;
+mod neighbour_jobs;
 mod operator;
 mod operator10k;
 mod route;
@@ -43,7 +47,9 @@ const GROUPS: &[Group] = &[
     Group { names: &["call"], run: call::run },
     Group { names: &["sync"], run: sync::run },
     Group { names: &["route"], run: route::run },
-    Group { names: &["trust"], run: neighbour::run },
+    Group { names: &["trust", "neighbour"], run: neighbour::run },
+    Group { names: &["trust", "hostile"], run: hostile::run },
+    Group { names: &["trust", "neighbour"], run: neighbour_jobs::run },
     Group { names: &["operator", "operator1k"], run: operator::run },
     Group { names: &["operator", "operator10k"], run: operator10k::run },
 ];
