@@ -28,12 +28,13 @@ use crate::tasks::TaskGroup;
 const MAX_LOOKUPS: usize = 256;
 /// Look-ups at a time of the names of one domain.
 const MAX_PER_DOMAIN: usize = MAX_LOOKUPS / 4;
-/// Time of one look-up with all its tries: the shortest sensible connect time-out, after which no caller waits for it.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time of one look-up with all its search domains and tries. Callers wait for their connect time-out at most; the answer
+/// is for the next one then.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a caller waits for a look-up if there are expired addresses (RFC 8767 suggests at most 1.8 s).
 const STALE_AFTER: Duration = Duration::from_millis(500);
 /// How long a caller waits for a look-up and for its turn.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// Resolves names. Clones share the cache.
 #[derive(Clone)]

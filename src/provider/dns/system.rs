@@ -23,8 +23,9 @@ use crate::domain::time::Mono;
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 /// Interval at which the files are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Time of one try; with the two more that follow it fits the time of a look-up.
-const TRY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Time of one try: servers that have to ask others first need a second or two; with the two more that follow it fits the
+/// time of a look-up.
+const TRY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Tries after the first.
 const MAX_RETRIES: usize = 2;
 /// Requests in flight on one TCP connection to a server: its default of 32 would refuse others while some hang.
