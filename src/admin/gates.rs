@@ -90,7 +90,9 @@ mod tests {
     #[test]
     fn a_warning_is_shown_while_it_lasts_and_closes_no_gate() {
         let (gates, full) = (Gates::default(), Arc::new(std::sync::atomic::AtomicBool::new(true)));
-        ALL.into_iter().for_each(|(gate, _)| gates.set(gate, true));
+        for (gate, _) in ALL {
+            gates.set(gate, true);
+        }
         let seen = Arc::clone(&full);
         gates.add_warning(move || seen.load(std::sync::atomic::Ordering::Relaxed).then(|| "disk full".to_owned()));
         let (ready, text) = gates.report();

@@ -136,15 +136,15 @@ mod tests {
     }
 
     fn gated() -> (Scraper, Arc<AtomicUsize>, mpsc::Sender<()>) {
-        let (metrics, scrapes, (sender, receiver)) = (Metrics::new(), Arc::default(), mpsc::channel());
+        let (metrics, begun, (sender, receiver)) = (Metrics::new(), Arc::default(), mpsc::channel());
         metrics.int_gauge("busbar_x", "x", &[]).unwrap().with_label_values::<&str>(&[]).set(1);
-        metrics.batch_collector(Gate(Arc::clone(&scrapes), Mutex::new(receiver)));
-        (Scraper::new(metrics, TaskGroup::default()), scrapes, sender)
+        metrics.batch_collector(Gate(Arc::clone(&begun), Mutex::new(receiver)));
+        (Scraper::new(metrics, TaskGroup::default()), begun, sender)
     }
 
     #[tokio::test]
     async fn clients_that_ask_during_a_scrape_share_its_text() {
-        let (scraper, scrapes, go_on) = gated();
+        let (scraper, begun, go_on) = gated();
         let mut first = Box::pin(scraper.scrape());
         assert!(poll!(first.as_mut()).is_pending());
         let mut others: Vec<_> = (0..50).map(|_| Box::pin(scraper.scrape())).collect();
@@ -156,16 +156,16 @@ mod tests {
         for other in others {
             assert!(Arc::ptr_eq(&text, &other.await.unwrap()));
         }
-        assert_eq!(scrapes.load(Ordering::SeqCst), 1);
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
         drop(text);
         go_on.send(()).unwrap();
         scraper.scrape().await.unwrap();
-        assert_eq!(scrapes.load(Ordering::SeqCst), 2, "the next client gets a new text");
+        assert_eq!(begun.load(Ordering::SeqCst), 2, "the next client gets a new text");
     }
 
     #[tokio::test]
     async fn a_scrape_whose_client_is_gone_ends_and_one_that_panics_too() {
-        let (scraper, scrapes, go_on) = gated();
+        let (scraper, begun, go_on) = gated();
         let mut gone = Box::pin(scraper.scrape());
         assert!(poll!(gone.as_mut()).is_pending());
         drop(gone);
@@ -173,22 +173,22 @@ mod tests {
         assert!(poll!(second.as_mut()).is_pending());
         drop(go_on);
         assert_eq!(second.await, Err(ScrapeError::Panicked));
-        assert_eq!(scrapes.load(Ordering::SeqCst), 1);
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
         assert_eq!(scraper.scrape().await, Err(ScrapeError::Panicked), "a new scrape, not one that never ends");
-        assert_eq!(scrapes.load(Ordering::SeqCst), 2);
+        assert_eq!(begun.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]
     async fn texts_in_memory_are_bounded_however_slowly_they_are_read() {
-        let (scraper, scrapes, go_on) = gated();
+        let (scraper, begun, go_on) = gated();
         let mut held = Vec::new();
         for _ in 0..10 {
             go_on.send(()).unwrap();
             held.push(scraper.scrape().await.unwrap());
         }
-        assert_eq!(scrapes.load(Ordering::SeqCst), MAX_TEXTS);
+        assert_eq!(begun.load(Ordering::SeqCst), MAX_TEXTS);
         held.clear();
         scraper.scrape().await.unwrap();
-        assert_eq!(scrapes.load(Ordering::SeqCst), MAX_TEXTS + 1);
+        assert_eq!(begun.load(Ordering::SeqCst), MAX_TEXTS + 1);
     }
 }

@@ -157,9 +157,9 @@ mod tests {
         let running = tokio::spawn(router.run(stop.clone()));
         for works in [false, true] {
             if works {
-                disk.recover()
+                disk.recover();
             } else {
-                disk.fail_writes()
+                disk.fail_writes();
             }
             assert_eq!(disk.ledger.ping().await.is_ok(), works);
             assert_eq!(jobs.next().await, Some(ObjectKey::new("team", "books")));

@@ -233,7 +233,7 @@ mod tests {
             last_call.send(()).unwrap();
         };
         let traces = Traces::off();
-        futures::future::join(tasks.drain(Duration::from_secs(60), &*ledger, &traces), end).await;
+        futures::future::join(tasks.drain(Duration::from_mins(1), &*ledger, &traces), end).await;
         assert_eq!(*order.lock().unwrap(), ["effect", "writer", "server"]);
         assert!(ledger.ping().await.is_err(), "closed");
     }

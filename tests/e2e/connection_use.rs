@@ -135,7 +135,7 @@ async fn entries_that_named_the_connection_before_require_no_right() {
         if accepted { assert_accepted(&output) } else { assert_denied(&output, "spec.fallback: ask for a binding") }
     }
     // What was removed is new again.
-    assert_accepted(&user.patch("pconn/a", &fallback(&[two.clone()])).await);
+    assert_accepted(&user.patch("pconn/a", &fallback(std::slice::from_ref(&two))).await);
     let again = fallback(&[entry("f0", "one", &["quote"]), two]);
     assert_denied(&user.patch("pconn/a", &again).await, "\"one\" to name it in spec.fallback");
     assert_accepted(&user.patch("pconn/a", r#"{"spec":{"timeout":{"request":"5s"}}}"#).await);

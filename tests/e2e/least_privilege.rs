@@ -161,9 +161,9 @@ async fn a_cluster_wide_operator_reads_secrets_only_where_the_role_is_bound() {
     // Objects are watched everywhere, so what needs no Secret works without a binding.
     elsewhere.until("open", "it is Ready", |c| (ready(c)? == "True").then_some(())).await;
     let namespace = Some(elsewhere.ns.name());
-    let reads = AuditQuery { resource: Some("secrets"), namespace, ..operator.requests() };
+    let secret_requests = AuditQuery { resource: Some("secrets"), namespace, ..operator.requests() };
     eventually("the read of the Secret is denied", async || {
-        let denied = operator.audit().requests(&reads).unwrap();
+        let denied = operator.audit().requests(&secret_requests).unwrap();
         denied.iter().any(|r| r.decision == Some(AuthorizationDecision::Forbid))
     })
     .await;

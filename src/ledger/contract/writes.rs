@@ -162,6 +162,7 @@ pub(crate) async fn prepare(ledger: &dyn Ledger) -> Prepared {
     Prepared { lease, worker, pending, parked: gone }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature of `ReplaceIdentity`")]
 fn keyed(record: &TransactionRecord) -> Option<RowIdentity> {
     Some(RowIdentity { account_token: "keyed".into(), record_key: record.key.clone() })
 }

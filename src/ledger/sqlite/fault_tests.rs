@@ -56,17 +56,17 @@ pub(super) fn dump(store: &SqliteStore) -> Vec<String> {
 static FILLED: OnceCell<(Vec<u8>, Prepared)> = OnceCell::const_new();
 
 pub(super) async fn prepared() -> (SqliteStore, SqliteLedger, Prepared) {
-    let fill = async || {
+    let make_one = async || {
         let (store, ledger) = new_ledger().await;
         let prepared = prepare(&ledger).await;
         ledger.close().await;
         (std::fs::read(store.path()).unwrap(), prepared)
     };
-    let (file, prepared) = FILLED.get_or_init(fill).await;
+    let (file, filled) = FILLED.get_or_init(make_one).await;
     let store = SqliteStore::create().await;
     std::fs::write(store.path(), file).unwrap();
     let ledger = store.ledger(OpenMode::Migrate).await.unwrap();
-    (store, ledger, prepared.clone())
+    (store, ledger, filled.clone())
 }
 
 /// A write without faults: its steps, and the store after it.

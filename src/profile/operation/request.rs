@@ -75,6 +75,9 @@ impl Operation {
     }
 
     /// The canonical record of a response body; `None` where the operation has no mapping.
+    ///
+    /// # Panics
+    /// If the mapping wrote what is not JSON.
     #[cfg(test)]
     pub fn canonical(&self, body: &[u8]) -> Option<Result<Value, crate::profile::mapping::MappingError>> {
         let mapping = self.canonical.as_ref()?;

@@ -317,7 +317,7 @@ mod tests {
                 found.extend(layer.match_indices(needle).map(|(at, _)| at..at + needle.len()));
             })
         };
-        assert_eq!(find("+key/"), [2..17]);
+        assert_eq!(find("+key/"), vec![2..17]);
         assert_eq!(find("key"), [10..13, 10..13, 10..13], "once at each layer");
         assert_eq!(find("k"), [10..11, 10..11, 10..11]);
         assert_eq!(find("=").len(), 3);

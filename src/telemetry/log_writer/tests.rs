@@ -2,7 +2,7 @@ use std::io::{PipeReader, PipeWriter, Read as _};
 
 use super::*;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A pipe that is not read.
 fn blocked() -> (LogWriter, PipeReader) {
@@ -21,7 +21,7 @@ fn dropped(writer: &LogWriter) -> u64 {
 #[test]
 fn a_blocked_output_drops_and_counts_lines_and_blocks_nobody() {
     let (writer, mut reader) = blocked();
-    let line = [b'x'; 64 * 1024];
+    let line = vec![b'x'; 64 * 1024];
     let pushed = 2 * QUEUE_BYTES / line.len();
     for _ in 0..pushed {
         writer.make_writer().write_all(&line).unwrap();

@@ -193,28 +193,7 @@ impl Disruption {
             Self::BankHungUnderLoad => hung_bank_under_load(env, plan, time).await,
             Self::BankHungWithManyJobs => hung_bank_with_many_jobs(env, plan, time).await,
             Self::TerminatedDuringRefresh => terminated_during_refresh(env).await,
-            Self::Undecodable => {
-                let plane = env.ns.plane();
-                let pointer =
-                    "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/healthCheck/properties/path";
-                let any = json!({"x-kubernetes-preserve-unknown-fields": true});
-                let loose = json!([{"op": "replace", "path": pointer, "value": any}]).to_string();
-                let patch = ["patch", "crd", "providerconnections.busbar.dev", "--type=json", "-p", &loose];
-                kubectl(plane, &patch, "").await.ok();
-                let connections = object_api(&env.ns, "ProviderConnection");
-                let name = env.banks[SoakEnv::any_plain(plan)].name().to_owned();
-                let write = async |path: serde_json::Value| {
-                    let patch = Patch::Merge(json!({"spec": {"healthCheck": {"path": path}}}));
-                    connections.patch(&name, &PatchParams::default(), &patch).await.map(drop)
-                };
-                eventually("the loose schema is in effect", async || write(json!(["health"])).await).await;
-                tokio::time::sleep(time).await;
-                write(json!("/health")).await.expect("written");
-                let crds = repository("crds");
-                kubectl(plane, &["apply", "--server-side", "--force-conflicts", "-f", &crds.to_string_lossy()], "")
-                    .await
-                    .ok();
-            }
+            Self::Undecodable => store_undecodable(env, plan, time).await,
         }
     }
 
@@ -231,4 +210,25 @@ impl Disruption {
         assert!(!status.success(), "an operator that has lost its lease exits with an error: {status}");
         env.operator.restart().await;
     }
+}
+
+/// A loosened definition lets an object in that the operator cannot decode; then both are as they were.
+async fn store_undecodable(env: &SoakEnv, plan: &mut RandomPlan, time: Duration) {
+    let plane = env.ns.plane();
+    let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/healthCheck/properties/path";
+    let any = json!({"x-kubernetes-preserve-unknown-fields": true});
+    let loose = json!([{"op": "replace", "path": pointer, "value": any}]).to_string();
+    let patch = ["patch", "crd", "providerconnections.busbar.dev", "--type=json", "-p", &loose];
+    kubectl(plane, &patch, "").await.ok();
+    let connections = object_api(&env.ns, "ProviderConnection");
+    let name = env.banks[SoakEnv::any_plain(plan)].name().to_owned();
+    let write = async |path: serde_json::Value| {
+        let patch = Patch::Merge(json!({"spec": {"healthCheck": {"path": path}}}));
+        connections.patch(&name, &PatchParams::default(), &patch).await.map(drop)
+    };
+    eventually("the loose schema is in effect", async || write(json!(["health"])).await).await;
+    tokio::time::sleep(time).await;
+    write(json!("/health")).await.expect("written");
+    let crds = repository("crds");
+    kubectl(plane, &["apply", "--server-side", "--force-conflicts", "-f", &crds.to_string_lossy()], "").await.ok();
 }

@@ -39,7 +39,7 @@ fn refresh_draft(server: &TokenServer) -> Draft {
     let mut draft = draft(server.url());
     draft.auth =
         Auth::RefreshToken { client: token_client(server.token_url()), refresh_token: secret("canary-refresh-1") };
-    draft.credential_revision = "bank@1".to_owned();
+    "bank@1".clone_into(&mut draft.credential_revision);
     draft
 }
 

@@ -30,7 +30,7 @@ struct Waiting {
 fn limited(bank: &BankHandle, auth: Auth) -> Draft {
     let mut draft = draft(bank.base_url());
     draft.auth = auth;
-    draft.credential_revision = "bank@1".to_owned();
+    "bank@1".clone_into(&mut draft.credential_revision);
     draft.timeouts.total = Duration::from_mins(5);
     let (name, scope, operations) = ("minute".to_owned(), LimitScope::Connection, Vec::new());
     draft.limits = vec![Limit { name, scope, requests: 1, unit: LimitUnit::Minute, burst: None, operations }];

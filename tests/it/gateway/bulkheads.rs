@@ -72,10 +72,10 @@ async fn responses(requests: &mut Vec<JoinHandle<Said>>) -> BTreeMap<(u16, Strin
 pub(super) async fn overload() -> [Said; 2] {
     let harness = GatewayHarness::with(Plan { under_way: 16, calls: Some(4), ..Plan::default() }).await;
     hang(&harness.fmp).await;
-    let mut held = Vec::new();
+    let mut calls = Vec::new();
     let mut hold = |name: &str, count| {
         harness.connect_as(name, "fmp", &harness.fmp, patient);
-        held.extend(send(&harness, &quote(name), "ann", count));
+        calls.extend(send(&harness, &quote(name), "ann", count));
     };
     // The fourth is another caller's.
     hold("hung-0", 3);
@@ -87,7 +87,7 @@ pub(super) async fn overload() -> [Said; 2] {
     hold("hung-5", 1);
     arrived(&harness.fmp, 16).await;
     let caller = harness.get(&quote("polygon")).await;
-    for request in held {
+    for request in calls {
         request.abort();
     }
     [connection, caller]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use busbar::gateway::rate_limit::Rate;
+use busbar::ledger::audit::AuditEntry;
 use busbar::provider::audit::refusals::OTHER_REFUSALS;
 use futures::future::join_all;
 
@@ -19,7 +20,7 @@ async fn a_thousand_equal_refusals_are_a_few_audit_rows_that_count_them() {
         assert!(all.iter().all(|said| said.status == 403));
     }
     let audit = harness.audit().await;
-    assert_eq!(audit.iter().map(|row| row.count()).sum::<u64>(), 1_000);
+    assert_eq!(audit.iter().map(AuditEntry::count).sum::<u64>(), 1_000);
     assert!(audit.len() < 20, "{} rows", audit.len());
     let whole = audit.iter().find_map(|row| row.repeats.map(|repeats| (row, repeats))).expect("a collapsed row");
     assert!(whole.0.at <= whole.1.last, "{whole:?}");
@@ -40,7 +41,7 @@ async fn a_caller_that_varies_its_requests_has_a_limited_number_of_audit_rows() 
     assert!(metrics.contains("busbar_audit_refusals_omitted_total{limit=\"caller\"}"), "{metrics}");
     let audit = harness.audit().await;
     assert!(audit.len() < 120, "{} rows", audit.len());
-    let counted: u64 = audit.iter().filter(|row| row.subject == "ann").map(|row| row.count()).sum();
+    let counted: u64 = audit.iter().filter(|row| row.subject == "ann").map(AuditEntry::count).sum();
     assert_eq!(counted, 1_000, "none is lost");
     assert!(audit.iter().any(|row| row.action == OTHER_REFUSALS && row.subject == "ann"));
     assert!(audit.iter().any(|row| row.subject == "bob"), "the rows of another caller are its own");
@@ -60,7 +61,7 @@ async fn tokens_of_one_user_share_its_rate_limit_whatever_else_they_say() {
 }
 
 /// The names and labels of all series.
-async fn series(harness: &GatewayHarness) -> BTreeSet<String> {
+fn series(harness: &GatewayHarness) -> BTreeSet<String> {
     let text = harness.metrics.render().unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
@@ -90,11 +91,11 @@ async fn what_strangers_send_adds_neither_series_nor_audit_rows() {
         }
     };
     flood(0).await;
-    let before = series(&harness).await;
+    let before = series(&harness);
     for round in 1..10 {
         flood(round).await;
     }
-    let added: Vec<_> = series(&harness).await.difference(&before).cloned().collect();
+    let added: Vec<_> = series(&harness).difference(&before).cloned().collect();
     assert_eq!(added, [""; 0]);
     assert!(harness.audit().await.is_empty(), "no connection of these names exists");
 }

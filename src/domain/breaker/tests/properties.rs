@@ -41,7 +41,9 @@ proptest! {
             if let Some((permit, true)) = simulation.retried {
                 let renewed = simulation.now + policy.half_open.lease;
                 let held = trials.iter_mut().find(|(p, expires)| *p == permit && simulation.now < *expires);
-                held.into_iter().for_each(|(_, expires)| *expires = renewed);
+                if let Some((_, expires)) = held {
+                    *expires = renewed;
+                }
             }
             trials.retain(|(p, expires)| simulation.out.contains(p) && simulation.now < *expires);
             prop_assert!(trials.len() <= usize::from(policy.half_open.trials), "{trials:?}");

@@ -143,9 +143,9 @@ async fn a_hundred_hung_banks_do_not_delay_the_runs_of_another() {
         let beside = beside.await;
         // In a namespace of its own it has its share of the runs in progress; in a crowded one, one at a time at least.
         if namespace == "other" {
-            assert_like_alone(&alone, &beside)
+            assert_like_alone(&alone, &beside);
         } else {
-            assert_eq!(beside.lateness()[0], Some(Duration::ZERO))
+            assert_eq!(beside.lateness()[0], Some(Duration::ZERO));
         }
     }
 }

@@ -55,9 +55,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let (host, bool) = (0..2_usize, any::<bool>());
-    let between = (bool.clone(), bool.clone());
-    let replaced = (host.clone(), bool.clone());
-    let refused = (host.clone(), bool.clone());
+    let between = (bool, bool);
+    let replaced = (host.clone(), bool);
+    let refused = (host.clone(), bool);
     prop_oneof![
         2 => Just(Step::Rotate),
         2 => Just(Step::Move),
