@@ -203,3 +203,17 @@ async fn a_token_stays_verified_for_an_hour_or_until_revoked() {
     tokio::time::advance(REVIEW_TTL).await;
     assert_eq!(authorizer.authenticate("good-ann", limited).await.unwrap_err(), refused, "no longer verified");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_caches_are_bounded_however_many_tokens_and_users_there_are() {
+    let (authorizer, _) = authorizer();
+    for n in 0..CACHE_CAPACITY + 1_000 {
+        let (good, forged) = (format!("good-{n}"), format!("forged-{n}"));
+        let (known, unknown) =
+            tokio::join!(authorizer.authenticate(&good, unlimited), authorizer.authenticate(&forged, unlimited));
+        assert_eq!(unknown.unwrap_err(), AuthError::InvalidToken);
+        authorizer.is_allowed(&known.unwrap(), &call_in("team")).await.unwrap();
+    }
+    let sizes = [authorizer.tokens.len(), authorizer.verified.len(), authorizer.accesses.len()];
+    assert!(sizes.iter().all(|size| (1..=CACHE_CAPACITY).contains(size)), "{sizes:?}");
+}
