@@ -3,9 +3,9 @@
 //! Rows are identified by the account's token. There are few enough account numbers to hash all of them, so the hash
 //! takes a key: without it, a reader of the ledger cannot tell which account a row belongs to.
 //!
-//! The key is one random value for the whole ledger, stored in it: encrypted if the operator has a key (`--key-secret`),
-//! else as it is, which protects copies of rows but not the ledger. It never changes, because the rows' identity depends
-//! on it: a rotation of `--key-secret` only encrypts it again.
+//! The key is one random value for the whole ledger, stored in it: encrypted if the operator has a key
+//! (`--key-secret`), else as it is, which protects copies of rows but not the ledger. It never changes, because the
+//! rows' identity depends on it: a rotation of `--key-secret` only encrypts it again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl AccountTokens {
         Err(AccountTokenError::Contended)
     }
 
-    /// Makes one change towards a stored, currently encrypted key and converted rows; the key if nothing was left to do.
+    /// Makes one change towards a stored, currently encrypted key and converted rows; the key if nothing was left.
     async fn advance(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<Option<Loaded>, AccountTokenError> {
         let place = stored_key();
         let Some(stored) = ledger.load_credential(&place).await? else {

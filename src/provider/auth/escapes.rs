@@ -48,8 +48,8 @@ const HTML_NAMES: [(&str, char); 34] = [
     ("verbar", '|'),
 ];
 
-/// The ranges of `text` in which `search` finds something, as written or decoded: it is called with the text and with what
-/// its escapes decode to, layer by layer. An escape of which a part is found counts as a whole.
+/// The ranges of `text` in which `search` finds something, as written or decoded: it is called with the text and with
+/// what its escapes decode to, layer by layer. An escape of which a part is found counts as a whole.
 ///
 /// At most two decoded copies exist at a time, so that a hostile text costs no more memory than twice its length.
 pub(super) fn find(text: &[u8], search: impl Fn(&[u8], &mut Vec<Range<usize>>)) -> Vec<Range<usize>> {
