@@ -95,12 +95,10 @@ fn windows_double_while_refusals_go_on_and_start_anew_after_a_pause() {
 #[test]
 fn a_day_of_refusals_of_one_caller_is_few_rows_and_none_is_lost() {
     let (rows, refusals) = rows(DAY, |log, second| {
-        for _ in 0..10 {
-            log.record(refusal("ann", "quote", second), mono(second)).unwrap();
-        }
+        log.record(refusal("ann", "quote", second), mono(second)).unwrap();
     });
     assert!(rows < 200, "{rows}");
-    assert_eq!(refusals, u64::from(DAY) * 10);
+    assert_eq!(refusals, u64::from(DAY));
 }
 
 #[test]
@@ -118,23 +116,23 @@ fn a_caller_that_is_refused_in_ever_new_ways_has_a_limited_number_of_rows() {
 #[test]
 fn many_accounts_of_a_namespace_and_many_namespaces_are_limited_too() {
     let (rows, refusals) = rows(3_600, |log, second| {
-        for name in 0..20 {
-            let subject = robot(1, usize::try_from(second).unwrap() * 20 + name);
+        for name in 0..5 {
+            let subject = robot(1, usize::try_from(second).unwrap() * 5 + name);
             let _ = log.record(refusal(&subject, "quote", second), mono(second));
         }
     });
     assert!((300..600).contains(&rows), "a burst of 240, then four a minute: {rows}");
-    assert_eq!(refusals, 3_600 * 20);
+    assert_eq!(refusals, 3_600 * 5);
     let mut omitted = 0;
     let (rows, _) = self::rows(3_600, |log, second| {
-        for namespace in 0..20 {
-            let subject = robot(usize::try_from(second).unwrap() * 20 + namespace, 1);
+        for namespace in 0..5 {
+            let subject = robot(usize::try_from(second).unwrap() * 5 + namespace, 1);
             let result = log.record(refusal(&subject, "quote", second), mono(second));
             omitted += usize::from(result == Err(RowLimit::Total));
         }
     });
     assert!((5_000..6_000).contains(&rows), "a burst of 2000, then one a second: {rows}");
-    assert_eq!(omitted, 3_600 * 20 - rows);
+    assert_eq!(omitted, 3_600 * 5 - rows);
 }
 
 #[test]
