@@ -26,6 +26,7 @@ const ROUND: Duration = Duration::from_millis(500);
 pub(super) async fn hung_bank_under_load(env: &SoakEnv, plan: &mut RandomPlan, time: Duration) {
     let (hung, good) = SoakEnv::two_synced(plan);
     let (hung, good) = (&env.banks[hung], &env.banks[good]);
+    env.operator.wait_leading().await;
     good.recover().await;
     // A token of its own: bindings are revoked in between.
     let token = caller_token(&env.ns, &format!("caller-{}", env.now().as_millisecond()), Some("busbar-caller")).await;
