@@ -181,7 +181,7 @@ fn run(kind: AuthKind, script: &[Step], by_name: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn no_host_ever_gets_the_credential_of_another(
