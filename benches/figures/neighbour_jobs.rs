@@ -112,8 +112,8 @@ async fn lateness(
     };
     let mut ended = std::pin::pin!(queue.subscribe(Kind::SyncJob, None));
     let asked = clock.mono();
-    for n in 0..hung.map_or(0, |_| JOBS) {
-        hung.map(|hung| start(hung, n));
+    if let Some(hung) = hung {
+        (0..JOBS).for_each(|n| drop(start(hung, n)));
     }
     let runs: Vec<_> = (0..JOBS).map(|n| start(good, n)).collect();
     let mut left = JOBS;
