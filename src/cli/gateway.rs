@@ -52,7 +52,7 @@ pub struct GatewayArgs {
     #[arg(long, env = "BUSBAR_GATEWAY_ADDRESS_RATE", default_value = "100/m")]
     pub gateway_address_rate: Rate,
     /// Calls of one connection that may be in flight for the gateway's callers, per replica (1 to 1024); further ones get
-    /// 503 `bulkhead_full`. One caller may have three quarters of them.
+    /// 503 `bulkhead_full`. One caller may have seven eighths of them.
     #[arg(long, env = "BUSBAR_GATEWAY_CONNECTION_CALLS", default_value_t = DEFAULT_LIMIT, value_parser = value_parser!(u16).range(1..=1024))]
     pub gateway_connection_calls: u16,
     /// Connection (`namespace/name`) that the paths below /finastra use; default: none, and these paths return 404.

@@ -34,11 +34,11 @@ impl Bulkhead {
         self.lock().total
     }
 
-    /// Takes a permit for a call of `caller`; `false` if the limit is reached. One caller holds three quarters at most.
+    /// Takes a permit for a call of `caller`; `false` if the limit is reached. One caller holds seven eighths at most.
     pub(crate) fn try_acquire(&self, caller: &str) -> bool {
         let mut held = self.lock();
         let own = held.callers.get(caller).copied().unwrap_or(0);
-        if held.total >= self.limit || own >= self.limit - self.limit / 4 {
+        if held.total >= self.limit || own >= self.per_caller() {
             return false;
         }
         held.total += 1;
@@ -47,6 +47,11 @@ impl Bulkhead {
             None => drop(held.callers.insert(caller.to_owned(), 1)),
         }
         true
+    }
+
+    /// What one caller may hold: the rest is for others. At least one.
+    fn per_caller(&self) -> usize {
+        (self.limit - self.limit.div_ceil(8)).max(1)
     }
 
     /// Gives the permit of a call of `caller` back.
@@ -71,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_caller_holds_three_quarters_at_most_and_permits_are_released() {
+    fn one_caller_leaves_a_rest_to_others_and_permits_are_released() {
         let bulkhead = Bulkhead::new(8);
         let taken = |caller: &str, times: usize| (0..times).filter(|_| bulkhead.try_acquire(caller)).count();
-        assert_eq!(taken("ann", 99), 6);
-        assert_eq!(taken("bob", 99), 2, "the rest is for others");
+        assert_eq!(taken("ann", 99), 7);
+        assert_eq!(taken("bob", 99), 1, "the rest is for others");
         bulkhead.release("bob");
         assert_eq!((taken("ann", 99), taken("eve", 99)), (0, 1));
-        for caller in ["ann"; 6].into_iter().chain(["bob", "eve"]) {
+        for caller in ["ann"; 7].into_iter().chain(["eve"]) {
             bulkhead.release(caller);
         }
         assert_eq!((bulkhead.in_use(), bulkhead.lock().callers.len()), (0, 0));

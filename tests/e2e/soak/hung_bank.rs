@@ -13,7 +13,7 @@ use crate::cluster::gateway_calls::{caller_token, get, until_response};
 use crate::cluster::operator::Operator;
 
 /// Callers of the hung bank at the same time: more than its bulkhead admits of one user.
-const CALLERS: usize = 112;
+const CALLERS: usize = 128;
 
 /// Calls of the other bank in each round.
 const GOOD_CALLS: usize = 8;
