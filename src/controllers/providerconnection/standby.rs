@@ -81,7 +81,7 @@ fn policies_fingerprint(ctx: &Ctx) -> u64 {
 }
 
 /// Applies the spec of one connection. `None` if a read failed; retried at the next check.
-async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey, AppliedVersion)> {
+pub(super) async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey, AppliedVersion)> {
     let key = object.key();
     let observation = match observe::observe(ctx, &object).await {
         Ok(observation) => observation,

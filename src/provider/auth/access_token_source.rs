@@ -184,7 +184,13 @@ impl AccessTokenSource {
         let lock = entry.lock(holder).await?;
         // The lock outlives a process that ends half-way, because the token may be spent; a panic ends only this task.
         let result = AssertUnwindSafe(self.refresh_locked(entry, &mut pending)).catch_unwind().await;
-        entry.unlock(&lock).await;
+        let failed =
+            matches!(&result, Ok(Err(TokenError { error: CallError::TokenStore(TokenStoreError::Ledger), .. })));
+        // While a rotated token waits to be stored, the one that the ledger holds is spent, and no other holder may
+        // send it. This one is let in again; after its end the lock expires.
+        if !(failed && pending.is_some()) {
+            entry.unlock(&lock).await;
+        }
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 

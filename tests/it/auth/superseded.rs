@@ -8,13 +8,15 @@ use busbar::domain::quota::{Limit, LimitScope, LimitUnit};
 use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::Registry;
-use busbar::settings::{Auth, Draft, Settings};
+use busbar::settings::{Auth, Draft, Settings, TokenClient};
 use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim};
 use tokio::task::JoinHandle;
 
 use super::SecretStub;
 use crate::kit::banks::start_bank;
-use crate::kit::connections::{apply, client_credentials, draft, get, key, registry, required_oauth2, secret};
+use crate::kit::connections::{
+    apply, client_credentials, draft, get, key, registry, required_oauth2, required_oauth2_with, secret, token_client,
+};
 use crate::kit::time::ManualTime;
 
 /// Two banks with keys of their own, and a connection to the first that may make one request a minute.
@@ -144,4 +146,51 @@ async fn a_request_built_for_one_endpoint_is_not_sent_to_another() {
     let end = waiting.connection.call_with(&settings, Request::get("page", "/accounts/1")).await;
     assert_eq!(end.err(), Some(CallError::Superseded));
     assert_eq!(elsewhere.counters().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_during_many_moves_send_each_bank_its_own_credential_only() {
+    let (sim, one) = start_bank(BankConfig::new("one").auth(required_oauth2_with("canary-one", 3600))).await;
+    let other = sim.add_bank(BankConfig::new("other").auth(required_oauth2_with("canary-other", 3600))).await.unwrap();
+    let to = |bank: &BankHandle, client_secret: &str, version: u32| {
+        let mut draft = draft(bank.base_url());
+        let client = TokenClient { client_secret: secret(client_secret), ..token_client(bank.token_url()) };
+        (draft.auth, draft.credential_revision) = (Auth::ClientCredentials(client), format!("bank@{version}"));
+        draft
+    };
+    let registry = registry().0;
+    let connection = apply(&registry, to(&one, "canary-one", 0));
+    let calls = (0..8).map(|_| {
+        let connection = Arc::clone(&connection);
+        tokio::spawn(async move {
+            let (mut answered, mut superseded) = (0, 0);
+            while answered < 20 {
+                match connection.call_with(&connection.settings(), Request::get("test", "/health")).await {
+                    Ok(response) => {
+                        assert_eq!(response.status.as_u16(), 200, "the credential of the other bank");
+                        answered += 1;
+                    }
+                    Err(CallError::Superseded) => superseded += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(superseded < 100_000);
+            }
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    for version in 1.. {
+        let (bank, client_secret) = if version % 2 == 0 { (&one, "canary-one") } else { (&other, "canary-other") };
+        apply(&registry, to(bank, client_secret, version));
+        if calls.iter().all(JoinHandle::is_finished) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    for bank in [&one, &other] {
+        let refused = bank.arrivals().entries.into_iter().find(|arrival| arrival.status != Some(200));
+        assert!(refused.is_none(), "{refused:?}");
+    }
 }

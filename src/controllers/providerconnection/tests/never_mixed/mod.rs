@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::world::{AuthKind, World};
+use self::world::{AuthKind, Replica, World};
 
 /// What happens next.
 #[derive(Copy, Clone, Debug)]
@@ -164,13 +164,13 @@ async fn settle(world: &mut World) {
     }
 }
 
-fn run(kind: AuthKind, script: &[Step], by_name: bool) {
+fn run(kind: AuthKind, replica: Replica, script: &[Step]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     // tokio does not advance a paused clock by itself while a blocking task runs.
     let (hold, released) = std::sync::mpsc::channel::<()>();
     runtime.spawn_blocking(move || released.recv());
     runtime.block_on(async {
-        let mut world = World::new(kind, by_name).await;
+        let mut world = World::new(kind, replica).await;
         world.mean_it();
         for step in [Step::Watch, Step::Reconcile, Step::Reconcile].iter().chain(script) {
             play(&mut world, *step).await;
@@ -185,9 +185,10 @@ proptest! {
 
     #[test]
     fn no_host_ever_gets_the_credential_of_another(
-        oauth in any::<bool>(), script in prop::collection::vec(step(), 1..40),
+        oauth in any::<bool>(), standby in any::<bool>(), script in prop::collection::vec(step(), 1..40),
     ) {
-        run(if oauth { AuthKind::OAuth2 } else { AuthKind::Bearer }, &script, false);
+        let kind = if oauth { AuthKind::OAuth2 } else { AuthKind::Bearer };
+        run(kind, if standby { Replica::Standby } else { Replica::Leader }, &script);
     }
 }
 
@@ -259,7 +260,8 @@ fn known_orders() -> Vec<Vec<Step>> {
 fn known_orders_send_no_credential_elsewhere() {
     for kind in [AuthKind::Bearer, AuthKind::OAuth2] {
         for script in known_orders() {
-            run(kind, &script, false);
+            run(kind, Replica::Leader, &script);
+            run(kind, Replica::Standby, &script);
         }
     }
 }
@@ -268,7 +270,7 @@ fn known_orders_send_no_credential_elsewhere() {
 fn copies_that_are_cached_by_name_alone_are_noticed() {
     // The first four: one apply in either order, another tenant, a deleted Secret.
     for script in known_orders().into_iter().take(4) {
-        let end = std::panic::catch_unwind(|| run(AuthKind::Bearer, &script, true));
+        let end = std::panic::catch_unwind(|| run(AuthKind::Bearer, Replica::CachingByName, &script));
         let said = end.unwrap_err().downcast::<String>().unwrap();
         assert!(said.contains("was never meant"), "{said}");
     }

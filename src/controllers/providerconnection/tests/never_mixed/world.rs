@@ -20,7 +20,7 @@ use crate::cluster::stores::KindStore;
 use crate::controllers::Ctx;
 use crate::controllers::providerconnection::first_seen::Seen;
 use crate::controllers::providerconnection::secret_reload::SecretReloader;
-use crate::controllers::providerconnection::{act, decide, observe};
+use crate::controllers::providerconnection::{act, decide, observe, standby};
 use crate::controllers::testkit::context;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::metrics::Metrics;
@@ -44,6 +44,15 @@ pub(super) fn key() -> ObjectKey {
 pub(super) enum AuthKind {
     Bearer,
     OAuth2,
+}
+
+/// What follows the objects.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Replica {
+    Leader,
+    Standby,
+    /// A leader that uses copies of Secrets whatever they were read for, as it once did: to show that the test notices it.
+    CachingByName,
 }
 
 /// The connection as the API server has it.
@@ -106,13 +115,12 @@ pub(super) struct World {
     /// A connection that a caller resolved a while ago.
     resolved: Option<(Arc<Connection>, Arc<Settings>)>,
     pending: Vec<JoinHandle<(String, CallEnd)>>,
-    /// Copies of Secrets are used whatever they were read for, as they once were: to show that this test notices it.
-    by_name: bool,
+    replica: Replica,
     _ledger: TempDir,
 }
 
 impl World {
-    pub(super) async fn new(kind: AuthKind, by_name: bool) -> Self {
+    pub(super) async fn new(kind: AuthKind, replica: Replica) -> Self {
         let api = Arc::new(Mutex::new(Api::default()));
         let answering = Arc::clone(&api);
         let client = Client::new(
@@ -138,7 +146,7 @@ impl World {
             meant: BTreeMap::new(),
             resolved: None,
             pending: Vec::new(),
-            by_name,
+            replica,
             _ledger: ledger,
         };
         world.create_secret();
@@ -250,7 +258,11 @@ impl World {
     /// One reconcile of the object as the store has it.
     pub(super) async fn reconcile(&mut self) {
         let Some(object) = self.ctx.stores.connections.get(&key()) else { return };
-        if self.by_name {
+        if let Replica::Standby = self.replica {
+            drop(standby::update(&self.ctx, object).await);
+            return;
+        }
+        if let Replica::CachingByName = self.replica {
             let any = Seen { mark: ReadMark::default(), at: self.ctx.clock.mono(), settled: true };
             let profile = self.ctx.profiles.get(&object.spec.provider);
             self.ctx.resolutions.first_seen.of(&object, profile.as_ref(), || any);

@@ -83,3 +83,18 @@ async fn a_token_is_wiped_when_its_credential_ends() {
     authenticator(&tokens).end(None);
     assert!(tokens.expires_at().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_credential_that_was_replaced_is_not_used_any_more() {
+    let fixture = RotationFixture::new();
+    let tokens = fixture.process(REFRESH);
+    let first = tokens.get().await.unwrap();
+    assert!(Arc::ptr_eq(&tokens.get().await.unwrap(), &first));
+    // A call was refused, and the Secret holds another refresh token by then.
+    *fixture.secret_now.0.lock().unwrap() = Some("canary-second".to_owned());
+    *fixture.server.valid_token.lock().unwrap() = "canary-second".to_owned();
+    let credentials = tokens.source.credentials();
+    assert!(credentials.replacement_for(&credentials.current()).await.is_some());
+    assert!(!Arc::ptr_eq(&tokens.get().await.unwrap(), &first), "it is valid for an hour");
+    assert_eq!(fixture.sent(), ["canary-first", "canary-second"]);
+}

@@ -1,10 +1,14 @@
 //! Rotated refresh tokens: with several replicas, a failing ledger, removed keys and changed Secrets.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::domain::key::ObjectKey;
 use crate::ledger::encryption::Keyring;
 use crate::ledger::lease_holder::memory::MemoryLeases;
-use crate::ledger::{CredentialStore, Lease, LeaseOutcome, LeaseStore, LedgerFuture, StoredCredential, StoredLease};
+use crate::ledger::{
+    CredentialStore, Lease, LeaseOutcome, LeaseStore, LedgerError, LedgerFuture, StoredCredential, StoredLease,
+};
 use crate::provider::auth::refresh_token_store::{RefreshTokenBinding, RefreshTokenStore, RotatedToken};
 use crate::provider::call::TokenStoreError;
 
@@ -13,6 +17,8 @@ use crate::provider::call::TokenStoreError;
 pub(super) struct MemoryStore {
     rows: Mutex<std::collections::HashMap<ObjectKey, StoredCredential>>,
     pub(super) leases: MemoryLeases,
+    /// Whether it takes no credential.
+    refuses: AtomicBool,
 }
 
 impl LeaseStore for MemoryStore {
@@ -49,6 +55,9 @@ impl CredentialStore for MemoryStore {
     ) -> LedgerFuture<'a, Option<i64>> {
         async move {
             self.leases.check()?;
+            if self.refuses.load(Ordering::Relaxed) {
+                return Err(LedgerError::SchemaOutdated);
+            }
             let mut rows = self.rows.lock().unwrap();
             if rows.get(connection).map_or(0, |row| row.version) != credential.version {
                 return Ok(None);
@@ -62,7 +71,7 @@ impl CredentialStore for MemoryStore {
 }
 
 /// The current refresh token in the Secret.
-struct CurrentSecret(Mutex<Option<String>>);
+pub(super) struct CurrentSecret(pub(super) Mutex<Option<String>>);
 
 impl SecretSource for CurrentSecret {
     fn settings<'a>(&'a self, _: &'a ObjectKey, _: Mono) -> BoxFuture<'a, Option<Arc<Settings>>> {
@@ -79,7 +88,7 @@ pub(super) struct RotationFixture {
     pub(super) store: Arc<MemoryStore>,
     keys: tempfile::TempDir,
     pub(super) server: Arc<FakeTokenServer>,
-    secret_now: Arc<CurrentSecret>,
+    pub(super) secret_now: Arc<CurrentSecret>,
 }
 
 impl RotationFixture {
@@ -310,4 +319,19 @@ async fn the_lock_of_a_dead_replica_expires() {
     assert_eq!(fixture.server.requests(), 0);
     sleep_secs(70).await;
     assert!(tokens.get().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_rotation_waits_to_be_stored_no_other_replica_sends_its_predecessor() {
+    let fixture = RotationFixture::new();
+    let (one, two) = (fixture.replica("canary-first"), fixture.replica("canary-first"));
+    fixture.store.refuses.store(true, Ordering::Relaxed);
+    assert_eq!(one.get().await.err(), Some(CallError::TokenStore(TokenStoreError::Ledger)));
+    assert_eq!(two.get().await.err(), Some(CallError::TokenStore(TokenStoreError::Busy)));
+    assert_eq!((fixture.server.requests(), fixture.version()), (1, 0));
+    fixture.store.refuses.store(false, Ordering::Relaxed);
+    sleep_secs(60).await;
+    assert_eq!(fixture.version(), 1, "the first one stored it");
+    assert!(two.get().await.is_ok());
+    assert_eq!(fixture.sent(), ["canary-first", "canary-rotated-1"]);
 }
