@@ -72,6 +72,8 @@ pub(super) struct Connection {
     inner: rusqlite::Connection,
     /// A step has failed.
     failed: Cell<bool>,
+    /// The last transaction is committed and changed rows.
+    wrote: Cell<bool>,
     #[cfg(test)]
     faults: std::sync::Arc<Faults>,
 }
@@ -94,6 +96,7 @@ impl Connection {
         Ok(Self {
             inner,
             failed: Cell::new(false),
+            wrote: Cell::new(false),
             #[cfg(test)]
             faults: std::sync::Arc::clone(&options.faults),
         })
@@ -109,6 +112,11 @@ impl Connection {
         !self.failed.get() && self.inner.is_autocommit()
     }
 
+    /// Whether the last transaction is committed and changed rows: one that changed none needed nothing of the disk.
+    pub(super) fn has_written(&self) -> bool {
+        self.wrote.get()
+    }
+
     /// Runs `work` in a transaction. An error of it rolls the transaction back.
     pub(super) fn transaction<T>(
         &self,
@@ -120,10 +128,15 @@ impl Connection {
             Mode::Read => "BEGIN",
             Mode::Write => "BEGIN IMMEDIATE",
         };
+        self.wrote.set(false);
+        let changed_before = self.inner.total_changes();
         self.control(Step::Begin, begin).map_err(|e| TransactionError::Aborted(operation.failed(e)))?;
         match work(&Transaction { connection: self, operation }) {
             Ok(value) => match self.control(Step::Commit, "COMMIT") {
-                Ok(()) => Ok(value),
+                Ok(()) => {
+                    self.wrote.set(self.inner.total_changes() != changed_before);
+                    Ok(value)
+                }
                 Err(error) => Err(TransactionError::Commit(error)),
             },
             Err(error) => {

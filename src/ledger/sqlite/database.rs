@@ -103,8 +103,11 @@ impl SqliteLedger {
         self.writer
             .run(operation.0, move |slot| {
                 let outcome = work(slot);
-                // Here and not in the caller, who may have gone.
-                health.record(&outcome);
+                // Here and not in the caller, who may have gone. A success that changed nothing shows nothing: a full
+                // volume has room for it, and the health would change at each pruning that finds nothing to delete.
+                if outcome.is_err() || slot.has_written() {
+                    health.record(&outcome);
+                }
                 outcome
             })
             .await

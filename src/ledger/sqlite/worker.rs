@@ -126,6 +126,11 @@ impl Slot {
         Ok(self.connection.insert(connection))
     }
 
+    /// Whether the last transaction is committed and changed rows.
+    pub(super) fn has_written(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::has_written)
+    }
+
     fn discard_if_in_doubt(&mut self) {
         if self.connection.as_ref().is_some_and(|connection| !connection.is_usable()) {
             // Closing it rolls back whatever is still open.
