@@ -126,7 +126,7 @@ async fn a_commit_whose_answer_is_lost_is_complete_or_absent() {
         ledger.faults.clear();
         let now = dump(&store);
         assert!(now == after || (now == before && outcome.is_err()), "{write:?}");
-        if write == Write::CommitPage {
+        if matches!(write, Write::CommitPage | Write::StartRun) {
             outcome.unwrap();
             assert_eq!(now, after, "it is read back");
         }
@@ -231,6 +231,20 @@ async fn writes_to_a_locked_file_fail_as_busy_and_work_when_it_is_free() {
     other.execute_batch("ROLLBACK").unwrap();
     take(&ledger, "me", at(0)).await;
     assert_eq!(*ledger.health().borrow(), LedgerHealth::Writable);
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_does_not_end_a_fault() {
+    let (_store, ledger) = new_ledger().await;
+    ledger.fail_writes(ffi::SQLITE_FULL);
+    ledger.ping().await.unwrap_err();
+    // A full volume refuses the pages that are written, and there are none.
+    ledger.recover();
+    let health = ledger.health();
+    let idle = ledger.write(TESTING, |tx| tx.execute("DELETE FROM write_checks WHERE number < 0", [])).await;
+    assert_eq!((idle.unwrap(), *health.borrow()), (0, LedgerHealth::Unwritable(WriteFault::Full)));
+    ledger.ping().await.unwrap();
+    assert_eq!(*health.borrow(), LedgerHealth::Writable);
 }
 
 #[tokio::test]

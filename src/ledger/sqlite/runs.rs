@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use super::clock_skew::{correct_job, correct_job_of};
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
-use super::connection::Transaction;
+use super::connection::{Mode, Transaction, TransactionError};
 use super::cursor;
-use super::database::SqliteLedger;
+use super::database::{SqliteLedger, read};
 use super::lease::assert_held;
+use super::worker::Slot;
 use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
@@ -29,17 +30,7 @@ const MAX_RUNS_PER_JOB: i64 = 200;
 impl SqliteLedger {
     pub(super) async fn run_start(&self, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
         let (run, lease) = (run.clone(), lease.clone());
-        self.write(START, move |tx| {
-            // A process frozen since it acquired the lease must not interrupt the run of the new holder.
-            assert_held(tx, &lease)?;
-            correct_job_of(tx, &run)?;
-            if is_recorded(tx, &run)? {
-                return Ok(false);
-            }
-            start(tx, &run)?;
-            Ok(true)
-        })
-        .await
+        self.write_with(START, move |slot| begin(slot, &run, &lease)).await
     }
 
     pub(super) async fn run_skip(&self, run: &RunStart, reason: RunReason) -> Result<(), LedgerError> {
@@ -93,6 +84,35 @@ impl SqliteLedger {
         })
         .await
     }
+}
+
+/// Records the start of a run, unless it was recorded before.
+fn begin(slot: &mut Slot, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
+    let connection = slot.connection().map_err(|e| START.failed(e))?;
+    let mut inserted = false;
+    let ended = connection.transaction(Mode::Write, START, |tx| {
+        // A process frozen since it acquired the lease must not interrupt the run of the new holder.
+        assert_held(tx, lease)?;
+        correct_job_of(tx, run)?;
+        if is_recorded(tx, run)? {
+            return Ok(false);
+        }
+        start(tx, run)?;
+        inserted = true;
+        Ok(true)
+    });
+    match ended {
+        // If it is committed all the same, its slot is used up: the run must be made, or the slot would be lost.
+        Err(TransactionError::Commit(source)) if inserted => match read(slot, START, |tx| has_run(tx, run.id)) {
+            Ok(true) => Ok(true),
+            Ok(false) | Err(_) => Err(START.failed(source)),
+        },
+        ended => ended.map_err(|error| error.into_error(START)),
+    }
+}
+
+fn has_run(tx: &Transaction<'_>, id: RunId) -> Result<bool, LedgerError> {
+    tx.scalar("SELECT EXISTS (SELECT 1 FROM sync_runs WHERE run_id = ?1)", [id.to_string()])
 }
 
 /// Whether the run, or a run for its slot or a later one, was recorded before.
