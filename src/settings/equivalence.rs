@@ -32,6 +32,16 @@ impl Settings {
         self.credential_revision() == other.credential_revision() && self.tls().revision == other.tls().revision
     }
 
+    /// Whether calls would carry what calls of `other` carry, in the same version: the credential, or the client
+    /// certificate if there is no credential. A CA, which may be rotated with it, is not sent.
+    pub(crate) fn carries_over(&self, other: &Self) -> bool {
+        if matches!(self.auth(), Auth::None) {
+            self.tls().client.is_some() && self.tls().revision == other.tls().revision
+        } else {
+            self.credential_revision() == other.credential_revision()
+        }
+    }
+
     /// Whether calls prove an identity, with a credential or with a client certificate.
     pub(crate) fn has_credential(&self) -> bool {
         !matches!(self.auth(), Auth::None) || self.tls().client.is_some()

@@ -84,6 +84,23 @@ fn a_revision_never_depends_on_a_secret_value() {
 }
 
 #[test]
+fn a_credential_carries_over_whatever_else_was_rotated() {
+    let with = |auth: Auth, secret: &'static str, tls: &'static str| {
+        resolve(move |d| {
+            d.auth = auth;
+            d.credential_revision = secret.to_owned();
+            d.tls.revision = tls.to_owned();
+        })
+        .unwrap()
+    };
+    let before = with(bearer("x"), "key@uid@1", "tls@uid@1");
+    assert!(with(bearer("x"), "key@uid@1", "tls@uid@1").carries_over(&before));
+    assert!(with(bearer("x"), "key@uid@1", "tls@uid@2").carries_over(&before), "only the CA is another one");
+    assert!(!with(bearer("x"), "key@uid@2", "tls@uid@1").carries_over(&before), "it was rotated");
+    assert!(!with(Auth::None, "", "tls@uid@1").carries_over(&before), "nothing would be sent");
+}
+
+#[test]
 fn the_host_includes_only_a_non_default_port() {
     assert_eq!(resolve(|d| d.base_url = "https://bank.test:443/v2".to_owned()).unwrap().host(), "bank.test");
     assert_eq!(resolve(|d| d.base_url = "https://bank.test:8443".to_owned()).unwrap().host(), "bank.test:8443");

@@ -173,6 +173,6 @@ fn moves(ctx: &Ctx, object: &ProviderConnection, to: &Settings) -> bool {
     let running = ctx.registry.get(&object.key());
     running.filter(|running| Some(&**running.uid()) == object.metadata.uid.as_deref()).is_some_and(|running| {
         let from = running.settings();
-        to.has_credential() && !from.same_hosts(to) && from.same_secrets(to)
+        !from.same_hosts(to) && to.carries_over(&from)
     })
 }
