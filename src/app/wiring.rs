@@ -90,12 +90,21 @@ pub(super) struct ReplicaTasks {
     ledger_monitor: LedgerMonitor,
     audit: AuditWriter,
     audit_pruner: AuditPruner,
+    ctx: Arc<Ctx>,
+    keys: Keyring,
 }
 
 impl ReplicaTasks {
     /// Starts them.
     pub(super) fn start(self, stop: &CancellationToken, tasks: &Tasks) {
-        let Self { reflectors, router, ledger_monitor, audit, audit_pruner } = self;
+        let Self { reflectors, router, ledger_monitor, audit, audit_pruner, ctx, keys } = self;
+        // Of a standby too: its gateway reads Secrets and decrypts what the leader has encrypted with a new key.
+        if keys.has_key() {
+            let (clock, keys_stop) = (ctx.clock, stop.clone());
+            tasks.effect("keys", async move { refresh_keys(&keys, clock, &keys_stop).await });
+        }
+        let secrets_stop = stop.clone();
+        tasks.effect("secrets", async move { ctx.secrets.run_eviction(&secrets_stop).await });
         tasks.writer("audit", audit.run(tasks.writers_stop()));
         tasks.effect("audit pruning", audit_pruner.run(stop.clone()));
         tasks.effect("changes", router.run(stop.clone()));
@@ -121,7 +130,6 @@ pub(super) struct LeaderTasks {
     event_queue: EventQueue,
     reconcile_metrics: ReconcileMetrics,
     status_metrics: StatusMetrics,
-    keys: Keyring,
 }
 
 /// Builds the components and connects them.
@@ -221,7 +229,6 @@ pub(super) fn build(
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));
     let leader_tasks = LeaderTasks {
         ctx: Arc::clone(&ctx),
-        keys: keys.clone(),
         driver,
         dead_request_worker,
         probe_log_writer,
@@ -230,7 +237,15 @@ pub(super) fn build(
         status_metrics: StatusMetrics::new(metrics)?,
     };
     let ledger_monitor = LedgerMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?;
-    let replica_tasks = ReplicaTasks { reflectors, router, ledger_monitor, audit, audit_pruner };
+    let replica_tasks = ReplicaTasks {
+        reflectors,
+        router,
+        ledger_monitor,
+        audit,
+        audit_pruner,
+        ctx: Arc::clone(&ctx),
+        keys: keys.clone(),
+    };
     Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
 }
 
@@ -244,7 +259,6 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         event_queue,
         reconcile_metrics,
         status_metrics,
-        keys,
     } = leader_tasks;
     tasks.effect("dead requests", dead_request_worker.run(stop.clone()));
     tasks.effect("probes", driver.run(stop.clone()));
@@ -260,12 +274,6 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
             }
         }
     });
-    if keys.has_key() {
-        let (clock, keys_stop) = (ctx.clock, stop.clone());
-        tasks.effect("keys", async move { refresh_keys(&keys, clock, &keys_stop).await });
-    }
-    let (secrets_ctx, secrets_stop) = (Arc::clone(&ctx), stop.clone());
-    tasks.effect("secrets", async move { secrets_ctx.secrets.run_eviction(&secrets_stop).await });
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.effect("syncs", async move {
         pool_stop.cancelled().await;
