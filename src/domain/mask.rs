@@ -44,15 +44,17 @@ impl MaskRules {
 
     /// The masked text of `field`; `None` if nothing is left.
     pub fn text(&self, field: &str, text: &str) -> Option<String> {
-        let clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect();
-        let clean = clean.trim();
-        if clean.is_empty() {
+        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+        let cut: String = clean.chars().take(MAX_TEXT_CHARS).collect();
+        let cut = cut.trim();
+        if cut.is_empty() {
             return None;
         }
         match self.fields.get(field) {
             Some(Mask::Drop) => None,
-            Some(Mask::Last4) => Some(last4(clean)),
-            None => Some(mask_numbers(clean)),
+            Some(Mask::Last4) => Some(last4(cut)),
+            // Not of the truncated text: what is left of a number at its end could be too short to be recognized.
+            None => Some(mask_first(&clean, MAX_TEXT_CHARS).trim().to_owned()),
         }
     }
 }
@@ -69,10 +71,15 @@ pub fn last4(text: &str) -> String {
 
 /// The text with every long number reduced to its last four digits; dates such as `2026-09-01` are kept.
 pub fn mask_numbers(text: &str) -> String {
+    mask_first(text, usize::MAX)
+}
+
+/// The first `most` characters of the text, masked; a number that begins in them is not cut.
+fn mask_first(text: &str, most: usize) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut i = 0;
-    while let Some(&c) = chars.get(i) {
+    while let Some(&c) = chars.get(i).filter(|_| i < most) {
         if !is_digit(c) {
             out.push(c);
             i += 1;
@@ -123,9 +130,11 @@ const fn is_dash(c: char) -> bool {
     matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}')
 }
 
-/// Soft hyphens, zero-width characters and marks of direction.
+/// Soft hyphens, zero-width characters, marks of direction and blank letters; and marks on digits, such as those that make
+/// a digit a key of a keypad.
 const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{2800}' | '\u{3164}')
+        || matches!(c, '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}')
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
@@ -216,6 +225,24 @@ mod tests {
             assert_eq!(text(raw).as_deref(), Some(masked));
         }
         assert_eq!(text(" \n"), None);
+    }
+
+    #[test]
+    fn a_number_at_the_end_of_a_truncated_text_is_masked() {
+        for digits_before_the_end in [1, 5, 7, 8, 9] {
+            let before = "x".repeat(MAX_TEXT_CHARS - digits_before_the_end);
+            assert_eq!(text(&format!("{before}0131883461 y")), Some(format!("{before}****3461")));
+        }
+        let long = "x".repeat(MAX_TEXT_CHARS);
+        assert_eq!(text(&format!("{long}0131883461")), Some(long));
+    }
+
+    #[test]
+    fn digits_with_marks_are_digits_of_one_number() {
+        for mark in ["\u{fe0f}\u{20e3}", "\u{336}", "\u{2800}"] {
+            let number: String = "0131883461".chars().flat_map(|c| [c.to_string(), mark.to_owned()]).collect();
+            assert_eq!(text(&number), Some(format!("****3461{mark}")), "{mark:?}");
+        }
     }
 
     #[test]
