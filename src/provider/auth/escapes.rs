@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 /// Maximum number of layers that are decoded. A JSON string in a JSON string, in the query of a link, in HTML has four.
 const MAX_LAYERS: usize = 6;
+/// Most places that are found. A text with more is an attack on memory: all of it counts as found.
+pub(super) const MAX_FOUND: usize = 100_000;
 /// The characters that HTML names, where names are not the characters themselves.
 const HTML_NAMES: [(&str, char); 34] = [
     ("amp", '&'),
@@ -48,10 +50,14 @@ const HTML_NAMES: [(&str, char); 34] = [
     ("verbar", '|'),
 ];
 
+/// Length of the longest of these names.
+const MAX_HTML_NAME: usize = 6;
+
 /// The ranges of `text` in which `search` finds something, as written or decoded: it is called with the text and with
 /// what its escapes decode to, layer by layer. An escape of which a part is found counts as a whole.
 ///
-/// At most two decoded copies exist at a time, so that a hostile text costs no more memory than twice its length.
+/// At most two decoded copies exist at a time, and at most [`MAX_FOUND`] ranges, of which `search` need not find more: so a
+/// hostile text costs little more memory than twice its length.
 pub(super) fn find(text: &[u8], search: impl Fn(&[u8], &mut Vec<Range<usize>>)) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     search(text, &mut found);
@@ -59,13 +65,16 @@ pub(super) fn find(text: &[u8], search: impl Fn(&[u8], &mut Vec<Range<usize>>)) 
     while let Some(decoded) = layer {
         let mut here = Vec::new();
         search(&decoded, &mut here);
+        if found.len() + here.len() > MAX_FOUND {
+            return std::iter::once(0..text.len()).collect();
+        }
         if !here.is_empty() {
             found.append(&mut original(text, depth, here));
         }
         layer = (depth < MAX_LAYERS).then(|| decode(&decoded)).flatten();
         depth += 1;
     }
-    found
+    if found.len() > MAX_FOUND { std::iter::once(0..text.len()).collect() } else { found }
 }
 
 /// The text without any escapes.
@@ -225,11 +234,11 @@ fn unescape(rest: &[u8], text: &mut Vec<u8>) -> usize {
             number.and_then(char::from_u32).map_or(0, |c| push(c, len + end + 2, text))
         }
         [b'&', name @ ..] => {
-            let named = |(known, c): &(&str, char)| {
-                let rest = name.strip_prefix(known.as_bytes())?;
-                (rest.first() == Some(&b';')).then_some((*c, known.len() + 2))
-            };
-            HTML_NAMES.iter().find_map(named).map_or(0, |(c, len)| push(c, len, text))
+            // Looked up only if it may be a name: a body of ampersands would take seconds.
+            let end = name.iter().take(MAX_HTML_NAME + 1).position(|byte| *byte == b';');
+            let name = end.and_then(|end| name.get(..end)).unwrap_or_default();
+            let named = HTML_NAMES.iter().find(|(known, _)| known.as_bytes() == name);
+            named.map_or(0, |(known, c)| push(*c, known.len() + 2, text))
         }
         _ => 0,
     }
@@ -301,9 +310,21 @@ mod tests {
 
     #[test]
     fn text_that_only_looks_like_an_escape_is_unchanged() {
-        for text in
-            ["", "100 %", "50%zz", "a & b", "&unknown;", "&#;", "&#xfffffff;", "C:\\dir", "\\u12", "\\ud83c", "%"]
-        {
+        for text in [
+            "",
+            "100 %",
+            "50%zz",
+            "a & b",
+            "&unknown;",
+            "&unknow;",
+            "&&;",
+            "&#;",
+            "&#xfffffff;",
+            "C:\\dir",
+            "\\u12",
+            "\\ud83c",
+            "%",
+        ] {
             assert_eq!(decoded(text), text);
         }
     }

@@ -159,6 +159,9 @@ impl Needles {
             if self.grams.get(bit / 64).is_none_or(|word| word & (1 << (bit % 64)) == 0) {
                 continue;
             }
+            if found.len() > escapes::MAX_FOUND {
+                return;
+            }
             for needle in &self.list {
                 let starts = needle.grams().enumerate().filter(|(_, own)| own == gram);
                 for start in starts.filter_map(|(offset, _)| at.checked_sub(offset)) {
@@ -270,6 +273,17 @@ mod tests {
         assert_eq!(redacted(key("canary key 1"), None, b"?k=canary+key+1"), b"?k=***", "a form");
         // A key that looks escaped.
         assert_eq!(redacted(key("canary%2Fkey"), None, br"canary%2Fkey canary%252fkey"), b"*** ***");
+    }
+
+    #[test]
+    fn a_body_that_repeats_the_key_without_end_is_redacted_whole() {
+        let many = |times: usize, end: &str| format!("[{}]{end}", "canary-1".repeat(times));
+        let all = redacted(key("canary-1"), None, many(1_000, "").as_bytes());
+        assert_eq!(all.len(), "[]".len() + 1_000 * MASK.len());
+        for end in ["", "%252541"] {
+            let body = many(escapes::MAX_FOUND + 1, end);
+            assert_eq!(redacted(key("canary-1"), None, body.as_bytes()), MASK.as_bytes(), "{end}");
+        }
     }
 
     #[test]
