@@ -85,11 +85,14 @@ impl UserInfo {
         };
         part(&user);
         part(uid.as_deref().unwrap_or_default());
+        // The numbers too: the same texts as groups or as extra information are another user.
+        part(&groups.len().to_string());
         for group in &groups {
             part(group);
         }
         for (key, values) in &extra {
             part(key);
+            part(&values.len().to_string());
             for value in values {
                 part(value);
             }

@@ -24,6 +24,28 @@ impl FakeReviewer {
     }
 }
 
+/// The ID of a user with these groups and this extra information.
+fn id(groups: &[&str], extra: &[(&str, &[&str])]) -> [u8; 32] {
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(|text| (*text).to_owned()).collect()
+    }
+    let extra = extra.iter().map(|(key, values)| ((*key).to_owned(), texts(values))).collect();
+    UserInfo::new("ann", None, texts(groups), extra).id
+}
+
+#[test]
+fn users_that_differ_in_a_group_or_in_extra_information_have_different_ids() {
+    let ids = [
+        id(&[], &[]),
+        id(&["a", "b", "c"], &[]),
+        id(&["a"], &[("b", &["c"])]),
+        id(&[], &[("a", &["b", "c"])]),
+        id(&[], &[("a", &["b"]), ("c", &[])]),
+    ];
+    assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
+    assert_eq!(id(&["a"], &[("b", &["c"])]), ids[2]);
+}
+
 /// Admits every review.
 #[expect(clippy::unnecessary_wraps, reason = "a rate limiter returns the time to wait")]
 fn unlimited() -> Result<(), Duration> {
