@@ -27,9 +27,9 @@ use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
 use crate::profile::Profile;
 use crate::resolve::{
-    ConnectionResolution, ConnectionSources, ReferencedSecret, ReferencedSecrets, policy_name, referenced_secrets,
+    ConnectionResolution, ConnectionSources, ReferencedSecret, ReferencedSecrets, ResolvedConnection, policy_name,
+    referenced_secrets,
 };
-use crate::settings::Settings;
 
 /// How long an unchanged credential is not yet sent to another host. `kubectl apply` of a folder writes its objects
 /// within a second or two, in the order of the file names: the connection often comes before its Secret.
@@ -57,7 +57,7 @@ pub(super) async fn resolution(
     let seen = first_seen(ctx, object, &key, profile.as_ref());
     let version = Version { object, key: &key, profile: profile.as_ref(), rejected_since };
     let resolved = read_and_resolve(ctx, &version, seen.mark).await?;
-    let moved = |resolved: &Resolved| resolved.0.connection.as_ref().is_ok_and(|to| moves(ctx, object, &to.settings));
+    let moved = |resolved: &Resolved| resolved.0.connection.as_ref().is_ok_and(|to| moves(ctx, object, to));
     if seen.settled || !moved(&resolved) {
         return Ok(resolved);
     }
@@ -168,11 +168,17 @@ async fn is_current(ctx: &Ctx, object: &ProviderConnection, key: &ObjectKey) -> 
     Ok(now.is_some_and(|now| version.matches(&now)))
 }
 
-/// Whether the running connection's credential would go to another host, and is the same as before.
-fn moves(ctx: &Ctx, object: &ProviderConnection, to: &Settings) -> bool {
+/// Whether the credential would go to another host than before, and is the same as before: that of the running
+/// connection, or, in a process that has just started, that which the status reports.
+fn moves(ctx: &Ctx, object: &ProviderConnection, to: &ResolvedConnection) -> bool {
     let running = ctx.registry.get(&object.key());
-    running.filter(|running| Some(&**running.uid()) == object.metadata.uid.as_deref()).is_some_and(|running| {
+    if let Some(running) = running.filter(|it| Some(&**it.uid()) == object.metadata.uid.as_deref()) {
         let from = running.settings();
-        !from.same_hosts(to) && to.carries_over(&from)
+        return !from.same_hosts(&to.settings) && to.settings.carries_over(&from);
+    }
+    object.status.as_ref().is_some_and(|status| {
+        let version = status.credential.as_ref().and_then(|credential| credential.secret_resource_version.as_ref());
+        let unchanged = version.is_some() && version == to.desired.credential.as_ref();
+        to.desired.authenticates && unchanged && status.host.as_ref().is_some_and(|host| *host != to.desired.host)
     })
 }

@@ -10,6 +10,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use tempfile::TempDir;
 
+use crate::api::v1alpha1::provider_connection::{CredentialStatus, ProviderConnectionStatus};
 use crate::api::v1alpha1::{BreakerPolicy, BreakerPolicySpec, ProviderConnection};
 use crate::cluster::resource::WatchedResource;
 use crate::cluster::secrets::SecretReader;
@@ -256,4 +257,23 @@ async fn a_version_is_confirmed_once_and_each_new_secret_once_more() {
         fixture.observe().await;
     }
     assert_eq!(fixture.server().connection_reads, 2);
+}
+
+#[tokio::test]
+async fn after_a_start_too_an_unchanged_credential_is_held_back_from_another_host() {
+    let mut fixture = Fixture::new().await;
+    fixture.store("1", 2);
+    let mut object = connection("1", 2);
+    for (host, version, held) in [("old.example", "1", true), ("old.example", "0", false), ("bank.example", "1", false)]
+    {
+        let credential =
+            CredentialStatus { secret_resource_version: Some(version.into()), ..CredentialStatus::default() };
+        object.status = Some(ProviderConnectionStatus {
+            host: Some(host.into()),
+            credential: Some(credential),
+            ..ProviderConnectionStatus::default()
+        });
+        let end = observe(&fixture.ctx, &object).await;
+        assert_eq!(matches!(end, Err(ReconcileError::Deferred(_))), held, "{host}, version {version}");
+    }
 }
