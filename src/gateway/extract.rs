@@ -2,15 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
+use bytes::BytesMut;
+use futures::StreamExt as _;
 use serde_json::Value;
 
 use crate::domain::key::ObjectKey;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::problem::Problem;
+use crate::gateway::problem::{DEFAULT_RETRY_AFTER, Problem};
+use crate::gateway::request_limits::RequestLimits;
+use crate::profile::json;
+
+/// Maximum size of a request body: it holds parameters, not documents.
+pub(super) const MAX_BODY: usize = 1024 * 1024;
+/// Bodies up to this size are limited by the number of requests alone.
+const SMALL_BODY: usize = 64 * 1024;
 
 /// The parameters of a request.
 pub(super) struct CallInput {
@@ -64,8 +73,38 @@ pub(super) fn query(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
         .map_err(|_| Problem::new(ErrorCode::InvalidRequest, "the query cannot be decoded"))
 }
 
+/// The parameters in the body of a request. Few large bodies are read and parsed at the same time: any caller with a token
+/// could otherwise have the operator hold as many as it admits requests.
+pub(super) async fn body_parameters(
+    limits: &RequestLimits,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let (mut text, mut permit) = (BytesMut::new(), None);
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| Problem::new(ErrorCode::InvalidRequest, "reading the body failed"))?;
+        let length = text.len() + part.len();
+        if length > MAX_BODY {
+            return Err(Problem::new(ErrorCode::BodyTooLarge, "the body is larger than 1 MiB"));
+        }
+        if length > SMALL_BODY && permit.is_none() {
+            permit = Some(limits.try_start_large_body().ok_or_else(too_many_large_bodies)?);
+        }
+        text.extend_from_slice(&part);
+    }
+    let parameters = json_parameters(headers, &text);
+    drop(permit);
+    parameters
+}
+
+fn too_many_large_bodies() -> Problem {
+    let text = "too many large bodies on this replica; retry after Retry-After, or send less than 64 KiB";
+    Problem::new(ErrorCode::Unavailable, text).retry_in(DEFAULT_RETRY_AFTER)
+}
+
 /// The parameters of a JSON body.
-pub(super) fn json_parameters(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
+fn json_parameters(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
     if body.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -74,8 +113,9 @@ pub(super) fn json_parameters(headers: &HeaderMap, body: &[u8]) -> Result<BTreeM
     if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         return Err(invalid("the body must have Content-Type application/json"));
     }
+    // Counts the values first: a tree of a megabyte of empty objects takes a hundred.
     let fields: Option<BTreeMap<String, Value>> =
-        serde_json::from_slice(body).map_err(|_| invalid("the body must be a JSON object of parameters"))?;
+        json::read(body).map_err(|_| invalid("the body must be a JSON object of parameters"))?;
     let text = |(name, value): (String, Value)| match value {
         Value::String(text) => Ok((name, text)),
         Value::Number(number) => Ok((name, number.to_string())),
@@ -85,13 +125,39 @@ pub(super) fn json_parameters(headers: &HeaderMap, body: &[u8]) -> Result<BTreeM
     fields.unwrap_or_default().into_iter().map(text).collect()
 }
 
-/// The body.
-pub(super) fn body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(ErrorCode::BodyTooLarge, "the body is larger than 1 MiB")
-        } else {
-            Problem::new(ErrorCode::InvalidRequest, "reading the body failed")
-        }
-    })
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn json_headers() -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
+    }
+
+    #[tokio::test]
+    async fn few_large_bodies_are_read_at_a_time_and_small_ones_always() {
+        let (limits, headers) = (RequestLimits::new(64), json_headers());
+        let read = async |length: usize| {
+            let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(length));
+            body_parameters(&limits, &headers, Body::from(text)).await.map_err(|problem| problem.code())
+        };
+        assert_eq!(read(SMALL_BODY).await.unwrap()["a"].len(), SMALL_BODY);
+        let held: Vec<_> = std::iter::from_fn(|| limits.try_start_large_body()).collect();
+        assert_eq!(read(SMALL_BODY).await, Err(ErrorCode::Unavailable));
+        assert!(read(1_000).await.is_ok());
+        drop(held);
+        assert!(read(SMALL_BODY).await.is_ok());
+        assert_eq!(read(MAX_BODY).await, Err(ErrorCode::BodyTooLarge));
+    }
+
+    #[test]
+    fn a_body_of_very_many_values_is_refused_before_a_tree_is_built() {
+        let parameters = |count: usize| {
+            let list: Vec<String> = (0..count).map(|n| format!(r#""p{n}":{n}"#)).collect();
+            json_parameters(&json_headers(), format!("{{{}}}", list.join(",")).as_bytes())
+        };
+        assert_eq!(parameters(65).unwrap()["p64"], "64");
+        assert_eq!(parameters(20_000).unwrap_err().code(), ErrorCode::InvalidRequest);
+    }
 }

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
@@ -21,9 +20,7 @@ use crate::gateway::call::CallResponse;
 use crate::gateway::call_request::CallParts;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::extract::{
-    CallInput, CallTarget, body, invalid_path, json_parameters, parse_target, path_target, query,
-};
+use crate::gateway::extract::{CallInput, CallTarget, body_parameters, invalid_path, parse_target, path_target, query};
 use crate::gateway::operation::execute;
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
@@ -155,9 +152,9 @@ pub async fn call_by_post(
     State(gateway): State<Arc<Gateway>>,
     parts: CallParts,
     path: Result<Path<(String, String, String)>, PathRejection>,
-    raw_body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let body = json_parameters(&parts.headers, &body(raw_body)?)?;
+    let body = body_parameters(&gateway.request_limits, &parts.headers, request.into_body()).await?;
     let input = CallInput { item: None, query: query(&parts.uri)?, body, post: true };
     respond(&gateway, &parts, path_target(path)?, input).await
 }

@@ -10,14 +10,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::domain::fair_shares::{FairLimits, FairShares, WhenFull};
 use crate::domain::key::ObjectKey;
 
-/// Default number of concurrent requests of all callers: each may hold a body of a megabyte, and waits a minute at most.
+/// Default number of concurrent requests of all callers: each may hold a body of 64 KiB, and waits a minute at most.
 pub const DEFAULT_MAX_REQUESTS: usize = 1_024;
 
 /// The limits of a connection and a caller are parts of the total, but at least this.
 const MIN_LIMIT: usize = 16;
+/// Larger bodies that are read at the same time, of a megabyte each: parameters have some hundred bytes.
+const LARGE_BODIES: usize = 16;
 /// What a caller whose limit is reached may still have of each further connection: others of its providers hang.
 const CONNECTION_SHARE: usize = 8;
 
@@ -54,6 +58,7 @@ struct Limits {
     per_caller: FairLimits,
     /// What one caller may have in flight, its shares of further connections included.
     per_caller_max: usize,
+    large_bodies: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -92,6 +97,7 @@ impl RequestLimits {
             per_connection,
             per_caller,
             per_caller_max: (max / 4 * 3).max(MIN_LIMIT),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
             state: Mutex::new(State { all: FairShares::new(all), callers: HashMap::new() }),
         }))
     }
@@ -99,6 +105,11 @@ impl RequestLimits {
     /// The concurrent requests that are admitted without regard to fair shares.
     pub fn max(&self) -> usize {
         self.0.max
+    }
+
+    /// A permit for a large body, if there is one now.
+    pub(super) fn try_start_large_body(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.large_bodies).try_acquire_owned().ok()
     }
 
     /// A permit for a request that calls `connection`; of one that calls none, for all such requests together.

@@ -13,12 +13,10 @@ use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::error_code::ErrorCode;
+use crate::gateway::extract::MAX_BODY;
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 use crate::gateway::{aliases, authenticate, concurrency_limit, observe, openapi, providers};
-
-/// Maximum size of a request body: it holds parameters, not documents.
-const MAX_BODY: usize = 1024 * 1024;
 
 /// The readiness of the process and its text, for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
