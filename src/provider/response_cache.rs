@@ -239,3 +239,45 @@ impl fmt::Debug for ResponseCache {
         f.debug_struct("ResponseCache").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntGauge;
+
+    use super::*;
+    use crate::provider::testkit::response;
+
+    const LIMIT: u64 = 1024 * 1024;
+
+    fn put(cache: &ResponseCache, n: u64) {
+        let mut large = response(200);
+        large.body = vec![b'x'; 10_000].into();
+        cache.put(CacheKey::of(&n.to_be_bytes()), large, Mono::from_nanos(n), Duration::from_hours(1));
+    }
+
+    fn has(cache: &ResponseCache, n: u64) -> bool {
+        cache.get(CacheKey::of(&n.to_be_bytes())).is_some()
+    }
+
+    #[test]
+    fn a_tenant_that_fills_the_memory_gives_its_oldest_responses_to_another() {
+        let total = IntGauge::new("bytes", "bytes").unwrap();
+        let budget = Arc::new(CacheBudget::new(LIMIT, total.clone()));
+        let [first, second] = ["a", "b"].map(|namespace| ResponseCache::register(namespace.into(), &budget));
+        for n in 1..=200 {
+            put(&first, n);
+        }
+        assert!(first.bytes() > LIMIT / 2 && has(&first, 200) && !has(&first, 1), "{}", first.bytes());
+        for n in 1..=200 {
+            put(&second, n);
+            put(&second, n);
+        }
+        let (of_first, of_second) = (first.bytes(), second.bytes());
+        assert_eq!(u64::try_from(total.get()).unwrap(), of_first + of_second);
+        assert!(of_first + of_second <= LIMIT);
+        assert!(of_second > LIMIT / 4 && of_first > LIMIT / 4, "{of_first} and {of_second}");
+        assert!(has(&second, 200) && has(&first, 200), "the newest of both are there");
+        drop(first);
+        assert_eq!(u64::try_from(total.get()).unwrap(), of_second);
+    }
+}
