@@ -1,17 +1,19 @@
-//! The memory that providers' responses may take: one budget for the process, and a share of it for each connection.
+//! The memory that providers' responses may take: one budget for the process, and a share of it for each connection and
+//! for the connections of one namespace together.
 //!
 //! A provider decides how much it sends, never how much memory that takes here. Up to [`FREE_BYTES`] of a response
 //! need no reservation: the number of calls at once bounds them, so a health check, a token or a quote never waits for
-//! others. What exceeds that is reserved as it is read, from the share of the connection first, so that one provider
-//! cannot take it all. A call waits for a reservation for [`MAX_WAIT`] and then fails as overloaded, which is not the
+//! others. What exceeds that is reserved as it is read, from the share of the connection first, then from that of its
+//! namespace, so that neither one provider nor one tenant can take it all. A call waits for a reservation for [`MAX_WAIT`] and then fails as overloaded, which is not the
 //! provider's failure. A reservation belongs to the response and ends with it. What a page of records is parsed into
 //! is reserved before it is parsed, from a pool of its own: a holder of a part of that pool never waits for the other
 //! one, so the two cannot block each other.
 //!
 //! Large bodies are parsed on threads of their own, few at a time, because a tree takes many times its text.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +34,9 @@ const MAX_PAGE_WAIT: Duration = Duration::from_secs(30);
 const PARSERS: usize = 2;
 /// A connection's share of the budget, as a divisor.
 const SHARES: usize = 4;
+
+/// The least share of a namespace: two of the largest responses that a profile can allow.
+const MIN_NAMESPACE_SHARE: usize = 16 * 1024 * 1024;
 
 /// The sizes of the pools, in bytes.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -77,6 +82,8 @@ pub struct MemoryBudget(Arc<Budget>);
 struct Budget {
     responses: Pool,
     pages: Pool,
+    /// The shares of the namespaces that have connections.
+    namespaces: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
     parsers: Arc<Semaphore>,
     tasks: TaskGroup,
 }
@@ -102,16 +109,38 @@ impl MemoryBudget {
         Ok(Self(Arc::new(Budget {
             responses: Pool::new(limits.responses, used.with_label_values(&["responses"])),
             pages: Pool::new(limits.pages, used.with_label_values(&["pages"])),
+            namespaces: Mutex::default(),
             parsers: Arc::new(Semaphore::new(PARSERS)),
             tasks,
         })))
     }
 
-    /// The share of one connection whose responses have at most `max_response` bytes: enough for one of them and for
-    /// what is made of it.
-    pub(crate) fn connection(&self, max_response: usize) -> ConnectionMemory {
-        let size = (self.0.responses.size / SHARES).max(2 * max_response).min(self.0.responses.size);
-        ConnectionMemory { budget: self.clone(), share: Arc::new(Semaphore::new(size)), size }
+    /// The share of one connection of `namespace` whose responses have at most `max_response` bytes: enough for one of
+    /// them and for what is made of it.
+    pub(crate) fn connection(&self, namespace: &Arc<str>, max_response: usize) -> ConnectionMemory {
+        let size = self.connection_share(max_response);
+        let share = Arc::new(Semaphore::new(size));
+        ConnectionMemory { budget: self.clone(), namespace: self.namespace(namespace), share, size }
+    }
+
+    fn connection_share(&self, max_response: usize) -> usize {
+        (self.0.responses.size / SHARES).max(2 * max_response).min(self.namespace_share())
+    }
+
+    /// Three quarters of the budget.
+    fn namespace_share(&self) -> usize {
+        (self.0.responses.size / 4 * 3).max(MIN_NAMESPACE_SHARE).min(self.0.responses.size)
+    }
+
+    fn namespace(&self, name: &Arc<str>) -> Arc<Semaphore> {
+        let mut shares = self.0.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(name).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(self.namespace_share()));
+        shares.insert(Arc::clone(name), Arc::downgrade(&share));
+        share
     }
 }
 
@@ -127,6 +156,7 @@ impl fmt::Debug for MemoryBudget {
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionMemory {
     budget: MemoryBudget,
+    namespace: Arc<Semaphore>,
     share: Arc<Semaphore>,
     size: usize,
 }
@@ -134,8 +164,8 @@ pub(crate) struct ConnectionMemory {
 impl ConnectionMemory {
     /// The same share, or a new one if responses of `max_response` bytes do not fit into it.
     pub(crate) fn fitting(self, max_response: usize) -> Self {
-        let wanted = self.budget.connection(max_response);
-        if wanted.size == self.size { self } else { wanted }
+        let size = self.budget.connection_share(max_response);
+        if size == self.size { self } else { Self { share: Arc::new(Semaphore::new(size)), size, ..self } }
     }
 
     /// A reservation of nothing, which can grow.
@@ -154,22 +184,29 @@ struct Held {
     parts: Mutex<Parts>,
 }
 
-/// What is held of the share and of the pool: the same number of bytes.
+/// What is held of the two shares and of the pool: the same number of bytes of each.
 #[derive(Default)]
-struct Parts(Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>);
+struct Parts(Option<Permits>);
+
+struct Permits {
+    share: OwnedSemaphorePermit,
+    namespace: OwnedSemaphorePermit,
+    pool: OwnedSemaphorePermit,
+}
 
 impl Parts {
     fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |(share, _)| share.num_permits())
+        self.0.as_ref().map_or(0, |held| held.share.num_permits())
     }
 
-    fn add(&mut self, share: OwnedSemaphorePermit, pool: OwnedSemaphorePermit) {
+    fn add(&mut self, more: Permits) {
         match &mut self.0 {
-            Some((held_share, held_pool)) => {
-                held_share.merge(share);
-                held_pool.merge(pool);
+            Some(held) => {
+                held.share.merge(more.share);
+                held.namespace.merge(more.namespace);
+                held.pool.merge(more.pool);
             }
-            None => self.0 = Some((share, pool)),
+            None => self.0 = Some(more),
         }
     }
 }
@@ -181,10 +218,13 @@ impl Reservation {
         let mut parts = held.lock();
         let Some(more) = Held::more(&parts, bytes) else { return true };
         let permits = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_many_owned(more).ok();
-        let acquired =
-            permits(&held.memory.share).and_then(|share| Some((share, permits(&held.memory.budget.0.responses.free)?)));
-        let Some((share, pool)) = acquired else { return false };
-        parts.add(share, pool);
+        let ConnectionMemory { budget, namespace, share, .. } = &held.memory;
+        let acquire = || {
+            let (share, namespace) = (permits(share)?, permits(namespace)?);
+            Some(Permits { share, namespace, pool: permits(&budget.0.responses.free)? })
+        };
+        let Some(acquired) = acquire() else { return false };
+        parts.add(acquired);
         held.memory.budget.0.responses.used.add(i64::from(more));
         true
     }
@@ -193,19 +233,20 @@ impl Reservation {
     pub async fn grow_to(&self, bytes: usize) -> Result<(), Exhausted> {
         let Some(held) = &self.0 else { return Ok(()) };
         let Some(more) = Held::more(&held.lock(), bytes) else { return Ok(()) };
-        let ConnectionMemory { budget, share, size } = &held.memory;
+        let ConnectionMemory { budget, namespace, share, size } = &held.memory;
         if bytes > *size {
             return Err(Exhausted);
         }
         let pool = &budget.0.responses;
-        let both = async {
-            // The share first: what waits for its own connection holds nothing of the others'.
+        let all = async {
+            // The shares first: what waits for its own connection or namespace holds nothing of the others'.
             let share = Arc::clone(share).acquire_many_owned(more).await?;
-            Ok::<_, tokio::sync::AcquireError>((share, Arc::clone(&pool.free).acquire_many_owned(more).await?))
+            let namespace = Arc::clone(namespace).acquire_many_owned(more).await?;
+            let pool = Arc::clone(&pool.free).acquire_many_owned(more).await?;
+            Ok::<_, tokio::sync::AcquireError>(Permits { share, namespace, pool })
         };
-        let acquired = tokio::time::timeout(MAX_WAIT, both).await;
-        let (share, permit) = acquired.map_err(|_| Exhausted)?.map_err(|_| Exhausted)?;
-        held.lock().add(share, permit);
+        let acquired = tokio::time::timeout(MAX_WAIT, all).await;
+        held.lock().add(acquired.map_err(|_| Exhausted)?.map_err(|_| Exhausted)?);
         pool.used.add(i64::from(more));
         Ok(())
     }
@@ -215,8 +256,8 @@ impl Reservation {
         let Some(held) = &self.0 else { return };
         let mut parts = held.lock();
         let surplus = parts.bytes().saturating_sub(bytes);
-        if let Some((share, pool)) = parts.0.as_mut().filter(|_| surplus > 0) {
-            drop((share.split(surplus), pool.split(surplus)));
+        if let Some(permits) = parts.0.as_mut().filter(|_| surplus > 0) {
+            drop((permits.share.split(surplus), permits.namespace.split(surplus), permits.pool.split(surplus)));
             held.memory.budget.0.responses.used.sub(i64::try_from(surplus).unwrap_or(0));
         }
     }

@@ -203,7 +203,7 @@ impl Registry {
             monitor.set_day_quota(day_quotas.of(QuotaOwner { connection: key.clone(), uid: uid.to_owned() }));
         }
         let authenticator = self.authenticator(&settings, &monitor);
-        let memory = self.inner.resources.memory.connection(settings.profile().max_response_bytes);
+        let memory = self.inner.resources.memory.connection(&key.namespace, settings.profile().max_response_bytes);
         let licence_meter = Arc::clone(&self.inner.licence_meter);
         let pipeline = Pipeline { settings, authenticator, licence_meter, memory };
         let connection = Arc::new(Connection::new(Arc::from(uid), monitor, pipeline));

@@ -86,7 +86,7 @@ mod tests {
     fn a_buffer_is_full_at_its_limit_or_when_no_memory_is_left() {
         let limits = MemoryLimits { responses: 2 * MIB, ..MemoryLimits::default() };
         let budget = MemoryBudget::new(limits, TaskGroup::default(), &Metrics::new()).unwrap();
-        let connection = budget.connection(MIB);
+        let connection = budget.connection(&"team".into(), MIB);
         let body = connection.reservation();
         assert!(body.try_grow_to(MIB));
         let mut buffer = ResponseBuffer::new(4 * MIB, body.another());

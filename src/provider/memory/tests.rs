@@ -13,6 +13,11 @@ fn budget() -> (MemoryBudget, Metrics) {
     (MemoryBudget::new(MemoryLimits::default(), TaskGroup::default(), &metrics).unwrap(), metrics)
 }
 
+/// The share of a connection in a namespace of its own.
+fn alone(budget: &MemoryBudget, name: impl std::fmt::Display) -> ConnectionMemory {
+    budget.connection(&Arc::from(name.to_string()), 4 * MIB)
+}
+
 fn used(metrics: &Metrics, pool: &str) -> String {
     let text = metrics.render().unwrap();
     let line = format!("busbar_response_memory_bytes{{pool=\"{pool}\"}} ");
@@ -22,7 +27,7 @@ fn used(metrics: &Metrics, pool: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn one_connection_cannot_take_the_budget_of_the_others() {
     let (budget, metrics) = budget();
-    let (hostile, other) = (budget.connection(4 * MIB), budget.connection(4 * MIB));
+    let (hostile, other) = (alone(&budget, "a"), alone(&budget, "b"));
     let held = [hostile.reservation(), hostile.reservation()];
     assert!(held.iter().all(|one| one.try_grow_to(4 * MIB)));
     let third = hostile.reservation();
@@ -43,7 +48,7 @@ async fn one_connection_cannot_take_the_budget_of_the_others() {
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_all_connections_together() {
     let (budget, _) = budget();
-    let connections: Vec<_> = (0..5).map(|_| budget.connection(4 * MIB).reservation()).collect();
+    let connections: Vec<_> = (0..5).map(|n| alone(&budget, n).reservation()).collect();
     let granted: Vec<_> = connections.iter().map(|one| one.try_grow_to(8 * MIB)).collect();
     assert_eq!(granted, [true, true, true, true, false]);
     let last = connections[4].clone();
@@ -54,9 +59,23 @@ async fn the_budget_bounds_all_connections_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_namespace_cannot_take_the_budget_of_the_others() {
+    let (budget, _) = budget();
+    let tenant: Arc<str> = "tenant".into();
+    let held: Vec<_> = (0..5).map(|_| budget.connection(&tenant, 4 * MIB).reservation()).collect();
+    let granted: Vec<_> = held.iter().map(|one| one.try_grow_to(8 * MIB)).collect();
+    assert_eq!(granted, [true, true, true, false, false], "three quarters");
+    assert_eq!(held[4].grow_to(8 * MIB).await, Err(Exhausted));
+    assert!(alone(&budget, "other").reservation().try_grow_to(8 * MIB));
+    drop(held);
+    let anew = budget.connection(&tenant, 4 * MIB).reservation();
+    assert!(anew.try_grow_to(8 * MIB));
+}
+
+#[tokio::test(start_paused = true)]
 async fn pages_are_reserved_until_they_are_committed() {
     let (budget, metrics) = budget();
-    let response = budget.connection(4 * MIB).reservation();
+    let response = alone(&budget, "a").reservation();
     let page = response.reserve_page(20 * MIB).await.unwrap();
     assert_eq!(response.reserve_page(5 * MIB).await.unwrap_err(), Exhausted);
     assert_eq!(used(&metrics, "pages"), (20 * MIB).to_string());
@@ -70,7 +89,7 @@ async fn pages_are_reserved_until_they_are_committed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_are_parsed_on_few_threads_that_are_not_the_runtimes() {
     let (budget, _) = budget();
-    let response = budget.connection(4 * MIB).reservation();
+    let response = alone(&budget, "a").reservation();
     let here = std::thread::current().id();
     assert_eq!(response.run(FREE_BYTES, || std::thread::current().id()).await, Ok(here));
     let running = Arc::new(AtomicUsize::new(0));
