@@ -141,6 +141,7 @@ async fn without_an_operator_one_command_releases_jobs_with_delete() {
     env.mono("mono", |c| c.accounts([AccountConfig::new("acc-1", 5)])).await;
     env.put(&feed_job("1h", json!({"jitterPercent": 0, "deletionPolicy": "Delete"}))).await;
     let plain = TestNs::on(&plane, "plain").await;
+    plane.grant_secrets(plain.name(), env.ns.name()).await.unwrap();
     plain.kubectl(&["apply", "-f", &repository("config/samples").to_string_lossy()]).await.ok();
     let mut operator = Operator::start_cluster_wide(&env.ns, &[]).await;
     operator.wait_ready().await;
