@@ -1,12 +1,12 @@
 //! Other clients change our objects: statuses that they must not write, and a namespace that they may delete.
 
-use busbar::testbed::control_plane::OperatorScope;
+use busbar::testbed::control_plane::{OperatorScope, Options};
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::cluster::bank_env::BankEnv;
-use crate::cluster::control_planes::{fault_plane, shared_plane};
+use crate::cluster::control_planes::{own_plane, shared_plane};
 use crate::cluster::failover_env::{FailoverEnv, Statuses, deleting_job, has_succeeded};
 use crate::cluster::fault_run::Expected;
 use crate::cluster::namespace::object_api;
@@ -82,7 +82,8 @@ async fn a_status_written_by_another_client_is_overwritten() {
 
 #[tokio::test]
 async fn a_deleted_namespace_affects_no_other() {
-    let plane = fault_plane().await;
+    // Not one that other tests have left namespaces on: this operator sees all of them, and may not read their Secrets.
+    let plane = own_plane(Options::default()).await;
     let mut env = FailoverEnv::with(&plane, "kept", OperatorScope::Cluster).await;
     let deleted_env = BankEnv::on(&plane, "deleted").await;
     plane.grant_secrets(deleted_env.ns.name(), env.ns.name()).await.unwrap();
