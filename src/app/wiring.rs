@@ -160,15 +160,7 @@ pub(super) fn build(
     };
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
-    let mut driver =
-        ProbeDriver::new(registry.clone(), clock, metrics)?.with_concurrency(args.probe_concurrency.into());
-    let probe_log_writer = if args.probe_retention.is_zero() {
-        None
-    } else {
-        let probe_log_writer = ProbeLogWriter::new(Arc::clone(&ledger), clock, args.probe_retention, metrics)?;
-        driver = driver.with_log(probe_log_writer.log());
-        Some(probe_log_writer)
-    };
+    let (driver, probe_log_writer) = probes(base, &registry)?;
     let options = PoolOptions {
         concurrency: args.sync_concurrency.into(),
         account_tokens: AccountTokens::new(keys.clone()),
@@ -247,6 +239,17 @@ pub(super) fn build(
         keys: keys.clone(),
     };
     Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
+}
+
+/// The driver of the probes, and the writer of their results if they are kept.
+fn probes(base: &BaseDeps<'_>, registry: &Registry) -> Result<(ProbeDriver, Option<ProbeLogWriter>), AppError> {
+    let BaseDeps { args, clock, metrics, ledger, .. } = base;
+    let driver = ProbeDriver::new(registry.clone(), *clock, metrics)?.with_concurrency(args.probe_concurrency.into());
+    if args.probe_retention.is_zero() {
+        return Ok((driver, None));
+    }
+    let writer = ProbeLogWriter::new(Arc::clone(ledger), *clock, args.probe_retention, metrics)?;
+    Ok((driver.with_log(writer.log()), Some(writer)))
 }
 
 /// Starts probes, syncs and reconcilers.
