@@ -1,6 +1,6 @@
 //! The composition root: builds the components, starts them in order and stops them in order.
 //!
-//! Every long-lived component is a task of one set ([`tasks`]); the first task that ends while the process should run
+//! Every long-lived component is a task of one set (`tasks`); the first task that ends while the process should run
 //! ends the process, because a half-dead operator would still look healthy. Each step of the start is a gate that
 //! `/readyz` shows.
 

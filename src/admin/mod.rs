@@ -5,7 +5,7 @@
 //! (`kubectl port-forward` connects from there).
 //!
 //! Any client in the cluster can connect, and a kubelet whose probe gets no answer kills the process. So the port has the
-//! gateway's server with limits of its own, and scrapes are shared ([`scrape`]).
+//! gateway's server with limits of its own, and scrapes are shared (`scrape`).
 
 pub mod gates;
 pub mod metrics_access;

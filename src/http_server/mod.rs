@@ -1,7 +1,7 @@
 //! The HTTP server of the gateway and of the admin port: accepts connections and bounds what a client can hold.
 //!
-//! [`server`] accepts and serves, [`connection_limits`] has the limits, [`activity`] knows when a connection is idle,
-//! [`connection_table`] decides which connections are accepted and which are closed for others, [`body_deadline`] ends slow
+//! [`server`] accepts and serves, [`connection_limits`] has the limits, `activity` knows when a connection is idle,
+//! `connection_table` decides which connections are accepted and which are closed for others, `body_deadline` ends slow
 //! request bodies, [`metrics`] counts.
 
 mod activity;

@@ -2,7 +2,7 @@
 //!
 //! A provider that hangs holds every call until its time-out. Without a limit of its own, it would hold those of the
 //! whole gateway; with one, its callers fail at once and all others are served. A read that runs on after its caller has
-//! left ([`crate::provider::run_on`]) keeps its permit to its end, so a provider never has more calls in flight than the
+//! left (`run_on`) keeps its permit to its end, so a provider never has more calls in flight than the
 //! limit. The operator's own calls (probes, syncs) have limits of their own and are not counted here.
 //!
 //! The layer is just inside the breaker: an open circuit is the better answer. A rejected call is no outcome, and it is

@@ -4,7 +4,7 @@
 //! reads that request it, on connections that have a cache, and stores only responses that the profile classifies as
 //! ok. A stale response is returned when the circuit is open or the call failed, never instead of the provider's own
 //! refusal (a 404, a 401), and is marked as stale, with its age. Concurrent calls with the same key share one flight, also
-//! while it runs on without its first callers ([`crate::provider::run_on`]): a provider that hangs gets the same request
+//! while it runs on without its first callers (`run_on`): a provider that hangs gets the same request
 //! once, however many callers give up.
 //! A response belongs to the credential it was obtained with: it is not cached once that has been replaced, and not
 //! returned to a call with another one, also if a connection is changed back to what it was.

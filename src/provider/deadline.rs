@@ -4,7 +4,7 @@
 //! breaker, retry, quota, auth) work within it. [`CutoffService`] sits inside the breaker and enforces it, so that a call
 //! that is cut off is an outcome the breaker records and does not just disappear. The outcome depends on the phase the
 //! call was in: see [`CallProgress`](crate::provider::call_progress::CallProgress). A read for a caller that is in flight
-//! at the caller's deadline runs on to the connection's own time-out ([`crate::provider::run_on`] has answered the caller).
+//! at the caller's deadline runs on to the connection's own time-out (`run_on` has answered the caller).
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! URL's path, resend credentials and spend quota unseen, and a moved endpoint is a change to make in the connection's
 //! spec.
 //!
-//! Addresses are checked at connect time: the resolver of every client ([`FilteringResolver`]) checks those that a name
+//! Addresses are checked at connect time: the resolver of every client (`FilteringResolver`) checks those that a name
 //! resolves to; those in a URL are checked when its client is looked up. A kept-alive connection stays on the address
 //! that was checked.
 //! Connections with one key share kept-alive connections to one origin; a client certificate is part of the key, so no

@@ -1,7 +1,7 @@
 //! The response cache of one connection: responses, bounded by bytes, and the flights that concurrent calls share.
 //!
 //! Created when a connection first uses its cache. The bytes of all connections together are bounded too, and shared
-//! fairly: see [`crate::provider::cache_budget`].
+//! fairly: see `cache_budget`.
 
 use std::collections::HashMap;
 use std::fmt;

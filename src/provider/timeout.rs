@@ -1,7 +1,7 @@
 //! The time-outs of one try: until the response head, between two body chunks, and for the whole try.
 //!
 //! [`TryTimeoutService`] is the layer just above HTTP. It marks the call as in flight in its
-//! [`CallProgress`](crate::provider::call_progress::CallProgress). The two finer time-outs are applied where heads and
+//! [`CallProgress`]. The two finer time-outs are applied where heads and
 //! bodies are read. The connect time-out belongs to the HTTP client (see `http_clients.rs`): it ends a try as
 //! `Connect`, because nothing was sent; the time-outs here end it as `Timeout`, because something may have been sent.
 

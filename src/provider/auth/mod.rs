@@ -8,7 +8,7 @@
 //! The second request obeys the same rules as any request: it takes quota, respects the provider's rate limit, and is
 //! not sent while the circuit is open. If it cannot be sent within the call's time, the refusal is returned.
 //!
-//! Credential and destination are one value ([`endpoint_credential`]), taken and checked right before each request: a
+//! Credential and destination are one value (`endpoint_credential`), taken and checked right before each request: a
 //! connection that has been moved or deleted while a call waited ends the call, and a rotated credential is used by it.
 
 pub mod access_token;

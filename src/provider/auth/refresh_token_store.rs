@@ -4,7 +4,7 @@
 //! process, and the operator never writes Secrets. An entry names the token in the Secret that it descends from (a
 //! digest, inside the ciphertext, and a short fingerprint next to it for when the key is gone), so a new token in the
 //! Secret supersedes the entry and a label on the Secret does not. An entry is encrypted for one object, one token URL
-//! and one client ([`RefreshTokenBinding`]): for another one of them it cannot even be decrypted.
+//! and one client (`RefreshTokenBinding`): for another one of them it cannot even be decrypted.
 
 use std::sync::Arc;
 use std::time::Duration;
