@@ -10,6 +10,11 @@ use crate::domain::mask::{Mask, MaskRules, is_compact_date, last4, mask_numbers}
 
 /// Minimum digits of an integer that may be an account number.
 const MIN_ACCOUNT_DIGITS: usize = 8;
+/// Last words of the names of texts that are times, if they are digits.
+const TIMES: [&str; 10] =
+    ["time", "timestamp", "date", "at", "created", "updated", "modified", "expires", "expiry", "epoch"];
+/// Seconds since 1970 from 1990 to 2100.
+const EPOCH_SECONDS: std::ops::Range<i64> = 631_152_000..4_102_444_800;
 /// Last words of the names of integers that are amounts, times or counts: the only long integers that are kept.
 const PLAIN_INTEGERS: [&str; 58] = [
     // Money.
@@ -88,7 +93,7 @@ fn masked(rules: &MaskRules, field: &str, value: &Value, parent: Option<&Map<Str
         return None;
     }
     Some(match value {
-        Value::String(text) if is_not_account_number(text) && rule.is_none() => value.clone(),
+        Value::String(text) if rule.is_none() && (is_not_account_number(text) || is_epoch(field, text)) => value.clone(),
         Value::String(text) => Value::String(rules.text(field, text).unwrap_or_default()),
         Value::Array(items) => {
             Value::Array(items.iter().filter_map(|item| masked(rules, field, item, parent)).collect())
@@ -145,6 +150,20 @@ fn is_amount(text: &str) -> bool {
     unsigned
         .split_once('.')
         .is_some_and(|(whole, fraction)| is_digits(whole) && is_digits(fraction) && !has_leading_zero(whole))
+}
+
+/// Whether a text is seconds or milliseconds since 1970 in a field that is a time by its name. In any other field it could
+/// be an account number.
+fn is_epoch(field: &str, text: &str) -> bool {
+    let is_time = words(field).last().is_some_and(|last| TIMES.contains(&&**last));
+    let seconds = match text.len() {
+        10 => text,
+        13 => text.get(..10).unwrap_or_default(),
+        _ => return false,
+    };
+    is_time
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && seconds.parse().is_ok_and(|seconds| EPOCH_SECONDS.contains(&seconds))
 }
 
 /// The digits of a JSON number that may be an account number: a long integer, also one that went through a float
@@ -240,6 +259,20 @@ mod tests {
             r#"{"n":1234567,"price":12345678.90,"rate":0.123456789}"#,
         ] {
             assert_eq!(masked(kept), kept);
+        }
+    }
+
+    #[test]
+    fn seconds_since_1970_are_kept_as_texts_of_fields_that_are_times() {
+        let times = r#"{"createdAt":"1788220800","event_time":"1788220800123","timestamp":"1788220800"}"#;
+        assert_eq!(masked(times), times);
+        for number in [
+            r#"{"account":"1788220800"}"#,
+            r#"{"createdAt":"0131883461"}"#,
+            r#"{"time":"17882208001"}"#,
+            r#"{"cat":"1788220800"}"#,
+        ] {
+            assert!(masked(number).contains("****"), "{number}");
         }
     }
 

@@ -27,6 +27,17 @@ impl Throttle {
         true
     }
 
+    /// Replaces the delay by `retry_after`, be it longer or shorter: the provider has answered again since.
+    pub fn replace(&mut self, retry_after: Duration, now: Mono) {
+        self.not_before = None;
+        self.extend(retry_after, now);
+    }
+
+    /// Ends the delay: the provider accepts calls again.
+    pub fn end(&mut self) {
+        self.not_before = None;
+    }
+
     /// End of the delay; `None` if calls are not delayed.
     pub fn until(&self, now: Mono) -> Option<Mono> {
         self.not_before.filter(|&until| now < until)
@@ -49,5 +60,18 @@ mod tests {
         assert!(throttle.extend(Duration::MAX, t0));
         assert_eq!(throttle.until(t0), Some(t0 + MAX_THROTTLE));
         assert!(!Throttle::default().extend(Duration::ZERO, t0));
+    }
+
+    #[test]
+    fn a_later_response_replaces_or_ends_a_throttle() {
+        let t0 = Mono::ZERO;
+        let mut throttle = Throttle::default();
+        throttle.extend(Duration::MAX, t0);
+        throttle.replace(Duration::from_secs(5), t0);
+        assert_eq!(throttle.until(t0), Some(t0 + Duration::from_secs(5)));
+        throttle.replace(Duration::MAX, t0);
+        assert_eq!(throttle.until(t0), Some(t0 + MAX_THROTTLE));
+        throttle.end();
+        assert_eq!(throttle.until(t0), None);
     }
 }

@@ -17,29 +17,54 @@ const MAX_BLOCKED: usize = 10_000;
 /// Blocked partitions, each for one operation.
 #[derive(Clone, Debug, Default)]
 pub struct BlockedPartitions {
-    until: HashMap<u64, Mono>,
+    blocks: HashMap<u64, Block>,
     /// Number of entries at which expired ones are pruned.
     prune_at: usize,
 }
 
+/// The block of one partition. One that has expired is kept for a while: the next one is longer.
+#[derive(Copy, Clone, Debug)]
+struct Block {
+    until: Mono,
+    /// Blocks before this one without a success in between.
+    repeats: u8,
+}
+
 impl BlockedPartitions {
     /// Blocks `partition` for `operation`. Like the rate limit of a whole connection, the end only moves later.
-    pub fn block(&mut self, operation: &str, partition: &str, length: Duration, now: Mono) {
-        if self.until.len() >= self.prune_at.clamp(PRUNE_FROM, MAX_BLOCKED) {
-            self.until.retain(|_, until| now < *until);
-            self.prune_at = self.until.len() * 2;
+    /// `length` is asked for with the number of blocks before this one.
+    pub fn block(&mut self, operation: &str, partition: &str, now: Mono, length: impl FnOnce(u8) -> Duration) {
+        if self.blocks.len() >= self.prune_at.clamp(PRUNE_FROM, MAX_BLOCKED) {
+            self.blocks.retain(|_, block| now < block.until);
+            self.prune_at = self.blocks.len() * 2;
         }
         let part = part(operation, partition);
-        if self.until.len() >= MAX_BLOCKED && !self.until.contains_key(&part) {
+        let before = self.blocks.get(&part).copied();
+        if before.is_none() && self.blocks.len() >= MAX_BLOCKED {
             return;
         }
-        let until = self.until.entry(part).or_insert(now);
-        *until = (*until).max(now + length);
+        let block = match before {
+            // An answer to a request sent before the block is no repetition.
+            Some(block) if now < block.until => {
+                Block { until: block.until.max(now + length(block.repeats)), ..block }
+            }
+            Some(block) => {
+                let repeats = block.repeats.saturating_add(1);
+                Block { until: now + length(repeats), repeats }
+            }
+            None => Block { until: now + length(0), repeats: 0 },
+        };
+        self.blocks.insert(part, block);
+    }
+
+    /// Ends the block of `partition`, and forgets those before it: the provider accepts its requests.
+    pub fn unblock(&mut self, operation: &str, partition: &str) {
+        self.blocks.remove(&part(operation, partition));
     }
 
     /// End of the block; `None` if the partition is not blocked.
     pub fn blocked_until(&self, operation: &str, partition: &str, now: Mono) -> Option<Mono> {
-        self.until.get(&part(operation, partition)).copied().filter(|until| now < *until)
+        self.blocks.get(&part(operation, partition)).map(|block| block.until).filter(|until| now < *until)
     }
 }
 
@@ -52,8 +77,8 @@ mod tests {
     #[test]
     fn a_block_is_per_partition_and_operation_and_only_moves_later() {
         let (mut blocked, now) = (BlockedPartitions::default(), Mono::ZERO);
-        blocked.block("balances", "acc-1", HOUR, now);
-        blocked.block("balances", "acc-1", HOUR / 2, now);
+        blocked.block("balances", "acc-1", now, |_| HOUR);
+        blocked.block("balances", "acc-1", now, |_| HOUR / 2);
         assert_eq!(blocked.blocked_until("balances", "acc-1", now), Some(now + HOUR));
         assert_eq!(blocked.blocked_until("balances", "acc-2", now), None);
         assert_eq!(blocked.blocked_until("transactions", "acc-1", now), None);
@@ -61,22 +86,40 @@ mod tests {
     }
 
     #[test]
+    fn a_block_grows_with_each_repetition_until_a_success() {
+        let (mut blocked, mut now) = (BlockedPartitions::default(), Mono::ZERO);
+        let length = |repeats: u8| Duration::from_secs(1 << repeats);
+        let mut ends = Vec::new();
+        for round in 0..4 {
+            if round == 3 {
+                blocked.unblock("balances", "acc-1");
+            }
+            blocked.block("balances", "acc-1", now, length);
+            blocked.block("balances", "acc-1", now, length);
+            let until = blocked.blocked_until("balances", "acc-1", now).unwrap();
+            ends.push(until.since(now).as_secs());
+            now = until;
+        }
+        assert_eq!(ends, [1, 2, 4, 1]);
+    }
+
+    #[test]
     fn expired_blocks_are_pruned() {
         let mut blocked = BlockedPartitions::default();
         for second in 0..10_000 {
             let now = Mono::ZERO + Duration::from_secs(second);
-            blocked.block("balances", &format!("acc-{second}"), Duration::from_secs(10), now);
+            blocked.block("balances", &format!("acc-{second}"), now, |_| Duration::from_secs(10));
         }
-        assert!(blocked.until.len() <= PRUNE_FROM + 1, "{}", blocked.until.len());
+        assert!(blocked.blocks.len() <= PRUNE_FROM + 1, "{}", blocked.blocks.len());
     }
 
     #[test]
     fn memory_for_blocks_is_bounded() {
         let mut blocked = BlockedPartitions::default();
         for n in 0..MAX_BLOCKED + 100 {
-            blocked.block("balances", &format!("acc-{n}"), HOUR, Mono::ZERO);
+            blocked.block("balances", &format!("acc-{n}"), Mono::ZERO, |_| HOUR);
         }
-        assert_eq!(blocked.until.len(), MAX_BLOCKED);
+        assert_eq!(blocked.blocks.len(), MAX_BLOCKED);
         assert!(blocked.blocked_until("balances", "acc-0", Mono::ZERO).is_some());
     }
 }
