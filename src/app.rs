@@ -10,6 +10,8 @@ mod commands;
 mod error;
 mod explain;
 mod gateway;
+mod metrics_reference;
+mod process_metrics;
 pub mod reasons;
 mod smoke_check;
 mod tasks;
@@ -60,7 +62,7 @@ pub fn main(cli: Cli) -> ExitCode {
         match cli.command {
             Command::Run(args) => Box::pin(run(*args)).await,
             Command::Crds(args) => commands::crds(&args.out),
-            Command::Docs(args) => commands::docs(&args.out),
+            Command::Docs(args) => commands::docs(&args.out).await,
             Command::Explain(args) => explain::explain(args).await.map_err(AppError::from),
             Command::Ledger(command) => commands::ledger(command).await,
             Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
@@ -90,10 +92,7 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
     let groups = tasks.groups().clone();
     let stop = crate::shutdown::on_signal(&groups.telemetry, logging.writer.clone())
         .map_err(|source| AppError::Io { what: "installing signal handlers".into(), source })?;
-    metrics
-        .int_gauge("busbar_build_info", "Always 1; the labels identify the build.", &["version", "commit"])?
-        .with_label_values(&[crate::cli::VERSION, crate::cli::COMMIT])
-        .set(1);
+    process_metrics::register(&metrics)?;
     // Before anything is opened or requested: an invalid profile is a local configuration error.
     let profiles = Arc::new(Profiles::load(args.profiles_dir.as_deref())?);
     let gateway = gateway::open(&args.gateway).await?;
@@ -164,7 +163,7 @@ async fn run_replica(
 ) -> Result<(), AppError> {
     let BaseDeps { args, clock, metrics, gates, .. } = *base;
     let identity = args.identity.clone().unwrap_or_else(default_identity);
-    let clients = Clients::connect(args.kubeconfig.as_deref(), &identity).await?;
+    let clients = Clients::connect(args.kubeconfig.as_deref(), &identity, metrics).await?;
     if args.metrics_auth == MetricsAuth::Kubernetes {
         // Tokens for the API server itself, as scrapers have them: `--gateway-audiences` is for the gateway's callers.
         let reviewer = Arc::new(KubeReviewer::new(clients.calls.clone(), Vec::new()));

@@ -4,12 +4,20 @@
 //! with the prefix `busbar_` unless a Go-compatible name exists. Gauges labelled with an object are not stored: their
 //! layer registers a [`BatchCollector`] (or a [`Collector`], if they are few) that reads live state at scrape time, so
 //! they disappear with the object.
+//!
+//! A counter without labels is exported as 0 from the start, and so are those with known labels
+//! ([`Metrics::counter_from_zero`]): `rate` and `increase` do not see the first count of a series that did not exist
+//! before.
+
+pub mod info;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use self::info::MetricInfo;
 
 /// Histogram buckets in seconds for provider calls and work stages: 1 ms to 60 s.
 pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
@@ -25,6 +33,11 @@ pub const BATCH_SIZE: usize = 128;
 pub trait BatchCollector: Send + Sync {
     /// Passes one batch after another to `take`; a family may be part of several.
     fn collect_batches(&self, take: &mut dyn FnMut(Vec<MetricFamily>));
+
+    /// The families, for the documentation.
+    fn describe(&self) -> Vec<MetricInfo> {
+        Vec::new()
+    }
 }
 
 /// The process's metrics. Cloning shares the registry.
@@ -32,6 +45,7 @@ pub trait BatchCollector: Send + Sync {
 pub struct Metrics {
     registry: Registry,
     batch_collectors: Arc<RwLock<Vec<Arc<dyn BatchCollector>>>>,
+    described: Arc<RwLock<Vec<MetricInfo>>>,
 }
 
 /// A metric could not be registered (its name is taken or invalid), or the registry could not be encoded.
@@ -47,7 +61,26 @@ impl Metrics {
 
     /// Registers a counter family.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+        let series = self.add(IntCounterVec::new(Opts::new(name, help), labels)?)?;
+        if labels.is_empty() {
+            series.with_label_values::<&str>(&[]);
+        }
+        Ok(series)
+    }
+
+    /// Registers a counter family; each set of label values in `known` is exported as 0 from the start.
+    pub fn counter_from_zero<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+        known: impl IntoIterator<Item = [&'static str; N]>,
+    ) -> Result<IntCounterVec, MetricsError> {
+        let series = self.counter(name, help, &labels)?;
+        for values in known {
+            series.with_label_values(&values);
+        }
+        Ok(series)
     }
 
     /// Registers an integer gauge family.
@@ -62,11 +95,22 @@ impl Metrics {
 
     /// Registers a collector that is read at scrape time.
     pub fn collector(&self, collector: Box<dyn Collector>) -> Result<(), MetricsError> {
-        Ok(self.registry.register(collector)?)
+        let infos = MetricInfo::of(&*collector);
+        self.registry.register(collector)?;
+        self.describe(infos);
+        Ok(())
+    }
+
+    /// Registers `process_*`: CPU, memory, threads and open files of this process. None on other systems than Linux.
+    pub fn process(&self) -> Result<(), MetricsError> {
+        #[cfg(target_os = "linux")]
+        self.collector(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(())
     }
 
     /// Registers a batch collector. Its metric names must be unique; they are not checked.
     pub fn batch_collector(&self, collector: impl BatchCollector + 'static) {
+        self.describe(collector.describe());
         self.batch_collectors.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(collector));
     }
 
@@ -87,9 +131,18 @@ impl Metrics {
         Ok(self.scrape()?.concat())
     }
 
+    /// What is registered, for the documentation.
+    pub fn described(&self) -> Vec<MetricInfo> {
+        self.described.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, series: C) -> Result<C, MetricsError> {
-        self.registry.register(Box::new(series.clone()))?;
+        self.collector(Box::new(series.clone()))?;
         Ok(series)
+    }
+
+    fn describe(&self, infos: Vec<MetricInfo>) {
+        self.described.write().unwrap_or_else(PoisonError::into_inner).extend(infos);
     }
 }
 
@@ -166,5 +219,34 @@ mod tests {
         metrics.counter("busbar_x_total", "x", &["a"]).unwrap().with_label_values(&["1"]).inc();
         assert!(metrics.counter("busbar_x_total", "x", &["a"]).is_err());
         assert!(metrics.render().unwrap().contains("busbar_x_total{a=\"1\"} 1"));
+    }
+
+    #[test]
+    fn counters_without_labels_and_of_errors_are_zero_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.counter("busbar_lost_total", "x", &[]).unwrap();
+        metrics.counter_from_zero("busbar_errors_total", "x", ["stage", "class"], [["a", "1"], ["b", "2"]]).unwrap();
+        metrics.counter("busbar_calls_total", "x", &["code"]).unwrap();
+        let text = metrics.render().unwrap();
+        for line in [
+            "busbar_lost_total 0\n",
+            "busbar_errors_total{class=\"1\",stage=\"a\"} 0\n",
+            "busbar_errors_total{class=\"2\",stage=\"b\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} {text}");
+        }
+        assert!(!text.contains("busbar_calls_total"), "{text}");
+        assert_eq!(metrics.described().len(), 3);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_is_measured() {
+        let metrics = Metrics::new();
+        metrics.process().unwrap();
+        let text = metrics.render().unwrap();
+        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+            assert!(text.contains(&format!("\n{name} ")), "{name}: {text}");
+        }
     }
 }

@@ -184,6 +184,10 @@ impl TaskGroup {
     }
 
     fn enter(&self, name: &'static str) -> Membership {
+        if let Some(panics) = &self.0.panics {
+            // 0 before the first panic: `increase` does not see the first count of a new series.
+            panics.with_label_values(&[name]);
+        }
         let mut groups = vec![self.clone()];
         while let Some(parent) = groups.last().and_then(|group| group.0.parent.clone()) {
             groups.push(parent);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::app::error::AppError;
+use crate::app::metrics_reference;
 use crate::cli::{LedgerCommand, ProbesArgs, TransactionsArgs, flags_reference};
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::{self, OpenMode, StoredProbe};
@@ -14,8 +15,9 @@ pub(super) fn crds(out: &Path) -> Result<(), AppError> {
 }
 
 /// Writes the generated reference documents.
-pub(super) fn docs(out: &Path) -> Result<(), AppError> {
-    for (name, text) in documents() {
+pub(super) async fn docs(out: &Path) -> Result<(), AppError> {
+    let metrics = ("metrics.md", metrics_reference::markdown().await?);
+    for (name, text) in documents().into_iter().chain([metrics]) {
         let path = out.join(name);
         std::fs::write(&path, text)
             .map_err(|source| AppError::Io { what: format!("writing {}", path.display()), source })?;
@@ -23,7 +25,7 @@ pub(super) fn docs(out: &Path) -> Result<(), AppError> {
     Ok(())
 }
 
-/// All generated documents: file name and text.
+/// The generated documents that need no process: file name and text.
 pub(super) fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("flags.md", flags_reference()),

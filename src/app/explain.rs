@@ -14,6 +14,7 @@ use crate::cluster::{ApiError, call};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::explain::manifests::{ManifestError, ManifestObject, parse_kind};
 use crate::explain::{Manifests, print};
+use crate::metrics::Metrics;
 use crate::profile::{ProfileError, Profiles};
 
 /// Why `busbar explain` failed.
@@ -142,7 +143,7 @@ async fn from_cluster(
     kind: Kind,
     name: &str,
 ) -> Result<(Manifests, Vec<ManifestObject>), ExplainError> {
-    let client = Clients::connect(args.kubeconfig.as_deref(), "explain").await?.calls;
+    let client = Clients::connect(args.kubeconfig.as_deref(), "explain", &Metrics::new()).await?.calls;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let key = ObjectKey::new(namespace, name);
     let mut manifests = Manifests::default();

@@ -24,6 +24,7 @@ use crate::cluster::status::{StatusDeps, StatusMetrics, StatusWriter};
 use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
 use crate::cluster::watch_monitor::{WatchLimits, WatchMonitor};
 use crate::controllers::bankroute::BankRouteReconciler;
+use crate::controllers::bankroute::metrics::{FailoverCounts, RouteCollector};
 use crate::controllers::breakerpolicy::BreakerPolicyReconciler;
 use crate::controllers::collector::ResourceCollector;
 use crate::controllers::providerconnection::ProviderConnectionReconciler;
@@ -198,6 +199,9 @@ pub(super) fn build(
     };
     let dead_request_worker = DeadRequestWorker::new(dead_request_deps, identity, metrics)?;
     ResourceCollector::register(metrics, stores.clone());
+    let failovers = FailoverCounts::default();
+    RouteCollector::register(metrics, stores.routes.clone(), failovers.clone());
+    reconcile_queue.register(metrics)?;
     let leader_gauge = metrics
         .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
         .with_label_values(&[args.lease_name.as_str()]);
@@ -216,6 +220,7 @@ pub(super) fn build(
         reconcile_queue,
         profiles: Arc::clone(&base.profiles),
         resolutions,
+        failovers,
         clock,
     });
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));

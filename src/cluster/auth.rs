@@ -225,10 +225,11 @@ impl Authorizer {
             user_limit: UserReviewLimit::new(clock),
             unverified_slots: Semaphore::new(MAX_UNVERIFIED_REVIEWS),
             verified_slots: Semaphore::new(MAX_VERIFIED_REVIEWS),
-            reviews: metrics.counter(
+            reviews: metrics.counter_from_zero(
                 counter,
                 "Token and access reviews requested from the API server, by result.",
-                &["review", "result"],
+                ["review", "result"],
+                ["token", "access"].into_iter().flat_map(|of| ["answered", "failed"].map(|result| [of, result])),
             )?,
         })
     }

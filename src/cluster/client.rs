@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+
+use crate::cluster::client_metrics::RequestCounter;
+use crate::metrics::{Metrics, MetricsError};
 
 /// Connect timeout of the clients for reconciles and the lease.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,13 +48,17 @@ pub enum ClientError {
     /// The TLS material or the address is unusable.
     #[error("API server client: {0}")]
     Build(#[source] kube::Error),
+    /// The counter of requests is registered already.
+    #[error("API server client: {0}")]
+    Metrics(#[from] MetricsError),
 }
 
 impl Clients {
-    /// Builds the clients from `kubeconfig`, or else from the process's environment. `instance` is part of the user
-    /// agent: replicas share a ServiceAccount, and the API server's audit log must show which of them made a request.
-    pub async fn connect(kubeconfig: Option<&Path>, instance: &str) -> Result<Self, ClientError> {
-        let mut config = match kubeconfig {
+    /// Builds the clients from `kubeconfig`, or else from the process's environment; their requests are counted in
+    /// `metrics`. `instance` is part of the user agent: replicas share a ServiceAccount, and the API server's audit log
+    /// must show which of them made a request.
+    pub async fn connect(kubeconfig: Option<&Path>, instance: &str, metrics: &Metrics) -> Result<Self, ClientError> {
+        let config = match kubeconfig {
             Some(path) => {
                 let error = |source| ClientError::Kubeconfig { path: path.display().to_string(), source };
                 let file = Kubeconfig::read_from(path).map_err(error)?;
@@ -58,13 +66,21 @@ impl Clients {
             }
             None => Config::infer().await.map_err(ClientError::Infer)?,
         };
+        Self::from_config(config, instance, metrics)
+    }
+
+    /// Builds the clients; sends nothing.
+    pub fn from_config(mut config: Config, instance: &str, metrics: &Metrics) -> Result<Self, ClientError> {
+        let counter = RequestCounter::new(metrics, &config.cluster_url)?;
         config.headers.extend(user_agent(instance).map(|name| (USER_AGENT, name)));
         let mut watch = config.clone();
         watch.default_retry = false;
         let mut short = config;
         short.default_retry = false;
         short.connect_timeout = Some(CONNECT_TIMEOUT);
-        let build = |config: Config| Client::try_from(config).map_err(ClientError::Build);
+        let build = |config: Config| -> Result<Client, ClientError> {
+            Ok(ClientBuilder::try_from(config).map_err(ClientError::Build)?.with_layer(&counter).build())
+        };
         Ok(Self { watch: build(watch)?, calls: build(short.clone())?, lease: build(short)? })
     }
 }

@@ -8,6 +8,7 @@
 pub mod auth;
 mod change_filter;
 pub mod client;
+pub mod client_metrics;
 mod decode_guard;
 pub mod discovery;
 pub mod events;

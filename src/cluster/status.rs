@@ -26,7 +26,7 @@ use crate::cluster::resource::{HasStatus, version};
 use crate::cluster::status_ownership::{StatusOwnership, WriteEcho, removal_patch};
 use crate::cluster::stores::KindStore;
 use crate::cluster::{ApiError, call};
-use crate::domain::key::ObjectKey;
+use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
@@ -109,10 +109,11 @@ pub struct StatusMetrics {
 impl StatusMetrics {
     /// Registers the metrics.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let kinds = Kind::ALL.map(|kind| [kind.as_str()]);
         let disputes = "Status writes that overwrote a status of another field manager, by kind.";
         Ok(Self {
             writes: metrics.counter("busbar_status_writes_total", "Status writes, by kind.", &["kind"])?,
-            disputes: metrics.counter("busbar_status_disputes_total", disputes, &["kind"])?,
+            disputes: metrics.counter_from_zero("busbar_status_disputes_total", disputes, ["kind"], kinds)?,
         })
     }
 }

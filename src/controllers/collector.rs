@@ -10,6 +10,7 @@ use crate::api::v1alpha1::common::Condition;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::stores::{KindStore, Stores};
 use crate::domain::key::ObjectKey;
+use crate::metrics::info::MetricInfo;
 use crate::metrics::{BATCH_SIZE, BatchCollector, Metrics};
 
 /// The gauges `busbar_resource_info` and `busbar_resource_condition`.
@@ -37,6 +38,10 @@ impl BatchCollector for ResourceCollector {
         collect_kind(take, jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
         collect_kind(take, routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
         collect_kind(take, policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
+    }
+
+    fn describe(&self) -> Vec<MetricInfo> {
+        ResourceGauges::new().map(|gauges| gauges.describe()).unwrap_or_default()
     }
 }
 
@@ -87,6 +92,10 @@ impl ResourceGauges {
                 self.condition.with_label_values(&labels).set(1);
             }
         }
+    }
+
+    fn describe(&self) -> Vec<MetricInfo> {
+        [MetricInfo::of(&self.info), MetricInfo::of(&self.condition)].concat()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {

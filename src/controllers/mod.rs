@@ -29,6 +29,7 @@ use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::Stores;
+use crate::controllers::bankroute::metrics::FailoverCounts;
 use crate::controllers::resolutions::Resolutions;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
@@ -68,6 +69,8 @@ pub struct Ctx {
     pub profiles: Arc<Profiles>,
     /// What the objects were resolved to.
     pub resolutions: Arc<Resolutions>,
+    /// The failovers of the routes.
+    pub failovers: FailoverCounts,
     /// Source of time.
     pub clock: Clock,
 }
@@ -165,6 +168,10 @@ pub trait Reconciler: Send + Sync + 'static {
         observed: &Self::Observed,
         now: Now,
     ) -> Decision<<Self::Object as HasStatus>::Status, Self::Step>;
+
+    /// Counts what a written status reported, in metrics: once per transition, unlike `decide` and `act`, which are
+    /// repeated until the status is written.
+    fn reported(_ctx: &Ctx, _object: &Self::Object, _events: &[EventDraft]) {}
 
     /// Executes the steps. Each is idempotent.
     fn act(

@@ -22,7 +22,7 @@ use crate::cluster::lease::RENEW_INTERVAL;
 use crate::cluster::status::{StatusWriter, Timing};
 use crate::cluster::{resource::WatchedResource as _, stores::KindStore};
 use crate::controllers::{Cleanup, Ctx, Decision, ReconcileError, Reconciler};
-use crate::domain::key::ObjectKey;
+use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
 
@@ -50,15 +50,17 @@ impl ReconcileMetrics {
                 "Reconciles, by controller and result.",
                 &["controller", "result"],
             )?,
-            errors: metrics.counter(
+            errors: metrics.counter_from_zero(
                 "controller_runtime_reconcile_errors_total",
                 "Reconciles that ended in an error and are retried.",
-                &["controller"],
+                ["controller"],
+                Kind::ALL.map(|kind| [kind.as_str()]),
             )?,
-            panics: metrics.counter(
+            panics: metrics.counter_from_zero(
                 "controller_runtime_reconcile_panics_total",
                 "Reconciles that panicked: bugs in Busbar.",
-                &["controller"],
+                ["controller"],
+                Kind::ALL.map(|kind| [kind.as_str()]),
             )?,
             seconds: metrics.histogram(
                 "controller_runtime_reconcile_time_seconds",
@@ -115,7 +117,9 @@ impl<R: Reconciler> ReconcileRunner<R> {
                     match result {
                         // Enqueued because it was deleted: drop what is cached of it.
                         Err(RunError::ObjectNotFound(deleted)) => {
-                            runner.status.forget(&ObjectKey::new(deleted.namespace.unwrap_or_default(), deleted.name));
+                            let key = ObjectKey::new(deleted.namespace.unwrap_or_default(), deleted.name);
+                            runner.ctx.reconcile_queue.started(kind, &key);
+                            runner.status.forget(&key);
                         }
                         Ok(_) | Err(RunError::ReconcilerFailed(..)) => {}
                         Err(error) => tracing::warn!(%error, "controller queue failed"),
@@ -128,11 +132,12 @@ impl<R: Reconciler> ReconcileRunner<R> {
     }
 
     async fn reconcile(&self, object: &R::Object) -> Result<Action, ReconcileError> {
+        let key = object.key();
+        self.ctx.reconcile_queue.started(R::Object::KIND, &key);
         if !self.ctx.leadership.is_leader(self.ctx.clock.mono()) {
             // The API server is unreachable or another replica leads: decide nothing until leadership is certain.
             return Ok(Action::requeue(RENEW_INTERVAL));
         }
-        let key = object.key();
         let controller = R::Object::KIND.as_str();
         // Not `name`: the JSON form gives a span's own name under that key.
         let request_id = uuid::Uuid::new_v4();
@@ -192,6 +197,7 @@ impl<R: Reconciler> ReconcileRunner<R> {
                 Timing::After(delay) => requeue_after = requeue_after.min(delay),
                 Timing::Now => match self.status.write(object, &status).await {
                     Ok(()) => {
+                        R::reported(&self.ctx, object, &events);
                         for event in &events {
                             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
                             let reason = event.reason.as_str();

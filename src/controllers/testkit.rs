@@ -14,6 +14,7 @@ use crate::cluster::resource::ReflectorDeps;
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::Stores;
 use crate::controllers::Ctx;
+use crate::controllers::bankroute::metrics::FailoverCounts;
 use crate::ledger::{self, LedgerUrl, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
@@ -48,6 +49,7 @@ pub(crate) async fn context(client: &Client, metrics: &Metrics) -> (Ctx, TempDir
         ledger,
         reconcile_queue,
         profiles: Arc::new(Profiles::builtin().unwrap()),
+        failovers: FailoverCounts::default(),
         resolutions: Arc::default(),
         clock,
     };

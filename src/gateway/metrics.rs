@@ -49,11 +49,12 @@ impl GatewayMetrics {
             in_flight: metrics
                 .int_gauge("busbar_gateway_requests_in_flight", "Requests being handled.", &[])?
                 .with_label_values::<&str>(&[]),
-            rejected: metrics.counter(
+            rejected: metrics.counter_from_zero(
                 "busbar_gateway_concurrency_rejected_total",
                 "Requests rejected because too many were being handled, by limit: of the replica (unavailable), of the \
                  called connection (bulkhead_full) or of the caller (concurrency_limited).",
-                &["limit"],
+                ["limit"],
+                [["replica"], ["connection"], ["caller"]],
             )?,
             max_requests: metrics
                 .int_gauge("busbar_gateway_concurrency_limit", "Requests that may be handled at the same time.", &[])?

@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
+use prometheus::IntCounterVec;
 use utoipa::openapi::path::HttpMethod;
 
 use crate::gateway::dead_requests::{delete, list, replay};
@@ -25,7 +26,7 @@ pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
 pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     gateway.metrics.max_requests.set(i64::try_from(gateway.request_limits.max()).unwrap_or(i64::MAX));
     let document: Arc<str> = openapi::text().into();
-    let mut paths = Routes(Router::new());
+    let mut paths = Routes { router: Router::new(), panics: &gateway.metrics.panics };
     paths.mount::<providers::__path_call, _, _>(providers::call);
     paths.mount::<providers::__path_call_by_post, _, _>(providers::call_by_post);
     paths.mount::<providers::__path_call_item, _, _>(providers::call_item);
@@ -38,7 +39,7 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<delete::__path_discard, _, _>(delete::discard);
     paths.mount::<delete::__path_purge, _, _>(delete::purge);
     let api = paths
-        .0
+        .router
         .route(
             "/openapi.json",
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document.to_string()) }),
@@ -55,9 +56,12 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
         .with_state(Arc::clone(gateway))
 }
 
-struct Routes(Router<Arc<Gateway>>);
+struct Routes<'a> {
+    router: Router<Arc<Gateway>>,
+    panics: &'a IntCounterVec,
+}
 
-impl Routes {
+impl Routes<'_> {
     fn mount<P: utoipa::Path, H: Handler<T, Arc<Gateway>>, T: 'static>(&mut self, handler: H) {
         let methods = P::methods().into_iter().map(|method| match method {
             HttpMethod::Post => MethodFilter::POST,
@@ -67,7 +71,9 @@ impl Routes {
             _ => MethodFilter::GET,
         });
         if let Some(filter) = methods.reduce(MethodFilter::or) {
-            self.0 = std::mem::take(&mut self.0).route(&P::path(), on(filter, handler));
+            self.router = std::mem::take(&mut self.router).route(&P::path(), on(filter, handler));
+            // 0 before the first panic: `increase` does not see the first count of a new series.
+            self.panics.with_label_values(&[P::path()]);
         }
     }
 }

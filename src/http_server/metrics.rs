@@ -61,6 +61,9 @@ impl PortMetrics {
 
     /// Those of `port`.
     pub fn of(&self, port: &'static str) -> ConnectionMetrics {
+        for cause in [Closed::Address, Closed::Evicted, Closed::Full, Closed::Handshake] {
+            self.closed.with_label_values(&[port, cause.as_str()]);
+        }
         ConnectionMetrics { port, open: self.open.clone(), closed: self.closed.clone() }
     }
 }

@@ -87,10 +87,11 @@ pub fn audit_channel(
     let dropped = metrics
         .counter("busbar_audit_dropped_total", "Audit entries that could not be written.", &[])?
         .with_label_values::<&str>(&[]);
-    let omitted = metrics.counter(
+    let omitted = metrics.counter_from_zero(
         "busbar_audit_refusals_omitted_total",
         "Refusals without an audit row of their own, by the limit on rows that was reached: caller, namespace, total.",
-        &["limit"],
+        ["limit"],
+        [["caller"], ["namespace"], ["total"]],
     )?;
     let refusals = Arc::<PendingRefusals>::default();
     let lines = Arc::new(Mutex::new(LogLimit::new(1)));

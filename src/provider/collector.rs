@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::domain::breaker::EffectiveState;
+use crate::metrics::info::MetricInfo;
 use crate::metrics::{BATCH_SIZE, BatchCollector};
 use crate::provider::connection::Connection;
 use crate::provider::metrics::{OTHER, ResultCode};
@@ -44,6 +45,19 @@ impl<F: Fn() -> Vec<Arc<Connection>> + Send + Sync> BatchCollector for Connectio
         for batch in (self.0)().chunks(BATCH_SIZE) {
             take(families(batch));
         }
+    }
+
+    fn describe(&self) -> Vec<MetricInfo> {
+        let info = |kind, (name, help): (&str, &str), own: &[&str]| {
+            MetricInfo::new(kind, name, help, &[&["connection", "namespace"], own].concat())
+        };
+        let mut infos = vec![
+            info(MetricType::COUNTER, REQUESTS, &["code", "operation", "outcome", "provider"]),
+            info(MetricType::COUNTER, TRANSITIONS, &["from", "reason", "to"]),
+            info(MetricType::GAUGE, STATE, &["state"]),
+        ];
+        infos.extend([RISK, PROBE, EXPIRY, QUOTA, THROTTLED].map(|family| info(MetricType::GAUGE, family, &[])));
+        infos
     }
 }
 

@@ -8,8 +8,14 @@ use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::domain::breaker::EffectiveState;
 use crate::metrics::BatchCollector;
+use crate::metrics::info::MetricInfo;
 use crate::provider::connection::Connection;
 use crate::provider::legacy_metrics::{FINASTRA, LegacyMetricSet};
+
+const FINASTRA_STATE: (&str, &str) =
+    ("finastra_breaker_state", "Circuit state of Finastra: 0 closed, 1 half-open, 2 open.");
+const PROVIDERS_STATE: (&str, &str) =
+    ("circuit_breaker_state", "Circuit state of a provider: 0 closed, 1 open, 2 half-open.");
 
 /// Exports the circuit states at scrape time.
 pub(crate) struct LegacyCircuitCollector<F> {
@@ -66,19 +72,22 @@ impl<F: Fn() -> Vec<Arc<Connection>> + Send + Sync> BatchCollector for LegacyCir
         if self.enabled.contains(&LegacyMetricSet::Finastra)
             && let Some(circuit) = worst.get(FINASTRA)
         {
-            let help = "Circuit state of Finastra: 0 closed, 1 half-open, 2 open.";
-            families.push(family(
-                "finastra_breaker_state",
-                help,
-                vec![gauge("client", "collateral", circuit.finastra())],
-            ));
+            families.push(family(FINASTRA_STATE, vec![gauge("client", "collateral", circuit.finastra())]));
         }
         if self.enabled.contains(&LegacyMetricSet::Providers) {
-            let help = "Circuit state of a provider: 0 closed, 1 open, 2 half-open.";
             let all = worst.iter().map(|(provider, circuit)| gauge("provider", provider, circuit.providers()));
-            families.push(family("circuit_breaker_state", help, all.collect()));
+            families.push(family(PROVIDERS_STATE, all.collect()));
         }
         take(families);
+    }
+
+    fn describe(&self) -> Vec<MetricInfo> {
+        let all = [
+            (LegacyMetricSet::Finastra, FINASTRA_STATE, "client"),
+            (LegacyMetricSet::Providers, PROVIDERS_STATE, "provider"),
+        ];
+        let enabled = all.into_iter().filter(|(set, ..)| self.enabled.contains(set));
+        enabled.map(|(_, (name, help), label)| MetricInfo::new(MetricType::GAUGE, name, help, &[label])).collect()
     }
 }
 
@@ -92,7 +101,7 @@ fn gauge(label: &str, value: &str, number: f64) -> Metric {
     metric
 }
 
-fn family(name: &str, help: &str, metrics: Vec<Metric>) -> MetricFamily {
+fn family((name, help): (&str, &str), metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());

@@ -19,6 +19,8 @@ pub enum Stage {
 }
 
 impl Stage {
+    const ALL: [Self; 3] = [Self::Fetch, Self::Transform, Self::Persist];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
@@ -54,10 +56,11 @@ impl SyncMetrics {
                 "Time per page and stage of a sync, in seconds.",
                 &["stage", "outcome"],
             )?,
-            errors: metrics.counter(
+            errors: metrics.counter_from_zero(
                 "busbar_sync_errors_total",
                 "Sync errors, by stage and class.",
-                &["stage", "class"],
+                ["stage", "class"],
+                Stage::ALL.iter().flat_map(|stage| RunReason::ALL.iter().map(|class| [stage.as_str(), class.as_str()])),
             )?,
             records: metrics.counter(
                 "busbar_sync_records_total",
@@ -71,6 +74,19 @@ impl SyncMetrics {
                 &job,
             )?,
         })
+    }
+
+    /// Exports the counters of `job` from its first reconcile on: `increase` does not see the first count of a new series.
+    pub(crate) fn add_job(&self, job: &ObjectKey) {
+        let (namespace, name) = (&*job.namespace, &*job.name);
+        for result in crate::ledger::RunResult::ALL {
+            self.runs.with_label_values(&[namespace, name, result.as_str()]);
+        }
+        for op in ["inserted", "updated", "unchanged", "rejected"] {
+            self.records.with_label_values(&[namespace, name, op]);
+        }
+        self.pages.with_label_values(&[namespace, name]);
+        self.empty_runs.with_label_values(&[namespace, name]);
     }
 
     /// Records one stage of one page: a success (`class` is `None`) or an error of that class.

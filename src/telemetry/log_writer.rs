@@ -46,7 +46,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// If the thread or the counter cannot be created.
-    pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
         let dropped = IntCounter::new(
             "busbar_log_lines_dropped_total",
             "Log lines dropped because standard error was blocked or failed.",

@@ -21,7 +21,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor,
 };
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntCounterVec};
 use reqwest::Url;
 use tokio::runtime::Handle;
 
@@ -86,6 +86,18 @@ impl Traces {
         Self(None)
     }
 
+    /// Registers the counter of spans.
+    ///
+    /// # Errors
+    /// If it is registered already.
+    pub(crate) fn register(metrics: &Metrics) -> Result<IntCounterVec, MetricsError> {
+        metrics.counter(
+            "busbar_trace_spans_total",
+            "Trace spans, by outcome: ended, then exported to the collector or failed; the rest was dropped (queue full).",
+            &["outcome"],
+        )
+    }
+
     /// Exports to the collector at `endpoint` (see [`parse_collector_url`]); `instance` identifies this replica. Must
     /// be called inside a tokio runtime, on which requests to the collector run, as tasks of `tasks`.
     pub fn export_to(
@@ -95,11 +107,7 @@ impl Traces {
         metrics: &Metrics,
         tasks: &TaskGroup,
     ) -> Result<Self, TracesError> {
-        let spans = metrics.counter(
-            "busbar_trace_spans_total",
-            "Trace spans, by outcome: ended, then exported to the collector or failed; the rest was dropped (queue full).",
-            &["outcome"],
-        )?;
+        let spans = Self::register(metrics)?;
         let [ended, exported, failed] =
             ["ended", "exported", "failed"].map(|outcome| spans.with_label_values(&[outcome]));
         let failure = |error: &dyn fmt::Display| TracesError::Exporter(error.to_string());

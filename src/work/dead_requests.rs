@@ -105,10 +105,11 @@ impl DeadRequestWorker {
                 "Provider calls that failed and wait for a retry (pending) or a manual decision (parked).",
                 &["state"],
             )?,
-            retries: metrics.counter(
+            retries: metrics.counter_from_zero(
                 "busbar_dead_request_retries_total",
                 "Retries of failed provider calls, by outcome: done, again, later, parked.",
-                &["result"],
+                ["result"],
+                [["done"], ["again"], ["later"], ["parked"]],
             )?,
             ledger_failures: metrics.counter(
                 "busbar_dead_request_ledger_failures_total",

@@ -3,6 +3,7 @@
 //! Reads the circuit from the running connection, not from its status: a circuit change enqueues the route at once.
 
 pub mod decide;
+pub mod metrics;
 pub mod resolution;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState};
 use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::ConditionType;
+use crate::cluster::events::EventDraft;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
@@ -109,6 +111,10 @@ impl Reconciler for BankRouteReconciler {
         now: Now,
     ) -> Decision<BankRouteStatus, std::convert::Infallible> {
         decide::decide(object, previous, inputs, now)
+    }
+
+    fn reported(ctx: &Ctx, object: &BankRoute, events: &[EventDraft]) {
+        ctx.failovers.count(&object.key(), events);
     }
 
     async fn act(

@@ -69,10 +69,11 @@ impl DeadRequestRecorder {
         wakeup: Arc<Notify>,
         metrics: &Metrics,
     ) -> Result<Self, MetricsError> {
-        let results = metrics.counter(
+        let results = metrics.counter_from_zero(
             "busbar_dead_requests_kept_total",
             "Failed requests by result of storing them: kept, full, no_key, not_repeatable, overload, error.",
-            &["result"],
+            ["result"],
+            [["kept"], ["full"], ["no_key"], ["not_repeatable"], ["overload"], ["error"]],
         )?;
         Ok(Self { ledger, keys, clock, wakeup, results })
     }

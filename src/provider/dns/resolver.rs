@@ -76,10 +76,11 @@ impl Default for DnsResolver {
 impl DnsResolver {
     /// A resolver that asks the system's name servers; its look-ups are tasks of `tasks`.
     pub(crate) fn system(clock: Clock, tasks: TaskGroup, metrics: &Metrics) -> Result<Self, MetricsError> {
-        let lookups = metrics.counter(
+        let lookups = metrics.counter_from_zero(
             "busbar_dns_lookups_total",
             "DNS look-ups of provider hosts, by result: found, not_found, failed, timeout; stale: a look-up failed or took long, and expired addresses were used.",
-            &["result"],
+            ["result"],
+            [["found"], ["not_found"], ["failed"], ["timeout"], ["stale"]],
         )?;
         Ok(Self::with(Box::new(SystemLookup::new(clock)), clock, tasks, Some(lookups)))
     }

@@ -126,6 +126,7 @@ impl SyncPool {
         };
         let history = self.shared.ledger.job_history(job, limit, self.shared.clock.now().wall).await?;
         self.shared.gauges.set(job, history.failure_streak, history.last_success);
+        self.shared.metrics.add_job(job);
         Ok(JobView::new(active, last_outcome, history))
     }
 

@@ -146,7 +146,10 @@ async fn a_panic_is_a_500_and_the_next_request_is_served() {
     let broken = harness.ask("GET", QUOTE, "token-panic", &[]).await;
     assert_eq!((broken.status, broken.error()), (500, "internal"));
     assert_eq!(harness.get(QUOTE).await.status, 200);
-    assert!(harness.metrics.render().unwrap().contains("busbar_gateway_panics_total"));
+    let text = harness.metrics.render().unwrap();
+    let counts = crate::kit::metrics::find(&text, "busbar_gateway_panics_total", &[]);
+    assert!(counts.len() > 5, "every route has its counter, at 0 before its first panic: {counts:?}");
+    assert!((counts.iter().map(|sample| sample.value).sum::<f64>() - 1.0).abs() < f64::EPSILON, "{counts:?}");
 }
 
 #[tokio::test]
