@@ -10,6 +10,7 @@ use crate::domain::clock_skew::{happened, is_ahead};
 use crate::domain::closed_list::closed_list;
 use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 
 /// A run's correlation id: stored with the run and the rows it changed, sent with its requests and log lines.
@@ -127,6 +128,8 @@ pub struct RunEnd {
     pub result: RunResult,
     /// The reason, unless it succeeded.
     pub reason: Option<RunReason>,
+    /// What it says about the cause; empty if there is nothing to say.
+    pub failure: RunFailure,
     /// Its record counts.
     pub counts: RunCounts,
     /// End time.
@@ -152,6 +155,8 @@ pub struct RunRecord {
     pub result: Option<RunResult>,
     /// The reason, unless it succeeded; `None` for one that this version does not know.
     pub reason: Option<RunReason>,
+    /// What it says about the cause; empty if it was recorded by an older version.
+    pub failure: RunFailure,
     /// Its record counts.
     pub counts: RunCounts,
 }

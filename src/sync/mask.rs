@@ -93,7 +93,9 @@ fn masked(rules: &MaskRules, field: &str, value: &Value, parent: Option<&Map<Str
         return None;
     }
     Some(match value {
-        Value::String(text) if rule.is_none() && (is_not_account_number(text) || is_epoch(field, text)) => value.clone(),
+        Value::String(text) if rule.is_none() && (is_not_account_number(text) || is_epoch(field, text)) => {
+            value.clone()
+        }
         Value::String(text) => Value::String(rules.text(field, text).unwrap_or_default()),
         Value::Array(items) => {
             Value::Array(items.iter().filter_map(|item| masked(rules, field, item, parent)).collect())

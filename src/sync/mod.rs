@@ -12,7 +12,7 @@
 //! - [`account_tokens`]: keyed hashes of account numbers.
 //! - `walk`: one partition, window by window, page by page.
 //! - [`run()`]: all partitions, with deadline and cancellation.
-//! - [`report`]: result and reason of a run.
+//! - [`report`]: result and reason of a run; `failure_detail`: what its response was.
 //! - [`metrics`]: its metrics.
 //!
 //! A run killed between any two statements neither loses nor duplicates a row: the cursor is committed with the rows it
@@ -21,6 +21,7 @@
 pub mod account_tokens;
 pub mod context;
 pub mod cursor;
+mod failure_detail;
 pub mod fetch;
 pub mod key;
 pub mod mask;

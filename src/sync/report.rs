@@ -1,13 +1,16 @@
 //! Result and reason of a run, from closed sets that alerts, status and metrics can rely on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::failure_detail;
+use crate::domain::run_failure::{self, RunFailure, size};
 use crate::domain::run_reason::RunReason;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
-use crate::profile::ResponseClass;
+use crate::profile::{ResponseClass, json};
 use crate::provider::call::{CallError, Response, TokenStoreError};
 
 /// The result of a run that ends for `reason` without committed pages.
@@ -21,7 +24,7 @@ pub(super) const fn result_of(reason: RunReason) -> RunResult {
 }
 
 /// The error that ended a run or partition early, with the provider's HTTP status if there is one.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunError {
     /// The reason.
     pub reason: RunReason,
@@ -31,11 +34,21 @@ pub struct RunError {
     pub retry_in: Option<Duration>,
     /// Whether the window can be restarted.
     pub restart: bool,
+    /// What was received, or which field is at fault: our own text.
+    pub detail: Option<Arc<str>>,
+}
+
+impl RunError {
+    /// The error with a detail.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<Arc<str>>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
 }
 
 impl From<RunReason> for RunError {
     fn from(reason: RunReason) -> Self {
-        Self { reason, http_status: None, retry_in: None, restart: false }
+        Self { reason, http_status: None, retry_in: None, restart: false, detail: None }
     }
 }
 
@@ -53,22 +66,33 @@ impl From<&CallError> for RunError {
             CallError::Throttled { retry_in } => {
                 return Self { retry_in: Some(*retry_in), ..RunReason::RateLimited.into() };
             }
-            CallError::TooLarge { .. } | CallError::TooComplex => RunReason::AnswerTooLarge,
+            CallError::TooLarge { limit } => {
+                let detail = format!("the response is larger than {}", size(*limit));
+                return Self::from(RunReason::AnswerTooLarge).with_detail(detail);
+            }
+            CallError::TooComplex => RunReason::AnswerTooLarge,
             CallError::Overloaded => RunReason::MemoryExhausted,
             CallError::CredentialsRefused { status } => {
-                return Self { http_status: Some(*status), ..RunReason::AuthenticationFailed.into() };
+                let error = Self { http_status: Some(*status), ..RunReason::AuthenticationFailed.into() };
+                return error.with_detail("the token endpoint rejected the credentials");
             }
             CallError::NoToken { status, .. } => {
-                return Self { http_status: *status, ..RunReason::ProviderUnreachable.into() };
+                let error = Self { http_status: *status, ..RunReason::ProviderUnreachable.into() };
+                return error.with_detail("the token endpoint returned no token");
             }
             CallError::TokenStore(TokenStoreError::Ledger) => RunReason::LedgerUnavailable,
             CallError::InvalidRequest(_) => RunReason::ParameterInvalid,
             CallError::Client(_) | CallError::TokenStore(_) | CallError::Superseded => RunReason::ConnectionInvalid,
-            CallError::Timeout | CallError::Connect(_) | CallError::AddressRefused(_) | CallError::Malformed => {
-                RunReason::ProviderUnreachable
-            }
+            CallError::Malformed => RunReason::BodyUnreadable,
+            CallError::Timeout | CallError::Connect(_) | CallError::AddressRefused(_) => RunReason::ProviderUnreachable,
         };
-        reason.into()
+        match error {
+            CallError::CircuitOpen { .. }
+            | CallError::TokenCircuitOpen { .. }
+            | CallError::Suspended
+            | CallError::Client(_) => reason.into(),
+            error => Self::from(reason).with_detail(error.to_string()),
+        }
     }
 }
 
@@ -84,22 +108,38 @@ impl From<&LedgerError> for RunError {
 
 /// The run error for a response that is not classified as success.
 pub fn error_from_response(response: &Response, now: Timestamp) -> RunError {
-    let status = response.status.as_u16();
-    let reason = match response.classification.class {
-        ResponseClass::Auth => RunReason::AuthenticationFailed,
-        ResponseClass::Rights => RunReason::AccessDenied,
-        ResponseClass::NotFound => RunReason::NotFound,
-        ResponseClass::ItemGone => RunReason::ItemGone,
-        ResponseClass::RateLimited => RunReason::RateLimited,
-        ResponseClass::Quota => RunReason::QuotaExhausted,
-        ResponseClass::EndOfData => RunReason::EndOfData,
-        ResponseClass::RestartWindow | ResponseClass::ResetCursor => RunReason::WindowUnstable,
-        ResponseClass::Retry => RunReason::ProviderError,
-        ResponseClass::Fatal if status >= 500 => RunReason::ProviderError,
-        ResponseClass::Fatal | ResponseClass::Ok => RunReason::RequestRejected,
+    let (class, status) = (response.classification.class, response.status.as_u16());
+    let (reason, detail) = match class {
+        ResponseClass::Auth => (RunReason::AuthenticationFailed, None),
+        ResponseClass::Rights => (RunReason::AccessDenied, None),
+        ResponseClass::NotFound => (RunReason::NotFound, None),
+        ResponseClass::ItemGone => (RunReason::ItemGone, None),
+        ResponseClass::RateLimited => (RunReason::RateLimited, None),
+        ResponseClass::Quota => (RunReason::QuotaExhausted, None),
+        ResponseClass::EndOfData => (RunReason::EndOfData, None),
+        ResponseClass::RestartWindow | ResponseClass::ResetCursor => (RunReason::WindowUnstable, None),
+        ResponseClass::Retry | ResponseClass::Fatal if response.status.is_success() => of_success(response),
+        ResponseClass::Retry => (RunReason::ProviderError, None),
+        ResponseClass::Fatal if status >= 500 => (RunReason::ProviderError, None),
+        ResponseClass::Fatal | ResponseClass::Ok if response.status.is_redirection() && status != 304 => {
+            (RunReason::Redirected, Some(failure_detail::redirect(response)))
+        }
+        ResponseClass::Fatal | ResponseClass::Ok => (RunReason::RequestRejected, None),
     };
-    let restart = matches!(response.classification.class, ResponseClass::RestartWindow | ResponseClass::ResetCursor);
-    RunError { reason, http_status: Some(status), retry_in: response.classification.retry_delay(now), restart }
+    let restart = matches!(class, ResponseClass::RestartWindow | ResponseClass::ResetCursor);
+    let retry_in = response.classification.retry_delay(now);
+    RunError { reason, http_status: Some(status), retry_in, restart, detail: detail.map(Arc::from) }
+}
+
+/// What a successful status stands for that is classified as a failure: a page that is not JSON, or an error in JSON that
+/// a matcher of the profile recognized.
+fn of_success(response: &Response) -> (RunReason, Option<String>) {
+    if json::check(&response.body).is_err() {
+        return (RunReason::BodyUnreadable, Some(failure_detail::not_json(response)));
+    }
+    let detail =
+        failure_detail::error_field(&response.body).map(|field| format!("an error object, with field {field}"));
+    (RunReason::ErrorInBody, detail)
 }
 
 /// Report of a run.
@@ -111,6 +151,8 @@ pub struct RunReport {
     pub reason: Option<RunReason>,
     /// The provider's HTTP status that ended it, if any.
     pub http_status: Option<u16>,
+    /// What it says about the cause of its end, as stored with the run.
+    pub failure: RunFailure,
     /// Record counts. A dry run only fetches and rejects.
     pub counts: RunCounts,
     /// Records dropped because a later one of the same page has the same key.
@@ -127,6 +169,12 @@ pub struct RunReport {
     pub short_of_total: bool,
 }
 
+/// What is stored about `error`, without partitions.
+pub(super) fn failure_of(error: &RunError) -> RunFailure {
+    let detail = error.detail.as_deref().map(run_failure::detail);
+    RunFailure { http_status: error.http_status, detail, ..RunFailure::default() }
+}
+
 impl RunReport {
     /// The report of a run that ended with `error` before it read a record.
     pub fn from_error(error: RunError) -> Self {
@@ -134,6 +182,7 @@ impl RunReport {
             result: result_of(error.reason),
             reason: Some(error.reason),
             http_status: error.http_status,
+            failure: failure_of(&error),
             counts: RunCounts::default(),
             duplicates: 0,
             retry_in: error.retry_in,
@@ -155,6 +204,6 @@ mod tests {
         let reasons: Vec<_> = [302, 400, 401, 402, 404, 410, 429, 500, 503]
             .map(|status| error_from_response(&response(status, ""), Timestamp::UNIX_EPOCH).reason.as_str())
             .into();
-        insta::assert_compact_debug_snapshot!(reasons, @r#"["RequestRejected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "ItemGone", "RateLimited", "ProviderError", "ProviderError"]"#);
+        insta::assert_compact_debug_snapshot!(reasons, @r#"["Redirected", "RequestRejected", "AuthenticationFailed", "AccessDenied", "NotFound", "ItemGone", "RateLimited", "ProviderError", "ProviderError"]"#);
     }
 }

@@ -15,6 +15,7 @@ use crate::api::v1alpha1::sync_job::{Retention, RetentionMode, RunResult as Wire
 use crate::controllers::conditions::time;
 use crate::domain::breaker::EffectiveState;
 use crate::domain::key::ObjectKey;
+use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
@@ -155,7 +156,8 @@ impl Simulation {
                     assert!(self.ledger.start_run(&run, &lease).await.unwrap(), "the slot of {run:?} is new");
                     let (id, job, counts) = (run.id, run.job.clone(), RunCounts::default());
                     let reason = (self.result == RunResult::Failed).then_some(RunReason::ProviderError);
-                    let end = RunEnd { id, job, result: self.result, reason, counts, at: now.wall };
+                    let failure = RunFailure::default();
+                    let end = RunEnd { id, job, result: self.result, reason, failure, counts, at: now.wall };
                     self.ledger.finish_run(&end).await.unwrap();
                     self.starts.push(self.now);
                 }
@@ -351,6 +353,7 @@ proptest! {
             ended: Some(t(at)),
             result: Some(result),
             reason: None,
+            failure: RunFailure::default(),
             counts: RunCounts::default(),
         };
         let mut runs = JobView::default();

@@ -18,6 +18,7 @@ use crate::controllers::conditions::{from_api, status_of};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
@@ -67,6 +68,7 @@ fn run(result: Option<RunResult>, at: i64) -> RunRecord {
         ended: result.map(|_| t(at)),
         result,
         reason: (result == Some(RunResult::Failed)).then_some(RunReason::ProviderError),
+        failure: RunFailure::default(),
         counts: RunCounts::default(),
     }
 }

@@ -4,6 +4,7 @@ use super::OpenLedger;
 use super::fixtures::{at, books, commit, count, cursor_key, page, row, run_id, state, take, take_named};
 use crate::domain::cursor::CursorState;
 use crate::domain::key::ObjectKey;
+use crate::domain::run_failure::{FailingPartition, RunFailure};
 use crate::domain::run_reason::RunReason;
 use crate::ledger::error::LedgerError;
 use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
@@ -21,12 +22,18 @@ async fn start(ledger: &dyn Ledger, n: u128, seconds: i64) {
     assert!(ledger.start_run(&run, &lease).await.unwrap());
 }
 
+fn failure() -> RunFailure {
+    let partitions = vec![FailingPartition::new("acc-1", "ProviderError")];
+    RunFailure { http_status: Some(503), detail: Some("received text/html".into()), failing: 7, partitions }
+}
+
 async fn finish(ledger: &dyn Ledger, n: u128, result: RunResult, fetched: u64, seconds: i64) {
     let end = RunEnd {
         id: run_id(n),
         job: books(),
         result,
         reason: (result == RunResult::Failed).then_some(RunReason::ProviderError),
+        failure: if result == RunResult::Failed { failure() } else { RunFailure::default() },
         counts: RunCounts { fetched, ..RunCounts::default() },
         at: at(seconds),
     };
@@ -54,6 +61,7 @@ pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store:
     let results: Vec<_> = history.last.iter().map(|r| r.result.unwrap()).collect();
     assert_eq!(results, [RunResult::Skipped, RunResult::Failed, RunResult::Cancelled]);
     assert_eq!(history.last[1].reason, Some(RunReason::ProviderError));
+    assert_eq!((&history.last[1].failure, &history.last[2].failure), (&failure(), &RunFailure::default()));
 
     for n in 6..8_u32 {
         start(&*ledger, n.into(), 100 + i64::from(n)).await;

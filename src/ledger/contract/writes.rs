@@ -17,6 +17,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::quota::DayUsage;
 use crate::domain::record::{DeadLetter, KeyQuality, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
+use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::audit::UsageKey;
 use crate::ledger::credentials::StoredCredential;
@@ -252,7 +253,8 @@ impl Prepared {
 
 fn end(result: RunResult, at: Timestamp) -> RunEnd {
     let reason = Some(RunReason::ProviderError);
-    RunEnd { id: run_id(1), job: books(), result, reason, counts: RunCounts::default(), at }
+    let failure = RunFailure::default();
+    RunEnd { id: run_id(1), job: books(), result, reason, failure, counts: RunCounts::default(), at }
 }
 
 fn letter() -> DeadLetter {

@@ -8,6 +8,7 @@ use super::database::SqliteLedger;
 use super::migrations::MIGRATIONS;
 use super::tests::{TESTING, execute, new_ledger};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_failure::RunFailure;
 use crate::ledger::audit::{Audit as _, AuditEntry, AuditKind, Usage as _, UsageKey};
 use crate::ledger::contract::audit::by_age;
 use crate::ledger::contract::{TTL, at, books, run_id};
@@ -67,7 +68,8 @@ async fn run(ledger: &SqliteLedger, n: u128, now: i64, result: RunResult) -> boo
     let (id, job, slot) = (run_id(n), books(), Some(at(now)));
     let start = RunStart { id, job: job.clone(), trigger: RunTrigger::Schedule, slot, dry_run: false, at: at(now) };
     let started = ledger.start_run(&start, &lease).await.unwrap();
-    let end = RunEnd { id, job, result, reason: None, counts: RunCounts::default(), at: at(now) };
+    let (failure, counts) = (RunFailure::default(), RunCounts::default());
+    let end = RunEnd { id, job, result, reason: None, failure, counts, at: at(now) };
     ledger.finish_run(&end).await.unwrap();
     started
 }

@@ -13,6 +13,7 @@ use super::lease::assert_held;
 use super::worker::Slot;
 use crate::domain::cursor::{CursorState, StreamKey};
 use crate::domain::key::ObjectKey;
+use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
@@ -26,6 +27,10 @@ const HISTORY: OperationName = OperationName("reading a job's history");
 
 /// Runs stored per job: a day of runs every few minutes. Streaks are stored separately.
 const MAX_RUNS_PER_JOB: i64 = 200;
+
+/// The columns of a [`run_record`].
+pub(super) const RUN_COLUMNS: &str = "run_id, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, failure, \
+     fetched, inserted, updated, unchanged, rejected, pages";
 
 impl SqliteLedger {
     pub(super) async fn run_start(&self, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
@@ -175,7 +180,7 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
     correct_job(tx, &end.job, end.at)?;
     let ended = tx.execute(
         "UPDATE sync_runs SET ended_ms = ?2, result = ?3, reason = ?4, fetched = ?5, inserted = ?6, updated = ?7,
-             unchanged = ?8, rejected = ?9, pages = ?10
+             unchanged = ?8, rejected = ?9, pages = ?10, failure = ?11
          WHERE run_id = ?1 AND ended_ms IS NULL",
         params![
             end.id.to_string(),
@@ -188,6 +193,7 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
             to_i64(end.counts.unchanged),
             to_i64(end.counts.rejected),
             to_i64(end.counts.pages),
+            failure_text(&end.failure),
         ],
     )?;
     if ended == 0 {
@@ -246,17 +252,25 @@ fn totals(tx: &Transaction<'_>, job: &ObjectKey) -> Result<JobHistory, LedgerErr
     Ok(stored.unwrap_or_default())
 }
 
+/// The stored form of a failure; `None` if it says nothing.
+fn failure_text(failure: &RunFailure) -> Option<String> {
+    if failure.is_empty() { None } else { serde_json::to_string(failure).ok() }
+}
+
+/// A failure as stored. One that this version cannot read is treated as absent: it only explains a run.
+fn stored_failure(text: Option<String>) -> RunFailure {
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 fn last_runs(tx: &Transaction<'_>, job: &ObjectKey, limit: u32) -> Result<Vec<RunRecord>, LedgerError> {
     tx.query_all(
-        "SELECT run_id, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, fetched, inserted, updated,
-             unchanged, rejected, pages
-         FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY seq DESC LIMIT ?3",
+        &format!("SELECT {RUN_COLUMNS} FROM sync_runs WHERE namespace = ?1 AND job = ?2 ORDER BY seq DESC LIMIT ?3"),
         params![&*job.namespace, &*job.name, limit],
         run_record,
     )
 }
 
-fn run_record(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
+pub(super) fn run_record(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     let id: String = get(row, "run_id")?;
     let trigger: String = get(row, "cause")?;
     let result: Option<String> = get(row, "result")?;
@@ -273,6 +287,7 @@ fn run_record(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
             .transpose()
             .map_err(|_| LedgerError::Corrupt { column: "sync_runs.result" })?,
         reason: reason.and_then(|text| text.parse().ok()),
+        failure: stored_failure(get(row, "failure")?),
         counts: RunCounts {
             fetched: count(row, "fetched")?,
             inserted: count(row, "inserted")?,

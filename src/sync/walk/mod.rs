@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
         let parsed = self.transform(&response, window, account, guard, totals).await;
-        self.record_stage(Stage::Transform, began, parsed.as_ref().err().copied());
+        self.record_stage(Stage::Transform, began, parsed.as_ref().err());
         parsed
     }
 
@@ -273,7 +273,7 @@ impl<'a> Walk<'a> {
             now: self.cx.clock.now().wall,
         };
         let outcome = self.cx.ledger.commit_page(page).await.map_err(|error| RunError::from(&error));
-        self.record_stage(Stage::Persist, began, outcome.as_ref().err().copied());
+        self.record_stage(Stage::Persist, began, outcome.as_ref().err());
         let outcome = outcome?;
         state.version = outcome.version;
         let counts = &mut totals.counts;

@@ -3,8 +3,10 @@
 use crate::domain::document::DocumentRecord;
 use crate::domain::record::{DeadLetter, TransactionRecord};
 use crate::domain::run_reason::RunReason;
+use crate::profile::Stream;
 use crate::provider::call::Response;
 use crate::provider::memory::PageReservation;
+use crate::sync::failure_detail;
 use crate::sync::report::RunError;
 
 /// One parsed page. The default is an empty commit that only updates the cursor.
@@ -23,8 +25,17 @@ pub(super) struct ParsedPage {
     pub(super) _reserved: PageReservation,
 }
 
-/// The error of a page that cannot be parsed. The status tells an error page from a truncated body.
-pub(super) fn page_error(reason: RunReason, response: &Response) -> RunError {
-    let http_status = (reason == RunReason::BodyUnreadable).then(|| response.status.as_u16());
-    RunError { http_status, ..reason.into() }
+/// The error of a page that cannot be parsed: what was received, or where the stream's parts were looked for. The status
+/// tells an error page from a truncated body.
+pub(super) fn page_error(reason: RunReason, response: &Response, stream: &Stream) -> RunError {
+    let (reason, detail) = match reason {
+        RunReason::BodyUnreadable => (reason, Some(failure_detail::not_json(response))),
+        RunReason::SchemaDrifted => match failure_detail::error_field(&response.body) {
+            Some(field) => (RunReason::ErrorInBody, Some(format!("an error object, with field {field}"))),
+            None => (reason, Some(failure_detail::no_list(stream))),
+        },
+        RunReason::PaginationUnreadable => (reason, Some(failure_detail::no_next_page(stream))),
+        _ => (reason, None),
+    };
+    RunError { http_status: Some(response.status.as_u16()), detail: detail.map(Into::into), ..reason.into() }
 }

@@ -14,6 +14,7 @@ use crate::profile::ResponseClass;
 use crate::profile::{CurrencySource, Pagination, TokenTarget};
 use crate::provider::call::{Request, Response};
 use crate::sync::cursor;
+use crate::sync::failure_detail;
 use crate::sync::metrics::Stage;
 use crate::sync::page;
 use crate::sync::record::{AccountInfo, read_currency};
@@ -91,7 +92,10 @@ impl Walk<'_> {
     pub(super) async fn account(&self) -> Result<AccountInfo, RunError> {
         let (stream, parameters) = (&self.stream, &self.partition.parameters);
         let id = match &stream.account {
-            Some(account) => parameters.get(&account.parameter).cloned().ok_or(RunReason::ParameterInvalid)?,
+            Some(account) => parameters.get(&account.parameter).cloned().ok_or_else(|| {
+                let missing = format!("the parameter {} is missing", account.parameter);
+                RunError::from(RunReason::ParameterInvalid).with_detail(missing)
+            })?,
             None => String::new(),
         };
         let token = self.token_key.account(&self.plan.job.namespace, &self.plan.connection, &id);
@@ -101,18 +105,21 @@ impl Walk<'_> {
         };
         let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
         let operation = format!("{}.account", self.plan.stream_name);
-        let response = self.call(self.with_call_options(Request::get(operation, path), "account")).await?;
+        let request = Request::get(operation.as_str(), path);
+        let response = self.call(self.with_call_options(request, "account")).await?;
         let numbers = stream.account.iter().flat_map(|account| &account.number);
         let wanted: Vec<String> = pointers.iter().chain(numbers).cloned().collect();
         let body = response.body.clone();
         let read = move || page::texts(&body, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
         let texts = response.memory.run(response.body.len(), read).await.map_err(|_| RunReason::InternalError)?;
-        let texts = texts.map_err(|reason| page_error(reason, &response))?;
+        let texts = texts.map_err(|reason| page_error(reason, &response, stream))?;
         let (currencies, numbers) = texts.split_at_checked(pointers.len()).unwrap_or_default();
         info.currency = currencies.iter().flatten().find_map(|text| read_currency(text));
         if info.currency.is_none() {
             // A guessed exponent would be wrong by a factor of 100 for some currencies.
-            return Err(RunReason::CurrencyUnknown.into());
+            let looked = failure_detail::no_currency(&operation, pointers);
+            let error = RunError::from(RunReason::CurrencyUnknown).with_detail(looked);
+            return Err(RunError { http_status: Some(response.status.as_u16()), ..error });
         }
         if let Some(number) = numbers.iter().flatten().find(|number| !number.trim().is_empty()) {
             info.display = self.plan.mask.account(number.trim());
@@ -149,12 +156,12 @@ impl Walk<'_> {
             let success = response.classification.class == ResponseClass::Ok;
             if success { Ok(response) } else { Err(error_from_response(&response, self.cx.clock.now().wall)) }
         });
-        self.record_stage(Stage::Fetch, began, response.as_ref().err().copied());
+        self.record_stage(Stage::Fetch, began, response.as_ref().err());
         response
     }
 
     /// Records a stage's duration and outcome.
-    pub(super) fn record_stage(&self, stage: Stage, began: Mono, error: Option<RunError>) {
+    pub(super) fn record_stage(&self, stage: Stage, began: Mono, error: Option<&RunError>) {
         let elapsed: Duration = self.cx.clock.mono().since(began);
         self.cx.metrics.stage(stage, elapsed.as_secs_f64(), error.map(|error| error.reason));
     }

@@ -61,7 +61,7 @@ impl Walk<'_> {
         let (body, stream, position) = (response.body.clone(), Arc::clone(&self.stream), self.page_position(window));
         let parse = move || page::parse(&body, &stream, &position);
         let page = memory.run(bytes, parse).await.map_err(|_| RunReason::InternalError)?;
-        let page = page.map_err(|reason| page_error(reason, response))?;
+        let page = page.map_err(|reason| page_error(reason, response, &self.stream))?;
         if page.memory() > MAX_PAGE_BYTES {
             return Err(RunReason::AnswerTooLarge.into());
         }
@@ -75,7 +75,7 @@ impl Walk<'_> {
         let rules = self.converter(account, window);
         let ordinals = std::mem::take(&mut guard.ordinals);
         let result = memory.run(bytes, move || rules.convert(&page, ordinals)).await;
-        let converted = result.map_err(|_| RunReason::InternalError)?.map_err(|reason| page_error(reason, response))?;
+        let converted = result.map_err(|_| RunReason::InternalError)?.map_err(|reason| page_error(reason, response, &self.stream))?;
         if converted.over_budget || self.plan.dry_run {
             totals.counts.fetched += fetched;
             totals.counts.rejected += converted.rejected;

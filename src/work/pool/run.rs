@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,7 +12,7 @@ use super::slots::{RunSlot, SlotFetch};
 use super::state::{PoolState, RunOutcome, RunRequest};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::{HeldLease, RunEnd, RunStart, TakeOutcome};
+use crate::ledger::{HeldLease, RunEnd, RunStart, RunTrigger, TakeOutcome};
 use crate::sync::report::RunError;
 use crate::sync::{Fetch, RunContext, RunReport, SyncPlan, run};
 use crate::work::reconcile_queue::Kind;
@@ -117,7 +118,8 @@ async fn wait_and_run(
         }
         Err(error) => return not_started((&error).into()),
     }
-    let fetch = SlotFetch { fetch, slot };
+    let requested = AtomicBool::new(request.trigger == RunTrigger::Manual);
+    let fetch = SlotFetch { fetch, slot, requested };
     let report = with_lease(shared, plan, &fetch, request, cancel, &held).await;
     drop(fetch);
     let recorded = record_end(shared, &plan.job, request, &report).await;
@@ -191,6 +193,7 @@ async fn record_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, re
         job: job.clone(),
         result: report.result,
         reason: report.reason,
+        failure: report.failure.clone(),
         counts: report.counts,
         at: shared.clock.now().wall,
     };
@@ -237,6 +240,7 @@ fn log(plan: &SyncPlan, request: RunRequest, report: &RunReport, recorded: bool)
         result = report.result.as_str(),
         reason,
         http_status = report.http_status,
+        detail = report.failure.detail.as_deref(),
         fetched = report.counts.fetched,
         inserted = report.counts.inserted,
         updated = report.counts.updated,
