@@ -40,7 +40,8 @@ fn assert_is(e: &Explanation, field: &str, value: impl Into<Value>, source: &str
 }
 
 fn samples(folder: &str) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples").join(folder);
+    let parent = if folder == "broken" { "config/examples" } else { "config/samples" };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(parent).join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "yaml"));
     files.iter().map(|f| (f.display().to_string(), std::fs::read_to_string(f).unwrap())).collect()

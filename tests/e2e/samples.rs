@@ -1,6 +1,7 @@
 //! The samples on a real API server: valid ones are accepted without a warning and stay as written, invalid ones are
 //! refused with the message that they name, and `kubectl explain` describes every field.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,11 +77,29 @@ async fn the_samples_apply_as_one_set_without_a_warning() {
     }
 }
 
+/// As Kustomize, Flux and Argo CD apply a folder: with everything below it.
+#[tokio::test]
+async fn the_samples_apply_as_a_whole_by_kustomize() {
+    let ns = TestNs::new("kustomize").await;
+    let folder = repository("config/samples");
+    let folder = folder.to_string_lossy();
+    let applied = ns.kubectl(&["apply", "--server-side", "-k", &folder]).await;
+    assert!(applied.success && applied.stderr.is_empty(), "{}", applied.stderr);
+    let names = |files: Vec<PathBuf>| files.iter().flat_map(|file| objects(file)).map(|o| o.name_any()).collect();
+    let all: BTreeSet<String> = names([files("config/samples"), files("config/samples/full")].concat());
+    let missing: Vec<_> = all.iter().filter(|name| !applied.stdout.contains(&format!("/{name} "))).collect();
+    assert!(missing.is_empty(), "not applied: {missing:?}");
+    // Of a folder that a tool reads with all folders below it, none holds an object that is refused or broken.
+    let below: Vec<_> = fs::read_dir(repository("config/samples")).unwrap().map(|e| e.unwrap().path()).collect();
+    let folders: Vec<_> = below.iter().filter(|path| path.is_dir()).map(|path| path.file_name().unwrap()).collect();
+    assert_eq!(folders, ["full"]);
+}
+
 #[tokio::test]
 async fn every_invalid_sample_is_refused_with_the_message_it_names() {
     let ns = TestNs::new("invalid").await;
     // As a user would, file by file: some mistakes are made by how kubectl reads YAML.
-    let refusals = files("config/samples/invalid").into_iter().map(async |path| {
+    let refusals = files("config/examples/invalid").into_iter().map(async |path| {
         let output = ns.kubectl(&["apply", "-f", &path.to_string_lossy()]).await;
         // A rule about changes needs an object to change: all but the last are good.
         let good = objects(&path).len() - 1;
@@ -101,15 +120,15 @@ async fn every_invalid_sample_is_refused_with_the_message_it_names() {
 #[tokio::test]
 async fn every_broken_sample_is_accepted_without_a_warning() {
     let ns = TestNs::new("broken").await;
-    apply_without_a_warning(&ns, &repository("config/samples/broken").to_string_lossy()).await;
+    apply_without_a_warning(&ns, &repository("config/examples/broken").to_string_lossy()).await;
 }
 
 #[tokio::test]
 async fn every_broken_sample_has_the_reason_it_names() {
     let ns = TestNs::new("stalled").await;
-    ns.kubectl(&["apply", "--server-side", "-f", &repository("config/samples/broken").to_string_lossy()]).await.ok();
+    ns.kubectl(&["apply", "--server-side", "-f", &repository("config/examples/broken").to_string_lossy()]).await.ok();
     let operator = Operator::ready(&ns, &[]).await;
-    for path in files("config/samples/broken") {
+    for path in files("config/examples/broken") {
         let (reason, objects) = (expected(&path), objects(&path));
         // The broken object is the last one, after what it needs.
         let object = objects.last().unwrap_or_else(|| panic!("{}: no object of ours", path.display()));

@@ -1,4 +1,4 @@
-//! Reads the manifests of `config/samples/` the way the tests need them: as values, and as the types of the API.
+//! Reads the manifests of `config/samples/` and `config/examples/` the way the tests need them: as values, and as the types of the API.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,10 @@ impl Manifest {
     }
 }
 
-/// The manifests of one folder below `config/samples`, by name.
+/// The manifests of one folder below `config/samples`, or of `broken` and `invalid` below `config/examples`, by name.
 pub(crate) fn manifests(folder: &str) -> Vec<Manifest> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples").join(folder);
+    let parent = if ["broken", "invalid"].contains(&folder) { "config/examples" } else { "config/samples" };
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(parent).join(folder);
     let mut paths: Vec<PathBuf> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -1,6 +1,6 @@
 //! Every CEL rule has a document that it refuses and one that it lets pass, both evaluated here without a cluster.
 //!
-//! The refused ones are the files in `config/samples/invalid/` (which the end-to-end tests replay against a real API
+//! The refused ones are the files in `config/examples/invalid/` (which the end-to-end tests replay against a real API
 //! server): the first line is the message, the second the field. The passing ones are the other samples.
 
 use std::collections::BTreeSet;
@@ -90,7 +90,7 @@ fn every_invalid_sample_is_refused_by_its_rule_alone() {
         let kind = text(documents[0], "/kind").to_owned();
         open.remove(&(kind, path, failure.message.clone()));
     }
-    assert!(open.is_empty(), "no file in config/samples/invalid/ for {open:#?}");
+    assert!(open.is_empty(), "no file in config/examples/invalid/ for {open:#?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The samples: they parse without a field left over, cover the whole schema, and can be applied together.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use busbar::api::v1alpha1::SyncJobSpec;
 use busbar::api::v1alpha1::reasons::Reason;
@@ -98,6 +100,22 @@ fn every_kind_has_a_minimal_sample_of_its_own() {
         .collect();
     for (kind, _) in schemas() {
         assert!(names.contains(&kind.to_lowercase()), "config/samples/{}.yaml is missing", kind.to_lowercase());
+    }
+}
+
+#[test]
+fn every_sample_is_listed_for_kustomize() {
+    for folder in ["", "full"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples").join(folder).join("Kustomization");
+        let list: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let listed: BTreeSet<String> =
+            list["resources"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        let name = |manifest: &Manifest| manifest.path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut files: BTreeSet<String> = manifests(folder).iter().map(name).collect();
+        if folder.is_empty() {
+            files.insert("full".to_owned());
+        }
+        assert_eq!(listed, files, "config/samples/{folder}");
     }
 }
 
