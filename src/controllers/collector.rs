@@ -7,6 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts};
 
 use crate::api::v1alpha1::common::Condition;
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::cluster::resource::HasStatus;
 use crate::cluster::stores::{KindStore, Stores};
 use crate::domain::key::ObjectKey;
@@ -67,15 +68,27 @@ fn collect_kind<K: HasStatus>(
     }
 }
 
+/// Whether the condition says that the connection is in a maintenance window, in which no alert is to be raised.
+fn is_maintenance(condition: &Condition) -> bool {
+    condition.type_ == ConditionType::Healthy.as_str() && condition.reason == Reason::Maintenance.as_str()
+}
+
+fn flag(on: bool) -> &'static str {
+    if on { "true" } else { "false" }
+}
+
 impl ResourceGauges {
     fn new() -> Result<Self, prometheus::Error> {
-        let info = Opts::new("busbar_resource_info", "1 for every object that Busbar watches.");
+        let info = Opts::new(
+            "busbar_resource_info",
+            "1 for every object that Busbar watches; whether it is suspended, and whether its connection is in maintenance.",
+        );
         let condition = Opts::new(
             "busbar_resource_condition",
             "1 for the status that each condition of each object has: True, False or Unknown.",
         );
         Ok(Self {
-            info: IntGaugeVec::new(info, &["kind", "namespace", "name", "suspended"])?,
+            info: IntGaugeVec::new(info, &["kind", "namespace", "name", "suspended", "maintenance"])?,
             condition: IntGaugeVec::new(condition, &["kind", "namespace", "name", "type", "status"])?,
         })
     }
@@ -86,7 +99,8 @@ impl ResourceGauges {
             let ObjectKey { namespace, name } = object.key();
             let kind = K::KIND.as_str();
             let (suspended, conditions) = read(object);
-            self.info.with_label_values(&[kind, &*namespace, &*name, if suspended { "true" } else { "false" }]).set(1);
+            let maintenance = conditions.unwrap_or_default().iter().any(is_maintenance);
+            self.info.with_label_values(&[kind, &*namespace, &*name, flag(suspended), flag(maintenance)]).set(1);
             for c in conditions.unwrap_or_default() {
                 let labels = [kind, &*namespace, &*name, c.type_.as_str(), c.status.as_str()];
                 self.condition.with_label_values(&labels).set(1);
@@ -100,5 +114,44 @@ impl ResourceGauges {
 
     fn collect(&self) -> Vec<MetricFamily> {
         [self.info.collect(), self.condition.collect()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+
+    use super::*;
+    use crate::api::v1alpha1::ProviderConnection;
+
+    #[test]
+    fn an_object_says_whether_it_is_suspended_or_in_maintenance() {
+        let connection = |name: &str, suspend: bool, reason: &str| -> Arc<ProviderConnection> {
+            let text = format!(
+                r#"{{"metadata": {{"name": "{name}", "namespace": "ns"}},
+                    "spec": {{"provider": "generic", "environment": "Sandbox", "suspend": {suspend}}},
+                    "status": {{"conditions": [{{"type": "Healthy", "status": "Unknown", "reason": "{reason}", "message": "",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"}}]}}}}"#
+            );
+            Arc::new(serde_json::from_str(&text).unwrap())
+        };
+        let gauges = ResourceGauges::new().unwrap();
+        let all = [
+            connection("checked", false, "NotChecked"),
+            connection("maintained", false, "Maintenance"),
+            connection("suspended", true, "NotChecked"),
+        ];
+        gauges
+            .add_objects(&all, &|o: &ProviderConnection| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
+        let text = TextEncoder::new().encode_to_string(&gauges.collect()).unwrap();
+        for (name, maintenance, suspended) in
+            [("checked", false, false), ("maintained", true, false), ("suspended", false, true)]
+        {
+            let line = format!(
+                "busbar_resource_info{{kind=\"ProviderConnection\",maintenance=\"{maintenance}\",name=\"{name}\",\
+                 namespace=\"ns\",suspended=\"{suspended}\"}} 1\n"
+            );
+            assert!(text.contains(&line), "{line} {text}");
+        }
     }
 }

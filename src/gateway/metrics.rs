@@ -12,12 +12,35 @@ use crate::metrics::{Metrics, MetricsError};
 pub struct GatewayMetrics {
     pub(super) requests: IntCounterVec,
     pub(super) seconds: HistogramVec,
+    pub(super) answer_seconds: HistogramVec,
     pub(super) panics: IntCounterVec,
     pub(super) in_flight: IntGauge,
     pub(super) rejected: IntCounterVec,
     pub(super) max_requests: IntGauge,
     /// Limits the log lines of refused and failed requests.
     pub(super) lines: Arc<Mutex<LogLimit<RequestKind>>>,
+}
+
+/// Where an answer came from; an extension of its response.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum AnswerSource {
+    /// The cache, fresh.
+    Cache,
+    /// The cache, expired: the circuit is open, or the call failed, which may have taken its time.
+    Stale,
+    /// The provider, or a fallback.
+    Provider,
+}
+
+impl AnswerSource {
+    /// The label of the metric.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Stale => "stale",
+            Self::Provider => "provider",
+        }
+    }
 }
 
 /// What the log lines of requests have in common: route template, method and status.
@@ -41,6 +64,11 @@ impl GatewayMetrics {
                 &["route", "method", "status"],
             )?,
             seconds: metrics.histogram("busbar_gateway_request_seconds", "Duration of a request.", &["route"])?,
+            answer_seconds: metrics.histogram(
+                "busbar_gateway_answer_seconds",
+                "Time to a provider's answer, by source: cache, stale (an expired response, when the call failed), or provider (with retries and fallbacks).",
+                &["source"],
+            )?,
             panics: metrics.counter(
                 "busbar_gateway_panics_total",
                 "Requests whose handler panicked: always a bug.",

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::time::Mono;
 use crate::gateway::error_code::ErrorCode;
-use crate::gateway::metrics::RequestKind;
+use crate::gateway::metrics::{AnswerSource, RequestKind};
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
 use crate::provider::trace::{IncomingRequest, IncomingSpan};
@@ -39,6 +39,7 @@ struct RequestRecord<'a> {
     id: Uuid,
     began: Mono,
     status: u16,
+    source: Option<AnswerSource>,
 }
 
 impl RequestRecord<'_> {
@@ -61,6 +62,9 @@ impl Drop for RequestRecord<'_> {
         metrics.in_flight.dec();
         metrics.requests.with_label_values(&[&*self.route, self.method, &self.status.to_string()]).inc();
         metrics.seconds.with_label_values(&[&*self.route]).observe(took.as_secs_f64());
+        if let Some(source) = self.source {
+            metrics.answer_seconds.with_label_values(&[source.as_str()]).observe(took.as_secs_f64());
+        }
         let Some(omitted) = self.log_line() else { return };
         tracing::info!(
             method = self.method,
@@ -89,6 +93,7 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         id,
         began: gateway.clock.mono(),
         status: 499,
+        source: None,
     };
     let span = tracing::info_span!("gateway", request_id = %id);
     let handled = AssertUnwindSafe(tokio::time::timeout(MAX_REQUEST_TIME, next.run(request))).catch_unwind();
@@ -102,6 +107,7 @@ pub async fn observe(State(gateway): State<Arc<Gateway>>, mut request: Request, 
         }
     };
     record.status = response.status().as_u16();
+    record.source = response.extensions().get().copied();
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

@@ -21,6 +21,7 @@ use crate::gateway::call_request::CallParts;
 use crate::gateway::envelope::Envelope;
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::{CallInput, CallTarget, body_parameters, invalid_path, parse_target, path_target, query};
+use crate::gateway::metrics::AnswerSource;
 use crate::gateway::operation::execute;
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
@@ -202,7 +203,13 @@ pub(super) async fn respond(
     let took = gateway.clock.mono().since(began);
     let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let meta = AnswerMeta { provider, provider_used, endpoint, status_code, cached, stale, latency_ms };
+    let source = match (cached, stale) {
+        (_, true) => AnswerSource::Stale,
+        (true, false) => AnswerSource::Cache,
+        (false, false) => AnswerSource::Provider,
+    };
     let mut response = answer_body::respond(result, &meta)?;
+    response.extensions_mut().insert(source);
     if stale {
         response.headers_mut().insert(DATA_STALE, HeaderValue::from_static("true"));
     }
