@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
@@ -17,6 +18,9 @@ use crate::cluster::references::ReferenceIndex;
 use crate::cluster::watch_monitor::WatchMonitor;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::notify::KeyQueue;
+
+/// Minimum time between two writes that change only ride-along fields, unless a kind has its own.
+pub const MIN_RIDE_ALONG_INTERVAL: Duration = Duration::from_mins(10);
 
 /// One of our kinds, as it is watched and stored.
 pub trait WatchedResource:
@@ -44,6 +48,9 @@ pub trait WatchedResource:
 pub trait HasStatus: WatchedResource + Serialize {
     /// The type of its status.
     type Status: Clone + PartialEq + Serialize + Send + Sync + 'static;
+
+    /// Minimum time between two writes that change only ride-along fields.
+    const MIN_RIDE_ALONG_INTERVAL: Duration = MIN_RIDE_ALONG_INTERVAL;
 
     /// The status as last read from the API server.
     fn status(&self) -> Option<&Self::Status>;

@@ -96,6 +96,11 @@ pub fn reason_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<&s
     conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.reason.as_str())
 }
 
+/// Message of the condition of type `type_`; `None` if absent.
+pub fn message_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<&str> {
+    conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.message.as_str())
+}
+
 /// When the status of the condition of type `type_` last changed; `None` if absent.
 pub fn transition_of(conditions: &[ApiCondition], type_: ConditionType) -> Option<Timestamp> {
     conditions.iter().find(|c| c.type_ == type_.as_str()).map(|c| c.last_transition_time.0)

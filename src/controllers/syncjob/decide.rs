@@ -13,10 +13,11 @@ use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
 use crate::cluster::events::EventDraft;
 use crate::cluster::resource::WatchedResource as _;
-use crate::controllers::conditions::{Conditions, unused_fields_note};
-use crate::controllers::syncjob::due;
+use crate::controllers::conditions::{Conditions, message_of, unused_fields_note};
+use crate::controllers::syncjob::freshness::{self, FreshnessInputs};
 use crate::controllers::syncjob::ledger_state::{self, LedgerState};
 use crate::controllers::syncjob::status::{self, StatusInputs};
+use crate::controllers::syncjob::{due, failure};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::clock_skew::after;
@@ -31,10 +32,6 @@ use crate::work::pool::JobView;
 
 /// A run appears in the status only after this long: shorter ones are not worth a status write.
 const SHOW_ACTIVE_AFTER: Duration = Duration::from_secs(30);
-
-/// The state and the event of stale data.
-const STALE: &str =
-    "data is stale: no successful run within spec.sla.maxStaleness; see status.lastResult and status.history";
 
 /// State of the job's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +121,9 @@ pub fn decide(
             let message = format!("spec accepted; runs on schedule{}{unused}", retention.note());
             inputs.ledger.set_ready(&mut conditions, message);
             let created = due::created(object, previous, now.wall);
-            let fresh = freshness(&mut conditions, created, cadence, &inputs.runs, now.wall);
+            let (history, partitions) = (&inputs.runs, inputs.partitions);
+            let judged = FreshnessInputs { created, cadence, history, partitions, now: now.wall };
+            let fresh = freshness::judge(&mut conditions, &judged);
             let due = due_work(object, previous, inputs, cadence, suspended, now);
             let requeue_after = requeue_after(&due, inputs, cadence, now);
             (due, fresh, requeue_after)
@@ -147,10 +146,19 @@ pub fn decide(
         active: inputs.runs.active.as_ref().filter(|a| now.mono.since(a.since_mono) >= SHOW_ACTIVE_AFTER),
         partitions: inputs.partitions,
     };
-    let status =
+    let mut status =
         status::build(&status_inputs, &inputs.runs, conditions.merged(previous.map_or(&[], |s| &s.conditions)));
-    let events = events(previous, &status, due.missed);
+    if is_about_to_end(inputs, &due, now) {
+        status::hold_times(&mut status, previous);
+    }
+    let events = events(previous, &status, inputs, due.missed);
     Decision { status: Some(status), steps: due.steps, events, requeue_after }
+}
+
+/// Whether a run has just started or starts now: most runs end within seconds, and the status is written then.
+fn is_about_to_end(inputs: &JobInputs, due: &DueWork, now: Now) -> bool {
+    let starts = due.steps.iter().any(|step| matches!(step, JobStep::Start { .. }));
+    starts || inputs.runs.active.as_ref().is_some_and(|run| now.mono.since(run.since_mono) < SHOW_ACTIVE_AFTER)
 }
 
 /// ID of the run for the object's requested-at annotation. Derived from the request, so that one request is one run
@@ -280,56 +288,30 @@ fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now
         .min(DEFAULT_REQUEUE)
 }
 
-fn freshness(
-    conditions: &mut Conditions,
-    created: Timestamp,
-    cadence: &Cadence,
-    history: &JobView,
-    now: Timestamp,
-) -> TriState {
-    let stale = now >= after(history.last_success.unwrap_or(created), cadence.max_staleness);
-    let (tri, status, reason, message) = match (history.last_success, stale) {
-        (Some(_), false) => (
-            TriState::True,
-            ConditionStatus::True,
-            Reason::WithinStaleness,
-            "last successful run is within spec.sla.maxStaleness",
-        ),
-        (None, false) => {
-            (TriState::Unknown, ConditionStatus::Unknown, Reason::NeverSucceeded, "no run has succeeded yet")
-        }
-        (Some(_), true) => (TriState::False, ConditionStatus::False, Reason::StalenessExceeded, STALE),
-        (None, true) => (
-            TriState::False,
-            ConditionStatus::False,
-            Reason::NeverSucceeded,
-            "data is stale: no run has succeeded yet; see status.lastResult and status.history",
-        ),
-    };
-    conditions.set(ConditionType::Fresh, status, reason, message);
-    tri
-}
-
 fn schema_conditions(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
     let drifted =
         last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason == Some(RunReason::SchemaDrifted));
+    let detail = last.and_then(|run| run.failure.detail.as_deref()).map(|detail| format!(" ({detail})"));
     conditions.set_if(
         drifted,
         ConditionType::SchemaDrifted,
         Reason::DeadLetterBudgetExceeded,
-        "provider records do not match the stream's schema: the page was not committed, no data is lost",
+        format!(
+            "provider records do not match the stream's schema{}: the page was not committed, no data is lost",
+            detail.unwrap_or_default()
+        ),
     );
     let rejected = last.is_some_and(|r| r.result == Some(RunResult::Succeeded) && r.counts.rejected > 0);
     conditions.set_if(
         rejected,
         ConditionType::DeadLetters,
         Reason::RecordsRejected,
-        "records rejected and stored as dead letters",
+        "records rejected and stored as dead letters; list them with busbar ledger dead-letters",
     );
 }
 
-fn events(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, missed: bool) -> Vec<EventDraft> {
+fn events(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, inputs: &JobInputs, missed: bool) -> Vec<EventDraft> {
     let empty = SyncJobStatus::default();
     let old = previous.unwrap_or(&empty);
     let mut events = Vec::new();
@@ -340,15 +322,15 @@ fn events(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, missed: bool) -
                     .push(EventDraft::normal(EventReason::SyncSucceeded, "sync succeeded; next run at the next slot"));
             }
             Some(WireResult::Failed) => {
-                let cause = new.history.first().and_then(|h| h.reason.as_deref()).unwrap_or("see status.history");
-                let message = format!("sync failed ({cause}); committed pages are kept; retrying with backoff");
+                let message = failure::event(&inputs.runs, inputs.partitions);
                 events.push(EventDraft::warning(EventReason::SyncFailed, message));
             }
             _ => {}
         }
     }
     if new.fresh == Some(TriState::False) && old.fresh != new.fresh {
-        events.push(EventDraft::warning(EventReason::StalenessExceeded, STALE));
+        let message = message_of(&new.conditions, ConditionType::Fresh).unwrap_or_default();
+        events.push(EventDraft::warning(EventReason::StalenessExceeded, message));
     }
     if missed {
         events.push(EventDraft::warning(

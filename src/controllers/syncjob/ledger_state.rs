@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::Decision;
 use crate::controllers::conditions::Conditions;
+use crate::domain::conditions::ConditionStatus;
 use crate::domain::write_fault::WriteFault;
 
 /// Requeue delay of a job whose runs cannot be read. A change of the ledger's health enqueues it sooner.
@@ -46,7 +48,8 @@ impl LedgerState {
     }
 }
 
-/// The decision for a job whose runs cannot be read: its status stays as it was, but for the conditions of readiness.
+/// The decision for a job whose runs cannot be read: its status stays as it was, but for the conditions of readiness and
+/// freshness. Data that was stale is stale still: no run was recorded meanwhile.
 pub(super) fn unreadable<Step>(
     previous: Option<&SyncJobStatus>,
     generation: i64,
@@ -55,6 +58,12 @@ pub(super) fn unreadable<Step>(
 ) -> Decision<SyncJobStatus, Step> {
     state.set_ready(&mut conditions, String::new());
     let was = previous.cloned().unwrap_or_default();
+    let mut fresh = was.fresh;
+    if fresh != Some(TriState::False) {
+        let message = "freshness cannot be judged: the job's runs cannot be read from the ledger; see condition Ready";
+        conditions.set(ConditionType::Fresh, ConditionStatus::Unknown, Reason::LedgerUnavailable, message);
+        fresh = Some(TriState::Unknown);
+    }
     let mut new = conditions.merged(&was.conditions);
     let kept = was.conditions.iter().filter(|c| new.iter().all(|n| n.type_ != c.type_));
     let kept: Vec<_> = kept.filter(|c| c.type_ != ConditionType::Stalled.as_str()).cloned().collect();
@@ -63,6 +72,6 @@ pub(super) fn unreadable<Step>(
     for condition in &mut new {
         condition.observed_generation = Some(generation);
     }
-    let status = SyncJobStatus { observed_generation: Some(generation), conditions: new, ..was };
+    let status = SyncJobStatus { observed_generation: Some(generation), conditions: new, fresh, ..was };
     Decision { status: Some(status), steps: Vec::new(), events: Vec::new(), requeue_after: RECHECK }
 }

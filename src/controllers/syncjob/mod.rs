@@ -3,9 +3,15 @@
 //! Past runs are read from the ledger, never from memory, so a restarted operator continues where the last one stopped.
 //! A run itself is a task in the pool; its end enqueues the job.
 
+#[cfg(test)]
+mod columns_tests;
 pub mod decide;
 mod due;
+mod failure;
+mod freshness;
 pub mod ledger_state;
+#[cfg(test)]
+mod ledger_tests;
 pub mod resolution;
 mod runs;
 #[cfg(test)]
@@ -52,6 +58,10 @@ impl WatchedResource for SyncJob {
 
 impl HasStatus for SyncJob {
     type Status = SyncJobStatus;
+
+    // So that columns such as LAST-SUCCESS are at most a minute old. A run changes them once, at its end, so a job with
+    // a longer interval is written no more often than it runs.
+    const MIN_RIDE_ALONG_INTERVAL: Duration = Duration::from_mins(1);
 
     fn status(&self) -> Option<&SyncJobStatus> {
         self.status.as_ref()

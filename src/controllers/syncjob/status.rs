@@ -9,6 +9,7 @@ use crate::api::v1alpha1::sync_job::{
     SyncJobStatus,
 };
 use crate::controllers::conditions::time;
+use crate::controllers::syncjob::failure;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::{RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
@@ -37,7 +38,7 @@ pub struct StatusInputs<'a> {
 pub fn build(inputs: &StatusInputs<'_>, history: &JobView, conditions: Vec<Condition>) -> SyncJobStatus {
     let ended = history.last.iter().filter(|r| wire_result(r).is_some());
     let last = ended.clone().next();
-    let failing = i32::from(history.failure_streak > 0);
+    let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     SyncJobStatus {
         observed_generation: Some(inputs.generation),
         conditions,
@@ -56,14 +57,29 @@ pub fn build(inputs: &StatusInputs<'_>, history: &JobView, conditions: Vec<Condi
             trigger: wire_trigger(a.trigger),
         }),
         cursor: history.cursor_preview.as_deref().map(preview),
-        partitions: (inputs.partitions > 0)
-            .then(|| PartitionCounts { total: i32::try_from(inputs.partitions).unwrap_or(i32::MAX), failing }),
+        partitions: (inputs.partitions > 0).then(|| PartitionCounts {
+            total: number(inputs.partitions),
+            failing: number(failure::failing(history, inputs.partitions)),
+            failing_names: failure::failing_names(history),
+        }),
         delivery_guarantee: Some(DeliveryGuarantee::OncePerVersion),
         history: merged(ended),
         failure_streak: Some(i32::try_from(history.failure_streak).unwrap_or(i32::MAX)),
         empty_streak: Some(i32::try_from(history.empty_streak).unwrap_or(i32::MAX)),
         last_handled_resync_id: None,
     }
+}
+
+/// Keeps the times of slots and retries as they were, while a run that changes them again is about to end: otherwise each
+/// run would be two writes.
+pub fn hold_times(status: &mut SyncJobStatus, previous: Option<&SyncJobStatus>) {
+    let same_spec = |previous: &&SyncJobStatus| previous.observed_generation == status.observed_generation;
+    let Some(previous) = previous.filter(same_spec).filter(|previous| previous.next_schedule_time.is_some()) else {
+        return;
+    };
+    status.last_schedule_time.clone_from(&previous.last_schedule_time);
+    status.next_schedule_time.clone_from(&previous.next_schedule_time);
+    status.next_retry_time.clone_from(&previous.next_retry_time);
 }
 
 /// History entries, newest first; neighbours with the same outcome are one entry with a count.

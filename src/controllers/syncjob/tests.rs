@@ -22,7 +22,6 @@ use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
-use crate::domain::write_fault::WriteFault;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::profile::{Environment, Profile};
@@ -31,17 +30,17 @@ use crate::settings::addresses::AddressRules;
 use crate::settings::{Draft, Settings};
 use crate::work::pool::{ActiveRun, JobView};
 
-fn t(seconds: i64) -> Timestamp {
+pub(super) fn t(seconds: i64) -> Timestamp {
     let start: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
     start + SignedDuration::from_secs(seconds)
 }
 
 /// The monotonic clock at second zero of the wall clock shows a week.
-fn mono(seconds: i64) -> Mono {
+pub(super) fn mono(seconds: i64) -> Mono {
     Mono::ZERO + Duration::from_secs((604_800 + seconds).unsigned_abs())
 }
 
-fn job() -> SyncJob {
+pub(super) fn job() -> SyncJob {
     let spec = SyncJobSpec {
         connection_ref: LocalRef::to("bank"),
         stream: Some("transactions".into()),
@@ -58,7 +57,7 @@ fn job() -> SyncJob {
     job
 }
 
-fn run(result: Option<RunResult>, at: i64) -> RunRecord {
+pub(super) fn run(result: Option<RunResult>, at: i64) -> RunRecord {
     RunRecord {
         id: RunId(Uuid::from_u128(u128::from(at.unsigned_abs()))),
         trigger: RunTrigger::Schedule,
@@ -78,7 +77,7 @@ fn schedule(job: &SyncJob, has_key: bool) -> Result<JobSchedule, SpecError> {
     job_schedule(&job.spec, OperatorOptions { has_key, addresses: &AddressRules::default() }, t(0))
 }
 
-fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
+pub(super) fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
     JobInputs {
         schedule: schedule(job, false),
         connection: Some(ConnectionView {
@@ -95,7 +94,7 @@ fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
     }
 }
 
-fn at(
+pub(super) fn at(
     job: &SyncJob,
     previous: Option<&SyncJobStatus>,
     inputs: &JobInputs,
@@ -107,7 +106,7 @@ fn at(
     decision
 }
 
-fn succeeded(at: i64) -> JobView {
+pub(super) fn succeeded(at: i64) -> JobView {
     JobView {
         last: vec![run(Some(RunResult::Succeeded), at)],
         last_slot: Some(t(at)),
@@ -116,7 +115,7 @@ fn succeeded(at: i64) -> JobView {
     }
 }
 
-fn failed(at: i64, streak: u32) -> JobView {
+pub(super) fn failed(at: i64, streak: u32) -> JobView {
     JobView {
         last: vec![run(Some(RunResult::Failed), at)],
         last_slot: Some(t(at)),
@@ -360,43 +359,4 @@ fn an_unsupported_stream_stalls_the_job_and_names_the_feature() {
         "stream \"rows\" (spec.stream) uses features not supported by this version of Busbar: \
          pagination.kind: linkHeader, commitScope: Window; choose another stream"
     );
-}
-
-#[test]
-fn while_the_ledger_cannot_be_written_no_run_starts_and_ready_says_so() {
-    let job = job();
-    let mut observed = inputs(&job, succeeded(0));
-    let working = at(&job, None, &observed, 10).status.unwrap();
-    observed.ledger = LedgerState::Unwritable(WriteFault::Full);
-    let waiting = at(&job, Some(&working), &observed, 70);
-    assert!(waiting.steps.is_empty(), "a run is due");
-    let status = waiting.status.unwrap();
-    for (type_, expected) in [(ConditionType::Ready, "False"), (ConditionType::Reconciling, "True")] {
-        let condition = status.conditions.iter().find(|c| c.type_ == type_.as_str()).unwrap();
-        assert_eq!((&*condition.status, &*condition.reason), (expected, Reason::LedgerUnavailable.as_str()));
-        assert!(condition.message.contains("disk full") && condition.message.contains("free or enlarge the volume"));
-    }
-    assert!(SyncJob::is_urgent(Some(&working), &status));
-    observed.ledger = LedgerState::Working;
-    let again = at(&job, Some(&status), &observed, 71);
-    assert!(matches!(again.steps[..], [JobStep::Start { .. }]));
-    let conditions = again.status.unwrap().conditions;
-    assert_eq!(status_of(&conditions, ConditionType::Ready), ConditionStatus::True);
-    assert_eq!(status_of(&conditions, ConditionType::Reconciling), ConditionStatus::Unknown, "absent");
-}
-
-#[test]
-fn a_job_whose_runs_cannot_be_read_keeps_the_rest_of_its_status() {
-    let job = job();
-    let mut observed = inputs(&job, succeeded(0));
-    let known = at(&job, None, &observed, 10).status.unwrap();
-    observed.ledger = LedgerState::Unreadable(WriteFault::CannotOpen);
-    observed.runs = JobView::default();
-    let blind = at(&job, Some(&known), &observed, 70);
-    assert!(blind.steps.is_empty());
-    let status = blind.status.unwrap();
-    assert_eq!(status_of(&status.conditions, ConditionType::Ready), ConditionStatus::False);
-    assert_eq!(status_of(&status.conditions, ConditionType::Fresh), ConditionStatus::True, "as it was");
-    assert_eq!(SyncJobStatus { conditions: Vec::new(), ..status }, SyncJobStatus { conditions: Vec::new(), ..known });
-    assert_eq!(at(&job, None, &observed, 70).status.unwrap().last_result, None, "a job that never had a status");
 }

@@ -101,7 +101,7 @@ pub struct SyncJobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub cursor: Option<String>,
-    /// Numbers of partitions and of failing partitions.
+    /// Numbers of partitions and of failing partitions, and the names of failing ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionCounts>,
     /// Effective delivery guarantee: `OncePerVersion` or `AtLeastOnce`.
@@ -145,9 +145,13 @@ pub struct PartitionCounts {
     /// Number of partitions.
     #[schemars(range(min = 0))]
     pub total: i32,
-    /// Number of partitions whose last run failed.
+    /// Number of partitions that failed in the last run, those included that were not read because of a common cause.
     #[schemars(range(min = 0))]
     pub failing: i32,
+    /// Names of the first five of them; numbers as long as an account number are masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub failing_names: Vec<String>,
 }
 
 /// One run, or several consecutive runs with the same outcome.

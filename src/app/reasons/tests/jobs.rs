@@ -105,7 +105,9 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
     Case::of(&suspended, succeeded).decide(emitted);
 
     let none = JobView::default();
-    Case { ledger: LedgerState::Unwritable(WriteFault::Full), ..Case::of(&every_minute, &none) }.decide(emitted);
+    for ledger in [LedgerState::Unwritable(WriteFault::Full), LedgerState::Unreadable(WriteFault::Io)] {
+        Case { ledger, ..Case::of(&every_minute, &none) }.decide(emitted);
+    }
     for (cadence, fields) in [
         ("schedule: 61 * * * *", STREAM),
         ("interval: 60s", "stream: transactions"),

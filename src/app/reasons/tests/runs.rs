@@ -80,14 +80,14 @@ fn cases() -> Vec<Case> {
     ] {
         cases.push(answering(move |_, _| Err(error.clone())));
     }
-    for status in [503, 403, 404, 410, 400] {
+    for status in [503, 403, 404, 410, 400, 302] {
         cases.push(answering(move |_, _| Ok(response(status, ""))));
     }
     cases.push(answering(|_, _| {
         let class = ResponseClass::EndOfData;
         Ok(Response { classification: Classification { class, ..Classification::default() }, ..response(426, "{}") })
     }));
-    for body in ["<html>", "{}", r#"{"data": [], "meta": {"next": "?cursor=2"}}"#] {
+    for body in ["<html>", "{}", r#"{"error": {"code": "X"}}"#, r#"{"data": [], "meta": {"next": "?cursor=2"}}"#] {
         cases.push(answering(move |_, _| Ok(response(200, body))));
     }
     cases.push(changing(|page, body| {
@@ -191,6 +191,7 @@ impl Fixture {
             documents: &[],
             dead_letters: &[],
             fetched: 0,
+            conflicting: 0,
             pages: 0,
             now: self.now(),
         };
