@@ -3,8 +3,8 @@
 //! A write costs the API server the same whether it changes anything or not. So an unchanged status is not written, an
 //! urgent change is written at once, any other transition at least [`MIN_WRITE_INTERVAL`] after the last write of the
 //! same object, and ride-along fields alone (last and next times, counts, history) at most every
-//! [`MIN_RIDE_ALONG_INTERVAL`]. The whole status is applied server-side under one field manager, so fields that it no
-//! longer has are removed.
+//! [`HasStatus::MIN_RIDE_ALONG_INTERVAL`]. The whole status is applied server-side under one field manager, so fields
+//! that it no longer has are removed.
 //!
 //! A status that another field manager wrote ([`StatusOwnership`]) is overwritten, at most every
 //! [`MIN_WRITE_INTERVAL`], so that two writers of one object cannot cause a write storm. Fields that the other manager
@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::cluster::decode_guard::DecodeGuard;
 use crate::cluster::lease::Leadership;
-use crate::cluster::resource::{HasStatus, version};
+use crate::cluster::resource::{HasStatus, MIN_RIDE_ALONG_INTERVAL, version};
 use crate::cluster::status_ownership::{StatusOwnership, WriteEcho, removal_patch};
 use crate::cluster::stores::KindStore;
 use crate::cluster::{ApiError, call};
@@ -36,8 +36,6 @@ pub const FIELD_MANAGER: &str = "busbar";
 pub const MIN_WRITE_INTERVAL: Duration = Duration::from_secs(5);
 /// Attempts of one write that conflicts with a newer version of its object.
 const MAX_ATTEMPTS: usize = 3;
-/// Minimum time between two writes that change only ride-along fields.
-pub const MIN_RIDE_ALONG_INTERVAL: Duration = Duration::from_mins(10);
 
 /// When a status should be written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ pub fn timing<K: HasStatus>(old: Option<&K::Status>, new: &K::Status, since_last
     }
     let same_transitions = old.is_some_and(|old| K::transition_fields(old) == K::transition_fields(new));
     let interval = if same_transitions {
-        MIN_RIDE_ALONG_INTERVAL
+        K::MIN_RIDE_ALONG_INTERVAL
     } else if K::is_urgent(old, new) {
         Duration::ZERO
     } else {
@@ -136,13 +134,15 @@ pub struct StatusWriter<K: HasStatus> {
     deps: StatusDeps,
     started: Mono,
     last_writes: Mutex<HashMap<ObjectKey, LastWrite>>,
+    /// UID and version of objects after a write of this process to something else than their status.
+    versions: Mutex<HashMap<ObjectKey, (String, u64)>>,
     store: KindStore<K>,
 }
 
 impl<K: HasStatus> StatusWriter<K> {
     /// A writer of the status of the objects in `store`.
     pub fn new(deps: StatusDeps, store: KindStore<K>) -> Self {
-        Self { started: deps.clock.mono(), deps, last_writes: Mutex::default(), store }
+        Self { started: deps.clock.mono(), deps, last_writes: Mutex::default(), versions: Mutex::default(), store }
     }
 
     /// Which statuses are this process's own; shared with the watches that fill the store.
@@ -268,12 +268,30 @@ impl<K: HasStatus> StatusWriter<K> {
         }
     }
 
+    /// Notes that this process has written the object, as `version`, other than its status: a status based on the
+    /// watched object would conflict with that.
+    pub fn note_version(&self, object: &K, version: u64) {
+        let noted = (object.uid().unwrap_or_default(), version);
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(object.key(), noted);
+    }
+
     /// The newest known version of `object`, which may come from a write of this process.
     fn newest_version(&self, object: &K) -> Option<String> {
         let WriteEcho { pending, observed } = self.echo(object);
-        let written = pending.map_or(observed, |(written, _)| written);
+        let written = pending.map_or(observed, |(written, _)| written).max(self.noted_version(object));
         let written = Some(written).filter(|written| *written > version(object) && *written != u64::MAX);
         written.map(|written| written.to_string()).or_else(|| object.resource_version())
+    }
+
+    /// The noted version of `object`; dropped once the watch has returned it.
+    fn noted_version(&self, object: &K) -> u64 {
+        let (key, mut versions) = (object.key(), self.versions.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some((uid, noted)) = versions.get(&key) else { return 0 };
+        if object.meta().uid.as_deref() == Some(uid.as_str()) && version(object) < *noted {
+            return *noted;
+        }
+        versions.remove(&key);
+        0
     }
 
     fn record_write(&self, key: &ObjectKey, uid: String, disputed: bool) {
@@ -298,6 +316,7 @@ impl<K: HasStatus> StatusWriter<K> {
     /// Forgets a deleted object.
     pub fn forget(&self, key: &ObjectKey) {
         self.last_writes.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 

@@ -45,6 +45,8 @@ string_enum!(
         ConnectionVerified,
         /// The provider rejected the credential.
         AuthenticationFailed,
+        /// Health checks fail: the provider is Unhealthy. The message says the class of the failure.
+        ChecksFailing,
         /// The circuit opened; calls fail fast.
         CircuitOpened,
         /// The circuit closed; calls are admitted again.
@@ -113,7 +115,7 @@ reasons!(
     ConnectionNotReady [Ready, Reconciling, Fresh]: "A referenced ProviderConnection is not Ready." => "Check the conditions of that connection.",
     BreakerPolicyNotFound [Ready, Reconciling, Healthy, Authenticated]: "The referenced BreakerPolicy does not exist in this namespace." => "Create the policy named in the message, or correct the reference.",
     PolicyInvalid [Ready, Reconciling, Healthy, Authenticated]: "The effective breaker policy is Stalled." => "Correct the policy named in the message.",
-    LedgerUnavailable [Ready, Reconciling]: "The ledger cannot be written: its volume is full, read-only or failing, or another process holds its lock. No run starts." => "Follow the message; runs start by themselves when the ledger can be written again.",
+    LedgerUnavailable [Ready, Reconciling, Fresh]: "The ledger cannot be written or read: its volume is full, read-only or failing, or another process holds its lock. No run starts; freshness is Unknown if it cannot be read." => "Follow the message; runs start by themselves when the ledger can be written again.",
     // Ready=False with Stalled: resolved only by a change of the spec or of the operator's configuration.
     InvalidSpec [Ready, Stalled, Healthy, Authenticated, Fresh, Available]: "A field is valid in the schema, but its value cannot be used." => "Correct the field named in the message.",
     InvalidSchedule [Ready, Stalled, Healthy, Authenticated, Fresh, Available]: "A cron expression or a time zone is invalid." => "Correct the field named in the message: five cron fields, an IANA time zone.",

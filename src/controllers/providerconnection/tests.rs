@@ -19,7 +19,8 @@ use crate::api::v1alpha1::provider_connection::{
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::resource::HasStatus as _;
-use crate::cluster::status::{MIN_RIDE_ALONG_INTERVAL, MIN_WRITE_INTERVAL, Timing, timing};
+use crate::cluster::resource::MIN_RIDE_ALONG_INTERVAL;
+use crate::cluster::status::{MIN_WRITE_INTERVAL, Timing, timing};
 use crate::controllers::conditions::{from_api, reason_of, status_of};
 use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
 use crate::domain::conditions::{ConditionStatus, check_invariants};

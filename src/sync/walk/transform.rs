@@ -18,7 +18,7 @@ use crate::provider::call::Response;
 use crate::provider::memory::MAX_PAGE_BYTES;
 use crate::sync::account_tokens::TokenKey;
 use crate::sync::context::RunTotals;
-use crate::sync::key::{Ordinals, dedupe, dedupe_documents};
+use crate::sync::key::{Duplicates, Ordinals, dedupe, dedupe_documents};
 use crate::sync::page::{self, Page, Record};
 use crate::sync::record::{AccountInfo, RecordParser, dead_letter, dead_letter_of_text};
 use crate::sync::report::RunError;
@@ -41,9 +41,11 @@ struct Converted {
     documents: Vec<DocumentRecord>,
     dead_letters: Vec<DeadLetter>,
     rejected: u64,
-    duplicates: u64,
+    duplicates: Duplicates,
     /// More were rejected than the budget allows.
     over_budget: bool,
+    /// The reason and the field of the first that was rejected.
+    first_rejection: Option<String>,
     ordinals: Ordinals,
 }
 
@@ -82,10 +84,14 @@ impl Walk<'_> {
         }
         if converted.over_budget {
             // Incomplete bank data is worse than late data: the page is not committed.
-            return Err(RunReason::SchemaDrifted.into());
+            let first = converted.first_rejection.unwrap_or_default();
+            let detail = format!("{} of {fetched} records rejected, the first for {first}", converted.rejected);
+            let error = RunError::from(RunReason::SchemaDrifted).with_detail(detail);
+            return Err(RunError { http_status: Some(response.status.as_u16()), ..error });
         }
         if self.plan.dry_run {
-            totals.duplicates += converted.duplicates;
+            totals.duplicates += converted.duplicates.dropped;
+            totals.counts.conflicting += converted.duplicates.conflicting;
         }
         let Converted { rows, documents, dead_letters, duplicates, ordinals, .. } = converted;
         guard.ordinals = ordinals;
@@ -124,7 +130,7 @@ impl Converter {
         let Self { stream, account, mask, granularity, .. } = self;
         let parser = RecordParser { stream, account, mask, granularity: *granularity };
         let (mut rows, mut documents, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut index, mut rejected) = (0_u32, 0_usize);
+        let (mut index, mut rejected, mut first_rejection) = (0_u32, 0_usize, None);
         let budget = usize::from(self.budget_percent);
         let over_budget = |rejected: usize| budget < 100 && rejected * 100 > budget * page.records;
         page.each_record(|record| {
@@ -145,6 +151,10 @@ impl Converter {
             };
             if let Some(letter) = letter {
                 rejected += 1;
+                first_rejection.get_or_insert_with(|| match letter.path.as_str() {
+                    "" => letter.reason.to_string(),
+                    path => format!("{} at {path}", letter.reason),
+                });
                 if !over_budget(rejected) {
                     // Keyed: the rejected record could be guessed.
                     let fingerprint = self.token_key.digest("record", &letter.fingerprint);
@@ -162,6 +172,7 @@ impl Converter {
             rejected: rejected as u64,
             duplicates: duplicate_rows + duplicate_documents,
             over_budget: over_budget(rejected),
+            first_rejection,
             ordinals,
         })
     }
