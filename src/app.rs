@@ -10,10 +10,14 @@ mod commands;
 mod error;
 mod explain;
 mod gateway;
+mod ledger_command;
 mod metrics_reference;
+mod operator_check;
+mod output;
 mod process_metrics;
 pub mod reasons;
 mod smoke_check;
+mod table;
 mod tasks;
 mod wiring;
 
@@ -64,9 +68,10 @@ pub fn main(cli: Cli) -> ExitCode {
             Command::Crds(args) => commands::crds(&args.out),
             Command::Docs(args) => commands::docs(&args.out).await,
             Command::Explain(args) => explain::explain(args).await.map_err(AppError::from),
-            Command::Ledger(command) => commands::ledger(command).await,
+            Command::Ledger(command) => ledger_command::run(command).await,
             Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
             Command::Check(CheckCommand::Live(args)) => smoke_check::check(*args).await.map_err(AppError::from),
+            Command::Check(CheckCommand::Operator(args)) => operator_check::check(args).await.map_err(AppError::from),
         }
     });
     // Tasks that still run have exceeded the grace period.

@@ -5,6 +5,7 @@
 //! value ends the process at startup with the name of the flag.
 
 pub mod gateway;
+pub mod ledger;
 pub mod live;
 mod parse;
 pub mod telemetry;
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use self::parse::{log_level, namespace, object_key, probe_retention, response_memory, secret_refresh, shutdown_grace};
-use crate::domain::key::ObjectKey;
+use self::parse::{
+    check_timeout, log_level, namespace, probe_retention, response_memory, secret_refresh, shutdown_grace,
+};
 use crate::ledger::LedgerUrl;
 use crate::settings::addresses::AllowedRange;
 use crate::telemetry::LogFormat;
@@ -49,7 +51,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Print records from the ledger (read-only).
     #[command(subcommand)]
-    Ledger(LedgerCommand),
+    Ledger(ledger::LedgerCommand),
     /// Validate provider profiles, or test a real provider.
     #[command(subcommand)]
     Check(CheckCommand),
@@ -63,6 +65,25 @@ pub enum CheckCommand {
     /// Call a real provider: list records, get one by id, and write the resulting metrics. Skipped with a printed
     /// reason if no credentials are set.
     Live(Box<live::LiveArgs>),
+    /// Check that an operator is installed and works: the kinds are served, and a replica renews the leader lease.
+    Operator(CheckOperatorArgs),
+}
+
+/// Arguments of `busbar check operator`.
+#[derive(Debug, Args)]
+pub struct CheckOperatorArgs {
+    /// Kubeconfig file; default: `$KUBECONFIG` or `~/.kube/config`, else the Pod's ServiceAccount.
+    #[arg(long, env = "BUSBAR_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the leader lease, as passed to the operator.
+    #[arg(long, env = "BUSBAR_LEASE_NAMESPACE", default_value = "busbar-system")]
+    pub lease_namespace: String,
+    /// Name of the leader lease, as passed to the operator.
+    #[arg(long, env = "BUSBAR_LEASE_NAME", default_value = "busbar")]
+    pub lease_name: String,
+    /// How long to wait for a working operator (1s to 10m).
+    #[arg(long, default_value = "60s", value_parser = check_timeout)]
+    pub timeout: Duration,
 }
 
 /// Arguments of `busbar check profile`.
@@ -111,46 +132,6 @@ pub enum ExplainFormat {
     Json,
     /// YAML list.
     Yaml,
-}
-
-/// The subcommands of `busbar ledger`.
-#[derive(Debug, Subcommand)]
-pub enum LedgerCommand {
-    /// Print the newest transactions, with sensitive fields masked as stored.
-    Transactions(TransactionsArgs),
-    /// Print the latest health checks of a connection.
-    Probes(ProbesArgs),
-}
-
-/// Arguments of `busbar ledger transactions`.
-#[derive(Debug, Args)]
-pub struct TransactionsArgs {
-    /// URL of the ledger: `sqlite:PATH`.
-    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
-    pub ledger: LedgerUrl,
-    /// Only transactions of connections in this namespace.
-    #[arg(long, short)]
-    pub namespace: Option<String>,
-    /// Only transactions of the connection with this name.
-    #[arg(long)]
-    pub connection: Option<String>,
-    /// Maximum number of rows.
-    #[arg(long, default_value_t = 20)]
-    pub limit: u32,
-}
-
-/// Arguments of `busbar ledger probes`.
-#[derive(Debug, Args)]
-pub struct ProbesArgs {
-    /// Connection whose health checks to print.
-    #[arg(value_name = "NAMESPACE/NAME", value_parser = object_key)]
-    pub connection: ObjectKey,
-    /// URL of the ledger: `sqlite:PATH`.
-    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
-    pub ledger: LedgerUrl,
-    /// Maximum number of rows.
-    #[arg(long, default_value_t = 20)]
-    pub limit: u32,
 }
 
 /// Arguments of `busbar run`.

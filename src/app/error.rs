@@ -2,6 +2,7 @@
 
 use crate::api::CrdError;
 use crate::app::explain::ExplainError;
+use crate::app::operator_check::OperatorCheckError;
 use crate::app::smoke_check::SmokeCheckError;
 use crate::cluster::client::ClientError;
 use crate::cluster::lease::LeaseError;
@@ -50,6 +51,12 @@ pub(super) enum AppError {
         /// The cause.
         source: std::io::Error,
     },
+    /// Standard output could not be written.
+    #[error("writing standard output: {0}")]
+    Output(std::io::Error),
+    /// The arguments of a command contradict each other.
+    #[error("{0}")]
+    Arguments(String),
     /// The custom resource definitions could not be written.
     #[error(transparent)]
     Crds(#[from] CrdError),
@@ -80,6 +87,9 @@ pub(super) enum AppError {
     /// `busbar explain` failed.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// `busbar check operator` failed.
+    #[error(transparent)]
+    OperatorCheck(#[from] OperatorCheckError),
     /// The lease was lost.
     #[error(transparent)]
     Lease(#[from] LeaseError),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::domain::duration::parse_duration;
-use crate::domain::key::ObjectKey;
 
 /// Parses a namespace. An empty one is rejected, because the API reads it as all namespaces.
 pub(super) fn namespace(s: &str) -> Result<String, String> {
@@ -12,16 +11,6 @@ pub(super) fn namespace(s: &str) -> Result<String, String> {
         return Err("must be comma-separated namespace names; omit the flag to watch all namespaces".into());
     }
     Ok(s.to_owned())
-}
-
-/// Parses `NAMESPACE/NAME`.
-pub(super) fn object_key(s: &str) -> Result<ObjectKey, String> {
-    match s.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(ObjectKey::new(namespace, name))
-        }
-        _ => Err("must be NAMESPACE/NAME".into()),
-    }
 }
 
 /// Checks log directives; they stay text, because they are installed later.
@@ -40,6 +29,11 @@ pub(super) fn probe_retention(s: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     bounded(s, Duration::from_hours(1), Duration::from_hours(720))
+}
+
+/// Parses the timeout of `busbar check operator`.
+pub(super) fn check_timeout(s: &str) -> Result<Duration, String> {
+    bounded(s, Duration::from_secs(1), Duration::from_mins(10))
 }
 
 /// Parses the grace period of the shutdown.
