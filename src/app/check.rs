@@ -3,24 +3,24 @@
 use std::path::PathBuf;
 
 use crate::app::error::AppError;
+use crate::app::output::{print, print_line};
 use crate::profile::{Profile, Profiles};
 
 /// Loads each file as the operator would, and prints a summary or the error.
-#[expect(clippy::print_stdout, reason = "the command prints its result")]
 pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
     let mut profiles = Profiles::builtin()?;
     let mut unusable = 0;
     for file in files {
         match profiles.add_custom(file) {
             Ok(profile) => {
-                println!("{}: {}", file.display(), summary(&profile));
+                print_line(&format!("{}: {}", file.display(), summary(&profile)))?;
                 for note in notes(&profile) {
-                    println!("{}: note: {note}", file.display());
+                    print_line(&format!("{}: note: {note}", file.display()))?;
                 }
             }
             Err(error) => {
                 unusable += 1;
-                println!("{error}");
+                print(&format!("{error}\n"))?;
             }
         }
     }

@@ -7,6 +7,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::app::output::{self, OutputError};
 use crate::cli::{ExplainArgs, ExplainFormat};
 use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
@@ -51,6 +52,9 @@ pub(super) enum ExplainError {
     /// A manifest that does not parse.
     #[error(transparent)]
     Read(#[from] ManifestError),
+    /// Standard output could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// Reading from the API server failed.
     #[error("API server: {0}")]
     Api(#[from] ApiError),
@@ -60,7 +64,6 @@ pub(super) enum ExplainError {
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// Prints the explanation of the objects that `args` name.
-#[expect(clippy::print_stdout, reason = "the command prints its result")]
 pub(super) async fn explain(args: ExplainArgs) -> Result<(), ExplainError> {
     let path = Path::new(&args.target);
     let named = args.target.split_once('/').and_then(|(word, name)| Some((parse_kind(word)?, name)));
@@ -78,15 +81,12 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), ExplainError> {
         explained.problems.extend(unknown);
         explanations.push(explained);
     }
-    print!(
-        "{}",
-        match args.output {
-            ExplainFormat::Text => print::text(&explanations),
-            ExplainFormat::Json => print::json(&explanations),
-            ExplainFormat::Yaml => print::yaml(&explanations),
-        }
-    );
-    Ok(())
+    let text = match args.output {
+        ExplainFormat::Text => print::text(&explanations),
+        ExplainFormat::Json => print::json(&explanations),
+        ExplainFormat::Yaml => print::yaml(&explanations),
+    };
+    Ok(output::print(&text)?)
 }
 
 /// The objects in the file or folder; objects they refer to may be in any manifest of the same folder.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::app::output::{OutputError, print_line};
 use crate::cli::environment;
 use crate::cli::live::{LiveArgs, variable};
 use crate::clock::Clock;
@@ -83,6 +84,9 @@ pub(super) enum SmokeCheckError {
     /// The metrics could not be registered or rendered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Standard output could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The metrics file could not be written.
     #[error("metrics: writing {}: {source}", .path.display())]
     Write {
@@ -94,20 +98,17 @@ pub(super) enum SmokeCheckError {
 }
 
 /// Runs the smoke check, or prints why it is skipped.
-#[expect(clippy::print_stdout, reason = "the command prints its result")]
 pub(super) async fn check(args: LiveArgs) -> Result<(), SmokeCheckError> {
     if args.skip {
-        println!("skipped: switched off (--skip, BUSBAR_LIVE_SKIP)");
-        return Ok(());
+        return Ok(print_line("skipped: switched off (--skip, BUSBAR_LIVE_SKIP)")?);
     }
     let profiles = Profiles::load(args.profiles_dir.as_deref())?;
     let profile = profiles.get(&args.provider).ok_or_else(|| SmokeCheckError::Provider(args.provider.clone()))?;
     if let Some(missing) = missing(&profile, &args) {
-        println!("skipped: no credentials ({missing})");
-        return Ok(());
+        return Ok(print_line(&format!("skipped: no credentials ({missing})"))?);
     }
     for line in run(&args, profile).await? {
-        println!("{line}");
+        print_line(&line)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::domain::printable;
 use crate::explain::{Explanation, Setting};
 
 /// Placeholder in the table for an absent value.
@@ -21,12 +22,12 @@ fn table(explanation: &Explanation) -> String {
     let width =
         |column: usize| rows.iter().chain([&heads]).map(|row| row[column].chars().count()).max().unwrap_or_default();
     let (first, second) = (width(0), width(1));
-    let mut out = format!("{} {}\n", explanation.kind, explanation.key);
+    let mut out = format!("{} {}\n", explanation.kind, printable::cell(&explanation.key.to_string()));
     for [field, value, from] in [&heads].into_iter().chain(&rows) {
         let _ = writeln!(out, "  {field:<first$}  {value:<second$}  {from}");
     }
     for problem in &explanation.problems {
-        let _ = writeln!(out, "  problem: {problem}");
+        let _ = writeln!(out, "  problem: {}", printable::cell(problem));
     }
     out
 }
@@ -37,7 +38,8 @@ fn cells(setting: &Setting) -> [String; 3] {
     } else {
         setting.source.to_string()
     };
-    [setting.field.clone(), plain(&setting.value), from]
+    // A manifest's text must neither control the terminal nor start a row.
+    [&setting.field, &plain(&setting.value), &from].map(|cell| printable::cell(cell))
 }
 
 fn plain(value: &Value) -> String {
@@ -73,7 +75,7 @@ fn values(explanations: &[Explanation]) -> Value {
 
 /// Formats the explanations as JSON.
 pub fn json(explanations: &[Explanation]) -> String {
-    format!("{:#}\n", values(explanations))
+    printable::data(&format!("{:#}\n", values(explanations)))
 }
 
 /// Formats the explanations as YAML. Scalars are quoted as in JSON, so that YAML 1.1 readers do not parse `"Off"` and
@@ -97,7 +99,7 @@ pub fn yaml(explanations: &[Explanation]) -> String {
             dash = "  ";
         }
     }
-    if out.is_empty() { "[]\n".to_owned() } else { out }
+    if out.is_empty() { "[]\n".to_owned() } else { printable::data(&out) }
 }
 
 fn block(out: &mut String, item: &Value) {

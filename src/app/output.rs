@@ -1,0 +1,66 @@
+//! Output of commands: to standard output and standard error, without a panic when they are closed or full, and without
+//! characters that control a terminal.
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::domain::printable;
+use crate::telemetry::log_writer::write_stderr_within;
+
+/// How long the last line on standard error may take: it may be a pipe that no process reads.
+const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Standard output cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("writing standard output: {0}")]
+pub(super) struct OutputError(std::io::Error);
+
+/// Prints lines of text.
+///
+/// # Errors
+/// If standard output cannot be written. A reader that has read enough and closed the pipe, such as `head`, is no error.
+pub(super) fn print(text: &str) -> Result<(), OutputError> {
+    written(write(&printable::lines(text)))
+}
+
+/// Prints one line of text.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_line(text: &str) -> Result<(), OutputError> {
+    print(&format!("{}\n", printable::cell(text)))
+}
+
+/// Prints why a command failed.
+pub(super) fn print_error(error: impl std::fmt::Display) {
+    write_stderr_within(printable::lines(&format!("error: {error}\n")), LAST_LINE_TIMEOUT);
+}
+
+/// Prints what clap says about a command line: the help, or what is wrong with the arguments.
+pub(super) fn print_usage(message: &clap::Error) -> ExitCode {
+    if message.use_stderr() {
+        write_stderr_within(printable::lines(&message.render().to_string()), LAST_LINE_TIMEOUT);
+        return u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
+    match written(message.print().and_then(|()| std::io::stdout().flush())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn written(result: std::io::Result<()>) -> Result<(), OutputError> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OutputError(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
