@@ -10,6 +10,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 
+use crate::app::output::{OutputError, print_line};
 use crate::cli::CheckOperatorArgs;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery::missing_kinds;
@@ -26,6 +27,9 @@ pub(super) enum OperatorCheckError {
     /// The API server client could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The result could not be printed.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The operator did not work within the timeout.
     #[error("operator not working after {0:?}: {1}")]
     NotWorking(Duration, Problem),
@@ -70,7 +74,6 @@ impl Sighting {
 }
 
 /// Waits until an operator works, or for the timeout of `args`.
-#[expect(clippy::print_stdout, reason = "the command prints its result")]
 pub(super) async fn check(args: CheckOperatorArgs) -> Result<(), OperatorCheckError> {
     let clients = Clients::connect(args.kubeconfig.as_deref(), "check", &Metrics::new()).await?;
     let leases: Api<Lease> = Api::namespaced(clients.calls.clone(), &args.lease_namespace);
@@ -97,8 +100,8 @@ pub(super) async fn check(args: CheckOperatorArgs) -> Result<(), OperatorCheckEr
     let Ok(holder) = tokio::time::timeout(args.timeout, work).await else {
         return Err(OperatorCheckError::NotWorking(args.timeout, problem));
     };
-    println!("kinds: ok ({} served)", Kind::ALL.len());
-    println!("leader: ok (lease {name} renewed by {holder})");
+    print_line(&format!("kinds: ok ({} served)", Kind::ALL.len()))?;
+    print_line(&format!("leader: ok (lease {name} renewed by {holder})"))?;
     Ok(())
 }
 
