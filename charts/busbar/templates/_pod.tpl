@@ -1,0 +1,289 @@
+{{/* The flags of `busbar run`, without extraArgs. */}}
+{{- define "busbar.args" -}}
+{{- $v := .Values -}}
+- --identity=$(POD_NAME)_$(POD_UID)
+- --lease-namespace=$(POD_NAMESPACE)
+- --lease-name={{ include "busbar.fullname" . }}
+- --admin-address=0.0.0.0:8081
+- --ledger=sqlite:/var/lib/busbar/busbar.db
+- --log-format={{ $v.operator.logFormat }}
+- {{ printf "--log-level=%s" $v.operator.logLevel | quote }}
+- --shutdown-grace={{ int $v.operator.shutdownGraceSeconds }}s
+{{- if not (include "busbar.clusterScope" .) }}
+- --watch-namespaces={{ include "busbar.namespaces" . | fromJsonArray | join "," }}
+{{- end }}
+{{- if include "busbar.keysSecretName" . }}
+- --key-secret=/etc/busbar/keys
+{{- end }}
+{{- if include "busbar.profilesConfigMapName" . }}
+- --profiles-dir=/etc/busbar/profiles
+{{- end }}
+{{- with $v.operator.allowProviderAddresses }}
+- --allow-provider-addresses={{ join "," . }}
+{{- end }}
+{{- with $v.operator.responseMemory }}
+- --response-memory={{ . }}
+{{- end }}
+{{- with $v.operator.reconcileConcurrency }}
+- --reconcile-concurrency={{ int . }}
+{{- end }}
+{{- with $v.operator.probeConcurrency }}
+- --probe-concurrency={{ int . }}
+{{- end }}
+{{- with $v.operator.syncConcurrency }}
+- --sync-concurrency={{ int . }}
+{{- end }}
+{{- with $v.operator.secretRefresh }}
+- --secret-refresh={{ . }}
+{{- end }}
+{{- with $v.operator.probeRetention }}
+- --probe-retention={{ . }}
+{{- end }}
+{{- with $v.operator.auditRetention }}
+- --audit-retention={{ . }}
+{{- end }}
+{{- with $v.operator.auditMaxSize }}
+- --audit-max-size={{ . }}
+{{- end }}
+{{- with $v.operator.otlpEndpoint }}
+- {{ printf "--otlp-endpoint=%s" . | quote }}
+{{- end }}
+{{- with $v.metrics.compat }}
+- --compat-metrics={{ join "," . }}
+{{- end }}
+{{- if $v.metrics.requireToken }}
+- --metrics-auth=kubernetes
+{{- end }}
+{{- if $v.gateway.enabled }}
+- --gateway-address=:{{ int $v.gateway.port }}
+- --gateway-tls-cert=/etc/busbar/tls/tls.crt
+- --gateway-tls-key=/etc/busbar/tls/tls.key
+{{- with $v.gateway.audiences }}
+- {{ printf "--gateway-audiences=%s" (join "," .) | quote }}
+{{- end }}
+{{- with $v.gateway.callerRate }}
+- --gateway-caller-rate={{ . }}
+{{- end }}
+{{- with $v.gateway.addressRate }}
+- --gateway-address-rate={{ . }}
+{{- end }}
+{{- with $v.gateway.connectionCalls }}
+- --gateway-connection-calls={{ int . }}
+{{- end }}
+{{- if ne $v.gateway.fallbackAuthorization "Caller" }}
+- --fallback-authorization={{ $v.gateway.fallbackAuthorization }}
+{{- end }}
+{{- with $v.gateway.finastraAlias }}
+- --finastra-alias={{ . }}
+{{- end }}
+{{- else }}
+- --gateway-address=off
+{{- end }}
+{{- end -}}
+
+{{- define "busbar.imagePullSecrets" -}}
+{{- $global := .Values.global | default dict -}}
+{{- range concat ($global.imagePullSecrets | default list) .Values.imagePullSecrets }}
+- name: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end }}
+{{- end }}
+{{- end -}}
+
+{{- define "busbar.topologySpreadConstraints" -}}
+{{- if .Values.topologySpreadConstraints -}}
+{{- toYaml .Values.topologySpreadConstraints -}}
+{{- else -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "busbar.selectorLabels" $ | nindent 6 }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The Pod template of the StatefulSet and of the Deployment. */}}
+{{- define "busbar.podTemplate" -}}
+{{- $v := .Values -}}
+metadata:
+  labels:
+    {{- with $v.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- with $v.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- include "busbar.selectorLabels" . | nindent 4 }}
+  annotations:
+    kubectl.kubernetes.io/default-container: busbar
+    {{- if $v.profiles }}
+    # Profiles are read at the start only.
+    busbar.dev/profiles-checksum: {{ include "busbar.profiles" . | sha256sum }}
+    {{- end }}
+    {{- with $v.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "busbar.serviceAccountName" . }}
+  automountServiceAccountToken: true
+  enableServiceLinks: false
+  # The operator drains for its grace period, then closes the ledger within 9 s.
+  terminationGracePeriodSeconds: {{ add (int $v.operator.shutdownGraceSeconds) 12 }}
+  {{- with include "busbar.imagePullSecrets" . }}
+  imagePullSecrets:
+    {{- . | trim | nindent 4 }}
+  {{- end }}
+  {{- with $v.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    {{- toYaml $v.podSecurityContext | nindent 4 }}
+  containers:
+    - name: busbar
+      image: {{ include "busbar.image" . | quote }}
+      imagePullPolicy: {{ $v.image.pullPolicy }}
+      args:
+        - run
+        {{- include "busbar.args" . | nindent 8 }}
+        {{- with $v.extraArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      # The flags refer to these: the name of a StatefulSet's Pod comes back, its UID does not.
+      env:
+        - name: POD_NAME
+          valueFrom:
+            fieldRef:
+              apiVersion: v1
+              fieldPath: metadata.name
+        - name: POD_UID
+          valueFrom:
+            fieldRef:
+              apiVersion: v1
+              fieldPath: metadata.uid
+        - name: POD_NAMESPACE
+          valueFrom:
+            fieldRef:
+              apiVersion: v1
+              fieldPath: metadata.namespace
+        {{- with $v.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      # SQLite's temporary files go there too; everything else is read-only.
+      workingDir: /var/lib/busbar
+      ports:
+        - name: admin
+          containerPort: 8081
+          protocol: TCP
+        {{- if $v.gateway.enabled }}
+        - name: gateway
+          containerPort: {{ int $v.gateway.port }}
+          protocol: TCP
+        {{- end }}
+      startupProbe:
+        httpGet:
+          path: /livez
+          port: admin
+        {{- toYaml $v.startupProbe | nindent 8 }}
+      livenessProbe:
+        httpGet:
+          path: /livez
+          port: admin
+        {{- toYaml $v.livenessProbe | nindent 8 }}
+      readinessProbe:
+        httpGet:
+          path: /readyz
+          port: admin
+        {{- toYaml $v.readinessProbe | nindent 8 }}
+      securityContext:
+        {{- toYaml $v.containerSecurityContext | nindent 8 }}
+      resources:
+        {{- toYaml $v.resources | nindent 8 }}
+      volumeMounts:
+        - name: ledger
+          mountPath: /var/lib/busbar
+        {{- if include "busbar.keysSecretName" . }}
+        - name: keys
+          mountPath: /etc/busbar/keys
+          readOnly: true
+        {{- end }}
+        {{- if include "busbar.profilesConfigMapName" . }}
+        - name: profiles
+          mountPath: /etc/busbar/profiles
+          readOnly: true
+        {{- end }}
+        {{- if $v.gateway.enabled }}
+        - name: tls
+          mountPath: /etc/busbar/tls
+          readOnly: true
+        {{- end }}
+        {{- with $v.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  {{- with include "busbar.volumes" . | trim }}
+  volumes:
+    {{- . | nindent 4 }}
+  {{- end }}
+  topologySpreadConstraints:
+    {{- include "busbar.topologySpreadConstraints" . | trim | nindent 4 }}
+  {{- with $v.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "busbar.volumes" -}}
+{{- $v := .Values -}}
+{{- if not $v.ledger.persistence.enabled }}
+- name: ledger
+  emptyDir: {}
+{{- else if $v.ledger.persistence.existingClaim }}
+- name: ledger
+  persistentVolumeClaim:
+    claimName: {{ $v.ledger.persistence.existingClaim }}
+{{- end }}
+{{- with include "busbar.keysSecretName" . }}
+- name: keys
+  secret:
+    secretName: {{ . }}
+    # Readable by the group of fsGroup only.
+    defaultMode: 288
+{{- end }}
+{{- with include "busbar.profilesConfigMapName" . }}
+- name: profiles
+  configMap:
+    name: {{ . }}
+    defaultMode: 420
+{{- end }}
+{{- if $v.gateway.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "busbar.tlsSecretName" . }}
+    defaultMode: 288
+{{- end }}
+{{- with $v.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The data of the ConfigMap with the profiles. */}}
+{{- define "busbar.profiles" -}}
+{{- range $id, $profile := .Values.profiles }}
+{{- if kindIs "string" $profile }}
+{{ $id }}.yaml: {{ toJson $profile }}
+{{- else }}
+{{- if ne ($profile.id | default $id) $id }}
+{{- fail (printf "profiles.%s: its id is %q; name both alike" $id $profile.id) }}
+{{- end }}
+{{ $id }}.yaml: {{ toYaml (merge (dict "id" $id) $profile) | toJson }}
+{{- end }}
+{{- end }}
+{{- end -}}
