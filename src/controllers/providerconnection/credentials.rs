@@ -9,6 +9,9 @@
 //!    cannot show that.
 //! 3. A credential that would move to another host unchanged is held back for [`SETTLE_TIME`], and the Secret is then
 //!    read again: tools that apply both changes write one after the other. Until then the connection goes on as it is.
+//!
+//! A Secret that is missing, forbidden or without a required key is looked for again after 1, 2, 4 … s: it is often
+//! created right after the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use std::time::Duration;
 use kube::Api;
 
 use crate::api::v1alpha1::ProviderConnection;
+use crate::api::v1alpha1::reasons::Reason;
 use crate::cluster;
 use crate::cluster::resource::WatchedResource as _;
 use crate::cluster::secrets::{Freshness, ReadMark};
@@ -55,7 +59,8 @@ pub(super) async fn resolution(
     let key = object.key();
     let profile = ctx.profiles.get(&object.spec.provider);
     let seen = first_seen(ctx, object, &key, profile.as_ref());
-    let version = Version { object, key: &key, profile: profile.as_ref(), rejected_since };
+    let version =
+        Version { object, key: &key, profile: profile.as_ref(), rejected_since, unusable_since: seen.unusable };
     let resolved = read_and_resolve(ctx, &version, seen.mark).await?;
     let moved = |resolved: &Resolved| resolved.0.connection.as_ref().is_ok_and(|to| moves(ctx, object, to));
     if seen.settled || !moved(&resolved) {
@@ -77,7 +82,7 @@ pub(super) async fn resolution(
 /// When this version of the object was first seen.
 fn first_seen(ctx: &Ctx, object: &ProviderConnection, key: &ObjectKey, profile: Option<&Arc<Profile>>) -> Seen {
     let seen = &ctx.resolutions.first_seen;
-    let now = || Seen { mark: ctx.secrets.mark(), at: ctx.clock.mono(), settled: false };
+    let now = || Seen { mark: ctx.secrets.mark(), at: ctx.clock.mono(), ..Seen::default() };
     if seen.is_empty() {
         // At the start all objects are seen at once, so that those that name one Secret share its first read.
         let start = now();
@@ -99,17 +104,33 @@ struct Version<'a> {
     key: &'a ObjectKey,
     profile: Option<&'a Arc<Profile>>,
     rejected_since: Option<Mono>,
+    unusable_since: Option<Mono>,
 }
 
 async fn read_and_resolve(ctx: &Ctx, version: &Version<'_>, mark: ReadMark) -> Result<Resolved, ReconcileError> {
-    let Version { object, key, profile, rejected_since } = *version;
+    let began = ctx.clock.mono();
+    let (resolution, valid_for) = read_sources(ctx, version, mark).await?;
+    let unusable = resolution.connection.as_ref().is_err_and(|error| is_about_a_secret(error.reason));
+    let since = ctx.resolutions.first_seen.set_unusable(version.object, unusable, began);
+    let recheck = since.map(|since| ctx.secrets.recheck_after(since, ctx.clock.mono()));
+    Ok((resolution, recheck.map_or(valid_for, |recheck| recheck.min(valid_for))))
+}
+
+/// Whether the reason is one that a change of a Secret, or of the right to read it, resolves.
+fn is_about_a_secret(reason: Reason) -> bool {
+    use Reason::{SecretForbidden, SecretKeyInvalid, SecretKeyMissing, SecretNotFound};
+    matches!(reason, SecretNotFound | SecretKeyMissing | SecretKeyInvalid | SecretForbidden)
+}
+
+async fn read_sources(ctx: &Ctx, version: &Version<'_>, mark: ReadMark) -> Result<Resolved, ReconcileError> {
+    let Version { object, key, profile, rejected_since, unusable_since } = *version;
     let (spec, uid) = (&object.spec, object.metadata.uid.as_deref().unwrap_or_default());
     let policy = ctx.stores.policies.get(&key.sibling(policy_name(spec)));
     let mut valid_for = ctx.secrets.refresh_interval();
     let mut secrets = ReferencedSecrets::default();
     // A connection that cannot be used anyway needs no Secret.
     if profile.is_some() && (policy.is_some() || spec.breaker_policy_ref.is_none()) {
-        let required = Freshness { after: mark, rejected: rejected_since };
+        let required = Freshness { after: mark, rejected: rejected_since, unusable: unusable_since };
         (secrets, valid_for) = read_secrets(ctx, object, key, required).await?;
     }
     let (policy, operator) = (policy.as_deref(), ctx.operator_options());

@@ -20,6 +20,8 @@ use crate::profile::Profile;
 struct SeenVersion {
     object: ObjectStamp,
     profile: Option<Arc<Profile>>,
+    /// The request (`requestedAt`) that it was last seen with.
+    requested: Option<String>,
     seen: Seen,
 }
 
@@ -32,6 +34,8 @@ pub struct Seen {
     pub at: Mono,
     /// Whether the Secrets were read again after the version had been left alone for a moment.
     pub settled: bool,
+    /// Since when its Secrets could not be used: they were missing, forbidden, or without a required key.
+    pub unusable: Option<Mono>,
 }
 
 /// The current version of each connection: one entry per object.
@@ -41,11 +45,13 @@ pub struct FirstSeen {
 }
 
 impl FirstSeen {
-    /// When this version of `object` was first seen; `now` if it is new.
+    /// When this version of `object` was first seen; `now` if it is new. A new request requires Secrets that are read
+    /// after it: the requester may have just changed them.
     pub fn of(&self, object: &ProviderConnection, profile: Option<&Arc<Profile>>, now: impl FnOnce() -> Seen) -> Seen {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let key = object.key();
-        let known = by_key.get(&key).filter(|known| {
+        let requested = object.requested_at();
+        let known = by_key.get_mut(&key).filter(|known| {
             let same_profile = match (&known.profile, profile) {
                 (Some(known), Some(profile)) => Arc::ptr_eq(known, profile),
                 (None, None) => true,
@@ -54,11 +60,24 @@ impl FirstSeen {
             same_profile && known.object.matches(object)
         });
         if let Some(known) = known {
+            if requested.is_some() && known.requested.as_deref() != requested {
+                known.requested = requested.map(str::to_owned);
+                known.seen = Seen { mark: now().mark, unusable: None, ..known.seen };
+            }
             return known.seen;
         }
-        let seen = now();
-        by_key.insert(key, SeenVersion { object: ObjectStamp::of(object), profile: profile.cloned(), seen });
+        let (object, requested, seen) = (ObjectStamp::of(object), requested.map(str::to_owned), now());
+        by_key.insert(key, SeenVersion { object, profile: profile.cloned(), requested, seen });
         seen
+    }
+
+    /// Records whether the Secrets of this version can be used; returns since when they cannot: from `now` on, if that
+    /// is new.
+    pub fn set_unusable(&self, object: &ProviderConnection, unusable: bool, now: Mono) -> Option<Mono> {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = by_key.get_mut(&object.key()).filter(|known| known.object.matches(object))?;
+        known.seen.unusable = unusable.then(|| known.seen.unusable.unwrap_or(now));
+        known.seen.unusable
     }
 
     /// Requires Secrets that are read after `mark`, because the version has settled.
@@ -82,7 +101,12 @@ impl FirstSeen {
 
 #[cfg(test)]
 mod tests {
+    use kube::ResourceExt as _;
+
     use super::*;
+    use crate::api::REQUESTED_AT;
+    use crate::clock::Clock;
+    use crate::cluster::secrets::SecretReader;
     use crate::profile::Profiles;
 
     fn object(uid: &str, generation: i64) -> ProviderConnection {
@@ -107,6 +131,33 @@ mod tests {
         assert_eq!(at(&object("2", 2), &other, 6), 5);
         seen.forget(&ObjectKey::new("ns", "bank"));
         assert_eq!(at(&object("2", 2), &other, 7), 7);
+    }
+
+    #[test]
+    fn a_new_request_requires_later_reads_and_restarts_the_wait_for_a_missing_secret() {
+        let (seen, mut object, one) = (FirstSeen::default(), object("1", 1), profile());
+        let reader = SecretReader::new(kube_client(), Clock::system(), std::time::Duration::ZERO);
+        let of = |object: &ProviderConnection| {
+            seen.of(object, Some(&one), || Seen { mark: reader.mark(), ..Seen::default() })
+        };
+        let first = of(&object);
+        assert_eq!(seen.set_unusable(&object, true, Mono::from_nanos(7)), Some(Mono::from_nanos(7)));
+        assert_eq!(seen.set_unusable(&object, true, Mono::from_nanos(9)), Some(Mono::from_nanos(7)), "since the first");
+        assert_eq!(of(&object).mark, first.mark);
+        object.annotations_mut().insert(REQUESTED_AT.into(), "now".into());
+        let requested = of(&object);
+        assert!(requested.mark > first.mark && requested.unusable.is_none());
+        assert_eq!(of(&object), requested, "one request is one read");
+        object.annotations_mut().clear();
+        assert_eq!(of(&object), requested, "a removed annotation requests nothing");
+        assert_eq!(seen.set_unusable(&object, false, Mono::ZERO), None);
+    }
+
+    fn kube_client() -> kube::Client {
+        let never = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("unreachable"))
+        });
+        kube::Client::new(never, "ns")
     }
 
     fn profile() -> Arc<Profile> {

@@ -17,6 +17,7 @@ use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::Ctx;
 use crate::controllers::providerconnection::{act, decide, observe, status};
 use crate::domain::key::ObjectKey;
+use crate::domain::time::Mono;
 use crate::provider::restore::Restore;
 
 /// Interval of the check for changes; stores are in memory, so a check is cheap.
@@ -27,10 +28,17 @@ const CONCURRENCY: usize = 16;
 /// UID and generation of an object when it was last applied.
 type AppliedVersion = (Option<String>, Option<i64>);
 
+/// What was last applied of an object.
+pub(super) struct Applied {
+    pub(super) version: AppliedVersion,
+    /// When its Secrets are looked for again, if it could not be used.
+    pub(super) recheck_at: Option<Mono>,
+}
+
 /// Applies the specs until `stop` is cancelled, then removes all connections. Deletions are handled where the
 /// stores' changes are routed, as on the leader.
 pub async fn run_standby(ctx: Arc<Ctx>, stop: CancellationToken) {
-    let mut applied: HashMap<ObjectKey, AppliedVersion> = HashMap::new();
+    let mut applied: HashMap<ObjectKey, Applied> = HashMap::new();
     let (mut policies, mut resync_at) = (0, ctx.clock.mono());
     while !stop.is_cancelled() {
         let (now, current_policies) = (ctx.clock.mono(), policies_fingerprint(&ctx));
@@ -39,7 +47,10 @@ pub async fn run_standby(ctx: Arc<Ctx>, stop: CancellationToken) {
             (policies, resync_at) = (current_policies, now + ctx.secrets.refresh_interval());
             applied.clear();
         }
-        let changed = |object: &Arc<ProviderConnection>| applied.get(&object.key()) != Some(&version(object));
+        let changed = |object: &Arc<ProviderConnection>| {
+            let known = applied.get(&object.key()).filter(|known| known.version == version(object));
+            known.is_none_or(|known| known.recheck_at.is_some_and(|at| at <= now))
+        };
         let due: Vec<_> = ctx.stores.connections.list().into_iter().filter(changed).collect();
         let mut updates = futures::stream::iter(due).map(|object| update(&ctx, object)).buffer_unordered(CONCURRENCY);
         loop {
@@ -47,7 +58,7 @@ pub async fn run_standby(ctx: Arc<Ctx>, stop: CancellationToken) {
                 biased;
                 () = stop.cancelled() => break,
                 result = updates.next() => match result {
-                    Some(Some((key, version))) => drop(applied.insert(key, version)),
+                    Some(Some((key, now))) => drop(applied.insert(key, now)),
                     Some(None) => {}
                     None => break,
                 },
@@ -81,7 +92,7 @@ fn policies_fingerprint(ctx: &Ctx) -> u64 {
 }
 
 /// Applies the spec of one connection. `None` if a read failed; retried at the next check.
-pub(super) async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey, AppliedVersion)> {
+pub(super) async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option<(ObjectKey, Applied)> {
     let key = object.key();
     let observation = match observe::observe(ctx, &object).await {
         Ok(observation) => observation,
@@ -90,15 +101,17 @@ pub(super) async fn update(ctx: &Ctx, object: Arc<ProviderConnection>) -> Option
             return None;
         }
     };
+    let unusable = observation.settings.is_none();
+    let recheck_at = unusable.then(|| ctx.clock.mono() + observation.inputs.secrets_valid_for);
     match (observation.settings, observation.inputs.desired) {
         (Some(settings), _) => {
             let circuit =
                 object.status.as_ref().and_then(|s| s.circuit_state.as_ref()).and_then(status::restored_circuit);
-            act::apply(ctx, &object, settings, Restore { circuit, throttled_until: None });
+            act::apply(ctx, &object, settings, Restore { circuit, ..Restore::default() });
         }
         (None, Err(error)) if decide::requires_removal(error.reason) => drop(ctx.registry.remove(&key)),
         // As on the leader: a running connection continues.
         (None, _) => {}
     }
-    Some((key, version(&object)))
+    Some((key, Applied { version: version(&object), recheck_at }))
 }

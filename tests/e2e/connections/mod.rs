@@ -2,6 +2,7 @@
 
 mod access;
 mod auth;
+mod awaited;
 mod check_control;
 mod circuit;
 mod deletion;
