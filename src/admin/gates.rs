@@ -24,9 +24,13 @@ const ALL: [(Gate, &str); 4] =
 /// Asks for a warning; `None` while there is none.
 type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// Asks why a gate is closed: a line per cause.
+type Explanation = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// State of all gates. Cloning shares it.
 #[derive(Clone, Default)]
 pub struct Gates {
+    explanations: Arc<Mutex<Vec<(Gate, Explanation)>>>,
     open: Arc<Mutex<[bool; ALL.len()]>>,
     leading: Arc<std::sync::atomic::AtomicBool>,
     warnings: Arc<Mutex<Vec<Warning>>>,
@@ -53,12 +57,26 @@ impl Gates {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(warning));
     }
 
-    /// Whether all gates are open, and one line per gate and warning.
+    /// Adds a source of causes of `gate`: why it is closed, or, once it is open, what a restart would find.
+    pub fn explain(&self, gate: Gate, causes: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+        self.explanations.lock().unwrap_or_else(PoisonError::into_inner).push((gate, Box::new(causes)));
+    }
+
+    /// The causes of `gate`.
+    fn causes(&self, gate: Gate) -> Vec<String> {
+        let explanations = self.explanations.lock().unwrap_or_else(PoisonError::into_inner);
+        explanations.iter().filter(|(of, _)| *of == gate).flat_map(|(_, ask)| ask()).collect()
+    }
+
+    /// Whether all gates are open, and one line per gate, cause and warning.
     pub fn report(&self) -> (bool, String) {
         let gates = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        for (open, (_, name)) in gates.iter().zip(ALL) {
+        for (open, (gate, name)) in gates.iter().zip(ALL) {
             let _ = writeln!(text, "[{}] {name}", if *open { '+' } else { '-' });
+            for cause in self.causes(gate) {
+                let _ = writeln!(text, "{}{cause}", if *open { "[!] " } else { "    " });
+            }
         }
         let leading = self.leading.load(std::sync::atomic::Ordering::Relaxed);
         let _ = writeln!(text, "[{}] leading (not required: a standby is ready too)", if leading { '+' } else { ' ' });
@@ -85,6 +103,19 @@ mod tests {
         gates.set(Gate::Stores, false);
         let (ready, text) = gates.report();
         assert!(!ready && text.contains("[-] stores"), "{text}");
+    }
+
+    #[test]
+    fn a_closed_gate_says_why_and_an_open_one_what_is_wrong_since() {
+        let gates = Gates::default();
+        gates.explain(Gate::Stores, || vec!["SyncJob cannot be listed: forbidden".to_owned()]);
+        let (ready, text) = gates.report();
+        assert!(!ready && text.contains("[-] stores\n    SyncJob cannot be listed: forbidden\n[-] running"), "{text}");
+        for (gate, _) in ALL {
+            gates.set(gate, true);
+        }
+        let (ready, text) = gates.report();
+        assert!(ready && text.contains("[+] stores\n[!] SyncJob cannot be listed: forbidden\n"), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::domain::key::Kind;
 pub const GROUP_VERSION: &str = "busbar.dev/v1alpha1";
 
 /// How often discovery is repeated while kinds are missing.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The kinds that the API server does not serve now.
 pub async fn missing_kinds(client: &Client) -> Result<Vec<Kind>, super::ApiError> {

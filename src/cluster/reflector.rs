@@ -31,6 +31,17 @@ struct WatchFailure {
     message: String,
     /// Whether the API server no longer has the events since the watch was last open (410 Gone).
     expired: bool,
+    /// When the API server wants to be asked again, if it says so: right after a CRD was applied its storage is
+    /// "(re)initializing" for a moment.
+    retry_after: Option<Duration>,
+}
+
+impl WatchFailure {
+    /// Delay before the next attempt; `attempt` counts those before.
+    fn delay(&self, attempt: u32, random: u64) -> Duration {
+        let backoff = RECONNECT_BACKOFF.delay(attempt, random);
+        self.retry_after.map_or(backoff, |after| after.min(RECONNECT_BACKOFF.max))
+    }
 }
 
 impl From<watcher::Error> for WatchFailure {
@@ -41,14 +52,21 @@ impl From<watcher::Error> for WatchFailure {
             | watcher::Error::WatchStartFailed(error)
             | watcher::Error::WatchFailed(error) => error,
             other @ watcher::Error::NoResourceVersion => {
-                return Self { message: other.to_string(), expired: false };
+                return Self { message: other.to_string(), expired: false, retry_after: None };
             }
         };
-        let expired = matches!(&error, kube::Error::Api(status) if status.code == GONE);
-        let missing = matches!(&error, kube::Error::Api(status) if status.code == NOT_FOUND);
-        let hint =
-            if missing { "; if the custom resource definition was deleted, apply the files in crds/" } else { "" };
-        Self { message: format!("{}{hint}", describe(&error)), expired }
+        let status = if let kube::Error::Api(status) = &error { Some(status) } else { None };
+        let hint = match status.map(|status| status.code) {
+            Some(NOT_FOUND) => "; if the custom resource definition was deleted, apply the files in crds/",
+            Some(FORBIDDEN) => "; grant the operator the rights in config/rbac/",
+            _ => "",
+        };
+        let after = status.and_then(|status| status.details.as_ref()).map_or(0, |details| details.retry_after_seconds);
+        Self {
+            message: format!("{}{hint}", describe(&error)),
+            expired: status.is_some_and(|status| status.code == GONE),
+            retry_after: (after > 0).then(|| Duration::from_secs(after.into())),
+        }
     }
 }
 
@@ -62,6 +80,8 @@ impl std::fmt::Display for WatchFailure {
 const GONE: u16 = 410;
 /// HTTP status: the kind is not served.
 const NOT_FOUND: u16 = 404;
+/// HTTP status: RBAC does not permit the list or the watch.
+const FORBIDDEN: u16 = 403;
 
 /// Fills one store from one watch and reports changes.
 pub(super) struct Reflector<K: HasStatus> {
@@ -113,8 +133,8 @@ impl<K: HasStatus> Reflector<K> {
                     self.handle(event);
                 }
                 Err(error) => {
-                    progress.failed();
                     let error = WatchFailure::from(error);
+                    progress.failed(&error.message);
                     // Logged once per outage: the same error returns every few seconds.
                     if error.expired && !relisting {
                         // After an outage too: it shows that events may have been missed.
@@ -126,7 +146,7 @@ impl<K: HasStatus> Reflector<K> {
                         tracing::warn!(kind, %error, "watch failed; retrying with backoff");
                         failing = true;
                     }
-                    tokio::time::sleep(RECONNECT_BACKOFF.delay(attempt, rand::random())).await;
+                    tokio::time::sleep(error.delay(attempt, rand::random())).await;
                     attempt = attempt.saturating_add(1);
                 }
             }

@@ -106,6 +106,17 @@ impl WatchMonitor {
         metrics.collector(Box::new(AgeCollector { gauge, monitor: self.clone() }))
     }
 
+    /// Why lists and watches fail now, a line for each: which one, and the API server's answer.
+    pub fn failures(&self) -> Vec<String> {
+        let watches = self.lock();
+        let mut failures: Vec<_> = watches
+            .iter()
+            .filter_map(|(kind, watch)| Some(format!("{kind} cannot be listed: {}", watch.lock().failure.as_ref()?)))
+            .collect();
+        failures.sort();
+        failures
+    }
+
     /// Since when nothing was heard on the watch of `kind`; of several, the longest.
     fn age(&self, kind: Kind) -> Option<Duration> {
         let now = self.clock.mono();
@@ -143,17 +154,18 @@ pub(super) struct WatchProgress {
     changed: Notify,
 }
 
-#[derive(Copy, Clone)]
 struct ProgressState {
     /// When the API server last sent anything.
     heard: Mono,
     /// Since when its requests succeed.
     working_since: Option<Mono>,
+    /// Why the last request failed; `None` after one that succeeded.
+    failure: Option<Arc<str>>,
 }
 
 impl WatchProgress {
     fn new(clock: Clock) -> Self {
-        let state = ProgressState { heard: clock.mono(), working_since: None };
+        let state = ProgressState { heard: clock.mono(), working_since: None, failure: None };
         Self { clock, state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -177,7 +189,7 @@ impl WatchProgress {
     fn opened(&self) {
         let now = self.clock.mono();
         let mut state = self.lock();
-        state.heard = now;
+        (state.heard, state.failure) = (now, None);
         if state.working_since.is_none() {
             state.working_since = Some(now);
             drop(state);
@@ -189,9 +201,13 @@ impl WatchProgress {
         self.lock().heard = self.clock.mono();
     }
 
-    /// Records that the watch failed.
-    pub(super) fn failed(&self) {
-        self.lock().working_since = None;
+    /// Records that the watch failed, for this cause.
+    pub(super) fn failed(&self, cause: &str) {
+        {
+            let mut state = self.lock();
+            state.working_since = None;
+            state.failure = Some(cause.into());
+        }
         self.changed.notify_one();
     }
 

@@ -21,6 +21,27 @@ enum Mode {
     Works,
     /// No response.
     Swallows,
+    /// As right after a CRD was applied.
+    Initializes,
+    /// As without RBAC.
+    Forbids,
+}
+
+impl Mode {
+    /// The refusal of a list or watch of `resource`.
+    fn refusal(self, resource: &str) -> Option<Response<ResponseBody>> {
+        let (code, reason, message) = match self {
+            Self::Works | Self::Swallows => return None,
+            Self::Initializes => (429, "TooManyRequests", "storage is (re)initializing".to_owned()),
+            Self::Forbids => {
+                (403, "Forbidden", format!("{resource} is forbidden: User \"busbar\" cannot list resource"))
+            }
+        };
+        let details = if code == 429 { json!({"retryAfterSeconds": 1}) } else { Value::Null };
+        let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message,
+            "details": details});
+        Some(Response::builder().status(code).body(ResponseBody::from(status.to_string())).unwrap())
+    }
 }
 
 /// An API server with one watch of policies at a time.
@@ -33,6 +54,7 @@ struct FakeServer {
     silent: Mutex<Vec<mpsc::UnboundedSender<Value>>>,
     watches: AtomicUsize,
     lists: AtomicUsize,
+    refusals: AtomicUsize,
 }
 
 impl FakeServer {
@@ -41,7 +63,13 @@ impl FakeServer {
             return std::future::pending().await;
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let of_policies = request.uri().path().ends_with("/breakerpolicies");
+        let resource = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let of_policies = resource == "breakerpolicies";
+        let refusal = self.mode.lock().unwrap().refusal(&resource);
+        if let Some(refusal) = refusal {
+            self.refusals.fetch_add(usize::from(of_policies), Ordering::SeqCst);
+            return Ok(refusal);
+        }
         if query.contains("watch=true") {
             let seconds = query.split('&').find_map(|pair| pair.strip_prefix("timeoutSeconds="));
             let seconds = seconds.and_then(|text| text.parse().ok()).expect("a time-out");
@@ -105,7 +133,15 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
-        let server = Arc::<FakeServer>::default();
+        let fixture = Self::start_in(Mode::Works);
+        fixture.store.ready().await;
+        fixture.until("the watch is open", || fixture.server.watches.load(Ordering::SeqCst) == 1).await;
+        fixture
+    }
+
+    /// Starts to watch an API server in this mode.
+    fn start_in(mode: Mode) -> Self {
+        let server = Arc::new(FakeServer { mode: Mutex::new(mode), ..FakeServer::default() });
         let responding = Arc::clone(&server);
         let service = tower::service_fn(move |request| Arc::clone(&responding).respond(request));
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
@@ -114,10 +150,7 @@ impl Fixture {
         monitor.register(&metrics).unwrap();
         let (stores, reflectors) = Stores::new(&Client::new(service, "ns"), &[], &deps);
         let reflectors = reflectors.into_iter().collect();
-        let fixture = Self { server, store: stores.policies, monitor, metrics, _reflectors: reflectors };
-        fixture.store.ready().await;
-        fixture.until("the watch is open", || fixture.server.watches.load(Ordering::SeqCst) == 1).await;
-        fixture
+        Self { server, store: stores.policies, monitor, metrics, _reflectors: reflectors }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -164,6 +197,27 @@ async fn a_swallowed_request_for_a_watch_is_repeated_within_a_minute() {
     let opened = || fixture.server.watches.load(Ordering::SeqCst) > 1;
     let took = fixture.until("another watch", opened).await;
     assert!(took <= Duration::from_secs(25), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_is_initializing_is_asked_again_every_second() {
+    let fixture = Fixture::start_in(Mode::Initializes);
+    fixture.until("thirty requests", || fixture.server.refusals.load(Ordering::SeqCst) == 30).await;
+    *fixture.server.mode.lock().unwrap() = Mode::Works;
+    let opened = || fixture.server.watches.load(Ordering::SeqCst) == 1;
+    let took = fixture.until("the watch is open", opened).await;
+    assert!(took <= Duration::from_millis(1_100), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_fails_is_named_with_its_cause_until_it_succeeds() {
+    let fixture = Fixture::start_in(Mode::Forbids);
+    let failures = || fixture.monitor.failures();
+    fixture.until("all four are refused", || failures().len() == 4).await;
+    let (first, hint) = (failures().remove(0), "grant the operator the rights in config/rbac/");
+    assert!(first.starts_with("BankRoute cannot be listed: bankroutes is forbidden: User") && first.contains(hint));
+    *fixture.server.mode.lock().unwrap() = Mode::Works;
+    fixture.until("none is refused", || failures().is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]

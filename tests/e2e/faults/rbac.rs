@@ -8,7 +8,42 @@ use super::{KINDS, fail_bank_a, is_active};
 use crate::cluster::control_planes::shared_plane;
 use crate::cluster::failover_env::FailoverEnv;
 use crate::cluster::fault_run::Expected;
+use crate::cluster::namespace::TestNs;
+use crate::cluster::operator::Operator;
 use crate::kit::wait::eventually;
+
+#[tokio::test]
+async fn readyz_names_each_list_that_is_forbidden() {
+    let ns = TestNs::new("unlisted").await;
+    let mut operator = Operator::ready(&ns, &[]).await;
+    operator.expect_forbidden();
+    assert!(!operator.get("/readyz").await.1.contains("cannot be listed"));
+    operator.kill9();
+    ns.kubectl(&["delete", "rolebinding", "busbar-operator"]).await.ok();
+    let plane = shared_plane().await;
+    eventually("the rights are revoked", async || {
+        !plane.is_allowed(operator.user(), ns.name(), "list", "busbar.dev", "syncjobs").await.unwrap()
+    })
+    .await;
+    operator.spawn();
+    operator.wait_announced().await;
+    eventually("each kind is named", async || {
+        let (status, gates) = operator.get("/readyz").await;
+        let named = |kind: &str| gates.contains(&format!("    {kind} cannot be listed: "));
+        let all = KINDS.iter().all(|kind| named(kind)) && gates.matches("is forbidden: User").count() == KINDS.len();
+        if status == 503 && gates.contains("[-] stores\n") && all { Ok(()) } else { Err(gates) }
+    })
+    .await;
+    assert_eq!(operator.get("/livez").await.0, 200);
+    plane.grant_operator(ns.name(), OperatorScope::Namespace).await.unwrap();
+    operator.wait_ready().await;
+    eventually("none is named any more", async || {
+        let gates = operator.get("/readyz").await.1;
+        if gates.contains("cannot be listed") { Err(gates) } else { Ok(()) }
+    })
+    .await;
+    operator.finish(&ns).await;
+}
 
 #[tokio::test]
 async fn revoked_rights_are_used_again_when_granted() {

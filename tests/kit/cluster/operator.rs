@@ -147,7 +147,7 @@ impl Operator {
         self
     }
 
-    fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         // The announcement of the previous process names a port that is closed.
         drop(fs::remove_file(&self.announce));
         self.admin = None;
