@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use crate::cluster::lease::WritePermit;
-use crate::cluster::resource::WatchedResource;
+use crate::cluster::resource::{WatchedResource, version};
 use crate::cluster::status::FIELD_MANAGER;
 use crate::cluster::{ApiError, call};
 
@@ -23,22 +23,23 @@ pub fn contains<K: WatchedResource>(object: &K, finalizer: &str) -> bool {
 }
 
 /// Adds the finalizer to `object`, or removes it if not `present`. Does nothing if the object was deleted, was replaced
-/// by another of the same name, or needs no change. `permit` is called before each write and can refuse it.
+/// by another of the same name, or needs no change. `permit` is called before each write and can refuse it. Returns the
+/// object's version after its own write: the watch returns it only later.
 pub async fn set<K: WatchedResource>(
     client: &Client,
     permit: impl Fn() -> Result<WritePermit, ApiError>,
     object: &K,
     finalizer: &str,
     present: bool,
-) -> Result<(), ApiError> {
+) -> Result<Option<u64>, ApiError> {
     let key = object.key();
     let api: Api<K> = Api::namespaced(client.clone(), &key.namespace);
     let mut attempts = 0;
     loop {
         // The watched object may be older than our own last write.
-        let Some(now) = call(api.get_opt(&key.name)).await? else { return Ok(()) };
+        let Some(now) = call(api.get_opt(&key.name)).await? else { return Ok(None) };
         if now.uid() != object.uid() || contains(&now, finalizer) == present {
-            return Ok(());
+            return Ok(None);
         }
         let mut finalizers = now.finalizers().to_vec();
         finalizers.retain(|f| f != finalizer);
@@ -50,8 +51,8 @@ pub async fn set<K: WatchedResource>(
         attempts += 1;
         let _permit = permit()?;
         match call(api.patch(&key.name, &params, &Patch::Merge(json!({ "metadata": metadata })))).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() => return Ok(()),
+            Ok(now) => return Ok(Some(version(&now))),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) if error.is_conflict() && attempts < MAX_ATTEMPTS => {}
             Err(error) => return Err(error),
         }

@@ -243,7 +243,12 @@ impl<R: Reconciler> ReconcileRunner<R> {
 
     async fn set_finalizer(&self, object: &R::Object, finalizer: &str, present: bool) -> Result<(), ApiError> {
         let Ctx { client, leadership, clock, .. } = &*self.ctx;
-        finalizers::set(client, || leadership.write_permit(clock.mono()), object, finalizer, present).await
+        let written =
+            finalizers::set(client, || leadership.write_permit(clock.mono()), object, finalizer, present).await?;
+        if let Some(version) = written {
+            self.status.note_version(object, version);
+        }
+        Ok(())
     }
 
     fn failed(&self, object: &R::Object, error: &ReconcileError) -> Action {
