@@ -11,6 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
+use crate::api::v1alpha1::rule;
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
 
 /// Error while CRDs are generated.
@@ -95,6 +96,9 @@ fn finalize(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         // kept, and the generated-file test shows the difference.
         let rewritten = serde_json::to_value(&schema).ok().and_then(|mut value| {
             clean_schema(&mut value);
+            if let Some(Value::String(text)) = value.get_mut("description") {
+                *text = format!("{text} {}", rule::OBJECT_NAME);
+            }
             if let Some(Value::Object(status)) = value.pointer_mut("/properties/status") {
                 status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
             }

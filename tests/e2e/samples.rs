@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt as _, stream};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, PostParams};
 use kube::core::TypeMeta;
 use kube::discovery::ApiResource;
 use kube::{Api, ResourceExt as _};
@@ -146,6 +146,63 @@ async fn every_broken_sample_has_the_reason_it_names() {
         .await;
     }
     operator.finish(&ns).await;
+}
+
+/// What the API server says is wrong with a spec field, one entry per cause.
+async fn causes(ns: &TestNs, kind: &str, spec: Value) -> Vec<String> {
+    let object = serde_json::from_value(serde_json::json!({"apiVersion": "busbar.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": "malformed"}, "spec": spec}));
+    let object: DynamicObject = object.unwrap();
+    match api_of(ns, &object).create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) => {
+            let causes = status.details.as_ref().map(|details| details.causes.clone()).unwrap_or_default();
+            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
+        }
+        other => panic!("{kind} {object:?} is not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_duration_or_amount_is_one_error() {
+    let ns = TestNs::new("malformed").await;
+    let connection = |fields: Value| {
+        let mut spec = serde_json::json!({"provider": "generic", "environment": "Sandbox"});
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        spec
+    };
+    let job = |interval: &str| serde_json::json!({"connectionRef": {"name": "mono"}, "stream": "transactions", "interval": interval});
+    let route = |candidate: Value| {
+        let mut entry = serde_json::json!({"name": "a", "connectionRef": {"name": "a"}});
+        entry.as_object_mut().unwrap().extend(candidate.as_object().unwrap().clone());
+        serde_json::json!({"referenceCurrency": "EUR", "candidates": [entry]})
+    };
+    let timeouts = serde_json::json!({"timeout": {"connect": "5", "request": "30s", "total": "2m"}});
+    let check = serde_json::json!({"healthCheck": {"interval": "30 s", "timeout": "5s"}});
+    for (kind, spec, field) in [
+        ("SyncJob", job("5x"), "spec.interval"),
+        ("SyncJob", job(""), "spec.interval"),
+        ("SyncJob", job("1h30"), "spec.interval"),
+        ("SyncJob", job("123456h"), "spec.interval"),
+        ("SyncJob", job("9s"), "spec.interval"),
+        // Compared with another field too.
+        ("ProviderConnection", connection(timeouts), "spec.timeout.connect"),
+        ("ProviderConnection", connection(check), "spec.healthCheck.interval"),
+        ("BankRoute", route(serde_json::json!({"score": "high"})), "spec.candidates[0].score"),
+        ("BankRoute", route(serde_json::json!({"minAmount": "1,5", "maxAmount": "9"})), "spec.candidates[0].minAmount"),
+    ] {
+        let found = causes(&ns, kind, spec).await;
+        assert!(found.len() == 1 && found[0].starts_with(field), "{field}: {found:#?}");
+    }
+}
+
+#[tokio::test]
+async fn kubectl_explain_tells_the_limit_of_names() {
+    let ns = TestNs::new("names").await;
+    for kind in ["providerconnection", "syncjob", "bankroute", "breakerpolicy"] {
+        let explained = ns.kubectl(&["explain", kind]).await.ok();
+        let text = explained.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("metadata.name has at most 52 characters and no dot"), "{explained}");
+    }
 }
 
 /// Paths of properties without a description, below one schema.

@@ -11,10 +11,35 @@ pub fn rule(expression: impl Into<String>, message: impl AsRef<str>) -> Rule {
     Rule::new(expression).message(message.as_ref())
 }
 
+/// The pattern of `DurationText`.
+const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+/// The pattern of `DecimalText`, without a backslash, which CEL would read.
+const DECIMAL: &str = "^[0-9]{1,15}([.][0-9]{1,8})?$";
+/// The pattern of `SignedDecimalText`; see [`DECIMAL`].
+const SIGNED_DECIMAL: &str = "^-?[0-9]{1,15}([.][0-9]{1,8})?$";
+
+/// A rule that holds for a malformed text: its schema reports that, and a rule that failed to parse it would report the
+/// same mistake again.
+fn unless_malformed(fields: &[&str], pattern: &str, expression: &str) -> String {
+    let malformed: Vec<String> = fields.iter().map(|field| format!("!{field}.matches('{pattern}') || ")).collect();
+    format!("{}({expression})", malformed.concat())
+}
+
+/// A rule about two fields of `self`, which holds unless both are set and well-formed.
+fn both_set(lower: &str, upper: &str, pattern: &str, expression: &str) -> String {
+    let (lower, upper) = (format!("self.{lower}"), format!("self.{upper}"));
+    let rule = unless_malformed(&[&lower, &upper], pattern, expression);
+    format!("!has({lower}) || !has({upper}) || {rule}")
+}
+
 /// A duration field is within bounds, both inclusive.
 pub fn duration(min: &str, max: &str) -> Rule {
     rule(
-        format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
+        unless_malformed(
+            &["self"],
+            DURATION,
+            &format!("duration(self) >= duration('{min}') && duration(self) <= duration('{max}')"),
+        ),
         format!("must be a duration from {min} to {max}"),
     )
 }
@@ -22,7 +47,7 @@ pub fn duration(min: &str, max: &str) -> Rule {
 /// The duration at `lower` is not longer than the one at `upper`; both are fields of `self`.
 pub fn durations_ordered(lower: &str, upper: &str) -> Rule {
     rule(
-        format!("!has(self.{lower}) || !has(self.{upper}) || duration(self.{lower}) <= duration(self.{upper})"),
+        both_set(lower, upper, DURATION, &format!("duration(self.{lower}) <= duration(self.{upper})")),
         format!("must set {lower} no longer than {upper}"),
     )
 }
@@ -30,24 +55,29 @@ pub fn durations_ordered(lower: &str, upper: &str) -> Rule {
 /// The amount at `lower` is not greater than the one at `upper`; both are fields of `self`.
 pub fn amounts_ordered(lower: &str, upper: &str) -> Rule {
     rule(
-        format!(
-            "!has(self.{lower}) || !has(self.{upper}) || quantity(self.{lower}).compareTo(quantity(self.{upper})) <= 0"
-        ),
+        both_set(lower, upper, DECIMAL, &format!("quantity(self.{lower}).compareTo(quantity(self.{upper})) <= 0")),
         format!("must set {lower} no greater than {upper}"),
     )
 }
 
-/// A decimal field is within bounds, both inclusive; exact, never as a float.
+/// A decimal field is within bounds, both inclusive; exact, never as a float. Signed if `min` is negative.
 pub fn decimal(min: &str, max: &str) -> Rule {
+    let pattern = if min.starts_with('-') { SIGNED_DECIMAL } else { DECIMAL };
     rule(
-        format!("quantity(self).compareTo(quantity('{min}')) >= 0 && quantity(self).compareTo(quantity('{max}')) <= 0"),
+        unless_malformed(
+            &["self"],
+            pattern,
+            &format!(
+                "quantity(self).compareTo(quantity('{min}')) >= 0 && quantity(self).compareTo(quantity('{max}')) <= 0"
+            ),
+        ),
         format!("must be a decimal from {min} to {max}"),
     )
 }
 
 /// A decimal field is greater than zero.
 pub fn positive() -> Rule {
-    rule("quantity(self).isGreaterThan(quantity('0'))", "must be greater than 0")
+    rule(unless_malformed(&["self"], DECIMAL, "quantity(self).isGreaterThan(quantity('0'))"), "must be greater than 0")
 }
 
 /// Exactly one member of a union is set.
@@ -86,6 +116,10 @@ pub fn word_keys() -> Rule {
         "must use keys of at most 63 letters, digits, '-', '_' and '.' that begin with a letter",
     )
 }
+
+/// What the description of each kind says about names: `kubectl explain` describes `metadata.name` itself with the text
+/// of every kind.
+pub const OBJECT_NAME: &str = "Its metadata.name has at most 52 characters and no dot.";
 
 /// Rule of the root: names are short and without dots, so that Job names, labels and URLs can be derived from them.
 pub fn object_name() -> Rule {
