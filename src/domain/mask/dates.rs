@@ -2,6 +2,8 @@
 
 use jiff::civil::Date;
 
+use crate::domain::unicode_digit::digit_value;
+
 /// Maximum separators between two digits of one number.
 pub(super) const MAX_SEPARATORS: usize = 3;
 /// Years of dates in bank data; eight digits of any other year are a number.
@@ -9,9 +11,9 @@ const YEARS: std::ops::RangeInclusive<i16> = 1900..=2100;
 
 /// Whether eight digits are a day of a plausible year, such as `20260901`, rather than a number.
 pub fn is_compact_date(text: &str) -> bool {
-    let part = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
-    let is_digits = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_digits && is_date(part(0..4), part(4..6), part(6..8))
+    let chars: Vec<char> = text.chars().take(9).collect();
+    let part = |at: usize, len: usize| number_at(&chars, at, len);
+    chars.len() == 8 && is_date(part(0, 4), part(4, 2), part(6, 2))
 }
 
 fn is_date(year: Option<i16>, month: Option<i16>, day: Option<i16>) -> bool {
@@ -24,7 +26,7 @@ fn is_date(year: Option<i16>, month: Option<i16>, day: Option<i16>) -> bool {
 
 /// A digit of any script, including full-width, superscript and circled ones.
 pub(super) fn is_digit(c: char) -> bool {
-    c.is_numeric()
+    c.is_numeric() || digit_value(c).is_some()
 }
 
 /// A character that groups the digits of one number: a space of any width, a dash of any kind, or an invisible one.
@@ -72,10 +74,10 @@ pub(super) fn dates_at(chars: &[char], from: usize) -> Option<usize> {
     }
 }
 
-/// The number that `len` digits at `at` make; `None` if they are not ASCII digits.
+/// The number that `len` decimal digits at `at` make, of any script; `None` if they are not decimal digits.
 fn number_at(chars: &[char], at: usize, len: usize) -> Option<i16> {
-    let digits: String = chars.get(at..at + len)?.iter().collect();
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    let add = |number: i16, c: &char| number.checked_mul(10)?.checked_add(digit_value(*c)?.into());
+    chars.get(at..at + len)?.iter().try_fold(0, add)
 }
 
 /// The end of the date that starts at `from`, if there is one: `2026-09-01` or `01-09-2026`, with the same dash twice and
@@ -143,6 +145,6 @@ fn time_at(chars: &[char], from: usize) -> usize {
     if !is_clock || !matches!(chars.get(from + 9), Some('.' | ',')) {
         return from;
     }
-    let digits = chars.iter().skip(from + 10).take_while(|c| c.is_ascii_digit()).count();
+    let digits = chars.iter().skip(from + 10).take_while(|c| digit_value(**c).is_some()).count();
     if (1..=9).contains(&digits) { from + 10 + digits } else { from }
 }
