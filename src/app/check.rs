@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::app::error::AppError;
-use crate::app::output::{print, print_line};
+use crate::app::output::print_line;
 use crate::profile::{Profile, Profiles};
 
 /// Loads each file as the operator would, and prints a summary or the error.
@@ -20,7 +20,7 @@ pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
             }
             Err(error) => {
                 unusable += 1;
-                print(&format!("{error}\n"))?;
+                print_line(&error.to_string())?;
             }
         }
     }

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ContextValue;
+
 use crate::domain::printable;
 use crate::telemetry::log_writer::write_stderr_within;
 
@@ -34,13 +36,20 @@ pub(super) fn print_line(text: &str) -> Result<(), OutputError> {
 
 /// Prints why a command failed.
 pub(super) fn print_error(error: impl std::fmt::Display) {
-    write_stderr_within(printable::lines(&format!("error: {error}\n")), LAST_LINE_TIMEOUT);
+    write_stderr_within(format!("error: {}\n", printable::cell(&error.to_string())), LAST_LINE_TIMEOUT);
 }
 
 /// Prints what clap says about a command line: the help, or what is wrong with the arguments.
 pub(super) fn print_usage(message: &clap::Error) -> ExitCode {
     if message.use_stderr() {
-        write_stderr_within(printable::lines(&message.render().to_string()), LAST_LINE_TIMEOUT);
+        let mut text = message.render().to_string();
+        for (_, value) in message.context() {
+            // An argument must not start a line of its own.
+            if let ContextValue::String(argument) = value {
+                text = text.replace(argument, &printable::cell(argument));
+            }
+        }
+        write_stderr_within(printable::lines(&text), LAST_LINE_TIMEOUT);
         return u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
     }
     match written(message.print().and_then(|()| std::io::stdout().flush())) {

@@ -1,19 +1,23 @@
 //! What a failed run says about a response: what was received instead of records, and where they were looked for. Our own
 //! words and the stream's pointers; of the response only its media type, its size, and the origin that it redirects to.
 
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use reqwest::Url;
 use serde_json::Value;
 
 use crate::domain::run_failure::size;
 use crate::profile::json;
 use crate::profile::{Pagination, Stream, TokenSource};
 use crate::provider::call::Response;
+use crate::provider::redirect::target_origin;
 
 /// Longest media type that is shown, in bytes.
 const MAX_MEDIA_TYPE: usize = 100;
 /// A larger body holds data, not an error object. Bytes.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+/// In place of the origin that was called.
+const SAME_ORIGIN: &str = "https://same-origin.invalid";
 /// Fields of error objects, whatever they hold.
 const ERROR_FIELDS: [&str; 9] = [
     "error",
@@ -55,16 +59,15 @@ pub(super) fn not_json(response: &Response) -> String {
 
 /// The target of a redirect, as its origin: paths and queries can hold data.
 pub(super) fn redirect(response: &Response) -> String {
-    let target = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    let Some(target) = target.and_then(|text| text.parse::<Uri>().ok()) else {
-        return "redirects without a usable Location".to_owned();
-    };
-    match (target.scheme_str(), target.host()) {
-        (Some(scheme), Some(host)) => {
-            let port = target.port().map(|port| format!(":{port}")).unwrap_or_default();
-            format!("redirects to {scheme}://{host}{port}")
-        }
-        _ => "redirects to another path of the same origin".to_owned(),
+    // A target without a host is on the host that was called, whichever that is.
+    let target = Url::parse(SAME_ORIGIN).ok().and_then(|called| {
+        let status = response.status.as_u16();
+        target_origin(status, &response.headers, &called)
+    });
+    match target.as_deref() {
+        None => "redirects without a usable Location".to_owned(),
+        Some(SAME_ORIGIN) => "redirects to another path of the same origin".to_owned(),
+        Some(origin) => format!("redirects to {origin}"),
     }
 }
 
@@ -151,7 +154,8 @@ fn places<'a>(pointers: impl IntoIterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::header::LOCATION;
+    use http::{HeaderValue, StatusCode};
 
     use super::*;
     use crate::sync::tests::response;
@@ -185,9 +189,10 @@ mod tests {
             ("https://bank.example/login?account=0131883461", "redirects to https://bank.example"),
             ("https://u:p@bank.example:8443/x", "redirects to https://bank.example:8443"),
             ("/login", "redirects to another path of the same origin"),
-            ("\u{e9} x", "redirects without a usable Location"),
+            ("mailto:desk@bank.example", "redirects without a usable Location"),
         ] {
-            assert_eq!(redirect(&with(LOCATION, location, "")), text);
+            let moved = Response { status: StatusCode::FOUND, ..with(LOCATION, location, "") };
+            assert_eq!(redirect(&moved), text);
         }
     }
 

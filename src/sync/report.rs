@@ -12,11 +12,14 @@ use crate::ledger::runs::RunCounts;
 use crate::ledger::{LedgerError, RunResult};
 use crate::profile::{ResponseClass, json};
 use crate::provider::call::{CallError, Response, TokenStoreError};
+use crate::provider::redirect::is_redirect;
 
 /// The result of a run that ends for `reason` without committed pages.
 pub(super) const fn result_of(reason: RunReason) -> RunResult {
     match reason {
-        RunReason::PageCapReached | RunReason::WindowUnstable | RunReason::EndOfData => RunResult::Incomplete,
+        RunReason::PageCapReached | RunReason::WindowUnstable | RunReason::EndOfData | RunReason::TotalNotReached => {
+            RunResult::Incomplete
+        }
         RunReason::StopRequested | RunReason::LeaseLost => RunResult::Cancelled,
         RunReason::LeaseHeld | RunReason::StartingDeadlineExceeded => RunResult::Skipped,
         _ => RunResult::Failed,
@@ -121,7 +124,7 @@ pub fn error_from_response(response: &Response, now: Timestamp) -> RunError {
         ResponseClass::Retry | ResponseClass::Fatal if response.status.is_success() => of_success(response),
         ResponseClass::Retry => (RunReason::ProviderError, None),
         ResponseClass::Fatal if status >= 500 => (RunReason::ProviderError, None),
-        ResponseClass::Fatal | ResponseClass::Ok if response.status.is_redirection() && status != 304 => {
+        ResponseClass::Fatal | ResponseClass::Ok if is_redirect(status) => {
             (RunReason::Redirected, Some(failure_detail::redirect(response)))
         }
         ResponseClass::Fatal | ResponseClass::Ok => (RunReason::RequestRejected, None),
@@ -165,14 +168,13 @@ pub struct RunReport {
     pub failing: u32,
     /// Whether it succeeded without reading a record.
     pub empty: bool,
-    /// Whether a complete window held fewer records than the provider's total.
-    pub short_of_total: bool,
 }
 
 /// What is stored about `error`, without partitions.
 pub(super) fn failure_of(error: &RunError) -> RunFailure {
     let detail = error.detail.as_deref().map(run_failure::detail);
-    RunFailure { http_status: error.http_status, detail, ..RunFailure::default() }
+    let cut_short = error.reason.cuts_list_short();
+    RunFailure { http_status: error.http_status, detail, cut_short, ..RunFailure::default() }
 }
 
 impl RunReport {
@@ -189,7 +191,6 @@ impl RunReport {
             partitions: 0,
             failing: 0,
             empty: false,
-            short_of_total: false,
         }
     }
 }
