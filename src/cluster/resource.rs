@@ -22,6 +22,9 @@ use crate::notify::KeyQueue;
 /// Minimum time between two writes that change only ride-along fields, unless a kind has its own.
 pub const MIN_RIDE_ALONG_INTERVAL: Duration = Duration::from_mins(10);
 
+/// Longest acknowledged request in characters, as in the schema of `status.lastHandledReconcileAt`.
+const MAX_REQUEST: usize = 256;
+
 /// One of our kinds, as it is watched and stored.
 pub trait WatchedResource:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
@@ -38,9 +41,12 @@ pub trait WatchedResource:
         ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 
-    /// The value of the `requestedAt` annotation, if the object carries one.
+    /// The value of the `requestedAt` annotation, if the object carries one; its first characters if it is longer than
+    /// the status that acknowledges it may be.
     fn requested_at(&self) -> Option<&str> {
-        [REQUESTED_AT, REQUESTED_AT_FLUX].into_iter().find_map(|name| self.annotations().get(name)).map(String::as_str)
+        let value = [REQUESTED_AT, REQUESTED_AT_FLUX].into_iter().find_map(|name| self.annotations().get(name))?;
+        let end = value.char_indices().nth(MAX_REQUEST).map_or(value.len(), |(end, _)| end);
+        value.get(..end)
     }
 }
 

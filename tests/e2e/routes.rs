@@ -186,6 +186,83 @@ async fn a_candidate_without_a_connection_degrades_the_route() {
     operator.finish(&env.ns).await;
 }
 
+/// Reasons of the events about the route.
+async fn event_reasons(env: &BankEnv) -> Vec<String> {
+    env.events("BankRoute", "payouts").await.into_iter().map(|(reason, _)| reason).collect()
+}
+
+#[tokio::test]
+async fn an_edit_of_the_route_is_no_failover() {
+    let env = BankEnv::new("edited").await;
+    for name in ["a", "b", "c"] {
+        env.bank(name).await;
+    }
+    let all = [("a", "0.10"), ("b", "0.20"), ("c", "0.30")];
+    let of = |names: &[&str], patch: &Value| -> Vec<Value> {
+        let chosen = all.iter().filter(|(name, _)| names.contains(name));
+        chosen.map(|(name, fixed)| candidate(name, name, merged(fee(fixed), patch.clone()))).collect()
+    };
+    env.put(&route("payouts", &of(&["a", "b", "c"], &json!({})), json!({}))).await;
+    let operator = Operator::ready(&env.ns, &[]).await;
+    until_active(&env, "a").await;
+    // The active candidate is removed, renamed away, and excluded by its own limits.
+    env.put(&route("payouts", &of(&["b", "c"], &json!({})), json!({}))).await;
+    let removed = until_active(&env, "b").await;
+    assert!(removed.last_failover.is_none(), "{:?}", removed.last_failover);
+    let renamed = [candidate("other", "b", fee("0.20")), candidate("c", "c", fee("0.30"))];
+    env.put(&route("payouts", &renamed, json!({}))).await;
+    until_active(&env, "other").await;
+    let limited =
+        [candidate("other", "b", merged(fee("0.20"), json!({"maxAmount": "1"}))), candidate("c", "c", json!({}))];
+    env.put(&route("payouts", &limited, json!({}))).await;
+    let limited = until_active(&env, "c").await;
+    assert!(candidate_states(&limited).contains(&("other", "Excluded", "AmountOutOfRange")));
+    assert!(limited.last_failover.is_none(), "{:?}", limited.last_failover);
+
+    // Deleted and created again, with another active bank than before.
+    env.delete("BankRoute", "payouts").await;
+    env.put(&route("payouts", &of(&["a", "b"], &json!({})), json!({}))).await;
+    until_active(&env, "a").await;
+    // A bank that fails is one, afterwards as before.
+    env.delete("ProviderConnection", "a").await;
+    let moved = until_active(&env, "b").await;
+    assert_eq!(failover(&moved), ("a", Some("b"), "ConnectionNotFound"));
+    env.until_event("BankRoute", "payouts", "FailedOver", "failed over from a to b").await;
+    let failovers = event_reasons(&env).await.into_iter().filter(|reason| reason == "FailedOver").count();
+    assert_eq!(failovers, 1, "{:?}", env.events("BankRoute", "payouts").await);
+    operator.finish(&env.ns).await;
+}
+
+#[tokio::test]
+async fn a_route_whose_banks_never_answered_is_not_available() {
+    let env = BankEnv::new("never").await;
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = env.bank_with_secret("down").await;
+    down.fail_with(unavailable()).await.unwrap();
+    // A threshold that is not reached soon: neither is unhealthy yet, and its circuit is closed.
+    let patient = json!({"healthCheck": {"unhealthyThreshold": 10}, "breakerPolicyRef": null});
+    env.put(&bank_connection(&down, patient.clone())).await;
+    let unreachable = merged(patient, json!({"endpoint": {"baseURL": format!("http://{refused}")}}));
+    env.put(&crate::kit::objects::connection("unreachable", &format!("http://{refused}"), unreachable)).await;
+    env.put(&route("payouts", &candidates(&["down", "unreachable"]), json!({}))).await;
+    let operator = Operator::ready(&env.ns, &[]).await;
+    for name in ["down", "unreachable"] {
+        let checked = |c: &ProviderConnection| {
+            let conditions = &c.status.as_ref()?.conditions;
+            has_condition(conditions, "Ready", "True", "Unverified").then_some(())
+        };
+        env.until(name, "checked, without an answer", checked).await;
+    }
+    let status = until_route(&env, "both are excluded", |s| s.candidate_summary.as_deref() == Some("0/2")).await;
+    assert!(is(&status, "Available", "False", "NoBankAvailable") && status.active.is_none());
+    assert!(event_reasons(&env).await.iter().all(|reason| reason != "FailedOver"));
+    down.recover().await;
+    env.request::<ProviderConnection>("down").await;
+    let status = until_active(&env, "down").await;
+    assert!(is(&status, "Available", "True", "CandidateAvailable"));
+    operator.finish(&env.ns).await;
+}
+
 #[tokio::test]
 async fn a_suspended_route_or_connection_is_excluded() {
     let env = BankEnv::new("suspend").await;

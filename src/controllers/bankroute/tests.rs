@@ -11,16 +11,19 @@ use crate::cluster::resource::HasStatus as _;
 use crate::controllers::conditions::{from_api, status_of};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::{ConditionStatus, check_invariants};
+use crate::domain::route::CandidateHealth;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
 use crate::resolve::bank_route;
 
 /// No maintenance window.
 const NO_WINDOW: WindowPosition = WindowPosition::Outside { until: None };
-const UP: ConnectionState =
-    ConnectionState::Live { effective: EffectiveState::Closed, suspended: false, maintenance: NO_WINDOW };
-const DOWN: ConnectionState =
-    ConnectionState::Live { effective: EffectiveState::Open, suspended: false, maintenance: NO_WINDOW };
+const UP: ConnectionState = live(EffectiveState::Closed, CandidateHealth::Usable);
+const DOWN: ConnectionState = live(EffectiveState::Open, CandidateHealth::Unhealthy);
+
+const fn live(effective: EffectiveState, health: CandidateHealth) -> ConnectionState {
+    ConnectionState::Live { effective, health, suspended: false, maintenance: NO_WINDOW }
+}
 
 fn candidate(name: &str, fixed: &str, tier: Tier) -> Candidate {
     Candidate {
@@ -99,6 +102,34 @@ fn an_open_circuit_fails_over_and_its_recovery_fails_back() {
 }
 
 #[test]
+fn failing_checks_exclude_a_bank_whose_circuit_lets_calls_through() {
+    for effective in [EffectiveState::Closed, EffectiveState::Shadow] {
+        let (first, _) = run(&route(), None, &[UP, UP, UP]);
+        let failing = live(effective, CandidateHealth::Unhealthy);
+        let (moved, events) = run(&route(), Some(&first), &[failing, UP, UP]);
+        assert_eq!((moved.active.as_deref(), events), (Some("b"), vec![EventReason::FailedOver]));
+        let reason = moved.last_failover.as_ref().map(|last| last.reason.as_str());
+        assert_eq!((moved.candidates[0].reason.as_str(), reason), ("Unhealthy", Some("Unhealthy")));
+        let (back, events) = run(&route(), Some(&moved), &[UP, UP, UP]);
+        assert_eq!((back.active.as_deref(), events), (Some("a"), vec![EventReason::FailedBack]));
+    }
+    let forced = live(EffectiveState::ForcedClosed, CandidateHealth::Unhealthy);
+    assert_eq!(run(&route(), None, &[forced, UP, UP]).0.active.as_deref(), Some("a"), "only this lifts it");
+}
+
+#[test]
+fn banks_that_never_answered_make_no_route_available() {
+    let never = |effective| live(effective, CandidateHealth::NeverHealthy);
+    let banks = [never(EffectiveState::Closed), never(EffectiveState::Open), never(EffectiveState::Shadow)];
+    let (status, events) = run(&route(), None, &banks);
+    assert_eq!((status.active.as_deref(), status.available), (None, Some(TriState::False)));
+    assert!(status.candidates.iter().all(|c| c.reason == "NeverHealthy"), "{:?}", status.candidates);
+    assert!(events.is_empty(), "{events:?}");
+    let (status, events) = run(&route(), Some(&status), &[UP, banks[1], banks[2]]);
+    assert_eq!((status.active.as_deref(), events), (Some("a"), Vec::new()), "no failback: it never failed");
+}
+
+#[test]
 fn the_fallback_is_active_without_primaries_and_none_without_any_bank() {
     let (first, _) = run(&route(), None, &[UP, UP, UP]);
     let (fallback, _) = run(&route(), Some(&first), &[DOWN, DOWN, UP]);
@@ -121,6 +152,7 @@ fn maintenance_and_accept_windows_exclude_a_bank_until_their_edge() {
     let until = "2026-03-01T12:20:00Z".parse().unwrap();
     let maintained = ConnectionState::Live {
         effective: EffectiveState::Closed,
+        health: CandidateHealth::Usable,
         suspended: false,
         maintenance: WindowPosition::Inside { until },
     };
@@ -191,4 +223,38 @@ fn an_invalid_amount_stalls_the_route_and_names_the_field() {
         "{:?}",
         s.conditions
     );
+}
+
+#[test]
+fn an_edit_that_removes_or_limits_the_active_bank_is_no_failover() {
+    let (first, _) = run(&route(), None, &[UP, UP, UP]);
+    let mut removed = route();
+    removed.spec.candidates.remove(0);
+    let mut renamed = route();
+    renamed.spec.candidates[0].name = "other".into();
+    renamed.spec.candidates[0].tier = Some(Tier::Fallback);
+    let mut limited = route();
+    limited.spec.candidates[0].max_amount = Some("1".into());
+    for edited in [removed, renamed, limited] {
+        let connections = vec![UP; edited.spec.candidates.len()];
+        let (s, events) = run(&edited, Some(&first), &connections);
+        assert_eq!((s.active.as_deref(), events, s.last_failover), (Some("b"), vec![], None));
+    }
+    // Without any bank it is reported that there is none, and not that the removed one failed.
+    let mut alone = route();
+    alone.spec.candidates.truncate(1);
+    alone.spec.candidates[0].name = "other".into();
+    let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
+    let decision = decide(&alone, Some(&first), &inputs(&alone, &[DOWN]), now);
+    let event = &decision.events[0];
+    assert_eq!((event.reason, decision.status.unwrap().last_failover), (EventReason::NoBankAvailable, None));
+    assert!(event.message.contains("a does not take the reference payout since the route was edited"));
+}
+
+#[test]
+fn a_route_created_again_or_whose_status_was_lost_reports_no_failover() {
+    for previous in [None, Some(BankRouteStatus { observed_generation: Some(-1), ..BankRouteStatus::default() })] {
+        let (s, events) = run(&route(), previous.as_ref(), &[DOWN, UP, UP]);
+        assert_eq!((s.active.as_deref(), events, s.last_failover), (Some("b"), vec![], None));
+    }
 }

@@ -2,16 +2,18 @@
 
 use jiff::Timestamp;
 
+use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{Condition, TriState};
 use crate::api::v1alpha1::sync_job::status::{CURSOR_PREVIEW_MAX, HISTORY_MAX};
 use crate::api::v1alpha1::sync_job::{
     ActiveRun, DeliveryGuarantee, HistoryEntry, PartitionCounts, RunResult as WireResult, RunTrigger as WireTrigger,
     SyncJobStatus,
 };
+use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::time;
 use crate::controllers::syncjob::failure;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::{RunRecord, RunResult, RunTrigger};
+use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
 
 /// Inputs of the status that do not come from the ledger.
@@ -37,7 +39,7 @@ pub struct StatusInputs<'a> {
 /// Builds the status.
 pub fn build(inputs: &StatusInputs<'_>, history: &JobView, conditions: Vec<Condition>) -> SyncJobStatus {
     let ended = history.last.iter().filter(|r| wire_result(r).is_some());
-    let last = ended.clone().next();
+    let last = last_ended(history);
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     SyncJobStatus {
         observed_generation: Some(inputs.generation),
@@ -82,7 +84,30 @@ pub fn hold_times(status: &mut SyncJobStatus, previous: Option<&SyncJobStatus>) 
     status.next_retry_time.clone_from(&previous.next_retry_time);
 }
 
-/// History entries, newest first; neighbours with the same outcome are one entry with a count.
+/// The last run that has ended, other than a skipped slot.
+pub(super) fn last_ended(history: &JobView) -> Option<&RunRecord> {
+    history.last.iter().find(|run| wire_result(run).is_some())
+}
+
+/// The newest entry of a requested run: its requester waits for it, so it is a transition.
+pub(super) fn newest_requested(status: &SyncJobStatus) -> Option<&HistoryEntry> {
+    status.history.iter().find(|entry| entry.trigger == WireTrigger::Request)
+}
+
+/// Sets the request of each requested run: it is known from the annotation, and from the status that was written before.
+pub(super) fn name_requests(status: &mut SyncJobStatus, object: &SyncJob, previous: Option<&SyncJobStatus>) {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let handled = previous.and_then(|status| status.last_handled_reconcile_at.as_deref());
+    for entry in status.history.iter_mut().filter(|entry| entry.trigger == WireTrigger::Request) {
+        let is_its_own = |request: &&str| RunId::of_request(uid, request).to_string() == entry.id;
+        let named = [object.requested_at(), handled].into_iter().flatten().find(is_its_own).map(str::to_owned);
+        let before = || previous?.history.iter().find(|before| before.id == entry.id)?.requested_at.clone();
+        entry.requested_at = named.or_else(before);
+    }
+}
+
+/// History entries, newest first; neighbours with the same outcome are one entry with a count. A requested run has an
+/// entry of its own, under its own ID.
 fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::new();
     for run in runs {
@@ -90,7 +115,9 @@ fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
         let quiet = run.counts.inserted == 0 && run.counts.updated == 0 && run.counts.rejected == 0;
         if let Some(last) = entries.last_mut()
             && quiet
+            && (run.trigger != RunTrigger::Manual && last.trigger != WireTrigger::Request)
             && (last.inserted, last.updated, last.rejected) == (0, 0, 0)
+            && last.conflicting == conflicting(run)
             && last.result == result
             && last.reason.as_deref() == run.reason.map(RunReason::as_str)
         {
@@ -120,15 +147,24 @@ fn entry(run: &RunRecord, result: WireResult) -> HistoryEntry {
         updated: number(run.counts.updated),
         unchanged: number(run.counts.unchanged),
         rejected: number(run.counts.rejected),
+        conflicting: conflicting(run),
         reason: run.reason.map(|reason| reason.to_string()),
+        requested_at: None,
         count: 1,
     }
+}
+
+/// Records that were dropped for a later one with their ID; `None` if there were none.
+fn conflicting(run: &RunRecord) -> Option<i64> {
+    let count = Some(run.counts.conflicting).filter(|count| *count > 0)?;
+    Some(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 fn records(run: &RunRecord) -> String {
     let c = &run.counts;
     let text = format!("{} new, {} changed, {} same", c.inserted, c.updated, c.unchanged);
-    if c.rejected > 0 { format!("{text}, {} rejected", c.rejected) } else { text }
+    let text = if c.rejected > 0 { format!("{text}, {} rejected", c.rejected) } else { text };
+    if c.conflicting > 0 { format!("{text}, {} conflicting", c.conflicting) } else { text }
 }
 
 /// API form of the result; `None` for a skipped slot or a run that has not ended.
