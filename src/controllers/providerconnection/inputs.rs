@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{ConnectionConsumers, PolicyStatus};
 use crate::domain::breaker::{EffectiveState, Snapshot};
+use crate::domain::check_failure::CheckFailure;
 use crate::domain::health::{Health, RiskTier};
 use crate::domain::window::WindowPosition;
 use crate::resolve::{DesiredConnection, SpecError};
@@ -41,6 +42,10 @@ pub struct LiveConnection {
     pub flapping: bool,
     /// Health of the provider.
     pub health: Health,
+    /// Why the last health check failed; `None` if it passed.
+    pub check_failure: Option<CheckFailure>,
+    /// Whether a health check has ever passed, at this endpoint and with this way to authenticate.
+    pub ever_healthy: bool,
     /// Whether health checks pass but are slow.
     pub slow: bool,
     /// Tier of its failure risk.
@@ -51,6 +56,8 @@ pub struct LiveConnection {
     pub authenticated: Option<bool>,
     /// Whether calls fail for lack of an access token.
     pub token_missing: bool,
+    /// What the last token request showed to be at fault, and the remedy.
+    pub token_fault: Option<&'static str>,
     /// Why the address that its host name resolves to is not allowed.
     pub address_refused: Option<String>,
     /// Position relative to the maintenance windows.

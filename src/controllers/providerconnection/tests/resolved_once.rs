@@ -10,6 +10,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use tempfile::TempDir;
 
+use crate::api::REQUESTED_AT;
 use crate::api::v1alpha1::provider_connection::{CredentialStatus, ProviderConnectionStatus};
 use crate::api::v1alpha1::{BreakerPolicy, BreakerPolicySpec, ProviderConnection};
 use crate::cluster::resource::WatchedResource;
@@ -276,4 +277,30 @@ async fn after_a_start_too_an_unchanged_credential_is_held_back_from_another_hos
         let end = observe(&fixture.ctx, &object).await;
         assert_eq!(matches!(end, Err(ReconcileError::Deferred(_))), held, "{host}, version {version}");
     }
+}
+
+#[tokio::test]
+async fn a_request_reads_the_secret_anew_once_however_fresh_the_copy_is() {
+    let mut fixture = Fixture::with_refresh(Duration::from_mins(1)).await;
+    fixture.store("1", 1);
+    let mut object = connection("1", 1);
+    for (request, reads) in [(None, 1), (None, 1), (Some("r1"), 2), (Some("r1"), 2), (Some("r2"), 3), (None, 3)] {
+        let annotations = request.map(|request| [(REQUESTED_AT.to_owned(), request.to_owned())].into());
+        object.metadata.annotations = annotations;
+        assert!(observe(&fixture.ctx, &object).await.unwrap().settings.is_some());
+        assert_eq!(fixture.reads().0, reads, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_used_is_looked_for_again_soon() {
+    let mut fixture = Fixture::with_refresh(Duration::from_mins(1)).await;
+    fixture.store("1", 1);
+    let object = connection("1", 1);
+    let valid_for = async |fixture: &Fixture| observe(&fixture.ctx, &object).await.unwrap().inputs.secrets_valid_for;
+    fixture.server().secret = None;
+    let soon = valid_for(&fixture).await;
+    assert!(soon >= Duration::from_secs(1) && soon <= Duration::from_secs(15), "{soon:?}");
+    fixture.server().secret = Some(1);
+    assert!(valid_for(&fixture).await > Duration::from_secs(15), "usable: read again after the refresh interval");
 }
