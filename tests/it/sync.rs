@@ -80,6 +80,42 @@ async fn thousands_of_transactions_are_inserted_once_and_edits_update_them() {
     assert!(!env.metrics.render().unwrap().contains("acc-"), "no account in a label");
 }
 
+/// `text` with its ASCII digits replaced by those of the script that begins with `zero`.
+fn in_digits(zero: char, text: &str) -> String {
+    let digit = |c: char| c.to_digit(10).and_then(|value| char::from_u32(u32::from(zero) + value)).unwrap_or(c);
+    text.chars().map(digit).collect()
+}
+
+#[tokio::test]
+async fn numbers_in_digits_of_any_script_are_masked_before_they_are_stored() {
+    let (_sim, bank) = mono_bank([account("acc-1", 1)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let env = SyncEnv::open(&dir.path().join("ledger.db")).await;
+    let (plan, connection) = (mono_plan(&["acc-1"]), connect_mono(&bank.base_url()));
+    env.run(&plan, &connection).await;
+    let date =
+        env.ledger.list_transactions(&TransactionFilter::default(), 1).await.unwrap()[0].record.booked.at.unwrap();
+    // Full-width, Arabic, Devanagari, Bengali and mathematical digits.
+    let scripts = ['0', '\u{ff10}', '\u{660}', '\u{966}', '\u{9e6}', '\u{1d7ce}'];
+    let sent = scripts.iter().enumerate().map(|(number, zero)| Transaction {
+        id: format!("script-{number}"),
+        narration: in_digits(*zero, "TRF 0131883461 of 2026-09-01 and 4000 0000 0000 0002"),
+        amount: 100,
+        direction: Direction::Credit,
+        balance: 0,
+        date,
+        category: None,
+    });
+    assert!(bank.put_transactions("acc-1", sent.collect()));
+    env.run(&plan, &connection).await;
+    let rows = env.ledger.list_transactions(&TransactionFilter::default(), 100).await.unwrap();
+    for (number, zero) in scripts.iter().enumerate() {
+        let row = rows.iter().find(|row| row.record.key == format!("script-{number}")).unwrap();
+        let want = in_digits(*zero, "TRF ****3461 of 2026-09-01 and ****0002");
+        assert_eq!(row.record.narration.as_deref(), Some(want.as_str()));
+    }
+}
+
 #[tokio::test]
 async fn a_run_after_a_failed_one_resumes_at_its_cursor() {
     let time = ManualTime::start();
