@@ -64,7 +64,9 @@ impl ChangeRouter {
                 // Also if another object has taken the name: the reconcile of the successor may never get as far as
                 // replacing what runs (its Secret is missing, its spec is invalid).
                 self.backoff.forget(*kind, key);
-                self.resolutions.forget(*kind, key);
+                for job in self.resolutions.forget(*kind, key) {
+                    self.reconcile_queue.enqueue(Kind::SyncJob, &job);
+                }
                 match kind {
                     Kind::ProviderConnection => drop(self.registry.remove_object(key, uid)),
                     Kind::SyncJob => self.pool.forget(key),

@@ -2,6 +2,22 @@
 //!
 //! Cursor texts are opaque here: the sync layer interprets them, the ledger stores them.
 
+/// Between a stream's name and its source. No name of a stream contains it.
+const SOURCE_MARK: char = '#';
+
+/// The stored name of a stream that reads one of several sources, which `source` identifies.
+///
+/// The source is part of the name, so that the rows of two sources are never one row although their ids are equal, and
+/// the schema is that of versions without sources.
+pub fn stored_stream(name: &str, source: &str) -> String {
+    format!("{name}{SOURCE_MARK}{source}")
+}
+
+/// The name of a stream from its stored name.
+pub fn stream_name(stored: &str) -> &str {
+    stored.split_once(SOURCE_MARK).map_or(stored, |(name, _)| name)
+}
+
 /// Identifies a stream's data. Survives the deletion and re-creation of every object it names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {
@@ -13,7 +29,7 @@ pub struct StreamKey {
     pub provider: String,
     /// `Sandbox` or `Production`.
     pub environment: String,
-    /// Name of the stream.
+    /// Stored name of the stream: its name, with its source where it has several; see [`stored_stream`].
     pub stream: String,
     /// Name of the partition; empty for a job without partitions.
     pub partition: String,

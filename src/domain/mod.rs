@@ -5,11 +5,14 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod check_failure;
 pub mod client_address;
 pub mod clock_skew;
 pub mod closed_list;
 pub mod conditions;
+pub mod content_mismatch;
 pub mod cursor;
+pub mod decimal_digits;
 pub mod document;
 pub mod duration;
 pub mod fair_queue;
@@ -33,5 +36,6 @@ pub mod run_reason;
 pub mod schedule;
 pub mod time;
 pub mod token_buckets;
+pub mod unicode_digit;
 pub mod window;
 pub mod write_fault;

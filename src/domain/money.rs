@@ -7,6 +7,8 @@ use std::fmt;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use crate::domain::decimal_digits::DecimalDigits;
+
 /// An ISO 4217 alphabetic code: three upper-case letters.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
@@ -103,20 +105,45 @@ impl Money {
 
     /// Money from an amount in minor units: 1250 EUR → 12.50, 1250 XOF → 1250.
     pub fn from_minor(minor: i128, currency: Currency) -> Result<Self, MoneyError> {
-        let amount =
-            Decimal::try_from_i128_with_scale(minor, currency.exponent()?).map_err(|_| MoneyError::TooLarge)?;
+        Self::from_units(minor, currency, currency.exponent()?)
+    }
+
+    /// Money from an amount in units with `places` decimal places, whatever the currency's own minor unit is.
+    pub fn from_units(units: i128, currency: Currency, places: u32) -> Result<Self, MoneyError> {
+        let amount = Decimal::try_from_i128_with_scale(units, places).map_err(|_| MoneyError::TooLarge)?;
         Ok(Self { amount, currency })
     }
 
     /// The amount in minor units; an error if the amount has more decimal places than the currency.
     pub fn to_minor(self) -> Result<i128, MoneyError> {
-        let exponent = self.currency.exponent()?;
+        self.to_units(self.currency.exponent()?)
+    }
+
+    /// The amount in units with `places` decimal places; an error if it has more, or if there are more than 8.
+    pub fn to_units(self, places: u32) -> Result<i128, MoneyError> {
         let amount = self.amount.normalize();
-        let Some(missing) = exponent.checked_sub(amount.scale()) else {
+        let Some(missing) = places.min(8).checked_sub(amount.scale()) else {
             return Err(MoneyError::TooFine(self.currency));
         };
-        // At most 28 digits times ten thousand: far below i128.
+        // At most 28 digits times a hundred million: below i128.
         Ok(amount.mantissa() * 10i128.pow(missing))
+    }
+
+    /// The same amount with as many places as the currency has: 7 EUR → 7.00. An error if it has more that are not zero.
+    pub fn with_minor_places(self) -> Result<Self, MoneyError> {
+        self.with_places(self.currency.exponent()?)
+    }
+
+    /// The same amount with `places` decimal places. An error if it has more that are not zero.
+    pub fn with_places(self, places: u32) -> Result<Self, MoneyError> {
+        let mut amount = self.amount.normalize();
+        if amount.scale() > places {
+            return Err(MoneyError::TooFine(self.currency));
+        }
+        amount.rescale(places);
+        // A zero would print as -0.
+        amount.set_sign_positive(amount.is_sign_positive() || amount.is_zero());
+        Ok(Self { amount, ..self })
     }
 
     /// The amount rounded to the currency's minor unit.
@@ -160,6 +187,45 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, MoneyError> {
         return Err(MoneyError::Amount);
     }
     Decimal::from_str_exact(text).map_err(|_| MoneyError::Amount)
+}
+
+/// Most characters of an amount; longer texts are no amounts.
+const MAX_AMOUNT_TEXT: usize = 128;
+
+/// Parses an amount as a provider writes it, to the same value for every spelling: `7`, `7.0`, `+7`, `0.7e1`. Zeros count
+/// for no limit, whether they lead or trail (`12.450000000000`); any other digit beyond 15 digits or 8 places is an error,
+/// never rounded.
+pub fn parse_amount(text: &str) -> Result<Decimal, MoneyError> {
+    if text.len() > MAX_AMOUNT_TEXT {
+        return Err(MoneyError::Amount);
+    }
+    let (negative, unsigned) = match text.as_bytes().first() {
+        Some(b'-') => (true, text.get(1..)),
+        Some(b'+') => (false, text.get(1..)),
+        _ => (false, Some(text)),
+    };
+    let number = unsigned.and_then(DecimalDigits::parse).ok_or(MoneyError::Amount)?;
+    let (digits, point) = (number.digits.as_str(), number.point);
+    let places = i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_sub(point);
+    if point > 15 || places > 8 {
+        return Err(MoneyError::Amount);
+    }
+    let mantissa: i128 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| MoneyError::Amount)? };
+    // Zeros before the point that the digits do not have: 1e2.
+    let missing = u32::try_from(places.min(0).unsigned_abs()).map_err(|_| MoneyError::Amount)?;
+    let scale = u32::try_from(places.max(0)).map_err(|_| MoneyError::Amount)?;
+    let value = mantissa * 10_i128.pow(missing);
+    Decimal::try_from_i128_with_scale(if negative { -value } else { value }, scale).map_err(|_| MoneyError::Amount)
+}
+
+/// Parses a whole number as a provider writes it: digits, or a number with an exponent that has no fraction (`1e2`). A
+/// fraction that is written out is none of a whole number, even if it is zero: `12.00` may be of another unit.
+pub fn parse_whole(text: &str) -> Option<i128> {
+    if !text.contains(['e', 'E']) {
+        return text.parse().ok();
+    }
+    let value = parse_amount(text).ok()?;
+    (value.normalize().scale() == 0).then(|| value.normalize().mantissa())
 }
 
 /// Like [`parse_decimal`], but rejects negative values.
@@ -223,6 +289,65 @@ mod tests {
             assert_eq!(parse_decimal(bad), Err(MoneyError::Amount), "{bad:?}");
         }
         assert_eq!(parse_unsigned("-1"), Err(MoneyError::Amount));
+    }
+
+    #[test]
+    fn an_amount_is_the_same_in_every_spelling() {
+        for (value, spellings) in [
+            ("7", &["7", "7.0", "7.00", "+7", "007", "0.7e1", "70E-1", "7.000000000000000000"][..]),
+            ("12.45", &["12.45", "12.450000000000", "1245e-2", "0000000000000000012.45"]),
+            ("100", &["100", "1e2", "1E+2", "1.0e2", "0.001e5"]),
+            ("0", &["0", "-0.00", "0e9", "0.000000000000", "-0"]),
+            ("-0.00000001", &["-0.00000001", "-1e-8"]),
+            ("123456789012345.12345678", &["123456789012345.12345678", "12345678901234512345678e-8"]),
+        ] {
+            for text in spellings {
+                assert_eq!(parse_amount(text).unwrap(), value.parse().unwrap(), "{text}");
+            }
+        }
+        let long = format!("1.{}", "0".repeat(200));
+        for bad in [
+            "",
+            "-",
+            "+",
+            ".5",
+            "1.",
+            "--1",
+            "+-1",
+            "1,5",
+            "1,234.00",
+            " 1",
+            "NaN",
+            "Infinity",
+            "0x10",
+            "\u{663}",
+            "1e",
+            "1e+",
+            "1e99999999999999999999",
+            "1e16",
+            "1234567890123456",
+            "0.123456789",
+            "1.0000000001",
+            "1e-9",
+            "1_0",
+            &long,
+        ] {
+            assert_eq!(parse_amount(bad), Err(MoneyError::Amount), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_has_no_written_fraction() {
+        for (text, value) in [("1250", 1250), ("-5", -5), ("1e2", 100), ("1.25e3", 1250), ("-0", 0)] {
+            assert_eq!(parse_whole(text), Some(value), "{text}");
+        }
+        for bad in ["12.00", "1e-1", "1.255e2", "", "1e99", "x"] {
+            assert_eq!(parse_whole(bad), None, "{bad}");
+        }
+        let seven = Money::new(parse_amount("7").unwrap(), currency("EUR"));
+        assert_eq!(seven.with_minor_places().unwrap().amount.to_string(), "7.00");
+        let zero = Money::new("-0.000".parse().unwrap(), currency("JPY"));
+        assert_eq!(zero.with_minor_places().unwrap().amount.to_string(), "0");
     }
 
     proptest! {

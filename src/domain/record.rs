@@ -108,7 +108,7 @@ pub struct TransactionRecord {
     pub booked: BookingTime,
     /// In units of the currency; credit is positive.
     pub amount: Decimal,
-    /// In the currency's smallest unit.
+    /// In the provider's smallest unit of the currency: that of ISO 4217, unless its profile states another.
     pub amount_minor: i128,
     /// ISO 4217, upper case.
     pub currency: String,
@@ -123,7 +123,24 @@ pub struct TransactionRecord {
 }
 
 impl TransactionRecord {
-    /// Hash of everything except identity; equal hashes mean that no write is needed.
+    /// Whether the content is equal, whatever its spelling: an amount is compared as a number, and a time that is an
+    /// instant as that. The identity is not compared.
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        let spelled_alike = |record: &Self| Self {
+            account_token: String::new(),
+            key: String::new(),
+            amount: record.amount.normalize(),
+            booked: BookingTime {
+                text: if record.booked.at.is_some() { String::new() } else { record.booked.text.clone() },
+                ..record.booked.clone()
+            },
+            ..record.clone()
+        };
+        spelled_alike(self) == spelled_alike(other)
+    }
+
+    /// Hash of everything except identity; equal hashes mean that no write is needed. Different hashes do not mean a
+    /// different content: the ledger compares the fields then.
     pub fn content_hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update([CONTENT_HASH_VERSION]);

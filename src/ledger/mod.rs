@@ -26,9 +26,11 @@ pub mod lease_holder;
 pub mod open;
 pub mod page;
 pub mod probes;
+pub mod queries;
 pub mod quotas;
 pub mod record;
 pub mod runs;
+pub mod sources;
 mod sqlite;
 pub mod store;
 
@@ -42,6 +44,7 @@ pub use page::{PageCommit, PageCounts, PageOutcome};
 pub use probes::{ProbeResult, StoredProbe};
 pub use record::{ReplaceIdentity, RowIdentity};
 pub use runs::{JobHistory, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger, UnknownValue};
+pub use sources::{Erasure, ExistingJobs, KeptRows, SourceAdoption};
 pub use store::{Ledger, OpenMode};
 
 pub use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};

@@ -29,6 +29,8 @@ pub struct PageCommit<'a> {
     pub dead_letters: &'a [DeadLetter],
     /// Records in the page, including duplicates and rejected ones.
     pub fetched: u64,
+    /// Records of the page that were dropped for a later one with the same ID and another content.
+    pub conflicting: u64,
     /// Pages committed by this transaction: 1, or 0 if it only updates the cursor.
     pub pages: u64,
     /// Wall time, written to the rows.

@@ -68,7 +68,7 @@ closed_list!(
     /// How a run ended, as in the ledger and in the label `result`.
     RunResult {
         Succeeded: "Every window was read to its end." => "None.",
-        Incomplete: "A limit was reached; committed pages are kept." => "None; the next run continues from the last committed page.",
+        Incomplete: "A limit was reached, or the list of the provider ended before its end; committed pages are kept." => "See the reason of the run; the next run continues from the last committed page, or reads the window again.",
         Failed: "An error ended the run; committed pages are kept." => "See the reason of the run.",
         Cancelled: "The run was stopped on request, between two pages. In status: Canceled." => "None; the next run continues from the last committed page.",
         Skipped: "The run did not start. Not in status." => "See the reason of the run.",
@@ -113,6 +113,8 @@ pub struct RunCounts {
     pub unchanged: u64,
     /// Dead letters, and invalid records of a rejected page.
     pub rejected: u64,
+    /// Records with the ID of a later one of their page and another content: the later one was stored.
+    pub conflicting: u64,
     /// Pages committed.
     pub pages: u64,
 }

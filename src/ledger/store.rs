@@ -12,9 +12,11 @@ use super::health::HealthReceiver;
 use super::lease::{Lease, LeaseStore};
 use super::page::{PageCommit, PageOutcome};
 use super::probes::{ProbeResult, StoredProbe};
+use super::queries::Queries;
 use super::quotas::Quotas;
 use super::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use super::runs::{JobHistory, RunEnd, RunStart};
+use super::sources::{Erasure, ExistingJobs, SourceAdoption};
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
@@ -32,7 +34,7 @@ pub enum OpenMode {
 
 /// The durable store. Every method is atomic: it takes effect entirely or not at all. An error does not outlive its cause:
 /// when the store accepts writes again, the next call succeeds.
-pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Send + Sync + 'static {
+pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Queries + Send + Sync + 'static {
     /// A job's cursor in a partition; `None` before its first page.
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
 
@@ -64,11 +66,24 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     /// written.
     fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory>;
 
-    /// Deletes a job's cursors and runs, and the rows of streams that no other job reads, if `lease` still holds.
+    /// Moves the rows and cursors that versions without sources stored for the stream to the source of `adoption`, if all
+    /// of them belong to it; `false` if there are none, or rows of other sources among them.
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced): another process runs the job; nothing is moved.
+    fn adopt_source<'a>(&'a self, adoption: &'a SourceAdoption<'a>) -> LedgerFuture<'a, bool>;
+
+    /// Deletes a job's cursors and runs, and the rows of the sources that it reads, if `lease` still holds. Kept are the
+    /// rows that another of the `existing` jobs of its namespace has a cursor for.
     ///
     /// # Errors
     /// [`Fenced`](super::error::LedgerError::Fenced): another process runs the job; nothing is deleted.
-    fn delete_job<'a>(&'a self, job: &'a ObjectKey, lease: &'a Lease) -> LedgerFuture<'a, ()>;
+    fn delete_job<'a>(
+        &'a self,
+        job: &'a ObjectKey,
+        existing: &'a ExistingJobs,
+        lease: &'a Lease,
+    ) -> LedgerFuture<'a, Erasure>;
 
     /// Matching transactions, newest booking first.
     fn list_transactions<'a>(

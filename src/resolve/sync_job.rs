@@ -1,5 +1,6 @@
 //! Resolves a job's spec and its connection's settings to a cadence and a sync plan. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,16 @@ pub fn connection_not_found(name: &str) -> SpecError {
 pub fn connection_not_ready(name: &str) -> SpecError {
     let message = format!("ProviderConnection {name:?} (spec.connectionRef) not ready; check its conditions");
     SpecError::waiting(Reason::ConnectionNotReady, message)
+}
+
+/// Another job, `older`, reads what this one would read in `partition` (empty: the only one).
+pub fn duplicate_source(older: &str, partition: &str) -> SpecError {
+    let partition = if partition.is_empty() { String::new() } else { format!(" of partition {partition:?}") };
+    let message = format!(
+        "the source{partition} is read by the older SyncJob {older:?} (same connection, stream and parameters): both would \
+         write the same rows; change spec.parameters or spec.partitions, or delete one of the two jobs"
+    );
+    SpecError::stalled(Reason::DuplicateSource, message)
 }
 
 /// What an accepted spec says besides the plan.
@@ -167,7 +178,10 @@ pub fn sync_job(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> R
         .into_iter()
         .map(|(name, given)| {
             let values = stream.effective_values(&given, connection.parameters());
-            let parameters = values.map_err(|e| SpecError::invalid("parameters", format_args!("is invalid: {e}")))?;
+            let parameters = values.map_err(|error| {
+                let field = parameters_field(spec, &name, Some(&error.field));
+                SpecError::invalid(&field, format_args!("is invalid: {error}"))
+            })?;
             Ok(Partition { name, parameters })
         })
         .collect::<Result<Vec<_>, SpecError>>()?;
@@ -194,9 +208,27 @@ pub fn sync_job(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> R
         limits: RunLimits::default(),
     };
     for partition in &plan.partitions {
-        plan.cursor_hash(partition).map_err(|e| SpecError::invalid("parameters", e))?;
+        let field = || parameters_field(spec, &partition.name, None);
+        plan.cursor_hash(partition).map_err(|error| SpecError::invalid(&field(), error))?;
     }
     Ok(plan)
+}
+
+/// The field that the parameters of the partition `name` come from: its own, unless the job sets `parameter` for all
+/// partitions and this one does not. One that is missing is missing in the partition. By its index: a name may be the
+/// number of an account.
+fn parameters_field(spec: &SyncJobSpec, name: &str, parameter: Option<&str>) -> String {
+    let listed = spec.partitions.as_deref().unwrap_or_default();
+    let Some((index, own)) = listed.iter().enumerate().find(|(_, partition)| &*partition.name == name) else {
+        return "parameters".to_owned();
+    };
+    let sets = |parameters: Option<&BTreeMap<String, String>>| {
+        parameters.is_some_and(|set| parameter.is_some_and(|parameter| set.contains_key(parameter)))
+    };
+    if sets(spec.parameters.as_deref()) && !sets(own.parameters.as_deref()) {
+        return "parameters".to_owned();
+    }
+    format!("partitions[{index}].parameters")
 }
 
 fn stream(connection: &Settings, name: &str) -> Result<Arc<Stream>, SpecError> {

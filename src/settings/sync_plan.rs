@@ -73,7 +73,36 @@ impl Default for RunLimits {
     }
 }
 
+/// Identifies what one partition of a job reads, among all jobs: two partitions with the same one would write the same
+/// rows. Not stored.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId([u8; 16]);
+
 impl SyncPlan {
+    /// What the values of the partition's parameters select, as one text: equal exactly for the same records. `None` if
+    /// the stream has one source only.
+    pub fn source(&self, partition: &Partition) -> Option<String> {
+        let values = self.stream.source(&partition.parameters)?;
+        // With lengths: "a" = "b=c" must differ from "a=b" = "c".
+        let parts = values.into_iter().flat_map(|(name, value)| [name, value]);
+        Some(parts.map(|part| format!("{}:{part}", part.len())).collect())
+    }
+
+    /// The sources of the job, one for each partition, in their order.
+    pub fn source_ids(&self) -> Vec<SourceId> {
+        let id = |partition: &Partition| {
+            let mut hash = Sha256::new();
+            let source = self.source(partition).unwrap_or_default();
+            let (namespace, connection) = (&*self.job.namespace, self.connection.as_str());
+            for part in [namespace, connection, self.stream_name.as_str(), partition.name.as_str(), source.as_str()] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part.as_bytes());
+            }
+            SourceId(*hash.finalize().first_chunk::<16>().unwrap_or(&[0; 16]))
+        };
+        self.partitions.iter().map(id).collect()
+    }
+
     /// Hash of what a partition's cursor depends on: `<source>.<paging>`. A different source (path, account, query)
     /// invalidates the cursor; different paging only the page position.
     pub fn cursor_hash(&self, partition: &Partition) -> Result<CursorHash, TemplateError> {
@@ -122,6 +151,11 @@ impl CursorHash {
     /// The stored form `stored` of the same source with this hash of it.
     pub fn with_paging_of(&self, stored: &str) -> String {
         format!("{}.{}", self.source, stored.split_once('.').map_or("", |(_, paging)| paging))
+    }
+
+    /// The hash of the source.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether a stored cursor has the same source.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::account_tokens::TokenKey;
 use crate::domain::clock_skew::is_ahead;
-use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow};
+use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow, stored_stream};
 use crate::domain::record::Granularity;
 use crate::profile::{Stream, TimeEncoding, WindowParameters};
 use crate::settings::sync_plan::{Partition, SyncPlan};
@@ -21,7 +22,17 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[error("cursor cannot be parsed")]
 pub struct CursorError;
 
-/// The key of a partition's cursor.
+/// The key of a partition's cursor in its source, where the stream has several. The source may be the number of an account,
+/// so it is stored as a keyed hash.
+pub fn source_key(plan: &SyncPlan, partition: &Partition, token_key: &TokenKey) -> CursorKey {
+    let mut key = cursor_key(plan, partition);
+    if let Some(source) = plan.source(partition) {
+        key.stream.stream = stored_stream(&plan.stream_name, &token_key.digest("stream source", &source));
+    }
+    key
+}
+
+/// The key of a partition's cursor without a source: of a stream that has only one, and of versions without sources.
 pub fn cursor_key(plan: &SyncPlan, partition: &Partition) -> CursorKey {
     CursorKey {
         stream: StreamKey {

@@ -5,6 +5,7 @@
 //! The ordinal counts over the whole window, because identical records may be on different pages.
 
 use std::collections::HashMap;
+use std::ops::Add;
 
 use sha2::{Digest, Sha256};
 
@@ -37,13 +38,37 @@ impl Ordinals {
     }
 }
 
+/// Records of a page that were dropped, because a later one has the same key.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
+pub struct Duplicates {
+    /// All of them.
+    pub dropped: u64,
+    /// Those whose content differed from that of the record which took their place.
+    pub conflicting: u64,
+}
+
+impl Add for Duplicates {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { dropped: self.dropped + more.dropped, conflicting: self.conflicting + more.conflicting }
+    }
+}
+
+impl Duplicates {
+    fn count(&mut self, has_same_content: bool) {
+        self.dropped += 1;
+        self.conflicting += u64::from(!has_same_content);
+    }
+}
+
 /// Derives the keys of records without one, and drops all but the last of the records with the same key.
 ///
-/// Returns the rows in order and the number dropped.
-pub fn dedupe(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<TransactionRecord>, u64) {
+/// Returns the rows in order and what was dropped.
+pub fn dedupe(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<TransactionRecord>, Duplicates) {
     let mut positions: HashMap<(String, String), usize> = HashMap::new();
     let mut rows: Vec<Option<TransactionRecord>> = Vec::with_capacity(records.len());
-    let mut dropped = 0;
+    let mut duplicates = Duplicates::default();
     for mut record in records {
         if record.key.is_empty() {
             let base = derived_key(&record);
@@ -53,37 +78,35 @@ pub fn dedupe(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<
         }
         let identity = (record.account_token.clone(), record.key.clone());
         if let Some(earlier) = positions.insert(identity, rows.len())
-            && let Some(slot) = rows.get_mut(earlier)
+            && let Some(earlier) = rows.get_mut(earlier).and_then(Option::take)
         {
-            *slot = None;
-            dropped += 1;
+            duplicates.count(record.has_content_of(&earlier));
         }
         rows.push(Some(record));
     }
-    (rows.into_iter().flatten().collect(), dropped)
+    (rows.into_iter().flatten().collect(), duplicates)
 }
 
 /// Like [`dedupe`], for documents: a document without an id gets a key derived from its whole content.
-pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals) -> (Vec<DocumentRecord>, u64) {
+pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals) -> (Vec<DocumentRecord>, Duplicates) {
     let mut positions: HashMap<String, usize> = HashMap::new();
     let mut unique: Vec<Option<DocumentRecord>> = Vec::with_capacity(documents.len());
-    let mut dropped = 0;
+    let mut duplicates = Duplicates::default();
     for mut document in documents {
         if document.key.is_empty() {
-            let base = hex::encode(&document.content_hash()[..8]);
+            let base = document.derived_key_base();
             let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
             document.key = format!("~{base}-{ordinal}");
             *ordinal += 1;
         }
         if let Some(earlier) = positions.insert(document.key.clone(), unique.len())
-            && let Some(slot) = unique.get_mut(earlier)
+            && let Some(earlier) = unique.get_mut(earlier).and_then(Option::take)
         {
-            *slot = None;
-            dropped += 1;
+            duplicates.count(document.content_hash() == earlier.content_hash());
         }
         unique.push(Some(document));
     }
-    (unique.into_iter().flatten().collect(), dropped)
+    (unique.into_iter().flatten().collect(), duplicates)
 }
 
 /// The hash that a derived key shows, which is the smaller number.
@@ -138,16 +161,18 @@ mod tests {
 
     #[test]
     fn the_last_record_with_the_same_id_wins() {
-        let (rows, dropped) = dedupe(vec![record("a", 1), record("b", 2), record("a", 3)], &mut Ordinals::default());
+        let page = vec![record("a", 1), record("b", 2), record("a", 3), record("b", 2)];
+        let (rows, duplicates) = dedupe(page, &mut Ordinals::default());
         let kept: Vec<_> = rows.iter().map(|r| (r.key.as_str(), r.amount_minor)).collect();
-        assert_eq!((kept, dropped), (vec![("b", 2), ("a", 3)], 1));
+        assert_eq!(kept, vec![("a", 3), ("b", 2)]);
+        assert_eq!(duplicates, Duplicates { dropped: 2, conflicting: 1 }, "`b` is the same record twice");
     }
 
     #[test]
     fn identical_records_without_an_id_keep_stable_distinct_keys() {
         let read = |page: Vec<TransactionRecord>| {
-            let (rows, dropped) = dedupe(page, &mut Ordinals::default());
-            assert_eq!(dropped, 0);
+            let (rows, duplicates) = dedupe(page, &mut Ordinals::default());
+            assert_eq!(duplicates, Duplicates::default());
             rows.into_iter().map(|r| r.key).collect::<Vec<_>>()
         };
         let first = read(vec![without_id(5), without_id(5), without_id(6)]);

@@ -39,6 +39,7 @@ pub struct SyncMetrics {
     records: IntCounterVec,
     pages: IntCounterVec,
     empty_runs: IntCounterVec,
+    incomplete_walks: IntCounterVec,
 }
 
 impl SyncMetrics {
@@ -64,13 +65,18 @@ impl SyncMetrics {
             )?,
             records: metrics.counter(
                 "busbar_sync_records_total",
-                "Records processed by syncs, by operation.",
+                "Records processed by syncs, by operation; conflicting: dropped for a later one of the page with the same ID and another content.",
                 &["namespace", "syncjob", "op"],
             )?,
             pages: metrics.counter("busbar_sync_pages_total", "Pages committed.", &job)?,
             empty_runs: metrics.counter(
                 "busbar_sync_empty_runs_total",
                 "Successful runs that read no record.",
+                &job,
+            )?,
+            incomplete_walks: metrics.counter(
+                "busbar_sync_incomplete_walks_total",
+                "Walks of a partition that read a list to a point that is not known to be its end: its total was not reached, or its paging led nowhere.",
                 &job,
             )?,
         })
@@ -82,11 +88,17 @@ impl SyncMetrics {
         for result in crate::ledger::RunResult::ALL {
             self.runs.with_label_values(&[namespace, name, result.as_str()]);
         }
-        for op in ["inserted", "updated", "unchanged", "rejected"] {
+        for op in ["inserted", "updated", "unchanged", "rejected", "conflicting"] {
             self.records.with_label_values(&[namespace, name, op]);
         }
         self.pages.with_label_values(&[namespace, name]);
         self.empty_runs.with_label_values(&[namespace, name]);
+        self.incomplete_walks.with_label_values(&[namespace, name]);
+    }
+
+    /// Records a walk whose list may have more records.
+    pub(crate) fn walk_cut_short(&self, job: &ObjectKey) {
+        self.incomplete_walks.with_label_values(&[&job.namespace, &job.name]).inc();
     }
 
     /// Records one stage of one page: a success (`class` is `None`) or an error of that class.
@@ -112,6 +124,7 @@ impl SyncMetrics {
             ("updated", counts.updated),
             ("unchanged", counts.unchanged),
             ("rejected", counts.rejected),
+            ("conflicting", counts.conflicting),
         ] {
             self.records.with_label_values(&[namespace, name, op]).inc_by(count);
         }
@@ -124,10 +137,11 @@ impl SyncMetrics {
         for result in crate::ledger::RunResult::ALL {
             self.runs.remove_label_values(&[namespace, name, result.as_str()]).ok();
         }
-        for op in ["inserted", "updated", "unchanged", "rejected"] {
+        for op in ["inserted", "updated", "unchanged", "rejected", "conflicting"] {
             self.records.remove_label_values(&[namespace, name, op]).ok();
         }
         self.pages.remove_label_values(&[namespace, name]).ok();
         self.empty_runs.remove_label_values(&[namespace, name]).ok();
+        self.incomplete_walks.remove_label_values(&[namespace, name]).ok();
     }
 }

@@ -15,7 +15,7 @@ use super::mask;
 use super::page::MAX_RECORD_BYTES;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::mask::MaskRules;
-use crate::domain::money::{Currency, Money, parse_decimal};
+use crate::domain::money::{Currency, Money, parse_amount, parse_whole};
 use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
@@ -163,16 +163,20 @@ impl RecordParser<'_> {
                 Some(currency) => currency,
                 None => return reject(RejectionReason::CurrencyUnknown, ""),
             },
-            CurrencySource::Const { code } => match read_currency(code) {
+            CurrencySource::Const { code } => match amounts.minor_units.currency(code) {
                 Some(currency) => currency,
                 None => return reject(RejectionReason::CurrencyUnknown, ""),
             },
             CurrencySource::Field { pointer } => {
-                match record.pointer(pointer).and_then(Value::as_str).and_then(read_currency) {
+                let code = record.pointer(pointer).and_then(Value::as_str);
+                match code.and_then(|code| amounts.minor_units.currency(code)) {
                     Some(currency) => currency,
                     None => return reject(RejectionReason::CurrencyUnknown, pointer),
                 }
             }
+        };
+        let Some(places) = amounts.minor_units.places(currency) else {
+            return reject(RejectionReason::CurrencyUnknown, "");
         };
         let path = &amounts.amount;
         let value = match record.pointer(path) {
@@ -180,26 +184,27 @@ impl RecordParser<'_> {
             Some(value) => value,
         };
         let unsigned = match (amounts.repr, value) {
-            (AmountRepr::MinorInteger, Value::Number(number)) => match number.to_string().parse::<i128>() {
-                Ok(minor) => Money::from_minor(minor, currency).ok(),
-                Err(_) => return reject(RejectionReason::AmountNotInteger, path),
+            (AmountRepr::MinorInteger, Value::Number(number)) => match parse_whole(&number.to_string()) {
+                Some(minor) => Money::from_units(minor, currency, places).ok(),
+                None => return reject(RejectionReason::AmountNotInteger, path),
             },
             (AmountRepr::MinorInteger, _) => return reject(RejectionReason::AmountNotInteger, path),
             (AmountRepr::DecimalString, Value::String(text)) => {
-                parse_decimal(text.trim()).ok().map(|amount| Money { amount, currency })
+                parse_amount(text.trim()).ok().map(|amount| Money { amount, currency })
             }
             (AmountRepr::DecimalString, _) => return reject(RejectionReason::AmountNotText, path),
             // `arbitrary_precision` keeps the digits as sent.
             (AmountRepr::JsonNumber, Value::Number(number)) => {
-                parse_decimal(&number.to_string()).ok().map(|amount| Money { amount, currency })
+                parse_amount(&number.to_string()).ok().map(|amount| Money { amount, currency })
             }
             (AmountRepr::JsonNumber, _) => return reject(RejectionReason::AmountNotNumber, path),
         };
         let Some(unsigned) = unsigned else { return reject(RejectionReason::AmountInvalid, path) };
         let signed = Money { amount: sign(record, amounts, unsigned.amount)?, currency };
-        // More digits than the currency's minor unit are rejected: rounding would change the amount.
-        match signed.to_minor() {
-            Ok(minor) => Ok((signed, minor)),
+        // More digits than the provider's smallest unit has are rejected: rounding would change the amount.
+        match signed.to_units(places) {
+            // With the places of the currency, so that an amount is one text whatever its spelling.
+            Ok(minor) => Ok((signed.with_places(places).unwrap_or(signed), minor)),
             Err(_) => reject(RejectionReason::AmountTooFine, path),
         }
     }
@@ -266,12 +271,6 @@ fn read_time(text: &str, field: &TimeField) -> Option<(Date, Option<Timestamp>)>
     }
     // A date without a time is not an instant.
     civil(text.parse::<DateTime>().ok()?, text.contains([':', 'T', 't']))
-}
-
-/// A currency with a known minor unit; case-insensitive.
-pub fn read_currency(text: &str) -> Option<Currency> {
-    let currency = Currency::parse(&text.trim().to_ascii_uppercase()).ok()?;
-    currency.exponent().is_ok().then_some(currency)
 }
 
 /// The dead letter of a rejected record, without its values.

@@ -19,6 +19,7 @@ mod explain;
 mod faults;
 mod gateway;
 mod harness;
+mod job_columns;
 mod job_reports;
 mod jobs;
 mod least_privilege;

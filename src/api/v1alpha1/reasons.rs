@@ -65,6 +65,12 @@ string_enum!(
         SyncMissed,
         /// The data is older than `sla.maxStaleness`.
         StalenessExceeded,
+        /// A run read the provider's list to a point that is not known to be its end.
+        SyncIncomplete,
+        /// An older `SyncJob` reads the same source; this one does not run.
+        DuplicateSource,
+        /// The data of a deleted `SyncJob` was deleted (`deletionPolicy: Delete`); what is kept, and why.
+        DataDeleted,
         /// The active bank was excluded, and the route failed over to another bank.
         FailedOver,
         /// The route failed back to the bank that the last failover left.
@@ -110,7 +116,7 @@ reasons!(
     SecretNotFound [Ready, Reconciling, Healthy, Authenticated]: "A referenced Secret does not exist in this namespace." => "Create the Secret named in the message, or correct the reference.",
     SecretKeyMissing [Ready, Reconciling, Healthy, Authenticated]: "A referenced Secret does not have a required key." => "Add the key named in the message to the Secret, or select another key with secretRef.key.",
     SecretKeyInvalid [Ready, Reconciling, Healthy, Authenticated]: "A key of a referenced Secret is empty, is not UTF-8, or is not valid PEM where PEM is required." => "Correct the value of the key named in the message; check for trailing bytes.",
-    SecretForbidden [Ready, Reconciling, Healthy, Authenticated]: "The operator is not allowed to read a referenced Secret." => "Grant the operator `get` on Secrets in this namespace: bind ClusterRole busbar-secrets as in config/rbac/secrets.yaml; the Secret is read again within 60 s.",
+    SecretForbidden [Ready, Reconciling, Healthy, Authenticated]: "The operator is not allowed to read a referenced Secret." => "Grant the operator `get` on Secrets in this namespace: bind ClusterRole busbar-secrets as in config/rbac/secrets.yaml; the Secret is read again within 15 s.",
     ConnectionNotFound [Ready, Reconciling, Fresh]: "A referenced ProviderConnection does not exist in this namespace." => "Create the connection named in the message, or correct the reference.",
     ConnectionNotReady [Ready, Reconciling, Fresh]: "A referenced ProviderConnection is not Ready." => "Check the conditions of that connection.",
     BreakerPolicyNotFound [Ready, Reconciling, Healthy, Authenticated]: "The referenced BreakerPolicy does not exist in this namespace." => "Create the policy named in the message, or correct the reference.",
@@ -123,6 +129,7 @@ reasons!(
     StreamNotFound [Ready, Stalled, Fresh]: "The profile of the connection has no stream of this name." => "Use one of the streams listed in the message.",
     KeyMissing [Ready, Stalled, Healthy, Authenticated, Fresh]: "Data must be encrypted, but the operator has no key." => "Start the operator with --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked also works.",
     AddressNotAllowed [Ready, Reconciling, Stalled, Healthy, Authenticated]: "The host of the provider or of its token endpoint has an address that is not public and not allowed by the operator's flags." => "Use a public address, or have the administrator allow the range with --allow-provider-addresses.",
+    DuplicateSource [Ready, Stalled, Fresh]: "An older SyncJob reads the same source: the same connection, stream, partition and parameters that select what is read." => "Delete one of the two jobs, or change spec.parameters or spec.partitions of one; a dry run (spec.dryRun) may share a source.",
     LedgerNotShared [Ready, Stalled, Fresh]: "execution: Job requires a ledger that Pods can share." => "Use execution: InProcess.",
     NotImplemented [Ready, Stalled, Healthy, Authenticated, Fresh]: "A field is set that this release does not implement and cannot safely ignore." => "Remove the field named in the message, or use a release that implements it.",
     // Suspended.
@@ -149,8 +156,10 @@ reasons!(
     WithinStaleness [Fresh]: "The last successful run is within the maximum staleness." => "None.",
     StalenessExceeded [Fresh]: "Data is stale: no successful run within the maximum staleness." => "See status.lastResult and status.history.",
     NeverSucceeded [Fresh]: "No run has succeeded yet." => "Wait for the first run; see status.lastResult.",
+    ListIncomplete [Fresh]: "The last run that reached an end read the list of the provider to a point that is not known to be its end: its own total was not reached, or its paging led nowhere. What was read is committed." => "See the message and status.history; the next run that is complete ends the condition.",
     // SchemaDrifted, DeadLetters.
-    DeadLetterBudgetExceeded [SchemaDrifted]: "The response has no records where the profile declares them, or its rejected records exceed deadLetterBudgetPercent; the page was not committed." => "Compare the response with the profile; correct the profile, or raise the budget.",
+    NoValidRecords [SchemaDrifted]: "The response has no list of records where the profile declares it, or none of three or more records of a page is valid; the page was not committed." => "Compare the response with the profile; correct the profile: emptyAs says what stands for an empty list.",
+    DeadLetterBudgetExceeded [SchemaDrifted]: "The rejected records of a page exceed deadLetterBudgetPercent, and are more than five; the page was not committed." => "Compare the rejected records with the profile; correct the profile, or raise the budget.",
     RecordsRejected [DeadLetters]: "Rejected records are stored as dead letters." => "Inspect them in the ledger.",
     // Available, Degraded.
     CandidateAvailable [Available]: "A bank is available for the reference payout." => "None.",

@@ -9,15 +9,16 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::TriState;
-use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
-use crate::api::v1alpha1::sync_job::{RunResult as WireResult, SyncJobStatus};
-use crate::cluster::events::EventDraft;
+use crate::api::v1alpha1::reasons::{ConditionType, Reason};
+use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::cluster::resource::WatchedResource as _;
-use crate::controllers::conditions::{Conditions, message_of, unused_fields_note};
+use crate::controllers::conditions::{Conditions, unused_fields_note};
+use crate::controllers::syncjob::due;
+use crate::controllers::syncjob::events::{Transition, events};
 use crate::controllers::syncjob::freshness::{self, FreshnessInputs};
 use crate::controllers::syncjob::ledger_state::{self, LedgerState};
+use crate::controllers::syncjob::source_events;
 use crate::controllers::syncjob::status::{self, StatusInputs};
-use crate::controllers::syncjob::{due, failure};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::clock_skew::after;
@@ -122,7 +123,7 @@ pub fn decide(
             inputs.ledger.set_ready(&mut conditions, message);
             let created = due::created(object, previous, now.wall);
             let (history, partitions) = (&inputs.runs, inputs.partitions);
-            let judged = FreshnessInputs { created, cadence, history, partitions, now: now.wall };
+            let judged = FreshnessInputs { created, cadence, history, previous, partitions, now: now.wall };
             let fresh = freshness::judge(&mut conditions, &judged);
             let due = due_work(object, previous, inputs, cadence, suspended, now);
             let requeue_after = requeue_after(&due, inputs, cadence, now);
@@ -151,7 +152,11 @@ pub fn decide(
     if is_about_to_end(inputs, &due, now) {
         status::hold_times(&mut status, previous);
     }
-    let events = events(previous, &status, inputs, due.missed);
+    let created = due::created(object, previous, now.wall);
+    status::name_requests(&mut status, object, previous);
+    let (runs, partitions) = (&inputs.runs, inputs.partitions);
+    let mut events = events(&Transition { previous, new: &status, runs, partitions, created, missed: due.missed });
+    events.extend(source_events::duplicate(previous, inputs.schedule.as_ref().err()));
     Decision { status: Some(status), steps: due.steps, events, requeue_after }
 }
 
@@ -200,7 +205,8 @@ fn due_work(
 ) -> DueWork {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let history = &inputs.runs;
-    let due = due::evaluate(cadence, history, due::created(object, previous, now.wall), uid, now.wall);
+    let created = due::created(object, previous, now.wall);
+    let due = due::evaluate(cadence, history, created, uid, now.wall);
     let next_slot = match due {
         Due::Wait { until, .. } => Some(until),
         Due::Start { slot, .. } | Due::Missed { slot } => {
@@ -237,7 +243,8 @@ fn due_work(
             }
         }
         Due::Missed { slot } => {
-            plan.missed = true;
+            // A slot before the object existed was missed by an earlier one of its name.
+            plan.missed = slot >= created;
             plan.steps.push(JobStep::Skip { slot });
         }
         Due::Wait { .. } if next_retry.is_some_and(|at| at <= now) => {
@@ -290,53 +297,28 @@ fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now
 
 fn schema_conditions(conditions: &mut Conditions, history: &JobView) {
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
-    let drifted =
-        last.is_some_and(|r| r.result == Some(RunResult::Failed) && r.reason == Some(RunReason::SchemaDrifted));
+    let failed = last.filter(|run| run.result == Some(RunResult::Failed)).and_then(|run| run.reason);
+    let drifted = match failed {
+        Some(RunReason::SchemaDrifted) => Some(Reason::NoValidRecords),
+        Some(RunReason::DeadLetterBudgetExceeded) => Some(Reason::DeadLetterBudgetExceeded),
+        _ => None,
+    };
     let detail = last.and_then(|run| run.failure.detail.as_deref()).map(|detail| format!(" ({detail})"));
     conditions.set_if(
-        drifted,
+        drifted.is_some(),
         ConditionType::SchemaDrifted,
-        Reason::DeadLetterBudgetExceeded,
+        drifted.unwrap_or(Reason::NoValidRecords),
         format!(
             "provider records do not match the stream's schema{}: the page was not committed, no data is lost",
             detail.unwrap_or_default()
         ),
     );
-    let rejected = last.is_some_and(|r| r.result == Some(RunResult::Succeeded) && r.counts.rejected > 0);
+    let is_committed = |result| matches!(result, Some(RunResult::Succeeded | RunResult::Incomplete));
+    let rejected = last.is_some_and(|run| is_committed(run.result) && run.counts.rejected > 0);
     conditions.set_if(
         rejected,
         ConditionType::DeadLetters,
         Reason::RecordsRejected,
         "records rejected and stored as dead letters; list them with busbar ledger dead-letters",
     );
-}
-
-fn events(previous: Option<&SyncJobStatus>, new: &SyncJobStatus, inputs: &JobInputs, missed: bool) -> Vec<EventDraft> {
-    let empty = SyncJobStatus::default();
-    let old = previous.unwrap_or(&empty);
-    let mut events = Vec::new();
-    if new.last_result != old.last_result {
-        match new.last_result {
-            Some(WireResult::Succeeded) => {
-                events
-                    .push(EventDraft::normal(EventReason::SyncSucceeded, "sync succeeded; next run at the next slot"));
-            }
-            Some(WireResult::Failed) => {
-                let message = failure::event(&inputs.runs, inputs.partitions);
-                events.push(EventDraft::warning(EventReason::SyncFailed, message));
-            }
-            _ => {}
-        }
-    }
-    if new.fresh == Some(TriState::False) && old.fresh != new.fresh {
-        let message = message_of(&new.conditions, ConditionType::Fresh).unwrap_or_default();
-        events.push(EventDraft::warning(EventReason::StalenessExceeded, message));
-    }
-    if missed {
-        events.push(EventDraft::warning(
-            EventReason::SyncMissed,
-            "missed a scheduled run (spec.startingDeadline exceeded); next run at the next slot",
-        ));
-    }
-    events
 }

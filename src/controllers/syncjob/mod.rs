@@ -7,6 +7,8 @@
 mod columns_tests;
 pub mod decide;
 mod due;
+mod exclusive;
+mod events;
 mod failure;
 mod freshness;
 pub mod ledger_state;
@@ -15,7 +17,11 @@ mod ledger_tests;
 pub mod resolution;
 mod runs;
 #[cfg(test)]
+mod news_tests;
+#[cfg(test)]
 mod silence_tests;
+pub mod source_events;
+pub mod sources;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -79,7 +85,7 @@ impl HasStatus for SyncJob {
             next_retry_time: None,
             last_records: None,
             cursor: None,
-            history: Vec::new(),
+            history: status::newest_requested(status).cloned().into_iter().collect(),
             failure_streak: None,
             empty_streak: None,
             ..status.clone()
@@ -93,7 +99,11 @@ impl HasStatus for SyncJob {
         (ready(old) == ConditionStatus::True && ready(new) == ConditionStatus::False)
             || (new.fresh == Some(TriState::False) && old.fresh != new.fresh)
             || (new.last_result == Some(WireResult::Failed) && old.last_result != new.last_result)
-            // The requester waits for it, and a restart before the write would repeat the request.
+            // The requester waits for its result.
+            || status::newest_requested(new).is_some_and(|run| {
+                status::newest_requested(old).is_none_or(|before| before.id != run.id)
+            })
+            // And for the acknowledgement; a restart before the write would repeat the request.
             || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
 }
@@ -135,8 +145,16 @@ impl Reconciler for SyncJobReconciler {
     }
 
     async fn cleanup(ctx: &Ctx, object: &SyncJob) -> Result<Cleanup, ReconcileError> {
-        let purged = ctx.pool.purge(&object.key()).await?;
-        Ok(if purged { Cleanup::Done } else { Cleanup::Pending(CLEANUP_RECHECK) })
+        let key = object.key();
+        let jobs = ctx.stores.jobs.list().into_iter().map(|job| job.key());
+        let existing = jobs.filter(|other| other.namespace == key.namespace && *other != key).map(|other| other.name);
+        let Some(erasure) = ctx.pool.purge(&key, &existing.collect()).await? else {
+            return Ok(Cleanup::Pending(CLEANUP_RECHECK));
+        };
+        let event = source_events::erased(object.status.as_ref(), &erasure);
+        tracing::info!(namespace = %key.namespace, name = %key.name, "{}", event.message);
+        ctx.events.publish(object, &event).await;
+        Ok(Cleanup::Done)
     }
 
     async fn observe(ctx: &Ctx, object: &SyncJob) -> Result<JobObservation, ReconcileError> {
@@ -227,7 +245,6 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> ResolvedJob {
         next_trial: live.next_trial().map(|at| now.wall_at(at)),
         maintenance: settings.maintenance(now.wall),
     };
-    let exists = || ctx.stores.jobs.get(key).is_some();
-    let plan = resolution::resolve(&ctx.resolutions.jobs, key, object, &settings, exists);
+    let plan = exclusive::resolve(ctx, object, &settings);
     ResolvedJob { plan, view: Some(view), connection: Some(PlannedConnection::new(live, settings)) }
 }

@@ -17,6 +17,7 @@ pub(crate) async fn every_write_under_a_lease_is_refused_after_its_loss(store: &
     for write in [
         Write::CommitPage,
         Write::StartRun,
+        Write::AdoptSource,
         Write::DeleteJob,
         Write::SettleDeadRequest,
         Write::DeleteOrphanedDeadRequests,

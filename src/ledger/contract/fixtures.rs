@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
+use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow, stored_stream};
 use crate::domain::key::ObjectKey;
 use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::ledger::audit::{AuditEntry, AuditKind};
@@ -44,6 +44,13 @@ pub(crate) fn cursor_key(job: &str, partition: &str) -> CursorKey {
         },
         job: job.into(),
     }
+}
+
+/// The cursor of `job` in a source of the stream.
+pub(crate) fn of_source(job: &str, source: &str) -> CursorKey {
+    let key = cursor_key(job, "");
+    let stream = stored_stream(&key.stream.stream, source);
+    CursorKey { stream: StreamKey { stream, ..key.stream }, ..key }
 }
 
 pub(crate) fn row(key: &str, minor: i64) -> TransactionRecord {
@@ -114,6 +121,7 @@ pub(crate) fn page<'a>(
         documents: &[],
         dead_letters: &[],
         fetched: rows.len() as u64,
+        conflicting: 0,
         pages: 1,
         now: at(1),
     }

@@ -23,6 +23,7 @@ pub(crate) mod probes;
 pub(crate) mod queries;
 pub(crate) mod quotas;
 pub(crate) mod runs;
+pub(crate) mod sources;
 pub(crate) mod writes;
 
 pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, row, run_id, state, take};
@@ -66,6 +67,8 @@ macro_rules! ledger_contract {
             every_field_is_read_back_unchanged
             a_repeated_page_writes_nothing_and_an_edit_updates_one_row
             a_repeated_document_writes_nothing_and_an_edit_updates_it
+            equal_content_is_unchanged_whatever_its_spelling
+            a_document_keeps_its_row_when_its_derived_key_changes
             ids_are_case_sensitive_and_scoped_to_the_account
             an_old_fence_cannot_write
             a_stale_cursor_version_rejects_the_page
@@ -78,16 +81,24 @@ macro_rules! ledger_contract {
             transactions_are_listed_newest_first_within_a_day
             a_filter_selects_by_stream_and_by_day
             documents_are_listed_in_insertion_order
+            documents_and_dead_letters_are_listed_newest_first_for_people
             identities_are_replaced_in_pieces_and_a_duplicate_is_merged
         }
         $crate::ledger::contract::rules! { $store, runs:
             streaks_count_provider_outcomes_and_survive_a_restart
+            runs_of_all_jobs_are_listed_newest_first_for_people
             an_unfinished_run_is_interrupted_when_the_next_starts
             a_frozen_former_holder_cannot_interrupt_the_new_holders_run
             a_slot_or_a_request_is_served_once
             old_runs_are_pruned
             a_deleted_job_leaves_the_rows_that_another_job_reads
             a_frozen_former_holder_cannot_delete_a_job
+        }
+        $crate::ledger::contract::rules! { $store, sources:
+            rows_of_two_sources_with_equal_ids_stay_apart
+            the_only_rows_of_a_stream_become_those_of_its_source
+            mixed_rows_of_several_sources_are_not_adopted
+            rows_of_an_older_version_are_merged_into_their_source
         }
         $crate::ledger::contract::rules! { $store, probes:
             results_are_listed_newest_first_per_connection

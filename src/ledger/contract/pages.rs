@@ -91,6 +91,68 @@ pub(crate) async fn a_repeated_document_writes_nothing_and_an_edit_updates_it(st
     assert_eq!((stored[0].stream.as_str(), stored[0].created), ("transactions", at(1)));
 }
 
+pub(crate) async fn equal_content_is_unchanged_whatever_its_spelling(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let key = cursor_key("books", "");
+    let timed = |text: &str| BookingTime { at: Some(at(7)), text: text.into(), ..row("a", 700).booked };
+    let spelled = |amount: &str, time: &str| TransactionRecord {
+        amount: amount.parse().unwrap(),
+        booked: timed(time),
+        ..row("a", 700)
+    };
+    let document = |body: &str| DocumentRecord {
+        kind: DocumentKind::Document,
+        key: "d".into(),
+        key_quality: KeyQuality::Provider,
+        body: body.into(),
+    };
+    let (first, offset) = ("2026-09-01T10:00:00Z", "2026-09-01T11:00:00.000+01:00");
+    for (version, (amount, time, body, changed)) in (0..).zip([
+        ("7.0", first, r#"{"a":7.0,"b":"7.0"}"#, (2, 0)),
+        ("7.00", first, r#"{"a":7.00,"b":"7.0"}"#, (0, 0)),
+        ("7", offset, r#"{"a":0.7e1,"b":"7.0"}"#, (0, 0)),
+        ("7.000000000000", first, r#"{"a":7,"b":"7.0"}"#, (0, 0)),
+        ("70", first, r#"{"a":7,"b":"7.00"}"#, (0, 2)),
+    ]) {
+        let (documents, rows, state) = ([document(body)], [spelled(amount, time)], state(version, "2"));
+        let commit = PageCommit { documents: &documents, ..page(&key, &held, &state, &rows) };
+        let PageCounts { inserted, updated, .. } = ledger.commit_page(commit).await.unwrap().counts;
+        assert_eq!((inserted, updated), changed, "{amount} {time} {body}");
+    }
+    // Without an instant, the text says all there is.
+    let at_ten = |text: &str| TransactionRecord {
+        booked: BookingTime { text: text.into(), ..row("b", 1).booked },
+        ..row("b", 1)
+    };
+    for (version, text, updated) in [(5, "2026-09-01 10:00", 0), (6, "2026-09-01 11:00", 1)] {
+        let counts = commit(&*ledger, &held, &state(version, "2"), &[at_ten(text)]).await.unwrap().counts;
+        assert_eq!(counts.updated, updated, "{text}");
+    }
+}
+
+pub(crate) async fn a_document_keeps_its_row_when_its_derived_key_changes(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let key = cursor_key("books", "");
+    let mut document = DocumentRecord {
+        kind: DocumentKind::Document,
+        key: String::new(),
+        key_quality: KeyQuality::Derived,
+        body: r#"{"a":7.00}"#.into(),
+    };
+    let new = format!("~{}-0", document.derived_key_base());
+    document.key.clone_from(&new);
+    let former = DocumentRecord { key: document.former_derived_key().unwrap(), ..document.clone() };
+    for (version, stored, inserted) in [(0, former, 1), (1, document.clone(), 0), (2, document, 0)] {
+        let (documents, state) = ([stored], state(version, "2"));
+        let commit = PageCommit { documents: &documents, ..page(&key, &held, &state, &[]) };
+        assert_eq!(ledger.commit_page(commit).await.unwrap().counts.inserted, inserted, "{version}");
+    }
+    let stored = ledger.list_documents(&TransactionFilter::default(), 10).await.unwrap();
+    assert_eq!((stored.len(), stored[0].record.key.as_str(), stored[0].revision), (1, new.as_str(), 1));
+}
+
 pub(crate) async fn ids_are_case_sensitive_and_scoped_to_the_account(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let held = take(&*ledger, "me", at(0)).await;

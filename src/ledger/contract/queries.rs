@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::OpenLedger;
 use super::fixtures::{at, commit, cursor_key, page, row, state, take};
 use crate::domain::document::{DocumentKind, DocumentRecord};
-use crate::domain::record::{Granularity, KeyQuality, TransactionRecord};
+use crate::domain::record::{DeadLetter, Granularity, KeyQuality, TransactionRecord};
+use crate::domain::rejection_reason::RejectionReason;
 use crate::ledger::page::PageCommit;
 use crate::ledger::record::{RowIdentity, StoredTransaction, TransactionFilter};
 
@@ -64,6 +65,45 @@ pub(crate) async fn documents_are_listed_in_insertion_order(store: &impl OpenLed
     assert_eq!(listed.iter().map(|stored| stored.record.key.as_str()).collect::<Vec<_>>(), ["z", "a"]);
     let other = TransactionFilter { stream: Some("balances".into()), ..TransactionFilter::default() };
     assert!(ledger.list_documents(&other, 9).await.unwrap().is_empty());
+}
+
+pub(crate) async fn documents_and_dead_letters_are_listed_newest_first_for_people(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let document = |key: &str| DocumentRecord {
+        kind: DocumentKind::Document,
+        key: key.into(),
+        key_quality: KeyQuality::Derived,
+        body: "{}".into(),
+    };
+    let letter = |fingerprint: &str, path: &str| DeadLetter {
+        reason: RejectionReason::TimeMissing,
+        path: path.into(),
+        sample: "{id: string}".into(),
+        fingerprint: fingerprint.into(),
+        index: 0,
+        page_no: 0,
+    };
+    let (key, first, second) = (cursor_key("books", ""), state(0, "2"), state(1, "3"));
+    let (documents, letters) = ([document("a"), document("b")], [letter("x", "/date"), letter("y", "")]);
+    let one =
+        PageCommit { documents: &documents, dead_letters: &letters, now: at(10), ..page(&key, &held, &first, &[]) };
+    ledger.commit_page(one).await.unwrap();
+    let changed = [DocumentRecord { body: r#"{"n":1}"#.into(), ..document("a") }];
+    let again = [letter("x", "/date")];
+    let two = PageCommit { documents: &changed, dead_letters: &again, now: at(20), ..page(&key, &held, &second, &[]) };
+    ledger.commit_page(two).await.unwrap();
+
+    let all = TransactionFilter::default();
+    let listed = ledger.newest_documents(&all, 9).await.unwrap();
+    assert_eq!(listed.iter().map(|stored| stored.record.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let listed = ledger.newest_dead_letters(&all, 9).await.unwrap();
+    let shown: Vec<_> = listed.iter().map(|stored| (&*stored.reason, &*stored.path, stored.seen)).collect();
+    assert_eq!(shown, [("TimeMissing", "/date", 2), ("TimeMissing", "", 1)]);
+    assert_eq!((listed[0].first, listed[0].last, &*listed[0].sample), (at(10), at(20), "{id: string}"));
+    let other = TransactionFilter { stream: Some("balances".into()), ..all };
+    assert!(ledger.newest_dead_letters(&other, 9).await.unwrap().is_empty());
+    assert_eq!(ledger.newest_documents(&TransactionFilter::default(), 1).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn identities_are_replaced_in_pieces_and_a_duplicate_is_merged(store: &impl OpenLedger) {

@@ -8,6 +8,7 @@ use crate::domain::run_failure::{FailingPartition, RunFailure};
 use crate::domain::run_reason::RunReason;
 use crate::ledger::error::LedgerError;
 use crate::ledger::runs::{JobHistory, RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
+use crate::ledger::sources::{Erasure, ExistingJobs, KeptRows};
 use crate::ledger::store::Ledger;
 
 fn run_start(n: u128, slot: Option<i64>) -> RunStart {
@@ -24,7 +25,7 @@ async fn start(ledger: &dyn Ledger, n: u128, seconds: i64) {
 
 fn failure() -> RunFailure {
     let partitions = vec![FailingPartition::new("acc-1", "ProviderError")];
-    RunFailure { http_status: Some(503), detail: Some("received text/html".into()), failing: 7, partitions }
+    RunFailure { http_status: Some(503), detail: Some("received text/html".into()), cut_short: true, failing: 7, partitions }
 }
 
 async fn finish(ledger: &dyn Ledger, n: u128, result: RunResult, fetched: u64, seconds: i64) {
@@ -69,6 +70,29 @@ pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store:
     }
     let history = ledger.job_history(&books(), 3, at(1_000)).await.unwrap();
     assert_eq!((history.failure_streak, history.empty_streak), (0, 2));
+}
+
+pub(crate) async fn runs_of_all_jobs_are_listed_newest_first_for_people(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    for n in 1..4_u32 {
+        start(&*ledger, n.into(), i64::from(n) * 10).await;
+        let result = if n == 2 { RunResult::Failed } else { RunResult::Succeeded };
+        finish(&*ledger, n.into(), result, 5, i64::from(n) * 10 + 1).await;
+    }
+    let lease = take_named(&*ledger, "other", "me", at(35)).await;
+    let other = RunStart { id: run_id(9), job: ObjectKey::new("team", "other"), at: at(35), ..run_start(9, None) };
+    assert!(ledger.start_run(&other, &lease).await.unwrap());
+    let listed = async |namespace, job, limit| {
+        let runs = ledger.newest_runs(namespace, job, limit).await.unwrap();
+        runs.into_iter().map(|stored| (stored.job.name.to_string(), stored.run.id)).collect::<Vec<_>>()
+    };
+    let books = |n: u128| (books().name.to_string(), run_id(n));
+    assert_eq!(listed(None, None, 3).await, [("other".to_owned(), run_id(9)), books(3), books(2)]);
+    let job = super::books();
+    assert_eq!(listed(Some(&job.namespace), Some(&job.name), 9).await, [books(3), books(2), books(1)]);
+    assert!(listed(Some("nowhere"), None, 9).await.is_empty());
+    let failed = ledger.newest_runs(None, Some(&job.name), 2).await.unwrap().remove(1).run;
+    assert_eq!((failed.result, failed.failure), (Some(RunResult::Failed), failure()));
 }
 
 pub(crate) async fn an_unfinished_run_is_interrupted_when_the_next_starts(store: &impl OpenLedger) {
@@ -136,12 +160,22 @@ pub(crate) async fn a_deleted_job_leaves_the_rows_that_another_job_reads(store: 
         ledger.commit_page(page(&key, &held, &CursorState::default(), &[row("a", 1)])).await.unwrap();
     }
     assert_eq!(count(&*ledger).await, 2, "two jobs share the rows of one stream");
-    ledger.delete_job(&books(), &held).await.unwrap();
+    let existing = ExistingJobs::from(["other".into()]);
+    let erased = ledger.delete_job(&books(), &existing, &held).await.unwrap();
+    let kept = KeptRows { stream: cursor_key("books", "").stream, readers: vec!["other".to_owned()] };
+    assert_eq!(erased, Erasure { rows: 1, dead_letters: 0, runs: 1, kept: vec![kept] });
     assert_eq!(ledger.job_history(&books(), 10, at(1_000)).await.unwrap(), JobHistory::default());
     assert_eq!(ledger.load_cursor(&cursor_key("books", "")).await.unwrap(), None);
     assert_eq!(count(&*ledger).await, 1, "the other job's rows are kept");
-    ledger.delete_job(&ObjectKey::new("team", "other"), &held).await.unwrap();
+    let none = ExistingJobs::new();
+    ledger.delete_job(&ObjectKey::new("team", "other"), &none, &held).await.unwrap();
     assert_eq!(count(&*ledger).await, 0);
+    // Of a job that is gone, not even the cursor stays: it would hide what must be read again.
+    for job in ["gone", "books"] {
+        ledger.commit_page(page(&cursor_key(job, ""), &held, &CursorState::default(), &[row("a", 1)])).await.unwrap();
+    }
+    assert_eq!(ledger.delete_job(&books(), &none, &held).await.unwrap().rows, 1);
+    assert_eq!((count(&*ledger).await, ledger.load_cursor(&cursor_key("gone", "")).await.unwrap()), (0, None));
 }
 
 pub(crate) async fn a_frozen_former_holder_cannot_delete_a_job(store: &impl OpenLedger) {
@@ -149,7 +183,7 @@ pub(crate) async fn a_frozen_former_holder_cannot_delete_a_job(store: &impl Open
     let frozen = take(&*ledger, "a", at(0)).await;
     let newer = take(&*ledger, "b", at(60)).await;
     commit(&*ledger, &newer, &state(0, "2"), &[row("a", 1)]).await.unwrap();
-    let error = ledger.delete_job(&books(), &frozen).await.unwrap_err();
+    let error = ledger.delete_job(&books(), &ExistingJobs::new(), &frozen).await.unwrap_err();
     assert!(matches!(error, LedgerError::Fenced { .. }), "{error}");
     assert_eq!(count(&*ledger).await, 1);
 }

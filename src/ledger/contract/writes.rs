@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::audit::by_age;
 use super::dead_requests::{limits, parked, request, worker};
-use super::fixtures::{TTL, at, audit_entry, books, commit, cursor_key, page, row, run_id, state, take_named};
+use super::fixtures::{
+    TTL, at, audit_entry, books, commit, cursor_key, of_source, page, row, run_id, state, take_named,
+};
 use super::quotas::{self, owner};
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::key::ObjectKey;
@@ -28,6 +30,7 @@ use crate::ledger::page::PageCommit;
 use crate::ledger::probes::ProbeResult;
 use crate::ledger::record::RowIdentity;
 use crate::ledger::runs::{RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
+use crate::ledger::sources::{ExistingJobs, SourceAdoption};
 use crate::ledger::store::Ledger;
 
 /// One write.
@@ -42,6 +45,7 @@ pub(crate) enum Write {
     SkipRun,
     FinishRun,
     CorrectHistory,
+    AdoptSource,
     DeleteJob,
     ReplaceIdentities,
     RecordProbes,
@@ -67,7 +71,7 @@ pub(crate) enum Write {
 
 impl Write {
     /// All writes.
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::AcquireLease,
         Self::ShortenLease,
         Self::RenewLease,
@@ -77,6 +81,7 @@ impl Write {
         Self::SkipRun,
         Self::FinishRun,
         Self::CorrectHistory,
+        Self::AdoptSource,
         Self::DeleteJob,
         Self::ReplaceIdentities,
         Self::RecordProbes,
@@ -194,7 +199,8 @@ impl Prepared {
             }
             Write::FinishRun => ledger.finish_run(&end(RunResult::Failed, now)).await,
             Write::CorrectHistory => ledger.job_history(&skewed(), 10, now).await.map(drop),
-            Write::DeleteJob => ledger.delete_job(&books(), lease).await,
+            Write::DeleteJob => ledger.delete_job(&books(), &ExistingJobs::new(), lease).await.map(drop),
+            Write::AdoptSource => self.adopt_source(ledger).await,
             Write::ReplaceIdentities => ledger.replace_identities(0, 1, Arc::new(keyed)).await.map(drop),
             Write::RecordProbes => ledger.record_probes(&[probe(100_000), probe(100_001)]).await,
             Write::PruneProbes => ledger.prune_probes(at(80_000), 3, at(100_000)).await.map(drop),
@@ -234,6 +240,12 @@ impl Prepared {
             }
             Write::PruneDeadRequests => ledger.prune_dead_requests(&self.worker, at(70), at(70)).await.map(drop),
         }
+    }
+
+    /// The rows of a stream become those of its source.
+    async fn adopt_source(&self, ledger: &dyn Ledger) -> Result<(), LedgerError> {
+        let (cursor, source_hashes) = (of_source("books", "s1"), ["h".to_owned(), String::new()]);
+        ledger.adopt_source(&SourceAdoption { cursor: &cursor, source_hashes, lease: &self.lease }).await.map(drop)
     }
 
     /// A page with everything that a page can have.

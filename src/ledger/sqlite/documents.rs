@@ -8,6 +8,7 @@ use super::database::SqliteLedger;
 use super::owned_page::OwnedPage;
 use super::read::Query;
 use super::upsert::count;
+use crate::domain::cursor::stream_name;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::record::KeyQuality;
 use crate::ledger::document::StoredDocument;
@@ -22,7 +23,11 @@ const UPSERT: &str = "INSERT INTO documents (stream_id, kind, record_key, key_qu
      ON CONFLICT (stream_id, record_key) DO UPDATE SET kind = excluded.kind, \
      key_quality = excluded.key_quality, body = excluded.body, content_hash = excluded.content_hash, \
      run_id = excluded.run_id, updated_ms = excluded.updated_ms, revision = documents.revision + 1 \
-     WHERE documents.content_hash IS NOT excluded.content_hash RETURNING revision";
+     WHERE documents.content_hash IS NOT excluded.content_hash AND documents.content_hash IS NOT ?9 \
+     RETURNING revision";
+
+/// A document without an ID keeps its row when the version that derives its key changes.
+const ADOPT_KEY: &str = "UPDATE OR IGNORE documents SET record_key = ?3 WHERE stream_id = ?1 AND record_key = ?2";
 
 pub(super) fn rows(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Result<PageCounts, LedgerError> {
     let mut counts = PageCounts::default();
@@ -30,6 +35,11 @@ pub(super) fn rows(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Re
         return Ok(counts);
     }
     let (run, now) = (page.run.to_string(), millis(page.now));
+    for document in &page.documents {
+        if let Some(former) = &document.former_key {
+            tx.execute(ADOPT_KEY, params![stream_id, former, document.record.key])?;
+        }
+    }
     let mut statement = tx.prepare(UPSERT)?;
     for document in &page.documents {
         let record = &document.record;
@@ -44,6 +54,7 @@ pub(super) fn rows(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Re
                 document.hash,
                 run,
                 now,
+                document.former_hash,
             ],
             &mut counts,
         )?;
@@ -51,28 +62,27 @@ pub(super) fn rows(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Re
     Ok(counts)
 }
 
+/// Selects documents with their streams, as [`stored`] reads them.
+pub(super) const SELECT: &str = "SELECT t.namespace, t.connection, t.stream, t.partition, x.kind, x.record_key, x.key_quality, x.body, x.revision, \
+     x.created_ms, x.updated_ms FROM documents x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1";
+
 impl SqliteLedger {
     pub(super) async fn documents(
         &self,
         filter: &TransactionFilter,
         limit: u32,
     ) -> Result<Vec<StoredDocument>, LedgerError> {
-        let query = Query::new(
-            "SELECT t.namespace, t.connection, t.stream, t.partition, x.kind, x.record_key, x.key_quality, x.body, \
-             x.revision, x.created_ms, x.updated_ms FROM documents x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1",
-        )
-        .of_streams(filter)
-        .tail(" ORDER BY x.id LIMIT ", limit);
+        let query = Query::new(SELECT).of_streams(filter).tail(" ORDER BY x.id LIMIT ", limit);
         self.read(LIST, move |tx| query.all(tx, stored)).await
     }
 }
 
-fn stored(row: &Row<'_>) -> Result<StoredDocument, LedgerError> {
+pub(super) fn stored(row: &Row<'_>) -> Result<StoredDocument, LedgerError> {
     let revision: i64 = get(row, "revision")?;
     Ok(StoredDocument {
         namespace: get(row, "namespace")?,
         connection: get(row, "connection")?,
-        stream: get(row, "stream")?,
+        stream: stream_name(&get::<String>(row, "stream")?).to_owned(),
         partition: get(row, "partition")?,
         record: DocumentRecord {
             kind: stored_enum(&DocumentKind::ALL, DocumentKind::as_str, &get::<String>(row, "kind")?, "kind")?,

@@ -5,6 +5,7 @@
 //! reported as committed survives a power failure. Readers use threads and read-only connections of their own and never
 //! wait for the writer. A connection on which anything failed is replaced (docs/adr/0011).
 
+mod adopt_source;
 mod audit;
 mod clock_skew;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod migrations;
 mod owned_page;
 mod page;
 mod probes;
+mod queries;
 mod quotas;
 mod read;
 mod runs;

@@ -98,7 +98,7 @@ fn store_dead_letter(
 fn update_run_counters(tx: &Transaction<'_>, page: &OwnedPage, counts: PageCounts) -> Result<(), LedgerError> {
     tx.execute(
         "UPDATE sync_runs SET fetched = fetched + ?2, inserted = inserted + ?3, updated = updated + ?4,
-             unchanged = unchanged + ?5, rejected = rejected + ?6, pages = pages + ?7
+             unchanged = unchanged + ?5, rejected = rejected + ?6, pages = pages + ?7, conflicting = conflicting + ?8
          WHERE run_id = ?1 AND ended_ms IS NULL",
         params![
             page.run.to_string(),
@@ -108,6 +108,7 @@ fn update_run_counters(tx: &Transaction<'_>, page: &OwnedPage, counts: PageCount
             to_i64(counts.unchanged),
             to_i64(page.dead_letters.len() as u64),
             to_i64(page.pages),
+            to_i64(page.conflicting),
         ],
     )?;
     Ok(())

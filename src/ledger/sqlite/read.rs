@@ -68,7 +68,8 @@ impl Query {
         let equal = [
             (" AND t.namespace = ", &filter.namespace),
             (" AND t.connection = ", &filter.connection),
-            (" AND t.stream = ", &filter.stream),
+            // Without the source.
+            (" AND substr(t.stream, 1, instr(t.stream || '#', '#') - 1) = ", &filter.stream),
             (" AND t.partition = ", &filter.partition),
         ];
         for (clause, value) in equal {

@@ -11,7 +11,7 @@ use super::cursor;
 use super::database::{SqliteLedger, read};
 use super::lease::assert_held;
 use super::worker::Slot;
-use crate::domain::cursor::{CursorState, StreamKey};
+use crate::domain::cursor::{CursorState, StreamKey, stream_name};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
@@ -30,7 +30,7 @@ const MAX_RUNS_PER_JOB: i64 = 200;
 
 /// The columns of a [`run_record`].
 pub(super) const RUN_COLUMNS: &str = "run_id, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, failure, \
-     fetched, inserted, updated, unchanged, rejected, pages";
+     fetched, inserted, updated, unchanged, rejected, pages, conflicting";
 
 impl SqliteLedger {
     pub(super) async fn run_start(&self, run: &RunStart, lease: &Lease) -> Result<bool, LedgerError> {
@@ -180,7 +180,7 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
     correct_job(tx, &end.job, end.at)?;
     let ended = tx.execute(
         "UPDATE sync_runs SET ended_ms = ?2, result = ?3, reason = ?4, fetched = ?5, inserted = ?6, updated = ?7,
-             unchanged = ?8, rejected = ?9, pages = ?10, failure = ?11
+             unchanged = ?8, rejected = ?9, pages = ?10, failure = ?11, conflicting = ?12
          WHERE run_id = ?1 AND ended_ms IS NULL",
         params![
             end.id.to_string(),
@@ -194,6 +194,7 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
             to_i64(end.counts.rejected),
             to_i64(end.counts.pages),
             failure_text(&end.failure),
+            to_i64(end.counts.conflicting),
         ],
     )?;
     if ended == 0 {
@@ -295,21 +296,34 @@ pub(super) fn run_record(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
             unchanged: count(row, "unchanged")?,
             rejected: count(row, "rejected")?,
             pages: count(row, "pages")?,
+            conflicting: count(row, "conflicting")?,
         },
     })
 }
 
 fn cursors(tx: &Transaction<'_>, job: &ObjectKey) -> Result<Vec<(StreamKey, CursorState)>, LedgerError> {
-    tx.query_all(
+    let all: Vec<(StreamKey, CursorState)> = tx.query_all(
         &format!(
             "SELECT {}, t.namespace, t.connection, t.provider, t.environment, t.stream, t.partition
              FROM sync_state s JOIN streams t ON t.id = s.stream_id
-             WHERE t.namespace = ?1 AND s.job = ?2 ORDER BY t.partition, t.id",
+             WHERE t.namespace = ?1 AND s.job = ?2
+             ORDER BY t.partition, t.connection, substr(t.stream, 1, instr(t.stream || '#', '#')), s.updated_ms DESC,
+                 t.id DESC",
             cursor::COLUMNS
         ),
         params![&*job.namespace, &*job.name],
         |row| Ok((stream_key(row)?, cursor::decode(row)?)),
-    )
+    )?;
+    // Of each partition the source that was read last: the others are those of former parameters.
+    let mut current: Vec<(StreamKey, CursorState)> = Vec::with_capacity(all.len());
+    for (stream, state) in all {
+        let place =
+            |key: &StreamKey| (key.connection.clone(), stream_name(&key.stream).to_owned(), key.partition.clone());
+        if current.last().is_none_or(|(last, _)| place(last) != place(&stream)) {
+            current.push((stream, state));
+        }
+    }
+    Ok(current)
 }
 
 pub(super) fn stream_key(row: &Row<'_>) -> Result<StreamKey, LedgerError> {

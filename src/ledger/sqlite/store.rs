@@ -17,6 +17,7 @@ use crate::ledger::page::{PageCommit, PageOutcome};
 use crate::ledger::probes::{ProbeResult, StoredProbe};
 use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::runs::{JobHistory, RunEnd, RunStart};
+use crate::ledger::sources::{Erasure, ExistingJobs, SourceAdoption};
 use crate::ledger::store::Ledger;
 
 const PING: OperationName = OperationName("checking that it accepts writes");
@@ -46,8 +47,17 @@ impl Ledger for SqliteLedger {
         self.job_history_load(job, limit, now).boxed()
     }
 
-    fn delete_job<'a>(&'a self, job: &'a ObjectKey, lease: &'a Lease) -> LedgerFuture<'a, ()> {
-        self.job_delete(job, lease).boxed()
+    fn adopt_source<'a>(&'a self, adoption: &'a SourceAdoption<'a>) -> LedgerFuture<'a, bool> {
+        self.source_adopt(adoption).boxed()
+    }
+
+    fn delete_job<'a>(
+        &'a self,
+        job: &'a ObjectKey,
+        existing: &'a ExistingJobs,
+        lease: &'a Lease,
+    ) -> LedgerFuture<'a, Erasure> {
+        self.job_delete(job, existing, lease).boxed()
     }
 
     fn list_documents<'a>(

@@ -1,6 +1,7 @@
 //! Upserts transactions: inserts new rows, updates changed ones, skips equal ones.
 //!
-//! The comparison of content hashes makes a page read twice write nothing: no row, no index, no journal.
+//! The comparison of content hashes makes a page read twice write nothing: no row, no index, no journal. Where the hashes
+//! differ, the fields are compared, because an amount or an instant may only be spelled differently.
 
 use rusqlite::params;
 
@@ -21,7 +22,17 @@ const UPSERT: &str = "INSERT INTO transactions (stream_id, account_token, record
      status = excluded.status, counterparty = excluded.counterparty, narration = excluded.narration, \
      category = excluded.category, content_hash = excluded.content_hash, run_id = excluded.run_id, \
      updated_ms = excluded.updated_ms, revision = transactions.revision + 1 \
-     WHERE transactions.content_hash IS NOT excluded.content_hash RETURNING revision";
+     WHERE transactions.content_hash IS NOT excluded.content_hash AND \
+     (transactions.key_quality, transactions.account, transactions.booked_on, transactions.booked_ms, \
+     CASE WHEN transactions.booked_ms IS NULL THEN transactions.booked_text END, transactions.granularity, \
+     transactions.amount_minor, CAST(transactions.amount AS REAL), transactions.currency, transactions.status, \
+     transactions.counterparty, \
+     transactions.narration, transactions.category) IS NOT \
+     (excluded.key_quality, excluded.account, excluded.booked_on, excluded.booked_ms, \
+     CASE WHEN excluded.booked_ms IS NULL THEN excluded.booked_text END, excluded.granularity, \
+     excluded.amount_minor, CAST(excluded.amount AS REAL), excluded.currency, excluded.status, \
+     excluded.counterparty, \
+     excluded.narration, excluded.category) RETURNING revision";
 
 pub(super) fn rows(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> Result<PageCounts, LedgerError> {
     let mut counts = PageCounts::default();

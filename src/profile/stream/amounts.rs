@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::profile::minor_units::MinorUnits;
 use crate::profile::template::Template;
 
 /// The amount of a record.
@@ -17,13 +18,16 @@ pub struct Amounts {
     pub currency: CurrencySource,
     /// How a credit differs from a debit.
     pub sign: Sign,
+    /// Decimal places of the provider's smallest unit, by currency, where this stream's differ from those of the profile.
+    #[serde(default)]
+    pub minor_units: MinorUnits,
 }
 
 /// The encoding of an amount.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AmountRepr {
-    /// A whole number of the currency's smallest unit.
+    /// A whole number of the currency's smallest unit: that of ISO 4217, unless `minorUnits` states the provider's own.
     MinorInteger,
     /// A decimal as text.
     DecimalString,

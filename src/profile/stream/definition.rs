@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::amounts::Amounts;
 use super::key_template::KeyTemplate;
+use super::list_end::{EmptyForm, EndSign};
 use super::pagination::Pagination;
 use crate::profile::body::RequestBody;
 use crate::profile::parameter::Parameter;
@@ -46,6 +47,14 @@ pub struct Stream {
     pub lists: Vec<RecordList>,
     /// How to request the next page.
     pub pagination: Pagination,
+    /// Further signs of the end of the list, for responses that do not say whether there is another page. Without one, a
+    /// walk that ends so is not complete.
+    #[serde(default)]
+    pub end_as: Vec<EndSign>,
+    /// What the provider sends instead of an empty list; anything else that is not a list is schema drift. Unset:
+    /// `[nullValue, noContent]`.
+    #[serde(default = "EmptyForm::usual")]
+    pub empty_as: Vec<EmptyForm>,
     /// JSON pointer to the provider's ID of a record. Excludes `keyOf`.
     #[serde(default)]
     pub key: String,

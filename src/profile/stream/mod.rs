@@ -8,7 +8,9 @@ mod amounts;
 mod definition;
 mod expand;
 mod key_template;
+mod list_end;
 mod pagination;
+mod source;
 mod unsupported;
 mod validate;
 
@@ -17,4 +19,5 @@ pub use definition::{
     AccountSource, CommitScope, RecordKind, RecordList, RecordOrder, Stream, TimeField, WindowParameters,
 };
 pub use key_template::{KeyTemplate, RecordTemplate};
+pub use list_end::{EmptyForm, EndSign};
 pub use pagination::{LinkUse, Pagination, TokenSource, TokenTarget};

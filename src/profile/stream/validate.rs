@@ -32,6 +32,7 @@ impl Stream {
         self.check_key()?;
         self.check_record_fields()?;
         self.check_pagination()?;
+        self.check_end()?;
         self.check_placeholders(endpoint)?;
         let bad = |text: &&str| !text.is_empty() && !text.starts_with('/') && !text.starts_with('{');
         if let Some((path, bad)) = self.pointers().into_iter().find(|(_, pointer)| bad(pointer)) {
@@ -43,8 +44,11 @@ impl Stream {
         if let Some((path, bad)) = self.paths().into_iter().find(|(_, path)| !path.as_str().starts_with('/')) {
             return Err(InvalidField::new(path, format!("the path {:?} must start with /", bad.as_str())));
         }
-        if let Some(CurrencySource::Const { code }) = self.money.as_ref().map(|money| &money.currency)
-            && Currency::parse(code).and_then(Currency::exponent).is_err()
+        if let Some(money) = &self.money {
+            money.minor_units.check().map_err(|invalid| invalid.within(["money", "minorUnits"]))?;
+        }
+        if let Some(Amounts { currency: CurrencySource::Const { code }, minor_units, .. }) = &self.money
+            && Currency::parse(code).ok().and_then(|currency| minor_units.places(currency)).is_none()
         {
             let text = format!("{code:?} is not a known currency: write an ISO 4217 code such as EUR");
             return Err(InvalidField::new(["money", "currency", "code"], text));

@@ -120,7 +120,7 @@ async fn a_cursor_whose_source_was_hashed_without_a_key_is_kept() {
     let harness = SyncHarness::new(ScriptedBank::with(40)).await;
     let plan = plan(10);
     harness.run(&plan).await;
-    let (key, lease) = (cursor_key(&plan, &plan.partitions[0]), harness.lease().await);
+    let (key, lease) = (harness.cursor_key(&plan).await, harness.lease().await);
     let stored = async || harness.ledger.load_cursor(&key).await.unwrap().unwrap();
     let unkeyed = plan.cursor_hash(&plan.partitions[0]).unwrap();
     let mut state = stored().await;
@@ -135,6 +135,7 @@ async fn a_cursor_whose_source_was_hashed_without_a_key_is_kept() {
         documents: &[],
         dead_letters: &[],
         fetched: 0,
+        conflicting: 0,
         pages: 0,
         now: harness.now(),
     };

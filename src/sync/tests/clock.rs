@@ -29,7 +29,7 @@ async fn a_window_opened_by_a_wrong_clock_is_opened_anew() {
     harness.clock = Clock::starting_at(NEXT_YEAR.parse().unwrap());
     assert_eq!(harness.run(&plan).await.result, RunResult::Incomplete);
     let window = async |harness: &SyncHarness| {
-        let state = harness.ledger.load_cursor(&cursor_key(&plan, &plan.partitions[0])).await.unwrap().unwrap();
+        let state = harness.stored_cursor(&plan).await.unwrap();
         state.window.map(|window| (window.to, window.page_no))
     };
     assert_eq!(window(&harness).await, Some(("2027-09-10".into(), 1)));

@@ -92,10 +92,10 @@ async fn a_writer_frozen_past_its_lease_cannot_write_when_it_resumes() {
     }
     let other = harness.run(&plan).await;
     assert_eq!(other.result, RunResult::Succeeded);
-    let before = harness.ledger.load_cursor(&cursor_key(&plan, &plan.partitions[0])).await.unwrap();
+    let before = harness.stored_cursor(&plan).await;
     resume.notify_one();
     let resumed = frozen.await;
     assert_eq!((resumed.result, resumed.reason.unwrap().as_str()), (RunResult::Cancelled, "LeaseLost"));
-    assert_eq!(harness.ledger.load_cursor(&cursor_key(&plan, &plan.partitions[0])).await.unwrap(), before);
+    assert_eq!(harness.stored_cursor(&plan).await, before);
     assert_eq!(harness.table().await, harness.bank.table());
 }

@@ -2,6 +2,7 @@
 
 mod account_tokens;
 mod clock;
+mod completeness;
 mod crash;
 mod faults;
 mod memory;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 pub(crate) use scripted_bank::{ScriptedBank, response};
 
 use super::account_tokens::AccountTokens;
-use super::cursor::cursor_key;
+use super::cursor::source_key;
 use super::metrics::SyncMetrics;
 use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
 use crate::clock::Clock;
@@ -27,7 +28,8 @@ use crate::domain::key::ObjectKey;
 use crate::ledger::contract::fixtures::row;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::{
-    self, Granularity, Lease, Ledger, LedgerUrl, OpenMode, RunId, RunResult, RunStart, RunTrigger, TransactionRecord,
+    self, CursorKey, CursorState, Granularity, Lease, Ledger, LedgerUrl, OpenMode, RunId, RunResult, RunStart,
+    RunTrigger, TransactionRecord,
 };
 use crate::metrics::Metrics;
 use crate::profile::{Pagination, Profiles, Stream};
@@ -151,8 +153,18 @@ impl SyncHarness {
         table
     }
 
+    /// The key of the cursor of the first partition.
+    pub(crate) async fn cursor_key(&self, plan: &SyncPlan) -> CursorKey {
+        let token_key = self.account_tokens.key(&*self.ledger, self.now()).await.unwrap();
+        source_key(plan, &plan.partitions[0], &token_key)
+    }
+
+    pub(crate) async fn stored_cursor(&self, plan: &SyncPlan) -> Option<CursorState> {
+        self.ledger.load_cursor(&self.cursor_key(plan).await).await.unwrap()
+    }
+
     pub(crate) async fn cursor(&self, plan: &SyncPlan) -> (Option<String>, bool) {
-        let state = self.ledger.load_cursor(&cursor_key(plan, &plan.partitions[0])).await.unwrap();
+        let state = self.stored_cursor(plan).await;
         state.map_or((None, false), |state| (state.committed_hwm, state.window.is_some()))
     }
 }

@@ -13,7 +13,7 @@ use crate::ledger::RunResult;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::record::TransactionFilter;
 use crate::profile::{Classification, ResponseClass, RetryAfter};
-use crate::profile::{Pagination, Profiles, Stream};
+use crate::profile::{EmptyForm, Pagination, Profiles, Stream};
 use crate::provider::call::{CallError, Request, Response};
 use crate::sync::tests::ScriptedBank;
 use crate::sync::{Fetch, Partition, RunReport, SyncPlan};
@@ -153,6 +153,54 @@ async fn a_repeated_last_page_is_detected_as_a_cycle() {
 }
 
 #[tokio::test]
+async fn a_total_that_counts_the_page_does_not_end_the_list() {
+    for total in [0, 10, 3] {
+        let harness = SyncHarness::new(ScriptedBank::default()).await;
+        let list = OffsetList::of(0).overriding(move |offset, _| {
+            let ids: Vec<_> = (offset..offset + 10).filter(|n| *n < 20).map(|n| format!("COL-{n:04}")).collect();
+            Some(body(&ids, Some(total)))
+        });
+        let report = run(&harness, &list, &collaterals()).await;
+        assert_eq!((outcome(&report), report.counts.inserted), ((RunResult::Succeeded, None), 20), "{total}");
+        assert_eq!(list.offsets(), [0, 10, 20], "{total}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_for_an_empty_list_is_empty_as_far_as_the_stream_says_so() {
+    use EmptyForm::{EmptyBody, NoContent, NotFound, NullValue};
+    let mut gone = response(404, r#"{"title": "no collaterals"}"#);
+    gone.classification.class = ResponseClass::NotFound;
+    for (answer, form, otherwise) in [
+        (response(204, ""), NoContent, "SchemaDrifted"),
+        (response(205, ""), NoContent, "SchemaDrifted"),
+        (response(200, " \r\n"), EmptyBody, "SchemaDrifted"),
+        (response(200, r#"{"items": null}"#), NullValue, "SchemaDrifted"),
+        (gone, NotFound, "NotFound"),
+    ] {
+        for (empty_as, end) in [(vec![form], (RunResult::Succeeded, None)), (vec![], (RunResult::Failed, Some(otherwise)))]
+        {
+            let harness = SyncHarness::new(ScriptedBank::default()).await;
+            let mut plan = collaterals();
+            plan.stream = Arc::new(Stream { empty_as, ..Stream::clone(&plan.stream) });
+            let given = answer.clone();
+            let list = OffsetList::of(0).overriding(move |_, _| Some(given.clone()));
+            let report = run(&harness, &list, &plan).await;
+            assert_eq!((outcome(&report), report.counts.fetched), (end, 0), "{form:?}");
+        }
+    }
+    // In the middle of a list whose total is known, it is not the end.
+    let harness = SyncHarness::new(ScriptedBank::default()).await;
+    let list = OffsetList::of(30).overriding(|offset, _| (offset == 20).then(|| response(204, "")));
+    let report = run(&harness, &list, &collaterals()).await;
+    assert_eq!((outcome(&report).1, keys(&harness).await.len()), (Some("TotalNotReached"), 20));
+    // An error beside what would be empty is no list.
+    let failed = r#"{"status": "failed", "message": "not linked", "items": null}"#;
+    let list = OffsetList::of(0).overriding(move |_, _| Some(response(200, failed)));
+    assert_eq!(outcome(&run(&harness, &list, &collaterals()).await).1, Some("ErrorInBody"));
+}
+
+#[tokio::test]
 async fn a_list_that_shrinks_or_grows_during_the_walk_is_read_completely() {
     let harness = SyncHarness::new(ScriptedBank::default()).await;
     let mut done = false;
@@ -188,7 +236,8 @@ async fn fewer_records_than_the_total_are_read_twice_and_reported() {
         Some(body(&ids, Some(40)))
     });
     let report = run(&harness, &list, &collaterals()).await;
-    assert_eq!((report.result, report.short_of_total), (RunResult::Succeeded, true));
+    assert_eq!(outcome(&report), (RunResult::Incomplete, Some("TotalNotReached")));
+    assert_eq!(keys(&harness).await.len(), 15, "what was read is kept");
     assert_eq!(list.offsets(), [0, 10, 15, 0, 10, 15]);
 }
 

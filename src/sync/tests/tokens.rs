@@ -67,12 +67,21 @@ async fn the_last_records_id_leads_to_the_next_page_until_the_end() {
         _ => json!({"data": [{"id": 5}], "has_more": false}),
     };
     assert_eq!(walk(LAST, pages).await, ("complete".to_owned(), ["", "8", "6"].map(str::to_owned).to_vec(), 5));
-    for broken in
-        [json!({"data": [{"id": 9}]}), json!({"data": [], "has_more": true}), json!({"data": [{}], "has_more": true})]
-    {
-        let (end, ..) = walk(LAST, move |_| broken.clone()).await;
-        assert_eq!(end, "PaginationUnreadable", "a truncated list must not look complete");
+    for (broken, reason, kept) in [
+        (json!({"data": [{"id": 9}]}), "PaginationCycle", 1),
+        (json!({"data": [], "has_more": true}), "PaginationUnreadable", 0),
+        (json!({"data": [{}], "has_more": true}), "PaginationUnreadable", 1),
+    ] {
+        let (end, _, stored) = walk(LAST, move |_| broken.clone()).await;
+        assert_eq!((end.as_str(), stored), (reason, kept), "a truncated list must not look complete");
     }
+    // Without the flag, an empty page is the end.
+    let unsaid = |after: Option<&str>| match after {
+        None => json!({"data": [{"id": 9}, {"id": 8}]}),
+        Some("8") => json!({"data": [{"id": 7}]}),
+        _ => json!({"data": []}),
+    };
+    assert_eq!(walk(LAST, unsaid).await, ("complete".to_owned(), ["", "8", "7"].map(str::to_owned).to_vec(), 3));
     let cycle =
         |after: Option<&str>| json!({"data": [{"id": if after == Some("a") { "b" } else { "a" }}], "has_more": true});
     assert_eq!(walk(LAST, cycle).await.0, "PaginationCycle");
@@ -99,6 +108,10 @@ async fn a_token_leads_to_the_next_page_and_a_missing_one_is_the_end() {
     assert_eq!(walk(&more, with_more).await.0, "complete", "`more` decides, although the last page has a token");
     // A blank token with `more` set is an error, not the end.
     assert_eq!(walk(&more, |_| json!({"data": [], "next": "", "more": true})).await.0, "PaginationUnreadable");
+    // The token of the page itself.
+    let same = |after: Option<&str>| json!({"data": [{"id": after.unwrap_or("a")}], "next": "z"});
+    assert_eq!(walk(TOKEN, same).await, ("PaginationCycle".to_owned(), ["", "z"].map(str::to_owned).to_vec(), 2));
+    assert_eq!(walk(&format!("{TOKEN}, endAs: [sameNext]"), same).await.0, "complete");
 }
 
 #[tokio::test]
@@ -143,13 +156,19 @@ fn amounts_are_parsed_in_every_form_and_never_guessed() {
         |amount: &str| -> Value { serde_json::from_str(&format!(r#"{{"on": "2026-09-01", "a": {amount}}}"#)).unwrap() };
     for (repr, sign, amount, want) in [
         ("jsonNumber", "signed", "-12.30", Ok("-12.30 EUR 2026-09-01 no instant")),
-        ("jsonNumber", "outflowPositive", "12.3", Ok("-12.3 EUR 2026-09-01 no instant")),
-        ("jsonNumber", "outflowPositive", "-7", Ok("7 EUR 2026-09-01 no instant")),
-        ("jsonNumber", "outflowPositive", "0", Ok("0 EUR 2026-09-01 no instant")),
+        ("jsonNumber", "outflowPositive", "12.3", Ok("-12.30 EUR 2026-09-01 no instant")),
+        ("jsonNumber", "outflowPositive", "-7", Ok("7.00 EUR 2026-09-01 no instant")),
+        ("jsonNumber", "outflowPositive", "0", Ok("0.00 EUR 2026-09-01 no instant")),
         ("decimalString", "unsigned", "\"5.00\"", Ok("5.00 EUR 2026-09-01 no instant")),
         ("decimalString", "unsigned", "\"-5.00\"", Err("AmountSigned")),
         ("jsonNumber", "signed", "\"5.00\"", Err("AmountNotNumber")),
-        ("jsonNumber", "signed", "1E+2", Err("AmountInvalid")),
+        ("jsonNumber", "signed", "1E+2", Ok("100.00 EUR 2026-09-01 no instant")),
+        ("jsonNumber", "signed", "12.450000000000", Ok("12.45 EUR 2026-09-01 no instant")),
+        ("decimalString", "signed", "\"+7.000000000000\"", Ok("7.00 EUR 2026-09-01 no instant")),
+        ("decimalString", "signed", "\"1,234.00\"", Err("AmountInvalid")),
+        ("jsonNumber", "signed", "1e99", Err("AmountInvalid")),
+        ("minorInteger", "signed", "1e2", Ok("1.00 EUR 2026-09-01 no instant")),
+        ("minorInteger", "signed", "100.0", Err("AmountNotInteger")),
         ("jsonNumber", "signed", "12.345", Err("AmountTooFine")),
         ("jsonNumber", "signed", "12.300000000000000001", Err("AmountInvalid")),
     ] {

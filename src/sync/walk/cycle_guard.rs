@@ -1,4 +1,4 @@
-//! Detects pagination cycles and list changes during the walk of one window.
+//! Detects the end of a list, pagination cycles, and list changes during the walk of one window.
 
 use std::collections::HashSet;
 
@@ -8,8 +8,9 @@ use super::parsed_page::ParsedPage;
 use crate::domain::hash::short_hex;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::SyncWindow;
-use crate::settings::sync_plan::RunLimits;
+use crate::profile::EndSign;
 use crate::sync::key::Ordinals;
+use crate::sync::paging::NextPage;
 
 /// Tokens stored with the cursor, for resumed walks; within a run all of them are kept in memory.
 const MAX_STORED_TOKENS: usize = 32;
@@ -19,6 +20,7 @@ const MAX_STORED_TOKENS: usize = 32;
 pub(super) struct CycleGuard {
     tokens: HashSet<String>,
     page_fingerprints: HashSet<String>,
+    previous_page: Option<String>,
     pub(super) ordinals: Ordinals,
     consecutive_empty: u32,
     /// Whether an earlier run read the first pages, so that the ordinals do not cover them.
@@ -40,30 +42,125 @@ impl CycleGuard {
         shrank || (self.ordinals.is_used() && (self.resumed || total_changed(window, parsed)))
     }
 
-    /// Detects a walk without progress: a next page that was requested before, a page equal to an earlier one (some
-    /// servers return the last page for every later position), or too many empty pages.
-    pub(super) fn check_progress(
-        &mut self,
-        position: &str,
-        window: &SyncWindow,
-        parsed: &ParsedPage,
-        limits: &RunLimits,
-    ) -> Option<RunReason> {
+    /// What follows a page: the next one, the end, or a walk without progress, which is a next page that was requested
+    /// before, a page equal to an earlier one (some servers return the last page for every later position), or too many
+    /// empty pages. Where the provider's total is known, it decides whether such a page is the end; else the stream.
+    pub(super) fn after(&mut self, page: &WalkedPage<'_>) -> AfterPage {
+        let WalkedPage { position, window, parsed, .. } = *page;
         self.tokens.insert(fingerprint(position));
+        // A list that grew by exactly one page legitimately returns a page again.
+        if let Some(equal) = self.equal_page(parsed).filter(|_| !total_changed(window, parsed)) {
+            return match window.total {
+                Some(total) if page.read_before >= total => AfterPage::RepeatedEnd,
+                None if equal == EqualPage::Previous && page.has(EndSign::RepeatedPage) => AfterPage::RepeatedEnd,
+                _ => AfterPage::Repeated,
+            };
+        }
+        match &parsed.next {
+            NextPage::End => page.end(),
+            NextPage::Unreadable => AfterPage::Stuck(RunReason::PaginationUnreadable),
+            NextPage::At(next) => {
+                if let Some(own) = self.leads_back(position, next) {
+                    return page.after_next_that_leads_back(own, self.numbered);
+                }
+                self.consecutive_empty = if parsed.fetched == 0 { self.consecutive_empty + 1 } else { 0 };
+                let too_many = self.consecutive_empty > page.max_empty_pages;
+                if too_many { AfterPage::Stuck(RunReason::TooManyEmptyPages) } else { AfterPage::Next }
+            }
+        }
+    }
+
+    /// Whether a page with the same keys came before; a page without keys is equal to none.
+    fn equal_page(&mut self, parsed: &ParsedPage) -> Option<EqualPage> {
         let documents = parsed.documents.iter().map(|document| document.key.as_str());
         let mut keys = parsed.rows.iter().map(|row| row.key.as_str()).chain(documents).peekable();
-        let repeated = keys.peek().is_some() && !self.page_fingerprints.insert(fingerprint_of(keys));
-        // A list that grew by exactly one page legitimately returns a page again.
-        if repeated && !total_changed(window, parsed) {
-            return Some(RunReason::PaginationCycle);
+        keys.peek()?;
+        let keys = fingerprint_of(keys);
+        let is_previous = self.previous_page.replace(keys.clone()).is_some_and(|previous| previous == keys);
+        let is_new = self.page_fingerprints.insert(keys);
+        (!is_new).then_some(if is_previous { EqualPage::Previous } else { EqualPage::Earlier })
+    }
+
+    /// Whether the next page is not after the page at `position`: `true` if it is that page.
+    fn leads_back(&self, position: &str, next: &str) -> Option<bool> {
+        let back = match self.numbered {
+            true => next.parse::<u64>().ok() <= position.parse::<u64>().ok(),
+            false => self.tokens.contains(&fingerprint(next)),
+        };
+        back.then_some(next == position)
+    }
+}
+
+/// What a page is equal to.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum EqualPage {
+    Previous,
+    Earlier,
+}
+
+/// A page of a walk, and what is known of its list.
+#[derive(Copy, Clone)]
+pub(super) struct WalkedPage<'a> {
+    /// Its number, offset or token.
+    pub(super) position: &'a str,
+    /// The window before it.
+    pub(super) window: &'a SyncWindow,
+    pub(super) parsed: &'a ParsedPage,
+    /// The records of the window before it.
+    pub(super) read_before: u64,
+    /// The signs of the end that the stream declares.
+    pub(super) end_as: &'a [EndSign],
+    /// The requested page size, if there is one.
+    pub(super) size: Option<u64>,
+    pub(super) max_empty_pages: u32,
+}
+
+/// What follows a page.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum AfterPage {
+    /// The next page.
+    Next,
+    /// The list is complete.
+    End,
+    /// The list is complete; the page is an earlier one again.
+    RepeatedEnd,
+    /// The list ends before the provider's total.
+    Short,
+    /// The page is an earlier one again, and the list is not known to be complete.
+    Repeated,
+    /// The page was read, but leads to no other, and the list is not known to be complete.
+    Stuck(RunReason),
+}
+
+impl WalkedPage<'_> {
+    /// The records of the window up to the page's end.
+    pub(super) fn read(&self) -> u64 {
+        self.read_before.saturating_add(self.parsed.fetched)
+    }
+
+    /// The provider's total: the last one that can be one.
+    pub(super) fn total(&self) -> Option<u64> {
+        self.parsed.total.or(self.window.total).filter(|total| *total >= self.read())
+    }
+
+    fn has(&self, sign: EndSign) -> bool {
+        self.end_as.contains(&sign)
+    }
+
+    fn end(&self) -> AfterPage {
+        if self.total().is_some_and(|total| self.read() < total) { AfterPage::Short } else { AfterPage::End }
+    }
+
+    /// Some servers name the last page again, or the first one, as the next.
+    fn after_next_that_leads_back(&self, own: bool, numbered: bool) -> AfterPage {
+        let is_short = || self.size.is_some_and(|size| self.parsed.fetched < size);
+        match self.total() {
+            Some(total) if self.read() >= total => AfterPage::End,
+            Some(_) if own => AfterPage::Short,
+            None if self.has(EndSign::SameNext) && (own || numbered) => AfterPage::End,
+            None if self.has(EndSign::ShortPage) && is_short() => AfterPage::End,
+            _ => AfterPage::Stuck(RunReason::PaginationCycle),
         }
-        let next = parsed.next.as_deref()?;
-        let forward = !self.numbered || next.parse::<u64>().ok() > position.parse::<u64>().ok();
-        if !forward || self.tokens.contains(&fingerprint(next)) {
-            return Some(RunReason::PaginationCycle);
-        }
-        self.consecutive_empty = if parsed.fetched == 0 { self.consecutive_empty + 1 } else { 0 };
-        (self.consecutive_empty > limits.max_empty_pages).then_some(RunReason::TooManyEmptyPages)
     }
 }
 

@@ -12,21 +12,23 @@ use jiff::tz::TimeZone;
 use super::account_tokens::TokenKey;
 use super::context::{RunContext, RunTotals};
 use super::cursor::{self, CursorError};
+use super::failure_detail;
 use super::metrics::Stage;
+use super::paging::NextPage;
 use super::record::AccountInfo;
 use super::report::RunError;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
-use crate::ledger::{CursorKey, CursorState, Granularity, PageCommit, SyncWindow, TransactionRecord};
+use crate::ledger::{CursorKey, CursorState, Granularity, PageCommit, SourceAdoption, SyncWindow, TransactionRecord};
 use crate::profile::{Pagination, Stream};
-use crate::settings::sync_plan::{Partition, SyncPlan};
+use crate::settings::sync_plan::{CursorHash, Partition, SyncPlan};
 
 mod cycle_guard;
 mod parsed_page;
 mod request;
 mod transform;
 
-use cycle_guard::{CycleGuard, record_position, restarted};
+use cycle_guard::{AfterPage, CycleGuard, WalkedPage, record_position, restarted};
 use parsed_page::ParsedPage;
 
 /// The walk of one partition in one run.
@@ -53,7 +55,7 @@ impl<'a> Walk<'a> {
         deadline: Mono,
     ) -> Self {
         let stream = plan.stream.expanded(&partition.parameters);
-        let (cursor_key, granularity) = (cursor::cursor_key(plan, partition), cursor::granularity(&stream));
+        let (cursor_key, granularity) = (cursor::source_key(plan, partition, token_key), cursor::granularity(&stream));
         Self { plan, partition, cx, token_key, deadline, cursor_key, granularity, stream, pages: 0 }
     }
 
@@ -61,6 +63,7 @@ impl<'a> Walk<'a> {
     pub(super) async fn run(mut self, totals: &mut RunTotals) -> Result<(), RunError> {
         let unkeyed = self.plan.cursor_hash(self.partition).map_err(|_| RunReason::ParameterInvalid)?;
         let hash = unkeyed.keyed(|source| self.token_key.digest("source", source));
+        self.adopt_source(&unkeyed, &hash).await?;
         let stored = self.cx.ledger.load_cursor(&self.cursor_key).await.map_err(|e| RunError::from(&e))?;
         let mut state = stored.unwrap_or_default();
         // Stored by a version whose hashes had no key.
@@ -81,6 +84,20 @@ impl<'a> Walk<'a> {
             self.walk_window(&mut state, &account, totals).await?;
         }
         self.walk_window(&mut state, &account, totals).await
+    }
+
+    /// Takes over the rows that a version without sources stored for this one.
+    async fn adopt_source(&self, unkeyed: &CursorHash, keyed: &CursorHash) -> Result<(), RunError> {
+        if self.plan.dry_run || self.plan.source(self.partition).is_none() {
+            return Ok(());
+        }
+        let source_hashes = [keyed.source().to_owned(), unkeyed.source().to_owned()];
+        let adoption = SourceAdoption { cursor: &self.cursor_key, source_hashes, lease: self.cx.lease };
+        let adopted = self.cx.ledger.adopt_source(&adoption).await.map_err(|error| RunError::from(&error))?;
+        if adopted {
+            tracing::info!(job = %self.plan.job, "rows stored before streams had sources now belong to the job's source");
+        }
+        Ok(())
     }
 
     /// Corrects what was stored while the clock was ahead. A window that reaches into the future is opened anew: its
@@ -132,14 +149,18 @@ impl<'a> Walk<'a> {
                 result => result?,
             };
             if self.plan.dry_run {
-                return Ok(());
+                return match parsed.next {
+                    NextPage::Unreadable => Err(self.no_next_page()),
+                    _ => Ok(()),
+                };
             }
             let position = self.page_position(&window);
-            let at_end = parsed.next.is_none();
-            let short =
-                at_end && parsed.total.is_some_and(|total| self.records_read(&window, &position, &parsed) < total);
-            // Fewer records than the total: restart once; if it happens again, the provider's total is wrong.
-            if guard.list_changed(&window, &parsed) || (short && restarts == 0) {
+            let page = self.walked(&position, &window, &parsed);
+            let (read, total, changed) = (page.read(), page.total(), guard.list_changed(&window, &parsed));
+            let after = if changed { AfterPage::Short } else { guard.after(&page) };
+            // A list that changed, or fewer records than the total, is read again: once, if it happens again the
+            // provider's total is wrong.
+            if changed || (after == AfterPage::Short && restarts == 0) {
                 restarts += 1;
                 if restarts > self.plan.limits.max_restarts {
                     return Err(RunReason::WindowUnstable.into());
@@ -148,22 +169,60 @@ impl<'a> Walk<'a> {
                 guard = CycleGuard::new(&window, false, numbered);
                 continue;
             }
-            if let Some(reason) = guard.check_progress(&position, &window, &parsed, &self.plan.limits) {
-                // The window is closed, so that the next run starts it over instead of failing at the same page.
-                self.commit(state, None, &ParsedPage::default(), totals).await?;
-                return Err(reason.into());
-            }
-            record_position(&mut window, &position);
-            self.advance(&mut window, &parsed)?;
-            if at_end {
-                totals.short_of_total |= short;
-                state.committed_hwm =
-                    cursor::max_cursor(state.committed_hwm.take(), window.candidate_hwm.take(), self.granularity)
-                        .map_err(|_| RunReason::CursorUnreadable)?;
-                return self.commit(state, None, &parsed, totals).await;
-            }
-            window = self.commit_open(state, window, &parsed, totals).await?;
+            let error = match after {
+                AfterPage::Next => {
+                    record_position(&mut window, &position);
+                    self.advance(&mut window, &parsed)?;
+                    window = self.commit_open(state, window, &parsed, totals).await?;
+                    continue;
+                }
+                AfterPage::End => {
+                    self.advance(&mut window, &parsed)?;
+                    self.complete(state, window)?;
+                    return self.commit(state, None, &parsed, totals).await;
+                }
+                AfterPage::RepeatedEnd => {
+                    self.complete(state, window)?;
+                    return self.commit(state, None, &ParsedPage::default(), totals).await;
+                }
+                AfterPage::Short => {
+                    let detail = format!("the list ended after {read} of {} records", total.unwrap_or_default());
+                    RunError::from(RunReason::TotalNotReached).with_detail(detail)
+                }
+                AfterPage::Stuck(RunReason::PaginationUnreadable) => self.no_next_page(),
+                AfterPage::Stuck(reason) => reason.into(),
+                AfterPage::Repeated => RunReason::PaginationCycle.into(),
+            };
+            // What the page holds is kept. The window is closed, so that the next run starts it over instead of failing
+            // at the same page; the mark stays, so that it covers what was not read.
+            let kept = if after == AfterPage::Repeated { ParsedPage::default() } else { parsed };
+            self.commit(state, None, &kept, totals).await?;
+            return Err(error);
         }
+    }
+
+    fn no_next_page(&self) -> RunError {
+        RunError::from(RunReason::PaginationUnreadable).with_detail(failure_detail::no_next_page(&self.stream))
+    }
+
+    fn walked<'w>(&'w self, position: &'w str, window: &'w SyncWindow, parsed: &'w ParsedPage) -> WalkedPage<'w> {
+        WalkedPage {
+            position,
+            window,
+            parsed,
+            read_before: self.read_before(window, position),
+            end_as: &self.stream.end_as,
+            size: self.stream.pagination.page_size().map(|(_, size)| size),
+            max_empty_pages: self.plan.limits.max_empty_pages,
+        }
+    }
+
+    /// Moves the high-water mark, because the window is complete.
+    fn complete(&self, state: &mut CursorState, mut window: SyncWindow) -> Result<(), RunError> {
+        let newest = window.candidate_hwm.take();
+        state.committed_hwm = cursor::max_cursor(state.committed_hwm.take(), newest, self.granularity)
+            .map_err(|_| RunReason::CursorUnreadable)?;
+        Ok(())
     }
 
     fn open_window(&self, state: &CursorState) -> Result<SyncWindow, RunError> {
@@ -194,7 +253,7 @@ impl<'a> Walk<'a> {
         guard: &mut CycleGuard,
         totals: &mut RunTotals,
     ) -> Result<ParsedPage, RunError> {
-        let response = self.call(self.page_request(window)?).await?;
+        let response = self.call_for_page(self.page_request(window)?).await?;
         self.pages = self.pages.saturating_add(1);
         let began = self.cx.clock.mono();
         let parsed = self.transform(&response, window, account, guard, totals).await;
@@ -202,14 +261,12 @@ impl<'a> Walk<'a> {
         parsed
     }
 
-    /// Records of the window read so far, including this page. For offset pagination the offset gives the number, which
+    /// Records of the window before the page at `position`. For offset pagination the offset gives the number, which
     /// stays correct after a page was read twice.
-    fn records_read(&self, window: &SyncWindow, position: &str, parsed: &ParsedPage) -> u64 {
+    fn read_before(&self, window: &SyncWindow, position: &str) -> u64 {
         match &self.stream.pagination {
-            Pagination::Offset { first, .. } => {
-                position.parse::<u64>().unwrap_or(0).saturating_sub(*first).saturating_add(parsed.fetched)
-            }
-            _ => window.rows_in + parsed.fetched,
+            Pagination::Offset { first, .. } => position.parse::<u64>().unwrap_or(0).saturating_sub(*first),
+            _ => window.rows_in,
         }
     }
 
@@ -223,7 +280,10 @@ impl<'a> Walk<'a> {
         window.candidate_hwm =
             cursor::max_cursor(window.candidate_hwm.take(), newest, self.granularity).map_err(unreadable)?;
         window.page_no = window.page_no.saturating_add(1);
-        window.page_token.clone_from(&parsed.next);
+        window.page_token = match &parsed.next {
+            NextPage::At(position) => Some(position.clone()),
+            NextPage::End | NextPage::Unreadable => None,
+        };
         window.total = parsed.total.or(window.total);
         window.rows_in += parsed.fetched;
         window.rows_dead += parsed.dead_letters.len() as u64;
@@ -269,6 +329,7 @@ impl<'a> Walk<'a> {
             documents: &parsed.documents,
             dead_letters: &parsed.dead_letters,
             fetched: parsed.fetched,
+            conflicting: parsed.duplicates.conflicting,
             pages: parsed.pages,
             now: self.cx.clock.now().wall,
         };
@@ -283,7 +344,8 @@ impl<'a> Walk<'a> {
         counts.unchanged += outcome.counts.unchanged;
         counts.rejected += parsed.dead_letters.len() as u64;
         counts.pages += parsed.pages;
-        totals.duplicates += parsed.duplicates;
+        counts.conflicting += parsed.duplicates.conflicting;
+        totals.duplicates += parsed.duplicates.dropped;
         Ok(())
     }
 }

@@ -7,6 +7,8 @@ use crate::profile::Stream;
 use crate::provider::call::Response;
 use crate::provider::memory::PageReservation;
 use crate::sync::failure_detail;
+use crate::sync::key::Duplicates;
+use crate::sync::paging::NextPage;
 use crate::sync::report::RunError;
 
 /// One parsed page. The default is an empty commit that only updates the cursor.
@@ -18,8 +20,8 @@ pub(super) struct ParsedPage {
     /// 1 for a page that was fetched.
     pub(super) pages: u64,
     pub(super) fetched: u64,
-    pub(super) duplicates: u64,
-    pub(super) next: Option<String>,
+    pub(super) duplicates: Duplicates,
+    pub(super) next: NextPage,
     pub(super) total: Option<u64>,
     /// The memory of all this, released when it is committed.
     pub(super) _reserved: PageReservation,
@@ -34,7 +36,6 @@ pub(super) fn page_error(reason: RunReason, response: &Response, stream: &Stream
             Some(field) => (RunReason::ErrorInBody, Some(format!("an error object, with field {field}"))),
             None => (reason, Some(failure_detail::no_list(stream))),
         },
-        RunReason::PaginationUnreadable => (reason, Some(failure_detail::no_next_page(stream))),
         _ => (reason, None),
     };
     RunError { http_status: Some(response.status.as_u16()), detail: detail.map(Into::into), ..reason.into() }

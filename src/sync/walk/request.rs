@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
@@ -10,14 +11,15 @@ use super::parsed_page::page_error;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
 use crate::ledger::SyncWindow;
-use crate::profile::ResponseClass;
-use crate::profile::{CurrencySource, Pagination, TokenTarget};
-use crate::provider::call::{Request, Response};
+use crate::profile::json_text;
+use crate::profile::{Amounts, CurrencySource, Pagination, TokenTarget};
+use crate::provider::call::{BodyTolerance, Request, Response};
+use crate::provider::memory::FREE_BYTES;
+use crate::sync::body_text::{self, BodyText};
 use crate::sync::cursor;
 use crate::sync::failure_detail;
 use crate::sync::metrics::Stage;
-use crate::sync::page;
-use crate::sync::record::{AccountInfo, read_currency};
+use crate::sync::record::AccountInfo;
 use crate::sync::report::{RunError, error_from_response};
 
 /// Longest wait for a rate limit or quota within a run. For a longer one the run ends and is retried later, so that it
@@ -82,7 +84,10 @@ impl Walk<'_> {
         match window.page_token.as_deref().and_then(|token| token.parse::<u64>().ok()) {
             Some(position) if position > first => {
                 let back = position.saturating_sub(step).max(first);
-                SyncWindow { page_token: Some(back.to_string()), page_no: window.page_no.saturating_sub(1), ..window }
+                // The records of the page are read again: about as many as those of the others.
+                let read = window.rows_in - window.rows_in / u64::from(window.page_no.max(1));
+                let page_no = window.page_no.saturating_sub(1);
+                SyncWindow { page_token: Some(back.to_string()), page_no, rows_in: read, ..window }
             }
             _ => window,
         }
@@ -100,7 +105,7 @@ impl Walk<'_> {
         };
         let token = self.token_key.account(&self.plan.job.namespace, &self.plan.connection, &id);
         let mut info = AccountInfo { token, display: self.plan.mask.account(&id), currency: None };
-        let Some(CurrencySource::Join { path, pointers }) = stream.money.as_ref().map(|money| &money.currency) else {
+        let Some(Amounts { currency: CurrencySource::Join { path, pointers }, minor_units, .. }) = &stream.money else {
             return Ok(info);
         };
         let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
@@ -109,12 +114,12 @@ impl Walk<'_> {
         let response = self.call(self.with_call_options(request, "account")).await?;
         let numbers = stream.account.iter().flat_map(|account| &account.number);
         let wanted: Vec<String> = pointers.iter().chain(numbers).cloned().collect();
-        let body = response.body.clone();
-        let read = move || page::texts(&body, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
+        let body = self.body_text(&response).await?;
+        let read = move || body_text::texts(&body, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
         let texts = response.memory.run(response.body.len(), read).await.map_err(|_| RunReason::InternalError)?;
         let texts = texts.map_err(|reason| page_error(reason, &response, stream))?;
         let (currencies, numbers) = texts.split_at_checked(pointers.len()).unwrap_or_default();
-        info.currency = currencies.iter().flatten().find_map(|text| read_currency(text));
+        info.currency = currencies.iter().flatten().find_map(|text| minor_units.currency(text));
         if info.currency.is_none() {
             // A guessed exponent would be wrong by a factor of 100 for some currencies.
             let looked = failure_detail::no_currency(&operation, pointers);
@@ -139,12 +144,49 @@ impl Walk<'_> {
             self.stream.account.as_ref().and_then(|account| self.partition.parameters.get(&account.parameter));
         request.partition = Some(account.unwrap_or(&self.partition.name).as_str().into());
         request.expect_json = true;
+        // A character that is not valid concerns its record; a list may be empty without being JSON.
+        let empty = self.stream.empty_as.contains(&EmptyForm::EmptyBody);
+        request.tolerance = BodyTolerance { characters: true, no_content: true, empty };
         request.max_wait = Some(MAX_INLINE_WAIT);
         request
     }
 
+    /// The body of a response as a text, within the memory that is reserved for it.
+    pub(super) async fn body_text(&self, response: &Response) -> Result<BodyText, RunError> {
+        let (body, bytes, memory) = (response.body.clone(), response.body.len(), &response.memory);
+        let failed = |_| RunError::from(RunReason::InternalError);
+        let checked = body.clone();
+        if memory.run(bytes, move || json_text::is_sound(&checked)).await.map_err(failed)? {
+            return Ok(BodyText::sound(body));
+        }
+        let for_copy = memory.another();
+        if bytes > FREE_BYTES {
+            for_copy.grow_to(bytes).await.map_err(|_| RunReason::MemoryExhausted)?;
+        }
+        let original = body.clone();
+        let copy = memory.run(bytes, move || Bytes::from(json_text::copy(&original))).await.map_err(failed)?;
+        Ok(BodyText::repaired(body, for_copy.attach(copy)))
+    }
+
+    /// Makes the call for a page. One that is classified as not found may stand for an empty list.
+    pub(super) async fn call_for_page(&self, request: Request) -> Result<Response, RunError> {
+        let not_found = self.stream.empty_as.contains(&EmptyForm::NotFound);
+        self.call_accepting(request, |class| {
+            class == ResponseClass::Ok || (not_found && class == ResponseClass::NotFound)
+        })
+        .await
+    }
+
     /// Makes one call, cancelled with the run. Any response not classified as success is an error.
-    pub(super) async fn call(&self, request: Request) -> Result<Response, RunError> {
+    async fn call(&self, request: Request) -> Result<Response, RunError> {
+        self.call_accepting(request, |class| class == ResponseClass::Ok).await
+    }
+
+    async fn call_accepting(
+        &self,
+        request: Request,
+        accepts: impl Fn(ResponseClass) -> bool,
+    ) -> Result<Response, RunError> {
         let began = self.cx.clock.mono();
         let response = tokio::select! {
             biased;
@@ -153,7 +195,7 @@ impl Walk<'_> {
             response = self.cx.fetch.fetch(request) => response.map_err(|error| RunError::from(&error)),
         };
         let response = response.and_then(|response| {
-            let success = response.classification.class == ResponseClass::Ok;
+            let success = accepts(response.classification.class);
             if success { Ok(response) } else { Err(error_from_response(&response, self.cx.clock.now().wall)) }
         });
         self.record_stage(Stage::Fetch, began, response.as_ref().err());

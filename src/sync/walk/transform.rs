@@ -5,23 +5,34 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::Walk;
 use super::cycle_guard::CycleGuard;
 use super::parsed_page::{ParsedPage, page_error};
 use crate::domain::document::DocumentRecord;
 use crate::domain::mask::MaskRules;
 use crate::domain::record::{DeadLetter, Granularity, TransactionRecord};
+use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::{DocumentKind, SyncWindow};
-use crate::profile::{RecordKind, Stream};
+use crate::profile::json_text;
+use crate::profile::{EmptyForm, RecordKind, ResponseClass, Stream};
 use crate::provider::call::Response;
 use crate::provider::memory::MAX_PAGE_BYTES;
 use crate::sync::account_tokens::TokenKey;
 use crate::sync::context::RunTotals;
 use crate::sync::key::{Duplicates, Ordinals, dedupe, dedupe_documents};
 use crate::sync::page::{self, Page, Record};
-use crate::sync::record::{AccountInfo, RecordParser, dead_letter, dead_letter_of_text};
+use crate::sync::paging::PageRequest;
+use crate::sync::record::{AccountInfo, RecordParser, Rejection, dead_letter, dead_letter_of_text};
 use crate::sync::report::RunError;
+
+/// Rejected records of a page that are within any budget but none: one bad record of a short page is a dead letter, not
+/// drift.
+const BUDGET_FLOOR: usize = 5;
+/// The fewest records of a page none of which is valid that are drift.
+const MIN_JUDGED_RECORDS: usize = 3;
 
 /// What the records of a page are converted with.
 struct Converter {
@@ -42,8 +53,8 @@ struct Converted {
     dead_letters: Vec<DeadLetter>,
     rejected: u64,
     duplicates: Duplicates,
-    /// More were rejected than the budget allows.
-    over_budget: bool,
+    /// The reason, if more were rejected than may be.
+    too_many: Option<RunReason>,
     /// The reason and the field of the first that was rejected.
     first_rejection: Option<String>,
     ordinals: Ordinals,
@@ -59,11 +70,26 @@ impl Walk<'_> {
         guard: &mut CycleGuard,
         totals: &mut RunTotals,
     ) -> Result<ParsedPage, RunError> {
+        if let Some(form) = empty_form(response) {
+            let page = ParsedPage { pages: 1, ..ParsedPage::default() };
+            let is_empty_list = self.stream.empty_as.contains(&form);
+            let drifted = || page_error(RunReason::SchemaDrifted, response, &self.stream);
+            return if is_empty_list { Ok(page) } else { Err(drifted()) };
+        }
         let (bytes, memory) = (response.body.len(), &response.memory);
-        let (body, stream, position) = (response.body.clone(), Arc::clone(&self.stream), self.page_position(window));
-        let parse = move || page::parse(&body, &stream, &position);
+        let body = self.body_text(response).await?;
+        let (stream, position) = (Arc::clone(&self.stream), self.page_position(window));
+        let read_before = self.read_before(window, &position);
+        let parse = move || page::parse(&body, &stream, PageRequest { position: &position, read_before });
         let page = memory.run(bytes, parse).await.map_err(|_| RunReason::InternalError)?;
         let page = page.map_err(|reason| page_error(reason, response, &self.stream))?;
+        if page.lists.is_empty() {
+            // What stands for an empty list must not hide an error.
+            let error = page_error(RunReason::SchemaDrifted, response, &self.stream);
+            if error.reason == RunReason::ErrorInBody {
+                return Err(error);
+            }
+        }
         if page.memory() > MAX_PAGE_BYTES {
             return Err(RunReason::AnswerTooLarge.into());
         }
@@ -77,16 +103,18 @@ impl Walk<'_> {
         let rules = self.converter(account, window);
         let ordinals = std::mem::take(&mut guard.ordinals);
         let result = memory.run(bytes, move || rules.convert(&page, ordinals)).await;
-        let converted = result.map_err(|_| RunReason::InternalError)?.map_err(|reason| page_error(reason, response, &self.stream))?;
-        if converted.over_budget || self.plan.dry_run {
+        let converted = result
+            .map_err(|_| RunReason::InternalError)?
+            .map_err(|reason| page_error(reason, response, &self.stream))?;
+        if converted.too_many.is_some() || self.plan.dry_run {
             totals.counts.fetched += fetched;
             totals.counts.rejected += converted.rejected;
         }
-        if converted.over_budget {
+        if let Some(reason) = converted.too_many {
             // Incomplete bank data is worse than late data: the page is not committed.
             let first = converted.first_rejection.unwrap_or_default();
             let detail = format!("{} of {fetched} records rejected, the first for {first}", converted.rejected);
-            let error = RunError::from(RunReason::SchemaDrifted).with_detail(detail);
+            let error = RunError::from(reason).with_detail(detail);
             return Err(RunError { http_status: Some(response.status.as_u16()), ..error });
         }
         if self.plan.dry_run {
@@ -131,22 +159,24 @@ impl Converter {
         let parser = RecordParser { stream, account, mask, granularity: *granularity };
         let (mut rows, mut documents, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
         let (mut index, mut rejected, mut first_rejection) = (0_u32, 0_usize, None);
-        let budget = usize::from(self.budget_percent);
-        let over_budget = |rejected: usize| budget < 100 && rejected * 100 > budget * page.records;
         page.each_record(|record| {
             let letter = match record {
                 Record::TooLarge(text) => Some(dead_letter_of_text(text, index, self.page_no)),
-                Record::Parsed(record) => {
-                    let read = match stream.record {
-                        RecordKind::Transaction => parser.row(record).map(|row| rows.push(row)),
-                        RecordKind::Collateral => {
-                            parser.document(record, DocumentKind::Collateral).map(|doc| documents.push(doc))
-                        }
-                        RecordKind::Document => {
-                            parser.document(record, DocumentKind::Document).map(|doc| documents.push(doc))
-                        }
+                Record::Parsed(value) | Record::Repaired(value) => {
+                    let is_repaired = matches!(record, Record::Repaired(_));
+                    let check = |key: &str| self.check_key(key, is_repaired);
+                    let mut document = |kind| {
+                        let document = parser.document(value, kind)?;
+                        check(&document.key).map(|()| documents.push(document))
                     };
-                    read.err().map(|rejection| dead_letter(record, rejection, index, self.page_no))
+                    let read = match stream.record {
+                        RecordKind::Transaction => {
+                            parser.row(value).and_then(|row| check(&row.key).map(|()| rows.push(row)))
+                        }
+                        RecordKind::Collateral => document(DocumentKind::Collateral),
+                        RecordKind::Document => document(DocumentKind::Document),
+                    };
+                    read.err().map(|rejection| dead_letter(value, rejection, index, self.page_no))
                 }
             };
             if let Some(letter) = letter {
@@ -155,7 +185,7 @@ impl Converter {
                     "" => letter.reason.to_string(),
                     path => format!("{} at {path}", letter.reason),
                 });
-                if !over_budget(rejected) {
+                if !self.is_over_budget(rejected, page.records) {
                     // Keyed: the rejected record could be guessed.
                     let fingerprint = self.token_key.digest("record", &letter.fingerprint);
                     dead_letters.push(DeadLetter { fingerprint, ..letter });
@@ -171,9 +201,41 @@ impl Converter {
             dead_letters,
             rejected: rejected as u64,
             duplicates: duplicate_rows + duplicate_documents,
-            over_budget: over_budget(rejected),
+            too_many: self.too_many(rejected, page.records),
             first_rejection,
             ordinals,
         })
+    }
+    /// An ID with a replaced character could be that of another record.
+    fn check_key(&self, key: &str, is_repaired: bool) -> Result<(), Rejection> {
+        if is_repaired && key.contains(json_text::REPLACEMENT) {
+            return Err(Rejection { reason: RejectionReason::KeyInvalid, path: self.stream.key.clone() });
+        }
+        Ok(())
+    }
+
+    /// Why a page with so many rejected records is not committed, if it is not.
+    fn too_many(&self, rejected: usize, records: usize) -> Option<RunReason> {
+        if self.budget_percent < 100 && rejected == records && records >= MIN_JUDGED_RECORDS {
+            return Some(RunReason::SchemaDrifted);
+        }
+        self.is_over_budget(rejected, records).then_some(RunReason::DeadLetterBudgetExceeded)
+    }
+
+    /// A budget of nothing allows none; one of everything, all.
+    fn is_over_budget(&self, rejected: usize, records: usize) -> bool {
+        let floor = if self.budget_percent == 0 { 0 } else { BUDGET_FLOOR };
+        let budget = usize::from(self.budget_percent);
+        budget < 100 && rejected > floor && rejected * 100 > budget * records
+    }
+}
+
+/// What a response without a page stands for, if it does for an empty list.
+fn empty_form(response: &Response) -> Option<EmptyForm> {
+    match response.status {
+        _ if response.classification.class == ResponseClass::NotFound => Some(EmptyForm::NotFound),
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => Some(EmptyForm::NoContent),
+        _ if response.body.trim_ascii().is_empty() => Some(EmptyForm::EmptyBody),
+        _ => None,
     }
 }

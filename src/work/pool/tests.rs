@@ -247,7 +247,8 @@ async fn a_job_is_purged_only_while_idle_and_then_starts_from_the_beginning() {
     while fixture.ledger.count_transactions(&all).await.unwrap() < 30 {
         tokio::task::yield_now().await;
     }
-    assert!(!fixture.pool.purge(&plan.job).await.unwrap(), "a run is active: it is cancelled");
+    let none = crate::ledger::ExistingJobs::new();
+    assert_eq!(fixture.pool.purge(&plan.job, &none).await.unwrap(), None, "a run is active: it is cancelled");
     assert_eq!(fixture.next_enqueued().await, plan.job);
     assert_eq!(fixture.ledger.count_transactions(&all).await.unwrap(), 30);
 
@@ -260,11 +261,12 @@ async fn a_job_is_purged_only_while_idle_and_then_starts_from_the_beginning() {
         .unwrap()
         .acquired()
         .unwrap();
-    assert!(!fixture.pool.purge(&plan.job).await.unwrap());
+    assert_eq!(fixture.pool.purge(&plan.job, &none).await.unwrap(), None);
     fixture.ledger.release_lease(&theirs).await.unwrap();
 
-    for _ in 0..2 {
-        assert!(fixture.pool.purge(&plan.job).await.unwrap(), "idempotent");
+    for (rows, runs) in [(30, 1), (0, 0)] {
+        let erasure = fixture.pool.purge(&plan.job, &none).await.unwrap().expect("idempotent");
+        assert_eq!((erasure.rows, erasure.runs, erasure.kept), (rows, runs, vec![]));
         assert_eq!(fixture.ledger.count_transactions(&all).await.unwrap(), 0);
         let view = fixture.pool.view(&plan.job, 10).await.unwrap();
         assert_eq!((view.last.len(), view.cursor_preview), (0, None));

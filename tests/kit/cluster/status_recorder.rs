@@ -26,8 +26,9 @@ use crate::kit::wait::eventually;
 /// The kinds that have a status of ours.
 const KINDS: [&str; 4] = ["ProviderConnection", "SyncJob", "BankRoute", "BreakerPolicy"];
 
-/// Why Ready may become false although the spec is the same: something it names is missing or unusable, or the ledger.
-const UNREADY_REASONS: [&str; 9] = [
+/// Why Ready may become false although the spec is the same: something it names is missing or unusable, or the
+/// ledger; or an older job began to read the same.
+const UNREADY_REASONS: [&str; 10] = [
     "SecretNotFound",
     "SecretKeyMissing",
     "SecretKeyInvalid",
@@ -37,6 +38,7 @@ const UNREADY_REASONS: [&str; 9] = [
     "ConnectionNotFound",
     "ConnectionNotReady",
     "LedgerUnavailable",
+    "DuplicateSource",
 ];
 
 /// Pause before a watch is opened again.

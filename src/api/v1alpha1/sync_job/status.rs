@@ -184,10 +184,20 @@ pub struct HistoryEntry {
     /// Records rejected as dead letters by the newest run.
     #[schemars(range(min = 0))]
     pub rejected: i64,
+    /// Records of the newest run that had the ID of a later one of their page and another content: the later one was
+    /// stored. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub conflicting: Option<i64>,
     /// Reason if the runs did not succeed: one of docs/reference/reasons.md.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub reason: Option<String>,
+    /// Request that the run served: the value of the annotation `busbar.dev/requestedAt`. Only with the trigger
+    /// `Request`; absent if a later request replaced it before the run was reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub requested_at: Option<String>,
     /// Number of runs in the entry.
     #[schemars(range(min = 1))]
     pub count: i32,

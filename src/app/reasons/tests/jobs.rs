@@ -8,13 +8,14 @@ use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::conditions::time;
 use crate::controllers::syncjob::decide::{ConnectionView, JobInputs, decide};
 use crate::controllers::syncjob::ledger_state::LedgerState;
+use crate::controllers::syncjob::source_events;
 use crate::domain::breaker::EffectiveState;
 use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
 use crate::domain::write_fault::WriteFault;
-use crate::ledger::RunResult;
+use crate::ledger::{Erasure, RunResult};
 use crate::profile::{Environment, Profiles};
-use crate::resolve::sync_job::{connection_not_found, connection_not_ready, unused_fields};
+use crate::resolve::sync_job::{connection_not_found, connection_not_ready, duplicate_source, unused_fields};
 use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule, sync_job};
 use crate::settings::addresses::AddressRules;
 use crate::settings::{Draft, Settings};
@@ -98,6 +99,9 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
     let fresh = Case { previous: Some(&failing), ..Case::of(&every_minute, succeeded) }.decide(emitted);
     Case { previous: Some(&fresh), now: MUCH_LATER, ..Case::of(&every_minute, succeeded) }.decide(emitted);
 
+    let cut_short = views.iter().find(|view| view.last.first().is_some_and(|run| run.failure.cut_short));
+    Case { previous: Some(&fresh), ..Case::of(&every_minute, cut_short.unwrap()) }.decide(emitted);
+
     let daily = job("schedule: 0 12 * * *, startingDeadline: 10m", STREAM);
     Case { now: MUCH_LATER, ..Case::of(&daily, succeeded) }.decide(emitted);
     let mut suspended = every_minute.clone();
@@ -121,7 +125,8 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
         assert!(case.schedule.is_err(), "{cadence}, {fields}");
         case.decide(emitted);
     }
-    for error in [connection_not_found("bank"), connection_not_ready("bank")] {
+    emitted.add_events(&[source_events::erased(None, &Erasure::default())]);
+    for error in [connection_not_found("bank"), connection_not_ready("bank"), duplicate_source("books", "a")] {
         Case { schedule: Err(error), ..Case::of(&every_minute, &none) }.decide(emitted);
     }
 }

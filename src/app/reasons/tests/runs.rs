@@ -98,6 +98,12 @@ fn cases() -> Vec<Case> {
     cases.push(changing(|page, body| *body = json!({"data": [], "meta": {"next": page + 1}})));
     let total = AtomicU64::new(1000);
     cases.push(changing(move |_, body| body["meta"]["total"] = json!(total.fetch_sub(1, Ordering::Relaxed))));
+    cases.push(changing(|_, body| body["meta"]["total"] = json!(99)));
+    cases.push(changing(|_, body| {
+        for n in 0..6 {
+            body["data"][n]["amount"] = json!(1.5);
+        }
+    }));
     // One invalid record of ten is within the budget.
     cases.push(changing(|page, body| {
         if page == 1 {

@@ -22,12 +22,13 @@ use crate::ledger::dead_requests::{
 use crate::ledger::document::StoredDocument;
 use crate::ledger::health::HealthReceiver;
 use crate::ledger::lease_holder::memory::MemoryLeases;
+use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRun};
 use crate::ledger::quotas::{QuotaOwner, Quotas};
 use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::{
-    CredentialStore, CursorKey, CursorState, JobHistory, Lease, LeaseOutcome, LeaseStore, Ledger, LedgerError,
-    LedgerFuture, PageCommit, PageCounts, PageOutcome, ProbeResult, RunEnd, RunStart, StoredCredential, StoredLease,
-    StoredProbe,
+    CredentialStore, CursorKey, CursorState, Erasure, ExistingJobs, JobHistory, Lease, LeaseOutcome, LeaseStore, Ledger,
+    LedgerError, LedgerFuture, PageCommit, PageCounts, PageOutcome, ProbeResult, RunEnd, RunStart, SourceAdoption,
+    StoredCredential, StoredLease, StoredProbe,
 };
 
 /// Keeps leases; takes a while for each page, and counts how many are written at a time.
@@ -122,7 +123,11 @@ impl Ledger for MemoryLedger {
         done(JobHistory::default())
     }
 
-    fn delete_job<'a>(&'a self, _: &'a ObjectKey, _: &'a Lease) -> LedgerFuture<'a, ()> {
+    fn adopt_source<'a>(&'a self, _: &'a SourceAdoption<'a>) -> LedgerFuture<'a, bool> {
+        done(false)
+    }
+
+    fn delete_job<'a>(&'a self, _: &'a ObjectKey, _: &'a ExistingJobs, _: &'a Lease) -> LedgerFuture<'a, Erasure> {
         unused()
     }
 
@@ -168,6 +173,20 @@ impl Ledger for MemoryLedger {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
+    }
+}
+
+impl Queries for MemoryLedger {
+    fn newest_documents<'a>(&'a self, _: &'a TransactionFilter, _: u32) -> LedgerFuture<'a, Vec<StoredDocument>> {
+        unused()
+    }
+
+    fn newest_dead_letters<'a>(&'a self, _: &'a TransactionFilter, _: u32) -> LedgerFuture<'a, Vec<StoredDeadLetter>> {
+        unused()
+    }
+
+    fn newest_runs<'a>(&'a self, _: Option<&'a str>, _: Option<&'a str>, _: u32) -> LedgerFuture<'a, Vec<StoredRun>> {
+        unused()
     }
 }
 
