@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::expected_content::ExpectedContent;
+use super::invalid_field::InvalidField;
 use super::serde_duration::duration;
 use super::status_pattern::StatusPattern;
 
@@ -28,6 +30,29 @@ pub struct HealthCheckDefaults {
     /// Statuses that count as success.
     #[serde(default = "default_expected_statuses")]
     pub expected_statuses: Vec<StatusPattern>,
+    /// Media type of the expected response, such as `application/json` (which includes `+json`) or `text/*`; absent: any.
+    #[serde(default)]
+    pub expected_content_type: Option<String>,
+    /// JSON pointer to a value that the expected response has, other than null; empty: its body is JSON; absent: the body
+    /// is not read. Without it and the content type, a page of HTML with an expected status passes.
+    #[serde(default, rename = "expectedJSONPointer")]
+    pub expected_json_pointer: Option<String>,
+}
+
+impl HealthCheckDefaults {
+    /// What is expected besides the status.
+    pub fn expected_content(&self) -> ExpectedContent {
+        ExpectedContent {
+            content_type: self.expected_content_type.clone(),
+            pointer: self.expected_json_pointer.clone(),
+        }
+    }
+
+    /// Checks what serde cannot.
+    pub(super) fn check(&self) -> Result<(), InvalidField> {
+        let invalid = self.expected_content().validate();
+        invalid.map_err(|invalid| InvalidField::new([invalid.field()], invalid.to_string()))
+    }
 }
 
 /// Whether health comes from probes or from real calls.
