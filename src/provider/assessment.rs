@@ -3,16 +3,23 @@
 //! One table for all callers. Status 5xx, connection failures and time-outs count against the provider. TLS failures
 //! and broken connections are connection failures too, with classes of their own so that a policy can tell them apart;
 //! a policy may replace both lists. 401 and 403 are about the credentials and 429 is about the quota: none of them
-//! trips the circuit. Any other response shows that the provider works. A health check is stricter: without the expected
-//! response it has failed, whatever a policy counts of other calls.
+//! trips the circuit. Any other response shows that the provider works.
+//!
+//! A health check is stricter, whatever a policy counts of other calls: without the expected response it has failed. A
+//! failed check counts for health, and so for routes, whatever its cause: a bank that does not accept our calls cannot
+//! take a payout either. For the breaker it is a failure too, unless its cause is the credentials, the quota or the token
+//! endpoint: an open circuit would not help, and would outlast the cause.
 //!
 //! What a call says about the credentials is decided by the class of the response, not by its status: a rejected key
 //! may come with 200, and a 401 may be about one customer's consent.
 
+use http::header::CONTENT_TYPE;
+
 use crate::domain::breaker::{CallClass, CallOutcome};
+use crate::domain::content_mismatch::ContentMismatch;
 use crate::profile::{ResponseClass, StatusPattern};
 use crate::provider::call::{CallError, Response};
-use crate::settings::FailureCriteria;
+use crate::settings::{FailureCriteria, HealthCheck};
 
 /// What the result of a call says about the credentials.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -30,36 +37,47 @@ pub enum CredentialResult {
 pub struct CallAssessment {
     /// What the breaker records.
     pub outcome: CallOutcome,
+    /// What health records: of a health check, whether it ended in the expected response.
+    pub health: CallOutcome,
     /// What it says about the credentials.
     pub credentials: CredentialResult,
+    /// Of a health check that has failed only because of its response's content: what differs.
+    pub mismatch: Option<ContentMismatch>,
 }
 
 impl CallAssessment {
     /// The call says nothing.
-    pub const NEUTRAL: Self = Self { outcome: CallOutcome::Ignored, credentials: CredentialResult::Unknown };
+    pub const NEUTRAL: Self = Self::of(CallOutcome::Ignored, CredentialResult::Unknown);
+
+    /// The same outcome for the breaker and for health.
+    const fn of(outcome: CallOutcome, credentials: CredentialResult) -> Self {
+        Self { outcome, health: outcome, credentials, mismatch: None }
+    }
+
+    /// A health check that has failed; `outcome` is the breaker's.
+    const fn failed_check(outcome: CallOutcome, credentials: CredentialResult) -> Self {
+        Self { health: CallOutcome::Failure, ..Self::of(outcome, credentials) }
+    }
 }
 
-/// Assesses the result of a call. `expected` are the statuses that a health check accepts in addition; it is ignored
-/// for other calls.
+/// Assesses the result of a call. `check` is what a health check expects; it is ignored for other calls.
 pub fn assess(
     criteria: &FailureCriteria,
     class: CallClass,
-    expected: &[StatusPattern],
+    check: &HealthCheck,
     end: Result<&Response, &CallError>,
 ) -> CallAssessment {
     match end {
-        Ok(response) => {
-            assess_response(criteria, class, expected, (response.status.as_u16(), response.classification.class))
-        }
+        Ok(response) if class == CallClass::Probe => assess_check(check, response),
+        Ok(response) => assess_response(criteria, response),
+        Err(error) if class == CallClass::Probe => assess_unanswered_check(error),
         Err(CallError::CredentialsRefused { .. }) => {
-            CallAssessment { outcome: CallOutcome::Ignored, credentials: CredentialResult::Refused }
+            CallAssessment::of(CallOutcome::Ignored, CredentialResult::Refused)
         }
         Err(error) => {
-            // A health check that did not end in a response has failed, whatever the policy counts of other calls.
-            let counts = |error_class| class == CallClass::Probe || criteria.failure_errors.contains(&error_class);
-            let failed = error.class().is_some_and(counts);
+            let failed = error.class().is_some_and(|error_class| criteria.failure_errors.contains(&error_class));
             let outcome = if failed { CallOutcome::Failure } else { CallOutcome::Ignored };
-            CallAssessment { outcome, credentials: CredentialResult::Unknown }
+            CallAssessment::of(outcome, CredentialResult::Unknown)
         }
     }
 }
@@ -86,31 +104,104 @@ pub(crate) const fn assess_credentials(status: u16, class: ResponseClass, probe:
     }
 }
 
-fn assess_response(
-    criteria: &FailureCriteria,
-    call: CallClass,
-    expected: &[StatusPattern],
-    (status, class): (u16, ResponseClass),
-) -> CallAssessment {
-    let probe = call == CallClass::Probe;
+fn assess_response(criteria: &FailureCriteria, response: &Response) -> CallAssessment {
+    let (status, class) = (response.status.as_u16(), response.classification.class);
     let any = |patterns: &[StatusPattern]| patterns.iter().any(|pattern| pattern.matches(status));
-    let as_expected = probe && any(expected);
-    // A health check that expects 401 means a plain 401, not one that the profile classifies otherwise.
-    if as_expected && class == ResponseClass::of_status(status) {
-        return CallAssessment { outcome: CallOutcome::Success, credentials: CredentialResult::Accepted };
-    }
-    let credentials = assess_credentials(status, class, probe);
-    let outcome = if as_expected && class != ResponseClass::Auth {
-        CallOutcome::Success
-    } else if class == ResponseClass::Auth || matches!(status, 401 | 403 | 429) || any(&criteria.ignore_statuses) {
+    let ours = class == ResponseClass::Auth || matches!(status, 401 | 403 | 429);
+    let outcome = if ours || any(&criteria.ignore_statuses) {
         CallOutcome::Ignored
-    } else if any(&criteria.failure_statuses) || probe {
-        // A health check without an expected status has failed, whatever the status is.
+    } else if any(&criteria.failure_statuses) {
         CallOutcome::Failure
     } else {
         CallOutcome::Success
     };
-    CallAssessment { outcome, credentials }
+    CallAssessment::of(outcome, assess_credentials(status, class, false))
+}
+
+/// A health check with a response.
+fn assess_check(check: &HealthCheck, response: &Response) -> CallAssessment {
+    let (status, class) = (response.status.as_u16(), response.classification.class);
+    let credentials = assess_credentials(status, class, true);
+    // A health check that expects 401 means a plain 401, not one that the profile classifies otherwise.
+    let plain = class == ResponseClass::of_status(status);
+    let expected = check.expected_statuses.iter().any(|pattern| pattern.matches(status));
+    // An error that the profile recognizes in a good response is no expected one; an error status that the connection
+    // expects is, however the profile classifies it.
+    let excused = status / 100 != 2 && class != ResponseClass::Auth;
+    if expected && (plain || excused || reports_a_result(class)) {
+        return match content_mismatch(check, response) {
+            None => {
+                let credentials = if plain { CredentialResult::Accepted } else { credentials };
+                CallAssessment::of(CallOutcome::Success, credentials)
+            }
+            // A page of something else in front of the provider proves nothing about the credentials either.
+            mismatch => {
+                let failed = CallAssessment::failed_check(CallOutcome::Failure, CredentialResult::Unknown);
+                CallAssessment { mismatch, ..failed }
+            }
+        };
+    }
+    let ours = matches!(status, 401 | 403 | 429)
+        || matches!(
+            class,
+            ResponseClass::Auth | ResponseClass::Rights | ResponseClass::RateLimited | ResponseClass::Quota
+        );
+    let outcome = if ours { CallOutcome::Ignored } else { CallOutcome::Failure };
+    CallAssessment::failed_check(outcome, credentials)
+}
+
+/// A health check without a response.
+const fn assess_unanswered_check(error: &CallError) -> CallAssessment {
+    match error {
+        // Not a check: we did not make it, or could not keep its response.
+        CallError::CircuitOpen { .. }
+        | CallError::Suspended
+        | CallError::Superseded
+        | CallError::BulkheadFull
+        | CallError::Denied(_)
+        | CallError::QuotaExhausted { .. }
+        | CallError::Throttled { .. }
+        | CallError::Overloaded => CallAssessment::NEUTRAL,
+        CallError::CredentialsRefused { .. } => {
+            CallAssessment::failed_check(CallOutcome::Ignored, CredentialResult::Refused)
+        }
+        error => {
+            let outcome = if error.class().is_some() { CallOutcome::Failure } else { CallOutcome::Ignored };
+            CallAssessment::failed_check(outcome, CredentialResult::Unknown)
+        }
+    }
+}
+
+/// Whether a response of this class says that the provider processed the request, where its status is an expected one.
+const fn reports_a_result(class: ResponseClass) -> bool {
+    match class {
+        ResponseClass::Ok
+        | ResponseClass::NotFound
+        | ResponseClass::ItemGone
+        | ResponseClass::RestartWindow
+        | ResponseClass::ResetCursor
+        | ResponseClass::EndOfData => true,
+        ResponseClass::Auth
+        | ResponseClass::Rights
+        | ResponseClass::RateLimited
+        | ResponseClass::Quota
+        | ResponseClass::Retry
+        | ResponseClass::Fatal => false,
+    }
+}
+
+/// What differs from the content that the health check expects.
+fn content_mismatch(check: &HealthCheck, response: &Response) -> Option<ContentMismatch> {
+    if check.expected_content.is_any() {
+        return None;
+    }
+    let status = response.status.as_u16();
+    if matches!(status, 204 | 205 | 304) {
+        let named = check.expected_statuses.contains(&StatusPattern::Exact(status));
+        return (!named).then_some(ContentMismatch::NoBody);
+    }
+    let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    check.expected_content.check(content_type, &response.body).err()
 }
 
 #[cfg(test)]

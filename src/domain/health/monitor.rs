@@ -143,6 +143,18 @@ impl HealthMonitor {
         self.critical |= tier == RiskTier::Critical;
     }
 
+    /// Restores that the last checks of a previous process had failed. It does not trip the circuit, which is restored by
+    /// itself.
+    pub fn restore_unhealthy(&mut self) {
+        self.tracker.restore_unhealthy();
+        self.critical = true;
+    }
+
+    /// Ends an outage at once, however few checks have passed since.
+    pub fn end_outage(&mut self) {
+        self.tracker.end_outage();
+    }
+
     /// Current health.
     pub fn health(&self) -> Health {
         match self.tracker.health() {

@@ -51,6 +51,18 @@ impl HealthTracker {
         self.health
     }
 
+    /// Restores the health of a provider whose last checks had failed.
+    pub fn restore_unhealthy(&mut self) {
+        (self.health, self.failed) = (Health::Unhealthy, self.thresholds.unhealthy.max(1));
+    }
+
+    /// Makes an unhealthy provider healthy: for one that is checked by trials only, whose success ends the outage.
+    pub fn end_outage(&mut self) {
+        if self.health == Health::Unhealthy {
+            (self.health, self.failed) = (Health::Healthy, 0);
+        }
+    }
+
     /// Records a check.
     pub fn observe(&mut self, success: bool, latency: Duration) {
         let slow = success && self.thresholds.latency.is_some_and(|limit| latency > limit);
@@ -119,6 +131,21 @@ mod tests {
         let (f, t, s) = ((false, FAST), (true, FAST), (true, SLOW));
         assert_eq!(walk(&[t, s, s, s, t, t]), [H, H, H, D, D, H]);
         assert_eq!(walk(&[f, f, f, s, s]), [X, X, U, U, D]);
+    }
+
+    #[test]
+    fn a_restored_outage_ends_like_any_other_and_a_trial_ends_it_at_once() {
+        let mut tracker = HealthTracker::new(Thresholds::default());
+        tracker.restore_unhealthy();
+        for (ok, wanted) in [(true, U), (false, U), (true, U), (true, H)] {
+            tracker.observe(ok, FAST);
+            assert_eq!(tracker.health(), wanted);
+        }
+        tracker.restore_unhealthy();
+        tracker.end_outage();
+        assert_eq!(tracker.health(), H);
+        tracker.observe(false, FAST);
+        assert_eq!(tracker.health(), H, "one failure is no outage");
     }
 
     #[test]

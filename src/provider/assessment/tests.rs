@@ -6,10 +6,18 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::domain::quota::LimitScope;
-use crate::profile::{Classification, Profiles, ResponseView};
+use crate::profile::{Classification, ExpectedContent, Profiles, ResponseView};
 use crate::provider::call::{ConnectError, ResponseMeta};
 use crate::provider::memory::Reservation;
 use crate::settings::ErrorClass;
+use crate::settings::testkit::draft;
+
+mod checks;
+
+/// A health check that expects one of these statuses.
+fn expecting(statuses: &[StatusPattern]) -> HealthCheck {
+    HealthCheck { expected_statuses: statuses.to_vec(), ..draft().health_check }
+}
 
 fn response(status: u16) -> Response {
     Response {
@@ -29,11 +37,11 @@ fn read_by(provider: &str, status: u16, headers: HeaderMap, body: &'static str) 
     let mut result = Response { headers, body: Bytes::from_static(body.as_bytes()), ..response(status) };
     result.classification =
         profile.classify(&ResponseView::new(status, &result.headers, &result.body), Timestamp::UNIX_EPOCH);
-    (result.classification.class, assess(&FailureCriteria::default(), CallClass::Read, &[], Ok(&result)))
+    (result.classification.class, assess(&FailureCriteria::default(), CallClass::Read, &expecting(&[]), Ok(&result)))
 }
 
 fn outcome(rules: &FailureCriteria, class: CallClass, status: u16) -> CallOutcome {
-    assess(rules, class, &[StatusPattern::Class(2)], Ok(&response(status))).outcome
+    assess(rules, class, &expecting(&[StatusPattern::Class(2)]), Ok(&response(status))).outcome
 }
 
 #[test]
@@ -49,7 +57,7 @@ fn by_default_5xx_connection_failures_and_timeouts_count_as_failures() {
         assert_eq!(outcome(&rules, CallClass::Read, status), CallOutcome::Ignored, "{status}");
         assert_eq!(outcome(&rules, CallClass::Probe, status), CallOutcome::Ignored, "{status}");
     }
-    let ended = |error: &CallError| assess(&rules, CallClass::Read, &[], Err(error)).outcome;
+    let ended = |error: &CallError| assess(&rules, CallClass::Read, &expecting(&[]), Err(error)).outcome;
     for (error, class) in [
         (CallError::Timeout, ErrorClass::Timeout),
         (CallError::Connect(ConnectError::Refused), ErrorClass::Connect),
@@ -80,7 +88,7 @@ fn configured_list_replaces_the_default_and_ignore_outranks_failure() {
     };
     assert_eq!(outcome(&rules, CallClass::Read, 404), CallOutcome::Failure);
     assert_eq!(outcome(&rules, CallClass::Read, 503), CallOutcome::Ignored);
-    assert_eq!(assess(&rules, CallClass::Read, &[], Err(&CallError::Timeout)).outcome, CallOutcome::Ignored);
+    assert_eq!(assess(&rules, CallClass::Read, &expecting(&[]), Err(&CallError::Timeout)).outcome, CallOutcome::Ignored);
 }
 
 #[test]
@@ -88,8 +96,8 @@ fn health_check_without_an_expected_status_has_failed() {
     let rules = FailureCriteria::default();
     assert_eq!(outcome(&rules, CallClass::Probe, 404), CallOutcome::Failure);
     let expected = [StatusPattern::Exact(401)];
-    let result = assess(&rules, CallClass::Probe, &expected, Ok(&response(401)));
-    assert_eq!(result, CallAssessment { outcome: CallOutcome::Success, credentials: CredentialResult::Accepted });
+    let result = assess(&rules, CallClass::Probe, &expecting(&expected), Ok(&response(401)));
+    assert_eq!(result, CallAssessment::of(CallOutcome::Success, CredentialResult::Accepted));
 }
 
 #[test]
@@ -106,16 +114,16 @@ fn health_check_without_a_response_has_failed_whatever_a_policy_counts() {
         CallError::TooComplex,
     ] {
         for rules in [&nothing_counts, &FailureCriteria::default()] {
-            assert_eq!(assess(rules, CallClass::Probe, &[], Err(&error)).outcome, CallOutcome::Failure, "{error:?}");
+            assert_eq!(assess(rules, CallClass::Probe, &expecting(&[]), Err(&error)).outcome, CallOutcome::Failure, "{error:?}");
         }
-        assert_eq!(assess(&nothing_counts, CallClass::Read, &[], Err(&error)).outcome, CallOutcome::Ignored);
+        assert_eq!(assess(&nothing_counts, CallClass::Read, &expecting(&[]), Err(&error)).outcome, CallOutcome::Ignored);
     }
 }
 
 #[test]
 fn credentials_are_refused_by_401_and_by_403_to_a_health_check() {
     let rules = FailureCriteria::default();
-    let result = |class, status| assess(&rules, class, &[StatusPattern::Class(2)], Ok(&response(status))).credentials;
+    let result = |class, status| assess(&rules, class, &expecting(&[StatusPattern::Class(2)]), Ok(&response(status))).credentials;
     assert_eq!(result(CallClass::Read, 401), CredentialResult::Refused);
     assert_eq!(result(CallClass::Read, 403), CredentialResult::Unknown);
     assert_eq!(result(CallClass::Probe, 403), CredentialResult::Refused);
@@ -131,7 +139,7 @@ fn class_not_status_decides_about_credentials() {
             classification: Classification { class, retry_after: None, scope: LimitScope::Connection },
             ..response(status)
         };
-        assess(&rules, call, &[StatusPattern::Class(2)], Ok(&result))
+        assess(&rules, call, &expecting(&[StatusPattern::Class(2)]), Ok(&result))
     };
     for status in [200, 302, 400, 401, 402, 403, 404, 429, 500, 503] {
         for class in ResponseClass::ALL {
@@ -158,7 +166,9 @@ fn class_not_status_decides_about_credentials() {
                     CallOutcome::Ignored,
                     "a rejected key is not the provider's failure: {status}"
                 );
-                assert_eq!(assessed(CallClass::Probe, status, class), read, "{status}");
+                let probe = assessed(CallClass::Probe, status, class);
+                assert_eq!((probe.outcome, probe.credentials), (read.outcome, read.credentials), "{status}");
+                assert_eq!(probe.health, CallOutcome::Failure, "but the check has failed: {status}");
             }
         }
     }
