@@ -1,7 +1,7 @@
 //! Choice of the bank for a payout: filter, then lowest fee, then name. Pure and total; the order of the candidates has
 //! no effect.
 //!
-//! Exclusion comes before cost: a bank whose circuit is open is never chosen for its price. Fees are exact decimals,
+//! Exclusion comes before cost: a bank whose circuit is open, or whose health checks fail, is never chosen for its price. Fees are exact decimals,
 //! rounded as the bank charges them: fee = clamp(amount · bps / 10⁴ + fixed, min, max), rounded to the minor unit of
 //! the currency. A candidate with an unknown fee ranks after all candidates with a known fee.
 
@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 
 use crate::domain::breaker::EffectiveState;
 use crate::domain::closed_list::closed_list;
+use crate::domain::health::Health;
 use crate::domain::money::{Currency, Money, Rounding};
 
 /// The payout for which a route is evaluated.
@@ -59,6 +60,32 @@ pub struct Fee {
     pub rounding: Rounding,
 }
 
+/// What the health checks of a candidate's connection say about it.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum CandidateHealth {
+    /// Nothing is against it.
+    #[default]
+    Usable,
+    /// The last checks failed, as many as make a connection `Unhealthy`.
+    Unhealthy,
+    /// No check has ever passed.
+    NeverHealthy,
+}
+
+impl CandidateHealth {
+    /// From the health of the connection, and whether a check of its endpoint has ever passed. A connection without
+    /// checks (`passive`) need not have passed one.
+    pub const fn of(health: Health, ever_healthy: bool, passive: bool) -> Self {
+        if !ever_healthy && !passive {
+            Self::NeverHealthy
+        } else if matches!(health, Health::Unhealthy) {
+            Self::Unhealthy
+        } else {
+            Self::Usable
+        }
+    }
+}
+
 /// Input of the evaluation for one bank of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Candidate {
@@ -68,6 +95,8 @@ pub struct Candidate {
     pub tier: Tier,
     /// Circuit state of the connection; `None` if the connection does not exist.
     pub circuit: Option<EffectiveState>,
+    /// What the health checks say; a circuit that is forced closed outranks it.
+    pub health: CandidateHealth,
     /// Whether the connection is suspended.
     pub suspended: bool,
     /// Whether the current time is outside the accept windows.
@@ -104,12 +133,13 @@ closed_list!(
         ForcedOpen: "circuitOverride forces the circuit open." => "Remove circuitOverride, or wait for untilTime.",
         CircuitOpen: "The circuit of the connection is open." => "Check the connection; the circuit retries automatically.",
         CircuitHalfOpen: "The circuit is half-open; payouts wait until it closes." => "None; a probe decides.",
+        Unhealthy: "The last health checks of the connection failed, healthCheck.unhealthyThreshold in a row." => "Check the condition Healthy of the connection; the candidate returns when checks pass, or force the circuit closed.",
+        NeverHealthy: "No health check of the connection has ever passed at this endpoint with this spec.auth." => "Check the conditions of the connection; the candidate is available as soon as a check passes.",
         CurrencyNotServed: "The candidate does not support the currency." => "None, or correct candidates[].currencies.",
         CountryNotServed: "The candidate does not support the country." => "None, or correct candidates[].countries.",
         RailNotServed: "The candidate does not support the rail." => "None, or correct candidates[].rails.",
         AmountOutOfRange: "The amount is outside the candidate's limits." => "None, or correct minAmount and maxAmount.",
         CutOff: "The current time is outside the candidate's acceptWindows." => "None; the next window opens automatically.",
-        CandidateRemoved: "The candidate was removed from the route. Only in status.lastFailover." => "None.",
     }
 );
 
@@ -158,6 +188,15 @@ impl Evaluation {
     pub fn standing(&self, name: &str) -> Option<&CandidateStanding> {
         self.standings.iter().find(|s| s.name == name)
     }
+
+    /// Why the bank cannot be used any more, if it failed. A bank that was removed from the route, or that the route's
+    /// own limits exclude from the payout since an edit, did not fail.
+    pub fn failed(&self, name: &str) -> Option<CandidateReason> {
+        use CandidateReason::{AmountOutOfRange, CountryNotServed, CurrencyNotServed, RailNotServed};
+        let excluded = self.standing(name).filter(|standing| standing.state == StandingState::Excluded)?;
+        let edited = [CurrencyNotServed, CountryNotServed, RailNotServed, AmountOutOfRange].contains(&excluded.reason);
+        (!edited).then_some(excluded.reason)
+    }
 }
 
 /// Change of the active bank between two evaluations.
@@ -165,11 +204,11 @@ impl Evaluation {
 pub enum RouteChange {
     /// No change.
     None,
-    /// The previous bank is excluded, and another bank is active.
+    /// The previous bank became unavailable, and another bank is active.
     FailedOver,
     /// The bank that the last failover left is active again.
     FailedBack,
-    /// Another bank is active, although the previous one is still available.
+    /// Another bank is active, although the previous one did not fail: it is still available, or the route was edited.
     Switched,
     /// No bank is available any more.
     NoneAvailable,
@@ -186,9 +225,7 @@ pub fn change(before: Option<&str>, left: Option<&str>, after: &Evaluation) -> R
         (_, Some(new)) if before != Some(new) && left == Some(new) => RouteChange::FailedBack,
         (None, Some(_)) => RouteChange::Available,
         (Some(old), Some(new)) if old == new => RouteChange::None,
-        (Some(old), Some(_)) if after.standing(old).is_none_or(|s| s.state == StandingState::Excluded) => {
-            RouteChange::FailedOver
-        }
+        (Some(old), Some(_)) if after.failed(old).is_some() => RouteChange::FailedOver,
         (Some(_), Some(_)) => RouteChange::Switched,
     }
 }
@@ -241,8 +278,16 @@ fn exclusion(payout: &Payout, candidate: &Candidate) -> Option<CandidateReason> 
     match candidate.circuit {
         None => return Some(CandidateReason::ConnectionNotFound),
         Some(EffectiveState::ForcedOpen) => return Some(CandidateReason::ForcedOpen),
+        // Whatever the circuit of a bank that never worked does meanwhile.
+        Some(state) if candidate.health == CandidateHealth::NeverHealthy && state != EffectiveState::ForcedClosed => {
+            return Some(CandidateReason::NeverHealthy);
+        }
         Some(EffectiveState::Open) => return Some(CandidateReason::CircuitOpen),
         Some(EffectiveState::HalfOpen) => return Some(CandidateReason::CircuitHalfOpen),
+        // A circuit may be closed although checks fail: its policy may count, or do, less.
+        Some(EffectiveState::Closed | EffectiveState::Shadow) if candidate.health == CandidateHealth::Unhealthy => {
+            return Some(CandidateReason::Unhealthy);
+        }
         Some(EffectiveState::Closed | EffectiveState::ForcedClosed | EffectiveState::Shadow) => {}
     }
     let amount = payout.amount;

@@ -1,10 +1,14 @@
 //! Tests of the route evaluation: golden fees, each exclusion, tiers, independence of the list order.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::StandingState::{Excluded, Preferred, Standby};
 use super::*;
+use crate::domain::health::{HealthMonitor, Thresholds};
 use crate::domain::money::parse_decimal;
+use crate::domain::time::Mono;
 
 fn dec(text: &str) -> Decimal {
     parse_decimal(text).unwrap()
@@ -135,6 +139,8 @@ fn each_exclusion_has_its_own_reason() {
         (Candidate { circuit: Some(EffectiveState::Open), ..base.clone() }, "CircuitOpen"),
         (Candidate { circuit: Some(EffectiveState::HalfOpen), ..base.clone() }, "CircuitHalfOpen"),
         (Candidate { circuit: Some(EffectiveState::ForcedOpen), ..base.clone() }, "ForcedOpen"),
+        (Candidate { health: CandidateHealth::Unhealthy, ..base.clone() }, "Unhealthy"),
+        (Candidate { health: CandidateHealth::NeverHealthy, ..base.clone() }, "NeverHealthy"),
         (Candidate { suspended: true, ..base.clone() }, "Suspended"),
         (Candidate { exclusion: Some(CandidateReason::ConnectionNotReady), ..base.clone() }, "ConnectionNotReady"),
         (Candidate { currencies: vec![currency("USD")], ..base.clone() }, "CurrencyNotServed"),
@@ -196,7 +202,7 @@ fn changes_of_the_active_bank_are_classified() {
     assert_eq!(change(Some("b"), Some("a"), &without_a), RouteChange::None);
     assert_eq!(change(Some("b"), Some("a"), &both), RouteChange::FailedBack);
     assert_eq!(change(Some("b"), None, &both), RouteChange::Switched, "b would still be available");
-    assert_eq!(change(Some("removed"), None, &both), RouteChange::FailedOver, "a candidate that was removed");
+    assert_eq!(change(Some("removed"), None, &both), RouteChange::Switched, "an edit of the route is no failure");
     banks[1].suspended = true;
     let none = evaluate(&asked, &banks);
     assert_eq!(change(Some("b"), Some("a"), &none), RouteChange::NoneAvailable);
@@ -211,12 +217,15 @@ fn circuit() -> impl Strategy<Value = Option<EffectiveState>> {
 }
 
 fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
-    let one = (circuit(), any::<bool>(), 0u32..40, 0u32..4, prop::bool::weighted(0.1), prop::bool::weighted(0.1));
+    use CandidateHealth::{NeverHealthy, Unhealthy, Usable};
+    let health = prop::sample::select(vec![Usable, Usable, Usable, Unhealthy, NeverHealthy]);
+    let circuit = (circuit(), health);
+    let one = (circuit, any::<bool>(), 0u32..40, 0u32..4, prop::bool::weighted(0.1), prop::bool::weighted(0.1));
     prop::collection::vec(one, 0..8).prop_map(|list| {
         let build = |(n, one)| {
-            let (circuit, fallback, bps, fixed, suspended, foreign): (_, bool, u32, u32, bool, bool) = one;
+            let ((circuit, health), fallback, bps, fixed, suspended, foreign): (_, bool, u32, u32, bool, bool) = one;
             let mut candidate = bank(&format!("bank-{n}"), "0", "0");
-            candidate.circuit = circuit;
+            (candidate.circuit, candidate.health) = (circuit, health);
             candidate.tier = if fallback { Tier::Fallback } else { Tier::Primary };
             candidate.suspended = suspended;
             candidate.fees[0].basis_points = Decimal::from(bps);
@@ -246,6 +255,8 @@ proptest! {
         prop_assert_eq!(evaluation.standings.len(), list.len());
         let Some(active) = evaluation.active.as_deref().map(find) else { return Ok(()) };
         prop_assert!(active.circuit.is_some_and(EffectiveState::accepts_payouts) && !active.suspended);
+        let forced = active.circuit == Some(EffectiveState::ForcedClosed);
+        prop_assert!(forced || active.health == CandidateHealth::Usable);
         for standing in evaluation.standings.iter().filter(|s| s.state != StandingState::Excluded) {
             let other = find(&standing.name);
             prop_assert!(active.tier <= other.tier);
@@ -253,6 +264,27 @@ proptest! {
                 prop_assert!(fee(&asked, &active.fees).is_some_and(|mine| mine <= theirs));
             }
         }
+    }
+
+    #[test]
+    fn a_bank_whose_last_checks_failed_is_never_preferred(
+        checks in prop::collection::vec(any::<bool>(), 0..12), unhealthy in 1u32..5, healthy in 1u32..4,
+        circuit in circuit(), passive in any::<bool>(),
+    ) {
+        let mut monitor = HealthMonitor::new(Thresholds { healthy, unhealthy, latency: None });
+        for (n, passed) in checks.iter().enumerate() {
+            let at = Mono::ZERO + Duration::from_secs(30 * n as u64);
+            let _ = monitor.observe_check(*passed, Duration::ZERO, at);
+        }
+        let ever = checks.contains(&true);
+        let mut candidate = bank("x", "1", "0");
+        candidate.circuit = circuit.filter(|circuit| *circuit != EffectiveState::ForcedClosed);
+        candidate.health = CandidateHealth::of(monitor.health(), ever, passive);
+        let last = checks.iter().rev().take(unhealthy as usize);
+        let all_failed = checks.len() >= unhealthy as usize && last.copied().all(|passed| !passed);
+        let active = evaluate(&payout("1000", "USD"), &[candidate]).active.is_some();
+        prop_assert!(!(active && all_failed), "its last {} checks failed", unhealthy);
+        prop_assert!(!(active && !ever && !passive), "no check ever passed");
     }
 
     #[test]

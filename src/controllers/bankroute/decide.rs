@@ -16,7 +16,7 @@ use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::clock_skew::happened;
 use crate::domain::conditions::ConditionStatus;
-use crate::domain::route::{self, CandidateReason, Evaluation, RouteChange, StandingState};
+use crate::domain::route::{self, CandidateHealth, CandidateReason, Evaluation, RouteChange, StandingState};
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::resolve::bank_route::RouteCandidate;
@@ -35,6 +35,8 @@ pub enum ConnectionState {
     Live {
         /// Effective circuit state.
         effective: EffectiveState,
+        /// What its health checks say.
+        health: CandidateHealth,
         /// Whether the connection is suspended.
         suspended: bool,
         /// Position relative to its maintenance windows.
@@ -111,12 +113,13 @@ pub fn decide(
     } else {
         route::change(previously_active, failed_back_to(previous, &evaluation), &evaluation)
     };
-    let last_failover = match (change, previously_active) {
-        (RouteChange::FailedOver | RouteChange::NoneAvailable, Some(from)) => Some(Failover {
+    let failed = previously_active.and_then(|from| evaluation.failed(from));
+    let last_failover = match (change, previously_active, failed) {
+        (RouteChange::FailedOver | RouteChange::NoneAvailable, Some(from), Some(reason)) => Some(Failover {
             time: time(now.wall),
             from: from.to_owned(),
             to: active.clone(),
-            reason: evaluation.standing(from).map_or(CandidateReason::CandidateRemoved, |s| s.reason).to_string(),
+            reason: reason.to_string(),
         }),
         _ => last.cloned().map(|last| as_of(last, now.wall)),
     };
@@ -135,7 +138,7 @@ pub fn decide(
         last_failover,
         held_payouts: previous.and_then(|s| s.held_payouts),
     };
-    let events = events(change, previously_active, &status);
+    let events = events(change, previously_active, failed, &status);
     Decision { status: Some(status), steps: Vec::new(), events, requeue_after }
 }
 
@@ -149,6 +152,7 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
         CandidateReason::CircuitHalfOpen,
         CandidateReason::ForcedOpen,
         CandidateReason::Suspended,
+        CandidateReason::Unhealthy,
     ];
     let was_excluded = |c: &CandidateStatus| {
         c.name == active
@@ -178,11 +182,11 @@ fn evaluate(route: &ResolvedRoute, connections: &[ConnectionState], now: Timesta
             match *connection {
                 ConnectionState::Missing => candidate.circuit = None,
                 ConnectionState::NotReady => candidate.exclusion = Some(CandidateReason::ConnectionNotReady),
-                ConnectionState::Live { effective, suspended, maintenance } => {
+                ConnectionState::Live { effective, health, suspended, maintenance } => {
                     requeue_at_edge(maintenance);
                     let excluded = maintenance.is_inside() && !suspended;
                     candidate.exclusion = excluded.then_some(CandidateReason::Maintenance);
-                    candidate.circuit = Some(effective);
+                    (candidate.circuit, candidate.health) = (Some(effective), health);
                     candidate.suspended = suspended;
                 }
             }
@@ -253,10 +257,20 @@ fn candidates(previous: Option<&BankRouteStatus>, evaluation: &Evaluation, now: 
         .collect()
 }
 
-fn events(change: RouteChange, previously_active: Option<&str>, status: &BankRouteStatus) -> Vec<EventDraft> {
+/// The events of a change; `failed` is why the previously active bank cannot be used any more, if it failed.
+fn events(
+    change: RouteChange,
+    previously_active: Option<&str>,
+    failed: Option<CandidateReason>,
+    status: &BankRouteStatus,
+) -> Vec<EventDraft> {
     let from = previously_active.unwrap_or("none");
     let to = status.active.as_deref().unwrap_or("none");
-    let cause = status.last_failover.as_ref().map_or("Excluded", |f| f.reason.as_str());
+    let cause = failed.map_or("Excluded", CandidateReason::as_str);
+    let last = match failed {
+        Some(reason) => format!("{from} is excluded too ({reason})"),
+        None => format!("{from} does not take the reference payout since the route was edited"),
+    };
     match change {
         RouteChange::FailedOver => vec![EventDraft::warning(
             EventReason::FailedOver,
@@ -272,7 +286,7 @@ fn events(change: RouteChange, previously_active: Option<&str>, status: &BankRou
         RouteChange::NoneAvailable => vec![EventDraft::warning(
             EventReason::NoBankAvailable,
             format!(
-                "no bank available: {from} is excluded too ({cause}); payouts are held or rejected per \
+                "no bank available: {last}; payouts are held or rejected per \
                  spec.whenNoneAvailable; see status.candidates"
             ),
         )],

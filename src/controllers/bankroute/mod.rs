@@ -1,12 +1,15 @@
 //! Reconciler of `BankRoute`: selects the bank for the reference payout and records why the others are excluded.
 //!
-//! Reads the circuit from the running connection, not from its status: a circuit change enqueues the route at once.
+//! Reads circuit and health from the running connection, not from its status: a change of either enqueues the route at
+//! once.
 
 pub mod decide;
 pub mod metrics;
 pub mod resolution;
 #[cfg(test)]
 mod tests;
+
+use jiff::Timestamp;
 
 use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::{BankRouteStatus, CandidateState};
@@ -20,7 +23,10 @@ use crate::controllers::{Ctx, Decision, ReconcileError, Reconciler};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::key::{Kind, ObjectKey};
+use crate::domain::route::CandidateHealth;
 use crate::domain::time::Now;
+use crate::profile::CheckMode;
+use crate::provider::connection::Connection;
 
 use self::decide::{ConnectionState, RouteInputs};
 
@@ -61,6 +67,22 @@ impl HasStatus for BankRoute {
     }
 }
 
+/// The state of a running connection, as far as it decides on payouts.
+fn connection_state(live: &Connection, now: Timestamp) -> ConnectionState {
+    let (snapshot, settings) = (live.snapshot(), live.settings());
+    let passive = settings.health_check().mode == CheckMode::Passive;
+    ConnectionState::Live {
+        // Without an access token the bank is not at fault, but payouts through it would fail.
+        effective: match snapshot.effective {
+            EffectiveState::Closed if live.token_unavailable() => EffectiveState::Open,
+            effective => effective,
+        },
+        health: CandidateHealth::of(snapshot.health, snapshot.ever_healthy, passive),
+        suspended: settings.suspended(),
+        maintenance: settings.maintenance(now),
+    }
+}
+
 /// Reconciler of bank routes.
 pub struct BankRouteReconciler;
 
@@ -85,15 +107,9 @@ impl Reconciler for BankRouteReconciler {
                 match ctx.stores.connections.get(&connection) {
                     None => ConnectionState::Missing,
                     Some(stored) => match ctx.registry.get(&connection) {
-                        Some(live) if Some(&**live.uid()) == stored.metadata.uid.as_deref() => ConnectionState::Live {
-                            // Without an access token the bank is not at fault, but payouts through it would fail.
-                            effective: match live.snapshot().effective {
-                                EffectiveState::Closed if live.token_unavailable() => EffectiveState::Open,
-                                effective => effective,
-                            },
-                            suspended: live.settings().suspended(),
-                            maintenance: live.settings().maintenance(now),
-                        },
+                        Some(live) if Some(&**live.uid()) == stored.metadata.uid.as_deref() => {
+                            connection_state(&live, now)
+                        }
                         _ => ConnectionState::NotReady,
                     },
                 }

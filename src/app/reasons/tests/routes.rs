@@ -7,6 +7,7 @@ use crate::api::v1alpha1::BankRoute;
 use crate::api::v1alpha1::bank_route::BankRouteStatus;
 use crate::controllers::bankroute::decide::{ConnectionState, RouteInputs, decide};
 use crate::domain::breaker::EffectiveState;
+use crate::domain::route::CandidateHealth;
 use crate::domain::window::WindowPosition;
 use crate::resolve::bank_route;
 
@@ -15,7 +16,11 @@ const UP: ConnectionState = live(EffectiveState::Closed);
 const DOWN: ConnectionState = live(EffectiveState::Open);
 
 const fn live(effective: EffectiveState) -> ConnectionState {
-    ConnectionState::Live { effective, suspended: false, maintenance: WindowPosition::Outside { until: None } }
+    with_health(effective, CandidateHealth::Usable)
+}
+
+const fn with_health(effective: EffectiveState, health: CandidateHealth) -> ConnectionState {
+    ConnectionState::Live { effective, health, suspended: false, maintenance: WindowPosition::Outside { until: None } }
 }
 
 /// A route whose candidates have these fields, named `a`, `b` …
@@ -65,16 +70,18 @@ pub(super) fn emit(emitted: &mut Emitted) {
     run(&banks, None, &[ConnectionState::Missing; 5], emitted);
 
     let maintenance = WindowPosition::Inside { until: "2026-03-01T13:00:00Z".parse().unwrap() };
-    let effective = EffectiveState::Closed;
+    let (effective, health) = (EffectiveState::Closed, CandidateHealth::Usable);
     let states = [
         ConnectionState::Missing,
         ConnectionState::NotReady,
         live(EffectiveState::HalfOpen),
         live(EffectiveState::ForcedOpen),
-        ConnectionState::Live { effective, suspended: true, maintenance: WindowPosition::default() },
-        ConnectionState::Live { effective, suspended: false, maintenance },
+        with_health(effective, CandidateHealth::Unhealthy),
+        with_health(effective, CandidateHealth::NeverHealthy),
+        ConnectionState::Live { effective, health, suspended: true, maintenance: WindowPosition::default() },
+        ConnectionState::Live { effective, health, suspended: false, maintenance },
     ];
-    run(&route(&["tier: Primary"; 6]), None, &states, emitted);
+    run(&route(&["tier: Primary"; 8]), None, &states, emitted);
 
     let past = "acceptWindows: [{name: day, startTime: '2026-01-01T00:00:00Z', endTime: '2026-01-02T00:00:00Z'}]";
     let fields = ["currencies: [USD]", "countries: ['SE']", "rails: [CARD]", "maxAmount: '10'", past];
