@@ -82,7 +82,9 @@ impl Candidate<'_> {
         match invoke::invoke(self.connection, self.settings, call, || clock.now().wall).await {
             InvokeOutcome::Success(response) => map_response(self, request.raw, response).await,
             InvokeOutcome::NotFound(response) => Err(AttemptError::Refused(item_not_found(&response))),
-            InvokeOutcome::Rejected(response) => Err(AttemptError::Refused(rejected(&response))),
+            InvokeOutcome::Rejected(response) => {
+                Err(AttemptError::Refused(rejected(&response, self.settings.base_url())))
+            }
             InvokeOutcome::Denied(denial) => Err(AttemptError::Refused(denied(&denial))),
             InvokeOutcome::Failed(failure) => Err(AttemptError::Failed(failure)),
         }

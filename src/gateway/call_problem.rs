@@ -1,11 +1,16 @@
 //! The errors of calls to a provider: codes, statuses and sizes of ours, nothing of the provider's text.
 
+use std::borrow::Cow;
+
+use reqwest::Url;
+
 use crate::gateway::error_code::ErrorCode;
 use crate::gateway::problem::Problem;
 use crate::provider::access_denial::AccessDenial;
 use crate::provider::call::Response;
 use crate::provider::failure_reason::FailureReason;
 use crate::provider::invoke::{FailureKind, InvalidOperation, InvokeFailure};
+use crate::provider::redirect;
 
 /// The error for an operation that cannot be called as requested.
 pub(super) fn invalid_operation(error: &InvalidOperation) -> Problem {
@@ -25,12 +30,17 @@ pub(super) fn item_not_found(answer: &Response) -> Problem {
     Problem::new(ErrorCode::ItemNotFound, "the provider has no such item").with("status_code", answer.status.as_u16())
 }
 
-/// The error for a request that the provider rejected.
-pub(super) fn rejected(answer: &Response) -> Problem {
-    let text = "the provider rejected the request; retrying the same request will fail again";
-    Problem::new(ErrorCode::ProviderRefused, text)
-        .with("status_code", answer.status.as_u16())
-        .with("bytes", answer.body.len())
+/// The error for a request that the provider rejected. `base_url` is that of the connection.
+pub(super) fn rejected(answer: &Response, base_url: &Url) -> Problem {
+    let status = answer.status.as_u16();
+    let text = match redirect::target_origin(status, &answer.headers, base_url) {
+        Some(origin) => Cow::from(format!(
+            "the provider redirects the request to {origin}, which is not followed; the connection's \
+             spec.endpoint.baseURL is to be corrected if the provider has moved"
+        )),
+        None => Cow::from("the provider rejected the request; retrying the same request will fail again"),
+    };
+    Problem::new(ErrorCode::ProviderRefused, text).with("status_code", status).with("bytes", answer.body.len())
 }
 
 /// The error for a denial by the licence profiles.
