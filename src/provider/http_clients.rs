@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::{Url, redirect};
@@ -22,6 +22,7 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest, Sha256};
 
 use crate::provider::call::CallError;
+use crate::provider::connect_observer::ObserveConnects;
 use crate::provider::dns::{DnsResolver, FilteringResolver};
 use crate::settings::addresses::{AddressDenied, AddressRules, EndpointRole};
 use crate::settings::{MinVersion, Settings, Tls, tls};
@@ -45,6 +46,17 @@ pub struct HttpClient {
 
 struct SharedClient {
     client: reqwest::Client,
+    /// Built on first use: few providers end connections in the wrong moment.
+    fresh: OnceLock<Result<reqwest::Client, Arc<str>>>,
+    recipe: ClientRecipe,
+}
+
+/// What a client is built from.
+struct ClientRecipe {
+    key: ClientKey,
+    tls: Tls,
+    rules: AddressRules,
+    resolver: DnsResolver,
 }
 
 impl fmt::Debug for HttpClient {
@@ -57,6 +69,13 @@ impl HttpClient {
     /// The HTTP client, or why it could not be built.
     pub(crate) fn http(&self) -> Result<&reqwest::Client, CallError> {
         self.http.as_ref().map(|shared| &shared.client).map_err(Clone::clone)
+    }
+
+    /// The same client without kept-alive connections: each request connects anew.
+    pub(crate) fn fresh(&self) -> Result<&reqwest::Client, CallError> {
+        let shared = self.http.as_ref().map_err(Clone::clone)?;
+        let fresh = shared.fresh.get_or_init(|| shared.recipe.build(0));
+        fresh.as_ref().map_err(|problem| CallError::Client(Arc::clone(problem)))
     }
 
     /// The URL to send a request for `url` to, and its `Host` header if it differs from that URL's host.
@@ -152,7 +171,12 @@ impl HttpClients {
             return HttpClient { http: Ok(shared), server_name };
         }
         by_key.retain(|_, shared| shared.strong_count() > 0);
-        let http = self.build(&key, tls).map(|client| Arc::new(SharedClient { client })).map_err(CallError::Client);
+        let (rules, resolver) = (self.rules.clone(), self.resolver.clone());
+        let recipe = ClientRecipe { key: key.clone(), tls: tls.clone(), rules, resolver };
+        let http = match recipe.build(MAX_IDLE_PER_HOST) {
+            Ok(client) => Ok(Arc::new(SharedClient { client, fresh: OnceLock::new(), recipe })),
+            Err(problem) => Err(CallError::Client(problem)),
+        };
         if let Ok(shared) = &http {
             by_key.insert(key, Arc::downgrade(shared));
         }
@@ -169,8 +193,12 @@ impl HttpClients {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
 
-    fn build(&self, key: &ClientKey, tls: &Tls) -> Result<reqwest::Client, Arc<str>> {
+impl ClientRecipe {
+    /// A client that keeps this many idle connections per host.
+    fn build(&self, idle_per_host: usize) -> Result<reqwest::Client, Arc<str>> {
+        let Self { key, tls, rules, resolver } = self;
         let resolve_as = key.server_name.as_ref().map(|(_, host)| Arc::from(host.as_str()));
         let mut builder = reqwest::Client::builder()
             .no_proxy()
@@ -179,16 +207,13 @@ impl HttpClients {
             .referer(false)
             .user_agent(concat!("busbar/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(key.connect)
-            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+            .pool_max_idle_per_host(idle_per_host)
+            .connector_layer(ObserveConnects)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .dns_resolver(Arc::new(FilteringResolver {
-                resolver: self.resolver.clone(),
-                resolve_as,
-                rules: self.rules.clone(),
-            }));
+            .dns_resolver(Arc::new(FilteringResolver { resolver: resolver.clone(), resolve_as, rules: rules.clone() }));
         if !key.secure {
             builder = builder.tls_certs_only([]);
         } else if let Some(ca) = &tls.ca {

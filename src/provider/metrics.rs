@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::domain::breaker::Transition;
 use crate::metrics::{Metrics, MetricsError};
@@ -101,6 +101,7 @@ pub(crate) struct ProviderMetrics {
     probes: HistogramVec,
     quota_waits: HistogramVec,
     retries: IntCounterVec,
+    resends: IntCounterVec,
     retries_denied: IntCounterVec,
     cache: IntCounterVec,
     cache_bytes: IntGauge,
@@ -128,6 +129,12 @@ impl ProviderMetrics {
             metrics.histogram("busbar_quota_wait_seconds", "Time a try waited for quota.", &["provider"])?;
         let retries =
             metrics.counter("busbar_provider_retries_total", "Retries of calls to a provider.", &["provider"])?;
+        let resends = metrics.counter(
+            "busbar_provider_resends_total",
+            "Requests sent again on a fresh connection within the same try, because a reused connection ended before the \
+             answer.",
+            &["provider"],
+        )?;
         let retries_denied = metrics.counter(
             "busbar_provider_retries_denied_total",
             "Safe retries that were not made, by reason: circuit open (circuit), retry budget exhausted (budget), \
@@ -163,6 +170,7 @@ impl ProviderMetrics {
             probes,
             quota_waits,
             retries,
+            resends,
             retries_denied,
             cache,
             cache_bytes,
@@ -191,6 +199,11 @@ impl ProviderMetrics {
 
     pub(crate) fn retry(&self, provider: &str) {
         self.retries.with_label_values(&[provider]).inc();
+    }
+
+    /// Counts the requests that are sent again within their try.
+    pub(crate) fn resends(&self, provider: &str) -> IntCounter {
+        self.resends.with_label_values(&[provider])
     }
 
     #[cfg(test)]

@@ -61,5 +61,5 @@ pub(crate) fn build(monitor: &Arc<ConnectionMonitor>, pipeline: Pipeline) -> Sta
         .layer_fn(|inner| QuotaService::new(inner, Arc::clone(monitor), Arc::clone(settings)))
         .layer_fn(|inner| AuthService::new(inner, Arc::clone(monitor), Arc::clone(settings), authenticator.clone()))
         .layer_fn(|inner| TryTimeoutService::new(inner, clock, settings.timeouts().request))
-        .service(HttpService::new(clock, memory))
+        .service(HttpService::new(Arc::clone(monitor), memory))
 }

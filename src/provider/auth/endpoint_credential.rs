@@ -74,6 +74,11 @@ impl EndpointCredential {
         self.id
     }
 
+    /// Whether it may still be sent.
+    pub(super) fn in_force(&self) -> &Arc<InForce> {
+        &self.in_force
+    }
+
     /// The settings that it consists of.
     pub(super) fn settings(&self) -> &Arc<Settings> {
         &self.settings
@@ -96,7 +101,8 @@ impl EndpointCredential {
             Some(_) => return Err(CallError::Superseded),
             None => static_credentials::apply(self.settings.auth(), &mut request)?,
         }
-        Ok(AuthorizedRequest { request, settings: Arc::clone(&self.settings), client: self.client.clone() })
+        let (settings, client) = (Arc::clone(&self.settings), self.client.clone());
+        Ok(AuthorizedRequest { request, settings, client, in_force: Arc::clone(&self.in_force) })
     }
 }
 
@@ -106,12 +112,23 @@ pub(crate) struct AuthorizedRequest {
     request: Request,
     settings: Arc<Settings>,
     client: HttpClient,
+    in_force: Arc<InForce>,
 }
 
 impl AuthorizedRequest {
     /// The settings of the destination.
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+
+    /// The client that it must be sent with.
+    pub(crate) fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    /// Whether its credential may still be sent.
+    pub(crate) fn in_force(&self) -> &Arc<InForce> {
+        &self.in_force
     }
 
     /// The request as it is sent.
@@ -122,7 +139,7 @@ impl AuthorizedRequest {
 
     /// The HTTP request.
     pub(crate) fn into_http(self) -> Result<reqwest::RequestBuilder, CallError> {
-        let Self { request, settings, client } = self;
+        let Self { request, settings, client, in_force: _ } = self;
         let url = request_url(settings.base_url(), &request.path, &request.query)?;
         let (url, host) = client.request_target(url)?;
         let constant = settings.profile().constant_headers().clone();
