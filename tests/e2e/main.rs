@@ -28,6 +28,7 @@ mod memory;
 mod metrics_auth;
 mod override_guards;
 mod peers;
+mod prometheus;
 mod providers;
 mod replicas;
 mod route_health;

@@ -1,15 +1,19 @@
 //! The call path, over real sockets: what a call sends, what it makes of every response, and what it counts.
 
 mod cache;
+mod checks;
 mod circuit;
 mod credentials;
 mod daily_limits;
 mod errors;
 mod faults;
+mod kept_alive_server;
 mod memory;
 mod order;
+mod pauses;
 mod rate_limits;
 mod requests;
+mod reused_connections;
 mod scripted_server;
 mod settings;
 mod timeouts;

@@ -1,0 +1,179 @@
+//! Health checks that do not end in the expected response, over real sockets: each is a failure, for health and for routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar::domain::breaker::{EffectiveState, OnUnhealthy};
+use busbar::domain::check_failure::CheckFailure;
+use busbar::domain::health::Health;
+use busbar::domain::route::CandidateHealth;
+use busbar::provider::connection::Connection;
+use busbar::provider::monitor::Verification;
+use busbar::settings::Draft;
+
+use super::scripted_server::{Action, ScriptedServer, ok_response, response, send};
+use crate::kit::connections::{connect, draft, probe, profile_draft};
+use crate::kit::time::ManualTime;
+
+/// What a route makes of an actively checked connection.
+fn candidate(connection: &Connection) -> CandidateHealth {
+    let seen = connection.snapshot();
+    CandidateHealth::of(seen.health, seen.ever_healthy, false)
+}
+
+/// Answers that are not the expected one; none of them throttles.
+fn unexpected() -> Vec<(&'static str, Vec<Action>)> {
+    let head = |rest: &str| vec![send(format!("HTTP/1.1 200 OK\r\n{rest}"))];
+    let headers: String = (0..120).map(|n| format!("x-{n}: y\r\n")).collect();
+    vec![
+        ("a banner of SSH", vec![send("SSH-2.0-OpenSSH_9.6\r\n")]),
+        ("a banner of SMTP", vec![send("220 mail.example ESMTP ready\r\n")]),
+        ("an error of Redis", vec![send("-ERR unknown command\r\n")]),
+        ("a TLS alert", vec![Action::Send(vec![21, 3, 1, 0, 2, 2, 40])]),
+        ("nothing", vec![]),
+        ("a reset", vec![Action::Reset]),
+        ("half a head", vec![send("HTTP/1.1 200 OK\r\nconte")]),
+        ("garbage after the status line", head("\x00\x01\x02\r\n\r\n")),
+        ("an invalid status", vec![send("HTTP/1.1 2000 OK\r\n\r\n")]),
+        ("an unasked encoding", response("200 OK", "content-encoding: gzip\r\n", "{}")),
+        ("an encoding that does not exist", response("200 OK", "content-encoding: zip\r\n", "{}")),
+        ("more than 64 KiB", response("200 OK", "", &"x".repeat(64 * 1024 + 1))),
+        ("more than 100 headers", response("200 OK", &headers, "{}")),
+        ("a chunk without a size", head("transfer-encoding: chunked\r\n\r\nzz\r\n")),
+        ("a shorter body than announced", head("content-length: 100\r\n\r\nshort")),
+        ("a redirect", response("301 Moved Permanently", "location: https://bank.example/login\r\n", "")),
+        ("not modified", response("304 Not Modified", "", "")),
+        ("a refused credential", response("401 Unauthorized", "", "")),
+        ("a block page", response("403 Forbidden", "content-type: text/html\r\n", "<html>")),
+        ("a missing page", response("404 Not Found", "", "")),
+        ("an outage", response("503 Unavailable", "", "")),
+    ]
+}
+
+/// A connection whose circuit no failure opens, as with a lenient policy.
+fn lenient(server: &ScriptedServer) -> Arc<Connection> {
+    server.connect(|draft| draft.failure_criteria.failure_errors.clear())
+}
+
+#[tokio::test]
+async fn each_unexpected_answer_makes_a_healthy_bank_unhealthy() {
+    for (what, script) in unexpected() {
+        let server = ScriptedServer::start(vec![ok_response(), script]).await;
+        let connection = lenient(&server);
+        assert_eq!(probe(&connection).await, Ok(200), "{what}");
+        assert_eq!((candidate(&connection), connection.snapshot().health), (CandidateHealth::Usable, Health::Healthy));
+        for _ in 0..3 {
+            let record = connection.probe().await.unwrap().record.unwrap();
+            assert!(!record.success, "{what}: {record:?}");
+        }
+        let seen = connection.snapshot();
+        assert_eq!(seen.health, Health::Unhealthy, "{what}");
+        assert_eq!(seen.effective, EffectiveState::Closed, "{what}: no policy opens it");
+        assert_eq!(candidate(&connection), CandidateHealth::Unhealthy, "{what}");
+        assert!(seen.check_failure.is_some(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_bank_that_never_answered_well_is_never_healthy() {
+    for (what, script) in unexpected() {
+        let server = ScriptedServer::start(vec![script]).await;
+        let connection = lenient(&server);
+        assert_eq!(candidate(&connection), CandidateHealth::NeverHealthy, "{what}: before the first check");
+        for _ in 0..5 {
+            let _failed = probe(&connection).await;
+            assert_eq!(candidate(&connection), CandidateHealth::NeverHealthy, "{what}");
+        }
+        assert_ne!(connection.snapshot().verification, Verification::Verified, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn rejected_and_limited_checks_fail_without_opening_the_circuit() {
+    let time = ManualTime::start();
+    for status in ["401 Unauthorized", "403 Forbidden", "429 Slow Down"] {
+        let server = ScriptedServer::start(vec![ok_response(), response(status, "", "")]).await;
+        let mut draft = draft(server.url.clone());
+        (draft.breaker.consecutive_failures, draft.breaker.unhealthy) = (1, OnUnhealthy::Open);
+        let connection = connect(draft);
+        assert_eq!(probe(&connection).await, Ok(200));
+        for _ in 0..4 {
+            let _failed = probe(&connection).await;
+            // A rate limit without an end is over by then.
+            time.advance(Duration::from_mins(2)).await;
+        }
+        let seen = connection.snapshot();
+        assert_eq!((seen.health, seen.effective), (Health::Unhealthy, EffectiveState::Closed), "{status}");
+        assert_eq!(candidate(&connection), CandidateHealth::Unhealthy, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_verifies_nothing_where_the_profile_expects_json() {
+    let html = "<!doctype html><title>Sign in</title>";
+    for (what, headers, body) in [
+        ("a login page", "content-type: text/html\r\n", html),
+        ("a page that claims to be JSON", "content-type: application/json\r\n", html),
+        ("an empty page", "", ""),
+        ("a text", "content-type: text/plain\r\n", "OK"),
+    ] {
+        let server = ScriptedServer::start(vec![response("200 OK", headers, body)]).await;
+        for provider in ["mono", "stripe", "finastra", "open-banking-uk"] {
+            let connection = connect(profile_draft(provider, server.url.clone()));
+            assert_eq!(probe(&connection).await, Ok(200), "{provider}: {what}");
+            let seen = connection.snapshot();
+            assert!(matches!(seen.verification, Verification::Inconclusive(_)), "{provider}: {what}");
+            assert_eq!((seen.authenticated, candidate(&connection)), (None, CandidateHealth::NeverHealthy));
+            assert_eq!(seen.check_failure.map(|failure| failure.class()), Some("content"), "{provider}: {what}");
+        }
+        let generic = connect(draft(server.url.clone()));
+        assert_eq!(probe(&generic).await, Ok(200));
+        assert_eq!(generic.snapshot().verification, Verification::Verified, "{what}: only the status is compared");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_can_expect_a_content_type_and_a_value() {
+    let json: fn(&mut Draft) =
+        |draft| draft.health_check.expected_content.content_type = Some("application/json".into());
+    let data: fn(&mut Draft) = |draft| draft.health_check.expected_content.pointer = Some("/data/status".into());
+    for (change, headers, body, wanted) in [
+        (json, "content-type: application/json; charset=utf-8\r\n", "{}", true),
+        (json, "content-type: application/hal+json\r\n", "{}", true),
+        (json, "content-type: text/html\r\n", "{}", false),
+        (json, "", "{}", false),
+        (data, "", r#"{"data":{"status":"up"}}"#, true),
+        (data, "", r#"{"data":{"status":null}}"#, false),
+        (data, "", r#"{"error":"maintenance"}"#, false),
+        (data, "", "<html>", false),
+    ] {
+        let server = ScriptedServer::start(vec![response("200 OK", headers, body)]).await;
+        let connection = server.connect(change);
+        let record = connection.probe().await.unwrap().record.unwrap();
+        assert_eq!(record.success, wanted, "{headers}{body}");
+        assert_eq!(candidate(&connection) == CandidateHealth::Usable, wanted, "{headers}{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_named_with_the_origin_of_its_target_alone() {
+    for (status, location, wanted) in [
+        ("301 Moved Permanently", "https://bank.example/v1/accounts?token=canary", Some("https://bank.example")),
+        (
+            "308 Permanent Redirect",
+            "https://ada:canary@new.bank.example:8443/canary",
+            Some("https://new.bank.example:8443"),
+        ),
+        ("302 Found", "//login.example/canary#canary", Some("http://login.example")),
+        ("307 Temporary Redirect", "javascript:canary()", None),
+    ] {
+        let script = response(status, &format!("location: {location}\r\n"), "");
+        let connection = ScriptedServer::start(vec![script]).await.connect(|_| {});
+        assert!(probe(&connection).await.is_ok());
+        let failure = connection.snapshot().check_failure.unwrap();
+        let CheckFailure::Redirect { origin, .. } = &failure else { panic!("{failure:?}") };
+        assert_eq!(origin.as_deref(), wanted);
+        assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure}");
+        assert!(wanted.is_none_or(|origin| failure.to_string().contains(origin)), "{failure}");
+    }
+}
