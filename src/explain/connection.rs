@@ -108,6 +108,7 @@ fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {
         parameters,
         auth,
         credential_revision: _,
+        auth_reference: _,
         owner: _,
         // `tls.certSecretRef` itself names the certificates.
         tls: Tls { min_version, ca: _, client: _, server_name: _, revision: _ },
@@ -156,6 +157,7 @@ fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {
         timeout,
         path,
         expected_statuses,
+        expected_content,
         healthy_threshold,
         unhealthy_threshold,
         latency_threshold,
@@ -176,6 +178,13 @@ fn add_rows(table: &mut SettingsTable, draft: &Draft, by_profile: &Source) {
         statuses(expected_statuses),
         profile_or_default("healthCheck.expectedStatuses"),
     );
+    table.add_or(
+        "healthCheck.expectedContentType",
+        expected_content.content_type.clone(),
+        profile_or_default("healthCheck.expectedContentType"),
+    );
+    let pointer = expected_content.pointer.as_ref().map(|pointer| format!("{pointer:?}"));
+    table.add_or("healthCheck.expectedJSONPointer", pointer, profile_or_default("healthCheck.expectedJSONPointer"));
     table.add_or("healthCheck.healthyThreshold", *healthy_threshold, Source::Default);
     table.add_or("healthCheck.unhealthyThreshold", *unhealthy_threshold, Source::Default);
     match latency_threshold {
@@ -241,7 +250,8 @@ fn location(secret: &SecretString) -> String {
 }
 
 fn token_client_rows(table: &mut SettingsTable, client: &TokenClient, member: &str, by_profile: &Source) {
-    let TokenClient { token_url, scopes, audience, refresh_before, client_id, client_secret } = client;
+    let TokenClient { token_url, scopes, audience, refresh_before, client_authentication, client_id, client_secret } =
+        client;
     let field = |name: &str| format!("auth.{member}.{name}");
     let host =
         if table.is_set(&field("authBaseURL")) { "authBaseURL and the profile" } else { "baseURL and the profile" };
@@ -249,6 +259,7 @@ fn token_client_rows(table: &mut SettingsTable, client: &TokenClient, member: &s
     table.add_or(&field("scopes"), scopes.clone(), by_profile.clone());
     table.add_or(&field("audience"), audience.clone(), Source::Default);
     table.add_duration(&field("refreshBefore"), *refresh_before, Source::Default);
+    table.add_or(&field("clientAuthentication"), format!("{client_authentication:?}"), Source::Default);
     table.add(&field("clientID"), location(client_id), Source::Spec);
     table.add(&field("clientSecret"), location(client_secret), Source::Spec);
     table.mark_covered(&field("secretRef"));

@@ -11,11 +11,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod token;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::clock::Clock;
-use crate::domain::breaker::{self, Breaker, CallClass, CallNotPermitted, CallOutcome, Override, Permit, Throttle};
+use crate::domain::breaker::{Breaker, CallClass, CallNotPermitted, CallOutcome, Override, Permit, Throttle};
+use crate::domain::check_failure::CheckFailureLatch;
 use crate::domain::health::{HealthMonitor, Thresholds};
 use crate::domain::key::ObjectKey;
 use crate::domain::retry_budget::RetryBudget;
@@ -23,13 +25,16 @@ use crate::domain::time::{Mono, Now};
 use crate::notify::Topic;
 use crate::profile::CheckMode;
 use crate::provider::assessment::{CallAssessment, assess};
+use crate::provider::auth::client_authentication::AcceptedMethod;
 use crate::provider::auth::refresh_lock::RefreshLock;
 use crate::provider::bulkhead_limit::Bulkhead;
 use crate::provider::call::{CallError, Response};
 use crate::provider::call_progress::CallProgress;
 use crate::provider::call_resources::CallResources;
+use crate::provider::check_failure::check_failure;
 use crate::provider::day_quota::DayQuota;
 use crate::provider::metrics::{ConnectionCounters, IGNORED, ProviderMetrics, ResultCode};
+use crate::provider::monitor::state::HealthObservation;
 use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::provider::response_cache::ResponseCache;
 use crate::provider::restore::Restore;
@@ -65,6 +70,8 @@ pub(crate) struct ConnectionMonitor {
     day_quota: OnceLock<Box<DayQuota>>,
     /// Serializes refreshes of the access token, also across changes of settings.
     refresh_lock: OnceLock<Box<RefreshLock>>,
+    /// How the client authenticates at the token endpoint, also across changes of settings.
+    accepted_method: OnceLock<Arc<AcceptedMethod>>,
 }
 
 impl ConnectionMonitor {
@@ -94,20 +101,27 @@ impl ConnectionMonitor {
             circuit_override: settings.circuit_override(),
             flap_reported: false,
             health: HealthMonitor::new(thresholds(settings.health_check())),
+            ever_healthy: restore.ever_healthy,
             verification: Verification::Pending,
             verification_revision: Arc::clone(settings.verification_revision()),
             authenticated: None,
             refused_since: None,
             last_probe: None,
+            check_failure: CheckFailureLatch::default(),
             throttle: Throttle::default(),
             throttled_until_wall: None,
-            unspecified_throttles: 0,
+            consecutive_throttles: 0,
+            pause_overridden_at: None,
             retry_budget: RetryBudget::default(),
             quota: None,
             blocked: None,
             token_missing: false,
+            token_fault: None,
             counts,
         };
+        if restore.unhealthy {
+            state.health.restore_unhealthy();
+        }
         if let Some(until) = restore.throttled_until {
             state.restore_throttle(until, now);
         }
@@ -124,6 +138,7 @@ impl ConnectionMonitor {
             response_cache,
             day_quota,
             refresh_lock,
+            accepted_method: OnceLock::new(),
         })
     }
 
@@ -209,25 +224,6 @@ impl ConnectionMonitor {
         self.publish_external();
     }
 
-    /// The lock that is held while a refresh token is used.
-    pub(crate) fn refresh_lock(&self) -> &RefreshLock {
-        self.refresh_lock.get_or_init(Box::default)
-    }
-
-    /// Counts a token request.
-    pub(crate) fn record_token_request(&self, code: ResultCode, outcome: &'static str) {
-        self.lock().counts.request(&Arc::from("token"), code, outcome);
-    }
-
-    /// Logs a state change of the token endpoint's circuit and publishes it.
-    pub(crate) fn token_circuit_changed(&self, from: breaker::BreakerState, to: breaker::BreakerState) {
-        tracing::info!(
-            namespace = %self.key.namespace, name = %self.key.name, from = from.as_str(), to = to.as_str(),
-            "circuit state of the token endpoint changed"
-        );
-        self.publish_external();
-    }
-
     /// Admits or rejects a call.
     pub(crate) fn admit(&self, class: CallClass, now: Mono) -> Result<Permit, CallNotPermitted> {
         self.update_and_publish(Publish::of(class), |state, _| {
@@ -262,8 +258,8 @@ impl ConnectionMonitor {
         let CompletedCall { permit, class, operation, started, progress, result: end } = *call;
         let check = settings.health_check();
         let assessment =
-            progress.assess_with(end, |end| assess(settings.failure_criteria(), class, &check.expected_statuses, end));
-        let CallAssessment { outcome, credentials } = assessment.unwrap_or(CallAssessment::NEUTRAL);
+            progress.assess_with(end, |end| assess(settings.failure_criteria(), class, check, end));
+        let CallAssessment { outcome, health, credentials, mismatch } = assessment.unwrap_or(CallAssessment::NEUTRAL);
         let now = self.clock.now();
         let elapsed = now.mono.since(progress.sent_at().unwrap_or(started));
         let probe = class == CallClass::Probe;
@@ -283,7 +279,7 @@ impl ConnectionMonitor {
             state.call_ended(class);
             let transition = state.breaker.record(permit, outcome, elapsed, mono);
             state.transitions.extend(transition);
-            let success = outcome == CallOutcome::Success;
+            let success = health == CallOutcome::Success;
             let record = probe.then(|| ProbeRecord { at: now.wall, success, elapsed, result: result.clone() });
             if probe {
                 state.last_probe.clone_from(&record);
@@ -294,9 +290,17 @@ impl ConnectionMonitor {
             }
             state.token_missing = end.err().is_some_and(CallError::is_token_unavailable);
             // Every call moves the risk; the consecutive checks are the probes, or all calls if the mode is passive.
-            let is_check = probe || check.mode == CheckMode::Passive;
-            if outcome != CallOutcome::Ignored {
-                state.observe_health(is_check, success, elapsed, mono);
+            let passive = check.mode == CheckMode::Passive;
+            if health != CallOutcome::Ignored {
+                // What says nothing about the provider, such as a rejected credential, trips no circuit.
+                let (is_check, may_trip) = (probe || passive, outcome != CallOutcome::Ignored);
+                state.observe_health(HealthObservation { is_check, success, may_trip }, elapsed, mono);
+                if is_check {
+                    state.check_failure.observe((!success).then(|| check_failure(end, mismatch, settings.base_url())));
+                }
+                if passive && probe && success {
+                    state.health.end_outage();
+                }
             }
             // A request that was never sent proves nothing; but a probe that cannot be sent has ended too, or the
             // verification would stay pending forever.
@@ -324,15 +328,19 @@ impl ConnectionMonitor {
                 state.transitions.extend(transition);
             }
             state.health.set_thresholds(thresholds(new.health_check()));
+            // Another endpoint, or another way to authenticate, has yet to pass a check.
+            state.ever_healthy &= old.target() == new.target();
             if old.verification_revision() != new.verification_revision() {
                 state.verification = Verification::Pending;
                 state.verification_revision = Arc::clone(new.verification_revision());
                 state.authenticated = None;
                 state.token_missing = false;
+                state.token_fault = None;
                 state.refused_since = None;
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; new credentials are not.
                     state.health.reset();
+                    state.check_failure = CheckFailureLatch::default();
                 }
             }
         });

@@ -11,4 +11,8 @@ pub struct Restore {
     pub circuit: Option<Snapshot>,
     /// Until when the provider rate limits the connection.
     pub throttled_until: Option<Timestamp>,
+    /// Whether a health check has ever passed, at this endpoint and with this way to authenticate.
+    pub ever_healthy: bool,
+    /// Whether the last health checks had failed: the connection is unhealthy until checks pass.
+    pub unhealthy: bool,
 }

@@ -15,7 +15,7 @@ use crate::domain::breaker::{OverrideMode, Policy};
 use crate::domain::quota::Limit;
 use crate::domain::rights::Rights;
 use crate::domain::window::TimeWindow;
-use crate::profile::{CheckMode, Environment, Profile, StatusPattern};
+use crate::profile::{CheckMode, Environment, ExpectedContent, Profile, StatusPattern};
 
 /// The effective health check.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,12 +30,21 @@ pub struct HealthCheck {
     pub path: Option<String>,
     /// Statuses that count as success.
     pub expected_statuses: Vec<StatusPattern>,
+    /// What is expected besides the status.
+    pub expected_content: ExpectedContent,
     /// Consecutive successful checks until Healthy.
     pub healthy_threshold: u32,
     /// Consecutive failed checks until Unhealthy, or slow ones until Degraded.
     pub unhealthy_threshold: u32,
     /// A check that takes longer is slow.
     pub latency_threshold: Option<Duration>,
+}
+
+impl HealthCheck {
+    /// Whether probes are sent that compare the status only: any page with an expected status passes.
+    pub fn compares_status_only(&self) -> bool {
+        self.mode == CheckMode::Active && self.expected_content.is_any()
+    }
 }
 
 /// A manual override of the circuit.
@@ -65,6 +74,8 @@ pub struct Draft {
     pub auth: Auth,
     /// Name, UID and resourceVersion of the Secret that holds the credentials; empty without one.
     pub credential_revision: String,
+    /// How the spec authenticates: which Secret it references and what it sets besides, without any value.
+    pub auth_reference: String,
     /// TLS in addition to the system's roots.
     pub tls: Tls,
     /// Timeouts.
@@ -114,6 +125,7 @@ impl Draft {
             timeout: check.timeout,
             path: check.path.clone(),
             expected_statuses: check.expected_statuses.clone(),
+            expected_content: check.expected_content(),
             healthy_threshold: 2,
             unhealthy_threshold: 3,
             latency_threshold: None,
@@ -126,6 +138,7 @@ impl Draft {
             parameters: BTreeMap::new(),
             auth: Auth::None,
             credential_revision: String::new(),
+            auth_reference: String::new(),
             tls: Tls::default(),
             timeouts: Timeouts {
                 connect: t.connect,

@@ -19,7 +19,7 @@ use crate::domain::breaker::Policy;
 use crate::domain::quota::QuotaRules;
 use crate::domain::rights::Rights;
 use crate::domain::window::WindowPosition;
-use crate::profile::{CheckMode, Environment, Profile, parse_base_url};
+use crate::profile::{CheckMode, Environment, InvalidExpectation, Profile, parse_base_url};
 
 /// Validated settings. Immutable; a change is a new value.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub struct Settings {
     credential_expires: Option<Timestamp>,
     revision: Arc<str>,
     verification_revision: Arc<str>,
+    target: Arc<str>,
 }
 
 impl Settings {
@@ -61,9 +62,19 @@ impl Settings {
             &draft.maintenance.iter().map(ToString::to_string).collect::<Vec<_>>().join(";"),
             &format!("{:?}{:?}{:?}", draft.rights, draft.fallback, draft.features),
         ]);
+        let target = short_digest(&[
+            &draft.owner,
+            &draft.profile.id,
+            draft.environment.as_str(),
+            base_url.as_str(),
+            &format!("{:?}", draft.parameters),
+            &draft.auth_reference,
+            &draft.auth.shape(),
+        ]);
         let credential_expires = draft.tls.expires();
         let (revision, verification_revision) = (revision.into(), verification_revision.into());
-        Ok(Self { draft, base_url, quota, credential_expires, revision, verification_revision })
+        let target = target.into();
+        Ok(Self { draft, base_url, quota, credential_expires, revision, verification_revision, target })
     }
 
     /// UID of the object that the credentials belong to; empty outside a cluster.
@@ -201,9 +212,22 @@ impl Settings {
     pub fn verification_revision(&self) -> &Arc<str> {
         &self.verification_revision
     }
+
+    /// Changes with the owner, the endpoint and the way to authenticate, not with the content of a Secret: what a passed
+    /// health check shows to work.
+    pub fn target(&self) -> &Arc<str> {
+        &self.target
+    }
 }
 
 fn check_health_check(check: &HealthCheck) -> Result<(), SettingsError> {
+    check.expected_content.validate().map_err(|invalid| {
+        let field = match invalid {
+            InvalidExpectation::ContentType => "healthCheck.expectedContentType",
+            InvalidExpectation::Pointer => "healthCheck.expectedJSONPointer",
+        };
+        SettingsError::new(field, invalid.to_string())
+    })?;
     if check.mode != CheckMode::Active {
         return Ok(());
     }

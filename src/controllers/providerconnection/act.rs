@@ -17,9 +17,9 @@ pub fn act(ctx: &Ctx, object: &ProviderConnection, mut observation: ConnectionOb
     let key = object.key();
     for step in steps {
         match step {
-            ConnectionStep::Apply { circuit, throttled_until } => {
+            ConnectionStep::Apply { circuit, throttled_until, ever_healthy, unhealthy } => {
                 if let Some(settings) = observation.settings.take() {
-                    apply(ctx, object, settings, Restore { circuit, throttled_until });
+                    apply(ctx, object, settings, Restore { circuit, throttled_until, ever_healthy, unhealthy });
                 }
             }
             ConnectionStep::RestoreRisk(tier) => {

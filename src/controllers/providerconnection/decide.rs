@@ -5,6 +5,7 @@
 //! generation, only a missing reference or an invalid spec makes it False; the state of the bank is in `Healthy`,
 //! `Authenticated` and `CircuitOpen`. No status is written before the first verification result.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of, time, unused_fields_note};
 use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, events, health_status, override_remaining, restored_circuit, risk_status,
+    circuit_state, circuit_status, credential, events, first_healthy, health_status, override_remaining, restored_circuit, risk_status,
 };
 use crate::controllers::providerconnection::{restore, throttle};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
@@ -26,7 +27,14 @@ use crate::domain::health::{Health, RiskTier};
 use crate::domain::time::Now;
 use crate::resolve::{DesiredConnection, SpecError};
 
+/// The state of a connection whose credential the provider itself rejects.
+const REJECTED: &str = "credential rejected by the provider: correct the Secret referenced by spec.auth";
+
 const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls";
+
+/// What Ready says in addition where any page with an expected status passes the health check.
+const STATUS_ONLY: &str = "; health checks compare the status only, and an HTML page would pass: set \
+                           spec.healthCheck.expectedContentType or expectedJSONPointer";
 
 /// One step of `act`.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +45,10 @@ pub enum ConnectionStep {
         circuit: Option<Snapshot>,
         /// Initial end of the provider's rate limit of a new connection.
         throttled_until: Option<Timestamp>,
+        /// Whether the endpoint has passed a health check before.
+        ever_healthy: bool,
+        /// Whether its last health checks had failed.
+        unhealthy: bool,
     },
     /// Set the initial risk tier of the new connection.
     RestoreRisk(RiskTier),
@@ -63,7 +75,10 @@ pub fn decide(
         // Requeued at once: the status is computed from the connection that this starts.
         let circuit = previous.and_then(|s| s.circuit_state.as_ref()).and_then(restored_circuit);
         let throttled_until = throttle::remaining(previous, now.wall);
-        let mut steps = vec![ConnectionStep::Apply { circuit, throttled_until }];
+        let generation = object.metadata.generation.unwrap_or_default();
+        let ever_healthy = restore::ever_healthy(previous, generation, &desired.target);
+        let unhealthy = restore::unhealthy(previous, generation, &desired.target);
+        let mut steps = vec![ConnectionStep::Apply { circuit, throttled_until, ever_healthy, unhealthy }];
         let tier = restore::tier(previous);
         if inputs.live.is_none() && tier > RiskTier::Low {
             steps.push(ConnectionStep::RestoreRisk(tier));
@@ -101,7 +116,9 @@ pub fn decide(
         throttled_until.is_some(),
         ConditionType::Throttled,
         Reason::RateLimited,
-        "rate limited by the provider; calls delayed, probes skipped",
+        "rate limited by the provider from status.throttledSinceTime to status.throttledUntilTime: calls delayed, probes \
+         skipped; to end it sooner, set the annotation busbar.dev/requestedAt: one check is sent, and the rate limit ends \
+         if the provider accepts it",
     );
     conditions.set_if(object.spec.suspend, ConditionType::Suspended, Reason::Suspended, SUSPENDED);
 
@@ -110,10 +127,12 @@ pub fn decide(
         conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
         last_handled_reconcile_at: requested.map(str::to_owned),
         health: Some(health_status(live)),
+        first_healthy: Some(first_healthy(previous, &desired.target, live.ever_healthy, now.wall)),
         circuit: Some(circuit_status(live.effective)),
         circuit_state: Some(circuit_state(&live.circuit)),
         risk: Some(risk_status(live.tier)),
         credential: credential(previous, desired, live, now.wall),
+        throttled_since_time: throttled_until.map(|_| time(throttle::since(previous, now.wall))),
         throttled_until_time: throttled_until.map(time),
         host: Some(desired.host.clone()),
         policy: inputs.policy.as_deref().cloned(),
@@ -158,11 +177,14 @@ fn spec_rejected(
         conditions: conditions.merged(&old.conditions),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
         health: Some(live.map_or(HealthStatus::Unknown, health_status)),
+        first_healthy: old.first_healthy,
         circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
         circuit_state: live.map(|l| circuit_state(&l.circuit)).or(old.circuit_state),
         risk: live.map(|l| risk_status(l.tier)),
         credential: old.credential,
         // The provider's rate limit applies whatever the spec says.
+        throttled_since_time: throttle::remaining(previous, now.wall)
+            .map(|_| time(throttle::since(previous, now.wall))),
         throttled_until_time: throttle::remaining(previous, now.wall).map(time),
         host: old.host,
         policy: inputs.policy.as_deref().cloned(),
@@ -183,7 +205,7 @@ fn ready(
         last_ready.is_some_and(|s| reason_of(&s.conditions, ConditionType::Ready) == Some(Reason::Verified.as_str()));
     match live.verification {
         VerificationState::Rejected if last_ready.is_none() => {
-            let message = "credential rejected by the provider: correct the Secret referenced by spec.auth";
+            let message = live.token_fault.unwrap_or(REJECTED);
             conditions.set(ConditionType::Ready, false, Reason::AuthenticationFailed, message);
             conditions.set(ConditionType::Reconciling, true, Reason::AuthenticationFailed, message);
         }
@@ -196,7 +218,9 @@ fn ready(
         }
         // An outage, a restart or a bad rotation does not revoke an earlier verification.
         state if state == VerificationState::Verified || was_verified => {
-            let message = format!("verified: the provider accepts calls{unused}");
+            let status_only = inputs.desired.as_ref().is_ok_and(|desired| desired.checks_status_only);
+            let checked = if status_only { STATUS_ONLY } else { "" };
+            let message = format!("verified: the provider accepts calls{checked}{unused}");
             conditions.set(ConditionType::Ready, true, Reason::Verified, message);
         }
         state => {
@@ -216,40 +240,42 @@ fn ready(
 }
 
 fn healthy(conditions: &mut Conditions, live: &LiveConnection) {
+    let failing = |subject: &str, consequence: &str| match &live.check_failure {
+        Some(failure) => Cow::from(format!("{subject}: {failure}; {consequence}; {}", failure.remedy())),
+        None => Cow::from(format!("{subject}: unexpected response or none from the provider; {consequence}")),
+    };
     let (status, reason, message) = match live.health {
         _ if live.maintenance.is_inside() => (
             ConditionStatus::Unknown,
             Reason::Maintenance,
-            "not checked: inside a maintenance window (spec.maintenance)",
+            "not checked: inside a maintenance window (spec.maintenance)".into(),
         ),
         // A check that could not be sent says nothing about the bank.
         _ if live.token_missing => (
             ConditionStatus::Unknown,
             Reason::TokenUnavailable,
-            "not checked: no access token available; see condition Authenticated",
+            "not checked: no access token available; see condition Authenticated".into(),
         ),
-        Health::Healthy => (ConditionStatus::True, Reason::ChecksPassing, "health checks pass"),
+        Health::Healthy => (ConditionStatus::True, Reason::ChecksPassing, "health checks pass".into()),
         Health::Degraded if !live.slow => (
             ConditionStatus::True,
             Reason::RiskElevated,
-            "health checks pass, but the recent ratio of failed or slow calls is elevated; see status.risk",
+            "health checks pass, but the recent ratio of failed or slow calls is elevated; see status.risk".into(),
         ),
         Health::Degraded => (
             ConditionStatus::True,
             Reason::ResponsesSlow,
-            "health checks pass, but slower than spec.healthCheck.latencyThreshold",
+            "health checks pass, but slower than spec.healthCheck.latencyThreshold".into(),
         ),
-        Health::Unhealthy => (
-            ConditionStatus::False,
-            Reason::ChecksFailing,
-            "health checks fail: unexpected response or none from the provider; checks continue",
-        ),
+        Health::Unhealthy => {
+            (ConditionStatus::False, Reason::ChecksFailing, failing("health checks fail", "checks continue"))
+        }
         Health::Unknown if live.verification == VerificationState::Inconclusive => (
             ConditionStatus::Unknown,
             Reason::ChecksFailing,
-            "first health checks failed; fewer than spec.healthCheck.unhealthyThreshold so far",
+            failing("first health checks failed", "fewer than spec.healthCheck.unhealthyThreshold so far"),
         ),
-        Health::Unknown => (ConditionStatus::Unknown, Reason::NotChecked, "no health check has completed yet"),
+        Health::Unknown => (ConditionStatus::Unknown, Reason::NotChecked, "no health check has completed yet".into()),
     };
     conditions.set(ConditionType::Healthy, status, reason, message);
 }
@@ -264,14 +290,16 @@ fn authenticated(conditions: &mut Conditions, desired: &DesiredConnection, live:
         _ if live.token_missing => (
             ConditionStatus::Unknown,
             Reason::TokenUnavailable,
-            "no access token available: the token endpoint fails, or the rotated refresh token could not be stored; \
-             calls fail until it is",
+            live.token_fault.unwrap_or(
+                "no access token available: the token endpoint fails, or the rotated refresh token could not be stored; \
+                 calls fail until it is",
+            ),
         ),
         Some(true) => (ConditionStatus::True, Reason::CredentialAccepted, "credential accepted by the provider"),
         Some(false) => (
             ConditionStatus::False,
             Reason::AuthenticationFailed,
-            "credential rejected by the provider: correct the Secret referenced by spec.auth",
+            live.token_fault.unwrap_or(REJECTED),
         ),
         None => (
             ConditionStatus::Unknown,

@@ -12,6 +12,7 @@ use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConne
 use crate::controllers::{Ctx, ReconcileError};
 use crate::domain::key::Kind;
 use crate::profile::CheckMode;
+use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::call::CallError;
 use crate::provider::connection::Connection;
 use crate::provider::monitor::Verification;
@@ -60,6 +61,8 @@ fn live_connection(live: &Connection, now: Timestamp) -> LiveConnection {
         circuit: status.circuit,
         flapping: status.flapping,
         health: status.health,
+        check_failure: status.check_failure.clone(),
+        ever_healthy: status.ever_healthy,
         slow: status.slow,
         tier: status.tier,
         verification: match &status.verification {
@@ -71,6 +74,7 @@ fn live_connection(live: &Connection, now: Timestamp) -> LiveConnection {
         },
         authenticated: status.authenticated,
         token_missing: status.token_missing,
+        token_fault: status.token_fault.map(TokenFault::as_str),
         address_refused: match &status.verification {
             Verification::Inconclusive(CallResult::Error(CallError::AddressRefused(problem))) => {
                 Some(problem.to_string())

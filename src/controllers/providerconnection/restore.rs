@@ -20,7 +20,8 @@ pub fn as_of(status: &ProviderConnectionStatus, now: Timestamp) -> ProviderConne
     let mut status = status.clone();
     let credential = status.credential.as_mut().and_then(|credential| credential.verified_time.as_mut());
     let circuit = status.circuit_state.as_mut().map(|circuit| &mut circuit.last_transition_time);
-    for at in credential.into_iter().chain(circuit) {
+    let healthy = status.first_healthy.as_mut().and_then(|first| first.time.as_mut());
+    for at in credential.into_iter().chain(circuit).chain(healthy) {
         at.0 = happened(at.0, now);
     }
     if let Some(until) = &mut status.throttled_until_time {
@@ -62,6 +63,27 @@ pub fn restored(
     live
 }
 
+/// Whether a health check of `target` has ever passed, according to the status.
+pub fn ever_healthy(previous: Option<&ProviderConnectionStatus>, generation: i64, target: &str) -> bool {
+    let Some(previous) = previous else { return false };
+    match &previous.first_healthy {
+        Some(first) => first.target == target && first.time.is_some(),
+        // Written by a version that did not keep it: a good health of this generation shows it.
+        None => {
+            previous.observed_generation == Some(generation)
+                && matches!(previous.health, Some(HealthStatus::Healthy | HealthStatus::Degraded))
+        }
+    }
+}
+
+/// Whether the last health checks of `target` had failed, according to the status.
+pub fn unhealthy(previous: Option<&ProviderConnectionStatus>, generation: i64, target: &str) -> bool {
+    previous.is_some_and(|s| {
+        let same_target = s.first_healthy.as_ref().is_some_and(|first| first.target == target);
+        s.health == Some(HealthStatus::Unhealthy) && (same_target || s.observed_generation == Some(generation))
+    })
+}
+
 /// Risk tier in the status; Low if absent.
 pub fn tier(previous: Option<&ProviderConnectionStatus>) -> RiskTier {
     match previous.and_then(|s| s.risk) {
@@ -84,7 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::api::v1alpha1::provider_connection::CredentialStatus;
+    use crate::api::v1alpha1::provider_connection::{CredentialStatus, FirstHealthy};
     use crate::controllers::conditions::Conditions;
     use crate::controllers::providerconnection::inputs::VerificationState;
     use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
@@ -104,11 +126,14 @@ mod tests {
             },
             flapping: false,
             health: Health::Unknown,
+            check_failure: None,
             slow: false,
+            ever_healthy: false,
             tier: RiskTier::Low,
             verification: VerificationState::Inconclusive,
             authenticated: None,
             token_missing: false,
+            token_fault: None,
             address_refused: None,
             maintenance: WindowPosition::default(),
             throttled_until: None,
@@ -123,6 +148,8 @@ mod tests {
             credential_expires: None,
             uses_secrets: true,
             authenticates: true,
+        target: "t1".into(),
+        checks_status_only: false,
         }
     }
 
@@ -166,6 +193,34 @@ mod tests {
         let known = LiveConnection { health: Health::Healthy, authenticated: Some(false), ..fresh() };
         assert_eq!(restored(&known, Some(&written()), &desired("7")), known);
         assert_eq!(restored(&fresh(), None, &desired("7")), fresh());
+    }
+
+    #[test]
+    fn a_passed_check_is_kept_for_its_target_only() {
+        let first = |target: &str, time| FirstHealthy { target: target.into(), time };
+        let at = crate::controllers::conditions::time(Timestamp::UNIX_EPOCH);
+        for (kept, wanted) in [
+            (Some(first("t1", Some(at.clone()))), true),
+            (Some(first("t2", Some(at))), false),
+            (Some(first("t1", None)), false),
+            // Without the field: a version before it wrote an Unhealthy status.
+            (None, false),
+        ] {
+            let status = ProviderConnectionStatus { first_healthy: kept, ..written() };
+            assert_eq!(ever_healthy(Some(&status), 1, "t1"), wanted, "{:?}", status.first_healthy);
+            assert!(unhealthy(Some(&status), 1, "t1"));
+        }
+        assert!(!ever_healthy(None, 1, "t1") && !unhealthy(None, 1, "t1"));
+    }
+
+    #[test]
+    fn a_status_of_the_version_before_shows_a_good_health_by_its_generation() {
+        for health in [HealthStatus::Healthy, HealthStatus::Degraded] {
+            let status = ProviderConnectionStatus { health: Some(health), ..written() };
+            assert!(ever_healthy(Some(&status), 1, "t1"));
+            assert!(!ever_healthy(Some(&status), 2, "t1"), "edited since");
+            assert!(!unhealthy(Some(&status), 1, "t1"));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus,
+    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, FirstHealthy, HealthStatus,
     OverrideMode, ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as ApiRiskTier,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
@@ -33,6 +33,18 @@ pub(super) fn credential(
     Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time })
 }
 
+/// Whether a health check has ever passed at `target`, and when the first did.
+pub(super) fn first_healthy(
+    previous: Option<&ProviderConnectionStatus>,
+    target: &str,
+    ever_healthy: bool,
+    now: Timestamp,
+) -> FirstHealthy {
+    let old = previous.and_then(|s| s.first_healthy.as_ref()).filter(|old| old.target == target);
+    let since = old.and_then(|old| old.time.clone());
+    FirstHealthy { target: target.to_owned(), time: since.or_else(|| ever_healthy.then(|| time(now))) }
+}
+
 /// Events for the changes between two statuses.
 pub(super) fn events(
     circuit_override: Option<&CircuitOverride>,
@@ -54,20 +66,28 @@ pub(super) fn events(
     let is = |s: &ProviderConnectionStatus, type_, status| status_of(&s.conditions, type_) == status;
     let rejected = |s| is(s, ConditionType::Authenticated, ConditionStatus::False);
     if rejected(new) && !rejected(old) {
+        let rejected = "credential rejected by the provider: correct the Secret referenced by spec.auth";
+        let cause = live.token_fault.unwrap_or(rejected);
         events.push(EventDraft::warning(
             EventReason::AuthenticationFailed,
-            "credential rejected by the provider; retried at every health check: correct the Secret referenced by \
-             spec.auth",
+            format!("{cause}; retried with the next health checks"),
         ));
+    }
+    let failing = |s: &ProviderConnectionStatus| s.health == Some(HealthStatus::Unhealthy);
+    if failing(new) && !failing(old) {
+        let healthy = new.conditions.iter().find(|c| c.type_ == ConditionType::Healthy.as_str());
+        let message = healthy.map_or("health checks fail; see condition Healthy", |c| c.message.as_str());
+        events.push(EventDraft::warning(EventReason::ChecksFailing, message));
     }
     let open = |s: &ProviderConnectionStatus| matches!(s.circuit, Some(CircuitStatus::Open | CircuitStatus::HalfOpen));
     if open(new) && !open(old) {
         let cause = live.circuit.reason.map_or("the policy", |r| r.as_str());
+        let failure = live.check_failure.as_ref().map(|f| format!("; last health check: {f}")).unwrap_or_default();
         events.push(EventDraft::warning(
             EventReason::CircuitOpened,
             format!(
                 "circuit opened ({cause}): calls fail fast; next trial after the open duration; routes exclude this \
-                 bank until it closes"
+                 bank until it closes{failure}"
             ),
         ));
     }
@@ -81,8 +101,9 @@ pub(super) fn events(
     if throttled(new) && !throttled(old) {
         events.push(EventDraft::warning(
             EventReason::ProviderThrottled,
-            "rate limited by the provider: calls delayed until status.throttledUntilTime; if this recurs, set \
-             spec.rateLimit to the provider's limit",
+            "rate limited by the provider: calls delayed until status.throttledUntilTime, or until a check that the \
+             annotation busbar.dev/requestedAt sends is accepted; if this recurs, set spec.rateLimit to the provider's \
+             limit",
         ));
     }
     events.extend(circuit_override.and_then(|o| override_event(o, old.circuit, new.circuit, now)));

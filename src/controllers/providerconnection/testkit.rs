@@ -29,11 +29,14 @@ pub(crate) fn live() -> LiveConnection {
         circuit: snapshot(BreakerState::Closed),
         flapping: false,
         health: Health::Healthy,
+        check_failure: None,
         slow: false,
+        ever_healthy: true,
         tier: RiskTier::Low,
         verification: VerificationState::Verified,
         authenticated: Some(true),
         token_missing: false,
+        token_fault: None,
         address_refused: None,
         maintenance: WindowPosition::default(),
         throttled_until: None,
@@ -49,5 +52,7 @@ pub(crate) fn desired() -> DesiredConnection {
         credential_expires: None,
         uses_secrets: true,
         authenticates: true,
+        target: "t1".into(),
+        checks_status_only: false,
     }
 }

@@ -1,6 +1,8 @@
 //! Connection statuses for given inputs: values in, values out.
 
 mod circuit_override;
+mod failing;
+mod first_healthy;
 mod flapping;
 mod forbidden;
 mod never_mixed;
@@ -52,8 +54,8 @@ fn inputs(live: Option<LiveConnection>) -> ConnectionInputs {
 }
 
 /// The step that starts a connection without a rate limit.
-fn apply(circuit: Option<Snapshot>) -> ConnectionStep {
-    ConnectionStep::Apply { circuit, throttled_until: None }
+fn apply(circuit: Option<Snapshot>, ever_healthy: bool) -> ConnectionStep {
+    ConnectionStep::Apply { circuit, throttled_until: None, ever_healthy, unhealthy: false }
 }
 
 /// The decided status, checked against the condition invariants.
@@ -75,12 +77,12 @@ fn ready(status: &ProviderConnectionStatus) -> (ConditionStatus, &str) {
 #[test]
 fn a_new_connection_starts_from_the_circuit_and_risk_in_its_status() {
     let first = decide(&object(), None, &inputs(None), now());
-    assert_eq!((first.status, first.steps, first.requeue_after), (None, vec![apply(None)], Duration::ZERO));
+    assert_eq!((first.status, first.steps, first.requeue_after), (None, vec![apply(None, false)], Duration::ZERO));
     let mut open = live();
     (open.effective, open.circuit) = (EffectiveState::Open, snapshot(BreakerState::Open));
     let old = status(&object(), None, &inputs(Some(open)));
     let again = decide(&object(), Some(&old), &inputs(None), now());
-    assert_eq!(again.steps, vec![apply(Some(snapshot(BreakerState::Open)))]);
+    assert_eq!(again.steps, vec![apply(Some(snapshot(BreakerState::Open)), true)]);
     let risky = status(&object(), None, &inputs(Some(LiveConnection { tier: RiskTier::High, ..live() })));
     let again = decide(&object(), Some(&risky), &inputs(None), now());
     assert_eq!(again.steps[1..], [ConnectionStep::RestoreRisk(RiskTier::High)]);

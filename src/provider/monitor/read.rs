@@ -16,6 +16,8 @@ impl ConnectionMonitor {
             circuit: state.breaker.snapshot(now),
             flapping: state.breaker.is_flapping(),
             health: state.health.health(),
+            ever_healthy: state.ever_healthy,
+            check_failure: state.check_failure.shown().cloned(),
             slow: state.health.slow(),
             tier: state.health.tier(),
             risk: state.risk(now.mono),
@@ -25,6 +27,7 @@ impl ConnectionMonitor {
             last_probe: state.last_probe.clone(),
             throttled_until: state.throttled_until(now.mono),
             token_missing: state.token_missing,
+            token_fault: state.token_fault,
             revision: Arc::clone(settings.revision()),
             verification_revision: Arc::clone(&state.verification_revision),
         }

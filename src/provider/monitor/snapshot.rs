@@ -5,8 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::domain::breaker::{EffectiveState, Snapshot};
+use crate::domain::check_failure::CheckFailure;
 use crate::domain::health::{Health, Ppm, RiskTier};
 use crate::domain::time::Mono;
+use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::probe::{CallResult, ProbeRecord};
 
 /// The result of verifying a connection: provider, endpoint, credentials and TLS.
@@ -40,6 +42,10 @@ pub struct ConnectionSnapshot {
     pub flapping: bool,
     /// Health of the provider.
     pub health: Health,
+    /// Whether a health check has ever passed, at this endpoint and with this way to authenticate; before a restart too.
+    pub ever_healthy: bool,
+    /// Why its last check failed; `None` if it passed.
+    pub check_failure: Option<CheckFailure>,
     /// Whether its checks succeed slowly.
     pub slow: bool,
     /// The risk tier.
@@ -59,6 +65,8 @@ pub struct ConnectionSnapshot {
     pub throttled_until: Option<Timestamp>,
     /// Whether the last call failed because no access token was available.
     pub token_missing: bool,
+    /// What the last token request showed to be at fault; `None` if it succeeded, or failed for another reason.
+    pub token_fault: Option<TokenFault>,
     /// The revision of the settings in force.
     pub revision: Arc<str>,
     /// The revision that `verification` belongs to.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::breaker::{self, Breaker, CallClass, EffectiveState, Throttle, Transition};
+use crate::domain::check_failure::{CheckFailure, CheckFailureLatch};
 use crate::domain::health::{Health, HealthMonitor, Ppm, RiskTier};
 use crate::domain::quota::{BlockedPartitions, Quota};
 use crate::domain::retry_budget::RetryBudget;
 use crate::domain::time::{Mono, Now};
 use crate::provider::assessment::CredentialResult;
+use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::call::CallError;
 use crate::provider::metrics::ConnectionCounters;
 use crate::provider::monitor::snapshot::Verification;
@@ -31,18 +33,24 @@ pub(crate) struct MonitorState {
     /// Whether the current flapping has been reported.
     pub(super) flap_reported: bool,
     pub(super) health: HealthMonitor,
+    /// Whether a health check has ever passed, at this endpoint and with this way to authenticate.
+    pub(super) ever_healthy: bool,
     pub(super) verification: Verification,
     pub(super) verification_revision: Arc<str>,
     pub(super) authenticated: Option<bool>,
     pub(super) refused_since: Option<Mono>,
     pub(super) last_probe: Option<ProbeRecord>,
+    /// Why the last health check failed.
+    pub(super) check_failure: CheckFailureLatch,
     /// Until when the provider rate limits us.
     pub(super) throttle: Throttle,
     /// The same as wall time: fixed when the rate limit began, so that clock drift does not make it look changed; fixed
     /// again when the clock was set.
     pub(super) throttled_until_wall: Option<Timestamp>,
-    /// Consecutive rate limits without a duration.
-    pub(super) unspecified_throttles: u8,
+    /// Consecutive rate limits, without a success in between.
+    pub(super) consecutive_throttles: u8,
+    /// When a requested call was last sent although the rate limit had not ended.
+    pub(super) pause_overridden_at: Option<Mono>,
     pub(super) retry_budget: RetryBudget,
     /// Created when a limit first applies: most connections have none.
     pub(super) quota: Option<Box<Quota>>,
@@ -50,7 +58,20 @@ pub(crate) struct MonitorState {
     pub(super) blocked: Option<Box<BlockedPartitions>>,
     /// Whether the last call failed because no access token was available.
     pub(super) token_missing: bool,
+    /// What the last token request showed to be at fault.
+    pub(super) token_fault: Option<TokenFault>,
     pub(crate) counts: ConnectionCounters,
+}
+
+/// What one call says about health.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct HealthObservation {
+    /// Whether it counts as one of the consecutive checks.
+    pub(super) is_check: bool,
+    /// Whether it was good.
+    pub(super) success: bool,
+    /// Whether the circuit may open because of it.
+    pub(super) may_trip: bool,
 }
 
 /// The part of the state whose changes a status shows immediately.
@@ -59,6 +80,7 @@ pub(super) struct VisibleState {
     effective: EffectiveState,
     epoch: i64,
     health: Health,
+    check_failure: Option<CheckFailure>,
     tier: RiskTier,
     verification: Verification,
     authenticated: Option<bool>,
@@ -72,6 +94,7 @@ impl MonitorState {
             effective: self.breaker.effective(),
             epoch: self.breaker.epoch(),
             health: self.health.health(),
+            check_failure: self.visible_check_failure(),
             tier: self.health.tier(),
             verification: self.verification.clone(),
             authenticated: self.authenticated,
@@ -96,8 +119,18 @@ impl MonitorState {
         self.breaker.effective()
     }
 
+    pub(crate) fn is_unhealthy(&self) -> bool {
+        self.health.health() == Health::Unhealthy
+    }
+
     pub(crate) fn last_probe(&self) -> Option<&ProbeRecord> {
         self.last_probe.as_ref()
+    }
+
+    /// Why health checks fail; `None` while the provider is well: its status does not show single failures.
+    fn visible_check_failure(&self) -> Option<CheckFailure> {
+        let is_well = matches!(self.health.health(), Health::Healthy | Health::Degraded);
+        self.check_failure.shown().filter(|_| !is_well).cloned()
     }
 
     /// Until when the provider rate limits us; `None` if it does not.
@@ -125,13 +158,15 @@ impl MonitorState {
     }
 
     /// Feeds a check or another call to the health monitor. If the risk becomes critical, the circuit may open.
-    pub(super) fn observe_health(&mut self, check: bool, success: bool, elapsed: Duration, now: Mono) {
-        let observation = if check {
+    pub(super) fn observe_health(&mut self, observation: HealthObservation, elapsed: Duration, now: Mono) {
+        let HealthObservation { is_check, success, may_trip } = observation;
+        let update = if is_check {
             self.health.observe_check(success, elapsed, now)
         } else {
             self.health.observe_call(success, elapsed, now)
         };
-        if observation.became_critical() {
+        self.ever_healthy |= is_check && success;
+        if may_trip && update.became_critical() {
             self.transitions.extend(self.breaker.trip_unhealthy(now));
         }
     }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::v1alpha1::provider_connection::{
-    Environment as EnvironmentSpec, HealthCheckMode, OverrideMode as OverrideSpec, ProviderConnectionSpec,
+    Environment as EnvironmentSpec, HealthCheck as HealthCheckSpec, HealthCheckMode, OverrideMode as OverrideSpec,
+    ProviderConnectionSpec,
 };
 use crate::domain::breaker::OverrideMode;
-use crate::profile::{CheckMode, Environment, Profile};
+use crate::profile::{CheckMode, Environment, ExpectedContent, Profile, StatusPattern};
 use crate::resolve::breaker_policy::BreakerRules;
 use crate::resolve::connection::checks::require_https;
 use crate::resolve::connection::{access, call_policy, credentials};
@@ -43,6 +44,7 @@ pub fn draft(
             .as_ref()
             .ok_or_else(|| SpecError::invalid("auth", "must set exactly one authentication method"))?;
         draft.credential_revision = secret.revision();
+        draft.auth_reference = serde_json::to_string(auth).unwrap_or_default();
         draft.auth = credentials::auth(spec, auth, secret, &draft)?;
     }
     credentials::tls(spec, secrets, &mut draft)?;
@@ -100,6 +102,17 @@ fn timeouts(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Spec
     Ok(())
 }
 
+/// What the check expects besides the status. What the profile expects is about a good response: it does not apply to a
+/// connection that expects none.
+fn expected_content(check: &HealthCheckSpec, statuses: &[StatusPattern], profile: ExpectedContent) -> ExpectedContent {
+    let expects_success = (200..300).any(|status| statuses.iter().any(|pattern| pattern.matches(status)));
+    let profile = if expects_success { profile } else { ExpectedContent::default() };
+    ExpectedContent {
+        content_type: check.expected_content_type.clone().or(profile.content_type),
+        pointer: check.expected_json_pointer.clone().or(profile.pointer),
+    }
+}
+
 fn health_check(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), SpecError> {
     let Some(check) = &spec.health_check else { return Ok(()) };
     let base = draft.health_check.clone();
@@ -132,6 +145,7 @@ fn health_check(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), 
         interval,
         timeout,
         path: check.path.clone().or(base.path),
+        expected_content: expected_content(check, &statuses, base.expected_content),
         expected_statuses: statuses,
         healthy_threshold: threshold("healthCheck.healthyThreshold", check.healthy_threshold, base.healthy_threshold)?,
         unhealthy_threshold: threshold(

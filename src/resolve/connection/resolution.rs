@@ -71,6 +71,10 @@ pub struct DesiredConnection {
     pub uses_secrets: bool,
     /// Whether calls carry a credential.
     pub authenticates: bool,
+    /// Digest of owner, endpoint and way to authenticate.
+    pub target: Arc<str>,
+    /// Whether health checks compare the status only.
+    pub checks_status_only: bool,
 }
 
 /// Resolves a `ProviderConnection`.
@@ -109,5 +113,7 @@ fn desired(settings: &Settings, secrets: &ReferencedSecrets<'_>) -> DesiredConne
         credential_expires: settings.credential_expires(),
         uses_secrets: secrets.auth.is_some() || secrets.tls.is_some(),
         authenticates: settings.has_credential(),
+        target: Arc::clone(settings.target()),
+        checks_status_only: settings.health_check().compares_status_only(),
     }
 }

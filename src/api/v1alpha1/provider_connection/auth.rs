@@ -50,6 +50,18 @@ pub struct ProfileAuth {
     pub secret_ref: SecretRef,
 }
 
+string_enum!(
+    /// How an OAuth 2.0 client authenticates at the token endpoint.
+    ClientAuthentication {
+        /// In the form first; as HTTP Basic if the endpoint refuses that with `invalid_client`.
+        Auto,
+        /// As HTTP Basic (RFC 6749 §2.3.1).
+        Basic,
+        /// In the form.
+        Body,
+    }
+);
+
 /// OAuth 2.0 token endpoint. Precedence: `tokenURL`, then `authBaseURL` with the tenant, then the base URL with the
 /// tenant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -79,6 +91,11 @@ pub struct OAuth2 {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule::duration("0s", "10m"))]
     pub refresh_before: Option<DurationText>,
+    /// How the client authenticates at the token endpoint: `Basic` (HTTP Basic), `Body` (in the form) or `Auto`, which
+    /// sends the form and changes to Basic once if the endpoint answers `invalid_client`; what it accepts is remembered.
+    /// Unset: `Auto`. Example: `clientAuthentication: Basic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_authentication: Option<ClientAuthentication>,
     /// Secret with the keys `client-id`, `client-secret` and, for refresh tokens, `refresh-token`; required.
     /// Example: `secretRef: {name: finastra}`.
     pub secret_ref: SecretRef,

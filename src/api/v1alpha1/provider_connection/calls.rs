@@ -190,6 +190,22 @@ pub struct HealthCheck {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub expected_statuses: Option<Vec<StatusMatch>>,
+    /// Media type of the expected response, without parameters; `application/json` includes types that end in `+json`,
+    /// `*/*` is any. Unset: that of the profile, else any.
+    /// Example: `expectedContentType: application/json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 3, max = 127),
+        regex(pattern = r"^[A-Za-z0-9!#$&^_.+*-]+/[A-Za-z0-9!#$&^_.+*-]+$")
+    )]
+    pub expected_content_type: Option<String>,
+    /// JSON pointer to a value that the expected response has, other than null; at most 256 characters. Empty: the body
+    /// must be JSON. Unset: that of the profile, else the body is not read, and a page of HTML with an expected status
+    /// passes. A profile's expectations do not apply if `expectedStatuses` is set without any 2xx.
+    /// Example: `expectedJSONPointer: /data/0/id`.
+    #[serde(rename = "expectedJSONPointer", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = "^(/.*)?$"))]
+    pub expected_json_pointer: Option<String>,
     /// Consecutive passed checks until Healthy; from 1 to 100. Unset: 2. Example: `healthyThreshold: 2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]

@@ -17,15 +17,15 @@ pub use access::{
     Features, Inquiry, NotFoundProof, Payouts, Recall, Rights, RightsProfile, RightsSubject, SubjectKind,
     WebhookSecret, WebhookVerification,
 };
-pub use auth::{ApiKey, ApiKeyPlacement, Auth, Basic, Bearer, OAuth2, ProfileAuth, Tls, TlsVersion};
+pub use auth::{ApiKey, ApiKeyPlacement, Auth, Basic, Bearer, ClientAuthentication, OAuth2, ProfileAuth, Tls, TlsVersion};
 pub use calls::{
     BackOff, Cache, Fallback, HealthCheck, HealthCheckMode, Limit, LimitScope, LimitUnit, RateLimit, Reserve, Retry,
     Timeout,
 };
 pub use endpoint::{Endpoint, Environment};
 pub use status::{
-    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, HealthStatus, PolicySource,
-    PolicyStatus, ProviderConnectionStatus, RiskTier,
+    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, FirstHealthy, HealthStatus,
+    PolicySource, PolicyStatus, ProviderConnectionStatus, RiskTier,
 };
 
 use crate::api::v1alpha1::common::{Instant, LocalRef, TimeWindow};

@@ -97,6 +97,10 @@ pub struct ProviderConnectionStatus {
     /// Effective circuit state: `Closed`, `HalfOpen`, `Open`, `ForcedOpen`, `ForcedClosed` or `Shadow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit: Option<CircuitStatus>,
+    /// Whether a health check has ever passed at this endpoint, with this `spec.auth`. Routes exclude a connection for
+    /// which none has, unless `spec.healthCheck.mode` is `Passive`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_healthy: Option<FirstHealthy>,
     /// Persistent state of the breaker, restored after a restart of the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_state: Option<CircuitState>,
@@ -106,7 +110,11 @@ pub struct ProviderConnectionStatus {
     /// The credential in use; never its value or a hash of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialStatus>,
-    /// End of the rate limit set by the provider; calls are delayed until then.
+    /// Start of the rate limit set by the provider, as far as it is reported; only while it applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled_since_time: Option<Time>,
+    /// End of the rate limit set by the provider, at most a day ahead; calls are delayed until then. The annotation
+    /// `busbar.dev/requestedAt` sends one check before, and ends it if the provider accepts that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until_time: Option<Time>,
     /// Host of the provider's address.
@@ -119,6 +127,18 @@ pub struct ProviderConnectionStatus {
     /// Objects that use this connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumers: Option<ConnectionConsumers>,
+}
+
+/// The first passed health check of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstHealthy {
+    /// Digest of the object's UID, the endpoint and `spec.auth`; never of a credential. Another one starts over.
+    #[schemars(length(max = 64))]
+    pub target: String,
+    /// Time of the first passed check; absent: none has passed yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
 }
 
 /// Persistent state of the breaker.

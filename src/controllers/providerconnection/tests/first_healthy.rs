@@ -1,0 +1,71 @@
+//! Whether a connection has ever passed a health check, and what Ready says of the check.
+
+use super::*;
+use crate::api::v1alpha1::provider_connection::FirstHealthy;
+use crate::resolve::DesiredConnection;
+
+/// A connection that has passed no check.
+fn never() -> LiveConnection {
+    LiveConnection {
+        verification: VerificationState::Inconclusive,
+        authenticated: None,
+        health: Health::Unknown,
+        ever_healthy: false,
+        ..live()
+    }
+}
+
+fn for_target(target: &str, live: LiveConnection) -> ConnectionInputs {
+    let desired = DesiredConnection { target: target.into(), ..desired() };
+    ConnectionInputs { desired: Ok(desired.into()), ..inputs(Some(live)) }
+}
+
+/// What a process that starts with this status restores: whether a check has ever passed, and whether the last failed.
+fn restored(previous: &ProviderConnectionStatus, target: &str) -> (bool, bool) {
+    let starting = ConnectionInputs { live: None, ..for_target(target, live()) };
+    match decide(&object(), Some(previous), &starting, now()).steps.first() {
+        Some(ConnectionStep::Apply { ever_healthy, unhealthy, .. }) => (*ever_healthy, *unhealthy),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_first_passed_check_is_kept_until_endpoint_or_auth_change() {
+    let none = status(&object(), None, &for_target("t1", never()));
+    assert_eq!(none.first_healthy, Some(FirstHealthy { target: "t1".into(), time: None }));
+    assert_eq!(restored(&none, "t1"), (false, false));
+
+    let passed = status(&object(), Some(&none), &for_target("t1", live()));
+    assert!(passed.first_healthy.as_ref().is_some_and(|first| first.time.is_some()));
+    assert_eq!(restored(&passed, "t1"), (true, false));
+
+    let down = LiveConnection { health: Health::Unhealthy, ..live() };
+    let down = status(&object(), Some(&passed), &for_target("t1", down));
+    assert_eq!(down.first_healthy, passed.first_healthy, "an outage does not take it away");
+    assert_eq!(restored(&down, "t1"), (true, true));
+
+    let moved = status(&object(), Some(&down), &for_target("t2", never()));
+    assert_eq!(moved.first_healthy, Some(FirstHealthy { target: "t2".into(), time: None }));
+    assert!(!restored(&moved, "t2").0);
+    assert!(!restored(&down, "t2").0, "also if it moved while no process ran");
+}
+
+#[test]
+fn an_invalid_spec_keeps_the_first_passed_check() {
+    let passed = status(&object(), None, &for_target("t1", live()));
+    let rejected = SpecError::stalled(Reason::InvalidSpec, "x");
+    let inputs = ConnectionInputs { desired: Err(rejected), ..inputs(None) };
+    assert_eq!(status(&object(), Some(&passed), &inputs).first_healthy, passed.first_healthy);
+}
+
+#[test]
+fn ready_says_that_only_the_status_is_checked() {
+    let message = |checks_status_only| {
+        let desired = DesiredConnection { checks_status_only, ..desired() };
+        let inputs = ConnectionInputs { desired: Ok(desired.into()), ..inputs(Some(live())) };
+        let status = status(&object(), None, &inputs);
+        status.conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone()
+    };
+    assert!(message(true).contains("compare the status only") && message(true).contains("expectedContentType"));
+    assert_eq!(message(false), "verified: the provider accepts calls");
+}
