@@ -11,5 +11,6 @@ pub(crate) mod namespace;
 pub(crate) mod operator;
 pub(crate) mod peer_server;
 pub(crate) mod policies;
+pub(crate) mod prometheus_server;
 pub(crate) mod status_recorder;
 pub(crate) mod sync_jobs;
