@@ -1,10 +1,10 @@
 //! Counts the requests to the API server, under client-go's name.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::{Method, Request, Response, Uri};
 use kube::client::Body;
 use prometheus::IntCounterVec;
@@ -64,12 +64,13 @@ pub struct CountRequests<S> {
 
 impl<S, B> Service<Request<Body>> for CountRequests<S>
 where
-    S: Service<Request<Body>, Response = Response<B>>,
+    S: Service<Request<Body>, Response = Response<B>> + 'static,
     S::Future: Send + 'static,
+    B: 'static,
 {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -78,14 +79,15 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mut counted = Counted { counter: self.counter.clone(), method: request.method().clone(), done: false };
         let response = self.inner.call(request);
-        Box::pin(async move {
+        async move {
             let response = response.await;
             if let Ok(response) = &response {
                 counted.done = true;
                 counted.counter.series(response.status().as_str(), &counted.method).inc();
             }
             response
-        })
+        }
+        .boxed()
     }
 }
 
@@ -106,7 +108,6 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
     use tower::ServiceExt as _;
 
     use super::*;

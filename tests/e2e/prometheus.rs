@@ -86,7 +86,7 @@ async fn other_banks(env: &BankEnv) {
     let bank = BankConfig { demands_certificate: true, ..BankConfig::new("bank-tls") };
     let bank = env.sim.add_bank(bank).await.unwrap();
     let (certificate, key) = env.sim.client_certificate("busbar", jiff::civil::date(2099, 1, 1)).unwrap();
-    let entries = [("ca.crt", bank.ca_pem()), ("tls.crt", &certificate), ("tls.key", &key)];
+    let entries = [("ca.crt", bank.ca_pem()), ("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
     env.ns.secret("bank-tls", &entries.map(|(name, text)| (name, text.as_bytes()))).await;
     let spec = json!({"endpoint": {"insecure": null}, "tls": {"certSecretRef": {"name": "bank-tls"}}});
     env.put(&connection("bank-tls", &bank.https_url(), spec)).await;
@@ -152,8 +152,8 @@ async fn assert_nothing_private(prometheus: &PrometheusServer, env: &BankEnv) {
 fn assert_documented(scrape: &str) {
     let page = std::fs::read_to_string(repository("docs/reference/metrics.md")).unwrap();
     let families = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    let missing: Vec<_> =
-        families.filter(|(name, kind)| !page.contains(&format!("| `{name}` | {kind} | "))).collect::<BTreeSet<_>>();
+    let missing: BTreeSet<_> =
+        families.filter(|(name, kind)| !page.contains(&format!("| `{name}` | {kind} | "))).collect();
     assert!(missing.is_empty(), "not in docs/reference/metrics.md, run `make docs`: {missing:?}");
 }
 
