@@ -9,8 +9,10 @@
 pub(crate) mod banks;
 pub(crate) mod binary;
 pub(crate) mod connections;
+pub(crate) mod generated_response;
 pub(crate) mod hostile_provider;
 pub(crate) mod http;
+pub(crate) mod list_bank;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod objects;

@@ -7,6 +7,7 @@ mod credentials;
 mod daily_limits;
 mod errors;
 mod faults;
+mod generated;
 mod kept_alive_server;
 mod memory;
 mod order;
