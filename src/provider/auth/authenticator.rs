@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::provider::auth::access_token_cache::AccessTokenCache;
 use crate::provider::auth::access_token_source::AccessTokenSource;
+use crate::provider::auth::client_authentication::{AcceptedMethod, ClientMethod};
 use crate::provider::auth::credential_cache::CredentialCache;
 use crate::provider::auth::credential_id::CredentialId;
 use crate::provider::auth::endpoint_credential::EndpointCredential;
@@ -104,26 +105,35 @@ fn access_tokens(
         Auth::ClientCredentials(client) | Auth::RefreshToken { client, .. } => client.refresh_before,
         _ => DEFAULT_REFRESH_BEFORE,
     };
-    let clients = deps.clients.clone();
+    let (clients, accepted) = (deps.clients.clone(), deps.monitor.accepted_method());
+    let resends = deps.monitor.metrics().resends(settings.provider());
     // URL, client certificate and credentials from one value, like those of a call.
     let factory = move |credential: &EndpointCredential| {
         let settings = credential.settings();
-        let (url, grant) = (settings.auth().token_url()?, grant(settings.auth())?);
+        let (url, grant) = (settings.auth().token_url()?, grant(settings.auth(), &accepted)?);
         let (client, timeout) = (clients.for_url(settings, &url), settings.timeouts().request);
-        Some(Arc::new(HttpTokenEndpoint { client, clock, url, grant, timeout }) as Arc<dyn TokenEndpoint>)
+        let (in_force, resends) = (Arc::clone(credential.in_force()), resends.clone());
+        let endpoint = HttpTokenEndpoint { client, clock, url, grant, timeout, in_force, resends };
+        Some(Arc::new(endpoint) as Arc<dyn TokenEndpoint>)
     };
     let source = AccessTokenSource::new(Box::new(factory), Arc::clone(credentials), Arc::clone(deps.monitor), entry)?;
     Some(AccessTokenCache::new(source, clock, refresh_before))
 }
 
 /// The grant to request tokens with; `None` if these credentials need no token.
-fn grant(auth: &Auth) -> Option<Grant> {
+fn grant(auth: &Auth, accepted: &Arc<AcceptedMethod>) -> Option<Grant> {
     match auth {
         Auth::ClientCredentials(client) | Auth::RefreshToken { client, .. } => Some(Grant::OAuth2 {
             scopes: client.scopes.clone(),
             audience: client.audience.clone(),
             client_id: client.client_id.clone(),
             client_secret: client.client_secret.clone(),
+            method: ClientMethod::new(
+                client.client_authentication,
+                &client.token_url,
+                &client.client_id,
+                Arc::clone(accepted),
+            ),
         }),
         Auth::ProfileToken { fields, token_pointer, lifetime_pointer, .. } => Some(Grant::Json {
             fields: fields.clone(),

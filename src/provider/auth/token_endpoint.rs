@@ -1,44 +1,48 @@
 //! Requests tokens over HTTP: `OAuth2` (RFC 6749 §4.4 and §6) as a form, or the JSON object that a profile defines.
 //!
-//! Client id and client secret go into the body, as the supported providers document it. Of the response only the
-//! tokens and their lifetime are read; its text goes nowhere, and its bytes are wiped unless the HTTP client still
-//! shares them.
+//! Client id and client secret go into the body or into a header (`client_authentication`). Of the response only the
+//! tokens and their lifetime are read, of a refusal its error code (`token_body`); its bytes are wiped unless the HTTP
+//! client still shares them.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::percent_encode;
+use prometheus::IntCounter;
 use reqwest::Url;
 use reqwest::header::HOST;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
-use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::clock::Clock;
 use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::time::Mono;
-use crate::profile::json;
 use crate::profile::retry_after;
 use crate::profile::{Classification, ResponseClass};
+use crate::provider::auth::client_authentication::{self, ClientMethod, FORM_ESCAPES, SentIn};
+use crate::provider::auth::endpoint_credential::InForce;
+use crate::provider::auth::token_body;
+use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::auth::token_response::{TokenError, TokenResponse};
 use crate::provider::body;
 use crate::provider::call::CallError;
 use crate::provider::http_clients::HttpClient;
 use crate::provider::http_error;
+use crate::provider::resend::{self, Repeatable};
 use crate::settings::ErrorClass;
 use crate::settings::addresses::{AddressDenied, EndpointRole};
 
 /// A token response is small.
 const MAX_BODY: usize = 64 * 1024;
+/// How long the body of a refusal is waited for: without it the refusal counts all the same.
+const MAX_REFUSAL_WAIT: Duration = Duration::from_secs(2);
 
 /// Issues tokens.
 pub(crate) trait TokenEndpoint: Send + Sync {
@@ -47,12 +51,24 @@ pub(crate) trait TokenEndpoint: Send + Sync {
         &'a self,
         refresh_token: Option<&'a SecretString>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenError>>;
+
+    /// The client was refused: changes how the next request authenticates it. Returns whether that one may follow at
+    /// once.
+    fn change_client_authentication(&self) -> bool {
+        false
+    }
 }
 
 /// The body of the request, and how to read the response.
 pub(crate) enum Grant {
     /// RFC 6749: a form; the response has `access_token`, `expires_in`, `refresh_token`.
-    OAuth2 { scopes: Vec<String>, audience: Option<String>, client_id: SecretString, client_secret: SecretString },
+    OAuth2 {
+        scopes: Vec<String>,
+        audience: Option<String>,
+        client_id: SecretString,
+        client_secret: SecretString,
+        method: ClientMethod,
+    },
     /// A JSON object of these fields; the JSON pointers locate the token and its lifetime in the response.
     Json { fields: Vec<(String, SecretString)>, token_pointer: String, lifetime_pointer: String },
 }
@@ -65,6 +81,10 @@ pub(crate) struct HttpTokenEndpoint {
     pub(crate) grant: Grant,
     /// Timeout of the whole request.
     pub(crate) timeout: Duration,
+    /// Whether the credentials may still be sent.
+    pub(crate) in_force: Arc<InForce>,
+    /// Counts requests that are sent again.
+    pub(crate) resends: IntCounter,
 }
 
 impl TokenEndpoint for HttpTokenEndpoint {
@@ -81,6 +101,10 @@ impl TokenEndpoint for HttpTokenEndpoint {
         }
         .boxed()
     }
+
+    fn change_client_authentication(&self) -> bool {
+        matches!(&self.grant, Grant::OAuth2 { method, .. } if method.change())
+    }
 }
 
 impl HttpTokenEndpoint {
@@ -96,10 +120,20 @@ impl HttpTokenEndpoint {
             request = request.header(HOST, host);
         }
         let request = match &self.grant {
-            Grant::OAuth2 { scopes, audience, client_id, client_secret } => {
+            Grant::OAuth2 { scopes, audience, client_id, client_secret, method } => {
                 let scope = scopes.join(" ");
-                let mut form =
-                    vec![("client_id", client_id.expose_secret()), ("client_secret", client_secret.expose_secret())];
+                let mut form = Vec::new();
+                match method.current() {
+                    SentIn::Body => form.extend([
+                        ("client_id", client_id.expose_secret()),
+                        ("client_secret", client_secret.expose_secret()),
+                    ]),
+                    SentIn::Basic => {
+                        let credentials = client_authentication::basic(client_id, client_secret)
+                            .ok_or(CallError::InvalidRequest("the client's credentials cannot be sent in a header"))?;
+                        request = request.header(AUTHORIZATION, credentials);
+                    }
+                }
                 match refresh_token {
                     Some(token) => {
                         form.extend([("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())]);
@@ -124,53 +158,65 @@ impl HttpTokenEndpoint {
                 request.header(CONTENT_TYPE, "application/json").body(wiped_on_drop(body))
             }
         };
-        let response = request.send().await.map_err(|error| no_token(None, http_error::call_error(&error)))?;
+        let request = request.build().map_err(|error| no_token(None, http_error::call_error(&error)))?;
+        // A refresh token may have been replaced by the first request.
+        let repeatable = if refresh_token.is_some() { Repeatable::OnlyUnprocessed } else { Repeatable::Yes };
+        let before_resend = || {
+            self.in_force.check()?;
+            self.resends.inc();
+            Ok(())
+        };
+        let sent = resend::send(&self.client, request, repeatable, before_resend).await;
+        let response = sent.map_err(|error| no_token(None, error))?;
         let status = response.status().as_u16();
-        match status {
-            200..=299 => {}
-            // RFC 6749 §5.2: 400 or 401 with an error code; a 403 or 404 is as final.
-            400..=499 if !matches!(status, 408 | 425 | 429) => {
-                return Err(CallError::CredentialsRefused { status }.into());
-            }
-            _ => {
-                let error = CallError::NoToken { status: Some(status), class: ErrorClass::Connect };
-                return Err(TokenError {
-                    error,
-                    retry_after: requested_delay(response.headers(), self.clock.now().wall),
-                });
-            }
+        if !(200..=299).contains(&status) {
+            return Err(self.refusal(status, response).await);
         }
         let body = body::read(response, MAX_BODY, self.timeout).await.map_err(|error| no_token(Some(status), error))?;
         let read = self.grant.read(&body, requested_at);
         wipe(body);
-        read.ok_or_else(|| CallError::NoToken { status: Some(status), class: ErrorClass::Body }.into())
+        match read {
+            Ok(response) => {
+                if let Grant::OAuth2 { method, .. } = &self.grant {
+                    method.accept();
+                }
+                Ok(response)
+            }
+            Err(fault) => {
+                let error = CallError::NoToken { status: Some(status), class: ErrorClass::Body };
+                Err(TokenError { error, retry_after: None, fault: Some(fault) })
+            }
+        }
+    }
+
+    /// Why a response with this status is none with a token.
+    async fn refusal(&self, status: u16, response: reqwest::Response) -> TokenError {
+        let retry_after = requested_delay(response.headers(), self.clock.now().wall);
+        // RFC 6749 §5.2: 400 or 401 with an error code; a 403 or 404 is as final.
+        let is_final = matches!(status, 400..=499) && !matches!(status, 408 | 425 | 429);
+        let mut code = None;
+        if is_final {
+            let patience = MAX_REFUSAL_WAIT.min(self.timeout / 2);
+            if let Ok(Ok(body)) = tokio::time::timeout(patience, body::read(response, MAX_BODY, patience)).await {
+                code = token_body::error_code(&body);
+                wipe(body);
+            }
+        }
+        let error = if is_final {
+            CallError::CredentialsRefused { status }
+        } else {
+            CallError::NoToken { status: Some(status), class: ErrorClass::Connect }
+        };
+        TokenError { error, retry_after, fault: TokenFault::of_refusal(status, code.as_deref()) }
     }
 }
 
 impl Grant {
-    fn read(&self, body: &[u8], requested_at: Mono) -> Option<TokenResponse> {
+    fn read(&self, body: &[u8], requested_at: Mono) -> Result<TokenResponse, TokenFault> {
         match self {
-            Self::OAuth2 { .. } => {
-                let body: OAuth2Response = json::read(body).ok()?;
-                let refresh_token = body.refresh_token.map(|WipedText(token)| token);
-                Some(TokenResponse {
-                    access_token: body.access_token.0,
-                    expires_in: body.expires_in.and_then(|lifetime| lifetime.as_duration()),
-                    refresh_token: refresh_token.filter(|token| !token.expose_secret().is_empty()),
-                    requested_at,
-                })
-            }
+            Self::OAuth2 { .. } => token_body::read_oauth2(body, requested_at),
             Self::Json { token_pointer, lifetime_pointer, .. } => {
-                let body = WipedJson(json::parse(body).ok()?);
-                let token = body.0.pointer(token_pointer)?.as_str().filter(|token| !token.is_empty())?;
-                let lifetime: Option<Lifetime> =
-                    body.0.pointer(lifetime_pointer).and_then(|json| Lifetime::deserialize(json).ok());
-                Some(TokenResponse {
-                    access_token: SecretString::from(token),
-                    expires_in: lifetime.and_then(|lifetime| lifetime.as_duration()),
-                    refresh_token: None,
-                    requested_at,
-                })
+                token_body::read_json(body, token_pointer, lifetime_pointer, requested_at)
             }
         }
     }
@@ -197,7 +243,7 @@ fn no_token(status: Option<u16>, error: CallError) -> CallError {
 fn requested_delay(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let classification = Classification {
         class: ResponseClass::RateLimited,
-        retry_after: retry_after(headers),
+        retry_after: retry_after(headers, now),
         ..Classification::default()
     };
     classification.retry_delay(now).map(|delay| delay.min(MAX_THROTTLE))
@@ -214,9 +260,6 @@ fn wipe(body: Bytes) {
 fn wiped_on_drop(body: Zeroizing<Vec<u8>>) -> Bytes {
     Bytes::from_owner(body)
 }
-
-/// The characters a form does not escape.
-const FORM_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 /// Encodes a form in one allocation: growing would leave copies of secrets behind.
 fn encode_form(pairs: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
@@ -238,80 +281,6 @@ fn encode_json(fields: &BTreeMap<&str, &str>) -> Option<Zeroizing<Vec<u8>>> {
     let mut body = Zeroizing::new(Vec::with_capacity(capacity + 2));
     serde_json::to_writer(&mut *body, fields).ok()?;
     Some(body)
-}
-
-/// A parsed response whose strings are wiped on drop.
-struct WipedJson(Value);
-
-impl Drop for WipedJson {
-    fn drop(&mut self) {
-        wipe_strings(&mut self.0);
-    }
-}
-
-/// Recurses no deeper than the parser did.
-fn wipe_strings(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(all) => all.iter_mut().for_each(wipe_strings),
-        Value::Object(all) => all.values_mut().for_each(wipe_strings),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-/// A string of the response that is wiped on drop, even if the rest of the response is invalid.
-struct WipedText(SecretString);
-
-impl<'de> Deserialize<'de> for WipedText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = WipedText;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            // The parser lends the string: this is the only copy.
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<WipedText, E> {
-                Ok(WipedText(SecretString::from(text)))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-/// The fields read from an RFC 6749 response.
-#[derive(Deserialize)]
-struct OAuth2Response {
-    access_token: WipedText,
-    #[serde(default)]
-    expires_in: Option<Lifetime>,
-    #[serde(default)]
-    refresh_token: Option<WipedText>,
-}
-
-/// Seconds, which some endpoints send as a string.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Lifetime {
-    Number(serde_json::Number),
-    Text(String),
-}
-
-impl Lifetime {
-    /// Whole seconds; `None` if it is not a number or does not fit a duration: then the default lifetime applies.
-    fn as_duration(&self) -> Option<Duration> {
-        let text = match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text.clone(),
-        };
-        let text = text.trim();
-        // Rust would also parse `inf` and `NaN`.
-        if !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
-            return None;
-        }
-        let seconds: f64 = text.parse().ok()?;
-        Duration::try_from_secs_f64(seconds.trunc()).ok()
-    }
 }
 
 #[cfg(test)]
