@@ -8,7 +8,7 @@ closed_list!(
     RejectionReason {
         NotAnObject: "The record is not a JSON object." => "Compare the response with records of the stream.",
         RecordTooLarge: "The document exceeds the size limit of a record." => "Contact the provider.",
-        KeyInvalid: "The ID is neither text nor a number, contains a NUL, or is too long." => "Compare the record with key of the stream.",
+        KeyInvalid: "The ID is neither text nor a number, contains a NUL or a character that is not valid, or is too long." => "Compare the record with key of the stream.",
         TimeMissing: "The booking time is missing." => "Compare the record with time of the stream.",
         TimeInvalid: "The booking time cannot be parsed." => "Compare the record with time of the stream.",
         TimeOutOfRange: "The year of the booking time is not plausible." => "Compare the unit of the time with time.encoding of the stream.",

@@ -23,6 +23,10 @@ pub struct RunFailure {
     /// What was received, or which field is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whether a partition's list was read to a point that is not known to be its end: it may lack records until a run is
+    /// complete.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut_short: bool,
     /// How many partitions failed, those included that were not read because the cause is common to all.
     pub failing: u32,
     /// The first of them.

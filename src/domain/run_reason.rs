@@ -7,7 +7,7 @@ closed_list!(
     /// Why a run did not succeed, as in `status.history[].reason`, in the ledger and in the label `reason`.
     RunReason {
         ProviderUnreachable: "The provider did not respond completely: connect error, TLS error, timeout, or a connection that broke; or no access token was available." => "Check the address, the network policy and the provider.",
-        ProviderError: "The provider responded with a transient error: 5xx, 408, 425, or another status that its profile declares as one." => "Contact the provider; retried with backoff.",
+        ProviderError: "The provider responded with a transient error: 5xx, 408, 425, or another status that its profile declares as one." => "Contact the provider.",
         ErrorInBody: "The provider reported an error in the body of a successful response (2xx)." => "Compare the parameters of the job with the documentation of the provider; contact the provider.",
         AuthenticationFailed: "The provider rejected the credential." => "Check the condition Authenticated of the connection.",
         AccessDenied: "The provider denied access for this account or plan (402, 403)." => "Ask the provider for access, or remove the partition.",
@@ -20,14 +20,16 @@ closed_list!(
         RequestRejected: "The provider rejected the request: another 3xx or 4xx response." => "Compare the parameters of the job with the documentation of the provider.",
         CircuitOpen: "The circuit of the connection is open." => "Check the connection; the circuit retries automatically.",
         ConnectionSuspended: "The connection is suspended." => "Resume the connection.",
-        ConnectionInvalid: "The settings of the connection do not permit calls, or changed during the run." => "Check the conditions of the connection; retried with backoff.",
+        ConnectionInvalid: "The settings of the connection do not permit calls, or changed during the run." => "Check the conditions of the connection.",
         AnswerTooLarge: "The response exceeds a limit: bytes (maxResponseBytes of the profile), values, levels, or the memory of a parsed page (24 MiB); or a window has more than 200000 records without an ID." => "Request smaller pages, or raise maxResponseBytes in a profile.",
-        MemoryExhausted: "No memory was left for the response, because too many large ones were being read or stored." => "None; retried with backoff. Request smaller pages if it recurs.",
+        MemoryExhausted: "No memory was left for the response, because too many large ones were being read or stored." => "None; request smaller pages if it recurs.",
         BodyUnreadable: "The response is not JSON: a page of a proxy or login, a body that is cut off, an encoding that was not requested, or not HTTP." => "Check endpoint.baseURL of the connection and the proxies on the way; contact the provider.",
-        SchemaDrifted: "The response has no records where the profile declares them, or its rejected records exceed deadLetterBudgetPercent; the page was not committed." => "Compare the response with the profile; correct the profile, or raise the budget.",
+        SchemaDrifted: "The response has no list of records where the profile declares it, or none of three or more records of a page is valid; the page was not committed." => "Compare the response with the profile; correct the profile: emptyAs says what stands for an empty list.",
+        DeadLetterBudgetExceeded: "The rejected records of a page exceed deadLetterBudgetPercent, and are more than five; the page was not committed." => "Compare the rejected records with the profile; correct the profile, or raise the budget.",
         CurrencyUnknown: "The currency of the account is missing or not in ISO 4217." => "Compare the response with money.currency of the stream; contact the provider.",
-        PaginationUnreadable: "The next page could not be determined from the response." => "Compare the response with the pagination in the profile.",
-        PaginationCycle: "A page led back to an earlier one." => "Report it to the provider; the next run starts the window over.",
+        TotalNotReached: "The list of the provider ended before its own total; the records read are committed." => "Contact the provider; if the total counts other records, remove total from the pagination in a profile of your own. The next run reads the window again.",
+        PaginationUnreadable: "The next page could not be determined from the response; the records read are committed." => "Compare the response with the pagination in the profile.",
+        PaginationCycle: "A page led back to itself or to an earlier one before the end of the list was known; the records read are committed." => "Report it to the provider; if that is how its lists end, say so with endAs in the profile. The next run starts the window over.",
         TooManyEmptyPages: "Too many consecutive pages were empty." => "Report it to the provider; the next run starts the window over.",
         PageCapReached: "The page limit of a run was reached." => "None; the next run continues from the last committed page.",
         WindowUnstable: "The provider's list kept changing during the run." => "None; the next run reads it again. Contact the provider if it recurs.",
@@ -43,3 +45,17 @@ closed_list!(
         InternalError: "Internal error of Busbar." => "Report it with the request ID.",
     }
 );
+
+impl RunReason {
+    /// Whether a walk that ends for this reason read a list to a point that is not known to be its end.
+    pub const fn cuts_list_short(self) -> bool {
+        matches!(
+            self,
+            Self::TotalNotReached
+                | Self::EndOfData
+                | Self::PaginationUnreadable
+                | Self::PaginationCycle
+                | Self::TooManyEmptyPages
+        )
+    }
+}

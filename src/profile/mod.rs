@@ -14,14 +14,17 @@ mod credential_mapping;
 mod definition;
 mod environment;
 mod error;
+mod expected_content;
 mod header_name;
 mod health_check;
 mod invalid_field;
 pub mod json;
+pub mod json_text;
 mod limits;
 mod live_check;
 mod mapping;
 mod matcher;
+mod minor_units;
 mod operation;
 mod parameter;
 mod parse;
@@ -50,9 +53,11 @@ pub use definition::{
 };
 pub use environment::Environment;
 pub use error::{MAX_FILE_BYTES, MAX_FILES, ProfileError};
+pub use expected_content::{ExpectedContent, InvalidExpectation};
 pub use health_check::{CheckMode, HealthCheckDefaults};
 pub use limits::{LimitHeaders, LimitScope, LimitUnit, ProfileLimit, ResetHeader};
 pub use live_check::LiveCheck;
+pub use minor_units::MinorUnits;
 pub use mapping::{FieldSource, Mapping, MappingError, RecordFilter, RecordShape};
 pub use matcher::{HeaderMatcher, JsonMatcher, ResponseMatcher};
 pub use operation::{Operation, OperationRequest};
@@ -61,8 +66,9 @@ pub use response_view::{MAX_ERROR_BODY, ResponseView};
 pub use retry_after::{RetryAfterFormat, RetryAfterRule, retry_after};
 pub use status_pattern::{InvalidStatus, StatusPattern};
 pub use stream::{
-    AccountSource, AmountRepr, Amounts, CommitScope, CurrencySource, KeyTemplate, LinkUse, Pagination, RecordKind,
-    RecordList, RecordOrder, RecordTemplate, Sign, Stream, TimeField, TokenSource, TokenTarget, WindowParameters,
+    AccountSource, AmountRepr, Amounts, CommitScope, CurrencySource, EmptyForm, EndSign, KeyTemplate, LinkUse,
+    Pagination, RecordKind, RecordList, RecordOrder, RecordTemplate, Sign, Stream, TimeField, TokenSource, TokenTarget,
+    WindowParameters,
 };
 pub use template::{Template, TemplateError};
 pub use time_encoding::TimeEncoding;

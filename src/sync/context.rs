@@ -43,5 +43,4 @@ impl fmt::Debug for RunContext<'_> {
 pub(super) struct RunTotals {
     pub(super) counts: RunCounts,
     pub(super) duplicates: u64,
-    pub(super) short_of_total: bool,
 }

@@ -7,7 +7,7 @@
 //!
 //! - [`context`]: what a run needs besides its plan.
 //! - [`cursor`]: windows and how they advance the cursor.
-//! - [`page`]: a response body as records and a next page.
+//! - [`page`], [`paging`], [`body_text`]: a response body as records and a next page.
 //! - [`record`], [`key`], [`mask`]: a record as a row.
 //! - [`account_tokens`]: keyed hashes of account numbers.
 //! - `walk`: one partition, window by window, page by page.
@@ -19,6 +19,7 @@
 //! covers, and a page that is read twice changes no row.
 
 pub mod account_tokens;
+pub mod body_text;
 pub mod context;
 pub mod cursor;
 mod failure_detail;
@@ -27,6 +28,7 @@ pub mod key;
 pub mod mask;
 pub mod metrics;
 pub mod page;
+pub mod paging;
 pub mod record;
 pub mod report;
 mod run;

@@ -1,37 +1,40 @@
 //! Parses a provider's response into a page: records, next page, total. Pure.
 //!
-//! No tree of the whole response is built: its parts are slices of it, and the records are parsed one by one.
+//! No tree of the whole response is built: its parts are slices of it, and the records are parsed one by one. A
+//! character that is not valid concerns the value that it is in, and no other: see [`BodyText`].
 //!
 //! A link to the next page is never followed: only its parameter is used, because some providers return links to other
 //! hosts, and following one would let the provider choose where credentials are sent.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use super::body_text::BodyText;
+use super::paging::{self, NextPage, PageRecords, PageRequest};
 use crate::domain::run_reason::RunReason;
 use crate::profile::json::{self, JsonError, MAX_TREE_VALUES, Scan};
-use crate::profile::{Pagination, Stream, TokenSource};
+use crate::profile::json_text;
+use crate::profile::{EmptyForm, Pagination, Stream, TokenSource};
 
-/// Longest position of a next page, and longest text of an account, in bytes: it is stored with the cursor, and sent.
-const MAX_TEXT: usize = 4096;
 /// Largest record, in bytes; real ones have a few kilobytes.
 pub const MAX_RECORD_BYTES: usize = 256 * 1024;
 /// Memory of a converted record in addition to its texts: a row, its entry while duplicates are dropped, and its copy
 /// while it is committed.
 const RECORD_OVERHEAD: usize = 1280;
+/// Longest value that can stand for an empty list, in bytes: `null`, a blank text, an object without members.
+const MAX_EMPTY_BYTES: usize = 64;
 
-/// A page of records, none of which is parsed yet: a list of a million small ones would take a gigabyte.
-#[derive(Clone, Debug, PartialEq)]
+/// A page of records, none of which is parsed yet: a list of a million small ones would take a gigabyte. The default is
+/// an empty list without a next page.
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Page {
     /// The lists of records, as parts of the response's body.
     pub lists: Vec<RecordList>,
     /// The number of their records.
     pub records: usize,
-    /// Position of the next page; `None` at the end.
-    pub next: Option<String>,
+    /// The page after it.
+    pub next: NextPage,
     /// The provider's total of records in the window.
     pub total: Option<u64>,
 }
@@ -39,7 +42,7 @@ pub struct Page {
 /// A list of records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordList {
-    slice: Bytes,
+    text: BodyText,
     /// Fields that are added to each record.
     add: BTreeMap<String, String>,
 }
@@ -48,6 +51,8 @@ pub struct RecordList {
 pub enum Record<'a> {
     /// As the provider sent it.
     Parsed(&'a Value),
+    /// With replacements for characters that are not valid.
+    Repaired(&'a Value),
     /// Its text, which is too large to be parsed.
     TooLarge(&'a str),
 }
@@ -55,25 +60,29 @@ pub enum Record<'a> {
 impl Page {
     /// The memory of the page when its records are converted and committed, in bytes.
     pub fn memory(&self) -> usize {
-        let texts: usize = self.lists.iter().map(|list| list.slice.len()).sum();
+        let texts: usize = self.lists.iter().map(|list| list.text.memory()).sum();
         self.records.saturating_mul(RECORD_OVERHEAD).saturating_add(2 * texts)
     }
 
     /// Passes the records to `each`, one by one.
     pub fn each_record(&self, mut each: impl FnMut(Record<'_>)) -> Result<(), RunReason> {
         for list in &self.lists {
-            let slice = std::str::from_utf8(&list.slice).map_err(|_| RunReason::BodyUnreadable)?;
-            let read = json::each_item(slice, |item| {
+            let document = list.text.document().map_err(|_| RunReason::BodyUnreadable)?;
+            let read = json::each_item(document, |item| {
                 if item.len() > MAX_RECORD_BYTES || Scan::new(MAX_TREE_VALUES).push(item.as_bytes()).is_err() {
                     each(Record::TooLarge(item));
                     return Ok(());
                 }
-                let mut record = json::parse(item.as_bytes())?;
+                let sent = list.text.sent_as(item);
+                let mut record = match sent {
+                    None => json::parse(item.as_bytes())?,
+                    Some(sent) => json::parse(json_text::replaced(sent).as_bytes())?,
+                };
                 if let Some(fields) = record.as_object_mut() {
                     let added = list.add.iter().map(|(name, value)| (name.clone(), Value::String(value.clone())));
                     fields.extend(added);
                 }
-                each(Record::Parsed(&record));
+                each(if sent.is_none() { Record::Parsed(&record) } else { Record::Repaired(&record) });
                 Ok::<_, JsonError>(())
             });
             read.map_err(|_| RunReason::BodyUnreadable)?;
@@ -82,52 +91,71 @@ impl Page {
     }
 }
 
-/// Parses the body of the page that was requested at `position`.
-pub fn parse(body: &Bytes, stream: &Stream, position: &str) -> Result<Page, RunReason> {
+/// Parses the body of the page that was requested.
+pub fn parse(body: &BodyText, stream: &Stream, requested: PageRequest<'_>) -> Result<Page, RunReason> {
     let found = Selection::of(body, stream)?;
-    let (total, next_page) = (total(&found, &stream.pagination)?, next_page(&found, &stream.pagination)?);
-    let mut page = Page { lists: Vec::new(), records: 0, next: None, total };
-    let mut last = None;
+    let mut page = Page::default();
+    let mut last_id = LastId { body, stream, last: None, last_sound: None };
     for (slice, add) in lists(&found, stream).ok_or(RunReason::SchemaDrifted)? {
         let counted = json::each_item(slice, |item| {
             page.records += 1;
-            last = Some(item);
+            last_id.push(item);
             Ok::<_, JsonError>(())
         });
         counted.map_err(|_| RunReason::BodyUnreadable)?;
-        page.lists.push(RecordList { slice: body.slice_ref(slice.as_bytes()), add: add.cloned().unwrap_or_default() });
+        page.lists.push(RecordList { text: body.part(slice), add: add.cloned().unwrap_or_default() });
     }
-    page.next = match (&stream.pagination, next_page) {
-        (Pagination::Offset { .. }, _) => next_offset(position, page.records as u64, total)?,
-        (Pagination::LastRecordId { .. }, NextPage::AfterLastRecord) => {
-            let id = last.map(|record| value_at(record, &stream.key)).transpose()?.flatten();
-            Some(id.as_ref().and_then(text).ok_or(RunReason::PaginationUnreadable)?)
-        }
-        (_, NextPage::Position(next)) => Some(next),
-        (_, NextPage::AfterLastRecord | NextPage::End) => None,
-    };
+    let (value, count, last_id) = (|pointer: &str| found.value(pointer), page.records as u64, last_id.read());
+    page.total = paging::total(stream, &value, requested.read_before.saturating_add(count));
+    let records = PageRecords { count, last_id: last_id.as_deref() };
+    page.next = paging::next_page(stream, &value, requested, records, page.total);
     Ok(page)
 }
 
-/// The texts at JSON pointers into the body of a successful response.
-pub fn texts(body: &[u8], pointers: &[&str]) -> Result<Vec<Option<String>>, RunReason> {
-    let document = json::text(body).map_err(|_| RunReason::BodyUnreadable)?;
-    let slices = json::select(document, pointers).map_err(|_| RunReason::BodyUnreadable)?;
-    let text = |slice: Option<&str>| match scalar(slice?) {
-        Ok(Value::String(text)) => Some(text),
-        _ => None,
-    };
-    Ok(slices.into_iter().map(text).collect())
+/// Finds the ID of the last record, for streams whose pages start after it.
+struct LastId<'a> {
+    body: &'a BodyText,
+    stream: &'a Stream,
+    last: Option<&'a str>,
+    /// The last record whose ID can be sent, whatever is in the ones after it.
+    last_sound: Option<&'a str>,
+}
+
+impl<'a> LastId<'a> {
+    fn push(&mut self, record: &'a str) {
+        if matches!(self.stream.pagination, Pagination::LastRecordId { .. }) {
+            self.last = Some(record);
+            if self.body.sent_as(record).is_none() || !self.is_repaired(record) {
+                self.last_sound = Some(record);
+            }
+        }
+    }
+
+    /// The ID. The record after which the next page starts may be an earlier one: those after it are read again.
+    fn read(&self) -> Option<String> {
+        let last = self.last.filter(|record| !self.is_repaired(record)).or(self.last_sound);
+        paging::id(&self.body.scalar(self.slice(last?)?).ok()?)
+    }
+
+    /// Whether a character of its ID is not valid.
+    fn is_repaired(&self, record: &'a str) -> bool {
+        self.slice(record).is_some_and(|id| self.body.sent_as(id).is_some())
+    }
+
+    fn slice(&self, record: &'a str) -> Option<&'a str> {
+        json::select(record, &[self.stream.key.as_str()]).ok()?.into_iter().flatten().next()
+    }
 }
 
 /// The parts of a response that a stream reads.
 struct Selection<'a> {
+    body: &'a BodyText,
     pointers: Vec<&'a str>,
     slices: Vec<Option<&'a str>>,
 }
 
 impl<'a> Selection<'a> {
-    fn of(body: &'a [u8], stream: &'a Stream) -> Result<Self, RunReason> {
+    fn of(body: &'a BodyText, stream: &'a Stream) -> Result<Self, RunReason> {
         let lists = stream.records.iter().chain(stream.lists.iter().flat_map(|list| &list.at));
         let mut pointers: Vec<&str> = lists.map(String::as_str).collect();
         match &stream.pagination {
@@ -140,9 +168,9 @@ impl<'a> Selection<'a> {
             _ => {}
         }
         let unreadable = |_| RunReason::BodyUnreadable;
-        let document = json::text(body).map_err(unreadable)?;
+        let document = body.document().map_err(unreadable)?;
         let slices = json::select(document, &pointers).map_err(unreadable)?;
-        Ok(Self { pointers, slices })
+        Ok(Self { body, pointers, slices })
     }
 
     /// The slice at `pointer`.
@@ -153,141 +181,82 @@ impl<'a> Selection<'a> {
 
     /// The value at `pointer`, which is small.
     fn value(&self, pointer: &str) -> Result<Option<Value>, RunReason> {
-        self.slice(pointer).map(scalar).transpose()
+        self.slice(pointer).map(|slice| self.body.scalar(slice)).transpose()
     }
-}
-
-/// The small value at `pointer` into a record.
-fn value_at(record: &str, pointer: &str) -> Result<Option<Value>, RunReason> {
-    let found = json::select(record, &[pointer]).map_err(|_| RunReason::BodyUnreadable)?;
-    found.into_iter().flatten().next().map(scalar).transpose()
-}
-
-/// A small value.
-fn scalar(slice: &str) -> Result<Value, RunReason> {
-    if slice.len() > MAX_TEXT {
-        return Err(RunReason::PaginationUnreadable);
-    }
-    json::parse(slice.as_bytes()).map_err(|_| RunReason::BodyUnreadable)
 }
 
 /// The text of a list of records, and the fields to add to its records.
 type ListText<'a> = (&'a str, Option<&'a BTreeMap<String, String>>);
 
+/// What is in the place of a list.
+enum Place<'a> {
+    List(&'a str),
+    Empty,
+    Nothing,
+}
+
 /// The lists of records of a response, each with the fields to add to its records; `None` if a required list is
-/// missing. A missing array is schema drift, not an empty page.
+/// missing. What is no list is schema drift, not an empty page, unless the stream says otherwise.
 fn lists<'a>(found: &Selection<'a>, stream: &'a Stream) -> Option<Vec<ListText<'a>>> {
-    // The first pointer that leads to an array.
-    let list = |pointers: &[String]| {
-        pointers.iter().filter_map(|pointer| found.slice(pointer)).find(|slice| json::is_list(slice))
-    };
+    let may_lack = |optional: bool| optional || stream.empty_as.contains(&EmptyForm::Missing);
     if stream.lists.is_empty() {
-        return Some(vec![(list(&stream.records)?, None)]);
+        return match place(found, &stream.records, stream) {
+            Place::List(slice) => Some(vec![(slice, None)]),
+            Place::Empty => Some(Vec::new()),
+            Place::Nothing => may_lack(false).then(Vec::new),
+        };
     }
-    let mut all = Vec::new();
+    let (mut all, mut is_some) = (Vec::new(), may_lack(false));
     for wanted in &stream.lists {
-        match list(&wanted.at) {
-            Some(slice) => all.push((slice, Some(&wanted.add))),
-            None if wanted.optional => {}
-            None => return None,
+        match place(found, &wanted.at, stream) {
+            Place::List(slice) => all.push((slice, Some(&wanted.add))),
+            Place::Empty => is_some = true,
+            Place::Nothing if may_lack(wanted.optional) => {}
+            Place::Nothing => return None,
         }
     }
-    (!all.is_empty()).then_some(all)
+    (is_some || !all.is_empty()).then_some(all)
 }
 
-/// The next page according to the response's body.
-enum NextPage {
-    /// There is none.
-    End,
-    /// There is one, which starts after the last record.
-    AfterLastRecord,
-    /// The page with this number or token.
-    Position(String),
-}
-
-fn next_page(found: &Selection<'_>, pagination: &Pagination) -> Result<NextPage, RunReason> {
-    let unreadable = || RunReason::PaginationUnreadable;
-    // A missing flag is an error: a truncated list must not look complete.
-    let more = |pointer: &str| found.value(pointer)?.as_ref().and_then(Value::as_bool).ok_or_else(unreadable);
-    match pagination {
-        Pagination::Page { parameter, next, .. } => {
-            Ok(page_number(found, parameter, next)?.map_or(NextPage::End, NextPage::Position))
-        }
-        Pagination::LastRecordId { more: at, .. } => {
-            Ok(if more(at)? { NextPage::AfterLastRecord } else { NextPage::End })
-        }
-        Pagination::Token { from: TokenSource::Body { pointers }, more: at, .. } => {
-            let values = pointers.iter().map(|pointer| found.value(pointer)).collect::<Result<Vec<_>, _>>()?;
-            let token = values.iter().flatten().find_map(text);
-            match (at.as_deref().map(more).transpose()?, token) {
-                (Some(false), _) | (None, None) => Ok(NextPage::End),
-                (Some(true), None) => Err(unreadable()),
-                (_, Some(token)) => Ok(NextPage::Position(token)),
-            }
-        }
-        // Jobs with such a stream are rejected at validation; here a truncated list would look complete.
-        Pagination::Token { .. } | Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => Err(unreadable()),
-        Pagination::Offset { .. } | Pagination::None => Ok(NextPage::End),
+/// The first of these pointers that leads to a list decides; without any, whether one leads to what stands for an empty
+/// list.
+fn place<'a>(found: &Selection<'a>, pointers: &[String], stream: &Stream) -> Place<'a> {
+    let slices = || pointers.iter().filter_map(|pointer| found.slice(pointer));
+    match slices().find(|slice| json::is_list(slice)) {
+        Some(list) => Place::List(list),
+        None if slices().any(|slice| is_empty(slice, stream)) => Place::Empty,
+        None => Place::Nothing,
     }
 }
 
-/// A non-blank string, or a number, as text.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+/// Whether a value in the place of a list stands for an empty one.
+fn is_empty(slice: &str, stream: &Stream) -> bool {
+    if slice.len() > MAX_EMPTY_BYTES {
+        return false;
     }
-}
-
-fn page_number(found: &Selection<'_>, parameter: &str, next: &[String]) -> Result<Option<String>, RunReason> {
-    let values = next.iter().map(|pointer| found.value(pointer)).collect::<Result<Vec<_>, _>>()?;
-    let text = match values.into_iter().flatten().find(|value| !value.is_null()) {
-        None => return Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-        Some(Value::String(text)) => text.trim().to_owned(),
-        Some(Value::Number(number)) => number.to_string(),
-        Some(_) => return Err(RunReason::PaginationUnreadable),
+    let form = match json::parse(slice.as_bytes()) {
+        Ok(Value::Null) => EmptyForm::NullValue,
+        Ok(Value::String(text)) if text.trim().is_empty() => EmptyForm::BlankText,
+        Ok(Value::Object(members)) if members.is_empty() => EmptyForm::EmptyObject,
+        _ => return false,
     };
-    let token = if text.bytes().all(|b| b.is_ascii_digit()) { Some(text) } else { query_value(&text, parameter) };
-    match token.as_deref().map(str::parse::<u64>) {
-        Some(Ok(page)) => Ok(Some(page.to_string())),
-        _ => Err(RunReason::PaginationUnreadable),
-    }
-}
-
-/// The offset after a page; `None` at the end, which is the total if there is one, else an empty page.
-fn next_offset(position: &str, read: u64, total: Option<u64>) -> Result<Option<String>, RunReason> {
-    let offset: u64 = position.parse().map_err(|_| RunReason::PaginationUnreadable)?;
-    let next = offset.saturating_add(read);
-    let more = read > 0 && total.is_none_or(|total| next < total);
-    Ok(more.then(|| next.to_string()))
-}
-
-fn total(found: &Selection<'_>, pagination: &Pagination) -> Result<Option<u64>, RunReason> {
-    let (Pagination::Page { total, .. } | Pagination::Offset { total, .. }) = pagination else { return Ok(None) };
-    let values = total.iter().map(|pointer| found.value(pointer)).collect::<Result<Vec<_>, _>>()?;
-    Ok(values.into_iter().flatten().find_map(|value| value.as_u64()))
-}
-
-/// The value of a query parameter in an absolute or relative URL.
-fn query_value(url: &str, parameter: &str) -> Option<String> {
-    let (_, query) = url.split_once('?')?;
-    let query = query.split('#').next().unwrap_or(query);
-    query.split('&').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        (percent_decode_str(name).decode_utf8().ok()? == parameter)
-            .then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
-    })
+    stream.empty_as.contains(&form)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::sync::tests::stream;
 
+    fn page_of(body: &[u8], stream: &Stream) -> Result<Page, RunReason> {
+        let requested = PageRequest { position: "1", read_before: 0 };
+        parse(&BodyText::of(&Bytes::copy_from_slice(body)), stream, requested)
+    }
+
     fn page(body: &str) -> Result<Page, RunReason> {
-        parse(&Bytes::copy_from_slice(body.as_bytes()), &stream(10), "1")
+        page_of(body.as_bytes(), &stream(10))
     }
 
     fn records(page: &Page) -> Result<Vec<String>, RunReason> {
@@ -295,6 +264,7 @@ mod tests {
         page.each_record(|record| {
             all.push(match record {
                 Record::Parsed(value) => value.to_string(),
+                Record::Repaired(value) => format!("repaired {value}"),
                 Record::TooLarge(_) => "too large".to_owned(),
             });
         })?;
@@ -308,20 +278,7 @@ mod tests {
             page(r#"{"data": {"transactions": [1, 2], "paging": {"total": 7, "next": "/t?limit=2&page=2#x"}}}"#);
         assert_eq!(flat, nested);
         let flat = flat.unwrap();
-        assert_eq!((flat.records, flat.next.as_deref(), flat.total), (2, Some("2"), Some(7)));
-    }
-
-    #[test]
-    fn a_missing_next_page_is_the_end_of_the_list() {
-        for meta in ["{}", r#"{"next": null}"#, r#"{"next": ""}"#] {
-            assert_eq!(page(&format!(r#"{{"data": [], "meta": {meta}}}"#)).unwrap().next, None, "{meta}");
-        }
-        for (next, token) in
-            [("3", "3"), ("\"3\"", "3"), ("\"?page=%33\"", "3"), ("\"https://evil.test/?page=003\"", "3")]
-        {
-            let body = format!(r#"{{"data": [], "meta": {{"next": {next}}}}}"#);
-            assert_eq!(page(&body).unwrap().next.as_deref(), Some(token), "{next}");
-        }
+        assert_eq!((flat.records, flat.next, flat.total), (2, NextPage::At("2".to_owned()), Some(7)));
     }
 
     #[test]
@@ -333,10 +290,10 @@ mod tests {
             (r#"{"data": [{"amount": NaN}]}"#, RunReason::BodyUnreadable),
             ("{}", RunReason::SchemaDrifted),
             (r#"{"data": {"items": []}}"#, RunReason::SchemaDrifted),
-            (r#"{"data": null}"#, RunReason::SchemaDrifted),
-            (r#"{"data": [], "meta": {"next": "https://x/?cursor=2"}}"#, RunReason::PaginationUnreadable),
-            (r#"{"data": [], "meta": {"next": "?page=-1"}}"#, RunReason::PaginationUnreadable),
-            (r#"{"data": [], "meta": {"next": ["2"]}}"#, RunReason::PaginationUnreadable),
+            (r#"{"data": ""}"#, RunReason::SchemaDrifted),
+            (r#"{"data": {}}"#, RunReason::SchemaDrifted),
+            (r#"{"data": false}"#, RunReason::SchemaDrifted),
+            ("null", RunReason::SchemaDrifted),
         ] {
             assert_eq!(page(body), Err(reason), "{body}");
         }
@@ -364,14 +321,42 @@ mod tests {
     }
 
     #[test]
-    fn a_position_too_long_to_be_sent_or_stored_is_rejected() {
-        let body = format!(r#"{{"data": [], "meta": {{"next": "https://x/?page=2&x={}"}}}}"#, "x".repeat(MAX_TEXT));
-        assert_eq!(page(&body), Err(RunReason::PaginationUnreadable));
+    fn what_stands_for_an_empty_list_is_said_by_the_stream() {
+        use EmptyForm::{BlankText, EmptyObject, Missing, NullValue};
+        let default = stream(10);
+        assert_eq!(page_of(br#"{"data": null, "meta": {"total": 3}}"#, &default).unwrap().total, Some(3));
+        for (body, form) in [
+            (r#"{"data": null}"#, NullValue),
+            (r#"{"data": {"transactions": null}}"#, NullValue),
+            (r#"{"data": " "}"#, BlankText),
+            (r#"{"data": {}}"#, EmptyObject),
+            ("{}", Missing),
+        ] {
+            let of =
+                |forms: &[EmptyForm]| page_of(body.as_bytes(), &Stream { empty_as: forms.to_vec(), ..default.clone() });
+            assert_eq!(of(&[form]), Ok(Page::default()), "{body}");
+            assert_eq!(of(&[]), Err(RunReason::SchemaDrifted), "{body}");
+        }
     }
 
     #[test]
-    fn a_record_that_is_not_json_makes_the_body_unreadable() {
-        let page = page(r#"{"data": [1, "\ud800"]}"#).unwrap();
-        assert_eq!(records(&page), Err(RunReason::BodyUnreadable));
+    fn a_character_that_is_not_valid_concerns_its_record_only() {
+        let body = b"{\"data\": [{\"n\": \"\\ud800\"}, {\"n\": \"caf\xe9\"}, {\"n\": \"fine \xf0\x9f\x98\x80\", \"a\": 1.50}], \"x\xc0\": \"\xff\"}";
+        let page = page_of(body, &stream(10)).unwrap();
+        assert_eq!(
+            records(&page).unwrap(),
+            [
+                "repaired {\"n\":\"\u{fffd}\"}",
+                "repaired {\"n\":\"caf\u{fffd}\"}",
+                "{\"a\":1.50,\"n\":\"fine \u{1f600}\"}"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_character_outside_of_a_text_makes_the_body_unreadable() {
+        for body in [&b"{\"data\": [1\xff]}"[..], b"\xff\xfe{\0\"\0", b"{\"data\": [\"caf\xc3"] {
+            assert_eq!(page_of(body, &stream(10)), Err(RunReason::BodyUnreadable));
+        }
     }
 }

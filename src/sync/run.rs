@@ -27,6 +27,9 @@ pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
     for (index, partition) in plan.partitions.iter().enumerate() {
         if let Err(error) = Walk::new(plan, partition, &cx, &token_key, deadline).run(&mut totals).await {
             let common = affects_all_partitions(error.reason);
+            if error.reason.cuts_list_short() && !plan.dry_run {
+                cx.metrics.walk_cut_short(&plan.job);
+            }
             errors.push(PartitionError { index, error });
             if common {
                 break;
@@ -85,6 +88,7 @@ fn build_report(plan: &SyncPlan, totals: &RunTotals, errors: &[PartitionError]) 
         failure: RunFailure {
             failing: count(failing.len()),
             partitions: failing.into_iter().take(MAX_NAMED_PARTITIONS).collect(),
+            cut_short: !plan.dry_run && errors.iter().any(|failed| failed.error.reason.cuts_list_short()),
             ..failure
         },
         counts: totals.counts,
@@ -93,7 +97,6 @@ fn build_report(plan: &SyncPlan, totals: &RunTotals, errors: &[PartitionError]) 
         partitions: count(plan.partitions.len()),
         failing: count(errors.len()),
         empty: result == RunResult::Succeeded && totals.counts.fetched == 0,
-        short_of_total: totals.short_of_total,
     }
 }
 

@@ -4,10 +4,12 @@ use jiff::Timestamp;
 
 use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::controllers::conditions::Conditions;
+use crate::api::v1alpha1::sync_job::SyncJobStatus;
+use crate::controllers::conditions::{Conditions, reason_of};
 use crate::controllers::syncjob::failure;
 use crate::domain::clock_skew::after;
 use crate::domain::conditions::ConditionStatus;
+use crate::ledger::{RunRecord, RunResult};
 use crate::resolve::Cadence;
 use crate::work::pool::JobView;
 
@@ -19,6 +21,8 @@ pub(super) struct FreshnessInputs<'a> {
     pub(super) cadence: &'a Cadence,
     /// Its runs.
     pub(super) history: &'a JobView,
+    /// The status so far.
+    pub(super) previous: Option<&'a SyncJobStatus>,
     /// Number of its partitions.
     pub(super) partitions: usize,
     /// The time.
@@ -28,9 +32,15 @@ pub(super) struct FreshnessInputs<'a> {
 /// Sets Fresh. Its message says why the last run did not succeed, whatever its status is: data within the limit becomes
 /// stale if the cause lasts.
 pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -> TriState {
-    let FreshnessInputs { created, cadence, history, partitions, now } = *inputs;
+    let FreshnessInputs { created, cadence, history, previous, partitions, now } = *inputs;
     let is_stale = now >= after(history.last_success.unwrap_or(created), cadence.max_staleness);
     let (tri, status, reason, state) = match (history.last_success, is_stale) {
+        _ if is_cut_short(history, previous) => (
+            TriState::False,
+            ConditionStatus::False,
+            Reason::ListIncomplete,
+            "data is incomplete: the end of the provider's list was not reached, or is not known; until a run is complete",
+        ),
         (Some(_), false) => (
             TriState::True,
             ConditionStatus::True,
@@ -56,4 +66,19 @@ pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -
     }
     conditions.set(ConditionType::Fresh, status, reason, message);
     tri
+}
+
+/// Whether records may be missing: the provider's list was not read to its end, and no run has succeeded since. Other
+/// failed or stopped runs change nothing about that, however many there are.
+fn is_cut_short(history: &JobView, previous: Option<&SyncJobStatus>) -> bool {
+    let says = |run: &RunRecord| match run.result {
+        _ if run.dry_run => None,
+        Some(RunResult::Succeeded) => Some(false),
+        _ => run.failure.cut_short.then_some(true),
+    };
+    let was_cut_short = || {
+        let reason = previous.and_then(|status| reason_of(&status.conditions, ConditionType::Fresh));
+        reason == Some(Reason::ListIncomplete.as_str())
+    };
+    history.last.iter().find_map(says).unwrap_or_else(was_cut_short)
 }

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::amounts::{Amounts, CurrencySource, Sign};
 use super::definition::{RecordKind, Stream, TimeField, WindowParameters};
+use super::list_end::EndSign;
 use super::pagination::{LinkUse, Pagination, TokenSource, TokenTarget};
 use crate::domain::money::Currency;
 use crate::profile::body::{RequestBody, collect_placeholders, unknown_placeholder};
@@ -136,6 +137,20 @@ impl Stream {
                 wrong("kind", "lastRecordId needs one list (records) whose records have one id (key)")
             }
             Pagination::NextUrl { link: used, .. } | Pagination::LinkHeader { link: used, .. } => link(used),
+            _ => Ok(()),
+        }
+    }
+
+    /// Each sign of the end can occur.
+    fn check_end(&self) -> Result<(), InvalidField> {
+        let wrong = |problem: &str| Err(InvalidField::new(["endAs"], problem));
+        match &self.pagination {
+            Pagination::None if !self.end_as.is_empty() => {
+                wrong("needs pages: remove it, or declare how the next page is requested")
+            }
+            paging if paging.page_size().is_none() && self.end_as.contains(&EndSign::ShortPage) => {
+                wrong("shortPage needs a page size: add sizeParameter and size to pagination")
+            }
             _ => Ok(()),
         }
     }

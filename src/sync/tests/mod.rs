@@ -8,6 +8,7 @@ mod faults;
 mod memory;
 mod offset;
 mod scripted_bank;
+mod sources;
 mod tokens;
 
 use std::sync::Arc;

@@ -34,6 +34,7 @@ pub(super) fn page_error(reason: RunReason, response: &Response, stream: &Stream
         RunReason::BodyUnreadable => (reason, Some(failure_detail::not_json(response))),
         RunReason::SchemaDrifted => match failure_detail::error_field(&response.body) {
             Some(field) => (RunReason::ErrorInBody, Some(format!("an error object, with field {field}"))),
+            None if response.body.is_empty() => (reason, Some(failure_detail::received(response))),
             None => (reason, Some(failure_detail::no_list(stream))),
         },
         _ => (reason, None),
