@@ -9,7 +9,6 @@ use rust_decimal::Decimal;
 
 use crate::domain::breaker::EffectiveState;
 use crate::domain::closed_list::closed_list;
-use crate::domain::health::Health;
 use crate::domain::money::{Currency, Money, Rounding};
 
 /// The payout for which a route is evaluated.
@@ -73,12 +72,12 @@ pub enum CandidateHealth {
 }
 
 impl CandidateHealth {
-    /// From the health of the connection, and whether a check of its endpoint has ever passed. A connection without
-    /// checks (`passive`) need not have passed one.
-    pub const fn of(health: Health, ever_healthy: bool, passive: bool) -> Self {
+    /// From whether the last checks of the connection failed (`unhealthy`), and whether one of its endpoint has ever
+    /// passed. A connection without checks (`passive`) need not have passed one.
+    pub const fn of(unhealthy: bool, ever_healthy: bool, passive: bool) -> Self {
         if !ever_healthy && !passive {
             Self::NeverHealthy
-        } else if matches!(health, Health::Unhealthy) {
+        } else if unhealthy {
             Self::Unhealthy
         } else {
             Self::Usable

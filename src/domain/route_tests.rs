@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::StandingState::{Excluded, Preferred, Standby};
 use super::*;
-use crate::domain::health::{HealthMonitor, Thresholds};
+use crate::domain::health::{Health, HealthMonitor, Thresholds};
 use crate::domain::money::parse_decimal;
 use crate::domain::time::Mono;
 
@@ -279,7 +279,7 @@ proptest! {
         let ever = checks.contains(&true);
         let mut candidate = bank("x", "1", "0");
         candidate.circuit = circuit.filter(|circuit| *circuit != EffectiveState::ForcedClosed);
-        candidate.health = CandidateHealth::of(monitor.health(), ever, passive);
+        candidate.health = CandidateHealth::of(monitor.health() == Health::Unhealthy, ever, passive);
         let last = checks.iter().rev().take(unhealthy as usize);
         let all_failed = checks.len() >= unhealthy as usize && last.copied().all(|passed| !passed);
         let active = evaluate(&payout("1000", "USD"), &[candidate]).active.is_some();

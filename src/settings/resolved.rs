@@ -51,6 +51,7 @@ impl Settings {
             base_url.as_str(),
             &format!("{:?}", draft.parameters),
             &draft.auth.shape(),
+            &draft.auth_reference,
             &draft.credential_revision,
             &draft.tls.shape(),
         ]);

@@ -77,6 +77,31 @@ fn the_verification_revision_depends_on_endpoint_auth_and_tls_only() {
 }
 
 #[test]
+fn the_target_is_the_object_its_endpoint_and_its_way_to_authenticate() {
+    let base = resolve(|_| {}).unwrap();
+    let other: [fn(&mut Draft); 5] = [
+        |d| d.owner = "uid-2".into(),
+        |d| d.base_url = "http://other.test".to_owned(),
+        |d| d.parameters.insert("tenant".to_owned(), "x".to_owned()).map_or((), drop),
+        |d| d.auth = bearer("x"),
+        |d| d.auth_reference = r#"{"bearer":{"secretRef":{"name":"other"}}}"#.to_owned(),
+    ];
+    for edit in other {
+        let edited = resolve(edit).unwrap();
+        assert_ne!(edited.target(), base.target());
+        assert_ne!(edited.verification_revision(), base.verification_revision(), "it is checked at once");
+    }
+    let same: [fn(&mut Draft); 3] = [
+        |d| d.credential_revision = "secret/uid/2".to_owned(),
+        |d| d.tls.revision = "tls/uid/2".to_owned(),
+        |d| d.health_check.path = Some("/other".to_owned()),
+    ];
+    for edit in same {
+        assert_eq!(resolve(edit).unwrap().target(), base.target(), "a rotation keeps it");
+    }
+}
+
+#[test]
 fn a_revision_never_depends_on_a_secret_value() {
     let one = resolve(|d| d.auth = bearer("canary-1")).unwrap();
     let other = resolve(|d| d.auth = bearer("canary-2")).unwrap();

@@ -77,7 +77,7 @@ fn connection_state(live: &Connection, now: Timestamp) -> ConnectionState {
             EffectiveState::Closed if live.token_unavailable() => EffectiveState::Open,
             effective => effective,
         },
-        health: CandidateHealth::of(snapshot.health, snapshot.ever_healthy, passive),
+        health: CandidateHealth::of(snapshot.unhealthy, snapshot.ever_healthy, passive),
         suspended: settings.suspended(),
         maintenance: settings.maintenance(now),
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::health::Health;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::monitor::snapshot::ConnectionSnapshot;
 use crate::settings::Settings;
@@ -15,7 +16,8 @@ impl ConnectionMonitor {
             effective: state.breaker.effective_at(now.mono),
             circuit: state.breaker.snapshot(now),
             flapping: state.breaker.is_flapping(),
-            health: state.health.health(),
+            health: if state.token_missing { Health::Unknown } else { state.health.health() },
+            unhealthy: state.is_unhealthy(),
             ever_healthy: state.ever_healthy,
             check_failure: state.check_failure.shown().cloned(),
             slow: state.health.slow(),

@@ -40,8 +40,10 @@ pub struct ConnectionSnapshot {
     pub circuit: Snapshot,
     /// Whether the circuit is flapping.
     pub flapping: bool,
-    /// Health of the provider.
+    /// Health of the provider; Unknown while checks cannot be sent for lack of an access token.
     pub health: Health,
+    /// Whether the last checks have failed, whatever prevented them from passing: routes exclude the bank.
+    pub unhealthy: bool,
     /// Whether a health check has ever passed, at this endpoint and with this way to authenticate; before a restart too.
     pub ever_healthy: bool,
     /// Why its last check failed; `None` if it passed.

@@ -10,15 +10,17 @@ use busbar::domain::route::CandidateHealth;
 use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
 use busbar::settings::Draft;
+use busbar::testbed::sim::{Behaviour, Rule, Script, ScriptStep};
 
 use super::scripted_server::{Action, ScriptedServer, ok_response, response, send};
-use crate::kit::connections::{connect, draft, probe, profile_draft};
+use crate::kit::connections::{connect, draft, probe, profile_draft, token_bank};
 use crate::kit::time::ManualTime;
+use crate::kit::wait::eventually;
 
 /// What a route makes of an actively checked connection.
 fn candidate(connection: &Connection) -> CandidateHealth {
     let seen = connection.snapshot();
-    CandidateHealth::of(seen.health, seen.ever_healthy, false)
+    CandidateHealth::of(seen.unhealthy, seen.ever_healthy, false)
 }
 
 /// Answers that are not the expected one; none of them throttles.
@@ -105,6 +107,27 @@ async fn rejected_and_limited_checks_fail_without_opening_the_circuit() {
         let seen = connection.snapshot();
         assert_eq!((seen.health, seen.effective), (Health::Unhealthy, EffectiveState::Closed), "{status}");
         assert_eq!(candidate(&connection), CandidateHealth::Unhealthy, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn checks_without_an_access_token_fail_and_leave_the_circuit_closed() {
+    for answer in [503, 401, 400] {
+        let (_sim, bank, draft) = token_bank(1).await;
+        let connection = connect(draft);
+        assert_eq!(probe(&connection).await, Ok(200));
+        assert_eq!(candidate(&connection), CandidateHealth::Usable);
+        let failing = Rule::on("/oauth/token", [ScriptStep::from(Behaviour::status(answer))]);
+        bank.set_script(Script { rules: vec![failing] }).await.unwrap();
+        // The token is used until it expires.
+        eventually("three checks have failed", async || {
+            let _failed = probe(&connection).await;
+            candidate(&connection) == CandidateHealth::Unhealthy
+        })
+        .await;
+        let seen = connection.snapshot();
+        assert_eq!(seen.effective, EffectiveState::Closed, "{answer}: the token endpoint has a circuit of its own");
+        assert_ne!(seen.health, Health::Healthy, "{answer}");
     }
 }
 

@@ -72,7 +72,7 @@ async fn rejected_credentials_never_open_the_circuit() {
     let status = connection.snapshot();
     assert_eq!(status.verification, Verification::AuthenticationFailed { status: 401 });
     assert_eq!((status.authenticated, status.effective), (Some(false), EffectiveState::Closed));
-    assert_eq!(status.health, Health::Unknown, "a rejection says nothing about the bank");
+    assert_eq!(status.health, Health::Unhealthy, "a bank that rejects our calls takes no payout either");
 
     bank.set_auth(&RequiredAuth::Bearer { token: "wrong".to_owned() }).unwrap();
     assert_eq!(probe(&connection).await, Ok(200));
