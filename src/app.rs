@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,17 +49,22 @@ use crate::ledger::{self, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::tasks::TaskGroups;
-use crate::telemetry::log_writer::write_stderr_within;
 use crate::telemetry::{self, traces::Traces};
 use crate::work::ledger_monitor::readiness_warning;
 
 /// Runs the command of the command line.
-#[expect(clippy::print_stderr, reason = "command-line errors are printed to the terminal")]
-pub fn main(cli: Cli) -> ExitCode {
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run_command(cli),
+        Err(message) => output::print_usage(&message),
+    }
+}
+
+fn run_command(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
+            output::print_error(format_args!("cannot start the runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -79,15 +85,11 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be a pipe that no process reads.
-            write_stderr_within(format!("error: {error}\n"), LAST_LINE_TIMEOUT);
+            output::print_error(error);
             ExitCode::FAILURE
         }
     }
 }
-
-/// How long the last line on standard error may take.
-const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(500);
 
 async fn run(args: RunArgs) -> Result<(), AppError> {
     let logging = telemetry::init(args.log_format, &args.log_level)?;

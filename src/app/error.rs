@@ -3,6 +3,7 @@
 use crate::api::CrdError;
 use crate::app::explain::ExplainError;
 use crate::app::operator_check::OperatorCheckError;
+use crate::app::output::OutputError;
 use crate::app::smoke_check::SmokeCheckError;
 use crate::cluster::client::ClientError;
 use crate::cluster::lease::LeaseError;
@@ -52,8 +53,8 @@ pub(super) enum AppError {
         source: std::io::Error,
     },
     /// Standard output could not be written.
-    #[error("writing standard output: {0}")]
-    Output(std::io::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The arguments of a command contradict each other.
     #[error("{0}")]
     Arguments(String),

@@ -29,7 +29,7 @@ pub(super) async fn run(command: LedgerCommand) -> Result<(), AppError> {
     let ledger = ledger::open(&common.ledger, OpenMode::ReadOnly).await?;
     let text = text(&command, selection, common.limit, &ledger).await;
     ledger.close().await;
-    print(&text?)
+    Ok(print(&text?)?)
 }
 
 fn common(command: &LedgerCommand) -> &LedgerArgs {

@@ -29,7 +29,7 @@ pub fn cell_of(text: &str, most: usize) -> String {
 
 /// Whether a character does not show as itself: controls of C0 and C1, line and paragraph separators, marks and overrides
 /// of direction, zero-width and other blank characters, interlinear annotations, and tags.
-pub const fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
         || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -21,6 +21,7 @@ mod docs;
 mod empty_lists;
 mod explain;
 mod gateway;
+mod generated_pages;
 mod layer_rules;
 mod legacy_metrics;
 mod list_ends;

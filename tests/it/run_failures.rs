@@ -253,6 +253,6 @@ async fn rejected_records_are_told_with_their_number_and_first_field() {
     let good: Vec<_> = (20..25).map(|id| record(id, "id")).collect();
     let body = format!(r#"{{"data": [{}]}}"#, [nameless, good].concat().join(","));
     let run = one_run(&plan(&["a"]), move |_| json("200 OK", &body)).await;
-    assert_eq!(run.reason, Some(RunReason::SchemaDrifted));
+    assert_eq!(run.reason, Some(RunReason::DeadLetterBudgetExceeded));
     assert_eq!(run.failure.detail.as_deref(), Some("20 of 25 records rejected, the first for KeyInvalid at /id"));
 }
