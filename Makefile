@@ -20,8 +20,8 @@ BUSBAR := $(TARGET_DIR)/debug/busbar
 CRDS := crds
 REFERENCE := docs/reference
 
-.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs deny control-plane peers demo bench \
-	release ci check clean
+.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs chart check-chart check-rules deny control-plane \
+	peers prometheus demo bench release image check-image ci check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ lint: ## check formatting and run clippy, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-test: setup control-plane peers ## set up, then run unit, integration, documentation and end-to-end tests
+test: setup control-plane peers prometheus ## set up, then run unit, integration, documentation and end-to-end tests
 	$(CARGO) test --no-run
 	$(CARGO) test --lib --bins
 	$(CARGO) test --test it -- --test-threads=$(E2E_THREADS)
@@ -53,7 +53,7 @@ unit: ## run unit and integration tests only, without a control plane
 	$(CARGO) test --lib --bins
 	$(CARGO) test --test it -- --test-threads=$(E2E_THREADS)
 
-e2e: setup control-plane peers ## run end-to-end tests on a real API server (ARGS: a filter)
+e2e: setup control-plane peers prometheus ## run end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
 soak: setup control-plane ## run 33 minutes of random faults, with a printed seed (ARGS: random, alternate, properties)
@@ -73,6 +73,15 @@ check-docs: build ## fail if docs/reference/ is stale, a link is dead or a rustd
 	$(CARGO) test --test it -- docs::
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --examples
 
+chart: ## write the generated parts of charts/ and config/: copies, values.yaml, install.yaml, Kustomize base (builds Helm once)
+	@hack/chart/generate
+
+check-chart: ## check the charts and the plain manifests with a real Helm (ARGS: a filter)
+	@hack/ci/chart $(ARGS)
+
+check-rules: ## check the alerting and recording rules and run their unit tests
+	@hack/prometheus/check-rules
+
 deny: ## check dependencies: bans, licences, sources, advisories (from a dated snapshot)
 	@hack/ci/deny
 
@@ -81,6 +90,9 @@ control-plane: ## build kube-apiserver, etcd and kubectl once, into the user's c
 
 peers: ## install the third-party test servers once, into the user's cache
 	@hack/peers/install >/dev/null
+
+prometheus: ## unpack Prometheus and promtool once into the user's cache, unless they are installed
+	@hack/prometheus/install >/dev/null
 
 demo: setup control-plane build ## run the failover demo on this machine (ARGS=--once: run once and exit)
 	@exec $(TARGET_DIR)/debug/examples/demo $(ARGS)
@@ -91,10 +103,16 @@ bench: ## print the figures of docs/performance.md (ARGS: groups)
 release: ## build the release artifacts: binary, manifests, SBOM, checksums (ARGS: flags of hack/release/build)
 	@CARGO=$(CARGO) hack/release/build $(ARGS)
 
+image: ## assemble the operator's image without a container engine (ARGS: flags of hack/release/image)
+	@CARGO=$(CARGO) hack/release/image $(ARGS)
+
+check-image: build ## fail if two assemblies of the image's own layer differ
+	@hack/release/image --check --binary $(BUSBAR)
+
 check: lint unit ## run the checks to pass before a commit
 
 ci: ## run everything that a change must pass, with the duration of each step
-	@hack/ci/steps lint check-crds check-docs deny test 'demo ARGS=--once'
+	@hack/ci/steps lint check-crds check-docs check-chart check-rules deny test check-image 'demo ARGS=--once'
 
 clean: ## remove build output (not the cached control plane)
 	$(CARGO) clean

@@ -28,8 +28,10 @@ fn a_release_is_complete_and_reproducible() {
     release(one.path());
     let version = env!("CARGO_PKG_VERSION");
     let files = names(one.path());
-    for file in ["install.yaml", "manifests.tar.gz"] {
-        assert!(files.contains(&format!("busbar-{version}-{file}")), "{files:?}");
+    let wanted = [format!("busbar-{version}-install.yaml"), format!("busbar-{version}-manifests.tar.gz")];
+    let charts = ["busbar", "busbar-crds"].map(|chart| format!("{chart}-chart-{version}.tgz"));
+    for file in wanted.iter().chain(&charts) {
+        assert!(files.contains(file), "{files:?}");
     }
     let sums = std::fs::read_to_string(one.path().join("SHA256SUMS")).unwrap();
     let summed: BTreeSet<String> = sums.lines().map(|l| l.split("  ").nth(1).unwrap().to_owned()).collect();
@@ -40,7 +42,8 @@ fn a_release_is_complete_and_reproducible() {
     assert_eq!(sums, std::fs::read_to_string(two.path().join("SHA256SUMS")).unwrap());
 
     let install = std::fs::read_to_string(one.path().join(format!("busbar-{version}-install.yaml"))).unwrap();
-    for part in ["syncjobs.busbar.dev", "kind: ClusterRoleBinding", "kind: ValidatingAdmissionPolicyBinding"] {
+    let parts = ["syncjobs.busbar.dev", "kind: ClusterRoleBinding", "kind: ValidatingAdmissionPolicyBinding"];
+    for part in parts.into_iter().chain(["kind: StatefulSet", "pod-security.kubernetes.io/enforce: restricted"]) {
         assert!(install.contains(part), "{part}");
     }
 
@@ -65,4 +68,36 @@ fn a_release_is_complete_and_reproducible() {
     let listed: BTreeSet<&str> =
         bom["dependencies"].as_array().unwrap().iter().map(|d| d["ref"].as_str().unwrap()).collect();
     assert!(refs.is_subset(&listed) && refs.len() == components.len(), "each once, each with its dependencies");
+}
+
+/// What the image's build context holds: the exceptions of `.dockerignore`, which ignores everything else.
+fn context() -> Vec<String> {
+    let text = crate::source::read(".dockerignore");
+    assert!(text.lines().any(|line| line == "*"), "everything is ignored but the exceptions");
+    text.lines().filter_map(|line| line.strip_prefix('!')).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_image_is_built_from_every_file_that_cargo_reads() {
+    let context = context();
+    let inside = |path: &str| {
+        context
+            .iter()
+            .any(|kept| path.strip_prefix(kept.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    };
+    // Cargo lists what it read to build the binary; tests of the library include files that the image's build does not need.
+    let list = std::fs::read_to_string(Path::new(env!("CARGO_BIN_EXE_busbar")).with_extension("d")).unwrap();
+    let root = root().to_str().unwrap().to_owned();
+    let read = list.split_once(": ").unwrap().1.split_whitespace();
+    let ours = read.filter_map(|path| Path::new(path).strip_prefix(&root).ok()?.to_str());
+    // The commit is an argument of the image's build.
+    let ours: Vec<&str> = ours.filter(|path| !path.starts_with(".git/")).collect();
+    assert!(ours.contains(&"src/main.rs") && ours.contains(&"build.rs"), "{ours:?}");
+    let others =
+        ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "LICENSE", "hack/release/rootfs", "hack/release/sbom"];
+    let missing: Vec<&str> = ours.into_iter().chain(others).filter(|path| !inside(path)).collect();
+    assert!(missing.is_empty(), "not in the build context (.dockerignore): {missing:?}");
+    for kept in &context {
+        assert!(Path::new(&root).join(kept).exists(), ".dockerignore: {kept} does not exist");
+    }
 }
