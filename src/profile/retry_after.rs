@@ -1,7 +1,8 @@
 //! Where a provider reports how long to wait before the next request, and how it encodes that.
 //!
 //! Times are compared with the response's own `Date` where it has one: a provider's clock may be off, but it is off in
-//! both.
+//! both. A number that is too large for its unit is a time far away, not no time at all; every wait is capped. What is
+//! not a time is ignored: then the backoff alone decides.
 
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ impl RetryAfterRule {
                 let text = response.json_at(pointer)?.as_str()?.to_lowercase();
                 let (_, rest) = text.split_once(&after.to_lowercase())?;
                 let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
-                digits.parse().ok().map(|seconds| RetryAfter::Delay(Duration::from_secs(seconds)))
+                whole_number(&digits).map(|seconds| RetryAfter::Delay(Duration::from_secs(seconds)))
             }
             Self::NextDay => {
                 let tomorrow = now.to_zoned(zone.clone()).date().tomorrow().ok()?;
@@ -116,7 +117,10 @@ impl RetryAfterFormat {
             let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
             let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
             let up = u64::from(part.bytes().any(|b| b != b'0'));
-            (digits(whole) && digits(part)).then(|| whole.parse::<u64>().ok()).flatten()?.checked_add(up)
+            (digits(whole) && digits(part)).then(|| whole_number(whole)).flatten().map(|n| n.saturating_add(up))
+        };
+        let epoch = |seconds: u64| {
+            i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or(Timestamp::MAX)
         };
         let relative = |at: Timestamp| match date {
             Some(date) => RetryAfter::Delay(Duration::try_from(at.duration_since(date)).unwrap_or(Duration::ZERO)),
@@ -124,17 +128,24 @@ impl RetryAfterFormat {
         };
         match self {
             Self::DeltaSeconds => seconds().map(|seconds| RetryAfter::Delay(Duration::from_secs(seconds))),
-            Self::EpochSeconds => Timestamp::from_second(i64::try_from(seconds()?).ok()?).ok().map(relative),
+            Self::EpochSeconds => seconds().map(epoch).map(relative),
             Self::HttpDate => http_date(text).map(relative),
             Self::RetryAfter => Self::DeltaSeconds.read(text, date).or_else(|| Self::HttpDate.read(text, date)),
         }
     }
 }
 
-/// The value of the header `Retry-After`.
-pub fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    RetryAfterFormat::RetryAfter.read(text, date(headers))
+/// The number that these digits are; the largest one if it is larger. `None` if there are none.
+fn whole_number(digits: &str) -> Option<u64> {
+    (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// The value of the header `Retry-After`; the latest of several.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<RetryAfter> {
+    let date = date(headers);
+    let texts = headers.get_all(http::header::RETRY_AFTER).iter().filter_map(|value| value.to_str().ok());
+    let read = texts.filter_map(|text| RetryAfterFormat::RetryAfter.read(text.trim(), date));
+    read.fold(None, |latest, next| later(latest, Some(next), now))
 }
 
 /// The value of the header `Date`.

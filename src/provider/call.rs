@@ -60,12 +60,28 @@ pub struct Request {
     /// Longest single wait, between two tries or for quota. Unset: any wait that fits the deadline. For callers that
     /// can postpone their work.
     pub max_wait: Option<Duration>,
+    /// A user requested the call: it is sent although the provider's rate limit has not ended, once in a while. It still
+    /// needs quota of the connection's own limits.
+    pub requested: bool,
     /// The body of a successful response must be JSON; otherwise the try has failed.
     pub expect_json: bool,
+    /// What the caller reads although it is not JSON.
+    pub tolerance: BodyTolerance,
     /// Parameters that a trace may show, by name: those that the profile declares public.
     pub trace_parameters: Vec<(String, String)>,
     /// Where the record of a probe is reported. Unset: nowhere.
     pub report: Option<ProbeReport>,
+}
+
+/// Bodies of a successful response that are no JSON, and that the caller of [`Request::expect_json`] reads nevertheless.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct BodyTolerance {
+    /// JSON, but for characters of its texts that are not valid.
+    pub characters: bool,
+    /// None, with status 204 or 205.
+    pub no_content: bool,
+    /// None, with another status.
+    pub empty: bool,
 }
 
 /// Whether a cached response may be returned.
@@ -97,7 +113,9 @@ impl Request {
             max_tries: None,
             no_wait: false,
             max_wait: None,
+            requested: false,
             expect_json: false,
+            tolerance: BodyTolerance::default(),
             trace_parameters: Vec::new(),
             report: None,
         }

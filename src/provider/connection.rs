@@ -92,10 +92,20 @@ impl Connection {
 
     /// Runs one health check; `None` if the settings define none.
     pub async fn probe(&self) -> Option<ProbeOutcome> {
+        self.check(false).await
+    }
+
+    /// Runs one health check that a user requested: it is sent although the provider's rate limit has not ended, once in
+    /// a while.
+    pub async fn probe_requested(&self) -> Option<ProbeOutcome> {
+        self.check(true).await
+    }
+
+    async fn check(&self, requested: bool) -> Option<ProbeOutcome> {
         let pipeline = self.pipeline();
         let path = pipeline.settings.health_check().path.clone()?;
         let report = ProbeReport::default();
-        let request = Request { report: Some(report.clone()), ..Request::probe(path) };
+        let request = Request { report: Some(report.clone()), requested, ..Request::probe(path) };
         let result = self.send(pipeline, request).await;
         Some(ProbeOutcome { result, record: report.take() })
     }
@@ -128,6 +138,11 @@ impl Connection {
     /// The circuit's own state, without any override.
     pub fn circuit_state(&self) -> BreakerState {
         self.monitor.circuit_state()
+    }
+
+    /// Whether the last health checks have failed, or the last calls if the health check is passive.
+    pub fn is_unhealthy(&self) -> bool {
+        self.monitor.lock().is_unhealthy()
     }
 
     /// When [`tick`](Self::tick) may next change something.

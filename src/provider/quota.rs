@@ -1,7 +1,8 @@
 //! The quota layer: each try takes one request from every limit that applies, waits for it, or ends the call.
 //!
 //! It waits only as long as the deadline allows: a longer wait fails at once and reports its length. A probe never
-//! waits; without quota it is skipped. A 429 delays all calls of the connection, not one request, because clients that
+//! waits; without quota it is skipped. Only a call that a user requested is sent during the provider's rate limit, once in
+//! a while. A 429 delays all calls of the connection, not one request, because clients that
 //! keep sending after a 429 get their keys banned. Only if the profile says that the limit applies to one partition is
 //! that partition blocked alone. Requests of daily limits are counted in the ledger before they are sent
 //! (`day_quota.rs`).
@@ -17,10 +18,11 @@ use crate::domain::breaker::CallClass;
 use crate::domain::hash;
 use crate::domain::quota::WindowId;
 use crate::domain::time::Mono;
+use crate::profile::RetryAfter;
 use crate::provider::call::{CallError, Request, Response};
 use crate::provider::call_context::{CallContext, CallFuture, CallService};
 use crate::provider::monitor::ConnectionMonitor;
-use crate::provider::monitor::rate_limit::QuotaDenial;
+use crate::provider::monitor::rate_limit::{ObservedResponse, QuotaDenial, QuotaGrant};
 use crate::settings::Settings;
 
 /// Calls that waited for a rate limit to end are spread over at most this long.
@@ -54,14 +56,19 @@ impl<S: CallService + Clone + Send + 'static> Service<CallContext> for QuotaServ
         let (monitor, settings, inner) = (Arc::clone(&self.monitor), Arc::clone(&self.settings), self.inner.clone());
         async move {
             ctx.progress.on_queued();
-            acquire(&monitor, &settings, &ctx).await?;
+            let grant = acquire(&monitor, &settings, &ctx).await?;
             ctx.progress.on_quota_granted(settings.auth().token_url().is_some());
             let (class, operation) = (ctx.request.class, Arc::clone(&ctx.request.operation));
             let partition = ctx.request.partition.clone();
-            let end = inner.oneshot(ctx).await;
-            if let Ok(response) = &end {
-                let partition = partition.as_deref();
-                monitor.observe_rate_limit(&settings, class, &operation, partition, response.classification);
+            let mut end = inner.oneshot(ctx).await;
+            if let Ok(response) = &mut end {
+                let (operation, partition) = (&*operation, partition.as_deref());
+                let classification = response.classification;
+                let observed = ObservedResponse { class, operation, partition, classification, grant };
+                // The caller is told what the connection keeps to: a shorter `Retry-After` would lead to a refusal.
+                if let Some(pause) = monitor.observe_response(&settings, &observed) {
+                    response.classification.retry_after = Some(RetryAfter::Delay(pause));
+                }
             }
             end
         }
@@ -74,7 +81,7 @@ pub(crate) async fn acquire(
     monitor: &ConnectionMonitor,
     settings: &Settings,
     ctx: &CallContext,
-) -> Result<(), CallError> {
+) -> Result<QuotaGrant, CallError> {
     let rules = settings.quota().filter(|rules| rules.has_daily_limit(&ctx.request.operation));
     let days = rules.zip(monitor.day_quota());
     if let Some((rules, days)) = days {
@@ -85,7 +92,7 @@ pub(crate) async fn acquire(
     let mut queued: Option<QueuedCall<'_>> = None;
     let end = loop {
         let denial = match monitor.acquire_quota(settings, &ctx.request, queued.is_some(), latest) {
-            Ok(()) => break Ok(()),
+            Ok(grant) => break Ok(grant),
             Err(denial) => denial,
         };
         let now = monitor.clock().mono();
@@ -111,7 +118,7 @@ pub(crate) async fn acquire(
         }
     };
     drop(queued);
-    if let (Ok(()), Some((rules, days))) = (&end, days) {
+    if let (Ok(_), Some((rules, days))) = (&end, days) {
         let missing = || monitor.unstored_quota(rules, &ctx.request);
         days.store(missing, |added, totals| monitor.mark_quota_stored(added, totals)).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::api::v1alpha1::sync_job::SyncJobStatus;
 use busbar::api::v1alpha1::{ProviderConnection, SyncJob};
-use busbar::testbed::sim::{AccountConfig, Direction, ScriptStep, Transaction};
+use busbar::testbed::sim::{AccountConfig, Behaviour, Direction, ScriptStep, Transaction};
 use rust_decimal::Decimal;
 use serde_json::json;
 
@@ -221,6 +221,27 @@ async fn a_failing_job_is_retried_with_backoff_until_it_recovers() {
     assert_eq!((recovered.failure_streak, recovered.next_retry_time), (Some(0), None));
     env.until_event("SyncJob", "feed", "SyncSucceeded", "succeeded").await;
     assert_eq!(operator.metric("busbar_sync_failure_streak", &job).await, Some(0.0));
+    operator.finish(&env.ns).await;
+}
+
+#[tokio::test]
+async fn a_rare_job_is_not_retried_each_second_because_the_bank_says_so() {
+    let env = BankEnv::new("retry-after").await;
+    let bank = env.mono("mono", |c| c).await;
+    bank.set_script(pages_script(ScriptStep::from(Behaviour::rate_limited("1")))).await.unwrap();
+    env.put(&feed_job("6h", json!({}))).await;
+    let operator = Operator::ready(&env.ns, &[]).await;
+    let failed = until_job(&env, "the run failed", |s| s.last_result.is_some_and(|r| r.as_str() == "Failed")).await;
+    let retry = failed.next_retry_time.unwrap().0;
+    let wait = retry.duration_since(failed.history[0].start_time.0).as_secs();
+    assert!((15 * 60..16 * 60).contains(&wait), "{wait}");
+
+    // A requested run does not wait, and is one run.
+    let before = page_requests(&bank);
+    bank.recover().await;
+    run_now(&env).await;
+    until_succeeded(&env, "the requested run succeeded").await;
+    assert_eq!(page_requests(&bank), before + 1);
     operator.finish(&env.ns).await;
 }
 

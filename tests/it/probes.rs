@@ -1,6 +1,7 @@
 //! The probe driver against simulated banks: when it probes, what follows from it, and which controller is notified.
 
 mod hung;
+mod requested;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

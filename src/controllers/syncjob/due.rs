@@ -8,6 +8,7 @@ use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::reasons::ConditionType;
 use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::conditions::transition_of;
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::clock_skew::{after, happened, is_ahead};
 use crate::domain::schedule::Due;
 use crate::domain::time::{Mono, Now};
@@ -54,24 +55,75 @@ pub(super) fn blocked_until(history: &JobView) -> Option<Mono> {
     Some(last.at + UNRECORDED_RUN_BACKOFF)
 }
 
-/// When a failing job is retried: at the provider's Retry-After, else after the retry interval, doubled with every
-/// further failure. A Retry-After is not persisted: after a restart the provider can send it again.
+/// When a failing job is retried: after the longer of the provider's Retry-After, of at most a day, and of the retry
+/// interval, doubled with every further failure. A provider that says `Retry-After: 1` for hours is asked less and less
+/// often. A Retry-After is not persisted: after a restart the provider can send it again.
 pub(super) fn retry_at(history: &JobView, cadence: &Cadence, now: Now) -> Option<Timestamp> {
     if history.failure_streak == 0 {
         return None;
     }
     let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped))?;
-    if let Some(outcome) = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id)
-        && let Some(delay) = outcome.report.retry_in
-    {
-        return Some(now.wall_at(outcome.at + delay));
-    }
+    let outcome = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id);
+    let asked = outcome.and_then(|outcome| Some(outcome.at + outcome.report.retry_in?.min(MAX_THROTTLE)));
     let doublings = (history.failure_streak - 1).min(16);
     let delay = cadence.retry_interval.saturating_mul(1 << doublings).min(MAX_RETRY_INTERVAL);
-    Some(after(last.ended.unwrap_or(last.started), delay))
+    let backoff = after(last.ended.unwrap_or(last.started), delay);
+    Some(asked.map_or(backoff, |at| now.wall_at(at).max(backoff)))
 }
 
 /// The last run that was not skipped.
 fn last_run(history: &JobView) -> Option<&RunRecord> {
     history.last.iter().find(|run| run.result != Some(RunResult::Skipped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::syncjob::tests::{run, t};
+    use crate::domain::run_reason::RunReason;
+    use crate::domain::schedule::Schedule;
+    use crate::sync::RunReport;
+    use crate::work::pool::RunOutcome;
+
+    const HOUR: i64 = 3600;
+
+    /// When a job with `interval: 6h` is retried, in seconds after its `failures`-th failure, with what the provider asks
+    /// for.
+    fn retried_after(failures: u32, retry_in: Option<Duration>) -> i64 {
+        let interval = Duration::from_hours(6);
+        let cadence = Cadence {
+            schedule: Schedule::Interval(interval),
+            jitter_percent: 0,
+            starting_deadline: Duration::from_hours(1),
+            retry_interval: interval.min(Duration::from_mins(15)),
+            max_staleness: interval * 3,
+            text: "every 6h".to_owned(),
+        };
+        let failed = run(Some(RunResult::Failed), 0);
+        let report = RunReport { retry_in, ..RunReport::from_error(RunReason::RateLimited.into()) };
+        let now = Now { mono: Mono::ZERO, wall: t(0) };
+        let history = JobView {
+            last_outcome: Some(RunOutcome { id: failed.id, at: now.mono, report, recorded: true }),
+            last: vec![failed],
+            failure_streak: failures,
+            ..JobView::default()
+        };
+        retry_at(&history, &cadence, now).unwrap().duration_since(now.wall).as_secs()
+    }
+
+    #[test]
+    fn a_short_retry_after_does_not_replace_the_backoff() {
+        let minutes = [1, 2, 3, 4, 5, 6].map(|failures| retried_after(failures, Some(Duration::from_secs(1))) / 60);
+        assert_eq!(minutes, [15, 30, 60, 120, 240, 360]);
+        assert_eq!(retried_after(1, None), 900);
+    }
+
+    #[test]
+    fn a_long_retry_after_is_kept_up_to_a_day() {
+        assert_eq!(retried_after(1, Some(Duration::from_hours(2))), 2 * HOUR);
+        assert_eq!(retried_after(6, Some(Duration::from_hours(2))), 6 * HOUR);
+        for far in [Duration::from_hours(24), Duration::from_hours(50_000), Duration::MAX] {
+            assert_eq!(retried_after(1, Some(far)), 24 * HOUR);
+        }
+    }
 }

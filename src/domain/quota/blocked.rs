@@ -45,9 +45,7 @@ impl BlockedPartitions {
         }
         let block = match before {
             // An answer to a request sent before the block is no repetition.
-            Some(block) if now < block.until => {
-                Block { until: block.until.max(now + length(block.repeats)), ..block }
-            }
+            Some(block) if now < block.until => Block { until: block.until.max(now + length(block.repeats)), ..block },
             Some(block) => {
                 let repeats = block.repeats.saturating_add(1);
                 Block { until: now + length(repeats), repeats }
@@ -57,9 +55,20 @@ impl BlockedPartitions {
         self.blocks.insert(part, block);
     }
 
-    /// Ends the block of `partition`, and forgets those before it: the provider accepts its requests.
-    pub fn unblock(&mut self, operation: &str, partition: &str) {
-        self.blocks.remove(&part(operation, partition));
+    /// Ends the block of `partition`; the next one is longer all the same.
+    pub fn unblock(&mut self, operation: &str, partition: &str, now: Mono) {
+        if let Some(block) = self.blocks.get_mut(&part(operation, partition)) {
+            block.until = block.until.min(now);
+        }
+    }
+
+    /// Forgets the former blocks of `partition`: the provider has accepted a request. A block that has not ended stays,
+    /// because the request was sent before it.
+    pub fn forget(&mut self, operation: &str, partition: &str, now: Mono) {
+        let part = part(operation, partition);
+        if self.blocks.get(&part).is_some_and(|block| block.until <= now) {
+            self.blocks.remove(&part);
+        }
     }
 
     /// End of the block; `None` if the partition is not blocked.
@@ -92,13 +101,16 @@ mod tests {
         let mut ends = Vec::new();
         for round in 0..4 {
             if round == 3 {
-                blocked.unblock("balances", "acc-1");
+                blocked.forget("balances", "acc-1", now);
             }
             blocked.block("balances", "acc-1", now, length);
             blocked.block("balances", "acc-1", now, length);
             let until = blocked.blocked_until("balances", "acc-1", now).unwrap();
             ends.push(until.since(now).as_secs());
+            blocked.forget("balances", "acc-1", now);
+            assert_eq!(blocked.blocked_until("balances", "acc-1", now), Some(until), "of an earlier request");
             now = until;
+            blocked.unblock("balances", "acc-1", now);
         }
         assert_eq!(ends, [1, 2, 4, 1]);
     }

@@ -30,6 +30,25 @@ pub(crate) enum QuotaDenial {
     LimitReached(RetryAt),
 }
 
+/// How a request got its quota.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum QuotaGrant {
+    /// Nothing was against it.
+    Free,
+    /// A user requested it although the provider's rate limit has not ended.
+    PauseOverridden,
+}
+
+/// The response to one request, as far as rate limits are concerned.
+#[derive(Copy, Clone)]
+pub(crate) struct ObservedResponse<'a> {
+    pub(crate) class: CallClass,
+    pub(crate) operation: &'a str,
+    pub(crate) partition: Option<&'a str>,
+    pub(crate) classification: Classification,
+    pub(crate) grant: QuotaGrant,
+}
+
 /// Why a retry is denied.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum RetryDenied {
@@ -48,25 +67,29 @@ impl ConnectionMonitor {
         request: &Request,
         waited: bool,
         latest: Mono,
-    ) -> Result<(), QuotaDenial> {
+    ) -> Result<QuotaGrant, QuotaDenial> {
         let mut state = self.lock();
-        if let Some(at) = state.throttle.until(self.clock.mono()) {
-            return Err(QuotaDenial::RateLimited(at));
-        }
-        if let (Some(blocked), Some(partition)) = (&state.blocked, &request.partition)
-            && let Some(at) = blocked.blocked_until(&request.operation, partition, self.clock.mono())
+        let now = self.clock.now();
+        let paused = state.paused(request, now.mono);
+        if let Some(denial) = paused
+            && !(request.requested && state.may_override(now.mono))
         {
-            return Err(QuotaDenial::PartitionBlocked(at));
+            return Err(denial);
         }
-        let Some(rules) = settings.quota() else { return Ok(()) };
-        let demand = demand(request, waited);
-        let quota = state.quota.get_or_insert_default();
-        quota.try_acquire(rules, demand, self.clock.now()).map_err(|retry| {
-            if retry.at < latest {
-                quota.add_waiter(retry.window_id);
-            }
-            QuotaDenial::LimitReached(retry)
-        })
+        if let Some(rules) = settings.quota() {
+            let quota = state.quota.get_or_insert_default();
+            quota.try_acquire(rules, demand(request, waited), now).map_err(|retry| {
+                if retry.at < latest {
+                    quota.add_waiter(retry.window_id);
+                }
+                QuotaDenial::LimitReached(retry)
+            })?;
+        }
+        if paused.is_none() {
+            return Ok(QuotaGrant::Free);
+        }
+        state.pause_overridden_at = Some(now.mono);
+        Ok(QuotaGrant::PauseOverridden)
     }
 
     /// Takes over the requests that a former process counted.
@@ -98,8 +121,70 @@ impl ConnectionMonitor {
         }
     }
 
-    /// Applies the rate limit in a response to a call of `class`. It delays the whole connection, unless the profile
-    /// scopes it to a partition and the request had one.
+    /// Applies what a response says about rate limits; returns for how long further requests are delayed. A rate limit
+    /// delays the whole connection, unless the profile scopes it to a partition and the request had one.
+    pub(crate) fn observe_response(&self, settings: &Settings, response: &ObservedResponse<'_>) -> Option<Duration> {
+        let ObservedResponse { class, operation, partition, classification, grant } = *response;
+        let limited = matches!(classification.class, ResponseClass::RateLimited | ResponseClass::Quota);
+        let overridden = grant == QuotaGrant::PauseOverridden;
+        // A transient fault does not say whether the provider takes requests again.
+        let accepted = !limited && overridden && classification.class != ResponseClass::Retry;
+        if !limited && !accepted && classification.class != ResponseClass::Ok {
+            return None;
+        }
+        let now = self.clock.now();
+        {
+            let mut state = self.lock();
+            // A rate limit of another endpoint or of other credentials does not apply to those in force.
+            if state.verification_revision != *settings.verification_revision() {
+                return None;
+            }
+            if !limited {
+                state.consecutive_throttles = 0;
+            }
+            if let (Some(blocked), Some(partition)) = (&mut state.blocked, partition) {
+                if overridden && (accepted || classification.retry_after.is_some()) {
+                    blocked.unblock(operation, partition, now.mono);
+                }
+                if !limited {
+                    blocked.forget(operation, partition, now.mono);
+                }
+            }
+        }
+        if accepted {
+            self.update_and_publish(Publish::of(class), |state, _| end_throttle(state));
+        }
+        if !limited {
+            return None;
+        }
+        let length = |repeats: u8| pause_length(settings, &classification, repeats, now.wall);
+        if let (LimitScope::Partition, Some(partition)) = (classification.scope, partition) {
+            let mut state = self.lock();
+            let blocked = state.blocked.get_or_insert_default();
+            blocked.block(operation, partition, now.mono, length);
+            return blocked.blocked_until(operation, partition, now.mono).map(|until| until.since(now.mono));
+        }
+        self.update_and_publish(Publish::of(class), |state, _| {
+            let asked = classification.retry_delay(now.wall);
+            if state.throttle.until(now.mono).is_some() && !overridden {
+                // The answer to a request sent before the rate limit is no repetition; it may ask for a longer one.
+                if let Some(delay) = asked {
+                    throttle(state, delay, now);
+                }
+            } else {
+                let delay = length(state.consecutive_throttles);
+                state.consecutive_throttles = state.consecutive_throttles.saturating_add(1);
+                if overridden && asked.is_some() {
+                    end_throttle(state);
+                }
+                throttle(state, delay, now);
+            }
+            state.throttle.until(now.mono).map(|until| until.since(now.mono))
+        })
+    }
+
+    /// Like [`observe_response`](Self::observe_response), for a request that overrode nothing.
+    #[cfg(test)]
     pub(crate) fn observe_rate_limit(
         &self,
         settings: &Settings,
@@ -108,45 +193,8 @@ impl ConnectionMonitor {
         partition: Option<&str>,
         classification: Classification,
     ) {
-        if !matches!(classification.class, ResponseClass::RateLimited | ResponseClass::Quota | ResponseClass::Ok) {
-            return;
-        }
-        {
-            let mut state = self.lock();
-            // A rate limit of another endpoint or of other credentials does not apply to those in force.
-            if state.verification_revision != *settings.verification_revision() {
-                return;
-            }
-            if classification.class == ResponseClass::Ok {
-                state.unspecified_throttles = 0;
-                return;
-            }
-        }
-        let now = self.clock.now();
-        let wall = now.wall;
-        if let (LimitScope::Partition, Some(partition)) = (classification.scope, partition) {
-            let default_delay = || match classification.class {
-                ResponseClass::Quota => until_next_day(settings, wall),
-                _ => settings.retry().backoff().ceiling(0).max(MIN_THROTTLE),
-            };
-            let delay = classification.retry_delay(wall).unwrap_or_else(default_delay).min(MAX_THROTTLE);
-            let mut state = self.lock();
-            state.blocked.get_or_insert_default().block(operation, partition, delay, now.mono);
-            return;
-        }
-        self.update_and_publish(Publish::of(class), |state, _| {
-            if let Some(delay) = classification.retry_delay(wall) {
-                throttle(state, delay, now);
-            } else if state.throttle.until(now.mono).is_none() {
-                // No duration given. Answers to requests sent before the rate limit do not extend it.
-                let delay = match classification.class {
-                    ResponseClass::Quota => until_next_day(settings, wall),
-                    _ => settings.retry().backoff().ceiling(state.unspecified_throttles.into()).max(MIN_THROTTLE),
-                };
-                state.unspecified_throttles = state.unspecified_throttles.saturating_add(1);
-                throttle(state, delay, now);
-            }
-        });
+        let grant = QuotaGrant::Free;
+        self.observe_response(settings, &ObservedResponse { class, operation, partition, classification, grant });
     }
 
     /// Admits or denies another try of a call that the breaker admitted.
@@ -203,7 +251,30 @@ fn demand(request: &Request, waited: bool) -> QuotaRequest<'_> {
     QuotaRequest { operation: &request.operation, partition, money, waited }
 }
 
+/// For how long requests are delayed after a rate limit: the longer of what the provider asks for and of the backoff,
+/// which grows with the rate limits before this one; at most a day.
+fn pause_length(settings: &Settings, classification: &Classification, repeats: u8, wall: Timestamp) -> Duration {
+    let backoff = settings.retry().backoff().ceiling(repeats.into()).max(MIN_THROTTLE);
+    let daily = || (classification.class == ResponseClass::Quota).then(|| until_next_day(settings, wall));
+    let asked = classification.retry_delay(wall).or_else(daily).unwrap_or_default();
+    asked.max(backoff).min(MAX_THROTTLE)
+}
+
 impl MonitorState {
+    /// Why the provider's rate limits deny `request` now.
+    fn paused(&self, request: &Request, now: Mono) -> Option<QuotaDenial> {
+        if let Some(at) = self.throttle.until(now) {
+            return Some(QuotaDenial::RateLimited(at));
+        }
+        let (blocked, partition) = (self.blocked.as_ref()?, request.partition.as_ref()?);
+        blocked.blocked_until(&request.operation, partition, now).map(QuotaDenial::PartitionBlocked)
+    }
+
+    /// Whether a requested call may be sent although the provider's rate limit has not ended.
+    fn may_override(&self, now: Mono) -> bool {
+        self.pause_overridden_at.is_none_or(|at| now.since(at) >= MIN_OVERRIDE_INTERVAL)
+    }
+
     /// Restores a rate limit that a former process received.
     pub(crate) fn restore_throttle(&mut self, until: Timestamp, now: Now) {
         let until = ends(until, now.wall, MAX_THROTTLE);
@@ -220,6 +291,12 @@ fn throttle(state: &mut MonitorState, delay: Duration, now: Now) {
     }
 }
 
+/// Ends the rate limit of the connection.
+fn end_throttle(state: &mut MonitorState) {
+    state.throttle.end();
+    state.throttled_until_wall = None;
+}
+
 /// Corrects the wall time at which the rate limit ends, if the clock was set since.
 pub(super) fn follow_wall_clock(state: &mut MonitorState, now: Now) {
     let exact = state.throttle.until(now.mono).map(|at| now.wall_at(at));
@@ -234,8 +311,12 @@ fn round_up(at: Timestamp) -> Timestamp {
     if whole < at { Timestamp::from_second(at.as_second() + 1).unwrap_or(at) } else { whole }
 }
 
-/// Minimum delay after a 429 without a duration, whatever the backoff is.
+/// Minimum delay after a 429, whatever the backoff is.
 const MIN_THROTTLE: Duration = Duration::from_secs(1);
+
+/// Minimum time between two requested calls during a rate limit: requests in quick succession, such as
+/// a script's, must not get the key banned.
+pub(crate) const MIN_OVERRIDE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time until the provider's next day: a quota without a reset time is taken as a daily one.
 fn until_next_day(settings: &Settings, wall: Timestamp) -> Duration {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::rights::Caller;
 use crate::ledger::dead_requests::{DeadRequest, RetryOutcome, encryption_context};
 use crate::ledger::encryption::Keyring;
@@ -86,7 +87,7 @@ impl Retrier {
             }
             InvokeOutcome::Failed(failure) if !failure.retryable => self.parked(dead, failure.reason, failure.status),
             InvokeOutcome::Failed(failure) => {
-                let until = failure.retry_in.and_then(|wait| after(self.clock.now().wall, wait));
+                let until = failure.retry_in.and_then(|wait| after(self.clock.now().wall, wait.min(MAX_THROTTLE)));
                 self.schedule_retry(dead, failure.reason, failure.status, until)
             }
         }

@@ -6,6 +6,7 @@
 //! - runs in progress, limited for each connection, with fair shares for all others when many are in progress;
 //! - slots, a hard limit, for the runs in progress that have something to do.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
@@ -91,10 +92,13 @@ impl RunSlot {
 pub(super) struct SlotFetch {
     pub(super) fetch: Arc<dyn Fetch>,
     pub(super) slot: Arc<RunSlot>,
+    /// Whether a user requested the run and its first call has not been made.
+    pub(super) requested: AtomicBool,
 }
 
 impl Fetch for SlotFetch {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, CallError>> {
+        let request = Request { requested: self.requested.swap(false, Ordering::Relaxed), ..request };
         self.slot.wait(self.fetch.fetch(request)).boxed()
     }
 }

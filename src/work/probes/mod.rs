@@ -1,5 +1,5 @@
 //! The probe driver: runs the health check of every active connection, through the same path as every other call; of a
-//! passive one only when its circuit is open and a trial is due.
+//! passive one only when its circuit is open and a trial is due, or while it is unhealthy.
 //!
 //! One task holds the schedule of all connections; a bounded number of probes run concurrently in tasks of their own,
 //! of which providers that do not answer have a part only (`lanes.rs`).
@@ -75,7 +75,8 @@ pub struct ProbeHandle {
 }
 
 impl ProbeHandle {
-    /// Probes `key` now; if a probe of it is running, again after it. No effect on a connection that is not probed.
+    /// Probes `key` now, also while the provider rate limits it; if a probe of it is running, again after it. No effect
+    /// on a connection that is not probed, unless it is rate limited.
     pub fn probe_now(&self, key: &ObjectKey) {
         self.requested.add(key);
     }
@@ -130,7 +131,7 @@ impl ProbeDriver {
                 self.update(&key, now);
             }
             while let Some(key) = self.requested.try_take() {
-                self.schedule.schedule_now(&key, now);
+                self.request(&key, now);
             }
             while let Some(key) = self.ticks.pop_due(now) {
                 if let Some(connection) = self.registry.get(&key) {
@@ -200,8 +201,8 @@ impl ProbeDriver {
     }
 
     /// Schedules the trial of an open circuit for when it is due, not for the next slot after that. A connection
-    /// without health checks is probed for its trials only: if its traffic is payouts alone, which are never a trial,
-    /// its circuit would otherwise stay open forever.
+    /// without health checks is probed for its trials only, and while it is unhealthy: if its traffic is payouts alone,
+    /// which are never a trial, and which routes keep away from an unhealthy bank, it would otherwise never recover.
     fn schedule_trial(&mut self, connection: &Connection, now: Mono) {
         let (settings, trial) = (connection.settings(), connection.next_trial());
         let target = ProbeTarget::of(connection, &settings);
@@ -211,24 +212,40 @@ impl ProbeDriver {
             }
         } else if settings.suspended()
             || settings.health_check().path.is_none()
-            || connection.circuit_state() == BreakerState::Closed
+            || (connection.circuit_state() == BreakerState::Closed && !connection.is_unhealthy())
         {
             self.schedule.remove(target.key);
         } else if let Some(trial) = trial {
             self.schedule.schedule_trial(&target, trial.max(now));
         } else if !self.schedule.contains(target.key) {
-            // Half-open since before a restart, or because of a read: trials follow the probe interval from here on.
+            // Half-open since before a restart, or because of a read; or unhealthy behind a closed circuit: probes follow
+            // the interval from here on.
             self.schedule.schedule_trial(&target, now + target.interval);
         }
     }
 
+    /// Makes a probe due that a user requested. A connection without health checks is probed only to end a rate limit:
+    /// nothing else does before its time.
+    fn request(&mut self, key: &ObjectKey, now: Mono) {
+        if let Some(connection) = self.registry.get(key).filter(|_| !self.schedule.contains(key)) {
+            let settings = connection.settings();
+            let possible = !settings.suspended() && settings.health_check().path.is_some();
+            if possible && connection.snapshot().throttled_until.is_some() {
+                self.schedule.schedule_trial(&ProbeTarget::of(&connection, &settings), now);
+            }
+        }
+        self.schedule.request(key, now);
+    }
+
     fn probe(&mut self, key: ObjectKey, id: ProbeId) {
         let connection = self.registry.get(&key);
+        let requested = self.schedule.take_request(&key);
         let panics = self.panics.clone();
         self.running.spawn("probe", async move {
             let Some(connection) = connection else { return EndedProbe { key, id, result: None } };
             let probing = async {
-                let record = connection.probe().await.and_then(|outcome| outcome.record);
+                let outcome = if requested { connection.probe_requested().await } else { connection.probe().await };
+                let record = outcome.and_then(|outcome| outcome.record);
                 record.map(|record| log_entry(&connection, &record))
             };
             // The end is reported even after a panic: a connection whose probe vanished would never be probed again.

@@ -38,6 +38,8 @@ struct Entry {
     running: Option<ProbeId>,
     /// A probe was requested while one was running: another follows it at once.
     rerun: bool,
+    /// A user requested the next probe.
+    requested: bool,
     /// The last probe took long.
     slow: bool,
 }
@@ -45,7 +47,7 @@ struct Entry {
 impl Entry {
     fn new(target: &ProbeTarget<'_>) -> Self {
         let (uid, revision) = (Arc::clone(target.uid), Arc::clone(target.revision));
-        Self { uid, revision, interval: target.interval, running: None, rerun: false, slow: false }
+        Self { uid, revision, interval: target.interval, running: None, rerun: false, requested: false, slow: false }
     }
 }
 
@@ -78,8 +80,8 @@ impl ProbeSchedule {
     pub(super) fn schedule_trial(&mut self, target: &ProbeTarget<'_>, at: Mono) {
         let known = self.entries.get(target.key).filter(|entry| entry.uid == *target.uid);
         let (running, rerun) = known.map_or((None, false), |entry| (entry.running, entry.rerun));
-        let slow = known.is_some_and(|entry| entry.slow);
-        self.entries.insert(target.key.clone(), Entry { running, rerun, slow, ..Entry::new(target) });
+        let (slow, requested) = known.map_or((false, false), |entry| (entry.slow, entry.requested));
+        self.entries.insert(target.key.clone(), Entry { running, rerun, requested, slow, ..Entry::new(target) });
         if running.is_none() {
             self.due.set(target.key, Some(at));
         }
@@ -101,6 +103,19 @@ impl ProbeSchedule {
                 self.due.set(key, Some(now));
             }
         }
+    }
+
+    /// Like [`schedule_now`](Self::schedule_now), because a user requested it.
+    pub(super) fn request(&mut self, key: &ObjectKey, now: Mono) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.requested = true;
+        }
+        self.schedule_now(key, now);
+    }
+
+    /// Whether a user requested the probe of `key` that starts now; the one after it is none.
+    pub(super) fn take_request(&mut self, key: &ObjectKey) -> bool {
+        self.entries.get_mut(key).is_some_and(|entry| std::mem::take(&mut entry.requested))
     }
 
     /// Brings the next probe of `key` forward to `at`, if it is later.
@@ -251,6 +266,18 @@ mod tests {
         assert!(table.start(at(101)).is_none());
         table.finish(&a, run, at(102));
         assert_eq!(table.next(), Some(at(102)));
+    }
+
+    #[test]
+    fn a_request_during_a_probe_belongs_to_the_one_that_follows() {
+        let mut table = table("a");
+        let (a, run) = table.start(at(100)).unwrap();
+        assert!(!table.take_request(&a));
+        table.request(&a, at(101));
+        table.finish(&a, run, at(102));
+        assert_eq!(table.next(), Some(at(102)));
+        table.start(at(102)).unwrap();
+        assert!(table.take_request(&a) && !table.take_request(&a), "once");
     }
 
     #[test]

@@ -56,3 +56,28 @@ async fn a_rate_limit_pauses_probes_also_after_a_restart() {
     assert_eq!(after["status"]["throttledUntilTime"], before["status"]["throttledUntilTime"]);
     env.finish().await;
 }
+
+#[tokio::test]
+async fn a_requested_check_ends_a_rate_limit_that_lasts_until_2031() {
+    let env = ConnectionEnv::new("until-2031").await;
+    let bank = env.add_bank("bank", RequiredAuth::None).await;
+    env.put(&connection("bank", &bank.base_url(), json!({}))).await;
+    env.until_verified("bank").await;
+    bank.set_script(Behaviour::rate_limited("Wed, 01 Jan 2031 00:00:00 GMT")).await.unwrap();
+    let paused = env.until_connection("bank", "Throttled", is_throttled).await;
+    let time = |field: &str| paused["status"][field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let (since, until) = (time("throttledSinceTime"), time("throttledUntilTime"));
+    assert!((0..=24 * 3600 + 2).contains(&until.duration_since(since).as_secs()), "{since} {until}");
+    let conditions = paused["status"]["conditions"].as_array().unwrap();
+    let message = conditions.iter().find(|c| c["type"] == "Throttled").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("throttledUntilTime") && message.contains("busbar.dev/requestedAt"), "{message}");
+
+    bank.recover().await;
+    env.annotate_connection("bank", "busbar.dev/requestedAt", "ready-again").await;
+    env.until_connection("bank", "no longer Throttled", |o| {
+        !is_throttled(o) && o["status"]["throttledUntilTime"].is_null() && o["status"]["throttledSinceTime"].is_null()
+    })
+    .await;
+    further_arrivals(&bank, "/", 2).await;
+    env.finish().await;
+}
