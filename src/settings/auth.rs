@@ -22,6 +22,18 @@ pub enum Placement {
     Query,
 }
 
+/// How an `OAuth2` client authenticates at its token endpoint (RFC 6749 §2.3.1).
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum ClientAuthentication {
+    /// In the form first; as HTTP Basic if the endpoint refuses that.
+    #[default]
+    Auto,
+    /// As HTTP Basic.
+    Basic,
+    /// In the form.
+    Body,
+}
+
 /// An `OAuth2` client: where and how it requests tokens.
 #[derive(Clone)]
 pub struct TokenClient {
@@ -33,6 +45,8 @@ pub struct TokenClient {
     pub audience: Option<String>,
     /// How long before its expiry a token is refreshed, at most.
     pub refresh_before: Duration,
+    /// How the client authenticates.
+    pub client_authentication: ClientAuthentication,
     /// The client ID.
     pub client_id: SecretString,
     /// The client secret.
@@ -99,8 +113,13 @@ pub enum Auth {
 
 impl TokenClient {
     fn shape(&self) -> String {
-        let Self { token_url, scopes, audience, refresh_before, .. } = self;
-        format!("{token_url:?} {scopes:?} {audience:?} {refresh_before:?}")
+        let Self { token_url, scopes, audience, refresh_before, client_authentication, .. } = self;
+        // Not for the default: revisions of settings that do not use the field stay as they were without it.
+        let method = match client_authentication {
+            ClientAuthentication::Auto => String::new(),
+            set => format!(" {set:?}"),
+        };
+        format!("{token_url:?} {scopes:?} {audience:?} {refresh_before:?}{method}")
     }
 }
 
@@ -141,6 +160,7 @@ impl Auth {
                 scopes: token.scopes.clone(),
                 audience: None,
                 refresh_before: DEFAULT_REFRESH_BEFORE,
+                client_authentication: ClientAuthentication::Auto,
                 client_id: value("client-id")?,
                 client_secret: value("client-secret")?,
             }));

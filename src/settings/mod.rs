@@ -24,7 +24,7 @@ pub(crate) mod testkit;
 pub(crate) mod tls;
 mod url;
 
-pub use auth::{Auth, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
+pub use auth::{Auth, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
 pub use call_policy::{CachePolicy, DEFAULT_READ_TIMEOUT, RetryPolicy, Timeouts};
 pub(crate) use digest::short_digest;
 pub use draft::{CircuitOverride, Draft, HealthCheck};

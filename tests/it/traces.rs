@@ -9,7 +9,7 @@ use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CacheMode, Request};
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::trace::{IncomingRequest, IncomingSpan};
-use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
+use busbar::settings::{Auth, CachePolicy, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
 use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{Span, TraceCollector};
@@ -67,6 +67,7 @@ async fn a_call_is_a_span_between_the_gateway_and_its_tries() {
         scopes: vec!["openid".to_owned()],
         audience: None,
         refresh_before: DEFAULT_REFRESH_BEFORE,
+        client_authentication: ClientAuthentication::Auto,
         client_id: SecretString::from("canary-client"),
         client_secret: SecretString::from(SECRET),
     });

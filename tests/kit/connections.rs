@@ -12,7 +12,7 @@ use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::call::{CallError, Request};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::settings::{Auth, DEFAULT_REFRESH_BEFORE, Draft, Settings, TokenClient};
+use busbar::settings::{Auth, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Settings, TokenClient};
 use busbar::testbed::sim::{BankConfig, BankHandle, RequiredAuth, Sim};
 use secrecy::SecretString;
 
@@ -114,6 +114,7 @@ pub(crate) fn token_client(token_url: String) -> TokenClient {
         scopes: vec!["openid".to_owned()],
         audience: None,
         refresh_before: DEFAULT_REFRESH_BEFORE,
+        client_authentication: ClientAuthentication::Auto,
         client_id: secret(CLIENT_ID),
         client_secret: secret(CLIENT_SECRET),
     }

@@ -16,12 +16,15 @@ use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
+use crate::domain::backoff::Backoff;
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::time::Mono;
 use crate::provider::auth::access_token::AccessToken;
 use crate::provider::auth::access_token_source::{AccessTokenSource, ObtainedToken};
 use crate::provider::auth::credential_id::CredentialId;
 use crate::provider::auth::token_response::TokenError;
 use crate::provider::call::{CallError, TokenStoreError};
+use crate::provider::monitor::rate_limit::MIN_OVERRIDE_INTERVAL;
 use crate::provider::trace;
 use crate::settings::ErrorClass;
 
@@ -30,6 +33,12 @@ const REFRESH_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Credentials that the token endpoint refused are not sent again for this long: many endpoints lock out a client that
 /// insists. Other credentials have another [`AccessTokenCache`] and are sent at once.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
+/// The delay after refused credentials, which doubles with each further refusal: up to the usual interval of health
+/// checks, so that a client that the provider has just registered is found by the next one.
+const REFUSED_BACKOFF: Backoff = Backoff { base: REFUSED_DELAY, max: Duration::from_secs(30) };
+/// The delay after a rate limit of the endpoint, where it asks for none or a shorter one. Tokens last for minutes: five
+/// of them are no longer than a token's usual time in use.
+const LIMITED_BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_mins(5) };
 
 /// Delays between tries to store a rotated refresh token that the ledger did not take.
 const MIN_STORE_DELAY: Duration = Duration::from_secs(1);
@@ -49,6 +58,10 @@ struct State {
     next_early_refresh: Mono,
     /// No request before this; callers get the last error.
     blocked_until: Option<(Mono, CallError)>,
+    /// Consecutive delays of this kind.
+    delays: u32,
+    /// When a call that a user requested last passed such a delay.
+    overridden_at: Option<Mono>,
     /// When the provider last refused a token.
     refused_at: Option<Mono>,
     /// The task that wipes the token when it expires.
@@ -58,10 +71,16 @@ struct State {
 }
 
 impl State {
+    /// Whether a requested call may pass a delay.
+    fn may_override(&self, now: Mono) -> bool {
+        self.overridden_at.is_none_or(|at| now.since(at) >= MIN_OVERRIDE_INTERVAL)
+    }
+
     /// Drops what belongs to another credential than the one in force.
     fn follow(&mut self, credential: CredentialId) {
         if self.credential != Some(credential) {
-            (self.credential, self.token, self.blocked_until) = (Some(credential), None, None);
+            (self.credential, self.token) = (Some(credential), None);
+            (self.blocked_until, self.delays) = (None, 0);
         }
     }
 }
@@ -82,6 +101,12 @@ impl AccessTokenCache {
     /// A valid token of the credential in force, fetched if there is none. [`CallError::Superseded`] if the credential
     /// was replaced while it was fetched, or none may be used any more.
     pub async fn get(self: &Arc<Self>) -> Result<Arc<AccessToken>, CallError> {
+        self.get_for(false).await
+    }
+
+    /// The same for a call that a user `requested`: it does not wait until the endpoint may be asked again, once in a
+    /// while.
+    pub(crate) async fn get_for(self: &Arc<Self>, requested: bool) -> Result<Arc<AccessToken>, CallError> {
         self.source.check_in_force()?;
         let credential = self.source.credential();
         let flight = {
@@ -98,10 +123,16 @@ impl AccessTokenCache {
                     }
                     return Ok(token);
                 }
-                _ => match &state.blocked_until {
-                    Some((until, error)) if now < *until && state.flight.is_none() => return Err(error.clone()),
-                    _ => self.fetch(&mut state),
-                },
+                _ => {
+                    let blocked = state.blocked_until.clone().filter(|(until, _)| now < *until);
+                    if let Some((_, error)) = blocked.filter(|_| state.flight.is_none()) {
+                        if !(requested && state.may_override(now)) {
+                            return Err(error);
+                        }
+                        state.overridden_at = Some(now);
+                    }
+                    self.fetch(&mut state)
+                }
             }
         };
         tokio::select! {
@@ -182,7 +213,7 @@ impl AccessTokenCache {
             }
             Ok(ObtainedToken { response, .. }) => {
                 let token = Arc::new(AccessToken::new(&response, credential, self.refresh_before));
-                state.blocked_until = None;
+                (state.blocked_until, state.delays) = (None, 0);
                 state.token = Some(Arc::clone(&token));
                 let (weak, clock, expires_at) = (Arc::downgrade(self), self.clock, token.expires_at);
                 let wiper = self.source.tasks().spawn_until_drain("token expiry", async move {
@@ -194,9 +225,16 @@ impl AccessTokenCache {
                 state.wiper = Some(AbortOnDropHandle::new(wiper));
                 Ok(token)
             }
-            Err(TokenError { error, retry_after }) => {
-                let refused = matches!(error, CallError::CredentialsRefused { .. });
-                let delay = retry_after.or(refused.then_some(REFUSED_DELAY));
+            Err(TokenError { error, retry_after, .. }) => {
+                let backoff = match error {
+                    CallError::CredentialsRefused { .. } => Some(REFUSED_BACKOFF),
+                    CallError::NoToken { status: Some(429), .. } => Some(LIMITED_BACKOFF),
+                    // Other failures have a circuit.
+                    _ => retry_after.map(|_| LIMITED_BACKOFF),
+                };
+                let asked = retry_after.unwrap_or_default();
+                let delay = backoff.map(|backoff| backoff.ceiling(state.delays).max(asked).min(MAX_THROTTLE));
+                state.delays = state.delays.saturating_add(u32::from(delay.is_some()));
                 state.blocked_until = delay.map(|delay| (now + delay, error.clone()));
                 state.next_early_refresh = now + delay.unwrap_or_default().max(REFRESH_RETRY_DELAY);
                 if matches!(error, CallError::TokenStore(TokenStoreError::Ledger)) {

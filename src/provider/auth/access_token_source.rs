@@ -28,6 +28,7 @@ use crate::provider::auth::endpoint_credential::EndpointCredential;
 use crate::provider::auth::refresh_lock::{PendingRotation, RefreshLock};
 use crate::provider::auth::refresh_token_store::{LoadedToken, RefreshTokenBinding, RefreshTokenEntry, RotatedToken};
 use crate::provider::auth::token_endpoint::TokenEndpoint;
+use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::auth::token_response::{TokenError, TokenResponse};
 use crate::provider::call::{CallError, TokenStoreError};
 use crate::provider::metrics::ResultCode;
@@ -125,8 +126,23 @@ impl AccessTokenSource {
         Ok(ObtainedToken { credential: sent.id(), response: result? })
     }
 
-    /// Sends one request to the endpoint, if its circuit admits it.
+    /// Requests a token. A client that is refused is sent once more if it can be authenticated in another way.
     async fn request(
+        &self,
+        endpoint: &dyn TokenEndpoint,
+        refresh_token: Option<&SecretString>,
+    ) -> Result<TokenResponse, TokenError> {
+        let mut result = self.send(endpoint, refresh_token).await;
+        let refused = matches!(&result, Err(TokenError { fault: Some(TokenFault::Client), .. }));
+        if refused && endpoint.change_client_authentication() {
+            result = self.send(endpoint, refresh_token).await;
+        }
+        self.monitor.set_token_fault(result.as_ref().err().and_then(|error| error.fault));
+        result
+    }
+
+    /// Sends one request to the endpoint, if its circuit admits it.
+    async fn send(
         &self,
         endpoint: &dyn TokenEndpoint,
         refresh_token: Option<&SecretString>,
@@ -239,7 +255,7 @@ impl AccessTokenSource {
                         None => LoadedToken { version, token } = entry.load(&binding, &origin).await?,
                     }
                 }
-                Err(TokenError { error: CallError::CredentialsRefused { status }, .. }) if !second_try => {
+                Err(TokenError { error: CallError::CredentialsRefused { status }, retry_after, fault }) if !second_try => {
                     let replaced = self.credentials.replacement_for(&sent).await.is_some();
                     if replaced {
                         (sent, endpoint) = self.endpoint();
@@ -248,7 +264,8 @@ impl AccessTokenSource {
                     let loaded = entry.load(&binding_now, &origin_now).await?;
                     // Another client secret is a reason to try as well.
                     if !replaced && same(loaded.token.as_ref().unwrap_or(&origin_now), used) {
-                        return Err(CallError::CredentialsRefused { status }.into());
+                        let error = CallError::CredentialsRefused { status };
+                        return Err(TokenError { error, retry_after, fault });
                     }
                     (origin, binding) = (origin_now, binding_now);
                     (version, token) = (loaded.version, loaded.token);

@@ -15,6 +15,7 @@ pub mod access_token;
 pub mod access_token_cache;
 pub(crate) mod access_token_source;
 pub(crate) mod authenticator;
+pub(crate) mod client_authentication;
 pub(crate) mod credential_cache;
 pub(crate) mod credential_id;
 pub(crate) mod endpoint_credential;
@@ -24,7 +25,9 @@ pub(crate) mod refresh_lock;
 pub mod refresh_token_store;
 pub mod secret_source;
 mod static_credentials;
+mod token_body;
 pub(crate) mod token_endpoint;
+pub mod token_fault;
 pub(crate) mod token_response;
 
 use std::sync::Arc;
@@ -155,7 +158,7 @@ impl<S: CallService + Clone + Send + 'static> AuthService<S> {
     }
 
     async fn call_with_token(self, ctx: CallContext) -> Result<Response, CallError> {
-        let used = token_in_use(&self.authenticator).await?;
+        let used = token_in_use(&self.authenticator, ctx.request.requested).await?;
         let response = send_with_token(self.inner.clone(), &used, &ctx).await?;
         if credential_result(&response) != CredentialResult::Refused
             || !used.tokens.discard_refused(&used.token)
@@ -163,12 +166,12 @@ impl<S: CallService + Clone + Send + 'static> AuthService<S> {
         {
             return Ok(response);
         }
-        token_in_use(&self.authenticator).await?;
+        token_in_use(&self.authenticator, ctx.request.requested).await?;
         if !admits_another_request(&self.monitor, &self.settings, &ctx).await {
             return Ok(response);
         }
         // Again, because the credential may have been replaced while the request waited for its quota.
-        let used = token_in_use(&self.authenticator).await?;
+        let used = token_in_use(&self.authenticator, ctx.request.requested).await?;
         send_with_token(self.inner, &used, &ctx).await
     }
 
@@ -196,11 +199,11 @@ impl<S: CallService + Clone + Send + 'static> AuthService<S> {
 }
 
 /// A valid access token, obtained by the credential in force.
-async fn token_in_use(authenticator: &Authenticator) -> Result<TokenInUse, CallError> {
+async fn token_in_use(authenticator: &Authenticator, requested: bool) -> Result<TokenInUse, CallError> {
     for _ in 0..MAX_REPLACEMENTS {
         let Authenticator { credentials, tokens, .. } = authenticator.latest()?;
         let tokens = tokens.ok_or(CallError::TokenStore(TokenStoreError::NoKey))?;
-        match tokens.get().await {
+        match tokens.get_for(requested).await {
             Ok(token) => {
                 let credential = credentials.current();
                 if token.is_of(credential.id()) {

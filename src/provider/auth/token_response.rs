@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::domain::time::Mono;
+use crate::provider::auth::token_fault::TokenFault;
 use crate::provider::call::CallError;
 
 /// A successful response of a token endpoint.
@@ -23,10 +24,12 @@ pub(crate) struct TokenError {
     pub(crate) error: CallError,
     /// The delay that the endpoint asked for.
     pub(crate) retry_after: Option<Duration>,
+    /// What is at fault, where the endpoint's answer shows it.
+    pub(crate) fault: Option<TokenFault>,
 }
 
 impl From<CallError> for TokenError {
     fn from(error: CallError) -> Self {
-        Self { error, retry_after: None }
+        Self { error, retry_after: None, fault: None }
     }
 }

@@ -1,7 +1,8 @@
 //! Resolves credentials and TLS from a connection's spec, profile and Secrets. Pure.
 
 use crate::api::v1alpha1::provider_connection::{
-    ApiKeyPlacement, Auth as AuthSpec, OAuth2, ProviderConnectionSpec, TlsVersion,
+    ApiKeyPlacement, Auth as AuthSpec, ClientAuthentication as ClientAuthenticationSpec, OAuth2, ProviderConnectionSpec,
+    TlsVersion,
 };
 use crate::api::v1alpha1::reasons::Reason;
 use crate::resolve::connection::checks::{require_https, spec_error};
@@ -9,7 +10,7 @@ use crate::resolve::fields::duration;
 use crate::resolve::secrets::{ReferencedSecret, ReferencedSecrets};
 use crate::resolve::spec_error::SpecError;
 use crate::settings::{
-    Auth, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient, url_with_path,
+    Auth, ClientAuthentication, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient, url_with_path,
 };
 
 /// The credentials of `auth`, read from its Secret.
@@ -97,6 +98,11 @@ fn token_client(
             oauth.refresh_before.as_deref(),
             DEFAULT_REFRESH_BEFORE,
         )?,
+        client_authentication: match oauth.client_authentication {
+            None | Some(ClientAuthenticationSpec::Auto) => ClientAuthentication::Auto,
+            Some(ClientAuthenticationSpec::Basic) => ClientAuthentication::Basic,
+            Some(ClientAuthenticationSpec::Body) => ClientAuthentication::Body,
+        },
         client_id: secret.text("client-id")?,
         client_secret: secret.text("client-secret")?,
     })

@@ -3,12 +3,14 @@
 
 mod addresses;
 mod certificates;
+mod client_authentication;
 mod redaction;
 mod refresh_tokens;
 mod rotation;
 mod shutdown;
 mod superseded;
 mod sync_pages;
+mod token_responses;
 mod tokens;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -16,7 +16,7 @@ use busbar::gateway::rate_limit::Rate;
 use busbar::profile::{Profile, Profiles};
 use busbar::provider::failure_reason::FailureReason;
 use busbar::provider::memory::{FREE_BYTES, MemoryLimits};
-use busbar::settings::{Auth, CachePolicy, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
+use busbar::settings::{Auth, CachePolicy, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
 use busbar::testbed::sim::{BankHandle, Behaviour, Down};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -202,6 +202,7 @@ fn token_client() -> TokenClient {
         scopes: Vec::new(),
         audience: None,
         refresh_before: DEFAULT_REFRESH_BEFORE,
+        client_authentication: ClientAuthentication::Auto,
         client_id: secret("not-a-real-client"),
         client_secret: secret("not-a-real-secret"),
     }

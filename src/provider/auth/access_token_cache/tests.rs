@@ -20,7 +20,7 @@ use crate::provider::auth::token_response::TokenResponse;
 use crate::provider::http_clients::HttpClients;
 use crate::provider::monitor::ConnectionMonitor;
 use crate::provider::testkit::{monitor, settings};
-use crate::settings::{Auth, Settings, TokenClient};
+use crate::settings::{Auth, ClientAuthentication, Settings, TokenClient};
 
 fn secret(text: &str) -> SecretString {
     SecretString::from(text)
@@ -164,6 +164,7 @@ impl RefreshSpec<'_> {
             scopes: Vec::new(),
             audience: None,
             refresh_before: Duration::from_mins(1),
+            client_authentication: ClientAuthentication::Auto,
             client_id: secret(self.client_id),
             client_secret: secret("canary-secret"),
         };
