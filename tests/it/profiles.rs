@@ -36,6 +36,25 @@ fn check_profile_reports_each_file_with_its_problem() {
 }
 
 #[test]
+fn features_of_yaml_that_would_be_misread_are_refused_with_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let merge = "merge keys are not supported: write the fields out, or use an alias for a whole value";
+    for (name, more, problem) in [
+        ("map", "features: &f {a: true}\nheaders:\n  <<: *f\n", format!("line 7, headers.<<: {merge}")),
+        ("top", "<<: {zone: UTC}\n", format!("line 5, <<: {merge}")),
+        ("list", "errors:\n  - <<: {class: fatal}\n", format!("line 6, errors[0].<<: {merge}")),
+        ("tag", "zone: !zone UTC\n", "line 5, zone: the YAML tag !zone is not supported: remove it".to_owned()),
+        ("key", "features: {404: true}\n", "line 5, features.404: a key must be a text: quote it".to_owned()),
+    ] {
+        let file = format!("{name}.yaml");
+        std::fs::write(folder.path().join(&file), format!("{GOOD}{more}")).unwrap();
+        let check = busbar_in(folder.path(), &["check", "profile", &file]);
+        assert!(!check.success());
+        assert_eq!(check.stdout, format!("profile {file}, {problem}\n"));
+    }
+}
+
+#[test]
 fn an_unsupported_stream_is_accepted_with_a_note() {
     let folder = tempfile::tempdir().unwrap();
     let streams = "streams:\n  all: {record: document, path: /a, records: [/a], key: /id, pagination: {kind: nextUrl, next: [/n], link: {kind: follow}}}\n";

@@ -63,6 +63,63 @@ fn an_invalid_file_is_reported_with_its_line_and_a_remedy() {
 }
 
 #[test]
+fn features_of_yaml_that_would_be_misread_are_refused_by_name() {
+    let with = |more: &str| load(&[("x.yaml", &format!("{PROFILE}{more}"))]).unwrap_err();
+    let merge = "merge keys are not supported: write the fields out, or use an alias for a whole value";
+    // In a map of names a merge key would be one more name.
+    for (more, path) in [
+        ("parameters: &p {a: {kind: word}}\nfeatures: {<<: *p}\n", "line 9, features.<<"),
+        ("parameters: &p {a: {kind: word}}\nheaders:\n  <<: *p\n", "line 10, headers.<<"),
+        ("zone: UTC\n<<: {zone: UTC}\n", "line 9, <<"),
+        ("errors:\n  - {<<: {class: fatal}, status: [400]}\n", "line 9, errors[0].<<"),
+        ("streams:\n  a: {<<: [{path: /a}]}\n", "line 9, streams.a.<<"),
+    ] {
+        assert_eq!(with(more), format!("profile x.yaml, {path}: {merge}"));
+    }
+    assert_eq!(
+        with("zone: !zone UTC\n"),
+        "profile x.yaml, line 8, zone: the YAML tag !zone is not supported: remove it"
+    );
+    assert_eq!(
+        with("features: {1: true}\n"),
+        "profile x.yaml, line 8, features.1: a key must be a text: quote it"
+    );
+    for (more, said) in [
+        ("features: {a: true, a: false}\n", "duplicate entry with key \"a\""),
+        ("zone: UTC\nzone: UTC\n", "duplicate entry with key \"zone\""),
+        ("---\nid: b\n", "more than one document"),
+        ("features:\n\ta: true\n", "line 9"),
+        ("features: *nowhere\n", "unknown anchor"),
+    ] {
+        let error = with(more);
+        assert!(error.starts_with("profile x.yaml: ") && error.contains(said), "{error}");
+    }
+    // An alias of a whole value is what the built-in profiles use.
+    load(&[("x.yaml", &format!("{PROFILE}features: &f {{a: true}}\nheaders: {{x-a: &v one, x-b: *v}}\n"))]).unwrap();
+}
+
+#[test]
+fn a_profile_states_the_smallest_units_of_its_currencies() {
+    let stream = "streams:\n  moves:\n    record: transaction\n    path: /moves\n    records: [/data]\n    key: /id\n    \
+                  time: {pointer: /at}\n    pagination: {kind: none}\n    money:\n      amount: /amount\n      repr: \
+                  minorInteger\n      currency: {kind: const, code: QQQ}\n      sign: {kind: signed}\n";
+    let text = format!("{PROFILE}minorUnits: {{ISK: 2, QQQ: 3}}\n{stream}      minorUnits: {{ISK: 1}}\n");
+    let profile = Profile::parse("x.yaml", &text).unwrap();
+    let units = &profile.streams["moves"].money.as_ref().unwrap().minor_units;
+    let places = |code: &str| units.places(crate::domain::money::Currency::parse(code).unwrap());
+    assert_eq!([places("ISK"), places("QQQ"), places("EUR")], [Some(1), Some(3), Some(2)]);
+    for (units, said) in [
+        ("{isk: 2}", "line 8, minorUnits.isk: is not a currency: write an ISO 4217 code in upper case such as JPY"),
+        ("{ISK: 9}", "line 8, minorUnits.ISK: 9 decimal places are too many: write 0 to 8"),
+    ] {
+        let error = load(&[("x.yaml", &format!("{PROFILE}minorUnits: {units}\n"))]).unwrap_err();
+        assert_eq!(error, format!("profile x.yaml, {said}"));
+    }
+    let unknown = load(&[("x.yaml", &format!("{PROFILE}{stream}"))]).unwrap_err();
+    assert!(unknown.contains("streams.moves.money.currency.code: \"QQQ\" is not a known currency"), "{unknown}");
+}
+
+#[test]
 fn file_size_and_file_count_are_limited() {
     let large = format!("{PROFILE}# {}\n", "x".repeat(usize::try_from(MAX_FILE_BYTES).unwrap()));
     assert_eq!(
