@@ -45,18 +45,8 @@ pub(crate) type End = (RunResult, Option<RunReason>, u64);
 impl ListBank {
     /// A stream with these fields, whose pages are the answers to their queries.
     pub(crate) async fn start(fields: &str, answer: impl Fn(&Query) -> Answer + Send + Sync + 'static) -> Self {
-        let text = format!(
-            "id: lists\ntitle: Lists\nbreaker: Data\nhealthCheck: {{path: /}}\nstreams:\n  rows: {{path: /rows, {fields}}}\n"
-        );
-        let profile = Arc::new(Profile::parse("lists.yaml", &text).expect("a profile"));
-        let (listener, folder) = (
-            tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port"),
-            tempfile::tempdir().expect("a folder"),
-        );
-        let mut draft = Draft::new(Arc::clone(&profile), Environment::Sandbox);
-        draft.base_url = format!("http://{}", listener.local_addr().expect("an address"));
-        draft.retry.retries = 0;
-        draft.breaker.consecutive_failures = 0;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
         let requests = Arc::<Mutex<Vec<Query>>>::default();
         let (seen, answer) = (Arc::clone(&requests), Arc::new(answer));
         let serve = move |uri: Uri| {
@@ -68,10 +58,24 @@ impl ListBank {
             async move { (status, [(CONTENT_TYPE, "application/json")], body).into_response() }
         };
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
+        Self { requests, ..Self::of(fields, url).await }
+    }
+
+    /// A stream with these fields of the bank at `url`.
+    pub(crate) async fn of(fields: &str, url: String) -> Self {
+        let text = format!(
+            "id: lists\ntitle: Lists\nbreaker: Data\nhealthCheck: {{path: /}}\nstreams:\n  rows: {{path: /rows, {fields}}}\n"
+        );
+        let profile = Arc::new(Profile::parse("lists.yaml", &text).expect("a profile"));
+        let mut draft = Draft::new(Arc::clone(&profile), Environment::Sandbox);
+        draft.base_url = url;
+        draft.retry.retries = 0;
+        draft.breaker.consecutive_failures = 0;
         let partition = Partition { name: String::new(), parameters: BTreeMap::new() };
         let plan = stream_plan(&profile, "rows", vec![partition]);
+        let folder = tempfile::tempdir().expect("a folder");
         let sync = SyncEnv::open(&folder.path().join("ledger.db")).await;
-        Self { sync, plan, connection: connect(draft), requests, _folder: folder }
+        Self { sync, plan, connection: connect(draft), requests: Arc::default(), _folder: folder }
     }
 
     /// Makes a whole run.

@@ -78,6 +78,7 @@ fn a_failed_run_is_one_line_with_its_cause() {
             detail: Some("received text/html, 2 KiB".into()),
             failing: 2,
             partitions: vec![FailingPartition::new("acc-1", "BodyUnreadable")],
+            ..RunFailure::default()
         },
         counts: RunCounts { fetched: 7, ..RunCounts::default() },
     };

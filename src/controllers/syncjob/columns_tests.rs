@@ -74,6 +74,7 @@ fn failing_partitions_are_counted_and_the_first_are_named() {
         detail: None,
         failing: 6,
         partitions: ["a", "b", "c", "d", "e"].map(|name| FailingPartition::new(name, "NotFound")).into(),
+        ..RunFailure::default()
     };
     let mut observed = inputs(&job, history);
     observed.partitions = 8;

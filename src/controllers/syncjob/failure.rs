@@ -63,7 +63,7 @@ pub(super) fn with_last_run(state: &str, history: &JobView, total: usize) -> Str
 
 /// `NotFound (HTTP 404); 2 of 3 partitions failed: a, b`.
 fn cause(run: &RunRecord, total: usize) -> String {
-    let RunFailure { http_status, detail, failing, partitions } = &run.failure;
+    let RunFailure { http_status, detail, failing, partitions, .. } = &run.failure;
     let mut text = run.reason.map_or("see status.history", RunReason::as_str).to_owned();
     if let Some(status) = http_status {
         let _ = write!(text, " (HTTP {status})");
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_failed_run_is_told_with_status_cause_partitions_and_remedy() {
         let partitions = vec![FailingPartition::new("acc-1", "NotFound"), FailingPartition::new("acc-2", "ItemGone")];
-        let failure = RunFailure { http_status: Some(404), detail: None, failing: 7, partitions };
+        let failure = RunFailure { http_status: Some(404), failing: 7, partitions, ..RunFailure::default() };
         let history = failed(RunReason::NotFound, failure);
         assert_eq!(
             event(&history, 9),
@@ -186,7 +186,7 @@ mod tests {
     fn every_text_fits_the_note_of_an_event() {
         let partitions = (0..5).map(|n| FailingPartition::new(&format!("{n}{}", "é".repeat(80)), "x")).collect();
         let detail = Some("漢".repeat(256));
-        let failure = RunFailure { http_status: Some(599), detail, failing: u32::MAX, partitions };
+        let failure = RunFailure { http_status: Some(599), detail, failing: u32::MAX, partitions, cut_short: true };
         for reason in RunReason::ALL {
             let history = failed(*reason, failure.clone());
             assert!(event(&history, usize::MAX).len() <= 1024);

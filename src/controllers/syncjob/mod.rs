@@ -11,6 +11,8 @@ mod exclusive;
 mod events;
 mod failure;
 mod freshness;
+#[cfg(test)]
+mod incomplete_tests;
 pub mod ledger_state;
 #[cfg(test)]
 mod ledger_tests;

@@ -51,6 +51,17 @@ fn an_invalid_stream_is_reported_at_the_line_of_the_field() {
             rows("key: /id", "key: /id\n    account: {parameter: x}"),
             "line 12, streams.rows.account: account is only valid with record: transaction; remove it",
         ),
+        (
+            rows("key: /id", "key: /id\n    endAs: [sameNext]"),
+            "line 12, streams.rows.endAs: needs pages: remove it, or declare how the next page is requested",
+        ),
+        (
+            rows(
+                "{kind: none}",
+                "{kind: token, from: {kind: body, pointers: [/n]}, to: {kind: query, parameter: t}}\n    endAs: [shortPage]",
+            ),
+            "line 11, streams.rows.endAs: shortPage needs a page size: add sizeParameter and size to pagination",
+        ),
         // A missing field is reported at the stream that lacks it.
         (
             rows("document", "transaction"),

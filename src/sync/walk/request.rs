@@ -12,7 +12,7 @@ use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
 use crate::ledger::SyncWindow;
 use crate::profile::json_text;
-use crate::profile::{Amounts, CurrencySource, Pagination, TokenTarget};
+use crate::profile::{Amounts, CurrencySource, EmptyForm, Pagination, ResponseClass, TokenTarget};
 use crate::provider::call::{BodyTolerance, Request, Response};
 use crate::provider::memory::FREE_BYTES;
 use crate::sync::body_text::{self, BodyText};

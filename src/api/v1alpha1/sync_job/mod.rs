@@ -50,10 +50,10 @@ use crate::api::v1alpha1::text::{CronText, Word, ZoneText};
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend", description = "Whether runs are suspended."),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Spec accepted and references resolved; independent of runs."),
     printcolumn(name = "Fresh", type_ = "string", json_path = ".status.fresh", description = "The data is within its maximum staleness."),
+    printcolumn(name = "Last-Result", type_ = "string", json_path = ".status.lastResult", description = "Result of the last run."),
     printcolumn(name = "Last-Success", type_ = "date", json_path = ".status.lastSuccessfulTime", description = "End of the last successful run."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextScheduleTime", priority = 1, description = "Start of the next run."),
-    printcolumn(name = "Last-Result", type_ = "string", json_path = ".status.lastResult", priority = 1, description = "Result of the last run."),
     printcolumn(name = "Records", type_ = "string", json_path = ".status.lastRecords", priority = 1, description = "Record counts of the last run."),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1, description = "Message of Ready.")
 )]
@@ -72,7 +72,8 @@ pub struct SyncJobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule::immutable("stream"))]
     pub stream: Option<Word>,
-    /// Parameters of the stream; at most 16, each at most 256 characters. Unset: none.
+    /// Parameters of the stream; at most 16, each at most 256 characters. Those in its path and query select the source:
+    /// with other values the job reads other rows, from the beginning. Unset: none.
     /// Example: `parameters: {accountId: acc-1}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule::word_keys())]
@@ -146,7 +147,8 @@ pub struct SyncJobSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub validations: Option<Vec<Validation>>,
     /// Largest percentage of dead letters in a page; above it schema drift is reported and the page is not committed;
-    /// from 0 to 100 (no drift detection). Unset: 10.
+    /// from 0 (none) to 100 (no drift detection). Up to five of a page are within any percentage but 0; three or more
+    /// records none of which is valid are drift. Unset: 10.
     /// Example: `deadLetterBudgetPercent: 10`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
@@ -191,7 +193,8 @@ pub struct SyncJobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_template: Option<JobTemplate>,
     /// Handling of rows and cursor when this object is deleted: `Retain` keeps them for the next object of the same
-    /// identity, `Delete` deletes them first. Default: `Retain`. Example: `deletionPolicy: Delete`.
+    /// identity, `Delete` first deletes those of the sources that this job read, unless another job reads them too.
+    /// Default: `Retain`. Example: `deletionPolicy: Delete`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// Suspends runs at a page boundary; spec and references are still validated. Default: false.
