@@ -42,13 +42,7 @@ pub(super) fn print_error(error: impl std::fmt::Display) {
 /// Prints what clap says about a command line: the help, or what is wrong with the arguments.
 pub(super) fn print_usage(message: &clap::Error) -> ExitCode {
     if message.use_stderr() {
-        let mut text = message.render().to_string();
-        for (_, value) in message.context() {
-            // An argument must not start a line of its own.
-            if let ContextValue::String(argument) = value {
-                text = text.replace(argument, &printable::cell(argument));
-            }
-        }
+        let text = usage(message);
         write_stderr_within(printable::lines(&text), LAST_LINE_TIMEOUT);
         return u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
     }
@@ -59,6 +53,23 @@ pub(super) fn print_usage(message: &clap::Error) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong with the arguments. clap's own text, unless an argument in it could control the terminal.
+fn usage(message: &clap::Error) -> String {
+    let arguments = message.context().filter_map(|(_, value)| match value {
+        ContextValue::String(argument) => Some(argument),
+        _ => None,
+    });
+    let hostile: Vec<String> = arguments
+        .filter(|argument| argument.chars().any(printable::is_hidden))
+        .map(|argument| format!("'{}'", printable::cell(argument)))
+        .collect();
+    if hostile.is_empty() {
+        return message.render().to_string();
+    }
+    let problem = message.kind().as_str().unwrap_or("invalid arguments");
+    format!("error: {problem}: {}\n\nFor more information, try '--help'.\n", hostile.join(", "))
 }
 
 fn write(text: &str) -> std::io::Result<()> {

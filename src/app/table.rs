@@ -62,7 +62,7 @@ mod tests {
             printed,
             "NAME                          N\n\
              a                             1\n\
-             two\\nlines\\u{1b}[2J       1000\n\
+             two\\nlines\\u{1b}[2J        1000\n\
              -                     \\u{202e}7\n"
         );
     }

@@ -87,7 +87,8 @@ async fn fill(ledger: &dyn Ledger) {
     ledger.commit_page(page).await.unwrap();
     let failure = RunFailure { http_status: Some(200), detail: Some(HOSTILE.into()), ..RunFailure::default() };
     let (result, reason) = (RunResult::Failed, Some(RunReason::BodyUnreadable));
-    let end = RunEnd { id, job, result, reason, failure, counts: RunCounts::default(), at: at(2) };
+    let counts = RunCounts { fetched: 301, ..RunCounts::default() };
+    let end = RunEnd { id, job, result, reason, failure, counts, at: at(2) };
     ledger.finish_run(&end).await.unwrap();
 
     let connection = ObjectKey::new("team", "bank");
