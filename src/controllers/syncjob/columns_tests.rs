@@ -44,6 +44,7 @@ fn a_short_run_changes_the_status_once_at_its_end() {
     let starting = at(&job, Some(&before), &inputs(&job, succeeded(0)), 60);
     assert!(matches!(starting.steps[..], [JobStep::Start { .. }]));
     assert_eq!(starting.status.as_ref(), Some(&before), "nothing to write at the start");
+    assert!(starting.requeue_after <= Duration::from_secs(30), "a long run shows itself");
     let running = JobView { active: Some(active(60)), last_slot: Some(t(60)), ..succeeded(0) };
     assert_eq!(at(&job, Some(&before), &inputs(&job, running.clone()), 75).status.unwrap(), before);
     let long = at(&job, Some(&before), &inputs(&job, running), 95).status.unwrap();
@@ -78,7 +79,8 @@ fn failing_partitions_are_counted_and_the_first_are_named() {
     };
     let mut observed = inputs(&job, history);
     observed.partitions = 8;
-    let decision = at(&job, None, &observed, 61);
+    let idle = at(&job, None, &inputs(&job, JobView::default()), 0).status.unwrap();
+    let decision = at(&job, Some(&idle), &observed, 61);
     let status = decision.status.unwrap();
     let partitions = status.partitions.as_ref().unwrap();
     assert_eq!((partitions.total, partitions.failing), (8, 6));

@@ -272,7 +272,11 @@ fn allows_run(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
 
 /// Delay until the next event: a slot, a retry, the staleness limit, or a run that is due to appear in the status.
 fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now) -> Duration {
-    let shown = inputs.runs.active.as_ref().map(|active| now.wall_at(active.since_mono + SHOW_ACTIVE_AFTER));
+    let starts = plan.steps.iter().any(|step| matches!(step, JobStep::Start { .. }));
+    let shown = match &inputs.runs.active {
+        Some(active) => Some(now.wall_at(active.since_mono + SHOW_ACTIVE_AFTER)),
+        None => starts.then(|| now.wall_at(now.mono + SHOW_ACTIVE_AFTER)),
+    };
     let unblocked = due::blocked_until(&inputs.runs).map(|at| now.wall_at(at));
     let now = now.wall;
     let stale = inputs.runs.last_success.map(|at| after(at, cadence.max_staleness)).filter(|at| *at > now);
