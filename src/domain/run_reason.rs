@@ -56,6 +56,7 @@ impl RunReason {
                 | Self::PaginationUnreadable
                 | Self::PaginationCycle
                 | Self::TooManyEmptyPages
+                | Self::WindowUnstable
         )
     }
 }

@@ -76,7 +76,7 @@ impl SyncMetrics {
             )?,
             incomplete_walks: metrics.counter(
                 "busbar_sync_incomplete_walks_total",
-                "Walks of a partition that read a list to a point that is not known to be its end: its total was not reached, or its paging led nowhere.",
+                "Walks of a partition that read a list to a point that is not known to be its end: its total was not reached, its paging led nowhere, or it kept changing.",
                 &job,
             )?,
         })
@@ -143,5 +143,31 @@ impl SyncMetrics {
         self.pages.remove_label_values(&[namespace, name]).ok();
         self.empty_runs.remove_label_values(&[namespace, name]).ok();
         self.incomplete_walks.remove_label_values(&[namespace, name]).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_of_a_job_are_zero_from_its_first_reconcile_and_end_with_it() {
+        let metrics = Metrics::new();
+        let sync = SyncMetrics::register(&metrics).unwrap();
+        let text = metrics.render().unwrap();
+        assert!(text.contains("busbar_sync_errors_total{class=\"ProviderError\",stage=\"fetch\"} 0\n"), "{text}");
+        assert!(!text.contains("syncjob="), "no job yet: {text}");
+        let job = ObjectKey::new("ns", "books");
+        sync.add_job(&job);
+        let text = metrics.render().unwrap();
+        for line in [
+            "busbar_sync_runs_total{namespace=\"ns\",result=\"Failed\",syncjob=\"books\"} 0\n",
+            "busbar_sync_records_total{namespace=\"ns\",op=\"rejected\",syncjob=\"books\"} 0\n",
+            "busbar_sync_empty_runs_total{namespace=\"ns\",syncjob=\"books\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} {text}");
+        }
+        sync.remove_job(&job);
+        assert!(!metrics.render().unwrap().contains("syncjob="), "its series end with it");
     }
 }

@@ -51,7 +51,7 @@ fn drift(runs: &JobView) -> Option<String> {
 }
 
 #[tokio::test]
-async fn null_and_no_content_are_empty_lists_and_nothing_else_is_unless_the_stream_says_so() {
+async fn null_and_no_content_are_empty_lists_and_others_are_where_the_stream_says_so() {
     for (answer, form) in [
         (ok(json!({"data": null})), "nullValue"),
         (ok(json!({"data": {"rows": null}, "total": 0})), "nullValue"),
@@ -95,7 +95,7 @@ async fn what_would_be_empty_beside_an_error_is_an_error() {
 #[tokio::test]
 async fn a_missing_list_is_drift_and_not_an_exceeded_budget() {
     for body in [json!({}), json!({"items": [1, 2, 3]}), json!({"data": "x"}), json!({"data": {"rows": {"id": 1}}})] {
-        let bank = ListBank::start(LIST, move |_| ok(&body)).await;
+        let bank = ListBank::start(LIST, move |_| ok(body.clone())).await;
         assert_eq!(drift(&bank.run().await).as_deref(), Some("NoValidRecords"));
     }
     let bank = ListBank::start(LIST, |_| ok(json!({"data": null}))).await;

@@ -146,7 +146,7 @@ async fn a_list_that_ends_before_its_total_is_kept_and_said_not_to_be_complete()
     {
         let bank = ListBank::start(PAGES, move |query| match number(query, "page") {
             1 => ok(json!({"data": records(1..3), "next": 2, "total": 3})),
-            _ => ok(&last),
+            _ => ok(last.clone()),
         })
         .await;
         assert_eq!(bank.end().await, SHORT(2));

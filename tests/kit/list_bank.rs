@@ -15,6 +15,7 @@ use busbar::provider::connection::Connection;
 use busbar::settings::Draft;
 use busbar::sync::{Partition, SyncPlan};
 use busbar::work::pool::JobView;
+use serde_json::Value;
 
 use super::connections::connect;
 use super::sync_env::{SyncEnv, stream_plan};
@@ -26,7 +27,8 @@ pub(crate) type Query = BTreeMap<String, String>;
 pub(crate) type Answer = (u16, Vec<u8>);
 
 /// A response with this JSON.
-pub(crate) fn ok(body: impl ToString) -> Answer {
+pub(crate) fn ok(body: impl Into<Value>) -> Answer {
+    let body: Value = body.into();
     (200, body.to_string().into_bytes())
 }
 

@@ -283,7 +283,7 @@ async fn each_response_class_maps_to_a_run_result() {
         (429, ResponseClass::RateLimited, (RunResult::Failed, Some("RateLimited"))),
         (200, ResponseClass::Quota, (RunResult::Failed, Some("QuotaExhausted"))),
         (503, ResponseClass::Retry, (RunResult::Failed, Some("ProviderError"))),
-        (200, ResponseClass::Fatal, (RunResult::Failed, Some("RequestRejected"))),
+        (200, ResponseClass::Fatal, (RunResult::Failed, Some("ErrorInBody"))),
         (426, ResponseClass::EndOfData, (RunResult::Incomplete, Some("EndOfData"))),
         (400, ResponseClass::RestartWindow, (RunResult::Incomplete, Some("WindowUnstable"))),
         (400, ResponseClass::ResetCursor, (RunResult::Incomplete, Some("WindowUnstable"))),

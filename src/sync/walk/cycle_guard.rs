@@ -83,9 +83,10 @@ impl CycleGuard {
 
     /// Whether the next page is not after the page at `position`: `true` if it is that page.
     fn leads_back(&self, position: &str, next: &str) -> Option<bool> {
-        let back = match self.numbered {
-            true => next.parse::<u64>().ok() <= position.parse::<u64>().ok(),
-            false => self.tokens.contains(&fingerprint(next)),
+        let back = if self.numbered {
+            next.parse::<u64>().ok() <= position.parse::<u64>().ok()
+        } else {
+            self.tokens.contains(&fingerprint(next))
         };
         back.then_some(next == position)
     }
