@@ -76,7 +76,7 @@ impl SyncMetrics {
             )?,
             incomplete_walks: metrics.counter(
                 "busbar_sync_incomplete_walks_total",
-                "Walks of a partition that read a list to a point that is not known to be its end: its total was not reached, its paging led nowhere, or it kept changing.",
+                "Walks of a partition that read a list to a point that is not known to be its end: its total was not reached, its next page was unreadable or one read before, or it kept changing.",
                 &job,
             )?,
         })

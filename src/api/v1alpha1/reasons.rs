@@ -156,7 +156,7 @@ reasons!(
     WithinStaleness [Fresh]: "The last successful run is within the maximum staleness." => "None.",
     StalenessExceeded [Fresh]: "Data is stale: no successful run within the maximum staleness." => "See status.lastResult and status.history.",
     NeverSucceeded [Fresh]: "No run has succeeded yet." => "Wait for the first run; see status.lastResult.",
-    ListIncomplete [Fresh]: "The last run that reached an end read the list of the provider to a point that is not known to be its end: its own total was not reached, its paging led nowhere, or it kept changing. What was read is committed." => "See the message and status.history; the next run that is complete ends the condition.",
+    ListIncomplete [Fresh]: "The last run that reached an end read the list of the provider to a point that is not known to be its end: its own total was not reached, its next page was unreadable or one read before, or it kept changing. What was read is committed." => "See the message and status.history; the next run that is complete ends the condition.",
     // SchemaDrifted, DeadLetters.
     NoValidRecords [SchemaDrifted]: "The response has no list of records where the profile declares it, or none of three or more records of a page is valid; the page was not committed." => "Compare the response with the profile; correct the profile: emptyAs says what stands for an empty list.",
     DeadLetterBudgetExceeded [SchemaDrifted]: "The rejected records of a page exceed deadLetterBudgetPercent, and are more than five; the page was not committed." => "Compare the rejected records with the profile; correct the profile, or raise the budget.",

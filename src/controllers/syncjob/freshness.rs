@@ -39,7 +39,7 @@ pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -
             TriState::False,
             ConditionStatus::False,
             Reason::ListIncomplete,
-            "data is incomplete: the end of the provider's list was not reached, or is not known; until a run is complete",
+            "data is incomplete: the end of the provider's list was not reached or is unknown; the next complete run ends this",
         ),
         (Some(_), false) => (
             TriState::True,
