@@ -34,6 +34,15 @@ async fn a_panic_is_counted_under_the_name_of_its_task_and_reaches_its_handle() 
 }
 
 #[tokio::test]
+async fn panics_of_a_task_are_exported_as_zero_from_its_start() {
+    let metrics = Metrics::new();
+    let groups = TaskGroups::new(&metrics).unwrap();
+    drop(groups.effects.child().spawn("refresh", std::future::pending::<()>()));
+    let text = metrics.render().unwrap();
+    assert!(text.contains("busbar_task_panics_total{task=\"refresh\"} 0\n"), "{text}");
+}
+
+#[tokio::test]
 async fn a_timer_ends_when_its_group_is_drained() {
     let group = TaskGroup::default();
     let timer = group.child().spawn_until_drain("timer", std::future::pending::<()>());

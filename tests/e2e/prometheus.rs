@@ -15,6 +15,7 @@ use crate::cluster::operator::Operator;
 use crate::cluster::prometheus_server::PrometheusServer;
 use crate::kit::banks::unavailable;
 use crate::kit::http::client;
+use crate::kit::metrics;
 use crate::kit::objects::{
     bearer_auth, candidates, connection, job, merged, merged_patches, policy, profile_auth, profile_connection, route,
 };
@@ -148,6 +149,26 @@ async fn assert_nothing_private(prometheus: &PrometheusServer, env: &BankEnv) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
+/// Counters of errors are there before the first error.
+fn assert_from_zero(scrape: &str) {
+    for name in [
+        "busbar_audit_dropped_total",
+        "busbar_audit_refusals_omitted_total",
+        "busbar_gateway_panics_total",
+        "busbar_log_lines_dropped_total",
+        "busbar_quota_unrecorded_total",
+        "busbar_ratelimit_fail_open_total",
+        "busbar_route_failovers_total",
+        "busbar_sync_errors_total",
+        "busbar_task_panics_total",
+        "controller_runtime_reconcile_errors_total",
+        "controller_runtime_reconcile_panics_total",
+    ] {
+        let found = metrics::find(scrape, name, &[]);
+        assert!(!found.is_empty() && found.iter().all(|sample| sample.value == 0.0), "{name}: {found:?}");
+    }
+}
+
 /// The metrics reference has every family that was scraped.
 fn assert_documented(scrape: &str) {
     let page = std::fs::read_to_string(repository("docs/reference/metrics.md")).unwrap();
@@ -177,6 +198,7 @@ async fn the_right_alerts_fire_in_an_outage_and_resolve_after_it() {
     })
     .await;
     until_quiet(&prometheus).await;
+    assert_from_zero(&operator.metrics().await);
 
     banks.fail().await;
     until_response(&operator, &call("fmp/quote?symbol=OTHER"), &desk, (502, "provider_failed")).await;
