@@ -123,6 +123,21 @@ async fn in_money_dates_and_keys_a_bad_character_costs_the_record_and_in_texts_i
 }
 
 #[tokio::test]
+async fn an_account_number_that_is_grouped_by_bad_characters_is_masked() {
+    for between in [&b"\xa0"[..], b"\xc2", br"\ud800", b"\x00"] {
+        let number = [b" 0131", between, b"883", between, b"461 end"].concat();
+        let records = [entry("a", "text", &number), entry("b", "category", &number)];
+        let bank = bank(ENTRIES, page(&records.iter().map(Vec::as_slice).collect::<Vec<_>>())).await;
+        assert_eq!(bank.record().await.counts.inserted, 2);
+        let rows = bank.sync.ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
+        let texts = rows.iter().map(|row| format!("{:?} {:?}", row.record.narration, row.record.category));
+        for text in texts {
+            assert!(text.contains("****3461 end") && !text.contains("883"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bad_characters_beside_the_records_cost_nothing() {
     for (bad, text) in BAD {
         let body = [b"{\"meta\": {\"", bad, b"\": \"", bad, b"\"}, \"data\": [{\"id\": 1}], \"x\": [\"", bad, b"\"]}"]

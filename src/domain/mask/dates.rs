@@ -30,8 +30,9 @@ pub(super) fn is_digit(c: char) -> bool {
 }
 
 /// A character that groups the digits of one number: a space of any width, a dash of any kind, or an invisible one.
+/// A character that was not valid counts too: it may have been a no-break space in Latin-1.
 pub(super) fn is_separator(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || is_dash(c) || is_invisible(c)
+    c.is_whitespace() || c.is_control() || is_dash(c) || is_invisible(c) || c == char::REPLACEMENT_CHARACTER
 }
 
 pub(super) const fn is_dash(c: char) -> bool {
