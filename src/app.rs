@@ -64,7 +64,7 @@ fn run_command(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::print_error(format_args!("cannot start the runtime: {error}"));
+            output::print_error(&format_args!("cannot start the runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -74,7 +74,7 @@ fn run_command(cli: Cli) -> ExitCode {
             Command::Crds(args) => commands::crds(&args.out),
             Command::Docs(args) => commands::docs(&args.out).await,
             Command::Explain(args) => explain::explain(args).await.map_err(AppError::from),
-            Command::Ledger(command) => ledger_command::run(command).await,
+            Command::Ledger(command) => ledger_command::run(&command).await,
             Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
             Command::Check(CheckCommand::Live(args)) => smoke_check::check(*args).await.map_err(AppError::from),
             Command::Check(CheckCommand::Operator(args)) => operator_check::check(args).await.map_err(AppError::from),
@@ -85,7 +85,7 @@ fn run_command(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::print_error(error);
+            output::print_error(&error);
             ExitCode::FAILURE
         }
     }

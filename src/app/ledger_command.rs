@@ -1,8 +1,5 @@
 //! `busbar ledger`: prints what is stored, newest first. Reads only, also beside a running operator.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use crate::app::error::AppError;
@@ -23,11 +20,11 @@ const AUDIT_PIECE: u32 = 1_000;
 const MAX_AUDIT_PIECES: u32 = 1_000;
 
 /// Queries the ledger.
-pub(super) async fn run(command: LedgerCommand) -> Result<(), AppError> {
-    let common = common(&command).clone();
+pub(super) async fn run(command: &LedgerCommand) -> Result<(), AppError> {
+    let common = common(command);
     let selection = common.selection().map_err(AppError::Arguments)?;
     let ledger = ledger::open(&common.ledger, OpenMode::ReadOnly).await?;
-    let text = text(&command, selection, common.limit, &ledger).await;
+    let text = text(command, selection, common.limit, &*ledger).await;
     ledger.close().await;
     Ok(print(&text?)?)
 }
@@ -48,7 +45,7 @@ async fn text(
     command: &LedgerCommand,
     selection: Selection,
     limit: u32,
-    ledger: &Arc<dyn Ledger>,
+    ledger: &dyn Ledger,
 ) -> Result<String, AppError> {
     Ok(match command {
         LedgerCommand::Transactions(TransactionsArgs { selection: stream, connection }) => {
@@ -79,7 +76,7 @@ async fn text(
             dead_requests(&rows) + &count(rows.len(), "dead request", limit)
         }
         LedgerCommand::Audit(_) => {
-            let rows = audit_of(&**ledger, &selection, limit).await?;
+            let rows = audit_of(ledger, &selection, limit).await?;
             audit(&rows) + &count(rows.len(), "entry", limit)
         }
         LedgerCommand::Probes(_) => {
@@ -105,7 +102,7 @@ fn count(rows: usize, one: &str, limit: u32) -> String {
     let many = one.strip_suffix('y').map_or_else(|| format!("{one}s"), |stem| format!("{stem}ies"));
     let mut text = format!("{rows} {}", if rows == 1 { one } else { &many });
     if u32::try_from(rows).is_ok_and(|rows| rows >= limit) {
-        let _ = write!(text, ", the newest; for more set --limit");
+        text.push_str(", the newest; for more set --limit");
     }
     text + "\n"
 }

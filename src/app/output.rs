@@ -35,7 +35,7 @@ pub(super) fn print_line(text: &str) -> Result<(), OutputError> {
 }
 
 /// Prints why a command failed.
-pub(super) fn print_error(error: impl std::fmt::Display) {
+pub(super) fn print_error(error: &dyn std::fmt::Display) {
     write_stderr_within(format!("error: {}\n", printable::cell(&error.to_string())), LAST_LINE_TIMEOUT);
 }
 
@@ -49,7 +49,7 @@ pub(super) fn print_usage(message: &clap::Error) -> ExitCode {
     match written(message.print().and_then(|()| std::io::stdout().flush())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print_error(error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
