@@ -4,9 +4,9 @@
 //! Secrets that belonged to this version at one moment:
 //! 1. The Secrets are read after the version was first seen ([`FirstSeen`](super::first_seen::FirstSeen)): no copy of a
 //!    former tenant of the namespace, of a deleted Secret or of the time before a change of the address is used.
-//! 2. After the read the object is read once more, unless these versions were resolved together before. If it still has
-//!    the same UID and generation, address and Secrets existed together between the two reads. A watch that lags behind
-//!    cannot show that.
+//! 2. After the read the API server is asked whether the object still is at this version, unless both were resolved
+//!    together before. If so, address and Secrets existed together between the two. A watch that lags behind cannot show
+//!    that ([`ObjectCheck`](crate::cluster::object_check::ObjectCheck)).
 //! 3. A credential that would move to another host unchanged is held back for [`SETTLE_TIME`], and the Secret is then
 //!    read again: tools that apply both changes write one after the other. Until then the connection goes on as it is.
 //!
@@ -16,11 +16,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Api;
-
 use crate::api::v1alpha1::ProviderConnection;
 use crate::api::v1alpha1::reasons::Reason;
-use crate::cluster;
 use crate::cluster::resource::WatchedResource as _;
 use crate::cluster::secrets::{Freshness, ReadMark};
 use crate::controllers::providerconnection::first_seen::Seen;
@@ -112,8 +109,13 @@ async fn read_and_resolve(ctx: &Ctx, version: &Version<'_>, mark: ReadMark) -> R
     let (resolution, valid_for) = read_sources(ctx, version, mark).await?;
     let unusable = resolution.connection.as_ref().is_err_and(|error| is_about_a_secret(error.reason));
     let since = ctx.resolutions.first_seen.set_unusable(version.object, unusable, began);
-    let recheck = since.map(|since| ctx.secrets.recheck_after(since, ctx.clock.mono()));
-    Ok((resolution, recheck.map_or(valid_for, |recheck| recheck.min(valid_for))))
+    let valid_for = match since {
+        Some(since) => valid_for.min(ctx.secrets.recheck_after(since, ctx.clock.mono())),
+        // It has just been read, as a copy that could not be used.
+        None if version.unusable_since.is_some() => ctx.secrets.refresh_interval(),
+        None => valid_for,
+    };
+    Ok((resolution, valid_for))
 }
 
 /// Whether the reason is one that a change of a Secret, or of the right to read it, resolves.
@@ -178,15 +180,10 @@ async fn read_secrets<'a>(
     Ok((secrets, valid_for))
 }
 
-/// Whether the API server still has the object at this generation; the store is asked first, because that costs nothing.
+/// Whether the API server still has the object at this generation.
 async fn is_current(ctx: &Ctx, object: &ProviderConnection, key: &ObjectKey) -> Result<bool, ReconcileError> {
     let version = ObjectStamp::of(object);
-    if !ctx.stores.connections.get(key).is_some_and(|stored| version.matches(&*stored)) {
-        return Ok(false);
-    }
-    let api: Api<ProviderConnection> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let now = cluster::call(api.get_metadata_opt(&key.name)).await?;
-    Ok(now.is_some_and(|now| version.matches(&now)))
+    Ok(ctx.connection_check.is_current(&ctx.stores.connections, key, |meta| version.matches_meta(meta)).await?)
 }
 
 /// Whether the credential would go to another host than before, and is the same as before: that of the running

@@ -133,8 +133,8 @@ mod tests {
         assert_eq!(at(&object("2", 2), &other, 7), 7);
     }
 
-    #[test]
-    fn a_new_request_requires_later_reads_and_restarts_the_wait_for_a_missing_secret() {
+    #[tokio::test]
+    async fn a_new_request_requires_later_reads_and_restarts_the_wait_for_a_missing_secret() {
         let (seen, mut object, one) = (FirstSeen::default(), object("1", 1), profile());
         let reader = SecretReader::new(kube_client(), Clock::system(), std::time::Duration::ZERO);
         let of = |object: &ProviderConnection| {

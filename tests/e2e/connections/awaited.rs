@@ -10,8 +10,11 @@ use super::{ConnectionEnv, is, is_verified, message};
 use crate::kit::banks::{arrivals_at, further_arrivals, unavailable};
 use crate::kit::objects::{bearer_auth, candidates, connection, job, policy, route};
 
-/// Copies of Secrets are not read again within a test, unless something asks for it.
-const LONG_REFRESH: &str = "--secret-refresh=10m";
+/// The longest time for which a copy of a Secret is used, and the default.
+const LONG_REFRESH: &str = "--secret-refresh=60s";
+
+/// Longer than a Secret is looked for again, and shorter than a copy is used otherwise.
+const SOON: &str = "--timeout=40s";
 
 async fn patient(topic: &str) -> ConnectionEnv {
     ConnectionEnv::with_flags(topic, |_| vec![LONG_REFRESH.to_owned()]).await
@@ -58,6 +61,11 @@ async fn what_a_connection_waits_for_is_noticed_soon_after_it_is_created() {
     env.ns.secret("authority", &[("ca.crt", bank.ca_pem().as_bytes())]).await;
     env.put(&policy("strict", json!({}))).await;
     env.put(&connection("late-connection", &bank.base_url(), json!({}))).await;
+    // As the README says, and for all at once.
+    let names: Vec<String> = cases.iter().map(|(name, ..)| format!("pconn/{name}")).collect();
+    let names = names.iter().map(String::as_str);
+    let wait: Vec<&str> = ["wait", "--for=condition=Ready", SOON].into_iter().chain(names).collect();
+    env.ns.kubectl(&wait).await.ok();
     for (name, ..) in &cases {
         env.until_verified(name).await;
     }
@@ -82,6 +90,7 @@ async fn a_right_to_read_secrets_that_is_granted_later_is_noticed_soon() {
     let metadata = binding["metadata"].as_object_mut().unwrap();
     metadata.retain(|key, _| ["name", "namespace"].contains(&key.as_str()));
     env.ns.kubectl_with(&["create", "-f", "-"], &binding.to_string()).await.ok();
+    env.ns.kubectl(&["wait", "--for=condition=Ready", SOON, "pconn/bank"]).await.ok();
     env.until_verified("bank").await;
     env.finish().await;
 }

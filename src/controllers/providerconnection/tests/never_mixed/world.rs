@@ -80,9 +80,11 @@ impl Api {
 
     fn respond(&self, path: &str) -> Response<Body> {
         let body = if path.contains("providerconnections") {
-            self.connection.as_ref().map(|it| {
+            let item = self.connection.as_ref().map(|it| {
                 format!(r#"{{"metadata": {{"name": "bank", "uid": "{}", "generation": {}}}}}"#, it.uid, it.generation)
-            })
+            });
+            let items = item.unwrap_or_default();
+            Some(format!(r#"{{"metadata": {{"resourceVersion": "1"}}, "items": [{items}]}}"#))
         } else {
             self.secret.as_ref().map(|(uid, version, value)| {
                 let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
@@ -263,7 +265,7 @@ impl World {
             return;
         }
         if let Replica::CachingByName = self.replica {
-            let any = Seen { mark: ReadMark::default(), at: self.ctx.clock.mono(), settled: true };
+            let any = Seen { mark: ReadMark::default(), at: self.ctx.clock.mono(), settled: true, unusable: None };
             let profile = self.ctx.profiles.get(&object.spec.provider);
             self.ctx.resolutions.first_seen.of(&object, profile.as_ref(), || any);
         }
