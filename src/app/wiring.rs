@@ -7,7 +7,7 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::gates::Gates;
+use crate::admin::gates::{Gate, Gates};
 use crate::app::change_router::ChangeRouter;
 use crate::app::error::AppError;
 use crate::app::tasks::Tasks;
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::cluster::client::Clients;
 use crate::cluster::events::{EventQueue, EventRecorder};
 use crate::cluster::lease::Leadership;
+use crate::cluster::object_check::ObjectCheck;
 use crate::cluster::reconcile_backoff::{EARLY_RETRY_INTERVAL, ReconcileBackoff};
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::resource::{HasStatus, ReflectorDeps};
@@ -174,6 +175,8 @@ pub(super) fn build(
     let resolutions = Arc::new(Resolutions::default());
     let watches = WatchMonitor::new(clock, WatchLimits::default());
     watches.register(metrics)?;
+    let failing = watches.clone();
+    base.gates.explain(Gate::Stores, move || failing.failures());
     let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default(), watches };
     let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
     // Subscribed before anything changes: every change is routed.
@@ -209,6 +212,7 @@ pub(super) fn build(
     let ctx = Arc::new(Ctx {
         stores,
         secrets: SecretReader::new(clients.calls.clone(), clock, args.secret_refresh),
+        connection_check: ObjectCheck::new(clients.calls.clone(), clock),
         client: clients.calls.clone(),
         events,
         backoff,

@@ -15,6 +15,7 @@ pub mod events;
 pub mod finalizers;
 pub mod kube_reviewer;
 pub mod lease;
+pub mod object_check;
 pub mod reconcile_backoff;
 pub mod references;
 mod reflector;
@@ -25,6 +26,7 @@ pub mod status;
 pub mod status_ownership;
 pub mod stores;
 pub mod watch_monitor;
+pub mod watched_version;
 
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ use crate::cluster::describe;
 use crate::cluster::resource::{HasStatus, ObjectChange, ReflectorDeps, version};
 use crate::cluster::status_ownership::{Origin, StatusOwnership};
 use crate::cluster::watch_monitor::WatchProgress;
+use crate::cluster::watched_version::WatchedVersion;
 use crate::domain::backoff::Backoff;
 use crate::domain::key::ObjectKey;
 
@@ -93,6 +94,7 @@ pub(super) struct Reflector<K: HasStatus> {
     buffered: Option<Vec<ObjectChange>>,
     deps: ReflectorDeps,
     ownership: Arc<StatusOwnership<K::Status>>,
+    watched: WatchedVersion,
 }
 
 impl<K: HasStatus> Reflector<K> {
@@ -101,7 +103,12 @@ impl<K: HasStatus> Reflector<K> {
         let writer = Writer::<K>::default();
         let reader = writer.as_reader();
         let (filter, undecodable) = (ChangeFilter::default(), HashMap::new());
-        (Self { writer, filter, undecodable, buffered: None, deps, ownership }, reader)
+        (Self { writer, filter, undecodable, buffered: None, deps, ownership, watched: WatchedVersion::default() }, reader)
+    }
+
+    /// How current the store is.
+    pub(super) fn watched_version(&self) -> WatchedVersion {
+        self.watched.clone()
     }
 
     /// Watches for as long as the process lives; `progress` is that of the client of `api`.
@@ -154,6 +161,21 @@ impl<K: HasStatus> Reflector<K> {
     }
 
     fn handle(&mut self, event: Event<DecodeGuard<K>>) {
+        // The objects of a list come in no order of versions; the events after it do.
+        let version = match &event {
+            Event::Apply(guarded) | Event::Delete(guarded) => version(guarded),
+            Event::Init | Event::InitApply(_) | Event::InitDone => 0,
+        };
+        self.take_in(event);
+        // While an object does not decode, the store does not show its current form.
+        if version == 0 || !self.undecodable.is_empty() {
+            self.watched.forget();
+        } else {
+            self.watched.advance(version);
+        }
+    }
+
+    fn take_in(&mut self, event: Event<DecodeGuard<K>>) {
         match event {
             Event::Init => {
                 self.filter.begin_list();

@@ -18,12 +18,15 @@ use crate::cluster::references::ReferenceIndex;
 use crate::cluster::reflector::Reflector;
 use crate::cluster::resource::{HasStatus, ReflectorDeps};
 use crate::cluster::status_ownership::StatusOwnership;
+use crate::cluster::watched_version::WatchedVersion;
 use crate::domain::key::{Kind, ObjectKey};
 
 /// The objects of one kind, in one store per watched namespace.
 #[derive(Clone, Debug)]
 pub struct KindStore<K: HasStatus> {
     scopes: Vec<(Option<Arc<str>>, Store<K>)>,
+    /// How current each of them is, in the same order.
+    watched: Vec<WatchedVersion>,
     /// Tells our own status writes from foreign ones.
     ownership: Arc<StatusOwnership<K::Status>>,
 }
@@ -32,7 +35,7 @@ impl<K: HasStatus> KindStore<K> {
     /// A store of all namespaces.
     #[cfg(test)]
     pub(crate) fn from_store(store: Store<K>) -> Self {
-        Self { scopes: vec![(None, store)], ownership: Arc::default() }
+        Self { scopes: vec![(None, store)], watched: vec![WatchedVersion::default()], ownership: Arc::default() }
     }
 
     /// Which statuses of these objects are this process's own.
@@ -47,6 +50,12 @@ impl<K: HasStatus> KindStore<K> {
             .iter()
             .filter(|(ns, _)| ns.as_ref().is_none_or(|ns| *ns == key.namespace))
             .find_map(|(_, s)| s.get(&object))
+    }
+
+    /// How current the store of `namespace` is; `None` if there is none.
+    pub fn watched_version(&self, namespace: &str) -> Option<&WatchedVersion> {
+        let position = self.scopes.iter().position(|(ns, _)| ns.as_ref().is_none_or(|ns| **ns == *namespace))?;
+        self.watched.get(position)
     }
 
     /// All objects.
@@ -129,7 +138,7 @@ fn open<K: HasStatus>(
     let ownership = Arc::<StatusOwnership<K::Status>>::default();
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(|n| Some(n.as_str())).collect() };
-    let scopes = scopes
+    let (scopes, watched) = scopes
         .into_iter()
         .map(|ns| {
             let (client, progress) = deps.watches.observe(K::KIND, client);
@@ -138,9 +147,10 @@ fn open<K: HasStatus>(
                 None => Api::all(client),
             };
             let (reflector, reader) = Reflector::new(deps.clone(), Arc::clone(&ownership));
+            let watched = reflector.watched_version();
             tasks.push(Box::pin(reflector.run(api, progress)));
-            (ns.map(Arc::from), reader)
+            ((ns.map(Arc::from), reader), watched)
         })
-        .collect();
-    KindStore { scopes, ownership }
+        .unzip();
+    KindStore { scopes, watched, ownership }
 }

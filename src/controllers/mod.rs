@@ -21,10 +21,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::v1alpha1::ProviderConnection;
 use crate::clock::Clock;
 use crate::cluster::ApiError;
 use crate::cluster::events::{EventDraft, EventRecorder};
 use crate::cluster::lease::Leadership;
+use crate::cluster::object_check::ObjectCheck;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::resource::HasStatus;
 use crate::cluster::secrets::SecretReader;
@@ -47,6 +49,8 @@ pub struct Ctx {
     pub stores: Stores,
     /// Reads Secrets with `get`; they are not watched.
     pub secrets: SecretReader,
+    /// Asks whether a connection is still what the store says.
+    pub connection_check: ObjectCheck<ProviderConnection>,
     /// API server client of the reconcilers.
     pub client: kube::Client,
     /// Publishes events.

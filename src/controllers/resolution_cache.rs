@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::Resource;
+use kube::api::ObjectMeta;
 
 use crate::domain::key::ObjectKey;
 
@@ -27,7 +28,11 @@ impl ObjectStamp {
 
     /// Whether `object` is still the same at the same generation. Compares without copying.
     pub fn matches(&self, object: &impl Resource) -> bool {
-        let meta = object.meta();
+        self.matches_meta(object.meta())
+    }
+
+    /// The same for the metadata of an object.
+    pub fn matches_meta(&self, meta: &ObjectMeta) -> bool {
         self.uid == meta.uid && self.generation == meta.generation
     }
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::clock::Clock;
 use crate::cluster::events::EventRecorder;
 use crate::cluster::lease::Leadership;
+use crate::cluster::object_check::ObjectCheck;
 use crate::cluster::reconcile_backoff::ReconcileBackoff;
 use crate::cluster::resource::ReflectorDeps;
 use crate::cluster::secrets::SecretReader;
@@ -40,6 +41,7 @@ pub(crate) async fn context(client: &Client, metrics: &Metrics) -> (Ctx, TempDir
         stores,
         client: client.clone(),
         secrets: SecretReader::new(client.clone(), clock, Duration::ZERO),
+        connection_check: ObjectCheck::new(client.clone(), clock),
         events: EventRecorder::new(client.clone(), clock, "me").0,
         backoff: Arc::new(ReconcileBackoff::default()),
         leadership,

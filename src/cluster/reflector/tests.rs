@@ -156,3 +156,28 @@ fn an_undecodable_object_stays_as_last_decoded_until_it_is_deleted() {
     assert_eq!(fixture.take_reports(), [ended("1")]);
     assert!(fixture.store.is_empty());
 }
+
+#[test]
+fn a_store_is_current_up_to_its_last_event_unless_it_misses_some() {
+    let mut fixture = Fixture::new();
+    let watched = fixture.reflector.watched_version();
+    let versioned = |version: &str| {
+        let mut object = policy("1", 1, None);
+        object["metadata"]["resourceVersion"] = json!(version);
+        object
+    };
+    fixture.list(&[versioned("9")]);
+    assert!(!watched.has_reached(1), "listed objects come in no order");
+    fixture.apply(&versioned("11"));
+    assert!(watched.has_reached(11) && !watched.has_reached(12));
+    fixture.reflector.handle(Event::Delete(serde_json::from_str(&versioned("12").to_string()).unwrap()));
+    assert!(watched.has_reached(12));
+    let mut undecodable = versioned("13");
+    undecodable["spec"]["preset"] = json!(7);
+    fixture.apply(&undecodable);
+    assert!(!watched.has_reached(1), "the store shows an older form");
+    fixture.apply(&versioned("14"));
+    assert!(watched.has_reached(14));
+    fixture.reflector.handle(Event::Init);
+    assert!(!watched.has_reached(1));
+}

@@ -132,12 +132,13 @@ fn named(name: &str, uid: &str, generation: i64) -> ProviderConnection {
 }
 
 impl Server {
-    /// The response to a read of the Secret or of the connection's metadata.
+    /// The response to a read of the Secret or to a list of the connection's metadata.
     fn respond(&mut self, path: &str) -> Response<Body> {
         let (status, body) = if path.contains("providerconnections") {
             self.connection_reads += 1;
             let (uid, generation) = &self.connection;
-            (200, format!(r#"{{"metadata": {{"name": "bank", "uid": "{uid}", "generation": {generation}}}}}"#))
+            let item = format!(r#"{{"metadata": {{"name": "bank", "uid": "{uid}", "generation": {generation}}}}}"#);
+            (200, format!(r#"{{"metadata": {{"resourceVersion": "1"}}, "items": [{item}]}}"#))
         } else if let Some(version) = self.secret {
             self.secret_reads += 1;
             let metadata = format!(r#"{{"name": "s", "uid": "u", "resourceVersion": "{version}"}}"#);
