@@ -12,7 +12,9 @@ pub enum ContentMismatch {
     /// The body is JSON without a value at the expected JSON pointer.
     NoValue,
     /// The status has no body, and no expected status names it.
-    NoBody,
+    WithoutBody,
+    /// The response reports an error, by the rules of the provider's profile.
+    ReportedError,
 }
 
 impl ContentMismatch {
@@ -22,7 +24,8 @@ impl ContentMismatch {
             Self::ContentType => "the response does not have the expected content type",
             Self::NotJson => "the body is not JSON, as the health check expects",
             Self::NoValue => "the body has no value at the expected JSON pointer",
-            Self::NoBody => "the response has no body; expectedStatuses does not name its status",
+            Self::WithoutBody => "the response has no body; expectedStatuses does not name its status",
+            Self::ReportedError => "the response reports an error, by the rules of the provider's profile",
         }
     }
 }

@@ -147,7 +147,8 @@ fn assess_check(check: &HealthCheck, response: &Response) -> CallAssessment {
             ResponseClass::Auth | ResponseClass::Rights | ResponseClass::RateLimited | ResponseClass::Quota
         );
     let outcome = if ours { CallOutcome::Ignored } else { CallOutcome::Failure };
-    CallAssessment::failed_check(outcome, credentials)
+    let mismatch = expected.then_some(ContentMismatch::ReportedError);
+    CallAssessment { mismatch, ..CallAssessment::failed_check(outcome, credentials) }
 }
 
 /// A health check without a response.
@@ -198,7 +199,7 @@ fn content_mismatch(check: &HealthCheck, response: &Response) -> Option<ContentM
     let status = response.status.as_u16();
     if matches!(status, 204 | 205 | 304) {
         let named = check.expected_statuses.contains(&StatusPattern::Exact(status));
-        return (!named).then_some(ContentMismatch::NoBody);
+        return (!named).then_some(ContentMismatch::WithoutBody);
     }
     let content_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     check.expected_content.check(content_type, &response.body).err()

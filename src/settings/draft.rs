@@ -74,7 +74,7 @@ pub struct Draft {
     pub auth: Auth,
     /// Name, UID and resourceVersion of the Secret that holds the credentials; empty without one.
     pub credential_revision: String,
-    /// How the spec authenticates: which Secret it references and what it sets besides, without any value.
+    /// The Secret that the spec references for `auth`: field, name and key.
     pub auth_reference: String,
     /// TLS in addition to the system's roots.
     pub tls: Tls,

@@ -1,3 +1,4 @@
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +15,12 @@ use crate::settings::testkit::draft;
 
 mod checks;
 
+/// That of the generic profile; a property test is many.
+static CHECK: LazyLock<HealthCheck> = LazyLock::new(|| draft().health_check);
+
 /// A health check that expects one of these statuses.
 fn expecting(statuses: &[StatusPattern]) -> HealthCheck {
-    HealthCheck { expected_statuses: statuses.to_vec(), ..draft().health_check }
+    HealthCheck { expected_statuses: statuses.to_vec(), ..CHECK.clone() }
 }
 
 fn response(status: u16) -> Response {
@@ -88,7 +92,10 @@ fn configured_list_replaces_the_default_and_ignore_outranks_failure() {
     };
     assert_eq!(outcome(&rules, CallClass::Read, 404), CallOutcome::Failure);
     assert_eq!(outcome(&rules, CallClass::Read, 503), CallOutcome::Ignored);
-    assert_eq!(assess(&rules, CallClass::Read, &expecting(&[]), Err(&CallError::Timeout)).outcome, CallOutcome::Ignored);
+    assert_eq!(
+        assess(&rules, CallClass::Read, &expecting(&[]), Err(&CallError::Timeout)).outcome,
+        CallOutcome::Ignored
+    );
 }
 
 #[test]
@@ -114,16 +121,25 @@ fn health_check_without_a_response_has_failed_whatever_a_policy_counts() {
         CallError::TooComplex,
     ] {
         for rules in [&nothing_counts, &FailureCriteria::default()] {
-            assert_eq!(assess(rules, CallClass::Probe, &expecting(&[]), Err(&error)).outcome, CallOutcome::Failure, "{error:?}");
+            assert_eq!(
+                assess(rules, CallClass::Probe, &expecting(&[]), Err(&error)).outcome,
+                CallOutcome::Failure,
+                "{error:?}"
+            );
         }
-        assert_eq!(assess(&nothing_counts, CallClass::Read, &expecting(&[]), Err(&error)).outcome, CallOutcome::Ignored);
+        assert_eq!(
+            assess(&nothing_counts, CallClass::Read, &expecting(&[]), Err(&error)).outcome,
+            CallOutcome::Ignored
+        );
     }
 }
 
 #[test]
 fn credentials_are_refused_by_401_and_by_403_to_a_health_check() {
     let rules = FailureCriteria::default();
-    let result = |class, status| assess(&rules, class, &expecting(&[StatusPattern::Class(2)]), Ok(&response(status))).credentials;
+    let result = |class, status| {
+        assess(&rules, class, &expecting(&[StatusPattern::Class(2)]), Ok(&response(status))).credentials
+    };
     assert_eq!(result(CallClass::Read, 401), CredentialResult::Refused);
     assert_eq!(result(CallClass::Read, 403), CredentialResult::Unknown);
     assert_eq!(result(CallClass::Probe, 403), CredentialResult::Refused);

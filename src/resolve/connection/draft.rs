@@ -44,7 +44,10 @@ pub fn draft(
             .as_ref()
             .ok_or_else(|| SpecError::invalid("auth", "must set exactly one authentication method"))?;
         draft.credential_revision = secret.revision();
-        draft.auth_reference = serde_json::to_string(auth).unwrap_or_default();
+        let renamed = auth.bearer.as_ref().map(|bearer| &bearer.secret_ref);
+        let renamed = renamed.or(auth.api_key.as_ref().map(|api_key| &api_key.secret_ref));
+        let key = renamed.and_then(|reference| reference.key.as_deref()).unwrap_or_default();
+        draft.auth_reference = format!("{} {} {key}", secret.field, secret.name);
         draft.auth = credentials::auth(spec, auth, secret, &draft)?;
     }
     credentials::tls(spec, secrets, &mut draft)?;

@@ -211,11 +211,13 @@ async fn a_fault_of_a_simulated_bank_is_retried() {
         Behaviour::status(502),
     ] {
         let label = behaviour.label();
-        let steps = [ScriptStep::from(behaviour).times(1), ScriptStep::from(Behaviour::Healthy)];
+        let steps = [ScriptStep::from(behaviour.clone()).times(1), ScriptStep::from(Behaviour::Healthy)];
         bank.set_script(Script::sequence(steps)).await.unwrap();
         let call = connection.call(Request { expect_json: true, ..Request::get("test", "/health") });
         let answer = time.run(STEP, call).await.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, 2), "{label}");
+        // The end of a reused connection before the response costs no try.
+        let tries = if behaviour == Behaviour::Reset(FailurePoint::BeforeHead) { 1 } else { 2 };
+        assert_eq!((answer.status.as_u16(), answer.meta.tries), (200, tries), "{label}");
     }
 }
 

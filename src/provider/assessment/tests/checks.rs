@@ -129,7 +129,7 @@ fn a_page_in_front_of_a_json_provider_verifies_nothing() {
         assert_eq!((found.outcome, found.health), (CallOutcome::Failure, CallOutcome::Failure));
         assert_eq!((found.credentials, found.mismatch), (CredentialResult::Unknown, Some(ContentMismatch::NotJson)));
     }
-    assert_eq!(assessed(&with_body(204, "")).mismatch, Some(ContentMismatch::NoBody));
+    assert_eq!(assessed(&with_body(204, "")).mismatch, Some(ContentMismatch::WithoutBody));
     assert_eq!(assessed(&with_body(200, "[]")).health, CallOutcome::Success);
     let named = HealthCheck { expected_statuses: vec![StatusPattern::Exact(204)], ..check };
     let found = assess(&FailureCriteria::default(), CallClass::Probe, &named, Ok(&response(204)));
