@@ -68,8 +68,17 @@ impl Banks {
         Self { all: vec![a, b, books, fmp] }
     }
 
-    async fn fail(&self) {
-        for bank in &self.all {
+    /// First the cheapest of the route, so that it fails over, then all others.
+    async fn fail(&self, operator: &Operator) {
+        self.all[0].fail_with(unavailable()).await.unwrap();
+        let of = [("route", "payouts")];
+        eventually("the route has failed over", async || {
+            let failovers = operator.metric("busbar_route_failovers_total", &of).await;
+            let available = operator.metric("busbar_route_available_candidates", &of).await;
+            if (failovers, available) == (Some(1.0), Some(1.0)) { Ok(()) } else { Err((failovers, available)) }
+        })
+        .await;
+        for bank in &self.all[1..] {
             let answer = if bank.name() == "fmp" { Behaviour::status(500) } else { unavailable() };
             bank.fail_with(answer).await.unwrap();
         }
@@ -86,7 +95,7 @@ impl Banks {
 async fn other_banks(env: &BankEnv) {
     let bank = BankConfig { demands_certificate: true, ..BankConfig::new("bank-tls") };
     let bank = env.sim.add_bank(bank).await.unwrap();
-    let (certificate, key) = env.sim.client_certificate("busbar", jiff::civil::date(2099, 1, 1)).unwrap();
+    let (certificate, key) = env.sim.client_certificate("busbar", jiff::civil::date(2031, 1, 1)).unwrap();
     let entries = [("ca.crt", bank.ca_pem()), ("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
     env.ns.secret("bank-tls", &entries.map(|(name, text)| (name, text.as_bytes()))).await;
     let spec = json!({"endpoint": {"insecure": null}, "tls": {"certSecretRef": {"name": "bank-tls"}}});
@@ -117,11 +126,12 @@ async fn discard_parked(operator: &Operator, env: &BankEnv, token: &str) {
 }
 
 /// Every panel of the dashboards has series, and their pictures can be made.
-async fn assert_dashboards(prometheus: &PrometheusServer) {
+async fn assert_dashboards(prometheus: &PrometheusServer, env: &BankEnv) {
     let pictures = repository("target/dashboards");
     let mut script = tokio::process::Command::new("python3");
     script.arg(repository("hack/dashboards/render")).arg("--prometheus").arg(prometheus.url());
-    script.arg("--out").arg(&pictures).args(["--minutes", "4"]).stdin(Stdio::null()).kill_on_drop(true);
+    script.arg("--out").arg(&pictures).args(["--minutes", "1.5"]).stdin(Stdio::null()).kill_on_drop(true);
+    script.arg("--rename").arg(format!("{}=treasury", env.ns.name()));
     let ended = script.output().await.expect("python3");
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let count = std::fs::read_dir(repository("charts/busbar/dashboards")).unwrap().count();
@@ -200,7 +210,7 @@ async fn the_right_alerts_fire_in_an_outage_and_resolve_after_it() {
     until_quiet(&prometheus).await;
     assert_from_zero(&operator.metrics().await);
 
-    banks.fail().await;
+    banks.fail(&operator).await;
     until_response(&operator, &call("fmp/quote?symbol=OTHER"), &desk, (502, "provider_failed")).await;
     let mut fired = BTreeSet::new();
     within(OUTAGE, "the alerts of the outage fire", async || {
@@ -223,7 +233,7 @@ async fn the_right_alerts_fire_in_an_outage_and_resolve_after_it() {
     until_response(&operator, &call("finastra/collaterals"), &desk, (200, "")).await;
 
     assert_eq!(prometheus.rule_errors().await, [""; 0]);
-    assert_dashboards(&prometheus).await;
+    assert_dashboards(&prometheus, &env).await;
     assert_nothing_private(&prometheus, &env).await;
     assert_documented(&operator.metrics().await);
 
