@@ -61,6 +61,13 @@ pub(crate) async fn own_plane_without_crds() -> OwnPlane {
     OwnPlane { plane: Arc::new(plane), _turn: turn }
 }
 
+/// The same with nothing of Busbar, for tests that install it themselves.
+pub(crate) async fn own_empty_plane() -> OwnPlane {
+    let turn = turn().await;
+    let plane = ControlPlane::start(Options::default()).await;
+    OwnPlane { plane: Arc::new(plane.unwrap_or_else(|error| no_control_plane(&error.to_string()))), _turn: turn }
+}
+
 /// A control plane that faults may hit, one of a few that such tests use one after another: starting one costs more than
 /// most of these tests compute. A test returns it repaired; after a failure it is not used again.
 pub(crate) struct FaultPlane {
