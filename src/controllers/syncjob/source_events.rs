@@ -1,4 +1,4 @@
-//! What events say about the source of a job. Pure.
+//! What events say about the source of a job.
 
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::api::v1alpha1::sync_job::SyncJobStatus;

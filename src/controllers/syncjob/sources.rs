@@ -89,8 +89,8 @@ impl JobSources {
             let older = index.readers.get(source)?.iter().take_while(|(_, other)| other != key);
             older.map(|(_, other)| other).find(|other| exists(other)).cloned()
         };
-        let shared = reader.plan.partitions.iter().zip(&reader.sources);
-        shared.filter_map(|(partition, source)| Some((of_source(source)?, partition.name.clone()))).next()
+        let mut shared = reader.plan.partitions.iter().zip(&reader.sources);
+        shared.find_map(|(partition, source)| Some((of_source(source)?, partition.name.clone())))
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
