@@ -38,7 +38,7 @@ pub(super) async fn markdown() -> Result<String, AppError> {
     };
     std::fs::create_dir(&folder).map_err(io("creating"))?;
     let metrics = Metrics::new();
-    let registered = register(&metrics, &folder).await;
+    let registered = Box::pin(register(&metrics, &folder)).await;
     std::fs::remove_dir_all(&folder).map_err(io("removing"))?;
     registered?;
     Ok(info::markdown(metrics.described()))

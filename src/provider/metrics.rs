@@ -183,6 +183,17 @@ impl ProviderMetrics {
         })
     }
 
+    /// Exports the error counters of `provider` as 0 from its first connection on: `increase` does not see the first count
+    /// of a new series.
+    pub(crate) fn add_provider(&self, provider: &str) {
+        for counter in [&self.retries, &self.resends, &self.bulkhead_rejected] {
+            counter.with_label_values(&[provider]);
+        }
+        for reason in ["circuit", "budget", "deadline", "wait"] {
+            self.retries_denied.with_label_values(&[provider, reason]);
+        }
+    }
+
     /// The tracer of the calls' spans.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces

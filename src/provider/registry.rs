@@ -190,6 +190,7 @@ impl Registry {
             self.inner.changes.publish(key);
             return connection;
         }
+        self.inner.metrics.add_provider(settings.provider());
         let monitor = ConnectionMonitor::new(
             key.clone(),
             self.inner.clock,

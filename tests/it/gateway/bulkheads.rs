@@ -127,11 +127,15 @@ async fn beside_a_bank_that_hangs_under_load_all_calls_of_another_are_answered()
     assert_eq!(harness.fmp.arrivals().entries.len(), usize::from(CALLS), "the hung bank got no further request");
     assert_eq!(harness.polygon.arrivals().entries.len(), usize::from(CALLS) * 10, "the other got each once");
     let text = harness.metrics.render().unwrap();
-    for series in
-        ["busbar_bulkhead_in_use{provider=\"fmp\"} 16", "busbar_bulkhead_limit 16", "busbar_bulkhead_rejected_total"]
-    {
+    for series in [
+        "busbar_bulkhead_in_use{provider=\"fmp\"} 16",
+        "busbar_bulkhead_limit 16",
+        "busbar_bulkhead_rejected_total{provider=\"polygon\"} 0",
+    ] {
         assert!(text.contains(series), "{series}:\n{text}");
     }
+    let rejected = crate::kit::metrics::value(&text, "busbar_bulkhead_rejected_total", &[("provider", "fmp")]);
+    assert!(rejected > Some(0.0), "{text}");
     for request in hung {
         request.abort();
     }
