@@ -85,7 +85,7 @@ impl SyncPlan {
         let values = self.stream.source(&partition.parameters)?;
         // With lengths: "a" = "b=c" must differ from "a=b" = "c".
         let parts = values.into_iter().flat_map(|(name, value)| [name, value]);
-        Some(parts.map(|part| format!("{}:{part}", part.len())).collect())
+        Some(parts.map(|part| format!("{}:{part}", part.len())).collect::<Vec<_>>().concat())
     }
 
     /// The sources of the job, one for each partition, in their order.

@@ -91,6 +91,7 @@ impl Env {
     }
 
     /// The plan of a job, from its spec.
+    #[expect(clippy::needless_pass_by_value, reason = "parameters are written in place")]
     fn plan(&self, job: &str, stream: &str, parameters: Value) -> Arc<SyncPlan> {
         self.planned(job, json!({"stream": stream, "parameters": parameters}))
     }
