@@ -159,8 +159,10 @@ fn http_date(text: &str) -> Option<Timestamp> {
         return Some(at);
     }
     let civil = |format| DateTime::strptime(format, text).ok();
-    let obsolete = civil("%A, %d-%b-%y %H:%M:%S GMT").or_else(|| civil("%a %b %e %H:%M:%S %Y"))?;
-    obsolete.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
+    let obsolete = || civil("%A, %d-%b-%y %H:%M:%S GMT").or_else(|| civil("%a %b %e %H:%M:%S %Y"));
+    // The last days of the year 9999 are later than any instant.
+    let at = obsolete().or_else(|| civil("%a, %d %b %Y %H:%M:%S GMT"))?;
+    Some(at.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |at| at.timestamp()))
 }
 
 /// The later of the two, as seen from `now`.
