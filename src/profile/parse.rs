@@ -14,10 +14,7 @@ use serde_yaml::Value;
 use super::definition::Profile;
 use super::error::ProfileError;
 use super::invalid_field::InvalidField;
-use super::yaml_position::{YamlPath, line_of};
-
-/// The key that merges another map in YAML 1.1.
-const MERGE_KEY: &str = "<<";
+use super::yaml_position::{MERGE_KEY, YamlPath, line_of};
 
 impl Profile {
     /// Parses and validates a profile. `file` is used only in errors.

@@ -69,6 +69,35 @@ pub(super) fn line_of(text: &str, path: &YamlPath) -> usize {
     lines.into_iter().next().unwrap_or(1)
 }
 
+/// The key that merges another map in YAML 1.1.
+pub(super) const MERGE_KEY: &str = "<<";
+
+/// Reads a key. A merge key at the end of the path is where the field begins: its value may be the alias of a map that
+/// stands on another line.
+struct Key {
+    is_end: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<String, E> {
+        if self.is_end && key == MERGE_KEY { Err(E::custom("here")) } else { Ok(key.to_owned()) }
+    }
+}
+
 /// Reads along the remaining segments and fails at their end.
 struct Descend<'a>(&'a [PathSegment]);
 
@@ -93,7 +122,7 @@ impl<'de> Visitor<'de> for Descend<'_> {
         let Some((PathSegment::Field(wanted), rest)) = self.0.split_first() else {
             return Err(A::Error::custom("here"));
         };
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(key) = map.next_key_seed(Key { is_end: rest.is_empty() })? {
             if key == *wanted {
                 return map.next_value_seed(Descend(rest));
             }

@@ -135,7 +135,11 @@ fn every_matcher_decides_some_response() {
 }
 
 fn with_headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    headers
 }
 
 #[test]
@@ -150,9 +154,12 @@ fn retry_after_is_read_in_every_format() {
     let off = ("date", "Sun, 01 Mar 2026 08:00:00 GMT");
     assert_eq!(wait(&[("retry-after", "Sun, 01 Mar 2026 08:00:30 GMT"), off]), "rateLimited for 30s");
     assert_eq!(wait(&[("retry-after", "Sun, 01 Mar 2026 07:00:00 GMT"), off]), "rateLimited for 0s");
-    for bad in ["", "soon", "-5", "1e3", "99999999999999999999"] {
+    for bad in ["", "soon", "-5", "1e3", "1, 2"] {
         assert_eq!(wait(&[("retry-after", bad)]), "rateLimited", "{bad}");
     }
+    let far = format!("rateLimited for {}s", u64::MAX);
+    assert_eq!(wait(&[("retry-after", "99999999999999999999")]), far, "far away: every wait is capped");
+    assert_eq!(wait(&[("retry-after", "7"), ("retry-after", "9"), ("retry-after", "8")]), "rateLimited for 9s");
     assert_eq!(text_of(read(&generic, 503, &with_headers(&[("retry-after", "2.5")]), "")), "retry for 3s");
     assert_eq!(text_of(read(&generic, 404, &with_headers(&[("retry-after", "9")]), "")), "notFound");
 }

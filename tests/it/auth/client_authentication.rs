@@ -126,7 +126,9 @@ async fn a_server_that_wants_basic_is_found_out_once_and_remembered() {
         assert_eq!(endpoint.take_seen(), ["basic"], "the next token");
         // A rotated secret, and other settings.
         *endpoint.client.lock().unwrap() = ("canary-client", "canary-rotated");
-        let connection = connected(&registry, &base, |client| client.client_secret = secret("canary-rotated"));
+        let mut rotated = with(&base, |client| client.client_secret = secret("canary-rotated"));
+        rotated.credential_revision = "rotated".to_owned();
+        let connection = apply(&registry, rotated);
         assert_eq!(get(&connection, "/health").await, Ok(200));
         assert_eq!(endpoint.take_seen(), ["basic"]);
         assert_eq!(connection.snapshot().token_fault, None);

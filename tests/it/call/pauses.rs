@@ -32,7 +32,7 @@ async fn pauses(time: &ManualTime, connection: &Connection, calls: usize) -> Vec
     for _ in 0..calls {
         let answer = get_json(connection).await.unwrap();
         let Some(RetryAfter::Delay(wait)) = answer.classification.retry_after else { return pauses };
-        let meanwhile = get_json(connection).await.unwrap_err();
+        let meanwhile = connection.call(Request { no_wait: true, ..Request::get("test", "/") }).await.unwrap_err();
         assert_eq!(meanwhile, CallError::Throttled { retry_in: wait }, "the caller is told what is kept to");
         pauses.push(wait.as_secs());
         time.advance(wait).await;
