@@ -231,7 +231,8 @@ async fn a_rare_job_is_not_retried_each_second_because_the_bank_says_so() {
     bank.set_script(pages_script(ScriptStep::from(Behaviour::rate_limited("1")))).await.unwrap();
     env.put(&feed_job("6h", json!({}))).await;
     let operator = Operator::ready(&env.ns, &[]).await;
-    let failed = until_job(&env, "the run failed", |s| s.last_result.is_some_and(|r| r.as_str() == "Failed")).await;
+    let is_failed = |s: &SyncJobStatus| s.last_result.is_some_and(|r| r.as_str() == "Failed");
+    let failed = until_job(&env, "the run failed", |s| is_failed(s) && s.next_retry_time.is_some()).await;
     let retry = failed.next_retry_time.unwrap().0;
     let wait = retry.duration_since(failed.history[0].start_time.0).as_secs();
     assert!((15 * 60..16 * 60).contains(&wait), "{wait}");

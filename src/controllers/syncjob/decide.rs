@@ -163,7 +163,10 @@ pub fn decide(
 /// Whether a run has just started or starts now: most runs end within seconds, and the status is written then.
 fn is_about_to_end(inputs: &JobInputs, due: &DueWork, now: Now) -> bool {
     let starts = due.steps.iter().any(|step| matches!(step, JobStep::Start { .. }));
-    starts || inputs.runs.active.as_ref().is_some_and(|run| now.mono.since(run.since_mono) < SHOW_ACTIVE_AFTER)
+    // Its end is in the ledger a moment before the pool forgets it.
+    let has_ended = |id| inputs.runs.last.iter().any(|run| run.id == id && run.result.is_some());
+    let active = inputs.runs.active.as_ref().filter(|run| !has_ended(run.id));
+    starts || active.is_some_and(|run| now.mono.since(run.since_mono) < SHOW_ACTIVE_AFTER)
 }
 
 /// ID of the run for the object's requested-at annotation. Derived from the request, so that one request is one run
