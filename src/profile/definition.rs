@@ -17,6 +17,7 @@ use super::health_check::HealthCheckDefaults;
 use super::limits::ProfileLimit;
 use super::live_check::LiveCheck;
 use super::matcher::ResponseMatcher;
+use super::minor_units::MinorUnits;
 use super::operation::Operation;
 use super::parameter::{self, Parameter, ParameterError};
 use super::response_view::ResponseView;
@@ -80,6 +81,9 @@ pub struct Profile {
     /// Rate limits and quotas; all apply together.
     #[serde(default)]
     pub limits: Vec<ProfileLimit>,
+    /// Decimal places of the provider's smallest unit of money, by currency, where they differ from ISO 4217.
+    #[serde(default)]
+    pub minor_units: MinorUnits,
     /// How responses are classified where the status is not enough: the first match decides.
     #[serde(default)]
     pub errors: Vec<ResponseMatcher>,
@@ -169,7 +173,7 @@ impl Profile {
         let class = matcher.map_or(ResponseClass::of_status(response.status()), |matcher| matcher.class);
         let rules = matcher.iter().flat_map(|matcher| &matcher.wait);
         let from_rules = rules.into_iter().find_map(|rule| rule.read(response, now, &self.day_zone()));
-        let from_header = || retry_after(response.headers());
+        let from_header = || retry_after(response.headers(), now);
         let retry_after = match class {
             ResponseClass::RateLimited | ResponseClass::Quota => {
                 from_rules.or_else(from_header).or_else(|| self.exhausted_limit_reset(response, now))
@@ -220,9 +224,12 @@ impl Profile {
     fn exhausted_limit_reset(&self, response: &ResponseView<'_>, now: Timestamp) -> Option<RetryAfter> {
         let date = retry_after::date(response.headers());
         let headers = self.limits.iter().filter_map(|limit| limit.headers.as_ref());
-        let exhausted = headers.filter(|headers| response.header(&headers.remaining) == Some("0"));
-        let resets =
-            exhausted.filter_map(|headers| headers.reset.format.read(response.header(&headers.reset.name)?, date));
+        let exhausted = headers.filter(|headers| {
+            let remaining = response.header(&headers.remaining).and_then(|text| text.trim().parse::<i64>().ok());
+            remaining.is_some_and(|remaining| remaining <= 0)
+        });
+        let resets = exhausted
+            .filter_map(|headers| headers.reset.format.read(response.header(&headers.reset.name)?.trim(), date));
         resets.fold(None, |latest, reset| retry_after::later(latest, Some(reset), now))
     }
 }

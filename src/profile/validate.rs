@@ -16,6 +16,7 @@ impl Profile {
     pub(super) fn check(&self) -> Result<(), InvalidField> {
         self.check_errors()?;
         self.check_limits()?;
+        self.health_check.check().map_err(|invalid| invalid.within(["healthCheck"]))?;
         if let Some(auth) = &self.auth {
             auth.check(&self.parameters).map_err(|problem| InvalidField::new(["auth"], problem))?;
         }
@@ -53,6 +54,7 @@ impl Profile {
             parameter.check(name).map_err(invalid)?;
         }
         self.check_operations()?;
+        self.minor_units.check().map_err(|invalid| invalid.within(["minorUnits"]))?;
         for (name, stream) in &self.streams {
             stream.check(&self.parameters).map_err(|invalid| invalid.within(["streams", name.as_str()]))?;
         }
