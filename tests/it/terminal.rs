@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use busbar::domain::document::{DocumentKind, DocumentRecord};
 use busbar::domain::key::ObjectKey;
-use busbar::domain::printable::is_hidden;
+use busbar::domain::printable::{data, is_hidden};
 use busbar::domain::record::{DeadLetter, KeyQuality};
 use busbar::domain::rejection_reason::RejectionReason;
 use busbar::domain::run_failure::RunFailure;
@@ -262,7 +262,8 @@ fn manifests_profiles_and_arguments_do_not_control_the_terminal() {
             HOSTILE: 1,
         },
     });
-    std::fs::write(&manifest, object.to_string()).unwrap();
+    // YAML has control characters as escapes only.
+    std::fs::write(&manifest, data(&object.to_string())).unwrap();
     let profile = dir.path().join("evil\u{1b}[2J.yaml");
     std::fs::write(&profile, format!("id: x\ntitle: \"{}\"\n{}: 1\n", "\\e[2J", "'a\u{202e}b'")).unwrap();
     let (manifest, profile) = (manifest.to_str().unwrap(), profile.to_str().unwrap());
