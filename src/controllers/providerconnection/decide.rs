@@ -34,7 +34,7 @@ const SUSPENDED: &str = "spec.suspend is true: no probes, no syncs, no calls";
 
 /// What Ready says in addition where any page with an expected status passes the health check.
 const STATUS_ONLY: &str = "; health checks compare the status only, and an HTML page would pass: set \
-                           spec.healthCheck.expectedContentType or expectedJSONPointer";
+                           healthCheck.expectedContentType or healthCheck.expectedJSONPointer";
 
 /// One step of `act`.
 #[derive(Clone, Debug, PartialEq)]
