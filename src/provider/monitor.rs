@@ -257,8 +257,7 @@ impl ConnectionMonitor {
     pub(crate) fn record(&self, settings: &Settings, call: &CompletedCall<'_>) -> Option<ProbeRecord> {
         let CompletedCall { permit, class, operation, started, progress, result: end } = *call;
         let check = settings.health_check();
-        let assessment =
-            progress.assess_with(end, |end| assess(settings.failure_criteria(), class, check, end));
+        let assessment = progress.assess_with(end, |end| assess(settings.failure_criteria(), class, check, end));
         let CallAssessment { outcome, health, credentials, mismatch } = assessment.unwrap_or(CallAssessment::NEUTRAL);
         let now = self.clock.now();
         let elapsed = now.mono.since(progress.sent_at().unwrap_or(started));

@@ -17,7 +17,8 @@ use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of, time, unused_fields_note};
 use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, events, first_healthy, health_status, override_remaining, restored_circuit, risk_status,
+    circuit_state, circuit_status, credential, events, first_healthy, health_status, override_remaining,
+    restored_circuit, risk_status,
 };
 use crate::controllers::providerconnection::{restore, throttle};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};

@@ -30,6 +30,7 @@ pub enum VerificationState {
 }
 
 /// State of the running connection.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by its name")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveConnection {
     /// Revision of the settings it runs with.

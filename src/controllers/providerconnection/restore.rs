@@ -148,8 +148,8 @@ mod tests {
             credential_expires: None,
             uses_secrets: true,
             authenticates: true,
-        target: "t1".into(),
-        checks_status_only: false,
+            target: "t1".into(),
+            checks_status_only: false,
         }
     }
 

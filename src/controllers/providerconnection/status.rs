@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, FirstHealthy, HealthStatus,
-    OverrideMode, ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as ApiRiskTier,
+    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, FirstHealthy,
+    HealthStatus, OverrideMode, ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as ApiRiskTier,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::EventDraft;

@@ -32,6 +32,7 @@ pub enum Verification {
 }
 
 /// The observed state of a connection.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by its name")]
 #[derive(Clone, Debug)]
 pub struct ConnectionSnapshot {
     /// The circuit state that callers experience, override included.

@@ -20,6 +20,7 @@ use crate::provider::probe::{CallResult, ProbeRecord};
 use crate::settings::{CircuitOverride, Settings};
 
 /// Everything that changes while a connection runs.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by its name")]
 pub(crate) struct MonitorState {
     pub(super) breaker: Breaker,
     /// Transitions of the circuit that the running update has caused; counted and logged at its end.

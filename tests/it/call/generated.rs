@@ -26,15 +26,22 @@ fn bodies() -> Vec<(Vec<u8>, Verdict, &'static str)> {
     ]
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+/// A number that the environment sets.
+#[expect(clippy::disallowed_methods, reason = "settings of this test, not of the operator")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// The number of cases: about a second, and a minute in CI.
+#[expect(clippy::disallowed_methods, reason = "settings of this test, not of the operator")]
+fn cases() -> u64 {
+    let default = if std::env::var_os("CI").is_some() { 40_000 } else { 1_500 };
+    number("FUZZ_CASES").unwrap_or(default)
 }
 
 #[tokio::test]
 async fn no_generated_response_passes_a_check_unless_it_is_usable() {
-    // About a second, and a minute in CI.
-    let default = if std::env::var_os("CI").is_some() { 40_000 } else { 1_500 };
-    let (cases, seed) = (number("FUZZ_CASES", default), number("FUZZ_SEED", 20_261_129));
+    let (cases, seed) = (cases(), number("FUZZ_SEED").unwrap_or(20_261_129));
     let server = GeneratedServer::start().await;
     let mut draft = with_quick_retries(draft(server.url.clone()));
     draft.health_check.expected_content.pointer = Some(String::new());

@@ -194,10 +194,7 @@ pub struct HealthCheck {
     /// `*/*` is any. Unset: that of the profile, else any.
     /// Example: `expectedContentType: application/json`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 3, max = 127),
-        regex(pattern = r"^[A-Za-z0-9!#$&^_.+*-]+/[A-Za-z0-9!#$&^_.+*-]+$")
-    )]
+    #[schemars(length(min = 3, max = 127), regex(pattern = r"^[A-Za-z0-9!#$&^_.+*-]+/[A-Za-z0-9!#$&^_.+*-]+$"))]
     pub expected_content_type: Option<String>,
     /// JSON pointer to a value that the expected response has, other than null; at most 256 characters. Empty: the body
     /// must be JSON. Unset: that of the profile, else the body is not read, and a page of HTML with an expected status

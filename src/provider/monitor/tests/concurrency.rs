@@ -33,7 +33,7 @@ fn two_threads_never_exceed_the_permitted_half_open_trials() {
                 for round in 0_u32.. {
                     let started = monitor.clock().mono();
                     if let Ok(permit) = monitor.admit(CallClass::Read, started) {
-                        if permit.kind() != breaker::PermitKind::Trial {
+                        if permit.kind() != crate::domain::breaker::PermitKind::Trial {
                             return;
                         }
                         most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
