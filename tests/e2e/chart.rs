@@ -72,6 +72,15 @@ impl Cluster {
         self.get("secret", secret).await.unwrap_or_else(|| panic!("Secret {secret}"))["data"].clone()
     }
 
+    /// The versions of our definitions, which change with every write.
+    async fn definitions(&self) -> String {
+        let column =
+            "-o=jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.generation}{\"\\n\"}{end}";
+        let all = self.kubectl(&["get", "crd", column], "").await.ok();
+        assert_eq!(all.matches(".busbar.dev ").count(), 4, "{all}");
+        all
+    }
+
     /// The Pod that the StatefulSet's controller has created: it was admitted.
     async fn admitted_pod(&self) -> Value {
         eventually("the Pod is admitted", async || self.get("pod", "busbar-0").await).await
@@ -92,6 +101,7 @@ async fn an_upgrade_keeps_keys_and_certificate_and_uninstall_keeps_all_data() {
     let added = r#"{"data":{"v2":"YWRkZWQ="}}"#;
     let patch = ["-n", NAMESPACE, "patch", "secret", "busbar-keys", "--type=merge", "-p", added];
     cluster.kubectl(&patch, "").await.ok();
+    let definitions = cluster.definitions().await;
     let more = format!("{values},operator.logLevel=debug,ledger.persistence.size=10Gi");
     cluster.helm(&["upgrade", "busbar", "charts/busbar", "--set", &more]).await.ok();
     let after = cluster.data("busbar-keys").await;
@@ -99,6 +109,13 @@ async fn an_upgrade_keeps_keys_and_certificate_and_uninstall_keeps_all_data() {
     assert_eq!(cluster.data("busbar-gateway-tls").await, certificate);
     let manifest = cluster.helm(&["get", "manifest", "busbar"]).await.ok();
     assert!(manifest.contains("--log-level=debug"), "{manifest}");
+    // The first revision has one key only; a rollback must not take away the other.
+    cluster.helm(&["rollback", "busbar", "1"]).await.ok();
+    assert_eq!(
+        (cluster.data("busbar-keys").await, cluster.data("busbar-gateway-tls").await),
+        (after.clone(), certificate.clone())
+    );
+    assert_eq!(cluster.definitions().await, definitions, "neither an upgrade nor a rollback touches the definitions");
 
     // The definitions are upgraded by their own chart, which takes over those that the first chart has created.
     let crds = ["upgrade", "--install", "busbar-crds", "charts/busbar-crds", "--take-ownership", "--force-conflicts"];
