@@ -72,7 +72,7 @@ impl Cluster {
         self.get("secret", secret).await.unwrap_or_else(|| panic!("Secret {secret}"))["data"].clone()
     }
 
-    /// The versions of our definitions, which change with every write.
+    /// The UID and generation of our definitions: another one means that they were written.
     async fn definitions(&self) -> String {
         let column =
             "-o=jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.generation}{\"\\n\"}{end}";
