@@ -128,6 +128,7 @@ async fn discard_parked(operator: &Operator, env: &BankEnv, token: &str) {
 /// Every panel of the dashboards has series, and their pictures can be made.
 async fn assert_dashboards(prometheus: &PrometheusServer, env: &BankEnv) {
     let pictures = repository("target/dashboards");
+    drop(std::fs::remove_dir_all(&pictures));
     let mut script = tokio::process::Command::new("python3");
     script.arg(repository("hack/dashboards/render")).arg("--prometheus").arg(prometheus.url());
     script.arg("--out").arg(&pictures).args(["--minutes", "1.5"]).stdin(Stdio::null()).kill_on_drop(true);

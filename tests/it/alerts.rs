@@ -174,6 +174,20 @@ fn every_alert_has_a_unit_test_in_which_it_fires_and_one_in_which_it_does_not() 
 }
 
 #[test]
+fn every_recording_rule_has_a_unit_test_of_its_value() {
+    let tested: BTreeSet<String> = files("tests/rules", "yaml")
+        .iter()
+        .flat_map(|path| yaml(&path.display().to_string())["tests"].as_array().cloned().unwrap_or_default())
+        .flat_map(|test| test["promql_expr_test"].as_array().cloned().unwrap_or_default())
+        .filter(|case| case["exp_samples"].as_array().is_some_and(|samples| !samples.is_empty()))
+        .map(|case| text(&case, "/expr").to_owned())
+        .collect();
+    let recorded = rules().into_iter().filter_map(|(_, rule)| rule["record"].as_str().map(str::to_owned));
+    let untested: Vec<_> = recorded.filter(|name| !tested.contains(name)).collect();
+    assert!(untested.is_empty(), "{untested:?}");
+}
+
+#[test]
 fn every_series_of_rules_and_dashboards_exists() {
     let (metrics, rules) = (metrics(), rules());
     let recorded: BTreeSet<String> =
