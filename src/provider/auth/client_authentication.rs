@@ -2,9 +2,9 @@
 //!
 //! Servers must support Basic, yet many document the form only, and some accept one of the two and answer the other with
 //! `invalid_client`. Unless the spec says which, the form is sent first. A refusal of the client changes to the other
-//! once; what the endpoint accepted is remembered for this endpoint and client, also when the secret is rotated. If both
-//! are refused, the secret is probably wrong: each further request tries one of them, so that a client that a careful
-//! endpoint counts down is not counted twice.
+//! once; what the endpoint accepted is remembered for this endpoint and client, also when the secret is rotated. A refusal
+//! after that is about the secret, and changes nothing at first. If both are refused, the secret is probably wrong: each
+//! further request tries one of them, so that a client that a careful endpoint counts down is not counted twice.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +60,9 @@ pub(crate) struct ClientMethod {
 
 struct State {
     current: SentIn,
-    /// Whether both were tried since the endpoint last accepted one.
+    /// Whether the endpoint has accepted this one.
+    settled: bool,
+    /// Whether no further request follows a refusal at once, until the endpoint accepts one.
     changed: bool,
 }
 
@@ -73,15 +75,14 @@ impl ClientMethod {
         accepted: Arc<AcceptedMethod>,
     ) -> Self {
         let of = stable_hash(&Zeroizing::new(format!("{url}\n{}", client_id.expose_secret())));
+        let known = accepted.lock().filter(|(client, _)| *client == of);
         let current = match configured {
             ClientAuthentication::Basic => SentIn::Basic,
             ClientAuthentication::Body => SentIn::Body,
-            ClientAuthentication::Auto => {
-                let known = accepted.lock().filter(|(client, _)| *client == of);
-                known.map_or(SentIn::Body, |(_, method)| method)
-            }
+            ClientAuthentication::Auto => known.map_or(SentIn::Body, |(_, method)| method),
         };
-        Self { configured, of, accepted, state: Mutex::new(State { current, changed: false }) }
+        let state = State { current, settled: known.is_some(), changed: false };
+        Self { configured, of, accepted, state: Mutex::new(state) }
     }
 
     /// Where the next request sends id and secret.
@@ -93,7 +94,7 @@ impl ClientMethod {
     pub(super) fn accept(&self) {
         let current = {
             let mut state = self.lock();
-            state.changed = false;
+            (state.settled, state.changed) = (true, false);
             state.current
         };
         *self.accepted.lock() = Some((self.of, current));
@@ -106,6 +107,10 @@ impl ClientMethod {
             return false;
         }
         let mut state = self.lock();
+        if std::mem::take(&mut state.settled) {
+            state.changed = true;
+            return false;
+        }
         state.current = state.current.other();
         !std::mem::replace(&mut state.changed, true)
     }
@@ -158,7 +163,10 @@ mod tests {
             Arc::clone(&accepted),
         );
         assert_eq!(other.current(), SentIn::Body, "another endpoint");
-        assert!(first.change(), "a secret that is refused later is tried both ways again");
+        assert!(!first.change(), "a refusal later is about the secret");
+        assert_eq!(first.current(), SentIn::Basic);
+        assert!(!first.change());
+        assert_eq!(first.current(), SentIn::Body, "if it stays refused both are tried in turn");
     }
 
     #[test]

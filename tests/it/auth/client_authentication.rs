@@ -132,6 +132,11 @@ async fn a_server_that_wants_basic_is_found_out_once_and_remembered() {
         assert_eq!(get(&connection, "/health").await, Ok(200));
         assert_eq!(endpoint.take_seen(), ["basic"]);
         assert_eq!(connection.snapshot().token_fault, None);
+        // The secret is rotated at the provider only: that is no reason to try the form.
+        *endpoint.client.lock().unwrap() = ("canary-client", "canary-other");
+        time.advance(Duration::from_secs(61)).await;
+        assert!(get(&connection, "/health").await.is_err());
+        assert_eq!(endpoint.take_seen(), ["basic"]);
     }
 }
 
