@@ -72,8 +72,8 @@ async fn a_restart_forgets_neither_that_a_bank_was_well_nor_that_it_is_not() {
     a.fail_with(Behaviour::status(401)).await.unwrap();
     env.request::<ProviderConnection>("a").await;
     let moved = until_active(&env, Some("b")).await;
-    let first = env.get::<ProviderConnection>("b").await.status.and_then(|s| s.first_healthy);
-    assert!(first.as_ref().is_some_and(|first| first.time.is_some()), "{first:?}");
+    let first = env.get::<ProviderConnection>("b").await.status.and_then(|s| s.passed_check);
+    assert!(first.as_ref().is_some_and(|check| check.passed), "{first:?}");
 
     operator.kill9();
     operator.restart().await;
@@ -99,8 +99,8 @@ async fn another_endpoint_has_to_pass_a_check_of_its_own() {
     assert_eq!(candidate_of(&excluded, "a"), ("Excluded", "NeverHealthy"));
     let checked = |connection: &ProviderConnection| {
         let status = connection.status.as_ref()?;
-        let first = status.first_healthy.as_ref()?;
-        (first.time.is_none() && has_condition(&status.conditions, "Ready", "True", "Unverified")).then_some(())
+        let first = status.passed_check.as_ref()?;
+        (!first.passed && has_condition(&status.conditions, "Ready", "True", "Unverified")).then_some(())
     };
     env.until("a", "unverified at the new endpoint", checked).await;
     operator.finish(&env.ns).await;

@@ -17,7 +17,7 @@ use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::{Conditions, reason_of, status_of, time, unused_fields_note};
 use crate::controllers::providerconnection::inputs::{ConnectionInputs, LiveConnection, VerificationState};
 use crate::controllers::providerconnection::status::{
-    circuit_state, circuit_status, credential, events, first_healthy, health_status, override_remaining,
+    circuit_state, circuit_status, credential, events, health_status, override_remaining, passed_check,
     restored_circuit, risk_status,
 };
 use crate::controllers::providerconnection::{restore, throttle};
@@ -128,7 +128,7 @@ pub fn decide(
         conditions: conditions.merged(previous.map_or(&[], |s| &s.conditions)),
         last_handled_reconcile_at: requested.map(str::to_owned),
         health: Some(health_status(live)),
-        first_healthy: Some(first_healthy(previous, &desired.target, live.ever_healthy, now.wall)),
+        passed_check: Some(passed_check(previous, &desired.target, live.ever_healthy)),
         circuit: Some(circuit_status(live.effective)),
         circuit_state: Some(circuit_state(&live.circuit)),
         risk: Some(risk_status(live.tier)),
@@ -178,7 +178,7 @@ fn spec_rejected(
         conditions: conditions.merged(&old.conditions),
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
         health: Some(live.map_or(HealthStatus::Unknown, health_status)),
-        first_healthy: old.first_healthy,
+        passed_check: old.passed_check,
         circuit: live.map(|l| circuit_status(l.effective)).or(old.circuit),
         circuit_state: live.map(|l| circuit_state(&l.circuit)).or(old.circuit_state),
         risk: live.map(|l| risk_status(l.tier)),

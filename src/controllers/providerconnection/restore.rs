@@ -20,8 +20,7 @@ pub fn as_of(status: &ProviderConnectionStatus, now: Timestamp) -> ProviderConne
     let mut status = status.clone();
     let credential = status.credential.as_mut().and_then(|credential| credential.verified_time.as_mut());
     let circuit = status.circuit_state.as_mut().map(|circuit| &mut circuit.last_transition_time);
-    let healthy = status.first_healthy.as_mut().and_then(|first| first.time.as_mut());
-    for at in credential.into_iter().chain(circuit).chain(healthy) {
+    for at in credential.into_iter().chain(circuit) {
         at.0 = happened(at.0, now);
     }
     if let Some(until) = &mut status.throttled_until_time {
@@ -66,8 +65,8 @@ pub fn restored(
 /// Whether a health check of `target` has ever passed, according to the status.
 pub fn ever_healthy(previous: Option<&ProviderConnectionStatus>, generation: i64, target: &str) -> bool {
     let Some(previous) = previous else { return false };
-    match &previous.first_healthy {
-        Some(first) => first.target == target && first.time.is_some(),
+    match &previous.passed_check {
+        Some(check) => check.target == target && check.passed,
         // Written by a version that did not keep it: a good health of this generation shows it.
         None => {
             previous.observed_generation == Some(generation)
@@ -79,7 +78,7 @@ pub fn ever_healthy(previous: Option<&ProviderConnectionStatus>, generation: i64
 /// Whether the last health checks of `target` had failed, according to the status.
 pub fn unhealthy(previous: Option<&ProviderConnectionStatus>, generation: i64, target: &str) -> bool {
     previous.is_some_and(|s| {
-        let same_target = s.first_healthy.as_ref().is_some_and(|first| first.target == target);
+        let same_target = s.passed_check.as_ref().is_some_and(|check| check.target == target);
         s.health == Some(HealthStatus::Unhealthy) && (same_target || s.observed_generation == Some(generation))
     })
 }
@@ -106,7 +105,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::api::v1alpha1::provider_connection::{CredentialStatus, FirstHealthy};
+    use crate::api::v1alpha1::provider_connection::{CredentialStatus, PassedCheck};
     use crate::controllers::conditions::Conditions;
     use crate::controllers::providerconnection::inputs::VerificationState;
     use crate::domain::breaker::{BreakerState, EffectiveState, Snapshot};
@@ -197,17 +196,16 @@ mod tests {
 
     #[test]
     fn a_passed_check_is_kept_for_its_target_only() {
-        let first = |target: &str, time| FirstHealthy { target: target.into(), time };
-        let at = crate::controllers::conditions::time(Timestamp::UNIX_EPOCH);
+        let check = |target: &str, passed| PassedCheck { target: target.into(), passed };
         for (kept, wanted) in [
-            (Some(first("t1", Some(at.clone()))), true),
-            (Some(first("t2", Some(at))), false),
-            (Some(first("t1", None)), false),
+            (Some(check("t1", true)), true),
+            (Some(check("t2", true)), false),
+            (Some(check("t1", false)), false),
             // Without the field: a version before it wrote an Unhealthy status.
             (None, false),
         ] {
-            let status = ProviderConnectionStatus { first_healthy: kept, ..written() };
-            assert_eq!(ever_healthy(Some(&status), 1, "t1"), wanted, "{:?}", status.first_healthy);
+            let status = ProviderConnectionStatus { passed_check: kept, ..written() };
+            assert_eq!(ever_healthy(Some(&status), 1, "t1"), wanted, "{:?}", status.passed_check);
             assert!(unhealthy(Some(&status), 1, "t1"));
         }
         assert!(!ever_healthy(None, 1, "t1") && !unhealthy(None, 1, "t1"));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::provider_connection::{
-    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, FirstHealthy,
-    HealthStatus, OverrideMode, ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as ApiRiskTier,
+    BreakerState as ApiBreakerState, CircuitOverride, CircuitState, CircuitStatus, CredentialStatus, HealthStatus,
+    OverrideMode, PassedCheck, ProviderConnectionSpec, ProviderConnectionStatus, RiskTier as ApiRiskTier,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::cluster::events::EventDraft;
@@ -33,16 +33,14 @@ pub(super) fn credential(
     Some(CredentialStatus { secret_resource_version: Some(version), verified_time: verified, expiration_time })
 }
 
-/// Whether a health check has ever passed at `target`, and when the first did.
-pub(super) fn first_healthy(
+/// Whether a health check has ever passed at `target`.
+pub(super) fn passed_check(
     previous: Option<&ProviderConnectionStatus>,
     target: &str,
     ever_healthy: bool,
-    now: Timestamp,
-) -> FirstHealthy {
-    let old = previous.and_then(|s| s.first_healthy.as_ref()).filter(|old| old.target == target);
-    let since = old.and_then(|old| old.time.clone());
-    FirstHealthy { target: target.to_owned(), time: since.or_else(|| ever_healthy.then(|| time(now))) }
+) -> PassedCheck {
+    let old = previous.and_then(|s| s.passed_check.as_ref()).filter(|old| old.target == target);
+    PassedCheck { target: target.to_owned(), passed: ever_healthy || old.is_some_and(|old| old.passed) }
 }
 
 /// Events for the changes between two statuses.

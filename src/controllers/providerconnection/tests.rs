@@ -2,7 +2,7 @@
 
 mod circuit_override;
 mod failing;
-mod first_healthy;
+mod passed_check;
 mod flapping;
 mod forbidden;
 mod never_mixed;

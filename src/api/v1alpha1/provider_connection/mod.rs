@@ -17,14 +17,16 @@ pub use access::{
     Features, Inquiry, NotFoundProof, Payouts, Recall, Rights, RightsProfile, RightsSubject, SubjectKind,
     WebhookSecret, WebhookVerification,
 };
-pub use auth::{ApiKey, ApiKeyPlacement, Auth, Basic, Bearer, ClientAuthentication, OAuth2, ProfileAuth, Tls, TlsVersion};
+pub use auth::{
+    ApiKey, ApiKeyPlacement, Auth, Basic, Bearer, ClientAuthentication, OAuth2, ProfileAuth, Tls, TlsVersion,
+};
 pub use calls::{
     BackOff, Cache, Fallback, HealthCheck, HealthCheckMode, Limit, LimitScope, LimitUnit, RateLimit, Reserve, Retry,
     Timeout,
 };
 pub use endpoint::{Endpoint, Environment};
 pub use status::{
-    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, FirstHealthy, HealthStatus,
+    BreakerState, CircuitState, CircuitStatus, ConnectionConsumers, CredentialStatus, HealthStatus, PassedCheck,
     PolicySource, PolicyStatus, ProviderConnectionStatus, RiskTier,
 };
 

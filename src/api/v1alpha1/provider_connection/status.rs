@@ -100,7 +100,7 @@ pub struct ProviderConnectionStatus {
     /// Whether a health check has ever passed at this endpoint, with this `spec.auth`. Routes exclude a connection for
     /// which none has, unless `spec.healthCheck.mode` is `Passive`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_healthy: Option<FirstHealthy>,
+    pub passed_check: Option<PassedCheck>,
     /// Persistent state of the breaker, restored after a restart of the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_state: Option<CircuitState>,
@@ -129,16 +129,15 @@ pub struct ProviderConnectionStatus {
     pub consumers: Option<ConnectionConsumers>,
 }
 
-/// The first passed health check of an endpoint.
+/// Whether an endpoint has ever passed a health check.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct FirstHealthy {
+pub struct PassedCheck {
     /// Digest of the object's UID, the endpoint and `spec.auth`; never of a credential. Another one starts over.
     #[schemars(length(max = 64))]
     pub target: String,
-    /// Time of the first passed check; absent: none has passed yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Time>,
+    /// Whether a check of this target has ever passed.
+    pub passed: bool,
 }
 
 /// Persistent state of the breaker.

@@ -1,7 +1,7 @@
 //! Whether a connection has ever passed a health check, and what Ready says of the check.
 
 use super::*;
-use crate::api::v1alpha1::provider_connection::FirstHealthy;
+use crate::api::v1alpha1::provider_connection::PassedCheck;
 use crate::resolve::DesiredConnection;
 
 /// A connection that has passed no check.
@@ -32,20 +32,20 @@ fn restored(previous: &ProviderConnectionStatus, target: &str) -> (bool, bool) {
 #[test]
 fn the_first_passed_check_is_kept_until_endpoint_or_auth_change() {
     let none = status(&object(), None, &for_target("t1", never()));
-    assert_eq!(none.first_healthy, Some(FirstHealthy { target: "t1".into(), time: None }));
+    assert_eq!(none.passed_check, Some(PassedCheck { target: "t1".into(), passed: false }));
     assert_eq!(restored(&none, "t1"), (false, false));
 
     let passed = status(&object(), Some(&none), &for_target("t1", live()));
-    assert!(passed.first_healthy.as_ref().is_some_and(|first| first.time.is_some()));
+    assert!(passed.passed_check.as_ref().is_some_and(|check| check.passed));
     assert_eq!(restored(&passed, "t1"), (true, false));
 
     let down = LiveConnection { health: Health::Unhealthy, ..live() };
     let down = status(&object(), Some(&passed), &for_target("t1", down));
-    assert_eq!(down.first_healthy, passed.first_healthy, "an outage does not take it away");
+    assert_eq!(down.passed_check, passed.passed_check, "an outage does not take it away");
     assert_eq!(restored(&down, "t1"), (true, true));
 
     let moved = status(&object(), Some(&down), &for_target("t2", never()));
-    assert_eq!(moved.first_healthy, Some(FirstHealthy { target: "t2".into(), time: None }));
+    assert_eq!(moved.passed_check, Some(PassedCheck { target: "t2".into(), passed: false }));
     assert!(!restored(&moved, "t2").0);
     assert!(!restored(&down, "t2").0, "also if it moved while no process ran");
 }
@@ -55,7 +55,7 @@ fn an_invalid_spec_keeps_the_first_passed_check() {
     let passed = status(&object(), None, &for_target("t1", live()));
     let rejected = SpecError::stalled(Reason::InvalidSpec, "x");
     let inputs = ConnectionInputs { desired: Err(rejected), ..inputs(None) };
-    assert_eq!(status(&object(), Some(&passed), &inputs).first_healthy, passed.first_healthy);
+    assert_eq!(status(&object(), Some(&passed), &inputs).passed_check, passed.passed_check);
 }
 
 #[test]
