@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use busbar::metrics::Metrics;
 use busbar::provider::connection::Connection;
 use busbar::settings::Draft;
 use rustls::ServerConfig;
@@ -48,15 +49,20 @@ struct Seen {
     requests: AtomicUsize,
 }
 
-/// The server: the first request of each connection is answered with `{}`, the second one ends the connection.
+/// The server: the first request of each connection is answered, the second one ends the connection.
 pub(super) struct KeptAliveServer {
-    url: String,
+    pub(super) url: String,
     ca: Option<Vec<u8>>,
     seen: Arc<Seen>,
 }
 
 impl KeptAliveServer {
     pub(super) async fn start(ending: Ending) -> Self {
+        Self::answering(ending, "{}").await
+    }
+
+    /// Answers with this body; over HTTP/2 always with `{}`.
+    pub(super) async fn answering(ending: Ending, body: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::<Seen>::default();
@@ -78,7 +84,7 @@ impl KeptAliveServer {
                             Ok(socket) => http2(socket, ending, &seen).await,
                             Err(error) => Err(error),
                         },
-                        None => http1(socket, ending, nth, &seen).await,
+                        None => http1(socket, ending, body, nth, &seen).await,
                     };
                 });
             }
@@ -103,22 +109,25 @@ impl KeptAliveServer {
         draft.tls.ca.clone_from(&self.ca);
         change(&mut draft);
         let (registry, metrics) = registry();
-        let resends = move || {
-            let found = value(&metrics.render().unwrap(), "busbar_provider_resends_total", &[("provider", "generic")]);
-            found.map_or(0, |count| count.to_string().parse().unwrap())
-        };
-        (apply(&registry, draft), resends)
+        (apply(&registry, draft), move || resends(&metrics))
     }
 }
 
-async fn http1(mut socket: TcpStream, ending: Ending, nth: usize, seen: &Seen) -> std::io::Result<()> {
+/// The number of requests that were sent again.
+pub(super) fn resends(metrics: &Metrics) -> u64 {
+    let found = value(&metrics.render().unwrap(), "busbar_provider_resends_total", &[("provider", "generic")]);
+    found.map_or(0, |count| count.to_string().parse().unwrap())
+}
+
+async fn http1(mut socket: TcpStream, ending: Ending, body: &str, nth: usize, seen: &Seen) -> std::io::Result<()> {
     read_head(&mut socket).await?;
     seen.requests.fetch_add(1, Ordering::SeqCst);
     if ending == Ending::CloseForGood && nth > 0 {
         return Ok(());
     }
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
-    socket.write_all(head.as_bytes()).await?;
+    let length = body.len();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
+    socket.write_all(format!("{head} {length}\r\n\r\n{body}").as_bytes()).await?;
     if ending == Ending::CloseAtFirstByte {
         socket.read_u8().await?;
         seen.requests.fetch_add(1, Ordering::SeqCst);

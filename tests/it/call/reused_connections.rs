@@ -1,14 +1,19 @@
 //! A kept-alive connection that ends before the answer: its request is sent again where that is safe, in the same try.
 
+use std::time::Duration;
+
 use busbar::domain::breaker::CallClass;
 use busbar::domain::health::Health;
 use busbar::provider::call::{CallError, ConnectError, Request};
 use busbar::provider::connection::Connection;
+use busbar::settings::Auth;
 use futures::future::join_all;
 use http::Method;
 
-use super::kept_alive_server::{Ending, KeptAliveServer};
-use crate::kit::connections::{get, probe};
+use super::kept_alive_server::{Ending, KeptAliveServer, resends};
+use super::scripted_server::{ScriptedServer, ok_response};
+use crate::kit::connections::{apply, draft, get, probe, registry, token_client};
+use crate::kit::time::ManualTime;
 
 const RESET: CallError = CallError::Connect(ConnectError::Reset);
 
@@ -75,6 +80,24 @@ async fn a_payment_that_was_not_processed_is_sent_again() {
             assert_eq!(post(&connection, class).await, Ok(200), "{ending:?} {class:?}");
             assert_eq!((resends(), server.requests()), (1, 3), "{ending:?} {class:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_token_request_is_sent_again_after_the_end_of_a_reused_connection() {
+    let time = ManualTime::start();
+    let token = r#"{"access_token":"canary","expires_in":60}"#;
+    for ending in [Ending::CloseAfterRequest, Ending::ResetAfterRequest, Ending::CloseAtFirstByte] {
+        let login = KeptAliveServer::answering(ending, token).await;
+        let bank = ScriptedServer::start(vec![ok_response()]).await;
+        let mut draft = draft(bank.url.clone());
+        draft.auth = Auth::ClientCredentials(token_client(format!("{}/token", login.url)));
+        let (registry, metrics) = registry();
+        let connection = apply(&registry, draft);
+        assert_eq!(get(&connection, "/accounts").await, Ok(200), "{ending:?}");
+        time.advance(Duration::from_secs(61)).await;
+        assert_eq!(get(&connection, "/accounts").await, Ok(200), "{ending:?}");
+        assert_eq!((resends(&metrics), login.requests()), (1, 3), "{ending:?}");
     }
 }
 
