@@ -75,6 +75,12 @@ async fn a_restart_forgets_neither_that_a_bank_was_well_nor_that_it_is_not() {
     let first = env.get::<ProviderConnection>("b").await.status.and_then(|s| s.passed_check);
     assert!(first.as_ref().is_some_and(|check| check.passed), "{first:?}");
 
+    // The connection's own status is what the next process starts from.
+    let unhealthy = |connection: &ProviderConnection| {
+        let conditions = &connection.status.as_ref()?.conditions;
+        has_condition(conditions, "Healthy", "False", "ChecksFailing").then_some(())
+    };
+    env.until("a", "Unhealthy", unhealthy).await;
     operator.kill9();
     operator.restart().await;
     let handled = env.request::<BankRoute>("payouts").await;
