@@ -134,6 +134,22 @@ pub(super) struct LeaderTasks {
     status_metrics: StatusMetrics,
 }
 
+/// What the registry of connections is built with.
+fn registry_options(base: &BaseDeps<'_>, keys: &Keyring, audit: &AuditQueue) -> Result<RegistryOptions, AppError> {
+    let BaseDeps { args, clock, metrics, ledger, .. } = base;
+    Ok(RegistryOptions {
+        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
+        refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(ledger) as Arc<dyn CredentialStore>, keys.clone())),
+        licence_meter: Some(Arc::new(LicenceMeter::new(*clock, Arc::clone(ledger), audit.clone(), metrics)?)),
+        day_quotas: Some(Arc::clone(ledger)),
+        traces: base.traces.clone(),
+        legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
+        tasks: base.tasks.effects.clone(),
+        calls_per_connection: Some(args.gateway.gateway_connection_calls),
+        memory: MemoryLimits::of(args.response_memory),
+    })
+}
+
 /// Builds the components and connects them.
 pub(super) fn build(
     base: &BaseDeps<'_>,
@@ -148,21 +164,11 @@ pub(super) fn build(
     let keys = args.key_secret.as_deref().map(Keyring::open).transpose()?.unwrap_or_default();
     let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, metrics)?;
     let limits = AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
-    let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, metrics)?;
-    let options = RegistryOptions {
-        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
-        refresh_tokens: Some(RefreshTokenStore::new(Arc::clone(&ledger) as Arc<dyn CredentialStore>, keys.clone())),
-        licence_meter: Some(Arc::new(LicenceMeter::new(clock, Arc::clone(&ledger), audit_queue.clone(), metrics)?)),
-        day_quotas: Some(Arc::clone(&ledger)),
-        traces: base.traces.clone(),
-        legacy_metrics: args.telemetry.compat_metrics.iter().copied().collect(),
-        tasks: base.tasks.effects.clone(),
-        calls_per_connection: Some(args.gateway.gateway_connection_calls),
-        memory: MemoryLimits::of(args.response_memory),
-    };
+    let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, identity, metrics)?;
+    let options = registry_options(base, &keys, &audit_queue)?;
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
-    let (driver, probe_log_writer) = probes(base, &registry)?;
+    let (driver, probe_log_writer) = probes(base, identity, &registry)?;
     let options = PoolOptions {
         concurrency: args.sync_concurrency.into(),
         account_tokens: AccountTokens::new(keys.clone()),
@@ -251,13 +257,17 @@ pub(super) fn build(
 }
 
 /// The driver of the probes, and the writer of their results if they are kept.
-fn probes(base: &BaseDeps<'_>, registry: &Registry) -> Result<(ProbeDriver, Option<ProbeLogWriter>), AppError> {
+fn probes(
+    base: &BaseDeps<'_>,
+    identity: &str,
+    registry: &Registry,
+) -> Result<(ProbeDriver, Option<ProbeLogWriter>), AppError> {
     let BaseDeps { args, clock, metrics, ledger, .. } = base;
     let driver = ProbeDriver::new(registry.clone(), *clock, metrics)?.with_concurrency(args.probe_concurrency.into());
     if args.probe_retention.is_zero() {
         return Ok((driver, None));
     }
-    let writer = ProbeLogWriter::new(Arc::clone(ledger), *clock, args.probe_retention, metrics)?;
+    let writer = ProbeLogWriter::new(Arc::clone(ledger), *clock, args.probe_retention, identity, metrics)?;
     Ok((driver.with_log(writer.log()), Some(writer)))
 }
 

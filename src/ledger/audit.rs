@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::error::LedgerFuture;
+use super::lease::Lease;
 
 /// The kind of action that an entry records.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -100,7 +101,10 @@ pub trait Audit {
     ) -> LedgerFuture<'a, Vec<StoredAudit>>;
 
     /// Deletes at most [`AuditPruning::max_rows`] entries, and as many rows of licence usage, that are over the limits.
-    fn prune_audit(&self, pruning: AuditPruning) -> LedgerFuture<'_, PrunedAudit>;
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced): another process prunes; nothing is deleted.
+    fn prune_audit<'a>(&'a self, lease: &'a Lease, pruning: AuditPruning) -> LedgerFuture<'a, PrunedAudit>;
 }
 
 /// What may be deleted from the audit log, in one transaction.

@@ -209,10 +209,13 @@ pub trait DeadRequests {
         now: Timestamp,
     ) -> LedgerFuture<'a, bool>;
 
-    /// Deletes a request in any state; `false` if there is none.
+    /// Deletes a request in any state; `false` if there is none. A user asks for it, on any replica, so no lease is
+    /// required: ids are never used again, and the outcome of a retry that is under way is no longer stored.
     fn discard_dead_request<'a>(&'a self, id: Uuid, audit: &'a AuditEntry) -> LedgerFuture<'a, bool>;
 
-    /// Deletes a connection's requests that are in `state`; returns the number deleted.
+    /// Deletes a connection's requests that are in `state` at the time of the transaction; returns the number deleted.
+    /// A user asks for it, on any replica, so no lease is required: a request that was replayed meanwhile is not parked,
+    /// and stays.
     fn purge_dead_requests<'a>(
         &'a self,
         connection: &'a ObjectKey,

@@ -110,9 +110,17 @@ pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + 
     fn record_probes<'a>(&'a self, results: &'a [ProbeResult]) -> LedgerFuture<'a, ()>;
 
     /// Deletes at most `limit` health check results that ended before `before`, and the oldest ones that ended later
-    /// than `now`; returns the number deleted. By age and without a lease: a process that was frozen meanwhile deletes only
-    /// what has expired.
-    fn prune_probes(&self, before: Timestamp, limit: u32, now: Timestamp) -> LedgerFuture<'_, u64>;
+    /// than `now`; returns the number deleted.
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced): another process prunes; nothing is deleted.
+    fn prune_probes<'a>(
+        &'a self,
+        lease: &'a Lease,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, u64>;
 
     /// The last `limit` health check results of a connection, newest first.
     fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>>;

@@ -133,7 +133,7 @@ impl<'a> LastId<'a> {
 
     /// The ID. The record after which the next page starts may be an earlier one: those after it are read again.
     fn read(&self) -> Option<String> {
-        let last = self.last.filter(|record| !self.is_repaired(*record)).or(self.last_sound);
+        let last = self.last.filter(|record| !self.is_repaired(record)).or(self.last_sound);
         paging::id(&self.body.scalar(self.slice(last?)?).ok()?)
     }
 

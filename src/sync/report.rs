@@ -179,12 +179,12 @@ pub(super) fn failure_of(error: &RunError) -> RunFailure {
 
 impl RunReport {
     /// The report of a run that ended with `error` before it read a record.
-    pub fn from_error(error: RunError) -> Self {
+    pub fn from_error(error: &RunError) -> Self {
         Self {
             result: result_of(error.reason),
             reason: Some(error.reason),
             http_status: error.http_status,
-            failure: failure_of(&error),
+            failure: failure_of(error),
             counts: RunCounts::default(),
             duplicates: 0,
             retry_in: error.retry_in,

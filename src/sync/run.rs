@@ -19,7 +19,7 @@ pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
         Ok(key) => key,
         Err(error) => {
             tracing::warn!(%error, job = %plan.job, "sync failed: no key for account tokens");
-            let report = RunReport::from_error(error.reason().into());
+            let report = RunReport::from_error(&error.reason().into());
             cx.metrics.run_ended(&plan.job, &report);
             return report;
         }

@@ -81,7 +81,7 @@ impl Cluster {
         all
     }
 
-    /// The Pod that the StatefulSet's controller has created: it was admitted.
+    /// The Pod that the `StatefulSet`'s controller has created: it was admitted.
     async fn admitted_pod(&self) -> Value {
         eventually("the Pod is admitted", async || self.get("pod", "busbar-0").await).await
     }

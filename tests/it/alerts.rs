@@ -69,7 +69,7 @@ fn exists(name: &str, metrics: &BTreeMap<String, String>, recorded: &BTreeSet<St
     plain || histogram || recorded.contains(name) || BUILT_IN.contains(&name)
 }
 
-/// The expressions of a dashboard's panels and variables that are PromQL, each with the panel's title.
+/// The expressions of a dashboard's panels and variables that are `PromQL`, each with the panel's title.
 fn dashboard_expressions(dashboard: &Value) -> Vec<(String, String)> {
     let panels = dashboard["panels"].as_array().into_iter().flatten();
     let of_panel = |panel: &Value| {

@@ -1,4 +1,4 @@
-//! Reads PromQL as far as our rules and dashboards use it: which series and labels an expression names.
+//! Reads `PromQL` as far as our rules and dashboards use it: which series and labels an expression names.
 
 use std::collections::BTreeSet;
 

@@ -40,7 +40,7 @@ async fn ledger_in(folder: &Path) -> PathBuf {
 }
 
 async fn fill(ledger: &dyn Ledger) {
-    let ttl = std::time::Duration::from_secs(60);
+    let ttl = std::time::Duration::from_mins(1);
     let lease = ledger.acquire_lease("sync/team/books", "me", ttl, at(0), None).await.unwrap().acquired().unwrap();
     let (id, job) = (RunId(Uuid::from_u128(7)), ObjectKey::new("team", "books"));
     let start = RunStart { id, job: job.clone(), trigger: RunTrigger::Schedule, slot: None, dry_run: false, at: at(0) };

@@ -84,7 +84,7 @@ const STATUS_LINES: &[(&str, Verdict)] = &[
 
 fn header_sets(random: &mut Random) -> (String, Verdict, &'static str) {
     let json = "content-type: application/json\r\n";
-    let many = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let many = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
     let sets = [
         (json.to_owned(), Usable, "json"),
         (String::new(), Usable, "no headers"),
@@ -138,7 +138,7 @@ pub(crate) fn generate(random: &mut Random, bodies: &[(Vec<u8>, Verdict, &'stati
     let (body, body_verdict, body_label) = random.pick(bodies).clone();
     let length = body.len();
     let mut head = format!("{line}\r\nconnection: close\r\n{headers}");
-    head += &match framing {
+    let length_header = match framing {
         Framing::Length | Framing::Reset => format!("content-length: {length}\r\n"),
         Framing::LongerLength => format!("content-length: {}\r\n", length + 1 + random.below(1_000)),
         Framing::TwoLengths => format!("content-length: {length}\r\ncontent-length: {}\r\n", length + 1),
@@ -146,6 +146,7 @@ pub(crate) fn generate(random: &mut Random, bodies: &[(Vec<u8>, Verdict, &'stati
         Framing::Chunked | Framing::BadChunk | Framing::NoLastChunk => "transfer-encoding: chunked\r\n".to_owned(),
         Framing::UntilClose => String::new(),
     };
+    head.push_str(&length_header);
     let mut bytes = format!("{head}\r\n").into_bytes();
     match framing {
         Framing::Chunked | Framing::BadChunk | Framing::NoLastChunk => {

@@ -37,14 +37,14 @@ impl Fixture {
     fn new() -> Self {
         let server = Arc::new(Mutex::new(Server { generation: 1, version: 10, ..Server::default() }));
         let answers = Arc::new(tokio::sync::Semaphore::new(0));
-        let (served, permits) = (Arc::clone(&server), Arc::clone(&answers));
+        let (shared, permits) = (Arc::clone(&server), Arc::clone(&answers));
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (served, permits) = (Arc::clone(&served), Arc::clone(&permits));
+            let (shared, permits) = (Arc::clone(&shared), Arc::clone(&permits));
             async move {
                 permits.acquire().await.unwrap().forget();
-                let mut server = served.lock().unwrap();
-                server.requests.push(request.uri().to_string());
-                let Server { generation, version, .. } = *server;
+                let mut told = shared.lock().unwrap();
+                told.requests.push(request.uri().to_string());
+                let Server { generation, version, .. } = *told;
                 let item = format!(r#"{{"metadata": {{"name": "p", "namespace": "ns", "generation": {generation}}}}}"#);
                 let body = format!(r#"{{"metadata": {{"resourceVersion": "{version}"}}, "items": [{item}]}}"#);
                 Ok::<_, std::io::Error>(Response::new(Body::from(body.into_bytes())))

@@ -100,7 +100,7 @@ mod tests {
             text: "every 6h".to_owned(),
         };
         let failed = run(Some(RunResult::Failed), 0);
-        let report = RunReport { retry_in, ..RunReport::from_error(RunReason::RateLimited.into()) };
+        let report = RunReport { retry_in, ..RunReport::from_error(&RunReason::RateLimited.into()) };
         let now = Now { mono: Mono::ZERO, wall: t(0) };
         let history = JobView {
             last_outcome: Some(RunOutcome { id: failed.id, at: now.mono, report, recorded: true }),

@@ -91,7 +91,7 @@ fn events(job: &SyncJob, previous: Option<&SyncJobStatus>, runs: JobView, now: i
 
 /// `runs`, the last of which ended in this process.
 fn in_this_process(runs: JobView) -> JobView {
-    let report = RunReport::from_error(RunReason::ProviderError.into());
+    let report = RunReport::from_error(&RunReason::ProviderError.into());
     let outcome = RunOutcome { id: runs.last[0].id, at: mono(0), report, recorded: true };
     JobView { last_outcome: Some(outcome), ..runs }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::key::ObjectKey;
 use crate::domain::rights::Caller;
 use crate::ledger::Ledger;
@@ -130,7 +131,7 @@ impl DeadRequestRecorder {
             return Err(NotStored::NoKey);
         };
         let at = self.clock.now().wall;
-        let wait = failed.failure.retry_in.unwrap_or_default().max(FIRST_RETRY_DELAY);
+        let wait = failed.failure.retry_in.unwrap_or_default().clamp(FIRST_RETRY_DELAY, MAX_THROTTLE);
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         Ok(NewDeadRequest {
             id,

@@ -3,7 +3,7 @@
 use super::OpenLedger;
 use jiff::Timestamp;
 
-use super::fixtures::{at, audit_entry};
+use super::fixtures::{at, audit_entry, take_named};
 use crate::ledger::audit::{AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, UsageKey};
 
 /// Deletes by age alone, all in one piece.
@@ -41,8 +41,9 @@ pub(crate) async fn entries_are_listed_newest_first_by_namespace(store: &impl Op
 
 pub(crate) async fn old_entries_are_pruned(store: &impl OpenLedger) {
     let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "audit-pruning", "me", at(0)).await;
     ledger.append_audit(&[audit_entry("a", 1), audit_entry("b", 2)]).await.unwrap();
-    assert_eq!(ledger.prune_audit(by_age(at(2), at(3))).await.unwrap().expired, 1);
+    assert_eq!(ledger.prune_audit(&lease, by_age(at(2), at(3))).await.unwrap().expired, 1);
     let left = ledger.list_audit(None, None, 9).await.unwrap();
     assert_eq!(left.iter().map(|stored| stored.entry.action.as_str()).collect::<Vec<_>>(), ["b"]);
 }
@@ -53,11 +54,12 @@ fn call(number: usize, second: i64) -> AuditEntry {
 
 pub(crate) async fn the_oldest_calls_are_pruned_by_size_and_other_entries_by_age_alone(store: &impl OpenLedger) {
     let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "audit-pruning", "me", at(0)).await;
     let entries: Vec<AuditEntry> =
         (0..100).flat_map(|n| [call(n, 1), audit_entry(&format!("discard-{n:04}"), 1)]).collect();
     ledger.append_audit(&entries).await.unwrap();
     let pruning = AuditPruning { before: None, now: at(2), max_call_bytes: u64::MAX, max_rows: 1_000 };
-    let all = ledger.prune_audit(pruning).await.unwrap();
+    let all = ledger.prune_audit(&lease, pruning).await.unwrap();
     assert_eq!((all.expired, all.oversize, all.more), (0, 0, false));
     let each = all.call_bytes / 100;
     assert_eq!(all.call_bytes, each * 100, "equal entries have equal sizes");
@@ -66,7 +68,7 @@ pub(crate) async fn the_oldest_calls_are_pruned_by_size_and_other_entries_by_age
     let done = PrunedAudit { expired: 0, oversize: 90, call_bytes: each * 10, more: false };
     let mut total = 0;
     loop {
-        let piece = ledger.prune_audit(pruning).await.unwrap();
+        let piece = ledger.prune_audit(&lease, pruning).await.unwrap();
         total += piece.oversize;
         if !piece.more {
             assert_eq!(PrunedAudit { oversize: total, ..piece }, done);
@@ -81,13 +83,14 @@ pub(crate) async fn the_oldest_calls_are_pruned_by_size_and_other_entries_by_age
 
 pub(crate) async fn calls_of_one_namespace_do_not_displace_those_of_another(store: &impl OpenLedger) {
     let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "audit-pruning", "me", at(0)).await;
     let quiet = |n| AuditEntry { namespace: "quiet".into(), ..call(n, 1) };
     ledger.append_audit(&(0..10).map(quiet).collect::<Vec<_>>()).await.unwrap();
     ledger.append_audit(&(0..500).map(|n| call(n, 2)).collect::<Vec<_>>()).await.unwrap();
     let all = AuditPruning { before: None, now: at(3), max_call_bytes: u64::MAX, max_rows: 100 };
-    let total = ledger.prune_audit(all).await.unwrap().call_bytes;
+    let total = ledger.prune_audit(&lease, all).await.unwrap().call_bytes;
     let pruning = AuditPruning { max_call_bytes: total / 10, ..all };
-    while ledger.prune_audit(pruning).await.unwrap().more {}
+    while ledger.prune_audit(&lease, pruning).await.unwrap().more {}
     let left = ledger.list_audit(Some("quiet"), None, 1_000).await.unwrap();
     assert_eq!(left.len(), 10, "although they are the oldest");
     let left = ledger.list_audit(Some("ns"), None, 1_000).await.unwrap().len();
@@ -96,6 +99,7 @@ pub(crate) async fn calls_of_one_namespace_do_not_displace_those_of_another(stor
 
 pub(crate) async fn pruning_deletes_a_bounded_number_of_rows_at_a_time(store: &impl OpenLedger) {
     let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "audit-pruning", "me", at(0)).await;
     let entries: Vec<AuditEntry> = (0..250).map(|n| call(n, 1)).collect();
     ledger.append_audit(&entries).await.unwrap();
     for day in 1..=25 {
@@ -105,7 +109,7 @@ pub(crate) async fn pruning_deletes_a_bounded_number_of_rows_at_a_time(store: &i
     let pruning = AuditPruning { max_rows: 100, ..by_age(later, later) };
     let mut pieces = Vec::new();
     loop {
-        let piece = ledger.prune_audit(pruning).await.unwrap();
+        let piece = ledger.prune_audit(&lease, pruning).await.unwrap();
         pieces.push(piece.expired);
         assert_eq!(piece.call_bytes == 0, pieces.len() >= 3);
         if !piece.more {
@@ -117,7 +121,7 @@ pub(crate) async fn pruning_deletes_a_bounded_number_of_rows_at_a_time(store: &i
     ledger.append_audit(&entries).await.unwrap();
     let mut deleted = 0;
     while deleted < 250 {
-        let piece = ledger.prune_audit(pruning).await.unwrap();
+        let piece = ledger.prune_audit(&lease, pruning).await.unwrap();
         deleted += piece.oversize;
         assert!((1..=100).contains(&piece.oversize), "{piece:?}");
         assert_eq!(piece.more, deleted < 250);
@@ -126,13 +130,14 @@ pub(crate) async fn pruning_deletes_a_bounded_number_of_rows_at_a_time(store: &i
 
 pub(crate) async fn daily_licence_usage_is_granted_up_to_the_limit(store: &impl OpenLedger) {
     let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "audit-pruning", "me", at(0)).await;
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 3);
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 2);
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 0);
     assert_eq!(ledger.take_usage(&usage(23), 3, 5).await.unwrap(), 3);
     // 23 November 2026, 00:00 UTC: the days before are pruned with the audit log.
     let midnight = "2026-11-23T00:00:00Z".parse().unwrap();
-    ledger.prune_audit(by_age(midnight, midnight)).await.unwrap();
+    ledger.prune_audit(&lease, by_age(midnight, midnight)).await.unwrap();
     assert_eq!(ledger.take_usage(&usage(22), 3, 5).await.unwrap(), 3);
     assert_eq!(ledger.take_usage(&usage(23), 3, 5).await.unwrap(), 2);
 }

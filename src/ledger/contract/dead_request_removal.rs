@@ -32,6 +32,33 @@ pub(crate) async fn discarded_and_purged_requests_are_deleted_with_audit_entries
     assert_eq!(ledger.count_dead_requests().await.unwrap(), DeadRequestCounts { pending: 2, parked: 0 });
 }
 
+pub(crate) async fn a_request_that_a_user_deletes_during_its_retry_stays_deleted(store: &impl OpenLedger) {
+    let (user, worker_of_another) = (store.writer().await, store.writer().await);
+    let lease = worker(&*worker_of_another, 0).await;
+    let retry = RetryOutcome::Retry { next: at(60), reason: "timeout".into(), status: None };
+    for outcome in [RetryOutcome::Done, retry, RetryOutcome::Postponed { next: at(60) }, parked(3)] {
+        let request = request("a", 1);
+        user.add_dead_request(&request, limits(10)).await.unwrap();
+        assert!(user.discard_dead_request(request.id, &audit_entry("discard", 2)).await.unwrap());
+        assert!(!worker_of_another.settle_dead_request(&lease, request.id, &outcome, at(3)).await.unwrap());
+        assert!(user.get_dead_request(request.id).await.unwrap().is_none(), "{outcome:?}");
+    }
+    let audit = user.list_audit(None, None, 10).await.unwrap();
+    assert!(audit.iter().all(|stored| stored.entry.action == "discard"), "nothing was parked");
+}
+
+pub(crate) async fn a_request_that_was_replayed_is_not_purged_as_parked(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let lease = worker(&*ledger, 0).await;
+    let request = request("a", 1);
+    ledger.add_dead_request(&request, limits(10)).await.unwrap();
+    ledger.settle_dead_request(&lease, request.id, &parked(2), at(2)).await.unwrap();
+    assert!(ledger.replay_dead_request(request.id, "{}", &audit_entry("replay", 3), at(3)).await.unwrap());
+    let of = ObjectKey::new("ns", "bank-b");
+    assert_eq!(ledger.purge_dead_requests(&of, DeadRequestState::Parked, &audit_entry("purge", 4)).await.unwrap(), 0);
+    assert_eq!(ledger.count_dead_requests().await.unwrap(), DeadRequestCounts { pending: 1, parked: 0 });
+}
+
 pub(crate) async fn orphaned_requests_are_deleted_by_the_connections_uid(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let lease = worker(&*ledger, 0).await;

@@ -62,6 +62,7 @@ macro_rules! ledger_contract {
         }
         $crate::ledger::contract::rules! { $store, fences:
             every_write_under_a_lease_is_refused_after_its_loss
+            the_holder_of_the_lease_prunes_what_a_former_holder_may_not
         }
         $crate::ledger::contract::rules! { $store, pages:
             every_field_is_read_back_unchanged
@@ -119,6 +120,8 @@ macro_rules! ledger_contract {
         }
         $crate::ledger::contract::rules! { $store, dead_request_removal:
             discarded_and_purged_requests_are_deleted_with_audit_entries
+            a_request_that_a_user_deletes_during_its_retry_stays_deleted
+            a_request_that_was_replayed_is_not_purged_as_parked
             orphaned_requests_are_deleted_by_the_connections_uid
             a_worker_that_lost_its_lease_cannot_delete_orphans
             settled_and_parked_requests_are_pruned_by_age

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::OpenLedger;
-use super::fixtures::at;
+use super::fixtures::{at, take_named};
 use crate::domain::key::ObjectKey;
 use crate::ledger::probes::ProbeResult;
 use crate::ledger::store::{Ledger, OpenMode};
@@ -50,8 +50,9 @@ pub(crate) async fn old_results_are_pruned_in_batches(store: &impl OpenLedger) {
     ledger.record_probes(&old).await.unwrap();
     let new: Vec<_> = (0..50).map(|n| result("a", 24 * HOUR + n, Some(200))).collect();
     ledger.record_probes(&new).await.unwrap();
+    let lease = take_named(&*ledger, "probe-pruning", "me", at(0)).await;
     for (deleted, remaining) in [(100, 150), (100, 50), (50, 0), (0, 0)] {
-        assert_eq!(ledger.prune_probes(at(23 * HOUR), 100, at(25 * HOUR)).await.unwrap(), deleted);
+        assert_eq!(ledger.prune_probes(&lease, at(23 * HOUR), 100, at(25 * HOUR)).await.unwrap(), deleted);
         assert_eq!((stored(&*ledger, "idle").await, stored(&*ledger, "a").await), (remaining, 50));
     }
 }
@@ -61,6 +62,7 @@ pub(crate) async fn a_connection_with_regular_checks_keeps_its_newest_result(sto
     for hour in 24..30 {
         ledger.record_probes(&[result("a", hour * HOUR, Some(200))]).await.unwrap();
     }
-    ledger.prune_probes(at(29 * HOUR), 100, at(30 * HOUR)).await.unwrap();
+    let lease = take_named(&*ledger, "probe-pruning", "me", at(0)).await;
+    ledger.prune_probes(&lease, at(29 * HOUR), 100, at(30 * HOUR)).await.unwrap();
     assert_eq!(stored(&*ledger, "a").await, 1);
 }

@@ -105,10 +105,55 @@ impl Write {
         Self::PruneDeadRequests,
     ];
 
+    /// What keeps the write of a process that was replaced from undoing the work of the one that replaced it. Without a
+    /// wildcard: a new write has to be decided.
+    pub(crate) fn guard(self) -> Guard {
+        match self {
+            Self::CommitPage
+            | Self::StartRun
+            | Self::AdoptSource
+            | Self::DeleteJob
+            | Self::PruneProbes
+            | Self::PruneAudit
+            | Self::PruneQuota
+            | Self::SettleDeadRequest
+            | Self::DeleteOrphanedDeadRequests
+            | Self::PruneDeadRequests => Guard::Lease,
+            Self::AcquireLease
+            | Self::ShortenLease
+            | Self::RenewLease
+            | Self::ReleaseLease
+            | Self::SkipRun
+            | Self::FinishRun
+            | Self::CorrectHistory
+            | Self::ReplaceIdentities
+            | Self::InsertCredential
+            | Self::ReplaceCredential
+            | Self::AddDeadRequest
+            | Self::RepeatDeadRequest
+            | Self::CorrectDeadRequests
+            | Self::ReplayDeadRequest
+            | Self::DiscardDeadRequest
+            | Self::PurgeDeadRequests => Guard::State,
+            Self::RecordProbes | Self::Ping | Self::AppendAudit | Self::TakeUsage | Self::AddQuota => Guard::Addition,
+        }
+    }
+
     /// Whether its caller gets an answer although it failed: what is read is corrected in memory.
     pub(crate) fn is_optional(self) -> bool {
         self == Self::CorrectHistory
     }
+}
+
+/// What guards a write against one of a process that was replaced.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// A lease, whose fence is checked in the transaction.
+    Lease,
+    /// It takes effect only on rows that are in the expected state or have the expected id.
+    State,
+    /// It only adds.
+    Addition,
 }
 
 /// What the writes refer to.
@@ -116,6 +161,7 @@ impl Write {
 pub(crate) struct Prepared {
     lease: Lease,
     worker: Lease,
+    pruner: Lease,
     pending: NewDeadRequest,
     parked: NewDeadRequest,
 }
@@ -160,12 +206,12 @@ pub(crate) async fn prepare(ledger: &dyn Ledger) -> Prepared {
     ledger.append_audit(&[audit_entry("a", 1), audit_entry("b", 100)]).await.unwrap();
     ledger.take_usage(&usage(), 1, 10).await.unwrap();
     ledger.add_quota(&owner("uid-1"), &[quota(1)]).await.unwrap();
-    let worker = worker(ledger, 0).await;
+    let (worker, pruner) = (worker(ledger, 0).await, take_named(ledger, "pruning", "me", at(0)).await);
     let (pending, gone) = (dead_request(1, 50), dead_request(2, 1));
     ledger.add_dead_request(&pending, limits(10)).await.unwrap();
     ledger.add_dead_request(&gone, limits(10)).await.unwrap();
     ledger.settle_dead_request(&worker, gone.id, &parked(2), at(2)).await.unwrap();
-    Prepared { lease, worker, pending, parked: gone }
+    Prepared { lease, worker, pruner, pending, parked: gone }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of `ReplaceIdentity`")]
@@ -203,14 +249,14 @@ impl Prepared {
             Write::AdoptSource => self.adopt_source(ledger).await,
             Write::ReplaceIdentities => ledger.replace_identities(0, 1, Arc::new(keyed)).await.map(drop),
             Write::RecordProbes => ledger.record_probes(&[probe(100_000), probe(100_001)]).await,
-            Write::PruneProbes => ledger.prune_probes(at(80_000), 3, at(100_000)).await.map(drop),
+            Write::PruneProbes => ledger.prune_probes(&self.pruner, at(80_000), 3, at(100_000)).await.map(drop),
             Write::Ping => ledger.ping().await,
             Write::InsertCredential => {
                 ledger.store_credential(&bank().sibling("new"), &credential(0), now).await.map(drop)
             }
             Write::ReplaceCredential => ledger.store_credential(&bank(), &credential(1), now).await.map(drop),
             Write::AppendAudit => ledger.append_audit(&[audit_entry("c", 20), audit_entry("d", 21)]).await,
-            Write::PruneAudit => ledger.prune_audit(by_age(at(50), at(200))).await.map(drop),
+            Write::PruneAudit => ledger.prune_audit(&self.pruner, by_age(at(50), at(200))).await.map(drop),
             Write::TakeUsage => ledger.take_usage(&usage(), 2, 10).await.map(drop),
             Write::AddQuota => ledger.add_quota(&owner("uid-1"), &[quota(2), quotas::usage(DAY, 9, 1)]).await.map(drop),
             Write::PruneQuota => {

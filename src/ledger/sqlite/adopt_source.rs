@@ -64,12 +64,11 @@ fn adopt(tx: &Transaction<'_>, cursor: &CursorKey, source_hashes: &[String; 2]) 
             }
             Ok(true)
         }
-        Some(_) => Ok(false),
         // The hash also covers the path, which a corrected profile changes: the only reader goes on with its rows.
         None if all_same || matches!(&readers[..], [(job, _)] if *job == cursor.job) => {
             tx.execute("UPDATE streams SET stream = ?2 WHERE id = ?1", params![former, cursor.stream.stream])?;
             Ok(true)
         }
-        None => Ok(false),
+        _ => Ok(false),
     }
 }

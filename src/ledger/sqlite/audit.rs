@@ -11,10 +11,12 @@ use super::clock_skew::latest_millis;
 use super::codec::{OperationName, count, get, instant, instant_opt, millis, stored_enum, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
+use super::lease;
 use crate::ledger::audit::{
     Audit, AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, StoredAudit, Usage, UsageKey,
 };
 use crate::ledger::error::{LedgerError, LedgerFuture};
+use crate::ledger::lease::Lease;
 
 const APPEND: OperationName = OperationName("appending to the audit log");
 const LIST: OperationName = OperationName("reading the audit log");
@@ -50,8 +52,13 @@ impl Audit for SqliteLedger {
         .boxed()
     }
 
-    fn prune_audit(&self, pruning: AuditPruning) -> LedgerFuture<'_, PrunedAudit> {
-        self.write(PRUNE, move |tx| prune(tx, pruning)).boxed()
+    fn prune_audit<'a>(&'a self, lease: &'a Lease, pruning: AuditPruning) -> LedgerFuture<'a, PrunedAudit> {
+        let lease = lease.clone();
+        self.write(PRUNE, move |tx| {
+            lease::assert_held(tx, &lease)?;
+            prune(tx, pruning)
+        })
+        .boxed()
     }
 }
 

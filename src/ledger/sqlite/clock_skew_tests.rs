@@ -212,14 +212,15 @@ fn entry(second: i64) -> AuditEntry {
 async fn an_audit_entry_of_the_future_is_pruned_with_its_successor() {
     for ahead in AHEAD {
         let (_store, ledger) = new_ledger().await;
+        let lease = take(&ledger, "pruning", "me", 0).await.unwrap();
         ledger.append_audit(&[entry(0), entry(ahead), entry(20), entry(ahead), entry(40)]).await.unwrap();
         let stored = async || {
             let all = ledger.list_audit(None, None, 10).await.unwrap();
             all.into_iter().rev().map(|stored| stored.entry.at).collect::<Vec<_>>()
         };
-        assert_eq!(ledger.prune_audit(by_age(at(10), at(50))).await.unwrap().expired, 1);
+        assert_eq!(ledger.prune_audit(&lease, by_age(at(10), at(50))).await.unwrap().expired, 1);
         assert_eq!(stored().await, [at(ahead), at(20), at(ahead), at(40)], "kept, as the clock said");
-        assert_eq!(ledger.prune_audit(by_age(at(30), at(50))).await.unwrap().expired, 2);
+        assert_eq!(ledger.prune_audit(&lease, by_age(at(30), at(50))).await.unwrap().expired, 2);
         assert_eq!(stored().await, [at(ahead), at(40)]);
     }
 }
@@ -236,7 +237,8 @@ async fn licence_usage_of_a_day_far_ahead_does_not_use_up_that_day() {
     for second in [0, DAY, 365 * DAY] {
         assert_eq!(ledger.take_usage(&key(second), 3, 3).await.unwrap(), 3);
     }
-    ledger.prune_audit(by_age(at(-DAY), at(0))).await.unwrap();
+    let lease = take(&ledger, "pruning", "me", 0).await.unwrap();
+    ledger.prune_audit(&lease, by_age(at(-DAY), at(0))).await.unwrap();
     // Today's is used up, and so is tomorrow's: it may have begun on another replica.
     assert_eq!(ledger.take_usage(&key(0), 1, 3).await.unwrap(), 0);
     assert_eq!(ledger.take_usage(&key(DAY), 1, 3).await.unwrap(), 0);
@@ -257,19 +259,20 @@ async fn health_checks_of_the_future_do_not_keep_the_log_from_being_pruned() {
     };
     let log = [0, 10, 20, 365 * DAY, 365 * DAY + 10, 30, 40].map(result);
     ledger.record_probes(&log).await.unwrap();
+    let lease = take(&ledger, "pruning", "me", 0).await.unwrap();
     let left = async || ledger.last_probes(&bank(), 99).await.unwrap().len();
     let connections = async || {
         let count = ledger.read(TESTING, |tx| tx.scalar::<i64>("SELECT count(*) FROM probed_connections", []));
         count.await.unwrap()
     };
-    assert_eq!(ledger.prune_probes(at(5), 2, at(50)).await.unwrap(), 1);
-    assert_eq!(ledger.prune_probes(at(25), 2, at(50)).await.unwrap(), 2);
+    assert_eq!(ledger.prune_probes(&lease, at(5), 2, at(50)).await.unwrap(), 1);
+    assert_eq!(ledger.prune_probes(&lease, at(25), 2, at(50)).await.unwrap(), 2);
     // The oldest are those of the future: whatever was written before them has expired.
-    assert_eq!(ledger.prune_probes(at(25), 2, at(50)).await.unwrap(), 2);
-    assert_eq!(ledger.prune_probes(at(25), 2, at(50)).await.unwrap(), 0);
+    assert_eq!(ledger.prune_probes(&lease, at(25), 2, at(50)).await.unwrap(), 2);
+    assert_eq!(ledger.prune_probes(&lease, at(25), 2, at(50)).await.unwrap(), 0);
     assert_eq!(left().await, 2);
     assert_eq!(connections().await, 1);
     // As if last checked when the clock was right again: kept for the retention from then on, not for a year.
-    assert_eq!(ledger.prune_probes(at(DAY), 9, at(DAY)).await.unwrap(), 2);
+    assert_eq!(ledger.prune_probes(&lease, at(DAY), 9, at(DAY)).await.unwrap(), 2);
     assert_eq!(connections().await, 0);
 }

@@ -10,8 +10,10 @@ use super::clock_skew::latest_millis;
 use super::codec::{OperationName, get, instant, millis, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
+use super::lease;
 use crate::domain::key::ObjectKey;
 use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
 use crate::ledger::probes::{ProbeResult, StoredProbe};
 
 const RECORD: OperationName = OperationName("storing health check results");
@@ -50,8 +52,19 @@ impl SqliteLedger {
         .await
     }
 
-    pub(super) async fn probes_prune(&self, before: Timestamp, limit: u32, now: Timestamp) -> Result<u64, LedgerError> {
-        self.write(PRUNE, move |tx| prune(tx, before, limit, now)).await
+    pub(super) async fn probes_prune(
+        &self,
+        held: &Lease,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<u64, LedgerError> {
+        let held = held.clone();
+        self.write(PRUNE, move |tx| {
+            lease::assert_held(tx, &held)?;
+            prune(tx, before, limit, now)
+        })
+        .await
     }
 
     pub(super) async fn probes_last(

@@ -92,8 +92,14 @@ impl Ledger for SqliteLedger {
         self.probes_record(results).boxed()
     }
 
-    fn prune_probes(&self, before: Timestamp, limit: u32, now: Timestamp) -> LedgerFuture<'_, u64> {
-        self.probes_prune(before, limit, now).boxed()
+    fn prune_probes<'a>(
+        &'a self,
+        lease: &'a Lease,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, u64> {
+        self.probes_prune(lease, before, limit, now).boxed()
     }
 
     fn last_probes<'a>(&'a self, connection: &'a ObjectKey, limit: u32) -> LedgerFuture<'a, Vec<StoredProbe>> {

@@ -141,7 +141,8 @@ async fn a_connection_without_recent_health_checks_is_deleted() {
         error: None,
     };
     ledger.record_probes(&[result("idle", 0), result("a", 24 * 3600)]).await.unwrap();
-    ledger.prune_probes(at(23 * 3600), 100, at(25 * 3600)).await.unwrap();
+    let lease = take(&ledger, "me", at(0)).await;
+    ledger.prune_probes(&lease, at(23 * 3600), 100, at(25 * 3600)).await.unwrap();
     let names = ledger
         .read(TESTING, |tx| tx.query_all("SELECT name FROM probed_connections", [], |row| get::<String>(row, "name")))
         .await;

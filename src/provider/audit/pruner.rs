@@ -1,7 +1,7 @@
 //! Deletes old audit entries, and the oldest calls and refusals when they take too much space.
 //!
 //! It runs beside the writer, never in its loop, and deletes in pieces: a transaction is short, and after each the
-//! pruner leaves the ledger to others for as long as it took. Every replica prunes, as every replica writes.
+//! pruner leaves the ledger to others for as long as it took. One replica prunes, under a lease; every replica writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::domain::clock_skew::SteadyClock;
 use crate::domain::time::Mono;
-use crate::ledger::Ledger;
 use crate::ledger::audit::AuditPruning;
+use crate::ledger::{Ledger, LedgerError, PruningLease};
 use crate::metrics::{Metrics, MetricsError};
 
+/// The lease of the replica that prunes.
+const LEASE: &str = "audit-pruning";
 /// How often the size is checked and the clock is read: see [`SteadyClock`].
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// How often entries are deleted by age.
@@ -40,6 +42,7 @@ pub struct AuditPruner {
     ledger: Arc<dyn Ledger>,
     clock: Clock,
     limits: AuditLimits,
+    lease: PruningLease,
     pruned: IntCounterVec,
     call_bytes: IntGauge,
     /// When the next warning may be logged.
@@ -47,7 +50,7 @@ pub struct AuditPruner {
 }
 
 impl AuditPruner {
-    /// A pruner with these limits.
+    /// A pruner with these limits that holds its lease as `holder`.
     ///
     /// # Errors
     /// If a metric is registered already.
@@ -55,6 +58,7 @@ impl AuditPruner {
         ledger: Arc<dyn Ledger>,
         clock: Clock,
         limits: AuditLimits,
+        holder: &str,
         metrics: &Metrics,
     ) -> Result<Self, MetricsError> {
         let pruned = metrics.counter(
@@ -65,7 +69,8 @@ impl AuditPruner {
         let call_bytes = metrics
             .int_gauge("busbar_audit_call_bytes", "Size of the audit entries of calls and refusals, in bytes.", &[])?
             .with_label_values::<&str>(&[]);
-        Ok(Self { ledger, clock, limits, pruned, call_bytes, warn_at: Mono::ZERO })
+        let lease = PruningLease::new(&ledger, clock, LEASE, holder);
+        Ok(Self { ledger, clock, limits, lease, pruned, call_bytes, warn_at: Mono::ZERO })
     }
 
     /// Prunes until `stop`.
@@ -75,18 +80,19 @@ impl AuditPruner {
         loop {
             let now = self.clock.now();
             let by_age = steady.observe(now) && now.mono >= age_at;
-            if by_age {
-                age_at = now.mono + AGE_INTERVAL;
-            }
             let before = by_age.then(|| self.oldest(now.wall)).flatten();
-            if stop.run_until_cancelled(self.prune(before, now.wall)).await.is_none() {
-                return;
+            match stop.run_until_cancelled(self.prune(before, now.wall)).await {
+                None => break,
+                Some(true) if by_age => age_at = now.mono + AGE_INTERVAL,
+                // Another replica prunes, or the ledger fails: tried again at the next check.
+                Some(_) => {}
             }
             let next = self.clock.mono() + CHECK_INTERVAL;
             if stop.run_until_cancelled(self.clock.sleep_until(next)).await.is_none() {
-                return;
+                break;
             }
         }
+        self.lease.release().await;
     }
 
     /// The time before which entries are deleted.
@@ -95,17 +101,31 @@ impl AuditPruner {
         now.checked_sub(retention).ok()
     }
 
-    /// Deletes piece by piece until nothing is over the limits.
-    async fn prune(&mut self, before: Option<Timestamp>, now: Timestamp) {
+    /// Deletes piece by piece until nothing is over the limits; whether that is so. A replica without the lease deletes
+    /// nothing.
+    async fn prune(&mut self, before: Option<Timestamp>, now: Timestamp) -> bool {
         let pruning = AuditPruning { before, now, max_call_bytes: self.limits.max_call_bytes, max_rows: PIECE };
         let mut oversize = 0;
-        loop {
+        let complete = loop {
             let began = self.clock.mono();
-            let piece = match self.ledger.prune_audit(pruning).await {
+            let lease = self.lease.current().await;
+            let result = match &lease {
+                Ok(Some(lease)) => self.ledger.prune_audit(lease, pruning).await,
+                Ok(None) => break false,
+                Err(error) => {
+                    tracing::warn!(%error, "taking the audit-pruning lease failed; retrying at the next interval");
+                    break false;
+                }
+            };
+            let piece = match result {
                 Ok(piece) => piece,
+                Err(LedgerError::Fenced { .. }) => {
+                    self.lease.lose();
+                    break false;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "pruning the audit log failed; retrying at the next interval");
-                    break;
+                    break false;
                 }
             };
             self.pruned.with_label_values(&["age"]).inc_by(piece.expired);
@@ -113,11 +133,11 @@ impl AuditPruner {
             self.call_bytes.set(i64::try_from(piece.call_bytes).unwrap_or(i64::MAX));
             oversize += piece.oversize;
             if !piece.more {
-                break;
+                break true;
             }
             let pause = self.clock.mono().since(began).max(MIN_PAUSE);
             self.clock.sleep_until(self.clock.mono() + pause).await;
-        }
+        };
         let now = self.clock.mono();
         if oversize > 0 && now >= self.warn_at {
             self.warn_at = now + AGE_INTERVAL;
@@ -128,6 +148,7 @@ impl AuditPruner {
                  raise --audit-max-size to keep them, busbar_audit_pruned_total counts them"
             );
         }
+        complete
     }
 }
 

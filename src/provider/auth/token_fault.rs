@@ -53,13 +53,12 @@ impl TokenFault {
     /// The fault of a response that refuses a token, with the error code in its body, if it has one.
     pub(crate) fn of_refusal(status: u16, code: Option<&str>) -> Option<Self> {
         match (status, code) {
-            (_, Some("invalid_client")) => Some(Self::Client),
             (_, Some("invalid_grant")) => Some(Self::Grant),
             (_, Some("unauthorized_client")) => Some(Self::ClientNotAllowed),
             (_, Some("unsupported_grant_type")) => Some(Self::GrantType),
             (_, Some("invalid_scope")) => Some(Self::Scope),
             (400, Some("invalid_request")) => Some(Self::Request),
-            (401, _) => Some(Self::Client),
+            (401, _) | (_, Some("invalid_client")) => Some(Self::Client),
             (404 | 405 | 410, _) => Some(Self::NotFound),
             (429, _) => Some(Self::RateLimited),
             (300..=399, _) => Some(Self::Redirect),

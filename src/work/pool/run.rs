@@ -41,7 +41,7 @@ pub(super) async fn execute(
     } else {
         // A panic ends the run, not the process; the lease is released with the future.
         shared.tasks.record_panic("sync run");
-        let report = RunReport::from_error(RunReason::InternalError.into());
+        let report = RunReport::from_error(&RunReason::InternalError.into());
         shared.metrics.run_ended(&plan.job, &report);
         let recorded = record_end(&shared, &plan.job, request, &report).await;
         (report, recorded)
@@ -84,7 +84,7 @@ async fn wait_and_run(
     cancel: &CancellationToken,
 ) -> (RunReport, bool) {
     let not_started = |stop: RunError| {
-        let report = RunReport::from_error(stop);
+        let report = RunReport::from_error(&stop);
         shared.metrics.run_ended(&plan.job, &report);
         (report, false)
     };

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::clock_skew::SteadyClock;
-use crate::ledger::{Ledger, ProbeResult};
+use crate::ledger::{Ledger, LedgerError, ProbeResult, PruningLease};
 use crate::metrics::{Metrics, MetricsError};
 
 /// Results queued for the ledger: 10 000 connections at 30 s fill this in 50 s, longer than a write waits for the
@@ -25,6 +25,9 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rows in one transaction: some ten milliseconds, which a page of a sync may have to wait.
 const WRITE_BATCH: usize = 2_000;
+
+/// The lease of the process that deletes expired rows.
+const LEASE: &str = "probe-pruning";
 
 /// Interval between deletions of expired rows; each deletes all of them, in as many batches as it takes.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
@@ -68,15 +71,17 @@ pub struct ProbeLogWriter {
     ledger: Arc<dyn Ledger>,
     clock: Clock,
     retention: Duration,
+    lease: PruningLease,
     written: IntCounterVec,
 }
 
 impl ProbeLogWriter {
-    /// A log in `ledger`, whose results are deleted after `retention`.
+    /// A log in `ledger`, whose results are deleted after `retention`, under a lease held as `holder`.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         clock: Clock,
         retention: Duration,
+        holder: &str,
         metrics: &Metrics,
     ) -> Result<Self, MetricsError> {
         let written =
@@ -91,7 +96,8 @@ impl ProbeLogWriter {
             series.with_label_values::<&str>(&[]);
         }
         let log = Arc::new(ProbeLog { queue: Mutex::default(), dropped });
-        Ok(Self { log, ledger, clock, retention, written })
+        let lease = PruningLease::new(&ledger, clock, LEASE, holder);
+        Ok(Self { log, ledger, clock, retention, lease, written })
     }
 
     /// The queue that the probe driver pushes results to.
@@ -100,7 +106,7 @@ impl ProbeLogWriter {
     }
 
     /// Runs until `stop` is cancelled; then writes the queued results.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut failing = false;
         let (mut prune_at, mut steady) = (self.clock.mono(), SteadyClock::default());
         loop {
@@ -121,6 +127,7 @@ impl ProbeLogWriter {
             }
             failing = written.is_err();
             if stopped {
+                self.lease.release().await;
                 return;
             }
             let now = self.clock.now();
@@ -133,7 +140,7 @@ impl ProbeLogWriter {
 
     /// Writes the queued results. A batch that cannot be written is dropped and counted: a batch that always fails
     /// would otherwise block the rest.
-    async fn write_queued(&self) -> Result<(), crate::ledger::LedgerError> {
+    async fn write_queued(&self) -> Result<(), LedgerError> {
         loop {
             let batch: Vec<ProbeResult> = {
                 let mut queue = self.log.queue();
@@ -154,12 +161,19 @@ impl ProbeLogWriter {
         }
     }
 
-    async fn prune(&self, now: Timestamp, stop: &CancellationToken) {
+    /// Deletes the expired results, unless another process does.
+    async fn prune(&mut self, now: Timestamp, stop: &CancellationToken) {
         let Ok(before) = now.checked_sub(self.retention) else { return };
         loop {
-            match self.ledger.prune_probes(before, PRUNE_BATCH, now).await {
+            let result = match self.lease.current().await {
+                Ok(Some(lease)) => self.ledger.prune_probes(&lease, before, PRUNE_BATCH, now).await,
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            match result {
                 Ok(deleted) if deleted >= u64::from(PRUNE_BATCH) => {}
                 Ok(_) => return,
+                Err(LedgerError::Fenced { .. }) => return self.lease.lose(),
                 Err(error) => {
                     // Retried at the next interval; the log only grows meanwhile.
                     tracing::debug!(%error, "deleting expired health checks failed; retrying at the next interval");
@@ -195,7 +209,7 @@ mod tests {
     async fn log_writer(dir: &tempfile::TempDir) -> (ProbeLogWriter, Arc<dyn Ledger>, Metrics) {
         let ledger = ledger::open(&LedgerUrl::Sqlite(dir.path().join("ledger.db")), OpenMode::Migrate).await.unwrap();
         let (clock, metrics) = (Clock::system(), Metrics::new());
-        let writer = ProbeLogWriter::new(ledger.clone(), clock, Duration::from_hours(24), &metrics).unwrap();
+        let writer = ProbeLogWriter::new(ledger.clone(), clock, Duration::from_hours(24), "me", &metrics).unwrap();
         (writer, ledger, metrics)
     }
 
@@ -208,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn queued_results_are_written_at_shutdown_and_expired_ones_deleted() {
         let dir = tempfile::tempdir().unwrap();
-        let (writer, ledger, metrics) = log_writer(&dir).await;
+        let (mut writer, ledger, metrics) = log_writer(&dir).await;
         let (log, clock) = (writer.log(), writer.clock);
         let old: Vec<_> = (0..4_100).map(|_| result(clock, Duration::from_hours(25))).collect();
         ledger.record_probes(&old).await.unwrap();

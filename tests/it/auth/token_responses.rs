@@ -142,7 +142,7 @@ async fn token_requests_wait_for_the_longer_of_retry_after_and_a_growing_backoff
         for (round, wait) in waits.into_iter().enumerate() {
             assert!(get(&connection, "/health").await.is_err());
             assert_eq!(endpoint.requests(), round + 1, "{status} {retry_after:?}");
-            time.advance(Duration::from_secs(wait) - Duration::from_millis(100)).await;
+            time.advance(Duration::from_millis(wait * 1_000 - 100)).await;
             assert!(get(&connection, "/health").await.is_err());
             assert_eq!(endpoint.requests(), round + 1, "{status} {retry_after:?}: asked before {wait} s");
             time.advance(Duration::from_millis(100)).await;

@@ -26,7 +26,7 @@ fn candidate(connection: &Connection) -> CandidateHealth {
 /// Answers that are not the expected one; none of them throttles.
 fn unexpected() -> Vec<(&'static str, Vec<Action>)> {
     let head = |rest: &str| vec![send(format!("HTTP/1.1 200 OK\r\n{rest}"))];
-    let headers: String = (0..120).map(|n| format!("x-{n}: y\r\n")).collect();
+    let headers: String = (0..120).map(|n| format!("x-{n}: y\r\n")).collect::<Vec<_>>().concat();
     vec![
         ("a banner of SSH", vec![send("SSH-2.0-OpenSSH_9.6\r\n")]),
         ("a banner of SMTP", vec![send("220 mail.example ESMTP ready\r\n")]),

@@ -33,7 +33,7 @@ async fn calls_are_pruned_to_their_size_while_others_write() {
     ledger.append_audit(&(0..50).map(|n| entry(AuditKind::DeadRequest, n, now)).collect::<Vec<_>>()).await.unwrap();
 
     let limits = AuditLimits { retention: Duration::from_hours(24), max_call_bytes: 50_000 };
-    let pruner = AuditPruner::new(ledger.clone(), clock, limits, &metrics).unwrap();
+    let pruner = AuditPruner::new(ledger.clone(), clock, limits, "me", &metrics).unwrap();
     let size = pruner.call_bytes.clone();
     let pruning = tokio::spawn(pruner.run(stop.clone()));
     let mut written = 3_000;
@@ -66,7 +66,7 @@ async fn entries_are_pruned_by_age_once_the_clock_is_steady() {
     ledger.append_audit(&entries).await.unwrap();
     ledger.append_audit(&[entry(AuditKind::Call, 1, start)]).await.unwrap();
     let limits = AuditLimits { retention: Duration::from_hours(24), max_call_bytes: u64::MAX };
-    let pruner = AuditPruner::new(ledger.clone(), clock, limits, &Metrics::new()).unwrap();
+    let pruner = AuditPruner::new(ledger.clone(), clock, limits, "me", &Metrics::new()).unwrap();
     let removed = pruner.pruned.with_label_values(&["age"]);
     let pruning = tokio::spawn(pruner.run(stop.clone()));
     for _ in 0..10_000 {

@@ -155,7 +155,7 @@ impl Ledger for MemoryLedger {
         unused()
     }
 
-    fn prune_probes(&self, _: Timestamp, _: u32, _: Timestamp) -> LedgerFuture<'_, u64> {
+    fn prune_probes<'a>(&'a self, _: &'a Lease, _: Timestamp, _: u32, _: Timestamp) -> LedgerFuture<'a, u64> {
         unused()
     }
 
@@ -220,7 +220,7 @@ impl Audit for MemoryLedger {
         unused()
     }
 
-    fn prune_audit(&self, _: AuditPruning) -> LedgerFuture<'_, PrunedAudit> {
+    fn prune_audit<'a>(&'a self, _: &'a Lease, _: AuditPruning) -> LedgerFuture<'a, PrunedAudit> {
         unused()
     }
 }
