@@ -34,7 +34,9 @@ pub enum OpenMode {
 
 /// The durable store. Every method is atomic: it takes effect entirely or not at all. An error does not outlive its cause:
 /// when the store accepts writes again, the next call succeeds.
-pub trait Ledger: LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Queries + Send + Sync + 'static {
+pub trait Ledger:
+    LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Queries + Send + Sync + 'static
+{
     /// A job's cursor in a partition; `None` before its first page.
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
 

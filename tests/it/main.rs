@@ -23,6 +23,7 @@ mod explain;
 mod gateway;
 mod generated_pages;
 mod layer_rules;
+mod ledger_deletes;
 mod legacy_metrics;
 mod list_ends;
 mod live_check;

@@ -1,0 +1,37 @@
+//! Every deletion that the traits of the ledger offer is fenced by a lease, or is one that a user asks for.
+
+use crate::source::{files, read};
+
+/// What a user asks for on any replica: it deletes by an id that is never used again, or by the state of the row.
+const ASKED_FOR: [&str; 2] = ["discard_dead_request", "purge_dead_requests"];
+/// First words of the names of deletions.
+const VERBS: [&str; 9] = ["delete", "prune", "purge", "discard", "forget", "remove", "erase", "clear", "drop"];
+
+/// The deletions that `source` declares without a lease.
+fn unfenced(source: &str) -> Vec<String> {
+    let declarations = source.split("\n    fn ").skip(1);
+    declarations
+        .filter_map(|declaration| {
+            let (name, rest) = declaration.split_once(['(', '<'])?;
+            let verb = name.split('_').next()?;
+            let (signature, _) = rest.split_once("LedgerFuture")?;
+            (VERBS.contains(&verb) && !signature.contains(": &'a Lease")).then(|| name.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_delete_of_the_ledgers_traits_takes_a_lease_unless_a_user_asks_for_it() {
+    let traits = files("src/ledger", "rs");
+    let traits = traits.iter().map(|file| read(file)).filter(|source| source.contains("\npub trait "));
+    let mut found: Vec<String> = traits.flat_map(|source| unfenced(&source)).collect();
+    found.sort();
+    assert_eq!(found, ASKED_FOR);
+}
+
+#[test]
+fn a_planted_delete_without_a_lease_is_found() {
+    let source = "pub trait T {\n    fn prune_x(&self, at: i64) -> LedgerFuture<'_, u64>;\n    fn prune_y<'a>(&'a self, \
+                  lease: &'a Lease) -> LedgerFuture<'a, ()>;\n    fn load(&self) -> LedgerFuture<'_, ()>;\n}";
+    assert_eq!(unfenced(source), ["prune_x"]);
+}
