@@ -2,18 +2,20 @@
 //!
 //! An account number is reduced to its last four characters. Free text is kept, but digit runs as long as an account
 //! number are reduced to their last four digits, because narrations often contain account numbers: in digits of any
-//! script, and however they are grouped. Dates are kept, with or without dashes; seconds since 1970 are not told from an
-//! account number, and are masked.
+//! script, and however they are grouped. Kept are dates, with or without separators, and amounts, versions, paths and
+//! addresses that have dots or slashes; seconds since 1970 are not told from an account number, and are masked.
 
 use std::collections::BTreeMap;
 
 mod dates;
+mod grouped;
+#[cfg(test)]
+mod grouped_tests;
 
 pub use self::dates::is_compact_date;
-use self::dates::{MAX_SEPARATORS, continues_a_number, dates_at, is_dash, is_dashed_date, is_digit, is_separator};
+use self::dates::{MAX_SEPARATORS, MIN_ACCOUNT_DIGITS, continues_a_number, dates_at, is_dash, is_dashed_date, is_digit, is_separator};
+use self::grouped::{Grouped, grouped_at};
 
-/// Minimum digits of a possible account number: the shortest in use have eight.
-const MIN_ACCOUNT_DIGITS: usize = 8;
 /// Maximum length of a text in characters; longer ones are truncated, no statement line is longer.
 const MAX_TEXT_CHARS: usize = 1024;
 
@@ -86,10 +88,15 @@ fn mask_first(text: &str, most: usize) -> String {
             continue;
         }
         let date = if continues_a_number(&chars, i) { None } else { dates_at(&chars, i) };
-        let next = date.unwrap_or_else(|| end_of_number(&chars, i));
+        let grouped = if date.is_some() { None } else { grouped_at(&chars, i) };
+        let (next, is_plain) = match (date, grouped) {
+            (Some(end), _) | (None, Some(Grouped::Plain(end))) => (end, true),
+            (None, Some(Grouped::Number(end))) => (end, false),
+            (None, None) => (end_of_number(&chars, i), false),
+        };
         let number = || chars.iter().take(next).skip(i);
         let digits: Vec<char> = number().copied().filter(|c| is_digit(*c)).collect();
-        if date.is_none() && digits.len() >= MIN_ACCOUNT_DIGITS {
+        if !is_plain && digits.len() >= MIN_ACCOUNT_DIGITS {
             out.push_str("****");
             out.extend(digits.iter().skip(digits.len() - 4));
         } else {

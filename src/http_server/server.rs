@@ -34,8 +34,9 @@ use crate::tasks::TaskGroup;
 
 /// HTTP/2 keep-alive: ping interval, and time-out for the answer to a ping.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Maximum size of a request's headers, `CONTINUATION` frames included; a bearer token is a few kilobytes.
-const MAX_HEADER_BYTES: u16 = 60 * 1024;
+/// Maximum size of a request's headers, `CONTINUATION` frames included, which each HTTP/1.1 connection can make the server
+/// hold before its token is known; a bearer token is a few kilobytes.
+const MAX_HEADER_BYTES: u16 = 32 * 1024;
 /// Concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
 /// Body bytes of one HTTP/2 connection that may be in memory before a handler reads them: the least that the protocol

@@ -4,10 +4,12 @@ use jiff::civil::Date;
 
 use crate::domain::unicode_digit::digit_value;
 
+/// Minimum digits of a possible account number: the shortest in use have eight.
+pub(super) const MIN_ACCOUNT_DIGITS: usize = 8;
 /// Maximum separators between two digits of one number.
 pub(super) const MAX_SEPARATORS: usize = 3;
 /// Years of dates in bank data; eight digits of any other year are a number.
-const YEARS: std::ops::RangeInclusive<i16> = 1900..=2100;
+pub(super) const YEARS: std::ops::RangeInclusive<i16> = 1900..=2100;
 
 /// Whether eight digits are a day of a plausible year, such as `20260901`, rather than a number.
 pub fn is_compact_date(text: &str) -> bool {
@@ -16,7 +18,7 @@ pub fn is_compact_date(text: &str) -> bool {
     chars.len() == 8 && is_date(part(0, 4), part(4, 2), part(6, 2))
 }
 
-fn is_date(year: Option<i16>, month: Option<i16>, day: Option<i16>) -> bool {
+pub(super) fn is_date(year: Option<i16>, month: Option<i16>, day: Option<i16>) -> bool {
     let small = |part: Option<i16>| part.and_then(|part| i8::try_from(part).ok());
     match (year.filter(|year| YEARS.contains(year)), small(month), small(day)) {
         (Some(year), Some(month), Some(day)) => Date::new(year, month, day).is_ok(),
@@ -76,7 +78,7 @@ pub(super) fn dates_at(chars: &[char], from: usize) -> Option<usize> {
 }
 
 /// The number that `len` decimal digits at `at` make, of any script; `None` if they are not decimal digits.
-fn number_at(chars: &[char], at: usize, len: usize) -> Option<i16> {
+pub(super) fn number_at(chars: &[char], at: usize, len: usize) -> Option<i16> {
     let add = |number: i16, c: &char| number.checked_mul(10)?.checked_add(digit_value(*c)?.into());
     chars.get(at..at + len)?.iter().try_fold(0, add)
 }

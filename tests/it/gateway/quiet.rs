@@ -170,3 +170,40 @@ async fn connections_of_one_address_are_limited_and_their_places_released() {
     };
     tokio::time::timeout(PATIENCE, again).await.expect("the permits are released");
 }
+
+/// A request whose headers are `bytes` large, without their end.
+fn begun_request(bytes: usize) -> Vec<u8> {
+    let mut request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-large: ".to_vec();
+    request.resize(bytes, b'x');
+    request
+}
+
+#[tokio::test]
+async fn headers_beyond_32_kib_are_refused_before_their_end() {
+    let address = serve(ConnectionLimits::default(), None).await;
+    let mut large = TcpStream::connect(address).await.unwrap();
+    large.write_all(&begun_request(32 * 1024)).await.unwrap();
+    let said = closed(&mut large).await;
+    assert!(said.starts_with("HTTP/1.1 431"), "{said}");
+    let mut small = TcpStream::connect(address).await.unwrap();
+    small.write_all(&begun_request(30 * 1024)).await.unwrap();
+    small.write_all(b"\r\n\r\n").await.unwrap();
+    let said = closed(&mut small).await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[tokio::test]
+async fn headers_beyond_32_kib_are_refused_with_http_2_too() {
+    let address = serve(ConnectionLimits::default(), None).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut client, connection) = builder.handshake::<_, Body>(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for (kib, status) in [(30, 200), (33, 431), (58, 431), (1, 200)] {
+        let request = hyper::Request::get(format!("http://{address}/")).header("x-large", "x".repeat(kib * 1024));
+        client.ready().await.unwrap();
+        let answer = client.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{kib} KiB");
+    }
+    connection.abort();
+}
