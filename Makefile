@@ -20,7 +20,7 @@ BUSBAR := $(TARGET_DIR)/debug/busbar
 CRDS := crds
 REFERENCE := docs/reference
 
-.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs chart check-chart check-rules deny control-plane \
+.PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
 	peers prometheus demo bench release image check-image ci check clean
 
 help: ## print this list
@@ -79,6 +79,9 @@ chart: ## write the generated parts of charts/ and config/: copies, values.yaml,
 check-chart: ## check the charts and the plain manifests with a real Helm (ARGS: a filter)
 	@hack/ci/chart $(ARGS)
 
+check-gitops: ## check the files for Argo CD, Flux and kube-state-metrics over recorded objects
+	@hack/gitops/check
+
 check-rules: ## check the alerting and recording rules and run their unit tests
 	@hack/prometheus/check-rules
 
@@ -112,7 +115,7 @@ check-image: build ## fail if two assemblies of the image's own layer differ
 check: lint unit ## run the checks to pass before a commit
 
 ci: ## run everything that a change must pass, with the duration of each step
-	@hack/ci/steps lint check-crds check-docs check-chart check-rules deny test check-image 'demo ARGS=--once'
+	@hack/ci/steps lint check-crds check-docs check-chart check-gitops check-rules deny test check-image 'demo ARGS=--once'
 
 clean: ## remove build output (not the cached control plane)
 	$(CARGO) clean
