@@ -121,6 +121,14 @@ fn every_string_list_and_map_is_bounded() {
 }
 
 #[test]
+fn no_reference_of_a_spec_has_a_namespace() {
+    let has_namespace = |node: &Value| node.pointer("/properties/namespace").is_some();
+    let found = offenders(has_namespace);
+    let in_spec: Vec<_> = found.iter().filter(|path| path.contains(".spec")).collect();
+    assert!(in_spec.is_empty(), "{in_spec:#?}");
+}
+
+#[test]
 fn the_schema_of_one_version_stays_below_100_kib() {
     for (kind, schema) in schemas() {
         let size = serde_json::to_string(&schema).unwrap().len();

@@ -142,6 +142,89 @@ fn missing_places(id: &str, met: &str) -> Vec<String> {
     missing
 }
 
+/// The items that a document names: `path::name` in backticks, and the line of each.
+fn named_items(text: &str) -> Vec<(usize, String)> {
+    let in_sources = |code: &&str| ["src/", "tests/", "benches/"].iter().any(|folder| code.starts_with(folder));
+    let numbered = text.lines().enumerate();
+    let items = numbered.flat_map(|(number, line)| line.split('`').skip(1).step_by(2).map(move |code| (number, code)));
+    items
+        .filter(|(_, code)| in_sources(code) && code.contains("::") && !code.contains([' ', '*', '{']))
+        .map(|(number, code)| (number + 1, code.to_owned()))
+        .collect()
+}
+
+/// Whether `source` defines `name`.
+fn defines(source: &str, name: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    ["fn", "struct", "enum", "trait", "type", "const", "static", "mod"].iter().any(|kind| {
+        let definition = format!("{kind} {name}");
+        source.match_indices(&definition).any(|(at, found)| source.get(at + found.len()..).is_some_and(ends))
+    })
+}
+
+/// What is wrong with the items that a document names.
+fn missing_items(document: &Path, text: &str) -> Vec<String> {
+    let missing = |path: &str, name: &str| !root().join(path).is_file() || !defines(&read(path), name);
+    let split = |item: &str| {
+        let (path, rest) = item.split_once("::").unwrap_or((item, ""));
+        (path.to_owned(), rest.rsplit("::").next().unwrap_or(rest).to_owned())
+    };
+    let items = named_items(text).into_iter().map(|(line, item)| (line, split(&item), item));
+    items
+        .filter(|(_, (path, name), _)| missing(path, name))
+        .map(|(line, _, item)| format!("{}:{line}: {item} does not exist", document.display()))
+        .collect()
+}
+
+/// The rows of tables of promises that name no test. Such a table has a column `test`, or is that of the threats.
+fn unproven(document: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut promises = false;
+    for (number, line) in text.lines().enumerate() {
+        let header = line.ends_with("| test |") || line == "| threat | mitigation |";
+        promises = header || (promises && line.starts_with('|'));
+        // What is no test: a decision of the administrator, and the command that checks crates.
+        let names = [".rs", "docs/faults.md#", "make deny", "rbac.aggregateToDefaultRoles"];
+        if promises && !header && !line.starts_with("|--") && !names.iter().any(|name| line.contains(name)) {
+            found.push(format!("{}:{}: {line}", document.display(), number + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut checked = 0;
+    let mut missing = Vec::new();
+    for document in documents() {
+        let text = read(&document);
+        checked += named_items(&text).len();
+        missing.append(&mut missing_items(&document, &text));
+    }
+    assert!(missing.is_empty(), "\n{}\n", missing.join("\n"));
+    assert!(checked > 300, "the scan found too little: {checked}");
+}
+
+#[test]
+fn every_promise_about_faults_and_threats_names_a_test() {
+    for document in ["docs/faults.md", "SECURITY.md"] {
+        let unproven = unproven(Path::new(document), &read(document));
+        assert!(unproven.is_empty(), "\n{}\n", unproven.join("\n"));
+    }
+}
+
+#[test]
+fn planted_promises_without_a_test_are_found() {
+    let page = Path::new("docs/page.md");
+    let named = missing_items(page, "`src/clock.rs::Clock` `src/clock.rs::Cloc` `tests/no.rs::such` `Type::new`\n");
+    let expected =
+        ["src/clock.rs::Cloc", "tests/no.rs::such"].map(|item| format!("docs/page.md:1: {item} does not exist"));
+    assert_eq!(named, expected);
+    let table =
+        "| what | test |\n|---|---|\n| a | `src/a.rs::b` |\n| c | trust us |\n\n| not | one |\n|---|---|\n| d | e |\n";
+    assert_eq!(unproven(page, table), ["docs/page.md:4: | c | trust us |"]);
+}
+
 #[test]
 fn every_relative_link_has_a_target() {
     let dead: Vec<_> = documents().iter().flat_map(|d| dead_links(d, &read(d))).collect();
