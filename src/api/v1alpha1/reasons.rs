@@ -73,7 +73,7 @@ string_enum!(
         DataDeleted,
         /// The active bank was excluded, and the route failed over to another bank.
         FailedOver,
-        /// The route failed back to the bank that the last failover left.
+        /// The route failed back to a bank that a failover left.
         FailedBack,
         /// No bank is available for the reference payout.
         NoBankAvailable,

@@ -123,6 +123,8 @@ pub fn decide(
         }),
         _ => last.cloned().map(|last| as_of(last, now.wall)),
     };
+    let is_failover = matches!(change, RouteChange::FailedOver | RouteChange::NoneAvailable) && failed.is_some();
+    let left = previously_active.filter(|_| is_failover);
     let total = evaluation.standings.len();
     let count = evaluation.available();
     let status = BankRouteStatus {
@@ -131,7 +133,7 @@ pub fn decide(
         last_handled_reconcile_at: object.requested_at().map(str::to_owned),
         available: Some(if available { TriState::True } else { TriState::False }),
         active,
-        candidates: candidates(previous, &evaluation, now.wall),
+        candidates: candidates(previous, &evaluation, left, now.wall),
         available_candidates: Some(i32::try_from(count).unwrap_or(i32::MAX)),
         total_candidates: Some(i32::try_from(total).unwrap_or(i32::MAX)),
         candidate_summary: Some(format!("{count}/{total}")),
@@ -143,10 +145,12 @@ pub fn decide(
 }
 
 /// The active bank, if it was excluded before and has recovered: switching to it is a failback. Any bank that a
-/// failover left counts, not only the last one: two may fail one after the other, and the first recover.
+/// failover left counts, not only the last one: two may fail one after the other, and the first recover. A bank that was
+/// excluded without being active is not failed back to.
 fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) -> Option<&'a str> {
     let (previous, active) = (previous?, evaluation.active.as_deref()?);
-    previous.last_failover.as_ref()?;
+    // Versions before this one stored only which bank the last failover left.
+    let last = previous.last_failover.as_ref()?.from.as_str();
     let outage_reasons = [
         CandidateReason::CircuitOpen,
         CandidateReason::CircuitHalfOpen,
@@ -157,6 +161,7 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
     let was_excluded = |c: &CandidateStatus| {
         c.name == active
             && c.state == CandidateState::Excluded
+            && (c.failed_over == Some(true) || c.name == last)
             && outage_reasons.iter().any(|reason| c.reason == reason.as_str())
     };
     previous.candidates.iter().any(was_excluded).then_some(active)
@@ -233,8 +238,14 @@ fn candidate_names(object: &BankRoute, inputs: &RouteInputs, matches: impl Fn(Co
     pairs.filter(|(_, c)| matches(**c)).map(|(wire, _)| wire.name.to_string()).collect()
 }
 
-/// Candidate statuses in the order of names; each keeps its transition time while its state is unchanged.
-fn candidates(previous: Option<&BankRouteStatus>, evaluation: &Evaluation, now: Timestamp) -> Vec<CandidateStatus> {
+/// Candidate statuses in the order of names; each keeps its transition time while its state is unchanged, and that a
+/// failover left it, as it leaves `left` now, until it is active again.
+fn candidates(
+    previous: Option<&BankRouteStatus>,
+    evaluation: &Evaluation,
+    left: Option<&str>,
+    now: Timestamp,
+) -> Vec<CandidateStatus> {
     let old = previous.map_or(&[][..], |s| &s.candidates);
     evaluation
         .standings
@@ -246,12 +257,15 @@ fn candidates(previous: Option<&BankRouteStatus>, evaluation: &Evaluation, now: 
                 StandingState::Fallback => CandidateState::Fallback,
                 StandingState::Excluded => CandidateState::Excluded,
             };
-            let same = old.iter().find(|c| c.name == standing.name && c.state == state);
+            let before = old.iter().find(|c| c.name == standing.name);
+            let same = before.filter(|c| c.state == state);
+            let was_left = left == Some(&*standing.name) || before.is_some_and(|c| c.failed_over == Some(true));
             CandidateStatus {
                 name: standing.name.clone(),
                 state,
                 reason: standing.reason.as_str().to_owned(),
                 last_transition_time: time(same.map_or(now, |c| happened(c.last_transition_time.0, now))),
+                failed_over: (was_left && state != CandidateState::Preferred).then_some(true),
             }
         })
         .collect()

@@ -102,6 +102,25 @@ fn an_open_circuit_fails_over_and_its_recovery_fails_back() {
 }
 
 #[test]
+fn each_bank_that_a_failover_left_is_failed_back_to_and_no_other() {
+    let marks = |status: &BankRouteStatus| status.candidates.iter().map(|c| c.failed_over).collect::<Vec<_>>();
+    let (first, _) = run(&route(), None, &[UP, UP, UP]);
+    let (to_b, _) = run(&route(), Some(&first), &[DOWN, UP, UP]);
+    let (to_c, _) = run(&route(), Some(&to_b), &[DOWN, DOWN, UP]);
+    assert_eq!(marks(&to_c), [Some(true), Some(true), None]);
+    let (back_to_b, events) = run(&route(), Some(&to_c), &[DOWN, UP, UP]);
+    assert_eq!((events, marks(&back_to_b)), (vec![EventReason::FailedBack], vec![Some(true), None, None]));
+    let (back_to_a, events) = run(&route(), Some(&back_to_b), &[UP, UP, UP]);
+    assert_eq!((events, marks(&back_to_a)), (vec![EventReason::FailedBack], vec![None; 3]));
+    // `a` is excluded from the start, so `b` is the first choice, and `c` takes over from it.
+    let (at_b, _) = run(&route(), None, &[DOWN, UP, UP]);
+    let (at_c, events) = run(&route(), Some(&at_b), &[DOWN, DOWN, UP]);
+    assert_eq!(events, [EventReason::FailedOver]);
+    let (at_a, events) = run(&route(), Some(&at_c), &[UP, DOWN, UP]);
+    assert_eq!((at_a.active.as_deref(), events), (Some("a"), Vec::new()), "it was never active");
+}
+
+#[test]
 fn failing_checks_exclude_a_bank_whose_circuit_lets_calls_through() {
     for effective in [EffectiveState::Closed, EffectiveState::Shadow] {
         let (first, _) = run(&route(), None, &[UP, UP, UP]);

@@ -81,6 +81,9 @@ pub struct CandidateStatus {
     pub reason: String,
     /// Time of the last change of the state.
     pub last_transition_time: Time,
+    /// True if a failover left the candidate, and it has not been active since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_over: Option<bool>,
 }
 
 /// A failover.
