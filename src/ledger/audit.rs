@@ -87,10 +87,27 @@ pub struct StoredAudit {
     pub entry: AuditEntry,
 }
 
+/// Entries that one writer appends together.
+#[derive(Copy, Clone, Debug)]
+pub struct AuditBatch<'a> {
+    /// The writer: a process, from its start on.
+    pub writer: Uuid,
+    /// Increases with each batch of the writer.
+    pub number: u64,
+    /// The time.
+    pub at: Timestamp,
+    /// The entries.
+    pub entries: &'a [AuditEntry],
+}
+
 /// Access to the audit log.
 pub trait Audit {
     /// Appends all entries or none.
     fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()>;
+
+    /// Appends all entries or none, once: a batch whose number is not above that of the writer's last one is there already,
+    /// because the answer to its COMMIT was lost.
+    fn append_audit_batch<'a>(&'a self, batch: AuditBatch<'a>) -> LedgerFuture<'a, ()>;
 
     /// Entries of one namespace (`None`: all), newest first, with a sequence number below `before` if given.
     fn list_audit<'a>(

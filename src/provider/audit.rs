@@ -14,6 +14,7 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::fair_shares::{FairLimits, FairShares, WhenFull};
@@ -21,7 +22,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::log_limit::LogLimit;
 use crate::domain::time::Mono;
 use crate::ledger::Ledger;
-use crate::ledger::audit::{AuditEntry, AuditKind};
+use crate::ledger::audit::{AuditBatch, AuditEntry, AuditKind};
 use crate::metrics::{Metrics, MetricsError};
 use crate::provider::audit::refusals::RefusalLog;
 
@@ -56,6 +57,10 @@ pub struct AuditWriter {
     ledger: Arc<dyn Ledger>,
     clock: Clock,
     dropped: IntCounter,
+    /// This process, in the ledger.
+    writer: Uuid,
+    /// Batches so far.
+    batches: u64,
 }
 
 /// The refusals that are not written yet.
@@ -95,6 +100,7 @@ pub fn audit_channel(
     )?;
     let refusals = Arc::<PendingRefusals>::default();
     let lines = Arc::new(Mutex::new(LogLimit::new(1)));
+    let writer = Uuid::new_v4();
     let queue = AuditQueue {
         sender,
         shares: Arc::clone(&shares),
@@ -104,7 +110,7 @@ pub fn audit_channel(
         dropped: dropped.clone(),
         omitted,
     };
-    Ok((queue, AuditWriter { receiver, shares, refusals, ledger, clock, dropped }))
+    Ok((queue, AuditWriter { receiver, shares, refusals, ledger, clock, dropped, writer, batches: 0 }))
 }
 
 /// The connection by which an entry is counted in the queue.
@@ -200,9 +206,12 @@ impl AuditWriter {
         self.write(&mut batch, &stop).await;
     }
 
-    async fn write(&self, batch: &mut Vec<AuditEntry>, stop: &CancellationToken) {
+    async fn write(&mut self, batch: &mut Vec<AuditEntry>, stop: &CancellationToken) {
+        self.batches += 1;
+        let (writer, number, at) = (self.writer, self.batches, self.clock.now().wall);
         while !batch.is_empty() {
-            match self.ledger.append_audit(batch).await {
+            // Under the same number as before: a batch whose COMMIT lost its answer is stored once.
+            match self.ledger.append_audit_batch(AuditBatch { writer, number, at, entries: batch }).await {
                 Ok(()) => break,
                 // Retried until it succeeds: meanwhile the queue fills, and entries that do not fit are counted there.
                 Err(error) if error.is_transient() && !stop.is_cancelled() => {

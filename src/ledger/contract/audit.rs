@@ -4,7 +4,7 @@ use super::OpenLedger;
 use jiff::Timestamp;
 
 use super::fixtures::{at, audit_entry, take_named};
-use crate::ledger::audit::{AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, UsageKey};
+use crate::ledger::audit::{AuditBatch, AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, UsageKey};
 
 /// Deletes by age alone, all in one piece.
 pub(crate) fn by_age(before: Timestamp, now: Timestamp) -> AuditPruning {
@@ -37,6 +37,24 @@ pub(crate) async fn entries_are_listed_newest_first_by_namespace(store: &impl Op
     assert_eq!(all.iter().map(|stored| &stored.entry).collect::<Vec<_>>(), [&other, &full]);
     let rest = ledger.list_audit(Some("ns"), Some(all[1].seq), 9).await.unwrap();
     assert_eq!(rest.iter().map(|stored| stored.entry.action.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+pub(crate) async fn a_batch_that_is_appended_again_is_stored_once(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "audit-pruning", "me", at(0)).await;
+    let append = async |writer: u128, number: u64, second: i64| {
+        let entries = [audit_entry(&format!("{writer}-{number}"), second), audit_entry("b", second)];
+        let writer = uuid::Uuid::from_u128(writer);
+        ledger.append_audit_batch(AuditBatch { writer, number, at: at(second), entries: &entries }).await.unwrap();
+        ledger.list_audit(None, None, 99).await.unwrap().len()
+    };
+    assert_eq!(append(1, 1, 1).await, 2);
+    assert_eq!(append(1, 1, 2).await, 2, "again");
+    assert_eq!(append(2, 1, 3).await, 4, "another writer");
+    assert_eq!(append(1, 2, 4).await, 6, "the next batch");
+    assert_eq!(append(1, 1, 5).await, 6, "a late one");
+    ledger.prune_audit(&lease, by_age(at(4), at(9))).await.unwrap();
+    assert_eq!(append(1, 2, 9).await, 2, "the last batch is remembered as long as its entries");
 }
 
 pub(crate) async fn old_entries_are_pruned(store: &impl OpenLedger) {

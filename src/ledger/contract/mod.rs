@@ -128,6 +128,7 @@ macro_rules! ledger_contract {
         }
         $crate::ledger::contract::rules! { $store, audit:
             entries_are_listed_newest_first_by_namespace
+            a_batch_that_is_appended_again_is_stored_once
             old_entries_are_pruned
             the_oldest_calls_are_pruned_by_size_and_other_entries_by_age_alone
             calls_of_one_namespace_do_not_displace_those_of_another

@@ -21,7 +21,7 @@ use crate::domain::record::{DeadLetter, KeyQuality, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::audit::UsageKey;
+use crate::ledger::audit::{AuditBatch, UsageKey};
 use crate::ledger::credentials::StoredCredential;
 use crate::ledger::dead_requests::{DeadRequestOwner, DeadRequestState, NewDeadRequest};
 use crate::ledger::error::LedgerError;
@@ -54,6 +54,7 @@ pub(crate) enum Write {
     InsertCredential,
     ReplaceCredential,
     AppendAudit,
+    AppendAuditBatch,
     PruneAudit,
     TakeUsage,
     AddQuota,
@@ -71,7 +72,7 @@ pub(crate) enum Write {
 
 impl Write {
     /// All writes.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::AcquireLease,
         Self::ShortenLease,
         Self::RenewLease,
@@ -90,6 +91,7 @@ impl Write {
         Self::InsertCredential,
         Self::ReplaceCredential,
         Self::AppendAudit,
+        Self::AppendAuditBatch,
         Self::PruneAudit,
         Self::TakeUsage,
         Self::AddQuota,
@@ -132,6 +134,7 @@ impl Write {
             | Self::AddDeadRequest
             | Self::RepeatDeadRequest
             | Self::CorrectDeadRequests
+            | Self::AppendAuditBatch
             | Self::ReplayDeadRequest
             | Self::DiscardDeadRequest
             | Self::PurgeDeadRequests => Guard::State,
@@ -256,6 +259,11 @@ impl Prepared {
             }
             Write::ReplaceCredential => ledger.store_credential(&bank(), &credential(1), now).await.map(drop),
             Write::AppendAudit => ledger.append_audit(&[audit_entry("c", 20), audit_entry("d", 21)]).await,
+            Write::AppendAuditBatch => {
+                let entries = [audit_entry("c", 20), audit_entry("d", 21)];
+                let batch = AuditBatch { writer: Uuid::from_u128(7), number: 1, at: now, entries: &entries };
+                ledger.append_audit_batch(batch).await
+            }
             Write::PruneAudit => ledger.prune_audit(&self.pruner, by_age(at(50), at(200))).await.map(drop),
             Write::TakeUsage => ledger.take_usage(&usage(), 2, 10).await.map(drop),
             Write::AddQuota => ledger.add_quota(&owner("uid-1"), &[quota(2), quotas::usage(DAY, 9, 1)]).await.map(drop),

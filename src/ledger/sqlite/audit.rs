@@ -13,7 +13,7 @@ use super::connection::Transaction;
 use super::database::SqliteLedger;
 use super::lease;
 use crate::ledger::audit::{
-    Audit, AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, StoredAudit, Usage, UsageKey,
+    Audit, AuditBatch, AuditEntry, AuditKind, AuditPruning, PrunedAudit, Repeats, StoredAudit, Usage, UsageKey,
 };
 use crate::ledger::error::{LedgerError, LedgerFuture};
 use crate::ledger::lease::Lease;
@@ -30,6 +30,21 @@ impl Audit for SqliteLedger {
     fn append_audit<'a>(&'a self, entries: &'a [AuditEntry]) -> LedgerFuture<'a, ()> {
         let entries = entries.to_vec();
         self.write(APPEND, move |tx| entries.iter().try_for_each(|entry| append(tx, entry))).boxed()
+    }
+
+    fn append_audit_batch<'a>(&'a self, batch: AuditBatch<'a>) -> LedgerFuture<'a, ()> {
+        let (entries, writer, at) = (batch.entries.to_vec(), batch.writer.to_string(), millis(batch.at));
+        let number = to_i64(batch.number);
+        self.write(APPEND, move |tx| {
+            let is_new = tx.execute(
+                "INSERT INTO audit_batches (writer, number, at_ms) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at_ms = excluded.at_ms
+                 WHERE excluded.number > audit_batches.number",
+                params![writer, number, at],
+            )? > 0;
+            if is_new { entries.iter().try_for_each(|entry| append(tx, entry)) } else { Ok(()) }
+        })
+        .boxed()
     }
 
     fn list_audit<'a>(
@@ -69,6 +84,7 @@ fn prune(tx: &Transaction<'_>, pruning: AuditPruning) -> Result<PrunedAudit, Led
     if let Some(before) = before {
         pruned.expired = prune_expired(tx, before, now, most)?;
         pruned.more = pruned.expired == most || prune_usage(tx, before, now, most)? == most;
+        prune_batches(tx, before, now)?;
     }
     pruned.call_bytes = call_bytes(tx)?;
     let left = most - pruned.expired;
@@ -107,6 +123,15 @@ fn prune_usage(tx: &Transaction<'_>, before: Timestamp, now: Timestamp, most: u6
              SELECT namespace, connection, profile, day FROM rights_usage WHERE day < ?1 OR day > ?2 LIMIT ?3)",
         params![day(before).to_string(), day(now).tomorrow().unwrap_or(Date::MAX).to_string(), to_i64(most)],
     )
+}
+
+/// Deletes the batches of writers that have ended: one row for each process.
+fn prune_batches(tx: &Transaction<'_>, before: Timestamp, now: Timestamp) -> Result<(), LedgerError> {
+    tx.execute(
+        "DELETE FROM audit_batches WHERE at_ms < ?1 OR at_ms > ?2",
+        params![millis(before), latest_millis(now)],
+    )?;
+    Ok(())
 }
 
 /// Deletes the oldest calls of the namespace that has most, up to `most` of them, until they were `excess` bytes. So a

@@ -126,6 +126,10 @@ async fn a_commit_whose_answer_is_lost_is_complete_or_absent() {
         ledger.faults.clear();
         let now = dump(&store);
         assert!(now == after || (now == before && outcome.is_err()), "{write:?}");
+        if write == Write::AppendAuditBatch {
+            prepared.make(&ledger, write).await.unwrap();
+            assert_eq!(dump(&store), after, "appended once, although it is retried");
+        }
         if matches!(write, Write::CommitPage | Write::StartRun) {
             outcome.unwrap();
             assert_eq!(now, after, "it is read back");

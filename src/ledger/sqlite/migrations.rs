@@ -56,6 +56,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     20_261_129_110_000 "audit limits" "20261129110000_audit_limits.sql",
     20_261_129_160_500 "run failures" "20261129160500_run_failures.sql",
     20_261_129_161_000 "conflicting records" "20261129161000_conflicting_records.sql",
+    20_261_129_170_000 "audit batches" "20261129170000_audit_batches.sql",
 ];
 
 const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::quota::DayUsage;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::audit::{Audit, AuditEntry, AuditPruning, PrunedAudit, StoredAudit, Usage, UsageKey};
+use crate::ledger::audit::{Audit, AuditBatch, AuditEntry, AuditPruning, PrunedAudit, StoredAudit, Usage, UsageKey};
 use crate::ledger::dead_requests::{
     DeadRequest, DeadRequestCounts, DeadRequestFilter, DeadRequestLimits, DeadRequestOwner, DeadRequestState,
     DeadRequests, NewDeadRequest, RetryOutcome,
@@ -26,9 +26,9 @@ use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRun};
 use crate::ledger::quotas::{QuotaOwner, Quotas};
 use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::{
-    CredentialStore, CursorKey, CursorState, Erasure, ExistingJobs, JobHistory, Lease, LeaseOutcome, LeaseStore, Ledger,
-    LedgerError, LedgerFuture, PageCommit, PageCounts, PageOutcome, ProbeResult, RunEnd, RunStart, SourceAdoption,
-    StoredCredential, StoredLease, StoredProbe,
+    CredentialStore, CursorKey, CursorState, Erasure, ExistingJobs, JobHistory, Lease, LeaseOutcome, LeaseStore,
+    Ledger, LedgerError, LedgerFuture, PageCommit, PageCounts, PageOutcome, ProbeResult, RunEnd, RunStart,
+    SourceAdoption, StoredCredential, StoredLease, StoredProbe,
 };
 
 /// Keeps leases; takes a while for each page, and counts how many are written at a time.
@@ -213,6 +213,10 @@ impl CredentialStore for MemoryLedger {
 
 impl Audit for MemoryLedger {
     fn append_audit<'a>(&'a self, _: &'a [AuditEntry]) -> LedgerFuture<'a, ()> {
+        unused()
+    }
+
+    fn append_audit_batch<'a>(&'a self, _: AuditBatch<'a>) -> LedgerFuture<'a, ()> {
         unused()
     }
 
