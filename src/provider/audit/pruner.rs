@@ -111,7 +111,11 @@ impl AuditPruner {
             let lease = self.lease.current().await;
             let result = match &lease {
                 Ok(Some(lease)) => self.ledger.prune_audit(lease, pruning).await,
-                Ok(None) => break false,
+                Ok(None) => {
+                    // The replica that prunes exports it.
+                    self.call_bytes.set(0);
+                    break false;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "taking the audit-pruning lease failed; retrying at the next interval");
                     break false;
