@@ -21,7 +21,7 @@ CRDS := crds
 REFERENCE := docs/reference
 
 .PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
-	peers prometheus demo bench release image check-image ci check clean
+	peers prometheus demo-plan demo bench release image check-image ci check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +97,10 @@ peers: ## install the third-party test servers once, into the user's cache
 prometheus: ## unpack Prometheus and promtool once into the user's cache, unless they are installed
 	@hack/prometheus/install >/dev/null
 
-demo: setup control-plane build ## run the failover demo on this machine (ARGS=--once: run once and exit)
+demo-plan: ## say what the first run of the demo builds, and how long that takes
+	@hack/demo/plan $(TARGET_DIR)
+
+demo: demo-plan setup control-plane build ## run the failover demo on this machine (ARGS=--once: run once and exit)
 	@exec $(TARGET_DIR)/debug/examples/demo $(ARGS)
 
 bench: ## print the figures of docs/performance.md (ARGS: groups)

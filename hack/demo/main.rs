@@ -72,6 +72,9 @@ async fn demo(args: &Args, screen: &mut Screen, stop: &CancellationToken) -> Res
         environment.keep_and_show_logs(screen);
     }
     let stopped = environment.stop(screen, failed).await.inspect_err(|error| screen.error(error));
+    if args.once && result.is_ok() && stopped.is_ok() {
+        screen.text("Keep everything running, to try it: make demo. On a cluster: docs/guide/install.md.");
+    }
     result.and(stopped)
 }
 

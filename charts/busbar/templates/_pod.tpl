@@ -151,6 +151,9 @@ spec:
         {{- end }}
       # The flags refer to these: the name of a StatefulSet's Pod comes back, its UID does not.
       env:
+        # The ledger of the commands that are run in the Pod: kubectl exec POD -- busbar ledger.
+        - name: BUSBAR_LEDGER
+          value: sqlite:/var/lib/busbar/busbar.db
         - name: POD_NAME
           valueFrom:
             fieldRef:
