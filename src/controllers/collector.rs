@@ -129,7 +129,7 @@ mod tests {
         let connection = |name: &str, suspend: bool, reason: &str| -> Arc<ProviderConnection> {
             let text = format!(
                 r#"{{"metadata": {{"name": "{name}", "namespace": "ns"}},
-                    "spec": {{"provider": "generic", "environment": "Sandbox", "suspend": {suspend}}},
+                    "spec": {{"provider": "acme", "environment": "Sandbox", "suspend": {suspend}}},
                     "status": {{"conditions": [{{"type": "Healthy", "status": "Unknown", "reason": "{reason}", "message": "",
                         "lastTransitionTime": "2026-01-01T00:00:00Z"}}]}}}}"#
             );

@@ -110,11 +110,13 @@ fn explain_uses_the_custom_profiles_of_the_folder() {
 }
 
 /// Files that may name a provider, and why. Tests, comments and the testbed (which simulates providers) may as well.
-const NAMED: [(&str, &str); 10] = [
+const NAMED: [(&str, &str); 12] = [
     ("src/api/v1alpha1/provider_connection/mod.rs", "the rule of spec.provider, which users see in the CRD"),
     ("src/profile/builtin.rs", "lists the compiled-in profile files"),
     ("src/provider/legacy_collector.rs", "the metrics of the replaced systems, by their names"),
     ("src/provider/legacy_metrics.rs", "the metrics of the replaced systems, by their names"),
+    ("src/metrics/info.rs", "the page of all metrics, those too"),
+    ("src/app/metrics_reference.rs", "the page of all metrics, those too"),
     ("src/cli/telemetry.rs", "the sets of those metrics, as values of a flag"),
     ("src/cli/live.rs", "the default provider of a smoke check"),
     ("src/gateway/aliases.rs", "the paths of the Finastra integration, kept for its callers"),
