@@ -17,7 +17,7 @@ use http::header::CONTENT_TYPE;
 
 use crate::domain::breaker::{CallClass, CallOutcome};
 use crate::domain::content_mismatch::ContentMismatch;
-use crate::profile::{ResponseClass, StatusPattern};
+use crate::profile::{CheckMode, ResponseClass, StatusPattern};
 use crate::provider::call::{CallError, Response};
 use crate::settings::{FailureCriteria, HealthCheck};
 
@@ -60,7 +60,7 @@ impl CallAssessment {
     }
 }
 
-/// Assesses the result of a call. `check` is what a health check expects; it is ignored for other calls.
+/// Assesses the result of a call. `check` is what a health check expects; of other calls only its mode counts.
 pub fn assess(
     criteria: &FailureCriteria,
     class: CallClass,
@@ -69,16 +69,27 @@ pub fn assess(
 ) -> CallAssessment {
     match end {
         Ok(response) if class == CallClass::Probe => assess_check(check, response),
-        Ok(response) => assess_response(criteria, response),
         Err(error) if class == CallClass::Probe => assess_unanswered_check(error),
-        Err(CallError::CredentialsRefused { .. }) => {
-            CallAssessment::of(CallOutcome::Ignored, CredentialResult::Refused)
+        end => {
+            let assessment = assess_call(criteria, end);
+            let failed_check = check.mode == CheckMode::Passive && is_no_answer(end);
+            let health = if failed_check { CallOutcome::Failure } else { assessment.health };
+            CallAssessment { health, ..assessment }
         }
-        Err(error) => {
-            let failed = error.class().is_some_and(|error_class| criteria.failure_errors.contains(&error_class));
-            let outcome = if failed { CallOutcome::Failure } else { CallOutcome::Ignored };
-            CallAssessment::of(outcome, CredentialResult::Unknown)
-        }
+    }
+}
+
+/// Whether a call whose health check is the call itself (mode `Passive`) has failed, whatever a policy counts: it ended
+/// in no answer of the provider, or in one that a redirect or a page of something else gave in its place. How large a
+/// response is depends on the request.
+fn is_no_answer(end: Result<&Response, &CallError>) -> bool {
+    match end {
+        Ok(response) => match response.status.as_u16() {
+            200..=299 => response.classification.class == ResponseClass::Retry,
+            status => status / 100 == 3,
+        },
+        Err(CallError::TooLarge { .. } | CallError::TooComplex) => false,
+        Err(error) => error.class().is_some(),
     }
 }
 
@@ -104,7 +115,19 @@ pub(crate) const fn assess_credentials(status: u16, class: ResponseClass, probe:
     }
 }
 
-fn assess_response(criteria: &FailureCriteria, response: &Response) -> CallAssessment {
+/// A call that is no health check.
+fn assess_call(criteria: &FailureCriteria, end: Result<&Response, &CallError>) -> CallAssessment {
+    let response = match end {
+        Ok(response) => response,
+        Err(CallError::CredentialsRefused { .. }) => {
+            return CallAssessment::of(CallOutcome::Ignored, CredentialResult::Refused);
+        }
+        Err(error) => {
+            let failed = error.class().is_some_and(|error_class| criteria.failure_errors.contains(&error_class));
+            let outcome = if failed { CallOutcome::Failure } else { CallOutcome::Ignored };
+            return CallAssessment::of(outcome, CredentialResult::Unknown);
+        }
+    };
     let (status, class) = (response.status.as_u16(), response.classification.class);
     let any = |patterns: &[StatusPattern]| patterns.iter().any(|pattern| pattern.matches(status));
     let ours = class == ResponseClass::Auth || matches!(status, 401 | 403 | 429);

@@ -1,14 +1,14 @@
 //! Reads a response body within limits: bytes, values and depth of JSON, memory, and the time between two chunks.
 //!
-//! No content encoding is requested, and an encoded body is rejected. So the bytes counted here are the bytes in
+//! No content encoding is requested, and an encoded body is rejected, also where its transfer is what is encoded. So the bytes counted here are the bytes in
 //! memory: no decompression bomb. Values and depth are counted as the chunks arrive, so that a body that would be too
 //! expensive to parse, or cannot be parsed, is not even read to its end. What exceeds [`FREE_BYTES`] is reserved before it is kept.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Clock;
 use crate::profile::json::{JsonError, Scan};
@@ -57,7 +57,7 @@ pub(crate) async fn read(response: reqwest::Response, limit: usize, stall: Durat
 impl BodyReader<'_> {
     /// Reads the whole body of `response`.
     pub(crate) async fn read(mut self, mut response: reqwest::Response) -> Result<Bytes, CallError> {
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        if is_encoded(response.headers()) {
             return Err(CallError::Malformed);
         }
         let announced = response.content_length();
@@ -118,6 +118,20 @@ impl BodyMemory<'_> {
             reservation.shrink_to(if bytes <= FREE_BYTES { 0 } else { bytes });
         }
     }
+}
+
+/// Whether the body is in an encoding that was not requested: of its content, or of its transfer other than in chunks.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let other_than = |name: HeaderName, plain: &str| {
+        let values = headers.get_all(name).into_iter();
+        let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        codings.any(|coding| {
+            let coding = coding.trim_ascii();
+            let is_plain = coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+            !is_plain && !coding.eq_ignore_ascii_case(plain.as_bytes())
+        })
+    };
+    other_than(CONTENT_ENCODING, "identity") || other_than(TRANSFER_ENCODING, "chunked")
 }
 
 /// The headers of a response, without the buffer of the connection that they were read into.

@@ -7,11 +7,13 @@ use busbar::domain::breaker::{EffectiveState, OnUnhealthy};
 use busbar::domain::check_failure::CheckFailure;
 use busbar::domain::health::Health;
 use busbar::domain::route::CandidateHealth;
+use busbar::profile::CheckMode;
 use busbar::provider::connection::Connection;
 use busbar::provider::monitor::Verification;
 use busbar::settings::Draft;
 use busbar::testbed::sim::{Behaviour, Rule, Script, ScriptStep};
 
+use super::get_json;
 use super::scripted_server::{Action, ScriptedServer, ok_response, response, send};
 use crate::kit::connections::{connect, draft, probe, profile_draft, token_bank};
 use crate::kit::time::ManualTime;
@@ -39,6 +41,8 @@ fn unexpected() -> Vec<(&'static str, Vec<Action>)> {
         ("an invalid status", vec![send("HTTP/1.1 2000 OK\r\n\r\n")]),
         ("an unasked encoding", response("200 OK", "content-encoding: gzip\r\n", "{}")),
         ("an encoding that does not exist", response("200 OK", "content-encoding: zip\r\n", "{}")),
+        ("a second encoding", response("200 OK", "content-encoding: identity\r\ncontent-encoding: gzip\r\n", "{}")),
+        ("an unasked transfer coding", head("transfer-encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")),
         ("more than 64 KiB", response("200 OK", "", &"x".repeat(64 * 1024 + 1))),
         ("more than 100 headers", response("200 OK", &headers, "{}")),
         ("a chunk without a size", head("transfer-encoding: chunked\r\n\r\nzz\r\n")),
@@ -128,6 +132,43 @@ async fn checks_without_an_access_token_fail_and_leave_the_circuit_closed() {
         let seen = connection.snapshot();
         assert_eq!(seen.effective, EffectiveState::Closed, "{answer}: the token endpoint has a circuit of its own");
         assert_ne!(seen.health, Health::Healthy, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_bank_whose_checks_are_its_calls_is_unhealthy_without_answers() {
+    let page = response("200 OK", "content-type: text/html\r\n", "<html>");
+    let moved = response("301 Moved Permanently", "location: https://bank.example/\r\n", "");
+    for (what, script) in [
+        ("a banner of SSH", vec![send("SSH-2.0-OpenSSH_9.6\r\n")]),
+        ("an unasked encoding", response("200 OK", "content-encoding: gzip\r\n", "{}")),
+        ("a page", page),
+        ("a redirect", moved),
+        ("a reset", vec![Action::Reset]),
+    ] {
+        let server = ScriptedServer::start(vec![ok_response(), script]).await;
+        let connection = server.connect(|draft| {
+            draft.health_check.mode = CheckMode::Passive;
+            draft.failure_criteria.failure_errors.clear();
+        });
+        assert_eq!(get_json(&connection).await.map(|response| response.status.as_u16()), Ok(200), "{what}");
+        for _ in 0..3 {
+            let _failed = get_json(&connection).await;
+        }
+        let seen = connection.snapshot();
+        assert_eq!((seen.health, seen.effective), (Health::Unhealthy, EffectiveState::Closed), "{what}");
+        assert_eq!(CandidateHealth::of(seen.unhealthy, seen.ever_healthy, true), CandidateHealth::Unhealthy, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn encodings_that_are_none_are_read() {
+    for headers in
+        ["content-encoding: Identity\r\n", "content-encoding:\r\n", "content-encoding: identity, identity\r\n"]
+    {
+        let server = ScriptedServer::start(vec![response("200 OK", headers, "{}")]).await;
+        let record = server.connect(|_| {}).probe().await.unwrap().record.unwrap();
+        assert!(record.success, "{headers}");
     }
 }
 

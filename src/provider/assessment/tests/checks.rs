@@ -105,6 +105,27 @@ proptest! {
 }
 
 #[test]
+fn a_call_that_is_its_own_check_fails_without_an_answer_whatever_a_policy_counts() {
+    let passive = HealthCheck { mode: CheckMode::Passive, ..expecting(&[StatusPattern::Class(2)]) };
+    let lenient = FailureCriteria { failure_errors: vec![], failure_statuses: vec![], ignore_statuses: vec![] };
+    for (error, _) in errors() {
+        let found = assess(&lenient, CallClass::Read, &passive, Err(&error));
+        let sized = matches!(error, CallError::TooLarge { .. } | CallError::TooComplex);
+        let wanted = if error.class().is_some() && !sized { CallOutcome::Failure } else { CallOutcome::Ignored };
+        assert_eq!((found.outcome, found.health), (CallOutcome::Ignored, wanted), "{error:?}");
+        let active = assess(&lenient, CallClass::Read, &expecting(&[]), Err(&error));
+        assert_eq!(active.health, CallOutcome::Ignored, "probes decide: {error:?}");
+    }
+    let health = |status, class| assess(&lenient, CallClass::Read, &passive, Ok(&classified(status, class))).health;
+    for (status, class) in [(200, ResponseClass::Retry), (301, ResponseClass::Fatal), (308, ResponseClass::Fatal)] {
+        assert_eq!(health(status, class), CallOutcome::Failure, "{status} {class:?}");
+    }
+    for (status, class) in [(200, ResponseClass::Ok), (200, ResponseClass::NotFound), (404, ResponseClass::NotFound)] {
+        assert_eq!(health(status, class), CallOutcome::Success, "{status} {class:?}");
+    }
+}
+
+#[test]
 fn an_error_in_a_good_response_fails_a_check() {
     let check = expecting(&[StatusPattern::Class(2)]);
     for class in [ResponseClass::Retry, ResponseClass::Fatal, ResponseClass::RateLimited, ResponseClass::Rights] {
