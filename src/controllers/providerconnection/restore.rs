@@ -62,9 +62,11 @@ pub fn restored(
     live
 }
 
-/// Whether a health check of `target` has ever passed, according to the status.
+/// Whether a health check of `target` has ever passed, according to the status. Not if it has no health any more, since a
+/// Secret, an access token or a valid spec was missing, or in a maintenance window: the bank may have been unhealthy before,
+/// and the first check decides anew.
 pub fn ever_healthy(previous: Option<&ProviderConnectionStatus>, generation: i64, target: &str) -> bool {
-    let Some(previous) = previous else { return false };
+    let Some(previous) = previous.filter(|s| s.health != Some(HealthStatus::Unknown)) else { return false };
     match &previous.passed_check {
         Some(check) => check.target == target && check.passed,
         // Written by a version that did not keep it: a good health of this generation shows it.

@@ -51,6 +51,26 @@ fn the_first_passed_check_is_kept_until_endpoint_or_auth_change() {
 }
 
 #[test]
+fn a_bank_whose_health_was_lost_passes_a_check_before_it_is_used() {
+    let passed = status(&object(), None, &for_target("t1", live()));
+    let down =
+        status(&object(), Some(&passed), &for_target("t1", LiveConnection { health: Health::Unhealthy, ..live() }));
+    for reason in [Reason::SecretNotFound, Reason::SecretKeyMissing, Reason::InvalidSpec] {
+        for before in [&passed, &down] {
+            let rejected = ConnectionInputs { desired: Err(SpecError::waiting(reason, "x")), ..inputs(None) };
+            let rejected = status(&object(), Some(before), &rejected);
+            assert_eq!(restored(&rejected, "t1"), (false, false), "{reason:?}");
+            assert_eq!(rejected.passed_check, before.passed_check, "the status keeps it: {reason:?}");
+        }
+    }
+    let maintenance = WindowPosition::Inside { until: now().wall };
+    for live in [LiveConnection { token_missing: true, ..live() }, LiveConnection { maintenance, ..live() }] {
+        let unknown = status(&object(), Some(&down), &for_target("t1", live));
+        assert_eq!((unknown.health, restored(&unknown, "t1")), (Some(HealthStatus::Unknown), (false, false)));
+    }
+}
+
+#[test]
 fn an_invalid_spec_keeps_the_first_passed_check() {
     let passed = status(&object(), None, &for_target("t1", live()));
     let rejected = SpecError::stalled(Reason::InvalidSpec, "x");
