@@ -54,6 +54,8 @@ impl TokenFault {
     pub(crate) fn of_refusal(status: u16, code: Option<&str>) -> Option<Self> {
         match (status, code) {
             (_, Some("invalid_grant")) => Some(Self::Grant),
+            // With 401 it is the client that was not authenticated, as Keycloak says of a wrong secret.
+            (401, Some("unauthorized_client")) => Some(Self::Client),
             (_, Some("unauthorized_client")) => Some(Self::ClientNotAllowed),
             (_, Some("unsupported_grant_type")) => Some(Self::GrantType),
             (_, Some("invalid_scope")) => Some(Self::Scope),
@@ -132,6 +134,8 @@ mod tests {
             (400, Some("invalid_grant"), Some(TokenFault::Grant)),
             (401, Some("invalid_grant"), Some(TokenFault::Grant)),
             (400, Some("invalid_scope"), Some(TokenFault::Scope)),
+            (401, Some("unauthorized_client"), Some(TokenFault::Client)),
+            (400, Some("unauthorized_client"), Some(TokenFault::ClientNotAllowed)),
             (404, None, Some(TokenFault::NotFound)),
             (404, Some("invalid_client"), Some(TokenFault::Client)),
             (405, Some("made_up"), Some(TokenFault::NotFound)),

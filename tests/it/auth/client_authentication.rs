@@ -112,6 +112,7 @@ async fn a_server_that_wants_basic_is_found_out_once_and_remembered() {
     for refusal in [
         (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#),
         (StatusCode::BAD_REQUEST, r#"{"error":"invalid_client","error_description":"use Basic"}"#),
+        (StatusCode::UNAUTHORIZED, r#"{"error":"unauthorized_client"}"#),
         (StatusCode::UNAUTHORIZED, ""),
         (StatusCode::UNAUTHORIZED, "<html>log in</html>"),
     ] {
