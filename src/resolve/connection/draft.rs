@@ -106,13 +106,15 @@ fn timeouts(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), Spec
 }
 
 /// What the check expects besides the status. What the profile expects is about a good response: it does not apply to a
-/// connection that expects none.
+/// connection that expects none, and JSON is not expected of one that expects another type, such as the text of a `/ping`.
 fn expected_content(check: &HealthCheckSpec, statuses: &[StatusPattern], profile: ExpectedContent) -> ExpectedContent {
     let expects_success = (200..300).any(|status| statuses.iter().any(|pattern| pattern.matches(status)));
     let profile = if expects_success { profile } else { ExpectedContent::default() };
+    let other_type =
+        check.expected_content_type.as_ref().is_some_and(|text| !text.to_ascii_lowercase().ends_with("json"));
     ExpectedContent {
         content_type: check.expected_content_type.clone().or(profile.content_type),
-        pointer: check.expected_json_pointer.clone().or(profile.pointer),
+        pointer: check.expected_json_pointer.clone().or(profile.pointer.filter(|_| !other_type)),
     }
 }
 

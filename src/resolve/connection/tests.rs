@@ -108,3 +108,26 @@ fn the_policy_in_effect_is_known_where_the_secret_is_not() {
     assert!(resolution.connection.is_err());
     assert_eq!(resolution.policy.unwrap().source, PolicySource::Preset);
 }
+
+#[test]
+fn a_connection_that_expects_no_json_replaces_what_its_profile_expects() {
+    let expected = |fields: &str| {
+        let check = format!("endpoint: {{baseURL: 'https://bank.example'}}, healthCheck: {{path: /ping{fields}}}");
+        let settings = resolved(&spec("mono", "Production", &check)).unwrap();
+        let expected = &settings.health_check().expected_content;
+        (expected.content_type.clone(), expected.pointer.clone())
+    };
+    let text = |text: &str| Some(text.to_owned());
+    for (fields, wanted) in [
+        ("", (None, text(""))),
+        (", expectedContentType: application/json", (text("application/json"), text(""))),
+        (", expectedContentType: application/hal+JSON", (text("application/hal+JSON"), text(""))),
+        (", expectedContentType: text/plain", (text("text/plain"), None)),
+        (", expectedContentType: '*/*'", (text("*/*"), None)),
+        (", expectedContentType: text/plain, expectedJSONPointer: /up", (text("text/plain"), text("/up"))),
+        (", expectedStatuses: ['401']", (None, None)),
+        (", expectedStatuses: ['401', '200']", (None, text(""))),
+    ] {
+        assert_eq!(expected(fields), wanted, "{fields}");
+    }
+}
