@@ -263,3 +263,44 @@ fn mask(spec: &SyncJobSpec) -> Result<MaskRules, SpecError> {
     }
     Ok(rules)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Environment, Profiles};
+    use crate::settings::Draft;
+
+    /// Why a job with these fields on an account's transactions cannot be used.
+    fn problem(fields: &str) -> String {
+        let draft = Draft::new(Profiles::builtin().unwrap().get("mono").unwrap(), Environment::Sandbox);
+        let text = format!("{{connectionRef: {{name: bank}}, interval: 1h, stream: transactions, {fields}}}");
+        let spec: SyncJobSpec = serde_yaml::from_str(&text).unwrap();
+        sync_job(&ObjectKey::new("team", "j"), &spec, &Settings::resolve(draft).unwrap()).unwrap_err().message
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named_where_it_was_set_or_is_missing() {
+        let (good, long) = ("parameters: {accountId: a1}", "x".repeat(65));
+        for (fields, field) in [
+            ("parameters: {account: a1}".to_owned(), "spec.parameters "),
+            (format!("partitions: [{{name: '1', {good}}}, {{name: '2'}}]"), "spec.partitions[1].parameters "),
+            (
+                format!("partitions: [{{name: '1', {good}}}, {{name: '2', parameters: {{accountId: {long}}}}}]"),
+                "spec.partitions[1].parameters ",
+            ),
+            (
+                format!("{good}, partitions: [{{name: '1', parameters: {{page: '2'}}}}]"),
+                "spec.partitions[0].parameters ",
+            ),
+            // Set for all partitions, and replaced by one of them.
+            (
+                format!("parameters: {{accountId: {long}}}, partitions: [{{name: '1', {good}}}, {{name: '2'}}]"),
+                "spec.parameters ",
+            ),
+        ] {
+            let problem = problem(&fields);
+            assert!(problem.starts_with(field), "{fields}: {problem}");
+            assert!(!problem.contains(&long), "{problem}");
+        }
+    }
+}
