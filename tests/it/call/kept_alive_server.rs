@@ -120,7 +120,7 @@ pub(super) fn resends(metrics: &Metrics) -> u64 {
 }
 
 async fn http1(mut socket: TcpStream, ending: Ending, body: &str, nth: usize, seen: &Seen) -> std::io::Result<()> {
-    read_head(&mut socket).await?;
+    read_request(&mut socket).await?;
     seen.requests.fetch_add(1, Ordering::SeqCst);
     if ending == Ending::CloseForGood && nth > 0 {
         return Ok(());
@@ -133,7 +133,7 @@ async fn http1(mut socket: TcpStream, ending: Ending, body: &str, nth: usize, se
         seen.requests.fetch_add(1, Ordering::SeqCst);
         return Ok(());
     }
-    read_head(&mut socket).await?;
+    read_request(&mut socket).await?;
     seen.requests.fetch_add(1, Ordering::SeqCst);
     if ending == Ending::ResetAfterRequest {
         socket.set_zero_linger()?;
@@ -141,11 +141,15 @@ async fn http1(mut socket: TcpStream, ending: Ending, body: &str, nth: usize, se
     Ok(())
 }
 
-async fn read_head(socket: &mut TcpStream) -> std::io::Result<()> {
+/// Reads a whole request: what is left of its body would be taken for the next one.
+async fn read_request(socket: &mut TcpStream) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(socket.read_u8().await?);
     }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    socket.read_exact(&mut vec![0; length.unwrap_or(0)]).await?;
     Ok(())
 }
 

@@ -87,7 +87,7 @@ async fn a_payment_that_was_not_processed_is_sent_again() {
 async fn a_token_request_is_sent_again_after_the_end_of_a_reused_connection() {
     let time = ManualTime::start();
     let token = r#"{"access_token":"canary","expires_in":60}"#;
-    for ending in [Ending::CloseAfterRequest, Ending::ResetAfterRequest] {
+    for ending in [Ending::CloseAfterRequest, Ending::ResetAfterRequest, Ending::CloseAtFirstByte] {
         let login = KeptAliveServer::answering(ending, token).await;
         let bank = ScriptedServer::start(vec![ok_response()]).await;
         let mut draft = draft(bank.url.clone());
