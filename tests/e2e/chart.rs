@@ -16,10 +16,10 @@ use crate::kit::binary::{Finished, busbar, run_async};
 use crate::kit::wait::eventually;
 
 /// The namespace of `config/install.yaml`.
-const NAMESPACE: &str = "busbar-system";
+pub(crate) const NAMESPACE: &str = "busbar-system";
 
 /// The path of Helm, which the first caller builds if it is not in the cache.
-async fn helm_path() -> &'static PathBuf {
+pub(crate) async fn helm_path() -> &'static PathBuf {
     static HELM: OnceCell<PathBuf> = OnceCell::const_new();
     let build = async || {
         let output = Command::new(repository("hack/control-plane/build")).arg("helm").output().await.unwrap();
@@ -31,17 +31,17 @@ async fn helm_path() -> &'static PathBuf {
 }
 
 /// A control plane on which nothing of Busbar is installed, and Helm without any setting of the user.
-struct Cluster {
-    plane: OwnPlane,
-    home: TempDir,
+pub(crate) struct Cluster {
+    pub(crate) plane: OwnPlane,
+    pub(crate) home: TempDir,
 }
 
 impl Cluster {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self { plane: own_empty_plane().await, home: tempfile::tempdir().unwrap() }
     }
 
-    async fn helm(&self, args: &[&str]) -> Finished {
+    pub(crate) async fn helm(&self, args: &[&str]) -> Finished {
         let mut command = std::process::Command::new(helm_path().await);
         command.args(args).args(["--namespace", NAMESPACE]).current_dir(repository("")).env_clear();
         for variable in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
@@ -51,19 +51,19 @@ impl Cluster {
         run_async(command).await
     }
 
-    async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {
+    pub(crate) async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {
         kubectl(&self.plane, args, input).await
     }
 
     /// A namespace that refuses Pods below the standard `restricted`.
-    async fn restricted_namespace(&self, name: &str) {
+    pub(crate) async fn restricted_namespace(&self, name: &str) {
         let labels = "pod-security.kubernetes.io/enforce: restricted";
         let text = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{{labels}}}}}}}");
         self.plane.apply(&text).await.unwrap();
     }
 
     /// An object as JSON, if it exists.
-    async fn get(&self, resource: &str, name: &str) -> Option<Value> {
+    pub(crate) async fn get(&self, resource: &str, name: &str) -> Option<Value> {
         let found = self.kubectl(&["-n", NAMESPACE, "get", resource, name, "-o", "json"], "").await;
         found.success.then(|| serde_json::from_str(&found.stdout).unwrap())
     }
@@ -73,7 +73,7 @@ impl Cluster {
     }
 
     /// The UID and generation of our definitions: another one means that they were written.
-    async fn definitions(&self) -> String {
+    pub(crate) async fn definitions(&self) -> String {
         let column =
             "-o=jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.generation}{\"\\n\"}{end}";
         let all = self.kubectl(&["get", "crd", column], "").await.ok();
@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     /// The Pod that the `StatefulSet`'s controller has created: it was admitted.
-    async fn admitted_pod(&self) -> Value {
+    pub(crate) async fn admitted_pod(&self) -> Value {
         eventually("the Pod is admitted", async || self.get("pod", "busbar-0").await).await
     }
 }
@@ -212,7 +212,7 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
     let none = check("2s").await;
     assert!(!none.success() && none.stderr.contains("lease busbar-system/busbar not held"), "{}", none.stderr);
 
-    let mut operator = run_pod(&cluster, &pod).await;
+    let mut operator = run_pod(&cluster, &pod, &[]).await;
     let working = check("60s").await.ok();
     assert!(working.contains("kinds: ok (4 served)") && working.contains("renewed by busbar-0_"), "{working}");
     for namespace in ["payments", "treasury"] {
@@ -231,8 +231,8 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
     assert!(!killed.success() && killed.stderr.contains(stale), "{}", killed.stderr);
 }
 
-/// Runs the container of a Pod as a process: its flags, with the paths and the port of this machine.
-async fn run_pod(cluster: &Cluster, pod: &Value) -> Process {
+/// Runs the container of a Pod as a process: its flags, with the paths and the port of this machine, and further ones.
+pub(crate) async fn run_pod(cluster: &Cluster, pod: &Value, more: &[&str]) -> Process {
     let kubeconfig = cluster.plane.service_account_kubeconfig(NAMESPACE, "busbar-operator").await.unwrap();
     let metadata = |field: &str| pod["metadata"][field].as_str().unwrap().to_owned();
     let args = pod["spec"]["containers"][0]["args"].as_array().unwrap();
@@ -250,7 +250,7 @@ async fn run_pod(cluster: &Cluster, pod: &Value) -> Process {
     let spec = ProcessSpec {
         name: "busbar-0".to_owned(),
         program: env!("CARGO_BIN_EXE_busbar").into(),
-        args: args.map(OsString::from).collect(),
+        args: args.chain(more.iter().map(|flag| (*flag).to_owned())).map(OsString::from).collect(),
         env: vec![("BUSBAR_KUBECONFIG".to_owned(), kubeconfig.into())],
         log: cluster.home.path().join("busbar.log"),
     };

@@ -22,6 +22,7 @@ mod empty_lists;
 mod explain;
 mod gateway;
 mod generated_pages;
+mod guide;
 mod layer_rules;
 mod ledger_deletes;
 mod legacy_metrics;
