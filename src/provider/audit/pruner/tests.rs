@@ -99,11 +99,14 @@ async fn a_replica_without_the_lease_prunes_nothing_until_the_holder_has_stopped
     let pruner = AuditPruner::new(ledger.clone(), clock, limits, "me", &Metrics::new()).unwrap();
     let pruning = tokio::spawn(pruner.run(stop.clone()));
     for _ in 0..60 {
+        // Waits for the ledger's writer, as above.
+        ledger.ping().await.unwrap();
         assert!(other.current().await.unwrap().is_some());
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
     assert_eq!(ledger.list_audit(None, None, 10).await.unwrap().len(), 2, "neither by age nor by size");
-    for _ in 0..100 {
+    for _ in 0..10_000 {
+        ledger.ping().await.unwrap();
         if ledger.list_audit(None, None, 10).await.unwrap().is_empty() {
             break;
         }
