@@ -24,7 +24,9 @@ pub fn target_origin(status: u16, headers: &HeaderMap, sent_to: &Url) -> Option<
     if !is_redirect(status) {
         return None;
     }
-    let target = sent_to.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    // Locations are often sent in UTF-8, although a header is ASCII.
+    let location = std::str::from_utf8(headers.get(LOCATION)?.as_bytes()).ok()?;
+    let target = sent_to.join(location).ok()?;
     if !matches!(target.scheme(), "http" | "https") {
         return None;
     }

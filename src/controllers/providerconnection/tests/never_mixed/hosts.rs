@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -110,7 +111,9 @@ async fn answer(State(mut host): State<Host>, uri: Uri, headers: HeaderMap, body
     let refuses = host.refusing.lock().unwrap()[number];
     if uri.path() == "/token" {
         let form = String::from_utf8(body.to_vec()).unwrap();
-        let credential = form.split('&').find_map(|pair| pair.strip_prefix("client_secret=")).unwrap().to_owned();
+        // In the form, or by Basic after the form was refused.
+        let in_form = form.split('&').find_map(|pair| pair.strip_prefix("client_secret="));
+        let credential = in_form.map_or_else(|| basic_secret(&headers), str::to_owned);
         host.log.lock().unwrap().seen.insert(Sighting { host: number, credential: credential.clone() });
         let released = host.tokens_held.wait_for(|held| !held).await.is_ok();
         assert!(released);
@@ -138,4 +141,11 @@ async fn answer(State(mut host): State<Host>, uri: Uri, headers: HeaderMap, body
     }
     log.answers.push(sighting);
     (log.answers.len() - 1).to_string().into_response()
+}
+
+/// The client secret of an `Authorization: Basic` header.
+fn basic_secret(headers: &HeaderMap) -> String {
+    let encoded = headers["authorization"].to_str().unwrap().strip_prefix("Basic ").unwrap();
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+    String::from_utf8(decoded).unwrap().split_once(':').unwrap().1.to_owned()
 }
