@@ -71,6 +71,11 @@ pub(crate) async fn mixed_rows_of_several_sources_are_not_adopted(store: &impl O
     assert!(!adopt(&*ledger, &held, "books").await, "rows of two sources");
     assert_eq!(amounts(&*ledger).await, [(2, 2)]);
     assert!(ledger.load_cursor(&cursor_key("other", "")).await.unwrap().is_some());
+    // The job reads its source anew; where it is there is what its status shows.
+    let own = of_source("books", "s1");
+    commit(&*ledger, &held, &own, "keyed", 2).await;
+    let cursors = ledger.job_history(&books(), 10, at(1)).await.unwrap().cursors;
+    assert_eq!(cursors.iter().map(|(stream, _)| stream).collect::<Vec<_>>(), [&own.stream]);
 }
 
 pub(crate) async fn rows_of_an_older_version_are_merged_into_their_source(store: &impl OpenLedger) {

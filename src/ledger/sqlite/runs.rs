@@ -307,8 +307,8 @@ fn cursors(tx: &Transaction<'_>, job: &ObjectKey) -> Result<Vec<(StreamKey, Curs
             "SELECT {}, t.namespace, t.connection, t.provider, t.environment, t.stream, t.partition
              FROM sync_state s JOIN streams t ON t.id = s.stream_id
              WHERE t.namespace = ?1 AND s.job = ?2
-             ORDER BY t.partition, t.connection, substr(t.stream, 1, instr(t.stream || '#', '#')), s.updated_ms DESC,
-                 t.id DESC",
+             ORDER BY t.partition, t.connection, substr(t.stream, 1, instr(t.stream || '#', '#') - 1),
+                 s.updated_ms DESC, t.id DESC",
             cursor::COLUMNS
         ),
         params![&*job.namespace, &*job.name],
