@@ -7,6 +7,10 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
+use super::json;
+
 /// What replaces a character that is not valid.
 pub const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -52,6 +56,13 @@ pub fn replaced(value: &[u8]) -> String {
     text.extend_from_slice(value.get(from..).unwrap_or_default());
     // Nothing is left that is not UTF-8.
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// A document as a value, with characters that are not valid replaced: a message in Latin-1 must not hide an error.
+pub fn parse(document: &[u8]) -> Option<Value> {
+    let unsound = || is_repairable(document) && !is_sound(document);
+    let repaired = || unsound().then(|| json::parse(replaced(document).as_bytes()).ok()).flatten();
+    json::parse(document).ok().or_else(repaired)
 }
 
 /// The places of the characters that are not valid, in order.
@@ -134,7 +145,6 @@ fn character(text: &[u8]) -> (usize, bool) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
 
     use super::*;
 
@@ -177,6 +187,19 @@ mod tests {
         }
         for unsound in [&b"{\"\xe9\":1}"[..], br#"{"\ud800":1}"#, b"[\"\n\"]", b"\xff\xfe[\0]\0", br#"["\q"]"#] {
             assert!(!is_sound(unsound), "{}", String::from_utf8_lossy(unsound));
+        }
+    }
+
+    #[test]
+    fn an_error_is_read_although_its_message_is_not_valid() {
+        let parsed = |body: &[u8]| parse(body).map(|value| value.to_string());
+        assert_eq!(
+            parsed(b"{\"code\":\"X\",\"m\":\"r\xe9seau\"}").as_deref(),
+            Some("{\"code\":\"X\",\"m\":\"r\u{fffd}seau\"}")
+        );
+        assert_eq!(parsed(br#"{"code":1.50}"#).as_deref(), Some(r#"{"code":1.50}"#));
+        for body in [&b"<html>\xe9"[..], b"{\"a\":\xe9}", b"", b"{"] {
+            assert_eq!(parsed(body), None);
         }
     }
 

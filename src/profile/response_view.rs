@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::json;
+use super::json_text;
 
 /// A larger body holds data, not an error: it is not searched for one. Bytes.
 pub const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -39,7 +39,7 @@ impl<'a> ResponseView<'a> {
 
     /// The value at a JSON pointer into the body; null counts as absent.
     pub(super) fn json_at(&self, pointer: &str) -> Option<&Value> {
-        let parse = || (self.body.len() <= MAX_ERROR_BODY).then(|| json::parse(self.body).ok()).flatten();
+        let parse = || (self.body.len() <= MAX_ERROR_BODY).then(|| json_text::parse(self.body)).flatten();
         // Most responses are not errors: a body that lacks the field's name is not parsed.
         if self.json.get().is_none() && !self.may_contain(pointer) {
             return None;
@@ -56,6 +56,6 @@ impl<'a> ResponseView<'a> {
         if !plain || index || self.body.len() > MAX_ERROR_BODY {
             return true;
         }
-        std::str::from_utf8(self.body).is_ok_and(|body| body.contains(name) || body.contains("\\u"))
+        std::str::from_utf8(self.body).map_or(true, |body| body.contains(name) || body.contains("\\u"))
     }
 }

@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use crate::domain::run_failure::size;
-use crate::profile::json;
+use crate::profile::json_text;
 use crate::profile::{Pagination, Stream, TokenSource};
 use crate::provider::call::Response;
 use crate::provider::redirect::target_origin;
@@ -30,6 +30,8 @@ const ERROR_FIELDS: [&str; 9] = [
     "errorMessage",
     "error_message",
 ];
+/// Texts in their place that are none.
+const NO_ERROR: [&str; 9] = ["", "0", "00", "none", "null", "false", "no", "ok", "success"];
 /// Fields that tell success from failure, and their values for failure.
 const FAILURE_FLAGS: [&str; 3] = ["success", "ok", "status"];
 
@@ -102,16 +104,8 @@ pub(super) fn error_field(body: &[u8]) -> Option<&'static str> {
     if body.len() > MAX_ERROR_BODY {
         return None;
     }
-    let parsed = json::parse(body).ok()?;
+    let parsed = json_text::parse(body)?;
     let object = parsed.as_object()?;
-    let says_something = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.trim().is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Number(number) => number.as_i64() != Some(0),
-        Value::Bool(true) => true,
-    };
     let says_failure = |value: &Value| match value {
         Value::Bool(flag) => !flag,
         Value::String(text) => {
@@ -121,6 +115,18 @@ pub(super) fn error_field(body: &[u8]) -> Option<&'static str> {
     };
     let error = ERROR_FIELDS.into_iter().find(|field| object.get(*field).is_some_and(says_something));
     error.or_else(|| FAILURE_FLAGS.into_iter().find(|field| object.get(*field).is_some_and(says_failure)))
+}
+
+/// Whether what is in an error's place is one: `{"code": 0, "message": "OK"}` is none.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !NO_ERROR.iter().any(|word| text.trim().eq_ignore_ascii_case(word)),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => fields.values().any(says_something),
+    }
 }
 
 /// The media type with its character set, if both are plain words.
@@ -204,6 +210,8 @@ mod tests {
             (r#"{"status": "failed", "message": "x"}"#, Some("status")),
             (r#"{"success": false}"#, Some("success")),
             (r#"{"error": null, "errors": [], "status": "ok", "success": true}"#, None),
+            (r#"{"error": {"code": 0, "message": "OK"}, "errorCode": "00", "fault": {}}"#, None),
+            (r#"{"error": {"code": 0, "message": "not linked"}}"#, Some("error")),
             (r#"{"records": []}"#, None),
             ("[]", None),
             ("<html>", None),

@@ -251,7 +251,7 @@ mod tests {
     use crate::sync::tests::stream;
 
     fn page_of(body: &[u8], stream: &Stream) -> Result<Page, RunReason> {
-        let requested = PageRequest { position: "1", read_before: 0 };
+        let requested = PageRequest { position: "1", read_before: 0, total_before: None };
         parse(&BodyText::of(&Bytes::copy_from_slice(body)), stream, requested)
     }
 

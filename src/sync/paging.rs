@@ -36,6 +36,8 @@ pub struct PageRequest<'a> {
     pub position: &'a str,
     /// The records of the window before it.
     pub read_before: u64,
+    /// The provider's total on the page before it.
+    pub total_before: Option<u64>,
 }
 
 /// What a page holds, besides what the response says about it.
@@ -155,9 +157,13 @@ impl Pages<'_> {
     fn by_offset(&self, first: u64, size: u64, requested: PageRequest<'_>, total: Option<u64>) -> NextPage {
         let Ok(offset) = requested.position.parse::<u64>() else { return NextPage::Unreadable };
         let next = offset.saturating_add(self.records.count);
-        // The "total" of a first page that is full may be the number of its records: one page more shows it.
-        let may_count_page = offset == first && self.records.count >= size && total == Some(self.records.count);
-        let at_total = !may_count_page && total.is_some_and(|total| next.saturating_sub(first) >= total);
+        // The "total" of a full page may be the number of the records so far: one page more shows it.
+        let may_grow = match requested.total_before {
+            None => offset == first && total == Some(self.records.count),
+            before => before != total,
+        };
+        let may_count_read = self.records.count >= size && may_grow;
+        let at_total = !may_count_read && total.is_some_and(|total| next.saturating_sub(first) >= total);
         if self.records.count == 0 || at_total || (total.is_none() && self.is_short) {
             return NextPage::End;
         }

@@ -87,9 +87,28 @@ async fn what_would_be_empty_beside_an_error_is_an_error() {
         json!({"status": "failed", "message": "not linked", "data": null}),
         json!({"error": {"code": 17}, "data": null}),
         json!({"success": false, "data": null}),
+        json!({"status": "failed", "data": []}),
+        json!({"errors": [{"detail": "consent expired"}], "data": []}),
+        json!({"error": "upstream", "data": {"rows": []}}),
     ] {
         assert_eq!(end_of(LIST, ok(body)).await, failed(RunReason::ErrorInBody));
     }
+    for body in [
+        json!({"status": "success", "error": null, "errors": [], "data": []}),
+        json!({"success": true, "error": {"code": 0, "message": "OK"}, "data": null}),
+        json!({"errorCode": "00", "error_message": "none", "data": []}),
+    ] {
+        assert_eq!(end_of(LIST, ok(body)).await, EMPTY, "no error");
+    }
+    // Nor does a character that is not valid hide it.
+    for body in
+        [&b"{\"error\": \"d\xe9connect\xe9\", \"data\": null}"[..], b"{\"status\": \"failed\", \"m\": \"\xe9\"}"]
+    {
+        assert_eq!(end_of(LIST, (200, body.to_vec())).await, failed(RunReason::ErrorInBody));
+    }
+    // Beside records, nothing is hidden: they are read.
+    let beside = json!({"errors": ["one account is not linked"], "data": [{"id": 1}]});
+    assert_eq!(end_of(LIST, ok(beside)).await, (RunResult::Succeeded, None, 1));
 }
 
 #[tokio::test]

@@ -70,9 +70,16 @@ async fn whatever_says_that_there_is_no_next_page_ends_a_list_whose_total_is_rea
         json!("https://elsewhere.test/rows?limit=2&page=3"),
         json!(2),
         json!(1),
+        json!("end"),
+        json!("/rows?cursor=x"),
+        json!({"page": 4}),
+        json!([4]),
     ] {
         assert_eq!(end_of_five(PAGES, next.clone(), json!(5)).await, COMPLETE(5), "{next}");
     }
+    // On a full first page, the total may be the number of its records.
+    let counting = |_: &Query| ok(json!({"data": records(1..3), "next": {"page": 2}, "total": 2}));
+    assert_eq!(ListBank::start(PAGES, counting).await.end().await, UNREADABLE(2));
 }
 
 #[tokio::test]
@@ -127,6 +134,23 @@ async fn a_total_that_cannot_be_one_is_none() {
         assert_eq!(offsets.end().await, COMPLETE(5), "{total}");
         assert_eq!(offsets.requested("from"), ["0", "2", "4", "5"], "{total}");
     }
+    // Nor does the number of the records so far, as long as pages are full.
+    for (length, requested) in [(5, vec!["0", "2", "4"]), (6, vec!["0", "2", "4", "6"])] {
+        let so_far = ListBank::start(OFFSETS, move |query| {
+            let from = number(query, "from");
+            ok(json!({"data": records((from..length).take(2)), "total": (from + 2).min(length)}))
+        })
+        .await;
+        assert_eq!(so_far.end().await, COMPLETE(length));
+        assert_eq!(so_far.requested("from"), requested);
+    }
+    let so_far = ListBank::start(PAGES, |query| {
+        let page = number(query, "page");
+        let next = if page == 1 { json!(2) } else { json!({"page": page + 1}) };
+        ok(json!({"data": records((page * 2 - 1)..=page * 2), "next": next, "total": page * 2}))
+    })
+    .await;
+    assert_eq!(so_far.end().await, UNREADABLE(4));
 }
 
 #[tokio::test]
@@ -151,6 +175,34 @@ async fn a_list_that_ends_before_its_total_is_kept_and_said_not_to_be_complete()
         .await;
         assert_eq!(bank.end().await, SHORT(2));
     }
+}
+
+#[tokio::test]
+async fn a_total_that_falls_from_page_to_page_costs_no_record_and_is_no_complete_list() {
+    // The records that are left: all pages are read and kept, in this run and in the next one.
+    let bank = ListBank::start(PAGES, |query| {
+        let page = number(query, "page");
+        let next = (page < 10).then_some(page + 1);
+        ok(json!({"data": records((page * 2 - 1)..=page * 2), "next": next, "total": 22 - page * 2}))
+    })
+    .await;
+    for _ in 0..2 {
+        let run = bank.record().await;
+        let end = (run.result, run.reason, bank.stored().await);
+        assert_eq!(end, (Some(RunResult::Incomplete), Some(RunReason::WindowUnstable), 20));
+        assert_eq!(run.failure.detail.as_deref(), Some("the total fell from 20 to 18, each time the list was read"));
+        assert!(run.failure.cut_short);
+    }
+    // One that falls once is read again.
+    let calls = AtomicU8::new(0);
+    let bank = ListBank::start(PAGES, move |query| {
+        let total = if calls.fetch_add(1, Ordering::Relaxed) == 0 { 6 } else { 5 };
+        let page = number(query, "page");
+        let data = records((page * 2 - 1)..=(page * 2).min(5));
+        ok(json!({"data": data, "next": (page < 3).then_some(page + 1), "total": total}))
+    })
+    .await;
+    assert_eq!(bank.end().await, COMPLETE(5));
 }
 
 #[tokio::test]
@@ -193,6 +245,46 @@ async fn a_clamped_last_page_is_kept_and_the_end_where_the_stream_says_so() {
     let by_offset = format!("{OFFSETS}, endAs: [repeatedPage]");
     assert_eq!(ListBank::start(OFFSETS, from_end).await.end().await, CYCLE(5));
     assert_eq!(ListBank::start(&by_offset, from_end).await.end().await, COMPLETE(5));
+}
+
+#[tokio::test]
+async fn a_page_of_records_without_ids_that_is_returned_again_is_stored_once() {
+    let rows = |numbers: std::ops::Range<u64>| numbers.map(|n| json!({"n": n})).collect::<Value>();
+    // A server that ignores the position, and one that returns its last page, of one record, for every later one.
+    let ignoring = move |_: &Query| ok(json!({"data": rows(1..3), "next": 2}));
+    let clamped = move |query: &Query| {
+        let page = number(query, "page").min(3);
+        ok(json!({"data": rows(page * 2 - 1..(page * 2 + 1).min(6)), "next": number(query, "page") + 1}))
+    };
+    let from_end = move |query: &Query| {
+        let from = number(query, "from");
+        ok(json!({"data": rows(from.min(4)..(from + 2).min(5))}))
+    };
+    let declared = format!("{PAGES}, endAs: [repeatedPage]");
+    for (bank, end) in [
+        (ListBank::start(OFFSETS, ignoring).await, CYCLE(2)),
+        (ListBank::start(PAGES, clamped).await, CYCLE(5)),
+        (ListBank::start(&declared, clamped).await, COMPLETE(5)),
+        (ListBank::start(OFFSETS, from_end).await, CYCLE(5)),
+    ] {
+        assert_eq!(bank.end().await, end);
+    }
+    // Equal records are not one record: full pages of one, and pages before the total is read.
+    let uniform = |total: Value| {
+        move |query: &Query| {
+            let count = 6_u64.saturating_sub(number(query, "from")).min(2);
+            let data: Value = (0..count).map(|_| json!({"fee": 1})).collect();
+            ok(json!({"data": data, "total": total}))
+        }
+    };
+    for total in [json!(null), json!(6)] {
+        assert_eq!(ListBank::start(OFFSETS, uniform(total)).await.end().await, COMPLETE(6));
+    }
+    let pairs = move |query: &Query| {
+        let next = (number(query, "page") < 2).then_some(2);
+        ok(json!({"data": rows(1..3), "next": next, "total": 4}))
+    };
+    assert_eq!(ListBank::start(PAGES, pairs).await.end().await, COMPLETE(4));
 }
 
 /// What the operator says about the job: its status, and the reasons of its events.

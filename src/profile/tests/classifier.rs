@@ -204,6 +204,10 @@ fn a_quota_error_with_status_200_waits_for_the_next_day() {
     // A body of this size holds data, not an error.
     assert_eq!(at(&format!("{limit}{}", " ".repeat(MAX_ERROR_BODY))), "ok");
     assert_eq!(read(&fmp, 200, &HeaderMap::new(), "[]").class, ResponseClass::Ok);
+    // A character that is not valid hides no error.
+    let headers = HeaderMap::new();
+    let latin_1 = ResponseView::new(200, &headers, b"{\"Error Message\":\"Limit Reach\",\"hint\":\"cr\xe9dits\"}");
+    assert_eq!(fmp.classify(&latin_1, NOW.parse().unwrap()).class, ResponseClass::Quota);
 }
 
 #[test]

@@ -230,6 +230,7 @@ async fn a_list_that_keeps_shrinking_ends_the_run_incomplete() {
     let harness = harness_with(50, override_response).await;
     let report = harness.run(&plan(10)).await;
     assert_eq!((report.result, report.reason), (RunResult::Incomplete, Some(RunReason::WindowUnstable)));
+    assert_eq!(harness.rows().await.len(), 50, "what is read is kept");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::parsed_page::ParsedPage;
 use crate::domain::hash::short_hex;
+use crate::domain::record::KeyQuality;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::SyncWindow;
 use crate::profile::EndSign;
@@ -49,7 +50,7 @@ impl CycleGuard {
         let WalkedPage { position, window, parsed, .. } = *page;
         self.tokens.insert(fingerprint(position));
         // A list that grew by exactly one page legitimately returns a page again.
-        if let Some(equal) = self.equal_page(parsed).filter(|_| !total_changed(window, parsed)) {
+        if let Some(equal) = self.equal_page(page).filter(|_| !total_changed(window, parsed)) {
             return match window.total {
                 Some(total) if page.read_before >= total => AfterPage::RepeatedEnd,
                 None if equal == EqualPage::Previous && page.has(EndSign::RepeatedPage) => AfterPage::RepeatedEnd,
@@ -58,6 +59,7 @@ impl CycleGuard {
         }
         match &parsed.next {
             NextPage::End => page.end(),
+            NextPage::Unreadable if page.is_whole() => AfterPage::End,
             NextPage::Unreadable => AfterPage::Stuck(RunReason::PaginationUnreadable),
             NextPage::At(next) => {
                 if let Some(own) = self.leads_back(position, next) {
@@ -71,10 +73,15 @@ impl CycleGuard {
     }
 
     /// Whether a page with the same keys came before; a page without keys is equal to none.
-    fn equal_page(&mut self, parsed: &ParsedPage) -> Option<EqualPage> {
-        let documents = parsed.documents.iter().map(|document| document.key.as_str());
-        let mut keys = parsed.rows.iter().map(|row| row.key.as_str()).chain(documents).peekable();
-        keys.peek()?;
+    fn equal_page(&mut self, page: &WalkedPage<'_>) -> Option<EqualPage> {
+        let documents = page.parsed.documents.iter().map(|document| (document.key.as_str(), document.key_quality));
+        let keyed = page.parsed.rows.iter().map(|row| (row.key.as_str(), row.key_quality)).chain(documents);
+        let mut keys = keyed.clone().map(|(key, quality)| content_key(key, quality)).peekable();
+        let first = *keys.peek()?;
+        let without_ids = keyed.clone().all(|(_, quality)| quality == KeyQuality::Derived);
+        if without_ids && !page.shows_repetition(keys.clone().all(|key| key == first)) {
+            return None;
+        }
         let keys = fingerprint_of(keys);
         let is_previous = self.previous_page.replace(keys.clone()).is_some_and(|previous| previous == keys);
         let is_new = self.page_fingerprints.insert(keys);
@@ -144,6 +151,25 @@ impl WalkedPage<'_> {
         self.parsed.total.or(self.window.total).filter(|total| *total >= self.read())
     }
 
+    /// Whether the provider's total is read. On a full page it may be the number of the records so far, unless the page
+    /// before had the same.
+    fn is_whole(&self) -> bool {
+        let may_count_read =
+            !self.is_short() && (self.window.total.is_none() || total_changed(self.window, self.parsed));
+        !may_count_read && self.total().is_some_and(|total| self.read() >= total)
+    }
+
+    fn is_short(&self) -> bool {
+        self.size.is_some_and(|size| self.parsed.fetched < size)
+    }
+
+    /// Whether a page of records without an ID that came before is that page again, rather than equal records: not while
+    /// the provider's total says that there are more, and not if it is a full page of one record again and again.
+    fn shows_repetition(&self, is_uniform: bool) -> bool {
+        let is_before_total = self.window.total.is_some_and(|total| self.read_before < total);
+        !is_before_total && (!is_uniform || self.is_short())
+    }
+
     fn has(&self, sign: EndSign) -> bool {
         self.end_as.contains(&sign)
     }
@@ -154,12 +180,11 @@ impl WalkedPage<'_> {
 
     /// Some servers name the last page again, or the first one, as the next.
     fn after_next_that_leads_back(&self, own: bool, numbered: bool) -> AfterPage {
-        let is_short = || self.size.is_some_and(|size| self.parsed.fetched < size);
         match self.total() {
             Some(total) if self.read() >= total => AfterPage::End,
             Some(_) if own => AfterPage::Short,
             None if self.has(EndSign::SameNext) && (own || numbered) => AfterPage::End,
-            None if self.has(EndSign::ShortPage) && is_short() => AfterPage::End,
+            None if self.has(EndSign::ShortPage) && self.is_short() => AfterPage::End,
             _ => AfterPage::Stuck(RunReason::PaginationCycle),
         }
     }
@@ -180,6 +205,15 @@ pub(super) fn record_position(window: &mut SyncWindow, position: &str) {
 /// The same window, reset to its first page.
 pub(super) fn restarted(window: SyncWindow) -> SyncWindow {
     SyncWindow { page_no: 0, page_token: None, total: None, seen_tokens: Vec::new(), rows_in: 0, ..window }
+}
+
+/// The key without the number of the record among its equals, if it is derived from the record's content: when a page
+/// is read again, its records have other numbers.
+fn content_key(key: &str, quality: KeyQuality) -> &str {
+    match key.rsplit_once('-') {
+        Some((content, _)) if quality == KeyQuality::Derived => content,
+        _ => key,
+    }
 }
 
 /// The fingerprint of a page's keys, of which there may be megabytes.

@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
         };
         let numbered = self.stream.pagination.is_numbered();
         let mut guard = CycleGuard::new(&window, resumed, numbered);
-        let mut restarts = 0;
+        let (mut restarts, mut unstable) = (0, None);
         loop {
             self.check_limits()?;
             let parsed = match self.fetch_page(&window, account, &mut guard, totals).await {
@@ -156,7 +156,13 @@ impl<'a> Walk<'a> {
             }
             let position = self.page_position(&window);
             let page = self.walked(&position, &window, &parsed);
-            let (read, total, changed) = (page.read(), page.total(), guard.list_changed(&window, &parsed));
+            let (read, total) = (page.read(), page.total());
+            let mut changed = unstable.is_none() && guard.list_changed(&window, &parsed);
+            // Starting over does not help, as with a total of the records that are left: the rest of the list is read,
+            // and said not to be complete. Not with numbers of records without an ID: they would have others now.
+            if changed && restarts >= self.plan.limits.max_restarts && !guard.ordinals.is_used() {
+                (changed, unstable) = (false, Some(unstable_total(&window, &parsed)));
+            }
             let after = if changed { AfterPage::Short } else { guard.after(&page) };
             // A list that changed, or fewer records than the total, is read again: once, if it happens again the
             // provider's total is wrong.
@@ -175,6 +181,9 @@ impl<'a> Walk<'a> {
                     self.advance(&mut window, &parsed)?;
                     window = self.commit_open(state, window, &parsed, totals).await?;
                     continue;
+                }
+                AfterPage::End | AfterPage::RepeatedEnd | AfterPage::Short if unstable.is_some() => {
+                    RunError::from(RunReason::WindowUnstable).with_detail(unstable.unwrap_or_default())
                 }
                 AfterPage::End => {
                     self.advance(&mut window, &parsed)?;
@@ -195,7 +204,8 @@ impl<'a> Walk<'a> {
             };
             // What the page holds is kept. The window is closed, so that the next run starts it over instead of failing
             // at the same page; the mark stays, so that it covers what was not read.
-            let kept = if after == AfterPage::Repeated { ParsedPage::default() } else { parsed };
+            let is_again = matches!(after, AfterPage::Repeated | AfterPage::RepeatedEnd);
+            let kept = if is_again { ParsedPage::default() } else { parsed };
             self.commit(state, None, &kept, totals).await?;
             return Err(error);
         }
@@ -348,4 +358,10 @@ impl<'a> Walk<'a> {
         totals.duplicates += parsed.duplicates.dropped;
         Ok(())
     }
+}
+
+/// What made the walk of a list unstable.
+fn unstable_total(window: &SyncWindow, parsed: &ParsedPage) -> String {
+    let (before, now) = (window.total.unwrap_or_default(), parsed.total.unwrap_or_default());
+    format!("the total fell from {before} to {now}, each time the list was read")
 }

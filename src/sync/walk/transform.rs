@@ -80,11 +80,12 @@ impl Walk<'_> {
         let body = self.body_text(response).await?;
         let (stream, position) = (Arc::clone(&self.stream), self.page_position(window));
         let read_before = self.read_before(window, &position);
-        let parse = move || page::parse(&body, &stream, PageRequest { position: &position, read_before });
+        let total_before = window.total;
+        let parse = move || page::parse(&body, &stream, PageRequest { position: &position, read_before, total_before });
         let page = memory.run(bytes, parse).await.map_err(|_| RunReason::InternalError)?;
         let page = page.map_err(|reason| page_error(reason, response, &self.stream))?;
-        if page.lists.is_empty() {
-            // What stands for an empty list must not hide an error.
+        if page.records == 0 {
+            // An empty list, and what stands for one, must not hide an error.
             let error = page_error(RunReason::SchemaDrifted, response, &self.stream);
             if error.reason == RunReason::ErrorInBody {
                 return Err(error);
