@@ -70,7 +70,7 @@ pub(super) fn dates_at(chars: &[char], from: usize) -> Option<usize> {
         return Some(end);
     }
     match (chars.get(end), chars.get(end + 1)) {
-        (Some(dash), Some(c)) if is_dash(*dash) && is_digit(*c) => {
+        (Some(dash), Some(c)) if is_dash(*dash) && is_digit(*c) && !is_clock_at(chars, end + 1) => {
             one(end + 1).filter(|end| !chars.get(*end).is_some_and(|c| is_dash(*c)))
         }
         _ => Some(end),
@@ -127,7 +127,14 @@ fn compact_date_at(chars: &[char], from: usize) -> Option<usize> {
     let separators = chars.iter().skip(end).take(MAX_SEPARATORS).take_while(|c| is_separator(**c)).count();
     let is_grouped = separators > 0 && chars.get(end + separators).is_some_and(|c| is_digit(*c));
     let is_range = separators == 1 && chars.get(end).is_some_and(|c| is_dash(*c));
-    (!is_grouped || (is_range && dashed_or_compact(chars, end + 1))).then_some(end)
+    let is_timed = separators == 1 && is_clock_at(chars, end + 1);
+    (!is_grouped || is_timed || (is_range && dashed_or_compact(chars, end + 1))).then_some(end)
+}
+
+/// Whether a time of day such as `10:15` starts at `at`: no number of an account has a colon.
+fn is_clock_at(chars: &[char], at: usize) -> bool {
+    let below = |at: usize, limit: i16| number_at(chars, at, 2).is_some_and(|part| part < limit);
+    below(at, 24) && chars.get(at + 2) == Some(&':') && below(at + 3, 60)
 }
 
 /// Whether a date starts at `from`.
