@@ -65,12 +65,19 @@ impl CheckFailure {
             Self::Dns => "check spec.endpoint.baseURL and the DNS of the cluster",
             Self::Connect(_) => "check spec.endpoint.baseURL, the network policies and the provider",
             Self::Tls(_) => "check spec.tls and the certificate of the provider",
+            Self::Status(401 | 403) => {
+                "see condition Authenticated; check the Secret referenced by spec.auth and its rights at the provider"
+            }
+            Self::Status(429) => {
+                "check spec.healthCheck.interval and spec.rateLimit, or have the provider raise its limit"
+            }
+            Self::Status(500..=599) => "contact the provider if it lasts",
             Self::Status(_) => "check spec.healthCheck.path and expectedStatuses, or contact the provider",
             Self::Redirect { .. } => "set spec.endpoint.baseURL to the new address if the provider has moved",
             Self::Content(_) => "check spec.endpoint.baseURL and spec.healthCheck",
             Self::Body(_) => "check that spec.endpoint.baseURL is the address of an HTTP API",
             Self::Address => "use a public address, or have the range allowed by --allow-provider-addresses",
-            Self::NotSent(_) => "correct the field that the cause names",
+            Self::NotSent(_) => "see condition Authenticated, or correct the field that the cause names",
             Self::Reset | Self::Timeout => "contact the provider if it lasts",
         }
     }
@@ -137,6 +144,18 @@ mod tests {
         ] {
             assert_eq!(failure.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_remedy_blames_what_is_at_fault() {
+        let blames = |failure: CheckFailure, field: &str| failure.remedy().contains(field);
+        for status in [401, 403] {
+            assert!(blames(CheckFailure::Status(status), "spec.auth") && !blames(CheckFailure::Status(status), "path"));
+        }
+        assert!(blames(CheckFailure::Status(429), "spec.rateLimit") && blames(CheckFailure::Status(404), "path"));
+        assert!(blames(CheckFailure::Status(503), "provider") && !blames(CheckFailure::Status(503), "spec."));
+        let refused = CheckFailure::NotSent("the token endpoint rejected the credentials");
+        assert!(blames(refused, "Authenticated"));
     }
 
     #[test]
