@@ -23,33 +23,36 @@ use crate::kit::objects::{candidates, connection, merged_patches, route};
 use crate::kit::wait::eventually;
 
 /// A verb on a resource, as a rule grants it: `patch busbar.dev/syncjobs/status`.
-type Rights = BTreeSet<String>;
+pub(crate) type Rights = BTreeSet<String>;
 
 fn right(verb: &str, group: &str, resource: &str, subresource: &str) -> String {
     let subresource = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
     format!("{verb} {group}/{resource}{subresource}")
 }
 
-/// What the roles of `config/rbac/clusterroles.yaml` grant.
-fn granted() -> Rights {
+/// What a role's rules grant.
+pub(crate) fn rights_of(role: &Value) -> Rights {
     let texts = |rule: &Value, field: &str| -> Vec<String> {
         rule[field].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
     let mut all = Rights::new();
-    for (_, role) in documents("config/rbac/clusterroles.yaml") {
-        for rule in role["rules"].as_array().unwrap() {
-            for group in texts(rule, "apiGroups") {
-                for resource in texts(rule, "resources") {
-                    all.extend(texts(rule, "verbs").iter().map(|verb| right(verb, &group, &resource, "")));
-                }
+    for rule in role["rules"].as_array().unwrap() {
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                all.extend(texts(rule, "verbs").iter().map(|verb| right(verb, &group, &resource, "")));
             }
         }
     }
     all
 }
 
+/// What the roles of `config/rbac/clusterroles.yaml` grant.
+fn granted() -> Rights {
+    documents("config/rbac/clusterroles.yaml").iter().flat_map(|(_, role)| rights_of(role)).collect()
+}
+
 /// What `user` did and was allowed to do.
-fn used(audit: &AuditLog, user: &str) -> Rights {
+pub(crate) fn used(audit: &AuditLog, user: &str) -> Rights {
     let query = AuditQuery { user: Some(user), decision: Some(AuthorizationDecision::Allow), ..AuditQuery::default() };
     let requests = audit.requests(&query).unwrap();
     let resources = requests.iter().filter(|request| !request.resource.is_empty());

@@ -12,6 +12,7 @@ mod kit;
 
 mod admission;
 mod chart;
+mod chart_install;
 mod connection_use;
 mod connections;
 mod deletion;
@@ -28,6 +29,7 @@ mod least_privilege;
 mod ledger_faults;
 mod memory;
 mod metrics_auth;
+mod node_agent;
 mod override_guards;
 mod peers;
 mod prometheus;

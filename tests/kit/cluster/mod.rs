@@ -8,6 +8,7 @@ pub(crate) mod gateway_calls;
 pub(crate) mod ledger_volume;
 pub(crate) mod memory_limit;
 pub(crate) mod namespace;
+pub(crate) mod node;
 pub(crate) mod operator;
 pub(crate) mod peer_server;
 pub(crate) mod policies;

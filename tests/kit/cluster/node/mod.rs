@@ -1,0 +1,11 @@
+//! A node for Pods: what a kubelet does, with processes of this machine in place of containers. Start reading at
+//! [`agent::NodeAgent`].
+
+pub(crate) mod agent;
+mod container;
+mod environment;
+mod pod_run;
+mod probe;
+mod sources;
+mod status;
+mod volumes;
