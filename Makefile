@@ -97,11 +97,14 @@ peers: ## install the third-party test servers once, into the user's cache
 prometheus: ## unpack Prometheus and promtool once into the user's cache, unless they are installed
 	@hack/prometheus/install >/dev/null
 
-demo-plan: ## say what the first run of the demo builds, and how long that takes
-	@hack/demo/plan $(TARGET_DIR)
+# Not empty if the demo uses an existing cluster: nothing of Kubernetes is built then.
+ON_CLUSTER := $(if $(findstring --context,$(ARGS)),on-cluster)
 
-demo: demo-plan setup control-plane build ## run the failover demo on this machine (ARGS=--once: run once and exit)
-	@exec $(TARGET_DIR)/debug/examples/demo $(ARGS)
+demo-plan: ## say what the first run of the demo builds, and how long that takes
+	@hack/demo/plan $(TARGET_DIR) $(ON_CLUSTER)
+
+demo: demo-plan $(if $(ON_CLUSTER),,setup control-plane) build ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
+	@exec $(if $(ON_CLUSTER),hack/demo/on-cluster,$(TARGET_DIR)/debug/examples/demo) $(ARGS)
 
 bench: ## print the figures of docs/performance.md (ARGS: groups)
 	$(CARGO) bench --bench figures -- $(ARGS)

@@ -16,6 +16,7 @@ mod chart_install;
 mod connection_use;
 mod connections;
 mod deletion;
+mod demo_on_cluster;
 mod explain;
 mod faults;
 mod gateway;
