@@ -143,7 +143,9 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         ledger: Arc::clone(&ledger),
         profiles,
     };
-    let result = run_replica(&base, Servers { gateway, metrics_access, ports }, &stop, &mut tasks).await;
+    // Boxed: it holds all that a replica is wired of.
+    let servers = Servers { gateway, metrics_access, ports };
+    let result = Box::pin(run_replica(&base, servers, &stop, &mut tasks)).await;
     gates.set(Gate::Running, false);
     stop.cancel();
     tasks.drain(args.shutdown_grace, &*ledger, &traces).await;

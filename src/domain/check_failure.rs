@@ -71,14 +71,13 @@ impl CheckFailure {
             Self::Status(429) => {
                 "check spec.healthCheck.interval and spec.rateLimit, or have the provider raise its limit"
             }
-            Self::Status(500..=599) => "contact the provider if it lasts",
+            Self::Reset | Self::Timeout | Self::Status(500..=599) => "contact the provider if it lasts",
             Self::Status(_) => "check spec.healthCheck.path and expectedStatuses, or contact the provider",
             Self::Redirect { .. } => "set spec.endpoint.baseURL to the new address if the provider has moved",
             Self::Content(_) => "check spec.endpoint.baseURL and spec.healthCheck",
             Self::Body(_) => "check that spec.endpoint.baseURL is the address of an HTTP API",
             Self::Address => "use a public address, or have the range allowed by --allow-provider-addresses",
             Self::NotSent(_) => "see condition Authenticated, or correct the field that the cause names",
-            Self::Reset | Self::Timeout => "contact the provider if it lasts",
         }
     }
 }
