@@ -10,10 +10,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::chart::helm_path;
 use crate::cluster::bank_env::{BankEnv, bank_connection, has_condition};
 use crate::cluster::control_planes::repository;
 use crate::cluster::operator::Operator;
 use crate::kit::banks::unavailable;
+use crate::kit::binary::{Finished, run_async};
 use crate::kit::wait::eventually;
 
 /// Argo CD's health, Flux's status.
@@ -179,5 +181,49 @@ async fn kubectl_wait_argo_cd_and_flux_agree_in_every_state() {
         until_verdict(&env, object, GOOD).await;
         wait_ready(&env, object, "--timeout=30s").await.unwrap();
     }
+    operator.finish(&env.ns).await;
+}
+
+/// Installs a chart that has only this object, and waits for it as Helm does.
+async fn helm_install(env: &BankEnv, object: &Value, timeout: &str) -> Finished {
+    let name = object["metadata"]["name"].as_str().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let chart = home.path().join("chart");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "{apiVersion: v2, name: object, version: 0.1.0}").unwrap();
+    std::fs::write(chart.join("templates/object.yaml"), object.to_string()).unwrap();
+    let mut command = std::process::Command::new(helm_path().await);
+    command.args(["install", name]).arg(&chart).args(["--namespace", env.ns.name(), "--wait", "--timeout", timeout]);
+    command.env_clear().env("HOME", home.path()).env("KUBECONFIG", env.ns.plane().admin_kubeconfig());
+    run_async(command).await
+}
+
+#[tokio::test]
+async fn helm_waits_for_objects_as_kubectl_does_and_fails_at_once_for_stalled_ones() {
+    let env = BankEnv::new("helm-wait").await;
+    let failing = env.bank_with_secret("failing").await;
+    failing.fail_with(unavailable()).await.unwrap();
+    let paused = env.bank_with_secret("paused").await;
+    let secretless = env.bank_with_secret("secretless").await;
+
+    // No operator: nothing looks ready.
+    let alone = helm_install(&env, &route("unowned", "failing", &json!({})), "2s").await;
+    assert!(!alone.success(), "{}", alone.stdout);
+
+    let operator = Operator::ready(&env.ns, &[]).await;
+    // An outage, a suspension, and a route whose only bank is in an outage fail no installation.
+    for object in [
+        bank_connection(&failing, json!({})),
+        bank_connection(&paused, json!({"suspend": true})),
+        route("payouts", "failing", &json!({})),
+    ] {
+        helm_install(&env, &object, "60s").await.ok();
+    }
+    // What another object can repair is waited for; what none can is an error, long before the time limit.
+    let missing = json!({"auth": {"bearer": {"secretRef": {"name": "nowhere"}}}});
+    let waits = helm_install(&env, &bank_connection(&secretless, missing), "3s").await;
+    assert!(!waits.success(), "{}", waits.stdout);
+    let broken = helm_install(&env, &job("broken", "failing", &json!({"schedule": "61 * * * *"})), "1h").await;
+    assert!(!broken.success(), "{}", broken.stdout);
     operator.finish(&env.ns).await;
 }

@@ -43,7 +43,7 @@ fn blocks(page: &str) -> Vec<Block> {
             reason = Some(text.trim_end_matches(" -->").to_owned());
         } else if let Some(language) = line.strip_prefix("```") {
             let text = lines.by_ref().take_while(|line| *line != "```").fold(String::new(), |mut text, line| {
-                drop(writeln!(text, "{line}"));
+                let _ = writeln!(text, "{line}");
                 text
             });
             match (language, reason.take()) {
