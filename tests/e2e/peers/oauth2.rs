@@ -73,7 +73,8 @@ async fn an_unknown_client_is_not_sent_at_every_call() {
     for _ in 0..20 {
         assert_eq!(get_resource(&connection).await, Err(CallError::CredentialsRefused { status: 401 }));
     }
-    assert_eq!((peer.counts().await["requests"], circuit(&connection)), (1, BreakerState::Closed));
+    // Once in the form and once by Basic: it is not known yet which of them the server wants.
+    assert_eq!((peer.counts().await["requests"], circuit(&connection)), (2, BreakerState::Closed));
 }
 
 #[tokio::test]

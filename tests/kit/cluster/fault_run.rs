@@ -46,6 +46,17 @@ fn without_history(all: Statuses) -> Statuses {
         strip(object);
         let Some(status) = object["status"].as_object_mut() else { continue };
         status.remove("lastFailover");
+        // Without its status, a bank that fails now has never been seen healthy, and the route has left none.
+        if let Some(mark) = status.get_mut("passedCheck").and_then(Value::as_object_mut) {
+            mark.remove("passed");
+        }
+        for candidate in status.get_mut("candidates").and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(fields) = candidate.as_object_mut() else { continue };
+            fields.remove("failedOver");
+            if fields.get("state").is_some_and(|state| state == "Excluded") {
+                fields.remove("reason");
+            }
+        }
         if status.get("health").is_some_and(|health| health == "Unhealthy") {
             for condition in status["conditions"].as_array_mut().into_iter().flatten() {
                 // Ready has the same status, with another reason.
