@@ -275,7 +275,7 @@ mod tests {
 
         #[test]
         fn long_numbers_are_always_masked(prefix in "[a-z ]{0,10}", number in "[0-9]{8,30}", suffix in "[a-z ]{0,10}") {
-            prop_assume!(!is_compact_date(&number) && !(number.len() == 14 && is_compact_date(&number[..8])));
+            prop_assume!(!(is_compact_date(&number) || number.len() == 14 && is_compact_date(&number[..8])));
             let masked = text(&format!("{prefix}{number}{suffix}")).unwrap();
             prop_assert!(!masked.contains(&number));
             let longest = masked.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap();

@@ -51,7 +51,7 @@ fn blocks(page: &str) -> Vec<Block> {
                 ("sh", None) => found.push(Block::Commands(text)),
                 ("yaml", _) => {
                     let name = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
-                    assert!(name.ends_with(".yaml"), "a manifest without its file's name: {text}");
+                    assert!(name.strip_suffix(".yaml").is_some(), "a manifest without its file's name: {text}");
                     found.push(Block::File(name.to_owned(), text));
                 }
                 _ => {}

@@ -23,7 +23,7 @@ fn unfenced(source: &str) -> Vec<String> {
 #[test]
 fn every_delete_of_the_ledgers_traits_takes_a_lease_unless_a_user_asks_for_it() {
     let traits = files("src/ledger", "rs");
-    let traits = traits.iter().map(|file| read(file)).filter(|source| source.contains("\npub trait "));
+    let traits = traits.iter().map(read).filter(|source| source.contains("\npub trait "));
     let mut found: Vec<String> = traits.flat_map(|source| unfenced(&source)).collect();
     found.sort();
     assert_eq!(found, ASKED_FOR);
