@@ -200,9 +200,12 @@ impl BenchEnv {
 
     /// Prints how many status writes the operator has made, and for how many objects.
     pub(crate) fn print_writes(&self, objects: usize) {
-        let query = AuditQuery { user: Some(self.user()), subresource: Some("status"), ..AuditQuery::default() };
-        let writes = self.plane.audit().requests(&query).expect("an audit log").len();
-        println!("{writes} status writes for {objects} objects so far");
+        let query = AuditQuery { user: Some(self.user()), ..AuditQuery::default() };
+        let mut counts = BTreeMap::<String, usize>::new();
+        for request in self.plane.audit().requests(&query).expect("an audit log") {
+            *counts.entry(format!("{} {}/{}", request.verb, request.resource, request.subresource)).or_default() += 1;
+        }
+        println!("the operator's requests for {objects} objects so far: {counts:?}");
     }
 
     /// The user name that the audit log knows the operator by.
