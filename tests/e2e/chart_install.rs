@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use busbar::api::v1alpha1::{BankRoute, ProviderConnection};
+use busbar::testbed::sim::AccountConfig;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -15,7 +16,7 @@ use crate::cluster::control_planes::{forbidden, report};
 use crate::cluster::failover_env::{deleting_job, has_succeeded};
 use crate::cluster::node::agent::{ContainerChange, NodeAgent};
 use crate::cluster::status_recorder::StatusRecorder;
-use crate::cluster::sync_jobs::FEED;
+use crate::cluster::sync_jobs::{FEED, assert_same, bank_transactions, page_requests, rows_of, slow_pages};
 use crate::kit::banks::further_arrivals;
 use crate::kit::objects::{INTERVAL_SECONDS, candidates, route};
 use crate::kit::wait::eventually;
@@ -122,13 +123,12 @@ async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
     env.put(&quick_policy("1s")).await;
     let bank = env.bank_with_secret("a").await;
     env.put(&bank_connection(&bank, json!({}))).await;
-    env.mono("mono", |config| config).await;
-    env.put(&deleting_job()).await;
+    let mono = env.mono("mono", |config| config.accounts([AccountConfig::new("acc-1", 2_000)])).await;
+    mono.set_script(slow_pages(1_000)).await.unwrap();
     env.put(&route("payouts", &candidates(&["a"]), json!({}))).await;
     for name in ["a", "mono"] {
         release.until_ready(name).await;
     }
-    env.until(FEED, "the job ran", has_succeeded).await;
     let available = |route: &BankRoute| {
         has_condition(&route.status.as_ref()?.conditions, "Available", "True", "CandidateAvailable").then_some(())
     };
@@ -137,7 +137,9 @@ async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
     let tested = cluster.helm(&["test", "busbar", "--timeout=2m"]).await;
     assert!(tested.success(), "{}{}", tested.stdout, tested.stderr);
 
-    // A rolling upgrade: the Pod releases the lease and its successor goes on.
+    // A rolling upgrade in the middle of a run: the Pod releases the lease and its successor goes on.
+    env.put(&deleting_job()).await;
+    eventually("some pages", async || page_requests(&mono) >= 3).await;
     let upgrade = ["upgrade", "busbar", "charts/busbar", "--reuse-values", "--set", "operator.logLevel=debug"];
     cluster.helm(&[&upgrade[..], &["--wait", "--timeout=3m"]].concat()).await.ok();
     let (upgraded, leads) = release.leader_after(&uid).await;
@@ -157,6 +159,12 @@ async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
     assert!(took <= TAKEOVER, "leads {took:?} after its start");
     assert_eq!(release.agent.exit_codes(NAMESPACE, POD), [0, 128 + 9]);
     further_arrivals(&bank, "/health", 2).await;
+
+    // The run ended, and each page of it was stored once.
+    env.until(FEED, "the job ran", has_succeeded).await;
+    let claim = cluster.get("pvc", &format!("ledger-{POD}")).await.unwrap();
+    let volume = release.agent.claim(claim["metadata"]["uid"].as_str().unwrap());
+    assert_same(&rows_of(&env.ns, volume.join("busbar.db")).await, &bank_transactions(env, &mono).await);
 
     // No status said anything else meanwhile.
     let findings = recorder.findings().await;

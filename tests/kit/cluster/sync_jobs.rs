@@ -1,6 +1,7 @@
 //! What sync jobs have stored, compared with what the bank has.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use busbar::api::v1alpha1::SyncJob;
@@ -34,9 +35,12 @@ pub(crate) fn steady_job(interval: &str) -> Value {
 
 /// The rows in the ledger, read while the operator writes it.
 pub(crate) async fn stored_rows(ns: &TestNs, replica: &str) -> Vec<StoredTransaction> {
-    let ledger = ledger::open(&LedgerUrl::Sqlite(ns.ledger_file(replica)), OpenMode::ReadOnly)
-        .await
-        .expect("the ledger can be read");
+    rows_of(ns, ns.ledger_file(replica)).await
+}
+
+/// The rows of a namespace in this file of a ledger.
+pub(crate) async fn rows_of(ns: &TestNs, ledger: PathBuf) -> Vec<StoredTransaction> {
+    let ledger = ledger::open(&LedgerUrl::Sqlite(ledger), OpenMode::ReadOnly).await.expect("the ledger can be read");
     let filter = TransactionFilter { namespace: Some(ns.name().to_owned()), ..TransactionFilter::default() };
     let rows = ledger.list_transactions(&filter, u32::MAX).await.expect("rows");
     ledger.close().await;

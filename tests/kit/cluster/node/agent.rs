@@ -8,6 +8,7 @@
 //!   capabilities, but the network of this machine: each Pod has a loopback address, and a flag that names every address
 //!   (`0.0.0.0:8081`, `=:8443`) gets that of the Pod. Network policies and Services have no effect.
 //! - Every Pod without a node is bound at once, and every claim is bound to a directory.
+//! - A deletion without a grace period kills at once, without SIGTERM.
 //! - Init containers, probes by gRPC, limits of resources and `kubectl logs` or `exec` are not supported.
 //!
 //! It needs the rights to mount and to change users, so it runs as root.
@@ -136,6 +137,11 @@ impl NodeAgent {
             _ => None,
         };
         self.events(namespace, pod).iter().filter_map(code).collect()
+    }
+
+    /// The directory of a claim with this UID.
+    pub(crate) fn claim(&self, uid: &str) -> PathBuf {
+        self.shared.claims().join(uid)
     }
 
     /// The output of a container so far, of all its processes.

@@ -121,6 +121,11 @@ impl PodRun {
                 Observed::Gone => return self.kill(),
             }
             if self.pod.metadata.deletion_timestamp.is_some() {
+                // A forced deletion: the API server removes the object itself. A kubelet would give two seconds; here it
+                // is the loss of a node, of which the processes notice nothing.
+                if self.grace().is_zero() {
+                    return self.kill();
+                }
                 return self.terminate(&mut pods).await;
             }
             self.step().await;
