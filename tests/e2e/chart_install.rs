@@ -186,13 +186,13 @@ async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
 
     // The finalizer of a job whose data is deleted with it.
     env.ns.kubectl(&["delete", "syncjob", FEED]).await.ok();
-    let (user, audit) = (format!("system:serviceaccount:{NAMESPACE}:busbar-operator"), cluster.plane.audit());
-    let (granted, used) = (release.granted().await, used(&audit, &user));
+    let (account, audit) = (format!("system:serviceaccount:{NAMESPACE}:busbar-operator"), cluster.plane.audit());
+    let (granted, used) = (release.granted().await, used(&audit, &account));
     let unused: Vec<_> = granted.difference(&used).collect();
     let argued = |right: &str| UNUSED.iter().any(|(name, _)| *name == right);
     report(&format!("rights that the chart grants and this test did not use: {unused:?}"));
     assert!(unused.iter().all(|right| argued(right)), "granted by the chart and never used: {unused:#?}");
     assert!(UNUSED.iter().all(|(name, _)| granted.contains(*name)), "argued and not granted: {granted:#?}");
-    let denied = forbidden(&audit, &user);
+    let denied = forbidden(&audit, &account);
     assert!(denied.is_empty(), "{denied:#?}");
 }
