@@ -171,7 +171,7 @@ pub struct RunArgs {
     #[arg(long, env = "BUSBAR_LOG_LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: String,
     /// Maximum concurrent reconciles per kind.
-    #[arg(long, env = "BUSBAR_RECONCILE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "BUSBAR_RECONCILE_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub reconcile_concurrency: u16,
     /// Maximum concurrent probes. Connections whose last probe took longer than a second, and those of one host, have
     /// half of them each.
