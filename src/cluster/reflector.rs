@@ -103,7 +103,10 @@ impl<K: HasStatus> Reflector<K> {
         let writer = Writer::<K>::default();
         let reader = writer.as_reader();
         let (filter, undecodable) = (ChangeFilter::default(), HashMap::new());
-        (Self { writer, filter, undecodable, buffered: None, deps, ownership, watched: WatchedVersion::default() }, reader)
+        (
+            Self { writer, filter, undecodable, buffered: None, deps, ownership, watched: WatchedVersion::default() },
+            reader,
+        )
     }
 
     /// How current the store is.

@@ -13,7 +13,9 @@ mod grouped;
 mod grouped_tests;
 
 pub use self::dates::is_compact_date;
-use self::dates::{MAX_SEPARATORS, MIN_ACCOUNT_DIGITS, continues_a_number, dates_at, is_dash, is_dashed_date, is_digit, is_separator};
+use self::dates::{
+    MAX_SEPARATORS, MIN_ACCOUNT_DIGITS, continues_a_number, dates_at, is_dash, is_dashed_date, is_digit, is_separator,
+};
 use self::grouped::{Grouped, grouped_at};
 
 /// Maximum length of a text in characters; longer ones are truncated, no statement line is longer.

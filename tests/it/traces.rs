@@ -9,7 +9,9 @@ use busbar::profile::{Environment, Profiles};
 use busbar::provider::call::{CacheMode, Request};
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::provider::trace::{IncomingRequest, IncomingSpan};
-use busbar::settings::{Auth, CachePolicy, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
+use busbar::settings::{
+    Auth, CachePolicy, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient,
+};
 use busbar::tasks::TaskGroup;
 use busbar::telemetry::traces::{Traces, parse_collector_url};
 use busbar::testbed::sim::otlp::{Span, TraceCollector};

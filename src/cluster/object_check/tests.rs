@@ -85,7 +85,10 @@ async fn one_request_answers_all_that_asked_before_it_once_the_watch_is_as_far()
     let (all, ()) = tokio::join!(all, told);
     assert_eq!((all, fixture.requests()), (vec![true; 20], 2), "the first asked before the others did");
     let selected = fixture.server.lock().unwrap().requests[0].clone();
-    assert!(selected.contains("fieldSelector=metadata.name%3Dp") && !selected.contains("resourceVersion"), "{selected}");
+    assert!(
+        selected.contains("fieldSelector=metadata.name%3Dp") && !selected.contains("resourceVersion"),
+        "{selected}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

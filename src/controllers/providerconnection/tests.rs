@@ -2,10 +2,10 @@
 
 mod circuit_override;
 mod failing;
-mod passed_check;
 mod flapping;
 mod forbidden;
 mod never_mixed;
+mod passed_check;
 mod resolved_once;
 mod series_limit;
 mod throttled;

@@ -7,8 +7,8 @@
 mod columns_tests;
 pub mod decide;
 mod due;
-mod exclusive;
 mod events;
+mod exclusive;
 mod failure;
 mod freshness;
 #[cfg(test)]
@@ -16,10 +16,10 @@ mod incomplete_tests;
 pub mod ledger_state;
 #[cfg(test)]
 mod ledger_tests;
-pub mod resolution;
-mod runs;
 #[cfg(test)]
 mod news_tests;
+pub mod resolution;
+mod runs;
 #[cfg(test)]
 mod silence_tests;
 pub mod source_events;

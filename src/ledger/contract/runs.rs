@@ -25,7 +25,13 @@ async fn start(ledger: &dyn Ledger, n: u128, seconds: i64) {
 
 fn failure() -> RunFailure {
     let partitions = vec![FailingPartition::new("acc-1", "ProviderError")];
-    RunFailure { http_status: Some(503), detail: Some("received text/html".into()), cut_short: true, failing: 7, partitions }
+    RunFailure {
+        http_status: Some(503),
+        detail: Some("received text/html".into()),
+        cut_short: true,
+        failing: 7,
+        partitions,
+    }
 }
 
 async fn finish(ledger: &dyn Ledger, n: u128, result: RunResult, fetched: u64, seconds: i64) {

@@ -80,10 +80,7 @@ fn features_of_yaml_that_would_be_misread_are_refused_by_name() {
         with("zone: !zone UTC\n"),
         "profile x.yaml, line 8, zone: the YAML tag !zone is not supported: remove it"
     );
-    assert_eq!(
-        with("features: {1: true}\n"),
-        "profile x.yaml, line 8, features.1: a key must be a text: quote it"
-    );
+    assert_eq!(with("features: {1: true}\n"), "profile x.yaml, line 8, features.1: a key must be a text: quote it");
     for (more, said) in [
         ("features: {a: true, a: false}\n", "duplicate entry with key \"a\""),
         ("zone: UTC\nzone: UTC\n", "duplicate entry with key \"zone\""),

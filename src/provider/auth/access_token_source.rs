@@ -255,7 +255,9 @@ impl AccessTokenSource {
                         None => LoadedToken { version, token } = entry.load(&binding, &origin).await?,
                     }
                 }
-                Err(TokenError { error: CallError::CredentialsRefused { status }, retry_after, fault }) if !second_try => {
+                Err(TokenError { error: CallError::CredentialsRefused { status }, retry_after, fault })
+                    if !second_try =>
+                {
                     let replaced = self.credentials.replacement_for(&sent).await.is_some();
                     if replaced {
                         (sent, endpoint) = self.endpoint();

@@ -1,8 +1,8 @@
 //! Resolves credentials and TLS from a connection's spec, profile and Secrets. Pure.
 
 use crate::api::v1alpha1::provider_connection::{
-    ApiKeyPlacement, Auth as AuthSpec, ClientAuthentication as ClientAuthenticationSpec, OAuth2, ProviderConnectionSpec,
-    TlsVersion,
+    ApiKeyPlacement, Auth as AuthSpec, ClientAuthentication as ClientAuthenticationSpec, OAuth2,
+    ProviderConnectionSpec, TlsVersion,
 };
 use crate::api::v1alpha1::reasons::Reason;
 use crate::resolve::connection::checks::{require_https, spec_error};
@@ -10,7 +10,8 @@ use crate::resolve::fields::duration;
 use crate::resolve::secrets::{ReferencedSecret, ReferencedSecrets};
 use crate::resolve::spec_error::SpecError;
 use crate::settings::{
-    Auth, ClientAuthentication, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient, url_with_path,
+    Auth, ClientAuthentication, ClientCertificate, DEFAULT_REFRESH_BEFORE, Draft, MinVersion, Placement, TokenClient,
+    url_with_path,
 };
 
 /// The credentials of `auth`, read from its Secret.

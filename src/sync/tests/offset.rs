@@ -178,7 +178,8 @@ async fn what_stands_for_an_empty_list_is_empty_as_far_as_the_stream_says_so() {
         (response(200, r#"{"items": null}"#), NullValue, "SchemaDrifted"),
         (gone, NotFound, "NotFound"),
     ] {
-        for (empty_as, end) in [(vec![form], (RunResult::Succeeded, None)), (vec![], (RunResult::Failed, Some(otherwise)))]
+        for (empty_as, end) in
+            [(vec![form], (RunResult::Succeeded, None)), (vec![], (RunResult::Failed, Some(otherwise)))]
         {
             let harness = SyncHarness::new(ScriptedBank::default()).await;
             let mut plan = collaterals();

@@ -16,7 +16,9 @@ use busbar::gateway::rate_limit::Rate;
 use busbar::profile::{Profile, Profiles};
 use busbar::provider::failure_reason::FailureReason;
 use busbar::provider::memory::{FREE_BYTES, MemoryLimits};
-use busbar::settings::{Auth, CachePolicy, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient};
+use busbar::settings::{
+    Auth, CachePolicy, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Draft, Placement, TokenClient,
+};
 use busbar::testbed::sim::{BankHandle, Behaviour, Down};
 use secrecy::SecretString;
 use serde_json::Value;
