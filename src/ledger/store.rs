@@ -7,6 +7,7 @@ use super::audit::{Audit, Usage};
 use super::credentials::CredentialStore;
 use super::dead_requests::DeadRequests;
 use super::document::StoredDocument;
+use super::epoch::EpochStore;
 use super::error::LedgerFuture;
 use super::health::HealthReceiver;
 use super::lease::{Lease, LeaseStore};
@@ -35,7 +36,7 @@ pub enum OpenMode {
 /// The durable store. Every method is atomic: it takes effect entirely or not at all. An error does not outlive its cause:
 /// when the store accepts writes again, the next call succeeds.
 pub trait Ledger:
-    LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Queries + Send + Sync + 'static
+    LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Queries + EpochStore + Send + Sync + 'static
 {
     /// A job's cursor in a partition; `None` before its first page.
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
@@ -50,17 +51,19 @@ pub trait Ledger:
     fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome>;
 
     /// Records the start of a run if `lease` still holds; unfinished runs of the job become
-    /// [`Interrupted`](super::runs::RunResult::Interrupted). `false`, and nothing is written, if the run or its slot was recorded before.
+    /// [`Interrupted`](super::runs::RunResult::Interrupted), and the oldest ended runs are deleted. `false`, and nothing
+    /// is written, if the run or its slot was recorded before.
     ///
     /// # Errors
     /// [`Fenced`](super::error::LedgerError::Fenced): another process runs the job; its run is not touched.
     fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> LedgerFuture<'a, bool>;
 
     /// Records that the slot of `run` was skipped, for `reason`. A slot recorded before and a run in progress are not
-    /// touched, so no lease is required.
+    /// touched, and nothing is deleted, so no lease is required.
     fn skip_run<'a>(&'a self, run: &'a RunStart, reason: RunReason) -> LedgerFuture<'a, ()>;
 
-    /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect.
+    /// Records the end of a run and updates the job's streaks. A second end of the same run has no effect; nothing is
+    /// deleted, so no lease is required.
     fn finish_run<'a>(&'a self, end: &'a RunEnd) -> LedgerFuture<'a, ()>;
 
     /// The job's last `limit` runs (in the order of their starts, newest first), streaks and cursors. Instants that are
@@ -100,7 +103,16 @@ pub trait Ledger:
 
     /// Gives the first `limit` transactions after the row `after` (0: from the first) the identities that `replace` has
     /// for them; a row that has such an identity already is replaced. Returns the last row, or `None` after all of them.
-    fn replace_identities(&self, after: i64, limit: u32, replace: ReplaceIdentity) -> LedgerFuture<'_, Option<i64>>;
+    ///
+    /// # Errors
+    /// [`Fenced`](super::error::LedgerError::Fenced): another process runs the job; no row is changed.
+    fn replace_identities<'a>(
+        &'a self,
+        lease: &'a Lease,
+        after: i64,
+        limit: u32,
+        replace: ReplaceIdentity,
+    ) -> LedgerFuture<'a, Option<i64>>;
 
     /// The number of matching transactions.
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64>;

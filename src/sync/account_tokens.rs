@@ -21,7 +21,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::credentials::StoredCredential;
 use crate::ledger::encryption::Keyring;
-use crate::ledger::{Ledger, LedgerError, RowIdentity, TransactionRecord};
+use crate::ledger::{Lease, Ledger, LedgerError, RowIdentity, TransactionRecord};
 
 /// Bytes of the key.
 const KEY_LEN: usize = 32;
@@ -58,6 +58,7 @@ impl AccountTokenError {
     /// The reason of the run that failed.
     pub const fn reason(&self) -> RunReason {
         match self {
+            Self::Ledger(LedgerError::Fenced { .. }) => RunReason::LeaseLost,
             Self::Ledger(_) | Self::Contended => RunReason::LedgerUnavailable,
             Self::KeyMissing => RunReason::KeyMissing,
         }
@@ -82,8 +83,9 @@ impl AccountTokens {
         Self { keys, loaded: Arc::default() }
     }
 
-    /// The key of `ledger`. Creates it, encrypts it anew after a rotation, and converts tokens of earlier versions.
-    pub async fn key(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<TokenKey, AccountTokenError> {
+    /// The key of `ledger`. Creates it, encrypts it anew after a rotation, and converts tokens of earlier versions under
+    /// the `lease` of the run that needs it.
+    pub async fn key(&self, ledger: &dyn Ledger, lease: &Lease, now: Timestamp) -> Result<TokenKey, AccountTokenError> {
         let mut loaded = self.loaded.lock().await;
         if let Some(Loaded { key, stored }) = &*loaded
             && self.is_current(&stored.ciphertext)
@@ -91,7 +93,7 @@ impl AccountTokens {
             return Ok(key.clone());
         }
         for _ in 0..ATTEMPTS {
-            if let Some(ready) = self.advance(ledger, now).await? {
+            if let Some(ready) = self.advance(ledger, lease, now).await? {
                 return Ok(loaded.insert(ready).key.clone());
             }
         }
@@ -99,7 +101,12 @@ impl AccountTokens {
     }
 
     /// Makes one change towards a stored, currently encrypted key and converted rows; the key if nothing was left.
-    async fn advance(&self, ledger: &dyn Ledger, now: Timestamp) -> Result<Option<Loaded>, AccountTokenError> {
+    async fn advance(
+        &self,
+        ledger: &dyn Ledger,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Option<Loaded>, AccountTokenError> {
         let place = stored_key();
         let Some(stored) = ledger.load_credential(&place).await? else {
             let key = Zeroizing::new(rand::random::<[u8; KEY_LEN]>());
@@ -115,7 +122,7 @@ impl AccountTokens {
             return Ok(None);
         }
         if stored.secret != READY {
-            convert(ledger, &key).await?;
+            convert(ledger, lease, &key).await?;
             ledger.store_credential(&place, &StoredCredential { secret: READY.to_owned(), ..stored }, now).await?;
             return Ok(None);
         }
@@ -157,12 +164,12 @@ pub(crate) fn stored_key() -> ObjectKey {
 }
 
 /// Replaces the tokens of earlier versions, and the record keys that were derived from them.
-async fn convert(ledger: &dyn Ledger, key: &TokenKey) -> Result<(), LedgerError> {
+async fn convert(ledger: &dyn Ledger, lease: &Lease, key: &TokenKey) -> Result<(), LedgerError> {
     let mut after = 0;
     loop {
         let key = key.clone();
         let replace = Arc::new(move |record: &TransactionRecord| key.converted(record));
-        match ledger.replace_identities(after, CONVERT_BATCH, replace).await? {
+        match ledger.replace_identities(lease, after, CONVERT_BATCH, replace).await? {
             Some(last) => after = last,
             None => return Ok(()),
         }

@@ -15,7 +15,7 @@ pub async fn run(plan: &SyncPlan, cx: RunContext<'_>) -> RunReport {
     let deadline = cx.clock.mono() + plan.run_timeout;
     let mut totals = RunTotals::default();
     let mut errors: Vec<PartitionError> = Vec::new();
-    let token_key = match cx.account_tokens.key(cx.ledger, cx.clock.now().wall).await {
+    let token_key = match cx.account_tokens.key(cx.ledger, cx.lease, cx.clock.now().wall).await {
         Ok(key) => key,
         Err(error) => {
             tracing::warn!(%error, job = %plan.job, "sync failed: no key for account tokens");

@@ -7,6 +7,14 @@ const ASKED_FOR: [&str; 2] = ["discard_dead_request", "purge_dead_requests"];
 /// First words of the names of deletions.
 const VERBS: [&str; 9] = ["delete", "prune", "purge", "discard", "forget", "remove", "erase", "clear", "drop"];
 
+/// Files of the engines that delete and check no lease, each with why that is none of a replaced process's business.
+const WITHOUT_LEASE: [(&str, &str); 0] = [];
+
+/// Whether a source deletes rows: by a statement of its own, or because an inserted or changed row replaces others.
+fn deletes(source: &str) -> bool {
+    ["DELETE FROM", "OR REPLACE", "REPLACE INTO", "TRUNCATE"].iter().any(|statement| source.contains(statement))
+}
+
 /// The deletions that `source` declares without a lease.
 fn unfenced(source: &str) -> Vec<String> {
     let declarations = source.split("\n    fn ").skip(1);
@@ -27,6 +35,31 @@ fn every_delete_of_the_ledgers_traits_takes_a_lease_unless_a_user_asks_for_it() 
     let mut found: Vec<String> = traits.flat_map(|source| unfenced(&source)).collect();
     found.sort();
     assert_eq!(found, ASKED_FOR);
+}
+
+#[test]
+fn every_file_of_an_engine_that_deletes_rows_checks_a_lease() {
+    let engines = files("src/ledger", "rs").into_iter().filter(|path| {
+        let path = path.to_string_lossy();
+        ["/sqlite/", "/postgres/"].iter().any(|engine| path.contains(engine)) && !path.contains("tests")
+    });
+    let unfenced: Vec<String> = engines
+        .filter(|path| {
+            let source = read(path);
+            deletes(&source) && !source.contains("assert_held(")
+        })
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    let argued = WITHOUT_LEASE.map(|(file, _)| file.to_owned());
+    assert_eq!(unfenced, argued, "check the lease in the transaction, or argue in WITHOUT_LEASE why none is needed");
+}
+
+#[test]
+fn a_statement_that_deletes_is_found_however_it_does_so() {
+    for statement in ["DELETE FROM sync_runs", "UPDATE OR REPLACE transactions", "REPLACE INTO t", "TRUNCATE t"] {
+        assert!(deletes(statement), "{statement}");
+    }
+    assert!(!deletes("INSERT INTO t ON CONFLICT DO UPDATE SET deleted = 1"));
 }
 
 #[test]

@@ -125,7 +125,7 @@ pub(crate) async fn identities_are_replaced_in_pieces_and_a_duplicate_is_merged(
     let mut pieces = 0;
     let mut after = Some(0);
     while let Some(row) = after {
-        after = ledger.replace_identities(row, 2, Arc::new(replace)).await.unwrap();
+        after = ledger.replace_identities(&held, row, 2, Arc::new(replace)).await.unwrap();
         pieces += 1;
     }
     assert_eq!(pieces, 4, "two rows at a time, and none after the last");
@@ -144,7 +144,7 @@ pub(crate) async fn identities_are_replaced_in_pieces_and_a_duplicate_is_merged(
         let id = record.key.trim_end_matches('\'').to_owned();
         Some(RowIdentity { account_token: record.account_token.clone(), record_key: id })
     };
-    ledger.replace_identities(0, 100, Arc::new(same)).await.unwrap();
+    ledger.replace_identities(&held, 0, 100, Arc::new(same)).await.unwrap();
     assert_eq!(identities().await.len(), 4, "c and c' are one row");
-    assert_eq!(ledger.replace_identities(i64::MAX, 100, Arc::new(same)).await.unwrap(), None);
+    assert_eq!(ledger.replace_identities(&held, i64::MAX, 100, Arc::new(same)).await.unwrap(), None);
 }

@@ -156,6 +156,19 @@ pub(crate) async fn old_runs_are_pruned(store: &impl OpenLedger) {
     }
     let runs = ledger.job_history(&books(), 1000, at(1_000)).await.unwrap().last;
     assert_eq!((runs.len(), runs[0].id, runs[199].id), (200, run_id(230), run_id(31)));
+
+    // Neither the end of a run nor a skipped slot deletes: they are recorded without a lease.
+    start(&*ledger, 231, 231).await;
+    let stored = async || ledger.job_history(&books(), 1000, at(1_000)).await.unwrap().last.len();
+    assert_eq!(stored().await, 200);
+    for n in 232..240_u32 {
+        let skipped = run_start(n.into(), Some(n.into()));
+        ledger.skip_run(&skipped, RunReason::StartingDeadlineExceeded).await.unwrap();
+    }
+    finish(&*ledger, 231, RunResult::Succeeded, 1, 241).await;
+    assert_eq!(stored().await, 208);
+    start(&*ledger, 240, 240).await;
+    assert_eq!(stored().await, 200);
 }
 
 pub(crate) async fn a_deleted_job_leaves_the_rows_that_another_job_reads(store: &impl OpenLedger) {

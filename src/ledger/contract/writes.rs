@@ -115,6 +115,7 @@ impl Write {
             | Self::StartRun
             | Self::AdoptSource
             | Self::DeleteJob
+            | Self::ReplaceIdentities
             | Self::PruneProbes
             | Self::PruneAudit
             | Self::PruneQuota
@@ -128,7 +129,6 @@ impl Write {
             | Self::SkipRun
             | Self::FinishRun
             | Self::CorrectHistory
-            | Self::ReplaceIdentities
             | Self::InsertCredential
             | Self::ReplaceCredential
             | Self::AddDeadRequest
@@ -250,7 +250,7 @@ impl Prepared {
             Write::CorrectHistory => ledger.job_history(&skewed(), 10, now).await.map(drop),
             Write::DeleteJob => ledger.delete_job(&books(), &ExistingJobs::new(), lease).await.map(drop),
             Write::AdoptSource => self.adopt_source(ledger).await,
-            Write::ReplaceIdentities => ledger.replace_identities(0, 1, Arc::new(keyed)).await.map(drop),
+            Write::ReplaceIdentities => ledger.replace_identities(lease, 0, 1, Arc::new(keyed)).await.map(drop),
             Write::RecordProbes => ledger.record_probes(&[probe(100_000), probe(100_001)]).await,
             Write::PruneProbes => ledger.prune_probes(&self.pruner, at(80_000), 3, at(100_000)).await.map(drop),
             Write::Ping => ledger.ping().await,

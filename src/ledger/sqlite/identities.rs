@@ -4,8 +4,10 @@ use rusqlite::params;
 
 use super::codec::{OperationName, get};
 use super::database::SqliteLedger;
+use super::lease::assert_held;
 use super::read::record;
 use crate::ledger::error::LedgerError;
+use crate::ledger::lease::Lease;
 use crate::ledger::record::ReplaceIdentity;
 
 const REPLACE: OperationName = OperationName("replacing account tokens");
@@ -13,11 +15,15 @@ const REPLACE: OperationName = OperationName("replacing account tokens");
 impl SqliteLedger {
     pub(super) async fn identities_replace(
         &self,
+        lease: &Lease,
         after: i64,
         limit: u32,
         replace: ReplaceIdentity,
     ) -> Result<Option<i64>, LedgerError> {
+        let lease = lease.clone();
         self.write(REPLACE, move |tx| {
+            // Rows that become one are deleted: a process that was replaced must not do that.
+            assert_held(tx, &lease)?;
             let rows = tx.query_all(
                 "SELECT id, account_token, record_key, key_quality, account, booked_on, booked_ms, booked_text, granularity, \
                  amount, amount_minor, currency, status, counterparty, narration, category

@@ -135,14 +135,14 @@ fn start(tx: &Transaction<'_>, run: &RunStart) -> Result<(), LedgerError> {
         params![&*run.job.namespace, &*run.job.name, millis(run.at), RunResult::Interrupted.as_str()],
     )?;
     insert(tx, run, None)?;
-    record_slot(tx, run)
+    record_slot(tx, run)?;
+    prune(tx, &run.job)
 }
 
 /// Inserts a run that starts and ends at once.
 fn skip(tx: &Transaction<'_>, run: &RunStart, reason: RunReason) -> Result<(), LedgerError> {
     insert(tx, run, Some(reason))?;
-    record_slot(tx, run)?;
-    prune(tx, &run.job)
+    record_slot(tx, run)
 }
 
 fn insert(tx: &Transaction<'_>, run: &RunStart, skipped: Option<RunReason>) -> Result<(), LedgerError> {
@@ -223,9 +223,11 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
             millis(end.at),
         ],
     )?;
-    prune(tx, &end.job)
+    Ok(())
 }
 
+/// Deletes a job's oldest runs. Only at the start of a run: that is fenced, while the end of a run and a skipped slot are
+/// recorded without a lease.
 fn prune(tx: &Transaction<'_>, job: &ObjectKey) -> Result<(), LedgerError> {
     tx.execute(
         "DELETE FROM sync_runs WHERE namespace = ?1 AND job = ?2 AND ended_ms IS NOT NULL AND seq <

@@ -76,8 +76,14 @@ impl Ledger for SqliteLedger {
         self.transactions(filter, limit).boxed()
     }
 
-    fn replace_identities(&self, after: i64, limit: u32, replace: ReplaceIdentity) -> LedgerFuture<'_, Option<i64>> {
-        self.identities_replace(after, limit, replace).boxed()
+    fn replace_identities<'a>(
+        &'a self,
+        lease: &'a Lease,
+        after: i64,
+        limit: u32,
+        replace: ReplaceIdentity,
+    ) -> LedgerFuture<'a, Option<i64>> {
+        self.identities_replace(lease, after, limit, replace).boxed()
     }
 
     fn count_transactions<'a>(&'a self, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {

@@ -11,7 +11,7 @@ use crate::sync::key::{account_digest, rederived_key};
 const ACCOUNT: &str = "acc-000000001";
 
 async fn token(harness: &SyncHarness, keys: &Keyring) -> Option<String> {
-    let key = AccountTokens::new(keys.clone()).key(&*harness.ledger, harness.now()).await.ok()?;
+    let key = AccountTokens::new(keys.clone()).key(&*harness.ledger, &harness.token_lease().await, harness.now()).await.ok()?;
     Some(key.account("team", "bank-a", ACCOUNT))
 }
 
@@ -25,7 +25,7 @@ async fn unkey(harness: &SyncHarness) {
     let replace = Arc::new(move |record: &TransactionRecord| {
         Some(RowIdentity { account_token: bare.clone(), record_key: rederived_key(record, &bare) })
     });
-    harness.ledger.replace_identities(0, 1000, replace).await.unwrap();
+    harness.ledger.replace_identities(&harness.token_lease().await, 0, 1000, replace).await.unwrap();
     let stored = harness.ledger.load_credential(&stored_key()).await.unwrap().unwrap();
     let stored = StoredCredential { secret: "converting".into(), ..stored };
     harness.ledger.store_credential(&stored_key(), &stored, harness.now()).await.unwrap().unwrap();
@@ -45,7 +45,7 @@ async fn an_account_token_is_a_keyed_hash_that_differs_between_ledgers() {
     }
     assert_eq!(token(&one, &Keyring::none()).await.unwrap(), tokens[0], "also after a restart");
 
-    let key = one.account_tokens.key(&*one.ledger, one.now()).await.unwrap();
+    let key = one.account_tokens.key(&*one.ledger, &one.token_lease().await, one.now()).await.unwrap();
     assert_ne!(key.account("team", "bank-b", ACCOUNT), tokens[0]);
     assert_ne!(key.account("a", "bc", "d"), key.account("ab", "c", "d"));
     assert_ne!(key.digest("a", "b"), key.digest("ab", ""));
@@ -62,13 +62,13 @@ async fn the_key_of_account_tokens_survives_a_rotation_of_the_operators_key() {
     put_key(directory.path(), "1", 1);
     let keys = Keyring::open(directory.path()).unwrap();
     let running = AccountTokens::new(keys.clone());
-    running.key(&*harness.ledger, harness.now()).await.unwrap();
+    running.key(&*harness.ledger, &harness.token_lease().await, harness.now()).await.unwrap();
     let first = stored().await;
     assert!(first[0] != 0 && keys.is_newest(&first), "encrypted with the first run after that");
 
     put_key(directory.path(), "2", 2);
     keys.reload().unwrap();
-    running.key(&*harness.ledger, harness.now()).await.unwrap();
+    running.key(&*harness.ledger, &harness.token_lease().await, harness.now()).await.unwrap();
     assert!(stored().await != first && keys.is_newest(&stored().await), "the next run encrypts it with the new key");
     std::fs::remove_file(directory.path().join("1")).unwrap();
     assert_eq!(token(&harness, &Keyring::open(directory.path()).unwrap()).await, plain);

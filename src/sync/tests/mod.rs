@@ -71,6 +71,9 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
         dry_run: false,
+        sla: SlaLimits::default(),
+        resync: None,
+        partitions_from: None,
         limits: RunLimits::default(),
     }
 }
@@ -142,6 +145,12 @@ impl SyncHarness {
         run(plan, cx).await
     }
 
+    /// A lease that no run takes, for the conversion of account tokens outside of a run.
+    pub(crate) async fn token_lease(&self) -> Lease {
+        let taken = self.ledger.acquire_lease("tokens", "me", Duration::from_secs(30), self.now(), None).await;
+        taken.unwrap().acquired().unwrap()
+    }
+
     pub(crate) async fn rows(&self) -> Vec<StoredTransaction> {
         self.ledger.list_transactions(&TransactionFilter::default(), 100_000).await.unwrap()
     }
@@ -156,7 +165,7 @@ impl SyncHarness {
 
     /// The key of the cursor of the first partition.
     pub(crate) async fn cursor_key(&self, plan: &SyncPlan) -> CursorKey {
-        let token_key = self.account_tokens.key(&*self.ledger, self.now()).await.unwrap();
+        let token_key = self.account_tokens.key(&*self.ledger, &self.token_lease().await, self.now()).await.unwrap();
         source_key(plan, &plan.partitions[0], &token_key)
     }
 

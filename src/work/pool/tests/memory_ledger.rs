@@ -26,9 +26,9 @@ use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRun};
 use crate::ledger::quotas::{QuotaOwner, Quotas};
 use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::{
-    CredentialStore, CursorKey, CursorState, Erasure, ExistingJobs, JobHistory, Lease, LeaseOutcome, LeaseStore,
-    Ledger, LedgerError, LedgerFuture, PageCommit, PageCounts, PageOutcome, ProbeResult, RunEnd, RunStart,
-    SourceAdoption, StoredCredential, StoredLease, StoredProbe,
+    CredentialStore, CursorKey, CursorState, EpochStore, Erasure, ExistingJobs, JobHistory, Lease, LeaseOutcome,
+    LeaseStore, Ledger, LedgerEpoch, LedgerError, LedgerFuture, PageCommit, PageCounts, PageOutcome, ProbeResult,
+    RunEnd, RunStart, SourceAdoption, StoredCredential, StoredLease, StoredProbe,
 };
 
 /// Keeps leases; takes a while for each page, and counts how many are written at a time.
@@ -139,7 +139,13 @@ impl Ledger for MemoryLedger {
         unused()
     }
 
-    fn replace_identities(&self, _: i64, _: u32, _: ReplaceIdentity) -> LedgerFuture<'_, Option<i64>> {
+    fn replace_identities<'a>(
+        &'a self,
+        _: &'a Lease,
+        _: i64,
+        _: u32,
+        _: ReplaceIdentity,
+    ) -> LedgerFuture<'a, Option<i64>> {
         done(None)
     }
 
@@ -322,6 +328,20 @@ impl DeadRequests for MemoryLedger {
     }
 
     fn prune_dead_requests<'a>(&'a self, _: &'a Lease, _: Timestamp, _: Timestamp) -> LedgerFuture<'a, u64> {
+        unused()
+    }
+}
+
+impl EpochStore for MemoryLedger {
+    fn epoch(&self) -> LedgerFuture<'_, LedgerEpoch> {
+        unused()
+    }
+
+    fn raise_epoch(&self, _: i64) -> LedgerFuture<'_, Option<i64>> {
+        unused()
+    }
+
+    fn accept_loss(&self) -> LedgerFuture<'_, ()> {
         unused()
     }
 }
