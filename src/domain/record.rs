@@ -106,6 +106,8 @@ pub struct TransactionRecord {
     pub account: String,
     /// When it was booked.
     pub booked: BookingTime,
+    /// From when it counts for interest, if the provider says.
+    pub valued: Option<BookingTime>,
     /// In units of the currency; credit is positive.
     pub amount: Decimal,
     /// In the provider's smallest unit of the currency: that of ISO 4217, unless its profile states another.
@@ -120,6 +122,8 @@ pub struct TransactionRecord {
     pub narration: Option<String>,
     /// The provider's category.
     pub category: Option<String>,
+    /// The key of the pending transaction of the same account that this booked one replaces.
+    pub supersedes: Option<String>,
 }
 
 impl TransactionRecord {
@@ -130,10 +134,8 @@ impl TransactionRecord {
             account_token: String::new(),
             key: String::new(),
             amount: record.amount.normalize(),
-            booked: BookingTime {
-                text: if record.booked.at.is_some() { String::new() } else { record.booked.text.clone() },
-                ..record.booked.clone()
-            },
+            booked: without_spelling(&record.booked),
+            valued: record.valued.as_ref().map(without_spelling),
             ..record.clone()
         };
         spelled_alike(self) == spelled_alike(other)
@@ -170,8 +172,22 @@ impl TransactionRecord {
                 }
             }
         }
+        // Only where they are: a row of a version without them keeps its hash.
+        let valued = self.valued.as_ref().map(|time| format!("{}{}", time.granularity.as_str(), time.text));
+        for (mark, text) in [(2, valued.as_deref()), (3, self.supersedes.as_deref())] {
+            if let Some(text) = text {
+                hash.update([mark]);
+                hash.update((text.len() as u64).to_be_bytes());
+                hash.update(text.as_bytes());
+            }
+        }
         hash.finalize().into()
     }
+}
+
+/// A time that is an instant is that, whatever its text.
+fn without_spelling(time: &BookingTime) -> BookingTime {
+    BookingTime { text: if time.at.is_some() { String::new() } else { time.text.clone() }, ..time.clone() }
 }
 
 /// A rejected record: the reason, the field and the record's structure. Never its values.

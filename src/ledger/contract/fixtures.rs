@@ -72,6 +72,8 @@ pub(crate) fn row(key: &str, minor: i64) -> TransactionRecord {
         counterparty: None,
         narration: Some("POS".into()),
         category: None,
+        supersedes: None,
+        valued: None,
     }
 }
 
@@ -81,6 +83,7 @@ pub(crate) fn state(version: i64, token: &str) -> CursorState {
         version,
         spec_hash: "h".into(),
         committed_hwm: None,
+        earliest: None,
         window: Some(SyncWindow {
             from: "2026-09-01".into(),
             to: "2026-09-02".into(),

@@ -149,6 +149,8 @@ pub(super) fn record(row: &Row<'_>) -> Result<TransactionRecord, LedgerError> {
         counterparty: get(row, "counterparty")?,
         narration: get(row, "narration")?,
         category: get(row, "category")?,
+        supersedes: None,
+        valued: None,
     })
 }
 
