@@ -4,6 +4,7 @@
 //! ledger are real, and the output shown is that of `kubectl` and `busbar`. Each step waits for its condition with a
 //! deadline; no step sleeps for effect.
 
+mod archive;
 mod endpoints;
 mod environment;
 mod error;

@@ -1,4 +1,5 @@
-//! The scenario: normal operation; bank A fails, the route fails over to bank B; bank A recovers, the route fails back.
+//! The scenario: normal operation; bank A fails, the route fails over to bank B, a sync is interrupted; bank A recovers, the
+//! route fails back, the sync goes on.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use busbar::testbed::sim::{Direction, RequiredAuth, Transaction};
 use jiff::Unit;
 use serde_json::Value;
 
+use crate::archive;
 use crate::endpoints::Endpoints;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -17,7 +19,7 @@ use crate::sim_client::SimClient;
 use crate::verify;
 
 /// The repository that this program was compiled in.
-const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+pub(crate) const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Deadline of what usually takes a second or two.
 const SHORT_DEADLINE: Duration = Duration::from_secs(10);
@@ -146,6 +148,7 @@ async fn bank_a_fails(
     endpoints: &Endpoints,
     simulator: &SimClient,
 ) -> Result<(), Error> {
+    archive::start(environment, screen, simulator, INITIAL_TRANSACTIONS).await?;
     screen.text("Bank A now answers 503 to every request. It is probed every 5 s, and two failures open its circuit.");
     simulator.fail("bank-a").await?;
     let fields = [("/status/circuit", "Open"), ("/status/health", "Unhealthy")];
@@ -156,6 +159,7 @@ async fn bank_a_fails(
     active(environment, screen, "bank-b").await?;
     screen.done("the route has failed over to the next cheapest bank, bank-b");
     event(environment, screen, "FailedOver").await?;
+    archive::interrupted(environment, screen, INITIAL_TRANSACTIONS).await?;
     show(environment, screen, "kubectl", &GET_ALL).await?;
     show(environment, screen, "kubectl", &["get", "events", "--field-selector=type=Warning"]).await?;
     metrics(environment, screen, endpoints).await
@@ -186,18 +190,19 @@ async fn bank_a_recovers(environment: &Environment, screen: &Screen, simulator: 
     active(environment, screen, "bank-a").await?;
     screen.done("the route has failed back to bank-a");
     event(environment, screen, "FailedBack").await?;
-    rows(environment, screen, INITIAL_TRANSACTIONS + OUTAGE_TRANSACTIONS).await?;
+    archive::resumed(environment, screen, INITIAL_TRANSACTIONS + OUTAGE_TRANSACTIONS).await?;
     screen.done(&format!(
-        "the sync has caught up: {} transactions, none lost, none duplicated",
+        "the first job has caught up: {} transactions, none lost, none duplicated",
         INITIAL_TRANSACTIONS + OUTAGE_TRANSACTIONS
     ));
     show(environment, screen, "kubectl", &GET_ALL).await?;
     show(environment, screen, "kubectl", &["get", "events", "--field-selector=reason=FailedBack"]).await?;
-    show(environment, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await
+    show(environment, screen, "busbar", &["ledger", "transactions", "--connection=bank-a", "--limit=4"]).await?;
+    show(environment, screen, "busbar", &["ledger", "runs", &format!("{NAMESPACE}/bank-a-archive"), "--limit=4"]).await
 }
 
 /// Path of an object or a list at the API server.
-fn path(namespace: &str, rest: &str) -> String {
+pub(crate) fn path(namespace: &str, rest: &str) -> String {
     format!("/apis/busbar.dev/v1alpha1/namespaces/{namespace}/{rest}")
 }
 
@@ -262,16 +267,23 @@ async fn active(environment: &Environment, screen: &Screen, bank: &str) -> Resul
     until(environment, screen, &what, SHORT_DEADLINE, "bankroutes/payouts", &[("/status/active", bank)]).await
 }
 
-/// Waits until the ledger has exactly `count` rows.
+/// Waits until the ledger has exactly `count` rows of bank A.
 async fn rows(environment: &Environment, screen: &Screen, count: u64) -> Result<(), Error> {
     environment
         .until(screen, &format!("{count} transactions are in the ledger"), RECOVERY_DEADLINE, async || {
-            let args = ["ledger", "transactions", "--connection=bank-a", "--limit=1"];
-            let output = environment.run("busbar", &args).await.map_err(|error| error.to_string())?;
-            let last = output.trim_end().lines().next_back().unwrap_or_default().to_owned();
-            if last.contains(&format!("of {count} transactions")) { Ok(()) } else { Err(last) }
+            let rows = rows_of_bank_a(environment).await?;
+            if rows == count { Ok(()) } else { Err(format!("{rows} transactions")) }
         })
         .await
+}
+
+/// The number of bank A's transactions in the ledger, as `busbar ledger` prints it.
+pub(crate) async fn rows_of_bank_a(environment: &Environment) -> Result<u64, String> {
+    let args = ["ledger", "transactions", "--connection=bank-a", "--limit=1"];
+    let output = environment.run("busbar", &args).await.map_err(|error| error.to_string())?;
+    let last = output.trim_end().lines().next_back().unwrap_or_default();
+    let count = last.split_once(" of ").and_then(|(_, rest)| rest.split_once(" transactions"));
+    count.and_then(|(count, _)| count.parse().ok()).ok_or_else(|| last.to_owned())
 }
 
 async fn event(environment: &Environment, screen: &Screen, reason: &str) -> Result<(), Error> {

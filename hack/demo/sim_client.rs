@@ -1,6 +1,8 @@
 //! Client of the simulator's control API: what happens to the simulated banks.
 
-use busbar::testbed::sim::{Behaviour, RequiredAuth, ScriptStep, Transaction};
+use std::time::Duration;
+
+use busbar::testbed::sim::{AccountConfig, Behaviour, RequiredAuth, Rule, Script, ScriptStep, Transaction};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -25,6 +27,17 @@ impl SimClient {
     /// Makes the bank answer 503 to every request.
     pub(crate) async fn fail(&self, bank: &str) -> Result<(), Error> {
         self.send(self.http.post(self.url(bank, "fail")), &ScriptStep::from(Behaviour::status(503))).await
+    }
+
+    /// Makes the bank take `latency` longer for requests below `path`.
+    pub(crate) async fn slow_down(&self, bank: &str, path: &str, latency: Duration) -> Result<(), Error> {
+        let script = Script { rules: vec![Rule::on(path, [ScriptStep::slow(latency)])] };
+        self.send(self.http.put(self.url(bank, "script")), &script).await
+    }
+
+    /// Adds an account, or replaces it.
+    pub(crate) async fn set_account(&self, bank: &str, account: &AccountConfig) -> Result<(), Error> {
+        self.send(self.http.put(self.url(bank, &format!("accounts/{}", account.id))), account).await
     }
 
     /// Makes the bank healthy again.
