@@ -291,7 +291,7 @@ impl ConnectionMonitor {
             // Every call moves the risk; the consecutive checks are the probes, or all calls if the mode is passive.
             let passive = check.mode == CheckMode::Passive;
             if health != CallOutcome::Ignored {
-                // What says nothing about the provider, such as a rejected credential, trips no circuit.
+                // What says nothing about the provider, such as a fault of our own disk, trips no circuit.
                 let (is_check, may_trip) = (probe || passive, outcome != CallOutcome::Ignored);
                 state.observe_health(HealthObservation { is_check, success, may_trip }, elapsed, mono);
                 if is_check {
@@ -336,6 +336,8 @@ impl ConnectionMonitor {
                 state.token_missing = false;
                 state.token_fault = None;
                 state.refused_since = None;
+                // A circuit that rejected credentials opened must not outlast them; the next check is the trial.
+                state.breaker.expedite_trial(now);
                 if old.base_url() != new.base_url() {
                     // Another endpoint is another provider; new credentials are not.
                     state.health.reset();

@@ -313,6 +313,14 @@ impl Breaker {
             .then(|| self.open(TripReason::Health, now))
     }
 
+    /// Makes the next trial due, if the circuit is open: what the calls fail for may be corrected. The trial decides.
+    pub fn expedite_trial(&mut self, now: Mono) {
+        if self.state == BreakerState::Open && self.until > now {
+            self.until = now;
+            self.until_wall = Cell::new(None);
+        }
+    }
+
     fn open(&mut self, reason: TripReason, now: Mono) -> Transition {
         if self.state == BreakerState::Closed {
             // One step back per healthy `base`: a provider that was healthy for long starts over.

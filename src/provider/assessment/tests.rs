@@ -59,7 +59,7 @@ fn by_default_5xx_connection_failures_and_timeouts_count_as_failures() {
     }
     for status in [401, 403, 429] {
         assert_eq!(outcome(&rules, CallClass::Read, status), CallOutcome::Ignored, "{status}");
-        assert_eq!(outcome(&rules, CallClass::Probe, status), CallOutcome::Ignored, "{status}");
+        assert_eq!(outcome(&rules, CallClass::Probe, status), CallOutcome::Failure, "{status}");
     }
     let ended = |error: &CallError| assess(&rules, CallClass::Read, &expecting(&[]), Err(error)).outcome;
     for (error, class) in [

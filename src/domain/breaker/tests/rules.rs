@@ -31,6 +31,24 @@ fn the_bank_preset_opens_for_five_minutes_after_five_failures() {
 }
 
 #[test]
+fn an_expedited_trial_is_due_at_once_and_decides_as_any_other() {
+    let mut b = Breaker::new(bank(), secs(0));
+    b.expedite_trial(secs(1));
+    assert_eq!((b.state(), b.next_trial()), (BreakerState::Closed, None), "a closed circuit has no trial");
+    for outcome in [CallOutcome::Failure, CallOutcome::Success] {
+        while b.state() == BreakerState::Closed {
+            let _ = call(&mut b, CallClass::Probe, CallOutcome::Failure, secs(2));
+        }
+        b.expedite_trial(secs(3));
+        assert_eq!(b.next_trial(), Some(secs(3)));
+        let permit = b.admit(CallClass::Probe, secs(3)).unwrap();
+        let _ = b.take_transition();
+        let ended = b.record(permit, outcome, FAST, secs(4)).unwrap();
+        assert_eq!(ended.to == EffectiveState::Closed, outcome == CallOutcome::Success);
+    }
+}
+
+#[test]
 fn rule_1_only_a_failure_or_a_slow_call_can_open_a_circuit() {
     let mut b = Breaker::new(Policy { minimum_calls: 5, ..ratio() }, secs(0));
     for _ in 0..4 {
