@@ -289,7 +289,10 @@ proptest! {
 
     #[test]
     fn removing_a_candidate_never_excludes_another(list in candidates(), gone in any::<prop::sample::Index>()) {
-        prop_assume!(!list.is_empty());
+        // Not an assumption: a soak's many cases would exceed the number that may be rejected.
+        if list.is_empty() {
+            return Ok(());
+        }
         let asked = payout("1000", "USD");
         let before = evaluate(&asked, &list);
         let mut fewer = list.clone();
