@@ -11,6 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
+use crate::api::CRD_VERSION;
 use crate::api::v1alpha1::rule;
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
 
@@ -89,6 +90,8 @@ fn quote_old_booleans(line: &str) -> String {
 }
 
 fn finalize(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let annotations = crd.metadata.annotations.get_or_insert_default();
+    annotations.insert(CRD_VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     for version in &mut crd.spec.versions {
         let Some(validation) = version.schema.as_mut() else { continue };
         let Some(schema) = validation.open_api_v3_schema.take() else { continue };

@@ -19,5 +19,9 @@ pub const REQUESTED_AT: &str = "busbar.dev/requestedAt";
 /// Annotation of Flux, accepted as an alias of [`REQUESTED_AT`], which takes precedence if both are set.
 pub const REQUESTED_AT_FLUX: &str = "reconcile.fluxcd.io/requestedAt";
 
+/// Annotation of a CRD with the version that it is from. An admission policy compares it, so that an older CRD does not
+/// replace a newer one (config/admission/definitions.yaml).
+pub const CRD_VERSION: &str = "busbar.dev/crd-version";
+
 /// Finalizer of a `SyncJob` whose `deletionPolicy` is `Delete`; no other object has a finalizer.
 pub const LEDGER_FINALIZER: &str = "busbar.dev/ledger";

@@ -3,6 +3,8 @@
 //! It applies nothing: a change of the policy enqueues the connections that reference it.
 
 pub mod decide;
+#[cfg(test)]
+mod tests;
 
 use crate::api::v1alpha1::BreakerPolicy;
 use crate::api::v1alpha1::breaker_policy::BreakerPolicyStatus;
@@ -41,7 +43,10 @@ impl HasStatus for BreakerPolicy {
 
     fn is_urgent(old: Option<&BreakerPolicyStatus>, new: &BreakerPolicyStatus) -> bool {
         let ready = |s: &BreakerPolicyStatus| status_of(&s.conditions, ConditionType::Ready);
-        old.map(ready) == Some(ConditionStatus::True) && ready(new) == ConditionStatus::False
+        let in_use = |s: &BreakerPolicyStatus| s.connections.as_ref().is_some_and(|connections| connections.total > 0);
+        (old.map(ready) == Some(ConditionStatus::True) && ready(new) == ConditionStatus::False)
+            // Whether the API server admits a deletion depends on it (config/admission/in-use.yaml).
+            || old.is_some_and(in_use) != in_use(new)
     }
 }
 

@@ -56,10 +56,7 @@ impl HasStatus for ProviderConnection {
 
     fn transition_fields(status: &ProviderConnectionStatus) -> ProviderConnectionStatus {
         let mut transitions = status.clone();
-        // Whether routes use it decides what an admission policy requires of a change (config/admission/override.yaml).
-        let routed = |consumers: &ConnectionConsumers| consumers.bank_routes > 0;
-        let consumers = transitions.consumers.take().filter(routed);
-        transitions.consumers = consumers.map(|_| ConnectionConsumers { sync_jobs: 0, bank_routes: 1 });
+        transitions.consumers = in_use(status);
         if let Some(circuit) = &mut transitions.circuit_state {
             circuit.epoch = 0;
             circuit.next_trial_time = None;
@@ -83,9 +80,20 @@ impl HasStatus for ProviderConnection {
             || (new.health == Some(HealthStatus::Unhealthy) && old.health != new.health)
             || changed(ConditionType::Ready, ConditionStatus::True, ConditionStatus::False)
             || changed(ConditionType::Authenticated, ConditionStatus::True, ConditionStatus::False)
+            // What the API server admits depends on it: `kubectl delete` waits for it.
+            || in_use(old) != in_use(new)
             // The requester waits for it, and a restart before the write would repeat the request.
             || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
+}
+
+/// Whether jobs and routes use it, with 1 for any number; `None` if nothing does. Their number rides along. Whether it is
+/// 0 decides what admission policies require of a change (config/admission/override.yaml) and of a deletion (in-use.yaml).
+fn in_use(status: &ProviderConnectionStatus) -> Option<ConnectionConsumers> {
+    let consumers = status.consumers.as_ref()?;
+    let any =
+        ConnectionConsumers { sync_jobs: consumers.sync_jobs.signum(), bank_routes: consumers.bank_routes.signum() };
+    (any != ConnectionConsumers::default()).then_some(any)
 }
 
 /// Reconciler of provider connections.

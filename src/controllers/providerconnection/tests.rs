@@ -325,10 +325,12 @@ fn a_maintenance_window_makes_health_unknown_until_its_edge_and_keeps_ready() {
 fn an_unchanged_status_is_not_written_and_ride_along_fields_wait() {
     let old = status(&object(), None, &inputs(Some(live())));
     assert_eq!(timing::<ProviderConnection>(Some(&old), &old, Some(Duration::from_secs(9999))), Timing::Unchanged);
+    let mut used = old.clone();
+    used.consumers = Some(ConnectionConsumers { sync_jobs: 1, bank_routes: 0 });
     let mut ride_along = old.clone();
-    ride_along.consumers = Some(ConnectionConsumers { sync_jobs: 1, bank_routes: 0 });
+    ride_along.consumers = Some(ConnectionConsumers { sync_jobs: 2, bank_routes: 0 });
     assert_eq!(
-        timing::<ProviderConnection>(Some(&old), &ride_along, Some(Duration::ZERO)),
+        timing::<ProviderConnection>(Some(&used), &ride_along, Some(Duration::ZERO)),
         Timing::After(MIN_RIDE_ALONG_INTERVAL)
     );
     let degraded = status(&object(), Some(&old), &inputs(Some(LiveConnection { health: Health::Degraded, ..live() })));
@@ -339,4 +341,23 @@ fn an_unchanged_status_is_not_written_and_ride_along_fields_wait() {
     let unhealthy =
         status(&object(), Some(&old), &inputs(Some(LiveConnection { health: Health::Unhealthy, ..live() })));
     assert_eq!(timing::<ProviderConnection>(Some(&old), &unhealthy, Some(Duration::ZERO)), Timing::Now);
+}
+
+#[test]
+fn the_first_and_the_last_consumer_are_written_at_once_and_their_number_rides_along() {
+    let status = status(&object(), None, &inputs(Some(live())));
+    let used = |sync_jobs, bank_routes| ProviderConnectionStatus {
+        consumers: Some(ConnectionConsumers { sync_jobs, bank_routes }),
+        ..status.clone()
+    };
+    let timing = |old: (i32, i32), new: (i32, i32)| {
+        timing::<ProviderConnection>(Some(&used(old.0, old.1)), &used(new.0, new.1), Some(Duration::ZERO))
+    };
+    for (none, one) in [((0, 0), (1, 0)), ((0, 0), (0, 1)), ((3, 0), (3, 1)), ((0, 2), (1, 2))] {
+        assert_eq!((timing(none, one), timing(one, none)), (Timing::Now, Timing::Now), "{none:?} {one:?}");
+    }
+    for (some, more) in [((1, 0), (2, 0)), ((0, 1), (0, 7)), ((1, 1), (5, 4))] {
+        let later = Timing::After(MIN_RIDE_ALONG_INTERVAL);
+        assert_eq!((timing(some, more), timing(more, some)), (later, later), "{some:?} {more:?}");
+    }
 }

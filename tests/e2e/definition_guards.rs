@@ -1,0 +1,123 @@
+//! `config/admission/definitions.yaml`: an older definition does not replace a newer one, whoever applies it and however.
+
+use busbar::api::CRD_VERSION;
+use busbar::testbed::control_plane::Options;
+use serde_json::{Value, json};
+
+use crate::cluster::control_planes::own_plane;
+use crate::cluster::namespace::{KubectlOutput, TestNs};
+use crate::cluster::policies::{User, assert_accepted, assert_denied, assert_type_checked, documents};
+use crate::kit::wait::eventually;
+
+const POLICY: &str = "busbar-crd-downgrade";
+const JOBS: &str = "syncjobs.busbar.dev";
+
+/// The shipped definition of jobs as if it were from this version; `None` for the time before definitions had one.
+fn definition(version: Option<&str>) -> Value {
+    let (_, mut jobs) = documents("crds/busbar.dev_syncjobs.yaml").remove(0);
+    match version {
+        Some(version) => jobs["metadata"]["annotations"] = json!({CRD_VERSION: version}),
+        None => drop(jobs["metadata"].as_object_mut().unwrap().remove("annotations")),
+    }
+    jobs
+}
+
+/// The same with a further version of the kind; `storage` is the one that is stored.
+fn with_beta(version: &str, storage: &str) -> Value {
+    let mut jobs = definition(Some(version));
+    let versions = jobs["spec"]["versions"].as_array_mut().unwrap();
+    let mut beta = versions[0].clone();
+    beta["name"] = json!("v1beta1");
+    versions.push(beta);
+    for version in versions {
+        version["storage"] = json!(version["name"] == storage);
+    }
+    jobs
+}
+
+async fn apply(user: &User<'_>, definition: &Value) -> KubectlOutput {
+    user.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &definition.to_string()).await
+}
+
+/// The policy in force, and a user who may do anything with definitions.
+async fn administrator(ns: &TestNs) -> User<'_> {
+    for (text, _) in documents("config/admission/definitions.yaml") {
+        ns.plane().apply(&text).await.unwrap();
+    }
+    assert_type_checked(ns, &[POLICY.to_owned()]).await;
+    ns.plane()
+        .apply(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: definitions}\nrules:\n\
+             - {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: ['*']}\n",
+        )
+        .await
+        .unwrap();
+    let user = User::new(ns, "ann").await;
+    let account = format!("--serviceaccount={}:ann", ns.name());
+    ns.kubectl(&["create", "clusterrolebinding", "definitions", "--clusterrole=definitions", &account]).await.ok();
+    user.until_allowed("patch", "customresourcedefinitions.apiextensions.k8s.io").await;
+    eventually("the policy is in effect", async || {
+        let dry = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        let output = user.kubectl(&dry, &definition(Some("0.0.0")).to_string()).await;
+        if output.stderr.contains("denied request") { Ok(()) } else { Err(output) }
+    })
+    .await;
+    user
+}
+
+#[tokio::test]
+async fn an_older_definition_never_replaces_a_newer_one() {
+    let plane = own_plane(Options::default()).await;
+    let ns = TestNs::on(&plane, "downgrade").await;
+    let ann = administrator(&ns).await;
+    let installed = env!("CARGO_PKG_VERSION");
+    assert_accepted(&apply(&ann, &definition(Some(installed))).await);
+    assert_accepted(&apply(&ann, &definition(Some("1.9.9"))).await);
+    // By number, not as text; the same version and newer ones are accepted.
+    for accepted in ["1.9.9", "1.9.10", "1.9.10-rc.1", "1.10.0", "1.10.0+build.7", "2.0.0"] {
+        assert_accepted(&apply(&ann, &definition(Some(accepted))).await);
+    }
+    for older in [Some("1.10.0"), Some("1.99.99"), Some(installed), Some(""), None] {
+        let denied = apply(&ann, &definition(older)).await;
+        let shown = older.unwrap_or_default();
+        let text = format!("definition ({CRD_VERSION}: \"{shown}\" instead of \"2.0.0\"): keep the installed");
+        assert_denied(&denied, &text);
+        // Replaced, patched, and by the administrator: likewise.
+        let replaced = ann.kubectl(&["replace", "-f", "-"], &definition(older).to_string()).await;
+        assert!(!replaced.success, "{older:?}");
+        let patch = json!({"metadata": {"annotations": {CRD_VERSION: older}}}).to_string();
+        assert_denied(&ns.kubectl(&["patch", "crd", JOBS, "--type=merge", "-p", &patch]).await, &text);
+    }
+    let kept = ns.json("crd", JOBS).await.unwrap();
+    assert_eq!(kept["metadata"]["annotations"][CRD_VERSION], "2.0.0");
+
+    // Other annotations, and the definitions of others, are not concerned.
+    let label = ["label", "crd", JOBS, "team=payments"];
+    assert_accepted(&ns.kubectl(&label).await);
+    let mut other = definition(Some("2.0.0"));
+    other["metadata"]["name"] = json!("syncjobs.example.org");
+    other["spec"]["group"] = json!("example.org");
+    assert_accepted(&apply(&ann, &other).await);
+    other["metadata"]["annotations"] = json!({CRD_VERSION: "1.0.0"});
+    assert_accepted(&apply(&ann, &other).await);
+}
+
+#[tokio::test]
+async fn a_version_in_which_objects_are_stored_is_not_removed_nor_stored_no_more() {
+    let plane = own_plane(Options::default()).await;
+    let ns = TestNs::on(&plane, "stored").await;
+    let ann = administrator(&ns).await;
+    assert_accepted(&apply(&ann, &with_beta("2.0.0", "v1alpha1")).await);
+    // Which version is stored changes with a newer definition only.
+    let denied = apply(&ann, &with_beta("2.0.0", "v1beta1")).await;
+    assert_denied(&denied, "must keep the storage version \"v1alpha1\": only a newer definition changes it");
+    assert_accepted(&apply(&ann, &with_beta("3.0.0", "v1beta1")).await);
+    assert_denied(&apply(&ann, &with_beta("3.0.0", "v1alpha1")).await, "must keep the storage version \"v1beta1\"");
+
+    // The definition before that, which has no such version, with its own version number and with a forged one.
+    assert_denied(&apply(&ann, &definition(Some("1.0.0"))).await, "must not be older than the installed definition");
+    let removed = apply(&ann, &definition(Some("4.0.0"))).await;
+    assert!(!removed.success && removed.stderr.contains("status.storedVersions"), "{}", removed.stderr);
+    let kept = ns.json("crd", JOBS).await.unwrap();
+    assert_eq!(kept["spec"]["versions"].as_array().unwrap().len(), 2);
+}
