@@ -16,13 +16,14 @@ use serde::de::DeserializeOwned;
 use crate::api::{REQUESTED_AT, REQUESTED_AT_FLUX};
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::watch_monitor::WatchMonitor;
+use crate::domain::json_prefix::json_prefix;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::notify::KeyQueue;
 
 /// Minimum time between two writes that change only ride-along fields, unless a kind has its own.
 pub const MIN_RIDE_ALONG_INTERVAL: Duration = Duration::from_mins(10);
 
-/// Longest acknowledged request in characters, as in the schema of `status.lastHandledReconcileAt`.
+/// Longest acknowledged request in bytes of JSON, as in the schema of `status.lastHandledReconcileAt`.
 const MAX_REQUEST: usize = 256;
 
 /// One of our kinds, as it is watched and stored.
@@ -45,8 +46,7 @@ pub trait WatchedResource:
     /// the status that acknowledges it may be.
     fn requested_at(&self) -> Option<&str> {
         let value = [REQUESTED_AT, REQUESTED_AT_FLUX].into_iter().find_map(|name| self.annotations().get(name))?;
-        let end = value.char_indices().nth(MAX_REQUEST).map_or(value.len(), |(end, _)| end);
-        value.get(..end)
+        Some(json_prefix(value, MAX_REQUEST))
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::v1alpha1::common::Condition as ApiCondition;
+use crate::api::v1alpha1::common::{Condition as ApiCondition, MESSAGE_MAX};
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::controllers::STALLED_REQUEUE;
 use crate::domain::clock_skew::happened;
 use crate::domain::conditions::{Condition, ConditionStatus, merge};
+use crate::domain::json_prefix::json_prefix;
 use crate::resolve::SpecError;
 
 /// Collects the conditions of one status.
@@ -33,6 +34,7 @@ impl Conditions {
         reason: Reason,
         message: impl Into<String>,
     ) {
+        let message = bounded(message.into());
         let condition = Condition::new(type_.as_str(), status, reason.as_str(), message, self.generation, self.now);
         self.collected.push(condition);
     }
@@ -72,6 +74,15 @@ impl Conditions {
         let old: Vec<Condition> = old.iter().map(from_api).map(as_of_now).collect();
         merge(&old, self.collected).into_iter().map(to_api).collect()
     }
+}
+
+/// The message, or as much of it as may be stored.
+fn bounded(message: String) -> String {
+    const MORE: &str = " …";
+    if json_prefix(&message, MESSAGE_MAX).len() == message.len() {
+        return message;
+    }
+    format!("{}{MORE}", json_prefix(&message, MESSAGE_MAX - MORE.len()))
 }
 
 /// Suffix of the Ready message that names set fields without effect in this version; empty if there are none.
@@ -142,6 +153,23 @@ pub fn time(at: Timestamp) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_cut_to_the_bytes_that_a_status_may_have_for_it() {
+        let stored = |text: &str| serde_json::to_string(text).unwrap().len() - 2;
+        for short in [String::new(), "provider timed out".to_owned(), "é".repeat(1024), "\"".repeat(1024)] {
+            assert_eq!(bounded(short.clone()), short);
+        }
+        for long in ["x", "é", "€", "🏦", "\"", "\\", "\n", "\u{1}", "a\"€\u{1f}"] {
+            let cut = bounded(long.repeat(5_000));
+            let size = stored(&cut);
+            assert!(cut.ends_with(" …") && size <= MESSAGE_MAX && size > MESSAGE_MAX - 16, "{long:?}: {size}");
+            assert!(cut.chars().count() <= MESSAGE_MAX, "the schema counts characters");
+        }
+        let mut conditions = Conditions::new(1, Timestamp::UNIX_EPOCH);
+        conditions.set(ConditionType::Ready, false, Reason::InvalidSpec, "x".repeat(10_000));
+        assert!(stored(&conditions.merged(&[])[0].message) <= MESSAGE_MAX);
+    }
 
     #[test]
     fn a_transition_time_of_the_future_becomes_now_once() {

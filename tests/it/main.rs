@@ -44,6 +44,7 @@ mod samples;
 mod sim;
 mod sim_process;
 mod source;
+mod status_size;
 mod sync;
 mod terminal;
 mod traces;

@@ -17,11 +17,12 @@ pub type Condition = MetaCondition;
 /// An instant in a status; serialized as UTC in whole seconds.
 pub type Time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Largest length of a condition message in bytes. Longer messages are truncated, so that status stays below 32 KiB.
+/// Largest length of a condition message in bytes of JSON. Longer messages are truncated, so that status stays below 32 KiB.
 pub const MESSAGE_MAX: usize = 2048;
 
-/// Largest number of conditions per object.
-pub const CONDITIONS_MAX: usize = 16;
+/// Largest number of conditions per object: as many as a kind has types, of which `Reconciling` and `Stalled` exclude each
+/// other.
+pub const CONDITIONS_MAX: usize = 8;
 
 /// Reference to an object in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

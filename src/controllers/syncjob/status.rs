@@ -12,6 +12,7 @@ use crate::api::v1alpha1::sync_job::{
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::time;
 use crate::controllers::syncjob::failure;
+use crate::domain::json_prefix::json_prefix;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::work::pool::{ActiveRun as Running, JobView};
@@ -188,5 +189,5 @@ fn wire_trigger(trigger: RunTrigger) -> WireTrigger {
 }
 
 fn preview(cursor: &str) -> String {
-    cursor.chars().take(CURSOR_PREVIEW_MAX).collect()
+    json_prefix(cursor, CURSOR_PREVIEW_MAX).to_owned()
 }

@@ -9,7 +9,7 @@ use crate::api::v1alpha1::text::DurationText;
 /// Largest number of entries in `status.history`.
 pub const HISTORY_MAX: usize = 10;
 
-/// Largest length of the cursor preview in characters.
+/// Largest length of the cursor preview in bytes of JSON.
 pub const CURSOR_PREVIEW_MAX: usize = 64;
 
 string_enum!(
