@@ -6,6 +6,7 @@
 
 pub mod gateway;
 pub mod ledger;
+pub mod ledger_copy;
 pub mod live;
 mod parse;
 pub mod telemetry;
@@ -49,7 +50,7 @@ pub enum Command {
     Docs(OutArgs),
     /// Show the effective settings of an object and the source of each.
     Explain(ExplainArgs),
-    /// Print records from the ledger (read-only).
+    /// Print records from the ledger, copy it, or restore it.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
     /// Validate provider profiles, or test a real provider.
@@ -163,6 +164,10 @@ pub struct RunArgs {
     /// URL of the ledger: `sqlite:PATH`.
     #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
     pub ledger: LedgerUrl,
+    /// The ledger is lost with the Pod, on purpose: lead also with one that is behind the leader lease. Default: refuse,
+    /// until a backup is restored or `busbar ledger accept-loss` is run.
+    #[arg(long, env = "BUSBAR_EPHEMERAL_LEDGER")]
+    pub ephemeral_ledger: bool,
     /// Log format.
     #[arg(long, env = "BUSBAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Gate {
     /// The configuration is valid, and the ledger is open and migrated.
     Ledger,
+    /// The ledger is not behind the leader lease. Open unless it is closed: only a replica that could lead finds out.
+    LedgerEpoch,
     /// The API server serves our four kinds.
     Crds,
     /// Every store has received its initial list.
@@ -18,8 +20,13 @@ pub enum Gate {
     Running,
 }
 
-const ALL: [(Gate, &str); 4] =
-    [(Gate::Ledger, "ledger"), (Gate::Crds, "crds"), (Gate::Stores, "stores"), (Gate::Running, "running")];
+const ALL: [(Gate, &str); 5] = [
+    (Gate::Ledger, "ledger"),
+    (Gate::LedgerEpoch, "ledger epoch"),
+    (Gate::Crds, "crds"),
+    (Gate::Stores, "stores"),
+    (Gate::Running, "running"),
+];
 
 /// Asks for a warning; `None` while there is none.
 type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
@@ -28,12 +35,23 @@ type Warning = Box<dyn Fn() -> Option<String> + Send + Sync>;
 type Explanation = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// State of all gates. Cloning shares it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Gates {
     explanations: Arc<Mutex<Vec<(Gate, Explanation)>>>,
     open: Arc<Mutex<[bool; ALL.len()]>>,
     leading: Arc<std::sync::atomic::AtomicBool>,
     warnings: Arc<Mutex<Vec<Warning>>>,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            explanations: Arc::default(),
+            open: Arc::new(Mutex::new(ALL.map(|(gate, _)| gate == Gate::LedgerEpoch))),
+            leading: Arc::default(),
+            warnings: Arc::default(),
+        }
+    }
 }
 
 impl Gates {

@@ -10,6 +10,7 @@ use crate::cluster::lease::LeaseError;
 use crate::gateway::listen_address::{ListenAddress, ListenAddressError};
 use crate::gateway::tls::CertificateError;
 use crate::ledger::LedgerError;
+use crate::ledger::transfer::TransferError;
 use crate::ledger::encryption::KeyringError;
 use crate::metrics::MetricsError;
 use crate::profile::ProfileError;
@@ -67,6 +68,9 @@ pub(super) enum AppError {
     /// The ledger could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The ledger could not be copied.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// The smoke check of a provider failed.
     #[error(transparent)]
     SmokeCheck(#[from] SmokeCheckError),

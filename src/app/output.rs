@@ -39,6 +39,11 @@ pub(super) fn print_error(error: &dyn std::fmt::Display) {
     write_stderr_within(format!("error: {}\n", printable::cell(&error.to_string())), LAST_LINE_TIMEOUT);
 }
 
+/// Prints a line about work that goes on, to standard error.
+pub(super) fn print_progress(line: &str) {
+    write_stderr_within(format!("{}\n", printable::cell(line)), LAST_LINE_TIMEOUT);
+}
+
 /// Prints what clap says about a command line: the help, or what is wrong with the arguments.
 pub(super) fn print_usage(message: &clap::Error) -> ExitCode {
     if message.use_stderr() {

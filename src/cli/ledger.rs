@@ -1,8 +1,9 @@
-//! Flags of `busbar ledger`. All subcommands take the same selection: an object as `NAMESPACE/NAME`, or as `NAME` with
+//! Flags of `busbar ledger`. All subcommands that print take the same selection: an object as `NAMESPACE/NAME`, or as `NAME` with
 //! `-n`, or only a namespace.
 
 use clap::{Args, Subcommand};
 
+use super::ledger_copy::{AcceptLossArgs, BackupArgs, MigrateArgs, RestoreArgs};
 use crate::domain::key::ObjectKey;
 use crate::ledger::LedgerUrl;
 
@@ -13,6 +14,18 @@ pub enum LedgerCommand {
     Transactions(TransactionsArgs),
     /// Print the newest documents of a connection, with sensitive fields masked as stored.
     Documents(StreamArgs),
+    /// Print the accounts of a connection, last changed first, with sensitive fields masked as stored.
+    Accounts(StreamArgs),
+    /// Print the balances of a connection, last changed first.
+    Balances(StreamArgs),
+    /// Print the collaterals of a connection, last changed first, with sensitive fields masked as stored.
+    Collaterals(StreamArgs),
+    /// Print the quotes of a connection, last changed first.
+    Quotes(StreamArgs),
+    /// Print the observations of a connection, last changed first.
+    Observations(StreamArgs),
+    /// Print the articles of a connection, last changed first.
+    Articles(StreamArgs),
     /// Print the rejected records of a connection: field, reason, and the record's structure without its values.
     DeadLetters(StreamArgs),
     /// Print the latest runs of a `SyncJob`, with the cause of those that did not succeed.
@@ -23,6 +36,14 @@ pub enum LedgerCommand {
     Audit(LedgerArgs),
     /// Print the latest health checks of a connection.
     Probes(LedgerArgs),
+    /// Write a consistent copy of the ledger to a file, beside a running operator.
+    Backup(BackupArgs),
+    /// Restore a backup into an empty ledger.
+    Restore(RestoreArgs),
+    /// Copy the ledger into an empty one, of the same or another engine, while no operator uses it.
+    Migrate(MigrateArgs),
+    /// Let the operator lead with a ledger that is behind the leader lease: what it lacks is lost.
+    AcceptLoss(AcceptLossArgs),
 }
 
 /// Arguments of all subcommands of `busbar ledger`.
@@ -42,7 +63,7 @@ pub struct LedgerArgs {
     pub limit: u32,
 }
 
-/// Arguments of `busbar ledger documents` and `busbar ledger dead-letters`.
+/// Arguments of the subcommands of `busbar ledger` for records and dead letters.
 #[derive(Clone, Debug, Args)]
 pub struct StreamArgs {
     /// Arguments of all subcommands.
@@ -136,18 +157,28 @@ mod tests {
         };
         match command {
             LedgerCommand::Transactions(args) => args.selection.common.selection(),
-            LedgerCommand::Documents(args) | LedgerCommand::DeadLetters(args) => args.common.selection(),
+            LedgerCommand::Documents(args)
+            | LedgerCommand::Accounts(args)
+            | LedgerCommand::Balances(args)
+            | LedgerCommand::Collaterals(args)
+            | LedgerCommand::Quotes(args)
+            | LedgerCommand::Observations(args)
+            | LedgerCommand::Articles(args)
+            | LedgerCommand::DeadLetters(args) => args.common.selection(),
             LedgerCommand::Runs(args)
             | LedgerCommand::DeadRequests(args)
             | LedgerCommand::Audit(args)
             | LedgerCommand::Probes(args) => args.selection(),
+            _ => Err("another command".to_owned()),
         }
     }
 
     #[test]
     fn every_subcommand_takes_an_object_with_its_namespace_in_either_form() {
         let bank = Selection { namespace: Some("team".into()), name: Some("bank".into()) };
-        for command in ["transactions", "documents", "dead-letters", "runs", "dead-requests", "audit", "probes"] {
+        let records =
+            ["transactions", "documents", "accounts", "balances", "collaterals", "quotes", "observations", "articles"];
+        for command in records.into_iter().chain(["dead-letters", "runs", "dead-requests", "audit", "probes"]) {
             for form in [&["team/bank"] as &[&str], &["bank", "-n", "team"], &["-n", "team", "team/bank"]] {
                 assert_eq!(selection(&[&[command], form].concat()).as_ref(), Ok(&bank), "{command} {form:?}");
             }

@@ -6,9 +6,12 @@
 //! because its state is stale. Operations that must never run twice do not rely on this lease but on the ledger's own,
 //! which is checked inside its transactions.
 
+mod epoch;
 mod leadership;
 mod watch;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,6 +23,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::cluster::lease::epoch::epoch_of;
+pub use crate::cluster::lease::epoch::{EPOCH_ANNOTATION, EpochGuard, RaiseOutcome};
 pub use crate::cluster::lease::leadership::{Leadership, RENEW_DEADLINE, WritePermit};
 use crate::cluster::{ApiError, call_within};
 use crate::domain::lease::{LeaseDecision, ObservedLease, evaluate};
@@ -42,6 +47,9 @@ pub enum LeaseError {
     /// Another replica holds it: this process must end.
     #[error("leader lease lost: now held by {0}")]
     HeldBy(String),
+    /// The ledger was exchanged for one that is behind: this process must end.
+    #[error("leader lease given up: the ledger is behind the epoch in the lease; see /readyz after the restart")]
+    LedgerBehind,
 }
 
 /// Which lease, and under which identity.
@@ -62,6 +70,11 @@ pub struct LeaderElector {
     clock: Clock,
     leadership: Leadership,
     observed: Option<ObservedLease>,
+    /// The annotations of the lease, kept when it is written.
+    annotations: BTreeMap<String, String>,
+    guard: Option<Arc<dyn EpochGuard>>,
+    /// The ledger's epoch that this replica leads with; `None` until it is raised.
+    epoch: Option<i64>,
     /// When a request last failed; `None` once the outage is over.
     last_failure: Option<Mono>,
 }
@@ -70,7 +83,23 @@ impl LeaderElector {
     /// An elector that has not read the lease yet.
     pub fn new(client: Client, config: LeaseConfig, clock: Clock, leadership: Leadership) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, config, clock, leadership, observed: None, last_failure: None }
+        Self {
+            api,
+            config,
+            clock,
+            leadership,
+            observed: None,
+            annotations: BTreeMap::new(),
+            guard: None,
+            epoch: None,
+            last_failure: None,
+        }
+    }
+
+    /// The same, leading only with a ledger that `guard` admits.
+    #[must_use]
+    pub fn with_epoch(self, guard: Arc<dyn EpochGuard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Waits until this replica holds the lease; returns false if `stop` is cancelled first.
@@ -78,7 +107,9 @@ impl LeaderElector {
         let (api, name, changed) = (self.api.clone(), self.config.name.clone(), Notify::new());
         let mut watching = Box::pin(watch::notify_changes(&api, &name, &changed));
         loop {
-            if let Ok(true) = self.tick(false).await {
+            if let Ok(true) = self.tick(false).await
+                && self.begin_epoch().await
+            {
                 let (lease, identity) = (&self.config.name, &self.config.identity);
                 tracing::info!(%lease, %identity, "acquired the leader lease; leading");
                 return true;
@@ -110,7 +141,7 @@ impl LeaderElector {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(RENEW_INTERVAL) => {}
             }
-            if let Err(error) = self.tick(true).await {
+            if let Err(error) = self.renew().await {
                 self.leadership.record_renewal(None);
                 return Err(error);
             }
@@ -118,6 +149,49 @@ impl LeaderElector {
         self.leadership.resign().await;
         self.release().await;
         Ok(())
+    }
+
+    /// Raises the ledger's epoch and writes it to the lease, which this replica has just acquired. `false`: the ledger is
+    /// behind, and the lease is released.
+    async fn begin_epoch(&mut self) -> bool {
+        self.epoch = None;
+        match self.raise_epoch().await {
+            Err(LeaseError::LedgerBehind) => {
+                self.leadership.record_renewal(None);
+                self.release().await;
+                false
+            }
+            // Written now: until then the lease does not protect what this leader writes to the ledger.
+            _ => self.epoch.is_none() || self.tick(true).await.is_ok(),
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), LeaseError> {
+        self.tick(true).await?;
+        self.raise_epoch().await
+    }
+
+    /// Raises the ledger's epoch if this replica has not done so since it leads.
+    async fn raise_epoch(&mut self) -> Result<(), LeaseError> {
+        let Some(guard) = self.guard.as_ref().filter(|_| self.epoch.is_none()) else { return Ok(()) };
+        match guard.raise(epoch_of(&self.annotations)).await {
+            RaiseOutcome::Raised(epoch) => self.epoch = Some(epoch),
+            RaiseOutcome::Behind => return Err(LeaseError::LedgerBehind),
+            RaiseOutcome::Failed => {}
+        }
+        Ok(())
+    }
+
+    /// Whether this replica, which does not lead, may do what `decision` says.
+    async fn may_lead(&self, decision: LeaseDecision) -> bool {
+        let Some(guard) = &self.guard else { return true };
+        match decision {
+            LeaseDecision::Acquire | LeaseDecision::Renew => guard.admits(epoch_of(&self.annotations)).await,
+            LeaseDecision::Wait { .. } | LeaseDecision::Lost => {
+                guard.stands_by();
+                true
+            }
+        }
     }
 
     /// Reads the lease and acquires or renews it. Returns whether this replica holds it now, as far as it knows.
@@ -150,7 +224,11 @@ impl LeaderElector {
     async fn try_acquire_or_renew(&mut self, holding: bool, now: Mono) -> Result<bool, TickError> {
         let found = with_timeout(self.api.get_opt(&self.config.name)).await?;
         self.observe(found.as_ref(), now);
-        match evaluate(self.observed.as_ref(), &self.config.identity, holding, now) {
+        let decision = evaluate(self.observed.as_ref(), &self.config.identity, holding, now);
+        if !holding && !self.may_lead(decision).await {
+            return Ok(false);
+        }
+        match decision {
             LeaseDecision::Acquire => {
                 let resource_version = self.observed.as_ref().map(|o| o.resource_version.clone());
                 let transitions = self.observed.as_ref().map_or(0, |o| o.transitions.saturating_add(1));
@@ -220,8 +298,10 @@ impl LeaderElector {
     fn observe(&mut self, found: Option<&Lease>, now: Mono) {
         let Some(lease) = found else {
             self.observed = None;
+            self.annotations.clear();
             return;
         };
+        self.annotations = lease.metadata.annotations.clone().unwrap_or_default();
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
         let fresh = ObservedLease {
@@ -239,12 +319,17 @@ impl LeaderElector {
 
     fn lease_object(&self, transitions: i32, resource_version: Option<String>, held: bool) -> Lease {
         let now = MicroTime(micros(self.clock.now().wall));
+        let mut annotations = self.annotations.clone();
+        if let Some(epoch) = self.epoch {
+            annotations.insert(EPOCH_ANNOTATION.to_owned(), epoch.to_string());
+        }
         let seconds = if held { i32::try_from(LEASE_DURATION.as_secs()).unwrap_or(15) } else { 1 };
         Lease {
             metadata: ObjectMeta {
                 name: Some(self.config.name.clone()),
                 namespace: Some(self.config.namespace.clone()),
                 resource_version,
+                annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {

@@ -1,10 +1,12 @@
 //! Two electors and a fake API server with one Lease, in paused time: how long a handover takes.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body as ResponseBody;
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -108,6 +110,10 @@ impl Cluster {
     }
 
     fn start(&self, identity: &str) -> Replica {
+        self.start_with(identity, None)
+    }
+
+    fn start_with(&self, identity: &str, ledger: Option<&Arc<FakeLedger>>) -> Replica {
         let state = Arc::clone(&self.state);
         let service = tower::service_fn(move |request: Request<Body>| {
             let state = Arc::clone(&state);
@@ -124,6 +130,9 @@ impl Cluster {
         let (leadership, stop) = (Leadership::default(), CancellationToken::new());
         let config = LeaseConfig { namespace: "ns".into(), name: "busbar".into(), identity: identity.into() };
         let mut elector = LeaderElector::new(Client::new(service, "ns"), config, self.clock, leadership.clone());
+        if let Some(ledger) = ledger {
+            elector = elector.with_epoch(Arc::clone(ledger) as Arc<dyn EpochGuard>);
+        }
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             if elector.acquire(&stopped).await {
@@ -234,4 +243,101 @@ async fn a_lease_edited_by_another_client_is_still_released() {
     cluster.state.lock().unwrap().edited = true;
     first.stop.cancel();
     assert!(cluster.wait_for_leader(&second).await <= FEW_ROUND_TRIPS + 2 * ROUND_TRIP);
+}
+
+/// The epoch of a ledger, which replicas may share.
+#[derive(Default)]
+struct FakeLedger {
+    epoch: AtomicI64,
+    unwritable: AtomicBool,
+    refused: AtomicBool,
+}
+
+impl FakeLedger {
+    fn at(epoch: i64) -> Arc<Self> {
+        Arc::new(Self { epoch: AtomicI64::new(epoch), ..Self::default() })
+    }
+
+    fn epoch(&self) -> i64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+}
+
+impl EpochGuard for FakeLedger {
+    fn admits(&self, lease: i64) -> BoxFuture<'_, bool> {
+        let admitted = self.epoch() >= lease;
+        self.refused.store(!admitted, Ordering::SeqCst);
+        async move { admitted }.boxed()
+    }
+
+    fn stands_by(&self) {}
+
+    fn raise(&self, lease: i64) -> BoxFuture<'_, RaiseOutcome> {
+        let outcome = match self.epoch() {
+            _ if self.unwritable.load(Ordering::SeqCst) => RaiseOutcome::Failed,
+            epoch if epoch < lease => RaiseOutcome::Behind,
+            epoch => {
+                self.epoch.store(epoch + 1, Ordering::SeqCst);
+                RaiseOutcome::Raised(epoch + 1)
+            }
+        };
+        async move { outcome }.boxed()
+    }
+}
+
+impl Cluster {
+    fn annotation(&self) -> Option<String> {
+        let lease = self.state.lock().unwrap().lease.clone()?;
+        lease["metadata"]["annotations"][EPOCH_ANNOTATION].as_str().map(str::to_owned)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_replica_that_leads_raises_the_epoch_and_writes_it_to_the_lease() {
+    let (cluster, shared) = (Cluster::new(), FakeLedger::at(0));
+    let first = cluster.start_with("first", Some(&shared));
+    cluster.wait_for_leader(&first).await;
+    let second = cluster.start_with("second", Some(&shared));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!((shared.epoch(), cluster.annotation().as_deref()), (1, Some("1")), "a standby raises nothing");
+    first.stop.cancel();
+    cluster.wait_for_leader(&second).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((shared.epoch(), cluster.annotation().as_deref()), (2, Some("2")), "it leads now");
+    second.stop.cancel();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.annotation().as_deref(), Some("2"), "a released lease keeps the number");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_ledger_is_behind_never_takes_the_lease() {
+    let (cluster, ledger, empty) = (Cluster::new(), FakeLedger::at(4), FakeLedger::at(0));
+    let first = cluster.start_with("first", Some(&ledger));
+    cluster.wait_for_leader(&first).await;
+    first.stop.cancel();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let version = cluster.state.lock().unwrap().version;
+    let second = cluster.start_with("second", Some(&empty));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert!(!second.leadership.is_leader(cluster.clock.mono()) && empty.refused.load(Ordering::SeqCst));
+    assert_eq!(cluster.state.lock().unwrap().version, version, "the lease was not written");
+    // A backup is restored under the running process.
+    empty.epoch.store(5, Ordering::SeqCst);
+    cluster.wait_for_leader(&second).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(cluster.annotation().as_deref(), Some("6"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_cannot_be_raised_at_first_is_raised_with_a_later_renewal() {
+    let (cluster, ledger) = (Cluster::new(), FakeLedger::at(2));
+    ledger.unwritable.store(true, Ordering::SeqCst);
+    let first = cluster.start_with("first", Some(&ledger));
+    cluster.wait_for_leader(&first).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!((ledger.epoch(), cluster.annotation()), (2, None), "it leads with a ledger that cannot be written");
+    ledger.unwritable.store(false, Ordering::SeqCst);
+    tokio::time::sleep(3 * RENEW_INTERVAL).await;
+    assert_eq!((ledger.epoch(), cluster.annotation().as_deref()), (3, Some("3")));
+    assert!(first.leadership.is_leader(cluster.clock.mono()));
 }

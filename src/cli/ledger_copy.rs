@@ -1,0 +1,51 @@
+//! Flags of the subcommands of `busbar ledger` that copy a whole ledger, or accept that a part of it is lost.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::ledger::LedgerUrl;
+
+/// Arguments of `busbar ledger backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// URL of the ledger.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
+    /// File of the backup; must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+}
+
+/// Arguments of `busbar ledger restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// File of the backup.
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// URL of the ledger, which must be empty; a missing file is created.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
+    /// Accept that what was written after the backup is lost: the operator leads with the restored ledger.
+    #[arg(long)]
+    pub accept_loss: bool,
+}
+
+/// Arguments of `busbar ledger migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// URL of the ledger to copy; no operator may use it.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
+    /// URL of the new ledger, which must be empty.
+    #[arg(long, value_name = "URL")]
+    pub to: LedgerUrl,
+}
+
+/// Arguments of `busbar ledger accept-loss`.
+#[derive(Clone, Debug, Args)]
+pub struct AcceptLossArgs {
+    /// URL of the ledger.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    pub ledger: LedgerUrl,
+}
