@@ -2,14 +2,12 @@
 //! renders). Helm is built once, on the first use.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use busbar::testbed::control_plane::process::{Process, ProcessSpec};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
-use tokio::sync::OnceCell;
 
+use crate::cluster::chart_pod::helm_path;
 use crate::cluster::control_planes::{OwnPlane, forbidden, own_empty_plane, repository};
 use crate::cluster::namespace::{KubectlOutput, kubectl};
 use crate::kit::binary::{Finished, busbar, run_async};
@@ -17,18 +15,6 @@ use crate::kit::wait::eventually;
 
 /// The namespace of `config/install.yaml`.
 pub(crate) const NAMESPACE: &str = "busbar-system";
-
-/// The path of Helm, which the first caller builds if it is not in the cache.
-pub(crate) async fn helm_path() -> &'static PathBuf {
-    static HELM: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = async || {
-        let output = Command::new(repository("hack/control-plane/build")).arg("helm").output().await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
-        PathBuf::from(text.lines().find_map(|line| line.strip_prefix("helm=")).unwrap())
-    };
-    HELM.get_or_init(build).await
-}
 
 /// A control plane on which nothing of Busbar is installed, and Helm without any setting of the user.
 pub(crate) struct Cluster {

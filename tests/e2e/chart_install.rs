@@ -23,7 +23,7 @@ use crate::kit::wait::eventually;
 use crate::least_privilege::{Rights, rights_of, used};
 
 /// The operator's Pod: the first of the `StatefulSet`.
-const POD: &str = "busbar-0";
+pub(crate) const POD: &str = "busbar-0";
 
 /// Documented bound (docs/faults.md) from a replica's start until it leads, if the leader before it was killed.
 const TAKEOVER: Duration = Duration::from_secs(17);
@@ -38,13 +38,31 @@ const UNUSED: [(&str, &str); 5] = [
 ];
 
 /// A release with its Pods, and a namespace with banks.
-struct Release {
-    cluster: Cluster,
-    agent: NodeAgent,
-    env: BankEnv,
+pub(crate) struct Release {
+    pub(crate) cluster: Cluster,
+    pub(crate) agent: NodeAgent,
+    pub(crate) env: BankEnv,
 }
 
 impl Release {
+    /// Installs the release on a control plane of its own and waits for its Pod; the operator may read the Secrets of the
+    /// namespace with the banks. `values` are further ones, for `--set`.
+    pub(crate) async fn installed(topic: &str, values: &[&str]) -> Self {
+        let cluster = Cluster::new().await;
+        cluster.restricted_namespace(NAMESPACE).await;
+        let env = BankEnv::empty(&cluster.plane, topic).await;
+        let images = [("busbar".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
+        let agent = NodeAgent::start(&cluster.plane, None, images).await;
+        let secrets = format!("rbac.secretNamespaces={{{}}}", env.ns.name());
+        let settings = [&[&*secrets, "operator.allowProviderAddresses={127.0.0.0/8}"], values].concat();
+        let settings = settings.into_iter().flat_map(|values| ["--set", values]);
+        let install = ["install", "busbar", "charts/busbar", "--wait", "--timeout=3m"].into_iter().chain(settings);
+        let installed = cluster.helm(&install.collect::<Vec<_>>()).await;
+        let pod = cluster.get("pod", POD).await;
+        assert!(installed.success(), "{}\n{pod:#?}", installed.stderr);
+        Self { cluster, agent, env }
+    }
+
     /// The lease, if it is held: the holder's Pod UID and when it became the holder.
     async fn leader(&self) -> Option<(String, Timestamp)> {
         let leases: Api<Lease> = Api::namespaced(self.env.ns.client(), NAMESPACE);
@@ -66,7 +84,8 @@ impl Release {
         event.unwrap_or_else(|| panic!("{change:?} of {uid} in {events:#?}")).at
     }
 
-    async fn until_ready(&self, name: &str) {
+    /// Waits until the connection is Ready and Healthy.
+    pub(crate) async fn until_ready(&self, name: &str) {
         self.env
             .until(name, "Ready and Healthy", |connection: &ProviderConnection| {
                 let conditions = &connection.status.as_ref()?.conditions;
@@ -74,6 +93,11 @@ impl Release {
                 (holds("Ready") && holds("Healthy")).then_some(())
             })
             .await;
+    }
+
+    /// The operator's requests that the API server forbade.
+    pub(crate) fn denied(&self) -> Vec<String> {
+        forbidden(&self.cluster.plane.audit(), &format!("system:serviceaccount:{NAMESPACE}:busbar-operator"))
     }
 
     /// What the bindings of the operator's `ServiceAccount` grant.
@@ -102,21 +126,9 @@ impl Release {
 
 #[tokio::test]
 async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
-    let cluster = Cluster::new().await;
-    cluster.restricted_namespace(NAMESPACE).await;
-    let env = BankEnv::empty(&cluster.plane, "chart").await;
-    let images = [("busbar".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
-    let agent = NodeAgent::start(&cluster.plane, None, images).await;
-    let release = Release { cluster, agent, env };
+    let release = Release::installed("chart", &[]).await;
     let (cluster, env) = (&release.cluster, &release.env);
-
-    let secrets = format!("rbac.secretNamespaces={{{}}}", env.ns.name());
-    let settings = ["--set", &secrets, "--set", "operator.allowProviderAddresses={127.0.0.0/8}"];
-    let install = ["install", "busbar", "charts/busbar", "--wait", "--timeout=3m"];
-    let installed = cluster.helm(&[&install[..], &settings].concat()).await;
-    let pod = cluster.get("pod", POD).await;
-    assert!(installed.success(), "{}\n{pod:#?}", installed.stderr);
-    let uid = pod.unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let uid = cluster.get("pod", POD).await.unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
     assert_eq!(release.leader_after("").await.0, uid);
 
     let recorder = StatusRecorder::of(&env.ns);
@@ -193,6 +205,5 @@ async fn a_release_installs_upgrades_and_fails_over_with_exactly_its_rights() {
     report(&format!("rights that the chart grants and this test did not use: {unused:?}"));
     assert!(unused.iter().all(|right| argued(right)), "granted by the chart and never used: {unused:#?}");
     assert!(UNUSED.iter().all(|(name, _)| granted.contains(*name)), "argued and not granted: {granted:#?}");
-    let denied = forbidden(&audit, &account);
-    assert!(denied.is_empty(), "{denied:#?}");
+    assert_eq!(release.denied(), Vec::<String>::new());
 }

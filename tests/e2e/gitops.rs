@@ -10,8 +10,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::chart::helm_path;
 use crate::cluster::bank_env::{BankEnv, bank_connection, has_condition};
+use crate::cluster::chart_pod::helm_path;
 use crate::cluster::control_planes::repository;
 use crate::cluster::operator::Operator;
 use crate::kit::banks::unavailable;

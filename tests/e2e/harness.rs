@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use busbar::clock::Clock;
 use busbar::testbed::control_plane::process::{Process, ProcessSpec};
-use busbar::testbed::control_plane::{AuditQuery, AuthorizationDecision, Component, Options, RunDir};
+use busbar::testbed::control_plane::{AuditQuery, AuthorizationDecision, Component, OperatorScope, Options, RunDir};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -98,8 +98,8 @@ async fn a_forbidden_request_is_in_the_audit_log() {
 #[tokio::test]
 async fn the_shipped_roles_allow_the_operator_only_its_work() {
     let ns = TestNs::new("rights").await;
-    let operator = Operator::start(&ns, &["--help"]).await;
-    let user = operator.user().to_owned();
+    // Those of `config/rbac/`; every other test has those of the chart.
+    let user = ns.plane().grant_operator(ns.name(), OperatorScope::Namespace).await.unwrap().user;
     let mut wrong = Vec::new();
     let mut check = async |want: bool, verb: &str, group: &str, resource: &str| {
         if ns.plane().is_allowed(&user, ns.name(), verb, group, resource).await.unwrap() != want {
@@ -125,7 +125,6 @@ async fn the_shipped_roles_allow_the_operator_only_its_work() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // The bindings end at the namespace.
     assert!(!ns.plane().is_allowed(&user, "default", "get", "", "secrets").await.unwrap());
-    operator.finish(&ns).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::cluster::bank_env::{BankEnv, BusbarKind, QUICK, bank_connection, condition_of};
+use crate::cluster::chart_pod::roles;
 use crate::cluster::control_planes::{forbidden, own_plane};
 use crate::cluster::failover_env::{deleting_job, has_succeeded};
 use crate::cluster::gateway_calls::{caller_token, get};
@@ -46,9 +47,13 @@ pub(crate) fn rights_of(role: &Value) -> Rights {
     all
 }
 
-/// What the roles of `config/rbac/clusterroles.yaml` grant.
-fn granted() -> Rights {
-    documents("config/rbac/clusterroles.yaml").iter().flat_map(|(_, role)| rights_of(role)).collect()
+/// What the chart's roles grant, which are those of `config/rbac/clusterroles.yaml`.
+async fn granted() -> Rights {
+    let granted: Rights = roles(OperatorScope::Namespace).await.flat_map(rights_of).collect();
+    let shipped: Rights =
+        documents("config/rbac/clusterroles.yaml").iter().flat_map(|(_, role)| rights_of(role)).collect();
+    assert_eq!(granted, shipped);
+    granted
 }
 
 /// What `user` did and was allowed to do.
@@ -115,11 +120,11 @@ async fn every_granted_verb_is_used_and_no_request_of_the_operator_is_denied() {
     // The standby leads after its leader's end.
     assert!(operator.sigterm().await.success());
     standby.wait_leading().await;
-    let (granted, used) = (granted(), used(&standby.audit(), standby.user()));
+    let (granted, used) = (granted().await, used(&standby.audit(), standby.user()));
     let unused: Vec<_> = granted.difference(&used).collect();
-    assert!(unused.is_empty(), "granted in config/rbac/clusterroles.yaml and never used: {unused:#?}");
+    assert!(unused.is_empty(), "granted by the chart and never used: {unused:#?}");
     let more: Vec<_> = used.difference(&granted).collect();
-    assert!(more.is_empty(), "used and not granted in config/rbac/clusterroles.yaml: {more:#?}");
+    assert!(more.is_empty(), "used and not granted by the chart: {more:#?}");
     let denied = forbidden(&standby.audit(), standby.user());
     assert!(denied.is_empty(), "denied: {denied:#?}");
     operator.finish(&env.ns).await;

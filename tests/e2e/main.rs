@@ -13,6 +13,7 @@ mod kit;
 mod admission;
 mod chart;
 mod chart_install;
+mod chart_stories;
 mod connection_use;
 mod connections;
 mod definition_guards;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use busbar::testbed::control_plane::OperatorScope;
 
 use super::{KINDS, fail_bank_a, is_active};
+use crate::cluster::chart_pod::grant;
 use crate::cluster::control_planes::shared_plane;
 use crate::cluster::failover_env::FailoverEnv;
 use crate::cluster::fault_run::Expected;
@@ -35,7 +36,7 @@ async fn readyz_names_each_list_that_is_forbidden() {
     })
     .await;
     assert_eq!(operator.get("/livez").await.0, 200);
-    plane.grant_operator(ns.name(), OperatorScope::Namespace).await.unwrap();
+    grant(&ns, OperatorScope::Namespace).await;
     operator.wait_ready().await;
     eventually("none is named any more", async || {
         let gates = operator.get("/readyz").await.1;
@@ -64,7 +65,7 @@ async fn revoked_rights_are_used_again_when_granted() {
     run.last_for(&env, Duration::from_secs(40)).await;
     let (livez, readyz) = (env.operator.get("/livez").await.0, env.operator.get("/readyz").await.0);
     assert_eq!((livez, readyz), (200, 200));
-    plane.grant_operator(env.ns.name(), OperatorScope::Namespace).await.unwrap();
+    grant(&env.ns, OperatorScope::Namespace).await;
     run.end(&env).await;
     for kind in KINDS {
         let lines = run.log_lines(&env).into_iter().filter(|line| {

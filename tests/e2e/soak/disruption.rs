@@ -20,6 +20,7 @@ use super::random::SoakEnv;
 use super::terminated_refresh::terminated_during_refresh;
 use super::{RandomPlan, only_fault};
 use crate::cluster::bank_env::secret_name;
+use crate::cluster::chart_pod::grant;
 use crate::cluster::control_planes::repository;
 use crate::cluster::namespace::{kubectl, object_api};
 use crate::cluster::operator::Operator;
@@ -126,8 +127,7 @@ impl Disruption {
                 let bindings: Api<RoleBinding> = env.ns.api();
                 bindings.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("bindings");
                 tokio::time::sleep(time).await;
-                let ns = &env.ns;
-                ns.plane().grant_operator(ns.name(), OperatorScope::Namespace).await.expect("rights");
+                grant(&env.ns, OperatorScope::Namespace).await;
             }
             Self::SecondOperator => {
                 let flags: Vec<&str> = env.flags.iter().map(String::as_str).collect();

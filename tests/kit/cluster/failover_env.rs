@@ -21,6 +21,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::bank_env::{BankEnv, bank_connection, mono_connection, quick_policy};
+use super::chart_pod;
 use super::fault_run::FaultRun;
 use super::namespace::object_api;
 use super::operator::Operator;
@@ -89,7 +90,7 @@ impl FailoverEnv {
         let fault_env = FaultEnv::new(Arc::clone(plane)).await.expect("a proxy");
         let (a, b) = (banks.bank_with_secret("a").await, banks.bank_with_secret("b").await);
         let mono = banks.mono_with_secret("mono", |c| c).await;
-        let identity = plane.grant_operator(banks.ns.name(), scope).await.expect("an identity");
+        let identity = chart_pod::grant(&banks.ns, scope).await;
         let kubeconfig = fault_env.proxy.kubeconfig(&identity.kubeconfig).expect("a kubeconfig");
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
         let flags: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(flags.iter().copied()).collect();

@@ -1,6 +1,7 @@
 //! The part of the test kit that needs a control plane. Start reading at [`operator::Operator`].
 
 pub(crate) mod bank_env;
+pub(crate) mod chart_pod;
 pub(crate) mod control_planes;
 pub(crate) mod failover_env;
 pub(crate) mod fault_run;

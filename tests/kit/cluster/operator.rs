@@ -1,9 +1,8 @@
-//! The operator under test: the real binary, a service account's token, the rights of `config/rbac/`.
+//! The operator under test: the real binary, with the flags, the service account and the rights of the chart.
 //!
 //! Every test ends with [`Operator::finish`], which searches everything that the operator has written for the planted
 //! secrets, stops it, checks every status that a [`StatusRecorder`] saw, and fails for every request that RBAC forbade.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -15,6 +14,7 @@ use busbar::testbed::control_plane::process::{Process, ProcessSpec, Signal};
 use busbar::testbed::control_plane::{AuditLog, AuditQuery, ControlPlane, OperatorScope};
 use serde::Deserialize;
 
+use super::chart_pod;
 use super::control_planes::forbidden;
 use super::namespace::TestNs;
 use super::status_recorder::StatusRecorder;
@@ -88,7 +88,7 @@ impl Operator {
     /// One that is not started yet.
     pub(super) async fn prepare(ns: &TestNs, scope: OperatorScope, replica: &str, extra: &[&str]) -> Self {
         let plane = Arc::clone(ns.plane());
-        let identity = plane.grant_operator(ns.name(), scope).await.expect("identity and rights for the operator");
+        let identity = chart_pod::grant(ns, scope).await;
         let directory = ns.operator_dir(replica);
         fs::create_dir_all(&directory).expect("a directory for the operator");
         for owner in [replica, "a"] {
@@ -96,36 +96,14 @@ impl Operator {
             fs::create_dir_all(ledger.parent().expect("a folder")).expect("a directory for the ledger");
         }
         let announce = directory.join("announce.json");
-        let watched = match scope {
-            OperatorScope::Namespace => Some(format!("--watch-namespaces={}", ns.name())),
-            OperatorScope::Cluster => None,
-        };
         let flags = [
-            "run".to_owned(),
             format!("--kubeconfig={}", identity.kubeconfig.display()),
-            format!("--lease-namespace={}", ns.name()),
             "--admin-address=127.0.0.1:0".to_owned(),
             "--gateway-address=127.0.0.1:0".to_owned(),
             ns.ledger_flag(replica),
-            "--log-format=json".to_owned(),
             format!("--announce-file={}", announce.display()),
-            // The banks of the tests are on this machine.
-            "--allow-provider-addresses=127.0.0.0/8,::1".to_owned(),
         ];
-        let spec = ProcessSpec {
-            name: format!("busbar of {}", ns.name()),
-            program: env!("CARGO_BIN_EXE_busbar").into(),
-            args: flags
-                .into_iter()
-                .chain(watched)
-                // A flag of the test replaces ours.
-                .filter(|flag| !extra.iter().any(|own| own.split('=').next() == flag.split('=').next()))
-                .chain(extra.iter().map(ToString::to_string))
-                .map(OsString::from)
-                .collect(),
-            env: vec![("RUST_BACKTRACE".to_owned(), "1".into())],
-            log: directory.join("busbar.log"),
-        };
+        let spec = chart_pod::process(ns, scope, replica, &flags, extra).await;
         Self {
             spec,
             announce,
@@ -151,7 +129,8 @@ impl Operator {
         // The announcement of the previous process names a port that is closed.
         drop(fs::remove_file(&self.announce));
         self.admin = None;
-        self.process = Some(Process::spawn(self.plane.run_dir(), &self.spec).expect("the operator starts"));
+        self.process =
+            Some(Process::spawn(self.plane.run_dir(), &chart_pod::in_new_pod(&self.spec)).expect("it starts"));
     }
 
     /// Waits until `/readyz` answers 200; fails at once, with the log, if the process exits.
@@ -383,7 +362,7 @@ impl Operator {
         findings.extend(self.status_recorder.findings().await);
         if !self.may_be_forbidden {
             let forbidden = forbidden(&self.plane.audit(), &self.user).into_iter();
-            findings.extend(forbidden.map(|request| format!("config/rbac/ does not allow {request}")));
+            findings.extend(forbidden.map(|request| format!("the chart does not allow {request}")));
         }
         assert!(findings.is_empty(), "the operator of {}:\n{}", self.namespace, findings.join("\n"));
     }
