@@ -21,7 +21,7 @@ CRDS := crds
 REFERENCE := docs/reference
 
 .PHONY: help setup build run fmt lint test unit e2e soak crds check-crds docs check-docs chart check-chart check-gitops check-rules deny control-plane \
-	peers prometheus demo-plan demo bench release image check-image ci check clean
+	peers prometheus releases demo-plan demo demo-first-run bench release image check-image ci check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ lint: ## check formatting and run clippy, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-test: setup control-plane peers prometheus ## set up, then run unit, integration, documentation and end-to-end tests
+test: setup control-plane peers prometheus releases ## set up, then run unit, integration, documentation and end-to-end tests
 	$(CARGO) test --no-run
 	$(CARGO) test --lib --bins
 	$(CARGO) test --test it -- --test-threads=$(E2E_THREADS)
@@ -53,10 +53,10 @@ unit: ## run unit and integration tests only, without a control plane
 	$(CARGO) test --lib --bins
 	$(CARGO) test --test it -- --test-threads=$(E2E_THREADS)
 
-e2e: setup control-plane peers prometheus ## run end-to-end tests on a real API server (ARGS: a filter)
+e2e: setup control-plane peers prometheus releases ## run end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
-soak: setup control-plane ## run 33 minutes of random faults, with a printed seed (ARGS: random, alternate, properties)
+soak: setup control-plane ## run 33 minutes of random faults, with a printed seed (ARGS: upgrade, random, alternate, properties)
 	@CARGO=$(CARGO) hack/ci/soak $(ARGS)
 
 crds: build ## write crds/*.yaml from the types
@@ -97,6 +97,9 @@ peers: ## install the third-party test servers once, into the user's cache
 prometheus: ## unpack Prometheus and promtool once into the user's cache, unless they are installed
 	@hack/prometheus/install >/dev/null
 
+releases: ## build the previous version once into the user's cache, for the tests that run it on this version's data
+	@hack/releases >/dev/null
+
 # Not empty if the demo uses an existing cluster: nothing of Kubernetes is built then.
 ON_CLUSTER := $(if $(findstring --context,$(ARGS)),on-cluster)
 
@@ -105,6 +108,9 @@ demo-plan: ## say what the first run of the demo builds, and how long that takes
 
 demo: demo-plan $(if $(ON_CLUSTER),,setup control-plane) build ## run the failover demo (ARGS: --once, or --context=NAME for an existing cluster)
 	@exec $(if $(ON_CLUSTER),hack/demo/on-cluster,$(TARGET_DIR)/debug/examples/demo) $(ARGS)
+
+demo-first-run: ## measure the first run of the demo with empty caches: demo.first_run_s (about 10 minutes, 10 GB)
+	@hack/demo/first-run
 
 bench: ## print the figures of docs/performance.md (ARGS: groups)
 	$(CARGO) bench --bench figures -- $(ARGS)

@@ -14,7 +14,7 @@ use crate::chart::{Cluster, NAMESPACE};
 use crate::cluster::bank_env::{BankEnv, bank_connection, has_condition, quick_policy};
 use crate::cluster::control_planes::{forbidden, report};
 use crate::cluster::failover_env::{deleting_job, has_succeeded};
-use crate::cluster::node::agent::{ContainerChange, NodeAgent};
+use crate::cluster::node::agent::{ContainerChange, Images, NodeAgent};
 use crate::cluster::status_recorder::StatusRecorder;
 use crate::cluster::sync_jobs::{FEED, assert_same, bank_transactions, page_requests, rows_of, slow_pages};
 use crate::kit::banks::further_arrivals;
@@ -48,15 +48,20 @@ impl Release {
     /// Installs the release on a control plane of its own and waits for its Pod; the operator may read the Secrets of the
     /// namespace with the banks. `values` are further ones, for `--set`.
     pub(crate) async fn installed(topic: &str, values: &[&str]) -> Self {
+        let images = [("busbar".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
+        Self::installed_from("charts/busbar", images, topic, values).await
+    }
+
+    /// The same from another chart, with the programs of these images.
+    pub(crate) async fn installed_from(chart: &str, images: Images, topic: &str, values: &[&str]) -> Self {
         let cluster = Cluster::new().await;
         cluster.restricted_namespace(NAMESPACE).await;
         let env = BankEnv::empty(&cluster.plane, topic).await;
-        let images = [("busbar".to_owned(), env!("CARGO_BIN_EXE_busbar").into())].into();
         let agent = NodeAgent::start(&cluster.plane, None, images).await;
         let secrets = format!("rbac.secretNamespaces={{{}}}", env.ns.name());
         let settings = [&[&*secrets, "operator.allowProviderAddresses={127.0.0.0/8}"], values].concat();
         let settings = settings.into_iter().flat_map(|values| ["--set", values]);
-        let install = ["install", "busbar", "charts/busbar", "--wait", "--timeout=3m"].into_iter().chain(settings);
+        let install = ["install", "busbar", chart, "--wait", "--timeout=3m"].into_iter().chain(settings);
         let installed = cluster.helm(&install.collect::<Vec<_>>()).await;
         let pod = cluster.get("pod", POD).await;
         assert!(installed.success(), "{}\n{pod:#?}", installed.stderr);

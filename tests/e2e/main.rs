@@ -39,6 +39,7 @@ mod peers;
 mod prometheus;
 mod prometheus_operator;
 mod providers;
+mod release_upgrade;
 mod replicas;
 mod route_health;
 mod routes;
