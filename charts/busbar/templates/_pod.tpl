@@ -6,6 +6,10 @@
 - --lease-name={{ include "busbar.fullname" . }}
 - --admin-address=0.0.0.0:8081
 - --ledger=sqlite:/var/lib/busbar/busbar.db
+{{- if not $v.ledger.persistence.enabled }}
+# Lost with the Pod, as asked for.
+- --ephemeral-ledger
+{{- end }}
 - --log-format={{ $v.operator.logFormat }}
 - {{ printf "--log-level=%s" $v.operator.logLevel | quote }}
 - --shutdown-grace={{ int $v.operator.shutdownGraceSeconds }}s
