@@ -1,8 +1,8 @@
 //! `busbar check operator`: whether an operator is installed and works, as the chart's test (`helm test`) asks.
 //!
 //! It asks the API server only, with the rights that the operator itself has: so it needs no address of a Pod, no DNS and
-//! no further role. An operator works if the four kinds are served and a replica holds the leader lease *and renews it*:
-//! the renewal is observed, so the clocks of two machines are never compared.
+//! no further role. An operator works if the four kinds are served with all fields of this version, and a replica holds
+//! the leader lease *and renews it*: the renewal is observed, so the clocks of two machines are never compared.
 
 use std::time::Duration;
 
@@ -14,12 +14,15 @@ use crate::app::output::{OutputError, print_line};
 use crate::cli::CheckOperatorArgs;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::discovery::missing_kinds;
+use crate::cluster::served_fields::missing_fields;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::Kind;
 use crate::metrics::Metrics;
 
 /// Interval of requests: a leader renews its lease every few seconds.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How many missing fields are named.
+const NAMED_FIELDS: usize = 3;
 
 /// Why the check failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,12 @@ pub(super) enum Problem {
     /// Kinds that are not served.
     #[error("custom resource definitions not found: {0}; apply crds/ or install the chart busbar-crds")]
     Kinds(String),
+    /// Fields that the served definitions lack, and how many more.
+    #[error(
+        "custom resource definitions older than this version, the API server drops what they lack: {0}; upgrade the chart \
+         busbar-crds, or apply crds/"
+    )]
+    Fields(String),
     /// No replica holds the lease.
     #[error("lease {0} not held: no replica is the leader; check the Pods' /readyz and logs")]
     NotHeld(String),
@@ -84,10 +93,12 @@ pub(super) async fn check(args: CheckOperatorArgs) -> Result<(), OperatorCheckEr
         loop {
             match look(&clients, &leases, &args.lease_name).await {
                 Ok(Some(now)) => {
-                    if first.as_ref().is_some_and(|first| now.renewed_since(first)) {
-                        return now.holder;
-                    }
-                    problem = Problem::NotRenewed(name.clone(), now.holder.clone());
+                    let renewed = first.as_ref().is_some_and(|first| now.renewed_since(first));
+                    problem = match outdated(&clients).await {
+                        Ok(()) if renewed => return now.holder,
+                        Ok(()) => Problem::NotRenewed(name.clone(), now.holder.clone()),
+                        Err(problem) => problem,
+                    };
                     // Another holder is observed from its first sighting on.
                     first = Some(first.filter(|first| first.holder == now.holder).unwrap_or(now));
                 }
@@ -101,6 +112,7 @@ pub(super) async fn check(args: CheckOperatorArgs) -> Result<(), OperatorCheckEr
         return Err(OperatorCheckError::NotWorking(args.timeout, problem));
     };
     print_line(&format!("kinds: ok ({} served)", Kind::ALL.len()))?;
+    print_line(&format!("definitions: ok (all fields of version {} served)", env!("CARGO_PKG_VERSION")))?;
     print_line(&format!("leader: ok (lease {name} renewed by {holder})"))?;
     Ok(())
 }
@@ -112,6 +124,17 @@ async fn look(clients: &Clients, leases: &Api<Lease>, lease: &str) -> Result<Opt
     }
     let found = call(leases.get_opt(lease)).await?;
     Ok(found.and_then(|lease| Sighting::of(lease.spec)))
+}
+
+/// Whether the definitions have all fields of this version.
+async fn outdated(clients: &Clients) -> Result<(), Problem> {
+    let missing = missing_fields(&clients.calls).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let more = missing.len().saturating_sub(NAMED_FIELDS);
+    let named = missing.iter().take(NAMED_FIELDS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Err(Problem::Fields(if more == 0 { named } else { format!("{named} and {more} more") }))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod reflector;
 pub mod resource;
 pub mod review_limit;
 pub mod secrets;
+pub mod served_fields;
 pub mod status;
 pub mod status_ownership;
 pub mod stores;

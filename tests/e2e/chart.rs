@@ -200,7 +200,9 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
 
     let mut operator = run_pod(&cluster, &pod, &[]).await;
     let working = check("60s").await.ok();
-    assert!(working.contains("kinds: ok (4 served)") && working.contains("renewed by busbar-0_"), "{working}");
+    for line in ["kinds: ok (4 served)", "definitions: ok (all fields of version ", "renewed by busbar-0_"] {
+        assert!(working.contains(line), "{line:?} is not in {working}");
+    }
     for namespace in ["payments", "treasury"] {
         let policy = "{apiVersion: busbar.dev/v1alpha1, kind: BreakerPolicy, metadata: {name: seen}, spec: {}}";
         cluster.kubectl(&["-n", namespace, "apply", "-f", "-"], policy).await.ok();
@@ -215,6 +217,17 @@ async fn an_operator_with_roles_of_two_namespaces_works_and_is_denied_nothing() 
     let killed = check("3s").await;
     let stale = "lease busbar-system/busbar not renewed by busbar-0_";
     assert!(!killed.success() && killed.stderr.contains(stale), "{}", killed.stderr);
+
+    // Definitions that lack a field of this version.
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/connections";
+    let patch = format!(r#"[{{"op":"remove","path":"{field}"}}]"#);
+    cluster.kubectl(&["patch", "crd", "breakerpolicies.busbar.dev", "--type=json", "-p", &patch], "").await.ok();
+    eventually("the missing field is named", async || {
+        let older = check("3s").await;
+        let named = "the API server drops what they lack: BreakerPolicy: status.connections; upgrade the chart";
+        if !older.success() && older.stderr.contains(named) { Ok(()) } else { Err(older.stderr) }
+    })
+    .await;
 }
 
 /// Runs the container of a Pod as a process: its flags, with the paths and the port of this machine, and further ones.

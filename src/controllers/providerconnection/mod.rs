@@ -85,6 +85,16 @@ impl HasStatus for ProviderConnection {
             // The requester waits for it, and a restart before the write would repeat the request.
             || new.last_handled_reconcile_at != old.last_handled_reconcile_at
     }
+
+    /// The first good health of a connection that is Ready already: routes read health from the running connection.
+    fn may_wait(old: &ProviderConnectionStatus, new: &ProviderConnectionStatus) -> bool {
+        let others = |status: &ProviderConnectionStatus| {
+            let others = status.conditions.iter().filter(|c| c.type_ != ConditionType::Healthy.as_str());
+            others.map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect::<Vec<_>>()
+        };
+        let became_healthy = old.health == Some(HealthStatus::Unknown) && new.health == Some(HealthStatus::Healthy);
+        became_healthy && old.circuit == new.circuit && in_use(old) == in_use(new) && others(old) == others(new)
+    }
 }
 
 /// Whether jobs and routes use it, with 1 for any number; `None` if nothing does. Their number rides along. Whether it is
