@@ -1,8 +1,8 @@
 //! Busbar against a real API server and etcd. Run with `cargo test --test e2e`.
 //!
 //! One control plane is shared by the whole binary, each test has a namespace of its own. The operator is the real
-//! binary, with a service account's token and the rights of `config/rbac/`; a test that needs to break the control plane
-//! starts one of its own. A missing control plane is a failure: a suite that skips itself shows nothing.
+//! binary, with the service account, the rights and the flags that the chart renders; a test that needs to break the
+//! control plane starts one of its own. A missing control plane is a failure: a suite that skips itself shows nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may panic too")]
 
 #[path = "../kit/cluster/mod.rs"]
@@ -30,6 +30,7 @@ mod job_columns;
 mod job_reports;
 mod jobs;
 mod least_privilege;
+mod ledger_epoch;
 mod ledger_faults;
 mod memory;
 mod metrics_auth;

@@ -56,3 +56,27 @@ fn no_policy_exempts_a_user() {
         }
     }
 }
+
+#[test]
+fn what_is_in_use_is_deleted_by_the_controllers_of_the_cluster_and_nobody_else() {
+    let exempt = ["namespace-controller", "generic-garbage-collector"].map(|name| format!("kube-system:{name}'"));
+    let policies = documents("config/admission/in-use.yaml");
+    let policies: Vec<_> = policies.iter().filter(|d| d["kind"] == "ValidatingAdmissionPolicy").collect();
+    assert_eq!(policies.len(), 2);
+    for policy in policies {
+        let conditions = policy["spec"]["matchConditions"].as_array().unwrap();
+        let users: Vec<_> =
+            conditions.iter().map(|c| c["expression"].as_str().unwrap()).filter(|e| e.contains("userInfo")).collect();
+        let [users] = users[..] else { panic!("one condition about users: {users:?}") };
+        assert!(exempt.iter().all(|name| users.contains(name.as_str())), "{users}");
+        assert!(users.contains("'system:kube-controller-manager'") && users.matches('\'').count() == 6, "{users}");
+    }
+}
+
+#[test]
+fn no_user_is_exempt_from_the_policy_for_definitions() {
+    let text = read("config/admission/definitions.yaml");
+    for exemption in ["userInfo", "system:", "excludeResourceRules", "authorizer"] {
+        assert!(!text.contains(exemption), "{exemption}");
+    }
+}
