@@ -58,7 +58,7 @@ fn no_policy_exempts_a_user() {
 }
 
 #[test]
-fn what_is_in_use_is_deleted_by_the_controllers_of_the_cluster_and_nobody_else() {
+fn only_the_clusters_own_controllers_are_exempt_from_the_policies_for_deletion() {
     let exempt = ["namespace-controller", "generic-garbage-collector"].map(|name| format!("kube-system:{name}'"));
     let policies = documents("config/admission/in-use.yaml");
     let policies: Vec<_> = policies.iter().filter(|d| d["kind"] == "ValidatingAdmissionPolicy").collect();
