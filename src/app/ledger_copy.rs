@@ -13,7 +13,7 @@ const PROGRESS_ROWS: u64 = 100_000;
 
 /// Writes a backup.
 pub(super) async fn backup(args: &BackupArgs) -> Result<(), AppError> {
-    let summary = transfer::backup(&args.ledger, &args.to, &mut show).await?;
+    let summary = transfer::backup(&args.ledger(), &args.to, &mut show).await?;
     let done =
         format!("backup written to {}; it holds no encryption keys, back up --key-secret too", args.to.display());
     Ok(print(&text(&summary, &done))?)
@@ -21,7 +21,7 @@ pub(super) async fn backup(args: &BackupArgs) -> Result<(), AppError> {
 
 /// Restores a backup.
 pub(super) async fn restore(args: &RestoreArgs) -> Result<(), AppError> {
-    let summary = transfer::restore(&args.from, &args.ledger, args.accept_loss, &mut show).await?;
+    let summary = transfer::restore(&args.from, &args.ledger(), args.accept_loss, &mut show).await?;
     let next = if args.accept_loss {
         "the operator leads with it; what was written after the backup is lost"
     } else {
@@ -33,13 +33,13 @@ pub(super) async fn restore(args: &RestoreArgs) -> Result<(), AppError> {
 /// Copies the ledger into another one.
 pub(super) async fn migrate(args: &MigrateArgs) -> Result<(), AppError> {
     let now = Clock::system().now().wall;
-    let summary = transfer::migrate(&args.ledger, &args.to, now, &mut show).await?;
+    let summary = transfer::migrate(&args.ledger(), &args.to(), now, &mut show).await?;
     Ok(print(&text(&summary, "migrated; start the operator with the new --ledger"))?)
 }
 
 /// Accepts that a part of the ledger is lost.
 pub(super) async fn accept_loss(args: &AcceptLossArgs) -> Result<(), AppError> {
-    let ledger = ledger::open(&args.ledger, OpenMode::Migrate).await?;
+    let ledger = ledger::open(&args.ledger(), OpenMode::Migrate).await?;
     let accepted = ledger.accept_loss().await;
     ledger.close().await;
     accepted?;

@@ -297,7 +297,7 @@ async fn a_ledger_moves_to_postgresql_and_back_without_a_changed_value() {
     let files = Files::new();
     let original = opened(&files.url("ledger.db")).await;
     let lease = fill(&*original).await;
-    let database: LedgerUrl = PostgresServer::shared().await.create_database().await.parse().unwrap();
+    let database: LedgerUrl = PostgresServer::shared().await.unwrap().create_database().await.unwrap().parse().unwrap();
     let there = migrate(&files.url("ledger.db"), &database, at(60), &mut quiet).await.unwrap();
     let back = migrate(&database, &files.url("back.db"), at(60), &mut quiet).await.unwrap();
     assert_eq!(
@@ -311,12 +311,12 @@ async fn a_ledger_moves_to_postgresql_and_back_without_a_changed_value() {
 #[tokio::test]
 async fn a_backup_of_postgresql_is_a_file_that_either_engine_restores() {
     let files = Files::new();
-    let server = PostgresServer::shared().await;
-    let database: LedgerUrl = server.create_database().await.parse().unwrap();
+    let server = PostgresServer::shared().await.unwrap();
+    let database: LedgerUrl = server.create_database().await.unwrap().parse().unwrap();
     let original = opened(&database).await;
     let lease = fill(&*original).await;
     backup(&database, &files.path("backup.db"), &mut quiet).await.unwrap();
-    let other: LedgerUrl = server.create_database().await.parse().unwrap();
+    let other: LedgerUrl = server.create_database().await.unwrap().parse().unwrap();
     for target in [other, files.url("new.db")] {
         restore(&files.path("backup.db"), &target, true, &mut quiet).await.unwrap();
         let refused = restore(&files.path("backup.db"), &target, true, &mut quiet).await.unwrap_err();

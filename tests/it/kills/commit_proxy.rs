@@ -1,11 +1,11 @@
 //! A way to PostgreSQL that loses the answer to a COMMIT.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 /// The server's message that a COMMIT is done: type, length, tag.
@@ -25,26 +25,27 @@ pub(super) enum Loss {
     Done,
 }
 
-/// Forwards connections to a server.
+/// Forwards connections to a server's socket.
 pub(super) struct CommitProxy {
-    address: SocketAddr,
+    /// The folder of its own socket.
+    folder: tempfile::TempDir,
     loss: Arc<AtomicU8>,
     stop: CancellationToken,
 }
 
 impl CommitProxy {
-    /// Forwards to the server of this URL.
-    pub(super) async fn start(url: &str) -> Self {
-        let upstream = authority(url).to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy =
-            Self { address: listener.local_addr().unwrap(), loss: Arc::default(), stop: CancellationToken::new() };
-        let (loss, stop) = (Arc::clone(&proxy.loss), proxy.stop.clone());
+    /// Forwards to this socket.
+    pub(super) async fn start(upstream: PathBuf) -> Self {
+        // Short: the path of a socket has 107 bytes at most.
+        let folder = tempfile::Builder::new().prefix("bb-").tempdir_in("/tmp").unwrap();
+        let listener = UnixListener::bind(folder.path().join(upstream.file_name().unwrap())).unwrap();
+        let (loss, stop) = (Arc::<AtomicU8>::default(), CancellationToken::new());
+        let proxy = Self { folder, loss: Arc::clone(&loss), stop: stop.clone() };
         tokio::spawn(async move {
             while let Some(Ok((client, _))) = stop.run_until_cancelled(listener.accept()).await {
                 let (upstream, loss, stop) = (upstream.clone(), Arc::clone(&loss), stop.clone());
                 tokio::spawn(async move {
-                    let Ok(server) = TcpStream::connect(&upstream).await else { return };
+                    let Ok(server) = UnixStream::connect(&upstream).await else { return };
                     stop.run_until_cancelled(forward(client, server, &loss)).await;
                 });
             }
@@ -52,10 +53,11 @@ impl CommitProxy {
         proxy
     }
 
-    /// The URL through the proxy; without TLS, so that it can read the answers.
+    /// The URL through the proxy.
     pub(super) fn url(&self, url: &str) -> String {
-        let (location, _) = url.split_once('?').unwrap_or((url, ""));
-        format!("{}?sslmode=disable", location.replacen(authority(url), &self.address.to_string(), 1))
+        let (before, rest) = url.split_once("host=").expect("a URL of a socket");
+        let end = rest.find('&').unwrap_or(rest.len());
+        format!("{before}host={}{}", self.folder.path().display(), &rest[end..])
     }
 
     /// Loses the next answer.
@@ -75,14 +77,7 @@ impl Drop for CommitProxy {
     }
 }
 
-/// Host and port of a URL.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").expect("a URL").1;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    rest[..end].rsplit('@').next().unwrap_or(rest)
-}
-
-async fn forward(client: TcpStream, server: TcpStream, loss: &AtomicU8) {
+async fn forward(client: UnixStream, server: UnixStream, loss: &AtomicU8) {
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     tokio::select! {
         () = copy(from_client, to_server, None) => {}

@@ -11,7 +11,7 @@ const PAGES: u64 = 60;
 #[tokio::test]
 async fn a_process_killed_between_commit_and_its_answer_loses_and_doubles_nothing() {
     let env = KillEnv::new(Engine::Postgres, PAGES).await;
-    let proxy = CommitProxy::start(&env.ledger).await;
+    let proxy = CommitProxy::start(PostgresServer::shared().await.unwrap().socket()).await;
     let through = proxy.url(&env.ledger);
     const KILLS: u64 = 6;
     for kill in 0..KILLS {
@@ -33,7 +33,7 @@ async fn a_process_killed_between_commit_and_its_answer_loses_and_doubles_nothin
 #[tokio::test]
 async fn a_process_that_loses_the_answer_to_a_commit_reads_what_became_of_it() {
     let env = KillEnv::new(Engine::Postgres, PAGES).await;
-    let proxy = CommitProxy::start(&env.ledger).await;
+    let proxy = CommitProxy::start(PostgresServer::shared().await.unwrap().socket()).await;
     let through = proxy.url(&env.ledger);
     let mut attempts = 0;
     let mut lost = 0;
@@ -62,15 +62,15 @@ async fn a_process_that_loses_the_answer_to_a_commit_reads_what_became_of_it() {
 
 #[tokio::test]
 async fn a_server_that_is_restarted_under_a_sync_loses_and_doubles_nothing() {
-    let server = PostgresServer::start().await;
-    let env = KillEnv::on(server.create_database().await, PAGES).await;
+    let server = PostgresServer::start().await.unwrap();
+    let env = KillEnv::on(server.create_database().await.unwrap(), PAGES).await;
     let mut worker = env.start("worker");
     for _ in 0..2 {
         let target = env.page_requests() + 8;
         if !worker.until(|| env.page_requests() >= target).await {
             break;
         }
-        server.restart().await;
+        server.restart().await.unwrap();
     }
     // A run may end with the connection; the next one goes on.
     if !worker.exit().await.success() {

@@ -45,7 +45,7 @@ impl KillEnv {
         let folder = tempfile::tempdir().unwrap();
         let ledger = match engine {
             Engine::Sqlite => format!("sqlite:{}", folder.path().join("ledger.db").display()),
-            Engine::Postgres => PostgresServer::shared().await.create_database().await,
+            Engine::Postgres => PostgresServer::shared().await.unwrap().create_database().await.unwrap(),
         };
         Self::with_ledger(folder, ledger, pages).await
     }

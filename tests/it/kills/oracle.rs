@@ -11,7 +11,7 @@ use super::env::KillEnv;
 /// Signed minor units by ID, as the bank lists them.
 async fn listed(env: &KillEnv) -> BTreeMap<String, i64> {
     let url = format!("{}/v2/accounts/acc-1/transactions?paginate=false", env.bank.base_url());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = crate::kit::http::client();
     let text = client.get(url).header("mono-sec-key", "obviously-fake-mono-key").send().await.unwrap().text().await;
     let body: Value = serde_json::from_str(&text.unwrap()).unwrap();
     let records = body["data"].as_array().expect("a list").iter();
