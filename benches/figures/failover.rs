@@ -126,6 +126,11 @@ fn route(n: usize) -> Value {
     };
     json!({
         "apiVersion": "busbar.dev/v1alpha1", "kind": "BankRoute", "metadata": { "name": format!("route-{n:02}") },
-        "spec": { "referenceCurrency": "EUR", "candidates": [candidate("a", "0.10"), candidate("b", "0.30")] },
+        "spec": {
+            "referenceCurrency": "EUR",
+            // Fees alone decide, so that the first bank gets its payouts back at once.
+            "cost": { "retryBasisPoints": "0", "healthPenalty": "0" },
+            "candidates": [candidate("a", "0.10"), candidate("b", "0.30")],
+        },
     })
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use busbar::domain::breaker::EffectiveState;
 use busbar::domain::money::{Currency, parse_decimal};
-use busbar::domain::route::{Candidate, Fee, Payout, Tier, evaluate};
+use busbar::domain::route::{Candidate, Fee, Payout, Rates, RouteRules, Tier, evaluate};
+use jiff::Timestamp;
 
 use crate::Figures;
 use crate::stats::Sample;
@@ -24,13 +25,14 @@ pub(crate) fn run(figures: &mut Figures) {
 /// Wall time of batches far shorter than a time slice, as in the breaker's group: nearly every batch runs undisturbed.
 fn decide(figures: &mut Figures) {
     let (reference, candidates) = (reference(), candidates());
+    let rules = RouteRules::new(Rates::none(reference.currency));
     let mut rounds = Vec::new();
     for round in 0..=ROUNDS {
         let (end, mut batches) = (Instant::now() + ROUND, Vec::new());
         while Instant::now() < end {
             let start = Instant::now();
             for _ in 0..BATCH {
-                black_box(evaluate(black_box(&reference), black_box(&candidates)));
+                black_box(evaluate(black_box(&reference), &rules, black_box(&candidates), None, Timestamp::UNIX_EPOCH));
             }
             batches.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(BATCH));
         }
@@ -49,7 +51,7 @@ fn decimal(text: &str) -> rust_decimal::Decimal {
 
 fn reference() -> Payout {
     let currency = Currency::parse("EUR").expect("a currency");
-    Payout { amount: decimal("1250.00"), currency, rail: Some("sepa".to_owned()), country: Some("DE".to_owned()) }
+    Payout { amount: decimal("1250.00"), currency, rail: Some("sepa".to_owned()), country: Some("DE".to_owned()), merchant: None }
 }
 
 /// Four primaries, one of them open, and two fallbacks, each with a price list of two entries.

@@ -12,7 +12,7 @@ pub(super) fn explain(spec: &BankRouteSpec) -> Explained {
     let mut table = SettingsTable::new(spec, Source::Spec, "");
     table.add("referenceCurrency", &*spec.reference_currency, Source::Spec);
     match bank_route::reference(spec) {
-        Ok(Payout { amount, currency, rail, country }) => {
+        Ok(Payout { amount, currency, rail, country, .. }) => {
             table.add_or("reference.amount", amount.to_string(), Source::Default);
             table.add_or("reference.currency", currency.as_str(), Source::From("referenceCurrency"));
             table.add_or("reference.country", country, Source::Default);

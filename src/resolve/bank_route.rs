@@ -5,10 +5,11 @@ use rust_decimal::Decimal;
 use crate::api::v1alpha1::bank_route::{
     BankRouteSpec, Candidate as Wire, Fee as WireFee, Rounding as WireRounding, RouteMode, Tier as WireTier,
 };
-use crate::domain::money::{Currency, Rounding, parse_unsigned};
-use crate::domain::route::{Candidate, Fee, Payout, Tier};
+use crate::domain::money::{Currency, Rounding, parse_decimal, parse_unsigned};
+use crate::domain::route::{Candidate, Fee, Payout, RouteRules, Tier};
 use crate::domain::window::TimeWindow;
 use crate::resolve::fields::windows;
+use crate::resolve::route_rules::{rules, unknown_candidates};
 use crate::resolve::spec_error::SpecError;
 
 /// Default amount of the reference payout.
@@ -19,8 +20,12 @@ const REFERENCE_AMOUNT: Decimal = Decimal::ONE_THOUSAND;
 pub struct ResolvedRoute {
     /// The payout that `status.active` is evaluated for.
     pub reference: Payout,
+    /// Cost model, rates, weights, pin and hysteresis.
+    pub rules: RouteRules,
     /// The candidates, in the spec's order.
     pub candidates: Vec<RouteCandidate>,
+    /// Fields that name a candidate which does not exist: they are ignored.
+    pub unknown_candidates: Vec<String>,
     /// Set fields that this version does not evaluate.
     pub unused_fields: Vec<&'static str>,
 }
@@ -40,7 +45,13 @@ pub fn bank_route(spec: &BankRouteSpec) -> Result<ResolvedRoute, SpecError> {
     let candidate =
         |wire: &Wire| Ok(RouteCandidate { candidate: candidate(wire)?, accept_windows: accept_windows(wire)? });
     let candidates = spec.candidates.iter().map(candidate).collect::<Result<_, SpecError>>()?;
-    Ok(ResolvedRoute { reference, candidates, unused_fields: unused_fields(spec) })
+    Ok(ResolvedRoute {
+        reference,
+        rules: rules(spec)?,
+        candidates,
+        unknown_candidates: unknown_candidates(spec),
+        unused_fields: unused_fields(spec),
+    })
 }
 
 /// Set fields that this version does not evaluate.
@@ -49,16 +60,8 @@ pub fn unused_fields(spec: &BankRouteSpec) -> Vec<&'static str> {
     let set = [
         ("mode", spec.mode != RouteMode::Reactive),
         ("match", spec.match_.is_some()),
-        ("cost", spec.cost.is_some()),
-        ("referenceRates", spec.reference_rates.is_some()),
         ("scorer", spec.scorer.is_some()),
-        ("hysteresis", spec.hysteresis.is_some()),
-        ("adjustments", spec.adjustments.as_ref().is_some_and(|a| !a.is_empty())),
-        ("pin", spec.pin.is_some()),
         ("stuck", spec.stuck.is_some()),
-        ("candidates[].fx", any(|c| c.fx.is_some())),
-        ("candidates[].settlementDays", any(|c| c.settlement_days.is_some())),
-        ("candidates[].score", any(|c| c.score.is_some())),
         ("candidates[].dailyLimit", any(|c| c.daily_limit.is_some())),
     ];
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
@@ -75,6 +78,7 @@ pub fn reference(spec: &BankRouteSpec) -> Result<Payout, SpecError> {
         currency: Currency::parse(code).map_err(|e| SpecError::invalid("reference.currency", e))?,
         rail: reference.and_then(|r| r.rail.as_ref()).map(ToString::to_string),
         country: reference.and_then(|r| r.country.as_ref()).map(ToString::to_string),
+        merchant: None,
     })
 }
 
@@ -92,6 +96,20 @@ pub fn candidate(wire: &Wire) -> Result<Candidate, SpecError> {
         currencies: currencies(&field("currencies"), wire.currencies.as_deref())?,
         countries: texts(wire.countries.as_deref()),
         rails: texts(wire.rails.as_deref()),
+        funding_currency: wire
+            .funding_currency
+            .as_deref()
+            .map(|code| Currency::parse(code).map_err(|e| SpecError::invalid(&field("fundingCurrency"), e)))
+            .transpose()?,
+        fx_basis_points: wire
+            .fx
+            .as_ref()
+            .and_then(|fx| fx.spread_basis_points.as_deref())
+            .map_or(Ok(Decimal::ZERO), |text| {
+                parse_decimal(text).map_err(|e| SpecError::invalid(&field("fx.spreadBasisPoints"), e))
+            })?,
+        settlement_days: wire.settlement_days.and_then(|days| u32::try_from(days).ok()).unwrap_or_default(),
+        score: amount(&field("score"), wire.score.as_deref())?.unwrap_or_default(),
         min_amount: amount(&field("minAmount"), wire.min_amount.as_deref())?,
         max_amount: amount(&field("maxAmount"), wire.max_amount.as_deref())?,
         ..Candidate::default()

@@ -111,9 +111,8 @@ async fn a_failover_is_written_at_once_despite_a_recent_write() {
     env.bank("b").await;
     env.put(&route("payouts", &candidates(&["a", "b"]), json!({}))).await;
     let operator = Operator::ready(&env.ns, &[]).await;
-    // Equal fees: the name decides.
     let healthy = until_route(&env, "both are available", |s| s.candidate_summary.as_deref() == Some("2/2")).await;
-    assert_eq!(candidate_states(&healthy), [("a", "Preferred", "LowestCost"), ("b", "Standby", "TieBrokenByName")]);
+    assert_eq!(candidate_states(&healthy), [("a", "Preferred", "LowestCost"), ("b", "Standby", "HigherCost")]);
 
     // A write without urgency, just before an urgent one.
     let requested = env.request::<BankRoute>("payouts").await;

@@ -44,3 +44,29 @@ fn an_unknown_target_is_an_error_with_a_remedy() {
         assert!(!output.success() && output.stderr.contains(word), "{target}: {}", output.stderr);
     }
 }
+
+#[test]
+fn a_route_is_explained_from_manifests_with_assumptions() {
+    let route = |args: &[&str]| {
+        let mut command = busbar(&[&["route", "explain", "config/samples/bankroute.yaml"], args].concat());
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("BUSBAR_KUBECONFIG", "/nowhere");
+        run(command)
+    };
+    let explain = |args: &[&str]| route(args).ok();
+    let all = explain(&["--at", "2026-11-29T12:00:00Z"]);
+    assert!(all.starts_with("default/payouts: bank-a for a payout of 1000 EUR at 2026-11-29T12:00:00Z"), "{all}");
+    assert!(all.contains("LowestCost") && all.contains("HigherCost"), "{all}");
+    let down = explain(&["--assume-down", "bank-a", "-o", "json"]);
+    let down: serde_json::Value = serde_json::from_str(&down).unwrap();
+    assert_eq!(down["default/payouts"]["active"], "bank-b", "{down}");
+    let excluded = &down["default/payouts"]["candidates"][1];
+    assert_eq!((excluded["reason"].as_str(), excluded["cost"].is_null()), (Some("CircuitOpen"), true));
+    for (args, problem) in [
+        (["--success", "bank-a=2"], "must be CANDIDATE=RATE"),
+        (["--amount", "0"], "must be greater than 0"),
+        (["--currency", "euro"], "three upper-case letters"),
+    ] {
+        let refused = route(&args);
+        assert!(!refused.success() && refused.stderr.contains(problem), "{}", refused.stderr);
+    }
+}

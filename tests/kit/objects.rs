@@ -58,7 +58,9 @@ pub(crate) fn job(name: &str, connection: &str, interval: &str, patch: Value) ->
 
 /// A route over these candidates.
 pub(crate) fn route(name: &str, candidates: &[Value], patch: Value) -> Value {
-    let spec = json!({"referenceCurrency": "EUR", "candidates": candidates});
+    // Fees alone decide: what failures are expected to cost depends on how many checks there were.
+    let free = json!({"retryBasisPoints": "0", "healthPenalty": "0"});
+    let spec = json!({"referenceCurrency": "EUR", "cost": free, "candidates": candidates});
     object("BankRoute", name, merged(spec, patch))
 }
 
@@ -67,9 +69,13 @@ pub(crate) fn candidate(name: &str, connection: &str, patch: Value) -> Value {
     merged(json!({"name": name, "connectionRef": {"name": connection}}), patch)
 }
 
-/// Candidates that have the names of their connections.
+/// Candidates that have the names of their connections; the first is the cheapest.
 pub(crate) fn candidates(names: &[&str]) -> Vec<Value> {
-    names.iter().map(|name| candidate(name, name, json!({}))).collect()
+    let priced = |(n, name): (usize, &&str)| {
+        let fixed = (n + 1).to_string();
+        candidate(name, name, json!({"fees": [{"name": "all", "fixed": fixed}]}))
+    };
+    names.iter().enumerate().map(priced).collect()
 }
 
 /// The value with a merge patch applied.

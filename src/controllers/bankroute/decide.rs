@@ -16,11 +16,18 @@ use crate::controllers::{DEFAULT_REQUEUE, Decision};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::clock_skew::happened;
 use crate::domain::conditions::ConditionStatus;
-use crate::domain::route::{self, CandidateHealth, CandidateReason, Evaluation, RouteChange, StandingState};
+use crate::domain::route::{
+    self, CandidateHealth, CandidateReason, Evaluation, Incumbent, RouteChange, StandingState, UNKNOWN_SUCCESS,
+};
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::resolve::bank_route::RouteCandidate;
 use crate::resolve::{ResolvedRoute, SpecError};
+
+/// How often the costs of several banks are compared again while one of them recovers: the estimate of its success rises
+/// with every check, and nothing reports it. While all are well nothing is compared without a cause, so that banks that
+/// cost the same do not take turns.
+const RECOVERY_INTERVAL: Duration = Duration::from_mins(1);
 
 const SUSPENDED: &str = "spec.suspend is true: the route accepts no payouts";
 
@@ -41,6 +48,8 @@ pub enum ConnectionState {
         suspended: bool,
         /// Position relative to its maintenance windows.
         maintenance: WindowPosition,
+        /// Estimated share of calls that succeed, in parts per million.
+        success: u32,
     },
 }
 
@@ -64,7 +73,8 @@ pub fn decide(
         Ok(route) => route,
         Err(error) => return spec_rejected(object, previous, error, now.wall),
     };
-    let (evaluation, requeue_after) = evaluate(route, &inputs.connections, now.wall);
+    let incumbent = previous.and_then(|status| incumbent(status, now.wall));
+    let (evaluation, requeue_after) = evaluate(route, &inputs.connections, incumbent, now.wall);
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(generation, now.wall);
     let missing = candidate_names(object, inputs, |c| c == ConnectionState::Missing);
@@ -80,7 +90,7 @@ pub fn decide(
             ConditionType::Ready,
             true,
             Reason::Accepted,
-            format!("spec accepted; candidates are evaluated{unused}"),
+            format!("spec accepted; candidates are evaluated{}{unused}", unknown_note(&route.unknown_candidates)),
         );
     }
     // A suspended route accepts no payouts even if banks are available.
@@ -144,9 +154,25 @@ pub fn decide(
     Decision { status: Some(status), steps: Vec::new(), events, requeue_after }
 }
 
+/// The bank that takes payouts so far, if one does, and since when.
+fn incumbent(previous: &BankRouteStatus, now: Timestamp) -> Option<Incumbent<'_>> {
+    let name = previous.active.as_deref()?;
+    let status = previous.candidates.iter().find(|c| c.name == name && c.state == CandidateState::Preferred)?;
+    Some(Incumbent { name, since: happened(status.last_transition_time.0, now) })
+}
+
+/// What Ready says of fields that operations staff own and that name no candidate.
+fn unknown_note(fields: &[String]) -> String {
+    if fields.is_empty() {
+        String::new()
+    } else {
+        format!("; ignored, because spec.candidates has no such name: spec.{}", fields.join(", spec."))
+    }
+}
+
 /// The active bank, if it was excluded before and has recovered: switching to it is a failback. Any bank that a
-/// failover left counts, not only the last one: two may fail one after the other, and the first recover. A bank that was
-/// excluded without being active is not failed back to.
+/// failover left counts, not only the last one: two may fail one after the other, and the first recover. It counts too if
+/// it was dearer for a while after its recovery. A bank that was excluded without being active is not failed back to.
 fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evaluation) -> Option<&'a str> {
     let (previous, active) = (previous?, evaluation.active.as_deref()?);
     // Versions before this one stored only which bank the last failover left.
@@ -158,18 +184,28 @@ fn failed_back_to<'a>(previous: Option<&BankRouteStatus>, evaluation: &'a Evalua
         CandidateReason::Suspended,
         CandidateReason::Unhealthy,
     ];
-    let was_excluded = |c: &CandidateStatus| {
-        c.name == active
-            && c.state == CandidateState::Excluded
-            && (c.failed_over == Some(true) || c.name == last)
-            && outage_reasons.iter().any(|reason| c.reason == reason.as_str())
+    let was_left = |c: &CandidateStatus| {
+        let is_marked = c.failed_over == Some(true);
+        let in_outage = || outage_reasons.iter().any(|reason| c.reason == reason.as_str());
+        let recovered = if c.state == CandidateState::Excluded { in_outage() } else { is_marked };
+        c.name == active && (is_marked || c.name == last) && recovered
     };
-    previous.candidates.iter().any(was_excluded).then_some(active)
+    previous.candidates.iter().any(was_left).then_some(active)
 }
 
-/// The evaluation, and the delay until a window edge may change it.
-fn evaluate(route: &ResolvedRoute, connections: &[ConnectionState], now: Timestamp) -> (Evaluation, Duration) {
-    let mut requeue_after = DEFAULT_REQUEUE;
+/// The evaluation, and the delay until it may change by itself: at the edge of a window, at the end of a weight, of the
+/// pin, of the rates or of a hold, and with the success of the banks.
+fn evaluate(
+    route: &ResolvedRoute,
+    connections: &[ConnectionState],
+    incumbent: Option<Incumbent<'_>>,
+    now: Timestamp,
+) -> (Evaluation, Duration) {
+    let recovers = |state: &ConnectionState| {
+        matches!(state, ConnectionState::Live { success, .. } if *success < UNKNOWN_SUCCESS)
+    };
+    let compares = connections.len() > 1 && connections.iter().any(recovers);
+    let mut requeue_after = if compares { RECOVERY_INTERVAL } else { DEFAULT_REQUEUE };
     let mut requeue_at_edge = |window: WindowPosition| {
         requeue_after = window.time_left(now).map_or(requeue_after, |left| requeue_after.min(left));
     };
@@ -187,18 +223,25 @@ fn evaluate(route: &ResolvedRoute, connections: &[ConnectionState], now: Timesta
             match *connection {
                 ConnectionState::Missing => candidate.circuit = None,
                 ConnectionState::NotReady => candidate.exclusion = Some(CandidateReason::ConnectionNotReady),
-                ConnectionState::Live { effective, health, suspended, maintenance } => {
+                ConnectionState::Live { effective, health, suspended, maintenance, success } => {
                     requeue_at_edge(maintenance);
                     let excluded = maintenance.is_inside() && !suspended;
                     candidate.exclusion = excluded.then_some(CandidateReason::Maintenance);
                     (candidate.circuit, candidate.health) = (Some(effective), health);
                     candidate.suspended = suspended;
+                    candidate.success = Some(success);
                 }
             }
             candidate
         })
         .collect();
-    (route::evaluate(&route.reference, &candidates), requeue_after)
+    let evaluation = route::evaluate(&route.reference, &route.rules, &candidates, incumbent, now);
+    let changes = route.rules.next_change(now).into_iter().chain(evaluation.held_until);
+    for at in changes {
+        let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+        requeue_after = requeue_after.min(left.max(Duration::from_secs(1)));
+    }
+    (evaluation, requeue_after)
 }
 
 /// The status of a route whose spec cannot be used.

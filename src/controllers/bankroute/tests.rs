@@ -22,7 +22,7 @@ const UP: ConnectionState = live(EffectiveState::Closed, CandidateHealth::Usable
 const DOWN: ConnectionState = live(EffectiveState::Open, CandidateHealth::Unhealthy);
 
 const fn live(effective: EffectiveState, health: CandidateHealth) -> ConnectionState {
-    ConnectionState::Live { effective, health, suspended: false, maintenance: NO_WINDOW }
+    ConnectionState::Live { effective, health, suspended: false, maintenance: NO_WINDOW, success: 950_000 }
 }
 
 fn candidate(name: &str, fixed: &str, tier: Tier) -> Candidate {
@@ -174,6 +174,7 @@ fn maintenance_and_accept_windows_exclude_a_bank_until_their_edge() {
         health: CandidateHealth::Usable,
         suspended: false,
         maintenance: WindowPosition::Inside { until },
+        success: 950_000,
     };
     let (failed_over, events) = run(&route(), Some(&first), &[maintained, UP, UP]);
     assert_eq!((failed_over.active.as_deref(), events), (Some("b"), vec![EventReason::FailedOver]));
@@ -276,4 +277,73 @@ fn a_route_created_again_or_whose_status_was_lost_reports_no_failover() {
         let (s, events) = run(&route(), previous.as_ref(), &[DOWN, UP, UP]);
         assert_eq!((s.active.as_deref(), events, s.last_failover), (Some("b"), vec![], None));
     }
+}
+
+fn with_success(success: u32) -> ConnectionState {
+    let (effective, health) = (EffectiveState::Closed, CandidateHealth::Usable);
+    ConnectionState::Live { effective, health, suspended: false, maintenance: NO_WINDOW, success }
+}
+
+#[test]
+fn a_bank_that_has_recovered_is_failed_back_to_when_it_is_cheapest_again() {
+    let (first, _) = run(&route(), None, &[UP, UP, UP]);
+    let (at_b, _) = run(&route(), Some(&first), &[DOWN, UP, UP]);
+    let (recovering, events) = run(&route(), Some(&at_b), &[with_success(700_000), UP, UP]);
+    assert_eq!((recovering.active.as_deref(), events), (Some("b"), Vec::new()), "failures are expected to cost more");
+    let (back, events) = run(&route(), Some(&recovering), &[with_success(960_000), UP, UP]);
+    assert_eq!((back.active.as_deref(), events), (Some("a"), vec![EventReason::FailedBack]));
+}
+
+#[test]
+fn costs_are_compared_again_while_a_bank_recovers() {
+    let route = route();
+    let requeue = |connections: &[ConnectionState]| {
+        let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
+        decide(&route, None, &inputs(&route, connections), now).requeue_after
+    };
+    assert_eq!(requeue(&[with_success(700_000), UP, UP]), std::time::Duration::from_mins(1));
+    assert!(requeue(&[UP, UP, UP]) > std::time::Duration::from_mins(10));
+}
+
+#[test]
+fn a_pin_and_a_weight_choose_until_they_end_and_unknown_names_are_reported() {
+    let mut pinned = route();
+    let choice = r#"{"pin": {"candidate": "b", "untilTime": "2026-03-01T12:00:30Z", "reason": "incident"},
+        "adjustments": [{"name": "x", "candidate": "gone", "weight": "2", "untilTime": "2026-03-02T00:00:00Z",
+            "reason": "slow"}]}"#;
+    let choice: serde_json::Value = serde_json::from_str(choice).unwrap();
+    pinned.spec.pin = serde_json::from_value(choice["pin"].clone()).unwrap();
+    pinned.spec.adjustments = serde_json::from_value(choice["adjustments"].clone()).unwrap();
+    let (status, _) = run(&pinned, None, &[UP, UP, UP]);
+    assert_eq!(status.active.as_deref(), Some("b"));
+    let reasons: Vec<_> = status.candidates.iter().map(|c| c.reason.as_str()).collect();
+    assert_eq!(reasons, ["OtherPinned", "Pinned", "PrimaryAvailable"]);
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert!(
+        ready.message.contains("ignored") && ready.message.contains("spec.adjustments[x].candidate"),
+        "{}",
+        ready.message
+    );
+    let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
+    let requeue = decide(&pinned, None, &inputs(&pinned, &[UP, UP, UP]), now).requeue_after;
+    assert_eq!(requeue, std::time::Duration::from_secs(30));
+    let (status, _) = run(&pinned, None, &[UP, DOWN, UP]);
+    assert_eq!(status.active.as_deref(), Some("a"), "a pinned bank that is excluded takes no payout");
+}
+
+#[test]
+fn hysteresis_holds_the_active_bank() {
+    let mut held = route();
+    held.spec.hysteresis = serde_json::from_str(r#"{"minHold": "10m"}"#).unwrap();
+    let (first, _) = run(&held, None, &[DOWN, UP, UP]);
+    assert_eq!(first.active.as_deref(), Some("b"));
+    let (kept, _) = run(&held, Some(&first), &[UP, UP, UP]);
+    let reasons: Vec<_> = kept.candidates.iter().map(|c| c.reason.as_str()).collect();
+    assert_eq!(
+        (kept.active.as_deref(), reasons),
+        (Some("b"), vec!["WithinHysteresis", "KeptByHysteresis", "PrimaryAvailable"])
+    );
+    let now = Now { mono: Mono::ZERO, wall: "2026-03-01T12:00:00Z".parse().unwrap() };
+    let requeue = decide(&held, Some(&first), &inputs(&held, &[UP, UP, UP]), now).requeue_after;
+    assert_eq!(requeue, std::time::Duration::from_mins(10));
 }

@@ -173,6 +173,11 @@ impl HealthMonitor {
         self.meter.risk_at(now)
     }
 
+    /// Estimated share of calls that succeed at `now`.
+    pub fn success(&self, now: Mono) -> Ppm {
+        self.success.success(now)
+    }
+
     /// Whether the checks pass, but slowly.
     pub fn slow(&self) -> bool {
         self.tracker.health() == Health::Degraded
@@ -185,7 +190,7 @@ impl HealthMonitor {
             slow: self.slow(),
             tier: self.tier(),
             risk: self.risk(now),
-            success: self.success.success(now),
+            success: self.success(now),
             p95: self.latency.p95(now),
             critical: self.critical,
         }

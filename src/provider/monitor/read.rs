@@ -23,6 +23,7 @@ impl ConnectionMonitor {
             slow: state.health.slow(),
             tier: state.health.tier(),
             risk: state.risk(now.mono),
+            success: state.health.success(now.mono),
             verification: state.verification.clone(),
             authenticated: state.authenticated,
             refused_since: state.refused_since,

@@ -55,6 +55,8 @@ pub struct ConnectionSnapshot {
     pub tier: RiskTier,
     /// The risk.
     pub risk: Ppm,
+    /// The estimated share of calls that succeed.
+    pub success: Ppm,
     /// The verification of the settings in force.
     pub verification: Verification,
     /// Whether the provider accepted the credentials when they last mattered; `None` if they never did.

@@ -11,6 +11,7 @@ use crate::api::v1alpha1::provider_connection::{
     ProviderConnectionSpec,
 };
 use crate::domain::breaker::OverrideMode;
+use crate::domain::window::TimeWindow;
 use crate::profile::{CheckMode, Environment, ExpectedContent, Profile, StatusPattern};
 use crate::resolve::breaker_policy::BreakerRules;
 use crate::resolve::connection::checks::require_https;
@@ -36,7 +37,7 @@ pub fn draft(
     draft.failure_criteria = rules.failure_criteria;
     draft.suspended = spec.suspend;
     draft.circuit_override = circuit_override(spec)?;
-    draft.maintenance = windows("maintenance", spec.maintenance.as_deref())?;
+    draft.maintenance = maintenance_windows(spec)?;
     endpoint(spec, &mut draft)?;
     if let Some(auth) = &spec.auth {
         let secret = secrets
@@ -68,6 +69,11 @@ fn circuit_override(spec: &ProviderConnectionSpec) -> Result<Option<CircuitOverr
     };
     let until = instant("circuitOverride.untilTime", &circuit_override.until_time)?;
     Ok(Some(CircuitOverride { mode, until }))
+}
+
+/// The maintenance windows of a connection.
+pub fn maintenance_windows(spec: &ProviderConnectionSpec) -> Result<Vec<TimeWindow>, SpecError> {
+    windows("maintenance", spec.maintenance.as_deref())
 }
 
 fn endpoint(spec: &ProviderConnectionSpec, draft: &mut Draft) -> Result<(), SpecError> {

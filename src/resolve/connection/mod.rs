@@ -10,5 +10,5 @@ mod resolution;
 mod tests;
 
 pub use checks::{profile, unused_fields};
-pub use draft::draft;
+pub use draft::{draft, maintenance_windows};
 pub use resolution::{ConnectionResolution, ConnectionSources, DesiredConnection, ResolvedConnection, connection};

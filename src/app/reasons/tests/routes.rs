@@ -20,7 +20,13 @@ const fn live(effective: EffectiveState) -> ConnectionState {
 }
 
 const fn with_health(effective: EffectiveState, health: CandidateHealth) -> ConnectionState {
-    ConnectionState::Live { effective, health, suspended: false, maintenance: WindowPosition::Outside { until: None } }
+    ConnectionState::Live {
+        effective,
+        health,
+        suspended: false,
+        maintenance: WindowPosition::Outside { until: None },
+        success: 950_000,
+    }
 }
 
 /// A route whose candidates have these fields, named `a`, `b` …
@@ -78,14 +84,37 @@ pub(super) fn emit(emitted: &mut Emitted) {
         live(EffectiveState::ForcedOpen),
         with_health(effective, CandidateHealth::Unhealthy),
         with_health(effective, CandidateHealth::NeverHealthy),
-        ConnectionState::Live { effective, health, suspended: true, maintenance: WindowPosition::default() },
-        ConnectionState::Live { effective, health, suspended: false, maintenance },
+        ConnectionState::Live {
+            effective,
+            health,
+            suspended: true,
+            maintenance: WindowPosition::default(),
+            success: 950_000,
+        },
+        ConnectionState::Live { effective, health, suspended: false, maintenance, success: 950_000 },
     ];
     run(&route(&["tier: Primary"; 8]), None, &states, emitted);
 
     let past = "acceptWindows: [{name: day, startTime: '2026-01-01T00:00:00Z', endTime: '2026-01-02T00:00:00Z'}]";
     let fields = ["currencies: [USD]", "countries: ['SE']", "rails: [CARD]", "maxAmount: '10'", past];
     run(&route(&fields), None, &[UP; 5], emitted);
+
+    let mut choosing = route(&[&cheap, &dear]);
+    let until = "2026-03-02T00:00:00Z";
+    choosing.spec.pin = serde_yaml::from_str(&format!("{{candidate: b, untilTime: {until}, reason: test}}")).unwrap();
+    run(&choosing, None, &[UP, UP], emitted);
+    let on_b = run(&choosing, None, &[DOWN, UP], emitted);
+    choosing.spec.pin = None;
+    choosing.spec.hysteresis = serde_yaml::from_str("{minHold: 1h}").unwrap();
+    run(&choosing, Some(&on_b), &[UP, UP], emitted);
+    let mut ties = route(&["score: '0.2'", "score: '0.8'", "score: '0.9'"]);
+    ties.spec.cost = serde_yaml::from_str("{retryBasisPoints: '0', healthPenalty: '0'}").unwrap();
+    let (effective, health, maintenance) = (EffectiveState::Closed, CandidateHealth::Usable, WindowPosition::default());
+    let slower = ConnectionState::Live { effective, health, suspended: false, maintenance, success: 900_000 };
+    run(&ties, None, &[UP, UP, slower], emitted);
+    let mut foreign = route(&["maxAmount: '10'"]);
+    foreign.spec.reference = serde_yaml::from_str("{currency: XOF}").unwrap();
+    run(&foreign, None, &[UP], emitted);
 
     // The route as it was before `b` was removed.
     let both = route(&["tier: Primary", "tier: Primary"]);

@@ -1,14 +1,32 @@
-//! Tests of the route evaluation: golden fees, each exclusion, tiers, independence of the list order.
+//! Tests of the route evaluation: golden fees, each exclusion, tiers, independence of the list order; costs in `costs`.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
 use super::StandingState::{Excluded, Preferred, Standby};
+use super::fee::select;
 use super::*;
+use crate::domain::breaker::EffectiveState;
 use crate::domain::health::{Health, HealthMonitor, Thresholds};
-use crate::domain::money::parse_decimal;
+use crate::domain::money::{Currency, Rounding, parse_decimal};
 use crate::domain::time::Mono;
+
+mod costs;
+
+/// The evaluation by a route's defaults, in the payout's currency.
+fn evaluate(payout: &Payout, candidates: &[Candidate]) -> Evaluation {
+    let rules = RouteRules::new(Rates::none(payout.currency));
+    super::evaluate(payout, &rules, candidates, None, Timestamp::UNIX_EPOCH)
+}
+
+/// The fee without any rates.
+fn fee(payout: &Payout, list: &[Fee]) -> Option<Decimal> {
+    super::fee(payout, list, &Rates::none(payout.currency))
+}
 
 fn dec(text: &str) -> Decimal {
     parse_decimal(text).unwrap()
@@ -19,7 +37,7 @@ fn currency(code: &str) -> Currency {
 }
 
 fn payout(amount: &str, code: &str) -> Payout {
-    Payout { amount: dec(amount), currency: currency(code), rail: None, country: None }
+    Payout { amount: dec(amount), currency: currency(code), rail: None, country: None, merchant: None }
 }
 
 fn price(bps: &str, fixed: &str) -> Fee {
@@ -111,7 +129,7 @@ fn fee_entry_precedence_is_selectors_then_limit_then_name() {
 
 #[test]
 fn an_unknown_fee_ranks_after_every_known_fee() {
-    let mut foreign = bank("a", "1", "0");
+    let mut foreign = bank("a", "1", "1");
     foreign.fees[0].currency = Some(currency("EUR"));
     let mut unpriced = bank("b", "1", "0");
     unpriced.fees[0].rails = vec!["SEPA".into()];
@@ -152,7 +170,7 @@ fn each_exclusion_has_its_own_reason() {
         let evaluation = evaluate(&asked, &[candidate]);
         assert_eq!((evaluation.active.as_deref(), evaluation.available()), (None, 0));
         assert_eq!(states(&evaluation), [("x", Excluded, want)]);
-        assert_eq!(evaluation.standings[0].fee, None);
+        assert_eq!(evaluation.standings[0].cost, None);
     }
     for circuit in [EffectiveState::Closed, EffectiveState::ForcedClosed, EffectiveState::Shadow] {
         let inclusive = Candidate {
@@ -260,8 +278,9 @@ proptest! {
         for standing in evaluation.standings.iter().filter(|s| s.state != StandingState::Excluded) {
             let other = find(&standing.name);
             prop_assert!(active.tier <= other.tier);
-            if active.tier == other.tier && let Some(theirs) = standing.fee {
-                prop_assert!(fee(&asked, &active.fees).is_some_and(|mine| mine <= theirs));
+            if active.tier == other.tier && let Some(theirs) = standing.cost {
+                let mine = evaluation.standing(&active.name).and_then(|standing| standing.cost);
+                prop_assert!(mine.is_some_and(|mine| mine.total <= theirs.total));
             }
         }
     }
