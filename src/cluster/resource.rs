@@ -69,6 +69,12 @@ pub trait HasStatus: WatchedResource + Serialize {
 
     /// Whether a change from `old` to `new` must be written at once.
     fn is_urgent(old: Option<&Self::Status>, new: &Self::Status) -> bool;
+
+    /// Whether a change from `old` to `new` is good news that nothing waits for: while many objects are new, their first
+    /// statuses come before it.
+    fn may_wait(_old: &Self::Status, _new: &Self::Status) -> bool {
+        false
+    }
 }
 
 /// What a reflector reports. Added to a queue once the store shows it.

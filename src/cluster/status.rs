@@ -3,12 +3,14 @@
 //! A write costs the API server the same whether it changes anything or not. So an unchanged status is not written, an
 //! urgent change is written at once, any other transition at least [`MIN_WRITE_INTERVAL`] after the last write of the
 //! same object, and ride-along fields alone (last and next times, counts, history) at most every
-//! [`HasStatus::MIN_RIDE_ALONG_INTERVAL`]. The whole status is applied server-side under one field manager, so fields
-//! that it no longer has are removed.
+//! [`HasStatus::MIN_RIDE_ALONG_INTERVAL`]. While many objects are new, good news of the others waits. The whole status is
+//! applied server-side under one field manager, so fields that it no longer has are removed.
 //!
 //! A status that another field manager wrote ([`StatusOwnership`]) is overwritten, at most every
 //! [`MIN_WRITE_INTERVAL`], so that two writers of one object cannot cause a write storm. Fields that the other manager
 //! added are removed too.
+
+mod rollout;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,8 @@ use crate::cluster::{ApiError, call};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Mono;
 use crate::metrics::{Metrics, MetricsError};
+
+use self::rollout::{ROLLOUT_DELAY, Rollout};
 
 /// The field manager of everything that Busbar writes.
 pub const FIELD_MANAGER: &str = "busbar";
@@ -134,6 +138,7 @@ pub struct StatusWriter<K: HasStatus> {
     deps: StatusDeps,
     started: Mono,
     last_writes: Mutex<HashMap<ObjectKey, LastWrite>>,
+    rollout: Mutex<Rollout>,
     /// UID and version of objects after a write of this process to something else than their status.
     versions: Mutex<HashMap<ObjectKey, (String, u64)>>,
     store: KindStore<K>,
@@ -142,7 +147,8 @@ pub struct StatusWriter<K: HasStatus> {
 impl<K: HasStatus> StatusWriter<K> {
     /// A writer of the status of the objects in `store`.
     pub fn new(deps: StatusDeps, store: KindStore<K>) -> Self {
-        Self { started: deps.clock.mono(), deps, last_writes: Mutex::default(), versions: Mutex::default(), store }
+        let (started, rollout) = (deps.clock.mono(), Mutex::default());
+        Self { started, deps, last_writes: Mutex::default(), rollout, versions: Mutex::default(), store }
     }
 
     /// Which statuses are this process's own; shared with the watches that fill the store.
@@ -196,7 +202,18 @@ impl<K: HasStatus> StatusWriter<K> {
                 .is_some_and(|old| K::transition_fields(old) == K::transition_fields(new))
                 .then(|| now.since(self.started)),
         };
-        timing::<K>(old, new, since)
+        let timing = timing::<K>(old, new, since);
+        let mut rollout = self.rollout.lock().unwrap_or_else(PoisonError::into_inner);
+        match (timing, since) {
+            (Timing::Now, None) => rollout.add(now),
+            (Timing::Now, Some(since)) if since < ROLLOUT_DELAY && old.is_some_and(|old| K::may_wait(old, new)) => {
+                if rollout.is_running(now) {
+                    return Timing::After(ROLLOUT_DELAY.saturating_sub(since));
+                }
+            }
+            _ => {}
+        }
+        timing
     }
 
     /// Adopts `status`, as read from the API server, because it needs no write.

@@ -344,6 +344,26 @@ fn an_unchanged_status_is_not_written_and_ride_along_fields_wait() {
 }
 
 #[test]
+fn only_the_first_good_health_may_wait_for_the_first_statuses_of_others() {
+    let of = |health, effective| status(&object(), None, &inputs(Some(LiveConnection { health, effective, ..live() })));
+    let (unknown, closed) = (of(Health::Unknown, EffectiveState::Closed), EffectiveState::Closed);
+    let may_wait = |old: &ProviderConnectionStatus, new: &ProviderConnectionStatus| {
+        <ProviderConnection as HasStatus>::may_wait(old, new)
+    };
+    let healthy = of(Health::Healthy, closed);
+    assert!(may_wait(&unknown, &healthy));
+    for other in
+        [of(Health::Unhealthy, closed), of(Health::Degraded, closed), of(Health::Healthy, EffectiveState::Open)]
+    {
+        assert!(!may_wait(&unknown, &other));
+        assert!(!may_wait(&other, &healthy));
+    }
+    let unverified = LiveConnection { verification: VerificationState::NotAttempted, ..live() };
+    let unverified = status(&object(), None, &inputs(Some(unverified)));
+    assert!(!may_wait(&ProviderConnectionStatus { health: unknown.health, ..unverified }, &healthy), "Ready changes");
+}
+
+#[test]
 fn the_first_and_the_last_consumer_are_written_at_once_and_their_number_rides_along() {
     let status = status(&object(), None, &inputs(Some(live())));
     let used = |sync_jobs, bank_routes| ProviderConnectionStatus {
