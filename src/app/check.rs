@@ -14,9 +14,6 @@ pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
         match profiles.add_custom(file) {
             Ok(profile) => {
                 print_line(&format!("{}: {}", file.display(), summary(&profile)))?;
-                for note in notes(&profile) {
-                    print_line(&format!("{}: note: {note}", file.display()))?;
-                }
             }
             Err(error) => {
                 unusable += 1;
@@ -25,18 +22,6 @@ pub(super) fn profiles(files: &[PathBuf]) -> Result<(), AppError> {
         }
     }
     if unusable > 0 { Err(AppError::ProfilesUnusable(unusable)) } else { Ok(()) }
-}
-
-/// Valid features that this version does not support.
-fn notes(profile: &Profile) -> Vec<String> {
-    let streams = profile.streams.iter().map(|(name, stream)| (name, stream.unsupported_features().join(", ")));
-    let unsupported = streams.filter(|(_, features)| !features.is_empty());
-    let note = |(name, features)| {
-        format!(
-            "this version cannot sync the stream {name}: {features}; a SyncJob of it will be Stalled, NotImplemented"
-        )
-    };
-    unsupported.map(note).collect()
 }
 
 fn summary(profile: &Profile) -> String {

@@ -4,6 +4,8 @@
 
 /// Between a stream's name and its source. No name of a stream contains it.
 const SOURCE_MARK: char = '#';
+/// After a job's name in the key of the cursor of its resyncs. No name of an object contains it.
+const RESYNC_MARK: &str = "#resync";
 
 /// The stored name of a stream that reads one of several sources, which `source` identifies.
 ///
@@ -16,6 +18,16 @@ pub fn stored_stream(name: &str, source: &str) -> String {
 /// The name of a stream from its stored name.
 pub fn stream_name(stored: &str) -> &str {
     stored.split_once(SOURCE_MARK).map_or(stored, |(name, _)| name)
+}
+
+/// The job in the key of the cursor of its resyncs, whose windows are apart from the incremental ones.
+pub fn resync_job(job: &str) -> String {
+    format!("{job}{RESYNC_MARK}")
+}
+
+/// The name of a job from that in the key of one of its cursors.
+pub fn job_name(stored: &str) -> &str {
+    stored.strip_suffix(RESYNC_MARK).unwrap_or(stored)
 }
 
 /// Identifies a stream's data. Survives the deletion and re-creation of every object it names.
@@ -40,7 +52,7 @@ pub struct StreamKey {
 pub struct CursorKey {
     /// The stream.
     pub stream: StreamKey,
-    /// Name of the `SyncJob`.
+    /// Name of the `SyncJob`, with a mark where the cursor is that of its resyncs; see [`resync_job`].
     pub job: String,
 }
 
@@ -76,6 +88,8 @@ pub struct CursorState {
     pub spec_hash: String,
     /// High-water mark: everything up to here is committed.
     pub committed_hwm: Option<String>,
+    /// Start of the first window, where the job set one: no later window starts before it.
+    pub earliest: Option<String>,
     /// The window being walked; `None` after a run that completed its window.
     pub window: Option<SyncWindow>,
 }

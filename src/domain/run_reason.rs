@@ -16,6 +16,7 @@ closed_list!(
         RateLimited: "Rate limited by the provider (429), for longer than a run waits." => "None; retried after the provider's delay. Reduce the load if it recurs.",
         QuotaExhausted: "The requests allowed by the limits are exhausted, for longer than a run waits." => "Wait until the limit resets, or ask the provider for a higher limit.",
         EndOfData: "The provider returns no more of a longer list; the pages read are committed." => "Narrow the window: a later startTime, or more frequent runs.",
+        DataNotReady: "The provider has not prepared the data of this account yet: it returns no token to go on from." => "None; the next run asks again. Contact the provider if it recurs.",
         Redirected: "The provider redirects to another address (3xx); redirects are not followed." => "Set endpoint.baseURL of the connection to the address of the provider's API.",
         RequestRejected: "The provider rejected the request: another 3xx or 4xx response." => "Compare the parameters of the job with the documentation of the provider.",
         CircuitOpen: "The circuit of the connection is open." => "Check the connection; the circuit retries automatically.",
@@ -42,6 +43,7 @@ closed_list!(
         LeaseHeld: "Another process runs the job, or has served the slot." => "None.",
         StopRequested: "The run was stopped: job suspended or deleted, connection suspended or in maintenance, spec unusable or operator shut down." => "None; the next run continues from the last committed page.",
         StartingDeadlineExceeded: "A scheduled run could not start within startingDeadline." => "None; the next run starts at the next slot. Raise startingDeadline if it recurs.",
+        JobFailed: "The Kubernetes Job of the run ended before the run did: its Pod could not start, was killed, ran out of memory, or exceeded its deadline." => "See the Job and the log of its Pod; raise jobTemplate.resources if it ran out of memory.",
         InternalError: "Internal error of Busbar." => "Report it with the request ID.",
     }
 );

@@ -12,7 +12,7 @@ use super::account_tokens::TokenKey;
 use crate::domain::clock_skew::is_ahead;
 use crate::domain::cursor::{CursorKey, StreamKey, SyncWindow, stored_stream};
 use crate::domain::record::Granularity;
-use crate::profile::{Stream, TimeEncoding, WindowParameters};
+use crate::profile::{Stream, TimeEncoding, WHOLE_DAY_MARGIN, WindowParameters};
 use crate::settings::sync_plan::{Partition, SyncPlan};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -108,33 +108,71 @@ pub fn is_window_ahead(window: &SyncWindow, now: Timestamp, granularity: Granula
     Ok(is_ahead(parse_cursor(&window.to, granularity)?, now))
 }
 
-/// Opens a window up to now, starting at the cursor minus the lookback; without a cursor at `start`, or at the start of
-/// the stream's initial range.
-pub fn open_window(
-    stream: &Stream,
-    committed: Option<&str>,
-    start: Option<Timestamp>,
-    lookback: Option<Duration>,
-    now: Timestamp,
-) -> Result<SyncWindow, CursorError> {
+/// Where a new window starts.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct WindowStart<'a> {
+    /// The high-water mark; `None` before the first window is complete.
+    pub committed: Option<&'a str>,
+    /// Start of the first window, as stored: nothing before it is read.
+    pub earliest: Option<&'a str>,
+    /// The start that the job sets for the first window.
+    pub start: Option<Timestamp>,
+    /// The lookback that the job sets instead of the stream's.
+    pub lookback: Option<Duration>,
+}
+
+/// Opens a window up to now, starting at the cursor minus the lookback; without a cursor at the job's start, or at the
+/// start of the stream's initial range. After the first window the job's start has no effect: moved past the cursor, it
+/// would leave a gap.
+pub fn open_window(stream: &Stream, start: WindowStart<'_>, now: Timestamp) -> Result<SyncWindow, CursorError> {
     let granularity = granularity(stream);
     let range = stream.window.as_ref();
-    let from = match committed {
+    let from = match start.committed {
         Some(committed) => {
-            let lookback = lookback.or(range.map(|range| range.lookback)).unwrap_or_default();
+            let lookback = start.lookback.or(range.map(|range| range.lookback)).unwrap_or_default();
             let back = parse_cursor(committed, granularity)?
                 .checked_sub(round_to_granularity(lookback, granularity))
                 .unwrap_or(Timestamp::MIN);
-            start.map_or(back, |start| back.max(start))
+            let earliest = start.earliest.map(|earliest| parse_cursor(earliest, granularity)).transpose()?;
+            earliest.map_or(back, |earliest| back.max(earliest))
         }
-        None => start.unwrap_or_else(|| {
+        None => start.start.unwrap_or_else(|| {
             let reach = round_to_granularity(range.map(|range| range.initial).unwrap_or_default(), granularity);
             now.checked_sub(reach).unwrap_or(Timestamp::MIN)
         }),
     };
-    Ok(SyncWindow {
-        from: format_cursor(from.min(now), granularity),
-        to: format_cursor(now, granularity),
+    Ok(window(whole_days_from(stream, from.min(now)), now, granularity))
+}
+
+/// Where a window that starts at `from` must start: earlier, if the stream is read in whole days. The records before that
+/// day are those of the window before.
+pub fn whole_days_from(stream: &Stream, from: Timestamp) -> Timestamp {
+    if !stream.reads_whole_days() {
+        return from;
+    }
+    day_of(from).and_then(|day| day.checked_sub(WHOLE_DAY_MARGIN).ok()).unwrap_or(from)
+}
+
+/// Where a window that ends at `to` must end: later, if the stream is read in whole days.
+pub fn whole_days_to(stream: &Stream, to: Timestamp) -> Timestamp {
+    if !stream.reads_whole_days() {
+        return to;
+    }
+    let end = day_of(to).and_then(|day| day.checked_add(DAY).ok());
+    end.and_then(|end| end.checked_add(WHOLE_DAY_MARGIN).ok()).unwrap_or(to)
+}
+
+/// The start of the instant's day in UTC.
+fn day_of(at: Timestamp) -> Option<Timestamp> {
+    Some(at.to_zoned(TimeZone::UTC).start_of_day().ok()?.timestamp())
+}
+
+/// A window with these bounds, before its first page.
+pub fn window(from: Timestamp, to: Timestamp, granularity: Granularity) -> SyncWindow {
+    let (from, to) = (format_cursor(from, granularity), format_cursor(to, granularity));
+    SyncWindow {
+        from,
+        to,
         page_no: 0,
         page_token: None,
         total: None,
@@ -142,7 +180,7 @@ pub fn open_window(
         seen_tokens: Vec::new(),
         rows_in: 0,
         rows_dead: 0,
-    })
+    }
 }
 
 /// Rounds a lookback up to the cursor's unit: for days to whole days, at least one.
@@ -203,7 +241,8 @@ mod tests {
 
     fn window(committed: Option<&str>, start: Option<&str>, lookback_hours: Option<u64>) -> (String, String) {
         let lookback = lookback_hours.map(|hours| Duration::from_secs(hours * 3600));
-        let window = open_window(&stream(10), committed, start.map(at), lookback, at("2026-09-10T23:30:00Z")).unwrap();
+        let start = WindowStart { committed, earliest: None, start: start.map(at), lookback };
+        let window = open_window(&stream(10), start, at("2026-09-10T23:30:00Z")).unwrap();
         (window.from, window.to)
     }
 
@@ -216,13 +255,26 @@ mod tests {
     }
 
     #[test]
-    fn a_later_window_looks_back_whole_days_but_not_before_start() {
+    fn a_later_window_starts_at_the_lookback_whatever_start_is_set_to() {
+        for start in [None, Some("2026-09-05T00:00:00Z"), Some("2026-09-09T00:00:00Z"), Some("2020-01-01T00:00:00Z")] {
+            assert_eq!(window(Some("2026-09-05"), start, None).0, "2026-09-04", "{start:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_window_looks_back_whole_days_but_not_before_the_first_one() {
         for (hours, from) in
             [(None, "2026-09-04"), (Some(0), "2026-09-04"), (Some(25), "2026-09-03"), (Some(72), "2026-09-02")]
         {
             assert_eq!(window(Some("2026-09-05"), None, hours).0, from, "{hours:?}");
         }
-        assert_eq!(window(Some("2026-09-05"), Some("2026-09-05T00:00:00Z"), Some(72)).0, "2026-09-05");
+        let first = WindowStart {
+            committed: Some("2026-09-05"),
+            earliest: Some("2026-09-05"),
+            lookback: Some(Duration::from_hours(72)),
+            ..WindowStart::default()
+        };
+        assert_eq!(open_window(&stream(10), first, at("2026-09-10T23:30:00Z")).unwrap().from, "2026-09-05");
     }
 
     #[test]

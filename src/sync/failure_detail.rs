@@ -88,6 +88,12 @@ pub(super) fn no_next_page(stream: &Stream) -> String {
         Pagination::Token { from: TokenSource::Body { pointers }, more, .. } => {
             pointers.iter().chain(more).map(String::as_str).collect()
         }
+        Pagination::Token { from: TokenSource::Header { name }, more, .. } => {
+            let places = more.iter().map(|pointer| format!(" and {pointer}")).collect::<String>();
+            return format!("looked at the header {name}{places}");
+        }
+        Pagination::NextUrl { next, .. } => next.iter().map(String::as_str).collect(),
+        Pagination::LinkHeader { rel, .. } => return format!("looked at the header Link for rel={rel}"),
         _ => return "the position of the page is no number".to_owned(),
     };
     format!("looked at {}", places(pointers))

@@ -38,6 +38,8 @@ pub struct PageRequest<'a> {
     pub read_before: u64,
     /// The provider's total on the page before it.
     pub total_before: Option<u64>,
+    /// The token or the target of the link in the header that the stream declares, if the response has it.
+    pub header: Option<&'a str>,
 }
 
 /// What a page holds, besides what the response says about it.
@@ -71,19 +73,51 @@ pub(super) fn next_page(
 ) -> NextPage {
     let size = stream.pagination.page_size().map(|(_, size)| size);
     let is_short = stream.end_as.contains(&EndSign::ShortPage) && size.is_some_and(|size| records.count < size);
-    let pages = Pages { value, records, is_short };
+    let pages = Pages { value, records, header: requested.header, is_short };
     match &stream.pagination {
+        Pagination::Page { next, first, .. } if next.is_empty() => pages.counted(*first, requested, total),
         Pagination::Page { parameter, first, next, .. } => {
             pages.numbered(parameter, *first, next, requested.position.parse().unwrap_or(*first))
         }
         Pagination::Offset { first, size, .. } => pages.by_offset(*first, *size, requested, total),
         Pagination::LastRecordId { more, .. } => pages.after_last_record(more),
-        Pagination::Token { from: TokenSource::Body { pointers }, more, .. } => {
-            pages.by_token(pointers, more.as_deref())
-        }
-        // Jobs with such a stream are rejected at validation; here a truncated list would look complete.
-        Pagination::Token { .. } | Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => NextPage::Unreadable,
+        Pagination::Token { from, more, .. } => pages.by_token(from, more.as_deref()),
+        Pagination::NextUrl { next, .. } => by_link(pages.statement(next)),
+        Pagination::LinkHeader { .. } => by_link(pages.header_statement()),
         Pagination::None => NextPage::End,
+    }
+}
+
+/// The token that a response returns, whether or not it says that a page follows.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) enum ReturnedToken {
+    /// It returns none.
+    #[default]
+    Missing,
+    /// It returns a blank one.
+    Blank,
+    /// This one.
+    Token(String),
+}
+
+/// The token that a response returns, of a stream whose pages have tokens.
+pub(super) fn returned_token(stream: &Stream, value: &Lookup<'_>, header: Option<&str>) -> ReturnedToken {
+    let Pagination::Token { from, .. } = &stream.pagination else { return ReturnedToken::Missing };
+    let text = match from {
+        TokenSource::Header { .. } => header.map(str::to_owned),
+        TokenSource::Body { pointers } => {
+            let found = |pointer: &String| value(pointer).ok().flatten().filter(|value| !value.is_null());
+            pointers.iter().find_map(found).and_then(|value| match value {
+                Value::String(text) => Some(text),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            })
+        }
+    };
+    match text.as_deref().map(str::trim) {
+        None => ReturnedToken::Missing,
+        Some("") => ReturnedToken::Blank,
+        Some(token) => ReturnedToken::Token(token.to_owned()),
     }
 }
 
@@ -102,6 +136,8 @@ enum Statement {
 struct Pages<'a> {
     value: &'a Lookup<'a>,
     records: PageRecords<'a>,
+    /// What the header that the stream declares holds.
+    header: Option<&'a str>,
     /// Whether the page is the end unless the response says otherwise.
     is_short: bool,
 }
@@ -153,6 +189,17 @@ impl Pages<'_> {
         }
     }
 
+    /// The next number, of a response that does not link to it. The end is the total if there is one, else an empty page.
+    fn counted(&self, first: u64, requested: PageRequest<'_>, total: Option<u64>) -> NextPage {
+        let position = requested.position.parse().unwrap_or(first);
+        let read = requested.read_before.saturating_add(self.records.count);
+        let at_total = total.is_some_and(|total| read >= total);
+        if self.records.count == 0 || at_total || (total.is_none() && self.is_short) {
+            return NextPage::End;
+        }
+        NextPage::At(position.saturating_add(1).to_string())
+    }
+
     /// The next offset is after the records received. The end is the total if there is one, else an empty page.
     fn by_offset(&self, first: u64, size: u64, requested: PageRequest<'_>, total: Option<u64>) -> NextPage {
         let Ok(offset) = requested.position.parse::<u64>() else { return NextPage::Unreadable };
@@ -180,13 +227,22 @@ impl Pages<'_> {
         }
     }
 
+    /// What the header that the stream declares says.
+    fn header_statement(&self) -> Statement {
+        self.header.map_or(Statement::Nothing, |text| statement(&Value::String(text.to_owned())))
+    }
+
     /// The flag decides, if there is one; without it, the token does.
-    fn by_token(&self, pointers: &[String], more: Option<&str>) -> NextPage {
+    fn by_token(&self, from: &TokenSource, more: Option<&str>) -> NextPage {
         let flag = more.map(|more| self.flag(more));
         if flag == Some(Some(false)) {
             return NextPage::End;
         }
-        match (self.statement(pointers), flag) {
+        let token = match from {
+            TokenSource::Body { pointers } => self.statement(pointers),
+            TokenSource::Header { .. } => self.header_statement(),
+        };
+        match (token, flag) {
             (Statement::Text(token), _) if token != "0" => NextPage::At(token),
             // No flag is declared.
             (Statement::Nothing | Statement::Text(_), None) => NextPage::End,
@@ -196,6 +252,15 @@ impl Pages<'_> {
             }
             _ => NextPage::Unreadable,
         }
+    }
+}
+
+/// No link is the end; what is no link is not.
+fn by_link(link: Statement) -> NextPage {
+    match link {
+        Statement::Nothing => NextPage::End,
+        Statement::Text(link) => NextPage::At(link),
+        Statement::More | Statement::Unreadable => NextPage::Unreadable,
     }
 }
 

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use serde_json::Value;
 
 use super::definition::Operation;
 use crate::domain::breaker::CallClass;
-use crate::profile::body::RequestBody;
-use crate::profile::parameter::{self, ParameterError, ParameterKind};
-use crate::profile::template::{Template, TemplateError};
+use crate::profile::parameter::{self, ParameterError};
+use crate::profile::template::TemplateError;
 
 /// The HTTP request of an operation, with all placeholders expanded and without credentials.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,7 +51,7 @@ impl Operation {
         let path = self.path.path(&values).map_err(path_error)?;
         let mut headers = self.expand_headers(&values)?;
         let body = self.body.as_ref().map(|body| {
-            let (content_type, bytes) = self.expand_body(body, &values);
+            let (content_type, bytes) = body.expand(&self.parameters, &values, None);
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             bytes
         });
@@ -79,7 +77,7 @@ impl Operation {
     /// # Panics
     /// If the mapping wrote what is not JSON.
     #[cfg(test)]
-    pub fn canonical(&self, body: &[u8]) -> Option<Result<Value, crate::profile::mapping::MappingError>> {
+    pub fn canonical(&self, body: &[u8]) -> Option<Result<serde_json::Value, crate::profile::mapping::MappingError>> {
         let mapping = self.canonical.as_ref()?;
         let mut out = Vec::new();
         Some(mapping.write(body, &mut out).map(|()| serde_json::from_slice(&out).unwrap()))
@@ -97,48 +95,6 @@ impl Operation {
             headers.insert(header, value);
         }
         Ok(headers)
-    }
-
-    /// The content type and the content.
-    fn expand_body(&self, body: &RequestBody, values: &BTreeMap<String, String>) -> (&'static str, Bytes) {
-        match body {
-            RequestBody::Json { content } => {
-                let expanded = self.expand_json(content, values).unwrap_or(Value::Null);
-                ("application/json", Bytes::from(expanded.to_string()))
-            }
-            RequestBody::Form { fields } => {
-                let pairs = fields.iter().filter_map(|(name, value)| Some((name, value.value(values).ok()?)));
-                let mut form = reqwest::Url::parse("form:").ok();
-                if let Some(form) = &mut form {
-                    form.query_pairs_mut().extend_pairs(pairs);
-                }
-                let text = form.as_ref().and_then(|form| form.query()).unwrap_or_default().to_owned();
-                ("application/x-www-form-urlencoded", Bytes::from(text))
-            }
-        }
-    }
-
-    fn expand_json(&self, value: &Value, values: &BTreeMap<String, String>) -> Option<Value> {
-        Some(match value {
-            Value::String(text) => {
-                let template = Template::parse(text).ok()?;
-                let expanded = template.value(values).ok()?;
-                match template.only_parameter().and_then(|name| self.parameters.get(name)).map(|rule| rule.kind) {
-                    Some(ParameterKind::Integer | ParameterKind::Boolean) => serde_json::from_str(&expanded).ok()?,
-                    _ => Value::String(expanded),
-                }
-            }
-            Value::Array(items) => {
-                Value::Array(items.iter().filter_map(|item| self.expand_json(item, values)).collect())
-            }
-            Value::Object(fields) => Value::Object(
-                fields
-                    .iter()
-                    .filter_map(|(name, value)| Some((name.clone(), self.expand_json(value, values)?)))
-                    .collect(),
-            ),
-            scalar => scalar.clone(),
-        })
     }
 }
 

@@ -14,7 +14,7 @@ fn page(fields: &str, position: &str, read_before: u64, body: &Value) -> Page {
         "id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {{}}\nstreams:\n  rows: {{record: document, path: /rows, records: [/data], key: /id, {fields}}}\n"
     );
     let profile = Profile::parse("x.yaml", &stream).unwrap();
-    let requested = PageRequest { position, read_before, total_before: None };
+    let requested = PageRequest { position, read_before, total_before: None, header: None };
     page::parse(&BodyText::of(&Bytes::from(body.to_string())), &profile.streams["rows"], requested).unwrap()
 }
 
@@ -162,7 +162,7 @@ fn the_last_record_whose_id_can_be_sent_leads_to_the_next_page() {
         "id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {{}}\nstreams:\n  rows: {{record: document, path: /rows, records: [/data], key: /id, {fields}}}\n"
     );
     let profile = Profile::parse("x.yaml", &stream).unwrap();
-    let requested = PageRequest { position: "", read_before: 0, total_before: None };
+    let requested = PageRequest { position: "", read_before: 0, total_before: None, header: None };
     let page = |text: &'static str| {
         page::parse(&BodyText::of(&Bytes::from_static(text.as_bytes())), &profile.streams["rows"], requested).unwrap()
     };

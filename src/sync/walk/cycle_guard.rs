@@ -75,7 +75,12 @@ impl CycleGuard {
     /// Whether a page with the same keys came before; a page without keys is equal to none.
     fn equal_page(&mut self, page: &WalkedPage<'_>) -> Option<EqualPage> {
         let documents = page.parsed.documents.iter().map(|document| (document.key.as_str(), document.key_quality));
-        let keyed = page.parsed.rows.iter().map(|row| (row.key.as_str(), row.key_quality)).chain(documents);
+        let others = page.parsed.records.iter().map(|record| {
+            let identity = record.identity();
+            (identity.key.as_str(), identity.key_quality)
+        });
+        let rows = page.parsed.rows.iter().map(|row| (row.key.as_str(), row.key_quality));
+        let keyed = rows.chain(documents).chain(others);
         let mut keys = keyed.clone().map(|(key, quality)| content_key(key, quality)).peekable();
         let first = *keys.peek()?;
         let without_ids = keyed.clone().all(|(_, quality)| quality == KeyQuality::Derived);

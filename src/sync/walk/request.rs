@@ -1,23 +1,25 @@
-//! Provider requests of a walk: pages, and the account that the records belong to.
+//! Provider requests of a walk: pages, with their place and their body.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method};
 use uuid::Uuid;
 
 use super::Walk;
-use super::parsed_page::page_error;
+use super::link;
+use super::parsed_page::{PageFailure, ParsedPage};
+use crate::domain::cursor::SyncWindow;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::Mono;
-use crate::ledger::SyncWindow;
 use crate::profile::json_text;
-use crate::profile::{Amounts, CurrencySource, EmptyForm, Pagination, ResponseClass, TokenTarget};
+use crate::profile::{EmptyForm, Pagination, ResponseClass, TokenTarget, WindowPlace};
 use crate::provider::call::{BodyTolerance, Request, Response};
 use crate::provider::memory::FREE_BYTES;
-use crate::sync::body_text::{self, BodyText};
+use crate::sync::body_text::BodyText;
 use crate::sync::cursor;
-use crate::sync::failure_detail;
+use crate::sync::key::Ordinals;
 use crate::sync::metrics::Stage;
 use crate::sync::record::AccountInfo;
 use crate::sync::report::{RunError, error_from_response};
@@ -29,16 +31,28 @@ const MAX_INLINE_WAIT: Duration = Duration::from_secs(10);
 impl Walk<'_> {
     /// The request for the next page of `window`.
     pub(super) fn page_request(&self, window: &SyncWindow) -> Result<Request, RunError> {
+        let request = match &window.page_token {
+            Some(link) if self.follows_link(window) => {
+                // The link holds the whole query: path and query below the base URL, checked when it was stored.
+                let request = Request::get(self.plan.stream_name.as_str(), link.as_str());
+                self.with_body(request, None)
+            }
+            _ => self.built_request(window)?,
+        };
+        Ok(self.with_call_options(request, &format!("{}page/{}", self.request_prefix(), window.page_no)))
+    }
+
+    /// A request that is built from the stream's own path and query.
+    fn built_request(&self, window: &SyncWindow) -> Result<Request, RunError> {
         let (stream, parameters) = (&self.stream, &self.partition.parameters);
-        let invalid = |_| RunError::from(RunReason::ParameterInvalid);
-        let mut request = Request::get(self.plan.stream_name.as_str(), stream.path.path(parameters).map_err(invalid)?);
+        let mut request = Request::get(self.plan.stream_name.as_str(), self.stream_path(window)?);
         for (name, value) in &stream.query {
             // A parameter without a value is omitted.
             if let Ok(value) = value.value(parameters) {
                 request = request.with_query(name, value);
             }
         }
-        if let Some(range) = &stream.window {
+        if let Some(range) = stream.window.as_ref().filter(|range| range.place == WindowPlace::Query) {
             let (from, to) =
                 cursor::bounds(window, self.granularity, range).map_err(|_| RunReason::CursorUnreadable)?;
             request = request.with_query(&range.from, from);
@@ -46,102 +60,106 @@ impl Walk<'_> {
                 request = request.with_query(name, to);
             }
         }
-        let position = match &stream.pagination {
-            Pagination::Page { parameter, .. } | Pagination::Offset { parameter, .. } => {
-                Some((parameter, self.page_position(window)))
-            }
-            // The first page has no token.
-            Pagination::Token { to: TokenTarget::Query { parameter }, .. }
-            | Pagination::LastRecordId { parameter, .. } => window.page_token.clone().map(|token| (parameter, token)),
-            _ => None,
-        };
-        if let Some((parameter, value)) = position {
-            request = request.with_query(parameter, value);
-        }
         if let Some((parameter, size)) = stream.pagination.page_size() {
             request = request.with_query(parameter, size.to_string());
         }
-        Ok(self.with_call_options(request, &format!("page/{}", window.page_no)))
-    }
-
-    /// Page number, offset or token of the next page of `window`; empty for the first page of token pagination.
-    pub(super) fn page_position(&self, window: &SyncWindow) -> String {
-        match (&window.page_token, &self.stream.pagination) {
-            (Some(token), _) => token.clone(),
-            (None, Pagination::Page { first, .. } | Pagination::Offset { first, .. }) => first.to_string(),
-            (None, _) => String::new(),
-        }
-    }
-
-    /// Rewinds an interrupted window by one page, because the list may have shifted.
-    pub(super) fn rewind_one_page(&self, window: SyncWindow) -> SyncWindow {
-        let (first, step) = match self.stream.pagination {
-            Pagination::Page { first, .. } => (first, 1),
-            Pagination::Offset { first, size, .. } => (first, size),
-            // A token's position does not shift.
-            _ => return window,
-        };
-        match window.page_token.as_deref().and_then(|token| token.parse::<u64>().ok()) {
-            Some(position) if position > first => {
-                let back = position.saturating_sub(step).max(first);
-                // The records of the page are read again: about as many as those of the others.
-                let read = window.rows_in - window.rows_in / u64::from(window.page_no.max(1));
-                let page_no = window.page_no.saturating_sub(1);
-                SyncWindow { page_token: Some(back.to_string()), page_no, rows_in: read, ..window }
+        // The first page has no token.
+        let token = window.page_token.clone().or_else(|| self.loop_start.clone());
+        match &stream.pagination {
+            Pagination::Page { parameter, .. } | Pagination::Offset { parameter, .. } => {
+                request = request.with_query(parameter, self.page_position(window));
             }
-            _ => window,
+            Pagination::Token { to: TokenTarget::Query { parameter }, .. }
+            | Pagination::LastRecordId { parameter, .. } => {
+                if let Some(token) = token {
+                    request = request.with_query(parameter, token);
+                }
+            }
+            Pagination::Token { to: TokenTarget::Body { pointer }, .. } => {
+                let field = token.map(|token| (pointer.as_str(), token));
+                return Ok(self.with_body(request, field));
+            }
+            Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => {
+                // What is taken from a link replaces what the stream itself sends.
+                let taken = window.page_token.as_deref().map(link::taken_parameters).unwrap_or_default();
+                request.query = link::without(request.query, &taken);
+                request.query.extend(taken);
+            }
+            Pagination::None => {}
+        }
+        Ok(self.with_body(request, None))
+    }
+
+    /// The stream's own path, in which the bounds of the window may be.
+    fn stream_path(&self, window: &SyncWindow) -> Result<String, RunError> {
+        let bounds = match &self.stream.window {
+            Some(range) if range.place == WindowPlace::Path => {
+                let bounds = cursor::bounds(window, self.granularity, range);
+                Some(bounds.map_err(|_| RunError::from(RunReason::CursorUnreadable))?)
+            }
+            _ => None,
+        };
+        let bounds = bounds.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
+        let values = self.stream.path_values(&self.partition.parameters, bounds);
+        self.stream.path.path(&values).map_err(|_| RunReason::ParameterInvalid.into())
+    }
+
+    /// The path of the page at the place of `window`, with its query: links are relative to it.
+    pub(super) fn page_path(&self, window: &SyncWindow) -> Result<String, RunError> {
+        match &window.page_token {
+            Some(link) if self.follows_link(window) => Ok(link.clone()),
+            _ => self.stream_path(window),
         }
     }
 
-    /// The account: token, masked number, and its currency if the records hold none.
-    pub(super) async fn account(&self) -> Result<AccountInfo, RunError> {
-        let (stream, parameters) = (&self.stream, &self.partition.parameters);
-        let id = match &stream.account {
-            Some(account) => parameters.get(&account.parameter).cloned().ok_or_else(|| {
-                let missing = format!("the parameter {} is missing", account.parameter);
-                RunError::from(RunReason::ParameterInvalid).with_detail(missing)
-            })?,
-            None => String::new(),
-        };
-        let token = self.token_key.account(&self.plan.job.namespace, &self.plan.connection, &id);
-        let mut info = AccountInfo { token, display: self.plan.mask.account(&id), currency: None };
-        let Some(Amounts { currency: CurrencySource::Join { path, pointers }, minor_units, .. }) = &stream.money else {
-            return Ok(info);
-        };
-        let path = path.path(parameters).map_err(|_| RunReason::ParameterInvalid)?;
-        let operation = format!("{}.account", self.plan.stream_name);
-        let request = Request::get(operation.as_str(), path);
-        let response = self.call(self.with_call_options(request, "account")).await?;
-        let numbers = stream.account.iter().flat_map(|account| &account.number);
-        let wanted: Vec<String> = pointers.iter().chain(numbers).cloned().collect();
-        let body = self.body_text(&response).await?;
-        let read = move || body_text::texts(&body, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
-        let texts = response.memory.run(response.body.len(), read).await.map_err(|_| RunReason::InternalError)?;
-        let texts = texts.map_err(|reason| page_error(reason, &response, stream))?;
-        let (currencies, numbers) = texts.split_at_checked(pointers.len()).unwrap_or_default();
-        info.currency = currencies.iter().flatten().find_map(|text| minor_units.currency(text));
-        if info.currency.is_none() {
-            // A guessed exponent would be wrong by a factor of 100 for some currencies.
-            let looked = failure_detail::no_currency(&operation, pointers);
-            let error = RunError::from(RunReason::CurrencyUnknown).with_detail(looked);
-            return Err(RunError { http_status: Some(response.status.as_u16()), ..error });
+    /// Adds the stream's body, if it has one, with a token at a pointer of it.
+    fn with_body(&self, request: Request, token: Option<(&str, String)>) -> Request {
+        let Some(body) = &self.stream.body else { return request };
+        let (content_type, content) = body.expand(&self.stream.parameters, &self.partition.parameters, token);
+        let mut request = Request { method: Method::POST, body: Some(content), ..request };
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        request
+    }
+
+    /// Tells the requests of a resync from those of the incremental windows.
+    fn request_prefix(&self) -> &'static str {
+        if self.plan.resync.is_some() { "resync/" } else { "" }
+    }
+
+    /// Fetches and parses one page.
+    pub(super) async fn fetch_page(
+        &self,
+        window: &SyncWindow,
+        account: &AccountInfo,
+        ordinals: &mut Ordinals,
+    ) -> Result<ParsedPage, PageFailure> {
+        let request = self.page_request(window)?;
+        let began = self.cx.clock.mono();
+        let response = self.call_for_page(request, window).await;
+        let (parsing, took) = (self.cx.clock.mono(), self.cx.clock.mono().since(began));
+        let response =
+            response.map_err(|error| PageFailure { took, ..PageFailure::from(self.link_error(error, window)) })?;
+        let parsed = self.transform(&response, window, account, ordinals).await;
+        self.record_stage(Stage::Transform, parsing, parsed.as_ref().err().map(|failure| &failure.error));
+        match parsed {
+            Ok(page) => {
+                let raw = self.raw_payload(&response, window, account).await?;
+                Ok(ParsedPage { took, raw, ..page })
+            }
+            Err(failure) => Err(PageFailure { took, ..failure }),
         }
-        if let Some(number) = numbers.iter().flatten().find(|number| !number.trim().is_empty()) {
-            info.display = self.plan.mask.account(number.trim());
-        }
-        Ok(info)
     }
 
     /// Adds an id per request, with which the provider's support can find one page of a run, and the call options.
-    fn with_call_options(&self, mut request: Request, what: &str) -> Request {
+    pub(super) fn with_call_options(&self, mut request: Request, what: &str) -> Request {
         let request_id = Uuid::new_v5(&self.cx.run.0, format!("{}/{what}", self.partition.name).as_bytes());
         let header = HeaderName::from_bytes(self.plan.request_id_header.as_bytes());
         if let (Ok(name), Ok(value)) = (header, HeaderValue::from_str(&request_id.to_string())) {
             request.headers.insert(name, value);
         }
         // Rate limits per account apply to all requests about the account; longer waits are left to the next run.
-        let account =
-            self.stream.account.as_ref().and_then(|account| self.partition.parameters.get(&account.parameter));
+        let parameter = self.stream.account.as_ref().and_then(|account| account.parameter.as_ref());
+        let account = parameter.and_then(|parameter| self.partition.parameters.get(parameter));
         request.partition = Some(account.unwrap_or(&self.partition.name).as_str().into());
         request.expect_json = true;
         // A character that is not valid concerns its record; a list may be empty without being JSON.
@@ -168,9 +186,10 @@ impl Walk<'_> {
         Ok(BodyText::repaired(body, for_copy.attach(copy)))
     }
 
-    /// Makes the call for a page. One that is classified as not found may stand for an empty list.
-    pub(super) async fn call_for_page(&self, request: Request) -> Result<Response, RunError> {
-        let not_found = self.stream.empty_as.contains(&EmptyForm::NotFound);
+    /// Makes the call for a page. One that is classified as not found may stand for an empty list, but not behind a link
+    /// of the provider.
+    async fn call_for_page(&self, request: Request, window: &SyncWindow) -> Result<Response, RunError> {
+        let not_found = self.stream.empty_as.contains(&EmptyForm::NotFound) && !self.follows_link(window);
         self.call_accepting(request, |class| {
             class == ResponseClass::Ok || (not_found && class == ResponseClass::NotFound)
         })
@@ -178,7 +197,7 @@ impl Walk<'_> {
     }
 
     /// Makes one call, cancelled with the run. Any response not classified as success is an error.
-    async fn call(&self, request: Request) -> Result<Response, RunError> {
+    pub(super) async fn call(&self, request: Request) -> Result<Response, RunError> {
         self.call_accepting(request, |class| class == ResponseClass::Ok).await
     }
 

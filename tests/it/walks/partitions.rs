@@ -1,0 +1,155 @@
+//! Partitions that the records of another job name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use busbar::domain::run_reason::RunReason;
+use busbar::ledger::RunResult;
+use busbar::sync::{PartitionsFromPlan, SyncPlan};
+use serde_json::json;
+
+use super::documents;
+use crate::kit::connections::key;
+use crate::kit::walk_bank::{Answer, BASE, Seen, WalkBank, page, record, status};
+
+/// A bank with accounts and a list for each of them: a job reads the accounts, another one the lists.
+struct Bank {
+    bank: WalkBank,
+    accounts: SyncPlan,
+    lists: SyncPlan,
+}
+
+async fn bank(
+    fields: &str,
+    accounts: impl Fn() -> Vec<String> + Send + Sync + 'static,
+    list: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+) -> Bank {
+    let text = format!(
+        "parameters: {{what: {{summary: The list, required: true}}, account: {{summary: The account, default: none, maxLength: 64}}}}, query: {{what: '{{what}}', account: '{{account}}'}}, {fields}"
+    );
+    let mut bank = WalkBank::start(&text, move |seen| {
+        assert!(seen.path.starts_with(BASE));
+        match seen.query("what") {
+            "accounts" => page(json!({"data": accounts().iter().map(|id| json!({"id": id})).collect::<Vec<_>>()})),
+            _ => list(seen),
+        }
+    })
+    .await;
+    let given = |what: &str| [("what".to_owned(), what.to_owned()), ("account".to_owned(), "none".to_owned())].into();
+    bank.plan.partitions[0].parameters = given("accounts");
+    let accounts = SyncPlan { job: key("accounts"), ..bank.plan.clone() };
+    let from = PartitionsFromPlan {
+        job: "accounts".into(),
+        connection: accounts.connection.clone(),
+        stream: accounts.stream_name.clone(),
+        field: "id".into(),
+        given: [("what".to_owned(), "list".to_owned())].into(),
+        endpoint: std::collections::BTreeMap::new(),
+    };
+    let mut stream = (*accounts.stream).clone();
+    // The values are for the only parameter that is required and not set.
+    stream.parameters.get_mut("account").unwrap().required = true;
+    stream.parameters.get_mut("account").unwrap().default = None;
+    let lists = SyncPlan {
+        job: key("lists"),
+        partitions: Vec::new(),
+        partitions_from: Some(from),
+        stream: Arc::new(stream),
+        ..bank.plan.clone()
+    };
+    Bank { bank, accounts, lists }
+}
+
+fn of_account(seen: &Seen) -> Answer {
+    let account = seen.query("account");
+    page(json!({"data": [{"id": format!("{account}-1")}, {"id": format!("{account}-2")}]}))
+}
+
+#[tokio::test]
+async fn each_stored_account_is_a_partition_and_a_new_one_is_read_in_the_next_run() {
+    let count = Arc::new(AtomicU64::new(2));
+    let ids = Arc::clone(&count);
+    let test = bank(
+        &documents("{kind: none}"),
+        move || (0..ids.load(Ordering::Relaxed)).map(|n| format!("acc-{n}")).collect(),
+        of_account,
+    )
+    .await;
+    test.bank.record_of(&test.accounts).await;
+    test.bank.forget();
+    let run = test.bank.record_of(&test.lists).await;
+    assert_eq!((run.result, run.counts.inserted), (Some(RunResult::Succeeded), 4));
+    assert_eq!(test.bank.requested("account"), ["acc-0", "acc-1"]);
+    count.store(3, Ordering::Relaxed);
+    test.bank.record_of(&test.accounts).await;
+    let run = test.bank.record_of(&test.lists).await;
+    assert_eq!((run.counts.inserted, run.counts.unchanged), (2, 4));
+}
+
+#[tokio::test]
+async fn a_partition_that_vanished_fails_by_itself() {
+    for gone in [410, 404, 403] {
+        let test = bank(
+            &documents("{kind: none}"),
+            || ["a", "b", "c"].map(str::to_owned).into(),
+            move |seen| if seen.query("account") == "b" { status(gone, json!({})) } else { of_account(seen) },
+        )
+        .await;
+        test.bank.record_of(&test.accounts).await;
+        let run = test.bank.record_of(&test.lists).await;
+        let reason = match gone {
+            410 => RunReason::ItemGone,
+            404 => RunReason::NotFound,
+            _ => RunReason::AccessDenied,
+        };
+        assert_eq!((run.result, run.reason, run.counts.inserted), (Some(RunResult::Failed), Some(reason), 4), "{gone}");
+        assert_eq!(run.failure.failing, 1);
+    }
+}
+
+#[tokio::test]
+async fn no_accounts_are_a_success_that_says_so() {
+    let test = bank(&documents("{kind: none}"), Vec::new, of_account).await;
+    for before in [false, true] {
+        if before {
+            test.bank.record_of(&test.accounts).await;
+        }
+        test.bank.forget();
+        let run = test.bank.record_of(&test.lists).await;
+        assert_eq!((run.result, run.counts.fetched), (Some(RunResult::Succeeded), 0));
+        let note = run.failure.detail.unwrap();
+        assert!(note.contains("no partitions") && note.contains("accounts"), "{note}");
+        assert!(test.bank.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_no_parameter_fails_alone() {
+    let long = "x".repeat(100);
+    let test = bank(&documents("{kind: none}"), move || vec!["good".to_owned(), long.clone()], of_account).await;
+    test.bank.record_of(&test.accounts).await;
+    let run = test.bank.record_of(&test.lists).await;
+    assert_eq!((run.reason, run.counts.inserted), (Some(RunReason::ParameterInvalid), 2));
+}
+
+#[tokio::test]
+async fn a_thousand_partitions_are_read_one_after_the_other() {
+    const PARTITIONS: usize = 1_000;
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let accounts = || (0..PARTITIONS).map(|n| format!("acc-{n:05}")).collect();
+    let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
+    let mut test = bank(&documents("{kind: none}"), accounts, move |seen| {
+        peak.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let answer = page(json!({"data": [{"id": seen.query("account")}]}));
+        now.fetch_sub(1, Ordering::Relaxed);
+        answer
+    })
+    .await;
+    test.bank.record_of(&test.accounts).await;
+    // A limit that ends the run in its middle would be Incomplete; the next run starts at another partition.
+    test.lists.run_timeout = std::time::Duration::from_hours(1);
+    let run = test.bank.record_of(&test.lists).await;
+    assert_eq!((run.result, run.reason, run.counts.inserted), (Some(RunResult::Succeeded), None, PARTITIONS as u64));
+    assert_eq!(most.load(Ordering::Relaxed), 1);
+    assert_eq!(record(0)["n"], 0);
+}
