@@ -19,11 +19,14 @@ use crate::ledger::transfer::table::{Column, ColumnKind, TableShape};
 
 const COPY: OperationName = OperationName("copying the ledger");
 
-/// The tables of the schema with their columns; without the record of the migrations.
+/// The tables of the schema with their columns; without the record of the migrations, and without columns that hold the number
+/// of the transaction that wrote the row: another server has other numbers.
 const COLUMNS: &str = "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) AS type
     FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND left(c.relname, 1) <> '_'
+        AND coalesce(pg_get_expr(d.adbin, d.adrelid), '') NOT LIKE '%pg_current_xact_id%'
     ORDER BY c.oid, a.attnum";
 
 /// Which table refers to which.
@@ -178,7 +181,7 @@ impl PostgresEndpoint {
             let (table, column) = (text(&row, 0)?, text(&row, 1)?);
             let before = reached.iter().find(|value| value.table == table).map_or(0, |value| value.last);
             let sql = format!(
-                "SELECT setval(pg_get_serial_sequence(format('%I.%I', current_schema(), $1), $2), highest)
+                "SELECT setval(pg_get_serial_sequence(format('%I.%I', current_schema(), $1::text), $2::text), highest)
                  FROM (SELECT GREATEST($3, coalesce(max({column}), 0)) AS highest FROM {table}) AS m WHERE highest > 0",
                 column = quoted(&column),
                 table = quoted(&table),
