@@ -17,12 +17,31 @@ pub enum WriteFault {
     Locked,
     /// Not enough memory.
     OutOfMemory,
+    /// The database server cannot be reached, or ended the connection.
+    Unreachable,
+    /// The database server refused the credentials or a right.
+    Unauthorized,
+    /// The database server is a standby, or was made read-only.
+    ServerReadOnly,
+    /// The database server did not answer a statement in time.
+    TimedOut,
 }
 
 impl WriteFault {
     /// All faults.
-    pub const ALL: [Self; 7] =
-        [Self::Full, Self::ReadOnly, Self::Io, Self::CannotOpen, Self::Damaged, Self::Locked, Self::OutOfMemory];
+    pub const ALL: [Self; 11] = [
+        Self::Full,
+        Self::ReadOnly,
+        Self::Io,
+        Self::CannotOpen,
+        Self::Damaged,
+        Self::Locked,
+        Self::OutOfMemory,
+        Self::Unreachable,
+        Self::Unauthorized,
+        Self::ServerReadOnly,
+        Self::TimedOut,
+    ];
 
     /// The fault, as the cause in a message.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +53,10 @@ impl WriteFault {
             Self::Damaged => "file damaged",
             Self::Locked => "locked by another process",
             Self::OutOfMemory => "out of memory",
+            Self::Unreachable => "database server not reachable",
+            Self::Unauthorized => "database server refused the user",
+            Self::ServerReadOnly => "database server is read-only",
+            Self::TimedOut => "database server timed out",
         }
     }
 
@@ -46,6 +69,10 @@ impl WriteFault {
             Self::Damaged => "restore the ledger from a backup",
             Self::Locked => "end the other process that writes to --ledger",
             Self::OutOfMemory => "raise the memory limit",
+            Self::Unreachable => "check the database server of --ledger and the network to it",
+            Self::Unauthorized => "check --ledger-password-file and the user's rights in the database of --ledger",
+            Self::ServerReadOnly => "connect --ledger to the primary server",
+            Self::TimedOut => "check the load and the locks of the database server of --ledger",
         }
     }
 }

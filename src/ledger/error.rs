@@ -26,6 +26,26 @@ enum Cause {
     Closed,
     #[error("the operation panicked; report this bug with the log")]
     Panicked,
+    #[error(transparent)]
+    Server(ServerFailure),
+}
+
+/// What a database server, or the connection to it, answered: a text without data of rows, and what it means.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct ServerFailure {
+    pub(super) text: String,
+    pub(super) fault: Option<WriteFault>,
+    /// Whether the server undid the transaction because of another one: the same transaction may succeed next.
+    pub(super) is_conflict: bool,
+    /// Whether the connection is gone, so that nothing is known about a statement that was sent.
+    pub(super) is_connection: bool,
+}
+
+impl From<ServerFailure> for DriverError {
+    fn from(failure: ServerFailure) -> Self {
+        Self(Cause::Server(failure))
+    }
 }
 
 impl From<rusqlite::Error> for DriverError {
@@ -63,6 +83,14 @@ impl DriverError {
     fn write_fault(&self) -> Option<WriteFault> {
         match &self.0 {
             Cause::Sqlite(error) => write_fault(error),
+            Cause::Server(failure) => failure.fault,
+            _ => None,
+        }
+    }
+
+    fn server(&self) -> Option<&ServerFailure> {
+        match &self.0 {
+            Cause::Server(failure) => Some(failure),
             _ => None,
         }
     }
@@ -101,6 +129,20 @@ pub enum LedgerError {
         /// The driver's error.
         source: DriverError,
     },
+    /// The URL of the ledger has a password.
+    #[error(
+        "--ledger must not contain a password: arguments are shown in process lists and manifests; remove it and set \
+         --ledger-password-file"
+    )]
+    PasswordInUrl,
+    /// The database server could not be connected to.
+    #[error("cannot connect to ledger {server}: {source}; check --ledger, its credentials and the database server")]
+    Connect {
+        /// Host, port and database.
+        server: String,
+        /// The driver's error.
+        source: DriverError,
+    },
     /// The schema could not be migrated.
     #[error("ledger schema migration failed: {0}")]
     Migrate(DriverError),
@@ -116,7 +158,7 @@ pub enum LedgerError {
         source: DriverError,
     },
     /// The disk is full, read-only or broken.
-    #[error("ledger storage failed while {operation}: {source}; check the volume's free space and permissions")]
+    #[error("ledger storage failed while {operation}: {source}{}", storage_remedy(.source))]
     Storage {
         /// The operation that failed.
         operation: &'static str,
@@ -158,6 +200,14 @@ pub enum LedgerError {
     },
 }
 
+/// What to do about a storage error: that of its fault, or what every volume needs.
+fn storage_remedy(source: &DriverError) -> String {
+    match source.server().and(source.write_fault()) {
+        Some(fault) => format!("; {}", fault.remedy()),
+        None => "; check the volume's free space and permissions".to_owned(),
+    }
+}
+
 impl LedgerError {
     /// The error of `operation` for a driver error.
     pub(super) fn failed(operation: &'static str, source: rusqlite::Error) -> Self {
@@ -170,11 +220,35 @@ impl LedgerError {
         }
     }
 
+    /// The error of `operation` for an answer of a database server.
+    pub(super) fn server(operation: &'static str, failure: ServerFailure) -> Self {
+        let fault = failure.fault;
+        let source = failure.into();
+        match fault {
+            Some(WriteFault::Locked | WriteFault::TimedOut) => Self::Busy { operation, source },
+            Some(_) => Self::Storage { operation, source },
+            None => Self::Query { operation, source },
+        }
+    }
+
+    /// The answer of a database server behind this error.
+    pub(super) fn server_failure(&self) -> Option<&ServerFailure> {
+        match self {
+            Self::Busy { source, .. }
+            | Self::Connect { source, .. }
+            | Self::Storage { source, .. }
+            | Self::Query { source, .. }
+            | Self::CommitUnknown { source } => source.server(),
+            _ => None,
+        }
+    }
+
     /// The fault of the store that this error shows, if it does.
     pub fn write_fault(&self) -> Option<WriteFault> {
         match self {
             Self::Busy { source, .. } => Some(source.write_fault().unwrap_or(WriteFault::Locked)),
             Self::Open { source, .. }
+            | Self::Connect { source, .. }
             | Self::Storage { source, .. }
             | Self::Query { source, .. }
             | Self::CommitUnknown { source } => source.write_fault(),

@@ -5,4 +5,5 @@
 pub mod canaries;
 pub mod control_plane;
 pub mod faults;
+pub mod postgres;
 pub mod sim;

@@ -59,6 +59,27 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The ledger */}}
+
+{{/* "true" if the ledger is a file on a claim. */}}
+{{- define "busbar.claim" -}}
+{{- if and (eq .Values.ledger.type "SQLite") .Values.ledger.persistence.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* The URL of the ledger. It has no password: that is in a file. */}}
+{{- define "busbar.ledgerURL" -}}
+{{- if eq .Values.ledger.type "SQLite" -}}
+sqlite:/var/lib/busbar/busbar.db
+{{- else -}}
+{{- $url := .Values.ledger.postgresql.url -}}
+{{- if .Values.ledger.postgresql.caSecret.name -}}
+{{- printf "%s%ssslrootcert=/etc/busbar/ledger-ca/ca.crt" $url (ternary "&" "?" (contains "?" $url)) -}}
+{{- else -}}
+{{- $url -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels */}}
 
 {{- define "busbar.selectorLabels" -}}

@@ -5,8 +5,10 @@
 - --lease-namespace=$(POD_NAMESPACE)
 - --lease-name={{ include "busbar.fullname" . }}
 - --admin-address=0.0.0.0:8081
-- --ledger=sqlite:/var/lib/busbar/busbar.db
-{{- if not $v.ledger.persistence.enabled }}
+- {{ printf "--ledger=%s" (include "busbar.ledgerURL" .) | quote }}
+{{- if eq $v.ledger.type "PostgreSQL" }}
+- --ledger-password-file=/etc/busbar/ledger/password
+{{- else if not $v.ledger.persistence.enabled }}
 # Lost with the Pod, as asked for.
 - --ephemeral-ledger
 {{- end }}
@@ -157,7 +159,11 @@ spec:
       env:
         # The ledger of the commands that are run in the Pod: kubectl exec POD -- busbar ledger.
         - name: BUSBAR_LEDGER
-          value: sqlite:/var/lib/busbar/busbar.db
+          value: {{ include "busbar.ledgerURL" . | quote }}
+        {{- if eq $v.ledger.type "PostgreSQL" }}
+        - name: BUSBAR_LEDGER_PASSWORD_FILE
+          value: /etc/busbar/ledger/password
+        {{- end }}
         - name: POD_NAME
           valueFrom:
             fieldRef:
@@ -207,8 +213,18 @@ spec:
       resources:
         {{- toYaml $v.resources | nindent 8 }}
       volumeMounts:
-        - name: ledger
+        - name: {{ ternary "ledger" "work" (eq $v.ledger.type "SQLite") }}
           mountPath: /var/lib/busbar
+        {{- if eq $v.ledger.type "PostgreSQL" }}
+        - name: ledger-password
+          mountPath: /etc/busbar/ledger
+          readOnly: true
+        {{- if $v.ledger.postgresql.caSecret.name }}
+        - name: ledger-ca
+          mountPath: /etc/busbar/ledger-ca
+          readOnly: true
+        {{- end }}
+        {{- end }}
         {{- if include "busbar.keysSecretName" . }}
         - name: keys
           mountPath: /etc/busbar/keys
@@ -249,7 +265,30 @@ spec:
 
 {{- define "busbar.volumes" -}}
 {{- $v := .Values -}}
-{{- if not $v.ledger.persistence.enabled }}
+{{- if eq $v.ledger.type "PostgreSQL" }}
+# Nothing there outlives the Pod: the ledger is on the server.
+- name: work
+  emptyDir: {}
+- name: ledger-password
+  secret:
+    secretName: {{ $v.ledger.postgresql.existingSecret }}
+    items:
+      - key: {{ $v.ledger.postgresql.key }}
+        path: password
+    # Readable by the group of fsGroup only.
+    defaultMode: 288
+{{- with $v.ledger.postgresql.caSecret }}
+{{- if .name }}
+- name: ledger-ca
+  secret:
+    secretName: {{ .name }}
+    items:
+      - key: {{ .key }}
+        path: ca.crt
+    defaultMode: 288
+{{- end }}
+{{- end }}
+{{- else if not $v.ledger.persistence.enabled }}
 - name: ledger
   emptyDir: {}
 {{- else if $v.ledger.persistence.existingClaim }}

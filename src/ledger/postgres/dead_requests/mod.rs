@@ -1,0 +1,6 @@
+//! Dead requests: storage, retries, replay and queries.
+
+mod access;
+mod removal;
+mod settling;
+mod storing;
