@@ -16,7 +16,7 @@ use busbar::provider::call::{CallError, Request, Response};
 use busbar::provider::connection::Connection;
 use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::{Auth, Draft, Settings};
-use busbar::sync::{Fetch, MaskRules, Partition, RunLimits, SyncPlan};
+use busbar::sync::{Fetch, MaskRules, Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
 use busbar::testbed::control_plane::RunDir;
 use busbar::testbed::sim::ScriptStep;
 use busbar::work::pool::{PoolOptions, RunRequest, StartOutcome, SyncPool};
@@ -136,6 +136,11 @@ fn plan(profile: &Profile, connection: &str, n: usize) -> SyncPlan {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::clone(&profile.streams["transactions"]),
+        endpoint: busbar::settings::sync_plan::PlanEndpoint {
+            base_url: "https://bank.test/".parse().expect("a URL"),
+            secret_query: Vec::new(),
+        },
+        endpoint: PlanEndpoint { base_url: "https://bank.test/".parse().expect("a URL"), secret_query: Vec::new() },
         request_id_header: profile.correlation.clone(),
         partitions: vec![Partition {
             name: String::new(),
@@ -143,11 +148,19 @@ fn plan(profile: &Profile, connection: &str, n: usize) -> SyncPlan {
         }],
         start: None,
         lookback: None,
+        commit_scope: profile.streams["transactions"].commit_scope,
+        commit_scope: profile.streams["transactions"].commit_scope,
         run_timeout: Duration::from_mins(10),
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
+        validations: std::sync::Arc::default(),
+        raw: busbar::settings::sync_plan::RawRetention::default(),
+        events: busbar::domain::event::EventGranularity::default(),
         dry_run: false,
         limits: RunLimits::default(),
+        sla: SlaLimits::default(),
+        resync: None,
+        partitions_from: None,
     }
 }
 
@@ -155,7 +168,7 @@ fn plan(profile: &Profile, connection: &str, n: usize) -> SyncPlan {
 fn connect(registry: &Registry, profile: &Arc<Profile>, name: &str, base_url: &str) -> Arc<Connection> {
     let mut draft = Draft::new(Arc::clone(profile), Environment::Sandbox);
     draft.base_url = format!("{base_url}/v2");
-    draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![] };
+    draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![], body: Vec::new() };
     draft.breaker.consecutive_failures = 0;
     draft.limits.clear();
     let settings = Settings::resolve(draft).expect("settings");

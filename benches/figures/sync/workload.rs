@@ -13,10 +13,10 @@ use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::settings::sync_plan::{RawRetention, RawStorage, ResyncPlan};
+use busbar::settings::sync_plan::{PlanEndpoint, RawRetention, RawStorage, ResyncPlan};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::account_tokens::AccountTokens;
-use busbar::sync::{MaskRules, Partition, RunLimits, SlaLimits, SyncPlan};
+use busbar::sync::{MaskRules, Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
 use busbar::testbed::control_plane::RunDir;
 use busbar::work::pool::{PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
@@ -86,6 +86,8 @@ impl Workload {
             environment: "Sandbox".into(),
             stream_name: "transactions".into(),
             stream: Arc::clone(&self.profile.streams["transactions"]),
+            endpoint: PlanEndpoint { base_url: self.base_url.parse().expect("a URL"), secret_query: Vec::new() },
+            endpoint: PlanEndpoint { base_url: self.base_url.parse().expect("a URL"), secret_query: Vec::new() },
             request_id_header: self.profile.correlation.clone(),
             partitions: vec![Partition {
                 name: String::new(),
@@ -93,6 +95,8 @@ impl Workload {
             }],
             start: None,
             lookback: None,
+            commit_scope: self.profile.streams["transactions"].commit_scope,
+            commit_scope: self.profile.streams["transactions"].commit_scope,
             run_timeout: Duration::from_mins(30),
             dead_letter_budget_percent: 10,
             mask: MaskRules::default(),
@@ -124,8 +128,11 @@ impl Workload {
     async fn run_plan(&self, ledger: &Arc<dyn Ledger>, plan: SyncPlan, trigger: RunTrigger) -> Duration {
         let mut draft = Draft::new(Arc::clone(&self.profile), Environment::Sandbox);
         draft.base_url = format!("{}/v2", self.base_url);
-        draft.auth =
-            Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![] };
+        draft.auth = Auth::Profile {
+            headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))],
+            query: vec![],
+            body: vec![],
+        };
         let metrics = Metrics::new();
         let registry = Registry::new(self.clock, &metrics, RegistryOptions::allowing_loopback()).expect("a registry");
         let settings = Settings::resolve(draft).expect("settings");
