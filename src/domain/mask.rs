@@ -3,20 +3,25 @@
 //! An account number is reduced to its last four characters. Free text is kept, but digit runs as long as an account
 //! number are reduced to their last four digits, because narrations often contain account numbers: in digits of any
 //! script, and however they are grouped. Kept are dates, with or without separators, and amounts, versions, paths and
-//! addresses that have dots or slashes; seconds since 1970 are not told from an account number, and are masked.
+//! addresses that have dots or slashes; seconds since 1970 are not told from an account number, and are masked. The names
+//! of e-mail addresses are masked too.
 
 use std::collections::BTreeMap;
 
 mod dates;
+mod emails;
 mod grouped;
 #[cfg(test)]
 mod grouped_tests;
+mod token;
 
 pub use self::dates::is_compact_date;
 use self::dates::{
     MAX_SEPARATORS, MIN_ACCOUNT_DIGITS, continues_a_number, dates_at, is_dash, is_dashed_date, is_digit, is_separator,
 };
+use self::emails::mask_emails;
 use self::grouped::{Grouped, grouped_at};
+pub use self::token::MaskKey;
 
 /// Maximum length of a text in characters; longer ones are truncated, no statement line is longer.
 const MAX_TEXT_CHARS: usize = 1024;
@@ -28,6 +33,8 @@ pub enum Mask {
     Drop,
     /// Only the last four characters are kept.
     Last4,
+    /// The value is replaced by a keyed token: equal values stay equal, and can be joined.
+    Token,
 }
 
 /// Masking rules by canonical field: `account`, `narration`, `counterparty`, `category`.
@@ -35,13 +42,27 @@ pub enum Mask {
 pub struct MaskRules {
     /// Rules by field name.
     pub fields: BTreeMap<String, Mask>,
+    /// The key of tokens. A field with rule [`Mask::Token`] is removed without one.
+    pub key: Option<MaskKey>,
 }
 
 impl MaskRules {
+    /// The same rules with the key of tokens.
+    #[must_use]
+    pub fn with_key(self, key: MaskKey) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The token of a value.
+    pub fn token(&self, value: &str) -> Option<String> {
+        self.key.as_ref().and_then(|key| key.token(value))
+    }
+
     /// The masked form of an account number; never the whole number.
     pub fn account(&self, number: &str) -> String {
         match self.fields.get("account") {
             Some(Mask::Drop) => "****".to_owned(),
+            Some(Mask::Token) => self.token(number).unwrap_or_else(|| "****".to_owned()),
             Some(Mask::Last4) | None => last4(number),
         }
     }
@@ -57,10 +78,18 @@ impl MaskRules {
         match self.fields.get(field) {
             Some(Mask::Drop) => None,
             Some(Mask::Last4) => Some(last4(cut)),
+            Some(Mask::Token) => self.token(&clean),
             // Not of the truncated text: what is left of a number at its end could be too short to be recognized.
-            None => Some(mask_first(&clean, MAX_TEXT_CHARS).trim().to_owned()),
+            None => Some(mask_first(&mask_emails(&clean), MAX_TEXT_CHARS).trim().to_owned()),
         }
     }
+}
+
+/// The first `most` characters of a text that needs no mask, without control characters; `None` if nothing is left.
+pub fn plain_text(text: &str, most: usize) -> Option<String> {
+    let clean: String = text.chars().filter(|c| !c.is_control()).take(most).collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
 }
 
 /// `****` and the last four characters; only `****` for a text too short to mask.
@@ -249,6 +278,7 @@ mod tests {
     fn a_field_can_be_dropped_or_masked_to_last4() {
         let rules = MaskRules {
             fields: [("narration".to_owned(), Mask::Drop), ("counterparty".to_owned(), Mask::Last4)].into(),
+            ..MaskRules::default()
         };
         assert_eq!(rules.text("narration", "rent"), None);
         assert_eq!(rules.text("counterparty", "NG0131883461").as_deref(), Some("****3461"));

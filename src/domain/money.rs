@@ -134,13 +134,16 @@ impl Money {
         self.with_places(self.currency.exponent()?)
     }
 
-    /// The same amount with `places` decimal places. An error if it has more that are not zero.
+    /// The same amount with `places` decimal places. An error if it has more that are not zero, or too many digits then.
     pub fn with_places(self, places: u32) -> Result<Self, MoneyError> {
         let mut amount = self.amount.normalize();
         if amount.scale() > places {
             return Err(MoneyError::TooFine(self.currency));
         }
         amount.rescale(places);
+        if amount.scale() != places {
+            return Err(MoneyError::TooLarge);
+        }
         // A zero would print as -0.
         amount.set_sign_positive(amount.is_sign_positive() || amount.is_zero());
         Ok(Self { amount, ..self })
@@ -191,10 +194,14 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, MoneyError> {
 
 /// Most characters of an amount; longer texts are no amounts.
 const MAX_AMOUNT_TEXT: usize = 128;
+/// Most digits before the point, most places after it, and most digits in all: what a decimal of 96 bits holds exactly.
+const MAX_DIGITS: i64 = 20;
+const MAX_PLACES: i64 = 18;
+const MAX_LENGTH: i64 = 28;
 
 /// Parses an amount as a provider writes it, to the same value for every spelling: `7`, `7.0`, `+7`, `0.7e1`. Zeros count
-/// for no limit, whether they lead or trail (`12.450000000000`); any other digit beyond 15 digits or 8 places is an error,
-/// never rounded.
+/// for no limit, whether they lead or trail (`12.450000000000`); any other digit beyond 20 before the point, 18 after it or
+/// 28 in all is an error, never rounded.
 pub fn parse_amount(text: &str) -> Result<Decimal, MoneyError> {
     if text.len() > MAX_AMOUNT_TEXT {
         return Err(MoneyError::Amount);
@@ -207,7 +214,7 @@ pub fn parse_amount(text: &str) -> Result<Decimal, MoneyError> {
     let number = unsigned.and_then(DecimalDigits::parse).ok_or(MoneyError::Amount)?;
     let (digits, point) = (number.digits.as_str(), number.point);
     let places = i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_sub(point);
-    if point > 15 || places > 8 {
+    if point > MAX_DIGITS || places > MAX_PLACES || point.max(0) + places.max(0) > MAX_LENGTH {
         return Err(MoneyError::Amount);
     }
     let mantissa: i128 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| MoneyError::Amount)? };
@@ -300,6 +307,11 @@ mod tests {
             ("0", &["0", "-0.00", "0e9", "0.000000000000", "-0"]),
             ("-0.00000001", &["-0.00000001", "-1e-8"]),
             ("123456789012345.12345678", &["123456789012345.12345678", "12345678901234512345678e-8"]),
+            ("90071992547409.93", &["90071992547409.93", "9007199254740993e-2"]),
+            ("9007199254740993", &["9007199254740993", "9007199254740993.00", "9.007199254740993e15"]),
+            ("12345678901234567.89", &["12345678901234567.89", "12345678901234567.8900"]),
+            ("99999999999999999999.99999999", &["99999999999999999999.99999999"]),
+            ("0.000000000000000001", &["1e-18", "0.000000000000000001"]),
         ] {
             for text in spellings {
                 assert_eq!(parse_amount(text).unwrap(), value.parse().unwrap(), "{text}");
@@ -324,11 +336,11 @@ mod tests {
             "1e",
             "1e+",
             "1e99999999999999999999",
-            "1e16",
-            "1234567890123456",
-            "0.123456789",
-            "1.0000000001",
-            "1e-9",
+            "1e21",
+            "123456789012345678901",
+            "0.1234567890123456789",
+            "12345678901.123456789012345678",
+            "1e-19",
             "1_0",
             &long,
         ] {

@@ -21,6 +21,11 @@ closed_list!(
         AmountTooFine: "The amount has more digits than the minor unit of its currency." => "Contact the provider; amounts are never rounded.",
         AmountSigned: "The amount has a sign although the sign is declared elsewhere." => "Compare the record with money.sign of the stream.",
         DirectionMissing: "The direction of the amount is missing." => "Compare the record with money.sign of the stream.",
+        AccountMissing: "The record names no account." => "Compare the record with account.pointer of the stream.",
+        FieldMissing: "A required field is missing." => "Compare the record with fields of the stream.",
+        FieldInvalid: "A field has an unexpected type, or is a number that cannot be parsed." => "Compare the record with fields of the stream.",
+        StatusUnknown: "The status is neither among the declared pending values nor among the booked ones." => "Compare the record with status of the stream.",
+        ValidationFailed: "The record fails a rule of spec.validations, or the rule has no outcome for it." => "Compare the record with the rule named in path.",
         DirectionUnknown: "The direction of the amount is neither the declared credit nor the declared debit." => "Compare the record with money.sign of the stream.",
     }
 );

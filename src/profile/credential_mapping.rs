@@ -24,6 +24,10 @@ pub struct CredentialMapping {
     /// Query parameters of every request.
     #[serde(default)]
     pub query: Vec<SecretQuery>,
+    /// Fields of JSON bodies that have `null` there: for a secret that only some requests carry. The Secret may lack it;
+    /// those requests then fail.
+    #[serde(default)]
+    pub body: Vec<SecretBody>,
     /// A fetched token: with `OAuth2` client credentials, or with the request that `json` describes.
     #[serde(default)]
     pub token: Option<TokenCall>,
@@ -48,6 +52,16 @@ pub struct SecretHeader {
 pub struct SecretQuery {
     /// The parameter's name.
     pub name: String,
+    /// The key in the Secret.
+    pub secret_key: String,
+}
+
+/// A field of a JSON body whose value is in the Secret.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretBody {
+    /// JSON pointer to the field.
+    pub pointer: String,
     /// The key in the Secret.
     pub secret_key: String,
 }
@@ -119,9 +133,12 @@ impl CredentialMapping {
         if self.headers.iter().any(|header| HeaderValue::from_str(&header.prefix).is_err()) {
             return Err("a prefix contains characters that are not allowed in a header".to_owned());
         }
+        if let Some(bad) = self.body.iter().find(|field| !field.pointer.starts_with('/')) {
+            return Err(format!("{:?} is not a JSON pointer: it must start with /", bad.pointer));
+        }
         let Some(token) = &self.token else { return Ok(()) };
-        if !self.headers.is_empty() || !self.query.is_empty() {
-            return Err("token excludes headers and query: remove them, the token is the credential".to_owned());
+        if !self.headers.is_empty() || !self.query.is_empty() || !self.body.is_empty() {
+            return Err("token excludes headers, query and body: remove them, the token is the credential".to_owned());
         }
         if !token.path.as_str().starts_with('/') {
             return Err(format!("token.path {:?} must start with /", token.path.as_str()));

@@ -47,7 +47,7 @@ pub use body::RequestBody;
 pub use canonical::{CanonicalField, CanonicalRecord, FieldKind};
 pub use catalog::{CUSTOM_PREFIX, Profiles};
 pub use classification::{Classification, ResponseClass, RetryAfter};
-pub use credential_mapping::{CredentialMapping, SecretHeader, SecretQuery, TokenBase, TokenCall};
+pub use credential_mapping::{CredentialMapping, SecretBody, SecretHeader, SecretQuery, TokenBase, TokenCall};
 pub use definition::{
     BaseUrls, CacheDefaults, DEFAULT_MAX_RESPONSE_BYTES, MAX_RESPONSE_BYTES, MIN_RESPONSE_BYTES, Profile, SecretNames,
 };
@@ -66,9 +66,10 @@ pub use response_view::{MAX_ERROR_BODY, ResponseView};
 pub use retry_after::{RetryAfterFormat, RetryAfterRule, retry_after};
 pub use status_pattern::{InvalidStatus, StatusPattern};
 pub use stream::{
-    AccountSource, AmountRepr, Amounts, CommitScope, CurrencySource, EmptyForm, EndSign, KeyTemplate, LinkUse,
-    Pagination, RecordKind, RecordList, RecordOrder, RecordTemplate, Sign, Stream, TimeField, TokenSource, TokenTarget,
-    WindowParameters,
+    AccountSource, AmountRepr, Amounts, CommitScope, CurrencySource, EmptyForm, EndSign, InlineContext, KeyTemplate,
+    KindField, LinkUse, OmittedRecords, Pagination, RecordKind, RecordList, RecordOrder, RecordTemplate, RemovedList,
+    Sign, StatusField, Stream, StreamField, Supersedes, TimeField, TokenSource, TokenTarget, WHOLE_DAY_MARGIN,
+    WindowParameters, WindowPlace,
 };
 pub use template::{Template, TemplateError};
 pub use time_encoding::TimeEncoding;

@@ -108,6 +108,8 @@ pub enum Auth {
         headers: Vec<(String, SecretString)>,
         /// Query parameters: name and value.
         query: Vec<(String, SecretString)>,
+        /// Fields of JSON bodies: pointer and value, unless the Secret lacks it.
+        body: Vec<(String, Option<SecretString>)>,
     },
 }
 
@@ -179,7 +181,8 @@ impl Auth {
         for parameter in &mapping.query {
             query.push((parameter.name.clone(), value(&parameter.secret_key)?));
         }
-        Ok(Self::Profile { headers, query })
+        let body = mapping.body.iter().map(|field| (field.pointer.clone(), secret(&field.secret_key))).collect();
+        Ok(Self::Profile { headers, query, body })
     }
 
     /// Kind and names, without values: safe to print, part of the revisions.
@@ -195,11 +198,13 @@ impl Auth {
                 let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
                 format!("profileToken {token_url:?} {names:?} {token_pointer:?} {lifetime_pointer:?}")
             }
-            Self::Profile { headers, query } => {
+            Self::Profile { headers, query, body } => {
                 let names = |pairs: &[(String, SecretString)]| {
                     pairs.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(",")
                 };
-                format!("profile {} {}", names(headers), names(query))
+                // Not without any: revisions of settings that have none stay as they were.
+                let fields = body.iter().map(|(pointer, value)| format!(" {pointer:?}:{}", value.is_some()));
+                format!("profile {} {}{}", names(headers), names(query), fields.collect::<String>())
             }
         }
     }

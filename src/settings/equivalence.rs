@@ -87,7 +87,10 @@ impl Auth {
             Self::ClientCredentials(of) => client(of).to_vec(),
             Self::RefreshToken { client: of, refresh_token } => client(of).into_iter().chain([refresh_token]).collect(),
             Self::ProfileToken { fields, .. } => fields.iter().map(|(_, value)| value).collect(),
-            Self::Profile { headers, query } => headers.iter().chain(query).map(|(_, value)| value).collect(),
+            Self::Profile { headers, query, body } => {
+                let in_body = body.iter().filter_map(|(_, value)| value.as_ref());
+                headers.iter().chain(query).map(|(_, value)| value).chain(in_body).collect()
+            }
         }
     }
 }

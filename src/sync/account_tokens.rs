@@ -100,6 +100,11 @@ impl AccountTokens {
         Err(AccountTokenError::Contended)
     }
 
+    /// The key, if a run has needed it before.
+    pub(crate) async fn loaded(&self) -> Option<TokenKey> {
+        self.loaded.lock().await.as_ref().map(|loaded| loaded.key.clone())
+    }
+
     /// Makes one change towards a stored, currently encrypted key and converted rows; the key if nothing was left.
     async fn advance(
         &self,
@@ -127,6 +132,11 @@ impl AccountTokens {
             return Ok(None);
         }
         Ok(Some(Loaded { key, stored }))
+    }
+
+    /// The operator's keys.
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
     }
 
     /// Whether the stored key is encrypted with the newest key; without any, as it is.
@@ -181,11 +191,18 @@ async fn convert(ledger: &dyn Ledger, lease: &Lease, key: &TokenKey) -> Result<(
 pub struct TokenKey(Hmac<Sha256>);
 
 impl TokenKey {
-    fn new(key: &[u8]) -> Result<Self, AccountTokenError> {
+    /// The key of these bytes.
+    pub(crate) fn new(key: &[u8]) -> Result<Self, AccountTokenError> {
         match Hmac::new_from_slice(key) {
             Ok(hmac) if key.len() == KEY_LEN => Ok(Self(hmac)),
             _ => Err(AccountTokenError::KeyMissing),
         }
+    }
+
+    /// A key for tests that have no ledger.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self::new(&[7; KEY_LEN]).unwrap()
     }
 
     /// Opaque token of an account. Scoped by namespace and connection, so that tokens cannot be correlated across them.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::document::DocumentRecord;
 use crate::domain::hash::short_hex;
 use crate::domain::record::{KeyQuality, TransactionRecord};
+use crate::domain::records::CanonicalRecord;
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
 const DERIVED_KEY_VERSION: u8 = 1;
@@ -62,51 +63,133 @@ impl Duplicates {
     }
 }
 
-/// Derives the keys of records without one, and drops all but the last of the records with the same key.
-///
-/// Returns the rows in order and what was dropped.
-pub fn dedupe(records: Vec<TransactionRecord>, ordinals: &mut Ordinals) -> (Vec<TransactionRecord>, Duplicates) {
-    let mut positions: HashMap<(String, String), usize> = HashMap::new();
-    let mut rows: Vec<Option<TransactionRecord>> = Vec::with_capacity(records.len());
-    let mut duplicates = Duplicates::default();
-    for mut record in records {
-        if record.key.is_empty() {
-            let base = derived_key(&record);
-            let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
-            record.key = format!("~{base}-{ordinal}");
-            *ordinal += 1;
-        }
-        let identity = (record.account_token.clone(), record.key.clone());
-        if let Some(earlier) = positions.insert(identity, rows.len())
-            && let Some(earlier) = rows.get_mut(earlier).and_then(Option::take)
-        {
-            duplicates.count(record.has_content_of(&earlier));
-        }
-        rows.push(Some(record));
-    }
-    (rows.into_iter().flatten().collect(), duplicates)
+/// A record whose key may have to be derived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unkeyed<T> {
+    /// The record; its key is empty if it has none.
+    pub record: T,
+    /// What its key is derived from, where the stream says; unset: the record's stable fields.
+    pub base: Option<String>,
 }
 
-/// Like [`dedupe`], for documents: a document without an id gets a key derived from its whole content.
-pub fn dedupe_documents(documents: Vec<DocumentRecord>, ordinals: &mut Ordinals) -> (Vec<DocumentRecord>, Duplicates) {
-    let mut positions: HashMap<String, usize> = HashMap::new();
-    let mut unique: Vec<Option<DocumentRecord>> = Vec::with_capacity(documents.len());
+impl<T> From<T> for Unkeyed<T> {
+    fn from(record: T) -> Self {
+        Self { record, base: None }
+    }
+}
+
+/// A record that has a key within an account.
+pub trait Keyed {
+    /// The token of its account; empty without one.
+    fn account_token(&self) -> &str;
+    /// Its key; empty if it must be derived.
+    fn key(&self) -> &str;
+    /// Sets a derived key.
+    fn set_key(&mut self, key: String);
+    /// What a derived key begins with, after the mark.
+    fn base(&self) -> String;
+    /// Whether the content is equal, whatever its spelling.
+    fn is_equal(&self, other: &Self) -> bool;
+}
+
+impl Keyed for TransactionRecord {
+    fn account_token(&self) -> &str {
+        &self.account_token
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn set_key(&mut self, key: String) {
+        self.key = key;
+    }
+
+    fn base(&self) -> String {
+        derived_key(self)
+    }
+
+    fn is_equal(&self, other: &Self) -> bool {
+        self.has_content_of(other)
+    }
+}
+
+impl Keyed for DocumentRecord {
+    fn account_token(&self) -> &'static str {
+        ""
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn set_key(&mut self, key: String) {
+        self.key = key;
+    }
+
+    fn base(&self) -> String {
+        self.derived_key_base()
+    }
+
+    fn is_equal(&self, other: &Self) -> bool {
+        self.content_hash() == other.content_hash()
+    }
+}
+
+impl Keyed for CanonicalRecord {
+    fn account_token(&self) -> &str {
+        &self.identity().account_token
+    }
+
+    fn key(&self) -> &str {
+        &self.identity().key
+    }
+
+    fn set_key(&mut self, key: String) {
+        self.identity_mut().key = key;
+    }
+
+    fn base(&self) -> String {
+        hex::encode(&self.content_hash()[..8])
+    }
+
+    fn is_equal(&self, other: &Self) -> bool {
+        self.content_hash() == other.content_hash()
+    }
+}
+
+/// Derives the keys of records without one, and drops all but the last of the records with the same key.
+///
+/// Returns the records in order and what was dropped.
+pub fn dedupe<T: Keyed>(
+    records: impl IntoIterator<Item = impl Into<Unkeyed<T>>>,
+    ordinals: &mut Ordinals,
+) -> (Vec<T>, Duplicates) {
+    let mut positions: HashMap<(String, String), usize> = HashMap::new();
+    let mut unique: Vec<Option<T>> = Vec::new();
     let mut duplicates = Duplicates::default();
-    for mut document in documents {
-        if document.key.is_empty() {
-            let base = document.derived_key_base();
+    for unkeyed in records {
+        let Unkeyed { mut record, base } = unkeyed.into();
+        if record.key().is_empty() {
+            let base = base.unwrap_or_else(|| record.base());
             let ordinal = ordinals.0.entry(ordinal_of(&base)).or_insert(0);
-            document.key = format!("~{base}-{ordinal}");
+            record.set_key(format!("~{base}-{ordinal}"));
             *ordinal += 1;
         }
-        if let Some(earlier) = positions.insert(document.key.clone(), unique.len())
+        let identity = (record.account_token().to_owned(), record.key().to_owned());
+        if let Some(earlier) = positions.insert(identity, unique.len())
             && let Some(earlier) = unique.get_mut(earlier).and_then(Option::take)
         {
-            duplicates.count(document.content_hash() == earlier.content_hash());
+            duplicates.count(record.is_equal(&earlier));
         }
-        unique.push(Some(document));
+        unique.push(Some(record));
     }
     (unique.into_iter().flatten().collect(), duplicates)
+}
+
+/// The key of a record whose ID is too long to be one.
+pub fn hashed_key(id: &str) -> String {
+    hex::encode(&Sha256::digest(id.as_bytes())[..16])
 }
 
 /// The hash that a derived key shows, which is the smaller number.
@@ -162,7 +245,7 @@ mod tests {
     #[test]
     fn the_last_record_with_the_same_id_wins() {
         let page = vec![record("a", 1), record("b", 2), record("a", 3), record("b", 2)];
-        let (rows, duplicates) = dedupe(page, &mut Ordinals::default());
+        let (rows, duplicates) = dedupe::<TransactionRecord>(page, &mut Ordinals::default());
         let kept: Vec<_> = rows.iter().map(|r| (r.key.as_str(), r.amount_minor)).collect();
         assert_eq!(kept, vec![("a", 3), ("b", 2)]);
         assert_eq!(duplicates, Duplicates { dropped: 2, conflicting: 1 }, "`b` is the same record twice");
@@ -171,7 +254,7 @@ mod tests {
     #[test]
     fn identical_records_without_an_id_keep_stable_distinct_keys() {
         let read = |page: Vec<TransactionRecord>| {
-            let (rows, duplicates) = dedupe(page, &mut Ordinals::default());
+            let (rows, duplicates) = dedupe::<TransactionRecord>(page, &mut Ordinals::default());
             assert_eq!(duplicates, Duplicates::default());
             rows.into_iter().map(|r| r.key).collect::<Vec<_>>()
         };
@@ -190,15 +273,15 @@ mod tests {
         let mut ordinals = Ordinals::default();
         ordinals.0.extend((0..MAX_ORDINALS as u64).map(|base| (base, 1)));
         assert!(!ordinals.is_full());
-        dedupe(vec![without_id(5)], &mut ordinals);
+        dedupe::<TransactionRecord>(vec![without_id(5)], &mut ordinals);
         assert!(ordinals.is_full());
     }
 
     #[test]
     fn identical_records_on_two_pages_of_a_window_stay_two() {
         let mut ordinals = Ordinals::default();
-        let (one, _) = dedupe(vec![without_id(5)], &mut ordinals);
-        let (two, _) = dedupe(vec![without_id(5)], &mut ordinals);
+        let (one, _) = dedupe::<TransactionRecord>(vec![without_id(5)], &mut ordinals);
+        let (two, _) = dedupe::<TransactionRecord>(vec![without_id(5)], &mut ordinals);
         assert_ne!(one, two);
     }
 }

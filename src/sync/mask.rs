@@ -102,6 +102,9 @@ fn masked(rules: &MaskRules, field: &str, value: &Value, parent: Option<&Map<Str
         }
         Value::Object(fields) => Value::Object(masked_fields(rules, fields)),
         Value::Number(number) if rule == Some(&Mask::Last4) => Value::String(last4(&number.to_string())),
+        Value::Number(number) if rule == Some(&Mask::Token) => {
+            rules.token(&number.to_string()).map_or(Value::Null, Value::String)
+        }
         Value::Number(number) => match account_digits(number).filter(|digits| !is_plain_integer(field, digits, parent))
         {
             Some(digits) => Value::String(last4(&digits)),

@@ -3,27 +3,31 @@
 //! Numbers are parsed from their digits, never through a float. Ambiguous values are rejected, not guessed: an amount
 //! with a fraction where minor units are declared, an unknown direction, a currency without a known exponent.
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
-use rust_decimal::Decimal;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
-use super::key::MAX_KEY;
+use jiff::civil::Date;
+use serde_json::Value;
+
+use super::account_scope::AccountScope;
+use super::key::{MAX_KEY, Unkeyed, hashed_key};
 use super::mask;
 use super::page::MAX_RECORD_BYTES;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::mask::MaskRules;
-use crate::domain::money::{Currency, Money, parse_amount, parse_whole};
-use crate::domain::record::{BookingTime, DeadLetter, Granularity, KeyQuality, RowStatus, TransactionRecord};
+use crate::domain::money::Currency;
+use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
-use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign, Stream, TimeEncoding, TimeField};
+use crate::profile::{RecordTemplate, Stream, Supersedes};
+use crate::settings::validation::FailedRule;
 
-/// Plausible booking years; others indicate a wrong unit or a placeholder.
-const YEARS: std::ops::RangeInclusive<i16> = 1990..=2100;
-/// Maximum number of fields in a dead letter's sample.
-const MAX_SAMPLE_FIELDS: usize = 32;
+mod kinds;
+mod letter;
+mod money;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use letter::{dead_letter, dead_letter_of_text, fingerprint};
 
 /// The account that a partition's records belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub struct RecordParser<'a> {
     pub mask: &'a MaskRules,
     /// Granularity of the stream's cursor.
     pub granularity: Granularity,
+    /// The key and the scope of tokens.
+    pub scope: &'a AccountScope,
+    /// The first day that the window covers whole; `None` where it does not matter.
+    pub first_day: Option<Date>,
 }
 
 /// Why a record was rejected.
@@ -54,41 +62,87 @@ pub struct RecordParser<'a> {
 pub struct Rejection {
     /// The reason.
     pub reason: RejectionReason,
-    /// JSON pointer of the field.
+    /// JSON pointer of the field, or the name of a rule.
     pub path: String,
+    /// The message of a rule.
+    pub message: Option<String>,
+}
+
+impl Rejection {
+    /// A rejection for `reason` at `path`.
+    pub fn new(reason: RejectionReason, path: &str) -> Self {
+        Self { reason, path: path.to_owned(), message: None }
+    }
+
+    /// A rejection by a rule of the job.
+    pub fn failed(rule: FailedRule) -> Self {
+        Self { reason: RejectionReason::ValidationFailed, path: rule.name, message: Some(rule.message) }
+    }
 }
 
 fn reject<T>(reason: RejectionReason, path: &str) -> Result<T, Rejection> {
-    Err(Rejection { reason, path: path.to_owned() })
+    Err(Rejection::new(reason, path))
 }
 
 impl RecordParser<'_> {
-    /// Converts a record to a row. A blank id leaves the key empty, to be derived.
-    pub fn row(&self, record: &Value) -> Result<TransactionRecord, Rejection> {
+    /// Whether the stream leaves the record out.
+    pub fn is_omitted(&self, record: &Value) -> bool {
+        let Some(omit) = &self.stream.omit else { return false };
+        let value = record.pointer(&omit.pointer).and_then(scalar);
+        value.is_some_and(|value| omit.values.iter().any(|omitted| *omitted == value))
+    }
+
+    /// Converts a record to a row; `None` if an earlier window has read it. A blank id leaves the key empty, to be
+    /// derived.
+    pub fn row(&self, record: &Value) -> Result<Option<Unkeyed<TransactionRecord>>, Rejection> {
         if !record.is_object() {
             return reject(RejectionReason::NotAnObject, "");
         }
         let key = self.key(record)?;
         let Some(amounts) = &self.stream.money else { return reject(RejectionReason::AmountMissing, "") };
-        let (money, amount_minor) = self.money(record, amounts)?;
-        let text = |field: &str| {
-            let pointer = self.stream.fields.get(field)?;
-            self.mask.text(field, record.pointer(pointer)?.as_str()?)
+        let account = self.account_of(record)?;
+        let amount = money::read(record, amounts, account.currency)?;
+        let Some(field) = &self.stream.time else { return reject(RejectionReason::TimeMissing, "") };
+        let booked = time::required(record, field, self.granularity)?;
+        if key.is_empty() && self.first_day.is_some_and(|first| booked.on < first) {
+            return Ok(None);
+        }
+        let valued = self.stream.value_time.as_ref().map(|field| time::optional(record, field, self.granularity));
+        let status = self.status(record)?;
+        let supersedes = match &self.stream.supersedes {
+            Some(Supersedes::Pointer { pointer }) if status == RowStatus::Booked => self.id_part(record, pointer)?,
+            _ => None,
         };
-        Ok(TransactionRecord {
-            account_token: self.account.token.clone(),
-            key_quality: if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider },
+        let base = match &self.stream.key_of {
+            Some(keys) if key.is_empty() && !keys.fallback.is_empty() => {
+                let fields = keys.fallback.iter().map(|at| record.pointer(at));
+                Some(self.scope.fallback_base(&account.token, booked.on, fields))
+            }
+            _ => None,
+        };
+        let text = |field: &str| self.masked_text(record, field);
+        let row = TransactionRecord {
+            account_token: account.token.clone(),
+            key_quality: quality(&key),
             key,
-            account: self.account.display.clone(),
-            booked: self.booking_time(record)?,
-            amount: money.amount,
-            amount_minor,
-            currency: money.currency.to_string(),
-            status: RowStatus::Booked,
-            counterparty: text("counterparty"),
-            narration: text("narration"),
-            category: text("category"),
-        })
+            account: account.display.clone(),
+            booked,
+            valued: valued.transpose()?.flatten(),
+            amount: amount.money.amount,
+            amount_minor: amount.minor,
+            currency: amount.money.currency.to_string(),
+            status,
+            counterparty: text("counterparty")?,
+            narration: text("narration")?,
+            category: text("category")?,
+            supersedes,
+        };
+        Ok(Some(Unkeyed { record: row, base }))
+    }
+
+    /// The time that moves the cursor, of a record that is no transaction.
+    pub fn cursor_time(&self, record: &Value) -> Option<BookingTime> {
+        time::optional(record, self.stream.time.as_ref()?, self.granularity).ok().flatten()
     }
 
     /// Converts a record to a masked document. A blank id leaves the key empty, to be derived.
@@ -97,6 +151,12 @@ impl RecordParser<'_> {
             return reject(RejectionReason::NotAnObject, "");
         }
         let key = self.key(record)?;
+        let body = self.masked_body(record)?;
+        Ok(DocumentRecord { kind, key_quality: quality(&key), key, body })
+    }
+
+    /// The masked record as JSON.
+    fn masked_body(&self, record: &Value) -> Result<String, Rejection> {
         let mut body = mask::document(self.mask, record);
         // The id is the row's key, so it is restored unmasked.
         let key_pointers = self.stream.key_of.iter().flat_map(|key| key.template.pointers());
@@ -116,216 +176,83 @@ impl RecordParser<'_> {
         if body.len() > MAX_RECORD_BYTES {
             return reject(RejectionReason::RecordTooLarge, "");
         }
-        let key_quality = if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider };
-        Ok(DocumentRecord { kind, key, key_quality, body })
+        Ok(body)
     }
 
+    /// The ID, or an empty text.
     fn key(&self, record: &Value) -> Result<String, Rejection> {
-        let part = |path: &str| match record.pointer(path) {
+        let template = self.stream.key_of.as_ref().map(|key| &key.template);
+        let key = self.id(record, template)?.unwrap_or_default();
+        if self.stream.key_of.as_ref().is_some_and(|key| key.hashed) && !key.is_empty() {
+            return Ok(hashed_key(&key));
+        }
+        if key.len() > MAX_KEY || key.contains('\0') {
+            return reject(RejectionReason::KeyInvalid, &self.stream.key);
+        }
+        Ok(key)
+    }
+
+    fn id(&self, record: &Value, template: Option<&RecordTemplate>) -> Result<Option<String>, Rejection> {
+        match template {
+            Some(template) => template.expand(|path| self.id_part(record, path)),
+            None => self.id_part(record, &self.stream.key),
+        }
+    }
+
+    fn id_part(&self, record: &Value, path: &str) -> Result<Option<String>, Rejection> {
+        match record.pointer(path) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(_) => reject(RejectionReason::KeyInvalid, path),
-        };
-        let key = match &self.stream.key_of {
-            Some(key) => key.template.expand(part)?,
-            None => part(&self.stream.key)?,
-        };
-        let key = key.unwrap_or_default();
-        if key.len() > MAX_KEY || key.contains('\0') {
-            reject(RejectionReason::KeyInvalid, &self.stream.key)
+        }
+    }
+
+    /// The account of a record.
+    fn account_of(&self, record: &Value) -> Result<Cow<'_, AccountInfo>, Rejection> {
+        let Some(source) = &self.stream.account else { return Ok(Cow::Borrowed(self.account)) };
+        let Some(pointer) = &source.pointer else { return Ok(Cow::Borrowed(self.account)) };
+        match self.id_part(record, pointer)? {
+            Some(id) => Ok(Cow::Owned(self.account_named(record, &id))),
+            None => reject(RejectionReason::AccountMissing, pointer),
+        }
+    }
+
+    /// The account whose ID is `id`, with its number in the record.
+    fn account_named(&self, record: &Value, id: &str) -> AccountInfo {
+        let numbers = self.stream.account.iter().flat_map(|source| &source.number);
+        let number = numbers.filter_map(|at| record.pointer(at)).filter_map(scalar).find(|number| !number.is_empty());
+        AccountInfo {
+            token: self.scope.account(id),
+            display: self.mask.account(number.as_deref().unwrap_or(id)),
+            currency: self.account.currency,
+        }
+    }
+
+    fn status(&self, record: &Value) -> Result<RowStatus, Rejection> {
+        let Some(field) = &self.stream.status else { return Ok(RowStatus::Booked) };
+        let value = record.pointer(&field.pointer).and_then(scalar);
+        let is = |values: &[String]| value.as_ref().is_some_and(|value| values.contains(value));
+        if is(&field.pending) {
+            Ok(RowStatus::Pending)
+        } else if field.booked.is_empty() && value.is_some() || is(&field.booked) {
+            Ok(RowStatus::Booked)
         } else {
-            Ok(key)
-        }
-    }
-
-    fn booking_time(&self, record: &Value) -> Result<BookingTime, Rejection> {
-        let Some(field) = &self.stream.time else { return reject(RejectionReason::TimeMissing, "") };
-        let path = &field.pointer;
-        let text = match record.pointer(path) {
-            None | Some(Value::Null) => return reject(RejectionReason::TimeMissing, path),
-            Some(Value::String(text)) => text.trim().to_owned(),
-            Some(Value::Number(number)) if field.encoding != TimeEncoding::Text => number.to_string(),
-            Some(_) => return reject(RejectionReason::TimeInvalid, path),
-        };
-        let Some((on, at)) = read_time(&text, field) else { return reject(RejectionReason::TimeInvalid, path) };
-        if !YEARS.contains(&on.year()) {
-            return reject(RejectionReason::TimeOutOfRange, path);
-        }
-        let at = at.filter(|_| !field.day_only);
-        let granularity = if at.is_none() { Granularity::Day } else { self.granularity };
-        Ok(BookingTime { on, at, text, granularity })
-    }
-
-    fn money(&self, record: &Value, amounts: &Amounts) -> Result<(Money, i128), Rejection> {
-        let currency = match &amounts.currency {
-            CurrencySource::Join { .. } => match self.account.currency {
-                Some(currency) => currency,
-                None => return reject(RejectionReason::CurrencyUnknown, ""),
-            },
-            CurrencySource::Const { code } => match amounts.minor_units.currency(code) {
-                Some(currency) => currency,
-                None => return reject(RejectionReason::CurrencyUnknown, ""),
-            },
-            CurrencySource::Field { pointer } => {
-                let code = record.pointer(pointer).and_then(Value::as_str);
-                match code.and_then(|code| amounts.minor_units.currency(code)) {
-                    Some(currency) => currency,
-                    None => return reject(RejectionReason::CurrencyUnknown, pointer),
-                }
-            }
-        };
-        let Some(places) = amounts.minor_units.places(currency) else {
-            return reject(RejectionReason::CurrencyUnknown, "");
-        };
-        let path = &amounts.amount;
-        let value = match record.pointer(path) {
-            None | Some(Value::Null) => return reject(RejectionReason::AmountMissing, path),
-            Some(value) => value,
-        };
-        let unsigned = match (amounts.repr, value) {
-            (AmountRepr::MinorInteger, Value::Number(number)) => match parse_whole(&number.to_string()) {
-                Some(minor) => Money::from_units(minor, currency, places).ok(),
-                None => return reject(RejectionReason::AmountNotInteger, path),
-            },
-            (AmountRepr::MinorInteger, _) => return reject(RejectionReason::AmountNotInteger, path),
-            (AmountRepr::DecimalString, Value::String(text)) => {
-                parse_amount(text.trim()).ok().map(|amount| Money { amount, currency })
-            }
-            (AmountRepr::DecimalString, _) => return reject(RejectionReason::AmountNotText, path),
-            // `arbitrary_precision` keeps the digits as sent.
-            (AmountRepr::JsonNumber, Value::Number(number)) => {
-                parse_amount(&number.to_string()).ok().map(|amount| Money { amount, currency })
-            }
-            (AmountRepr::JsonNumber, _) => return reject(RejectionReason::AmountNotNumber, path),
-        };
-        let Some(unsigned) = unsigned else { return reject(RejectionReason::AmountInvalid, path) };
-        let signed = Money { amount: sign(record, amounts, unsigned.amount)?, currency };
-        // More digits than the provider's smallest unit has are rejected: rounding would change the amount.
-        match signed.to_units(places) {
-            // With the places of the currency, so that an amount is one text whatever its spelling.
-            Ok(minor) => Ok((signed.with_places(places).unwrap_or(signed), minor)),
-            Err(_) => reject(RejectionReason::AmountTooFine, path),
+            reject(RejectionReason::StatusUnknown, &field.pointer)
         }
     }
 }
 
-fn sign(record: &Value, amounts: &Amounts, amount: Decimal) -> Result<Decimal, Rejection> {
-    match &amounts.sign {
-        Sign::Signed => Ok(amount),
-        // Negating zero would print as -0.
-        Sign::OutflowPositive => Ok(if amount.is_zero() { amount.abs() } else { -amount }),
-        Sign::Unsigned if amount.is_sign_negative() && !amount.is_zero() => {
-            reject(RejectionReason::AmountSigned, &amounts.amount)
-        }
-        Sign::Unsigned => Ok(amount.abs()),
-        Sign::Field { pointer, credit, debit } => {
-            let direction = match record.pointer(pointer) {
-                None | Some(Value::Null) => return reject(RejectionReason::DirectionMissing, pointer),
-                Some(value) => value.as_str().unwrap_or(""),
-            };
-            // Both a sign and a direction: the meaning is ambiguous.
-            if amount.is_sign_negative() && !amount.is_zero() {
-                return reject(RejectionReason::AmountSigned, &amounts.amount);
-            }
-            if direction.eq_ignore_ascii_case(credit) {
-                Ok(amount.abs())
-            } else if direction.eq_ignore_ascii_case(debit) {
-                // Negating zero would print as -0.
-                Ok(if amount.is_zero() { amount.abs() } else { -amount })
-            } else {
-                reject(RejectionReason::DirectionUnknown, pointer)
-            }
-        }
+/// The text of a scalar, trimmed.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(bool) => Some(bool.to_string()),
+        _ => None,
     }
 }
 
-/// The booking day as written, and the instant if the text holds one.
-fn read_time(text: &str, field: &TimeField) -> Option<(Date, Option<Timestamp>)> {
-    let zone = field.zone.as_ref().and_then(|zone| TimeZone::get(zone).ok());
-    if field.encoding != TimeEncoding::Text {
-        let at = field.encoding.instant(text)?;
-        return Some((at.to_zoned(zone.unwrap_or(TimeZone::UTC)).date(), Some(at)));
-    }
-    // A day and time without a zone are an instant only if the profile names the time zone.
-    let civil = |at: DateTime, timed: bool| {
-        let zoned = zone.filter(|_| timed).and_then(|zone| at.to_zoned(zone).ok());
-        Some((at.date(), zoned.map(|zoned| zoned.timestamp())))
-    };
-    if let Some(format) = &field.format {
-        let read = jiff::fmt::strtime::parse(format, text).ok()?;
-        let timed = read.hour().is_some();
-        if timed && let Ok(at) = read.to_timestamp() {
-            return Some((read.to_date().ok()?, Some(at)));
-        }
-        let at = if timed { read.to_datetime() } else { read.to_date().map(|date| date.at(0, 0, 0, 0)) };
-        return civil(at.ok()?, timed);
-    }
-    // `Z` and offsets first: the booking day is the day as written, in the provider's zone.
-    if let Ok(at) = text.parse::<Timestamp>() {
-        let on = text.get(..10).and_then(|day| day.parse::<Date>().ok())?;
-        return Some((on, Some(at)));
-    }
-    if let Ok(zoned) = text.parse::<Zoned>() {
-        return Some((zoned.date(), Some(zoned.timestamp())));
-    }
-    // A date without a time is not an instant.
-    civil(text.parse::<DateTime>().ok()?, text.contains([':', 'T', 't']))
-}
-
-/// The dead letter of a rejected record, without its values.
-pub fn dead_letter(record: &Value, rejection: Rejection, index: u32, page_no: u32) -> DeadLetter {
-    let digest = Sha256::new().chain_update(record.to_string()).chain_update(rejection.reason.as_str());
-    DeadLetter {
-        reason: rejection.reason,
-        path: rejection.path,
-        sample: structure(record),
-        fingerprint: hex::encode(&digest.finalize()[..16]),
-        index,
-        page_no,
-    }
-}
-
-/// The dead letter of a record that is too large to be parsed, without its values.
-pub fn dead_letter_of_text(record: &str, index: u32, page_no: u32) -> DeadLetter {
-    let reason = RejectionReason::RecordTooLarge;
-    let digest = Sha256::new().chain_update(record).chain_update(reason.as_str());
-    let kind = match record.as_bytes().first() {
-        Some(b'{') => "object",
-        Some(b'[') => "array",
-        Some(b'"') => "string",
-        _ => "number",
-    };
-    DeadLetter {
-        reason,
-        path: String::new(),
-        sample: kind.to_owned(),
-        fingerprint: hex::encode(&digest.finalize()[..16]),
-        index,
-        page_no,
-    }
-}
-
-/// The field names and types of a record.
-fn structure(record: &Value) -> String {
-    let kind = |value: &Value| match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let Some(fields) = record.as_object() else { return kind(record).to_owned() };
-    // Field names can be data if the provider uses a map: only names that look like identifiers are included.
-    let safe_name = |name: &str| {
-        let is_identifier = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic() || b"_-.@".contains(&b));
-        if is_identifier { name.to_owned() } else { "?".to_owned() }
-    };
-    let fields: Vec<String> = fields
-        .iter()
-        .take(MAX_SAMPLE_FIELDS)
-        .map(|(name, value)| format!("{}: {}", safe_name(name), kind(value)))
-        .collect();
-    format!("{{{}}}", fields.join(", "))
+const fn quality(key: &str) -> KeyQuality {
+    if key.is_empty() { KeyQuality::Derived } else { KeyQuality::Provider }
 }

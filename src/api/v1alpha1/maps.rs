@@ -64,3 +64,26 @@ impl JsonSchema for ResourceList {
         })
     }
 }
+
+/// Decimal places of a provider's smallest unit by currency: at most 32, each from 0 to 8.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CurrencyPlaces(pub BTreeMap<String, i32>);
+
+impl JsonSchema for CurrencyPlaces {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CurrencyPlaces".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": { "type": "integer", "format": "int32", "minimum": 0, "maximum": 8 }
+        })
+    }
+}

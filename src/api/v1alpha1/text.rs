@@ -136,6 +136,21 @@ text!(
     { "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z][-A-Za-z0-9_+/]*$" }
 );
 text!(
+    /// A JSON pointer (RFC 6901): empty, or `/` before each name.
+    PointerText,
+    { "type": "string", "maxLength": 256 }
+);
+text!(
+    /// A text with `{placeholders}` of the job's parameters.
+    TemplateText,
+    { "type": "string", "minLength": 1, "maxLength": 1024 }
+);
+text!(
+    /// The name of a query parameter or header, or a value in a response.
+    ShortText,
+    { "type": "string", "maxLength": 128 }
+);
+text!(
     /// A URL without query, fragment and user info.
     UrlText,
     { "type": "string", "maxLength": 2048, "pattern": "^https?://[^/?#@\\s]+(/[^?#@\\s]*)?$" }

@@ -35,7 +35,7 @@ pub struct Table {
 }
 
 /// All tables.
-pub const TABLES: [Table; 6] = [
+pub static TABLES: [Table; 6] = [
     Table { name: AccountRecord::TABLE, columns: AccountRecord::COLUMNS },
     Table { name: BalanceRecord::TABLE, columns: BalanceRecord::COLUMNS },
     Table { name: CollateralRecord::TABLE, columns: CollateralRecord::COLUMNS },
@@ -72,7 +72,7 @@ impl CanonicalRecord {
     }
 
     /// Its table.
-    pub const fn table(&self) -> &'static Table {
+    pub fn table(&self) -> &'static Table {
         &TABLES[self.table_index()]
     }
 

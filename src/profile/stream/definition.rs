@@ -10,7 +10,10 @@ use super::amounts::Amounts;
 use super::key_template::KeyTemplate;
 use super::list_end::{EmptyForm, EndSign};
 use super::pagination::Pagination;
+use super::record_fields::{OmittedRecords, RemovedList, StatusField, StreamFields, Supersedes};
+use super::record_kind::RecordKind;
 use crate::profile::body::RequestBody;
+use crate::profile::mapping::RecordShape;
 use crate::profile::parameter::Parameter;
 use crate::profile::serde_duration::duration;
 use crate::profile::template::Template;
@@ -42,9 +45,21 @@ pub struct Stream {
     /// JSON pointers to the array of records; the first that leads to an array is used. Excludes `lists`.
     #[serde(default)]
     pub records: Vec<String>,
+    /// Whether `records` leads to an array or to one record.
+    #[serde(default)]
+    pub shape: RecordShape,
     /// Several arrays of one response, all of which are read. Excludes `records`.
     #[serde(default)]
     pub lists: Vec<RecordList>,
+    /// Fields added to every record, such as `series: "{series}"` for a record that does not say what it is of.
+    #[serde(default)]
+    pub add: BTreeMap<String, String>,
+    /// Records that are left out, because they are none of this kind.
+    #[serde(default)]
+    pub omit: Option<OmittedRecords>,
+    /// The list of withdrawn records, of a provider that sends changes instead of records.
+    #[serde(default)]
+    pub removed: Option<RemovedList>,
     /// How to request the next page.
     pub pagination: Pagination,
     /// Further signs of the end of the list, for responses that do not say whether there is another page. Without one, a
@@ -61,18 +76,29 @@ pub struct Stream {
     /// The fields that form the ID, where it is more than one. Excludes `key`.
     #[serde(default)]
     pub key_of: Option<KeyTemplate>,
-    /// The record's booking time; required for transactions.
+    /// The record's time: of booking, of a quote, of publication; required for transactions and observations.
     #[serde(default)]
     pub time: Option<TimeField>,
-    /// The record's amount; absent for records without money.
+    /// From when a transaction counts for interest.
+    #[serde(default)]
+    pub value_time: Option<TimeField>,
+    /// Whether a transaction is booked; unset: all are.
+    #[serde(default)]
+    pub status: Option<StatusField>,
+    /// How the pending transaction that a booked one replaces is found. Unset: a booked transaction has the ID of the
+    /// pending one.
+    #[serde(default)]
+    pub supersedes: Option<Supersedes>,
+    /// The amount of a transaction or balance.
     #[serde(default)]
     pub money: Option<Amounts>,
     /// The account of the records; absent for records without one.
     #[serde(default)]
     pub account: Option<AccountSource>,
-    /// Other canonical fields, by name, each with its JSON pointer.
+    /// Other canonical fields, by name, each with its JSON pointer, or with several (`at`) and the values that mean "none"
+    /// (`missing`).
     #[serde(default)]
-    pub fields: BTreeMap<String, String>,
+    pub fields: StreamFields,
     /// The order in which the provider returns records.
     #[serde(default)]
     pub order: RecordOrder,
@@ -95,22 +121,13 @@ pub struct RecordList {
     pub optional: bool,
 }
 
-/// The kind of a stream's records.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum RecordKind {
-    /// A booked or pending movement on an account.
-    Transaction,
-    /// A collateral of a loan, stored unchanged.
-    Collateral,
-    /// Anything else, stored unchanged.
-    Document,
-}
-
 /// The query parameters that bound a request in time.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WindowParameters {
+    /// Where both are: parameters of the query, or placeholders of the path.
+    #[serde(default, rename = "in")]
+    pub place: WindowPlace,
     /// Parameter of the start.
     pub from: String,
     /// Parameter of the end; absent where the provider accepts only a start.
@@ -136,14 +153,29 @@ pub struct WindowParameters {
     pub lookback: Duration,
 }
 
+/// Where a request holds the bounds of its window.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WindowPlace {
+    /// Query parameters.
+    #[default]
+    Query,
+    /// Placeholders of the path.
+    Path,
+}
+
 /// The account of a request's records.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccountSource {
-    /// The job's parameter that names it.
-    pub parameter: String,
-    /// JSON pointers to its number in the joined response, tried in order; shown masked. None found: the parameter is
-    /// shown masked instead.
+    /// The job's parameter that names it. Excludes `pointer`.
+    #[serde(default)]
+    pub parameter: Option<String>,
+    /// JSON pointer to its ID in the record, where a response has records of several accounts. Excludes `parameter`.
+    #[serde(default)]
+    pub pointer: Option<String>,
+    /// JSON pointers to its number, tried in order, in the joined response, or in the record where `pointer` is set or no
+    /// response is joined; shown masked. None found: the ID is shown masked instead.
     #[serde(default)]
     pub number: Vec<String>,
 }
@@ -154,6 +186,9 @@ pub struct AccountSource {
 pub struct TimeField {
     /// JSON pointer to the time: an RFC 3339 instant or a date, unless `as` or `format` is set.
     pub pointer: String,
+    /// Further JSON pointers, tried in order where that value is missing.
+    #[serde(default)]
+    pub or: Vec<String>,
     /// The encoding.
     #[serde(default, rename = "as")]
     pub encoding: TimeEncoding,

@@ -41,6 +41,7 @@ impl Stream {
     pub(super) fn expandable_texts(&self) -> Vec<&String> {
         let mut texts = vec![&self.key];
         texts.extend(&self.records);
+        texts.extend(self.add.values());
         texts.extend(self.time.iter().map(|time| &time.pointer));
         if let Pagination::Offset { parameter, total, size_parameter, .. } = &self.pagination {
             texts.extend([parameter, size_parameter]);
@@ -52,6 +53,7 @@ impl Stream {
     fn expandable_texts_mut(&mut self) -> Vec<&mut String> {
         let mut texts = vec![&mut self.key];
         texts.extend(&mut self.records);
+        texts.extend(self.add.values_mut());
         texts.extend(self.time.iter_mut().map(|time| &mut time.pointer));
         if let Pagination::Offset { parameter, total, size_parameter, .. } = &mut self.pagination {
             texts.extend([parameter, size_parameter]);

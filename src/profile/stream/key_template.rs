@@ -13,10 +13,13 @@ pub struct KeyTemplate {
     /// JSON pointers into the record in braces, with text between any two. A record in which one of them is missing or
     /// blank has no ID.
     pub template: RecordTemplate,
-    /// JSON pointers to the fields that identify a record without an ID; empty: account, day, amount, currency and
-    /// narration.
+    /// JSON pointers to the fields that identify a record without an ID, besides its account and day; empty: amount,
+    /// currency and narration. Equal records of one day are told apart by their number.
     #[serde(default)]
     pub fallback: Vec<String>,
+    /// Whether a hash of the ID is the key: for IDs that are longer than 512 bytes, such as URLs.
+    #[serde(default)]
+    pub hashed: bool,
 }
 
 /// A text with JSON pointers into a record.

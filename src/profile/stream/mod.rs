@@ -7,17 +7,25 @@
 mod amounts;
 mod definition;
 mod expand;
+mod inline;
 mod key_template;
 mod list_end;
 mod pagination;
+mod placeholders;
+mod record_fields;
+mod record_kind;
+mod scope;
 mod source;
-mod unsupported;
 mod validate;
+mod validate_kind;
+mod whole_days;
 
 pub use amounts::{AmountRepr, Amounts, CurrencySource, Sign};
-pub use definition::{
-    AccountSource, CommitScope, RecordKind, RecordList, RecordOrder, Stream, TimeField, WindowParameters,
-};
+pub use definition::{AccountSource, CommitScope, RecordList, RecordOrder, Stream, TimeField, WindowParameters, WindowPlace};
+pub use inline::InlineContext;
 pub use key_template::{KeyTemplate, RecordTemplate};
 pub use list_end::{EmptyForm, EndSign};
 pub use pagination::{LinkUse, Pagination, TokenSource, TokenTarget};
+pub use record_fields::{OmittedRecords, RemovedList, StatusField, StreamField, Supersedes};
+pub use record_kind::{KindField, RecordKind};
+pub use whole_days::WHOLE_DAY_MARGIN;

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::amounts::{Amounts, CurrencySource, Sign};
-use super::definition::{RecordKind, Stream, TimeField, WindowParameters};
+use super::definition::{Stream, TimeField, WindowParameters};
 use super::list_end::EndSign;
 use super::pagination::{LinkUse, Pagination, TokenSource, TokenTarget};
+use super::record_fields::Supersedes;
 use crate::domain::money::Currency;
-use crate::profile::body::{RequestBody, collect_placeholders, unknown_placeholder};
+use crate::profile::body::RequestBody;
 use crate::profile::header_name::check_header_name;
 use crate::profile::invalid_field::InvalidField;
 use crate::profile::parameter::Parameter;
-use crate::profile::template::Template;
 use crate::profile::time_encoding::TimeEncoding;
 use crate::profile::yaml_position::YamlPath;
 
@@ -54,7 +54,9 @@ impl Stream {
             let text = format!("{code:?} is not a known currency: write an ISO 4217 code such as EUR");
             return Err(InvalidField::new(["money", "currency", "code"], text));
         }
-        self.time.as_ref().map_or(Ok(()), TimeField::check)?;
+        for (field, time) in [("time", &self.time), ("valueTime", &self.value_time)] {
+            time.as_ref().map_or(Ok(()), |time| time.check(field))?;
+        }
         self.window.as_ref().map_or(Ok(()), WindowParameters::check)
     }
 
@@ -82,26 +84,6 @@ impl Stream {
         }
     }
 
-    /// A transaction needs money and a time; other records are stored unchanged and have neither.
-    fn check_record_fields(&self) -> Result<(), InvalidField> {
-        let is_transaction = self.record == RecordKind::Transaction;
-        let transaction_only =
-            [("money", self.money.is_some()), ("account", self.account.is_some()), ("fields", !self.fields.is_empty())];
-        match transaction_only.iter().find(|(_, set)| !is_transaction && *set) {
-            Some((field, _)) => {
-                let text = format!("{field} is only valid with record: transaction; remove it");
-                Err(InvalidField::new([*field], text))
-            }
-            None if is_transaction && self.time.is_none() => {
-                Err(InvalidField::new(["time"], "a transaction needs time: add the JSON pointer to its day"))
-            }
-            None if is_transaction && self.money.is_none() => {
-                Err(InvalidField::new(["money"], "a transaction needs money: add the JSON pointer to its amount"))
-            }
-            None => Ok(()),
-        }
-    }
-
     fn check_pagination(&self) -> Result<(), InvalidField> {
         let wrong = |field: &str, problem: &str| Err(InvalidField::new(["pagination", field], problem));
         let link = |link: &LinkUse| match link {
@@ -112,8 +94,11 @@ impl Stream {
             _ => Ok(()),
         };
         match &self.pagination {
-            Pagination::Page { next, .. } | Pagination::NextUrl { next, .. } if next.is_empty() => {
+            Pagination::NextUrl { next, .. } if next.is_empty() => {
                 wrong("next", "must name at least one JSON pointer to the next page")
+            }
+            Pagination::Page { next, total, .. } if next.is_empty() && total.is_empty() => {
+                wrong("next", "must name at least one JSON pointer to the next page, unless total does to the count")
             }
             Pagination::Page { size: 0, .. }
             | Pagination::Offset { size: 0, .. }
@@ -155,85 +140,6 @@ impl Stream {
         }
     }
 
-    /// Every placeholder is declared, every parameter is used, and every placeholder that needs a value has one.
-    fn check_placeholders(&self, endpoint: &BTreeMap<String, Parameter>) -> Result<(), InvalidField> {
-        let mut used: Vec<(YamlPath, String)> = Vec::new();
-        for (path, text) in self.texts_with_paths() {
-            let template = Template::parse(text).map_err(|error| InvalidField::new(path.clone(), error.to_string()))?;
-            used.extend(template.parameters().map(|name| (path.clone(), name.to_owned())));
-        }
-        let queries = self.query.iter().map(|(name, value)| (YamlPath::from(["query", name]), value));
-        for (path, template) in self.paths().into_iter().chain(queries) {
-            used.extend(template.parameters().map(|name| (path.clone(), name.to_owned())));
-        }
-        match &self.body {
-            Some(RequestBody::Json { content }) => {
-                let (path, mut names) = (YamlPath::from(["body", "content"]), Vec::new());
-                collect_placeholders(content, &mut names)
-                    .map_err(|problem| InvalidField::new(path.clone(), problem))?;
-                used.extend(names.into_iter().map(|name| (path.clone(), name)));
-            }
-            Some(RequestBody::Form { fields }) => {
-                let names = |(field, value)| {
-                    let path = YamlPath::from(["body", "fields", field]);
-                    Template::parameters(value).map(move |name| (path.clone(), name.to_owned()))
-                };
-                used.extend(fields.iter().map(|(field, value)| (field.as_str(), value)).flat_map(names));
-            }
-            None => {}
-        }
-        let known = |name: &String| self.parameters.contains_key(name) || endpoint.contains_key(name);
-        if let Some((path, unknown)) = used.iter().find(|(_, name)| !known(name)) {
-            return Err(InvalidField::new(path.clone(), unknown_placeholder(unknown)));
-        }
-        let named = self.account.as_ref().map(|account| &account.parameter);
-        if let Some(unknown) = named.filter(|name| !self.parameters.contains_key(*name)) {
-            let text = format!("{unknown} is not declared: add it under parameters");
-            return Err(InvalidField::new(["account", "parameter"], text));
-        }
-        for (name, rule) in &self.parameters {
-            let wrong = |problem: &str| Err(InvalidField::new(["parameters", name], problem));
-            if !used.iter().any(|(_, used)| used == name) && named != Some(name) {
-                return wrong("is not used: remove it");
-            }
-            if endpoint.contains_key(name) {
-                return wrong("belongs to the connection: a job must not set it; rename it");
-            }
-            if !rule.required && rule.default.is_none() && !self.only_in_query(name) {
-                return wrong("may have no value: make it required, or add a default");
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the parameter is used only in the query and the body, which are omitted without a value.
-    fn only_in_query(&self, name: &str) -> bool {
-        let in_path = self.paths().iter().any(|(_, path)| path.parameters().any(|used| used == name));
-        let in_text = self.expandable_texts().iter().any(|text| text.contains(&format!("{{{name}}}")));
-        !in_path && !in_text && self.account.as_ref().is_none_or(|account| account.parameter != name)
-    }
-
-    fn paths(&self) -> Vec<(YamlPath, &Template)> {
-        let mut paths = vec![(YamlPath::from(["path"]), &self.path)];
-        if let Some(Amounts { currency: CurrencySource::Join { path, .. }, .. }) = &self.money {
-            paths.push((YamlPath::from(["money", "currency", "path"]), path));
-        }
-        paths
-    }
-
-    /// The texts that may contain placeholders, with their paths.
-    fn texts_with_paths(&self) -> Vec<(YamlPath, &String)> {
-        let mut texts = vec![(YamlPath::from(["key"]), &self.key)];
-        texts.extend(each(&["records"], &self.records));
-        texts.extend(self.time.iter().map(|time| (YamlPath::from(["time", "pointer"]), &time.pointer)));
-        if let Pagination::Offset { parameter, total, size_parameter, .. } = &self.pagination {
-            texts.push((YamlPath::from(["pagination", "parameter"]), parameter));
-            texts.push((YamlPath::from(["pagination", "sizeParameter"]), size_parameter));
-            texts.extend(each(&["pagination", "total"], total));
-        }
-        texts
-    }
-
     fn pointers(&self) -> Vec<(YamlPath, &str)> {
         let mut found: Vec<(YamlPath, &String)> = vec![(YamlPath::from(["key"]), &self.key)];
         found.extend(self.time.iter().map(|time| (YamlPath::from(["time", "pointer"]), &time.pointer)));
@@ -243,8 +149,27 @@ impl Stream {
             found.extend(list.at.iter().map(|pointer| (path.clone(), pointer)));
         }
         found.extend(self.key_of.iter().flat_map(|key| each(&["keyOf", "fallback"], &key.fallback)));
-        found.extend(self.fields.iter().map(|(name, pointer)| (YamlPath::from(["fields", name]), pointer)));
+        for (name, field) in &self.fields {
+            found.extend(field.at.iter().map(|pointer| (YamlPath::from(["fields", name]), pointer)));
+        }
         found.extend(self.account.iter().flat_map(|account| each(&["account", "number"], &account.number)));
+        let of_account = self.account.as_ref().and_then(|account| account.pointer.as_ref());
+        found.extend(of_account.map(|pointer| (YamlPath::from(["account", "pointer"]), pointer)));
+        found.extend(self.time.iter().flat_map(|time| each(&["time", "or"], &time.or)));
+        for time in &self.value_time {
+            found.push((YamlPath::from(["valueTime", "pointer"]), &time.pointer));
+            found.extend(each(&["valueTime", "or"], &time.or));
+        }
+        found.extend(self.status.iter().map(|status| (YamlPath::from(["status", "pointer"]), &status.pointer)));
+        found.extend(self.omit.iter().map(|omit| (YamlPath::from(["omit", "pointer"]), &omit.pointer)));
+        if let Some(Supersedes::Pointer { pointer }) = &self.supersedes {
+            found.push((YamlPath::from(["supersedes", "pointer"]), pointer));
+        }
+        if let Some(removed) = &self.removed {
+            found.extend(each(&["removed", "at"], &removed.at));
+            found.push((YamlPath::from(["removed", "key"]), &removed.key));
+            found.extend(removed.account.iter().map(|pointer| (YamlPath::from(["removed", "account"]), pointer)));
+        }
         let more = || YamlPath::from(["pagination", "more"]);
         match &self.pagination {
             Pagination::Page { next, total, .. } => {
@@ -285,22 +210,22 @@ impl Stream {
 }
 
 /// The texts of a list with their paths.
-fn each<'a>(fields: &[&str], texts: &'a [String]) -> Vec<(YamlPath, &'a String)> {
+pub(super) fn each<'a>(fields: &[&str], texts: &'a [String]) -> Vec<(YamlPath, &'a String)> {
     let list = fields.iter().fold(YamlPath::default(), |path, field| path.field(*field));
     texts.iter().enumerate().map(|(n, text)| (list.clone().index(n), text)).collect()
 }
 
 impl TimeField {
-    fn check(&self) -> Result<(), InvalidField> {
+    fn check(&self, field: &'static str) -> Result<(), InvalidField> {
         if let Some(zone) = self.zone.as_ref().filter(|zone| TimeZone::get(zone).is_err()) {
             let text = format!("{zone:?} is not a time zone: write an IANA name such as Europe/Paris");
-            return Err(InvalidField::new(["time", "zone"], text));
+            return Err(InvalidField::new([field, "zone"], text));
         }
         match &self.format {
             Some(_) if self.encoding != TimeEncoding::Text => {
-                Err(InvalidField::new(["time", "format"], "is only valid without as: remove one of the two"))
+                Err(InvalidField::new([field, "format"], "is only valid without as: remove one of the two"))
             }
-            Some(format) => check_time_format(format).map_err(|problem| InvalidField::new(["time", "format"], problem)),
+            Some(format) => check_time_format(format).map_err(|problem| InvalidField::new([field, "format"], problem)),
             None => Ok(()),
         }
     }

@@ -214,7 +214,7 @@ fn secrets(settings: &Settings) -> Vec<&str> {
             vec![client.client_secret.expose_secret(), refresh_token.expose_secret()]
         }
         Auth::ProfileToken { fields, .. } => fields.iter().map(|(_, value)| value.expose_secret()).collect(),
-        Auth::Profile { headers, query } => {
+        Auth::Profile { headers, query, body } => {
             let mapped = settings.profile().auth.as_ref();
             // The value in the Secret is what follows the profile's prefix.
             let bare = |(name, value): &'_ (String, SecretString)| -> usize {
@@ -223,7 +223,8 @@ fn secrets(settings: &Settings) -> Vec<&str> {
                 if value.expose_secret().starts_with(prefix) { prefix.len() } else { 0 }
             };
             let headers = headers.iter().filter_map(|header| header.1.expose_secret().get(bare(header)..));
-            headers.chain(query.iter().map(|(_, value)| value.expose_secret())).collect()
+            let in_body = body.iter().filter_map(|(_, value)| value.as_ref()).map(|value| value.expose_secret());
+            headers.chain(query.iter().map(|(_, value)| value.expose_secret())).chain(in_body).collect()
         }
     }
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::provider::call::{CallError, Request, TokenStoreError};
@@ -34,7 +35,8 @@ pub(super) fn apply(auth: &Auth, request: &mut Request) -> Result<(), CallError>
         Auth::ApiKey { placement: Placement::Query, name, prefix, key } => {
             request.query.push((name.clone(), format!("{prefix}{}", key.expose_secret())));
         }
-        Auth::Profile { headers, query } => {
+        Auth::Profile { headers, query, body } => {
+            fill_body(body, request)?;
             for (name, value) in headers {
                 request.headers.insert(header_name(name)?, sensitive(value.expose_secret())?);
             }
@@ -44,6 +46,27 @@ pub(super) fn apply(auth: &Auth, request: &mut Request) -> Result<(), CallError>
                     .map(|(name, value): &(String, SecretString)| (name.clone(), value.expose_secret().to_owned())),
             );
         }
+    }
+    Ok(())
+}
+
+/// Puts secrets in the place of the `null`s that a JSON body has for them. Bodies come from the profile's templates, never
+/// from a caller.
+fn fill_body(fields: &[(String, Option<SecretString>)], request: &mut Request) -> Result<(), CallError> {
+    let Some(sent) = request.body.as_ref().filter(|_| !fields.is_empty()) else { return Ok(()) };
+    let Ok(mut body) = serde_json::from_slice::<Value>(sent) else { return Ok(()) };
+    let mut is_filled = false;
+    for (pointer, secret) in fields {
+        let Some(field) = body.pointer_mut(pointer).filter(|field| field.is_null()) else { continue };
+        let Some(secret) = secret else {
+            return Err(CallError::InvalidRequest("a credential of the body is missing in the Secret"));
+        };
+        *field = Value::String(secret.expose_secret().to_owned());
+        is_filled = true;
+    }
+    if is_filled {
+        let filled = serde_json::to_vec(&body).map_err(|_| CallError::InvalidRequest("the body cannot be written"))?;
+        request.body = Some(filled.into());
     }
     Ok(())
 }

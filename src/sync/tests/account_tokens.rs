@@ -5,13 +5,17 @@ use std::path::Path;
 use super::*;
 use crate::ledger::encryption::Keyring;
 use crate::ledger::{RowIdentity, StoredCredential};
+use crate::sync::account_scope::AccountScope;
 use crate::sync::account_tokens::{AccountTokens, stored_key};
 use crate::sync::key::{account_digest, rederived_key};
 
 const ACCOUNT: &str = "acc-000000001";
 
 async fn token(harness: &SyncHarness, keys: &Keyring) -> Option<String> {
-    let key = AccountTokens::new(keys.clone()).key(&*harness.ledger, &harness.token_lease().await, harness.now()).await.ok()?;
+    let key = AccountTokens::new(keys.clone())
+        .key(&*harness.ledger, &harness.token_lease().await, harness.now())
+        .await
+        .ok()?;
     Some(key.account("team", "bank-a", ACCOUNT))
 }
 
@@ -80,6 +84,30 @@ async fn the_key_of_account_tokens_survives_a_rotation_of_the_operators_key() {
 }
 
 #[tokio::test]
+async fn tokens_of_masked_values_survive_a_rotation_of_the_operators_key() {
+    let harness = SyncHarness::new(ScriptedBank::default()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let token = async |keys: &Keyring| {
+        let lease = harness.token_lease().await;
+        let key = AccountTokens::new(keys.clone()).key(&*harness.ledger, &lease, harness.now()).await.unwrap();
+        let scope = |namespace: &str| AccountScope {
+            key: key.clone(),
+            namespace: namespace.to_owned(),
+            connection: "bank-a".to_owned(),
+        };
+        let masked = |namespace: &str| scope(namespace).mask_key().token("GB29NWBK60161331926819").unwrap();
+        assert_ne!(masked("team"), masked("other"), "a namespace has tokens of its own");
+        masked("team")
+    };
+    let before = token(&Keyring::none()).await;
+    for (name, byte) in [("1", 1), ("2", 2), ("3", 3)] {
+        put_key(directory.path(), name, byte);
+        assert_eq!(token(&Keyring::open(directory.path()).unwrap()).await, before, "{name}");
+    }
+    assert!(before.starts_with("tok_") && !before.contains("6819"));
+}
+
+#[tokio::test]
 async fn a_run_fails_if_the_key_of_account_tokens_cannot_be_decrypted() {
     let mut harness = SyncHarness::new(ScriptedBank::with(5)).await;
     let directory = tempfile::tempdir().unwrap();
@@ -133,7 +161,14 @@ async fn a_cursor_whose_source_was_hashed_without_a_key_is_kept() {
         state: &state,
         rows: &[],
         documents: &[],
+        records: &[],
+        removed: &[],
+        pending: None,
+        scope: crate::ledger::page::CommitScope::Page,
         dead_letters: &[],
+        raw: None,
+        events: None,
+        replayed: None,
         fetched: 0,
         conflicting: 0,
         pages: 0,

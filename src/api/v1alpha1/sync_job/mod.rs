@@ -1,18 +1,19 @@
 //! `SyncJob`: scheduled fetch of one stream into the ledger.
 //!
 //! [`source`] has the partitions, [`run_policy`] the run settings and retention, [`status`] the observed status.
-//! `stream` is optional in the schema and required by a rule, so that an inline stream definition can be added as an
-//! alternative.
+//! Either `stream` names a stream of the profile, or [`http`] describes one inline.
 
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+pub mod http;
 pub mod run_policy;
 pub mod source;
 pub mod status;
 
+pub use http::HttpStream;
 pub use run_policy::{
     CommitScope, ConcurrencyPolicy, DeletionPolicy, EventGranularity, Execution, JobResources, JobTemplate, MaskRule,
     Resync, Retention, RetentionMode, Sla, Validation,
@@ -59,7 +60,8 @@ use crate::api::v1alpha1::text::{CronText, Word, ZoneText};
 )]
 #[cfg_attr(feature = "test-support", kube(cel))]
 #[x_kube(
-    validation = rule::rule("has(self.stream)", "must set stream"),
+    validation = rule::exactly_one(&["stream", "http"]),
+    validation = rule::rule("has(self.stream) == has(oldSelf.stream)", "must not change between stream and http: delete the object and create a new one"),
     validation = rule::exactly_one(&["schedule", "interval"]),
     validation = rule::only_with("timeZone", "schedule"),
 )]
@@ -68,10 +70,16 @@ pub struct SyncJobSpec {
     #[x_kube(validation = rule::immutable("connectionRef"))]
     pub connection_ref: LocalRef,
     /// Stream of the connection's profile, such as `transactions`, `accounts`, `balances`, `collaterals`, `quotes`,
-    /// `observations` or `articles`; required, immutable, at most 63 characters. Example: `stream: transactions`.
+    /// `observations` or `articles`; immutable, at most 63 characters. Exactly one of `stream` and `http`. Unset: `http` is
+    /// set. Example: `stream: transactions`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule::immutable("stream"))]
     pub stream: Option<Word>,
+    /// Inline stream in the profile's stream format, for an endpoint that the profile does not describe; its name is
+    /// immutable. Exactly one of `stream` and `http`. Unset: `stream` is set.
+    /// Example: `http: {name: invoices, path: /v1/invoices, records: [/data], key: /id, pagination: {kind: none}}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpStream>,
     /// Parameters of the stream; at most 16, each at most 256 characters. Those in its path and query select the source:
     /// with other values the job reads other rows, from the beginning. Unset: none.
     /// Example: `parameters: {accountId: acc-1}`.
@@ -153,7 +161,7 @@ pub struct SyncJobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub dead_letter_budget_percent: Option<i32>,
-    /// Masking of fields before they are stored: `Drop`, `Last4` or `Token`; at most 64. Unset: that of the profile.
+    /// Masking of fields before they are stored: `Drop`, `Last4` or `Token` (equal values get equal tokens); at most 64. Unset: that of the profile.
     /// Example: `mask: {counterpartyAccount: Last4}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
