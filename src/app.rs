@@ -10,13 +10,19 @@ mod commands;
 mod error;
 mod explain;
 mod gateway;
+mod identity;
 mod ledger_command;
+mod ledger_copy;
+mod ledger_epoch;
 mod metrics_reference;
 mod operator_check;
 mod output;
 mod process_metrics;
+mod process_syncs;
 pub mod reasons;
+mod route_command;
 mod smoke_check;
+mod sync_command;
 mod table;
 mod tasks;
 mod wiring;
@@ -34,6 +40,8 @@ use crate::admin::Admin;
 use crate::admin::gates::{Gate, Gates};
 use crate::admin::metrics_access::MetricsAccess;
 use crate::app::error::AppError;
+use crate::app::identity::default_identity;
+use crate::app::ledger_epoch::LedgerEpochGuard;
 use crate::app::tasks::Tasks;
 use crate::app::wiring::BaseDeps;
 use crate::cli::{CheckCommand, Cli, Command, MetricsAuth, RunArgs};
@@ -74,7 +82,9 @@ fn run_command(cli: Cli) -> ExitCode {
             Command::Crds(args) => commands::crds(&args.out),
             Command::Docs(args) => commands::docs(&args.out).await,
             Command::Explain(args) => explain::explain(args).await.map_err(AppError::from),
+            Command::Route(command) => route_command::run(command).await.map_err(AppError::from),
             Command::Ledger(command) => ledger_command::run(&command).await,
+            Command::Sync(args) => Box::pin(sync_command::run(*args)).await.map_err(AppError::from),
             Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
             Command::Check(CheckCommand::Live(args)) => smoke_check::check(*args).await.map_err(AppError::from),
             Command::Check(CheckCommand::Operator(args)) => operator_check::check(args).await.map_err(AppError::from),
@@ -86,7 +96,7 @@ fn run_command(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::print_error(&error);
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -127,7 +137,7 @@ async fn run(args: RunArgs) -> Result<(), AppError> {
         }
         None => Traces::off(),
     };
-    let ledger = ledger::open(&args.ledger, OpenMode::Migrate).await?;
+    let ledger = ledger::open(&args.ledger(), OpenMode::Migrate).await?;
     gates.set(Gate::Ledger, true);
     let health = ledger.health();
     gates.add_warning(move || readiness_warning(*health.borrow()));
@@ -204,11 +214,14 @@ async fn run_replica(
         gateway::start(gateway, &deps, stop, tasks)?;
     }
     let Some(()) = tasks.until(stop, ctx.stores.ready()).await? else { return Ok(()) };
+    let lease_name = format!("{}/{}", args.lease_namespace, args.lease_name);
+    // Closes its gate before the last of the others is opened.
+    let epoch = LedgerEpochGuard::new(Arc::clone(&base.ledger), gates.clone(), lease_name, args.ephemeral_ledger);
     gates.set(Gate::Stores, true);
     tracing::info!(identity, "ready; waiting for the leader lease");
 
     let config = LeaseConfig { namespace: args.lease_namespace.clone(), name: args.lease_name.clone(), identity };
-    let mut elector = LeaderElector::new(clients.lease, config, clock, leadership);
+    let mut elector = LeaderElector::new(clients.lease, config, clock, leadership).with_epoch(Arc::new(epoch));
     let standby_stop = stop.child_token();
     let standby = tasks.groups().effects.spawn("standby", run_standby(Arc::clone(&ctx), standby_stop.clone()));
     let elected = tasks.until(stop, elector.acquire(stop)).await;
@@ -241,12 +254,4 @@ async fn bind(args: &RunArgs, gateway: Option<&gateway::BoundGateway>) -> Result
             .map_err(|source| AppError::Io { what: format!("writing {}", path.display()), source })?;
     }
     Ok(listener)
-}
-
-/// The host name, which in a Pod is the Pod's name, and a random suffix that distinguishes two starts.
-fn default_identity() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "busbar" } else { host.trim() };
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    format!("{host}-{}", &id[..8])
 }

@@ -5,10 +5,13 @@
 //! value ends the process at startup with the name of the flag.
 
 pub mod gateway;
+pub mod jobs;
 pub mod ledger;
 pub mod ledger_copy;
 pub mod live;
 mod parse;
+pub mod route;
+pub mod sync;
 pub mod telemetry;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +21,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::parse::{
-    check_timeout, log_level, namespace, probe_retention, response_memory, secret_refresh, shutdown_grace,
+    check_timeout, event_retention, log_level, namespace, probe_retention, response_memory, secret_refresh, shutdown_grace,
 };
 use crate::ledger::LedgerUrl;
 use crate::settings::addresses::AllowedRange;
@@ -50,9 +53,14 @@ pub enum Command {
     Docs(OutArgs),
     /// Show the effective settings of an object and the source of each.
     Explain(ExplainArgs),
+    /// Show which bank of a route takes a payout, and why.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Print records from the ledger, copy it, or restore it.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Run one `SyncJob` once, in this process; exits with 0 succeeded, 3 failed, 4 incomplete, 5 not run, 6 canceled.
+    Sync(Box<sync::SyncArgs>),
     /// Validate provider profiles, or test a real provider.
     #[command(subcommand)]
     Check(CheckCommand),
@@ -161,9 +169,15 @@ pub struct RunArgs {
     /// (`TokenReview`) and whose user RBAC allows to `get` the non-resource URL /metrics (`SubjectAccessReview`).
     #[arg(long, env = "BUSBAR_METRICS_AUTH", value_enum, default_value_t = MetricsAuth::Off)]
     pub metrics_auth: MetricsAuth,
-    /// URL of the ledger: `sqlite:PATH`.
-    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    /// URL of the ledger: `sqlite:PATH`, or `postgres://USER@HOST:PORT/DATABASE` for a server that replicas share. The
+    /// server's certificate is verified (`sslmode=verify-full`), by default with public authorities; `sslrootcert=FILE`
+    /// names your own.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db", hide_env_values = true)]
     pub ledger: LedgerUrl,
+    /// File with the password of the ledger's user on a PostgreSQL server; read again with each connection, so that it is
+    /// rotated without a restart. Default: the environment variable PGPASSWORD, if set.
+    #[arg(long, env = "BUSBAR_LEDGER_PASSWORD_FILE", value_name = "FILE")]
+    pub ledger_password_file: Option<PathBuf>,
     /// The ledger is lost with the Pod, on purpose: lead also with one that is behind the leader lease. Default: refuse,
     /// until a backup is restored or `busbar ledger accept-loss` is run.
     #[arg(long, env = "BUSBAR_EPHEMERAL_LEDGER")]
@@ -198,6 +212,9 @@ pub struct RunArgs {
     /// encryption cannot be stored.
     #[arg(long, env = "BUSBAR_KEY_SECRET", value_name = "FOLDER")]
     pub key_secret: Option<PathBuf>,
+    /// Retention of events, which `GET /api/events` lists (1h to 43800h). Raw payloads are kept as their `SyncJob` says.
+    #[arg(long, env = "BUSBAR_EVENT_RETENTION", default_value = "720h", value_parser = event_retention)]
+    pub event_retention: Duration,
     /// Non-public address ranges (private, loopback, link-local …) that connections to providers may use,
     /// comma-separated, e.g. `10.20.0.0/16,fd00:20::/64`. Default: public addresses only.
     #[arg(long, env = "BUSBAR_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
@@ -214,6 +231,12 @@ pub struct RunArgs {
     /// 10m). Writing the ledger's queues and closing it takes 9s more at most.
     #[arg(long, env = "BUSBAR_SHUTDOWN_GRACE", default_value = "20s", value_parser = shutdown_grace)]
     pub shutdown_grace: Duration,
+    /// Export series with the label `partition`, a keyed hash of the partition's name, for at most 200 partitions.
+    #[arg(long, env = "BUSBAR_PARTITION_METRICS")]
+    pub partition_metrics: bool,
+    /// Flags of the Jobs of `execution: Job`.
+    #[command(flatten)]
+    pub jobs: jobs::JobArgs,
     /// Flags of the gateway.
     #[command(flatten)]
     pub gateway: gateway::GatewayArgs,
@@ -226,6 +249,11 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// The ledger, with what is needed to connect to it.
+    pub fn ledger(&self) -> LedgerUrl {
+        self.ledger.clone().with_password_file(self.ledger_password_file.as_deref())
+    }
+
     /// The listen address of the admin port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address.unwrap_or_else(|| default_admin_address(environment(IN_POD).is_some()))
@@ -323,6 +351,6 @@ mod tests {
         let error = Cli::try_parse_from(["busbar", "run", "--secret-refresh", "2h"]).unwrap_err().to_string();
         assert!(error.contains("--secret-refresh") && error.contains("between 1s and 60s"), "{error}");
         let error = Cli::try_parse_from(["busbar", "run", "--ledger", "mysql:x"]).unwrap_err().to_string();
-        assert!(error.contains("must be sqlite:PATH"), "{error}");
+        assert!(error.contains("must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE"), "{error}");
     }
 }

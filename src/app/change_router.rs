@@ -4,6 +4,7 @@
 //!
 //! One task does both, so that an object's end is handled before anything that was enqueued later.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -83,8 +84,25 @@ impl ChangeRouter {
     /// Enqueues `key` and every object that refers to it: their state may depend on its state.
     fn enqueue_with_dependents(&self, kind: Kind, key: &ObjectKey) {
         self.reconcile_queue.enqueue(kind, key);
-        for (kind, key) in self.references.dependents(kind, key) {
-            self.reconcile_queue.enqueue(kind, &key);
+        for (dependent, other) in self.references.dependents(kind, key) {
+            self.reconcile_queue.enqueue(dependent, &other);
+            if kind == Kind::SyncJob {
+                self.enqueue_chain(&other);
+            }
+        }
+    }
+
+    /// Enqueues the jobs whose partitions come, directly or not, from those of `job`: a cycle that one of them closed or
+    /// opened concerns all of them.
+    fn enqueue_chain(&self, job: &ObjectKey) {
+        let (mut seen, mut next) = (BTreeSet::from([job.clone()]), vec![job.clone()]);
+        while let Some(job) = next.pop() {
+            for (kind, other) in self.references.dependents(Kind::SyncJob, &job) {
+                if kind == Kind::SyncJob && seen.insert(other.clone()) {
+                    self.reconcile_queue.enqueue(kind, &other);
+                    next.push(other);
+                }
+            }
         }
     }
 }

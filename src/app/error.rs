@@ -2,9 +2,11 @@
 
 use crate::api::CrdError;
 use crate::app::explain::ExplainError;
+use crate::app::route_command::RouteError;
 use crate::app::operator_check::OperatorCheckError;
 use crate::app::output::OutputError;
 use crate::app::smoke_check::SmokeCheckError;
+use crate::app::sync_command::SyncError;
 use crate::cluster::client::ClientError;
 use crate::cluster::lease::LeaseError;
 use crate::gateway::listen_address::{ListenAddress, ListenAddressError};
@@ -92,9 +94,15 @@ pub(super) enum AppError {
     /// `busbar explain` failed.
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    /// `busbar route` failed.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// `busbar check operator` failed.
     #[error(transparent)]
     OperatorCheck(#[from] OperatorCheckError),
+    /// `busbar sync` failed, or its run did not succeed.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// The lease was lost.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -104,4 +112,14 @@ pub(super) enum AppError {
     /// A task panicked that should run as long as the process.
     #[error("task {0} panicked: this is a bug; exiting")]
     TaskPanicked(&'static str),
+}
+
+impl AppError {
+    /// The exit code of the process.
+    pub(super) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Sync(error) => error.exit_code(),
+            _ => 1,
+        }
+    }
 }

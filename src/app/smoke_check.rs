@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::app::output::{OutputError, print_line};
+use crate::app::sync_command::{LiveSync, SyncError, persist};
 use crate::cli::environment;
 use crate::cli::live::{LiveArgs, variable};
 use crate::clock::Clock;
@@ -84,6 +85,9 @@ pub(super) enum SmokeCheckError {
     /// The metrics could not be registered or rendered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The sync failed, or stored something that it must not.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// Standard output could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -122,7 +126,12 @@ fn missing(profile: &Profile, args: &LiveArgs) -> Option<String> {
 }
 
 async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, SmokeCheckError> {
-    let plan = CheckPlan::of(&profile).ok_or_else(|| SmokeCheckError::Operations(profile.id.clone()))?;
+    let plan = match CheckPlan::of(&profile) {
+        Some(plan) => plan,
+        // Its streams can be synced all the same.
+        None if args.sync => return sync(args, profile).await,
+        None => return Err(SmokeCheckError::Operations(profile.id.clone())),
+    };
     let metrics = Metrics::new();
     let options = RegistryOptions {
         addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
@@ -130,7 +139,7 @@ async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, Smok
         ..RegistryOptions::default()
     };
     let registry = Registry::new(Clock::system(), &metrics, options)?;
-    let settings = Settings::resolve(draft(args, profile)?)?;
+    let settings = Settings::resolve(draft(args, Arc::clone(&profile))?)?;
     let connection = registry.apply(&ObjectKey::new("check", "live"), "check-live", settings, None);
     let mut lines = Vec::new();
 
@@ -166,7 +175,22 @@ async fn run(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, Smok
     std::fs::write(path, &scrape).map_err(|source| SmokeCheckError::Write { path: path.clone(), source })?;
     let series = scrape.lines().filter(|line| !line.starts_with('#')).count();
     lines.push(format!("metrics: ok ({series} lines, written to {})", path.display()));
+    if args.sync {
+        lines.extend(sync(args, profile).await?);
+    }
     Ok(lines)
+}
+
+/// Syncs a stream, and says what is stored.
+async fn sync(args: &LiveArgs, profile: Arc<Profile>) -> Result<Vec<String>, SmokeCheckError> {
+    let sync = LiveSync {
+        settings: Arc::new(Settings::resolve(draft(args, profile)?)?),
+        addresses: AddressRules::allowing(args.allow_provider_addresses.iter().copied()),
+        stream: args.stream.clone(),
+        parameters: args.stream_parameters.iter().cloned().collect(),
+        ledger: args.ledger.clone(),
+    };
+    Ok(Box::pin(persist(sync)).await?)
 }
 
 /// One call of the check.

@@ -1,5 +1,6 @@
 //! Builds and connects the components: registry, probes, syncs, reconcilers and the notifications between them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::app::change_router::ChangeRouter;
 use crate::app::error::AppError;
 use crate::app::tasks::Tasks;
 use crate::cli::RunArgs;
+use crate::cli::jobs::JobArgs;
 use crate::clock::Clock;
 use crate::cluster::client::Clients;
 use crate::cluster::events::{EventQueue, EventRecorder};
@@ -20,6 +22,7 @@ use crate::cluster::object_check::ObjectCheck;
 use crate::cluster::reconcile_backoff::{EARLY_RETRY_INTERVAL, ReconcileBackoff};
 use crate::cluster::references::ReferenceIndex;
 use crate::cluster::resource::{HasStatus, ReflectorDeps};
+use crate::cluster::run_jobs::RunJobs;
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::status::{StatusDeps, StatusMetrics, StatusWriter};
 use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
@@ -33,7 +36,10 @@ use crate::controllers::providerconnection::secret_reload::SecretReloader;
 use crate::controllers::reconcile_runner::{ReconcileMetrics, ReconcileRunner};
 use crate::controllers::resolutions::Resolutions;
 use crate::controllers::syncjob::SyncJobReconciler;
+use crate::controllers::syncjob::jobs::JobRunner;
+use crate::controllers::syncjob::kubernetes_job::JobOptions;
 use crate::controllers::{Ctx, Reconciler};
+use crate::domain::key::{Kind, ObjectKey};
 use crate::ledger::encryption::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
@@ -41,18 +47,22 @@ use crate::profile::Profiles;
 use crate::provider::audit::pruner::{AuditLimits, AuditPruner};
 use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
 use crate::provider::auth::refresh_token_store::RefreshTokenStore;
+use crate::provider::legacy_metrics::LegacyMetricSet;
 use crate::provider::memory::MemoryLimits;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::rights::LicenceMeter;
+use crate::resolve::JobSupport;
 use crate::settings::addresses::AddressRules;
 use crate::sync::account_tokens::AccountTokens;
 use crate::tasks::TaskGroups;
 use crate::telemetry::traces::Traces;
 use crate::work::dead_requests::{ConnectionLookup, DeadRequestDeps, DeadRequestWorker, Presence};
 use crate::work::ledger_monitor::LedgerMonitor;
+use crate::work::money_totals::MoneyTotalsMonitor;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::{ProbeDriver, ProbeLogWriter};
 use crate::work::reconcile_queue::ReconcileQueue;
+use crate::work::retention::RetentionPruner;
 
 /// What the process opened before it connected to the API server.
 pub(super) struct BaseDeps<'a> {
@@ -92,6 +102,7 @@ pub(super) struct ReplicaTasks {
     ledger_monitor: LedgerMonitor,
     audit: AuditWriter,
     audit_pruner: AuditPruner,
+    retention_pruner: RetentionPruner,
     ctx: Arc<Ctx>,
     keys: Keyring,
 }
@@ -99,7 +110,7 @@ pub(super) struct ReplicaTasks {
 impl ReplicaTasks {
     /// Starts them.
     pub(super) fn start(self, stop: &CancellationToken, tasks: &Tasks) {
-        let Self { reflectors, router, ledger_monitor, audit, audit_pruner, ctx, keys } = self;
+        let Self { reflectors, router, ledger_monitor, audit, audit_pruner, retention_pruner, ctx, keys } = self;
         // Of a standby too: its gateway reads Secrets and decrypts what the leader has encrypted with a new key.
         if keys.has_key() {
             let (clock, keys_stop) = (ctx.clock, stop.clone());
@@ -109,6 +120,7 @@ impl ReplicaTasks {
         tasks.effect("secrets", async move { ctx.secrets.run_eviction(&secrets_stop).await });
         tasks.writer("audit", audit.run(tasks.writers_stop()));
         tasks.effect("audit pruning", audit_pruner.run(stop.clone()));
+        tasks.effect("retention", retention_pruner.run(stop.clone()));
         tasks.effect("changes", router.run(stop.clone()));
         tasks.writer("ledger monitor", ledger_monitor.run(tasks.writers_stop()));
         for reflector in reflectors {
@@ -128,6 +140,7 @@ pub(super) struct LeaderTasks {
     ctx: Arc<Ctx>,
     driver: ProbeDriver,
     dead_request_worker: DeadRequestWorker,
+    money_totals: MoneyTotalsMonitor,
     probe_log_writer: Option<ProbeLogWriter>,
     event_queue: EventQueue,
     reconcile_metrics: ReconcileMetrics,
@@ -165,6 +178,8 @@ pub(super) fn build(
     let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, metrics)?;
     let limits = AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
     let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, identity, metrics)?;
+    let retention_pruner =
+        RetentionPruner::new(Arc::clone(&ledger), clock, args.event_retention, identity, metrics)?;
     let options = registry_options(base, &keys, &audit_queue)?;
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
@@ -173,6 +188,8 @@ pub(super) fn build(
         concurrency: args.sync_concurrency.into(),
         account_tokens: AccountTokens::new(keys.clone()),
         tasks: base.tasks.effects.clone(),
+        partition_metrics: args.partition_metrics,
+        legacy_mono: args.telemetry.compat_metrics.contains(&LegacyMetricSet::Mono),
         ..PoolOptions::new(identity)
     };
     let pool = SyncPool::new(Arc::clone(&ledger), reconcile_queue.clone(), clock, metrics, options)?;
@@ -226,6 +243,8 @@ pub(super) fn build(
         registry,
         prober: driver.handle(),
         pool,
+        jobs: job_runner(args, clients),
+        job_support: job_support(args),
         ledger,
         reconcile_queue,
         profiles: Arc::clone(&base.profiles),
@@ -238,6 +257,7 @@ pub(super) fn build(
         ctx: Arc::clone(&ctx),
         driver,
         dead_request_worker,
+        money_totals: MoneyTotalsMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?,
         probe_log_writer,
         event_queue,
         reconcile_metrics: ReconcileMetrics::new(metrics)?,
@@ -250,10 +270,37 @@ pub(super) fn build(
         ledger_monitor,
         audit,
         audit_pruner,
+        retention_pruner,
         ctx: Arc::clone(&ctx),
         keys: keys.clone(),
     };
     Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
+}
+
+/// What starts runs as Kubernetes Jobs; `None` without an image for them.
+fn job_runner(args: &RunArgs, clients: &Clients) -> Option<JobRunner> {
+    let JobArgs { job_image, job_ledger, job_service_account, job_ledger_secret, job_key_secret } = &args.jobs;
+    let ranges: Vec<String> = args.allow_provider_addresses.iter().map(ToString::to_string).collect();
+    let allowed = (!ranges.is_empty()).then(|| format!("--allow-provider-addresses={}", ranges.join(",")));
+    let memory = format!("--response-memory={}KiB", args.response_memory >> 10);
+    let options = JobOptions {
+        image: job_image.clone()?,
+        service_account: job_service_account.clone(),
+        ledger: job_ledger.clone()?,
+        ledger_secret: job_ledger_secret.clone(),
+        key_secret: job_key_secret.clone(),
+        flags: allowed.into_iter().chain([memory]).collect(),
+    };
+    Some(JobRunner { jobs: RunJobs::new(clients.calls.clone()), options })
+}
+
+/// Whether runs can be Kubernetes Jobs.
+fn job_support(args: &RunArgs) -> JobSupport {
+    match (args.ledger.is_shared(), &args.jobs.job_image) {
+        (false, _) => JobSupport::LedgerNotShared,
+        (true, None) => JobSupport::NoImage,
+        (true, Some(_)) => JobSupport::Supported,
+    }
 }
 
 /// The driver of the probes, and the writer of their results if they are kept.
@@ -277,11 +324,13 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
         ctx,
         driver,
         dead_request_worker,
+        money_totals,
         probe_log_writer,
         event_queue,
         reconcile_metrics,
         status_metrics,
     } = leader_tasks;
+    tasks.effect("money totals", money_totals.run(stop.clone()));
     tasks.effect("dead requests", dead_request_worker.run(stop.clone()));
     tasks.effect("probes", driver.run(stop.clone()));
     if let Some(probe_log_writer) = probe_log_writer {
@@ -296,6 +345,7 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
             }
         }
     });
+    start_requests(&ctx, args, stop, tasks);
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.effect("syncs", async move {
         pool_stop.cancelled().await;
@@ -314,6 +364,36 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
     spawner.spawn::<SyncJobReconciler>("jobs", ctx.stores.jobs.clone(), tasks);
     spawner.spawn::<BankRouteReconciler>("routes", ctx.stores.routes.clone(), tasks);
 }
+
+/// Starts what makes jobs reconcile because of something outside their objects: their Kubernetes Jobs, and requests that
+/// another replica stored.
+fn start_requests(ctx: &Arc<Ctx>, args: &RunArgs, stop: &CancellationToken, tasks: &Tasks) {
+    if let Some(runner) = &ctx.jobs {
+        let namespaces = args.watch_namespaces.iter().cloned().map(Some);
+        let scopes = if args.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
+        for namespace in scopes {
+            let queue = ctx.reconcile_queue.clone();
+            let changed = move |key: &ObjectKey| queue.enqueue(Kind::SyncJob, key);
+            tasks.effect("Jobs", runner.jobs.clone().run(namespace, changed, stop.clone()));
+        }
+    }
+    let (ctx, stop) = (Arc::clone(ctx), stop.clone());
+    tasks.effect("run requests", async move {
+        let mut known = BTreeSet::new();
+        while stop.run_until_cancelled(tokio::time::sleep(REQUESTS_INTERVAL)).await.is_some() {
+            // A ledger that fails is reported by its monitor; the rows are still there afterwards.
+            let Ok(open) = ctx.ledger.open_requests(None).await else { continue };
+            let open: BTreeSet<_> = open.into_iter().map(|stored| (stored.request.job, stored.request.id)).collect();
+            for (job, _) in open.difference(&known) {
+                ctx.reconcile_queue.enqueue(Kind::SyncJob, job);
+            }
+            known = open;
+        }
+    });
+}
+
+/// Interval at which requests of other replicas are looked for. Those of this one enqueue their job at once.
+const REQUESTS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Rereads the keys once a minute, as the kubelet updates a mounted Secret: a new key takes effect without a restart.
 async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {

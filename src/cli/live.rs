@@ -6,6 +6,7 @@ use clap::Args;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::ledger::LedgerUrl;
 use crate::profile::Environment;
 use crate::settings::addresses::AllowedRange;
 
@@ -42,6 +43,18 @@ pub struct LiveArgs {
     /// File to which the metrics are written.
     #[arg(long, env = "BUSBAR_LIVE_METRICS_FILE", value_name = "FILE", default_value = "busbar-live-metrics.txt")]
     pub metrics_file: PathBuf,
+    /// Also sync a stream and print what is stored: counts, duplicates, masking.
+    #[arg(long, env = "BUSBAR_LIVE_SYNC")]
+    pub sync: bool,
+    /// Stream to sync; default: `transactions`, or the first of the profile.
+    #[arg(long, env = "BUSBAR_LIVE_STREAM")]
+    pub stream: Option<String>,
+    /// Parameters of the stream such as `accountId=acc-1`, comma-separated.
+    #[arg(long = "stream-parameter", env = "BUSBAR_LIVE_STREAM_PARAMETERS", value_name = "NAME=VALUE", value_delimiter = ',', value_parser = pair)]
+    pub stream_parameters: Vec<(String, String)>,
+    /// Ledger to sync into; default: one that is deleted afterwards.
+    #[arg(long, env = "BUSBAR_LIVE_LEDGER", value_name = "URL")]
+    pub ledger: Option<LedgerUrl>,
     /// Non-public address ranges that the connection to the provider may use, comma-separated.
     #[arg(long, env = "BUSBAR_LIVE_ALLOW_PROVIDER_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
     pub allow_provider_addresses: Vec<AllowedRange>,

@@ -21,6 +21,7 @@ pub mod references;
 mod reflector;
 pub mod resource;
 pub mod review_limit;
+pub mod run_jobs;
 pub mod secrets;
 pub mod served_fields;
 pub mod status;

@@ -6,9 +6,10 @@ use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts};
 
+use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::Condition;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
-use crate::cluster::resource::HasStatus;
+use crate::cluster::resource::{HasStatus, WatchedResource as _};
 use crate::cluster::stores::{KindStore, Stores};
 use crate::domain::key::ObjectKey;
 use crate::metrics::info::MetricInfo;
@@ -39,10 +40,32 @@ impl BatchCollector for ResourceCollector {
         collect_kind(take, jobs, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
         collect_kind(take, routes, |o| (o.spec.suspend, o.status().map(|s| s.conditions.as_slice())));
         collect_kind(take, policies, |o| (false, o.status().map(|s| s.conditions.as_slice())));
+        collect_dry_runs(take, &jobs.list());
     }
 
     fn describe(&self) -> Vec<MetricInfo> {
-        ResourceGauges::new().map(|gauges| gauges.describe()).unwrap_or_default()
+        let gauges = ResourceGauges::new().map(|gauges| gauges.describe()).unwrap_or_default();
+        gauges.into_iter().chain(dry_runs().iter().flat_map(|gauge| MetricInfo::of(gauge))).collect()
+    }
+}
+
+/// The jobs with `dryRun`: a synthetic fetch, whose failures are urgent although no data becomes stale.
+fn dry_runs() -> Result<IntGaugeVec, prometheus::Error> {
+    let opts = Opts::new("busbar_sync_dry_run", "1 for every SyncJob that writes nothing (spec.dryRun): a synthetic fetch.");
+    IntGaugeVec::new(opts, &["namespace", "syncjob"])
+}
+
+fn collect_dry_runs(take: &mut dyn FnMut(Vec<MetricFamily>), jobs: &[Arc<SyncJob>]) {
+    let Ok(gauge) = dry_runs() else { return };
+    let mut any = false;
+    for job in jobs.iter().filter(|job| job.spec.dry_run) {
+        let ObjectKey { namespace, name } = job.key();
+        gauge.with_label_values(&[&*namespace, &*name]).set(1);
+        any = true;
+    }
+    // A family without series cannot be encoded.
+    if any {
+        take(gauge.collect());
     }
 }
 

@@ -33,12 +33,13 @@ use crate::cluster::secrets::SecretReader;
 use crate::cluster::stores::Stores;
 use crate::controllers::bankroute::metrics::FailoverCounts;
 use crate::controllers::resolutions::Resolutions;
+use crate::controllers::syncjob::jobs::JobRunner;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError};
 use crate::profile::Profiles;
 use crate::provider::registry::Registry;
-use crate::resolve::OperatorOptions;
+use crate::resolve::{JobSupport, OperatorOptions};
 use crate::work::pool::SyncPool;
 use crate::work::probes::ProbeHandle;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -65,6 +66,10 @@ pub struct Ctx {
     pub prober: ProbeHandle,
     /// Runs sync jobs.
     pub pool: SyncPool,
+    /// Runs them as Kubernetes Jobs, where that is possible.
+    pub jobs: Option<JobRunner>,
+    /// Whether it is, or why not.
+    pub job_support: JobSupport,
     /// Durable state: runs, cursors, tokens.
     pub ledger: Arc<dyn Ledger>,
     /// Enqueues objects for a reconcile.
@@ -85,6 +90,7 @@ impl Ctx {
         OperatorOptions {
             has_key: self.registry.can_store_refresh_tokens(),
             addresses: self.registry.clients().rules(),
+            jobs: self.job_support,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::ledger::{self, LedgerUrl, OpenMode};
 use crate::metrics::Metrics;
 use crate::profile::Profiles;
 use crate::provider::registry::{Registry, RegistryOptions};
+use crate::resolve::JobSupport;
 use crate::work::pool::{PoolOptions, SyncPool};
 use crate::work::probes::ProbeDriver;
 use crate::work::reconcile_queue::ReconcileQueue;
@@ -48,6 +49,8 @@ pub(crate) async fn context(client: &Client, metrics: &Metrics) -> (Ctx, TempDir
         registry,
         prober: driver.handle(),
         pool,
+        jobs: None,
+        job_support: JobSupport::default(),
         ledger,
         reconcile_queue,
         profiles: Arc::new(Profiles::builtin().unwrap()),

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::domain::clock_skew::{happened, is_ahead};
 use crate::domain::closed_list::closed_list;
 use crate::domain::cursor::{CursorState, StreamKey};
+use crate::domain::event::OutboxEvent;
 use crate::domain::key::ObjectKey;
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
@@ -46,11 +47,16 @@ pub enum RunTrigger {
     Manual,
     /// A slot missed while no replica could run it.
     CatchUp,
+    /// `spec.resync`, or a resync requested over HTTP.
+    Resync,
+    /// A webhook of the provider.
+    Webhook,
 }
 
 impl RunTrigger {
     /// All values.
-    pub const ALL: [Self; 4] = [Self::Schedule, Self::Retry, Self::Manual, Self::CatchUp];
+    pub const ALL: [Self; 6] =
+        [Self::Schedule, Self::Retry, Self::Manual, Self::CatchUp, Self::Resync, Self::Webhook];
 
     /// The value in status and in the ledger.
     pub const fn as_str(self) -> &'static str {
@@ -59,6 +65,16 @@ impl RunTrigger {
             Self::Retry => "Retry",
             Self::Manual => "Manual",
             Self::CatchUp => "CatchUp",
+            Self::Resync => "Resync",
+            Self::Webhook => "Webhook",
+        }
+    }
+
+    /// The value in the ledger for versions that know only the first four: they cannot read a run with another one.
+    pub(super) const fn cause(self) -> &'static str {
+        match self {
+            Self::Resync | Self::Webhook => Self::Manual.as_str(),
+            known => known.as_str(),
         }
     }
 }
@@ -96,6 +112,8 @@ pub struct RunStart {
     pub slot: Option<Timestamp>,
     /// Whether it reads without writing.
     pub dry_run: bool,
+    /// Events stored with the start.
+    pub events: Vec<OutboxEvent>,
     /// Start time.
     pub at: Timestamp,
 }
@@ -134,9 +152,60 @@ pub struct RunEnd {
     pub failure: RunFailure,
     /// Its record counts.
     pub counts: RunCounts,
+    /// How its partitions ended: their streaks are stored. Empty if none was read.
+    pub partitions: Vec<PartitionEnd>,
+    /// The resync that it served. Such a run counts for no streak, and not as a success: it reads an old range.
+    pub resync: Option<ResyncEnd>,
+    /// Events stored with the end.
+    pub events: Vec<OutboxEvent>,
     /// End time.
     pub at: Timestamp,
 }
+
+/// The end of one partition in a run. One that was stopped or not read is not listed: it says nothing about the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionEnd {
+    /// Name of the partition; empty for a job without partitions.
+    pub name: String,
+    /// Whether it failed.
+    pub failed: bool,
+    /// Whether it succeeded without reading a record.
+    pub empty: bool,
+}
+
+/// A partition with a streak.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionStreak {
+    /// Name of the partition.
+    pub name: String,
+    /// Consecutive runs in which it failed.
+    pub failure_streak: u32,
+    /// Consecutive successful runs in which it had no record.
+    pub empty_streak: u32,
+}
+
+impl PartitionStreak {
+    /// The streaks after another run.
+    #[must_use]
+    pub fn after(&self, end: &PartitionEnd) -> Self {
+        let next = |streak: u32, goes_on: bool| if goes_on { streak.saturating_add(1) } else { 0 };
+        // A failed run says nothing about whether there are records.
+        let empty_streak = if end.failed { self.empty_streak } else { next(self.empty_streak, end.empty) };
+        Self { name: end.name.clone(), failure_streak: next(self.failure_streak, end.failed), empty_streak }
+    }
+}
+
+/// A resync in which a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResyncEnd {
+    /// Its ID.
+    pub id: String,
+    /// Whether its range was read to the end: it is never served again.
+    pub done: bool,
+}
+
+/// Largest number of partitions whose streaks are read.
+pub const MAX_STREAKS: u32 = 256;
 
 /// A run as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +264,10 @@ pub struct JobHistory {
     pub last_slot: Option<Timestamp>,
     /// Each partition's cursor, ordered by name.
     pub cursors: Vec<(StreamKey, CursorState)>,
+    /// The partitions with a streak, the longest failure streak first; at most [`MAX_STREAKS`].
+    pub partitions: Vec<PartitionStreak>,
+    /// ID of the resync that was completed last.
+    pub last_resync: Option<String>,
 }
 
 impl JobHistory {

@@ -26,6 +26,8 @@ pub enum LegacyMetricSet {
     Finastra,
     /// `provider_…` and `circuit_breaker_state`
     Providers,
+    /// `taxpoynt_mono_pipeline_…`, which the syncs export.
+    Mono,
 }
 
 impl FromStr for LegacyMetricSet {
@@ -35,8 +37,9 @@ impl FromStr for LegacyMetricSet {
         match text {
             "finastra" => Ok(Self::Finastra),
             "providers" => Ok(Self::Providers),
-            "mono" | "routing" => Err(format!("{text} is not supported yet; use one of finastra, providers")),
-            _ => Err("unknown set; use one of finastra, providers".to_owned()),
+            "mono" => Ok(Self::Mono),
+            "routing" => Err(format!("{text} is not supported yet; use one of finastra, mono, providers")),
+            _ => Err("unknown set; use one of finastra, mono, providers".to_owned()),
         }
     }
 }

@@ -9,4 +9,18 @@ pub struct OperatorOptions<'a> {
     pub has_key: bool,
     /// The addresses that connections may use (`--allow-provider-addresses`).
     pub addresses: &'a AddressRules,
+    /// Whether runs can be Kubernetes Jobs.
+    pub jobs: JobSupport,
+}
+
+/// Whether runs can be Kubernetes Jobs (`spec.execution: Job`).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum JobSupport {
+    /// The ledger is a file, which other Pods cannot open.
+    #[default]
+    LedgerNotShared,
+    /// The operator has no image to run (`--job-image`).
+    NoImage,
+    /// They can.
+    Supported,
 }

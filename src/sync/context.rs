@@ -1,12 +1,14 @@
 //! The inputs of a run besides its plan, and the totals it accumulates.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::account_tokens::AccountTokens;
 use super::fetch::Fetch;
 use super::metrics::SyncMetrics;
+use super::preview::PreviewSink;
 use crate::clock::Clock;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{Lease, Ledger, RunId};
@@ -28,6 +30,8 @@ pub struct RunContext<'a> {
     pub metrics: &'a SyncMetrics,
     /// The run's correlation id.
     pub run: RunId,
+    /// Collects what a dry run would write.
+    pub preview: Option<&'a PreviewSink>,
     /// Stops the run at the next page boundary; cancels a fetch in flight, never a commit.
     pub cancel: &'a CancellationToken,
 }
@@ -43,4 +47,6 @@ impl fmt::Debug for RunContext<'_> {
 pub(super) struct RunTotals {
     pub(super) counts: RunCounts,
     pub(super) duplicates: u64,
+    /// Time that the provider's responses took.
+    pub(super) fetch_time: Duration,
 }

@@ -1,6 +1,6 @@
 //! Metrics of syncs. Labels never hold accounts, free text or partitions.
 
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec};
 
 use super::report::RunReport;
 use crate::domain::key::ObjectKey;
@@ -16,16 +16,19 @@ pub enum Stage {
     Transform,
     /// The page transaction.
     Persist,
+    /// Handing a run's events to the outbox, in the transaction that records its end.
+    Publish,
 }
 
 impl Stage {
-    const ALL: [Self; 3] = [Self::Fetch, Self::Transform, Self::Persist];
+    const ALL: [Self; 4] = [Self::Fetch, Self::Transform, Self::Persist, Self::Publish];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
             Self::Transform => "transform",
             Self::Persist => "persist",
+            Self::Publish => "publish",
         }
     }
 }
@@ -40,9 +43,64 @@ pub struct SyncMetrics {
     pages: IntCounterVec,
     empty_runs: IntCounterVec,
     incomplete_walks: IntCounterVec,
+    slow_fetches: IntCounterVec,
+    mono: Option<MonoMetrics>,
+    /// Whether the runs that are recorded are those of the profile `mono`.
+    is_mono: bool,
 }
 
+/// The series of the Mono pipeline, under the names of its dashboards (`--compat-metrics=mono`). They count what the
+/// profile `mono` reads.
+#[derive(Clone, Debug)]
+struct MonoMetrics {
+    stages: HistogramVec,
+    errors: IntCounterVec,
+    zero_transactions: IntCounter,
+}
+
+impl MonoMetrics {
+    fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let classes = || RunReason::ALL.iter().map(|class| class.as_str());
+        let zero = metrics.counter(
+            "taxpoynt_mono_pipeline_zero_transactions_total",
+            "Fetches of an account of Mono that succeeded without a transaction.",
+            &[],
+        )?;
+        Ok(Self {
+            stages: metrics.histogram(
+                "taxpoynt_mono_pipeline_stage_seconds",
+                "Time per page and stage of the syncs from Mono, in seconds.",
+                &["stage", "outcome"],
+            )?,
+            errors: metrics.counter_from_zero(
+                "taxpoynt_mono_pipeline_errors_total",
+                "Errors of the syncs from Mono, by stage and class.",
+                ["stage", "error_type"],
+                Stage::ALL.iter().flat_map(|stage| classes().map(|class| [stage.as_str(), class])),
+            )?,
+            zero_transactions: zero.with_label_values::<&str>(&[]),
+        })
+    }
+}
+
+/// The profile whose series are exported under the names of the Mono pipeline.
+const MONO: &str = "mono";
+
 impl SyncMetrics {
+    /// The same with the series of the Mono pipeline.
+    pub(crate) fn with_mono(self, metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self { mono: Some(MonoMetrics::register(metrics)?), ..self })
+    }
+
+    /// The metrics for a run of the profile `provider`.
+    pub(crate) fn of_provider(&self, provider: &str) -> Self {
+        Self { is_mono: provider == MONO, ..self.clone() }
+    }
+
+    fn mono(&self) -> Option<&MonoMetrics> {
+        self.mono.as_ref().filter(|_| self.is_mono)
+    }
+
     /// Registers the metrics.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
         let job = ["namespace", "syncjob"];
@@ -79,6 +137,13 @@ impl SyncMetrics {
                 "Walks of a partition that read a list to a point that is not known to be its end: its total was not reached, its next page was unreadable or one read before, or it kept changing.",
                 &job,
             )?,
+            slow_fetches: metrics.counter(
+                "busbar_sync_slow_fetches_total",
+                "Partitions whose requests took longer than spec.sla.fetchDuration in a run.",
+                &job,
+            )?,
+            mono: None,
+            is_mono: false,
         })
     }
 
@@ -94,6 +159,12 @@ impl SyncMetrics {
         self.pages.with_label_values(&[namespace, name]);
         self.empty_runs.with_label_values(&[namespace, name]);
         self.incomplete_walks.with_label_values(&[namespace, name]);
+        self.slow_fetches.with_label_values(&[namespace, name]);
+    }
+
+    /// Records the partitions of a run whose requests were slow.
+    pub(crate) fn slow_fetches(&self, job: &ObjectKey, partitions: usize) {
+        self.slow_fetches.with_label_values(&[&job.namespace, &job.name]).inc_by(partitions as u64);
     }
 
     /// Records a walk whose list may have more records.
@@ -108,6 +179,12 @@ impl SyncMetrics {
         if let Some(class) = class {
             self.errors.with_label_values(&[stage.as_str(), class.as_str()]).inc();
         }
+        if let Some(mono) = self.mono() {
+            mono.stages.with_label_values(&[stage.as_str(), outcome]).observe(seconds);
+            if let Some(class) = class {
+                mono.errors.with_label_values(&[stage.as_str(), class.as_str()]).inc();
+            }
+        }
     }
 
     /// Records the end of a run.
@@ -117,6 +194,10 @@ impl SyncMetrics {
         self.pages.with_label_values(&[namespace, name]).inc_by(report.counts.pages);
         if report.empty {
             self.empty_runs.with_label_values(&[namespace, name]).inc();
+        }
+        if let Some(mono) = self.mono() {
+            let empty = report.partition_outcomes.iter().filter(|partition| partition.end().empty).count();
+            mono.zero_transactions.inc_by(empty as u64);
         }
         let counts = &report.counts;
         for (op, count) in [
@@ -143,6 +224,7 @@ impl SyncMetrics {
         self.pages.remove_label_values(&[namespace, name]).ok();
         self.empty_runs.remove_label_values(&[namespace, name]).ok();
         self.incomplete_walks.remove_label_values(&[namespace, name]).ok();
+        self.slow_fetches.remove_label_values(&[namespace, name]).ok();
     }
 }
 
@@ -169,5 +251,25 @@ mod tests {
         }
         sync.remove_job(&job);
         assert!(!metrics.render().unwrap().contains("syncjob="), "its series end with it");
+    }
+    #[test]
+    fn the_series_of_the_mono_pipeline_count_the_runs_of_its_profile_only() {
+        let metrics = Metrics::new();
+        let sync = SyncMetrics::register(&metrics).unwrap().with_mono(&metrics).unwrap();
+        for provider in ["mono", "finastra", "profile:mono-like"] {
+            let of_run = sync.of_provider(provider);
+            of_run.stage(Stage::Fetch, 0.25, Some(RunReason::ProviderError));
+            of_run.stage(Stage::Persist, 0.25, None);
+        }
+        let text = metrics.render().unwrap();
+        for line in [
+            "taxpoynt_mono_pipeline_stage_seconds_count{outcome=\"error\",stage=\"fetch\"} 1\n",
+            "taxpoynt_mono_pipeline_stage_seconds_count{outcome=\"success\",stage=\"persist\"} 1\n",
+            "taxpoynt_mono_pipeline_errors_total{error_type=\"ProviderError\",stage=\"fetch\"} 1\n",
+            "taxpoynt_mono_pipeline_zero_transactions_total 0\n",
+            "busbar_sync_stage_seconds_count{outcome=\"error\",stage=\"fetch\"} 3\n",
+        ] {
+            assert!(text.contains(line), "{line} {text}");
+        }
     }
 }

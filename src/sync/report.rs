@@ -9,7 +9,7 @@ use super::failure_detail;
 use crate::domain::run_failure::{self, RunFailure, size};
 use crate::domain::run_reason::RunReason;
 use crate::ledger::runs::RunCounts;
-use crate::ledger::{LedgerError, RunResult};
+use crate::ledger::{LedgerError, PartitionEnd, RunResult};
 use crate::profile::{ResponseClass, json};
 use crate::provider::call::{CallError, Response, TokenStoreError};
 use crate::provider::redirect::is_redirect;
@@ -17,7 +17,8 @@ use crate::provider::redirect::is_redirect;
 /// The result of a run that ends for `reason` without committed pages.
 pub(super) const fn result_of(reason: RunReason) -> RunResult {
     match reason {
-        RunReason::PageCapReached | RunReason::WindowUnstable | RunReason::EndOfData | RunReason::TotalNotReached => {
+        RunReason::PageCapReached | RunReason::WindowUnstable | RunReason::EndOfData | RunReason::TotalNotReached
+        | RunReason::DataNotReady => {
             RunResult::Incomplete
         }
         RunReason::StopRequested | RunReason::LeaseLost => RunResult::Cancelled,
@@ -37,6 +38,8 @@ pub struct RunError {
     pub retry_in: Option<Duration>,
     /// Whether the window can be restarted.
     pub restart: bool,
+    /// Whether the provider no longer accepts the cursor itself, beyond the window.
+    pub reset: bool,
     /// What was received, or which field is at fault: our own text.
     pub detail: Option<Arc<str>>,
 }
@@ -51,7 +54,7 @@ impl RunError {
 
 impl From<RunReason> for RunError {
     fn from(reason: RunReason) -> Self {
-        Self { reason, http_status: None, retry_in: None, restart: false, detail: None }
+        Self { reason, http_status: None, retry_in: None, restart: false, reset: false, detail: None }
     }
 }
 
@@ -131,7 +134,8 @@ pub fn error_from_response(response: &Response, now: Timestamp) -> RunError {
     };
     let restart = matches!(class, ResponseClass::RestartWindow | ResponseClass::ResetCursor);
     let retry_in = response.classification.retry_delay(now);
-    RunError { reason, http_status: Some(status), retry_in, restart, detail: detail.map(Arc::from) }
+    let reset = class == ResponseClass::ResetCursor;
+    RunError { reason, http_status: Some(status), retry_in, restart, reset, detail: detail.map(Arc::from) }
 }
 
 /// What a successful status stands for that is classified as a failure: a page that is not JSON, or an error in JSON that
@@ -168,6 +172,36 @@ pub struct RunReport {
     pub failing: u32,
     /// Whether it succeeded without reading a record.
     pub empty: bool,
+    /// How each partition ended, in the order of the plan. One that was stopped or not reached is not listed.
+    pub partition_outcomes: Vec<PartitionOutcome>,
+}
+
+/// How one partition ended in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionOutcome {
+    /// Its name; empty for a job without partitions.
+    pub name: String,
+    /// Succeeded, Failed or Incomplete.
+    pub result: RunResult,
+    /// The reason, unless it succeeded.
+    pub reason: Option<RunReason>,
+    /// The provider's HTTP status that ended it, if any.
+    pub http_status: Option<u16>,
+    /// Records read.
+    pub fetched: u64,
+    /// Time that its requests took.
+    pub fetch_time: Duration,
+}
+
+impl PartitionOutcome {
+    /// What it counts for in the streaks of its partition.
+    pub fn end(&self) -> PartitionEnd {
+        PartitionEnd {
+            name: self.name.clone(),
+            failed: self.result == RunResult::Failed,
+            empty: self.result == RunResult::Succeeded && self.fetched == 0,
+        }
+    }
 }
 
 /// What is stored about `error`, without partitions.
@@ -191,6 +225,7 @@ impl RunReport {
             partitions: 0,
             failing: 0,
             empty: false,
+            partition_outcomes: Vec::new(),
         }
     }
 }

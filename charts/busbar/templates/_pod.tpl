@@ -57,8 +57,24 @@
 {{- with $v.metrics.compat }}
 - --compat-metrics={{ join "," . }}
 {{- end }}
+{{- if $v.metrics.partitions }}
+- --partition-metrics
+{{- end }}
 {{- if $v.metrics.requireToken }}
 - --metrics-auth=kubernetes
+{{- end }}
+{{- with $v.jobs }}
+{{- if .enabled }}
+- --job-image={{ .image | default (include "busbar.image" $) }}
+- {{ printf "--job-ledger=%s" (.ledgerURL | default $v.ledger.postgresql.url) | quote }}
+- --job-service-account={{ .serviceAccountName }}
+{{- with .ledgerSecretName }}
+- --job-ledger-secret={{ . }}
+{{- end }}
+{{- with .keySecretName }}
+- --job-key-secret={{ . }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if $v.gateway.enabled }}
 - --gateway-address=:{{ int $v.gateway.port }}

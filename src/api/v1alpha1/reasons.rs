@@ -67,6 +67,14 @@ string_enum!(
         StalenessExceeded,
         /// A run read the provider's list to a point that is not known to be its end.
         SyncIncomplete,
+        /// Records of the provider do not match the stream's schema.
+        SchemaDrifted,
+        /// Consecutive failed runs of a partition reached `sla.failureStreak`.
+        FailureStreakReached,
+        /// Consecutive runs without a record reached `sla.emptyStreak`.
+        EmptyStreakReached,
+        /// A resync (`spec.resync`, or requested over HTTP) was completed.
+        ResyncCompleted,
         /// An older `SyncJob` reads the same source; this one does not run.
         DuplicateSource,
         /// The data of a deleted `SyncJob` was deleted (`deletionPolicy: Delete`); what is kept, and why.
@@ -121,6 +129,7 @@ reasons!(
     ConnectionNotReady [Ready, Reconciling, Fresh]: "A referenced ProviderConnection is not Ready." => "Check the conditions of that connection.",
     BreakerPolicyNotFound [Ready, Reconciling, Healthy, Authenticated]: "The referenced BreakerPolicy does not exist in this namespace." => "Create the policy named in the message, or correct the reference.",
     PolicyInvalid [Ready, Reconciling, Healthy, Authenticated]: "The effective breaker policy is Stalled." => "Correct the policy named in the message.",
+    SyncJobNotFound [Ready, Reconciling, Fresh]: "The SyncJob that spec.partitionsFrom references does not exist in this namespace." => "Create the job named in the message, or correct the reference.",
     LedgerUnavailable [Ready, Reconciling, Fresh]: "The ledger cannot be written or read: its volume is full, read-only or failing, or another process holds its lock. No run starts; freshness is Unknown if it cannot be read." => "Follow the message; runs start by themselves when the ledger can be written again.",
     // Ready=False with Stalled: resolved only by a change of the spec or of the operator's configuration.
     InvalidSpec [Ready, Stalled, Healthy, Authenticated, Fresh, Available]: "A field is valid in the schema, but its value cannot be used." => "Correct the field named in the message.",
@@ -130,8 +139,10 @@ reasons!(
     KeyMissing [Ready, Stalled, Healthy, Authenticated, Fresh]: "Data must be encrypted, but the operator has no key." => "Start the operator with --key-secret; for a SyncJob, setting retention.mode to \"Off\" or Masked also works.",
     AddressNotAllowed [Ready, Reconciling, Stalled, Healthy, Authenticated]: "The host of the provider or of its token endpoint has an address that is not public and not allowed by the operator's flags." => "Use a public address, or have the administrator allow the range with --allow-provider-addresses.",
     DuplicateSource [Ready, Stalled, Fresh]: "An older SyncJob reads the same source: the same connection, stream, partition and parameters that select what is read." => "Delete one of the two jobs, or change spec.parameters or spec.partitions of one; a dry run (spec.dryRun) may share a source.",
-    LedgerNotShared [Ready, Stalled, Fresh]: "execution: Job requires a ledger that Pods can share." => "Use execution: InProcess.",
-    NotImplemented [Ready, Stalled, Healthy, Authenticated, Fresh]: "A field is set that this release does not implement and cannot safely ignore." => "Remove the field named in the message, or use a release that implements it.",
+    ReferenceCycle [Ready, Stalled, Fresh]: "spec.partitionsFrom leads back to a job that it has passed: each would wait for the records of the next." => "Remove partitionsFrom from one of the jobs named in the message.",
+    LedgerNotShared [Ready, Stalled, Fresh]: "execution: Job requires a ledger that Pods can share." => "Use execution: InProcess, or a PostgreSQL ledger.",
+    JobImageMissing [Ready, Stalled, Fresh]: "execution: Job requires the image of the Jobs, and the operator was started without one." => "Start the operator with --job-image, or use execution: InProcess.",
+    NotImplemented [Ready, Stalled, Healthy, Authenticated]: "A field is set that this release does not implement and cannot safely ignore." => "Remove the field named in the message, or use a release that implements it.",
     // Suspended.
     Suspended [Suspended, Available]: "spec.suspend is true." => "Set suspend to false, or remove it.",
     // Healthy.
@@ -153,6 +164,8 @@ reasons!(
     Flapping [CircuitOpen]: "The circuit opened three times within an hour." => "Contact the provider; consider an open.factor above 1.",
     ForcedOpen [CircuitOpen]: "circuitOverride forces the circuit open." => "Remove circuitOverride, or wait for untilTime.",
     // Fresh.
+    FailureStreak [Fresh]: "The last successful run is within the maximum staleness, but sla.failureStreak consecutive runs have failed since." => "See the message for the cause; the next successful run ends it.",
+    EmptyStreak [Fresh]: "The last sla.emptyStreak runs succeeded and read no record." => "Check whether the account is still connected at the provider, and spec.parameters.",
     WithinStaleness [Fresh]: "The last successful run is within the maximum staleness." => "None.",
     StalenessExceeded [Fresh]: "Data is stale: no successful run within the maximum staleness." => "See status.lastResult and status.history.",
     NeverSucceeded [Fresh]: "No run has succeeded yet." => "Wait for the first run; see status.lastResult.",

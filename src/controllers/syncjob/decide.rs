@@ -17,6 +17,8 @@ use crate::controllers::syncjob::due;
 use crate::controllers::syncjob::events::{Transition, events};
 use crate::controllers::syncjob::freshness::{self, FreshnessInputs};
 use crate::controllers::syncjob::ledger_state::{self, LedgerState};
+use crate::controllers::syncjob::overlap;
+use crate::controllers::syncjob::requests::{Closing, PendingResync, RequestedWork};
 use crate::controllers::syncjob::source_events;
 use crate::controllers::syncjob::status::{self, StatusInputs};
 use crate::controllers::{DEFAULT_REQUEUE, Decision};
@@ -29,10 +31,14 @@ use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::ledger::{RunId, RunResult, RunTrigger};
 use crate::resolve::{Cadence, JobSchedule, SpecError};
-use crate::work::pool::JobView;
+use crate::settings::sync_plan::SlaLimits;
+use crate::work::pool::{JobView, RunRequest};
 
 /// A run appears in the status only after this long: shorter ones are not worth a status write.
 const SHOW_ACTIVE_AFTER: Duration = Duration::from_secs(30);
+
+/// Delay of the next look at a job with a run that was lost.
+const LOST_RECHECK: Duration = Duration::from_secs(5);
 
 /// State of the job's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +70,12 @@ pub struct JobInputs {
     pub unused_fields: Vec<&'static str>,
     /// Whether runs can be recorded and read.
     pub ledger: LedgerState,
+    /// What is asked of the job beside its schedule.
+    pub requested: RequestedWork,
+    /// The service-level thresholds.
+    pub sla: SlaLimits,
+    /// Runs whose Kubernetes Job failed before they recorded their end.
+    pub lost: Vec<RunRequest>,
 }
 
 /// One step of `act`.
@@ -76,6 +88,17 @@ pub enum JobStep {
         /// Slot of the schedule that it serves.
         slot: Option<Timestamp>,
     },
+    /// Start the run of a request over HTTP.
+    StartRequested {
+        /// Its ID.
+        run: RunId,
+    },
+    /// Start a run of a resync.
+    StartResync(PendingResync),
+    /// Close a request over HTTP.
+    Close(Closing),
+    /// Record a run whose Kubernetes Job failed.
+    RecordLost(RunRequest),
     /// Stop the run at its next page boundary.
     Stop,
     /// Record a missed slot.
@@ -85,12 +108,21 @@ pub enum JobStep {
     },
 }
 
+impl JobStep {
+    /// Whether it starts a run.
+    pub fn starts(&self) -> bool {
+        matches!(self, Self::Start { .. } | Self::StartRequested { .. } | Self::StartResync(_))
+    }
+}
+
 /// What is due now, and when the next run is.
 struct DueWork {
     steps: Vec<JobStep>,
     next_slot: Option<Timestamp>,
     next_retry: Option<Timestamp>,
     missed: bool,
+    /// When a run that goes on, or the next attempt of a resync, must be looked at again.
+    look_again: Option<Timestamp>,
 }
 
 /// Computes status, steps and events.
@@ -110,12 +142,12 @@ pub fn decide(
     // A maintenance window is a suspension that ends by itself.
     let suspended =
         object.spec.suspend || inputs.connection.as_ref().is_some_and(|c| c.suspended || c.maintenance.is_inside());
-    let (due, fresh, requeue_after) = match &inputs.schedule {
+    let (mut due, fresh, requeue_after) = match &inputs.schedule {
         Err(error) => {
             let unevaluated = [(ConditionType::Fresh, ConditionStatus::Unknown)];
             let requeue_after = conditions.reject_spec(error, &unevaluated, DEFAULT_REQUEUE);
             let steps = if inputs.runs.active.is_some() { vec![JobStep::Stop] } else { Vec::new() };
-            (DueWork { steps, next_slot: None, next_retry: None, missed: false }, TriState::Unknown, requeue_after)
+            (DueWork { steps, next_slot: None, next_retry: None, missed: false, look_again: None }, TriState::Unknown, requeue_after)
         }
         Ok(JobSchedule { cadence, retention }) => {
             let unused = unused_fields_note(&inputs.unused_fields);
@@ -123,7 +155,8 @@ pub fn decide(
             inputs.ledger.set_ready(&mut conditions, message);
             let created = due::created(object, previous, now.wall);
             let (history, partitions) = (&inputs.runs, inputs.partitions);
-            let judged = FreshnessInputs { created, cadence, history, previous, partitions, now: now.wall };
+            let sla = &inputs.sla;
+            let judged = FreshnessInputs { created, cadence, history, previous, partitions, sla, now: now.wall };
             let fresh = freshness::judge(&mut conditions, &judged);
             let due = due_work(object, previous, inputs, cadence, suspended, now);
             let requeue_after = requeue_after(&due, inputs, cadence, now);
@@ -154,6 +187,8 @@ pub fn decide(
     }
     let created = due::created(object, previous, now.wall);
     status::name_requests(&mut status, object, previous);
+    due.steps.extend(inputs.lost.iter().copied().map(JobStep::RecordLost));
+    due.steps.extend(inputs.requested.closings.iter().cloned().map(JobStep::Close));
     let (runs, partitions) = (&inputs.runs, inputs.partitions);
     let mut events = events(&Transition { previous, new: &status, runs, partitions, created, missed: due.missed });
     events.extend(source_events::duplicate(previous, inputs.schedule.as_ref().err()));
@@ -162,7 +197,7 @@ pub fn decide(
 
 /// Whether a run has just started or starts now: most runs end within seconds, and the status is written then.
 fn is_about_to_end(inputs: &JobInputs, due: &DueWork, now: Now) -> bool {
-    let starts = due.steps.iter().any(|step| matches!(step, JobStep::Start { .. }));
+    let starts = due.steps.iter().any(JobStep::starts);
     // Its end is in the ledger a moment before the pool forgets it.
     let has_ended = |id| inputs.runs.last.iter().any(|run| run.id == id && run.result.is_some());
     let active = inputs.runs.active.as_ref().filter(|run| !has_ended(run.id));
@@ -217,7 +252,7 @@ fn due_work(
         }
     };
     let next_retry = due::retry_at(history, cadence, now);
-    let mut plan = DueWork { steps: Vec::new(), next_slot, next_retry, missed: false };
+    let mut plan = DueWork { steps: Vec::new(), next_slot, next_retry, missed: false, look_again: None };
     if suspended {
         if inputs.runs.active.is_some() {
             plan.steps.push(JobStep::Stop);
@@ -225,18 +260,39 @@ fn due_work(
         (plan.next_slot, plan.next_retry) = (None, None);
         return plan;
     }
-    let blocked = inputs.runs.active.is_some()
-        || !inputs.ledger.is_writable()
-        || due::blocked_until(history).is_some_and(|until| now.mono < until);
-    let now = now.wall;
-    if blocked || !allows_run(inputs.connection.as_ref(), now) {
+    if !inputs.lost.is_empty() {
+        // Recorded first, so that its failure counts for the backoff. Its lease may have to expire before.
+        plan.look_again = Some(after(now.wall, LOST_RECHECK));
+        return plan;
+    }
+    let blocked =
+        !inputs.ledger.is_writable() || due::blocked_until(history).is_some_and(|until| now.mono < until);
+    if blocked || !allows_run(inputs.connection.as_ref(), now.wall) {
         return plan;
     }
     let handled = previous.and_then(|s| s.last_handled_reconcile_at.as_deref());
-    if object.requested_at() != handled && requested_run(object).is_some_and(|id| !has_started(history, id)) {
+    let annotated =
+        object.requested_at() != handled && requested_run(object).is_some_and(|id| !has_started(history, id));
+    if let Some(active) = &history.active {
+        // Not the slot that the active run serves: one that came since.
+        let slot = matches!(due, Due::Start { slot, .. } if slot > active.since)
+            && next_retry.is_none_or(|at| at <= now.wall);
+        let retry = active.trigger == RunTrigger::Resync && next_retry.is_some_and(|at| at <= now.wall);
+        let is_due = annotated || inputs.requested.run.is_some() || slot || retry;
+        let (stop, look_again) = overlap::of(object.spec.concurrency_policy, active, is_due, next_slot, now);
+        plan.steps.extend(stop.then_some(JobStep::Stop));
+        plan.look_again = look_again;
+        return plan;
+    }
+    if annotated {
         plan.steps.push(JobStep::Start { trigger: RunTrigger::Manual, slot: None });
         return plan;
     }
+    if let Some(run) = inputs.requested.run {
+        plan.steps.push(JobStep::StartRequested { run });
+        return plan;
+    }
+    let (mono, now) = (now.mono, now.wall);
     match due {
         Due::Start { slot, missed } => {
             // While the job fails, the retry backoff limits runs: a faster schedule would defeat it.
@@ -258,6 +314,15 @@ fn due_work(
         }
         Due::Wait { .. } => {}
     }
+    // Between two runs of the schedule: the newest data comes first. Not while the job fails: its backoff limits the rate at
+    // which the provider is asked.
+    let idle = next_retry.is_none() && !plan.steps.iter().any(JobStep::starts);
+    if let Some(resync) = inputs.requested.resync.as_ref().filter(|_| idle) {
+        match due::resync_at(history, cadence, &resync.plan.id) {
+            Some(at) if mono < at => plan.look_again = Some(Now { mono, wall: now }.wall_at(at)),
+            _ => plan.steps.push(JobStep::StartResync(resync.clone())),
+        }
+    }
     plan
 }
 
@@ -275,7 +340,7 @@ fn allows_run(connection: Option<&ConnectionView>, now: Timestamp) -> bool {
 
 /// Delay until the next event: a slot, a retry, the staleness limit, or a run that is due to appear in the status.
 fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now) -> Duration {
-    let starts = plan.steps.iter().any(|step| matches!(step, JobStep::Start { .. }));
+    let starts = plan.steps.iter().any(JobStep::starts);
     let shown = match &inputs.runs.active {
         Some(active) => Some(now.wall_at(active.since_mono + SHOW_ACTIVE_AFTER)),
         None => starts.then(|| now.wall_at(now.mono + SHOW_ACTIVE_AFTER)),
@@ -293,7 +358,7 @@ fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now
     let edge = inputs.connection.as_ref().and_then(|c| c.maintenance.next_change());
     let due = if blocked { [None, None] } else { [plan.next_slot, plan.next_retry] };
     due.into_iter()
-        .chain([stale, shown, trial, unblocked, edge])
+        .chain([stale, shown, trial, unblocked, edge, plan.look_again.filter(|at| *at > now)])
         .flatten()
         .min()
         .map_or(DEFAULT_REQUEUE, |at| {
@@ -303,7 +368,7 @@ fn requeue_after(plan: &DueWork, inputs: &JobInputs, cadence: &Cadence, now: Now
 }
 
 fn schema_conditions(conditions: &mut Conditions, history: &JobView) {
-    let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped));
+    let last = history.last.iter().find(|run| due::counts(run) && run.result.is_some());
     let failed = last.filter(|run| run.result == Some(RunResult::Failed)).and_then(|run| run.reason);
     let drifted = match failed {
         Some(RunReason::SchemaDrifted) => Some(Reason::NoValidRecords),

@@ -12,7 +12,7 @@ use crate::domain::breaker::MAX_THROTTLE;
 use crate::domain::clock_skew::{after, happened, is_ahead};
 use crate::domain::schedule::Due;
 use crate::domain::time::{Mono, Now};
-use crate::ledger::{RunRecord, RunResult};
+use crate::ledger::{RunRecord, RunResult, RunTrigger};
 use crate::resolve::{Cadence, MAX_RETRY_INTERVAL};
 use crate::work::pool::JobView;
 
@@ -62,18 +62,34 @@ pub(super) fn retry_at(history: &JobView, cadence: &Cadence, now: Now) -> Option
     if history.failure_streak == 0 {
         return None;
     }
-    let last = history.last.iter().find(|r| r.result.is_some_and(|r| r != RunResult::Skipped))?;
+    let last = history.last.iter().find(|r| counts(r) && r.result.is_some())?;
     let outcome = history.last_outcome.as_ref().filter(|outcome| outcome.id == last.id);
     let asked = outcome.and_then(|outcome| Some(outcome.at + outcome.report.retry_in?.min(MAX_THROTTLE)));
-    let doublings = (history.failure_streak - 1).min(16);
-    let delay = cadence.retry_interval.saturating_mul(1 << doublings).min(MAX_RETRY_INTERVAL);
-    let backoff = after(last.ended.unwrap_or(last.started), delay);
+    let backoff = after(last.ended.unwrap_or(last.started), backoff(cadence, history.failure_streak));
     Some(asked.map_or(backoff, |at| now.wall_at(at).max(backoff)))
 }
 
-/// The last run that was not skipped.
+/// When the resync `id` is tried again, if its last run failed: after the retry interval, doubled with every further
+/// failure. As this process knows it: after a restart it is tried at once.
+pub(super) fn resync_at(history: &JobView, cadence: &Cadence, id: &str) -> Option<Mono> {
+    let attempts = history.resync.as_ref().filter(|attempts| attempts.id == id && attempts.failures > 0)?;
+    Some(attempts.last + backoff(cadence, attempts.failures))
+}
+
+/// The retry interval, doubled with every failure after the first.
+fn backoff(cadence: &Cadence, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    cadence.retry_interval.saturating_mul(1 << doublings).min(MAX_RETRY_INTERVAL)
+}
+
+/// The last run that was not skipped, of those that read what the schedule is for.
 fn last_run(history: &JobView) -> Option<&RunRecord> {
-    history.last.iter().find(|run| run.result != Some(RunResult::Skipped))
+    history.last.iter().find(|run| counts(run))
+}
+
+/// Whether the run says something about the schedule: a skipped one did not run, and a resync reads an old range.
+pub(super) fn counts(run: &RunRecord) -> bool {
+    run.result != Some(RunResult::Skipped) && run.trigger != RunTrigger::Resync
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
 use crate::api::v1alpha1::sync_job::{RunResult, SyncJobStatus};
 use crate::cluster::events::EventDraft;
 use crate::controllers::conditions::{message_of, reason_of};
-use crate::controllers::syncjob::{failure, status};
+use crate::controllers::syncjob::{failure, freshness, status};
 use crate::work::pool::JobView;
 
 /// A change of a job's status.
@@ -71,6 +71,7 @@ pub(super) fn events(change: &Transition<'_>) -> Vec<EventDraft> {
         let message = message_of(&new.conditions, ConditionType::Fresh).unwrap_or_default();
         events.push(EventDraft::warning(reason, message));
     }
+    events.extend(thresholds(change));
     if missed {
         events.push(EventDraft::warning(
             EventReason::SyncMissed,
@@ -78,4 +79,37 @@ pub(super) fn events(change: &Transition<'_>) -> Vec<EventDraft> {
         ));
     }
     events
+}
+
+/// The events of a schema that drifted, of streaks that reached their thresholds, and of a resync that was completed.
+fn thresholds(change: &Transition<'_>) -> Vec<EventDraft> {
+    let Transition { new, runs, partitions, .. } = *change;
+    let Some(old) = change.known() else { return Vec::new() };
+    let mut events = Vec::new();
+    let drifted = message(new, ConditionType::SchemaDrifted);
+    if !drifted.is_empty() && message(old, ConditionType::SchemaDrifted).is_empty() {
+        events.push(EventDraft::warning(EventReason::SchemaDrifted, drifted));
+    }
+    let reached = |note: &str| {
+        message(new, ConditionType::Fresh).contains(note) && !message(old, ConditionType::Fresh).contains(note)
+    };
+    if reached(freshness::FAILURE_STREAK) {
+        let message = format!("consecutive failures reached spec.sla.failureStreak; {}", failure::event(runs, partitions));
+        events.push(EventDraft::warning(EventReason::FailureStreakReached, message));
+    }
+    if reached(freshness::EMPTY_STREAK) {
+        let message = "consecutive runs without a record reached spec.sla.emptyStreak; runs go on; check whether the account \
+                       is still connected at the provider, and spec.parameters";
+        events.push(EventDraft::warning(EventReason::EmptyStreakReached, message));
+    }
+    if new.last_handled_resync_id.is_some() && new.last_handled_resync_id != old.last_handled_resync_id {
+        let message = "resync completed: the range was read again; the cursor is unchanged; see status.history";
+        events.push(EventDraft::normal(EventReason::ResyncCompleted, message));
+    }
+    events
+}
+
+/// The message of a condition; empty without it.
+fn message(status: &SyncJobStatus, condition: ConditionType) -> &str {
+    message_of(&status.conditions, condition).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use crate::controllers::Ctx;
 use crate::controllers::syncjob::resolution;
 use crate::domain::key::{Kind, ObjectKey};
 use crate::resolve::SpecError;
+use crate::resolve::partitions_from::partitions_from;
 use crate::resolve::sync_job::duplicate_source;
 use crate::settings::Settings;
 use crate::settings::sync_plan::SyncPlan;
@@ -38,7 +39,8 @@ pub(super) fn resolve(ctx: &Ctx, object: &SyncJob, settings: &Settings) -> Resul
 fn plan(ctx: &Ctx, object: &SyncJob, settings: &Settings) -> Result<Arc<SyncPlan>, SpecError> {
     let key = object.key();
     let exists = || ctx.stores.jobs.get(&key).is_some();
-    resolution::resolve(&ctx.resolutions.jobs, &key, object, settings, exists)
+    let from = partitions_from(&key, &object.spec, settings, |key| ctx.stores.jobs.get(key))?;
+    resolution::resolve(&ctx.resolutions.jobs, &key, object, settings, from, exists)
 }
 
 /// Adds all jobs of the connection to the index, as after a start of the operator: none of them may be taken for the oldest

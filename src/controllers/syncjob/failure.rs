@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::controllers::syncjob::due;
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::{RunRecord, RunResult};
@@ -15,7 +16,7 @@ const MAX_TEXT: usize = 1000;
 pub(super) fn last_unsuccessful(history: &JobView) -> Option<&RunRecord> {
     let judged =
         |run: &&RunRecord| matches!(run.result, Some(RunResult::Succeeded | RunResult::Failed | RunResult::Incomplete));
-    history.last.iter().find(judged).filter(|run| run.result != Some(RunResult::Succeeded))
+    history.last.iter().filter(|run| due::counts(run)).find(judged).filter(|run| run.result != Some(RunResult::Succeeded))
 }
 
 /// The same, if it failed.

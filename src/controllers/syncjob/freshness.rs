@@ -6,12 +6,19 @@ use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::{ConditionType, Reason};
 use crate::api::v1alpha1::sync_job::SyncJobStatus;
 use crate::controllers::conditions::{Conditions, reason_of};
-use crate::controllers::syncjob::failure;
+use crate::controllers::syncjob::{due, failure};
 use crate::domain::clock_skew::after;
 use crate::domain::conditions::ConditionStatus;
 use crate::ledger::{RunRecord, RunResult};
 use crate::resolve::Cadence;
+use crate::settings::sync_plan::SlaLimits;
 use crate::work::pool::JobView;
+
+/// What the message of Fresh says once a failure streak has reached its threshold.
+pub(super) const FAILURE_STREAK: &str = "; consecutive failures reached spec.sla.failureStreak";
+/// The same for runs without a record.
+pub(super) const EMPTY_STREAK: &str =
+    "; consecutive runs without a record reached spec.sla.emptyStreak: check the account at the provider";
 
 /// What freshness is judged by.
 pub(super) struct FreshnessInputs<'a> {
@@ -25,6 +32,8 @@ pub(super) struct FreshnessInputs<'a> {
     pub(super) previous: Option<&'a SyncJobStatus>,
     /// Number of its partitions.
     pub(super) partitions: usize,
+    /// Its thresholds.
+    pub(super) sla: &'a SlaLimits,
     /// The time.
     pub(super) now: Timestamp,
 }
@@ -32,7 +41,9 @@ pub(super) struct FreshnessInputs<'a> {
 /// Sets Fresh. Its message says why the last run did not succeed, whatever its status is: data within the limit becomes
 /// stale if the cause lasts.
 pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -> TriState {
-    let FreshnessInputs { created, cadence, history, previous, partitions, now } = *inputs;
+    let FreshnessInputs { created, cadence, history, previous, partitions, sla, now } = *inputs;
+    let failing = history.worst_failure_streak(partitions) >= sla.failure_streak;
+    let empty = !failing && history.worst_empty_streak(partitions) >= sla.empty_streak;
     let is_stale = now >= after(history.last_success.unwrap_or(created), cadence.max_staleness);
     let (tri, status, reason, state) = match (history.last_success, is_stale) {
         _ if is_cut_short(history, previous) => (
@@ -41,12 +52,14 @@ pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -
             Reason::ListIncomplete,
             "data is incomplete: the end of the provider's list was not reached or is unknown; the next complete run ends this",
         ),
-        (Some(_), false) => (
-            TriState::True,
-            ConditionStatus::True,
-            Reason::WithinStaleness,
-            "last successful run is within spec.sla.maxStaleness",
-        ),
+        (Some(_), false) => {
+            let reason = match (failing, empty) {
+                (true, _) => Reason::FailureStreak,
+                (false, true) => Reason::EmptyStreak,
+                (false, false) => Reason::WithinStaleness,
+            };
+            (TriState::True, ConditionStatus::True, reason, "last successful run is within spec.sla.maxStaleness")
+        }
         (None, false) => {
             (TriState::Unknown, ConditionStatus::Unknown, Reason::NeverSucceeded, "no run has succeeded yet")
         }
@@ -60,8 +73,14 @@ pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -
             (TriState::False, ConditionStatus::False, Reason::NeverSucceeded, "data is stale: no run has succeeded yet")
         }
     };
+    let streak = match (failing, empty) {
+        (true, _) => FAILURE_STREAK,
+        (false, true) => EMPTY_STREAK,
+        (false, false) => "",
+    };
+    let state = &format!("{state}{streak}");
     let mut message = failure::with_last_run(state, history, partitions);
-    if is_stale && message == state {
+    if is_stale && message == *state {
         message.push_str("; see status.lastResult and status.history");
     }
     conditions.set(ConditionType::Fresh, status, reason, message);
@@ -72,7 +91,7 @@ pub(super) fn judge(conditions: &mut Conditions, inputs: &FreshnessInputs<'_>) -
 /// failed or stopped runs change nothing about that, however many there are.
 fn is_cut_short(history: &JobView, previous: Option<&SyncJobStatus>) -> bool {
     let says = |run: &RunRecord| match run.result {
-        _ if run.dry_run => None,
+        _ if run.dry_run || !due::counts(run) => None,
         Some(RunResult::Succeeded) => Some(false),
         _ => run.failure.cut_short.then_some(true),
     };

@@ -11,6 +11,8 @@ mod events;
 mod exclusive;
 mod failure;
 mod freshness;
+pub mod jobs;
+pub mod kubernetes_job;
 #[cfg(test)]
 mod incomplete_tests;
 pub mod ledger_state;
@@ -18,6 +20,11 @@ pub mod ledger_state;
 mod ledger_tests;
 #[cfg(test)]
 mod news_tests;
+mod overlap;
+mod partitions;
+pub mod requests;
+#[cfg(test)]
+mod requests_tests;
 pub mod resolution;
 mod runs;
 #[cfg(test)]
@@ -38,7 +45,7 @@ use crate::api::LEDGER_FINALIZER;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::TriState;
 use crate::api::v1alpha1::reasons::ConditionType;
-use crate::api::v1alpha1::sync_job::{DeletionPolicy, RunResult as WireResult, SyncJobStatus};
+use crate::api::v1alpha1::sync_job::{DeletionPolicy, Execution, RunResult as WireResult, SyncJobStatus};
 use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::WatchedResource;
 use crate::controllers::conditions::status_of;
@@ -50,17 +57,23 @@ use crate::domain::time::Now;
 use crate::ledger::{Ledger, LedgerError, RunId, RunStart, RunTrigger};
 use crate::profile::CheckMode;
 use crate::resolve::{self, SpecError};
-use crate::settings::sync_plan::SyncPlan;
+use crate::settings::sync_plan::{ResyncPlan, SyncPlan};
 use crate::sync::fetch::PlannedConnection;
 use crate::work::pool::RunRequest;
 
 use self::decide::{ConnectionView, JobInputs, JobStep};
+use self::jobs::JobRuns;
+use self::ledger_state::LedgerState;
+use self::requests::{Closing, PendingResync, RequestedWork};
 
 impl WatchedResource for SyncJob {
     const KIND: Kind = Kind::SyncJob;
 
     fn references(&self) -> Vec<(Kind, ObjectKey)> {
-        vec![(Kind::ProviderConnection, self.key().sibling(&*self.spec.connection_ref.name))]
+        let connection = (Kind::ProviderConnection, self.key().sibling(&*self.spec.connection_ref.name));
+        let from = self.spec.partitions_from.as_ref();
+        let job = from.map(|from| (Kind::SyncJob, self.key().sibling(&*from.sync_job_ref.name)));
+        std::iter::once(connection).chain(job).collect()
     }
 }
 
@@ -143,13 +156,17 @@ impl Reconciler for SyncJobReconciler {
     }
 
     fn depends_on(object: &SyncJob) -> Vec<(Kind, ObjectKey)> {
-        object.references()
+        // Not the job of partitionsFrom: the jobs of a cycle would wait for each other.
+        object.references().into_iter().filter(|(kind, _)| *kind == Kind::ProviderConnection).collect()
     }
 
     async fn cleanup(ctx: &Ctx, object: &SyncJob) -> Result<Cleanup, ReconcileError> {
         let key = object.key();
         let jobs = ctx.stores.jobs.list().into_iter().map(|job| job.key());
         let existing = jobs.filter(|other| other.namespace == key.namespace && *other != key).map(|other| other.name);
+        if jobs::stop(ctx, object).await? {
+            return Ok(Cleanup::Pending(CLEANUP_RECHECK));
+        }
         let Some(erasure) = ctx.pool.purge(&key, &existing.collect()).await? else {
             return Ok(Cleanup::Pending(CLEANUP_RECHECK));
         };
@@ -168,14 +185,31 @@ impl Reconciler for SyncJobReconciler {
             (Err(error), _) | (Ok(_), Err(error)) => (Err(error), None),
             (Ok(schedule), Ok(plan)) => (Ok(schedule), Some(plan)),
         };
-        let (runs, ledger) = runs::read(&*ctx.ledger, &ctx.pool, &key).await?;
+        let resync = resolve::resync::resync(&object.spec);
+        let (schedule, plan, resync) = match (schedule, resync) {
+            (Ok(_), Err(error)) => (Err(error), None, None),
+            (schedule, resync) => (schedule, plan, resync.unwrap_or_default()),
+        };
+        let (mut runs, ledger) = runs::read(&*ctx.ledger, &ctx.pool, &key).await?;
+        let JobRuns { active, lost } = jobs::read(ctx, object, &runs, now)?;
+        runs.active = runs.active.or(active);
+        let requested = match ledger {
+            // Without a plan nothing can be served; the requests wait.
+            LedgerState::Working if plan.is_some() => {
+                requests::read(&*ctx.ledger, &key, &object.spec, resync, &runs).await?
+            }
+            _ => RequestedWork::default(),
+        };
         let inputs = JobInputs {
             schedule,
             connection: view,
+            partitions: plan.as_ref().map_or(0, |plan| partitions::count(plan, &runs)),
+            sla: plan.as_ref().map(|plan| plan.sla).unwrap_or_default(),
             runs,
-            partitions: plan.as_ref().map_or(0, |p| p.partitions.len()),
             unused_fields: resolve::sync_job::unused_fields(&object.spec),
             ledger,
+            requested,
+            lost,
         };
         Ok(JobObservation { inputs, plan, connection })
     }
@@ -196,23 +230,59 @@ impl Reconciler for SyncJobReconciler {
         steps: Vec<JobStep>,
     ) -> Result<(), ReconcileError> {
         let key = object.key();
+        let new_run = || RunId(Uuid::new_v4());
         for step in steps {
             match step {
                 JobStep::Start { trigger, slot } => {
-                    if let (Some(plan), Some(connection)) = (observation.plan.take(), observation.connection.take()) {
-                        let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
-                        let run = requested.unwrap_or_else(|| RunId(Uuid::new_v4()));
-                        let request = RunRequest { run, trigger, slot };
-                        ctx.pool.start(plan, Arc::new(connection), request);
-                    }
+                    let requested = decide::requested_run(object).filter(|_| trigger == RunTrigger::Manual);
+                    let run = requested.unwrap_or_else(new_run);
+                    start(ctx, object, &mut observation, RunRequest { run, trigger, slot }, None).await?;
+                }
+                JobStep::StartRequested { run } => {
+                    let request = RunRequest { run, trigger: RunTrigger::Manual, slot: None };
+                    start(ctx, object, &mut observation, request, None).await?;
+                }
+                JobStep::StartResync(PendingResync { plan, run }) => {
+                    let run = run.unwrap_or_else(new_run);
+                    let request = RunRequest { run, trigger: RunTrigger::Resync, slot: None };
+                    start(ctx, object, &mut observation, request, Some(plan)).await?;
+                }
+                JobStep::Close(Closing { id, state, outcome }) => {
+                    ctx.ledger.close_request(id, state, outcome, ctx.clock.now().wall).await?;
                 }
                 JobStep::Stop => {
                     ctx.pool.cancel(&key);
+                    jobs::stop(ctx, object).await?;
+                }
+                JobStep::RecordLost(request) => {
+                    ctx.pool.record_lost(&key, request).await?;
                 }
                 JobStep::Skip { slot } => skip(&*ctx.ledger, &key, slot, ctx.clock.now().wall).await?,
             }
         }
         Ok(())
+    }
+}
+
+/// Starts a run, in the pool or as a Kubernetes Job; `resync` makes it one of a resync.
+async fn start(
+    ctx: &Ctx,
+    object: &SyncJob,
+    observation: &mut JobObservation,
+    request: RunRequest,
+    resync: Option<ResyncPlan>,
+) -> Result<(), ReconcileError> {
+    let (Some(plan), Some(connection)) = (observation.plan.take(), observation.connection.take()) else { return Ok(()) };
+    let plan = match resync {
+        Some(resync) => Arc::new(SyncPlan { resync: Some(resync), ..(*plan).clone() }),
+        None => plan,
+    };
+    match ctx.jobs.as_ref().filter(|_| object.spec.execution == Execution::Job) {
+        Some(runner) => jobs::start(ctx, runner, object, &plan, request).await,
+        None => {
+            ctx.pool.start(plan, Arc::new(connection), request);
+            Ok(())
+        }
     }
 }
 
@@ -224,8 +294,24 @@ pub(crate) async fn skip(
     at: Timestamp,
 ) -> Result<(), LedgerError> {
     let id = RunId(Uuid::new_v4());
-    let start = RunStart { id, job: key.clone(), trigger: RunTrigger::Schedule, slot: Some(slot), dry_run: false, at };
+    let (trigger, events) = (RunTrigger::Schedule, Vec::new());
+    let start = RunStart { id, job: key.clone(), trigger, slot: Some(slot), dry_run: false, events, at };
     ledger.skip_run(&start, RunReason::StartingDeadlineExceeded).await
+}
+
+/// The plan of a job and its connection, for what is not a run of its schedule.
+///
+/// # Errors
+/// Why the job cannot run.
+pub(crate) fn runnable(
+    ctx: &Ctx,
+    object: &SyncJob,
+    key: &ObjectKey,
+) -> Result<(Arc<SyncPlan>, PlannedConnection), SpecError> {
+    resolve::sync_job::accept(&object.spec, ctx.operator_options())?;
+    let ResolvedJob { plan, connection, .. } = resolve(ctx, object, key);
+    let not_ready = || resolve::sync_job::connection_not_ready(&object.spec.connection_ref.name);
+    Ok((plan?, connection.ok_or_else(not_ready)?))
 }
 
 fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> ResolvedJob {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::decide::{ConnectionView, JobInputs, JobStep, decide};
-use super::ledger_state::LedgerState;
+use super::tests::inputs;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
 use crate::api::v1alpha1::sync_job::{Retention, RetentionMode, RunResult as WireResult, SyncJobSpec, SyncJobStatus};
@@ -23,7 +23,7 @@ use crate::ledger::runs::RunCounts;
 use crate::ledger::{
     self, JobHistory, Ledger, LedgerUrl, OpenMode, RunEnd, RunId, RunRecord, RunResult, RunStart, RunTrigger,
 };
-use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule};
+use crate::resolve::{JobSchedule, JobSupport, OperatorOptions, SpecError, job_schedule};
 use crate::settings::addresses::AddressRules;
 use crate::work::pool::JobView;
 
@@ -58,7 +58,7 @@ fn job(change: impl FnOnce(&mut SyncJobSpec)) -> SyncJob {
 
 /// What the operator makes of the spec.
 fn accepted(job: &SyncJob, now: Timestamp) -> Result<JobSchedule, SpecError> {
-    job_schedule(&job.spec, OperatorOptions { has_key: false, addresses: &AddressRules::default() }, now)
+    job_schedule(&job.spec, OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() }, now)
 }
 
 fn up() -> ConnectionView {
@@ -127,14 +127,8 @@ impl Simulation {
         let (key, now) = (ObjectKey::new("team", "books"), self.clock());
         for _ in 0..10 {
             let history = self.ledger.job_history(&key, 20, now.wall).await.unwrap();
-            let inputs = JobInputs {
-                schedule: accepted(&self.job, now.wall),
-                connection: Some(self.connection.clone()),
-                runs: view(history),
-                partitions: 1,
-                unused_fields: Vec::new(),
-                ledger: LedgerState::Working,
-            };
+            let (schedule, connection) = (accepted(&self.job, now.wall), Some(self.connection.clone()));
+            let inputs = JobInputs { schedule, connection, ..inputs(&self.job, view(history)) };
             let decision = decide(&self.job, self.status.as_ref(), &inputs, now);
             self.status = decision.status;
             let Some(step) = decision.steps.first() else {
@@ -146,9 +140,10 @@ impl Simulation {
                 trigger,
                 slot,
                 dry_run: false,
+                events: Vec::new(),
                 at: now.wall,
             };
-            match *step {
+            match step.clone() {
                 JobStep::Start { trigger, slot } => {
                     let ttl = Duration::from_secs(15);
                     let lease = self.ledger.acquire_lease("sync/team/books", "me", ttl, now.wall, None).await.unwrap();
@@ -157,7 +152,18 @@ impl Simulation {
                     let (id, job, counts) = (run.id, run.job.clone(), RunCounts::default());
                     let reason = (self.result == RunResult::Failed).then_some(RunReason::ProviderError);
                     let failure = RunFailure::default();
-                    let end = RunEnd { id, job, result: self.result, reason, failure, counts, at: now.wall };
+                    let end = RunEnd {
+                        id,
+                        job,
+                        result: self.result,
+                        reason,
+                        failure,
+                        counts,
+                        partitions: Vec::new(),
+                        resync: None,
+                        events: Vec::new(),
+                        at: now.wall,
+                    };
                     self.ledger.finish_run(&end).await.unwrap();
                     self.starts.push(self.now);
                 }
@@ -165,7 +171,7 @@ impl Simulation {
                     let skipped = start(RunTrigger::Schedule, Some(slot));
                     self.ledger.skip_run(&skipped, RunReason::StartingDeadlineExceeded).await.unwrap();
                 }
-                JobStep::Stop => panic!("no run is active"),
+                _ => panic!("no run is active, and nothing is requested"),
             }
         }
         panic!("runs without end: {:?}", self.starts);
@@ -367,8 +373,7 @@ proptest! {
         for _ in 0..5 {
             let clock = Now { mono: Mono::ZERO + Duration::from_secs(now.unsigned_abs()), wall: t(now) };
             let schedule = accepted(&job, clock.wall);
-            let inputs =
-                JobInputs { schedule, connection: Some(up()), runs: runs.clone(), partitions: 1, unused_fields: vec![], ledger: LedgerState::Working };
+            let inputs = JobInputs { schedule, connection: Some(up()), ..inputs(&job, runs.clone()) };
             match decide(&job, None, &inputs, clock).steps.first() {
                 None => break,
                 Some(JobStep::Start { slot, .. }) => {
@@ -381,7 +386,7 @@ proptest! {
                     runs.failure_streak = if succeeds { 0 } else { runs.failure_streak + 1 };
                 }
                 Some(JobStep::Skip { slot }) => runs.last_slot = Some(*slot),
-                Some(JobStep::Stop) => prop_assert!(false, "no run is active"),
+                Some(_) => prop_assert!(false, "no run is active, and nothing is requested"),
             }
         }
         prop_assert!(starts <= 1, "{} runs", starts);

@@ -89,8 +89,10 @@ impl JobSources {
             let older = index.readers.get(source)?.iter().take_while(|(_, other)| other != key);
             older.map(|(_, other)| other).find(|other| exists(other)).cloned()
         };
-        let mut shared = reader.plan.partitions.iter().zip(&reader.sources);
-        shared.find_map(|(partition, source)| Some((of_source(source)?, partition.name.clone())))
+        // The last one may be that of the partitions that come from another job: it has no name.
+        let name = |index: usize| reader.plan.partitions.get(index).map(|partition| partition.name.clone());
+        let mut shared = reader.sources.iter().enumerate();
+        shared.find_map(|(index, source)| Some((of_source(source)?, name(index).unwrap_or_default())))
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {

@@ -11,7 +11,7 @@ use crate::api::v1alpha1::sync_job::{
 };
 use crate::cluster::resource::WatchedResource as _;
 use crate::controllers::conditions::time;
-use crate::controllers::syncjob::failure;
+use crate::controllers::syncjob::{due, failure};
 use crate::domain::json_prefix::json_prefix;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
@@ -69,7 +69,7 @@ pub fn build(inputs: &StatusInputs<'_>, history: &JobView, conditions: Vec<Condi
         history: merged(ended),
         failure_streak: Some(i32::try_from(history.failure_streak).unwrap_or(i32::MAX)),
         empty_streak: Some(i32::try_from(history.empty_streak).unwrap_or(i32::MAX)),
-        last_handled_resync_id: None,
+        last_handled_resync_id: history.last_resync.clone(),
     }
 }
 
@@ -87,12 +87,12 @@ pub fn hold_times(status: &mut SyncJobStatus, previous: Option<&SyncJobStatus>) 
 
 /// The last run that has ended, other than a skipped slot.
 pub(super) fn last_ended(history: &JobView) -> Option<&RunRecord> {
-    history.last.iter().find(|run| wire_result(run).is_some())
+    history.last.iter().find(|run| due::counts(run) && wire_result(run).is_some())
 }
 
-/// The newest entry of a requested run: its requester waits for it, so it is a transition.
+/// The newest entry of a requested run or resync: its requester waits for it, so it is a transition.
 pub(super) fn newest_requested(status: &SyncJobStatus) -> Option<&HistoryEntry> {
-    status.history.iter().find(|entry| entry.trigger == WireTrigger::Request)
+    status.history.iter().find(|entry| is_requested(entry.trigger))
 }
 
 /// Sets the request of each requested run: it is known from the annotation, and from the status that was written before.
@@ -116,7 +116,8 @@ fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
         let quiet = run.counts.inserted == 0 && run.counts.updated == 0 && run.counts.rejected == 0;
         if let Some(last) = entries.last_mut()
             && quiet
-            && (run.trigger != RunTrigger::Manual && last.trigger != WireTrigger::Request)
+            && !is_requested(wire_trigger(run.trigger))
+            && !is_requested(last.trigger)
             && (last.inserted, last.updated, last.rejected) == (0, 0, 0)
             && last.conflicting == conflicting(run)
             && last.result == result
@@ -131,6 +132,11 @@ fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
         entries.push(entry(run, result));
     }
     entries
+}
+
+/// Whether somebody waits for the run: it has an entry of its own.
+const fn is_requested(trigger: WireTrigger) -> bool {
+    matches!(trigger, WireTrigger::Request | WireTrigger::Resync)
 }
 
 fn entry(run: &RunRecord, result: WireResult) -> HistoryEntry {
@@ -185,6 +191,8 @@ fn wire_trigger(trigger: RunTrigger) -> WireTrigger {
         RunTrigger::Schedule | RunTrigger::CatchUp => WireTrigger::Schedule,
         RunTrigger::Retry => WireTrigger::Retry,
         RunTrigger::Manual => WireTrigger::Request,
+        RunTrigger::Resync => WireTrigger::Resync,
+        RunTrigger::Webhook => WireTrigger::Webhook,
     }
 }
 

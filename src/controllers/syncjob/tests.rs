@@ -1,6 +1,5 @@
 //! When a job runs and its status: values in, values out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,26 +7,25 @@ use uuid::Uuid;
 
 use super::decide::{ConnectionView, JobInputs, JobStep, decide};
 use super::ledger_state::LedgerState;
+use super::requests::RequestedWork;
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::common::{LocalRef, TriState};
-use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
+use crate::api::v1alpha1::reasons::{ConditionType, EventReason};
 use crate::api::v1alpha1::sync_job::{Retention, RetentionMode, RunResult as WireResult, SyncJobSpec, SyncJobStatus};
 use crate::cluster::resource::HasStatus as _;
 use crate::controllers::Decision;
 use crate::controllers::conditions::{from_api, status_of};
 use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::{ConditionStatus, check_invariants};
-use crate::domain::key::ObjectKey;
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
-use crate::profile::{Environment, Profile};
-use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule, sync_job};
+use crate::resolve::{JobSchedule, JobSupport, OperatorOptions, SpecError, job_schedule};
 use crate::settings::addresses::AddressRules;
-use crate::settings::{Draft, Settings};
+use crate::settings::sync_plan::SlaLimits;
 use crate::work::pool::{ActiveRun, JobView};
 
 pub(super) fn t(seconds: i64) -> Timestamp {
@@ -74,7 +72,7 @@ pub(super) fn run(result: Option<RunResult>, at: i64) -> RunRecord {
 
 /// What the operator makes of the spec, with or without an encryption key.
 fn schedule(job: &SyncJob, has_key: bool) -> Result<JobSchedule, SpecError> {
-    job_schedule(&job.spec, OperatorOptions { has_key, addresses: &AddressRules::default() }, t(0))
+    job_schedule(&job.spec, OperatorOptions { has_key, addresses: &AddressRules::default(), jobs: JobSupport::default() }, t(0))
 }
 
 pub(super) fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
@@ -91,6 +89,9 @@ pub(super) fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {
         partitions: 1,
         unused_fields: Vec::new(),
         ledger: LedgerState::Working,
+        requested: RequestedWork::default(),
+        sla: SlaLimits::default(),
+        lost: Vec::new(),
     }
 }
 
@@ -295,17 +296,6 @@ fn a_slot_missed_by_more_than_its_deadline_is_skipped() {
     assert!(matches!(on_time.steps[..], [JobStep::Start { .. }]));
 }
 
-#[test]
-fn an_unimplemented_field_stalls_the_job() {
-    let mut job = job();
-    job.spec.retention = Some(Retention { raw: None, mode: Some(RetentionMode::Masked) });
-    let error = schedule(&job, true).unwrap_err();
-    assert_eq!((error.reason, error.waiting), (Reason::NotImplemented, false));
-    let decision = at(&job, None, &inputs(&job, JobView::default()), 10);
-    assert!(decision.steps.is_empty());
-    assert_eq!(status_of(&decision.status.unwrap().conditions, ConditionType::Stalled), ConditionStatus::True);
-}
-
 /// Steps, and reason and message of the condition, of a job with this retention mode.
 fn with_retention(mode: Option<RetentionMode>, has_key: bool, type_: ConditionType) -> (usize, String, String) {
     let mut job = job();
@@ -326,10 +316,10 @@ fn unset_retention_runs_without_a_key_and_ready_says_off() {
 }
 
 #[test]
-fn unset_retention_runs_with_a_key_and_ready_says_encrypted_is_off() {
+fn unset_retention_runs_with_a_key_and_ready_says_encrypted() {
     let (steps, reason, message) = with_retention(None, true, ConditionType::Ready);
     assert_eq!((steps, &*reason), (1, "Accepted"));
-    assert!(message.contains("defaults to Encrypted, which this version treats as Off"), "{message}");
+    assert!(message.contains("raw payloads are stored encrypted: spec.retention.mode defaults"), "{message}");
 }
 
 #[test]
@@ -343,20 +333,4 @@ fn explicit_encrypted_without_a_key_is_stalled_and_starts_nothing() {
 fn an_explicit_mode_adds_nothing_to_ready() {
     let (_, _, message) = with_retention(Some(RetentionMode::Off), false, ConditionType::Ready);
     assert_eq!(message, "spec accepted; runs on schedule");
-}
-
-#[test]
-fn an_unsupported_stream_stalls_the_job_and_names_the_feature() {
-    let text = "id: x\ntitle: X\nbaseURL: {sandbox: 'https://x.example'}\nbreaker: Api\nhealthCheck: {path: /}\nstreams:\n  rows: {record: document, path: /r, records: [/a], key: /id, commitScope: Window, pagination: {kind: linkHeader, link: {kind: follow}}}\n";
-    let profile = Arc::new(Profile::parse("x.yaml", text).unwrap());
-    let connection = Settings::resolve(Draft::new(profile, Environment::Sandbox)).unwrap();
-    let mut job = job();
-    job.spec.stream = Some("rows".into());
-    let error = sync_job(&ObjectKey::new("team", "rows"), &job.spec, &connection).unwrap_err();
-    assert_eq!((error.reason, error.waiting), (Reason::NotImplemented, false));
-    assert_eq!(
-        error.message,
-        "stream \"rows\" (spec.stream) uses features not supported by this version of Busbar: \
-         pagination.kind: linkHeader, commitScope: Window; choose another stream"
-    );
 }

@@ -10,6 +10,8 @@ use super::connection::{Mode, Transaction, TransactionError};
 use super::cursor;
 use super::database::{SqliteLedger, read};
 use super::lease::assert_held;
+use super::outbox;
+use super::partitions;
 use super::worker::Slot;
 use crate::domain::cursor::{CursorState, StreamKey, stream_name};
 use crate::domain::key::ObjectKey;
@@ -29,7 +31,7 @@ const HISTORY: OperationName = OperationName("reading a job's history");
 const MAX_RUNS_PER_JOB: i64 = 200;
 
 /// The columns of a [`run_record`].
-pub(super) const RUN_COLUMNS: &str = "run_id, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, failure, \
+pub(super) const RUN_COLUMNS: &str = "run_id, cause, origin, dry_run, slot_ms, started_ms, ended_ms, result, reason, failure, \
      fetched, inserted, updated, unchanged, rejected, pages, conflicting";
 
 impl SqliteLedger {
@@ -85,6 +87,8 @@ impl SqliteLedger {
             let mut history = totals(tx, &job)?;
             history.last = last_runs(tx, &job, limit)?;
             history.cursors = cursors(tx, &job)?;
+            history.partitions = partitions::streaks(tx, &job)?;
+            history.last_resync = partitions::last_resync(tx, &job)?;
             Ok(history)
         })
         .await
@@ -136,6 +140,7 @@ fn start(tx: &Transaction<'_>, run: &RunStart) -> Result<(), LedgerError> {
     )?;
     insert(tx, run, None)?;
     record_slot(tx, run)?;
+    outbox::append(tx, &run.events, run.at)?;
     prune(tx, &run.job)
 }
 
@@ -147,19 +152,20 @@ fn skip(tx: &Transaction<'_>, run: &RunStart, reason: RunReason) -> Result<(), L
 
 fn insert(tx: &Transaction<'_>, run: &RunStart, skipped: Option<RunReason>) -> Result<(), LedgerError> {
     tx.execute(
-        "INSERT INTO sync_runs (run_id, namespace, job, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO sync_runs (run_id, namespace, job, cause, dry_run, slot_ms, started_ms, ended_ms, result, reason, origin)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             run.id.to_string(),
             &*run.job.namespace,
             &*run.job.name,
-            run.trigger.as_str(),
+            run.trigger.cause(),
             run.dry_run,
             run.slot.map(millis),
             millis(run.at),
             skipped.map(|_| millis(run.at)),
             skipped.map(|_| RunResult::Skipped.as_str()),
             skipped.map(RunReason::as_str),
+            run.trigger.as_str(),
         ],
     )?;
     Ok(())
@@ -200,6 +206,11 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
     if ended == 0 {
         return Ok(());
     }
+    outbox::append(tx, &end.events, end.at)?;
+    if let Some(resync) = &end.resync {
+        return partitions::resync_done(tx, end, resync);
+    }
+    partitions::count(tx, end)?;
     // Only provider outcomes count: a stop, a skip or a crash of Busbar does not change a streak.
     let (succeeded, failed) = match end.result {
         RunResult::Succeeded | RunResult::Incomplete => (true, false),
@@ -275,12 +286,14 @@ fn last_runs(tx: &Transaction<'_>, job: &ObjectKey, limit: u32) -> Result<Vec<Ru
 
 pub(super) fn run_record(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     let id: String = get(row, "run_id")?;
-    let trigger: String = get(row, "cause")?;
+    let (cause, origin): (String, Option<String>) = (get(row, "cause")?, get(row, "origin")?);
+    // What a later version wrote may be unknown; `cause` is not.
+    let trigger = origin.and_then(|origin| origin.parse().ok()).map_or_else(|| cause.parse::<RunTrigger>(), Ok);
     let result: Option<String> = get(row, "result")?;
     let reason: Option<String> = get(row, "reason")?;
     Ok(RunRecord {
         id: RunId(Uuid::parse_str(&id).map_err(|_| LedgerError::Corrupt { column: "sync_runs.run_id" })?),
-        trigger: trigger.parse::<RunTrigger>().map_err(|_| LedgerError::Corrupt { column: "sync_runs.cause" })?,
+        trigger: trigger.map_err(|_| LedgerError::Corrupt { column: "sync_runs.cause" })?,
         slot: timestamp_opt(row, "slot_ms")?,
         dry_run: get(row, "dry_run")?,
         started: instant(get(row, "started_ms")?, "sync_runs.started_ms")?,

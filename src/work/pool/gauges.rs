@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntGaugeVec, Opts};
 
 use super::slots::Slots;
+use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
+use crate::ledger::JobHistory;
 use crate::metrics::{Metrics, MetricsError};
 
 const LABELS: [&str; 2] = ["namespace", "syncjob"];
@@ -17,7 +21,30 @@ const LABELS: [&str; 2] = ["namespace", "syncjob"];
 #[derive(Copy, Clone)]
 struct Values {
     failure_streak: u32,
+    empty_streak: u32,
     last_success: Option<Timestamp>,
+    /// Up to when the partition that lags furthest is read.
+    read_to: Option<Timestamp>,
+}
+
+impl Values {
+    fn of(history: &JobHistory) -> Self {
+        let marks = history.cursors.iter().filter_map(|(_, state)| state.committed_hwm.as_deref());
+        Self {
+            failure_streak: history.failure_streak,
+            empty_streak: history.empty_streak,
+            last_success: history.last_success,
+            read_to: marks.filter_map(end_of).min(),
+        }
+    }
+}
+
+/// The end of what a cursor covers: the instant, or the end of the day.
+fn end_of(cursor: &str) -> Option<Timestamp> {
+    if let Ok(day) = cursor.parse::<Date>() {
+        return day.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok().map(|midnight| midnight.timestamp());
+    }
+    cursor.parse().ok()
 }
 
 /// The values by job. Cloning shares them.
@@ -27,15 +54,15 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn register(metrics: &Metrics, slots: Slots) -> Result<Self, MetricsError> {
+    pub(super) fn register(metrics: &Metrics, slots: Slots, clock: Clock) -> Result<Self, MetricsError> {
         let gauges = Self::default();
-        metrics.collector(Box::new(JobCollector { gauges: gauges.clone(), families: families()? }))?;
+        metrics.collector(Box::new(JobCollector { gauges: gauges.clone(), clock, families: families()? }))?;
         metrics.collector(Box::new(SlotCollector { slots, runs: runs()? }))?;
         Ok(gauges)
     }
 
-    pub(super) fn set(&self, job: &ObjectKey, failure_streak: u32, last_success: Option<Timestamp>) {
-        self.lock().insert(job.clone(), Values { failure_streak, last_success });
+    pub(super) fn set(&self, job: &ObjectKey, history: &JobHistory) {
+        self.lock().insert(job.clone(), Values::of(history));
     }
 
     pub(super) fn remove(&self, job: &ObjectKey) {
@@ -49,16 +76,22 @@ impl Gauges {
 
 struct JobCollector {
     gauges: Gauges,
-    families: [GaugeVec; 2],
+    clock: Clock,
+    families: [GaugeVec; 4],
 }
 
-fn families() -> Result<[GaugeVec; 2], MetricsError> {
+fn families() -> Result<[GaugeVec; 4], MetricsError> {
     let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &LABELS);
     Ok([
         gauge("busbar_sync_failure_streak", "Failed runs since the last successful one.")?,
         gauge(
             "busbar_sync_last_success_timestamp_seconds",
             "End of the last successful run, as a Unix timestamp in seconds.",
+        )?,
+        gauge("busbar_sync_empty_streak", "Consecutive successful runs that read no record.")?,
+        gauge(
+            "busbar_sync_cursor_lag_seconds",
+            "Time since the end of what is committed without a gap, of the partition that lags furthest, in seconds.",
         )?,
     ])
 }
@@ -70,15 +103,21 @@ impl Collector for JobCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         // Built at each scrape: a deleted job leaves nothing to clean up.
-        let Ok([streaks, successes]) = families() else { return Vec::new() };
+        let Ok(families) = families() else { return Vec::new() };
+        let [streaks, successes, empty, lag] = &families;
+        let now = self.clock.now().wall;
         for (job, values) in &*self.gauges.lock() {
             let labels = [&*job.namespace, &*job.name];
             streaks.with_label_values(&labels).set(f64::from(values.failure_streak));
             if let Some(at) = values.last_success {
                 successes.with_label_values(&labels).set(at.as_duration().as_secs_f64());
             }
+            empty.with_label_values(&labels).set(f64::from(values.empty_streak));
+            if let Some(to) = values.read_to {
+                lag.with_label_values(&labels).set(now.duration_since(to).as_secs_f64().max(0.0));
+            }
         }
-        streaks.collect().into_iter().chain(successes.collect()).collect()
+        families.iter().flat_map(Collector::collect).collect()
     }
 }
 

@@ -22,7 +22,10 @@ use crate::sync::metrics::SyncMetrics;
 use crate::sync::{Fetch, SyncPlan};
 use crate::work::reconcile_queue::ReconcileQueue;
 
+mod ending;
 mod gauges;
+mod lost;
+mod partition_gauges;
 mod purge;
 mod run;
 mod slots;
@@ -32,10 +35,12 @@ mod tests;
 mod view;
 
 use gauges::Gauges;
+use partition_gauges::PartitionGauges;
 use slots::Slots;
 use state::PoolState;
-pub use state::{ActiveRun, PoolOptions, RunOutcome, RunRequest, StartOutcome};
+pub use state::{ActiveRun, PoolOptions, ResyncAttempts, RunOutcome, RunRequest, StartOutcome, lease_name};
 pub use view::JobView;
+use view::KnownRuns;
 
 /// The pool of sync runs. Cloning shares it.
 #[derive(Clone)]
@@ -53,14 +58,17 @@ impl SyncPool {
         options: PoolOptions,
     ) -> Result<Self, MetricsError> {
         let slots = Slots::new(options.concurrency.max(1));
-        let gauges = Gauges::register(metrics, slots.clone())?;
-        let metrics = SyncMetrics::register(metrics)?;
+        let gauges = Gauges::register(metrics, slots.clone(), clock)?;
+        let partitions = options.partition_metrics.then(|| PartitionGauges::register(metrics)).transpose()?;
+        let sync_metrics = SyncMetrics::register(metrics)?;
+        let metrics = if options.legacy_mono { sync_metrics.with_mono(metrics)? } else { sync_metrics };
         let shared = PoolState {
             ledger,
             reconcile_queue,
             clock,
             metrics,
             gauges,
+            partitions,
             tasks: options.tasks.child(),
             options,
             slots,
@@ -119,15 +127,15 @@ impl SyncPool {
     /// The state of `job` for its status: the active run, and the last `limit` runs from the ledger.
     pub async fn view(&self, job: &ObjectKey, limit: u32) -> Result<JobView, LedgerError> {
         // First the active run, then the history: a run that ends in between is reported twice rather than not at all.
-        let (active, last_outcome) = {
-            let jobs = self.shared.jobs();
-            let known = jobs.get(job);
-            (known.and_then(|job| job.active.as_ref().map(|(run, _)| *run)), known.and_then(|job| job.last.clone()))
-        };
+        let known = self.shared.jobs().get(job).map(|known| KnownRuns {
+            active: known.active.as_ref().map(|(run, _)| *run),
+            last_outcome: known.last.clone(),
+            resync: known.resync.clone(),
+        });
         let history = self.shared.ledger.job_history(job, limit, self.shared.clock.now().wall).await?;
-        self.shared.gauges.set(job, history.failure_streak, history.last_success);
+        self.shared.gauges.set(job, &history);
         self.shared.metrics.add_job(job);
-        Ok(JobView::new(active, last_outcome, history))
+        Ok(JobView::new(known.unwrap_or_default(), history))
     }
 
     /// Removes a deleted job: stops its run and removes its metrics. The ledger is unchanged.
@@ -140,6 +148,7 @@ impl SyncPool {
         }
         drop(jobs);
         self.shared.gauges.remove(job);
+        self.shared.partitions.iter().for_each(|partitions| partitions.remove(job));
         self.shared.metrics.remove_job(job);
     }
 

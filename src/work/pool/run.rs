@@ -8,11 +8,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::ending::{self, Ending};
 use super::slots::{RunSlot, SlotFetch};
 use super::state::{PoolState, RunOutcome, RunRequest};
 use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::{HeldLease, RunEnd, RunStart, RunTrigger, TakeOutcome};
+use crate::ledger::{HeldLease, RunStart, RunTrigger, TakeOutcome};
+use crate::sync::metrics::Stage;
 use crate::sync::report::RunError;
 use crate::sync::{Fetch, RunContext, RunReport, SyncPlan, run};
 use crate::work::reconcile_queue::Kind;
@@ -36,24 +38,30 @@ pub(super) async fn execute(
 ) {
     let _active = ActiveGuard { shared: Arc::clone(&shared), job: plan.job.clone(), request };
     let guarded = AssertUnwindSafe(wait_and_run(&shared, &plan, fetch, request, &cancel)).catch_unwind();
-    let (report, recorded) = if let Ok(ended) = guarded.await {
+    let ended = if let Ok(ended) = guarded.await {
         ended
     } else {
         // A panic ends the run, not the process; the lease is released with the future.
         shared.tasks.record_panic("sync run");
         let report = RunReport::from_error(&RunReason::InternalError.into());
         shared.metrics.run_ended(&plan.job, &report);
-        let recorded = record_end(&shared, &plan.job, request, &report).await;
-        (report, recorded)
+        record_end(&shared, &plan, request, report).await
     };
-    log(&plan, request, &report, recorded);
-    if !recorded {
+    log(&plan, request, &ended);
+    if !ended.recorded {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = shared.clock.sleep_until(shared.clock.mono() + UNRECORDED_DELAY) => {}
         }
     }
-    publish_end(&shared, &plan.job, request, report, recorded).await;
+    publish_end(&shared, &plan, request, ended).await;
+}
+
+/// A run that has ended.
+struct EndedRun {
+    report: RunReport,
+    /// Whether the end is in the ledger.
+    recorded: bool,
 }
 
 /// Ends the active run of a job if the end of its task did not: after a panic there, the job would never run again.
@@ -75,18 +83,18 @@ impl Drop for ActiveGuard {
     }
 }
 
-/// Waits for a slot and for the lease, then runs. Returns the report and whether the end is in the ledger.
+/// Waits for a slot and for the lease, then runs.
 async fn wait_and_run(
     shared: &PoolState,
     plan: &SyncPlan,
     fetch: Arc<dyn Fetch>,
     request: RunRequest,
     cancel: &CancellationToken,
-) -> (RunReport, bool) {
+) -> EndedRun {
     let not_started = |stop: RunError| {
         let report = RunReport::from_error(&stop);
         shared.metrics.run_ended(&plan.job, &report);
-        (report, false)
+        EndedRun { report, recorded: false }
     };
     let connection = plan.job.sibling(plan.connection.as_str());
     let slot = tokio::select! {
@@ -107,10 +115,13 @@ async fn wait_and_run(
         trigger: request.trigger,
         slot: request.slot,
         dry_run: plan.dry_run,
+        events: vec![ending::run_events(plan, request).started(request.trigger)],
         at: shared.clock.now().wall,
     };
     match shared.ledger.start_run(&start, held.lease()).await {
         Ok(true) => {}
+        // The same run, whose former process was killed.
+        Ok(false) if shared.options.resumes && is_unfinished(shared, plan, request).await => {}
         // The previous lease holder has already served the slot, or the request.
         Ok(false) => {
             held.release().await;
@@ -122,9 +133,15 @@ async fn wait_and_run(
     let fetch = SlotFetch { fetch, slot, requested };
     let report = with_lease(shared, plan, &fetch, request, cancel, &held).await;
     drop(fetch);
-    let recorded = record_end(shared, &plan.job, request, &report).await;
+    let ended = record_end(shared, plan, request, report).await;
     held.release().await;
-    (report, recorded)
+    ended
+}
+
+/// Whether the run was started and has not ended.
+async fn is_unfinished(shared: &PoolState, plan: &SyncPlan, request: RunRequest) -> bool {
+    let history = shared.ledger.job_history(&plan.job, 1, shared.clock.now().wall).await;
+    history.is_ok_and(|history| history.last.first().is_some_and(|run| run.id == request.run && run.ended.is_none()))
 }
 
 /// Runs and renews the lease concurrently. Losing the lease stops the run; the fence rejects its writes in any case.
@@ -137,14 +154,16 @@ async fn with_lease(
     held: &HeldLease,
 ) -> RunReport {
     let stop = cancel.child_token();
+    let metrics = shared.metrics.of_provider(&plan.provider);
     let cx = RunContext {
         ledger: &*shared.ledger,
         fetch,
         account_tokens: &shared.options.account_tokens,
         lease: held.lease(),
         clock: shared.clock,
-        metrics: &shared.metrics,
+        metrics: &metrics,
         run: request.run,
+        preview: None,
         cancel: &stop,
     };
     let mut running = std::pin::pin!(run(plan, cx));
@@ -187,39 +206,50 @@ async fn take_lease(
 
 /// Records the end in the ledger, with retries: a ledger that is briefly busy must not make a successful run look
 /// interrupted.
-async fn record_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, report: &RunReport) -> bool {
-    let end = RunEnd {
-        id: request.run,
-        job: job.clone(),
-        result: report.result,
-        reason: report.reason,
-        failure: report.failure.clone(),
-        counts: report.counts,
-        at: shared.clock.now().wall,
-    };
+async fn record_end(shared: &PoolState, plan: &SyncPlan, request: RunRequest, report: RunReport) -> EndedRun {
+    let Ending { end, exceeded, partitions } = ending::of(shared, plan, request, &report).await;
+    let began = shared.clock.mono();
+    let mut recorded = shared.ledger.finish_run(&end).await.is_ok();
     let mut delay = RECORD_DELAY;
     for _ in 1..RECORD_TRIES {
-        if shared.ledger.finish_run(&end).await.is_ok() {
-            return true;
+        if recorded {
+            break;
         }
         shared.clock.sleep_until(shared.clock.mono() + delay).await;
         delay *= 2;
+        recorded = shared.ledger.finish_run(&end).await.is_ok();
     }
-    shared.ledger.finish_run(&end).await.is_ok()
+    let class = (!recorded).then_some(RunReason::LedgerUnavailable);
+    shared.metrics.of_provider(&plan.provider).stage(
+        Stage::Publish,
+        shared.clock.mono().since(began).as_secs_f64(),
+        class,
+    );
+    ending::log(plan, request, &exceeded);
+    shared.metrics.slow_fetches(&plan.job, exceeded.slow.len());
+    if let Some(gauges) = &shared.partitions {
+        // Known since the run needed it: nothing is read or written for it again.
+        if let Some(key) = shared.options.account_tokens.loaded().await {
+            gauges.set(&plan.job, &key, partitions);
+        }
+    }
+    EndedRun { report, recorded }
 }
 
 /// Publishes the end: gauges, then memory, then the reconcile queue, so that the reconcile sees all of it.
-async fn publish_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, report: RunReport, recorded: bool) {
-    let now = shared.clock.now();
+async fn publish_end(shared: &PoolState, plan: &SyncPlan, request: RunRequest, ended: EndedRun) {
+    let (job, now) = (&plan.job, shared.clock.now());
     let history = shared.ledger.job_history(job, 0, now.wall).await;
+    let EndedRun { report, recorded } = ended;
+    let resync = plan.resync.as_ref().map(|resync| resync.id.clone());
     let outcome = RunOutcome { id: request.run, at: now.mono, report, recorded };
     let mut jobs = shared.jobs();
     match jobs.get_mut(job) {
         Some(entry) if !entry.deleted => {
             entry.active = None;
-            entry.last = Some(outcome);
+            entry.note_end(resync, outcome);
             if let Ok(history) = history {
-                shared.gauges.set(job, history.failure_streak, history.last_success);
+                shared.gauges.set(job, &history);
             }
         }
         _ => {
@@ -231,7 +261,8 @@ async fn publish_end(shared: &PoolState, job: &ObjectKey, request: RunRequest, r
     shared.reconcile_queue.enqueue(Kind::SyncJob, job);
 }
 
-fn log(plan: &SyncPlan, request: RunRequest, report: &RunReport, recorded: bool) {
+fn log(plan: &SyncPlan, request: RunRequest, ended: &EndedRun) {
+    let EndedRun { report, recorded } = ended;
     let reason = report.reason.map_or("", RunReason::as_str);
     tracing::info!(
         request_id = %request.run,

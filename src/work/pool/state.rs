@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::gauges::Gauges;
+use super::partition_gauges::PartitionGauges;
 use super::slots::Slots;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::time::Mono;
-use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunTrigger};
+use crate::ledger::{LeaseHolder, LeaseOptions, LeaseStore, Ledger, RunId, RunResult, RunTrigger};
 use crate::sync::RunReport;
 use crate::sync::account_tokens::AccountTokens;
 use crate::sync::metrics::SyncMetrics;
@@ -33,6 +34,13 @@ pub struct PoolOptions {
     pub account_tokens: AccountTokens,
     /// Where runs and releases of their leases run; by default a group that no shutdown waits for.
     pub tasks: TaskGroup,
+    /// Whether a run that was started before and has not ended goes on under its ID, instead of counting as served: the
+    /// second Pod of a Kubernetes Job.
+    pub resumes: bool,
+    /// Whether the series of partitions are exported (`--partition-metrics`).
+    pub partition_metrics: bool,
+    /// Whether the series of the Mono pipeline are exported too (`--compat-metrics=mono`).
+    pub legacy_mono: bool,
 }
 
 impl PoolOptions {
@@ -44,6 +52,9 @@ impl PoolOptions {
             lease_ttl: Duration::from_secs(15),
             account_tokens: AccountTokens::default(),
             tasks: TaskGroup::default(),
+            resumes: false,
+            partition_metrics: false,
+            legacy_mono: false,
         }
     }
 }
@@ -107,6 +118,8 @@ pub(super) struct PoolState {
     pub(super) clock: Clock,
     pub(super) metrics: SyncMetrics,
     pub(super) gauges: Gauges,
+    /// The series of partitions, if they are exported.
+    pub(super) partitions: Option<PartitionGauges>,
     pub(super) options: PoolOptions,
     pub(super) slots: Slots,
     pub(super) jobs: Mutex<HashMap<ObjectKey, JobEntry>>,
@@ -120,8 +133,34 @@ pub(super) struct PoolState {
 pub(super) struct JobEntry {
     pub(super) active: Option<(ActiveRun, CancellationToken)>,
     pub(super) last: Option<RunOutcome>,
+    /// The attempts of the job's resync.
+    pub(super) resync: Option<ResyncAttempts>,
     /// The object was deleted; this entry is removed when its run has ended.
     pub(super) deleted: bool,
+}
+
+/// What this process knows of a resync that is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResyncAttempts {
+    /// Its ID.
+    pub id: String,
+    /// Consecutive failed runs of it.
+    pub failures: u32,
+    /// When the last of its runs ended.
+    pub last: Mono,
+}
+
+impl JobEntry {
+    /// Remembers the end of a run; `resync` is the ID of the resync that it served.
+    pub(super) fn note_end(&mut self, resync: Option<String>, outcome: RunOutcome) {
+        if let Some(id) = resync {
+            let before = self.resync.take().filter(|attempts| attempts.id == id).map_or(0, |attempts| attempts.failures);
+            let failed = outcome.report.result == RunResult::Failed;
+            let failures = if failed { before.saturating_add(1) } else { 0 };
+            self.resync = Some(ResyncAttempts { id, failures, last: outcome.at });
+        }
+        self.last = Some(outcome);
+    }
 }
 
 impl PoolState {
@@ -140,6 +179,6 @@ impl PoolState {
 }
 
 /// Name of the lease whose holder may advance the job's cursors.
-pub(super) fn lease_name(job: &ObjectKey) -> String {
+pub fn lease_name(job: &ObjectKey) -> String {
     format!("sync/{}/{}", job.namespace, job.name)
 }

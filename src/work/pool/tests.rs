@@ -1,6 +1,7 @@
 //! The pool over a scripted bank and a real ledger file.
 
 mod fairness;
+mod memory_events;
 mod memory_ledger;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,6 +185,7 @@ async fn a_job_run_by_another_process_is_skipped_and_its_stale_lease_taken_over(
         trigger: RunTrigger::Manual,
         slot: None,
         dry_run: false,
+        events: Vec::new(),
         at: fixture.clock.now().wall,
     };
     assert!(fixture.ledger.start_run(&theirs, &other).await.unwrap());

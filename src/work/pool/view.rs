@@ -1,11 +1,13 @@
 //! The state of a job, for its status.
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
-use super::state::{ActiveRun, RunOutcome};
+use super::state::{ActiveRun, ResyncAttempts, RunOutcome};
 use crate::domain::clock_skew::{happened, is_ahead};
+use crate::domain::hash::short_hex;
 use crate::domain::time::Now;
-use crate::ledger::{CursorState, JobHistory, RunRecord};
+use crate::ledger::{CursorState, JobHistory, PartitionStreak, RunRecord};
 
 /// Characters of the cursor preview, the width of the status column.
 const PREVIEW_LEN: usize = 64;
@@ -31,14 +33,32 @@ pub struct JobView {
     pub cursor_preview: Option<String>,
     /// Partitions with a cursor.
     pub partitions: u32,
+    /// The partitions with a streak, the longest failure streak first.
+    pub streaks: Vec<PartitionStreak>,
+    /// ID of the resync that was completed last.
+    pub last_resync: Option<String>,
+    /// The attempts of a resync that is not done, as this process knows them.
+    pub resync: Option<ResyncAttempts>,
+}
+
+/// What this process knows of a job's runs, from memory.
+#[derive(Default)]
+pub(super) struct KnownRuns {
+    pub(super) active: Option<ActiveRun>,
+    pub(super) last_outcome: Option<RunOutcome>,
+    pub(super) resync: Option<ResyncAttempts>,
 }
 
 impl JobView {
-    pub(super) fn new(active: Option<ActiveRun>, last_outcome: Option<RunOutcome>, history: JobHistory) -> Self {
+    pub(super) fn new(known: KnownRuns, history: JobHistory) -> Self {
+        let KnownRuns { active, last_outcome, resync } = known;
         Self {
             active,
             last_outcome,
+            resync,
             cursor_preview: preview(&history),
+            streaks: history.partitions,
+            last_resync: history.last_resync,
             partitions: u32::try_from(history.cursors.len()).unwrap_or(u32::MAX),
             last: history.last,
             failure_streak: history.failure_streak,
@@ -46,6 +66,19 @@ impl JobView {
             last_success: history.last_success,
             last_slot: history.last_slot,
         }
+    }
+
+    /// The longest failure streak of a partition. Of a job with one partition, and of one whose partitions an older version
+    /// did not count, that of the job.
+    pub fn worst_failure_streak(&self, partitions: usize) -> u32 {
+        let worst = self.streaks.iter().map(|streak| streak.failure_streak).max();
+        worst.filter(|_| partitions > 1).unwrap_or(self.failure_streak)
+    }
+
+    /// The longest empty streak of a partition, or that of the job as above.
+    pub fn worst_empty_streak(&self, partitions: usize) -> u32 {
+        let worst = self.streaks.iter().map(|streak| streak.empty_streak).max();
+        worst.filter(|_| partitions > 1).unwrap_or(self.empty_streak)
     }
 
     /// The same with every instant as of `now`: none is later.
@@ -76,7 +109,9 @@ fn preview(history: &JobHistory) -> Option<String> {
 /// The committed high-water mark; before the first, the progress of the open window.
 fn position(state: &CursorState) -> Option<String> {
     match (&state.committed_hwm, &state.window) {
-        (Some(mark), _) => Some(mark.clone()),
+        (Some(mark), _) if mark.starts_with(|c: char| c.is_ascii_digit()) && mark.contains('-') => Some(mark.clone()),
+        // A token of the provider says nothing to a reader, and may hold what it likes: which one it is.
+        (Some(token), _) => Some(format!("token {}", short_hex(Sha256::new().chain_update(token)))),
         (None, Some(window)) => Some(format!("{}..{} page {}", window.from, window.to, window.page_no)),
         (None, None) => None,
     }

@@ -17,7 +17,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
 use crate::profile::Profiles;
 use crate::resolve::{
-    ConnectionSources, DesiredConnection, OperatorOptions, ReferencedSecret, ReferencedSecrets, SecretReference,
+    ConnectionSources, DesiredConnection, JobSupport, OperatorOptions, ReferencedSecret, ReferencedSecrets, SecretReference,
     SpecError, connection, referenced_secrets,
 };
 use crate::settings::addresses::{AddressDenied, AddressRules, EndpointRole};
@@ -153,7 +153,7 @@ impl Unusable {
             profile: profile.as_ref(),
             policy: policy.as_ref(),
             secrets: ReferencedSecrets { auth: fixed(auth), tls: fixed(tls) },
-            operator: OperatorOptions { has_key: false, addresses: &AddressRules::default() },
+            operator: OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() },
         };
         connection(&sources).connection.unwrap_err()
     }

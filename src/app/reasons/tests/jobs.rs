@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use super::{Emitted, at};
 use crate::api::v1alpha1::SyncJob;
-use crate::api::v1alpha1::sync_job::SyncJobStatus;
+use crate::api::v1alpha1::sync_job::{SyncJobSpec, SyncJobStatus};
 use crate::controllers::conditions::time;
 use crate::controllers::syncjob::decide::{ConnectionView, JobInputs, decide};
 use crate::controllers::syncjob::ledger_state::LedgerState;
+use crate::controllers::syncjob::requests::RequestedWork;
 use crate::controllers::syncjob::source_events;
 use crate::domain::breaker::EffectiveState;
 use crate::domain::key::ObjectKey;
+use crate::domain::run_reason::RunReason;
 use crate::domain::window::WindowPosition;
 use crate::domain::write_fault::WriteFault;
 use crate::ledger::{Erasure, RunResult};
 use crate::profile::{Environment, Profiles};
-use crate::resolve::sync_job::{connection_not_found, connection_not_ready, duplicate_source, unused_fields};
-use crate::resolve::{JobSchedule, OperatorOptions, SpecError, job_schedule, sync_job};
+use crate::resolve::partitions_from::partitions_from;
+use crate::resolve::sync_job::{accept, connection_not_found, connection_not_ready, duplicate_source, unused_fields};
+use crate::resolve::{JobSchedule, JobSupport, OperatorOptions, SpecError, job_schedule, sync_job};
 use crate::settings::addresses::AddressRules;
+use crate::settings::sync_plan::SlaLimits;
 use crate::settings::{Draft, Settings};
 use crate::sync::tests::NOW;
 use crate::work::pool::JobView;
@@ -40,7 +44,7 @@ fn job(cadence: &str, fields: &str) -> SyncJob {
 /// The schedule, or why the spec cannot be used, as `observe` determines it for a job of a running connection and an
 /// operator without an encryption key.
 fn resolved(job: &SyncJob) -> Result<JobSchedule, SpecError> {
-    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default() };
+    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() };
     let schedule = job_schedule(&job.spec, operator, NOW.parse().unwrap())?;
     let profile = Profiles::builtin().unwrap().get("mono").unwrap();
     let connection = Settings::resolve(Draft::new(Arc::clone(&profile), Environment::Sandbox)).unwrap();
@@ -78,6 +82,9 @@ impl<'a> Case<'a> {
             partitions: 1,
             unused_fields: unused_fields(&self.job.spec),
             ledger: self.ledger,
+            requested: RequestedWork::default(),
+            sla: SlaLimits::default(),
+            lost: Vec::new(),
         };
         let decision = decide(self.job, self.previous, &inputs, at(self.now));
         let status = decision.status.unwrap();
@@ -117,7 +124,6 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
         ("interval: 60s", "stream: transactions"),
         ("interval: 60s", "stream: horoscopes"),
         ("interval: 60s, execution: Job", STREAM),
-        ("interval: 60s, commitScope: Window", STREAM),
         ("interval: 60s, retention: {mode: Encrypted}", STREAM),
     ] {
         let unusable = job(cadence, fields);
@@ -125,8 +131,44 @@ pub(super) fn emit(views: &[JobView], emitted: &mut Emitted) {
         assert!(case.schedule.is_err(), "{cadence}, {fields}");
         case.decide(emitted);
     }
+    streaks(&every_minute, failed, succeeded, emitted);
+    let cycle: SyncJobSpec = serde_yaml::from_str(
+        "{connectionRef: {name: bank}, stream: transactions, partitionsFrom: {syncJobRef: {name: j}, field: id}}",
+    )
+    .unwrap();
+    let profile = Profiles::builtin().unwrap().get("mono").unwrap();
+    let connection = Settings::resolve(Draft::new(profile, Environment::Sandbox)).unwrap();
+    let with_image = OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::NoImage };
+    let as_job = job("interval: 60s, execution: Job", STREAM);
+    for error in [
+        partitions_from(&ObjectKey::new("team", "j"), &cycle, &connection, |_| None).unwrap_err(),
+        partitions_from(&ObjectKey::new("team", "other"), &cycle, &connection, |_| None).unwrap_err(),
+        accept(&as_job.spec, with_image).unwrap_err(),
+    ] {
+        Case { schedule: Err(error), ..Case::of(&every_minute, &none) }.decide(emitted);
+    }
     emitted.add_events(&[source_events::erased(None, &Erasure::default())]);
     for error in [connection_not_found("bank"), connection_not_ready("bank"), duplicate_source("books", "a")] {
         Case { schedule: Err(error), ..Case::of(&every_minute, &none) }.decide(emitted);
     }
+}
+
+/// Streaks that reach their thresholds, a schema that drifts, and a resync that is completed.
+fn streaks(job: &SyncJob, failed: &JobView, succeeded: &JobView, emitted: &mut Emitted) {
+    let before = Case::of(job, succeeded).decide(emitted);
+    let recent = succeeded.last_success;
+    for view in [
+        JobView { failure_streak: 5, last_success: recent, ..failed.clone() },
+        JobView { empty_streak: 3, ..succeeded.clone() },
+        JobView { last_resync: Some("may".into()), ..succeeded.clone() },
+        drifted(failed),
+    ] {
+        Case { previous: Some(&before), ..Case::of(job, &view) }.decide(emitted);
+    }
+}
+
+fn drifted(failed: &JobView) -> JobView {
+    let mut view = failed.clone();
+    view.last[0].reason = Some(RunReason::SchemaDrifted);
+    view
 }

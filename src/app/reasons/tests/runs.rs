@@ -20,7 +20,9 @@ use crate::ledger::{
     StoredCredential,
 };
 use crate::metrics::Metrics;
-use crate::profile::{Classification, ResponseClass};
+use crate::profile::{
+    Classification, CommitScope, Pagination, ResponseClass, Template, TokenSource, TokenTarget,
+};
 use crate::provider::call::{CallError, Response, TokenStoreError};
 use crate::settings::sync_plan::SyncPlan;
 use crate::sync::account_tokens::stored_key;
@@ -62,9 +64,27 @@ fn planned(change: impl FnOnce(&mut SyncPlan)) -> Case {
     Case { plan, bank: ScriptedBank::with(25) }
 }
 
+/// A patch stream whose data is not ready: no more pages, and a blank token.
+fn without_token() -> Case {
+    let mut case = changing(|_, body| *body = json!({"data": [], "meta": {"more": false, "token": ""}}));
+    let stream = Arc::make_mut(&mut case.plan.stream);
+    (stream.window, stream.commit_scope) = (None, CommitScope::Window);
+    stream.pagination = Pagination::Token {
+        from: TokenSource::Body { pointers: vec!["/meta/token".into()] },
+        to: TokenTarget::Query { parameter: "after".into() },
+        more: Some("/meta/more".into()),
+        size_parameter: None,
+        size: None,
+    };
+    for (name, value) in [("page", "1"), ("limit", "10"), ("start", "01-09-2026"), ("end", "10-09-2026")] {
+        stream.query.insert(name.into(), Template::parse(value).unwrap());
+    }
+    case
+}
+
 /// Runs that end by themselves.
 fn cases() -> Vec<Case> {
-    let mut cases = vec![planned(|_| {})];
+    let mut cases = vec![planned(|_| {}), without_token()];
     let retry_in = Duration::from_hours(1);
     for error in [
         CallError::Timeout,
@@ -173,7 +193,7 @@ impl Fixture {
         let taken = self.ledger.acquire_lease(LEASE, "me", TTL, now, None).await.unwrap();
         let LeaseOutcome::Acquired(lease) = taken else { panic!("the lease is held: {taken:?}") };
         let (job, trigger) = (plan(10).job, RunTrigger::Manual);
-        let start = RunStart { id, job, trigger, slot: None, dry_run: false, at: now };
+        let start = RunStart { id, job, trigger, slot: None, dry_run: false, events: Vec::new(), at: now };
         assert!(self.ledger.start_run(&start, &lease).await.unwrap());
         (lease, id)
     }
@@ -195,7 +215,14 @@ impl Fixture {
             state: &state,
             rows: &[],
             documents: &[],
+            records: &[],
+            removed: &[],
+            pending: None,
+            scope: crate::ledger::page::CommitScope::Page,
             dead_letters: &[],
+            raw: None,
+            events: None,
+            replayed: None,
             fetched: 0,
             conflicting: 0,
             pages: 0,
@@ -263,6 +290,14 @@ async fn key_missing() -> Vec<JobView> {
     vec![fixture.ended().await]
 }
 
+/// The Kubernetes Job of a run ended before its run did.
+async fn job_failed() -> Vec<JobView> {
+    let fixture = Fixture::new().await;
+    let request = RunRequest { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Schedule, slot: None };
+    assert!(fixture.pool.record_lost(&plan(10).job, request).await.unwrap());
+    vec![fixture.pool.view(&plan(10).job, 10).await.unwrap()]
+}
+
 async fn slot_missed() -> Vec<JobView> {
     let fixture = Fixture::new().await;
     let job = plan(10).job;
@@ -274,7 +309,7 @@ async fn slot_missed() -> Vec<JobView> {
 pub(super) async fn emit(emitted: &mut Emitted) -> Vec<JobView> {
     let mut all: Vec<BoxFuture<'_, Vec<JobView>>> = cases().into_iter().map(|case| one_run(case).boxed()).collect();
     all.extend([cancelled().boxed(), lease_lost().boxed(), slot_served().boxed(), interrupted().boxed()]);
-    all.extend([unreadable_cursor().boxed(), key_missing().boxed(), slot_missed().boxed()]);
+    all.extend([unreadable_cursor().boxed(), key_missing().boxed(), slot_missed().boxed(), job_failed().boxed()]);
     let views: Vec<_> = futures::future::join_all(all).await.into_iter().flatten().collect();
     for view in &views {
         let recorded = view.last.iter().map(|run| (run.result, run.reason));

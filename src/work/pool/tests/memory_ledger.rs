@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::domain::quota::DayUsage;
+use crate::domain::records::Table;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::audit::{Audit, AuditBatch, AuditEntry, AuditPruning, PrunedAudit, StoredAudit, Usage, UsageKey};
 use crate::ledger::dead_requests::{
@@ -22,7 +23,8 @@ use crate::ledger::dead_requests::{
 use crate::ledger::document::StoredDocument;
 use crate::ledger::health::HealthReceiver;
 use crate::ledger::lease_holder::memory::MemoryLeases;
-use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRun};
+use crate::ledger::money_totals::MoneyTotal;
+use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRecord, StoredRun};
 use crate::ledger::quotas::{QuotaOwner, Quotas};
 use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::{
@@ -62,11 +64,11 @@ impl MemoryLedger {
 }
 
 /// What the pool never asks for.
-fn unused<'a, T: Send + 'a>() -> LedgerFuture<'a, T> {
+pub(super) fn unused<'a, T: Send + 'a>() -> LedgerFuture<'a, T> {
     async { Err(LedgerError::SchemaOutdated) }.boxed()
 }
 
-fn done<'a, T: Send + 'a>(value: T) -> LedgerFuture<'a, T> {
+pub(super) fn done<'a, T: Send + 'a>(value: T) -> LedgerFuture<'a, T> {
     async { Ok(value) }.boxed()
 }
 
@@ -107,6 +109,10 @@ impl Ledger for MemoryLedger {
         .boxed()
     }
 
+    fn preview_page<'a>(&'a self, _: PageCommit<'a>) -> LedgerFuture<'a, PageCounts> {
+        done(PageCounts::default())
+    }
+
     fn start_run<'a>(&'a self, _: &'a RunStart, _: &'a Lease) -> LedgerFuture<'a, bool> {
         done(true)
     }
@@ -121,6 +127,10 @@ impl Ledger for MemoryLedger {
 
     fn job_history<'a>(&'a self, _: &'a ObjectKey, _: u32, _: Timestamp) -> LedgerFuture<'a, JobHistory> {
         done(JobHistory::default())
+    }
+
+    fn is_resync_done<'a>(&'a self, _: &'a ObjectKey, _: &'a str) -> LedgerFuture<'a, bool> {
+        done(false)
     }
 
     fn adopt_source<'a>(&'a self, _: &'a SourceAdoption<'a>) -> LedgerFuture<'a, bool> {
@@ -183,11 +193,32 @@ impl Ledger for MemoryLedger {
 }
 
 impl Queries for MemoryLedger {
+    fn newest_records<'a>(
+        &'a self,
+        _: &'static Table,
+        _: &'a TransactionFilter,
+        _: u32,
+    ) -> LedgerFuture<'a, Vec<StoredRecord>> {
+        unused()
+    }
+
+    fn count_records<'a>(&'a self, _: &'static Table, _: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
+        unused()
+    }
+
+    fn partition_values<'a>(&'a self, _: &'a ObjectKey, _: &'a str, _: u32) -> LedgerFuture<'a, Vec<String>> {
+        unused()
+    }
+
     fn newest_documents<'a>(&'a self, _: &'a TransactionFilter, _: u32) -> LedgerFuture<'a, Vec<StoredDocument>> {
         unused()
     }
 
     fn newest_dead_letters<'a>(&'a self, _: &'a TransactionFilter, _: u32) -> LedgerFuture<'a, Vec<StoredDeadLetter>> {
+        unused()
+    }
+
+    fn money_totals(&self) -> LedgerFuture<'_, Vec<MoneyTotal>> {
         unused()
     }
 
