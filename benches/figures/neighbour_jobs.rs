@@ -136,10 +136,6 @@ fn plan(profile: &Profile, connection: &str, n: usize) -> SyncPlan {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::clone(&profile.streams["transactions"]),
-        endpoint: busbar::settings::sync_plan::PlanEndpoint {
-            base_url: "https://bank.test/".parse().expect("a URL"),
-            secret_query: Vec::new(),
-        },
         endpoint: PlanEndpoint { base_url: "https://bank.test/".parse().expect("a URL"), secret_query: Vec::new() },
         request_id_header: profile.correlation.clone(),
         partitions: vec![Partition {
@@ -148,7 +144,6 @@ fn plan(profile: &Profile, connection: &str, n: usize) -> SyncPlan {
         }],
         start: None,
         lookback: None,
-        commit_scope: profile.streams["transactions"].commit_scope,
         commit_scope: profile.streams["transactions"].commit_scope,
         run_timeout: Duration::from_mins(10),
         dead_letter_budget_percent: 10,

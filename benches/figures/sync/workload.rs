@@ -13,7 +13,7 @@ use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::settings::sync_plan::{PlanEndpoint, RawRetention, RawStorage, ResyncPlan};
+use busbar::settings::sync_plan::{RawRetention, RawStorage, ResyncPlan};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::account_tokens::AccountTokens;
 use busbar::sync::{MaskRules, Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
@@ -87,7 +87,6 @@ impl Workload {
             stream_name: "transactions".into(),
             stream: Arc::clone(&self.profile.streams["transactions"]),
             endpoint: PlanEndpoint { base_url: self.base_url.parse().expect("a URL"), secret_query: Vec::new() },
-            endpoint: PlanEndpoint { base_url: self.base_url.parse().expect("a URL"), secret_query: Vec::new() },
             request_id_header: self.profile.correlation.clone(),
             partitions: vec![Partition {
                 name: String::new(),
@@ -95,7 +94,6 @@ impl Workload {
             }],
             start: None,
             lookback: None,
-            commit_scope: self.profile.streams["transactions"].commit_scope,
             commit_scope: self.profile.streams["transactions"].commit_scope,
             run_timeout: Duration::from_mins(30),
             dead_letter_budget_percent: 10,
