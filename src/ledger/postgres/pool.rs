@@ -26,6 +26,7 @@ const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(15);
 const SETTINGS: &str = "SELECT set_config('statement_timeout', '30000', false), set_config('lock_timeout', '10000', false), \
      set_config('idle_in_transaction_session_timeout', '10000', false), set_config('enable_seqscan', 'off', false), \
      set_config('jit', 'off', false), set_config('search_path', 'public', false), \
+     set_config('client_min_messages', 'warning', false), \
      set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
      ELSE current_setting('synchronous_commit') END, false)";
 /// The same for a handle that only reads.

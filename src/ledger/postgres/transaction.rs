@@ -22,6 +22,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a statement may take by this process's clock. Longer than the server's own limit, which ends it cleanly; this
 /// one ends the wait for a server that is gone without a word.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
+/// The same for BEGIN, which waits for nothing: a connection whose other end vanished is found out soon.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The kind of a transaction.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -111,9 +113,12 @@ impl<'l> Attempts<'l> {
             let checkout = self.server.pool.checkout(self.operation).await?;
             let reused = checkout.is_reused();
             let mut tx =
-                Transaction { checkout, operation: self.operation, timeout: ANSWER_TIMEOUT, has_changed: false };
+                Transaction { checkout, operation: self.operation, timeout: BEGIN_TIMEOUT, has_changed: false };
             match tx.execute_raw(self.mode.begin()).await {
-                Ok(()) => return Ok(tx),
+                Ok(()) => {
+                    tx.timeout = ANSWER_TIMEOUT;
+                    return Ok(tx);
+                }
                 // The server has closed it since it was used last, and the others most likely too.
                 Err(_) if reused => self.server.pool.discard_idle(),
                 Err(error) => return Err(error),

@@ -14,7 +14,11 @@ use crate::testbed::postgres::{PostgresServer, USER};
 /// The message that ends a transaction, as the driver sends it.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
-/// Where the next COMMIT is cut.
+/// How the transactions begin that write, and those that only read.
+const WRITING: &[u8] = b"READ COMMITTED\0";
+const READING: &[u8] = b"READ ONLY\0";
+
+/// Where the next COMMIT of a write is cut.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// It reaches the server, whose answer is lost.
@@ -68,14 +72,16 @@ impl Drop for CuttingProxy {
 /// Forwards one connection until an end closes it or it is cut.
 async fn forward(mut client: TcpStream, socket: PathBuf, cut: Cut, armed: Arc<AtomicBool>) {
     let Ok(mut server) = UnixStream::connect(socket).await else { return };
+    let has = |message: &[u8], text: &[u8]| message.windows(text.len()).any(|part| part == text);
+    let mut writes = false;
     let (mut sent, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
         tokio::select! {
             read = client.read(&mut sent) => {
                 let Ok(length @ 1..) = read else { return };
                 let message = &sent[..length];
-                let is_cut = message.windows(COMMIT.len()).any(|part| part == COMMIT)
-                    && armed.swap(false, Ordering::SeqCst);
+                writes = (writes || has(message, WRITING)) && !has(message, READING);
+                let is_cut = writes && has(message, COMMIT) && armed.swap(false, Ordering::SeqCst);
                 if is_cut && cut == Cut::Message {
                     return;
                 }

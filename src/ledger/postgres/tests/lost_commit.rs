@@ -1,7 +1,7 @@
 //! COMMIT, and an answer that does not arrive.
 
 use super::cutting_proxy::{Cut, CuttingProxy};
-use super::store::open_url;
+use super::store::{migrated_url, open_url};
 use crate::ledger::contract::{at, books, commit, count, cursor_key, row, run_id, state, take};
 use crate::ledger::error::LedgerError;
 use crate::ledger::runs::{RunStart, RunTrigger};
@@ -24,7 +24,7 @@ fn run() -> RunStart {
 async fn a_page_whose_commit_lost_its_answer_is_known_to_be_committed() {
     let server = PostgresServer::shared().await.unwrap();
     let proxy = CuttingProxy::start(server, Cut::Answer).await;
-    let ledger = open_url(&proxy.url(&server.create_database().await.unwrap()), OpenMode::Migrate).await.unwrap();
+    let ledger = open_url(&proxy.url(&migrated_url().await), OpenMode::Migrate).await.unwrap();
     let held = take(&*ledger, "me", at(0)).await;
     for version in 0..3 {
         proxy.arm();
@@ -40,7 +40,7 @@ async fn a_page_whose_commit_lost_its_answer_is_known_to_be_committed() {
 async fn a_page_whose_commit_did_not_arrive_fails_and_leaves_nothing() {
     let server = PostgresServer::shared().await.unwrap();
     let proxy = CuttingProxy::start(server, Cut::Message).await;
-    let ledger = open_url(&proxy.url(&server.create_database().await.unwrap()), OpenMode::Migrate).await.unwrap();
+    let ledger = open_url(&proxy.url(&migrated_url().await), OpenMode::Migrate).await.unwrap();
     let held = take(&*ledger, "me", at(0)).await;
     proxy.arm();
     let error = commit(&*ledger, &held, &state(0, "next"), &[row("a", 1)]).await.unwrap_err();
@@ -55,7 +55,7 @@ async fn a_run_whose_start_lost_its_answer_is_made_and_its_slot_not_lost() {
     let server = PostgresServer::shared().await.unwrap();
     for (cut, started) in [(Cut::Answer, true), (Cut::Message, false)] {
         let proxy = CuttingProxy::start(server, cut).await;
-        let ledger = open_url(&proxy.url(&server.create_database().await.unwrap()), OpenMode::Migrate).await.unwrap();
+        let ledger = open_url(&proxy.url(&migrated_url().await), OpenMode::Migrate).await.unwrap();
         let held = take(&*ledger, "me", at(0)).await;
         proxy.arm();
         let outcome = ledger.start_run(&run(), &held).await;

@@ -3,6 +3,7 @@
 mod access;
 mod contract;
 mod cutting_proxy;
+mod every_write;
 mod faults;
 mod figures;
 mod full_disk;

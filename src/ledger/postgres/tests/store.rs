@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use crate::ledger::contract::OpenLedger;
 use crate::ledger::error::LedgerError;
 use crate::ledger::open::{LedgerUrl, open};
@@ -33,10 +35,23 @@ pub(super) async fn open_url(url: &str, mode: OpenMode) -> Result<Arc<dyn Ledger
     open(&url.parse::<LedgerUrl>().unwrap(), mode).await
 }
 
+/// A new database on the shared server, with the schema and without rows: a copy, which is made faster than a migration.
+pub(super) async fn migrated_url() -> String {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    let server = PostgresServer::shared().await.unwrap();
+    let template = TEMPLATE
+        .get_or_init(async || {
+            let url = server.create_database().await.unwrap();
+            open_url(&url, OpenMode::Migrate).await.unwrap().close().await;
+            database(&url).to_owned()
+        })
+        .await;
+    server.create_database_with(&format!("TEMPLATE {template}")).await.unwrap()
+}
+
 impl OpenLedger for PostgresStore {
     async fn create() -> Self {
-        let server = PostgresServer::shared().await.unwrap();
-        Self { url: server.create_database().await.unwrap() }
+        Self { url: migrated_url().await }
     }
 
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn Ledger>, LedgerError> {

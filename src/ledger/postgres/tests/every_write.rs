@@ -1,0 +1,42 @@
+//! Every write of the ledger's traits, with a COMMIT that does not arrive and with one whose answer does not.
+
+use super::cutting_proxy::{Cut, CuttingProxy};
+use super::store::{migrated_url, open_url};
+use crate::ledger::contract::writes::{Write, prepare};
+use crate::ledger::store::OpenMode;
+use crate::testbed::postgres::PostgresServer;
+
+/// Makes the write on a store of its own, with a cut; then once more.
+async fn make_twice(cut: Cut, write: Write) -> (bool, bool) {
+    let server = PostgresServer::shared().await.unwrap();
+    let proxy = CuttingProxy::start(server, cut).await;
+    let url = proxy.url(&migrated_url().await) + "&max_connections=4";
+    let ledger = open_url(&url, OpenMode::Migrate).await.unwrap();
+    let prepared = prepare(&*ledger).await;
+    proxy.arm();
+    let first = prepared.make(&*ledger, write).await;
+    assert!(proxy.has_cut(), "{write:?} has no transaction");
+    let second = prepared.make(&*ledger, write).await;
+    ledger.ping().await.unwrap();
+    assert!(ledger.health().borrow().is_writable());
+    ledger.close().await;
+    (first.is_ok(), second.is_ok())
+}
+
+#[tokio::test]
+async fn a_write_whose_commit_does_not_arrive_fails_and_works_the_next_time() {
+    for write in Write::ALL {
+        let (first, second) = make_twice(Cut::Message, write).await;
+        assert!(!first || write.is_optional(), "{write:?} did not fail");
+        assert!(second, "{write:?} does not work afterwards");
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_leaves_a_ledger_that_works() {
+    for write in Write::ALL {
+        let (first, _) = make_twice(Cut::Answer, write).await;
+        let is_resolved = matches!(write, Write::CommitPage | Write::StartRun);
+        assert!(first || !is_resolved, "{write:?} is read back");
+    }
+}
