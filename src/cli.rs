@@ -76,6 +76,22 @@ pub enum CheckCommand {
     Live(Box<live::LiveArgs>),
     /// Check that an operator is installed and works: the kinds are served, and a replica renews the leader lease.
     Operator(CheckOperatorArgs),
+    /// Check what a production ledger needs: encryption at rest, which must be declared, and no password in its URL.
+    Ledger(CheckLedgerArgs),
+}
+
+/// Arguments of `busbar check ledger`.
+#[derive(Debug, Args)]
+pub struct CheckLedgerArgs {
+    /// URL of the ledger, as passed to the operator.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db", hide_env_values = true)]
+    pub ledger: LedgerUrl,
+    /// Declares that the volume of the ledger, or the storage of its server, is encrypted.
+    #[arg(long, env = "BUSBAR_LEDGER_ENCRYPTED_AT_REST")]
+    pub encrypted_at_rest: bool,
+    /// Fail if there are warnings.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Arguments of `busbar check operator`.

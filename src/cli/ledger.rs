@@ -1,6 +1,8 @@
 //! Flags of `busbar ledger`. All subcommands that print take the same selection: an object as `NAMESPACE/NAME`, or as `NAME` with
 //! `-n`, or only a namespace.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::ledger_copy::{AcceptLossArgs, BackupArgs, MigrateArgs, RestoreArgs};
@@ -55,9 +57,12 @@ pub struct LedgerArgs {
     /// Only rows of this namespace.
     #[arg(long, short)]
     pub namespace: Option<String>,
-    /// URL of the ledger: `sqlite:PATH`.
-    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db")]
+    /// URL of the ledger, as passed to the operator: `sqlite:PATH` or `postgres://USER@HOST:PORT/DATABASE`.
+    #[arg(long, env = "BUSBAR_LEDGER", default_value = "sqlite:busbar.db", hide_env_values = true)]
     pub ledger: LedgerUrl,
+    /// File with the password of the ledger's user on a PostgreSQL server.
+    #[arg(long, env = "BUSBAR_LEDGER_PASSWORD_FILE", value_name = "FILE")]
+    pub ledger_password_file: Option<PathBuf>,
     /// Maximum number of rows.
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
@@ -102,6 +107,11 @@ pub struct Selection {
 }
 
 impl LedgerArgs {
+    /// The ledger, with what is needed to connect to it.
+    pub fn ledger(&self) -> LedgerUrl {
+        self.ledger.clone().with_password_file(self.ledger_password_file.as_deref())
+    }
+
     /// What the arguments select.
     ///
     /// # Errors

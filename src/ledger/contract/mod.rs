@@ -11,19 +11,28 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::store::{Ledger, OpenMode};
 
 pub(crate) mod audit;
+pub(crate) mod clock_skew;
+pub(crate) mod closing;
 pub(crate) mod credentials;
 pub(crate) mod dead_request_removal;
 pub(crate) mod dead_requests;
+pub(crate) mod epochs;
 pub(crate) mod fences;
 pub(crate) mod fixtures;
 pub(crate) mod leases;
 pub(crate) mod opening;
+pub(crate) mod outbox;
 pub(crate) mod pages;
+pub(crate) mod partitions;
 pub(crate) mod probes;
 pub(crate) mod queries;
 pub(crate) mod quotas;
+pub(crate) mod raw;
+pub(crate) mod records;
+pub(crate) mod requests;
 pub(crate) mod runs;
 pub(crate) mod sources;
+pub(crate) mod windows;
 pub(crate) mod writes;
 
 pub(crate) use fixtures::{TTL, at, audit_entry, books, commit, count, cursor_key, row, run_id, state, take};
@@ -60,6 +69,10 @@ macro_rules! ledger_contract {
             a_stale_lease_can_be_acquired_after_the_wall_clock_went_back
             concurrent_attempts_acquire_a_lease_once
         }
+        $crate::ledger::contract::rules! { $store, epochs:
+            the_epoch_is_raised_above_itself_and_above_the_lease
+            a_ledger_behind_the_lease_is_raised_once_after_its_loss_is_accepted
+        }
         $crate::ledger::contract::rules! { $store, fences:
             every_write_under_a_lease_is_refused_after_its_loss
             the_holder_of_the_lease_prunes_what_a_former_holder_may_not
@@ -78,6 +91,34 @@ macro_rules! ledger_contract {
             a_rejected_record_read_again_is_one_dead_letter
             a_commit_dropped_at_any_step_is_complete_or_absent
         }
+        $crate::ledger::contract::rules! { $store, records:
+            a_record_of_each_kind_is_read_back_and_written_only_when_it_changes
+            an_unchanged_record_keeps_the_time_of_its_last_change
+            keys_of_two_accounts_are_two_records
+            a_page_of_several_kinds_counts_all_of_them
+            texts_that_an_engine_cannot_store_are_repaired_and_large_ones_are_kept
+            records_are_listed_by_stream_and_last_change
+            the_values_of_a_field_are_distinct_ordered_and_of_one_job
+            a_deleted_job_takes_the_records_of_every_kind_with_it
+            records_of_every_kind_are_merged_into_their_source
+        }
+        $crate::ledger::contract::rules! { $store, closing:
+            a_booked_row_closes_the_pending_one_that_it_names
+            a_pending_row_that_is_booked_under_its_own_id_is_updated
+            pending_rows_that_are_no_longer_listed_are_closed
+            a_withdrawn_transaction_stays_and_comes_back_when_it_is_sent_again
+            a_withdrawn_record_of_another_kind_is_marked_and_no_longer_counted
+            events_are_made_of_the_rows_that_changed_and_of_no_other
+        }
+        $crate::ledger::contract::rules! { $store, windows:
+            a_window_takes_effect_with_its_last_page
+            a_restarted_window_drops_what_it_had_staged
+            a_key_of_several_pages_counts_once_with_its_last_content
+            what_a_window_withdraws_after_it_listed_it_never_takes_effect
+            a_window_of_many_rows_is_merged_in_pieces
+            a_merge_after_the_loss_of_the_lease_or_of_the_version_changes_nothing
+            two_jobs_stage_apart_and_a_deleted_job_takes_its_own
+        }
         $crate::ledger::contract::rules! { $store, queries:
             transactions_are_listed_newest_first_within_a_day
             a_filter_selects_by_stream_and_by_day
@@ -94,6 +135,12 @@ macro_rules! ledger_contract {
             old_runs_are_pruned
             a_deleted_job_leaves_the_rows_that_another_job_reads
             a_frozen_former_holder_cannot_delete_a_job
+        }
+        $crate::ledger::contract::rules! { $store, partitions:
+            the_streak_of_each_partition_is_counted_and_survives_a_restart
+            a_resync_counts_for_no_streak_and_its_id_is_kept_for_ever
+            a_deleted_job_takes_its_streaks_and_resyncs_with_it
+            every_trigger_is_read_back
         }
         $crate::ledger::contract::rules! { $store, sources:
             rows_of_two_sources_with_equal_ids_stay_apart
@@ -136,10 +183,46 @@ macro_rules! ledger_contract {
             daily_licence_usage_is_granted_up_to_the_limit
             two_processes_share_the_days_limit
         }
+        $crate::ledger::contract::rules! { $store, clock_skew:
+            a_lease_taken_while_the_clock_was_ahead_expires_after_its_ttl
+            a_live_holder_whose_clock_is_ahead_keeps_its_lease
+            a_run_of_the_future_neither_hides_later_runs_nor_blocks_their_slots
+            a_history_that_cannot_be_corrected_is_read_as_of_now
+            dead_requests_stored_while_the_clock_was_ahead_are_due_after_their_delay
+            a_repetition_does_not_prolong_a_review_of_the_future
+            a_retry_planned_for_the_far_future_is_due_within_a_day
+            a_request_parked_while_the_clock_was_ahead_is_pruned_in_time
+            an_audit_entry_of_the_future_is_pruned_with_its_successor
+            licence_usage_of_a_day_far_ahead_does_not_use_up_that_day
+            health_checks_of_the_future_do_not_keep_the_log_from_being_pruned
+        }
         $crate::ledger::contract::rules! { $store, quotas:
             counts_of_two_processes_are_added_and_survive_a_restart
             another_object_of_the_name_has_counted_nothing
             counts_of_other_days_are_pruned_by_the_holder_of_the_lease
+        }
+        $crate::ledger::contract::rules! { $store, outbox:
+            events_are_listed_once_and_in_their_order
+            events_are_filtered_by_what_they_say
+            a_pages_events_are_stored_with_it_or_not_at_all
+            a_runs_events_are_stored_with_its_start_and_its_end
+            old_events_are_pruned_in_pieces_by_the_holder_of_the_lease
+            a_reader_that_goes_on_misses_no_event_of_concurrent_writers
+        }
+        $crate::ledger::contract::rules! { $store, raw:
+            a_payload_is_stored_with_its_page_and_read_until_it_expires
+            a_page_that_is_fetched_again_is_the_next_attempt
+            expired_payloads_are_pruned_in_pieces_by_the_holder_of_the_lease
+            a_dead_letter_says_whether_it_can_be_replayed
+            dead_letters_are_resolved_by_hand_or_with_their_replayed_rows
+            a_row_is_newer_than_a_time_if_it_changed_after_it
+            a_preview_counts_what_a_commit_would_change_and_changes_nothing
+        }
+        $crate::ledger::contract::rules! { $store, requests:
+            a_repeated_request_is_one_row_and_another_one_is_a_conflict
+            the_id_of_a_resync_is_used_once_for_each_job
+            a_request_is_closed_once_and_survives_a_restart
+            closed_runs_are_pruned_and_resyncs_are_not
         }
         $crate::ledger::contract::rules! { $store, credentials:
             a_credential_is_replaced_only_with_the_expected_version
