@@ -1,25 +1,25 @@
 //! Resolves a job's spec and its connection's settings to a cadence and a sync plan. Pure.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::reasons::Reason;
-use crate::api::v1alpha1::sync_job::{
-    CommitScope, ConcurrencyPolicy, Execution, MaskRule, Partition as PartitionSpec, RetentionMode, SyncJobSpec,
-};
+use crate::api::v1alpha1::sync_job as wire;
+use crate::api::v1alpha1::sync_job::{CommitScope, Execution, Partition as PartitionSpec, SyncJobSpec};
+use crate::domain::event::EventGranularity;
 use crate::domain::key::ObjectKey;
-use crate::domain::mask::{Mask, MaskRules};
 use crate::domain::schedule::{Schedule, ScheduleError};
-use crate::profile::Stream;
-use crate::resolve::fields::duration;
-use crate::resolve::operator::OperatorOptions;
-use crate::resolve::retention::{Retention, retention};
+use crate::profile::{CommitScope as StreamScope, Stream};
+use crate::resolve::fields::{duration, number};
+use crate::resolve::job_rules::{mask, validations};
+use crate::resolve::job_stream::{NamedStream, stream};
+use crate::resolve::operator::{JobSupport, OperatorOptions};
+use crate::resolve::retention::{Retention, raw_retention, retention};
 use crate::resolve::spec_error::SpecError;
 use crate::settings::Settings;
-use crate::settings::sync_plan::{Partition, RunLimits, SyncPlan};
+use crate::settings::sync_plan::{Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
 
 /// When a job runs, is retried, and counts as late.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,39 +82,47 @@ pub fn job_schedule(
     Ok(JobSchedule { cadence: cadence(spec, now)?, retention })
 }
 
-/// Rejects what this version does not implement and would be unsafe to ignore, and what the operator cannot do; returns
-/// the effective retention.
+/// Rejects what the operator cannot do; returns the effective retention.
 pub fn accept(spec: &SyncJobSpec, operator: OperatorOptions<'_>) -> Result<Retention, SpecError> {
     if spec.execution == Execution::Job {
-        let message = "spec.execution: Job requires a ledger that Pods can share, and SQLite is not: use InProcess";
-        return Err(SpecError::stalled(Reason::LedgerNotShared, message));
+        check_jobs(operator.jobs)?;
     }
-    let retention = retention(spec, operator.has_key)?;
-    let set = [
-        ("spec.retention.mode other than \"Off\"", retention.mode != RetentionMode::Off),
-        ("spec.commitScope: Window", spec.commit_scope == Some(CommitScope::Window)),
-        ("spec.partitionsFrom", spec.partitions_from.is_some()),
-        ("spec.resync", spec.resync.is_some()),
-        ("spec.concurrencyPolicy: Replace", spec.concurrency_policy == ConcurrencyPolicy::Replace),
-    ];
-    if set.iter().all(|(_, set)| !set) {
-        return Ok(retention);
+    retention(spec, operator.has_key)
+}
+
+/// When the rows of the job take effect: as its spec says, else as the stream does.
+fn commit_scope(spec: &SyncJobSpec, stream: &Stream) -> Result<StreamScope, SpecError> {
+    match spec.commit_scope {
+        None => Ok(stream.commit_scope),
+        Some(CommitScope::Window) => Ok(StreamScope::Window),
+        Some(CommitScope::Page) if stream.is_patch() => {
+            let problem = "must be Window or unset: the stream returns changes, which take effect together";
+            Err(SpecError::invalid("commitScope", problem))
+        }
+        Some(CommitScope::Page) => Ok(StreamScope::Page),
     }
-    let names: Vec<_> = set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
-    let message = format!("{} not supported by this version of Busbar: change the field", names.join(", "));
-    Err(SpecError::stalled(Reason::NotImplemented, message))
+}
+
+/// Whether the operator can run Kubernetes Jobs.
+fn check_jobs(support: JobSupport) -> Result<(), SpecError> {
+    match support {
+        JobSupport::Supported => Ok(()),
+        JobSupport::LedgerNotShared => {
+            let message = "spec.execution: Job requires a ledger that Pods can share, and SQLite is not: use InProcess, \
+                           or start the operator with --ledger=postgres://…";
+            Err(SpecError::stalled(Reason::LedgerNotShared, message))
+        }
+        JobSupport::NoImage => {
+            let message = "spec.execution: Job requires the image of the Jobs: start the operator with --job-image, or \
+                           use InProcess";
+            Err(SpecError::stalled(Reason::JobImageMissing, message))
+        }
+    }
 }
 
 /// Set fields that this version does not use.
 pub fn unused_fields(spec: &SyncJobSpec) -> Vec<&'static str> {
-    let sla = spec.sla.as_ref();
-    let set = [
-        ("validations", spec.validations.is_some()),
-        ("jobTemplate", spec.job_template.is_some()),
-        ("sla.fetchDuration", sla.is_some_and(|s| s.fetch_duration.is_some())),
-        ("sla.failureStreak", sla.is_some_and(|s| s.failure_streak.is_some())),
-        ("sla.emptyStreak", sla.is_some_and(|s| s.empty_streak.is_some())),
-    ];
+    let set = [("jobTemplate", spec.job_template.is_some() && spec.execution != Execution::Job)];
     set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
 
@@ -151,20 +159,13 @@ pub fn cadence(spec: &SyncJobSpec, now: Timestamp) -> Result<Cadence, SpecError>
 
 /// Resolves a `SyncJob` on the connection with these settings: stream, partitions, window and limits.
 pub fn sync_job(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> Result<SyncPlan, SpecError> {
-    let name = spec.stream.as_deref().ok_or_else(|| SpecError::invalid("stream", "must be set"))?;
-    let stream = stream(connection, name)?;
-    let unsupported = stream.unsupported_features();
-    if !unsupported.is_empty() {
-        let text = format!(
-            "stream {name:?} (spec.stream) uses features not supported by this version of Busbar: {}; choose another \
-             stream",
-            unsupported.join(", ")
-        );
-        return Err(SpecError::stalled(Reason::NotImplemented, text));
-    }
+    let NamedStream { name, stream } = stream(spec, connection)?;
     let shared = spec.parameters.as_deref().cloned().unwrap_or_default();
     let listed = spec.partitions.as_deref().unwrap_or_default();
-    let given: Vec<_> = if listed.is_empty() {
+    let given: Vec<_> = if listed.is_empty() && spec.partitions_from.is_some() {
+        // Known when a run starts.
+        Vec::new()
+    } else if listed.is_empty() {
         vec![(String::new(), shared)]
     } else {
         let merged = |p: &PartitionSpec| {
@@ -190,28 +191,52 @@ pub fn sync_job(job: &ObjectKey, spec: &SyncJobSpec, connection: &Settings) -> R
         .as_deref()
         .map(|text| text.parse().map_err(|_| SpecError::invalid("startTime", "must be an RFC 3339 instant")))
         .transpose()?;
+    let validations = validations(spec, stream.record)?;
     let plan = SyncPlan {
         job: job.clone(),
         connection: spec.connection_ref.name.to_string(),
         provider: connection.provider().to_owned(),
         environment: connection.environment().as_str().to_owned(),
         stream_name: name.to_owned(),
+        commit_scope: commit_scope(spec, &stream)?,
         stream,
+        endpoint: PlanEndpoint::of(connection),
         request_id_header: connection.profile().correlation.clone(),
         partitions,
         start,
         lookback: spec.lookback.as_deref().map(|text| duration("lookback", Some(text), Duration::ZERO)).transpose()?,
         run_timeout: duration("runTimeout", spec.run_timeout.as_deref(), Duration::from_hours(1))?,
         dead_letter_budget_percent: u8::try_from(spec.dead_letter_budget_percent.unwrap_or(10)).unwrap_or(10),
-        mask: mask(spec)?,
+        mask: mask(spec),
+        validations,
+        raw: raw_retention(spec)?,
+        events: match spec.events {
+            wire::EventGranularity::None => EventGranularity::None,
+            wire::EventGranularity::Page => EventGranularity::Page,
+            wire::EventGranularity::Record => EventGranularity::Record,
+        },
         dry_run: spec.dry_run,
         limits: RunLimits::default(),
+        sla: sla(spec)?,
+        resync: None,
+        partitions_from: None,
     };
     for partition in &plan.partitions {
         let field = || parameters_field(spec, &partition.name, None);
         plan.cursor_hash(partition).map_err(|error| SpecError::invalid(&field(), error))?;
     }
     Ok(plan)
+}
+
+/// Resolves the service-level thresholds.
+fn sla(spec: &SyncJobSpec) -> Result<SlaLimits, SpecError> {
+    let (sla, default) = (spec.sla.as_ref(), SlaLimits::default());
+    let fetch_duration = sla.and_then(|sla| sla.fetch_duration.as_deref());
+    Ok(SlaLimits {
+        fetch_duration: duration("sla.fetchDuration", fetch_duration, default.fetch_duration)?,
+        failure_streak: number("sla.failureStreak", sla.and_then(|sla| sla.failure_streak), default.failure_streak)?,
+        empty_streak: number("sla.emptyStreak", sla.and_then(|sla| sla.empty_streak), default.empty_streak)?,
+    })
 }
 
 /// The field that the parameters of the partition `name` come from: its own, unless the job sets `parameter` for all
@@ -231,39 +256,6 @@ fn parameters_field(spec: &SyncJobSpec, name: &str, parameter: Option<&str>) -> 
     format!("partitions[{index}].parameters")
 }
 
-fn stream(connection: &Settings, name: &str) -> Result<Arc<Stream>, SpecError> {
-    let streams = &connection.profile().streams;
-    streams.get(name).cloned().ok_or_else(|| {
-        let known: Vec<_> = streams.keys().map(String::as_str).collect();
-        let known = if known.is_empty() {
-            "it has no streams in this version".to_owned()
-        } else {
-            format!("available: {}", known.join(", "))
-        };
-        SpecError::stalled(
-            Reason::StreamNotFound,
-            format!("stream {name:?} (spec.stream) not found in profile {:?}; {known}", connection.provider()),
-        )
-    })
-}
-
-fn mask(spec: &SyncJobSpec) -> Result<MaskRules, SpecError> {
-    let mut rules = MaskRules::default();
-    for (field, rule) in spec.mask.iter().flatten() {
-        let rule = match rule {
-            MaskRule::Drop => Mask::Drop,
-            MaskRule::Last4 => Mask::Last4,
-            MaskRule::Token => {
-                let message =
-                    format!("spec.mask.{field}: Token is not supported by this version of Busbar: use Drop or Last4");
-                return Err(SpecError::stalled(Reason::NotImplemented, message));
-            }
-        };
-        rules.fields.insert(field.clone(), rule);
-    }
-    Ok(rules)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +268,29 @@ mod tests {
         let text = format!("{{connectionRef: {{name: bank}}, interval: 1h, stream: transactions, {fields}}}");
         let spec: SyncJobSpec = serde_yaml::from_str(&text).unwrap();
         sync_job(&ObjectKey::new("team", "j"), &spec, &Settings::resolve(draft).unwrap()).unwrap_err().message
+    }
+
+    #[test]
+    fn the_commit_scope_is_that_of_the_spec_unless_the_stream_returns_changes() {
+        let scope = |stream: &str, more: &str| {
+            let text = format!(
+                "id: x\ntitle: X\nbaseURL: {{sandbox: 'https://x.example'}}\nbreaker: Api\nhealthCheck: {{path: /}}\nstreams:\n  rows: {{record: document, path: /r, records: [/a], key: /id, {stream}}}\n"
+            );
+            let profile = std::sync::Arc::new(crate::profile::Profile::parse("x.yaml", &text).unwrap());
+            let settings = Settings::resolve(Draft::new(profile, Environment::Sandbox)).unwrap();
+            let spec = format!("{{connectionRef: {{name: bank}}, interval: 1h, stream: rows, {more}}}");
+            let spec: SyncJobSpec = serde_yaml::from_str(&spec).unwrap();
+            let plan = sync_job(&ObjectKey::new("team", "j"), &spec, &settings);
+            plan.map(|plan| plan.commit_scope).map_err(|error| error.message)
+        };
+        let list = "pagination: {kind: none}";
+        let patch = "commitScope: Window, pagination: {kind: token, from: {kind: body, pointers: [/next]}, to: {kind: query, parameter: after}}";
+        assert_eq!(scope(list, ""), Ok(StreamScope::Page));
+        assert_eq!(scope(list, "commitScope: Window"), Ok(StreamScope::Window));
+        assert_eq!(scope(patch, ""), Ok(StreamScope::Window));
+        assert_eq!(scope(&format!("commitScope: Window, {list}"), "commitScope: Page"), Ok(StreamScope::Page));
+        let refused = scope(patch, "commitScope: Page").unwrap_err();
+        assert!(refused.starts_with("spec.commitScope must be Window or unset"), "{refused}");
     }
 
     #[test]

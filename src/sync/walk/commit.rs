@@ -1,7 +1,7 @@
 //! The page transaction, beside the request for the next page.
 //!
-//! A page is fetched while the one before it is committed, never earlier and never more than one: nothing is committed
-//! out of order, and a commit that fails cancels the fetch. A fetch never cancels a commit.
+//! After a large page the next one is fetched while it is committed, never earlier and never more than one: nothing is
+//! committed out of order, and a commit that fails cancels the fetch. A fetch never cancels a commit.
 
 use futures::FutureExt as _;
 use futures::future::Either;
@@ -17,9 +17,13 @@ use crate::sync::metrics::Stage;
 use crate::sync::record::AccountInfo;
 use crate::sync::report::RunError;
 
+/// Fewest records of a page whose commit takes long enough to request the next page meanwhile. A process that is killed
+/// during such a commit requests two pages again; of smaller pages, one.
+const OVERLAPPED_RECORDS: u64 = 500;
+
 impl Walk<'_> {
-    /// Commits a page of an unfinished window, and fetches the next one meanwhile. Without the next one, if the run may
-    /// not go on.
+    /// Commits a page of an unfinished window, and fetches the next one meanwhile, if the page is large. Without the next
+    /// one, if the run may not go on.
     pub(super) async fn commit_and_fetch(
         &mut self,
         state: &mut CursorState,
@@ -29,10 +33,10 @@ impl Walk<'_> {
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
         let scope = self.scope_of_open(&open.window);
-        let may_go_on = self.check_limits().is_ok();
+        let overlaps = parsed.fetched >= OVERLAPPED_RECORDS && self.check_limits().is_ok();
         let this = &*self;
         let commit = this.commit(state, Some(open.window.clone()), parsed, scope, totals).boxed();
-        if !may_go_on {
+        if !overlaps {
             return commit.await;
         }
         let fetch = this.fetch_page(&open.window, account, &mut open.guard.ordinals).boxed();

@@ -4,7 +4,7 @@ use busbar::domain::run_reason::RunReason;
 use serde_json::{Value, json};
 
 use super::{complete, documents, failed};
-use crate::kit::walk_bank::{Answer, BASE, Seen, WalkBank, page, records};
+use crate::kit::walk_bank::{Answer, BASE, Seen, WalkBank, page, records, status};
 
 /// Page `n` of three pages of two records, with `more` beside the records.
 fn third(n: u64, more: Value) -> Answer {
@@ -197,4 +197,31 @@ async fn each_request_has_an_id_of_its_own_page() {
     let ids: std::collections::BTreeSet<_> =
         requests.iter().map(|seen| seen.headers.get("x-request-id").unwrap().to_str().unwrap()).collect();
     assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
+async fn large_pages_are_fetched_while_the_page_before_is_committed_and_stored_in_order() {
+    let fields = documents("{kind: nextUrl, next: [/next], link: {kind: follow}}");
+    let large = |n: u64| (n * 600..n * 600 + 600).map(|id| json!({"id": format!("r{id:05}")})).collect::<Value>();
+    let bank = WalkBank::start(&fields, move |seen| {
+        let n = linked(seen);
+        let next = (n < 4).then(|| format!("?page={}", n + 1));
+        page(json!({"data": large(n), "next": next}))
+    })
+    .await;
+    let run = bank.record().await;
+    assert_eq!((run.reason, run.counts.inserted, run.counts.pages), (None, 2400, 4));
+    assert_eq!(bank.requested("page"), ["", "2", "3", "4"], "each page once");
+    // A page that fails keeps what was committed before it, and the next run goes on there.
+    let broken = WalkBank::start(&fields, move |seen| {
+        let n = linked(seen);
+        if n == 3 {
+            return status(503, json!({}));
+        }
+        page(json!({"data": large(n), "next": format!("?page={}", n + 1)}))
+    })
+    .await;
+    assert_eq!(broken.end().await, failed(RunReason::ProviderError, 1200));
+    assert_eq!(broken.end().await, failed(RunReason::ProviderError, 1200));
+    assert_eq!(broken.requested("page"), ["", "2", "3", "3"]);
 }
