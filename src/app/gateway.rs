@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::gates::Gates;
 use crate::app::error::AppError;
+use crate::app::process_syncs::ProcessSyncs;
 use crate::app::tasks::Tasks;
 use crate::cli::gateway::{GatewayArgs, GatewayAuth};
 use crate::clock::Clock;
@@ -110,6 +111,8 @@ pub(super) fn start(
             metrics,
         )?,
         ledger,
+        syncs: Some(Arc::new(ProcessSyncs::new(Arc::clone(ctx), keys.clone(), tasks.groups().effects.clone()))),
+        closing: stop.clone(),
         audit: Some(audit.clone()),
         finastra: args.finastra_alias.clone(),
         clock,

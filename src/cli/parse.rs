@@ -23,6 +23,11 @@ pub(super) fn secret_refresh(s: &str) -> Result<Duration, String> {
     bounded(s, Duration::from_secs(1), Duration::from_mins(1))
 }
 
+/// Parses the retention of events.
+pub(super) fn event_retention(s: &str) -> Result<Duration, String> {
+    bounded(s, Duration::from_hours(1), Duration::from_hours(43_800))
+}
+
 /// Parses the retention of probe results; zero: none are stored.
 pub(super) fn probe_retention(s: &str) -> Result<Duration, String> {
     if parse_duration(s).is_ok_and(|d| d.is_zero()) {

@@ -27,6 +27,9 @@ closed_list!(
         NotFound = "not_found":
             "The path or the dead request does not exist, or no alias connection is configured."
             => "See /openapi.json; the alias paths need --finastra-alias.",
+        JobNotFound = "job_not_found":
+            "The sync job does not exist in this replica's namespaces."
+            => "Check namespace and name in the path.",
         ConnectionNotFound = "connection_not_found":
             "The connection does not exist or is not ready."
             => "Check the name in the path and the condition Ready of the connection.",
@@ -45,6 +48,9 @@ closed_list!(
         Conflict = "conflict":
             "The state of the object does not allow the action; `details.state` names it."
             => "Read the object again; only a parked dead request can be replayed.",
+        IdempotencyConflict = "idempotency_conflict":
+            "The same `Idempotency-Key`, or the same resync ID, was used for another request."
+            => "Use a new key or ID.",
         BodyTooLarge = "body_too_large":
             "The body is larger than 1 MiB."
             => "Send a smaller body.",
@@ -97,12 +103,14 @@ impl ErrorCode {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::RightsDenied => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::ConnectionNotFound | Self::OperationNotFound | Self::ItemNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::JobNotFound
+            | Self::ConnectionNotFound
+            | Self::OperationNotFound
+            | Self::ItemNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::IdempotencyConflict => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotCallable | Self::ProviderRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited | Self::RightsQuotaExhausted | Self::ConcurrencyLimited => StatusCode::TOO_MANY_REQUESTS,

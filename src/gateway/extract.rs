@@ -8,7 +8,9 @@ use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, Uri, header};
 use bytes::BytesMut;
 use futures::StreamExt as _;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::domain::key::ObjectKey;
 use crate::gateway::error_code::ErrorCode;
@@ -55,15 +57,27 @@ pub(super) fn invalid_path(_: PathRejection) -> Problem {
 
 /// The connection and the operation, if the names are valid.
 pub(super) fn parse_target(namespace: String, connection: String, operation: String) -> Result<CallTarget, Problem> {
-    let name = |s: &str| {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-        !s.is_empty() && s.len() <= 253 && s.bytes().all(plain)
-    };
-    if !name(&namespace) || !name(&connection) {
+    if !is_object_name(&namespace) || !is_object_name(&connection) {
         let text = "invalid namespace or connection name in the path: allowed are a-z, 0-9, - and ., at most 253";
         return Err(Problem::new(ErrorCode::ConnectionNotFound, text));
     }
     Ok(CallTarget { connection: ObjectKey::new(namespace, connection), operation })
+}
+
+/// Whether a text can be the name of an object or of a namespace.
+pub(super) fn is_object_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(plain)
+}
+
+/// The number of items on a page of a list.
+pub(super) fn page_limit(limit: Option<u32>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(50);
+    if !(1..=500).contains(&limit) {
+        let text = "limit must be from 1 to 500";
+        return Err(Problem::new(ErrorCode::InvalidRequest, text).with("parameter", "limit"));
+    }
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// The query's name-value pairs.
@@ -80,6 +94,32 @@ pub(super) async fn body_parameters(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<BTreeMap<String, String>, Problem> {
+    let (text, permit) = read_body(limits, body).await?;
+    let parameters = json_parameters(headers, &text);
+    drop(permit);
+    parameters
+}
+
+/// The JSON object in the body of a request. Without a body that of an empty object.
+pub(super) async fn json_body<T: DeserializeOwned>(
+    limits: &RequestLimits,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let (text, permit) = read_body(limits, body).await?;
+    if !text.is_empty() {
+        check_json_type(headers)?;
+    }
+    let read = json::read(if text.is_empty() { b"{}" } else { &text });
+    drop(permit);
+    read.map_err(|_| {
+        let text = "the body must be a JSON object with the fields that /openapi.json describes, and no others";
+        Problem::new(ErrorCode::InvalidRequest, text)
+    })
+}
+
+/// A body, and the permit for a large one, which is held until it is parsed.
+async fn read_body(limits: &RequestLimits, body: Body) -> Result<(BytesMut, Option<OwnedSemaphorePermit>), Problem> {
     let (mut text, mut permit) = (BytesMut::new(), None);
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
@@ -93,9 +133,16 @@ pub(super) async fn body_parameters(
         }
         text.extend_from_slice(&part);
     }
-    let parameters = json_parameters(headers, &text);
-    drop(permit);
-    parameters
+    Ok((text, permit))
+}
+
+fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        let text = "the body must have Content-Type application/json";
+        return Err(Problem::new(ErrorCode::InvalidRequest, text));
+    }
+    Ok(())
 }
 
 fn too_many_large_bodies() -> Problem {
@@ -108,11 +155,8 @@ fn json_parameters(headers: &HeaderMap, body: &[u8]) -> Result<BTreeMap<String, 
     if body.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    check_json_type(headers)?;
     let invalid = |text: &str| Problem::new(ErrorCode::InvalidRequest, text);
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(invalid("the body must have Content-Type application/json"));
-    }
     // Counts the values first: a tree of a megabyte of empty objects takes a hundred.
     let fields: Option<BTreeMap<String, Value>> =
         json::read(body).map_err(|_| invalid("the body must be a JSON object of parameters"))?;

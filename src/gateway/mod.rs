@@ -24,6 +24,7 @@ pub mod concurrency_limit;
 pub mod dead_requests;
 pub mod envelope;
 pub mod error_code;
+pub mod events;
 mod extract;
 pub mod fallback_access;
 pub mod fallback_authorization;
@@ -39,6 +40,7 @@ pub mod rate_limit;
 pub mod request_limits;
 pub mod router;
 pub mod state;
+pub mod syncs;
 pub mod tls;
 
 pub use crate::http_server::{connection_limits, server};

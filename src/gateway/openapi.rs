@@ -13,15 +13,16 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 
 use crate::gateway::dead_requests::{delete, list, replay};
 use crate::gateway::problem::ErrorEnvelope;
-use crate::gateway::{aliases, providers};
+use crate::gateway::syncs::{dead_letters, plan, replay as letters, resync, run, runs};
+use crate::gateway::{aliases, events, providers};
 
 /// The document as generated from the handlers.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Busbar gateway",
-        description = "Calls to providers through one call path: rights, cache, circuit breaker, retries, quota. Every \
-                       response has the form {data, detail}.",
+        description = "Calls to providers through one call path: rights, cache, circuit breaker, retries, quota; runs and dead \
+                       letters of syncs; events. Every response has the form {data, detail}.",
     ),
     paths(
         providers::call,
@@ -35,6 +36,14 @@ use crate::gateway::{aliases, providers};
         replay::replay,
         delete::discard,
         delete::purge,
+        run::run,
+        plan::plan,
+        resync::resync,
+        runs::runs,
+        dead_letters::dead_letters,
+        letters::replay,
+        letters::resolve,
+        events::list,
     ),
     components(schemas(ErrorEnvelope, providers::ResponseShape))
 )]

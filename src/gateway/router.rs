@@ -17,7 +17,8 @@ use crate::gateway::error_code::ErrorCode;
 use crate::gateway::extract::MAX_BODY;
 use crate::gateway::problem::Problem;
 use crate::gateway::state::Gateway;
-use crate::gateway::{aliases, authenticate, concurrency_limit, observe, openapi, providers};
+use crate::gateway::syncs::{dead_letters, plan, replay as letters, resync, run, runs};
+use crate::gateway::{aliases, authenticate, concurrency_limit, events, observe, openapi, providers};
 
 /// The readiness of the process and its text, for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> (bool, String) + Send + Sync>;
@@ -38,6 +39,14 @@ pub fn router(gateway: &Arc<Gateway>, ready: Readiness) -> Router {
     paths.mount::<replay::__path_replay, _, _>(replay::replay);
     paths.mount::<delete::__path_discard, _, _>(delete::discard);
     paths.mount::<delete::__path_purge, _, _>(delete::purge);
+    paths.mount::<run::__path_run, _, _>(run::run);
+    paths.mount::<plan::__path_plan, _, _>(plan::plan);
+    paths.mount::<resync::__path_resync, _, _>(resync::resync);
+    paths.mount::<runs::__path_runs, _, _>(runs::runs);
+    paths.mount::<dead_letters::__path_dead_letters, _, _>(dead_letters::dead_letters);
+    paths.mount::<letters::__path_replay, _, _>(letters::replay);
+    paths.mount::<letters::__path_resolve, _, _>(letters::resolve);
+    paths.mount::<events::__path_list, _, _>(events::list);
     let api = paths
         .router
         .route(

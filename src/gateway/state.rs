@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::gateway::access::AccessControl;
@@ -10,6 +12,7 @@ use crate::gateway::fallback_authorization::FallbackAuthorization;
 use crate::gateway::metrics::GatewayMetrics;
 use crate::gateway::rate_limit::RateLimits;
 use crate::gateway::request_limits::RequestLimits;
+use crate::gateway::syncs::operations::SyncOperations;
 use crate::ledger::Ledger;
 use crate::provider::audit::AuditQueue;
 use crate::provider::registry::Registry;
@@ -35,6 +38,10 @@ pub struct Gateway {
     pub ledger: Arc<dyn Ledger>,
     /// Stores failed requests for later retries.
     pub dead_requests: DeadRequestRecorder,
+    /// The sync jobs; `None`: there are none here.
+    pub syncs: Option<Arc<dyn SyncOperations>>,
+    /// Cancelled when the process stops: no client waits for an event any more.
+    pub closing: CancellationToken,
     /// The audit queue, for denials before the call path.
     pub audit: Option<AuditQueue>,
     /// The connection of the Finastra alias paths.

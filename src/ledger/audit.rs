@@ -16,17 +16,20 @@ pub enum AuditKind {
     Call,
     /// A dead request: parked, replayed or deleted.
     DeadRequest,
+    /// A sync job: a run, a resync or a plan that was asked for over HTTP, or dead letters that were replayed or resolved.
+    Sync,
 }
 
 impl AuditKind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Call, Self::DeadRequest];
+    pub const ALL: [Self; 3] = [Self::Call, Self::DeadRequest, Self::Sync];
 
     /// The stored value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Call => "call",
             Self::DeadRequest => "dead_request",
+            Self::Sync => "sync",
         }
     }
 }

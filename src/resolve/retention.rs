@@ -1,8 +1,15 @@
 //! The effective retention of a job's raw payloads, and where it comes from. Pure.
 
+use std::time::Duration;
+
 use crate::api::v1alpha1::reasons::Reason;
 use crate::api::v1alpha1::sync_job::{RetentionMode, SyncJobSpec};
+use crate::resolve::fields::duration;
 use crate::resolve::spec_error::SpecError;
+use crate::settings::sync_plan::{RawRetention, RawStorage};
+
+/// How long raw payloads are stored by default: 30 days.
+const DEFAULT_TTL: Duration = Duration::from_hours(720);
 
 /// Where a retention mode comes from.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -12,8 +19,8 @@ pub enum RetentionSource {
     Spec,
     /// It is unset, and the operator has no encryption key.
     NoKey,
-    /// It is unset and the operator has a key, but this version does not store raw payloads.
-    NotSupported,
+    /// It is unset, and the operator has an encryption key.
+    Key,
 }
 
 /// What happens to raw payloads.
@@ -34,17 +41,16 @@ impl Retention {
                 "; raw payloads are not stored: spec.retention.mode defaults to Off without an encryption key \
                  (--key-secret)"
             }
-            RetentionSource::NotSupported => {
-                "; raw payloads are not stored: spec.retention.mode defaults to Encrypted, which this version treats \
-                 as Off"
+            RetentionSource::Key => {
+                "; raw payloads are stored encrypted: spec.retention.mode defaults to Encrypted with an encryption key \
+                 (--key-secret)"
             }
         }
     }
 }
 
-/// The effective retention. Unset: `Encrypted` where the operator has a key, else `Off`; until raw payloads are
-/// supported `Off` in both cases. An explicit `Encrypted` without a key is `KeyMissing`: silently storing nothing, or
-/// storing in the clear, is not what the spec asks for.
+/// The effective retention. Unset: `Encrypted` where the operator has a key, else `Off`. An explicit `Encrypted` without a
+/// key is `KeyMissing`: silently storing nothing, or storing in the clear, is not what the spec asks for.
 pub(super) fn retention(spec: &SyncJobSpec, has_key: bool) -> Result<Retention, SpecError> {
     match spec.retention.as_ref().and_then(|retention| retention.mode) {
         Some(RetentionMode::Encrypted) if !has_key => {
@@ -53,11 +59,22 @@ pub(super) fn retention(spec: &SyncJobSpec, has_key: bool) -> Result<Retention, 
             Err(SpecError::stalled(Reason::KeyMissing, message))
         }
         Some(mode) => Ok(Retention { mode, source: RetentionSource::Spec }),
-        None => {
-            let source = if has_key { RetentionSource::NotSupported } else { RetentionSource::NoKey };
-            Ok(Retention { mode: RetentionMode::Off, source })
-        }
+        None if has_key => Ok(Retention { mode: RetentionMode::Encrypted, source: RetentionSource::Key }),
+        None => Ok(Retention { mode: RetentionMode::Off, source: RetentionSource::NoKey }),
     }
+}
+
+/// The retention as a run applies it: whether the operator has a key is known to the run.
+pub(super) fn raw_retention(spec: &SyncJobSpec) -> Result<RawRetention, SpecError> {
+    let set = spec.retention.as_ref();
+    let mode = match set.and_then(|retention| retention.mode) {
+        None => RawStorage::IfKey,
+        Some(RetentionMode::Off) => RawStorage::Off,
+        Some(RetentionMode::Masked) => RawStorage::Masked,
+        Some(RetentionMode::Encrypted) => RawStorage::Encrypted,
+    };
+    let ttl = duration("retention.raw", set.and_then(|retention| retention.raw.as_deref()), DEFAULT_TTL)?;
+    Ok(RawRetention { mode, ttl })
 }
 
 #[cfg(test)]
@@ -65,19 +82,23 @@ mod tests {
     use super::*;
     use crate::api::v1alpha1::sync_job::Retention as Wire;
 
+    fn spec(mode: Option<RetentionMode>, raw: Option<&str>) -> SyncJobSpec {
+        SyncJobSpec { retention: Some(Wire { raw: raw.map(Into::into), mode }), ..SyncJobSpec::default() }
+    }
+
     fn of(mode: Option<RetentionMode>, has_key: bool) -> Result<Retention, SpecError> {
-        retention(&SyncJobSpec { retention: Some(Wire { raw: None, mode }), ..SyncJobSpec::default() }, has_key)
+        retention(&spec(mode, None), has_key)
     }
 
     #[test]
-    fn unset_is_off_and_the_note_says_why() {
-        for (has_key, source, words) in [
-            (false, RetentionSource::NoKey, "defaults to Off without an encryption key (--key-secret)"),
-            (true, RetentionSource::NotSupported, "defaults to Encrypted, which this version treats as Off"),
+    fn unset_is_encrypted_with_a_key_and_off_without_and_the_note_says_which() {
+        for (has_key, mode, source, words) in [
+            (false, RetentionMode::Off, RetentionSource::NoKey, "not stored: spec.retention.mode defaults to Off"),
+            (true, RetentionMode::Encrypted, RetentionSource::Key, "stored encrypted: spec.retention.mode defaults"),
         ] {
             let unset = of(None, has_key).unwrap();
-            assert_eq!(unset, Retention { mode: RetentionMode::Off, source });
-            assert!(unset.note().contains(words), "{}", unset.note());
+            assert_eq!(unset, Retention { mode, source });
+            assert!(unset.note().contains(words) && unset.note().contains("--key-secret"), "{}", unset.note());
             assert_eq!(retention(&SyncJobSpec::default(), has_key), Ok(unset), "without spec.retention likewise");
         }
     }
@@ -91,8 +112,24 @@ mod tests {
     }
 
     #[test]
-    fn a_set_mode_needs_no_note() {
-        let off = of(Some(RetentionMode::Off), false).unwrap();
-        assert_eq!((off.source, off.note()), (RetentionSource::Spec, ""));
+    fn a_set_mode_needs_no_note_and_no_key_unless_it_encrypts() {
+        for mode in [RetentionMode::Off, RetentionMode::Masked] {
+            let set = of(Some(mode), false).unwrap();
+            assert_eq!((set.mode, set.source, set.note()), (mode, RetentionSource::Spec, ""));
+        }
+    }
+
+    #[test]
+    fn a_run_applies_mode_and_time_of_the_spec() {
+        let hour = Duration::from_hours(1);
+        for (mode, raw, storage, ttl) in [
+            (None, None, RawStorage::IfKey, DEFAULT_TTL),
+            (Some(RetentionMode::Off), Some("1h"), RawStorage::Off, hour),
+            (Some(RetentionMode::Masked), Some("60m"), RawStorage::Masked, hour),
+            (Some(RetentionMode::Encrypted), None, RawStorage::Encrypted, DEFAULT_TTL),
+        ] {
+            assert_eq!(raw_retention(&spec(mode, raw)), Ok(RawRetention { mode: storage, ttl }));
+        }
+        assert_eq!(raw_retention(&SyncJobSpec::default()).unwrap().ttl, DEFAULT_TTL);
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod dead_requests;
 pub mod ledger_monitor;
+pub mod money_totals;
 pub mod pool;
 pub mod probes;
 pub mod reconcile_queue;
+pub mod retention;

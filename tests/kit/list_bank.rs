@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse as _;
 use busbar::domain::run_reason::RunReason;
+use busbar::ledger::encryption::Keyring;
 use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::{RunRecord, RunResult};
 use busbar::profile::{Environment, Profile};
@@ -78,6 +79,12 @@ impl ListBank {
         let folder = tempfile::tempdir().expect("a folder");
         let sync = SyncEnv::open(&folder.path().join("ledger.db")).await;
         Self { sync, plan, connection: connect(draft), requests: Arc::default(), _folder: folder }
+    }
+
+    /// The same with an operator that has these keys.
+    pub(crate) async fn encrypting(self, keys: &Keyring) -> Self {
+        let sync = SyncEnv::open_with(&self._folder.path().join("encrypted.db"), keys).await;
+        Self { sync, ..self }
     }
 
     /// Makes a whole run.

@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use busbar::clock::Clock;
+use busbar::ledger::encryption::Keyring;
 use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::{self, Ledger, LedgerUrl, OpenMode, RunId, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::Profile;
 use busbar::provider::connection::Connection;
-use busbar::sync::{MaskRules, Partition, RunLimits, SyncPlan};
+use busbar::sync::account_tokens::AccountTokens;
+use busbar::sync::{MaskRules, Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
 use busbar::work::pool::{JobView, PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};
 use futures::StreamExt as _;
@@ -31,9 +33,15 @@ pub(crate) struct SyncEnv {
 impl SyncEnv {
     /// With the ledger in this file, which is made if it is not there.
     pub(crate) async fn open(file: &Path) -> Self {
+        Self::open_with(file, &Keyring::none()).await
+    }
+
+    /// The same with an operator that has these keys.
+    pub(crate) async fn open_with(file: &Path, keys: &Keyring) -> Self {
         let ledger = ledger::open(&LedgerUrl::Sqlite(file.to_owned()), OpenMode::Migrate).await.unwrap();
         let (reconcile_queue, metrics) = (ReconcileQueue::new(), Metrics::new());
-        let options = PoolOptions::new("the-operator");
+        let account_tokens = AccountTokens::new(keys.clone());
+        let options = PoolOptions { account_tokens, ..PoolOptions::new("the-operator") };
         let pool = SyncPool::new(ledger.clone(), reconcile_queue.clone(), Clock::system(), &metrics, options).unwrap();
         Self { ledger, pool, metrics, reconcile_queue }
     }
@@ -72,15 +80,23 @@ pub(crate) fn stream_plan(profile: &Profile, stream: &str, partitions: Vec<Parti
         environment: "Sandbox".into(),
         stream_name: stream.into(),
         stream: profile.streams[stream].clone(),
+        endpoint: PlanEndpoint { base_url: "https://bank.test/".parse().unwrap(), secret_query: Vec::new() },
         request_id_header: profile.correlation.clone(),
         partitions,
         start: None,
         lookback: None,
+        commit_scope: profile.streams[stream].commit_scope,
         run_timeout: std::time::Duration::from_mins(10),
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
+        validations: std::sync::Arc::default(),
+        raw: busbar::settings::sync_plan::RawRetention::default(),
+        events: busbar::domain::event::EventGranularity::default(),
         dry_run: false,
         limits: RunLimits::default(),
+        sla: SlaLimits::default(),
+        resync: None,
+        partitions_from: None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::key::ObjectKey;
 use crate::domain::run_failure::{FailingPartition, RunFailure};
 use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::ledger::contract::fixtures::row;
+use crate::ledger::raw::{RawMode, RawRef};
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunTrigger, TransactionRecord};
 
@@ -118,13 +119,27 @@ fn a_dead_letter_shows_field_reason_and_structure() {
         seen: 3,
         first: Timestamp::UNIX_EPOCH,
         last: Timestamp::UNIX_EPOCH,
+        raw: None,
     };
-    assert_eq!(
-        dead_letters(&[letter]),
-        "CONNECTION    STREAM         PARTITION   FIELD   REASON        SEEN   LAST                   SAMPLE\n\
-         team/bank-a   transactions   acc-1       /date   TimeMissing      3   1970-01-01T00:00:00Z   {id: string, \
-         amount: number}\n"
-    );
+    let stored = |mode, expires: &str| {
+        let raw = Some(RawRef { id: Uuid::from_u128(1), stored: Some((mode, expires.parse().unwrap())) });
+        StoredDeadLetter { raw, ..letter.clone() }
+    };
+    let rows = [
+        letter.clone(),
+        stored(RawMode::Encrypted, "2026-12-01T00:00:00Z"),
+        stored(RawMode::Encrypted, "2026-10-01T00:00:00Z"),
+        stored(RawMode::Masked, "2026-12-01T00:00:00Z"),
+    ];
+    let printed = dead_letters(&rows, "2026-11-01T00:00:00Z".parse().unwrap());
+    let lines: Vec<&str> = printed.lines().collect();
+    let columns: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(columns, ["CONNECTION", "STREAM", "PARTITION", "FIELD", "REASON", "SEEN", "LAST", "REPLAY", "SAMPLE"]);
+    let cells: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(cells[..5], ["team/bank-a", "transactions", "acc-1", "/date", "TimeMissing"]);
+    assert!(lines[1].ends_with("{id: string, amount: number}"), "{printed}");
+    let replay: Vec<&str> = lines[1..].iter().map(|line| line.split_whitespace().nth(7).unwrap()).collect();
+    assert_eq!(replay, ["RawNotStored", "Replayable", "RawExpired", "RawMasked"]);
 }
 
 #[test]

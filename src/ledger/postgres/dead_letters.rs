@@ -137,9 +137,6 @@ async fn resolve(tx: &mut Transaction, job: &ObjectKey, ids: &[i64], now: Timest
 }
 
 fn decode(row: &PgRow) -> Result<JobDeadLetter, LedgerError> {
-    let mode: Option<String> = get(row, "mode")?;
-    let mode = mode.map(|mode| stored_enum(&RawMode::ALL, RawMode::as_str, &mode, "raw_payloads.mode")).transpose()?;
-    let expires = timestamp_opt(row, "expires_ms")?;
     Ok(JobDeadLetter {
         id: get(row, "id")?,
         stream: stream_of(row)?,
@@ -152,6 +149,14 @@ fn decode(row: &PgRow) -> Result<JobDeadLetter, LedgerError> {
         first: timestamp(row, "first_ms")?,
         last: timestamp(row, "last_ms")?,
         resolved: timestamp_opt(row, "resolved_ms")?,
-        raw: uuid_opt(row, "raw_ref")?.map(|id| RawRef { id, stored: mode.zip(expires) }),
+        raw: raw_ref(row)?,
     })
+}
+
+/// The payload of a dead letter that is joined with its columns.
+pub(super) fn raw_ref(row: &PgRow) -> Result<Option<RawRef>, LedgerError> {
+    let mode: Option<String> = get(row, "mode")?;
+    let mode = mode.map(|mode| stored_enum(&RawMode::ALL, RawMode::as_str, &mode, "raw_payloads.mode")).transpose()?;
+    let expires = timestamp_opt(row, "expires_ms")?;
+    Ok(uuid_opt(row, "raw_ref")?.map(|id| RawRef { id, stored: mode.zip(expires) }))
 }

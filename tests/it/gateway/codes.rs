@@ -97,6 +97,12 @@ async fn errors_of_requests(harness: &GatewayHarness, errors: &mut Errors) {
         errors.add(&harness.get(path).await);
     }
     errors.add(&harness.ask("DELETE", QUOTE, "token-ann", &[]).await);
+    errors.add(&harness.get("/api/syncs/treasury/nothing/runs").await);
+    let range = r#"{"id": "may", "from_time": "2029-05-01T00:00:00Z", "to_time": "2029-06-01T00:00:00Z"}"#;
+    let resync = || harness.http.post(harness.url("/api/syncs/treasury/books/resync")).bearer_auth("token-ann");
+    let resync = || super::harness::said(resync().header("content-type", "application/json").body(range));
+    assert_eq!(resync().await.status, 202);
+    errors.add(&resync().await);
     errors.add(&harness.ask("GET", QUOTE, "token-outsider", &[]).await);
     errors.add(&harness.ask("GET", &quote("licensed"), "token-bob", &[]).await);
     assert_eq!(harness.get(&quote("licensed")).await.status, 200);

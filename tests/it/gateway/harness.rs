@@ -40,6 +40,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::syncs::FakeSyncs;
+
 /// FMP's response for a quote.
 pub(crate) const FMP_QUOTE: &str =
     r#"[{"symbol":"ACME","name":"Acme","price":101.2500,"change":1.1,"timestamp":1767225600}]"#;
@@ -206,6 +208,7 @@ impl GatewayHarness {
             ..RegistryOptions::allowing_loopback()
         };
         let registry = Registry::new(clock, &metrics, reach).unwrap();
+        let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
         let gateway = Arc::new(Gateway {
             fallback_authorization: plan.fallbacks,
@@ -223,6 +226,8 @@ impl GatewayHarness {
                 &metrics,
             )
             .unwrap(),
+            syncs: Some(Arc::new(FakeSyncs::default())),
+            closing: stop.clone(),
             audit: Some(queue),
             finastra: plan.finastra.then(|| key("finastra")),
             clock,

@@ -19,6 +19,7 @@ mod quiet;
 mod refusals;
 mod retry_reasons;
 mod strangers;
+mod syncs;
 mod traced;
 
 use std::collections::BTreeSet;
