@@ -13,7 +13,7 @@ use busbar::ledger::{Ledger, RunId, RunResult, RunTrigger};
 use busbar::metrics::Metrics;
 use busbar::profile::{Environment, Profile, Profiles};
 use busbar::provider::registry::{Registry, RegistryOptions};
-use busbar::settings::sync_plan::{RawRetention, RawStorage, ResyncPlan};
+use busbar::settings::sync_plan::{PlanEndpoint, RawRetention, RawStorage, ResyncPlan};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::account_tokens::AccountTokens;
 use busbar::sync::{MaskRules, Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};

@@ -17,7 +17,7 @@ const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
 pub(super) enum Loss {
     /// It passes.
     None,
-    /// It is withheld for ever; the connection stays open.
+    /// It is withheld forever; the connection stays open.
     Held,
     /// It is lost with the connection.
     Cut,

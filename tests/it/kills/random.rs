@@ -25,7 +25,7 @@ async fn survives_kills(engine: Engine) {
     println!("{engine:?}: {kills} kills, seed {seed}; to reproduce: KILLS={kills} KILLS_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let env = KillEnv::new(engine, PAGES).await;
-    let mut requests = 0;
+    let mut requests = 0_u64;
     for killed in 0..kills {
         let mut worker = env.start("worker");
         // Leaves pages for the kills to come, also where requests are repeated.
