@@ -3,19 +3,22 @@
 //! No tree of the whole response is built: its parts are slices of it, and the records are parsed one by one. A
 //! character that is not valid concerns the value that it is in, and no other: see [`BodyText`].
 //!
-//! A link to the next page is never followed: only its parameter is used, because some providers return links to other
-//! hosts, and following one would let the provider choose where credentials are sent.
+//! A link to the next page is not followed here: what is used of it is decided by the walk, because following one would
+//! let the provider choose where credentials are sent.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::body_text::BodyText;
-use super::paging::{self, NextPage, PageRecords, PageRequest};
+use super::paging::{self, NextPage, PageRecords, PageRequest, ReturnedToken};
 use crate::domain::run_reason::RunReason;
 use crate::profile::json::{self, JsonError, MAX_TREE_VALUES, Scan};
 use crate::profile::json_text;
-use crate::profile::{EmptyForm, Pagination, Stream, TokenSource};
+use crate::profile::{EmptyForm, Pagination, RecordShape, Stream, TokenSource};
+
+#[cfg(test)]
+mod tests;
 
 /// Largest record, in bytes; real ones have a few kilobytes.
 pub const MAX_RECORD_BYTES: usize = 256 * 1024;
@@ -33,8 +36,14 @@ pub struct Page {
     pub lists: Vec<RecordList>,
     /// The number of their records.
     pub records: usize,
+    /// The list of records that the provider withdrew.
+    pub removed: Option<RecordList>,
     /// The page after it.
     pub next: NextPage,
+    /// The token that the response returns, whether or not a page follows.
+    pub token: Option<String>,
+    /// Whether it returns a blank one.
+    pub has_blank_token: bool,
     /// The provider's total of records in the window.
     pub total: Option<u64>,
 }
@@ -43,6 +52,8 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordList {
     text: BodyText,
+    /// Whether the text is one record and no list.
+    is_one: bool,
     /// Fields that are added to each record.
     add: BTreeMap<String, String>,
 }
@@ -60,34 +71,48 @@ pub enum Record<'a> {
 impl Page {
     /// The memory of the page when its records are converted and committed, in bytes.
     pub fn memory(&self) -> usize {
-        let texts: usize = self.lists.iter().map(|list| list.text.memory()).sum();
+        let texts: usize = self.lists.iter().chain(&self.removed).map(|list| list.text.memory()).sum();
         self.records.saturating_mul(RECORD_OVERHEAD).saturating_add(2 * texts)
     }
 
     /// Passes the records to `each`, one by one.
     pub fn each_record(&self, mut each: impl FnMut(Record<'_>)) -> Result<(), RunReason> {
-        for list in &self.lists {
-            let document = list.text.document().map_err(|_| RunReason::BodyUnreadable)?;
-            let read = json::each_item(document, |item| {
-                if item.len() > MAX_RECORD_BYTES || Scan::new(MAX_TREE_VALUES).push(item.as_bytes()).is_err() {
-                    each(Record::TooLarge(item));
-                    return Ok(());
+        self.lists.iter().try_for_each(|list| list.each(&mut each))
+    }
+
+    /// Passes what the provider withdrew to `each`, one by one. One that cannot be read names no record.
+    pub fn each_removed(&self, mut each: impl FnMut(&Value)) -> Result<(), RunReason> {
+        self.removed.iter().try_for_each(|list| {
+            list.each(&mut |record| {
+                if let Record::Parsed(value) = record {
+                    each(value);
                 }
-                let sent = list.text.sent_as(item);
-                let mut record = match sent {
-                    None => json::parse(item.as_bytes())?,
-                    Some(sent) => json::parse(json_text::replaced(sent).as_bytes())?,
-                };
-                if let Some(fields) = record.as_object_mut() {
-                    let added = list.add.iter().map(|(name, value)| (name.clone(), Value::String(value.clone())));
-                    fields.extend(added);
-                }
-                each(if sent.is_none() { Record::Parsed(&record) } else { Record::Repaired(&record) });
-                Ok::<_, JsonError>(())
-            });
-            read.map_err(|_| RunReason::BodyUnreadable)?;
-        }
-        Ok(())
+            })
+        })
+    }
+}
+
+impl RecordList {
+    fn each(&self, each: &mut impl FnMut(Record<'_>)) -> Result<(), RunReason> {
+        let document = self.text.document().map_err(|_| RunReason::BodyUnreadable)?;
+        let mut read = |item: &str| {
+            if item.len() > MAX_RECORD_BYTES || Scan::new(MAX_TREE_VALUES).push(item.as_bytes()).is_err() {
+                each(Record::TooLarge(item));
+                return Ok(());
+            }
+            let sent = self.text.sent_as(item);
+            let mut record = match sent {
+                None => json::parse(item.as_bytes())?,
+                Some(sent) => json::parse(json_text::replaced(sent).as_bytes())?,
+            };
+            if let Some(fields) = record.as_object_mut() {
+                fields.extend(self.add.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
+            }
+            each(if sent.is_none() { Record::Parsed(&record) } else { Record::Repaired(&record) });
+            Ok::<_, JsonError>(())
+        };
+        let read = if self.is_one { read(document) } else { json::each_item(document, read) };
+        read.map_err(|_| RunReason::BodyUnreadable)
     }
 }
 
@@ -96,19 +121,37 @@ pub fn parse(body: &BodyText, stream: &Stream, requested: PageRequest<'_>) -> Re
     let found = Selection::of(body, stream)?;
     let mut page = Page::default();
     let mut last_id = LastId { body, stream, last: None, last_sound: None };
+    let is_one = stream.shape == RecordShape::One;
     for (slice, add) in lists(&found, stream).ok_or(RunReason::SchemaDrifted)? {
+        if is_one {
+            page.records = 1;
+            page.lists.push(RecordList { text: body.part(slice), is_one, add: stream.add.clone() });
+            continue;
+        }
         let counted = json::each_item(slice, |item| {
             page.records += 1;
             last_id.push(item);
             Ok::<_, JsonError>(())
         });
         counted.map_err(|_| RunReason::BodyUnreadable)?;
-        page.lists.push(RecordList { text: body.part(slice), add: add.cloned().unwrap_or_default() });
+        let mut fields = stream.add.clone();
+        fields.extend(add.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        page.lists.push(RecordList { text: body.part(slice), is_one, add: fields });
+    }
+    if let Some(withdrawn) = &stream.removed {
+        let slice = withdrawn.at.iter().filter_map(|pointer| found.slice(pointer)).find(|slice| json::is_list(slice));
+        let list = |slice| RecordList { text: body.part(slice), is_one: false, add: BTreeMap::new() };
+        page.removed = slice.map(list);
     }
     let (value, count, last_id) = (|pointer: &str| found.value(pointer), page.records as u64, last_id.read());
     page.total = paging::total(stream, &value, requested.read_before.saturating_add(count));
     let records = PageRecords { count, last_id: last_id.as_deref() };
     page.next = paging::next_page(stream, &value, requested, records, page.total);
+    match paging::returned_token(stream, &value, requested.header) {
+        ReturnedToken::Missing => {}
+        ReturnedToken::Blank => page.has_blank_token = true,
+        ReturnedToken::Token(token) => page.token = Some(token),
+    }
     Ok(page)
 }
 
@@ -156,16 +199,21 @@ struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     fn of(body: &'a BodyText, stream: &'a Stream) -> Result<Self, RunReason> {
-        let lists = stream.records.iter().chain(stream.lists.iter().flat_map(|list| &list.at));
+        let removed = stream.removed.iter().flat_map(|list| &list.at);
+        let lists = stream.records.iter().chain(stream.lists.iter().flat_map(|list| &list.at)).chain(removed);
         let mut pointers: Vec<&str> = lists.map(String::as_str).collect();
         match &stream.pagination {
             Pagination::Page { next, total, .. } => pointers.extend(next.iter().chain(total).map(String::as_str)),
             Pagination::Offset { total, .. } => pointers.extend(total.iter().map(String::as_str)),
             Pagination::LastRecordId { more, .. } => pointers.push(more),
-            Pagination::Token { from: TokenSource::Body { pointers: tokens }, more, .. } => {
-                pointers.extend(tokens.iter().chain(more).map(String::as_str));
+            Pagination::Token { from, more, .. } => {
+                pointers.extend(more.iter().map(String::as_str));
+                if let TokenSource::Body { pointers: tokens } = from {
+                    pointers.extend(tokens.iter().map(String::as_str));
+                }
             }
-            _ => {}
+            Pagination::NextUrl { next, .. } => pointers.extend(next.iter().map(String::as_str)),
+            Pagination::LinkHeader { .. } | Pagination::None => {}
         }
         let unreadable = |_| RunReason::BodyUnreadable;
         let document = body.document().map_err(unreadable)?;
@@ -222,7 +270,11 @@ fn lists<'a>(found: &Selection<'a>, stream: &'a Stream) -> Option<Vec<ListText<'
 /// list.
 fn place<'a>(found: &Selection<'a>, pointers: &[String], stream: &Stream) -> Place<'a> {
     let slices = || pointers.iter().filter_map(|pointer| found.slice(pointer));
-    match slices().find(|slice| json::is_list(slice)) {
+    let is_wanted = |slice: &&str| match stream.shape {
+        RecordShape::List => json::is_list(slice),
+        RecordShape::One => json::is_object(slice) && !is_empty(slice, stream),
+    };
+    match slices().find(is_wanted) {
         Some(list) => Place::List(list),
         None if slices().any(|slice| is_empty(slice, stream)) => Place::Empty,
         None => Place::Nothing,
@@ -241,122 +293,4 @@ fn is_empty(slice: &str, stream: &Stream) -> bool {
         _ => return false,
     };
     stream.empty_as.contains(&form)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::sync::tests::stream;
-
-    fn page_of(body: &[u8], stream: &Stream) -> Result<Page, RunReason> {
-        let requested = PageRequest { position: "1", read_before: 0, total_before: None };
-        parse(&BodyText::of(&Bytes::copy_from_slice(body)), stream, requested)
-    }
-
-    fn page(body: &str) -> Result<Page, RunReason> {
-        page_of(body.as_bytes(), &stream(10))
-    }
-
-    fn records(page: &Page) -> Result<Vec<String>, RunReason> {
-        let mut all = Vec::new();
-        page.each_record(|record| {
-            all.push(match record {
-                Record::Parsed(value) => value.to_string(),
-                Record::Repaired(value) => format!("repaired {value}"),
-                Record::TooLarge(_) => "too large".to_owned(),
-            });
-        })?;
-        Ok(all)
-    }
-
-    #[test]
-    fn flat_and_nested_bodies_parse_to_the_same_page() {
-        let flat = page(r#"{"data": [1, 2], "meta": {"total": 7, "next": "https://x/v2/acc/transactions?page=2"}}"#);
-        let nested =
-            page(r#"{"data": {"transactions": [1, 2], "paging": {"total": 7, "next": "/t?limit=2&page=2#x"}}}"#);
-        assert_eq!(flat, nested);
-        let flat = flat.unwrap();
-        assert_eq!((flat.records, flat.next, flat.total), (2, NextPage::At("2".to_owned()), Some(7)));
-    }
-
-    #[test]
-    fn an_unreadable_body_is_an_error_and_not_an_empty_page() {
-        for (body, reason) in [
-            ("", RunReason::BodyUnreadable),
-            ("<html>", RunReason::BodyUnreadable),
-            (r#"{"data": [1, 2"#, RunReason::BodyUnreadable),
-            (r#"{"data": [{"amount": NaN}]}"#, RunReason::BodyUnreadable),
-            ("{}", RunReason::SchemaDrifted),
-            (r#"{"data": {"items": []}}"#, RunReason::SchemaDrifted),
-            (r#"{"data": ""}"#, RunReason::SchemaDrifted),
-            (r#"{"data": {}}"#, RunReason::SchemaDrifted),
-            (r#"{"data": false}"#, RunReason::SchemaDrifted),
-            ("null", RunReason::SchemaDrifted),
-        ] {
-            assert_eq!(page(body), Err(reason), "{body}");
-        }
-        assert_eq!(page("\u{feff}{\"data\": []}").unwrap().records, 0, "a byte order mark is ignored");
-    }
-
-    #[test]
-    fn numbers_keep_all_digits() {
-        let page = page(r#"{"data": [123456789012345678901234567890.10]}"#).unwrap();
-        assert_eq!(records(&page).unwrap(), ["123456789012345678901234567890.10"]);
-    }
-
-    #[test]
-    fn a_record_that_is_too_large_is_not_parsed_and_the_others_are() {
-        let (long, wide) = ("x".repeat(MAX_RECORD_BYTES), vec!["0"; MAX_TREE_VALUES + 1].join(","));
-        let page = page(&format!(r#"{{"data": [1, "{long}", [{wide}], {{"a": 2}}]}}"#)).unwrap();
-        assert_eq!(page.records, 4);
-        assert_eq!(records(&page).unwrap(), ["1", "too large", "too large", r#"{"a":2}"#]);
-    }
-
-    #[test]
-    fn the_memory_of_a_page_counts_its_records_and_not_only_its_bytes() {
-        let page = page(&format!(r#"{{"data": [{}]}}"#, vec!["{}"; 1000].join(","))).unwrap();
-        assert!(page.memory() >= 1000 * RECORD_OVERHEAD, "{}", page.memory());
-    }
-
-    #[test]
-    fn what_stands_for_an_empty_list_is_said_by_the_stream() {
-        use EmptyForm::{BlankText, EmptyObject, Missing, NullValue};
-        let default = stream(10);
-        assert_eq!(page_of(br#"{"data": null, "meta": {"total": 3}}"#, &default).unwrap().total, Some(3));
-        for (body, form) in [
-            (r#"{"data": null}"#, NullValue),
-            (r#"{"data": {"transactions": null}}"#, NullValue),
-            (r#"{"data": " "}"#, BlankText),
-            (r#"{"data": {}}"#, EmptyObject),
-            ("{}", Missing),
-        ] {
-            let of =
-                |forms: &[EmptyForm]| page_of(body.as_bytes(), &Stream { empty_as: forms.to_vec(), ..default.clone() });
-            assert_eq!(of(&[form]), Ok(Page::default()), "{body}");
-            assert_eq!(of(&[]), Err(RunReason::SchemaDrifted), "{body}");
-        }
-    }
-
-    #[test]
-    fn a_character_that_is_not_valid_concerns_its_record_only() {
-        let body = b"{\"data\": [{\"n\": \"\\ud800\"}, {\"n\": \"caf\xe9\"}, {\"n\": \"fine \xf0\x9f\x98\x80\", \"a\": 1.50}], \"x\xc0\": \"\xff\"}";
-        let page = page_of(body, &stream(10)).unwrap();
-        assert_eq!(
-            records(&page).unwrap(),
-            [
-                "repaired {\"n\":\"\u{fffd}\"}",
-                "repaired {\"n\":\"caf\u{fffd}\"}",
-                "{\"a\":1.50,\"n\":\"fine \u{1f600}\"}"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_bad_character_outside_of_a_text_makes_the_body_unreadable() {
-        for body in [&b"{\"data\": [1\xff]}"[..], b"\xff\xfe{\0\"\0", b"{\"data\": [\"caf\xc3"] {
-            assert_eq!(page_of(body, &stream(10)), Err(RunReason::BodyUnreadable));
-        }
-    }
 }

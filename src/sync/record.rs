@@ -18,16 +18,18 @@ use crate::domain::money::Currency;
 use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::profile::{RecordTemplate, Stream, Supersedes};
-use crate::settings::validation::FailedRule;
 
 mod kinds;
 mod letter;
 mod money;
+mod rejection;
 #[cfg(test)]
 mod tests;
 mod time;
 
 pub use letter::{dead_letter, dead_letter_of_text, fingerprint};
+pub use rejection::Rejection;
+use rejection::reject;
 
 /// The account that a partition's records belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,33 +57,6 @@ pub struct RecordParser<'a> {
     pub scope: &'a AccountScope,
     /// The first day that the window covers whole; `None` where it does not matter.
     pub first_day: Option<Date>,
-}
-
-/// Why a record was rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// The reason.
-    pub reason: RejectionReason,
-    /// JSON pointer of the field, or the name of a rule.
-    pub path: String,
-    /// The message of a rule.
-    pub message: Option<String>,
-}
-
-impl Rejection {
-    /// A rejection for `reason` at `path`.
-    pub fn new(reason: RejectionReason, path: &str) -> Self {
-        Self { reason, path: path.to_owned(), message: None }
-    }
-
-    /// A rejection by a rule of the job.
-    pub fn failed(rule: FailedRule) -> Self {
-        Self { reason: RejectionReason::ValidationFailed, path: rule.name, message: Some(rule.message) }
-    }
-}
-
-fn reject<T>(reason: RejectionReason, path: &str) -> Result<T, Rejection> {
-    Err(Rejection::new(reason, path))
 }
 
 impl RecordParser<'_> {

@@ -70,3 +70,19 @@ fn a_route_is_explained_from_manifests_with_assumptions() {
         assert!(!refused.success() && refused.stderr.contains(problem), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn an_inline_stream_and_its_rules_are_explained_field_by_field() {
+    let found = explain(&["config/samples/full"]);
+    let table = &found.stdout;
+    for (field, value) in [
+        ("http.name", "invoices"),
+        ("http.money.repr", "decimalString"),
+        ("http.pagination.kind", "linkHeader"),
+        ("validations.known-currency.rule", "record.currency in"),
+        ("mask.counterparty", "Token"),
+    ] {
+        assert!(table.lines().any(|line| line.contains(field) && line.contains(value)), "{field}: {table}");
+    }
+    assert!(!table.contains("spec.http is invalid") && !table.contains("cannot be compiled"), "{table}");
+}

@@ -1,12 +1,14 @@
 //! E-mail addresses in free texts: the domain is kept, the name is not. Pure.
 
+use std::borrow::Cow;
+
 /// What a masked name becomes.
 const MASKED: &str = "****";
 
 /// The text with the name of every e-mail address masked.
-pub(super) fn mask_emails(text: &str) -> String {
+pub(super) fn mask_emails(text: &str) -> Cow<'_, str> {
     if !text.contains(['@', '\u{ff20}']) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let chars: Vec<char> = text.chars().collect();
     let mut out: Vec<char> = Vec::with_capacity(chars.len());
@@ -23,7 +25,7 @@ pub(super) fn mask_emails(text: &str) -> String {
         out.push(c);
         at += 1;
     }
-    out.into_iter().collect()
+    Cow::Owned(out.into_iter().collect())
 }
 
 fn is_name(c: char) -> bool {

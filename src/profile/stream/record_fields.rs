@@ -89,4 +89,4 @@ pub struct OmittedRecords {
 }
 
 /// The fields of a stream's records, by canonical name.
-pub type StreamFields = BTreeMap<String, StreamField>;
+pub(super) type StreamFields = BTreeMap<String, StreamField>;

@@ -156,7 +156,7 @@ impl Stream {
         let of_account = self.account.as_ref().and_then(|account| account.pointer.as_ref());
         found.extend(of_account.map(|pointer| (YamlPath::from(["account", "pointer"]), pointer)));
         found.extend(self.time.iter().flat_map(|time| each(&["time", "or"], &time.or)));
-        for time in &self.value_time {
+        if let Some(time) = &self.value_time {
             found.push((YamlPath::from(["valueTime", "pointer"]), &time.pointer));
             found.extend(each(&["valueTime", "or"], &time.or));
         }

@@ -1,5 +1,6 @@
 mod classifier;
 mod custom;
+mod kinds;
 mod operations;
 mod streams;
 

@@ -49,7 +49,7 @@ fn an_invalid_stream_is_reported_at_the_line_of_the_field() {
         ),
         (
             rows("key: /id", "key: /id\n    account: {parameter: x}"),
-            "line 12, streams.rows.account: account is only valid with record: transaction; remove it",
+            "line 12, streams.rows.account: account is only valid with record: transaction, balance or account; remove it",
         ),
         (
             rows("key: /id", "key: /id\n    endAs: [sameNext]"),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Rejection;
+use super::rejection::Rejection;
 use crate::domain::record::DeadLetter;
 use crate::domain::rejection_reason::RejectionReason;
 

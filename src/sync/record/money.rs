@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::{Rejection, reject};
+use super::rejection::{Rejection, reject};
 use crate::domain::money::{Currency, Money, parse_amount, parse_whole};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::profile::{AmountRepr, Amounts, CurrencySource, Sign};

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 
-use super::{Rejection, reject};
+use super::rejection::{Rejection, reject};
 use crate::domain::record::{BookingTime, Granularity};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::profile::{TimeEncoding, TimeField};

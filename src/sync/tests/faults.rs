@@ -155,9 +155,11 @@ async fn every_kind_of_invalid_record_has_its_reason() {
         account: &account,
         mask: &mask,
         granularity: Granularity::Day,
+        scope: &crate::sync::account_scope::AccountScope::for_tests(),
+        first_day: None,
     };
     let good = json!({"id": " a ", "amount": 100, "type": "debit", "date": "2026-09-01", "narration": "x"});
-    assert_eq!(parser.row(&good).unwrap().key, "a");
+    assert_eq!(parser.row(&good).unwrap().unwrap().record.key, "a");
     for (field, value, reason) in cases {
         let mut bad = good.clone();
         bad[field] = value;

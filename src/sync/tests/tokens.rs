@@ -12,6 +12,7 @@ use crate::ledger::record::TransactionFilter;
 use crate::ledger::{DocumentKind, Granularity, RunResult};
 use crate::profile::{Profile, Stream};
 use crate::provider::call::{CallError, Request, Response};
+use crate::sync::account_scope::AccountScope;
 use crate::sync::record::{AccountInfo, RecordParser};
 use crate::sync::{Fetch, MaskRules, Partition, SyncPlan};
 
@@ -19,7 +20,6 @@ use crate::sync::{Fetch, MaskRules, Partition, SyncPlan};
 fn stream(fields: &str) -> Arc<Stream> {
     let head = "id: x\ntitle: X\nbreaker: Bank\nhealthCheck: {}\nstreams:\n";
     let profile = Profile::parse("x.yaml", &format!("{head}  rows: {{{fields}}}\n")).unwrap();
-    assert!(profile.streams["rows"].unsupported_features().is_empty());
     Arc::clone(&profile.streams["rows"])
 }
 
@@ -139,8 +139,10 @@ fn row(more: &str, record: &Value) -> Result<String, &'static str> {
         account: &account,
         mask: &MaskRules::default(),
         granularity: Granularity::Instant,
+        scope: &AccountScope::for_tests(),
+        first_day: None,
     };
-    let row = parser.row(record).map_err(|rejection| rejection.reason.as_str())?;
+    let row = parser.row(record).map_err(|rejection| rejection.reason.as_str())?.unwrap().record;
     let at = row.booked.at.map_or_else(|| "no instant".to_owned(), |at| at.to_string());
     Ok(format!("{} {} {} {at}", row.amount, row.currency, row.booked.on))
 }
@@ -216,8 +218,10 @@ fn a_composite_id_requires_all_of_its_fields() {
         "record: document, path: /rows, records: [/data], keyOf: {template: '{/s}:{/on}'}, pagination: {kind: none}",
     );
     let account = AccountInfo { token: "t".into(), display: String::new(), currency: None };
+    let (mask, scope) = (MaskRules::default(), AccountScope::for_tests());
+    let granularity = Granularity::Day;
     let parser =
-        RecordParser { stream: &stream, account: &account, mask: &MaskRules::default(), granularity: Granularity::Day };
+        RecordParser { stream: &stream, account: &account, mask: &mask, granularity, scope: &scope, first_day: None };
     let key = |record: Value| {
         parser.document(&record, DocumentKind::Document).map(|document| document.key).map_err(|r| r.reason.as_str())
     };

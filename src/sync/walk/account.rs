@@ -23,7 +23,8 @@ impl Walk<'_> {
             None => String::new(),
         };
         let token = self.token_key.account(&self.plan.job.namespace, &self.plan.connection, &id);
-        let mut info = AccountInfo { token, display: self.plan.mask.account(&id), currency: None };
+        let mask = self.plan.mask.clone().with_key(self.scope().mask_key());
+        let mut info = AccountInfo { token, display: mask.account(&id), currency: None };
         let Some(Amounts { currency: CurrencySource::Join { path, pointers }, minor_units, .. }) = &stream.money else {
             return Ok(info);
         };
@@ -49,7 +50,7 @@ impl Walk<'_> {
             return Err(RunError { http_status: Some(response.status.as_u16()), ..error });
         }
         if let Some(number) = numbers.iter().flatten().find(|number| !number.trim().is_empty()) {
-            info.display = self.plan.mask.account(number.trim());
+            info.display = mask.account(number.trim());
         }
         Ok(info)
     }

@@ -10,7 +10,7 @@ use super::records::{
 };
 use crate::api::v1alpha1::maps::Parameters;
 use crate::api::v1alpha1::rule;
-use crate::api::v1alpha1::sync_job::CommitScope;
+use crate::api::v1alpha1::sync_job::run_policy::CommitScope;
 use crate::api::v1alpha1::text::{PointerText, TemplateText, Word};
 
 string_enum!(
