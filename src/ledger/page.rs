@@ -1,14 +1,46 @@
 //! The page transaction's input and result.
 
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::lease::Lease;
+use super::raw::{RawPayload, ReplayedLetters};
 use super::runs::RunId;
 use crate::domain::cursor::{CursorKey, CursorState};
 use crate::domain::document::DocumentRecord;
+use crate::domain::event::PageEvents;
 use crate::domain::record::{DeadLetter, TransactionRecord};
+use crate::domain::records::{CanonicalRecord, PendingSnapshot, RemovedKey};
+
+/// When what a page holds takes effect.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
+pub enum CommitScope {
+    /// With its own commit.
+    #[default]
+    Page,
+    /// With the window's last page. The first page of a walk: what an earlier walk of the window staged is dropped.
+    StageFirst,
+    /// With the window's last page.
+    StageNext,
+    /// The window's last page: all its pages take effect.
+    Merge,
+    /// Nothing takes effect: what the window staged is dropped.
+    Discard,
+}
+
+impl CommitScope {
+    /// Whether the page's rows are staged.
+    pub const fn stages(self) -> bool {
+        matches!(self, Self::StageFirst | Self::StageNext | Self::Merge)
+    }
+
+    /// Whether what was staged before is dropped.
+    pub const fn drops_staged(self) -> bool {
+        matches!(self, Self::StageFirst | Self::Discard)
+    }
+}
 
 /// Everything that one page transaction writes.
 #[derive(Clone, Debug)]
@@ -25,8 +57,22 @@ pub struct PageCommit<'a> {
     pub rows: &'a [TransactionRecord],
     /// Documents, unique by key.
     pub documents: &'a [DocumentRecord],
+    /// Records of the other kinds, unique by kind, account and key.
+    pub records: &'a [CanonicalRecord],
+    /// What the provider withdrew: transactions become superseded, other records are marked as deleted.
+    pub removed: &'a [RemovedKey],
+    /// All pending transactions of an account: others that are stored as pending become superseded.
+    pub pending: Option<&'a PendingSnapshot>,
+    /// When all this takes effect. Dead letters and raw payloads are stored with their page in any case.
+    pub scope: CommitScope,
     /// Rejected records.
     pub dead_letters: &'a [DeadLetter],
+    /// The body that the page was read from, if it is stored: `raw_ref` of its rows and dead letters.
+    pub raw: Option<&'a RawPayload>,
+    /// Makes the events of the rows that the transaction changes.
+    pub events: Option<&'a Arc<dyn PageEvents>>,
+    /// The dead letters that the rows were replayed from.
+    pub replayed: Option<&'a ReplayedLetters>,
     /// Records in the page, including duplicates and rejected ones.
     pub fetched: u64,
     /// Records of the page that were dropped for a later one with the same ID and another content.
@@ -42,7 +88,7 @@ pub struct PageCommit<'a> {
 pub struct PageCounts {
     /// New rows.
     pub inserted: u64,
-    /// Rows whose content changed.
+    /// Rows whose content changed, and those that were superseded or marked as deleted.
     pub updated: u64,
     /// Rows already stored with the same content.
     pub unchanged: u64,

@@ -11,7 +11,7 @@ use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, Tra
 use crate::ledger::audit::{AuditEntry, AuditKind};
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
-use crate::ledger::page::{PageCommit, PageOutcome};
+use crate::ledger::page::{CommitScope, PageCommit, PageOutcome};
 use crate::ledger::record::TransactionFilter;
 use crate::ledger::runs::RunId;
 use crate::ledger::store::Ledger;
@@ -122,7 +122,14 @@ pub(crate) fn page<'a>(
         state,
         rows,
         documents: &[],
+        records: &[],
+        removed: &[],
+        pending: None,
+        scope: CommitScope::Page,
         dead_letters: &[],
+        raw: None,
+        events: None,
+        replayed: None,
         fetched: rows.len() as u64,
         conflicting: 0,
         pages: 1,

@@ -8,19 +8,23 @@ use super::cursor::find_stream;
 use super::database::SqliteLedger;
 use super::lease::assert_held;
 use crate::domain::cursor::{CursorKey, StreamKey, stream_name};
+use crate::domain::row_batch::tables;
 use crate::ledger::error::LedgerError;
 use crate::ledger::sources::SourceAdoption;
 
 const ADOPT: OperationName = OperationName("adopting a stream's rows");
 
 /// Moves what is stored for one stream to another; where both have it, the moved one is newer.
-const MERGE: [&str; 5] = [
-    "UPDATE OR REPLACE transactions SET stream_id = ?2 WHERE stream_id = ?1",
-    "UPDATE OR REPLACE documents SET stream_id = ?2 WHERE stream_id = ?1",
-    "UPDATE OR REPLACE dead_letters SET stream_id = ?2 WHERE stream_id = ?1",
-    "DELETE FROM sync_state WHERE stream_id = ?1 AND ?2 IS NOT NULL",
-    "DELETE FROM streams WHERE id = ?1 AND ?2 IS NOT NULL",
-];
+fn merge(tx: &Transaction<'_>, from: i64, into: i64) -> Result<(), LedgerError> {
+    for table in tables().map(|table| table.name).chain(["dead_letters"]) {
+        let sql = format!("UPDATE OR REPLACE {table} SET stream_id = ?2 WHERE stream_id = ?1");
+        tx.execute(&sql, params![from, into])?;
+    }
+    for sql in ["DELETE FROM sync_state WHERE stream_id = ?1", "DELETE FROM streams WHERE id = ?1"] {
+        tx.execute(sql, [from])?;
+    }
+    Ok(())
+}
 
 impl SqliteLedger {
     pub(super) async fn source_adopt(&self, adoption: &SourceAdoption<'_>) -> Result<bool, LedgerError> {
@@ -59,9 +63,7 @@ fn adopt(tx: &Transaction<'_>, cursor: &CursorKey, source_hashes: &[String; 2]) 
     match find_stream(tx, &cursor.stream)? {
         // Written by a version without sources, after one with them: it is the source's only if its hash says so.
         Some(own) if all_same => {
-            for statement in MERGE {
-                tx.execute(statement, params![former, own])?;
-            }
+            merge(tx, former, own)?;
             Ok(true)
         }
         // The hash also covers the path, which a corrected profile changes: the only reader goes on with its rows.

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::types::FromSql;
+use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{CachedStatement, OpenFlags, Params, Row};
 
 use super::codec::OperationName;
@@ -19,6 +19,13 @@ use crate::ledger::error::LedgerError;
 
 /// Statements that a connection keeps prepared: more than the ledger has.
 const STATEMENT_CACHE: usize = 160;
+
+/// Memory for the pages of the file that the writer uses, in KiB: the keys of a stream are in no order, so that a page of
+/// a thousand rows touches as many leaves of the index.
+const WRITE_CACHE_KIB: u32 = 8 * 1024;
+/// Pages of the journal (4 KiB each) after which a COMMIT moves them to the file. A leaf that many commits touch is moved
+/// once, and the file is flushed for many commits at a time; the journal itself is flushed by each.
+const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// How a connection is opened.
 #[derive(Clone, Debug)]
@@ -92,6 +99,9 @@ impl Connection {
         inner.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;")?;
         if !options.read_only {
             inner.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+            inner.execute_batch(&format!(
+                "PRAGMA cache_size = -{WRITE_CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+            ))?;
         }
         Ok(Self {
             inner,
@@ -260,5 +270,28 @@ impl Statement<'_> {
     ) -> Result<Option<T>, LedgerError> {
         let inner = &mut self.inner;
         self.transaction.step(|| Ok(inner.query(params)?.next()?.map(decode)))?.transpose()
+    }
+
+    /// Sets a parameter for the following executions, until it is set anew.
+    pub(super) fn bind(&mut self, place: usize, value: impl ToSql) -> Result<(), LedgerError> {
+        self.inner.raw_bind_parameter(place, value).map_err(|error| {
+            self.transaction.connection.failed.set(true);
+            self.transaction.operation.failed(error)
+        })
+    }
+
+    /// Executes it with the parameters that are set; returns the number of rows that it changed.
+    pub(super) fn execute_bound(&mut self) -> Result<u64, LedgerError> {
+        let inner = &mut self.inner;
+        self.transaction.step(|| inner.raw_execute()).map(|changed| changed as u64)
+    }
+
+    /// The first row for the parameters that are set, decoded; `None` if there is none.
+    pub(super) fn query_bound<T>(
+        &mut self,
+        decode: impl FnOnce(&Row<'_>) -> Result<T, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        let inner = &mut self.inner;
+        self.transaction.step(|| Ok(inner.raw_query().next()?.map(decode)))?.transpose()
     }
 }

@@ -26,7 +26,8 @@ impl SqliteLedger {
             assert_held(tx, &lease)?;
             let rows = tx.query_all(
                 "SELECT id, account_token, record_key, key_quality, account, booked_on, booked_ms, booked_text, granularity, \
-                 amount, amount_minor, currency, status, counterparty, narration, category
+                 amount, amount_minor, currency, status, counterparty, narration, category, value_on, value_ms, \
+                 value_text, value_granularity, supersedes
                  FROM transactions WHERE id > ?1 ORDER BY id LIMIT ?2",
                 params![after, limit],
                 |row| Ok((get::<i64>(row, "id")?, record(row)?)),

@@ -20,7 +20,8 @@ const DEAD: OperationName = OperationName("counting dead letters");
 
 const COLUMNS: &str = "SELECT t.namespace, t.connection, t.partition, x.account_token, x.record_key, x.key_quality, \
      x.account, x.booked_on, x.booked_ms, x.booked_text, x.granularity, x.amount, x.amount_minor, x.currency, \
-     x.status, x.counterparty, x.narration, x.category, x.revision, x.run_id, x.created_ms, x.updated_ms \
+     x.status, x.counterparty, x.narration, x.category, x.value_on, x.value_ms, x.value_text, x.value_granularity, \
+     x.supersedes, x.revision, x.run_id, x.created_ms, x.updated_ms \
      FROM transactions x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1";
 
 impl SqliteLedger {
@@ -108,7 +109,8 @@ impl Query {
         tx.query_all(&self.sql, params_from_iter(self.params), decode)
     }
 
-    fn count(self, tx: &Transaction<'_>) -> Result<u64, LedgerError> {
+    /// The only value, a count.
+    pub(super) fn count(self, tx: &Transaction<'_>) -> Result<u64, LedgerError> {
         let count: i64 = tx.scalar(&self.sql, params_from_iter(self.params))?;
         u64::try_from(count).map_err(|_| LedgerError::Corrupt { column: "count" })
     }
@@ -130,6 +132,21 @@ fn stored(row: &Row<'_>) -> Result<StoredTransaction, LedgerError> {
 pub(super) fn record(row: &Row<'_>) -> Result<TransactionRecord, LedgerError> {
     let quality: String = get(row, "key_quality")?;
     let granularity: String = get(row, "granularity")?;
+    let value_granularity: Option<String> = get(row, "value_granularity")?;
+    let valued = match value_granularity {
+        Some(granularity) => Some(BookingTime {
+            on: parsed::<Date>(row, "value_on")?,
+            at: instant_opt(get(row, "value_ms")?, "transactions.value_ms")?,
+            text: get(row, "value_text")?,
+            granularity: stored_enum(
+                &Granularity::ALL,
+                Granularity::as_str,
+                &granularity,
+                "transactions.value_granularity",
+            )?,
+        }),
+        None => None,
+    };
     let status: String = get(row, "status")?;
     Ok(TransactionRecord {
         account_token: get(row, "account_token")?,
@@ -149,8 +166,8 @@ pub(super) fn record(row: &Row<'_>) -> Result<TransactionRecord, LedgerError> {
         counterparty: get(row, "counterparty")?,
         narration: get(row, "narration")?,
         category: get(row, "category")?,
-        supersedes: None,
-        valued: None,
+        supersedes: get(row, "supersedes")?,
+        valued,
     })
 }
 
