@@ -1,18 +1,23 @@
-//! `busbar ledger`: prints what is stored, newest first. Reads only, also beside a running operator.
+//! `busbar ledger`: prints what is stored, newest first, beside a running operator; and calls what copies the ledger.
 
 use jiff::Timestamp;
 
 use crate::app::error::AppError;
+use crate::app::ledger_copy;
 use crate::app::output::print;
 use crate::app::table::{left, right, table};
 use crate::cli::ledger::{LedgerArgs, LedgerCommand, Selection, StreamArgs, TransactionsArgs};
+use crate::clock::Clock;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::audit::StoredAudit;
 use crate::ledger::dead_requests::{DeadRequest, DeadRequestFilter, DeadRequestState};
 use crate::ledger::document::StoredDocument;
 use crate::ledger::queries::{StoredDeadLetter, StoredRun};
+use crate::ledger::raw::Replayability;
 use crate::ledger::record::{StoredTransaction, TransactionFilter};
 use crate::ledger::{self, Ledger, OpenMode, RunResult, StoredProbe};
+
+mod records;
 
 /// Entries of the audit log read at a time, where only those of one connection are shown.
 const AUDIT_PIECE: u32 = 1_000;
@@ -21,23 +26,42 @@ const MAX_AUDIT_PIECES: u32 = 1_000;
 
 /// Queries the ledger.
 pub(super) async fn run(command: &LedgerCommand) -> Result<(), AppError> {
-    let common = common(command);
+    match command {
+        LedgerCommand::Backup(args) => return ledger_copy::backup(args).await,
+        LedgerCommand::Restore(args) => return ledger_copy::restore(args).await,
+        LedgerCommand::Migrate(args) => return ledger_copy::migrate(args).await,
+        LedgerCommand::AcceptLoss(args) => return ledger_copy::accept_loss(args).await,
+        _ => {}
+    }
+    let Some(common) = common(command) else { return Ok(()) };
     let selection = common.selection().map_err(AppError::Arguments)?;
-    let ledger = ledger::open(&common.ledger, OpenMode::ReadOnly).await?;
+    let ledger = ledger::open(&common.ledger(), OpenMode::ReadOnly).await?;
     let text = text(command, selection, common.limit, &*ledger).await;
     ledger.close().await;
     Ok(print(&text?)?)
 }
 
-fn common(command: &LedgerCommand) -> &LedgerArgs {
-    match command {
+/// The arguments of a command that prints.
+fn common(command: &LedgerCommand) -> Option<&LedgerArgs> {
+    Some(match command {
         LedgerCommand::Transactions(args) => &args.selection.common,
-        LedgerCommand::Documents(args) | LedgerCommand::DeadLetters(args) => &args.common,
+        LedgerCommand::Documents(args)
+        | LedgerCommand::Accounts(args)
+        | LedgerCommand::Balances(args)
+        | LedgerCommand::Collaterals(args)
+        | LedgerCommand::Quotes(args)
+        | LedgerCommand::Observations(args)
+        | LedgerCommand::Articles(args)
+        | LedgerCommand::DeadLetters(args) => &args.common,
         LedgerCommand::Runs(args)
         | LedgerCommand::DeadRequests(args)
         | LedgerCommand::Audit(args)
         | LedgerCommand::Probes(args) => args,
-    }
+        LedgerCommand::Backup(_)
+        | LedgerCommand::Restore(_)
+        | LedgerCommand::Migrate(_)
+        | LedgerCommand::AcceptLoss(_) => return None,
+    })
 }
 
 /// What `command` prints.
@@ -59,11 +83,21 @@ async fn text(
             let rows = ledger.newest_documents(&filter(selection, args), limit).await?;
             documents(&rows) + &count(rows.len(), "document", limit)
         }
+        LedgerCommand::Accounts(args) => records::text(ledger, "accounts", &filter(selection, args), limit).await?,
+        LedgerCommand::Balances(args) => records::text(ledger, "balances", &filter(selection, args), limit).await?,
+        LedgerCommand::Collaterals(args) => {
+            records::text(ledger, "collaterals", &filter(selection, args), limit).await?
+        }
+        LedgerCommand::Quotes(args) => records::text(ledger, "quotes", &filter(selection, args), limit).await?,
+        LedgerCommand::Observations(args) => {
+            records::text(ledger, "observations", &filter(selection, args), limit).await?
+        }
+        LedgerCommand::Articles(args) => records::text(ledger, "articles", &filter(selection, args), limit).await?,
         LedgerCommand::DeadLetters(args) => {
             let filter = filter(selection, args);
             let rows = ledger.newest_dead_letters(&filter, limit).await?;
             let total = ledger.count_dead_letters(&filter).await?;
-            format!("{}{} of {total} dead letters\n", dead_letters(&rows), rows.len())
+            format!("{}{} of {total} dead letters\n", dead_letters(&rows, Clock::system().now().wall), rows.len())
         }
         LedgerCommand::Runs(_) => {
             let rows = ledger.newest_runs(selection.namespace.as_deref(), selection.name.as_deref(), limit).await?;
@@ -85,6 +119,10 @@ async fn text(
             let good = rows.iter().filter(|probe| probe.success).count();
             format!("{}{good} of the last {} checks of {connection} succeeded\n", probes(&rows), rows.len())
         }
+        LedgerCommand::Backup(_)
+        | LedgerCommand::Restore(_)
+        | LedgerCommand::Migrate(_)
+        | LedgerCommand::AcceptLoss(_) => String::new(),
     })
 }
 
@@ -177,7 +215,7 @@ fn documents(rows: &[StoredDocument]) -> String {
     table(columns, cells)
 }
 
-fn dead_letters(rows: &[StoredDeadLetter]) -> String {
+fn dead_letters(rows: &[StoredDeadLetter], now: Timestamp) -> String {
     let columns = [
         left("CONNECTION"),
         left("STREAM"),
@@ -186,6 +224,7 @@ fn dead_letters(rows: &[StoredDeadLetter]) -> String {
         left("REASON"),
         right("SEEN"),
         left("LAST"),
+        left("REPLAY"),
         left("SAMPLE"),
     ];
     let cells = rows.iter().map(|row| {
@@ -197,6 +236,7 @@ fn dead_letters(rows: &[StoredDeadLetter]) -> String {
             row.reason.clone(),
             row.seen.to_string(),
             second(row.last),
+            Replayability::of(row.raw, now).as_str().to_owned(),
             row.sample.clone(),
         ]
     });

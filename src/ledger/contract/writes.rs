@@ -14,10 +14,13 @@ use super::fixtures::{
     TTL, at, audit_entry, books, commit, cursor_key, of_source, page, row, run_id, state, take_named,
 };
 use super::quotas::{self, owner};
+use super::records::of_each_kind;
+use super::windows;
 use crate::domain::document::{DocumentKind, DocumentRecord};
 use crate::domain::key::ObjectKey;
 use crate::domain::quota::DayUsage;
 use crate::domain::record::{DeadLetter, KeyQuality, TransactionRecord};
+use crate::domain::records::{PendingSnapshot, RemovedKey};
 use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
@@ -26,10 +29,10 @@ use crate::ledger::credentials::StoredCredential;
 use crate::ledger::dead_requests::{DeadRequestOwner, DeadRequestState, NewDeadRequest};
 use crate::ledger::error::LedgerError;
 use crate::ledger::lease::Lease;
-use crate::ledger::page::PageCommit;
+use crate::ledger::page::{CommitScope, PageCommit};
 use crate::ledger::probes::ProbeResult;
 use crate::ledger::record::RowIdentity;
-use crate::ledger::runs::{RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
+use crate::ledger::runs::{PartitionEnd, RunCounts, RunEnd, RunResult, RunStart, RunTrigger};
 use crate::ledger::sources::{ExistingJobs, SourceAdoption};
 use crate::ledger::store::Ledger;
 
@@ -41,6 +44,8 @@ pub(crate) enum Write {
     RenewLease,
     ReleaseLease,
     CommitPage,
+    StagePage,
+    MergeWindow,
     StartRun,
     SkipRun,
     FinishRun,
@@ -72,12 +77,14 @@ pub(crate) enum Write {
 
 impl Write {
     /// All writes.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::AcquireLease,
         Self::ShortenLease,
         Self::RenewLease,
         Self::ReleaseLease,
         Self::CommitPage,
+        Self::StagePage,
+        Self::MergeWindow,
         Self::StartRun,
         Self::SkipRun,
         Self::FinishRun,
@@ -112,6 +119,8 @@ impl Write {
     pub(crate) fn guard(self) -> Guard {
         match self {
             Self::CommitPage
+            | Self::StagePage
+            | Self::MergeWindow
             | Self::StartRun
             | Self::AdoptSource
             | Self::DeleteJob
@@ -181,7 +190,7 @@ fn dead_request(number: u128, next: i64) -> NewDeadRequest {
 
 fn start(n: u128, job: &ObjectKey, second: i64) -> RunStart {
     let (id, job, slot) = (run_id(n), job.clone(), Some(at(second)));
-    RunStart { id, job, trigger: RunTrigger::Schedule, slot, dry_run: false, at: at(second) }
+    RunStart { id, job, trigger: RunTrigger::Schedule, slot, dry_run: false, events: Vec::new(), at: at(second) }
 }
 
 fn skewed() -> ObjectKey {
@@ -202,6 +211,7 @@ pub(crate) async fn prepare(ledger: &dyn Ledger) -> Prepared {
     let lease = take_named(ledger, "job", "me", at(0)).await;
     take_named(ledger, "ahead", "other", at(1_000_000)).await;
     commit(ledger, &lease, &state(0, "2"), &[row("a", 1), row("b", 2)]).await.unwrap();
+    windows::make(ledger, &lease, CommitScope::StageFirst).await.unwrap();
     assert!(ledger.start_run(&start(1, &books(), 10), &lease).await.unwrap());
     assert!(ledger.start_run(&start(2, &skewed(), 1_000_000), &lease).await.unwrap());
     ledger.record_probes(&[probe(0), probe(1), probe(90_000)]).await.unwrap();
@@ -242,6 +252,8 @@ impl Prepared {
             Write::RenewLease => ledger.renew_lease(lease, TTL, now).await.map(drop),
             Write::ReleaseLease => ledger.release_lease(lease).await,
             Write::CommitPage => self.commit_page(ledger).await,
+            Write::StagePage => windows::make(ledger, lease, CommitScope::StageNext).await,
+            Write::MergeWindow => windows::make(ledger, lease, CommitScope::Merge).await,
             Write::StartRun => ledger.start_run(&start(3, &books(), 20), lease).await.map(drop),
             Write::SkipRun => {
                 ledger.skip_run(&start(4, &books(), 30), RunReason::StartingDeadlineExceeded).await.map(drop)
@@ -312,15 +324,30 @@ impl Prepared {
             key_quality: KeyQuality::Provider,
             body: "{}".into(),
         }];
-        let page = page(&key, &self.lease, &next, &rows);
-        ledger.commit_page(PageCommit { documents: &documents, dead_letters: &letters, ..page }).await.map(drop)
+        let records = of_each_kind("one");
+        let removed = [RemovedKey { account_token: None, key: "a".into() }];
+        let pending = PendingSnapshot { account_token: "t1".into(), keys: Vec::new() };
+        let page = PageCommit { records: &records, removed: &removed, ..page(&key, &self.lease, &next, &rows) };
+        let page = PageCommit { documents: &documents, dead_letters: &letters, pending: Some(&pending), ..page };
+        ledger.commit_page(page).await.map(drop)
     }
 }
 
 fn end(result: RunResult, at: Timestamp) -> RunEnd {
     let reason = Some(RunReason::ProviderError);
-    let failure = RunFailure::default();
-    RunEnd { id: run_id(1), job: books(), result, reason, failure, counts: RunCounts::default(), at }
+    let partitions = vec![PartitionEnd { name: "a".into(), failed: true, empty: false }];
+    RunEnd {
+        id: run_id(1),
+        job: books(),
+        result,
+        reason,
+        failure: RunFailure::default(),
+        counts: RunCounts::default(),
+        partitions,
+        resync: None,
+        events: Vec::new(),
+        at,
+    }
 }
 
 fn letter() -> DeadLetter {

@@ -57,6 +57,11 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     20_261_129_160_500 "run failures" "20261129160500_run_failures.sql",
     20_261_129_161_000 "conflicting records" "20261129161000_conflicting_records.sql",
     20_261_129_170_000 "audit batches" "20261129170000_audit_batches.sql",
+    20_261_129_200_000 "records" "20261129200000_records.sql",
+    20_261_129_200_500 "sync state earliest" "20261129200500_sync_state_earliest.sql",
+    20_261_129_201_000 "raw and events" "20261129201000_raw_and_events.sql",
+    20_261_129_202_000 "ledger epoch" "20261129202000_ledger_epoch.sql",
+    20_261_129_203_000 "partition runs" "20261129203000_partition_runs.sql",
 ];
 
 const CREATE_RECORD: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (

@@ -10,14 +10,17 @@ mod audit;
 mod clock_skew;
 #[cfg(test)]
 mod clock_skew_tests;
+mod closing;
 mod codec;
 mod connection;
 mod credentials;
 mod cursor;
 pub(super) mod database;
+mod dead_letters;
 mod dead_requests;
 mod delete_job;
 mod documents;
+mod epoch;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
@@ -29,16 +32,27 @@ mod full_volume_tests;
 mod identities;
 mod lease;
 mod migrations;
+mod money_totals;
+mod outbox;
 mod owned_page;
 mod page;
+mod partitions;
+mod piece;
 mod probes;
 mod queries;
 mod quotas;
+mod raw;
 mod read;
+mod records;
+mod requests;
+mod rows;
+#[cfg(test)]
+mod rows_tests;
 mod runs;
+mod staging;
 mod step;
 mod store;
 #[cfg(test)]
 mod tests;
-mod upsert;
+pub(super) mod transfer;
 mod worker;

@@ -5,14 +5,17 @@ use rusqlite::Row;
 
 use super::codec::{OperationName, count, get, instant};
 use super::database::SqliteLedger;
-use super::documents;
+use super::dead_letters::raw_ref;
 use super::read::Query;
 use super::runs::{RUN_COLUMNS, run_record};
+use super::{documents, money_totals};
 use crate::domain::cursor::stream_name;
 use crate::domain::key::ObjectKey;
+use crate::domain::records::Table;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::error::{LedgerError, LedgerFuture};
-use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRun};
+use crate::ledger::money_totals::MoneyTotal;
+use crate::ledger::queries::{Queries, StoredDeadLetter, StoredRecord, StoredRun};
 use crate::ledger::record::TransactionFilter;
 
 const DOCUMENTS: OperationName = OperationName("listing documents");
@@ -20,6 +23,23 @@ const LETTERS: OperationName = OperationName("listing dead letters");
 const RUNS: OperationName = OperationName("listing runs");
 
 impl Queries for SqliteLedger {
+    fn newest_records<'a>(
+        &'a self,
+        table: &'static Table,
+        filter: &'a TransactionFilter,
+        limit: u32,
+    ) -> LedgerFuture<'a, Vec<StoredRecord>> {
+        self.records_newest(table, filter, limit).boxed()
+    }
+
+    fn count_records<'a>(&'a self, table: &'static Table, filter: &'a TransactionFilter) -> LedgerFuture<'a, u64> {
+        self.record_count(table, filter).boxed()
+    }
+
+    fn partition_values<'a>(&'a self, job: &'a ObjectKey, field: &'a str, limit: u32) -> LedgerFuture<'a, Vec<String>> {
+        self.field_values(job, field, limit).boxed()
+    }
+
     fn newest_documents<'a>(
         &'a self,
         filter: &'a TransactionFilter,
@@ -38,12 +58,16 @@ impl Queries for SqliteLedger {
     ) -> LedgerFuture<'a, Vec<StoredDeadLetter>> {
         let query = Query::new(
             "SELECT t.namespace, t.connection, t.stream, t.partition, x.reason, x.path, x.sample, \
-             x.seen, x.first_ms, x.last_ms FROM dead_letters x \
-             JOIN streams t ON t.id = x.stream_id WHERE x.resolved_ms IS NULL",
+             x.seen, x.first_ms, x.last_ms, x.raw_ref, r.mode, r.expires_ms FROM dead_letters x \
+             JOIN streams t ON t.id = x.stream_id LEFT JOIN raw_payloads r ON r.id = x.raw_ref WHERE x.resolved_ms IS NULL",
         )
         .of_streams(filter)
         .tail(" ORDER BY x.last_ms DESC, x.id DESC LIMIT ", limit);
         self.read(LETTERS, move |tx| query.all(tx, dead_letter)).boxed()
+    }
+
+    fn money_totals(&self) -> LedgerFuture<'_, Vec<MoneyTotal>> {
+        self.read(money_totals::TOTALS, money_totals::totals).boxed()
     }
 
     fn newest_runs<'a>(
@@ -82,5 +106,6 @@ fn dead_letter(row: &Row<'_>) -> Result<StoredDeadLetter, LedgerError> {
         seen: count(row, "seen")?,
         first: instant(get(row, "first_ms")?, "dead_letters.first_ms")?,
         last: instant(get(row, "last_ms")?, "dead_letters.last_ms")?,
+        raw: raw_ref(row)?,
     })
 }
