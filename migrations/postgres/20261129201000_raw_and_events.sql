@@ -22,6 +22,7 @@ CREATE TABLE raw_payloads (
   UNIQUE (stream_id, job, window_key, page_no, attempt)
 );
 CREATE INDEX raw_payloads_by_expiry ON raw_payloads (expires_ms, stored);
+CREATE INDEX raw_payloads_by_time ON raw_payloads (created_ms);
 -- What is encrypted cannot be compressed.
 ALTER TABLE raw_payloads ALTER COLUMN body SET STORAGE EXTERNAL;
 

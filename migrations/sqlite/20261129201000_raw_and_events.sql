@@ -22,6 +22,7 @@ CREATE TABLE raw_payloads (
   UNIQUE (stream_id, job, window_key, page_no, attempt)
 );
 CREATE INDEX raw_payloads_by_expiry ON raw_payloads (expires_ms, stored);
+CREATE INDEX raw_payloads_by_time ON raw_payloads (created_ms);
 
 -- The payload that a dead letter is in. Not enforced: dead letters outlive payloads.
 ALTER TABLE dead_letters ADD COLUMN raw_ref TEXT;

@@ -45,9 +45,16 @@ pub trait Outbox {
     /// How much is stored.
     fn outbox_usage(&self) -> LedgerFuture<'_, OutboxUsage>;
 
-    /// Deletes at most `limit` events that were stored before `before`, the oldest first; returns the number deleted.
+    /// Deletes at most `limit` events that were stored before `before`, the oldest first, and those of a time after `now` with
+    /// an event that follows them; returns the number deleted.
     ///
     /// # Errors
     /// [`Fenced`](super::error::LedgerError::Fenced): another process prunes; nothing is deleted.
-    fn prune_events<'a>(&'a self, lease: &'a Lease, before: Timestamp, limit: u32) -> LedgerFuture<'a, u64>;
+    fn prune_events<'a>(
+        &'a self,
+        lease: &'a Lease,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, u64>;
 }

@@ -101,7 +101,8 @@ pub trait RawPayloads {
     /// How much is stored.
     fn raw_usage(&self) -> LedgerFuture<'_, RawUsage>;
 
-    /// Deletes at most `limit` payloads that expired before `now`; returns the number deleted.
+    /// Deletes at most `limit` payloads that expired before `now`; returns the number deleted. One that was stored at a time
+    /// after `now` is kept from now on for as long as it was to be kept.
     ///
     /// # Errors
     /// [`Fenced`](super::error::LedgerError::Fenced): another process prunes; nothing is deleted.

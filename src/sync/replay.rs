@@ -23,6 +23,7 @@ use super::page::{self, Record};
 use super::paging::PageRequest;
 use super::record::{AccountInfo, fingerprint};
 use crate::domain::money::Currency;
+use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::row_batch::RowBatch;
 use crate::ledger::audit::AuditEntry;
 use crate::ledger::encryption::EncryptionError;
@@ -126,6 +127,8 @@ impl Payload<'_> {
         let (mut outcomes, mut accepted) = (BTreeMap::new(), Vec::new());
         for letter in letters {
             let outcome = match rejected.get(&letter.fingerprint) {
+                // It is as large as it was.
+                None if letter.reason == RejectionReason::RecordTooLarge.as_str() => Some(ReplayOutcome::StillRejected),
                 None => Some(ReplayOutcome::SourceChanged),
                 Some(records) => match converter.convert_again(records, numbers) {
                     None => Some(ReplayOutcome::StillRejected),
@@ -296,7 +299,7 @@ fn account(
     let said = |name: &str| request.pointer(&format!("/account/{name}")).and_then(Value::as_str);
     AccountInfo {
         token: scope.account(&id),
-        display: said("display").map_or_else(|| plan.mask.account(&id), str::to_owned),
+        display: said("display").map_or_else(|| plan.mask.clone().with_key(scope.mask_key()).account(&id), str::to_owned),
         currency: said("currency").and_then(|code| Currency::parse(code).ok()),
     }
 }

@@ -183,7 +183,7 @@ impl RetentionPruner {
         match kind {
             Expired::RawPayload => ledger.prune_raw(lease, now, piece).await,
             Expired::DeadLetter => ledger.prune_dead_letters(lease, before(now, RESOLVED_RETENTION), piece).await,
-            Expired::Event => ledger.prune_events(lease, before(now, self.event_retention), piece).await,
+            Expired::Event => ledger.prune_events(lease, before(now, self.event_retention), piece, now).await,
             Expired::RunRequest => ledger.prune_requests(lease, before(now, RESOLVED_RETENTION), piece).await,
         }
     }

@@ -50,3 +50,4 @@ mod runtime;
 mod samples;
 mod soak;
 mod sources;
+mod syncs;

@@ -206,7 +206,7 @@ async fn dead_letters_are_replayed_once_by_the_current_transform() {
     let (env, fixed) = with_dead_letters(RawStorage::Encrypted).await;
     let now = Timestamp::now();
     let old = env.bank.plan.clone();
-    assert_eq!(env.replay(&old, now).await, [ReplayOutcome::StillRejected; 2], "nothing was mended");
+    assert_eq!(env.replay(&old, now).await, [ReplayOutcome::StillRejected; 2], "nothing was fixed");
     assert_eq!(env.replay(&fixed, now).await, [ReplayOutcome::Replayed; 2]);
     assert_eq!(env.bank.stored().await, 3);
     assert!(env.letters().await.iter().all(|letter| letter.resolved.is_some()));
@@ -258,7 +258,7 @@ async fn a_replay_does_not_replace_a_newer_version_of_its_record() {
     env.store(RawStorage::Encrypted);
     env.bank.record().await;
     assert_eq!(env.letters().await.len(), 1);
-    // The bank corrects the record, and then the stream is mended.
+    // The bank corrects the record, and then the stream is fixed.
     *value.lock().unwrap() =
         json!({"id": "x", "date": "2026-11-01", "value": "9.00", "amount": "9.00", "text": "second"});
     env.bank.record().await;

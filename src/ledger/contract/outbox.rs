@@ -155,12 +155,12 @@ pub(crate) async fn old_events_are_pruned_in_pieces_by_the_holder_of_the_lease(s
     let all: Vec<_> = (1..=5).map(|n| event(n, "team", EventType::FetchStarted)).collect();
     ledger.append_events(&all[..4], at(1)).await.unwrap();
     ledger.append_events(&all[4..], at(100)).await.unwrap();
-    let fenced = ledger.prune_events(&former, at(50), 10).await;
+    let fenced = ledger.prune_events(&former, at(50), 10, at(200)).await;
     assert!(matches!(fenced, Err(LedgerError::Fenced { .. })), "{fenced:?}");
-    assert_eq!(ledger.prune_events(&lease, at(50), 3).await.unwrap(), 3);
+    assert_eq!(ledger.prune_events(&lease, at(50), 3, at(200)).await.unwrap(), 3);
     assert_eq!(ids(&*ledger, &EventFilter::default()).await, [4, 5], "the oldest first");
-    assert_eq!(ledger.prune_events(&lease, at(50), 3).await.unwrap(), 1);
-    assert_eq!(ledger.prune_events(&lease, at(50), 3).await.unwrap(), 0);
+    assert_eq!(ledger.prune_events(&lease, at(50), 3, at(200)).await.unwrap(), 1);
+    assert_eq!(ledger.prune_events(&lease, at(50), 3, at(200)).await.unwrap(), 0);
     let after = EventFilter { after: EventPosition::default(), ..EventFilter::default() };
     assert_eq!(ids(&*ledger, &after).await, [5]);
 }
@@ -202,4 +202,16 @@ pub(crate) async fn a_reader_that_goes_on_misses_no_event_of_concurrent_writers(
         }
     }
     assert_eq!(seen.len(), 3 * 30 * 20);
+}
+
+pub(crate) async fn an_event_of_the_future_is_pruned_with_one_that_follows_it(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let lease = take_named(&*ledger, "retention", "a", at(0)).await;
+    for (n, second) in [(1, 0), (2, 400_000), (3, 20), (4, 400_000), (5, 40)] {
+        ledger.append_events(&[event(n, "team", EventType::FetchStarted)], at(second)).await.unwrap();
+    }
+    assert_eq!(ledger.prune_events(&lease, at(10), 10, at(50)).await.unwrap(), 1);
+    assert_eq!(ids(&*ledger, &EventFilter::default()).await, [2, 3, 4, 5], "kept, as the clock said");
+    assert_eq!(ledger.prune_events(&lease, at(30), 10, at(50)).await.unwrap(), 2);
+    assert_eq!(ids(&*ledger, &EventFilter::default()).await, [4, 5]);
 }

@@ -190,3 +190,16 @@ pub(crate) async fn a_preview_counts_what_a_commit_would_change_and_changes_noth
     assert_eq!(ledger.raw_usage().await.unwrap().payloads, 0);
     assert_eq!(ledger.commit_page(would).await.unwrap().counts, counts);
 }
+
+pub(crate) async fn a_payload_of_the_future_is_kept_for_its_time_and_not_longer(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let held = take(&*ledger, "me", at(0)).await;
+    let lease = take_named(&*ledger, "retention", "a", at(0)).await;
+    let (key, first, raw) = (cursor_key("books", ""), state(0, "2"), payload(1, 400_100));
+    let ahead = PageCommit { raw: Some(&raw), now: at(400_000), ..page(&key, &held, &first, &[]) };
+    ledger.commit_page(ahead).await.unwrap();
+    assert_eq!(ledger.prune_raw(&lease, at(10), 10).await.unwrap(), 0);
+    let stored = ledger.load_raw(Uuid::from_u128(1), at(10)).await.unwrap().unwrap();
+    assert_eq!((stored.created, stored.payload.expires), (at(10), at(110)));
+    assert_eq!(ledger.prune_raw(&lease, at(110), 10).await.unwrap(), 1);
+}

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::codec::{count, get, millis, text, timestamp, timestamp_opt};
+use super::clock_skew::latest_millis;
+use super::codec::{count, get, millis, text, timestamp, timestamp_opt, to_i64};
 use super::database::PostgresLedger;
 use super::failure::OperationName;
 use super::lease::assert_held;
@@ -71,15 +72,31 @@ impl Outbox for PostgresLedger {
         .boxed()
     }
 
-    fn prune_events<'a>(&'a self, lease: &'a Lease, before: Timestamp, limit: u32) -> LedgerFuture<'a, u64> {
+    fn prune_events<'a>(
+        &'a self,
+        lease: &'a Lease,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, u64> {
         async move {
             write_tx!(self, PRUNE, |tx| {
                 assert_held(tx, lease).await?;
+                // Events that are ahead cannot be corrected, because they are append-only. They are as old as their
+                // successors.
+                let statement = sqlx::query(
+                    "DELETE FROM outbox_event WHERE seq = ANY (ARRAY(
+                         SELECT seq FROM outbox_event WHERE created_ms > $2
+                             AND seq < (SELECT max(seq) FROM outbox_event WHERE created_ms < $1) LIMIT $3))",
+                );
+                let statement = statement.bind(millis(before)).bind(latest_millis(now)).bind(i64::from(limit));
+                let ahead = tx.execute(statement).await?;
                 let statement = sqlx::query(
                     "DELETE FROM outbox_event WHERE seq = ANY (ARRAY(
                          SELECT seq FROM outbox_event WHERE created_ms < $1 ORDER BY created_ms, seq LIMIT $2))",
                 );
-                tx.execute(statement.bind(millis(before)).bind(i64::from(limit))).await
+                let left = to_i64(u64::from(limit).saturating_sub(ahead));
+                Ok(ahead + tx.execute(statement.bind(millis(before)).bind(left)).await?)
             })
         }
         .boxed()

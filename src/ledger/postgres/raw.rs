@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use super::clock_skew::latest_millis;
 use super::codec::{count, get, millis, small, stored_enum, text, timestamp, to_i64};
 use super::database::PostgresLedger;
 use super::failure::OperationName;
@@ -66,6 +67,11 @@ impl RawPayloads for PostgresLedger {
         async move {
             write_tx!(self, PRUNE, |tx| {
                 assert_held(tx, lease).await?;
+                let statement = sqlx::query(
+                    "UPDATE raw_payloads SET expires_ms = $1 + (expires_ms - created_ms), created_ms = $1
+                     WHERE created_ms > $2",
+                );
+                tx.execute(statement.bind(millis(now)).bind(latest_millis(now))).await?;
                 let statement = sqlx::query(
                     "DELETE FROM raw_payloads WHERE seq = ANY (ARRAY(
                          SELECT seq FROM raw_payloads WHERE expires_ms <= $1 ORDER BY expires_ms LIMIT $2))",

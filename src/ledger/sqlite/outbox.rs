@@ -6,7 +6,8 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 use uuid::Uuid;
 
-use super::codec::{OperationName, count, get, instant, instant_opt, millis};
+use super::clock_skew::latest_millis;
+use super::codec::{OperationName, count, get, instant, instant_opt, millis, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
 use super::lease::assert_held;
@@ -47,15 +48,29 @@ impl Outbox for SqliteLedger {
         .boxed()
     }
 
-    fn prune_events<'a>(&'a self, lease: &'a Lease, before: Timestamp, limit: u32) -> LedgerFuture<'a, u64> {
+    fn prune_events<'a>(
+        &'a self,
+        lease: &'a Lease,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> LedgerFuture<'a, u64> {
         let lease = lease.clone();
         self.write(PRUNE, move |tx| {
             assert_held(tx, &lease)?;
-            tx.execute(
+            // Events that are ahead cannot be corrected, because they are append-only. They are as old as their successors.
+            let ahead = tx.execute(
+                "DELETE FROM outbox_event WHERE seq IN (
+                     SELECT seq FROM outbox_event WHERE created_ms > ?2
+                         AND seq < (SELECT max(+seq) FROM outbox_event WHERE created_ms < ?1) LIMIT ?3)",
+                params![millis(before), latest_millis(now), limit],
+            )?;
+            let deleted = tx.execute(
                 "DELETE FROM outbox_event WHERE seq IN (
                      SELECT seq FROM outbox_event WHERE created_ms < ?1 ORDER BY created_ms, seq LIMIT ?2)",
-                params![millis(before), limit],
-            )
+                params![millis(before), to_i64(u64::from(limit).saturating_sub(ahead))],
+            )?;
+            Ok(ahead + deleted)
         })
         .boxed()
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 use uuid::Uuid;
 
+use super::clock_skew::latest_millis;
 use super::codec::{OperationName, count, get, instant, millis, stored_enum, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
@@ -86,6 +87,11 @@ impl RawPayloads for SqliteLedger {
         let lease = lease.clone();
         self.write(PRUNE, move |tx| {
             assert_held(tx, &lease)?;
+            tx.execute(
+                "UPDATE raw_payloads SET expires_ms = ?1 + (expires_ms - created_ms), created_ms = ?1
+                 WHERE created_ms > ?2",
+                params![millis(now), latest_millis(now)],
+            )?;
             tx.execute(
                 "DELETE FROM raw_payloads WHERE seq IN (
                      SELECT seq FROM raw_payloads WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",

@@ -235,7 +235,6 @@ impl GatewayHarness {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let app = router(&gateway, Arc::new(|| (true, "ready\n".to_owned())));
         let (limits, tasks) = (ConnectionLimits::default(), TaskGroup::default());
         let server = Server { listener, app: app.clone(), tls: None, limits, clock, tasks, metrics: None };

@@ -58,7 +58,8 @@ impl SyncOperations for FakeSyncs {
 }
 
 async fn post(harness: &GatewayHarness, path: &str, headers: &[(&str, &str)], body: Value) -> Said {
-    let mut request = harness.http.post(harness.url(path)).bearer_auth("token-ann").json(&body);
+    let mut request = harness.http.post(harness.url(path)).bearer_auth("token-ann");
+    request = request.header("content-type", "application/json").body(body.to_string());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -158,7 +159,7 @@ async fn every_action_needs_its_own_right_and_a_job() {
 }
 
 #[tokio::test]
-async fn a_plan_is_answered_with_its_counts_and_another_one_at_the_same_time_is_told_to_wait() {
+async fn a_plan_is_answered_with_its_counts_and_a_concurrent_one_waits() {
     let harness = GatewayHarness::new().await;
     let planned = harness.ask("POST", &format!("{JOB}/plan"), "token-ann", &[]).await;
     assert_eq!((planned.status, &planned.body["data"]["inserted"]), (200, &json!(2)), "{planned:?}");

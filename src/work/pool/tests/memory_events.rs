@@ -62,7 +62,7 @@ impl Outbox for MemoryLedger {
         unused()
     }
 
-    fn prune_events<'a>(&'a self, _: &'a Lease, _: Timestamp, _: u32) -> LedgerFuture<'a, u64> {
+    fn prune_events<'a>(&'a self, _: &'a Lease, _: Timestamp, _: u32, _: Timestamp) -> LedgerFuture<'a, u64> {
         unused()
     }
 }
