@@ -3,6 +3,7 @@
 use crate::api::CrdError;
 use crate::app::explain::ExplainError;
 use crate::app::route_command::RouteError;
+use crate::app::ledger_check::LedgerCheckError;
 use crate::app::operator_check::OperatorCheckError;
 use crate::app::output::OutputError;
 use crate::app::smoke_check::SmokeCheckError;
@@ -100,6 +101,9 @@ pub(super) enum AppError {
     /// `busbar check operator` failed.
     #[error(transparent)]
     OperatorCheck(#[from] OperatorCheckError),
+    /// `busbar check ledger` found something.
+    #[error(transparent)]
+    LedgerCheck(#[from] LedgerCheckError),
     /// `busbar sync` failed, or its run did not succeed.
     #[error(transparent)]
     Sync(#[from] SyncError),

@@ -8,12 +8,15 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::app::output::{self, OutputError};
+use crate::api::v1alpha1::ProviderConnection;
+use crate::cli::route::RouteExplainArgs;
 use crate::cli::{ExplainArgs, ExplainFormat};
 use crate::clock::Clock;
 use crate::cluster::client::{ClientError, Clients};
 use crate::cluster::{ApiError, call};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::explain::manifests::{ManifestError, ManifestObject, parse_kind};
+use crate::explain::route_choice::ConnectionSource;
 use crate::explain::{Manifests, print};
 use crate::metrics::Metrics;
 use crate::profile::{ProfileError, Profiles};
@@ -87,6 +90,39 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), ExplainError> {
         ExplainFormat::Yaml => print::yaml(&explanations),
     };
     Ok(output::print(&text)?)
+}
+
+/// The routes that `args` name, with their connections, and where those come from.
+pub(super) async fn route_objects(
+    args: &RouteExplainArgs,
+) -> Result<(Manifests, Vec<ManifestObject>, ConnectionSource), ExplainError> {
+    let as_explained = ExplainArgs {
+        target: args.target.clone(),
+        namespace: args.namespace.clone(),
+        output: ExplainFormat::Text,
+        kubeconfig: args.kubeconfig.clone(),
+        profiles_dir: None,
+    };
+    let named = args.target.split_once('/').filter(|(word, _)| parse_kind(word) == Some(Kind::BankRoute));
+    match named {
+        _ if args.target == "-" || Path::new(&args.target).exists() => {
+            let (manifests, targets) = from_files(&as_explained)?;
+            Ok((manifests, targets, ConnectionSource::Manifests))
+        }
+        Some((_, name)) if !name.is_empty() && !name.contains('/') => {
+            let (mut manifests, targets) = from_cluster(&as_explained, Kind::BankRoute, name).await?;
+            let Some(target) = targets.first().filter(|_| !manifests.routes.is_empty()) else {
+                let namespace = args.namespace.clone().unwrap_or_default();
+                return Err(ExplainError::NotFound { kind: Kind::BankRoute, key: ObjectKey::new(namespace, name) });
+            };
+            let client = Clients::connect(args.kubeconfig.as_deref(), "explain", &Metrics::new()).await?.calls;
+            let api: Api<ProviderConnection> = Api::namespaced(client, &target.key.namespace);
+            let listed = call(api.list(&ListParams::default())).await?;
+            manifests.connections.extend(listed.items.into_iter().map(std::sync::Arc::new));
+            Ok((manifests, targets, ConnectionSource::Cluster))
+        }
+        _ => Err(ExplainError::Target(args.target.clone())),
+    }
 }
 
 /// The objects in the file or folder; objects they refer to may be in any manifest of the same folder.

@@ -48,7 +48,7 @@ pub(super) async fn markdown() -> Result<String, AppError> {
 async fn register(metrics: &Metrics, folder: &Path) -> Result<(), AppError> {
     let (clock, gates) = (Clock::system(), Gates::default());
     // Nothing is sent to these addresses: no component is started.
-    let flags = ["busbar", "run", "--compat-metrics=finastra,providers"];
+    let flags = ["busbar", "run", "--compat-metrics=finastra,mono,providers", "--partition-metrics"];
     let Ok(Cli { command: Command::Run(args), .. }) = Cli::try_parse_from(flags) else { return Ok(()) };
     let args: RunArgs = *args;
     let mut server = Config::new(http::Uri::from_static("https://localhost:6443"));

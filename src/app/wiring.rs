@@ -1,6 +1,5 @@
 //! Builds and connects the components: registry, probes, syncs, reconcilers and the notifications between them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::gates::{Gate, Gates};
 use crate::app::change_router::ChangeRouter;
 use crate::app::error::AppError;
+use crate::app::sync_wiring::{job_runner, job_support, start_requests};
 use crate::app::tasks::Tasks;
 use crate::cli::RunArgs;
-use crate::cli::jobs::JobArgs;
 use crate::clock::Clock;
 use crate::cluster::client::Clients;
 use crate::cluster::events::{EventQueue, EventRecorder};
@@ -21,8 +20,7 @@ use crate::cluster::lease::Leadership;
 use crate::cluster::object_check::ObjectCheck;
 use crate::cluster::reconcile_backoff::{EARLY_RETRY_INTERVAL, ReconcileBackoff};
 use crate::cluster::references::ReferenceIndex;
-use crate::cluster::resource::{HasStatus, ReflectorDeps};
-use crate::cluster::run_jobs::RunJobs;
+use crate::cluster::resource::{HasStatus, ObjectChange, ReflectorDeps};
 use crate::cluster::secrets::SecretReader;
 use crate::cluster::status::{StatusDeps, StatusMetrics, StatusWriter};
 use crate::cluster::stores::{KindStore, ReflectorTask, Stores};
@@ -36,13 +34,11 @@ use crate::controllers::providerconnection::secret_reload::SecretReloader;
 use crate::controllers::reconcile_runner::{ReconcileMetrics, ReconcileRunner};
 use crate::controllers::resolutions::Resolutions;
 use crate::controllers::syncjob::SyncJobReconciler;
-use crate::controllers::syncjob::jobs::JobRunner;
-use crate::controllers::syncjob::kubernetes_job::JobOptions;
 use crate::controllers::{Ctx, Reconciler};
-use crate::domain::key::{Kind, ObjectKey};
 use crate::ledger::encryption::Keyring;
 use crate::ledger::{CredentialStore, Ledger};
 use crate::metrics::Metrics;
+use crate::notify::KeyQueue;
 use crate::profile::Profiles;
 use crate::provider::audit::pruner::{AuditLimits, AuditPruner};
 use crate::provider::audit::{AuditQueue, AuditWriter, audit_channel};
@@ -51,7 +47,6 @@ use crate::provider::legacy_metrics::LegacyMetricSet;
 use crate::provider::memory::MemoryLimits;
 use crate::provider::registry::{Registry, RegistryOptions};
 use crate::provider::rights::LicenceMeter;
-use crate::resolve::JobSupport;
 use crate::settings::addresses::AddressRules;
 use crate::sync::account_tokens::AccountTokens;
 use crate::tasks::TaskGroups;
@@ -138,6 +133,8 @@ impl ReplicaTasks {
 /// The tasks that only the leader runs.
 pub(super) struct LeaderTasks {
     ctx: Arc<Ctx>,
+    /// Changes of objects, for the router.
+    changes: Arc<KeyQueue<ObjectChange>>,
     driver: ProbeDriver,
     dead_request_worker: DeadRequestWorker,
     money_totals: MoneyTotalsMonitor,
@@ -243,7 +240,7 @@ pub(super) fn build(
         registry,
         prober: driver.handle(),
         pool,
-        jobs: job_runner(args, clients),
+        jobs: job_runner(args, clients)?,
         job_support: job_support(args),
         ledger,
         reconcile_queue,
@@ -255,6 +252,7 @@ pub(super) fn build(
     ctx.registry.set_secret_source(Arc::new(SecretReloader::new(&ctx)));
     let leader_tasks = LeaderTasks {
         ctx: Arc::clone(&ctx),
+        changes: reflector_deps.changes,
         driver,
         dead_request_worker,
         money_totals: MoneyTotalsMonitor::new(Arc::clone(&ctx.ledger), clock, metrics)?,
@@ -277,32 +275,6 @@ pub(super) fn build(
     Ok(Wiring { ctx, replica_tasks, leader_gauge, retry_wakeup, keys, audit_queue, leader_tasks })
 }
 
-/// What starts runs as Kubernetes Jobs; `None` without an image for them.
-fn job_runner(args: &RunArgs, clients: &Clients) -> Option<JobRunner> {
-    let JobArgs { job_image, job_ledger, job_service_account, job_ledger_secret, job_key_secret } = &args.jobs;
-    let ranges: Vec<String> = args.allow_provider_addresses.iter().map(ToString::to_string).collect();
-    let allowed = (!ranges.is_empty()).then(|| format!("--allow-provider-addresses={}", ranges.join(",")));
-    let memory = format!("--response-memory={}KiB", args.response_memory >> 10);
-    let options = JobOptions {
-        image: job_image.clone()?,
-        service_account: job_service_account.clone(),
-        ledger: job_ledger.clone()?,
-        ledger_secret: job_ledger_secret.clone(),
-        key_secret: job_key_secret.clone(),
-        flags: allowed.into_iter().chain([memory]).collect(),
-    };
-    Some(JobRunner { jobs: RunJobs::new(clients.calls.clone()), options })
-}
-
-/// Whether runs can be Kubernetes Jobs.
-fn job_support(args: &RunArgs) -> JobSupport {
-    match (args.ledger.is_shared(), &args.jobs.job_image) {
-        (false, _) => JobSupport::LedgerNotShared,
-        (true, None) => JobSupport::NoImage,
-        (true, Some(_)) => JobSupport::Supported,
-    }
-}
-
 /// The driver of the probes, and the writer of their results if they are kept.
 fn probes(
     base: &BaseDeps<'_>,
@@ -322,6 +294,7 @@ fn probes(
 pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &CancellationToken, tasks: &Tasks) {
     let LeaderTasks {
         ctx,
+        changes,
         driver,
         dead_request_worker,
         money_totals,
@@ -345,7 +318,7 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
             }
         }
     });
-    start_requests(&ctx, args, stop, tasks);
+    start_requests(&ctx, &changes, &args.watch_namespaces, stop, tasks);
     let (pool, pool_stop) = (ctx.pool.clone(), stop.clone());
     tasks.effect("syncs", async move {
         pool_stop.cancelled().await;
@@ -364,36 +337,6 @@ pub(super) fn start(leader_tasks: LeaderTasks, args: &RunArgs, stop: &Cancellati
     spawner.spawn::<SyncJobReconciler>("jobs", ctx.stores.jobs.clone(), tasks);
     spawner.spawn::<BankRouteReconciler>("routes", ctx.stores.routes.clone(), tasks);
 }
-
-/// Starts what makes jobs reconcile because of something outside their objects: their Kubernetes Jobs, and requests that
-/// another replica stored.
-fn start_requests(ctx: &Arc<Ctx>, args: &RunArgs, stop: &CancellationToken, tasks: &Tasks) {
-    if let Some(runner) = &ctx.jobs {
-        let namespaces = args.watch_namespaces.iter().cloned().map(Some);
-        let scopes = if args.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
-        for namespace in scopes {
-            let queue = ctx.reconcile_queue.clone();
-            let changed = move |key: &ObjectKey| queue.enqueue(Kind::SyncJob, key);
-            tasks.effect("Jobs", runner.jobs.clone().run(namespace, changed, stop.clone()));
-        }
-    }
-    let (ctx, stop) = (Arc::clone(ctx), stop.clone());
-    tasks.effect("run requests", async move {
-        let mut known = BTreeSet::new();
-        while stop.run_until_cancelled(tokio::time::sleep(REQUESTS_INTERVAL)).await.is_some() {
-            // A ledger that fails is reported by its monitor; the rows are still there afterwards.
-            let Ok(open) = ctx.ledger.open_requests(None).await else { continue };
-            let open: BTreeSet<_> = open.into_iter().map(|stored| (stored.request.job, stored.request.id)).collect();
-            for (job, _) in open.difference(&known) {
-                ctx.reconcile_queue.enqueue(Kind::SyncJob, job);
-            }
-            known = open;
-        }
-    });
-}
-
-/// Interval at which requests of other replicas are looked for. Those of this one enqueue their job at once.
-const REQUESTS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Rereads the keys once a minute, as the kubelet updates a mounted Secret: a new key takes effect without a restart.
 async fn refresh_keys(keys: &Keyring, clock: Clock, stop: &CancellationToken) {

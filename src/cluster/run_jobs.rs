@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::cluster::resource::ObjectChange;
 use crate::cluster::{ApiError, call};
-use crate::domain::key::ObjectKey;
+use crate::domain::key::{Kind, ObjectKey};
+use crate::notify::KeyQueue;
 
 /// Label of the Jobs: the name of their `SyncJob`.
 pub const SYNC_JOB_LABEL: &str = "busbar.dev/syncjob";
@@ -154,9 +156,9 @@ impl RunJobs {
         }
     }
 
-    /// Watches the Jobs of a namespace (`None`: of all) until `stop`; `changed` is called for the `SyncJob` of each that
-    /// changes.
-    pub async fn run(self, namespace: Option<String>, changed: impl Fn(&ObjectKey), stop: CancellationToken) {
+    /// Watches the Jobs of a namespace (`None`: of all) until `stop`; the `SyncJob` of each that changes is added to
+    /// `changes`.
+    pub async fn run(self, namespace: Option<String>, changes: Arc<KeyQueue<ObjectChange>>, stop: CancellationToken) {
         let api: Api<Job> = match &namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -176,7 +178,7 @@ impl RunJobs {
                         tracing::info!("watch of Jobs re-established");
                     }
                     for key in self.take_in(event, namespace.as_deref(), &mut listing) {
-                        changed(&key);
+                        changes.add(&ObjectChange::Changed(Kind::SyncJob, key));
                     }
                     if first && listing.is_empty() && !failing {
                         first = false;

@@ -161,3 +161,30 @@ async fn a_custom_profile_names_the_operations_of_its_check() {
     let (ok, text) = check_at(&bank.base_url(), dir.path(), &["--provider", "profile:none"], &[]).await;
     assert!(!ok && text.contains("profile profile:none not found"), "{text}");
 }
+
+#[tokio::test]
+async fn a_live_sync_persists_and_sums_up_counts_duplicates_and_masking() {
+    let accounts = [AccountConfig::new("acc-1", 250)];
+    let (_sim, bank) = start_bank(BankConfig::mono("bank", "canary-key-not-real").accounts(accounts)).await;
+    let (dir, url) = (tempfile::tempdir().unwrap(), format!("{}/v2", bank.base_url()));
+    let key = [("API_KEY", "canary-key-not-real")];
+    let ledger = format!("sqlite:{}", dir.path().join("staging.db").display());
+    let given = ["--provider=mono", "--sync", "--stream-parameter=accountId=acc-1"];
+    for (more, place) in [(vec![], "a throw-away ledger"), (vec!["--ledger", &ledger], "the ledger of --ledger")] {
+        let (ok, text) = check_at(&url, dir.path(), &[given.as_slice(), &more].concat(), &key).await;
+        assert!(ok, "{text}");
+        for said in [
+            "sync counts: 250 fetched, 250 new, 0 changed, 0 same, 0 rejected",
+            "read again: 0 inserted, 0 changed",
+            "250 of 250 account numbers masked",
+            &format!("sync: ok (persisted to {place})"),
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+    }
+    let (ok, text) = check_at(&url, dir.path(), &given, &[]).await;
+    assert_eq!((ok, text.trim()), (true, "skipped: no credentials (set BUSBAR_LIVE_API_KEY)"));
+    bank.set_script(Behaviour::status(503)).await.unwrap();
+    let (ok, text) = check_at(&url, dir.path(), &given, &key).await;
+    assert!(!ok && text.contains("sync failed: ProviderError"), "{text}");
+}

@@ -17,9 +17,10 @@ use super::target::SyncTarget;
 use crate::app::output::{print, print_line};
 use crate::app::table::{left, right, table};
 use crate::cli::sync::{SyncPlanArgs, SyncTargetArgs};
+use crate::domain::event::EventGranularity;
 use crate::ledger::{self, Ledger, LedgerError, OpenMode, RunId, RunResult, RunTrigger};
 use crate::profile::Stream;
-use crate::settings::sync_plan::{Partition, RunLimits, SyncPlan};
+use crate::settings::sync_plan::{Partition, RawRetention, RawStorage, RunLimits, SyncPlan};
 use crate::sync::RunReport;
 use crate::sync::account_tokens::{AccountTokens, TokenKey};
 use crate::sync::cursor::{self, WindowStart};
@@ -75,7 +76,10 @@ async fn bounded(
     real: Option<&dyn Ledger>,
     pages: u32,
 ) -> Result<SyncPlan, SyncError> {
-    let mut plan = SyncPlan { limits: RunLimits { max_pages: pages, ..plan.limits }, dry_run: false, ..plan.clone() };
+    // What is thrown away needs neither raw payloads nor events.
+    let raw = RawRetention { mode: RawStorage::Off, ..plan.raw };
+    let limits = RunLimits { max_pages: pages, ..plan.limits };
+    let mut plan = SyncPlan { limits, raw, events: EventGranularity::None, dry_run: false, ..plan.clone() };
     let Some(real) = real else { return Ok(plan) };
     scratch.share_tokens(process, real).await?;
     if let Some(from) = plan.partitions_from.take() {

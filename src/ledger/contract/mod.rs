@@ -208,10 +208,12 @@ macro_rules! ledger_contract {
             a_runs_events_are_stored_with_its_start_and_its_end
             old_events_are_pruned_in_pieces_by_the_holder_of_the_lease
             a_reader_that_goes_on_misses_no_event_of_concurrent_writers
+            an_event_of_the_future_is_pruned_with_one_that_follows_it
         }
         $crate::ledger::contract::rules! { $store, raw:
             a_payload_is_stored_with_its_page_and_read_until_it_expires
             a_page_that_is_fetched_again_is_the_next_attempt
+            a_payload_of_the_future_is_kept_for_its_time_and_not_longer
             expired_payloads_are_pruned_in_pieces_by_the_holder_of_the_lease
             a_dead_letter_says_whether_it_can_be_replayed
             dead_letters_are_resolved_by_hand_or_with_their_replayed_rows

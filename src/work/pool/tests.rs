@@ -1,5 +1,6 @@
 //! The pool over a scripted bank and a real ledger file.
 
+mod endings;
 mod fairness;
 mod memory_events;
 mod memory_ledger;
