@@ -46,7 +46,7 @@ pub(super) fn job_runner(args: &RunArgs, clients: &Clients) -> Result<Option<Job
         key_secret: job_key_secret.clone(),
         flags: allowed.into_iter().chain([memory]).collect(),
     };
-    Ok(Some(JobRunner { jobs: RunJobs::new(clients.calls.clone()), options }))
+    Ok(Some(JobRunner { jobs: RunJobs::new(clients, args.watch_namespaces.len().max(1)), options }))
 }
 
 /// Whether runs can be Kubernetes Jobs.

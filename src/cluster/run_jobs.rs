@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::cluster::client::Clients;
 use crate::cluster::resource::ObjectChange;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::{Kind, ObjectKey};
@@ -95,16 +96,18 @@ type ByJob = HashMap<ObjectKey, BTreeMap<String, RunJob>>;
 /// The Jobs of all `SyncJob` objects. Clones share them.
 #[derive(Clone)]
 pub struct RunJobs {
-    client: Client,
+    calls: Client,
+    watch: Client,
     jobs: Arc<Mutex<ByJob>>,
-    /// How many of the watches have listed.
-    listed: Arc<watch::Sender<usize>>,
+    /// How many watches have not listed yet.
+    unlisted: Arc<AtomicUsize>,
 }
 
 impl RunJobs {
-    /// Jobs that are not watched yet.
-    pub fn new(client: Client) -> Self {
-        Self { client, jobs: Arc::default(), listed: Arc::new(watch::Sender::new(0)) }
+    /// Jobs that are not watched yet, by so many watches.
+    pub fn new(clients: &Clients, watches: usize) -> Self {
+        let (calls, watch) = (clients.calls.clone(), clients.watch.clone());
+        Self { calls, watch, jobs: Arc::default(), unlisted: Arc::new(AtomicUsize::new(watches)) }
     }
 
     /// The Jobs of the `SyncJob` at `key` with this UID, oldest first.
@@ -123,7 +126,7 @@ impl RunJobs {
 
     /// Whether every watch has listed: before that a Job may exist that is not known.
     pub fn is_ready(&self) -> bool {
-        *self.listed.borrow() > 0
+        self.unlisted.load(Ordering::Acquire) == 0
     }
 
     /// Creates a Job. One that exists is a success: its name is that of its run.
@@ -131,7 +134,7 @@ impl RunJobs {
     /// # Errors
     /// If the API server rejects it or does not respond.
     pub async fn create(&self, key: &ObjectKey, job: &Job) -> Result<(), ApiError> {
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &key.namespace);
+        let api: Api<Job> = Api::namespaced(self.calls.clone(), &key.namespace);
         match call(api.create(&PostParams::default(), job)).await {
             Ok(created) => {
                 self.put(&created);
@@ -147,7 +150,7 @@ impl RunJobs {
     /// # Errors
     /// If the API server rejects it or does not respond.
     pub async fn delete(&self, key: &ObjectKey, name: &str) -> Result<(), ApiError> {
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &key.namespace);
+        let api: Api<Job> = Api::namespaced(self.calls.clone(), &key.namespace);
         let how = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
         match call(api.delete(name, &how)).await {
             Ok(_) => Ok(()),
@@ -160,11 +163,11 @@ impl RunJobs {
     /// `changes`.
     pub async fn run(self, namespace: Option<String>, changes: Arc<KeyQueue<ObjectChange>>, stop: CancellationToken) {
         let api: Api<Job> = match &namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(self.watch.clone(), namespace),
+            None => Api::all(self.watch.clone()),
         };
         let mut events = watcher(api, watcher::Config::default().labels(SYNC_JOB_LABEL)).boxed();
-        let (mut failing, mut first, mut listing) = (false, true, Vec::new());
+        let (mut failing, mut listed, mut listing) = (false, false, Vec::new());
         loop {
             let event = tokio::select! {
                 biased;
@@ -177,12 +180,12 @@ impl RunJobs {
                     if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
                         tracing::info!("watch of Jobs re-established");
                     }
+                    let is_list = matches!(event, Event::InitDone);
                     for key in self.take_in(event, namespace.as_deref(), &mut listing) {
                         changes.add(&ObjectChange::Changed(Kind::SyncJob, key));
                     }
-                    if first && listing.is_empty() && !failing {
-                        first = false;
-                        self.listed.send_modify(|listed| *listed += 1);
+                    if is_list && !std::mem::replace(&mut listed, true) {
+                        self.unlisted.fetch_sub(1, Ordering::Release);
                     }
                 }
                 Some(Err(error)) => {

@@ -8,11 +8,13 @@ use busbar::api::v1alpha1::reasons::ConditionType;
 use busbar::controllers::conditions::reason_of;
 use busbar::controllers::syncjob::decide::{JobInputs, decide};
 use busbar::controllers::syncjob::ledger_state::LedgerState;
+use busbar::controllers::syncjob::requests::RequestedWork;
 use busbar::domain::run_reason::RunReason;
 use busbar::domain::time::{Mono, Now};
 use busbar::ledger::RunResult;
-use busbar::resolve::{OperatorOptions, job_schedule};
+use busbar::resolve::{JobSupport, OperatorOptions, job_schedule};
 use busbar::settings::addresses::AddressRules;
+use busbar::settings::sync_plan::SlaLimits;
 use busbar::work::pool::JobView;
 use serde_json::{Value, json};
 
@@ -37,7 +39,7 @@ fn drift(runs: &JobView) -> Option<String> {
         json!({"connectionRef": {"name": "bank"}, "stream": "rows", "interval": "60s", "retention": {"mode": "Off"}});
     let job = SyncJob::new("books", serde_json::from_value(spec).unwrap());
     let now = Now { mono: Mono::ZERO, wall: runs.last[0].ended.unwrap() };
-    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default() };
+    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() };
     let inputs = JobInputs {
         schedule: Ok(job_schedule(&job.spec, operator, now.wall).unwrap()),
         connection: None,
@@ -45,6 +47,9 @@ fn drift(runs: &JobView) -> Option<String> {
         partitions: 1,
         unused_fields: Vec::new(),
         ledger: LedgerState::Working,
+        requested: RequestedWork::default(),
+        sla: SlaLimits::default(),
+        lost: Vec::new(),
     };
     let status = decide(&job, None, &inputs, now).status.unwrap();
     reason_of(&status.conditions, ConditionType::SchemaDrifted).map(str::to_owned)
