@@ -167,8 +167,10 @@ ALTER TABLE transactions ADD COLUMN value_ms BIGINT;
 ALTER TABLE transactions ADD COLUMN value_text TEXT COLLATE "C";
 ALTER TABLE transactions ADD COLUMN value_granularity TEXT COLLATE "C";
 ALTER TABLE transactions ADD COLUMN supersedes TEXT COLLATE "C";
+ALTER TABLE transactions ADD COLUMN raw_ref TEXT COLLATE "C";
 ALTER TABLE transactions ADD COLUMN deleted_ms BIGINT;
 ALTER TABLE documents ADD COLUMN account_token TEXT COLLATE "C" NOT NULL DEFAULT '';
+ALTER TABLE documents ADD COLUMN raw_ref TEXT COLLATE "C";
 ALTER TABLE documents ADD COLUMN deleted_ms BIGINT;
 CREATE INDEX transactions_pending ON transactions (stream_id, account_token) WHERE status = 'pending';
 

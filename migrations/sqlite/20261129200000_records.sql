@@ -167,8 +167,10 @@ ALTER TABLE transactions ADD COLUMN value_ms INTEGER;
 ALTER TABLE transactions ADD COLUMN value_text TEXT;
 ALTER TABLE transactions ADD COLUMN value_granularity TEXT;
 ALTER TABLE transactions ADD COLUMN supersedes TEXT;
+ALTER TABLE transactions ADD COLUMN raw_ref TEXT;
 ALTER TABLE transactions ADD COLUMN deleted_ms INTEGER;
 ALTER TABLE documents ADD COLUMN account_token TEXT NOT NULL DEFAULT '';
+ALTER TABLE documents ADD COLUMN raw_ref TEXT;
 ALTER TABLE documents ADD COLUMN deleted_ms INTEGER;
 CREATE INDEX transactions_pending ON transactions (stream_id, account_token) WHERE status = 'pending';
 
