@@ -21,6 +21,8 @@ pub enum WriteFault {
     Unreachable,
     /// The database server refused the credentials or a right.
     Unauthorized,
+    /// TLS with the database server failed, such as for its certificate.
+    Untrusted,
     /// The database server is a standby, or was made read-only.
     ServerReadOnly,
     /// The database server did not answer a statement in time.
@@ -29,7 +31,7 @@ pub enum WriteFault {
 
 impl WriteFault {
     /// All faults.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Full,
         Self::ReadOnly,
         Self::Io,
@@ -39,6 +41,7 @@ impl WriteFault {
         Self::OutOfMemory,
         Self::Unreachable,
         Self::Unauthorized,
+        Self::Untrusted,
         Self::ServerReadOnly,
         Self::TimedOut,
     ];
@@ -55,6 +58,7 @@ impl WriteFault {
             Self::OutOfMemory => "out of memory",
             Self::Unreachable => "database server not reachable",
             Self::Unauthorized => "database server refused the user",
+            Self::Untrusted => "TLS with the database server failed",
             Self::ServerReadOnly => "database server is read-only",
             Self::TimedOut => "database server timed out",
         }
@@ -71,6 +75,7 @@ impl WriteFault {
             Self::OutOfMemory => "raise the memory limit",
             Self::Unreachable => "check the database server of --ledger and the network to it",
             Self::Unauthorized => "check --ledger-password-file and the user's rights in the database of --ledger",
+            Self::Untrusted => "check sslmode and sslrootcert of --ledger and the certificate of the database server",
             Self::ServerReadOnly => "connect --ledger to the primary server",
             Self::TimedOut => "check the load and the locks of the database server of --ledger",
         }

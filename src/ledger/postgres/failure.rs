@@ -24,8 +24,11 @@ pub(super) fn failure(error: &Error) -> ServerFailure {
             Some(answer) => answered(answer),
             None => unexplained("the server answered with an error"),
         },
-        Error::Io(error) => unreachable(format!("the connection failed ({})", error.kind())),
-        Error::Tls(error) => unreachable(format!("TLS failed: {error}")),
+        Error::Io(error) => match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+            Some(cause) => untrusted(cause),
+            None => unreachable(format!("the connection failed ({})", error.kind())),
+        },
+        Error::Tls(cause) => untrusted(cause),
         Error::PoolTimedOut => timed_out("no connection was free in time"),
         Error::WorkerCrashed | Error::PoolClosed => unreachable("the connection is closed".to_owned()),
         Error::Protocol(_) => unreachable("the server broke the protocol".to_owned()),
@@ -42,6 +45,11 @@ pub(super) fn timed_out(text: &str) -> ServerFailure {
     // The server may still be at it: nothing is known about what was sent.
     let fault = Some(WriteFault::TimedOut);
     ServerFailure { text: text.to_owned(), fault, is_conflict: false, is_connection: true }
+}
+
+fn untrusted(cause: &dyn std::fmt::Display) -> ServerFailure {
+    let fault = Some(WriteFault::Untrusted);
+    ServerFailure { fault, ..unreachable(format!("TLS failed: {cause}")) }
 }
 
 fn unreachable(text: String) -> ServerFailure {

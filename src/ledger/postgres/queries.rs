@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 
 use super::codec::{count, get, timestamp};
 use super::database::PostgresLedger;
+use super::dead_letters::raw_ref;
 use super::failure::OperationName;
 use super::runs::{RUN_COLUMNS, run_record};
 use super::select::Select;
@@ -63,8 +64,9 @@ impl Queries for PostgresLedger {
     ) -> LedgerFuture<'a, Vec<StoredDeadLetter>> {
         let select = Select::new(
             "SELECT t.namespace, t.connection, t.stream, t.partition, x.reason, x.path, x.sample, x.seen, x.first_ms,
-                 x.last_ms
-             FROM dead_letters x JOIN streams t ON t.id = x.stream_id WHERE x.resolved_ms IS NULL",
+                 x.last_ms, x.raw_ref, r.mode, r.expires_ms
+             FROM dead_letters x JOIN streams t ON t.id = x.stream_id LEFT JOIN raw_payloads r ON r.id = x.raw_ref
+             WHERE x.resolved_ms IS NULL",
         )
         .of_streams(filter)
         .number(" ORDER BY x.last_ms DESC, x.id DESC LIMIT ", limit);
@@ -119,5 +121,6 @@ fn dead_letter(row: &PgRow) -> Result<StoredDeadLetter, LedgerError> {
         seen: count(row, "seen")?,
         first: timestamp(row, "first_ms")?,
         last: timestamp(row, "last_ms")?,
+        raw: raw_ref(row)?,
     })
 }

@@ -41,7 +41,8 @@ async fn the_server_is_verified_and_the_password_read_again_after_a_rotation() {
     for wrong in [url("localhost", "other.pem"), url("127.0.0.1", "ca.pem")] {
         let error = open(&wrong, OpenMode::Existing).await.err().expect("not verified");
         assert!(matches!(error, LedgerError::Connect { .. }), "{error}");
-        assert!(error.to_string().contains("certificate") || error.to_string().contains("TLS"), "{error}");
+        assert_eq!(error.write_fault(), Some(WriteFault::Untrusted), "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
     }
     let ledger = open(&url("localhost", "ca.pem"), OpenMode::Migrate).await.unwrap();
     take(&*ledger, "me", at(0)).await;
