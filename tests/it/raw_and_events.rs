@@ -10,6 +10,7 @@ use busbar::ledger::outbox::EventFilter;
 use busbar::ledger::raw::{
     DeadLetterFilter, JobDeadLetter, RawMode, RawPayload, ReplayOutcome, Replayability, StoredRaw,
 };
+use busbar::ledger::record::TransactionFilter;
 use busbar::ledger::{RunId, RunResult};
 use busbar::settings::sync_plan::{RawRetention, RawStorage};
 use busbar::sync::SyncPlan;
@@ -22,9 +23,9 @@ use uuid::Uuid;
 
 use crate::kit::list_bank::{Answer, ListBank, Query, ok};
 
-const ENTRIES: &str = "record: transaction, records: [/data], key: /id, pagination: {kind: page, parameter: page, first: 1, size: 2, sizeParameter: limit, total: /total}, time: {pointer: /date}, money: {amount: /amount, repr: decimalString, currency: {kind: const, code: EUR}, sign: {kind: signed}}, fields: {narration: /text}";
+const ENTRIES: &str = "record: transaction, records: [/data], key: /id, pagination: {kind: page, parameter: page, first: 1, size: 2, sizeParameter: limit, total: [/total]}, time: {pointer: /date}, money: {amount: /amount, repr: decimalString, currency: {kind: const, code: EUR}, sign: {kind: signed}}, fields: {narration: /text}";
 /// The same, of a bank that calls the amount otherwise.
-const RENAMED: &str = "record: transaction, records: [/data], key: /id, pagination: {kind: page, parameter: page, first: 1, size: 2, sizeParameter: limit, total: /total}, time: {pointer: /date}, money: {amount: /value, repr: decimalString, currency: {kind: const, code: EUR}, sign: {kind: signed}}, fields: {narration: /text}";
+const RENAMED: &str = "record: transaction, records: [/data], key: /id, pagination: {kind: page, parameter: page, first: 1, size: 2, sizeParameter: limit, total: [/total]}, time: {pointer: /date}, money: {amount: /value, repr: decimalString, currency: {kind: const, code: EUR}, sign: {kind: signed}}, fields: {narration: /text}";
 const DOCUMENTS: &str = "record: document, records: [/data], key: /id, pagination: {kind: none}";
 const CANARY: &str = "canary 0131883461";
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -265,7 +266,7 @@ async fn a_replay_does_not_replace_a_newer_version_of_its_record() {
     let fixed = ListBank::of(&RENAMED.replace("size: 2", "size: 9"), "http://127.0.0.1:1".to_owned()).await.plan;
     let plan = SyncPlan { stream: fixed.stream, ..env.bank.plan.clone() };
     assert_eq!(env.replay(&plan, Timestamp::now()).await, [ReplayOutcome::Superseded]);
-    let rows = env.bank.sync.ledger.list_transactions(&Default::default(), 10).await.unwrap();
+    let rows = env.bank.sync.ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
     let amounts: Vec<_> =
         rows.iter().filter(|row| row.record.key == "x").map(|row| row.record.amount.to_string()).collect();
     assert_eq!(amounts, ["9.00"]);

@@ -48,6 +48,9 @@
 {{- with $v.operator.auditRetention }}
 - --audit-retention={{ . }}
 {{- end }}
+{{- with $v.operator.eventRetention }}
+- --event-retention={{ . }}
+{{- end }}
 {{- with $v.operator.auditMaxSize }}
 - --audit-max-size={{ . }}
 {{- end }}
