@@ -35,8 +35,11 @@ start() { "$bin/postgres" -D "$dir/data" -k "$dir" "$@" </dev/null >>"$dir/log" 
 [ ! -f "$dir/server.key" ] || cp "$dir/server.key" "$dir/server.crt" "$dir/data/"
 start "$@"
 echo ready
-while read -r verb; do
+while read -r verb name; do
   case $verb in
+    drop) socket=$(echo "$dir"/.s.PGSQL.*[0-9])
+      "$bin/psql" -h "$dir" -p "${socket##*.}" -U busbar -d postgres -qc "DROP DATABASE IF EXISTS $name WITH (FORCE)" \
+      </dev/null >>"$dir/log" 2>&1 & ;;
     stop) kill -INT $pid; wait $pid ;;
     crash) kill -QUIT $pid; wait $pid ;;
     start) start "$@" ;;
@@ -164,6 +167,15 @@ impl PostgresServer {
         let name = format!("ledger_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute("postgres", &format!("CREATE DATABASE {name} {clauses}")).await?;
         Ok(self.url(&name))
+    }
+
+    /// Drops a database that was created here, in the background: the volume of a machine that runs all tests is spared.
+    pub fn drop_database(&self, url: &str) {
+        let name = url.split_once("@/").and_then(|(_, rest)| rest.split('?').next());
+        if let Some(name) = name.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')) {
+            // A server that has ended has no databases.
+            drop(self.command(&format!("drop {name}")));
+        }
     }
 
     /// The URL of a database, over the server's socket.

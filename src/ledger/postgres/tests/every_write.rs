@@ -10,7 +10,8 @@ use crate::testbed::postgres::PostgresServer;
 async fn make_twice(cut: Cut, write: Write) -> (bool, bool) {
     let server = PostgresServer::shared().await.unwrap();
     let proxy = CuttingProxy::start(server, cut).await;
-    let url = proxy.url(&migrated_url().await) + "&max_connections=4";
+    let direct = migrated_url().await;
+    let url = proxy.url(&direct) + "&max_connections=4";
     let ledger = open_url(&url, OpenMode::Migrate).await.unwrap();
     let prepared = prepare(&*ledger).await;
     proxy.arm();
@@ -20,6 +21,7 @@ async fn make_twice(cut: Cut, write: Write) -> (bool, bool) {
     ledger.ping().await.unwrap();
     assert!(ledger.health().borrow().is_writable());
     ledger.close().await;
+    server.drop_database(&direct);
     (first.is_ok(), second.is_ok())
 }
 

@@ -13,6 +13,13 @@ use crate::testbed::postgres::PostgresServer;
 /// A database of its own on the server that all tests of the process share.
 pub(super) struct PostgresStore {
     pub(super) url: String,
+    server: &'static PostgresServer,
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.server.drop_database(&self.url);
+    }
 }
 
 impl PostgresStore {
@@ -51,7 +58,7 @@ pub(super) async fn migrated_url() -> String {
 
 impl OpenLedger for PostgresStore {
     async fn create() -> Self {
-        Self { url: migrated_url().await }
+        Self { url: migrated_url().await, server: PostgresServer::shared().await.unwrap() }
     }
 
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn Ledger>, LedgerError> {
