@@ -286,7 +286,7 @@ impl Control {
     }
 }
 
-/// Whom the server runs as, if this process is root.
+/// The user that the server runs as, if this process is root.
 struct SystemUser {
     uid: u32,
     gid: u32,

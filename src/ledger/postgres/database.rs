@@ -31,7 +31,7 @@ impl PostgresLedger {
         if url.is_unprotected() {
             tracing::warn!(
                 server = %url,
-                "the ledger's server is not verified: whoever is between can read and change what is stored; \
+                "ledger server not verified: an attacker on the network can read and change what is stored; \
                  set sslmode=verify-full and sslrootcert in --ledger"
             );
         }

@@ -21,7 +21,7 @@ const ACQUIRE: OperationName = OperationName("acquiring a lease");
 const RENEW: OperationName = OperationName("renewing a lease");
 const RELEASE: OperationName = OperationName("releasing a lease");
 
-/// Who wants which lease.
+/// An attempt to take a lease.
 struct Claim<'a> {
     name: &'a str,
     holder: &'a str,
@@ -70,7 +70,7 @@ impl LeaseStore for PostgresLedger {
 }
 
 async fn acquire(tx: &mut Transaction, claim: &Claim<'_>) -> Result<LeaseOutcome, LedgerError> {
-    // A lease that nobody has held yet has no row to lock.
+    // A lease that was never held has no row to lock.
     lock(tx, &format!("lease {}", claim.name)).await?;
     let stored =
         sqlx::query("SELECT holder, fence, expires_ms FROM leases WHERE name = $1 FOR UPDATE").bind(claim.name);

@@ -82,7 +82,7 @@ impl PostgresLedger {
 }
 
 async fn apply(tx: &mut Transaction, page: &PageCommit<'_>, batches: &[RowBatch]) -> Result<PageOutcome, LedgerError> {
-    // First of all, so that whoever reads the cursor waits for this transaction from its first effect on.
+    // First of all, so that a reader of the cursor waits for this transaction from its first effect on.
     cursor::lock_stream(tx, &page.cursor.stream).await?;
     assert_held(tx, page.lease).await?;
     let stream_id = cursor::ensure_stream(tx, &page.cursor.stream).await?;

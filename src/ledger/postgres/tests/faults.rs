@@ -17,7 +17,7 @@ async fn a_restart_of_the_server_is_survived_without_a_restart_of_the_process() 
     let ledger = open_url(&url, OpenMode::Migrate).await.unwrap();
     let held = take(&*ledger, "me", at(0)).await;
     commit(&*ledger, &held, &state(0, "2"), &[row("a", 1)]).await.unwrap();
-    // All connections are old ones afterwards, and nobody notices.
+    // All connections are old ones afterwards; the next transaction uses new ones.
     server.restart().await.unwrap();
     commit(&*ledger, &held, &state(1, "3"), &[row("b", 2)]).await.unwrap();
     assert!(ledger.renew_lease(&held, crate::ledger::contract::TTL, at(1)).await.unwrap());

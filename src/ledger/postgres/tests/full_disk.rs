@@ -47,7 +47,7 @@ async fn on_a_small_volume_of_the_server() {
     let server = PostgresServer::start().await.unwrap();
     let space = std::env::current_dir().unwrap().join("space");
     fs::create_dir(&space).unwrap();
-    // Whoever the server runs as.
+    // The user that the server runs as.
     let owner = fs::metadata(server.socket()).unwrap();
     chown(&space, Some(owner.uid()), Some(owner.gid())).unwrap();
     chown(".", Some(owner.uid()), Some(owner.gid())).unwrap();
