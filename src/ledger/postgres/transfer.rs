@@ -124,7 +124,7 @@ impl PostgresEndpoint {
         rows.into_iter().map(decode).collect()
     }
 
-    async fn store(&mut self, table: &TableShape, rows: Vec<Row>) -> Result<(), LedgerError> {
+    async fn store(&mut self, table: &TableShape, key: Option<&str>, rows: Vec<Row>) -> Result<(), LedgerError> {
         let (mut names, mut arrays, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for (at, column) in table.columns.iter().enumerate() {
             let number = at + 1;
@@ -135,8 +135,9 @@ impl PostgresEndpoint {
             values.push(format!("r.c{number}::{declared}"));
         }
         let aliases: Vec<String> = (1..=table.columns.len()).map(|number| format!("c{number}")).collect();
+        let conflict = key.map(|key| on_conflict(table, key)).unwrap_or_default();
         let sql = format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM unnest({}) AS r ({})",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM unnest({}) AS r ({}){conflict}",
             quoted(&table.name),
             names.join(", "),
             values.join(", "),
@@ -224,12 +225,12 @@ impl Endpoint for PostgresEndpoint {
         self.fetch(limit).boxed()
     }
 
-    fn clear<'a>(&'a mut self, table: &'a TableShape) -> LedgerFuture<'a, ()> {
-        self.run(format!("DELETE FROM {}", quoted(&table.name))).boxed()
+    fn insert<'a>(&'a mut self, table: &'a TableShape, rows: Vec<Row>) -> LedgerFuture<'a, ()> {
+        self.store(table, None, rows).boxed()
     }
 
-    fn insert<'a>(&'a mut self, table: &'a TableShape, rows: Vec<Row>) -> LedgerFuture<'a, ()> {
-        self.store(table, rows).boxed()
+    fn upsert<'a>(&'a mut self, table: &'a TableShape, key: &'a str, rows: Vec<Row>) -> LedgerFuture<'a, ()> {
+        self.store(table, Some(key), rows).boxed()
     }
 
     fn sequences(&mut self) -> LedgerFuture<'_, Vec<SequenceValue>> {
@@ -300,6 +301,13 @@ fn kind(declared: &str) -> ColumnKind {
         "bytea" => ColumnKind::Bytes,
         _ => ColumnKind::Text,
     }
+}
+
+/// What happens to a row whose key exists.
+fn on_conflict(table: &TableShape, key: &str) -> String {
+    let columns = table.columns.iter().map(|column| quoted(&column.name));
+    let set: Vec<String> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
+    format!(" ON CONFLICT ({}) DO UPDATE SET {}", quoted(key), set.join(", "))
 }
 
 fn quoted(name: &str) -> String {

@@ -128,10 +128,11 @@ impl SqliteEndpoint {
         Ok(read)
     }
 
-    fn store(&self, table: &TableShape, rows: &[Row]) -> Result<(), rusqlite::Error> {
+    fn store(&self, table: &TableShape, key: Option<&str>, rows: &[Row]) -> Result<(), rusqlite::Error> {
         let columns = list(table.columns.iter().map(|column| &*column.name));
         let marks = vec!["?"; table.columns.len()].join(", ");
-        let sql = format!("INSERT INTO {} ({columns}) VALUES ({marks})", quoted(&table.name));
+        let conflict = key.map(|key| on_conflict(table, key)).unwrap_or_default();
+        let sql = format!("INSERT INTO {} ({columns}) VALUES ({marks}){conflict}", quoted(&table.name));
         let mut statement = self.connection.prepare_cached(&sql)?;
         rows.iter().try_for_each(|row| statement.execute(params_from_iter(row)).map(drop))
     }
@@ -210,12 +211,12 @@ impl Endpoint for SqliteEndpoint {
         ready(self.read(limit)).boxed()
     }
 
-    fn clear<'a>(&'a mut self, table: &'a TableShape) -> LedgerFuture<'a, ()> {
-        ready(self.batch(&format!("DELETE FROM {}", quoted(&table.name)))).boxed()
+    fn insert<'a>(&'a mut self, table: &'a TableShape, rows: Vec<Row>) -> LedgerFuture<'a, ()> {
+        ready(self.store(table, None, &rows).map_err(|e| COPY.failed(e))).boxed()
     }
 
-    fn insert<'a>(&'a mut self, table: &'a TableShape, rows: Vec<Row>) -> LedgerFuture<'a, ()> {
-        ready(self.store(table, &rows).map_err(|e| COPY.failed(e))).boxed()
+    fn upsert<'a>(&'a mut self, table: &'a TableShape, key: &'a str, rows: Vec<Row>) -> LedgerFuture<'a, ()> {
+        ready(self.store(table, Some(key), &rows).map_err(|e| COPY.failed(e))).boxed()
     }
 
     fn sequences(&mut self) -> LedgerFuture<'_, Vec<SequenceValue>> {
@@ -268,6 +269,13 @@ fn kind(declared: &str) -> ColumnKind {
         "BLOB" => ColumnKind::Bytes,
         _ => ColumnKind::Text,
     }
+}
+
+/// What happens to a row whose key exists.
+fn on_conflict(table: &TableShape, key: &str) -> String {
+    let columns = table.columns.iter().map(|column| quoted(&column.name));
+    let set: Vec<String> = columns.map(|column| format!("{column} = excluded.{column}")).collect();
+    format!(" ON CONFLICT ({}) DO UPDATE SET {}", quoted(key), set.join(", "))
 }
 
 fn quoted(name: &str) -> String {

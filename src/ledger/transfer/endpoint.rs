@@ -33,11 +33,11 @@ pub(crate) trait Endpoint: Send {
     /// The next rows of the open table, at most `limit`; none at its end.
     fn next_rows(&mut self, limit: u32) -> LedgerFuture<'_, Vec<Row>>;
 
-    /// Deletes all rows of a table.
-    fn clear<'a>(&'a mut self, table: &'a TableShape) -> LedgerFuture<'a, ()>;
-
     /// Inserts rows with the columns of `table`.
     fn insert<'a>(&'a mut self, table: &'a TableShape, rows: Vec<Row>) -> LedgerFuture<'a, ()>;
+
+    /// Inserts rows, or changes those that have the same value in the column `key`, which is unique.
+    fn upsert<'a>(&'a mut self, table: &'a TableShape, key: &'a str, rows: Vec<Row>) -> LedgerFuture<'a, ()>;
 
     /// The numbers that generated keys have reached.
     fn sequences(&mut self) -> LedgerFuture<'_, Vec<SequenceValue>>;
