@@ -38,6 +38,9 @@ const OF_RISK: [&str; 3] = ["BusbarRiskElevated", "BusbarRiskHigh", "BusbarRiskC
 /// Longer than an open circuit, a stale job and three retries together need.
 const OUTAGE: Duration = Duration::from_mins(3);
 
+const BALANCE: &str =
+    r#"{"status":"successful","data":{"name":"x","account_number":"0131883461","balance":33306400,"currency":"NGN"}}"#;
+
 const QUOTE: &str = r#"[{"symbol":"ACME","price":101.25,"timestamp":1767225600}]"#;
 
 /// The banks that fail.
@@ -55,10 +58,16 @@ impl Banks {
         let limit = json!({"name": "all", "scope": "Connection", "requests": 6000, "unit": "Minute"});
         env.put(&bank_connection(&b, json!({"rateLimit": {"limits": [limit]}}))).await;
         env.put(&route("payouts", &candidates(&["bank-a", "bank-b"]), json!({}))).await;
-        let books = env.mono_with_secret("books", |c| c.accounts([AccountConfig::new("acc-1", 30)])).await;
+        let with_balance = |config: BankConfig| {
+            let mut config = config.accounts([AccountConfig::new("acc-1", 30)]);
+            config.canned.insert("/v2/accounts/acc-1/balance".to_owned(), BALANCE.to_owned());
+            config
+        };
+        let books = env.mono_with_secret("books", with_balance).await;
         env.put(&merged(mono_connection(&books), json!({ "spec": never }))).await;
         let patch = json!({"retryInterval": "1s", "sla": {"maxStaleness": "15s"}});
-        env.put(&job("books", "books", "10s", patch)).await;
+        env.put(&job("books", "books", "10s", patch.clone())).await;
+        env.put(&job("balances", "books", "10s", merged_patches(patch, json!({"stream": "balances"})))).await;
         let mut config = BankConfig::new("fmp");
         config.canned.insert("/quote".to_owned(), QUOTE.to_owned());
         let fmp = env.sim.add_bank(config).await.unwrap();
@@ -103,6 +112,7 @@ async fn other_banks(env: &BankEnv) {
     let finastra = env.bank_with_secret("finastra").await;
     let auth = bearer_auth(&secret_name(&finastra));
     env.put(&profile_connection("finastra", "finastra", &finastra.base_url(), auth)).await;
+    env.put(&job("collaterals", "finastra", "10s", json!({"stream": "collaterals", "parameters": null}))).await;
 }
 
 /// Waits until only alerts of risk fire.
@@ -205,7 +215,9 @@ async fn the_right_alerts_fire_in_an_outage_and_resolve_after_it() {
     eventually("Prometheus scrapes and evaluates", async || {
         let errors = prometheus.rule_errors().await;
         let scraped = prometheus.series(r#"busbar_route_available_candidates{route="payouts"}"#).await;
-        if errors.is_empty() && scraped.len() == 1 { Ok(()) } else { Err(errors) }
+        // Read from the ledger every 15 s.
+        let totals = prometheus.series(r#"{__name__=~"busbar_balance|busbar_collateral_value"}"#).await;
+        if errors.is_empty() && scraped.len() == 1 && totals.len() == 2 { Ok(()) } else { Err(errors) }
     })
     .await;
     until_quiet(&prometheus).await;

@@ -96,7 +96,7 @@ fn dashboards() -> Vec<(String, Value)> {
             (path, value)
         })
         .collect();
-    assert!(all.len() >= 6, "{} dashboards", all.len());
+    assert!(all.len() >= 8, "{} dashboards", all.len());
     all
 }
 
