@@ -114,8 +114,13 @@ pub async fn replay(
         reason: None,
         request_id,
     };
-    let outcomes = found.syncs.replay(&found.job, &letters, &action.audit_entry()).await?;
+    let entry = action.audit_entry();
+    let outcomes = found.syncs.replay(&found.job, &letters, &entry).await?;
     let resolved = outcomes.iter().filter(|letter| letter.outcome.resolves()).count() as u64;
+    if resolved == 0 {
+        // Else it is stored with the rows.
+        gateway.ledger.append_audit(&[entry]).await.map_err(|e| Problem::ledger(&e))?;
+    }
     let items =
         outcomes.iter().map(|letter| ReplayedView { id: letter.id, outcome: letter.outcome.as_str().to_owned() });
     Ok(Envelope::ok(ReplayResult { resolved, items: items.collect() }).into_response())
