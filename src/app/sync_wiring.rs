@@ -14,7 +14,7 @@ use crate::cluster::client::Clients;
 use crate::cluster::resource::ObjectChange;
 use crate::cluster::run_jobs::RunJobs;
 use crate::controllers::Ctx;
-use crate::controllers::syncjob::jobs::JobRunner;
+use crate::controllers::job_runner::JobRunner;
 use crate::controllers::syncjob::kubernetes_job::JobOptions;
 use crate::domain::key::Kind;
 use crate::notify::KeyQueue;

@@ -38,6 +38,7 @@ pub mod row_batch;
 pub mod run_failure;
 pub mod run_reason;
 pub mod schedule;
+pub mod sla;
 pub mod time;
 pub mod token_buckets;
 pub mod unicode_digit;

@@ -11,6 +11,7 @@ use crate::api::v1alpha1::sync_job::{CommitScope, Execution, Partition as Partit
 use crate::domain::event::EventGranularity;
 use crate::domain::key::ObjectKey;
 use crate::domain::schedule::{Schedule, ScheduleError};
+use crate::domain::sla::SlaLimits;
 use crate::profile::{CommitScope as StreamScope, Stream};
 use crate::resolve::fields::{duration, number};
 use crate::resolve::job_rules::{mask, validations};
@@ -19,7 +20,7 @@ use crate::resolve::operator::{JobSupport, OperatorOptions};
 use crate::resolve::retention::{Retention, raw_retention, retention};
 use crate::resolve::spec_error::SpecError;
 use crate::settings::Settings;
-use crate::settings::sync_plan::{Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
+use crate::settings::sync_plan::{Partition, PlanEndpoint, RunLimits, SyncPlan};
 
 /// When a job runs, is retried, and counts as late.
 #[derive(Clone, Debug, PartialEq, Eq)]

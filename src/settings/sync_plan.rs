@@ -12,6 +12,7 @@ use crate::domain::event::EventGranularity;
 use crate::domain::hash::short_hex;
 use crate::domain::key::ObjectKey;
 use crate::domain::mask::MaskRules;
+pub use crate::domain::sla::SlaLimits;
 use crate::profile::{CommitScope, LinkUse, Pagination, Stream, TemplateError};
 use crate::settings::auth::{Auth, Placement};
 use crate::settings::resolved::Settings;
@@ -128,23 +129,6 @@ pub enum RawStorage {
     Encrypted,
 }
 
-/// Service-level thresholds: what exceeds one is reported, and changes nothing else.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct SlaLimits {
-    /// Largest time that the requests for one partition may take in a run.
-    pub fetch_duration: Duration,
-    /// Consecutive failed runs of a partition that are escalated.
-    pub failure_streak: u32,
-    /// Consecutive runs without a record that are reported.
-    pub empty_streak: u32,
-}
-
-impl Default for SlaLimits {
-    fn default() -> Self {
-        Self { fetch_duration: Duration::from_secs(2), failure_streak: 5, empty_streak: 3 }
-    }
-}
-
 /// The records that become partitions: those of a stream of the same namespace, as another job stored them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionsFromPlan {
@@ -258,7 +242,8 @@ impl SyncPlan {
             Pagination::None => "none".to_owned(),
         };
         // What is read of a record, and what becomes of it: half of a window must not be read with another key or mask.
-        let reading = format!("{:?} {:?} {:?}", self.stream.expanded(&partition.parameters), self.mask, self.commit_scope);
+        let reading =
+            format!("{:?} {:?} {:?}", self.stream.expanded(&partition.parameters), self.mask, self.commit_scope);
         let paging = Sha256::new().chain_update(paging).chain_update("\n").chain_update(reading);
         Ok(CursorHash { source: short_hex(source), paging: short_hex(paging) })
     }

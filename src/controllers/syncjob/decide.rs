@@ -31,7 +31,7 @@ use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::ledger::{RunId, RunResult, RunTrigger};
 use crate::resolve::{Cadence, JobSchedule, SpecError};
-use crate::settings::sync_plan::SlaLimits;
+use crate::domain::sla::SlaLimits;
 use crate::work::pool::{JobView, RunRequest};
 
 /// A run appears in the status only after this long: shorter ones are not worth a status write.

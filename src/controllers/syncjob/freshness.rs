@@ -11,7 +11,7 @@ use crate::domain::clock_skew::after;
 use crate::domain::conditions::ConditionStatus;
 use crate::ledger::{RunRecord, RunResult};
 use crate::resolve::Cadence;
-use crate::settings::sync_plan::SlaLimits;
+use crate::domain::sla::SlaLimits;
 use crate::work::pool::JobView;
 
 /// What the message of Fresh says once a failure streak has reached its threshold.

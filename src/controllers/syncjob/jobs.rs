@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::api::v1alpha1::SyncJob;
 use crate::cluster::ApiError;
 use crate::cluster::resource::WatchedResource as _;
-use crate::cluster::run_jobs::{JobPhase, RunJob, RunJobs};
-use crate::controllers::syncjob::kubernetes_job::{self, JobOptions};
+use crate::cluster::run_jobs::{JobPhase, RunJob};
+use crate::controllers::job_runner::JobRunner;
+use crate::controllers::syncjob::kubernetes_job;
 use crate::controllers::{Ctx, ReconcileError};
 use crate::domain::time::Now;
 use crate::ledger::{RunId, RunTrigger};
@@ -15,15 +16,6 @@ use crate::work::pool::{ActiveRun, JobView, RunRequest};
 
 /// Delay before a job is looked at again while its Jobs are not known.
 const UNKNOWN_REQUEUE: Duration = Duration::from_secs(1);
-
-/// Starts Jobs and watches them.
-#[derive(Clone, Debug)]
-pub struct JobRunner {
-    /// The Jobs.
-    pub jobs: RunJobs,
-    /// What they are started with.
-    pub options: JobOptions,
-}
 
 /// The Jobs of a `SyncJob`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::resolve::{JobSchedule, JobSupport, OperatorOptions, SpecError, job_schedule};
 use crate::settings::addresses::AddressRules;
-use crate::settings::sync_plan::SlaLimits;
+use crate::domain::sla::SlaLimits;
 use crate::work::pool::{ActiveRun, JobView};
 
 pub(super) fn t(seconds: i64) -> Timestamp {

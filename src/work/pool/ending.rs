@@ -122,7 +122,7 @@ fn events(
 ) -> Vec<crate::domain::event::OutboxEvent> {
     let to = run_events(plan, request);
     let mut events = Vec::new();
-    // A run that did not start, or was stopped, fetched nothing to speak of.
+    // A run that did not start, or was stopped, fetched nothing that is worth an event.
     if matches!(report.result, RunResult::Skipped | RunResult::Cancelled | RunResult::Interrupted) {
         return vec![to.pipeline_completed(report)];
     }
@@ -166,7 +166,7 @@ fn partition(outcome: &PartitionOutcome) -> Option<&str> {
     Some(outcome.name.as_str()).filter(|name| !name.is_empty())
 }
 
-/// Logs what a run exceeded: a streak is an error that somebody must act on, a slow fetch a warning.
+/// Logs what a run exceeded: a streak is an error that an operator must act on, a slow fetch a warning.
 pub(super) fn log(plan: &SyncPlan, request: RunRequest, exceeded: &Exceeded) {
     let (namespace, name, request_id) = (&*plan.job.namespace, &*plan.job.name, request.run);
     let named = |partitions: &[String]| {

@@ -21,7 +21,7 @@ use crate::resolve::partitions_from::partitions_from;
 use crate::resolve::sync_job::{accept, connection_not_found, connection_not_ready, duplicate_source, unused_fields};
 use crate::resolve::{JobSchedule, JobSupport, OperatorOptions, SpecError, job_schedule, sync_job};
 use crate::settings::addresses::AddressRules;
-use crate::settings::sync_plan::SlaLimits;
+use crate::domain::sla::SlaLimits;
 use crate::settings::{Draft, Settings};
 use crate::sync::tests::NOW;
 use crate::work::pool::JobView;

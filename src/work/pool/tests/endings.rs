@@ -1,8 +1,9 @@
 //! The ends of runs: events of streaks and thresholds, resyncs, runs that go on in another process, and runs that are lost.
 
 use super::*;
+use crate::domain::sla::SlaLimits;
 use crate::ledger::outbox::EventFilter;
-use crate::settings::sync_plan::{ResyncPlan, SlaLimits};
+use crate::settings::sync_plan::ResyncPlan;
 use crate::sync::tests::{partition, response};
 
 /// The types of the events of all runs so far, in their order, but for those of rows.
