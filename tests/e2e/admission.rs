@@ -64,7 +64,7 @@ fn with_override(name: &str, mode: &str) -> Value {
 #[tokio::test]
 async fn the_shipped_policies_apply_without_a_warning() {
     let ns = policies_in_effect("policies").await;
-    for file in ["secrets", "references", "override", "operator"] {
+    for file in ["secrets", "references", "override", "operator", "in-use", "definitions"] {
         let path = repository(&format!("config/admission/{file}.yaml"));
         // A dry run, because the bindings affect every namespace.
         let args = ["apply", "--server-side", "--dry-run=server", "-f", &path.to_string_lossy()];
