@@ -80,17 +80,30 @@ fn parameter(stream: &Stream, source: &PartitionsFromPlan) -> String {
     }
 }
 
-/// The partition of a value. One that the parameter does not allow is left out: the partition then fails, by itself.
+/// The partition of a value. One that the parameter does not allow fails when it is walked, by itself: see [`check`].
 fn partition(stream: &Stream, source: &PartitionsFromPlan, parameter: &str, value: String) -> Partition {
     let given: BTreeMap<String, String> =
         source.given.clone().into_iter().chain([(parameter.to_owned(), value.clone())]).collect();
-    let values = stream.effective_values(&given, &source.endpoint);
-    let parameters = values.unwrap_or_else(|_| {
-        let mut rest = source.endpoint.clone();
-        rest.extend(source.given.clone());
-        rest
+    let parameters = stream.effective_values(&given, &source.endpoint).unwrap_or_else(|_| {
+        let mut unchecked = source.endpoint.clone();
+        unchecked.extend(given);
+        unchecked
     });
     Partition { name: value, parameters }
+}
+
+/// Checks the parameters of a partition that may come from a record.
+pub(super) fn check(plan: &SyncPlan, partition: &Partition) -> Result<(), RunError> {
+    if plan.partitions_from.is_none() {
+        return Ok(());
+    }
+    let is_own = |name: &&String| plan.stream.parameters.contains_key(*name);
+    let own = partition.parameters.iter().filter(|(name, _)| is_own(name));
+    let own: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+    match plan.stream.effective_values(&own, &BTreeMap::new()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(RunError::from(RunReason::ParameterInvalid).with_detail(error.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -121,11 +134,15 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_allowed_fails_its_partition_alone() {
-        let stream = stream(10);
-        let good = partition(&stream, &source("id", &[]), "accountId", "acc-1".into());
+        let plan = SyncPlan { partitions_from: Some(source("id", &[])), ..plan(10) };
+        let of = |value: &str| partition(&plan.stream, &source("id", &[]), "accountId", value.to_owned());
+        let good = of("acc-1");
         assert_eq!(good.parameters.get("accountId").map(String::as_str), Some("acc-1"));
-        let bad = partition(&stream, &source("id", &[]), "accountId", "x".repeat(500));
-        assert_eq!(bad.parameters.get("accountId"), None);
+        assert_eq!(check(&plan, &good), Ok(()));
+        let long = "x".repeat(500);
+        let error = check(&plan, &of(&long)).unwrap_err();
+        assert_eq!(error.reason, RunReason::ParameterInvalid);
+        assert!(!error.detail.unwrap().contains(&long), "the value is not shown");
     }
 
     #[test]

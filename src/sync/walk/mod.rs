@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::account_tokens::TokenKey;
 use super::context::{RunContext, RunTotals};
 use super::cursor;
+use super::partitions;
 use super::report::RunError;
 use crate::domain::cursor::resync_job;
 use crate::domain::run_reason::RunReason;
@@ -73,8 +74,10 @@ impl<'a> Walk<'a> {
         Self { plan, partition, cx, token_key, deadline, cursor_key, granularity, stream, loop_start: None, pages: 0 }
     }
 
-    /// Walks the window that an earlier run left open, if any, then a new one up to now. A resync has one window.
+    /// Walks the window that an earlier run left open, if any, then a new one up to now. A list without time windows and
+    /// a resync have one.
     pub(super) async fn run(mut self, totals: &mut RunTotals) -> Result<(), RunError> {
+        partitions::check(self.plan, self.partition)?;
         let unkeyed = self.plan.cursor_hash(self.partition).map_err(|_| RunReason::ParameterInvalid)?;
         let hash = unkeyed.keyed(|source| self.token_key.digest("source", source));
         if self.plan.resync.is_none() {
@@ -91,7 +94,8 @@ impl<'a> Walk<'a> {
         }
         self.check_limits()?;
         let account = self.account(totals).await?;
-        if state.window.is_some() && self.plan.resync.is_none() {
+        // A list without a time window was read to its end with the one that was open.
+        if state.window.is_some() && self.plan.resync.is_none() && self.stream.window.is_some() {
             self.walk_window(&mut state, &account, totals).await?;
         }
         self.walk_window(&mut state, &account, totals).await
