@@ -9,6 +9,7 @@ use super::process::SyncProcess;
 use super::target::SyncTarget;
 use crate::domain::key::Kind;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::settings::sync_plan::SyncPlan;
 use crate::sync::account_tokens::AccountTokens;
 use crate::work::pool::{PoolOptions, RunOutcome, RunRequest, StartOutcome, SyncPool};
@@ -32,7 +33,7 @@ pub(super) async fn run_in_pool(
     run: RunToMake<'_>,
     stop: impl Future<Output = ()>,
 ) -> Result<RunOutcome, SyncError> {
-    let SyncProcess { clock, metrics, tasks, keys, identity } = process;
+    let SyncProcess { clock, tasks, keys, identity, .. } = process;
     let options = PoolOptions {
         concurrency: 1,
         account_tokens: AccountTokens::new(keys.clone()),
@@ -41,7 +42,8 @@ pub(super) async fn run_in_pool(
         ..PoolOptions::new(identity.as_str())
     };
     let queue = ReconcileQueue::new();
-    let pool = SyncPool::new(Arc::clone(run.ledger), queue.clone(), *clock, metrics, options)?;
+    // Metrics of its own: a pool registers them, and a process may make several runs.
+    let pool = SyncPool::new(Arc::clone(run.ledger), queue.clone(), *clock, &Metrics::new(), options)?;
     let job = plan.job.clone();
     let mut ends = std::pin::pin!(queue.subscribe(Kind::SyncJob, None));
     if pool.start(plan, target.fetch(), run.request) != StartOutcome::Accepted {

@@ -116,7 +116,7 @@ pub fn job(object: &SyncJob, plan: &SyncPlan, request: RunRequest, options: &Job
     }
 }
 
-/// The name of the Job of a run: the same for the same run, whoever creates it.
+/// The name of the Job of a run: the same for the same run, also if two replicas create it.
 fn name(job: &str, request: RunRequest) -> String {
     let run = request.run.0.simple().to_string();
     let end = format!("-{}", run.get(..8).unwrap_or(&run));

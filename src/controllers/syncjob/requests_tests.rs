@@ -212,6 +212,6 @@ fn a_drifted_schema_and_a_completed_resync_are_events() {
     assert_eq!(events, [EventReason::ResyncCompleted]);
     assert_eq!(status.last_handled_resync_id.as_deref(), Some("may"));
     assert_eq!(status.history[0].trigger, WireTrigger::Resync);
-    assert!(SyncJob::is_urgent(Some(&good), &status), "somebody waits for it");
+    assert!(SyncJob::is_urgent(Some(&good), &status), "a client waits for it");
     assert_eq!(change(&job, &status, done, 22).0, [], "once");
 }

@@ -134,7 +134,7 @@ fn merged<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<HistoryEntry> {
     entries
 }
 
-/// Whether somebody waits for the run: it has an entry of its own.
+/// Whether a client waits for the run: it has an entry of its own.
 const fn is_requested(trigger: WireTrigger) -> bool {
     matches!(trigger, WireTrigger::Request | WireTrigger::Resync)
 }
