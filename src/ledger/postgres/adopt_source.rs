@@ -10,17 +10,11 @@ use super::failure::OperationName;
 use super::lease::assert_held;
 use super::transaction::{Transaction, read_tx, write_tx};
 use crate::domain::cursor::{StreamKey, stream_name};
+use crate::domain::row_batch::{DOCUMENTS, tables};
 use crate::ledger::error::LedgerError;
 use crate::ledger::sources::SourceAdoption;
 
 const ADOPT: OperationName = OperationName("adopting a stream's rows");
-
-/// The tables whose rows are moved, and what identifies a row within its stream.
-const MOVED: [(&str, &str); 3] = [
-    ("transactions", "n.account_token = o.account_token AND n.record_key = o.record_key"),
-    ("documents", "n.record_key = o.record_key"),
-    ("dead_letters", "n.fingerprint = o.fingerprint"),
-];
 
 impl PostgresLedger {
     pub(super) async fn source_adopt(&self, adoption: &SourceAdoption<'_>) -> Result<bool, LedgerError> {
@@ -74,13 +68,24 @@ async fn adopt(
 
 /// Moves what is stored for one stream to another; where both have it, the moved one is newer.
 async fn merge(tx: &mut Transaction, former: i64, own: i64) -> Result<(), LedgerError> {
-    for (table, is_same) in MOVED {
-        let sql =
-            format!("DELETE FROM {table} o USING {table} n WHERE o.stream_id = $2 AND n.stream_id = $1 AND {is_same}");
-        tx.execute(query(AssertSqlSafe(sql)).bind(former).bind(own)).await?;
-        let sql = format!("UPDATE {table} SET stream_id = $2 WHERE stream_id = $1");
-        tx.execute(query(AssertSqlSafe(sql)).bind(former).bind(own)).await?;
+    for table in tables() {
+        let is_same = if table.name == DOCUMENTS.name {
+            "n.record_key = o.record_key"
+        } else {
+            "n.account_token = o.account_token AND n.record_key = o.record_key"
+        };
+        move_rows(tx, table.name, is_same, former, own).await?;
     }
+    move_rows(tx, "dead_letters", "n.fingerprint = o.fingerprint", former, own).await?;
     tx.execute(query("DELETE FROM sync_state WHERE stream_id = $1").bind(former)).await?;
     tx.execute(query("DELETE FROM streams WHERE id = $1").bind(former)).await.map(drop)
+}
+
+/// Moves the rows of a table; `is_same` is what identifies a row within its stream.
+async fn move_rows(tx: &mut Transaction, table: &str, is_same: &str, former: i64, own: i64) -> Result<(), LedgerError> {
+    let sql =
+        format!("DELETE FROM {table} o USING {table} n WHERE o.stream_id = $2 AND n.stream_id = $1 AND {is_same}");
+    tx.execute(query(AssertSqlSafe(sql)).bind(former).bind(own)).await?;
+    let sql = format!("UPDATE {table} SET stream_id = $2 WHERE stream_id = $1");
+    tx.execute(query(AssertSqlSafe(sql)).bind(former).bind(own)).await.map(drop)
 }

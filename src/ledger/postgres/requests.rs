@@ -129,7 +129,7 @@ async fn store(
     let stored = tx.fetch_optional(sqlx::query(BY_ID).bind(request.id.to_string())).await?;
     Ok(match stored.as_ref().map(decode).transpose()? {
         Some(stored) if stored.request.job == request.job && stored.request.requested == request.requested => {
-            RequestOutcome::Repeated(stored)
+            RequestOutcome::Repeated(Box::new(stored))
         }
         _ => RequestOutcome::Conflict,
     })
