@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use busbar::domain::records::{TABLES, Table};
+use busbar::domain::records::{ColumnKind, TABLES, Table};
 use busbar::domain::row_batch::Cell;
 use busbar::ledger::RunResult;
 use busbar::ledger::record::TransactionFilter;
@@ -90,7 +90,10 @@ async fn records_of_each_kind_are_read_into_their_table_and_a_second_run_writes_
             round.fetch_add(1, Ordering::Relaxed);
         }
         let values = column(&bank, table(name), shown).await;
-        assert!(values.len() == 3 && values[0].ends_with(EXACT) && values[2].ends_with("0.20"), "{name}: {values:?}");
+        assert!(values.len() == 3 && values[2].ends_with("0.20"), "{name}: {values:?}");
+        if table(name).columns.iter().any(|column| column.name == shown && column.kind == ColumnKind::Decimal) {
+            assert_eq!(values[0], EXACT, "{name}");
+        }
         for other in TABLES.iter().filter(|other| other.name != name) {
             let none = bank.sync.ledger.count_records(other, &TransactionFilter::default()).await.unwrap();
             assert_eq!(none, 0, "{name} in {}", other.name);
