@@ -3,8 +3,8 @@
 //! An account number is reduced to its last four characters. Free text is kept, but digit runs as long as an account
 //! number are reduced to their last four digits, because narrations often contain account numbers: in digits of any
 //! script, and however they are grouped. Kept are dates, with or without separators, and amounts, versions, paths and
-//! addresses that have dots or slashes; seconds since 1970 are not told from an account number, and are masked. The names
-//! of e-mail addresses are masked too.
+//! addresses that have dots or slashes; seconds since 1970 are not told from an account number, and are masked. The
+//! names of e-mail addresses are masked too.
 
 use std::collections::BTreeMap;
 

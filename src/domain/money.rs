@@ -129,12 +129,14 @@ impl Money {
         Ok(amount.mantissa() * 10i128.pow(missing))
     }
 
-    /// The same amount with as many places as the currency has: 7 EUR → 7.00. An error if it has more that are not zero.
+    /// The same amount with as many places as the currency has: 7 EUR → 7.00. An error if it has more that are not
+    /// zero.
     pub fn with_minor_places(self) -> Result<Self, MoneyError> {
         self.with_places(self.currency.exponent()?)
     }
 
-    /// The same amount with `places` decimal places. An error if it has more that are not zero, or too many digits then.
+    /// The same amount with `places` decimal places. An error if it has more that are not zero, or too many digits
+    /// then.
     pub fn with_places(self, places: u32) -> Result<Self, MoneyError> {
         let mut amount = self.amount.normalize();
         if amount.scale() > places {
@@ -199,9 +201,9 @@ const MAX_DIGITS: i64 = 20;
 const MAX_PLACES: i64 = 18;
 const MAX_LENGTH: i64 = 28;
 
-/// Parses an amount as a provider writes it, to the same value for every spelling: `7`, `7.0`, `+7`, `0.7e1`. Zeros count
-/// for no limit, whether they lead or trail (`12.450000000000`); any other digit beyond 20 before the point, 18 after it or
-/// 28 in all is an error, never rounded.
+/// Parses an amount as a provider writes it, to the same value for every spelling: `7`, `7.0`, `+7`, `0.7e1`. Zeros
+/// count for no limit, whether they lead or trail (`12.450000000000`); any other digit beyond 20 before the point, 18
+/// after it or 28 in all is an error, never rounded.
 pub fn parse_amount(text: &str) -> Result<Decimal, MoneyError> {
     if text.len() > MAX_AMOUNT_TEXT {
         return Err(MoneyError::Amount);

@@ -24,8 +24,8 @@ pub struct CredentialMapping {
     /// Query parameters of every request.
     #[serde(default)]
     pub query: Vec<SecretQuery>,
-    /// Fields of JSON bodies that have `null` there: for a secret that only some requests carry. The Secret may lack it;
-    /// those requests then fail.
+    /// Fields of JSON bodies that have `null` there: for a secret that only some requests carry. The Secret may lack
+    /// it; those requests then fail.
     #[serde(default)]
     pub body: Vec<SecretBody>,
     /// A fetched token: with `OAuth2` client credentials, or with the request that `json` describes.

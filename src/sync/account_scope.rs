@@ -37,8 +37,8 @@ impl AccountScope {
         MaskKey::new(&self.key.digest("mask", &self.namespace))
     }
 
-    /// What the key of a record without an ID begins with: a hash of the account, the booking day and the fields that the
-    /// stream names. Keyed, because the fields could be guessed.
+    /// What the key of a record without an ID begins with: a hash of the account, the booking day and the fields that
+    /// the stream names. Keyed, because the fields could be guessed.
     pub fn fallback_base<'a>(
         &self,
         account_token: &str,

@@ -1,5 +1,5 @@
-//! From the records of a page to rows, documents and dead letters. Pure, and the same for a page that was fetched and for
-//! one that is read again from its raw payload.
+//! From the records of a page to rows, documents and dead letters. Pure, and the same for a page that was fetched and
+//! for one that is read again from its raw payload.
 
 use std::sync::Arc;
 
@@ -104,8 +104,8 @@ struct Read {
 }
 
 impl Converter {
-    /// What the records of `stream` are converted with in a window that starts at `from`. The scope's key is also that of
-    /// masked values.
+    /// What the records of `stream` are converted with in a window that starts at `from`. The scope's key is also that
+    /// of masked values.
     pub fn new(
         plan: &SyncPlan,
         stream: Arc<Stream>,
@@ -130,7 +130,8 @@ impl Converter {
         }
     }
 
-    /// Converts records to rows, documents and records of other kinds. What is rejected beyond the budget is only counted.
+    /// Converts records to rows, documents and records of other kinds. What is rejected beyond the budget is only
+    /// counted.
     pub fn convert(&self, page: &Page, mut ordinals: Ordinals) -> Result<Converted, RunReason> {
         let (mut read, mut dead_letters) = (Read::default(), Vec::new());
         let (mut index, mut rejected, mut unreadable, mut first_rejection) = (0_u32, 0_usize, 0_usize, None);
@@ -273,8 +274,8 @@ impl Converter {
         Ok(())
     }
 
-    /// Why a page with so many rejected records is not committed, if it is not. Records that a rule of the job rejects are
-    /// no drift of the provider's format.
+    /// Why a page with so many rejected records is not committed, if it is not. Records that a rule of the job rejects
+    /// are no drift of the provider's format.
     fn too_many(&self, rejected: usize, unreadable: usize, records: usize) -> Option<RunReason> {
         if self.budget_percent < 100 && unreadable == records && records >= MIN_JUDGED_RECORDS {
             return Some(RunReason::SchemaDrifted);

@@ -17,7 +17,7 @@ use crate::domain::mask::MaskRules;
 use crate::domain::money::Currency;
 use crate::domain::record::{BookingTime, Granularity, KeyQuality, RowStatus, TransactionRecord};
 use crate::domain::rejection_reason::RejectionReason;
-use crate::profile::{RecordTemplate, Stream, Supersedes};
+use crate::profile::{CurrencySource, RecordTemplate, Stream, Supersedes};
 
 mod kinds;
 mod letter;
@@ -186,7 +186,15 @@ impl RecordParser<'_> {
     /// The account of a record.
     fn account_of(&self, record: &Value) -> Result<Cow<'_, AccountInfo>, Rejection> {
         let Some(source) = &self.stream.account else { return Ok(Cow::Borrowed(self.account)) };
-        let Some(pointer) = &source.pointer else { return Ok(Cow::Borrowed(self.account)) };
+        let Some(pointer) = &source.pointer else {
+            // With a joined response, the number is in that.
+            let joined =
+                self.stream.money.as_ref().is_some_and(|money| matches!(money.currency, CurrencySource::Join { .. }));
+            let number = if joined { None } else { self.number(record) };
+            return Ok(number.map_or(Cow::Borrowed(self.account), |number| {
+                Cow::Owned(AccountInfo { display: self.mask.account(&number), ..self.account.clone() })
+            }));
+        };
         match self.id_part(record, pointer)? {
             Some(id) => Ok(Cow::Owned(self.account_named(record, &id))),
             None => reject(RejectionReason::AccountMissing, pointer),
@@ -195,13 +203,17 @@ impl RecordParser<'_> {
 
     /// The account whose ID is `id`, with its number in the record.
     fn account_named(&self, record: &Value, id: &str) -> AccountInfo {
-        let numbers = self.stream.account.iter().flat_map(|source| &source.number);
-        let number = numbers.filter_map(|at| record.pointer(at)).filter_map(scalar).find(|number| !number.is_empty());
         AccountInfo {
             token: self.scope.account(id),
-            display: self.mask.account(number.as_deref().unwrap_or(id)),
+            display: self.mask.account(self.number(record).as_deref().unwrap_or(id)),
             currency: self.account.currency,
         }
+    }
+
+    /// The number of the account in the record.
+    fn number(&self, record: &Value) -> Option<String> {
+        let numbers = self.stream.account.iter().flat_map(|source| &source.number);
+        numbers.filter_map(|at| record.pointer(at)).filter_map(scalar).find(|number| !number.is_empty())
     }
 
     fn status(&self, record: &Value) -> Result<RowStatus, Rejection> {

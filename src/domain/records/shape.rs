@@ -73,8 +73,8 @@ pub enum CellValue {
 
 /// A record that is one row of a table.
 ///
-/// Every table also has the columns of [`RecordIdentity`] (`account_token`, `record_key`, `key_quality`), which with the
-/// stream are the row's identity, and the ledger's own (`content_hash`, `revision`, the run, the times).
+/// Every table also has the columns of [`RecordIdentity`] (`account_token`, `record_key`, `key_quality`), which with
+/// the stream are the row's identity, and the ledger's own (`content_hash`, `revision`, the run, the times).
 pub trait RowShape {
     /// The table's name.
     const TABLE: &'static str;

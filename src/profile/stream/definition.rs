@@ -62,8 +62,8 @@ pub struct Stream {
     pub removed: Option<RemovedList>,
     /// How to request the next page.
     pub pagination: Pagination,
-    /// Further signs of the end of the list, for responses that do not say whether there is another page. Without one, a
-    /// walk that ends so is not complete.
+    /// Further signs of the end of the list, for responses that do not say whether there is another page. Without one,
+    /// a walk that ends so is not complete.
     #[serde(default)]
     pub end_as: Vec<EndSign>,
     /// What the provider sends instead of an empty list; anything else that is not a list is schema drift. Unset:
@@ -95,8 +95,8 @@ pub struct Stream {
     /// The account of the records; absent for records without one.
     #[serde(default)]
     pub account: Option<AccountSource>,
-    /// Other canonical fields, by name, each with its JSON pointer, or with several (`at`) and the values that mean "none"
-    /// (`missing`).
+    /// Other canonical fields, by name, each with its JSON pointer, or with several (`at`) and the values that mean
+    /// "none" (`missing`).
     #[serde(default)]
     pub fields: StreamFields,
     /// The order in which the provider returns records.
@@ -174,8 +174,8 @@ pub struct AccountSource {
     /// JSON pointer to its ID in the record, where a response has records of several accounts. Excludes `parameter`.
     #[serde(default)]
     pub pointer: Option<String>,
-    /// JSON pointers to its number, tried in order, in the joined response, or in the record where `pointer` is set or no
-    /// response is joined; shown masked. None found: the ID is shown masked instead.
+    /// JSON pointers to its number, tried in order, in the joined response, or in the record where `pointer` is set or
+    /// no response is joined; shown masked. None found: the ID is shown masked instead.
     #[serde(default)]
     pub number: Vec<String>,
 }

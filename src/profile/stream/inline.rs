@@ -20,8 +20,8 @@ pub struct InlineContext<'a> {
 }
 
 impl Stream {
-    /// The stream that `definition` describes. Each placeholder that is not the connection's is a parameter that the job
-    /// must set.
+    /// The stream that `definition` describes. Each placeholder that is not the connection's is a parameter that the
+    /// job must set.
     ///
     /// # Errors
     /// What is wrong, with the field, relative to the definition.

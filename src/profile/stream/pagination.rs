@@ -17,8 +17,8 @@ pub enum Pagination {
         parameter: String,
         /// The first page's number.
         first: u64,
-        /// JSON pointers to the next page's link or number; none or an empty one is the end. Empty: pages are counted, up to
-        /// the total; an empty page is the end.
+        /// JSON pointers to the next page's link or number; none or an empty one is the end. Empty: pages are counted,
+        /// up to the total; an empty page is the end.
         #[serde(default)]
         next: Vec<String>,
         /// JSON pointers to the count of all records of the window, which reveals a list that changes during the walk.

@@ -6,8 +6,8 @@ use super::definition::{CommitScope, Stream, WindowPlace};
 use super::pagination::Pagination;
 
 impl Stream {
-    /// The values of the placeholders of the path: those of the parameters, and the bounds of the window if they are in the
-    /// path. Without bounds, a text that stands for any.
+    /// The values of the placeholders of the path: those of the parameters, and the bounds of the window if they are in
+    /// the path. Without bounds, a text that stands for any.
     pub fn path_values(
         &self,
         parameters: &BTreeMap<String, String>,
@@ -22,9 +22,9 @@ impl Stream {
         values
     }
 
-    /// Whether the stream returns what changed since the token of the last complete walk, which is its cursor. Its pages
-    /// take effect together, and an interrupted walk starts at that token again: what was added on a page and withdrawn
-    /// since is on no page of a second walk.
+    /// Whether the stream returns what changed since the token of the last complete walk, which is its cursor. Its
+    /// pages take effect together, and an interrupted walk starts at that token again: what was added on a page and
+    /// withdrawn since is on no page of a second walk.
     pub fn is_patch(&self) -> bool {
         let is_by_token = matches!(self.pagination, Pagination::Token { .. });
         is_by_token && self.window.is_none() && self.commit_scope == CommitScope::Window

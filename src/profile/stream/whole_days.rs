@@ -1,9 +1,9 @@
 //! Which streams must be read in whole days.
 //!
-//! A record without an ID is told from an equal one by an ordinal: the number of equal records of the account and booking
-//! day before it. That number is only right if the whole day is read, so a window of such a stream starts before its first
-//! whole day, by the greatest difference of a time zone from UTC, and records before that day are left to the window
-//! before.
+//! A record without an ID is told from an equal one by an ordinal: the number of equal records of the account and
+//! booking day before it. That number is only right if the whole day is read, so a window of such a stream starts
+//! before its first whole day, by the greatest difference of a time zone from UTC, and records before that day are left
+//! to the window before.
 
 use std::time::Duration;
 

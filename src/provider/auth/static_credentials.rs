@@ -50,8 +50,8 @@ pub(super) fn apply(auth: &Auth, request: &mut Request) -> Result<(), CallError>
     Ok(())
 }
 
-/// Puts secrets in the place of the `null`s that a JSON body has for them. Bodies come from the profile's templates, never
-/// from a caller.
+/// Puts secrets in the place of the `null`s that a JSON body has for them. Bodies come from the profile's templates,
+/// never from a caller.
 fn fill_body(fields: &[(String, Option<SecretString>)], request: &mut Request) -> Result<(), CallError> {
     let Some(sent) = request.body.as_ref().filter(|_| !fields.is_empty()) else { return Ok(()) };
     let Ok(mut body) = serde_json::from_slice::<Value>(sent) else { return Ok(()) };

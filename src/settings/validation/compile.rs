@@ -1,8 +1,8 @@
 //! From the text of a rule to a checked tree.
 //!
-//! Everything that can be said of a rule without a record is said here: syntax, names, numbers of arguments, fields of the
-//! record. Nesting is limited before the text is parsed, because a parser that recurses has no limit of its own, and a
-//! panic of the parser is an error of the rule.
+//! Everything that can be said of a rule without a record is said here: syntax, names, numbers of arguments, fields of
+//! the record. Nesting is limited before the text is parsed, because a parser that recurses has no limit of its own,
+//! and a panic of the parser is an error of the rule.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

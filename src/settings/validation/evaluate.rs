@@ -5,8 +5,8 @@ use super::functions::Function;
 use super::node::{Loop, Node};
 use super::value::RuleValue;
 
-/// Most steps of a rule for one record: each node that is evaluated is one, and so is each item or field that is compared
-/// or copied. More than a thousand times what a rule of the documentation takes.
+/// Most steps of a rule for one record: each node that is evaluated is one, and so is each item or field that is
+/// compared or copied. More than a thousand times what a rule of the documentation takes.
 const MAX_STEPS: u32 = 20_000;
 
 /// Whether `rule` holds for `record`.
@@ -95,7 +95,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// `&&` and `||`: the side that decides is enough, even if the other has no value. `decisive` is the value that decides.
+    /// `&&` and `||`: the side that decides is enough, even if the other has no value. `decisive` is the value that
+    /// decides.
     fn logical(&mut self, a: &Node, b: &Node, decisive: bool) -> Result<RuleValue, RuleError> {
         let mut undecided = None;
         for side in [a, b] {

@@ -1,7 +1,7 @@
 //! Validation rules of a job: CEL expressions over a record, in which money is a decimal and never a double.
 //!
-//! The crate `cel` parses; the tree that it returns is checked and evaluated here (docs/adr/0022): every step counts, so a
-//! rule ends however it is written, and a number is an integer or a decimal. Pure.
+//! The crate `cel` parses; the tree that it returns is checked and evaluated here (docs/adr/0022): every step counts,
+//! so a rule ends however it is written, and a number is an integer or a decimal. Pure.
 
 mod compile;
 mod decimals;

@@ -65,7 +65,8 @@ impl CycleGuard {
                 if let Some(own) = self.leads_back(position, next) {
                     return page.after_next_that_leads_back(own, self.numbered);
                 }
-                self.consecutive_empty = if parsed.fetched == 0 { self.consecutive_empty + 1 } else { 0 };
+                let is_empty = parsed.fetched == 0 && parsed.removed.is_empty();
+                self.consecutive_empty = if is_empty { self.consecutive_empty + 1 } else { 0 };
                 let too_many = self.consecutive_empty > page.max_empty_pages;
                 if too_many { AfterPage::Stuck(RunReason::TooManyEmptyPages) } else { AfterPage::Next }
             }

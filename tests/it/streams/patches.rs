@@ -84,3 +84,16 @@ async fn a_connection_without_the_items_token_calls_nobody() {
     assert_eq!(bank.any_run().await.result, Some(busbar::ledger::RunResult::Failed));
     assert!(bank.requests().is_empty());
 }
+
+#[tokio::test]
+async fn pages_that_only_withdraw_are_not_empty_pages() {
+    let bank = Provider::start(("plaid", "transactions", ""), &[], |seen| {
+        let page_no = seen.sent("/cursor").as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or(0_u64);
+        let added = if page_no == 0 { vec![change("kept", "a", false, Value::Null)] } else { vec![] };
+        let removed = if page_no == 0 { vec![] } else { vec![json!({"transaction_id": format!("x{page_no}")})] };
+        page(json!({"added": added, "removed": removed, "next_cursor": (page_no + 1).to_string(), "has_more": page_no < 20}))
+    })
+    .await;
+    assert_eq!(bank.run().await.counts.pages, 21);
+    assert_eq!(bank.moves().await.len(), 1);
+}

@@ -96,7 +96,7 @@ fn an_inline_stream_that_cannot_work_is_reported_with_its_field() {
         (format!("http: {{{rows}, record: transaction}}"), "spec.http is invalid: time: a transaction needs time"),
         (format!("http: {{{}}}", rows.replace("kind: none", "kind: offset")), "spec.http is invalid:"),
         (
-            format!("http: {{{}}}", rows.replace("/rows", "/{book}")),
+            format!("http: {{{}}}", rows.replace("/rows", "'/{book}'")),
             "spec.parameters is invalid: the parameter book is required",
         ),
         (format!("http: {{{rows}, fields: {{narration: {{at: [/x]}}}}}}"), "spec.http is invalid: fields.narration"),
