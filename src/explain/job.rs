@@ -14,7 +14,7 @@ use crate::explain::settings_table::SettingsTable;
 use crate::profile::{CommitScope, Profiles};
 use crate::resolve::sync_job::{accept, unused_fields};
 use crate::resolve::{
-    BreakerRules, Cadence, OperatorOptions, Retention, RetentionSource, SpecError, cadence,
+    BreakerRules, Cadence, JobSupport, OperatorOptions, Retention, RetentionSource, SpecError, cadence,
     connection as resolve_connection, sync_job,
 };
 use crate::settings::Settings;
@@ -32,7 +32,7 @@ pub(super) fn explain(
     let (mut problems, addresses) = (Vec::<SpecError>::new(), AddressRules::default());
     let mut table = SettingsTable::new(spec, Source::Spec, "");
     // The operator's keys are not known here: assumed, so that nothing is reported that may not be a problem.
-    match accept(spec, OperatorOptions { has_key: true, addresses: &addresses }) {
+    match accept(spec, OperatorOptions { has_key: true, addresses: &addresses, jobs: JobSupport::Supported }) {
         Ok(retention) => retention_row(&mut table, retention),
         Err(problem) => problems.push(problem),
     }
@@ -89,14 +89,24 @@ fn sync_rows(table: &mut SettingsTable, plan: &SyncPlan) {
         run_timeout,
         dead_letter_budget_percent,
         mask: _,
+        validations: _,
+        raw,
+        events: _,
         dry_run,
         // Limits of the process, not of the job.
+        endpoint: _,
+        commit_scope: _,
         request_id_header: _,
         limits: _,
+        sla,
+        resync: _,
+        partitions_from: _,
     } = plan;
     let profile = || Source::Profile(provider.clone());
     table.add("connectionRef.name", connection.as_str(), Source::Spec);
-    table.add("stream", stream_name.as_str(), Source::Spec);
+    if table.is_set("stream") {
+        table.add("stream", stream_name.as_str(), Source::Spec);
+    }
     // A set value is shown as written, with its offset.
     if let (None, Some(window)) = (start, &stream.window) {
         let text = format!("{} before the first run", super::settings_table::format_duration(window.initial));
@@ -108,13 +118,17 @@ fn sync_rows(table: &mut SettingsTable, plan: &SyncPlan) {
         CommitScope::Page => "Page",
         CommitScope::Window => "Window",
     };
-    // A value other than the stream's is an error: see problems.
+    // A set value is shown as written.
     if !table.is_set("commitScope") {
         table.add("commitScope", scope, profile());
     }
     table.add_duration("runTimeout", *run_timeout, Source::Default);
+    table.add_duration("sla.fetchDuration", sla.fetch_duration, Source::Default);
+    table.add_or("sla.failureStreak", sla.failure_streak, Source::Default);
+    table.add_or("sla.emptyStreak", sla.empty_streak, Source::Default);
     table.add_or("deadLetterBudgetPercent", *dead_letter_budget_percent, Source::Default);
     table.add_defaulted("dryRun", *dry_run, false);
+    table.add_duration("retention.raw", raw.ttl, Source::Default);
 }
 
 fn cadence_rows(table: &mut SettingsTable, cadence: &Cadence) {
@@ -144,7 +158,12 @@ fn schema_default_rows(table: &mut SettingsTable, spec: &SyncJobSpec) {
 fn retention_row(table: &mut SettingsTable, retention: Retention) {
     let source = match retention.source {
         RetentionSource::Spec => Source::Spec,
-        RetentionSource::NoKey | RetentionSource::NotSupported => Source::Default,
+        RetentionSource::NoKey | RetentionSource::Key => Source::Default,
     };
-    table.add("retention.mode", retention.mode.as_str(), source);
+    let mode = match retention.source {
+        // The command does not know the operator's keys.
+        RetentionSource::Key | RetentionSource::NoKey => "Encrypted with --key-secret, else Off",
+        RetentionSource::Spec => retention.mode.as_str(),
+    };
+    table.add("retention.mode", mode, source);
 }

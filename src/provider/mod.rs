@@ -46,7 +46,7 @@ pub mod probe;
 pub mod quota;
 pub mod redirect;
 pub mod registry;
-mod request_url;
+pub(crate) mod request_url;
 mod resend;
 pub mod response_buffer;
 pub mod response_cache;

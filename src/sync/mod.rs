@@ -9,7 +9,8 @@
 //! - [`cursor`]: windows and how they advance the cursor.
 //! - [`page`], [`paging`], [`body_text`]: a response body as records and a next page.
 //! - [`record`], [`key`], [`mask`]: a record as a row.
-//! - [`account_tokens`]: keyed hashes of account numbers.
+//! - [`account_tokens`], [`account_scope`]: keyed hashes of account numbers.
+//! - `partitions`: those of a run.
 //! - `walk`: one partition, window by window, page by page.
 //! - [`run()`]: all partitions, with deadline and cancellation.
 //! - [`report`]: result and reason of a run; `failure_detail`: what its response was.
@@ -18,10 +19,13 @@
 //! A run killed between any two statements neither loses nor duplicates a row: the cursor is committed with the rows it
 //! covers, and a page that is read twice changes no row.
 
+pub mod account_scope;
 pub mod account_tokens;
 pub mod body_text;
 pub mod context;
+pub mod convert;
 pub mod cursor;
+pub mod events;
 mod failure_detail;
 pub mod fetch;
 pub mod key;
@@ -29,15 +33,22 @@ pub mod mask;
 pub mod metrics;
 pub mod page;
 pub mod paging;
+pub mod preview;
+mod raw;
+pub mod partitions;
 pub mod record;
+pub mod replay;
 pub mod report;
+mod rule_record;
 mod run;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;
 
 pub use crate::domain::mask::MaskRules;
-pub use crate::settings::sync_plan::{Partition, RunLimits, SyncPlan};
+pub use crate::settings::sync_plan::{
+    Partition, PartitionsFromPlan, PlanEndpoint, ResyncPlan, RunLimits, SlaLimits, SyncPlan,
+};
 pub use context::RunContext;
 pub use fetch::Fetch;
 pub use report::RunReport;

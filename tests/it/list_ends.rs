@@ -10,11 +10,13 @@ use busbar::api::v1alpha1::sync_job::SyncJobStatus;
 use busbar::controllers::conditions::{message_of, reason_of};
 use busbar::controllers::syncjob::decide::{JobInputs, decide};
 use busbar::controllers::syncjob::ledger_state::LedgerState;
+use busbar::controllers::syncjob::requests::RequestedWork;
 use busbar::domain::run_reason::RunReason;
 use busbar::domain::time::{Mono, Now};
 use busbar::ledger::RunResult;
-use busbar::resolve::{OperatorOptions, job_schedule};
+use busbar::resolve::{JobSupport, OperatorOptions, job_schedule};
 use busbar::settings::addresses::AddressRules;
+use busbar::settings::sync_plan::SlaLimits;
 use busbar::work::pool::JobView;
 use serde_json::{Value, json};
 
@@ -294,7 +296,7 @@ fn said(runs: &JobView, previous: Option<&SyncJobStatus>) -> (SyncJobStatus, Vec
     let mut job = SyncJob::new("books", serde_json::from_value(spec).unwrap());
     job.metadata.generation = Some(1);
     let now = Now { mono: Mono::ZERO, wall: runs.last[0].ended.unwrap() };
-    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default() };
+    let operator = OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() };
     let inputs = JobInputs {
         schedule: Ok(job_schedule(&job.spec, operator, now.wall).unwrap()),
         connection: None,
@@ -302,6 +304,9 @@ fn said(runs: &JobView, previous: Option<&SyncJobStatus>) -> (SyncJobStatus, Vec
         partitions: 1,
         unused_fields: Vec::new(),
         ledger: LedgerState::Working,
+        requested: RequestedWork::default(),
+        sla: SlaLimits::default(),
+        lost: Vec::new(),
     };
     let decision = decide(&job, previous, &inputs, now);
     (decision.status.unwrap(), decision.events.into_iter().map(|event| event.reason).collect())

@@ -16,7 +16,7 @@ use busbar::provider::registry::{Registry, RegistryOptions};
 use busbar::settings::sync_plan::{PlanEndpoint, RawRetention, RawStorage, ResyncPlan};
 use busbar::settings::{Auth, Draft, Settings};
 use busbar::sync::account_tokens::AccountTokens;
-use busbar::sync::{MaskRules, Partition, PlanEndpoint, RunLimits, SlaLimits, SyncPlan};
+use busbar::sync::{MaskRules, Partition, RunLimits, SlaLimits, SyncPlan};
 use busbar::testbed::control_plane::RunDir;
 use busbar::work::pool::{PoolOptions, RunRequest, StartOutcome, SyncPool};
 use busbar::work::reconcile_queue::{Kind, ReconcileQueue};

@@ -6,7 +6,7 @@ use super::codec::{OperationName, count, count_opt, get, millis, to_i64};
 use super::connection::Transaction;
 use super::database::SqliteLedger;
 use super::owned_page::OwnedPage;
-use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow};
+use crate::domain::cursor::{CursorKey, CursorState, StreamKey, SyncWindow, job_name};
 use crate::ledger::error::LedgerError;
 
 const LOAD: OperationName = OperationName("reading a cursor");
@@ -14,9 +14,13 @@ const LOAD: OperationName = OperationName("reading a cursor");
 /// The kind of an open window: one that follows the cursor and advances it when complete.
 const INCREMENTAL: &str = "incremental";
 
+/// That of a resync, which is apart from the cursor's other windows.
+const RESYNC: &str = "resync";
+
 /// The columns that [`decode`] reads.
 pub(super) const COLUMNS: &str = "s.state_version, s.fence, s.spec_hash, s.window_kind, s.window_from, s.window_to, \
-     s.page_no, s.page_token, s.total, s.committed_hwm, s.candidate_hwm, s.seen_tokens, s.rows_in, s.rows_dead";
+     s.page_no, s.page_token, s.total, s.committed_hwm, s.candidate_hwm, s.seen_tokens, s.rows_in, s.rows_dead, \
+     s.earliest";
 
 impl SqliteLedger {
     pub(super) async fn cursor_load(&self, key: &CursorKey) -> Result<Option<CursorState>, LedgerError> {
@@ -59,6 +63,7 @@ pub(super) fn decode(row: &Row<'_>) -> Result<CursorState, LedgerError> {
         version: get(row, "state_version")?,
         spec_hash: get(row, "spec_hash")?,
         committed_hwm: get(row, "committed_hwm")?,
+        earliest: get(row, "earliest")?,
         window,
     })
 }
@@ -68,6 +73,7 @@ pub(super) fn advance(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) ->
     let state = &page.state;
     let next = state.version.saturating_add(1);
     let window = state.window.as_ref();
+    let kind = if job_name(&page.cursor.job) == page.cursor.job { INCREMENTAL } else { RESYNC };
     let seen = match window {
         Some(window) => serde_json::to_string(&window.seen_tokens)
             .map_err(|_| LedgerError::Corrupt { column: "sync_state.seen_tokens" })?,
@@ -76,8 +82,9 @@ pub(super) fn advance(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) ->
     // One statement: the INSERT requires version 0, the UPDATE the expected version.
     let written = tx.execute(
         "INSERT INTO sync_state (stream_id, job, state_version, fence, spec_hash, window_kind, window_from, window_to,
-             page_no, page_token, total, committed_hwm, candidate_hwm, seen_tokens, rows_in, rows_dead, updated_ms)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+             page_no, page_token, total, committed_hwm, candidate_hwm, seen_tokens, rows_in, rows_dead, updated_ms,
+             earliest)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
          WHERE ?3 = 1 OR EXISTS (SELECT 1 FROM sync_state WHERE stream_id = ?1 AND job = ?2)
          ON CONFLICT (stream_id, job) DO UPDATE SET
              state_version = excluded.state_version, fence = excluded.fence, spec_hash = excluded.spec_hash,
@@ -85,7 +92,7 @@ pub(super) fn advance(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) ->
              page_no = excluded.page_no, page_token = excluded.page_token, total = excluded.total,
              committed_hwm = excluded.committed_hwm, candidate_hwm = excluded.candidate_hwm,
              seen_tokens = excluded.seen_tokens, rows_in = excluded.rows_in,
-             rows_dead = excluded.rows_dead, updated_ms = excluded.updated_ms
+             rows_dead = excluded.rows_dead, updated_ms = excluded.updated_ms, earliest = excluded.earliest
          WHERE sync_state.state_version = excluded.state_version - 1",
         params![
             stream_id,
@@ -93,7 +100,7 @@ pub(super) fn advance(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) ->
             next,
             page.lease.fence,
             state.spec_hash,
-            window.map(|_| INCREMENTAL),
+            window.map(|_| kind),
             window.map(|w| w.from.as_str()),
             window.map(|w| w.to.as_str()),
             window.map_or(0, |w| w.page_no),
@@ -105,6 +112,7 @@ pub(super) fn advance(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) ->
             window.map_or(0, |w| to_i64(w.rows_in)),
             window.map_or(0, |w| to_i64(w.rows_dead)),
             millis(page.now),
+            state.earliest.as_deref(),
         ],
     )?;
     if written == 1 { Ok(next) } else { Err(LedgerError::VersionConflict { expected: state.version }) }

@@ -23,7 +23,7 @@ pub(crate) use scripted_bank::{ScriptedBank, response};
 use super::account_tokens::AccountTokens;
 use super::cursor::source_key;
 use super::metrics::SyncMetrics;
-use super::{Fetch, MaskRules, Partition, RunContext, RunLimits, RunReport, SyncPlan, run};
+use super::{Fetch, MaskRules, Partition, PlanEndpoint, RunContext, RunLimits, RunReport, SlaLimits, SyncPlan, run};
 use crate::clock::Clock;
 use crate::domain::key::ObjectKey;
 use crate::ledger::contract::fixtures::row;
@@ -33,7 +33,7 @@ use crate::ledger::{
     RunTrigger, TransactionRecord,
 };
 use crate::metrics::Metrics;
-use crate::profile::{Pagination, Profiles, Stream};
+use crate::profile::{CommitScope, Pagination, Profiles, Stream};
 
 pub(crate) const NOW: &str = "2026-09-10T12:00:00Z";
 
@@ -63,13 +63,18 @@ pub(crate) fn plan(size: u64) -> SyncPlan {
         environment: "Sandbox".into(),
         stream_name: "transactions".into(),
         stream: Arc::new(stream(size)),
+        endpoint: PlanEndpoint { base_url: "https://bank.test/".parse().unwrap(), secret_query: Vec::new() },
         request_id_header: "x-request-id".into(),
         partitions: vec![partition("", "acc-000000001")],
         start: None,
         lookback: None,
+        commit_scope: CommitScope::Page,
         run_timeout: Duration::from_hours(1),
         dead_letter_budget_percent: 10,
         mask: MaskRules::default(),
+        validations: std::sync::Arc::default(),
+        raw: crate::settings::sync_plan::RawRetention::default(),
+        events: crate::domain::event::EventGranularity::default(),
         dry_run: false,
         sla: SlaLimits::default(),
         resync: None,
@@ -129,6 +134,7 @@ impl SyncHarness {
             trigger: RunTrigger::Manual,
             slot: None,
             dry_run: plan.dry_run,
+            events: Vec::new(),
             at: self.now(),
         };
         assert!(self.ledger.start_run(&start, &lease).await.unwrap());
@@ -140,6 +146,7 @@ impl SyncHarness {
             clock: self.clock,
             metrics: &self.metrics,
             run: id,
+            preview: None,
             cancel: &self.cancel,
         };
         run(plan, cx).await

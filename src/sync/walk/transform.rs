@@ -137,13 +137,18 @@ impl Walk<'_> {
         }
     }
 
-    /// What the records of a page of `window` are converted with.
-    fn converter(&self, account: &AccountInfo, window: &SyncWindow) -> Converter {
-        let scope = AccountScope {
+    /// The key of tokens, and what they are scoped by.
+    pub(super) fn scope(&self) -> AccountScope {
+        AccountScope {
             key: self.token_key.clone(),
             namespace: self.plan.job.namespace.to_string(),
             connection: self.plan.connection.clone(),
-        };
+        }
+    }
+
+    /// What the records of a page of `window` are converted with.
+    fn converter(&self, account: &AccountInfo, window: &SyncWindow) -> Converter {
+        let scope = self.scope();
         let from = cursor::parse_cursor(&window.from, self.granularity).ok();
         let window = ConverterWindow { from, page_no: window.page_no, granularity: self.granularity };
         Converter::new(self.plan, Arc::clone(&self.stream), account.clone(), scope, window)
