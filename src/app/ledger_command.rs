@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::app::error::AppError;
 use crate::app::ledger_copy;
 use crate::app::output::print;
-use crate::app::table::{left, right, table};
+use crate::app::table::{left, right, second, table};
 use crate::cli::ledger::{LedgerArgs, LedgerCommand, Selection, StreamArgs, TransactionsArgs};
 use crate::clock::Clock;
 use crate::domain::run_reason::RunReason;
@@ -368,11 +368,6 @@ fn probes(rows: &[StoredProbe]) -> String {
         ]
     });
     table(columns, cells)
-}
-
-/// An instant, to the second.
-fn second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

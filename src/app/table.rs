@@ -1,5 +1,7 @@
 //! Tables for a terminal: columns as wide as their content, one line for each row whatever its cells hold.
 
+use jiff::Timestamp;
+
 use crate::domain::printable;
 
 /// Widest cell, in characters; what is longer is cut, so that a row stays readable.
@@ -22,6 +24,11 @@ pub(super) const fn left(head: &'static str) -> Column {
 /// A column of numbers.
 pub(super) const fn right(head: &'static str) -> Column {
     Column { head, right: true }
+}
+
+/// An instant, to the second.
+pub(super) fn second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The rows under their heads. An empty cell is shown as `-`.

@@ -1,8 +1,7 @@
 //! The records of one kind.
 
-use super::second;
 use crate::app::error::AppError;
-use crate::app::table::{left, right, table};
+use crate::app::table::{left, right, second, table};
 use crate::domain::records::{ColumnKind, TABLES};
 use crate::domain::row_batch::{Cell, RowView};
 use crate::ledger::Ledger;

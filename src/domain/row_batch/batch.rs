@@ -1,7 +1,7 @@
 //! Rows of one kind, packed: all their texts are one text, all their cells one list.
 //!
-//! A page of a thousand rows is a few allocations and not ten thousand, however often it is handed on: to the thread that
-//! writes, to the staging of a window, to what makes events of changed rows.
+//! A page of a thousand rows is a few allocations and not ten thousand, however often it is handed on: to the thread
+//! that writes, to the staging of a window, to what makes events of changed rows.
 
 use std::fmt::{Display, Write as _};
 
@@ -328,8 +328,8 @@ impl<'a> RowView<'a> {
         self.table().columns.iter().enumerate().map(move |(place, column)| (column, self.cell(place)))
     }
 
-    /// Whether another row of this table has the same content, whatever its spelling: numbers are compared as numbers, and
-    /// what is an instant as that. The keys are not compared, their quality is.
+    /// Whether another row of this table has the same content, whatever its spelling: numbers are compared as numbers,
+    /// and what is an instant as that. The keys are not compared, their quality is.
     pub fn has_content_of(self, other: RowView<'_>) -> bool {
         self.key_quality() == other.key_quality()
             && self.cells().enumerate().all(|(place, (column, mine))| {

@@ -1,5 +1,5 @@
-//! Rows of any kind of record, as the ledger writes and compares them: one description of each table, and rows packed into
-//! few allocations.
+//! Rows of any kind of record, as the ledger writes and compares them: one description of each table, and rows packed
+//! into few allocations.
 
 mod batch;
 mod tables;

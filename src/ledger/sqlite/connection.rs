@@ -20,11 +20,11 @@ use crate::ledger::error::LedgerError;
 /// Statements that a connection keeps prepared: more than the ledger has.
 const STATEMENT_CACHE: usize = 160;
 
-/// Memory for the pages of the file that the writer uses, in KiB: the keys of a stream are in no order, so that a page of
-/// a thousand rows touches as many leaves of the index.
+/// Memory for the pages of the file that the writer uses, in KiB: the keys of a stream are in no order, so that a page
+/// of a thousand rows touches as many leaves of the index.
 const WRITE_CACHE_KIB: u32 = 8 * 1024;
-/// Pages of the journal (4 KiB each) after which a COMMIT moves them to the file. A leaf that many commits touch is moved
-/// once, and the file is flushed for many commits at a time; the journal itself is flushed by each.
+/// Pages of the journal (4 KiB each) after which a COMMIT moves them to the file. A leaf that many commits touch is
+/// moved once, and the file is flushed for many commits at a time; the journal itself is flushed by each.
 const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// How a connection is opened.

@@ -15,8 +15,8 @@ use crate::ledger::page::{CommitScope, PageCommit};
 use crate::ledger::raw::{RawPayload, ReplayedLetters};
 use crate::ledger::runs::RunId;
 
-/// A page on its way to the writer's thread: it outlives the caller, who may go meanwhile. Its rows are packed and their
-/// hashes computed before, on the caller's thread, because there is only one writer.
+/// A page on its way to the writer's thread: it outlives the caller, who may go meanwhile. Its rows are packed and
+/// their hashes computed before, on the caller's thread, because there is only one writer.
 pub(super) struct OwnedPage {
     pub(super) cursor: CursorKey,
     pub(super) lease: Lease,

@@ -1,8 +1,8 @@
 //! The page transaction.
 //!
 //! Fence, cursor, raw payload, rows, events, dead letters, run counters: in this order, in one transaction. If COMMIT's
-//! outcome is unknown, the cursor is read back on a new connection: this writer's version and fence mean that the page is
-//! committed.
+//! outcome is unknown, the cursor is read back on a new connection: this writer's version and fence mean that the page
+//! is committed.
 
 use rusqlite::params;
 

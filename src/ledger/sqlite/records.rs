@@ -27,8 +27,8 @@ impl SqliteLedger {
         limit: u32,
     ) -> Result<Vec<StoredRecord>, LedgerError> {
         let select = format!(
-            "SELECT x.account_token, x.record_key, x.key_quality{}, x.content_hash, t.namespace, t.connection, t.stream, \
-             t.partition, x.revision, x.raw_ref, x.created_ms, x.updated_ms, x.deleted_ms \
+            "SELECT x.account_token, x.record_key, x.key_quality{}, x.content_hash, t.namespace, t.connection, \
+             t.stream, t.partition, x.revision, x.raw_ref, x.created_ms, x.updated_ms, x.deleted_ms \
              FROM {} x JOIN streams t ON t.id = x.stream_id WHERE 1 = 1",
             columns(table, "x."),
             table.name

@@ -1,7 +1,7 @@
 //! Writes rows of any kind: inserts new ones, updates changed ones, skips equal ones.
 //!
-//! What is stored is compared before anything is written, so that a page read twice writes nothing: no row, no index, no
-//! journal. Where the hashes differ, the values are compared, because an amount or an instant may only be spelled
+//! What is stored is compared before anything is written, so that a page read twice writes nothing: no row, no index,
+//! no journal. Where the hashes differ, the values are compared, because an amount or an instant may only be spelled
 //! differently.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
