@@ -233,7 +233,11 @@ fn credential_rows(table: &mut SettingsTable, auth: &Auth, by_profile: &Source) 
             }
             table.mark_covered("auth.profile");
         }
-        Auth::Profile { headers, query } => {
+        Auth::Profile { headers, query, body } => {
+            for (pointer, value) in body {
+                let field = format!("auth.profile.body.{}", pointer.trim_start_matches('/'));
+                table.add(&field, value.as_ref().map(location), by_profile.clone());
+            }
             for (kind, pairs) in [("header", headers), ("query", query)] {
                 for (name, value) in pairs {
                     table.add(&format!("auth.profile.{kind}.{name}"), location(value), by_profile.clone());

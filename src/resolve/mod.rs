@@ -13,17 +13,24 @@ pub mod bank_route;
 pub mod breaker_policy;
 pub mod connection;
 mod fields;
+mod job_rules;
+pub mod job_stream;
 pub mod operator;
+pub mod partitions_from;
 pub mod policy_selection;
+pub mod resync;
 pub mod retention;
+mod route_rules;
 pub mod secrets;
 mod spec_error;
 pub mod sync_job;
 
 pub use bank_route::{ResolvedRoute, bank_route};
 pub use breaker_policy::{BreakerRules, breaker_policy};
-pub use connection::{ConnectionResolution, ConnectionSources, DesiredConnection, ResolvedConnection, connection};
-pub use operator::OperatorOptions;
+pub use connection::{
+    ConnectionResolution, ConnectionSources, DesiredConnection, ResolvedConnection, connection, maintenance_windows,
+};
+pub use operator::{JobSupport, OperatorOptions};
 pub use policy_selection::{DEFAULT_POLICY, policy_name, select_policy};
 pub use retention::{Retention, RetentionSource};
 pub use secrets::{ReferencedSecret, ReferencedSecrets, SecretReference, referenced_secrets};

@@ -23,6 +23,7 @@ pub mod sync_plan;
 pub(crate) mod testkit;
 pub(crate) mod tls;
 mod url;
+pub mod validation;
 
 pub use auth::{Auth, ClientAuthentication, DEFAULT_REFRESH_BEFORE, Placement, TokenClient};
 pub use call_policy::{CachePolicy, DEFAULT_READ_TIMEOUT, RetryPolicy, Timeouts};

@@ -28,7 +28,7 @@ fn credential(name: &str, value: &str, bank: &BankHandle) -> (RequiredAuth, Auth
         "query" => (RequiredAuth::ApiKeyQuery { name: "x-key".to_owned(), value: text() }, key(Placement::Query)),
         "profile" => (
             RequiredAuth::ApiKeyHeader { name: "x-key".to_owned(), value: text() },
-            Auth::Profile { headers: vec![("x-key".to_owned(), secret(value))], query: Vec::new() },
+            Auth::Profile { headers: vec![("x-key".to_owned(), secret(value))], query: Vec::new(), body: Vec::new() },
         ),
         _ => {
             let mut ours = token_client(bank.token_url());

@@ -112,7 +112,7 @@ fn drafted(bank: &BankHandle, auth: Auth, revision: &str) -> Draft {
 }
 
 fn api_key(value: &str) -> Auth {
-    Auth::Profile { headers: vec![("mono-sec-key".to_owned(), secret(value))], query: vec![] }
+    Auth::Profile { headers: vec![("mono-sec-key".to_owned(), secret(value))], query: vec![], body: Vec::new() }
 }
 
 /// Each page takes a while, so that things happen between two.
