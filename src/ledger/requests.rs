@@ -90,7 +90,7 @@ pub enum RequestOutcome {
     /// It is stored now.
     Stored,
     /// The same request was stored before, in this state.
-    Repeated(StoredRunRequest),
+    Repeated(Box<StoredRunRequest>),
     /// The ID belongs to another request: another key of the client is required, or another resync ID.
     Conflict,
 }

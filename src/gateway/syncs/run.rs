@@ -73,7 +73,7 @@ pub(super) async fn store(
             found.syncs.notify(&request.job);
             RunRequested::new(request, RequestState::Open, None)
         }
-        RequestOutcome::Repeated(stored) => RunRequested::new(&stored.request, stored.state, stored.outcome),
+        RequestOutcome::Repeated(stored) => RunRequested::new(&stored.request, stored.state, stored.outcome.clone()),
         RequestOutcome::Conflict => {
             let text = "the same Idempotency-Key, or the same resync ID, was used for another request; use a new one";
             return Err(Problem::new(ErrorCode::IdempotencyConflict, text));

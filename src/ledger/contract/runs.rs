@@ -13,7 +13,7 @@ use crate::ledger::store::Ledger;
 
 fn run_start(n: u128, slot: Option<i64>) -> RunStart {
     let trigger = if slot.is_some() { RunTrigger::Schedule } else { RunTrigger::Manual };
-    RunStart { id: run_id(n), job: books(), trigger, slot: slot.map(at), dry_run: false, at: at(50) }
+    RunStart { id: run_id(n), job: books(), trigger, slot: slot.map(at), dry_run: false, events: Vec::new(), at: at(50) }
 }
 
 /// Starts a run for the slot `seconds`, at that time.
@@ -42,6 +42,9 @@ async fn finish(ledger: &dyn Ledger, n: u128, result: RunResult, fetched: u64, s
         reason: (result == RunResult::Failed).then_some(RunReason::ProviderError),
         failure: if result == RunResult::Failed { failure() } else { RunFailure::default() },
         counts: RunCounts { fetched, ..RunCounts::default() },
+        partitions: Vec::new(),
+        resync: None,
+        events: Vec::new(),
         at: at(seconds),
     };
     ledger.finish_run(&end).await.unwrap();

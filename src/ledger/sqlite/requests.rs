@@ -124,7 +124,7 @@ fn store(tx: &Transaction<'_>, request: &NewRunRequest, entry: &AuditEntry) -> R
     let stored = tx.query_opt(&format!("{SELECT} WHERE id = ?1"), [request.id.to_string()], decode)?;
     Ok(match stored {
         Some(stored) if stored.request.job == request.job && stored.request.requested == request.requested => {
-            RequestOutcome::Repeated(stored)
+            RequestOutcome::Repeated(Box::new(stored))
         }
         _ => RequestOutcome::Conflict,
     })
