@@ -10,7 +10,7 @@ use sqlx::query;
 
 use super::codec::{millis, text, to_i64};
 use super::database::PostgresLedger;
-use super::failure::OperationName;
+use super::failure::{OperationName, timed_out};
 use super::lease::assert_held;
 use super::piece::{self, Piece};
 use super::rows::{PageStamp, RawRefs};
@@ -20,6 +20,7 @@ use crate::domain::cursor::job_name;
 use crate::domain::document::DocumentRecord;
 use crate::domain::record::DeadLetter;
 use crate::domain::row_batch::RowBatch;
+use crate::domain::write_fault::WriteFault;
 use crate::ledger::error::{LedgerError, ServerFailure};
 use crate::ledger::page::{CommitScope, PageCommit, PageCounts, PageOutcome};
 
@@ -31,15 +32,36 @@ const RESOLVE: OperationName = OperationName("reading whether a page is committe
 const RESOLVE_ATTEMPTS: u32 = 20;
 const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often a page is committed at most while the server cannot be reached: for twenty seconds.
+const COMMIT_ATTEMPTS: u32 = 40;
+
+/// Whether nothing of the page is committed, because the server could not be reached.
+fn is_worth_waiting(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Storage { .. }) && error.write_fault() == Some(WriteFault::Unreachable)
+}
+
 impl PostgresLedger {
     pub(super) async fn page_commit(&self, page: PageCommit<'_>) -> Result<PageOutcome, LedgerError> {
         let mut batches = RowBatch::of_records(page.records);
         batches.extend([RowBatch::of_transactions(page.rows), RowBatch::of_documents(page.documents)]);
         batches.retain(|batch| !batch.is_empty());
-        match transaction!(self, Mode::Write, PAGE, |tx| apply(tx, &page, &batches).await) {
+        // A server that restarts is back within seconds: a run in progress need not fail for it.
+        for attempt in 1.. {
+            match self.commit_once(&page, &batches).await {
+                Err(error) if attempt < COMMIT_ATTEMPTS && is_worth_waiting(&error) => {
+                    tokio::time::sleep(RESOLVE_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(LedgerError::server(PAGE.0, timed_out("the server did not come back in time")))
+    }
+
+    async fn commit_once(&self, page: &PageCommit<'_>, batches: &[RowBatch]) -> Result<PageOutcome, LedgerError> {
+        match transaction!(self, Mode::Write, PAGE, |tx| apply(tx, page, batches).await) {
             Ok(outcome) => Ok(outcome),
             Err(TransactionError::Aborted(error)) => Err(error),
-            Err(TransactionError::CommitLost { value, failure }) => self.resolve(&page, value, failure).await,
+            Err(TransactionError::CommitLost { value, failure }) => self.resolve(page, value, failure).await,
         }
     }
 

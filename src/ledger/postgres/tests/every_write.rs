@@ -26,11 +26,13 @@ async fn make_twice(cut: Cut, write: Write) -> (bool, bool) {
 }
 
 #[tokio::test]
-async fn a_write_whose_commit_does_not_arrive_fails_and_works_the_next_time() {
+async fn a_write_whose_commit_does_not_arrive_fails_or_is_repeated_and_works_afterwards() {
     for write in Write::ALL {
         let (first, second) = make_twice(Cut::Message, write).await;
-        assert!(!first || write.is_optional(), "{write:?} did not fail");
-        assert!(second, "{write:?} does not work afterwards");
+        // A page is repeated by the engine: the same page once more is a conflict.
+        let is_repeated = write == Write::CommitPage;
+        assert!(!first || is_repeated || write.is_optional(), "{write:?} did not fail");
+        assert!(second != is_repeated, "{write:?} does not work afterwards");
     }
 }
 

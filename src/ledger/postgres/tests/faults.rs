@@ -23,18 +23,18 @@ async fn a_restart_of_the_server_is_survived_without_a_restart_of_the_process() 
     assert!(ledger.renew_lease(&held, crate::ledger::contract::TTL, at(1)).await.unwrap());
 
     server.crash().unwrap();
-    let error = commit(&*ledger, &held, &state(2, "4"), &[row("c", 3)]).await.unwrap_err();
+    let error = ledger.ping().await.unwrap_err();
     assert!(error.is_transient() && error.write_fault() == Some(WriteFault::Unreachable), "{error}");
     assert_eq!(*ledger.health().borrow(), LedgerHealth::Unwritable(WriteFault::Unreachable));
     assert!(error.to_string().contains("check the database server of --ledger"), "{error}");
-    server.start_again().await.unwrap();
-    ledger.ping().await.unwrap();
+    // A page waits for the server.
+    let (state, rows) = (state(2, "4"), [row("c", 3)]);
+    let (committed, started) = tokio::join!(commit(&*ledger, &held, &state, &rows), server.start_again());
+    started.unwrap();
+    assert_eq!(committed.unwrap().version, 3);
     assert_eq!(*ledger.health().borrow(), LedgerHealth::Writable);
-    assert_eq!(
-        (count(&*ledger).await, ledger.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap().version),
-        (2, 2)
-    );
-    commit(&*ledger, &held, &state(2, "4"), &[row("c", 3)]).await.unwrap();
+    let cursor = ledger.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap();
+    assert_eq!((count(&*ledger).await, cursor.version), (3, 3));
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use super::cutting_proxy::{Cut, CuttingProxy};
 use super::store::{migrated_url, open_url};
 use crate::ledger::contract::{at, books, commit, count, cursor_key, row, run_id, state, take};
-use crate::ledger::error::LedgerError;
 use crate::ledger::runs::{RunStart, RunTrigger};
 use crate::ledger::store::OpenMode;
 use crate::testbed::postgres::PostgresServer;
@@ -37,17 +36,17 @@ async fn a_page_whose_commit_lost_its_answer_is_known_to_be_committed() {
 }
 
 #[tokio::test]
-async fn a_page_whose_commit_did_not_arrive_fails_and_leaves_nothing() {
+async fn a_page_whose_commit_did_not_arrive_is_committed_by_its_repetition() {
     let server = PostgresServer::shared().await.unwrap();
     let proxy = CuttingProxy::start(server, Cut::Message).await;
     let ledger = open_url(&proxy.url(&migrated_url().await), OpenMode::Migrate).await.unwrap();
     let held = take(&*ledger, "me", at(0)).await;
     proxy.arm();
-    let error = commit(&*ledger, &held, &state(0, "next"), &[row("a", 1)]).await.unwrap_err();
-    assert!(proxy.has_cut() && error.is_transient(), "{error}");
-    assert!(!matches!(error, LedgerError::CommitUnknown { .. }), "it was found out: {error}");
-    assert_eq!((ledger.load_cursor(&cursor_key("books", "")).await.unwrap(), count(&*ledger).await), (None, 0));
-    commit(&*ledger, &held, &state(0, "next"), &[row("a", 1)]).await.unwrap();
+    let outcome = commit(&*ledger, &held, &state(0, "next"), &[row("a", 1)]).await.unwrap();
+    assert!(proxy.has_cut());
+    assert_eq!((outcome.version, outcome.counts.inserted, count(&*ledger).await), (1, 1, 1));
+    let cursor = ledger.load_cursor(&cursor_key("books", "")).await.unwrap().unwrap();
+    assert_eq!(cursor.version, 1, "once");
 }
 
 #[tokio::test]
