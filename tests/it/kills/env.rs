@@ -1,5 +1,6 @@
 //! A bank with many pages, a ledger of either engine, and the processes that sync from one to the other.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -130,6 +131,18 @@ impl KillEnv {
     pub(crate) fn page_requests(&self) -> u64 {
         let pages = self.bank.arrivals().entries.into_iter().filter(|arrival| arrival.path.ends_with("/transactions"));
         pages.count() as u64
+    }
+
+    /// Requests for a page that was requested before, in the same window.
+    pub(crate) fn repeated_pages(&self) -> u64 {
+        let arrivals = self.bank.arrivals().entries;
+        let pages = arrivals.iter().filter(|arrival| arrival.path.ends_with("/transactions"));
+        let (mut seen, mut repeated) = (HashSet::new(), 0);
+        for page in pages {
+            let part = |name| page.query_value(name).unwrap_or_default();
+            repeated += u64::from(!seen.insert([part("start"), part("end"), part("page")]));
+        }
+        repeated
     }
 
     /// A backup of the ledger, in a file.
