@@ -79,10 +79,22 @@ fn an_inline_stream_and_its_rules_are_explained_field_by_field() {
         ("http.name", "invoices"),
         ("http.money.repr", "decimalString"),
         ("http.pagination.kind", "linkHeader"),
-        ("validations.known-currency.rule", "record.currency in"),
+        ("validations[known-currency].rule", "record.currency in"),
         ("mask.counterparty", "Token"),
     ] {
         assert!(table.lines().any(|line| line.contains(field) && line.contains(value)), "{field}: {table}");
     }
-    assert!(!table.contains("spec.http is invalid") && !table.contains("cannot be compiled"), "{table}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("job.yaml");
+    let objects = "apiVersion: busbar.dev/v1alpha1\nkind: ProviderConnection\nmetadata: {name: shop}\nspec: {provider: generic, \
+         environment: Sandbox, endpoint: {baseURL: 'https://shop.example'}}\n---\napiVersion: busbar.dev/v1alpha1\nkind: \
+         SyncJob\nmetadata: {name: invoices}\nspec: {connectionRef: {name: shop}, interval: 1h, http: {name: invoices, path: \
+         PATH, records: [/data], key: /id, pagination: {kind: none}}}\n";
+    for (path, problem) in [("/v1/invoices", None), ("v1/invoices", Some("spec.http is invalid: path:"))] {
+        std::fs::write(&file, objects.replace("PATH", path)).unwrap();
+        let table = explain(&[file.to_str().unwrap()]).stdout;
+        assert!(table.contains("http.path") && table.contains(path), "{table}");
+        assert_eq!(table.contains("spec.http"), problem.is_some(), "{table}");
+        assert!(problem.is_none_or(|problem| table.contains(problem)), "{table}");
+    }
 }

@@ -14,7 +14,7 @@ fn change(id: &str, account: &str, pending: bool, replaces: Value) -> Value {
 }
 
 #[tokio::test]
-async fn plaid_changes_are_rows_of_their_accounts_and_the_access_token_is_in_the_body_only() {
+async fn plaid_changes_are_rows_of_their_accounts_with_the_token_in_the_body_only() {
     let round = Arc::new(AtomicU64::new(0));
     let bank = Provider::start(("plaid", "transactions", ""), &[], {
         let round = Arc::clone(&round);

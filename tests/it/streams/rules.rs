@@ -179,3 +179,17 @@ fn a_rule_that_does_not_compile_stalls_the_job_with_its_position() {
         assert!(found.contains(problem), "{rule}: {found}");
     }
 }
+
+#[test]
+fn the_inline_streams_of_the_samples_can_be_read() {
+    let text = include_str!("../../../config/samples/full/syncjob-http.yaml");
+    let settings = Settings::resolve(profile_draft("generic", "https://bank.test")).unwrap();
+    let mut names = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let value = <serde_yaml::Value as serde::Deserialize>::deserialize(document).unwrap();
+        let spec: SyncJobSpec = serde_yaml::from_value(value["spec"].clone()).unwrap();
+        let plan = sync_job(&key("books"), &spec, &settings).unwrap_or_else(|error| panic!("{}", error.message));
+        names.push(plan.stream_name);
+    }
+    assert_eq!(names, ["invoices", "changes", "totals", "rates", "payouts"]);
+}

@@ -1,19 +1,19 @@
 //! `SyncJob`: scheduled fetch of one stream into the ledger.
 //!
 //! [`source`] has the partitions, [`run_policy`] the run settings and retention, [`status`] the observed status.
-//! Either `stream` names a stream of the profile, or [`http`] describes one inline.
+//! Either `stream` names a stream of the profile, or [`inline`] describes one.
 
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-pub mod http;
+pub mod inline;
 pub mod run_policy;
 pub mod source;
 pub mod status;
 
-pub use http::HttpStream;
+pub use inline::HttpStream;
 pub use run_policy::{
     CommitScope, ConcurrencyPolicy, DeletionPolicy, EventGranularity, Execution, JobResources, JobTemplate, MaskRule,
     Resync, Retention, RetentionMode, Sla, Validation,
