@@ -56,7 +56,7 @@ unit: ## run unit and integration tests only, without a control plane
 e2e: setup control-plane peers prometheus releases ## run end-to-end tests on a real API server (ARGS: a filter)
 	$(CARGO) test --test e2e -- --test-threads=$(E2E_THREADS) $(ARGS)
 
-soak: setup control-plane ## run 33 minutes of random faults, with a printed seed (ARGS: upgrade, random, alternate, properties)
+soak: setup control-plane ## run 50 minutes of random faults, with a printed seed (ARGS: upgrade, kills, random, alternate, properties)
 	@CARGO=$(CARGO) hack/ci/soak $(ARGS)
 
 crds: build ## write crds/*.yaml from the types
