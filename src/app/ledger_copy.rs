@@ -49,7 +49,7 @@ pub(super) async fn accept_loss(args: &AcceptLossArgs) -> Result<(), AppError> {
 fn show(progress: Progress<'_>) {
     match progress {
         Progress::Copied(table, rows) if rows % PROGRESS_ROWS == 0 => print_progress(&format!("{table}: {rows} rows")),
-        Progress::Copied(..) => {}
+        Progress::Copied(..) | Progress::Verified(_, 0) => {}
         Progress::Verified(table, rows) => print_progress(&format!("{table}: {rows} rows verified")),
     }
 }
