@@ -20,7 +20,7 @@ use crate::api::v1alpha1::provider_connection::{
     CircuitStatus, ConnectionConsumers, HealthStatus, ProviderConnectionSpec, ProviderConnectionStatus,
 };
 use crate::api::v1alpha1::reasons::{ConditionType, EventReason, Reason};
-use crate::cluster::resource::HasStatus as _;
+use crate::cluster::resource::HasStatus;
 use crate::cluster::resource::MIN_RIDE_ALONG_INTERVAL;
 use crate::cluster::status::{MIN_WRITE_INTERVAL, Timing, timing};
 use crate::controllers::conditions::{from_api, reason_of, status_of};
