@@ -147,7 +147,8 @@ The lease in them is the release's own.
 {{- $rules := "" -}}
 {{- range $text := splitList "\n---\n" ($root.Files.Get $file) -}}
 {{- $object := fromYaml $text -}}
-{{- if eq (dig "metadata" "name" "" $object) $name -}}
+{{- /* A binding may have the same name. */ -}}
+{{- if and (hasKey $object "rules") (eq (dig "metadata" "name" "" $object) $name) -}}
 {{- $rules = toYaml (index $object "rules") -}}
 {{- end -}}
 {{- end -}}
