@@ -22,8 +22,8 @@ pub enum LedgerUrl {
     Sqlite(PathBuf),
     /// `postgres://USER@HOST:PORT/DATABASE`: a database on a PostgreSQL server.
     Postgres(Box<PostgresUrl>),
-    /// A URL with a password, which is refused when it is opened and not where it is parsed: the parser of arguments would
-    /// print it. The text says what to do; the URL is not kept.
+    /// A URL with a password, which is refused when it is opened and not where it is parsed: the parser of arguments
+    /// would print it. The text says what to do; the URL is not kept.
     WithPassword,
 }
 

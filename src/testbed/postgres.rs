@@ -1,8 +1,8 @@
 //! Throw-away PostgreSQL servers: each in a directory of its own, as shipped (with fsync), gone with this process.
 //!
-//! A small shell owns the server. It reads commands from a pipe that only this process holds; when this process ends, for
-//! whatever reason, the shell ends the server by its process id and removes the directory. The server refuses to run as
-//! root, so a root process runs the shell as the user `postgres`, or `nobody`.
+//! A small shell owns the server. It reads commands from a pipe that only this process holds; when this process ends,
+//! for whatever reason, the shell ends the server by its process id and removes the directory. The server refuses to
+//! run as root, so a root process runs the shell as the user `postgres`, or `nobody`.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -169,7 +169,8 @@ impl PostgresServer {
         Ok(self.url(&name))
     }
 
-    /// Drops a database that was created here, in the background: the volume of a machine that runs all tests is spared.
+    /// Drops a database that was created here, in the background: the volume of a machine that runs all tests is
+    /// spared.
     pub fn drop_database(&self, url: &str) {
         let name = url.split_once("@/").and_then(|(_, rest)| rest.split('?').next());
         if let Some(name) = name.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')) {

@@ -1,5 +1,5 @@
-//! Operators that share a ledger on a PostgreSQL server: one is killed in the middle of a run, the server is restarted under
-//! the other, and the rows are the bank's.
+//! Operators that share a ledger on a PostgreSQL server: one is killed in the middle of a run, the server is restarted
+//! under the other, and the rows are the bank's.
 
 use busbar::api::v1alpha1::sync_job::SyncJobStatus;
 use busbar::ledger::record::{StoredTransaction, TransactionFilter};

@@ -1,5 +1,5 @@
-//! Adopts the rows of versions that knew no sources: they stored all sources of a stream under its name alone. Such rows
-//! are in a ledger that was copied from SQLite.
+//! Adopts the rows of versions that knew no sources: they stored all sources of a stream under its name alone. Such
+//! rows are in a ledger that was copied from SQLite.
 
 use sqlx::{AssertSqlSafe, query};
 

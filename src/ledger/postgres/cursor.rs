@@ -41,8 +41,8 @@ pub(super) async fn lock_stream(tx: &mut Transaction, key: &StreamKey) -> Result
     lock(tx, &stream_lock(key)).await
 }
 
-/// The cursor and the fence that wrote it. A commit whose caller, or whose process, has gone may still be in progress: it is
-/// waited for.
+/// The cursor and the fence that wrote it. A commit whose caller, or whose process, has gone may still be in progress:
+/// it is waited for.
 pub(super) async fn load(tx: &mut Transaction, key: &CursorKey) -> Result<Option<(CursorState, i64)>, LedgerError> {
     lock_shared(tx, &stream_lock(&key.stream)).await?;
     let Some(id) = find_stream(tx, &key.stream).await? else { return Ok(None) };

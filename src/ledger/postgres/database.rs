@@ -50,8 +50,8 @@ impl PostgresLedger {
         &self.server
     }
 
-    /// Makes the first connection. Only a server that cannot be reached is waited for, and only by an operator: a command
-    /// line says at once what is wrong.
+    /// Makes the first connection. Only a server that cannot be reached is waited for, and only by an operator: a
+    /// command line says at once what is wrong.
     async fn connect(&self, url: &PostgresUrl, mode: OpenMode) -> Result<(), LedgerError> {
         let attempts = if mode == OpenMode::Migrate { OPEN_ATTEMPTS } else { 1 };
         for attempt in 1.. {

@@ -71,8 +71,8 @@ async fn delete_of_job(tx: &mut Transaction, table: &str, job: &ObjectKey) -> Re
     tx.execute(query(AssertSqlSafe(sql)).bind(&*job.namespace).bind(&*job.name)).await
 }
 
-/// Deletes the streams of the namespace of which nothing is left. One that a page of another job is about to use is locked
-/// by its foreign keys, and stays.
+/// Deletes the streams of the namespace of which nothing is left. One that a page of another job is about to use is
+/// locked by its foreign keys, and stays.
 async fn delete_empty_streams(tx: &mut Transaction, job: &ObjectKey) -> Result<(), LedgerError> {
     let used = ["sync_state", "dead_letters"].into_iter().chain(tables().map(|table| table.name));
     let unused = used.fold(String::new(), |sql, table| {

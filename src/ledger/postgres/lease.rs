@@ -1,8 +1,8 @@
 //! Leases: exclusive write permission with a monotonically increasing fence.
 //!
-//! Every transaction under a lease locks the lease's row for its duration (`FOR SHARE`), so that the next holder's fence is
-//! issued either before it, and it is refused, or after it has ended. A process that is frozen in between is disconnected
-//! by the server (`idle_in_transaction_session_timeout`), so the next holder does not wait for it.
+//! Every transaction under a lease locks the lease's row for its duration (`FOR SHARE`), so that the next holder's
+//! fence is issued either before it, and it is refused, or after it has ended. A process that is frozen in between is
+//! disconnected by the server (`idle_in_transaction_session_timeout`), so the next holder does not wait for it.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The schema's migrations, compiled in, and their record in the database.
 //!
-//! Plain SQL, all missing ones in one transaction under a lock, so that of several replicas that start at once one migrates
-//! and the others wait. An older version runs on a newer schema, because migrations only add, so unknown migrations are not
-//! an error.
+//! Plain SQL, all missing ones in one transaction under a lock, so that of several replicas that start at once one
+//! migrates and the others wait. An older version runs on a newer schema, because migrations only add, so unknown
+//! migrations are not an error.
 
 use sha2::{Digest as _, Sha384};
 use sqlx::postgres::PgRow;

@@ -1,9 +1,9 @@
 //! The ledger on a PostgreSQL server, shared by replicas: the schema of the embedded one, and the same contract.
 //!
-//! A write is one transaction on one connection of a bounded pool (docs/adr/0020). What must not happen at the same time is
-//! kept apart by locks on the server: a lease's row for every write under it, and advisory locks for the pages of a stream
-//! and the runs of a job. A connection on which anything failed is closed, and a COMMIT whose answer is lost is resolved by
-//! reading.
+//! A write is one transaction on one connection of a bounded pool (docs/adr/0020). What must not happen at the same
+//! time is kept apart by locks on the server: a lease's row for every write under it, and advisory locks for the pages
+//! of a stream and the runs of a job. A connection on which anything failed is closed, and a COMMIT whose answer is
+//! lost is resolved by reading.
 
 mod adopt_source;
 mod audit;

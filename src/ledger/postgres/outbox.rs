@@ -1,7 +1,7 @@
 //! Stored events.
 //!
-//! They are ordered by transaction, then by number, and shown once every transaction with a smaller number has ended: what
-//! is written later is then always after what was shown.
+//! They are ordered by transaction, then by number, and shown once every transaction with a smaller number has ended:
+//! what is written later is then always after what was shown.
 
 use futures::FutureExt as _;
 use jiff::Timestamp;

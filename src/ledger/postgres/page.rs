@@ -2,7 +2,8 @@
 //!
 //! Lock of the stream, fence, cursor, raw payload, rows, events, dead letters, run counters: in this order, in one
 //! transaction. If the answer to COMMIT is lost, the cursor is read back on a new connection, after the transaction has
-//! ended on the server: this writer's version and fence mean that the page is committed. It is never sent again blindly.
+//! ended on the server: this writer's version and fence mean that the page is committed. It is never sent again
+//! blindly.
 
 use std::time::Duration;
 

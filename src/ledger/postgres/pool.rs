@@ -1,8 +1,8 @@
 //! A bounded pool of connections.
 //!
 //! A connection is given back only after a transaction that ended well; any other is closed, whatever it was doing: the
-//! server undoes what is open. So a caller that goes away in the middle leaves nothing behind but, at most, a COMMIT that
-//! is under way.
+//! server undoes what is open. So a caller that goes away in the middle leaves nothing behind but, at most, a COMMIT
+//! that is under way.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,9 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an operation waits for a connection of the pool.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Settings of each connection. A statement and a wait for a lock end by themselves; so does a transaction whose process was
-/// frozen, before its lock on a lease keeps the next holder waiting. Statements find rows by indexes, also while a table is
-/// still small or was never analysed: a plan that was made then is kept. An acknowledged COMMIT survives a power failure.
+/// Settings of each connection. A statement and a wait for a lock end by themselves; so does a transaction whose
+/// process was frozen, before its lock on a lease keeps the next holder waiting. Statements find rows by indexes, also
+/// while a table is still small or was never analysed: a plan that was made then is kept. An acknowledged COMMIT
+/// survives a power failure.
 const SETTINGS: &str = "SELECT set_config('statement_timeout', '30000', false), set_config('lock_timeout', '10000', false), \
      set_config('idle_in_transaction_session_timeout', '10000', false), set_config('enable_seqscan', 'off', false), \
      set_config('jit', 'off', false), set_config('search_path', 'public', false), \

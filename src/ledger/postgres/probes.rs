@@ -104,9 +104,9 @@ async fn prune(
     now: Timestamp,
 ) -> Result<u64, LedgerError> {
     assert_held(tx, held).await?;
-    // Reads only the oldest `limit` rows. They are in the order of the checks: newer times among them, as of a clock that
-    // was set back, are deleted together with the expired rows that follow. Times ahead of the clock are deleted when they
-    // are the oldest: all that was written before them has expired.
+    // Reads only the oldest `limit` rows. They are in the order of the checks: newer times among them, as of a clock
+    // that was set back, are deleted together with the expired rows that follow. Times ahead of the clock are deleted
+    // when they are the oldest: all that was written before them has expired.
     let statement = query(
         "WITH oldest AS MATERIALIZED (SELECT id, at_ms FROM probe_results ORDER BY id LIMIT $2)
          DELETE FROM probe_results WHERE id <= (SELECT greatest(

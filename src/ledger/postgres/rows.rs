@@ -1,9 +1,9 @@
 //! Writes rows of any kind: inserts new ones, updates changed ones, skips equal ones.
 //!
-//! What is stored is compared first, by a join: a page read twice writes no row, no index and no WAL (a guarded upsert would
-//! lock, and so write, every row that it leaves alone). Where the hashes differ, the values are compared, because an amount
-//! or an instant may only be spelled differently. A page is a few statements, whatever its number of rows: their values are
-//! arrays, one for each column.
+//! What is stored is compared first, by a join: a page read twice writes no row, no index and no WAL (a guarded upsert
+//! would lock, and so write, every row that it leaves alone). Where the hashes differ, the values are compared, because
+//! an amount or an instant may only be spelled differently. A page is a few statements, whatever its number of rows:
+//! their values are arrays, one for each column.
 
 use std::fmt::Write as _;
 
@@ -144,9 +144,9 @@ impl<'b> Bounds<'b> {
 async fn find(tx: &mut Transaction, stamp: &PageStamp, batch: &RowBatch) -> Result<Known, LedgerError> {
     let name = batch.table().name;
     // One look-up of the index for each row, whatever the planner believes of the table: LATERAL and LIMIT leave it no
-    // other way. None at all if nothing is stored between the first and the last key: so it is in a first load of IDs that
-    // grow, where it saves a quarter of the server's work. The answer is one row of arrays, which is decoded faster than
-    // a row each.
+    // other way. None at all if nothing is stored between the first and the last key: so it is in a first load of IDs
+    // that grow, where it saves a quarter of the server's work. The answer is one row of arrays, which is decoded
+    // faster than a row each.
     let sql = format!(
         "SELECT coalesce(array_agg(p.place) FILTER (WHERE t.is_same), '{{}}') AS same,
              coalesce(array_agg(p.place) FILTER (WHERE NOT t.is_same), '{{}}') AS places,
@@ -272,8 +272,8 @@ fn is_number(column: &Column) -> bool {
     matches!(column.kind, ColumnKind::Integer | ColumnKind::Instant)
 }
 
-/// The arrays of a table's own columns, from the parameter `first` on: how they are unnested, how they are named there, and
-/// how their elements become values.
+/// The arrays of a table's own columns, from the parameter `first` on: how they are unnested, how they are named there,
+/// and how their elements become values.
 struct Arrays {
     parameters: String,
     names: String,

@@ -173,7 +173,8 @@ async fn finish(tx: &mut Transaction, end: &RunEnd) -> Result<(), LedgerError> {
     count_result(tx, end).await
 }
 
-/// Updates the job's streaks. Only provider outcomes count: a stop, a skip or a crash of Busbar does not change a streak.
+/// Updates the job's streaks. Only provider outcomes count: a stop, a skip or a crash of Busbar does not change a
+/// streak.
 async fn count_result(tx: &mut Transaction, end: &RunEnd) -> Result<(), LedgerError> {
     let (succeeded, failed) = match end.result {
         RunResult::Succeeded | RunResult::Incomplete => (true, false),

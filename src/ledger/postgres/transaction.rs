@@ -1,8 +1,10 @@
-//! Transactions: begun on a connection of the pool, repeated where the server asks for it, and the outcome of their COMMIT.
+//! Transactions: begun on a connection of the pool, repeated where the server asks for it, and the outcome of their
+//! COMMIT.
 //!
-//! A connection on which anything failed is closed, never used again. A transaction is repeated, on another connection, if
-//! the server undid it because of another one, or if the connection turned out to be an old one that the server has closed
-//! meanwhile. Never after COMMIT was sent: its outcome is then unknown, and the caller finds it out or reports it.
+//! A connection on which anything failed is closed, never used again. A transaction is repeated, on another connection,
+//! if the server undid it because of another one, or if the connection turned out to be an old one that the server has
+//! closed meanwhile. Never after COMMIT was sent: its outcome is then unknown, and the caller finds it out or reports
+//! it.
 
 use std::time::Duration;
 
@@ -19,8 +21,8 @@ use crate::ledger::error::{LedgerError, ServerFailure};
 const MAX_ATTEMPTS: u32 = 6;
 /// Pause before the second attempt; grows with each.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// How long a statement may take by this process's clock. Longer than the server's own limit, which ends it cleanly; this
-/// one ends the wait for a server that is gone without a word.
+/// How long a statement may take by this process's clock. Longer than the server's own limit, which ends it cleanly;
+/// this one ends the wait for a server that is gone without a word.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 /// The same for BEGIN, which waits for nothing: a connection whose other end vanished is found out soon.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -193,8 +195,9 @@ impl<'l> Attempts<'l> {
     }
 }
 
-/// Runs a transaction to its end. `$work` uses the transaction as `$tx` and evaluates to a result with a [`LedgerError`];
-/// it may run several times, so it must not consume what it captures. Evaluates to a result with a [`TransactionError`].
+/// Runs a transaction to its end. `$work` uses the transaction as `$tx` and evaluates to a result with a
+/// [`LedgerError`]; it may run several times, so it must not consume what it captures. Evaluates to a result with a
+/// [`TransactionError`].
 macro_rules! transaction {
     ($ledger:expr, $mode:expr, $operation:expr, |$tx:ident| $work:expr) => {{
         let mut attempts = $crate::ledger::postgres::transaction::Attempts::new($ledger.server(), $mode, $operation);

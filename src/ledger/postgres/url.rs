@@ -1,7 +1,7 @@
 //! The URL of a ledger on a PostgreSQL server: `postgres://USER@HOST:PORT/DATABASE?sslmode=…`, as libpq writes it.
 //!
-//! A password is never part of it: arguments and environments are shown in process lists, manifests and logs. It is read from
-//! a file, again with each connection, so that it is rotated without a restart (docs/adr/0020).
+//! A password is never part of it: arguments and environments are shown in process lists, manifests and logs. It is
+//! read from a file, again with each connection, so that it is rotated without a restart (docs/adr/0020).
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -42,8 +42,8 @@ pub(super) async fn add(
     Ok(Some(request.id))
 }
 
-/// Counts a failure of a request that is stored. Prefers the pending one. A parked one is counted only if none is pending,
-/// and stays parked: a caller that polls a failing operation must not restart its retries.
+/// Counts a failure of a request that is stored. Prefers the pending one. A parked one is counted only if none is
+/// pending, and stays parked: a caller that polls a failing operation must not restart its retries.
 async fn count_again(tx: &mut Transaction, request: &NewDeadRequest) -> Result<Option<String>, LedgerError> {
     let statement = query(
         "UPDATE dead_requests SET seen = seen + 1, updated_ms = $2,

@@ -42,7 +42,8 @@ pub(super) async fn open_url(url: &str, mode: OpenMode) -> Result<Arc<dyn Ledger
     open(&url.parse::<LedgerUrl>().unwrap(), mode).await
 }
 
-/// A new database on the shared server, with the schema and without rows: a copy, which is made faster than a migration.
+/// A new database on the shared server, with the schema and without rows: a copy, which is made faster than a
+/// migration.
 pub(super) async fn migrated_url() -> String {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     let server = PostgresServer::shared().await.unwrap();
