@@ -11,6 +11,7 @@ mod error;
 mod explain;
 mod gateway;
 mod identity;
+mod ledger_check;
 mod ledger_command;
 mod ledger_copy;
 mod ledger_epoch;
@@ -23,6 +24,7 @@ pub mod reasons;
 mod route_command;
 mod smoke_check;
 mod sync_command;
+mod sync_wiring;
 mod table;
 mod tasks;
 mod wiring;
@@ -87,6 +89,7 @@ fn run_command(cli: Cli) -> ExitCode {
             Command::Sync(args) => Box::pin(sync_command::run(*args)).await.map_err(AppError::from),
             Command::Check(CheckCommand::Profile(args)) => check::profiles(&args.files),
             Command::Check(CheckCommand::Live(args)) => smoke_check::check(*args).await.map_err(AppError::from),
+            Command::Check(CheckCommand::Ledger(args)) => ledger_check::check(&args).map_err(AppError::from),
             Command::Check(CheckCommand::Operator(args)) => operator_check::check(args).await.map_err(AppError::from),
         }
     });

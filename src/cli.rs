@@ -21,7 +21,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::parse::{
-    check_timeout, event_retention, log_level, namespace, probe_retention, response_memory, secret_refresh, shutdown_grace,
+    check_timeout, event_retention, log_level, namespace, probe_retention, response_memory, secret_refresh,
+    shutdown_grace,
 };
 use crate::ledger::LedgerUrl;
 use crate::settings::addresses::AllowedRange;

@@ -16,6 +16,7 @@ mod bank;
 mod bare;
 mod breaker;
 mod call;
+mod due;
 mod env;
 mod failover;
 mod hostile;
@@ -46,6 +47,7 @@ const GROUPS: &[Group] = &[
     Group { names: &["breaker"], run: breaker::run },
     Group { names: &["call"], run: call::run },
     Group { names: &["sync"], run: sync::run },
+    Group { names: &["sync", "due"], run: due::run },
     Group { names: &["route"], run: route::run },
     Group { names: &["trust", "neighbour"], run: neighbour::run },
     Group { names: &["trust", "hostile"], run: hostile::run },

@@ -163,7 +163,11 @@ fn plan(profile: &Profile, connection: &str, n: usize) -> SyncPlan {
 fn connect(registry: &Registry, profile: &Arc<Profile>, name: &str, base_url: &str) -> Arc<Connection> {
     let mut draft = Draft::new(Arc::clone(profile), Environment::Sandbox);
     draft.base_url = format!("{base_url}/v2");
-    draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))], query: vec![], body: Vec::new() };
+    draft.auth = Auth::Profile {
+        headers: vec![("mono-sec-key".to_owned(), SecretString::from(KEY))],
+        query: vec![],
+        body: Vec::new(),
+    };
     draft.breaker.consecutive_failures = 0;
     draft.limits.clear();
     let settings = Settings::resolve(draft).expect("settings");

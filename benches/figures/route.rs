@@ -51,7 +51,13 @@ fn decimal(text: &str) -> rust_decimal::Decimal {
 
 fn reference() -> Payout {
     let currency = Currency::parse("EUR").expect("a currency");
-    Payout { amount: decimal("1250.00"), currency, rail: Some("sepa".to_owned()), country: Some("DE".to_owned()), merchant: None }
+    Payout {
+        amount: decimal("1250.00"),
+        currency,
+        rail: Some("sepa".to_owned()),
+        country: Some("DE".to_owned()),
+        merchant: None,
+    }
 }
 
 /// Four primaries, one of them open, and two fallbacks, each with a price list of two entries.

@@ -11,9 +11,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::api::CRD_VERSION;
 use crate::api::v1alpha1::rule;
 use crate::api::v1alpha1::{BankRoute, BreakerPolicy, ProviderConnection, SyncJob};
+
+/// Annotation of a CRD with the version that it is from. An admission policy compares it, so that an older CRD does not
+/// replace a newer one (config/admission/definitions.yaml).
+pub const CRD_VERSION: &str = "busbar.dev/crd-version";
 
 /// Error while CRDs are generated.
 #[derive(Debug, thiserror::Error)]

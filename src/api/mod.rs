@@ -10,7 +10,7 @@ mod crds;
 pub mod reference;
 pub mod v1alpha1;
 
-pub use crds::{CrdError, crd_files, crds, write_crds};
+pub use crds::{CRD_VERSION, CrdError, crd_files, crds, write_crds};
 
 /// Annotation that requests a reconcile when its value changes: a connection is probed, a `SyncJob` runs, a route is
 /// evaluated. `status.lastHandledReconcileAt` acknowledges the value.
@@ -19,9 +19,14 @@ pub const REQUESTED_AT: &str = "busbar.dev/requestedAt";
 /// Annotation of Flux, accepted as an alias of [`REQUESTED_AT`], which takes precedence if both are set.
 pub const REQUESTED_AT_FLUX: &str = "reconcile.fluxcd.io/requestedAt";
 
-/// Annotation of a CRD with the version that it is from. An admission policy compares it, so that an older CRD does not
-/// replace a newer one (config/admission/definitions.yaml).
-pub const CRD_VERSION: &str = "busbar.dev/crd-version";
+/// Label of the Kubernetes Jobs of runs: the name of their `SyncJob`.
+pub const SYNC_JOB_LABEL: &str = "busbar.dev/syncjob";
+
+/// Annotation of the Kubernetes Jobs of runs: the ID of their run.
+pub const RUN_ID_ANNOTATION: &str = "busbar.dev/run-id";
+
+/// Annotation of the Kubernetes Jobs of runs: what triggered their run.
+pub const TRIGGER_ANNOTATION: &str = "busbar.dev/trigger";
 
 /// Finalizer of a `SyncJob` whose `deletionPolicy` is `Delete`; no other object has a finalizer.
 pub const LEDGER_FINALIZER: &str = "busbar.dev/ledger";

@@ -2,10 +2,10 @@
 
 use crate::api::CrdError;
 use crate::app::explain::ExplainError;
-use crate::app::route_command::RouteError;
 use crate::app::ledger_check::LedgerCheckError;
 use crate::app::operator_check::OperatorCheckError;
 use crate::app::output::OutputError;
+use crate::app::route_command::RouteError;
 use crate::app::smoke_check::SmokeCheckError;
 use crate::app::sync_command::SyncError;
 use crate::cluster::client::ClientError;
@@ -13,8 +13,8 @@ use crate::cluster::lease::LeaseError;
 use crate::gateway::listen_address::{ListenAddress, ListenAddressError};
 use crate::gateway::tls::CertificateError;
 use crate::ledger::LedgerError;
-use crate::ledger::transfer::TransferError;
 use crate::ledger::encryption::KeyringError;
+use crate::ledger::transfer::TransferError;
 use crate::metrics::MetricsError;
 use crate::profile::ProfileError;
 use crate::telemetry::LogError;

@@ -7,8 +7,8 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use crate::app::output::{self, OutputError};
 use crate::api::v1alpha1::ProviderConnection;
+use crate::app::output::{self, OutputError};
 use crate::cli::route::RouteExplainArgs;
 use crate::cli::{ExplainArgs, ExplainFormat};
 use crate::clock::Clock;

@@ -104,5 +104,8 @@ fn report(job: &ObjectKey, outcome: &RunOutcome) -> Result<(), SyncError> {
     if *result == RunResult::Succeeded {
         return Ok(());
     }
-    Err(SyncError::Ended(RunEnded { result: *result, reason: reason.map(|reason| reason.as_str()) }))
+    Err(SyncError::Ended(RunEnded {
+        result: *result,
+        reason: reason.map(super::super::domain::run_reason::RunReason::as_str),
+    }))
 }

@@ -160,6 +160,21 @@ fn registry_options(base: &BaseDeps<'_>, keys: &Keyring, audit: &AuditQueue) -> 
     })
 }
 
+/// The monitor of the watches; `/readyz` says what fails.
+fn watch_monitor(base: &BaseDeps<'_>) -> Result<WatchMonitor, AppError> {
+    let watches = WatchMonitor::new(base.clock, WatchLimits::default());
+    watches.register(base.metrics)?;
+    let failing = watches.clone();
+    base.gates.explain(Gate::Stores, move || failing.failures());
+    Ok(watches)
+}
+
+fn leader_gauge(base: &BaseDeps<'_>) -> Result<IntGauge, AppError> {
+    let help = "1 while this replica holds the leader lease.";
+    let gauge = base.metrics.int_gauge("leader_election_master_status", help, &["name"])?;
+    Ok(gauge.with_label_values(&[base.args.lease_name.as_str()]))
+}
+
 /// Builds the components and connects them.
 pub(super) fn build(
     base: &BaseDeps<'_>,
@@ -175,8 +190,7 @@ pub(super) fn build(
     let (audit_queue, audit) = audit_channel(Arc::clone(&ledger), clock, metrics)?;
     let limits = AuditLimits { retention: args.gateway.audit_retention, max_call_bytes: args.gateway.audit_max_size };
     let audit_pruner = AuditPruner::new(Arc::clone(&ledger), clock, limits, identity, metrics)?;
-    let retention_pruner =
-        RetentionPruner::new(Arc::clone(&ledger), clock, args.event_retention, identity, metrics)?;
+    let retention_pruner = RetentionPruner::new(Arc::clone(&ledger), clock, args.event_retention, identity, metrics)?;
     let options = registry_options(base, &keys, &audit_queue)?;
     let registry = Registry::new(clock, metrics, options)?;
     let retry_wakeup = Arc::new(Notify::new());
@@ -193,10 +207,7 @@ pub(super) fn build(
     let backoff = Arc::new(ReconcileBackoff::default());
 
     let resolutions = Arc::new(Resolutions::default());
-    let watches = WatchMonitor::new(clock, WatchLimits::default());
-    watches.register(metrics)?;
-    let failing = watches.clone();
-    base.gates.explain(Gate::Stores, move || failing.failures());
+    let watches = watch_monitor(base)?;
     let reflector_deps = ReflectorDeps { references: Arc::clone(&references), changes: Arc::default(), watches };
     let (stores, reflectors) = Stores::new(&clients.watch, &args.watch_namespaces, &reflector_deps);
     // Subscribed before anything changes: every change is routed.
@@ -225,9 +236,7 @@ pub(super) fn build(
     let failovers = FailoverCounts::default();
     RouteCollector::register(metrics, stores.routes.clone(), failovers.clone());
     reconcile_queue.register(metrics)?;
-    let leader_gauge = metrics
-        .int_gauge("leader_election_master_status", "1 while this replica holds the leader lease.", &["name"])?
-        .with_label_values(&[args.lease_name.as_str()]);
+    let leader_gauge = leader_gauge(base)?;
     let (events, event_queue) = EventRecorder::new(clients.calls.clone(), clock, identity);
     let ctx = Arc::new(Ctx {
         stores,

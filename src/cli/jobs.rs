@@ -14,7 +14,7 @@ pub struct JobArgs {
     /// `--job-ledger-secret`, in /etc/busbar/ledger.
     #[arg(long, env = "BUSBAR_JOB_LEDGER", value_name = "URL", value_parser = shared_ledger, requires = "job_image")]
     pub job_ledger: Option<JobLedger>,
-    /// `ServiceAccount` of the Jobs, in the namespace of the `SyncJob`; bind ClusterRole busbar-sync to it.
+    /// `ServiceAccount` of the Jobs, in the namespace of the `SyncJob`; bind `ClusterRole` busbar-sync to it.
     #[arg(long, env = "BUSBAR_JOB_SERVICE_ACCOUNT", value_name = "NAME", default_value = "busbar-sync")]
     pub job_service_account: String,
     /// Secret with the `password` of the ledger's user, in the namespace of the `SyncJob`. Default: none.

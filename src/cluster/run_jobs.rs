@@ -18,18 +18,13 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::api::{RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
 use crate::cluster::client::Clients;
 use crate::cluster::resource::ObjectChange;
 use crate::cluster::{ApiError, call};
 use crate::domain::key::{Kind, ObjectKey};
 use crate::notify::KeyQueue;
 
-/// Label of the Jobs: the name of their `SyncJob`.
-pub const SYNC_JOB_LABEL: &str = "busbar.dev/syncjob";
-/// Annotation of the Jobs: the ID of their run.
-pub const RUN_ID_ANNOTATION: &str = "busbar.dev/run-id";
-/// Annotation of the Jobs: what triggered their run.
-pub const TRIGGER_ANNOTATION: &str = "busbar.dev/trigger";
 /// Pause after a failed watch.
 const RETRY: Duration = Duration::from_secs(2);
 

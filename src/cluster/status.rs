@@ -206,10 +206,10 @@ impl<K: HasStatus> StatusWriter<K> {
         let mut rollout = self.rollout.lock().unwrap_or_else(PoisonError::into_inner);
         match (timing, since) {
             (Timing::Now, None) => rollout.add(now),
-            (Timing::Now, Some(since)) if since < ROLLOUT_DELAY && old.is_some_and(|old| K::may_wait(old, new)) => {
-                if rollout.is_running(now) {
-                    return Timing::After(ROLLOUT_DELAY.saturating_sub(since));
-                }
+            (Timing::Now, Some(since))
+                if since < ROLLOUT_DELAY && old.is_some_and(|old| K::may_wait(old, new)) && rollout.is_running(now) =>
+            {
+                return Timing::After(ROLLOUT_DELAY.saturating_sub(since));
             }
             _ => {}
         }

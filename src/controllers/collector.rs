@@ -51,7 +51,8 @@ impl BatchCollector for ResourceCollector {
 
 /// The jobs with `dryRun`: a synthetic fetch, whose failures are urgent although no data becomes stale.
 fn dry_runs() -> Result<IntGaugeVec, prometheus::Error> {
-    let opts = Opts::new("busbar_sync_dry_run", "1 for every SyncJob that writes nothing (spec.dryRun): a synthetic fetch.");
+    let opts =
+        Opts::new("busbar_sync_dry_run", "1 for every SyncJob that writes nothing (spec.dryRun): a synthetic fetch.");
     IntGaugeVec::new(opts, &["namespace", "syncjob"])
 }
 

@@ -68,7 +68,7 @@ pub struct Manifests {
 }
 
 /// The object at `key`.
-pub(super) fn find<K: kube::Resource>(list: &[Arc<K>], key: &ObjectKey) -> Option<Arc<K>> {
+pub fn find<K: kube::Resource>(list: &[Arc<K>], key: &ObjectKey) -> Option<Arc<K>> {
     let matches = |o: &&Arc<K>| {
         o.meta().name.as_deref() == Some(&*key.name) && o.meta().namespace.as_deref() == Some(&*key.namespace)
     };

@@ -14,6 +14,7 @@ pub mod manifests;
 mod policy;
 pub mod print;
 mod route;
+pub mod route_choice;
 mod setting;
 mod settings_table;
 #[cfg(test)]

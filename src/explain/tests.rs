@@ -162,9 +162,10 @@ fn a_job_takes_its_defaults_from_the_profiles_stream() {
     assert_is(&e, "retryInterval", "15m", "from schedule");
     let unset = explain_all(&format!("{job}{bank}").replace(", retention: {mode: 'Off'}", "")).remove(0);
     assert!(unset.problems.is_empty(), "{:?}", unset.problems);
-    assert_is(&unset, "retention.mode", "Off", "default");
+    assert_is(&unset, "retention.mode", "Encrypted with --key-secret, else Off", "default");
     let encrypted = explain_all(&format!("{job}{bank}").replace("'Off'", "Encrypted")).remove(0);
-    assert!(encrypted.problems[0].starts_with("NotImplemented: "), "{:?}", encrypted.problems);
+    assert!(encrypted.problems.is_empty(), "{:?}", encrypted.problems);
+    assert_is(&encrypted, "retention.raw", "720h", "default");
     assert_is(&encrypted, "retention.mode", "Encrypted", "spec");
     let alone = explain_all(job).remove(0);
     assert!(alone.problems[0].starts_with("ConnectionNotFound: "), "{:?}", alone.problems);

@@ -55,8 +55,7 @@ pub enum RunTrigger {
 
 impl RunTrigger {
     /// All values.
-    pub const ALL: [Self; 6] =
-        [Self::Schedule, Self::Retry, Self::Manual, Self::CatchUp, Self::Resync, Self::Webhook];
+    pub const ALL: [Self; 6] = [Self::Schedule, Self::Retry, Self::Manual, Self::CatchUp, Self::Resync, Self::Webhook];
 
     /// The value in status and in the ledger.
     pub const fn as_str(self) -> &'static str {

@@ -11,11 +11,14 @@ use super::epoch::EpochStore;
 use super::error::LedgerFuture;
 use super::health::HealthReceiver;
 use super::lease::{Lease, LeaseStore};
-use super::page::{PageCommit, PageOutcome};
+use super::outbox::Outbox;
+use super::page::{PageCommit, PageCounts, PageOutcome};
 use super::probes::{ProbeResult, StoredProbe};
 use super::queries::Queries;
 use super::quotas::Quotas;
+use super::raw::{DeadLetters, RawPayloads};
 use super::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
+use super::requests::RunRequests;
 use super::runs::{JobHistory, RunEnd, RunStart};
 use super::sources::{Erasure, ExistingJobs, SourceAdoption};
 use crate::domain::cursor::{CursorKey, CursorState};
@@ -36,7 +39,21 @@ pub enum OpenMode {
 /// The durable store. Every method is atomic: it takes effect entirely or not at all. An error does not outlive its cause:
 /// when the store accepts writes again, the next call succeeds.
 pub trait Ledger:
-    LeaseStore + CredentialStore + Audit + Usage + DeadRequests + Quotas + Queries + EpochStore + Send + Sync + 'static
+    LeaseStore
+    + CredentialStore
+    + Audit
+    + Usage
+    + DeadRequests
+    + Quotas
+    + Queries
+    + EpochStore
+    + RawPayloads
+    + DeadLetters
+    + Outbox
+    + RunRequests
+    + Send
+    + Sync
+    + 'static
 {
     /// A job's cursor in a partition; `None` before its first page.
     fn load_cursor<'a>(&'a self, key: &'a CursorKey) -> LedgerFuture<'a, Option<CursorState>>;
@@ -49,6 +66,12 @@ pub trait Ledger:
     /// [`VersionConflict`](super::error::LedgerError::VersionConflict) mean that another process writes: stop. After any
     /// other error nothing of the page is committed.
     fn commit_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageOutcome>;
+
+    /// What [`commit_page`](Self::commit_page) would change. Nothing is committed.
+    ///
+    /// # Errors
+    /// As of the commit.
+    fn preview_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageCounts>;
 
     /// Records the start of a run if `lease` still holds; unfinished runs of the job become
     /// [`Interrupted`](super::runs::RunResult::Interrupted), and the oldest ended runs are deleted. `false`, and nothing
@@ -70,6 +93,9 @@ pub trait Ledger:
     /// ahead of `now` ([`clock_skew`](crate::domain::clock_skew)) are corrected, also in the store where it can be
     /// written.
     fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory>;
+
+    /// Whether the resync `id` of the job was completed, however long ago.
+    fn is_resync_done<'a>(&'a self, job: &'a ObjectKey, id: &'a str) -> LedgerFuture<'a, bool>;
 
     /// Moves the rows and cursors that versions without sources stored for the stream to the source of `adoption`, if all
     /// of them belong to it; `false` if there are none, or rows of other sources among them.
@@ -97,7 +123,8 @@ pub trait Ledger:
         limit: u32,
     ) -> LedgerFuture<'a, Vec<StoredTransaction>>;
 
-    /// Documents of the matching streams, in insertion order. The filter's days are ignored.
+    /// Documents of the matching streams, in insertion order, without those that the provider withdrew. The filter's days
+    /// are ignored.
     fn list_documents<'a>(&'a self, filter: &'a TransactionFilter, limit: u32)
     -> LedgerFuture<'a, Vec<StoredDocument>>;
 

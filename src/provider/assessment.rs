@@ -2,13 +2,13 @@
 //!
 //! One table for all callers. Status 5xx, connection failures and time-outs count against the provider. TLS failures
 //! and broken connections are connection failures too, with classes of their own so that a policy can tell them apart;
-//! a policy may replace both lists. 401 and 403 are about the credentials and 429 is about the quota: to a call that is no
-//! health check, none of them trips the circuit. Any other response shows that the provider works.
+//! a policy may replace both lists. 401 and 403 are about the credentials and 429 is about the quota: none of them
+//! trips the circuit. Any other response shows that the provider works.
 //!
 //! A health check is stricter, whatever a policy counts of other calls: without the expected response it has failed. A
-//! failed check counts for health, for the breaker and so for routes, whatever its cause: a bank that does not accept our
-//! calls cannot take a payout either. So that an open circuit does not outlast a rejected credential, new credentials make
-//! a trial due at once. Only faults of this process that say nothing about the provider are left out by the breaker.
+//! failed check counts for health, and so for routes, whatever its cause: a bank that does not accept our calls cannot
+//! take a payout either. For the breaker it is a failure too, unless its cause is the credentials, the quota or the token
+//! endpoint: an open circuit would not help, and would outlast the cause.
 //!
 //! What a call says about the credentials is decided by the class of the response, not by its status: a rejected key
 //! may come with 200, and a 401 may be about one customer's consent.
@@ -164,8 +164,14 @@ fn assess_check(check: &HealthCheck, response: &Response) -> CallAssessment {
             }
         };
     }
+    let ours = matches!(status, 401 | 403 | 429)
+        || matches!(
+            class,
+            ResponseClass::Auth | ResponseClass::Rights | ResponseClass::RateLimited | ResponseClass::Quota
+        );
+    let outcome = if ours { CallOutcome::Ignored } else { CallOutcome::Failure };
     let mismatch = expected.then_some(ContentMismatch::ReportedError);
-    CallAssessment { mismatch, ..CallAssessment::failed_check(CallOutcome::Failure, credentials) }
+    CallAssessment { mismatch, ..CallAssessment::failed_check(outcome, credentials) }
 }
 
 /// A health check without a response.
@@ -181,13 +187,12 @@ const fn assess_unanswered_check(error: &CallError) -> CallAssessment {
         | CallError::Throttled { .. }
         | CallError::Overloaded => CallAssessment::NEUTRAL,
         CallError::CredentialsRefused { .. } => {
-            CallAssessment::failed_check(CallOutcome::Failure, CredentialResult::Refused)
+            CallAssessment::failed_check(CallOutcome::Ignored, CredentialResult::Refused)
         }
-        // Our own faults: the check was to be made, and no circuit opens for our disk.
-        CallError::TokenStore(_) | CallError::InvalidRequest(_) | CallError::Client(_) => {
-            CallAssessment::failed_check(CallOutcome::Ignored, CredentialResult::Unknown)
+        error => {
+            let outcome = if error.class().is_some() { CallOutcome::Failure } else { CallOutcome::Ignored };
+            CallAssessment::failed_check(outcome, CredentialResult::Unknown)
         }
-        _ => CallAssessment::failed_check(CallOutcome::Failure, CredentialResult::Unknown),
     }
 }
 

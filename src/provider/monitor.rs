@@ -291,7 +291,7 @@ impl ConnectionMonitor {
             // Every call moves the risk; the consecutive checks are the probes, or all calls if the mode is passive.
             let passive = check.mode == CheckMode::Passive;
             if health != CallOutcome::Ignored {
-                // What says nothing about the provider, such as a fault of our own disk, trips no circuit.
+                // What says nothing about the provider, such as a rejected credential, trips no circuit.
                 let (is_check, may_trip) = (probe || passive, outcome != CallOutcome::Ignored);
                 state.observe_health(HealthObservation { is_check, success, may_trip }, elapsed, mono);
                 if is_check {

@@ -84,7 +84,7 @@ fn adjustment(wire: &WireAdjustment) -> Result<Adjustment, SpecError> {
     let scope = wire.scope.as_ref();
     let country = scope.and_then(|scope| scope.country.as_ref()).map(|text| AdjustmentScope::Country(text.to_string()));
     let merchant = scope.and_then(|scope| scope.merchant.as_ref());
-    let merchant = merchant.map(|text| AdjustmentScope::Merchant(text.to_string()));
+    let merchant = merchant.map(|text| AdjustmentScope::Merchant(text.clone()));
     Ok(Adjustment {
         candidate: wire.candidate.to_string(),
         scope: country.or(merchant).unwrap_or(AdjustmentScope::Global),

@@ -1,4 +1,4 @@
-//! What a `SyncJob` comes to: stream, partitions, limits and masking, with all defaults filled in. Pure.
+//! What a `SyncJob` comes to: stream, partitions, limits and masking, with all defaults filled in.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,12 +107,18 @@ pub struct ResyncPlan {
 }
 
 /// What happens to the bodies of responses.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct RawRetention {
     /// How they are stored.
     pub mode: RawStorage,
     /// For how long.
     pub ttl: Duration,
+}
+
+impl Default for RawRetention {
+    fn default() -> Self {
+        Self { mode: RawStorage::default(), ttl: Duration::from_hours(720) }
+    }
 }
 
 /// How the bodies of responses are stored.

@@ -83,16 +83,15 @@ pub(super) fn no_list(stream: &Stream) -> String {
 /// Where a page's successor was looked for.
 pub(super) fn no_next_page(stream: &Stream) -> String {
     let pointers: Vec<&str> = match &stream.pagination {
-        Pagination::Page { next, .. } => next.iter().map(String::as_str).collect(),
+        Pagination::Page { next, .. } | Pagination::NextUrl { next, .. } => next.iter().map(String::as_str).collect(),
         Pagination::LastRecordId { more, .. } => vec![more, &stream.key],
         Pagination::Token { from: TokenSource::Body { pointers }, more, .. } => {
             pointers.iter().chain(more).map(String::as_str).collect()
         }
         Pagination::Token { from: TokenSource::Header { name }, more, .. } => {
-            let places = more.iter().map(|pointer| format!(" and {pointer}")).collect::<String>();
-            return format!("looked at the header {name}{places}");
+            let places: Vec<_> = [name.as_str()].into_iter().chain(more.as_deref()).collect();
+            return format!("looked at the header {}", places.join(" and "));
         }
-        Pagination::NextUrl { next, .. } => next.iter().map(String::as_str).collect(),
         Pagination::LinkHeader { rel, .. } => return format!("looked at the header Link for rel={rel}"),
         _ => return "the position of the page is no number".to_owned(),
     };

@@ -85,7 +85,7 @@ fn request(raw: &RawBody<'_>) -> String {
         "status": raw.status,
         "account": {
             "display": account.display,
-            "currency": account.currency.as_ref().map(|currency| currency.to_string()),
+            "currency": account.currency.as_ref().map(std::string::ToString::to_string),
         },
     })
     .to_string()
@@ -203,7 +203,7 @@ mod tests {
             body: b"[\"0131883461\"]",
             now: Timestamp::UNIX_EPOCH,
         };
-        let with = |mode| payload(&raw, RawRetention { mode, ttl: std::time::Duration::from_secs(60) }, &keys);
+        let with = |mode| payload(&raw, RawRetention { mode, ttl: std::time::Duration::from_mins(1) }, &keys);
         assert_eq!(with(RawStorage::IfKey), Ok(None));
         assert_eq!(with(RawStorage::Off), Ok(None));
         assert_eq!(with(RawStorage::Encrypted), Err(RunReason::KeyMissing));

@@ -23,6 +23,17 @@ mod kinds;
 mod letter;
 mod money;
 mod rejection;
+
+/// A part of an identifier; `None` if it is missing or blank.
+pub(super) fn id_part(record: &Value, path: &str) -> Result<Option<String>, Rejection> {
+    match record.pointer(path) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(_) => reject(RejectionReason::KeyInvalid, path),
+    }
+}
+
 #[cfg(test)]
 mod tests;
 mod time;
@@ -64,7 +75,7 @@ impl RecordParser<'_> {
     pub fn is_omitted(&self, record: &Value) -> bool {
         let Some(omit) = &self.stream.omit else { return false };
         let value = record.pointer(&omit.pointer).and_then(scalar);
-        value.is_some_and(|value| omit.values.iter().any(|omitted| *omitted == value))
+        value.is_some_and(|value| omit.values.contains(&value))
     }
 
     /// Converts a record to a row; `None` if an earlier window has read it. A blank id leaves the key empty, to be
@@ -85,7 +96,7 @@ impl RecordParser<'_> {
         let valued = self.stream.value_time.as_ref().map(|field| time::optional(record, field, self.granularity));
         let status = self.status(record)?;
         let supersedes = match &self.stream.supersedes {
-            Some(Supersedes::Pointer { pointer }) if status == RowStatus::Booked => self.id_part(record, pointer)?,
+            Some(Supersedes::Pointer { pointer }) if status == RowStatus::Booked => id_part(record, pointer)?,
             _ => None,
         };
         let base = match &self.stream.key_of {
@@ -169,17 +180,8 @@ impl RecordParser<'_> {
 
     fn id(&self, record: &Value, template: Option<&RecordTemplate>) -> Result<Option<String>, Rejection> {
         match template {
-            Some(template) => template.expand(|path| self.id_part(record, path)),
-            None => self.id_part(record, &self.stream.key),
-        }
-    }
-
-    fn id_part(&self, record: &Value, path: &str) -> Result<Option<String>, Rejection> {
-        match record.pointer(path) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => reject(RejectionReason::KeyInvalid, path),
+            Some(template) => template.expand(|path| id_part(record, path)),
+            None => id_part(record, &self.stream.key),
         }
     }
 
@@ -195,7 +197,7 @@ impl RecordParser<'_> {
                 Cow::Owned(AccountInfo { display: self.mask.account(&number), ..self.account.clone() })
             }));
         };
-        match self.id_part(record, pointer)? {
+        match id_part(record, pointer)? {
             Some(id) => Ok(Cow::Owned(self.account_named(record, &id))),
             None => reject(RejectionReason::AccountMissing, pointer),
         }

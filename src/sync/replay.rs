@@ -299,7 +299,8 @@ fn account(
     let said = |name: &str| request.pointer(&format!("/account/{name}")).and_then(Value::as_str);
     AccountInfo {
         token: scope.account(&id),
-        display: said("display").map_or_else(|| plan.mask.clone().with_key(scope.mask_key()).account(&id), str::to_owned),
+        display: said("display")
+            .map_or_else(|| plan.mask.clone().with_key(scope.mask_key()).account(&id), str::to_owned),
         currency: said("currency").and_then(|code| Currency::parse(code).ok()),
     }
 }

@@ -17,10 +17,11 @@ use crate::provider::redirect::is_redirect;
 /// The result of a run that ends for `reason` without committed pages.
 pub(super) const fn result_of(reason: RunReason) -> RunResult {
     match reason {
-        RunReason::PageCapReached | RunReason::WindowUnstable | RunReason::EndOfData | RunReason::TotalNotReached
-        | RunReason::DataNotReady => {
-            RunResult::Incomplete
-        }
+        RunReason::PageCapReached
+        | RunReason::WindowUnstable
+        | RunReason::EndOfData
+        | RunReason::TotalNotReached
+        | RunReason::DataNotReady => RunResult::Incomplete,
         RunReason::StopRequested | RunReason::LeaseLost => RunResult::Cancelled,
         RunReason::LeaseHeld | RunReason::StartingDeadlineExceeded => RunResult::Skipped,
         _ => RunResult::Failed,

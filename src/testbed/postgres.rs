@@ -2,7 +2,7 @@
 //!
 //! A small shell owns the server. It reads commands from a pipe that only this process holds; when this process ends,
 //! for whatever reason, the shell ends the server by its process id and removes the directory. The server refuses to
-//! run as root, so a root process runs the shell as the user `postgres`, or `nobody`.
+//! run as root, so a root process runs the shell as the user `postgres`.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -113,7 +113,7 @@ impl PostgresServer {
         // Not in TMPDIR: tests on a small volume have that one on it.
         let folder = tempfile::Builder::new().prefix("busbar-postgres-").tempdir_in("/tmp").map_err(text)?.keep();
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(text)?;
-        let mut settings = vec!["-c", "max_connections=300", "-c", "listen_addresses="].join("\n");
+        let mut settings = ["-c", "max_connections=300", "-c", "listen_addresses="].join("\n");
         let mut tcp_port = 0;
         if let Some(certificate) = certificate {
             for (name, content) in [("server.crt", &certificate.certificate), ("server.key", &certificate.key)] {
@@ -303,8 +303,7 @@ fn unprivileged_user() -> Result<Option<SystemUser>, String> {
         let mut ids = line.split(':').skip(2).map(str::parse);
         Some(SystemUser { uid: ids.next()?.ok()?, gid: ids.next()?.ok()? })
     };
-    let user = find("postgres").or_else(|| find("nobody"));
-    user.map(Some).ok_or_else(|| "no user `postgres` or `nobody` to run a PostgreSQL server as".to_owned())
+    find("postgres").map(Some).ok_or_else(|| "no user `postgres` to run a PostgreSQL server as".to_owned())
 }
 
 /// The folder of the newest installed server's programs.

@@ -50,7 +50,7 @@ impl MoneyTotalsMonitor {
                 Some(Ok(totals)) => *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = shown(totals),
                 // The last totals go on being shown: the ledger's own gauge and note tell that it cannot be read.
                 Some(Err(error)) => {
-                    tracing::debug!(%error, "reading totals of balances and collaterals failed; retrying")
+                    tracing::debug!(%error, "reading totals of balances and collaterals failed; retrying");
                 }
                 None => {}
             }

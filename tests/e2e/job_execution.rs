@@ -118,7 +118,7 @@ impl JobEnv {
     }
 }
 
-fn as_job(patch: Value) -> Value {
+fn as_job(patch: &Value) -> Value {
     let spec = json!({
         "execution": "Job", "jitterPercent": 0,
         "jobTemplate": {"resources": {"limits": {"memory": "128Mi"}, "requests": {"cpu": "10m"}}},
@@ -134,7 +134,7 @@ fn as_job(patch: Value) -> Value {
 async fn a_run_is_a_job_of_its_own_and_its_rows_are_in_the_shared_ledger() {
     let env = JobEnv::new("jobrun", 120).await;
     let operator = env.operator().await;
-    env.env.put(&as_job(json!({}))).await;
+    env.env.put(&as_job(&json!({}))).await;
     let status = env.until("the first run succeeded", |status| status.last_successful_time.is_some()).await;
     assert_eq!((status.history[0].result, status.history[0].inserted), (RunResult::Succeeded, 120));
     assert_eq!(env.rows().await, 120);
@@ -169,16 +169,16 @@ async fn a_suspended_job_ends_its_pod_at_a_page_boundary_and_goes_on_later() {
     let env = JobEnv::new("jobstop", 600).await;
     env.bank.set_script(slow_pages(300)).await.unwrap();
     let operator = env.operator().await;
-    env.env.put(&as_job(json!({}))).await;
+    env.env.put(&as_job(&json!({}))).await;
     eventually("a page is stored", async || env.rows().await >= 100).await;
-    env.env.put(&as_job(json!({"suspend": true}))).await;
+    env.env.put(&as_job(&json!({"suspend": true}))).await;
     eventually("its Job is gone", async || env.jobs().await.is_empty()).await;
     let stored = env.rows().await;
     assert!((100..600).contains(&stored) && stored % 100 == 0, "whole pages: {stored}");
     let status = env.until("it was canceled", |status| status.last_result == Some(RunResult::Canceled)).await;
     assert_eq!(status.failure_streak, Some(0));
     env.bank.set_script(slow_pages(0)).await.unwrap();
-    env.env.put(&as_job(json!({"suspend": false}))).await;
+    env.env.put(&as_job(&json!({"suspend": false}))).await;
     env.until("it succeeded", |status| status.last_successful_time.is_some()).await;
     assert_eq!(env.rows().await, 600);
     operator.finish(&env.env.ns).await;
@@ -199,7 +199,7 @@ async fn a_job_whose_pod_cannot_run_is_a_failed_run_that_is_retried_with_backoff
         )
         .await;
     let operator = env.operator().await;
-    env.env.put(&as_job(json!({"retryInterval": "1h"}))).await;
+    env.env.put(&as_job(&json!({"retryInterval": "1h"}))).await;
     let status = env.until("the run failed", |status| status.last_result == Some(RunResult::Failed)).await;
     assert_eq!(status.history[0].reason.as_deref(), Some("JobFailed"));
     assert_eq!((status.failure_streak, env.jobs().await.len()), (Some(1), 1), "retried after an hour, not at once");

@@ -19,7 +19,7 @@ use crate::kit::wait::eventually;
 
 /// Status and body of a POST with a body of JSON.
 async fn post(operator: &Operator, path: &str, token: &str, body: Value) -> (u16, Value) {
-    let request = client_with_timeout(Duration::from_secs(60)).post(format!("{}{path}", operator.gateway()));
+    let request = client_with_timeout(Duration::from_mins(1)).post(format!("{}{path}", operator.gateway()));
     let request = request.bearer_auth(token).header("content-type", "application/json");
     let response = request.body(body.to_string()).send().await.expect("a response of the gateway");
     let status = response.status().as_u16();

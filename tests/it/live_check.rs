@@ -186,5 +186,5 @@ async fn a_live_sync_persists_and_sums_up_counts_duplicates_and_masking() {
     assert_eq!((ok, text.trim()), (true, "skipped: no credentials (set BUSBAR_LIVE_API_KEY)"));
     bank.set_script(Behaviour::status(503)).await.unwrap();
     let (ok, text) = check_at(&url, dir.path(), &given, &key).await;
-    assert!(!ok && text.contains("sync failed: ProviderError"), "{text}");
+    assert!(!ok && text.contains("list: HTTP status 503"), "{text}");
 }

@@ -117,7 +117,9 @@ fn explain_uses_the_custom_profiles_of_the_folder() {
 }
 
 /// Files that may name a provider, and why. Tests, comments and the testbed (which simulates providers) may as well.
-const NAMED: [(&str, &str); 12] = [
+const NAMED: [(&str, &str); 14] = [
+    ("src/domain/event.rs", "the names that the replaced system gave its events"),
+    ("src/sync/metrics.rs", "the metrics of the replaced systems, by their names"),
     ("src/api/v1alpha1/provider_connection/mod.rs", "the rule of spec.provider, which users see in the CRD"),
     ("src/profile/builtin.rs", "lists the compiled-in profile files"),
     ("src/provider/legacy_collector.rs", "the metrics of the replaced systems, by their names"),

@@ -70,7 +70,7 @@ impl Env {
     }
 
     async fn raw(&self, id: &str) -> Option<StoredRaw> {
-        self.bank.sync.ledger.load_raw(Uuid::parse_str(id).unwrap(), Timestamp::now()).await.unwrap()
+        self.bank.sync.ledger.load_raw(Uuid::parse_str(id).unwrap(), crate::kit::time::now()).await.unwrap()
     }
 
     async fn letters(&self) -> Vec<JobDeadLetter> {
@@ -205,7 +205,7 @@ async fn with_dead_letters(mode: RawStorage) -> (Env, SyncPlan) {
 #[tokio::test]
 async fn dead_letters_are_replayed_once_by_the_current_transform() {
     let (env, fixed) = with_dead_letters(RawStorage::Encrypted).await;
-    let now = Timestamp::now();
+    let now = crate::kit::time::now();
     let old = env.bank.plan.clone();
     assert_eq!(env.replay(&old, now).await, [ReplayOutcome::StillRejected; 2], "nothing was fixed");
     assert_eq!(env.replay(&fixed, now).await, [ReplayOutcome::Replayed; 2]);
@@ -227,7 +227,7 @@ async fn a_replay_says_why_a_dead_letter_cannot_be_replayed() {
         (RawStorage::Off, SignedDuration::ZERO, ReplayOutcome::RawNotStored, Replayability::NotStored),
     ] {
         let (env, fixed) = with_dead_letters(mode).await;
-        let now = Timestamp::now() + after;
+        let now = crate::kit::time::now() + after;
         assert_eq!(env.replay(&fixed, now).await, [expected; 2], "{mode:?}");
         assert!(env.letters().await.iter().all(|letter| letter.replayability(now) == said));
         assert_eq!(env.bank.stored().await, 1);
@@ -238,9 +238,9 @@ async fn a_replay_says_why_a_dead_letter_cannot_be_replayed() {
 async fn a_payload_that_is_deleted_while_a_replay_waits_is_expired_for_it() {
     let (env, fixed) = with_dead_letters(RawStorage::Encrypted).await;
     let (ledger, ttl) = (&env.bank.sync.ledger, std::time::Duration::from_secs(15));
-    let lease = ledger.acquire_lease("retention", "the pruner", ttl, Timestamp::now(), None).await.unwrap();
-    ledger.prune_raw(&lease.acquired().unwrap(), Timestamp::now() + DAY * 2, 1).await.unwrap();
-    let outcomes = env.replay(&fixed, Timestamp::now()).await;
+    let lease = ledger.acquire_lease("retention", "the pruner", ttl, crate::kit::time::now(), None).await.unwrap();
+    ledger.prune_raw(&lease.acquired().unwrap(), crate::kit::time::now() + DAY * 2, 1).await.unwrap();
+    let outcomes = env.replay(&fixed, crate::kit::time::now()).await;
     assert_eq!(outcomes, [ReplayOutcome::RawExpired, ReplayOutcome::Replayed], "of one page each");
 }
 
@@ -265,7 +265,7 @@ async fn a_replay_does_not_replace_a_newer_version_of_its_record() {
     env.bank.record().await;
     let fixed = ListBank::of(&RENAMED.replace("size: 2", "size: 9"), "http://127.0.0.1:1".to_owned()).await.plan;
     let plan = SyncPlan { stream: fixed.stream, ..env.bank.plan.clone() };
-    assert_eq!(env.replay(&plan, Timestamp::now()).await, [ReplayOutcome::Superseded]);
+    assert_eq!(env.replay(&plan, crate::kit::time::now()).await, [ReplayOutcome::Superseded]);
     let rows = env.bank.sync.ledger.list_transactions(&TransactionFilter::default(), 10).await.unwrap();
     let amounts: Vec<_> =
         rows.iter().filter(|row| row.record.key == "x").map(|row| row.record.amount.to_string()).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use busbar::api::v1alpha1::SyncJobSpec;
 use busbar::api::v1alpha1::reasons::Reason;
-use busbar::resolve::{OperatorOptions, job_schedule};
+use busbar::resolve::{JobSupport, OperatorOptions, job_schedule};
 use busbar::settings::addresses::AddressRules;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -151,7 +151,7 @@ fn no_sample_has_a_bare_word_that_kubectl_reads_as_a_boolean() {
 #[test]
 fn sample_sync_jobs_run_on_an_operator_without_an_encryption_key() {
     let addresses = AddressRules::default();
-    let keyless = OperatorOptions { has_key: false, addresses: &addresses };
+    let keyless = OperatorOptions { has_key: false, addresses: &addresses, jobs: JobSupport::default() };
     for document in manifests("").iter().flat_map(Manifest::ours) {
         if text(document, "/kind") == "SyncJob" {
             let spec: SyncJobSpec = serde_json::from_value(document["spec"].clone()).unwrap();

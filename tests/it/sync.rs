@@ -30,7 +30,8 @@ fn account(id: &str, transactions: u64) -> AccountConfig {
 /// A connection to the bank of Mono's kind there.
 fn connect_mono(base_url: &str) -> Arc<Connection> {
     let mut draft = profile_draft("mono", format!("{base_url}/v2"));
-    draft.auth = Auth::Profile { headers: vec![("mono-sec-key".to_owned(), secret(KEY))], query: vec![], body: Vec::new() };
+    draft.auth =
+        Auth::Profile { headers: vec![("mono-sec-key".to_owned(), secret(KEY))], query: vec![], body: Vec::new() };
     connect(draft)
 }
 

@@ -39,11 +39,20 @@ async fn ledger_in(folder: &Path) -> PathBuf {
     file
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of what is stored")]
 async fn fill(ledger: &dyn Ledger) {
     let ttl = std::time::Duration::from_mins(1);
     let lease = ledger.acquire_lease("sync/team/books", "me", ttl, at(0), None).await.unwrap().acquired().unwrap();
     let (id, job) = (RunId(Uuid::from_u128(7)), ObjectKey::new("team", "books"));
-    let start = RunStart { id, job: job.clone(), trigger: RunTrigger::Schedule, slot: None, dry_run: false, at: at(0) };
+    let start = RunStart {
+        id,
+        job: job.clone(),
+        trigger: RunTrigger::Schedule,
+        slot: None,
+        dry_run: false,
+        events: Vec::new(),
+        at: at(0),
+    };
     assert!(ledger.start_run(&start, &lease).await.unwrap());
     let stream = StreamKey {
         namespace: "team".into(),
@@ -78,7 +87,14 @@ async fn fill(ledger: &dyn Ledger) {
         state: &state,
         rows: &[],
         documents: &documents,
+        records: &[],
+        removed: &[],
+        pending: None,
+        scope: busbar::ledger::page::CommitScope::Page,
         dead_letters: &letters,
+        raw: None,
+        events: None,
+        replayed: None,
         fetched: 301,
         conflicting: 0,
         pages: 1,
@@ -88,7 +104,18 @@ async fn fill(ledger: &dyn Ledger) {
     let failure = RunFailure { http_status: Some(200), detail: Some(HOSTILE.into()), ..RunFailure::default() };
     let (result, reason) = (RunResult::Failed, Some(RunReason::BodyUnreadable));
     let counts = RunCounts { fetched: 301, ..RunCounts::default() };
-    let end = RunEnd { id, job, result, reason, failure, counts, at: at(2) };
+    let end = RunEnd {
+        id,
+        job,
+        result,
+        reason,
+        failure,
+        counts,
+        partitions: Vec::new(),
+        resync: None,
+        events: Vec::new(),
+        at: at(2),
+    };
     ledger.finish_run(&end).await.unwrap();
 
     let connection = ObjectKey::new("team", "bank");

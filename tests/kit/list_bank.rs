@@ -39,7 +39,7 @@ pub(crate) struct ListBank {
     pub(crate) plan: SyncPlan,
     connection: Arc<Connection>,
     requests: Arc<Mutex<Vec<Query>>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// How a run ended: its result, its reason, and the records that are stored.
@@ -78,12 +78,12 @@ impl ListBank {
         let plan = stream_plan(&profile, "rows", vec![partition]);
         let folder = tempfile::tempdir().expect("a folder");
         let sync = SyncEnv::open(&folder.path().join("ledger.db")).await;
-        Self { sync, plan, connection: connect(draft), requests: Arc::default(), _folder: folder }
+        Self { sync, plan, connection: connect(draft), requests: Arc::default(), folder }
     }
 
     /// The same with an operator that has these keys.
     pub(crate) async fn encrypting(self, keys: &Keyring) -> Self {
-        let sync = SyncEnv::open_with(&self._folder.path().join("encrypted.db"), keys).await;
+        let sync = SyncEnv::open_with(&self.folder.path().join("encrypted.db"), keys).await;
         Self { sync, ..self }
     }
 

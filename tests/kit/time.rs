@@ -7,7 +7,15 @@ use std::pin::pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use busbar::clock::Clock;
+use jiff::Timestamp;
+
 use super::wait::real_pause;
+
+/// The wall clock, as a program under test reads it.
+pub(crate) fn now() -> Timestamp {
+    Clock::system().now().wall
+}
 
 /// How long the runtime must have been idle before time moves on.
 const IDLE: Duration = Duration::from_millis(3);

@@ -104,8 +104,8 @@ pub struct BreakerPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<OutcomeWindow>,
     /// Classification of outcomes; a list that is set replaces the default. 401 and 403 affect the condition
-    /// Authenticated, 429 affects the quota; neither trips the circuit. A health check without the expected response is a
-    /// failure whatever the lists say. Unset: 5xx and every incomplete response are failures.
+    /// Authenticated, 429 affects the quota; neither trips the circuit. Any other health check without the expected response
+    /// is a failure, whatever the lists say. Unset: 5xx and every incomplete response are failures.
     /// Example: `classify: {failureStatuses: [5xx]}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classify: Option<Classify>,

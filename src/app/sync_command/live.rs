@@ -113,9 +113,10 @@ async fn run(process: &SyncProcess, target: &SyncTarget, ledger: &Arc<dyn Ledger
     let outcome = run_in_pool(process, target, Arc::new(target.plan.clone()), run, std::future::pending()).await?;
     match outcome.report.result {
         RunResult::Succeeded => Ok(outcome.report),
-        result => {
-            Err(SyncError::Ended(RunEnded { result, reason: outcome.report.reason.map(|reason| reason.as_str()) }))
-        }
+        result => Err(SyncError::Ended(RunEnded {
+            result,
+            reason: outcome.report.reason.map(crate::domain::run_reason::RunReason::as_str),
+        })),
     }
 }
 

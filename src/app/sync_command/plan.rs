@@ -31,17 +31,17 @@ pub(super) async fn plan(process: &SyncProcess, args: &SyncTargetArgs, what: &Sy
     let target = SyncTarget::load(process, args, &what.job, None).await?;
     let real = existing(args).await?;
     let scratch = ScratchLedger::create().await?;
-    let plan = bounded(process, &target.plan, &scratch, real.as_deref(), what.pages).await?;
+    let bounded = bounded(process, &target.plan, &scratch, real.as_deref(), what.pages).await?;
     let request = RunRequest { run: RunId(Uuid::new_v4()), trigger: RunTrigger::Manual, slot: None };
     let run = RunToMake { ledger: &scratch.ledger, request, resumes: false };
-    let outcome = run_in_pool(process, &target, Arc::new(plan), run, std::future::pending()).await?;
+    let outcome = run_in_pool(process, &target, Arc::new(bounded), run, std::future::pending()).await?;
     let filter = filter_of(&target.plan);
-    let read = Rows::read(&*scratch.ledger, &filter, None).await?;
+    let fetched = Rows::read(&*scratch.ledger, &filter, None).await?;
     let stored = match &real {
-        Some(real) => Rows::read(&**real, &filter, Some(&read)).await?,
+        Some(real) => Rows::read(&**real, &filter, Some(&fetched)).await?,
         None => Rows::default(),
     };
-    show(&target.plan, &outcome.report, &read, &stored, what)?;
+    show(&target.plan, &outcome.report, &fetched, &stored, what)?;
     scratch.ledger.close().await;
     if let Some(real) = real {
         real.close().await;
@@ -50,7 +50,7 @@ pub(super) async fn plan(process: &SyncProcess, args: &SyncTargetArgs, what: &Sy
         // A plan reads a few pages only.
         RunResult::Succeeded | RunResult::Incomplete => Ok(()),
         result => {
-            let reason = outcome.report.reason.map(|reason| reason.as_str());
+            let reason = outcome.report.reason.map(crate::domain::run_reason::RunReason::as_str);
             Err(SyncError::Ended(RunEnded { result, reason }))
         }
     }

@@ -201,9 +201,8 @@ fn evaluate(
     incumbent: Option<Incumbent<'_>>,
     now: Timestamp,
 ) -> (Evaluation, Duration) {
-    let recovers = |state: &ConnectionState| {
-        matches!(state, ConnectionState::Live { success, .. } if *success < UNKNOWN_SUCCESS)
-    };
+    let recovers =
+        |state: &ConnectionState| matches!(state, ConnectionState::Live { success, .. } if *success < UNKNOWN_SUCCESS);
     let compares = connections.len() > 1 && connections.iter().any(recovers);
     let mut requeue_after = if compares { RECOVERY_INTERVAL } else { DEFAULT_REQUEUE };
     let mut requeue_at_edge = |window: WindowPosition| {

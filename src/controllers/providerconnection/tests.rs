@@ -345,7 +345,7 @@ fn an_unchanged_status_is_not_written_and_ride_along_fields_wait() {
 
 #[test]
 fn only_the_first_good_health_may_wait_for_the_first_statuses_of_others() {
-    let of = |health, effective| status(&object(), None, &inputs(Some(LiveConnection { health, effective, ..live() })));
+    let of = |health, effective| status(&object(), None, &inputs(Some(LiveConnection { effective, health, ..live() })));
     let (unknown, closed) = (of(Health::Unknown, EffectiveState::Closed), EffectiveState::Closed);
     let may_wait = |old: &ProviderConnectionStatus, new: &ProviderConnectionStatus| {
         <ProviderConnection as HasStatus>::may_wait(old, new)

@@ -27,11 +27,11 @@ use crate::domain::clock_skew::after;
 use crate::domain::conditions::ConditionStatus;
 use crate::domain::run_reason::RunReason;
 use crate::domain::schedule::Due;
+use crate::domain::sla::SlaLimits;
 use crate::domain::time::Now;
 use crate::domain::window::WindowPosition;
 use crate::ledger::{RunId, RunResult, RunTrigger};
 use crate::resolve::{Cadence, JobSchedule, SpecError};
-use crate::domain::sla::SlaLimits;
 use crate::work::pool::{JobView, RunRequest};
 
 /// A run appears in the status only after this long: shorter ones are not worth a status write.
@@ -147,7 +147,11 @@ pub fn decide(
             let unevaluated = [(ConditionType::Fresh, ConditionStatus::Unknown)];
             let requeue_after = conditions.reject_spec(error, &unevaluated, DEFAULT_REQUEUE);
             let steps = if inputs.runs.active.is_some() { vec![JobStep::Stop] } else { Vec::new() };
-            (DueWork { steps, next_slot: None, next_retry: None, missed: false, look_again: None }, TriState::Unknown, requeue_after)
+            (
+                DueWork { steps, next_slot: None, next_retry: None, missed: false, look_again: None },
+                TriState::Unknown,
+                requeue_after,
+            )
         }
         Ok(JobSchedule { cadence, retention }) => {
             let unused = unused_fields_note(&inputs.unused_fields);
@@ -265,8 +269,7 @@ fn due_work(
         plan.look_again = Some(after(now.wall, LOST_RECHECK));
         return plan;
     }
-    let blocked =
-        !inputs.ledger.is_writable() || due::blocked_until(history).is_some_and(|until| now.mono < until);
+    let blocked = !inputs.ledger.is_writable() || due::blocked_until(history).is_some_and(|until| now.mono < until);
     if blocked || !allows_run(inputs.connection.as_ref(), now.wall) {
         return plan;
     }
@@ -275,8 +278,8 @@ fn due_work(
         object.requested_at() != handled && requested_run(object).is_some_and(|id| !has_started(history, id));
     if let Some(active) = &history.active {
         // Not the slot that the active run serves: one that came since.
-        let slot = matches!(due, Due::Start { slot, .. } if slot > active.since)
-            && next_retry.is_none_or(|at| at <= now.wall);
+        let slot =
+            matches!(due, Due::Start { slot, .. } if slot > active.since) && next_retry.is_none_or(|at| at <= now.wall);
         let retry = active.trigger == RunTrigger::Resync && next_retry.is_some_and(|at| at <= now.wall);
         let is_due = annotated || inputs.requested.run.is_some() || slot || retry;
         let (stop, look_again) = overlap::of(object.spec.concurrency_policy, active, is_due, next_slot, now);

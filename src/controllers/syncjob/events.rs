@@ -94,7 +94,8 @@ fn thresholds(change: &Transition<'_>) -> Vec<EventDraft> {
         message(new, ConditionType::Fresh).contains(note) && !message(old, ConditionType::Fresh).contains(note)
     };
     if reached(freshness::FAILURE_STREAK) {
-        let message = format!("consecutive failures reached spec.sla.failureStreak; {}", failure::event(runs, partitions));
+        let message =
+            format!("consecutive failures reached spec.sla.failureStreak; {}", failure::event(runs, partitions));
         events.push(EventDraft::warning(EventReason::FailureStreakReached, message));
     }
     if reached(freshness::EMPTY_STREAK) {

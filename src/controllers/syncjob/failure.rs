@@ -16,7 +16,12 @@ const MAX_TEXT: usize = 1000;
 pub(super) fn last_unsuccessful(history: &JobView) -> Option<&RunRecord> {
     let judged =
         |run: &&RunRecord| matches!(run.result, Some(RunResult::Succeeded | RunResult::Failed | RunResult::Incomplete));
-    history.last.iter().filter(|run| due::counts(run)).find(judged).filter(|run| run.result != Some(RunResult::Succeeded))
+    history
+        .last
+        .iter()
+        .filter(|run| due::counts(run))
+        .find(judged)
+        .filter(|run| run.result != Some(RunResult::Succeeded))
 }
 
 /// The same, if it failed.

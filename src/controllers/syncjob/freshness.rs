@@ -9,9 +9,9 @@ use crate::controllers::conditions::{Conditions, reason_of};
 use crate::controllers::syncjob::{due, failure};
 use crate::domain::clock_skew::after;
 use crate::domain::conditions::ConditionStatus;
+use crate::domain::sla::SlaLimits;
 use crate::ledger::{RunRecord, RunResult};
 use crate::resolve::Cadence;
-use crate::domain::sla::SlaLimits;
 use crate::work::pool::JobView;
 
 /// What the message of Fresh says once a failure streak has reached its threshold.

@@ -19,8 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::api::v1alpha1::SyncJob;
 use crate::api::v1alpha1::maps::ResourceList;
+use crate::api::{RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
 use crate::cluster::resource::WatchedResource as _;
-use crate::cluster::run_jobs::{RUN_ID_ANNOTATION, SYNC_JOB_LABEL, TRIGGER_ANNOTATION};
 use crate::settings::sync_plan::{ResyncPlan, SyncPlan};
 use crate::work::pool::RunRequest;
 

@@ -11,10 +11,10 @@ mod events;
 mod exclusive;
 mod failure;
 mod freshness;
-pub mod jobs;
-pub mod kubernetes_job;
 #[cfg(test)]
 mod incomplete_tests;
+pub mod jobs;
+pub mod kubernetes_job;
 pub mod ledger_state;
 #[cfg(test)]
 mod ledger_tests;
@@ -272,17 +272,18 @@ async fn start(
     request: RunRequest,
     resync: Option<ResyncPlan>,
 ) -> Result<(), ReconcileError> {
-    let (Some(plan), Some(connection)) = (observation.plan.take(), observation.connection.take()) else { return Ok(()) };
+    let (Some(plan), Some(connection)) = (observation.plan.take(), observation.connection.take()) else {
+        return Ok(());
+    };
     let plan = match resync {
         Some(resync) => Arc::new(SyncPlan { resync: Some(resync), ..(*plan).clone() }),
         None => plan,
     };
-    match ctx.jobs.as_ref().filter(|_| object.spec.execution == Execution::Job) {
-        Some(runner) => jobs::start(ctx, runner, object, &plan, request).await,
-        None => {
-            ctx.pool.start(plan, Arc::new(connection), request);
-            Ok(())
-        }
+    if let Some(runner) = ctx.jobs.as_ref().filter(|_| object.spec.execution == Execution::Job) {
+        jobs::start(ctx, runner, object, &plan, request).await
+    } else {
+        ctx.pool.start(plan, Arc::new(connection), request);
+        Ok(())
     }
 }
 

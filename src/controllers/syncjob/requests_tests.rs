@@ -64,7 +64,11 @@ fn a_resync_changes_neither_what_is_due_nor_the_last_result() {
         let due = at(&job, None, &inputs(&job, view.clone()), 75);
         assert!(matches!(due.steps[..], [JobStep::Start { slot: Some(_), .. }]), "{result:?} {:?}", due.steps);
         let status = due.status.unwrap();
-        assert_eq!(status.last_result.map(|result| result.as_str()), Some("Succeeded"), "{result:?}");
+        assert_eq!(
+            status.last_result.map(crate::api::v1alpha1::sync_job::status::RunResult::as_str),
+            Some("Succeeded"),
+            "{result:?}"
+        );
         let idle = at(&job, None, &inputs(&job, JobView { last_slot: Some(t(60)), ..view }), 75);
         assert_eq!(idle.steps, [], "{result:?}: no catch-up of a resync");
     }

@@ -58,7 +58,11 @@ fn job(change: impl FnOnce(&mut SyncJobSpec)) -> SyncJob {
 
 /// What the operator makes of the spec.
 fn accepted(job: &SyncJob, now: Timestamp) -> Result<JobSchedule, SpecError> {
-    job_schedule(&job.spec, OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() }, now)
+    job_schedule(
+        &job.spec,
+        OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() },
+        now,
+    )
 }
 
 fn up() -> ConnectionView {

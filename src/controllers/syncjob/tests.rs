@@ -19,13 +19,13 @@ use crate::domain::breaker::EffectiveState;
 use crate::domain::conditions::{ConditionStatus, check_invariants};
 use crate::domain::run_failure::RunFailure;
 use crate::domain::run_reason::RunReason;
+use crate::domain::sla::SlaLimits;
 use crate::domain::time::{Mono, Now};
 use crate::domain::window::WindowPosition;
 use crate::ledger::runs::RunCounts;
 use crate::ledger::{RunId, RunRecord, RunResult, RunTrigger};
 use crate::resolve::{JobSchedule, JobSupport, OperatorOptions, SpecError, job_schedule};
 use crate::settings::addresses::AddressRules;
-use crate::domain::sla::SlaLimits;
 use crate::work::pool::{ActiveRun, JobView};
 
 pub(super) fn t(seconds: i64) -> Timestamp {
@@ -72,7 +72,11 @@ pub(super) fn run(result: Option<RunResult>, at: i64) -> RunRecord {
 
 /// What the operator makes of the spec, with or without an encryption key.
 fn schedule(job: &SyncJob, has_key: bool) -> Result<JobSchedule, SpecError> {
-    job_schedule(&job.spec, OperatorOptions { has_key, addresses: &AddressRules::default(), jobs: JobSupport::default() }, t(0))
+    job_schedule(
+        &job.spec,
+        OperatorOptions { has_key, addresses: &AddressRules::default(), jobs: JobSupport::default() },
+        t(0),
+    )
 }
 
 pub(super) fn inputs(job: &SyncJob, runs: JobView) -> JobInputs {

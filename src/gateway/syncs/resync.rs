@@ -143,7 +143,7 @@ mod tests {
         }
         let long = ResyncBody { reason: Some("x".repeat(257)), ..body("may", may, june) };
         assert!(requested(long).is_err());
-        let many = ResyncBody { partitions: vec!["p".to_owned(); 257], ..body("may", may, june) };
-        assert!(requested(many).is_err());
+        let of_too_many = ResyncBody { partitions: vec!["p".to_owned(); 257], ..body("may", may, june) };
+        assert!(requested(of_too_many).is_err());
     }
 }

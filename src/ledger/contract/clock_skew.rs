@@ -114,7 +114,7 @@ fn dead_request(fingerprint: &str, at_second: i64, next: i64) -> NewDeadRequest 
         id: Uuid::new_v4(),
         connection: bank(),
         uid: "uid-1".into(),
-        provider: "fmp".into(),
+        provider: "data".into(),
         operation: "quote".into(),
         parameters: b"{}".to_vec(),
         encrypted: false,

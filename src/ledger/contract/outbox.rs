@@ -100,8 +100,8 @@ pub(crate) async fn a_pages_events_are_stored_with_it_or_not_at_all(store: &impl
         assert_eq!(ledger.outbox_usage().await.unwrap().events, 2, "a page that is read again causes none");
     }
     let changed = [row("a", 3)];
-    let stale = state(9, "2");
-    let refused = PageCommit { events: Some(&events), ..page(&key, &held, &stale, &changed) };
+    let outdated = state(9, "2");
+    let refused = PageCommit { events: Some(&events), ..page(&key, &held, &outdated, &changed) };
     ledger.commit_page(refused).await.unwrap_err();
     assert_eq!(ledger.outbox_usage().await.unwrap().events, 2);
     let next = state(2, "2");

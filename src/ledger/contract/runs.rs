@@ -13,7 +13,15 @@ use crate::ledger::store::Ledger;
 
 fn run_start(n: u128, slot: Option<i64>) -> RunStart {
     let trigger = if slot.is_some() { RunTrigger::Schedule } else { RunTrigger::Manual };
-    RunStart { id: run_id(n), job: books(), trigger, slot: slot.map(at), dry_run: false, events: Vec::new(), at: at(50) }
+    RunStart {
+        id: run_id(n),
+        job: books(),
+        trigger,
+        slot: slot.map(at),
+        dry_run: false,
+        events: Vec::new(),
+        at: at(50),
+    }
 }
 
 /// Starts a run for the slot `seconds`, at that time.

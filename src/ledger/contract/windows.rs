@@ -166,7 +166,7 @@ pub(crate) async fn two_jobs_stage_apart_and_a_deleted_job_takes_its_own(store: 
 /// Commits a page of the window of another job, with a row of its own, a record, and one that is withdrawn.
 pub(super) async fn make(ledger: &dyn Ledger, lease: &Lease, scope: CommitScope) -> Result<(), LedgerError> {
     let key = cursor_key("windowed", "");
-    let version = if scope == CommitScope::StageFirst { 0 } else { 1 };
+    let version = i64::from(scope != CommitScope::StageFirst);
     let (state, rows, records) = (state(version, "2"), [row("b", 7), row("w", 8)], [balance("t1", "w", "1")]);
     let removed = [RemovedKey { account_token: None, key: "a".into() }];
     let commit = PageCommit { scope, records: &records, removed: &removed, ..page(&key, lease, &state, &rows) };

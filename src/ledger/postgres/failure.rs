@@ -94,11 +94,10 @@ fn fault(code: &str) -> Option<WriteFault> {
         "25006" => WriteFault::ServerReadOnly,
         "58030" => WriteFault::Io,
         "XX001" | "XX002" => WriteFault::Damaged,
-        "42501" => WriteFault::Unauthorized,
         "55P03" | "40001" | "40P01" => WriteFault::Locked,
         "57014" | "25P03" => WriteFault::TimedOut,
-        // The database was dropped, or does not exist.
-        "3D000" | "57P04" => WriteFault::Unauthorized,
+        // No privilege; the database was dropped, or does not exist.
+        "42501" | "3D000" | "57P04" => WriteFault::Unauthorized,
         _ if code.starts_with("28") => WriteFault::Unauthorized,
         // Too many connections, starting up, shutting down, crashed.
         _ if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => WriteFault::Unreachable,

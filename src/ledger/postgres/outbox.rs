@@ -1,7 +1,8 @@
 //! Stored events.
 //!
-//! They are ordered by transaction, then by number, and shown once every transaction with a smaller number has ended:
-//! what is written later is then always after what was shown.
+//! They are ordered by transaction, then by number, and shown once every transaction of this database with a smaller number
+//! has ended: what is written later is then always after what was shown. Transactions of other databases of the server,
+//! which may last for hours, delay nothing.
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -38,8 +39,7 @@ const INSERT: &str = "INSERT INTO outbox_event (id, type, namespace, aggregate, 
 const SELECT: &str = "SELECT txid, seq, id, type, namespace, aggregate, payload, correlation_id, created_ms
      FROM outbox_event
      WHERE (txid, seq) > ($1, $2)
-         AND (txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-             OR txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
+         AND (txid < $10 OR txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
          AND ($3::text IS NULL OR namespace = $3)
          AND ($4::text IS NULL OR aggregate = $4 OR starts_with(aggregate, $4 || '/'))
          AND ($5::text[] IS NULL OR type = ANY ($5))
@@ -48,13 +48,26 @@ const SELECT: &str = "SELECT txid, seq, id, type, namespace, aggregate, payload,
          AND ($8::bigint IS NULL OR created_ms < $8)
      ORDER BY txid, seq LIMIT $9";
 
+/// The oldest transaction of this database that may still write: what is below has ended. Read before the events, in a
+/// snapshot of its own: a transaction that ends in between is then visible to the events' snapshot. Sessions report their
+/// number with 32 bits, so it is completed from that of the snapshot; one that began after the snapshot does not matter.
+const HORIZON: &str = "WITH s AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS x)
+     SELECT coalesce(min(s.x - a.age), min(s.x)) AS horizon FROM s LEFT JOIN LATERAL (
+         SELECT ((s.x & 4294967295) - backend_xid::text::bigint + 4294967296) % 4294967296 AS age
+         FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL
+     ) AS a ON a.age < 2147483648";
+
 impl Outbox for PostgresLedger {
     fn append_events<'a>(&'a self, events: &'a [OutboxEvent], now: Timestamp) -> LedgerFuture<'a, u64> {
         async move { write_tx!(self, APPEND, |tx| append(tx, events, now).await) }.boxed()
     }
 
     fn list_events<'a>(&'a self, filter: &'a EventFilter, limit: u32) -> LedgerFuture<'a, Vec<StoredEvent>> {
-        async move { read_tx!(self, LIST, |tx| list(tx, filter, limit).await) }.boxed()
+        async move {
+            let horizon = read_tx!(self, LIST, |tx| horizon(tx).await)?;
+            read_tx!(self, LIST, |tx| list(tx, filter, limit, horizon).await)
+        }
+        .boxed()
     }
 
     fn outbox_usage(&self) -> LedgerFuture<'_, OutboxUsage> {
@@ -136,7 +149,19 @@ pub(super) async fn append(tx: &mut Transaction, events: &[OutboxEvent], now: Ti
     Ok(appended)
 }
 
-async fn list(tx: &mut Transaction, filter: &EventFilter, limit: u32) -> Result<Vec<StoredEvent>, LedgerError> {
+async fn horizon(tx: &mut Transaction) -> Result<i64, LedgerError> {
+    match tx.fetch_optional(sqlx::query(HORIZON)).await? {
+        Some(row) => get(&row, "horizon"),
+        None => Ok(0),
+    }
+}
+
+async fn list(
+    tx: &mut Transaction,
+    filter: &EventFilter,
+    limit: u32,
+    horizon: i64,
+) -> Result<Vec<StoredEvent>, LedgerError> {
     let types = (!filter.types.is_empty()).then(|| filter.types.clone());
     let statement = sqlx::query(SELECT)
         .bind(filter.after.transaction)
@@ -147,7 +172,8 @@ async fn list(tx: &mut Transaction, filter: &EventFilter, limit: u32) -> Result<
         .bind(filter.correlation_id.map(|id| id.to_string()))
         .bind(filter.from.map(millis))
         .bind(filter.to.map(millis))
-        .bind(i64::from(limit));
+        .bind(i64::from(limit))
+        .bind(horizon);
     tx.fetch_all(statement).await?.iter().map(decode).collect()
 }
 

@@ -195,13 +195,12 @@ async fn write_staged(
 
 fn batch_of<'s>(batches: &'s mut Vec<StagedBatch>, name: &str) -> Result<&'s mut StagedBatch, LedgerError> {
     let corrupt = || LedgerError::Corrupt { column: "staged_rows.table_name" };
-    let place = match batches.iter().position(|staged| staged.batch.table().name == name) {
-        Some(place) => place,
-        None => {
-            let table = tables().find(|table| table.name == name).ok_or_else(corrupt)?;
-            batches.push(StagedBatch { batch: RowBatch::new(table), raw_refs: Vec::new() });
-            batches.len() - 1
-        }
+    let place = if let Some(place) = batches.iter().position(|staged| staged.batch.table().name == name) {
+        place
+    } else {
+        let table = tables().find(|table| table.name == name).ok_or_else(corrupt)?;
+        batches.push(StagedBatch { batch: RowBatch::new(table), raw_refs: Vec::new() });
+        batches.len() - 1
     };
     batches.get_mut(place).ok_or_else(corrupt)
 }

@@ -347,7 +347,7 @@ impl Transaction {
     }
 }
 
-/// Waits for the server, but not for ever.
+/// Waits for the server, but not forever.
 async fn answer<T>(
     operation: OperationName,
     timeout: Duration,
@@ -359,7 +359,7 @@ async fn answer<T>(
     }
 }
 
-/// Waits for every other transaction that has locked the same name, until the end of this one.
+/// Waits forevery other transaction that has locked the same name, until the end of this one.
 pub(super) async fn lock(tx: &mut Transaction, name: &str) -> Result<(), LedgerError> {
     tx.fetch_optional(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock_number(name))).await.map(drop)
 }

@@ -122,14 +122,13 @@ fn write_staged(
             continue;
         };
         let place = batches.iter().position(|batch| batch.table().name == row.table);
-        let place = match place {
-            Some(place) => place,
-            None => {
-                let table = tables().find(|table| table.name == row.table);
-                batches.push(RowBatch::new(table.ok_or(LedgerError::Corrupt { column: "staged_rows.table_name" })?));
-                raw_refs.push(Vec::new());
-                batches.len() - 1
-            }
+        let place = if let Some(place) = place {
+            place
+        } else {
+            let table = tables().find(|table| table.name == row.table);
+            batches.push(RowBatch::new(table.ok_or(LedgerError::Corrupt { column: "staged_rows.table_name" })?));
+            raw_refs.push(Vec::new());
+            batches.len() - 1
         };
         if let (Some(batch), Some(refs)) = (batches.get_mut(place), raw_refs.get_mut(place)) {
             let key = [&row.account_token, &row.key, &row.key_quality].map(|text| Cell::Text(text));

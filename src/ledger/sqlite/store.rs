@@ -13,7 +13,7 @@ use crate::ledger::document::StoredDocument;
 use crate::ledger::error::LedgerFuture;
 use crate::ledger::health::HealthReceiver;
 use crate::ledger::lease::Lease;
-use crate::ledger::page::{PageCommit, PageOutcome};
+use crate::ledger::page::{PageCommit, PageCounts, PageOutcome};
 use crate::ledger::probes::{ProbeResult, StoredProbe};
 use crate::ledger::record::{ReplaceIdentity, StoredTransaction, TransactionFilter};
 use crate::ledger::runs::{JobHistory, RunEnd, RunStart};
@@ -31,6 +31,10 @@ impl Ledger for SqliteLedger {
         self.page_commit(page).boxed()
     }
 
+    fn preview_page<'a>(&'a self, page: PageCommit<'a>) -> LedgerFuture<'a, PageCounts> {
+        self.page_preview(page).boxed()
+    }
+
     fn start_run<'a>(&'a self, run: &'a RunStart, lease: &'a Lease) -> LedgerFuture<'a, bool> {
         self.run_start(run, lease).boxed()
     }
@@ -45,6 +49,10 @@ impl Ledger for SqliteLedger {
 
     fn job_history<'a>(&'a self, job: &'a ObjectKey, limit: u32, now: Timestamp) -> LedgerFuture<'a, JobHistory> {
         self.job_history_load(job, limit, now).boxed()
+    }
+
+    fn is_resync_done<'a>(&'a self, job: &'a ObjectKey, id: &'a str) -> LedgerFuture<'a, bool> {
+        self.resync_is_done(job, id).boxed()
     }
 
     fn adopt_source<'a>(&'a self, adoption: &'a SourceAdoption<'a>) -> LedgerFuture<'a, bool> {

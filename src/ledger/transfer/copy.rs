@@ -52,7 +52,7 @@ pub(super) async fn copy(
     target.begin_write().await?;
     let target_tables = target.tables().await?;
     assert_empty(target, &target_tables).await?;
-    let pairs = pairs(source.tables().await?, target_tables)?;
+    let pairs = pairs(source.tables().await?, &target_tables)?;
     let mut copied: Vec<(TablePair, TableDigest)> = Vec::new();
     let mut epoch = 0;
     for pair in pairs {
@@ -108,7 +108,9 @@ async fn copy_table(
         if rows.is_empty() {
             return Ok(digest);
         }
-        rows.iter().for_each(|row| digest.add(row, &forms));
+        for row in &rows {
+            digest.add(row, &forms);
+        }
         target.insert(&pair.target, rows).await?;
         progress(Progress::Copied(pair.name(), digest.rows));
     }
@@ -122,7 +124,9 @@ async fn digest(from: &mut dyn Endpoint, table: &TableShape, forms: &Forms) -> R
         if rows.is_empty() {
             return Ok(digest);
         }
-        rows.iter().for_each(|row| digest.add(row, forms));
+        for row in &rows {
+            digest.add(row, forms);
+        }
     }
 }
 

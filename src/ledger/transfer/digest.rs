@@ -89,7 +89,9 @@ mod tests {
 
     fn digest(rows: &[&[Cell]], form: ColumnKind) -> TableDigest {
         let mut digest = TableDigest::default();
-        rows.iter().for_each(|row| digest.add(row, &Forms(vec![form; row.len()])));
+        for row in rows {
+            digest.add(row, &Forms(vec![form; row.len()]));
+        }
         digest
     }
 

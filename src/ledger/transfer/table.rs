@@ -64,7 +64,7 @@ impl TablePair {
 ///
 /// # Errors
 /// If the source has a table or a column that the target lacks: it was written by a newer version.
-pub(super) fn pairs(source: Vec<TableShape>, target: Vec<TableShape>) -> Result<Vec<TablePair>, TransferError> {
+pub(super) fn pairs(source: Vec<TableShape>, target: &[TableShape]) -> Result<Vec<TablePair>, TransferError> {
     let mut pairs = Vec::new();
     for source in source {
         let Some(counterpart) = target.iter().find(|table| table.name == source.name) else {
@@ -115,7 +115,7 @@ mod tests {
         let source = vec![table("rows", &["id", "stream"], &[]), table("streams", &["id"], &[])];
         let target =
             vec![table("streams", &["id", "added"], &[]), table("rows", &["stream", "id"], &["streams", "rows"])];
-        let pairs = pairs(source, target).unwrap();
+        let pairs = pairs(source, &target).unwrap();
         let shown: Vec<_> = pairs.iter().map(|pair| (pair.name(), pair.target.columns.len())).collect();
         assert_eq!(shown, [("streams", 1), ("rows", 2)]);
         assert_eq!(pairs[1].target.columns[0].name, "id", "in the order of the source");
@@ -126,7 +126,7 @@ mod tests {
         for (source, expected) in
             [(table("later", &["id"], &[]), "table later"), (table("a", &["b"], &[]), "column a.b")]
         {
-            let error = pairs(vec![source], vec![table("a", &["id"], &[])]).unwrap_err().to_string();
+            let error = pairs(vec![source], &[table("a", &["id"], &[])]).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("newer version"), "{error}");
         }
     }

@@ -141,6 +141,7 @@ async fn a_backup_is_behind_at_once_and_a_restore_accepts_the_loss_only_when_tol
     let files = Files::new();
     let original = opened(&files.url("ledger.db")).await;
     fill(&*original).await;
+    original.raise_epoch(0).await.unwrap();
     let epoch = original.epoch().await.unwrap().number;
     backup(&files.url("ledger.db"), &files.path("backup.db"), &mut quiet).await.unwrap();
     for (name, accept_loss) in [("refused.db", false), ("accepted.db", true)] {
@@ -211,7 +212,9 @@ async fn a_waiting_operator_does_not_make_a_ledger_non_empty() {
 #[tokio::test]
 async fn a_file_is_not_overwritten_and_a_failed_backup_leaves_none() {
     let files = Files::new();
-    fill(&*opened(&files.url("ledger.db")).await).await;
+    let ledger = opened(&files.url("ledger.db")).await;
+    fill(&*ledger).await;
+    ledger.close().await;
     std::fs::write(files.path("backup.db"), b"precious").unwrap();
     let error = backup(&files.url("ledger.db"), &files.path("backup.db"), &mut quiet).await.unwrap_err();
     assert!(matches!(error, TransferError::Exists(_)), "{error}");

@@ -21,7 +21,9 @@ mod validate_kind;
 mod whole_days;
 
 pub use amounts::{AmountRepr, Amounts, CurrencySource, Sign};
-pub use definition::{AccountSource, CommitScope, RecordList, RecordOrder, Stream, TimeField, WindowParameters, WindowPlace};
+pub use definition::{
+    AccountSource, CommitScope, RecordList, RecordOrder, Stream, TimeField, WindowParameters, WindowPlace,
+};
 pub use inline::InlineContext;
 pub use key_template::{KeyTemplate, RecordTemplate};
 pub use list_end::{EmptyForm, EndSign};

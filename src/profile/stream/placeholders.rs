@@ -21,9 +21,8 @@ impl Stream {
             let text = format!("in: path needs the placeholder {{{missing}}} in path: add it");
             return Err(InvalidField::new(["window"], text));
         }
-        let known = |name: &String| {
-            self.parameters.contains_key(name) || endpoint.contains_key(name) || bounds.contains(&name)
-        };
+        let known =
+            |name: &String| self.parameters.contains_key(name) || endpoint.contains_key(name) || bounds.contains(&name);
         if let Some((path, unknown)) = used.iter().find(|(_, name)| !known(name)) {
             return Err(InvalidField::new(path.clone(), unknown_placeholder(unknown)));
         }

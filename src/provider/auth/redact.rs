@@ -223,7 +223,7 @@ fn secrets(settings: &Settings) -> Vec<&str> {
                 if value.expose_secret().starts_with(prefix) { prefix.len() } else { 0 }
             };
             let headers = headers.iter().filter_map(|header| header.1.expose_secret().get(bare(header)..));
-            let in_body = body.iter().filter_map(|(_, value)| value.as_ref()).map(|value| value.expose_secret());
+            let in_body = body.iter().filter_map(|(_, value)| value.as_ref()).map(secrecy::ExposeSecret::expose_secret);
             headers.chain(query.iter().map(|(_, value)| value.expose_secret())).chain(in_body).collect()
         }
     }

@@ -54,7 +54,8 @@ async fn each_auth_type_adds_its_credentials_in_the_right_place() {
     assert!(query.headers.is_empty());
     let profile = Auth::Profile {
         headers: vec![("plaid-client-id".to_owned(), secret("id")), ("plaid-secret".to_owned(), secret("canary"))],
-        query: vec![("apikey".to_owned(), secret("canary-q"))], body: Vec::new()
+        query: vec![("apikey".to_owned(), secret("canary-q"))],
+        body: Vec::new(),
     };
     let profile = sent(profile).await;
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::api::v1alpha1::provider_connection::{PolicySource, ProviderConnection
 use crate::api::v1alpha1::reasons::Reason;
 use crate::domain::key::ObjectKey;
 use crate::profile::Profiles;
-use crate::resolve::{OperatorOptions, ReferencedSecret, ReferencedSecrets, SpecError, referenced_secrets};
+use crate::resolve::{JobSupport, OperatorOptions, ReferencedSecret, ReferencedSecrets, SpecError, referenced_secrets};
 use crate::settings::Settings;
 use crate::settings::addresses::AddressRules;
 use crate::settings::secret_data::{SecretData, SecretState};
@@ -29,7 +29,7 @@ fn resolved_with(spec: &ProviderConnectionSpec, state: &SecretState, has_key: bo
         profile: profile.as_ref(),
         policy: None,
         secrets: ReferencedSecrets { auth: referenced_secrets(spec).0.map(secret), tls: None },
-        operator: OperatorOptions { has_key, addresses: &addresses },
+        operator: OperatorOptions { has_key, addresses: &addresses, jobs: JobSupport::default() },
     })
 }
 

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::{RecordParser, Rejection, money, quality, reject, scalar, time};
+use super::{RecordParser, Rejection, id_part, money, quality, reject, scalar, time};
 use crate::domain::mask::plain_text;
 use crate::domain::money::{Currency, parse_amount};
 use crate::domain::record::BookingTime;
@@ -48,7 +48,7 @@ impl RecordParser<'_> {
         // The token of its transactions, so that both can be joined.
         let source = self.stream.account.as_ref();
         let id = match source.and_then(|source| source.pointer.as_ref()) {
-            Some(pointer) => self.id_part(record, pointer)?.unwrap_or_else(|| key.clone()),
+            Some(pointer) => id_part(record, pointer)?.unwrap_or_else(|| key.clone()),
             None => key.clone(),
         };
         let of_job = source.is_some_and(|source| source.parameter.is_some());

@@ -13,7 +13,7 @@ use crate::ledger::RunResult;
 use crate::ledger::document::StoredDocument;
 use crate::ledger::record::TransactionFilter;
 use crate::profile::{Classification, ResponseClass, RetryAfter};
-use crate::profile::{EmptyForm, Pagination, Profiles, Stream};
+use crate::profile::{EmptyForm, Pagination, Profiles, RecordKind, Stream};
 use crate::provider::call::{CallError, Request, Response};
 use crate::sync::tests::ScriptedBank;
 use crate::sync::{Fetch, Partition, RunReport, SyncPlan};
@@ -95,8 +95,13 @@ fn of_profile(profile: &str, name: &str, parameters: &[(&str, &str)]) -> SyncPla
     }
 }
 
+/// Finastra's list, kept as documents: what is stored is compared as a whole.
 fn collaterals() -> SyncPlan {
-    of_profile("finastra", "collaterals", &[])
+    let mut plan = of_profile("finastra", "collaterals", &[]);
+    let mut stream = Stream::clone(&plan.stream);
+    stream.record = RecordKind::Document;
+    plan.stream = Arc::new(stream);
+    plan
 }
 
 async fn documents(harness: &SyncHarness) -> Vec<StoredDocument> {
@@ -128,7 +133,7 @@ async fn a_list_is_read_up_to_its_total_and_a_rerun_changes_nothing() {
     assert_eq!((again.counts.inserted, again.counts.updated, again.counts.unchanged), (0, 0, 35));
     let stored = documents(&harness).await;
     assert_eq!(stored[0].record.body, r#"{"estimatedValue":12.50,"id":"COL-0000"}"#, "no digit is lost");
-    assert_eq!((stored[0].stream.as_str(), stored[0].record.kind.as_str()), ("collaterals", "collateral"));
+    assert_eq!((stored[0].stream.as_str(), stored[0].record.kind.as_str()), ("collaterals", "document"));
 }
 
 #[tokio::test]
@@ -243,16 +248,18 @@ async fn fewer_records_than_the_total_are_read_twice_and_reported() {
 }
 
 #[tokio::test]
-async fn an_interrupted_walk_resumes_one_page_before_its_position() {
-    let harness = SyncHarness::new(ScriptedBank::default()).await;
-    let mut broken = false;
-    let list = OffsetList::of(50).overriding(move |offset, _| {
-        (offset == 30 && !std::mem::replace(&mut broken, true)).then(|| response(503, ""))
-    });
-    assert_eq!(outcome(&run(&harness, &list, &collaterals()).await), (RunResult::Failed, Some("ProviderError")));
-    assert_eq!(outcome(&run(&harness, &list, &collaterals()).await), (RunResult::Succeeded, None));
-    assert_eq!(list.offsets()[..6], [0, 10, 20, 30, 20, 30]);
-    assert_eq!(keys(&harness).await.len(), 50);
+async fn an_interrupted_walk_goes_back_a_page_unless_a_total_tells_of_shifts() {
+    for (total, asked) in [(false, vec![0, 10, 20, 30, 20, 30]), (true, vec![0, 10, 20, 30, 30, 40])] {
+        let harness = SyncHarness::new(ScriptedBank::default()).await;
+        let mut broken = false;
+        let list = OffsetList { total, ..OffsetList::of(50) }.overriding(move |offset, _| {
+            (offset == 30 && !std::mem::replace(&mut broken, true)).then(|| response(503, ""))
+        });
+        assert_eq!(outcome(&run(&harness, &list, &collaterals()).await), (RunResult::Failed, Some("ProviderError")));
+        assert_eq!(outcome(&run(&harness, &list, &collaterals()).await), (RunResult::Succeeded, None));
+        assert_eq!(list.offsets()[..6], asked, "total: {total}");
+        assert_eq!(keys(&harness).await.len(), 50);
+    }
 }
 
 fn response_classified_as(status: u16, class: ResponseClass, wait: Option<RetryAfter>) -> Response {

@@ -1,4 +1,4 @@
-//! Links to a next page, and which of them are followed. Pure.
+//! Links to a next page, and which of them are followed.
 //!
 //! A provider chooses its links, so it could choose where credentials are sent. Of a link only the path below the
 //! connection's base URL and the query are kept, and only if it leads to the origin of that URL; the request is built

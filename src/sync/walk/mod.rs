@@ -2,7 +2,8 @@
 //!
 //! Each page is fetched and parsed without holding a lock, then committed together with the position of the next page,
 //! which is fetched meanwhile. The high-water mark advances only when a window is complete. An interrupted walk resumes
-//! one page before its position where pages are numbered, because such pages shift when the provider's list changes.
+//! one page before its position where pages are numbered and the provider states no total, because such pages shift when
+//! its list changes.
 //!
 //! - `window`: the pages of one window, to its end.
 //! - `opening`: where a window starts, and where it goes on.

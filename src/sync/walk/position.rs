@@ -27,8 +27,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Rewinds an interrupted window by one page, because the list may have shifted.
+    /// Rewinds an interrupted window by one page, because the list may have shifted. With a total that is noticed at the
+    /// next page, and the window is read again: then no page is requested twice but the one that was in flight.
     pub(super) fn rewind_one_page(&self, window: SyncWindow) -> SyncWindow {
+        if window.total.is_some() {
+            return window;
+        }
         let (first, step) = match self.stream.pagination {
             Pagination::Page { first, .. } => (first, 1),
             Pagination::Offset { first, size, .. } => (first, size),

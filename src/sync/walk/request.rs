@@ -81,9 +81,9 @@ impl Walk<'_> {
             }
             Pagination::NextUrl { .. } | Pagination::LinkHeader { .. } => {
                 // What is taken from a link replaces what the stream itself sends.
-                let taken = window.page_token.as_deref().map(link::taken_parameters).unwrap_or_default();
-                request.query = link::without(request.query, &taken);
-                request.query.extend(taken);
+                let of_link = window.page_token.as_deref().map(link::taken_parameters).unwrap_or_default();
+                request.query = link::without(request.query, &of_link);
+                request.query.extend(of_link);
             }
             Pagination::None => {}
         }
@@ -144,7 +144,7 @@ impl Walk<'_> {
         match parsed {
             Ok(page) => {
                 let raw = self.raw_payload(&response, window, account).await?;
-                Ok(ParsedPage { took, raw, ..page })
+                Ok(ParsedPage { raw, took, ..page })
             }
             Err(failure) => Err(PageFailure { took, ..failure }),
         }

@@ -62,10 +62,8 @@ pub(super) async fn of(shared: &PoolState, plan: &SyncPlan, request: RunRequest,
         events: events(plan, request, report, &judged, &history),
         at: now,
     };
-    let values = |judged: &Judged<'_>| PartitionValues {
-        streak: judged.streak.clone(),
-        fetch_time: judged.outcome.fetch_time,
-    };
+    let values =
+        |judged: &Judged<'_>| PartitionValues { streak: judged.streak.clone(), fetch_time: judged.outcome.fetch_time };
     let partitions = if counted { judged.iter().map(values).collect() } else { Vec::new() };
     Ending { end, exceeded, partitions }
 }

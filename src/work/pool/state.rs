@@ -154,7 +154,8 @@ impl JobEntry {
     /// Remembers the end of a run; `resync` is the ID of the resync that it served.
     pub(super) fn note_end(&mut self, resync: Option<String>, outcome: RunOutcome) {
         if let Some(id) = resync {
-            let before = self.resync.take().filter(|attempts| attempts.id == id).map_or(0, |attempts| attempts.failures);
+            let before =
+                self.resync.take().filter(|attempts| attempts.id == id).map_or(0, |attempts| attempts.failures);
             let failed = outcome.report.result == RunResult::Failed;
             let failures = if failed { before.saturating_add(1) } else { 0 };
             self.resync = Some(ResyncAttempts { id, failures, last: outcome.at });

@@ -103,42 +103,50 @@ async fn a_bank_that_never_answered_well_is_never_healthy() {
 }
 
 #[tokio::test]
-async fn rejected_and_limited_checks_open_the_circuit_like_any_failed_check() {
+async fn rejected_and_limited_checks_fail_without_opening_the_circuit() {
     let time = ManualTime::start();
-    for status in ["401 Unauthorized", "403 Forbidden", "429 Slow Down", "402 Payment Required", "302 Found"] {
+    for status in ["401 Unauthorized", "403 Forbidden", "429 Slow Down"] {
         let server = ScriptedServer::start(vec![ok_response(), response(status, "", "")]).await;
         let mut draft = draft(server.url.clone());
-        (draft.breaker.consecutive_failures, draft.breaker.unhealthy) = (3, OnUnhealthy::Ignore);
+        (draft.breaker.consecutive_failures, draft.breaker.unhealthy) = (1, OnUnhealthy::Open);
         let connection = connect(draft);
         assert_eq!(probe(&connection).await, Ok(200));
-        for failed in 1..=3 {
+        for _ in 0..4 {
             let _failed = probe(&connection).await;
-            let opened = connection.snapshot().effective == EffectiveState::Open;
-            assert_eq!(opened, failed == 3, "{status}: {failed}");
             // A rate limit without an end is over by then.
             time.advance(Duration::from_mins(2)).await;
         }
-        assert_eq!(connection.snapshot().health, Health::Unhealthy, "{status}");
+        let seen = connection.snapshot();
+        assert_eq!((seen.health, seen.effective), (Health::Unhealthy, EffectiveState::Closed), "{status}");
         assert_eq!(candidate(&connection), CandidateHealth::Unhealthy, "{status}");
     }
 }
 
 #[tokio::test]
-async fn rejected_calls_that_are_no_checks_open_no_circuit() {
-    for status in ["401 Unauthorized", "403 Forbidden", "429 Slow Down"] {
-        let server = ScriptedServer::start(vec![response(status, "", "")]).await;
-        let mut draft = draft(server.url.clone());
-        draft.breaker.consecutive_failures = 1;
+async fn checks_without_an_access_token_fail_and_leave_the_circuit_closed() {
+    for answer in [503, 401, 400] {
+        let (_sim, bank, draft) = token_bank(1).await;
         let connection = connect(draft);
-        let _refused = get_json(&connection).await;
-        assert_eq!(connection.snapshot().effective, EffectiveState::Closed, "{status}");
+        assert_eq!(probe(&connection).await, Ok(200));
+        assert_eq!(candidate(&connection), CandidateHealth::Usable);
+        let failing = Rule::on("/oauth/token", [ScriptStep::from(Behaviour::status(answer))]);
+        bank.set_script(Script { rules: vec![failing] }).await.unwrap();
+        // The token is used until it expires.
+        eventually("three checks have failed", async || {
+            let _failed = probe(&connection).await;
+            candidate(&connection) == CandidateHealth::Unhealthy
+        })
+        .await;
+        let seen = connection.snapshot();
+        assert_eq!(seen.effective, EffectiveState::Closed, "{answer}: the token endpoint has a circuit of its own");
+        assert_ne!(seen.health, Health::Healthy, "{answer}");
     }
 }
 
 #[tokio::test]
 async fn other_credentials_make_a_trial_of_an_open_circuit_due_at_once() {
-    let refused = response("401 Unauthorized", "", "");
-    let server = ScriptedServer::start(vec![ok_response(), refused.clone(), refused, ok_response()]).await;
+    let failed = response("503 Service Unavailable", "", "");
+    let server = ScriptedServer::start(vec![ok_response(), failed.clone(), failed, ok_response()]).await;
     let mut old = draft(server.url.clone());
     old.breaker.consecutive_failures = 2;
     old.auth = Auth::Bearer { token: secret("old") };
@@ -156,27 +164,6 @@ async fn other_credentials_make_a_trial_of_an_open_circuit_due_at_once() {
     assert_eq!(connection.snapshot().effective, EffectiveState::Open, "the check decides");
     assert_eq!(probe(&connection).await, Ok(200));
     assert_eq!(connection.snapshot().effective, EffectiveState::Closed);
-}
-
-#[tokio::test]
-async fn checks_without_an_access_token_fail_and_open_the_circuit() {
-    for answer in [503, 401, 400] {
-        let (_sim, bank, draft) = token_bank(1).await;
-        let connection = connect(draft);
-        assert_eq!(probe(&connection).await, Ok(200));
-        assert_eq!(candidate(&connection), CandidateHealth::Usable);
-        let failing = Rule::on("/oauth/token", [ScriptStep::from(Behaviour::status(answer))]);
-        bank.set_script(Script { rules: vec![failing] }).await.unwrap();
-        // The token is used until it expires.
-        eventually("the checks have opened the circuit", async || {
-            let _failed = probe(&connection).await;
-            connection.snapshot().effective == EffectiveState::Open
-        })
-        .await;
-        let seen = connection.snapshot();
-        assert_eq!(candidate(&connection), CandidateHealth::Unhealthy, "{answer}");
-        assert_ne!(seen.health, Health::Healthy, "{answer}");
-    }
 }
 
 #[tokio::test]

@@ -210,6 +210,8 @@ impl GatewayHarness {
         let registry = Registry::new(clock, &metrics, reach).unwrap();
         let (stop, audit_stop) = (CancellationToken::new(), CancellationToken::new());
         let (bell, api) = (Arc::new(Notify::new()), Arc::new(Api::default()));
+        let (keys, wake) = (plan.keys.clone(), Arc::clone(&bell));
+        let dead_requests = DeadRequestRecorder::new(ledger.clone(), keys, clock, wake, &metrics).unwrap();
         let gateway = Arc::new(Gateway {
             fallback_authorization: plan.fallbacks,
             access: AccessControl::Kubernetes(Box::new(Authorizer::new(api.clone(), clock, &metrics).unwrap())),
@@ -218,14 +220,7 @@ impl GatewayHarness {
             registry: registry.clone(),
             exists: Arc::new(|key| &*key.name == LATE),
             ledger: ledger.clone(),
-            dead_requests: DeadRequestRecorder::new(
-                ledger.clone(),
-                plan.keys.clone(),
-                clock,
-                Arc::clone(&bell),
-                &metrics,
-            )
-            .unwrap(),
+            dead_requests,
             syncs: Some(Arc::new(FakeSyncs::default())),
             closing: stop.clone(),
             audit: Some(queue),

@@ -10,7 +10,6 @@ use busbar::ledger::audit::{AuditEntry, AuditKind};
 use busbar::ledger::raw::{JobDeadLetter, ReplayOutcome, ReplayedLetter};
 use busbar::ledger::requests::{RequestState, RequestedRun};
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -86,7 +85,11 @@ async fn a_run_is_asked_for_once_however_often_its_request_is_sent() {
     assert_eq!(open.len(), 3);
     let stored = open.iter().find(|stored| stored.request.run.to_string() == id).unwrap();
     assert_eq!((stored.request.subject.as_str(), &stored.request.requested), ("ann", &RequestedRun::Run));
-    harness.ledger.close_request(stored.request.id, RequestState::Done, "Succeeded", Timestamp::now()).await.unwrap();
+    harness
+        .ledger
+        .close_request(stored.request.id, RequestState::Done, "Succeeded", crate::kit::time::now())
+        .await
+        .unwrap();
     let done = harness.ask("POST", &path, "token-ann", &[("x-request-id", id)]).await;
     assert_eq!((&done.body["data"]["state"], &done.body["data"]["outcome"]), (&json!("done"), &json!("Succeeded")));
     let conflict = post(&harness, &format!("{JOB}/resync"), &keyed, resync("may")).await;
@@ -205,7 +208,7 @@ async fn events_are_paged_filtered_and_named_as_before() {
     let harness = GatewayHarness::new().await;
     let types = [EventType::FetchStarted, EventType::TransactionsIngested, EventType::FetchFailed];
     let all: Vec<_> = (1..=7).map(|n| event(n, types[usize::try_from(n % 3).unwrap()])).collect();
-    harness.ledger.append_events(&all, Timestamp::now()).await.unwrap();
+    harness.ledger.append_events(&all, crate::kit::time::now()).await.unwrap();
     let (mut cursor, mut seen) = (String::new(), Vec::new());
     loop {
         let page = harness.get(&format!("/api/events?namespace=treasury&limit=3{cursor}")).await;
@@ -246,7 +249,7 @@ async fn a_waiting_client_is_answered_when_an_event_is_stored_or_the_process_sto
     let harness = GatewayHarness::new().await;
     let storing = async {
         in_flight(&harness).await;
-        harness.ledger.append_events(&[event(1, EventType::FetchStarted)], Timestamp::now()).await.unwrap();
+        harness.ledger.append_events(&[event(1, EventType::FetchStarted)], crate::kit::time::now()).await.unwrap();
     };
     // The client of the harness gives up after 30 s.
     let (answer, ()) = tokio::join!(harness.get("/api/events?wait=30"), storing);

@@ -26,7 +26,11 @@ async fn a_request_is_traced_to_each_try_and_no_span_holds_a_secret() {
         draft.retry.retries = 1;
         draft.retry.base = Duration::from_millis(1);
         draft.retry.min_pacing = Duration::ZERO;
-        draft.auth = Auth::Profile { headers: vec![], query: vec![("apikey".to_owned(), SecretString::from(KEY))], body: Vec::new() };
+        draft.auth = Auth::Profile {
+            headers: vec![],
+            query: vec![("apikey".to_owned(), SecretString::from(KEY))],
+            body: Vec::new(),
+        };
     });
     harness.fmp.set_script(Script::from(ScriptStep::from(Behaviour::status(503)).times(1))).await.unwrap();
     let path = "/api/providers/treasury/fmp/quote?symbol=ACME";

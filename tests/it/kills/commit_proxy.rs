@@ -35,7 +35,7 @@ pub(super) struct CommitProxy {
 
 impl CommitProxy {
     /// Forwards to this socket.
-    pub(super) async fn start(upstream: PathBuf) -> Self {
+    pub(super) fn start(upstream: PathBuf) -> Self {
         // Short: the path of a socket has 107 bytes at most.
         let folder = tempfile::Builder::new().prefix("bb-").tempdir_in("/tmp").unwrap();
         let listener = UnixListener::bind(folder.path().join(upstream.file_name().unwrap())).unwrap();
@@ -91,13 +91,13 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
         if let Some(loss) = loss
             && buffer[..read].windows(COMMITTED.len()).any(|window| window == COMMITTED)
         {
-            let lost = |kind: Loss| {
+            let is_lost = |kind: Loss| {
                 loss.compare_exchange(kind as u8, Loss::Done as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
             };
-            if lost(Loss::Held) {
+            if is_lost(Loss::Held) {
                 return std::future::pending().await;
             }
-            if lost(Loss::Cut) {
+            if is_lost(Loss::Cut) {
                 return;
             }
         }

@@ -9,8 +9,8 @@ use super::env::{Engine, KillEnv};
 use super::oracle::assert_exact;
 
 const PAGES: u64 = 1_000;
-/// Pages requested again after a kill: the one in flight, and where pages are numbered the one before the stored place.
-const REPEATED: u64 = 2;
+/// Pages requested again after a kill: the one in flight.
+const REPEATED: u64 = 1;
 /// Kills in `make ci`.
 const KILLS: u64 = 25;
 
@@ -21,6 +21,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Kills `busbar sync` at seeded points of a sync of [`PAGES`] pages, always with the same holder identity.
+#[expect(clippy::print_stdout, reason = "the seed reproduces a failure")]
 async fn survives_kills(engine: Engine) {
     let kills = variable("KILLS").unwrap_or(KILLS);
     let seed = variable("KILLS_SEED").unwrap_or_else(rand::random);

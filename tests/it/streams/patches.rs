@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{KEY, Provider};
 use crate::kit::walk_bank::page;
 
-fn change(id: &str, account: &str, pending: bool, replaces: Value) -> Value {
+fn change(id: &str, account: &str, pending: bool, replaces: &Value) -> Value {
     json!({"transaction_id": id, "account_id": account, "amount": 12.3, "iso_currency_code": "USD", "date": "2026-09-01",
            "name": "COFFEE", "pending": pending, "pending_transaction_id": replaces})
 }
@@ -23,14 +23,14 @@ async fn plaid_changes_are_rows_of_their_accounts_with_the_token_in_the_body_onl
             let (added, removed) = match round.load(Ordering::SeqCst) {
                 0 => (
                     vec![
-                        change("P", "a", true, Value::Null),
-                        change("same", "a", false, Value::Null),
-                        change("same", "b", false, Value::Null),
+                        change("P", "a", true, &Value::Null),
+                        change("same", "a", false, &Value::Null),
+                        change("same", "b", false, &Value::Null),
                     ],
                     vec![],
                 ),
                 1 => (
-                    vec![change("B", "a", false, json!("P"))],
+                    vec![change("B", "a", false, &json!("P"))],
                     vec![json!({"transaction_id": "same", "account_id": "b"})],
                 ),
                 _ => (vec![], vec![]),
@@ -89,7 +89,7 @@ async fn a_connection_without_the_items_token_calls_nobody() {
 async fn pages_that_only_withdraw_are_not_empty_pages() {
     let bank = Provider::start(("plaid", "transactions", ""), &[], |seen| {
         let page_no = seen.sent("/cursor").as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or(0_u64);
-        let added = if page_no == 0 { vec![change("kept", "a", false, Value::Null)] } else { vec![] };
+        let added = if page_no == 0 { vec![change("kept", "a", false, &Value::Null)] } else { vec![] };
         let removed = if page_no == 0 { vec![] } else { vec![json!({"transaction_id": format!("x{page_no}")})] };
         page(json!({"added": added, "removed": removed, "next_cursor": (page_no + 1).to_string(), "has_more": page_no < 20}))
     })

@@ -24,12 +24,15 @@ async fn linking(link: impl Fn(&str) -> String + Send + Sync + 'static) -> WalkB
     .await
 }
 
+/// The link of a page, given the bank's own address.
+type LinkTo = Box<dyn Fn(&str) -> String + Send + Sync>;
+
 #[tokio::test]
 async fn a_link_to_another_host_never_gets_a_credential() {
     let (evil, visits) = serve(|_| page(json!({"data": records(2..4)}))).await;
     let evil_host = evil.trim_start_matches("http://").to_owned();
     let port = evil_host.rsplit(':').next().unwrap().to_owned();
-    let links: Vec<Box<dyn Fn(&str) -> String + Send + Sync>> = vec![
+    let links: Vec<LinkTo> = vec![
         Box::new({
             let evil = evil.clone();
             move |_| format!("{evil}{BASE}/rows?page=2")
@@ -122,7 +125,7 @@ async fn credentials_in_a_link_are_dropped_before_it_is_stored_or_requested() {
     })
     .await;
     assert_eq!(bank.end().await, failed(RunReason::ProviderError, 2));
-    let history = bank.sync.ledger.job_history(&bank.plan.job, 1, jiff::Timestamp::now()).await.unwrap();
+    let history = bank.sync.ledger.job_history(&bank.plan.job, 1, crate::kit::time::now()).await.unwrap();
     let stored = format!("{:?}", history.cursors);
     assert!(stored.contains("page=2") && !stored.contains("canary"), "{stored}");
     stop.store(9, Ordering::Relaxed);

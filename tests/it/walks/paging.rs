@@ -7,7 +7,7 @@ use super::{complete, documents, failed};
 use crate::kit::walk_bank::{Answer, BASE, Seen, WalkBank, page, records, status};
 
 /// Page `n` of three pages of two records, with `more` beside the records.
-fn third(n: u64, more: Value) -> Answer {
+fn third(n: u64, more: &Value) -> Answer {
     let mut body = json!({"data": records((n - 1) * 2..n * 2)});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     page(body)
@@ -27,7 +27,7 @@ async fn a_token_from_a_header_is_sent_in_the_query() {
     let fields = documents("{kind: token, from: {kind: header, name: x-next}, to: {kind: query, parameter: after}}");
     let bank = WalkBank::start(&fields, |seen| {
         let n = number(seen.query("after"));
-        let answer = third(n, json!({}));
+        let answer = third(n, &json!({}));
         // A blank header is none.
         answer.header("x-next", token_after(n).as_str().unwrap_or("").to_owned())
     })
@@ -43,7 +43,7 @@ async fn a_post_stream_sends_its_token_in_the_body() {
     let fields = format!("body: {{kind: json, content: {{count: 2}}}}, {}", documents(paging));
     let bank = WalkBank::start(&fields, |seen| {
         let n = number(seen.sent("/options/cursor").as_str().unwrap_or(""));
-        third(n, json!({"next": token_after(n), "more": n < 3}))
+        third(n, &json!({"next": token_after(n), "more": n < 3}))
     })
     .await;
     assert_eq!(bank.end().await, complete(6));
@@ -65,7 +65,7 @@ async fn a_form_stream_is_posted_with_its_token_in_the_query() {
     let fields = format!("body: {{kind: form, fields: {{what: 'a b'}}}}, {}", documents(paging));
     let bank = WalkBank::start(&fields, |seen| {
         let n = number(seen.query("after"));
-        let answer = third(n, json!({}));
+        let answer = third(n, &json!({}));
         if n < 3 { answer.header("x-next", format!("t{}", n + 1)) } else { answer }
     })
     .await;
@@ -84,7 +84,7 @@ async fn links_in_body_and_header_are_followed_to_the_end() {
     let body = WalkBank::start(&in_body, |seen| {
         let n = linked(seen);
         let next = (n < 3).then(|| format!("{BASE}/rows?page={}&opaque=a%2Fb", n + 1));
-        third(n, json!({"links": {"next": next}}))
+        third(n, &json!({"links": {"next": next}}))
     })
     .await;
     assert_eq!(body.end().await, complete(6));
@@ -94,7 +94,7 @@ async fn links_in_body_and_header_are_followed_to_the_end() {
     let header = WalkBank::start(&in_header, |seen| {
         let n = linked(seen);
         let last = format!("<{BASE}/rows?page=3>; rel=\"last\"");
-        let answer = third(n, json!({})).header("link", last);
+        let answer = third(n, &json!({})).header("link", last);
         if n < 3 { answer.header("link", format!("<?page={}>; rel=\"next\"", n + 1)) } else { answer }
     })
     .await;
@@ -112,7 +112,7 @@ async fn parameters_of_a_link_replace_those_of_the_stream() {
         let n = linked(seen);
         // To another host, without a path segment, with more than is taken: only the page is used.
         let next = (n < 3).then(|| format!("https://elsewhere.test/x?limit=999&page={}", n + 1));
-        third(n, json!({"next": next}))
+        third(n, &json!({"next": next}))
     })
     .await;
     assert_eq!(bank.end().await, complete(6));
@@ -121,7 +121,7 @@ async fn parameters_of_a_link_replace_those_of_the_stream() {
     assert_eq!(targets, [target(1), target(2), target(3)]);
 }
 
-/// Paging that alternates between two pages for ever, by the kind of the place.
+/// Paging that alternates between two pages forever, by the kind of the place.
 fn alternating(seen: &Seen) -> Answer {
     let place = seen.query("after");
     let next = if place == "B" { "A" } else { "B" };
@@ -153,12 +153,12 @@ async fn two_pages_that_lead_to_each_other_are_a_cycle_after_one_request_at_most
 #[tokio::test]
 async fn a_link_to_itself_and_a_server_that_ignores_the_place_are_cycles() {
     let fields = documents("{kind: nextUrl, next: [/next], link: {kind: follow}}");
-    let own = WalkBank::start(&fields, |seen| third(1, json!({"next": seen.target}))).await;
+    let own = WalkBank::start(&fields, |seen| third(1, &json!({"next": seen.target}))).await;
     assert_eq!(own.end().await, failed(RunReason::PaginationCycle, 2));
     assert_eq!(own.requests().len(), 2);
     let ignored = WalkBank::start(&fields, |seen| {
         let n = linked(seen);
-        third(1, json!({"next": format!("{BASE}/rows?page={}", n + 1)}))
+        third(1, &json!({"next": format!("{BASE}/rows?page={}", n + 1)}))
     })
     .await;
     assert_eq!(ignored.end().await, failed(RunReason::PaginationCycle, 2));
@@ -189,7 +189,7 @@ async fn each_request_has_an_id_of_its_own_page() {
     let fields = documents("{kind: nextUrl, next: [/next], link: {kind: follow}}");
     let bank = WalkBank::start(&fields, |seen| {
         let n = linked(seen);
-        third(n, json!({"next": (n < 3).then(|| format!("?page={}", n + 1))}))
+        third(n, &json!({"next": (n < 3).then(|| format!("?page={}", n + 1))}))
     })
     .await;
     assert_eq!(bank.end().await, complete(6));

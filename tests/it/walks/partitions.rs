@@ -14,7 +14,7 @@ use crate::kit::walk_bank::{Answer, BASE, Seen, WalkBank, page, record, status};
 
 /// A bank with accounts and a list for each of them: a job reads the accounts, another one the lists.
 struct Bank {
-    bank: WalkBank,
+    server: WalkBank,
     accounts: SyncPlan,
     lists: SyncPlan,
 }
@@ -35,8 +35,8 @@ async fn bank(
         }
     })
     .await;
-    let given = |what: &str| [("what".to_owned(), what.to_owned()), ("account".to_owned(), "none".to_owned())].into();
-    bank.plan.partitions[0].parameters = given("accounts");
+    bank.plan.partitions[0].parameters =
+        [("what", "accounts"), ("account", "none")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let accounts = SyncPlan { job: key("accounts"), ..bank.plan.clone() };
     let from = PartitionsFromPlan {
         job: "accounts".into(),
@@ -57,7 +57,7 @@ async fn bank(
         stream: Arc::new(stream),
         ..bank.plan.clone()
     };
-    Bank { bank, accounts, lists }
+    Bank { server: bank, accounts, lists }
 }
 
 fn of_account(seen: &Seen) -> Answer {
@@ -75,14 +75,14 @@ async fn each_stored_account_is_a_partition_and_a_new_one_is_read_in_the_next_ru
         of_account,
     )
     .await;
-    test.bank.record_of(&test.accounts).await;
-    test.bank.forget();
-    let run = test.bank.record_of(&test.lists).await;
+    test.server.record_of(&test.accounts).await;
+    test.server.forget();
+    let run = test.server.record_of(&test.lists).await;
     assert_eq!((run.result, run.counts.inserted), (Some(RunResult::Succeeded), 4));
-    assert_eq!(test.bank.requested("account"), ["acc-0", "acc-1"]);
+    assert_eq!(test.server.requested("account"), ["acc-0", "acc-1"]);
     count.store(3, Ordering::Relaxed);
-    test.bank.record_of(&test.accounts).await;
-    let run = test.bank.record_of(&test.lists).await;
+    test.server.record_of(&test.accounts).await;
+    let run = test.server.record_of(&test.lists).await;
     assert_eq!((run.counts.inserted, run.counts.unchanged), (2, 4));
 }
 
@@ -95,8 +95,8 @@ async fn a_partition_that_vanished_fails_by_itself() {
             move |seen| if seen.query("account") == "b" { status(gone, json!({})) } else { of_account(seen) },
         )
         .await;
-        test.bank.record_of(&test.accounts).await;
-        let run = test.bank.record_of(&test.lists).await;
+        test.server.record_of(&test.accounts).await;
+        let run = test.server.record_of(&test.lists).await;
         let reason = match gone {
             410 => RunReason::ItemGone,
             404 => RunReason::NotFound,
@@ -112,14 +112,14 @@ async fn no_accounts_are_a_success_that_says_so() {
     let test = bank(&documents("{kind: none}"), Vec::new, of_account).await;
     for before in [false, true] {
         if before {
-            test.bank.record_of(&test.accounts).await;
+            test.server.record_of(&test.accounts).await;
         }
-        test.bank.forget();
-        let run = test.bank.record_of(&test.lists).await;
+        test.server.forget();
+        let run = test.server.record_of(&test.lists).await;
         assert_eq!((run.result, run.counts.fetched), (Some(RunResult::Succeeded), 0));
         let note = run.failure.detail.unwrap();
         assert!(note.contains("no partitions") && note.contains("accounts"), "{note}");
-        assert!(test.bank.requests().is_empty());
+        assert!(test.server.requests().is_empty());
     }
 }
 
@@ -127,8 +127,8 @@ async fn no_accounts_are_a_success_that_says_so() {
 async fn an_account_that_is_no_parameter_fails_alone() {
     let long = "x".repeat(100);
     let test = bank(&documents("{kind: none}"), move || vec!["good".to_owned(), long.clone()], of_account).await;
-    test.bank.record_of(&test.accounts).await;
-    let run = test.bank.record_of(&test.lists).await;
+    test.server.record_of(&test.accounts).await;
+    let run = test.server.record_of(&test.lists).await;
     assert_eq!((run.reason, run.counts.inserted), (Some(RunReason::ParameterInvalid), 2));
 }
 
@@ -145,10 +145,10 @@ async fn a_thousand_partitions_are_read_one_after_the_other() {
         answer
     })
     .await;
-    test.bank.record_of(&test.accounts).await;
+    test.server.record_of(&test.accounts).await;
     // A limit that ends the run in its middle would be Incomplete; the next run starts at another partition.
     test.lists.run_timeout = std::time::Duration::from_hours(1);
-    let run = test.bank.record_of(&test.lists).await;
+    let run = test.server.record_of(&test.lists).await;
     assert_eq!((run.result, run.reason, run.counts.inserted), (Some(RunResult::Succeeded), None, PARTITIONS as u64));
     assert_eq!(most.load(Ordering::Relaxed), 1);
     assert_eq!(record(0)["n"], 0);

@@ -120,12 +120,14 @@ async fn a_record_of_the_future_and_a_page_in_another_order_do_not_move_the_mark
         if seen.query("page") == "1" { page(json!({"data": data})) } else { page(json!({"data": []})) }
     })
     .await;
-    let before = Timestamp::now();
+    let before = crate::kit::time::now();
     bank.end().await;
     bank.forget();
     bank.end().await;
     let since: Timestamp = bank.requests()[0].query("since").parse().unwrap();
-    assert!(since >= before.checked_sub(jiff::SignedDuration::from_secs(2)).unwrap() && since <= Timestamp::now());
+    assert!(
+        since >= before.checked_sub(jiff::SignedDuration::from_secs(2)).unwrap() && since <= crate::kit::time::now()
+    );
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use crate::domain::key::ObjectKey;
 use crate::domain::window::WindowPosition;
 use crate::profile::Profiles;
 use crate::resolve::{
-    ConnectionSources, DesiredConnection, JobSupport, OperatorOptions, ReferencedSecret, ReferencedSecrets, SecretReference,
-    SpecError, connection, referenced_secrets,
+    ConnectionSources, DesiredConnection, JobSupport, OperatorOptions, ReferencedSecret, ReferencedSecrets,
+    SecretReference, SpecError, connection, referenced_secrets,
 };
 use crate::settings::addresses::{AddressDenied, AddressRules, EndpointRole};
 use crate::settings::secret_data::{SecretData, SecretState};
@@ -153,7 +153,11 @@ impl Unusable {
             profile: profile.as_ref(),
             policy: policy.as_ref(),
             secrets: ReferencedSecrets { auth: fixed(auth), tls: fixed(tls) },
-            operator: OperatorOptions { has_key: false, addresses: &AddressRules::default(), jobs: JobSupport::default() },
+            operator: OperatorOptions {
+                has_key: false,
+                addresses: &AddressRules::default(),
+                jobs: JobSupport::default(),
+            },
         };
         connection(&sources).connection.unwrap_err()
     }

@@ -20,9 +20,7 @@ use crate::ledger::{
     StoredCredential,
 };
 use crate::metrics::Metrics;
-use crate::profile::{
-    Classification, CommitScope, Pagination, ResponseClass, Template, TokenSource, TokenTarget,
-};
+use crate::profile::{Classification, CommitScope, Pagination, ResponseClass, Template, TokenSource, TokenTarget};
 use crate::provider::call::{CallError, Response, TokenStoreError};
 use crate::settings::sync_plan::SyncPlan;
 use crate::sync::account_tokens::stored_key;

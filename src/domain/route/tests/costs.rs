@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::*;
 use super::*;
 
 const NOW: &str = "2026-11-29T12:00:00Z";
@@ -185,7 +184,7 @@ fn hysteresis_keeps_the_active_bank_unless_it_is_excluded() {
     assert_eq!(states(&kept), [("a", Standby, "WithinHysteresis"), ("b", Preferred, "KeptByHysteresis")]);
     banks[0].fees[0].fixed = dec("9");
     assert_eq!(choose(&rules, &banks, Some(("b", 0))).active.as_deref(), Some("a"), "cheaper by ten percent");
-    rules.hysteresis.min_hold = Duration::from_secs(60);
+    rules.hysteresis.min_hold = Duration::from_mins(1);
     let held = choose(&rules, &banks, Some(("b", 59)));
     assert_eq!(held.active.as_deref(), Some("b"));
     assert_eq!(held.held_until, Some(now() + jiff::SignedDuration::from_secs(1)));

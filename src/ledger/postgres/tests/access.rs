@@ -50,7 +50,7 @@ async fn the_server_is_verified_and_the_password_read_again_after_a_rotation() {
     // Rotated: connections that exist go on, and the next one reads the file again.
     set_password("s3cret-two").await;
     fs::write(path("password"), "s3cret-two").unwrap();
-    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ledger_0'");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ledger_0'".to_string();
     server.execute("postgres", &end).await.unwrap();
     assert_eq!(count(&*ledger).await, 0);
 

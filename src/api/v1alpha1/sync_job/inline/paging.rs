@@ -111,7 +111,7 @@ pub struct HttpPagination {
     pub parameter: Option<ShortText>,
     /// First number or offset. Unset: 0. Example: `first: 1`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000000))]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub first: Option<i64>,
     /// JSON pointers to the next page; at most 8. Unset: none. Example: `next: [/next]`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ pub struct HttpPagination {
     pub size_parameter: Option<ShortText>,
     /// Page size; from 1 to 100000. Unset: the provider's. Example: `size: 100`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100000))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub size: Option<i64>,
     /// Where a response holds its token. Unset: none. Example: `from: {kind: body, pointers: [/next]}`.
     #[serde(skip_serializing_if = "Option::is_none")]
