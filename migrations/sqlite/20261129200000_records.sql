@@ -173,6 +173,8 @@ ALTER TABLE documents ADD COLUMN account_token TEXT NOT NULL DEFAULT '';
 ALTER TABLE documents ADD COLUMN raw_ref TEXT;
 ALTER TABLE documents ADD COLUMN deleted_ms INTEGER;
 CREATE INDEX transactions_pending ON transactions (stream_id, account_token) WHERE status = 'pending';
+CREATE INDEX transactions_superseding ON transactions (stream_id, account_token, supersedes)
+    WHERE supersedes IS NOT NULL;
 
 -- Rows of windows that take effect as a whole, until their last page: the newest one of each key. `cells` is a JSON array
 -- of the values, one for each column of the table; NULL for what the provider withdrew, whatever table it is in.

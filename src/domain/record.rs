@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::rejection_reason::RejectionReason;
 
 /// Version of [`TransactionRecord::content_hash`]; incremented when its input changes, so that old hashes never match.
-const CONTENT_HASH_VERSION: u8 = 1;
+const CONTENT_HASH_VERSION: u8 = 2;
 
 /// Precision of a provider's times.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -148,11 +148,13 @@ impl TransactionRecord {
         hash.update([CONTENT_HASH_VERSION]);
         let minor = self.amount_minor.to_string();
         let amount = self.amount.to_string();
+        let booked = day_and_instant(&self.booked);
         let parts = [
             Some(self.key_quality.as_str()),
             Some(self.account.as_str()),
             Some(self.booked.text.as_str()),
             Some(self.booked.granularity.as_str()),
+            Some(booked.as_str()),
             Some(amount.as_str()),
             Some(minor.as_str()),
             Some(self.currency.as_str()),
@@ -172,8 +174,9 @@ impl TransactionRecord {
                 }
             }
         }
-        // Only where they are: a row of a version without them keeps its hash.
-        let valued = self.valued.as_ref().map(|time| format!("{}{}", time.granularity.as_str(), time.text));
+        let of_value =
+            |time: &BookingTime| format!("{}{}{}", time.granularity.as_str(), day_and_instant(time), time.text);
+        let valued = self.valued.as_ref().map(of_value);
         for (mark, text) in [(2, valued.as_deref()), (3, self.supersedes.as_deref())] {
             if let Some(text) = text {
                 hash.update([mark]);
@@ -183,6 +186,12 @@ impl TransactionRecord {
         }
         hash.finalize().into()
     }
+}
+
+/// The day and the instant of a time. They change where its text does not: with the time zone that a profile states.
+fn day_and_instant(time: &BookingTime) -> String {
+    let millis = time.at.map(|at| at.as_millisecond().to_string());
+    format!("{} {};", time.on, millis.unwrap_or_default())
 }
 
 /// A time that is an instant is that, whatever its text.

@@ -46,7 +46,7 @@ pub struct RawPayload {
     pub mode: RawMode,
     /// The masked or encrypted body.
     pub body: Bytes,
-    /// SHA-256 of the body as received.
+    /// SHA-256 of `body`.
     pub sha256: [u8; 32],
     /// Size of the body as received, in bytes.
     pub size: u64,
@@ -220,7 +220,7 @@ pub enum ReplayOutcome {
     Replayed,
     /// A newer version of its record is stored: nothing was written, and it is resolved.
     Superseded,
-    /// Its record is rejected again.
+    /// Its record is rejected again, or has no ID and cannot be told from a stored one.
     StillRejected,
     /// No raw payload was stored with it.
     RawNotStored,

@@ -36,7 +36,7 @@ pub struct NewRunRequest {
     pub job: ObjectKey,
     /// What was asked for.
     pub requested: RequestedRun,
-    /// The run's ID: the correlation ID of the request.
+    /// The run's ID: the correlation ID of the request, unless another run has it.
     pub run: RunId,
     /// Who asked.
     pub subject: String,
@@ -87,8 +87,8 @@ pub struct StoredRunRequest {
 /// The result of storing a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// It is stored now.
-    Stored,
+    /// It is stored now, and its run has this ID: another than was asked for if a run or a request has that one.
+    Stored(RunId),
     /// The same request was stored before, in this state.
     Repeated(Box<StoredRunRequest>),
     /// The ID belongs to another request: another key of the client is required, or another resync ID.

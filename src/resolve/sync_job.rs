@@ -12,7 +12,7 @@ use crate::domain::event::EventGranularity;
 use crate::domain::key::ObjectKey;
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::sla::SlaLimits;
-use crate::profile::{CommitScope as StreamScope, Stream};
+use crate::profile::{CUSTOM_PREFIX, CommitScope as StreamScope, Stream};
 use crate::resolve::fields::{duration, number};
 use crate::resolve::job_rules::{mask, validations};
 use crate::resolve::job_stream::{NamedStream, stream};
@@ -119,6 +119,18 @@ fn check_jobs(support: JobSupport) -> Result<(), SpecError> {
             Err(SpecError::stalled(Reason::JobImageMissing, message))
         }
     }
+}
+
+/// Whether a run on a connection of this provider can be a Kubernetes Job, if its spec wants that.
+pub fn check_provider(spec: &SyncJobSpec, provider: &str) -> Result<(), SpecError> {
+    if spec.execution == Execution::Job && provider.starts_with(CUSTOM_PREFIX) {
+        let message = format!(
+            "spec.execution: Job is not supported with provider {provider:?}: custom profiles are not in the Pods of Jobs; \
+             set execution: InProcess"
+        );
+        return Err(SpecError::stalled(Reason::NotImplemented, message));
+    }
+    Ok(())
 }
 
 /// Set fields that this version does not use.
@@ -292,6 +304,20 @@ mod tests {
         assert_eq!(scope(&format!("commitScope: Window, {list}"), "commitScope: Page"), Ok(StreamScope::Page));
         let refused = scope(patch, "commitScope: Page").unwrap_err();
         assert!(refused.starts_with("spec.commitScope must be Window or unset"), "{refused}");
+    }
+
+    #[test]
+    fn a_job_in_a_pod_needs_a_provider_that_is_known_there() {
+        let checked = |execution: &str, provider: &str| {
+            let text = format!("{{connectionRef: {{name: bank}}, interval: 1h, stream: rows, execution: {execution}}}");
+            check_provider(&serde_yaml::from_str(&text).unwrap(), provider)
+        };
+        for (execution, provider) in [("Job", "mono"), ("InProcess", "mono"), ("InProcess", "profile:acme")] {
+            assert_eq!(checked(execution, provider), Ok(()), "{execution} {provider}");
+        }
+        let refused = checked("Job", "profile:acme").unwrap_err();
+        assert_eq!(refused.reason, Reason::NotImplemented);
+        assert!(refused.message.ends_with("set execution: InProcess"), "{}", refused.message);
     }
 
     #[test]

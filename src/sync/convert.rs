@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::account_scope::AccountScope;
-use super::key::{Duplicates, Ordinals, Unkeyed, dedupe};
+use super::key::{Duplicates, MAX_KEY, Ordinals, Unkeyed, dedupe};
 use super::page::{Page, Record};
 use super::record::{AccountInfo, RecordParser, Rejection, dead_letter, dead_letter_of_text};
 use super::rule_record;
@@ -82,7 +82,7 @@ pub struct Converted {
     pub dead_letters: Vec<DeadLetter>,
     /// All rejected records.
     pub rejected: u64,
-    /// Records that were dropped for a later one.
+    /// Records that were dropped for another one with the same key.
     pub duplicates: Duplicates,
     /// The reason, if more were rejected than may be.
     pub too_many: Option<RunReason>,
@@ -249,7 +249,7 @@ impl Converter {
         Some(PendingSnapshot { account_token: self.account.token.clone(), keys })
     }
 
-    /// The records that the provider withdrew. One without an ID is none that is stored.
+    /// The records that the provider withdrew. One without an ID, or with one that no row has, is none that is stored.
     fn removed(&self, page: &Page) -> Result<Vec<RemovedKey>, RunReason> {
         let (Some(list), mut removed) = (&self.stream.removed, Vec::new()) else { return Ok(Vec::new()) };
         let text = |value: &Value, pointer: &str| match value.pointer(pointer) {
@@ -257,9 +257,15 @@ impl Converter {
             Some(Value::Number(number)) => Some(number.to_string()),
             _ => None,
         };
-        page.each_removed(|value| {
-            if let Some(key) = text(value, &list.key) {
+        page.each_removed(|value, is_repaired| {
+            // An ID with a replaced character could be that of another record.
+            let is_doubtful = |id: &String| is_repaired && id.contains(json_text::REPLACEMENT);
+            let key = text(value, &list.key).filter(|key| key.len() <= MAX_KEY && !key.contains('\0'));
+            if let Some(key) = key {
                 let account = list.account.as_ref().and_then(|pointer| text(value, pointer));
+                if is_doubtful(&key) || account.as_ref().is_some_and(is_doubtful) {
+                    return;
+                }
                 removed.push(RemovedKey { account_token: account.map(|id| self.scope.account(&id)), key });
             }
         })?;

@@ -125,6 +125,12 @@ pub struct WindowStart<'a> {
 /// start of the stream's initial range. After the first window the job's start has no effect: moved past the cursor, it
 /// would leave a gap.
 pub fn open_window(stream: &Stream, start: WindowStart<'_>, now: Timestamp) -> Result<SyncWindow, CursorError> {
+    let from = start_of_window(stream, start, now)?;
+    Ok(window(whole_days_from(stream, from), now, granularity(stream)))
+}
+
+/// Where a new window starts, before what is read more for whole days.
+pub fn start_of_window(stream: &Stream, start: WindowStart<'_>, now: Timestamp) -> Result<Timestamp, CursorError> {
     let granularity = granularity(stream);
     let range = stream.window.as_ref();
     let from = match start.committed {
@@ -141,7 +147,7 @@ pub fn open_window(stream: &Stream, start: WindowStart<'_>, now: Timestamp) -> R
             now.checked_sub(reach).unwrap_or(Timestamp::MIN)
         }),
     };
-    Ok(window(whole_days_from(stream, from.min(now)), now, granularity))
+    Ok(from.min(now))
 }
 
 /// Where a window that starts at `from` must start: earlier, if the stream is read in whole days. The records before that
@@ -275,6 +281,23 @@ mod tests {
             ..WindowStart::default()
         };
         assert_eq!(open_window(&stream(10), first, at("2026-09-10T23:30:00Z")).unwrap().from, "2026-09-05");
+    }
+
+    #[test]
+    fn no_window_of_whole_days_starts_before_the_first_one() {
+        let mut stream = stream(10);
+        stream.window.as_mut().unwrap().format = Some("%Y-%m-%dT%H:%M:%SZ".to_owned());
+        let now = at("2026-09-10T23:30:00Z");
+        let first = WindowStart { start: Some(at("2026-09-05T10:00:00Z")), ..WindowStart::default() };
+        let earliest = start_of_window(&stream, first, now).unwrap().to_string();
+        let second = WindowStart {
+            committed: Some("2026-09-06T00:00:00Z"),
+            earliest: Some(&earliest),
+            lookback: Some(Duration::from_hours(1000)),
+            start: None,
+        };
+        let from = |start| open_window(&stream, start, now).unwrap().from;
+        assert_eq!((from(first), from(second)), ("2026-09-04T10:00:00Z".into(), "2026-09-04T10:00:00Z".into()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::report::RunReport;
+use crate::domain::cursor::StreamKey;
 use crate::domain::event::{
     ChangedRow, EventGranularity, EventType, OutboxEvent, PageEvents, RowChange, event_id, job_aggregate,
 };
@@ -21,7 +22,7 @@ use crate::domain::row_batch::{Cell, RowView};
 use crate::domain::run_failure::FailingPartition;
 use crate::domain::run_reason::RunReason;
 use crate::ledger::{RunId, RunTrigger};
-use crate::settings::sync_plan::{Partition, SyncPlan};
+use crate::settings::sync_plan::SyncPlan;
 
 /// What all events of a run say.
 #[derive(Clone, Debug)]
@@ -147,10 +148,10 @@ fn label(partition: &str) -> String {
     FailingPartition::new(partition, "").name
 }
 
-/// The events of a page's rows; `None` if the job wants none.
+/// The events of a page's rows, which are stored in `stream`; `None` if the job wants none.
 pub fn page_events(
     plan: &SyncPlan,
-    partition: &Partition,
+    stream: &StreamKey,
     run: RunId,
     raw_ref: Option<Uuid>,
 ) -> Option<Arc<dyn PageEvents>> {
@@ -159,13 +160,16 @@ pub fn page_events(
     }
     let by_record = plan.events == EventGranularity::Record;
     let of = RunEvents::new(plan, run);
-    Some(Arc::new(IngestedEvents { of, partition: partition.name.clone(), by_record, raw_ref }))
+    let (stored_stream, partition) = (stream.stream.clone(), stream.partition.clone());
+    Some(Arc::new(IngestedEvents { of, stored_stream, partition, by_record, raw_ref }))
 }
 
 /// Makes `bank.transactions.ingested` events.
 #[derive(Debug)]
 struct IngestedEvents {
     of: RunEvents,
+    /// With its source: the rows of two sources may be equal.
+    stored_stream: String,
     partition: String,
     by_record: bool,
     raw_ref: Option<Uuid>,
@@ -206,7 +210,9 @@ impl IngestedEvents {
             digest.update(row.revision.to_be_bytes());
         }
         let aggregate = job_aggregate(&self.of.job.namespace, &self.of.job.name);
-        let id = event_id(EventType::TransactionsIngested, &aggregate, &[kind.as_bytes(), &digest.finalize()]);
+        let (stream, partition) = (self.stored_stream.as_bytes(), self.partition.as_bytes());
+        let parts: [&[u8]; 4] = [kind.as_bytes(), stream, partition, &digest.finalize()];
+        let id = event_id(EventType::TransactionsIngested, &aggregate, &parts);
         let mut payload = self.payload(kind);
         for (name, count) in [("inserted", inserted), ("updated", updated), ("removed", removed)] {
             payload.insert(name.to_owned(), count.into());
@@ -227,7 +233,8 @@ impl IngestedEvents {
         let job = job_aggregate(&self.of.job.namespace, &self.of.job.name);
         let aggregate = format!("{job}/{}", hex::encode(record.finalize().first_chunk::<12>().unwrap_or(&[0; 12])));
         let revision = changed.revision.to_be_bytes();
-        let parts = [kind.as_bytes(), token, key, row.hash().as_slice(), &revision];
+        let (stream, partition) = (self.stored_stream.as_bytes(), self.partition.as_bytes());
+        let parts = [kind.as_bytes(), stream, partition, token, key, row.hash().as_slice(), &revision];
         let id = event_id(EventType::TransactionsIngested, &aggregate, &parts);
         let mut payload = self.payload(kind);
         payload.insert("change".to_owned(), changed.change.as_str().into());
@@ -294,11 +301,17 @@ mod tests {
     use super::*;
     use crate::domain::row_batch::RowBatch;
     use crate::ledger::contract::fixtures::row;
+    use crate::sync::cursor::cursor_key;
     use crate::sync::tests::plan;
 
     const RUN: RunId = RunId(Uuid::from_u128(7));
 
     fn events(granularity: EventGranularity, run: RunId) -> Vec<OutboxEvent> {
+        let plan_of = plan(10);
+        events_of(granularity, run, &cursor_key(&plan_of, &plan_of.partitions[0]).stream)
+    }
+
+    fn events_of(granularity: EventGranularity, run: RunId, stream: &StreamKey) -> Vec<OutboxEvent> {
         let plan = SyncPlan { events: granularity, ..plan(10) };
         let batch = RowBatch::of_transactions(&[row("a", 100), row("b", 200)]);
         let changed: Vec<_> = (0..)
@@ -309,7 +322,7 @@ mod tests {
             })
             .collect();
         let raw = Some(Uuid::from_u128(9));
-        page_events(&plan, &plan.partitions[0], run, raw).map_or_else(Vec::new, |events| events.events(&changed))
+        page_events(&plan, stream, run, raw).map_or_else(Vec::new, |events| events.events(&changed))
     }
 
     #[test]
@@ -336,6 +349,19 @@ mod tests {
         for granularity in [EventGranularity::Page, EventGranularity::Record] {
             let ids = |run| events(granularity, run).iter().map(|event| event.id).collect::<Vec<_>>();
             assert_eq!(ids(RUN), ids(RunId(Uuid::from_u128(8))), "{granularity:?}");
+        }
+    }
+
+    #[test]
+    fn equal_rows_of_two_partitions_or_sources_have_events_of_their_own() {
+        let plan = plan(10);
+        let stream = cursor_key(&plan, &plan.partitions[0]).stream;
+        let partition = StreamKey { partition: "other".into(), ..stream.clone() };
+        let source = StreamKey { stream: format!("{}#other", stream.stream), ..stream.clone() };
+        for granularity in [EventGranularity::Page, EventGranularity::Record] {
+            let id = |stream: &StreamKey| events_of(granularity, RUN, stream)[0].id;
+            assert_ne!(id(&stream), id(&partition), "{granularity:?}");
+            assert_ne!(id(&stream), id(&source), "{granularity:?}");
         }
     }
 

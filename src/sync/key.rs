@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::document::DocumentRecord;
 use crate::domain::hash::short_hex;
-use crate::domain::record::{KeyQuality, TransactionRecord};
+use crate::domain::record::{KeyQuality, RowStatus, TransactionRecord};
 use crate::domain::records::CanonicalRecord;
 
 /// Version of [`derived_key`]; a change gives every row without an id a new identity.
@@ -39,7 +39,7 @@ impl Ordinals {
     }
 }
 
-/// Records of a page that were dropped, because a later one has the same key.
+/// Records of a page that were dropped, because another one has the same key.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
 pub struct Duplicates {
     /// All of them.
@@ -90,6 +90,10 @@ pub trait Keyed {
     fn base(&self) -> String;
     /// Whether the content is equal, whatever its spelling.
     fn is_equal(&self, other: &Self) -> bool;
+    /// Whether `earlier` of the same page, which has the same key, is kept instead of this one.
+    fn yields_to(&self, _earlier: &Self) -> bool {
+        false
+    }
 }
 
 impl Keyed for TransactionRecord {
@@ -111,6 +115,11 @@ impl Keyed for TransactionRecord {
 
     fn is_equal(&self, other: &Self) -> bool {
         self.has_content_of(other)
+    }
+
+    /// A booked record does not become pending again; only the order of the page's lists puts it first.
+    fn yields_to(&self, earlier: &Self) -> bool {
+        self.status == RowStatus::Pending && earlier.status == RowStatus::Booked
     }
 }
 
@@ -158,7 +167,8 @@ impl Keyed for CanonicalRecord {
     }
 }
 
-/// Derives the keys of records without one, and drops all but the last of the records with the same key.
+/// Derives the keys of records without one, and drops all but the last of the records with the same key, or all but the
+/// last booked one.
 ///
 /// Returns the records in order and what was dropped.
 pub fn dedupe<T: Keyed>(
@@ -177,11 +187,16 @@ pub fn dedupe<T: Keyed>(
             *ordinal += 1;
         }
         let identity = (record.account_token().to_owned(), record.key().to_owned());
-        if let Some(earlier) = positions.insert(identity, unique.len())
-            && let Some(earlier) = unique.get_mut(earlier).and_then(Option::take)
+        if let Some(slot) = positions.get(&identity).and_then(|position| unique.get_mut(*position))
+            && let Some(earlier) = slot.as_ref()
         {
-            duplicates.count(record.is_equal(&earlier));
+            duplicates.count(record.is_equal(earlier));
+            if record.yields_to(earlier) {
+                continue;
+            }
+            *slot = None;
         }
+        positions.insert(identity, unique.len());
         unique.push(Some(record));
     }
     (unique.into_iter().flatten().collect(), duplicates)
@@ -249,6 +264,20 @@ mod tests {
         let kept: Vec<_> = rows.iter().map(|r| (r.key.as_str(), r.amount_minor)).collect();
         assert_eq!(kept, vec![("a", 3), ("b", 2)]);
         assert_eq!(duplicates, Duplicates { dropped: 2, conflicting: 1 }, "`b` is the same record twice");
+    }
+
+    #[test]
+    fn a_booked_record_wins_over_a_pending_one_whatever_the_order() {
+        let of = |status, minor| TransactionRecord { status, ..record("a", minor) };
+        for page in [
+            vec![of(RowStatus::Booked, 1), of(RowStatus::Pending, 2)],
+            vec![of(RowStatus::Pending, 2), of(RowStatus::Booked, 1)],
+        ] {
+            let (rows, duplicates) = dedupe::<TransactionRecord>(page, &mut Ordinals::default());
+            let kept: Vec<_> = rows.iter().map(|row| (row.status, row.amount_minor)).collect();
+            assert_eq!(kept, vec![(RowStatus::Booked, 1)]);
+            assert_eq!(duplicates, Duplicates { dropped: 1, conflicting: 1 });
+        }
     }
 
     #[test]

@@ -80,13 +80,14 @@ impl Page {
         self.lists.iter().try_for_each(|list| list.each(&mut each))
     }
 
-    /// Passes what the provider withdrew to `each`, one by one. One that cannot be read names no record.
-    pub fn each_removed(&self, mut each: impl FnMut(&Value)) -> Result<(), RunReason> {
+    /// Passes what the provider withdrew to `each`, one by one, and whether characters of it were replaced. One that is
+    /// too large names no record.
+    pub fn each_removed(&self, mut each: impl FnMut(&Value, bool)) -> Result<(), RunReason> {
         self.removed.iter().try_for_each(|list| {
-            list.each(&mut |record| {
-                if let Record::Parsed(value) = record {
-                    each(value);
-                }
+            list.each(&mut |record| match record {
+                Record::Parsed(value) => each(value, false),
+                Record::Repaired(value) => each(value, true),
+                Record::TooLarge(_) => {}
             })
         })
     }

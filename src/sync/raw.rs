@@ -62,12 +62,14 @@ pub(super) fn payload(
             keys.encrypt(&context, raw.body).map_err(|_| RunReason::KeyMissing)?
         }
     };
+    // Of what is stored: that of the plain body would say which of some bodies it is.
+    let sha256 = Sha256::digest(&body).into();
     let ttl = SignedDuration::try_from(retention.ttl).unwrap_or(SignedDuration::MAX);
     Ok(Some(RawPayload {
         id: raw.id,
         mode,
         body: body.into(),
-        sha256: Sha256::digest(raw.body).into(),
+        sha256,
         size: raw.body.len() as u64,
         request: request(raw),
         window: raw.window.to_owned(),
@@ -209,6 +211,7 @@ mod tests {
         assert_eq!(with(RawStorage::Encrypted), Err(RunReason::KeyMissing));
         let masked = with(RawStorage::Masked).unwrap().unwrap();
         assert_eq!((masked.mode, &*masked.body, masked.size), (RawMode::Masked, &b"[\"***\"]"[..], 14));
+        assert_eq!(masked.sha256, <[u8; 32]>::from(Sha256::digest(&masked.body)));
         assert_eq!(masked.expires, "1970-01-01T00:01:00Z".parse().unwrap());
         assert!(!format!("{masked:?}").contains("0131883461"));
     }

@@ -1,8 +1,8 @@
 //! Dead letters, converted again from their raw payloads by the current spec and profile.
 //!
 //! The rows have the keys that they would have had, so they are ordinary upserts; each payload's rows are written in one
-//! page transaction, which also resolves the dead letters. A record of which a newer version is stored is not written. The
-//! cursor stays where it is.
+//! page transaction, which also resolves the dead letters. A record of which a newer version is stored is not written, nor
+//! one without an ID whose key is stored: that row may be an equal record. The cursor stays where it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use super::page::{self, Record};
 use super::paging::PageRequest;
 use super::record::{AccountInfo, fingerprint};
 use crate::domain::money::Currency;
+use crate::domain::record::KeyQuality;
 use crate::domain::rejection_reason::RejectionReason;
 use crate::domain::row_batch::RowBatch;
 use crate::ledger::audit::AuditEntry;
@@ -141,7 +142,7 @@ impl Payload<'_> {
             outcomes.extend(outcome.map(|outcome| (letter.id, outcome)));
         }
         if !accepted.is_empty() {
-            self.commit(partition, &cursor, &stored, accepted, &mut outcomes).await?;
+            self.commit(&cursor, &stored, accepted, &mut outcomes).await?;
         }
         Ok(outcomes)
     }
@@ -212,7 +213,6 @@ impl Payload<'_> {
     /// Writes the accepted rows of which no newer version is stored, and resolves their dead letters.
     async fn commit(
         &self,
-        partition: &Partition,
         cursor: &CursorKey,
         stored: &StoredRaw,
         accepted: Vec<(i64, Accepted)>,
@@ -220,7 +220,11 @@ impl Payload<'_> {
     ) -> Result<(), LedgerError> {
         let (mut rows, mut ids) = (Accepted::default(), Vec::with_capacity(accepted.len()));
         for (id, letter) in accepted {
-            let is_newer = self.is_superseded(cursor, &letter, stored.created).await?;
+            if self.is_indistinct(cursor, &letter).await? {
+                outcomes.insert(id, ReplayOutcome::StillRejected);
+                continue;
+            }
+            let is_newer = self.is_changed(cursor, &batches_of(&letter), stored.created, None).await?;
             outcomes.insert(id, if is_newer { ReplayOutcome::Superseded } else { ReplayOutcome::Replayed });
             ids.push(id);
             if !is_newer {
@@ -229,9 +233,12 @@ impl Payload<'_> {
                 rows.records.extend(letter.records);
             }
         }
+        if ids.is_empty() {
+            return Ok(());
+        }
         let replayed = ReplayedLetters { ids, audit: self.cx.audit.clone() };
         let state = self.cx.ledger.load_cursor(cursor).await?.unwrap_or_default();
-        let events = page_events(self.plan, partition, self.cx.run, Some(self.id));
+        let events = page_events(self.plan, &cursor.stream, self.cx.run, Some(self.id));
         let page = PageCommit {
             cursor,
             lease: self.cx.lease,
@@ -256,19 +263,25 @@ impl Payload<'_> {
         self.cx.ledger.commit_page(page).await.map(drop)
     }
 
-    /// Whether a row of the dead letter was changed after its payload was fetched.
-    async fn is_superseded(
+    /// Whether a row with a derived key of the dead letter is stored. The number in the key counts only the records that
+    /// are replayed, so the row may be that of an equal record which was accepted.
+    async fn is_indistinct(&self, cursor: &CursorKey, letter: &Accepted) -> Result<bool, LedgerError> {
+        self.is_changed(cursor, &batches_of(letter), Timestamp::MIN, Some(KeyQuality::Derived)).await
+    }
+
+    /// Whether one of these rows is stored and was changed after `since`; only of rows whose keys are of `quality`, if it
+    /// is set.
+    async fn is_changed(
         &self,
         cursor: &CursorKey,
-        letter: &Accepted,
+        batches: &[RowBatch],
         since: Timestamp,
+        quality: Option<KeyQuality>,
     ) -> Result<bool, LedgerError> {
-        let mut batches = RowBatch::of_records(&letter.records);
-        batches.push(RowBatch::of_transactions(&letter.rows));
-        batches.push(RowBatch::of_documents(&letter.documents));
-        for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+        for batch in batches {
             let identities: Vec<RowIdentity> = batch
                 .rows()
+                .filter(|row| quality.is_none_or(|quality| row.key_quality() == quality.as_str()))
                 .map(|row| RowIdentity {
                     account_token: row.account_token().to_owned(),
                     record_key: row.key().to_owned(),
@@ -282,6 +295,14 @@ impl Payload<'_> {
         }
         Ok(false)
     }
+}
+
+fn batches_of(letter: &Accepted) -> Vec<RowBatch> {
+    let mut batches = RowBatch::of_records(&letter.records);
+    batches.push(RowBatch::of_transactions(&letter.rows));
+    batches.push(RowBatch::of_documents(&letter.documents));
+    batches.retain(|batch| !batch.is_empty());
+    batches
 }
 
 /// The account of the payload's records. What only its provider can say was stored with the payload.

@@ -272,3 +272,17 @@ async fn a_replay_does_not_replace_a_newer_version_of_its_record() {
     assert_eq!(amounts, ["9.00"]);
     assert!(env.letters().await[0].resolved.is_some());
 }
+
+#[tokio::test]
+async fn a_replay_does_not_replace_an_equal_record_without_an_id() {
+    let record = |field: &str| json!({"id": "", "date": "2026-11-01", field: "7.00", "text": ""});
+    let mut env = Env::start(ENTRIES, pages(vec![record("amount"), record("value")])).await;
+    env.bank.plan.dead_letter_budget_percent = 100;
+    env.store(RawStorage::Encrypted);
+    env.bank.record().await;
+    let fixed = ListBank::of(RENAMED, "http://127.0.0.1:1".to_owned()).await.plan;
+    let plan = SyncPlan { stream: fixed.stream, ..env.bank.plan.clone() };
+    assert_eq!(env.replay(&plan, crate::kit::time::now()).await, [ReplayOutcome::StillRejected]);
+    assert!(env.letters().await[0].resolved.is_none(), "it is not known which of the two is stored");
+    assert_eq!(env.bank.stored().await, 1);
+}

@@ -93,7 +93,13 @@ impl HasStatus for ProviderConnection {
             others.map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect::<Vec<_>>()
         };
         let became_healthy = old.health == Some(HealthStatus::Unknown) && new.health == Some(HealthStatus::Healthy);
-        became_healthy && old.circuit == new.circuit && in_use(old) == in_use(new) && others(old) == others(new)
+        became_healthy
+            && !Self::is_urgent(Some(old), new)
+            // A reader of the status waits until the generation is observed.
+            && old.observed_generation == new.observed_generation
+            && old.circuit == new.circuit
+            && in_use(old) == in_use(new)
+            && others(old) == others(new)
     }
 }
 

@@ -352,6 +352,10 @@ fn only_the_first_good_health_may_wait_for_the_first_statuses_of_others() {
     };
     let healthy = of(Health::Healthy, closed);
     assert!(may_wait(&unknown, &healthy));
+    let requested = ProviderConnectionStatus { last_handled_reconcile_at: Some("r1".to_owned()), ..healthy.clone() };
+    assert!(!may_wait(&unknown, &requested), "the requester waits for it");
+    let observed = ProviderConnectionStatus { observed_generation: Some(77), ..healthy.clone() };
+    assert!(!may_wait(&unknown, &observed), "another generation is observed");
     for other in
         [of(Health::Unhealthy, closed), of(Health::Degraded, closed), of(Health::Healthy, EffectiveState::Open)]
     {

@@ -321,8 +321,8 @@ fn due_work(
     // which the provider is asked.
     let idle = next_retry.is_none() && !plan.steps.iter().any(JobStep::starts);
     if let Some(resync) = inputs.requested.resync.as_ref().filter(|_| idle) {
-        match due::resync_at(history, cadence, &resync.plan.id) {
-            Some(at) if mono < at => plan.look_again = Some(Now { mono, wall: now }.wall_at(at)),
+        match due::resync_at(history, cadence, &resync.plan.id, Now { mono, wall: now }) {
+            Some(at) if now < at => plan.look_again = Some(at),
             _ => plan.steps.push(JobStep::StartResync(resync.clone())),
         }
     }

@@ -118,8 +118,10 @@ pub fn job(object: &SyncJob, plan: &SyncPlan, request: RunRequest, options: &Job
 
 /// The name of the Job of a run: the same for the same run, also if two replicas create it.
 fn name(job: &str, request: RunRequest) -> String {
-    let run = request.run.0.simple().to_string();
-    let end = format!("-{}", run.get(..8).unwrap_or(&run));
+    // All bits of the ID, folded: the first ones of a UUIDv7 are the time, and equal for a minute.
+    let (high, low) = request.run.0.as_u64_pair();
+    let folded = high ^ low;
+    let end = format!("-{:08x}", (folded >> 32) ^ (folded & 0xffff_ffff));
     let start: String = job.chars().take(MAX_NAME - end.len()).collect();
     format!("{}{end}", start.trim_end_matches(['-', '.']))
 }
@@ -283,12 +285,12 @@ mod tests {
     fn a_job_belongs_to_its_object_and_runs_one_run_under_its_name() {
         let built = job(&sync_job(), &plan(10), request(RunTrigger::Schedule), &options());
         let (meta, spec) = (&built.metadata, built.spec.as_ref().unwrap());
-        assert_eq!((meta.name.as_deref(), meta.namespace.as_deref()), (Some("j-01234567"), Some("ns")));
+        assert_eq!((meta.name.as_deref(), meta.namespace.as_deref()), (Some("j-08880889"), Some("ns")));
         let owner = &meta.owner_references.as_ref().unwrap()[0];
         assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.controller), ("SyncJob", "u", Some(true)));
         let pod = spec.template.spec.as_ref().unwrap();
         let args = pod.containers[0].args.as_ref().unwrap();
-        for arg in ["ns/j", "--identity=j-01234567", "--trigger=Schedule", "--slot=2026-03-01T12:01:00Z"] {
+        for arg in ["ns/j", "--identity=j-08880889", "--trigger=Schedule", "--slot=2026-03-01T12:01:00Z"] {
             assert!(args.iter().any(|given| given == arg), "{arg} {args:?}");
         }
         assert!(!args.iter().any(|arg| arg.starts_with("--resync")), "{args:?}");
@@ -311,7 +313,17 @@ mod tests {
     fn the_longest_name_still_fits_a_label() {
         for length in [1, 52, 53, 54, 55, 80] {
             let name = name(&format!("{}a", "x-".repeat(length / 2)), request(RunTrigger::Retry));
-            assert!(name.len() <= 63 && name.ends_with("-01234567") && !name.contains("--"), "{name}");
+            assert!(name.len() <= 63 && name.ends_with("-08880889") && !name.contains("--"), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_ids_of_one_minute_are_two_names() {
+        let of = |id| name("j", RunRequest { run: RunId(Uuid::from_u128(id)), ..request(RunTrigger::Manual) });
+        let first = 0x0199_0000_0000_7000_8000_0000_0000_0001;
+        assert_eq!(of(first), of(first));
+        for other in [first + 1, first + (1 << 60), first + (1 << 80)] {
+            assert_ne!(of(first), of(other), "{other:x}");
         }
     }
 

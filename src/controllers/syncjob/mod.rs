@@ -334,6 +334,10 @@ fn resolve(ctx: &Ctx, object: &SyncJob, key: &ObjectKey) -> ResolvedJob {
         next_trial: live.next_trial().map(|at| now.wall_at(at)),
         maintenance: settings.maintenance(now.wall),
     };
-    let plan = exclusive::resolve(ctx, object, &settings);
+    // Afterwards, because it indexes what the job reads.
+    let plan = exclusive::resolve(ctx, object, &settings).and_then(|plan| {
+        resolve::sync_job::check_provider(&object.spec, settings.provider())?;
+        Ok(plan)
+    });
     ResolvedJob { plan, view: Some(view), connection: Some(PlannedConnection::new(live, settings)) }
 }

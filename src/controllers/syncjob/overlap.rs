@@ -25,7 +25,9 @@ pub(super) fn of(
 ) -> (bool, Option<Timestamp>) {
     let turn_ends = active.since_mono + RESYNC_TURN;
     let yields_at = match (policy, active.trigger) {
-        _ if active.stopping => return (false, None),
+        // A queued run has read nothing yet, so it serves what is due. Replaced, it would lose its place: with slots that
+        // come faster than the queue moves, no run would ever start.
+        _ if active.stopping || (active.queued && active.trigger != RunTrigger::Resync) => return (false, None),
         (ConcurrencyPolicy::Replace, trigger) if trigger != RunTrigger::Resync => now.mono,
         (_, RunTrigger::Resync) => turn_ends,
         (ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace, _) => return (false, None),

@@ -94,6 +94,24 @@ fn a_failed_resync_is_tried_again_with_growing_pauses() {
 }
 
 #[test]
+fn a_resync_that_failed_elsewhere_has_its_pauses_too() {
+    let job = job();
+    for (failures, pause) in [(1, 60), (2, 120)] {
+        let view = || {
+            let mut view = JobView { last_slot: Some(t(6_000)), ..succeeded(0) };
+            (0..failures).for_each(|n| view.last.insert(0, resync_run(Some(RunResult::Failed), 1_000 + n)));
+            view
+        };
+        let ended = view().last[0].ended.unwrap().duration_since(t(0)).as_secs();
+        assert_eq!(steps(&job, &asked(&job, view()), ended + pause - 1), [], "{failures}");
+        assert_eq!(steps(&job, &asked(&job, view()), ended + pause), [JobStep::StartResync(resync())], "{failures}");
+        let mut done = view();
+        done.last.insert(0, resync_run(Some(RunResult::Succeeded), 1_010));
+        assert_eq!(steps(&job, &asked(&job, done), 1_020), [JobStep::StartResync(resync())], "{failures}");
+    }
+}
+
+#[test]
 fn a_resync_yields_to_a_due_run_once_it_had_its_turn() {
     for policy in [ConcurrencyPolicy::Forbid, ConcurrencyPolicy::Replace] {
         let mut job = job();
@@ -120,6 +138,9 @@ fn replace_stops_the_active_run_for_a_slot_that_came_since() {
     assert!(woken <= Duration::from_secs(29), "{woken:?}");
     // The run that serves the slot is not replaced by itself, queued or not.
     assert_eq!(steps(&job, &inputs(&job, running(RunTrigger::Schedule, 60)), 62), []);
+    let queued = ActiveRun { queued: true, ..active(RunTrigger::Schedule, 30) };
+    let in_queue = JobView { active: Some(queued), ..view.clone() };
+    assert_eq!(steps(&job, &inputs(&job, in_queue), 61), [], "a queued run keeps its place");
     let stopping = ActiveRun { stopping: true, ..active(RunTrigger::Schedule, 30) };
     assert_eq!(steps(&job, &inputs(&job, JobView { active: Some(stopping), ..view }), 61), [], "once");
 }

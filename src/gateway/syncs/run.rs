@@ -65,7 +65,8 @@ pub(super) async fn store(
 ) -> Result<Response, Problem> {
     let outcome = gateway.ledger.request_run(request, audit).await.map_err(|e| Problem::ledger(&e))?;
     let view = match outcome {
-        RequestOutcome::Stored => {
+        RequestOutcome::Stored(run) => {
+            let request = &NewRunRequest { run, ..request.clone() };
             tracing::info!(
                 request_id = %request.run, namespace = %request.job.namespace, name = %request.job.name,
                 action = audit.action, "run request stored"

@@ -78,6 +78,12 @@ pub(crate) async fn a_booked_row_closes_the_pending_one_that_it_names(store: &im
     assert_eq!(stored.record.supersedes.as_deref(), Some("p"));
     let closed = rows.iter().find(|row| row.record.key == "p" && row.record.account_token == "t1").unwrap();
     assert_eq!((closed.revision, closed.record.amount_minor), (2, 1));
+    // Booked on one page, pending on a later one; of another account it stays pending.
+    commit(&*ledger, &held, 6, &[replacing("g", "late")]).await;
+    let elsewhere = TransactionRecord { account_token: "t2".into(), ..pending("late", 1) };
+    assert_eq!(commit(&*ledger, &held, 7, &[pending("late", 1), elsewhere]).await, counts(2, 1, 0));
+    let found = statuses(&*ledger).await;
+    assert!(["late pending", "late superseded"].iter().all(|row| found.contains(&(*row).to_owned())), "{found:?}");
 }
 
 pub(crate) async fn a_pending_row_that_is_booked_under_its_own_id_is_updated(store: &impl OpenLedger) {
@@ -103,12 +109,14 @@ pub(crate) async fn pending_rows_that_are_no_longer_listed_are_closed(store: &im
         (2, &["q"], vec![pending("q", 1)], counts(0, 0, 1)),
         (3, &["n"], vec![pending("n", 1)], counts(1, 1, 0)),
         (4, &[], vec![], counts(0, 1, 0)),
+        // Listed again: it is pending again.
+        (5, &["p"], vec![pending("p", 1)], counts(0, 1, 0)),
     ] {
         let (state, snapshot) = (state(version, "2"), snapshot(keys));
         let commit = PageCommit { pending: Some(&snapshot), ..page(&key, &held, &state, &rows) };
         assert_eq!(ledger.commit_page(commit).await.unwrap().counts, expected, "{version}");
     }
-    assert_eq!(statuses(&*ledger).await, ["b booked", "n superseded", "p superseded", "q superseded", "z pending"]);
+    assert_eq!(statuses(&*ledger).await, ["b booked", "n superseded", "p pending", "q superseded", "z pending"]);
 }
 
 pub(crate) async fn a_withdrawn_transaction_stays_and_comes_back_when_it_is_sent_again(store: &impl OpenLedger) {

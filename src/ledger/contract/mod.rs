@@ -128,6 +128,7 @@ macro_rules! ledger_contract {
         }
         $crate::ledger::contract::rules! { $store, runs:
             streaks_count_provider_outcomes_and_survive_a_restart
+            the_end_of_another_job_ends_no_run
             runs_of_all_jobs_are_listed_newest_first_for_people
             an_unfinished_run_is_interrupted_when_the_next_starts
             a_frozen_former_holder_cannot_interrupt_the_new_holders_run
@@ -138,6 +139,7 @@ macro_rules! ledger_contract {
         }
         $crate::ledger::contract::rules! { $store, partitions:
             the_streak_of_each_partition_is_counted_and_survives_a_restart
+            a_removed_partition_loses_its_streak_with_the_next_good_run
             a_resync_counts_for_no_streak_and_its_id_is_kept_for_ever
             a_deleted_job_takes_its_streaks_and_resyncs_with_it
             every_trigger_is_read_back
@@ -222,6 +224,7 @@ macro_rules! ledger_contract {
         }
         $crate::ledger::contract::rules! { $store, requests:
             a_repeated_request_is_one_row_and_another_one_is_a_conflict
+            a_run_id_that_is_in_use_is_replaced
             the_id_of_a_resync_is_used_once_for_each_job
             a_request_is_closed_once_and_survives_a_restart
             closed_runs_are_pruned_and_resyncs_are_not

@@ -71,6 +71,21 @@ pub(crate) async fn the_streak_of_each_partition_is_counted_and_survives_a_resta
     assert!(ledger.job_history(&books(), 0, at(1_000)).await.unwrap().partitions.is_empty(), "a good run resets all");
 }
 
+pub(crate) async fn a_removed_partition_loses_its_streak_with_the_next_good_run(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let streaks = async || ledger.job_history(&books(), 0, at(1_000)).await.unwrap().partitions;
+    run(&*ledger, 1, RunTrigger::Schedule, end(RunResult::Failed, vec![bad("a"), bad("b")], 10)).await;
+    // Runs that may have read only some of the partitions.
+    run(&*ledger, 2, RunTrigger::Schedule, end(RunResult::Failed, vec![bad("a")], 20)).await;
+    run(&*ledger, 3, RunTrigger::Schedule, end(RunResult::Incomplete, vec![empty("a")], 30)).await;
+    let resync = Some(ResyncEnd { id: "may".into(), done: true });
+    let resync = RunEnd { resync, ..end(RunResult::Succeeded, vec![good("a")], 40) };
+    run(&*ledger, 4, RunTrigger::Resync, resync).await;
+    assert_eq!(streaks().await, [streak("b", 1, 0), streak("a", 0, 1)]);
+    run(&*ledger, 5, RunTrigger::Schedule, end(RunResult::Succeeded, vec![empty("a")], 50)).await;
+    assert_eq!(streaks().await, [streak("a", 0, 2)], "b is no partition of the job any more");
+}
+
 pub(crate) async fn a_resync_counts_for_no_streak_and_its_id_is_kept_for_ever(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     run(&*ledger, 1, RunTrigger::Schedule, end(RunResult::Succeeded, vec![good("a")], 10)).await;

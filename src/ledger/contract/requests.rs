@@ -7,6 +7,7 @@ use super::fixtures::{at, audit_entry, books, run_id, take_named};
 use crate::domain::key::ObjectKey;
 use crate::ledger::error::LedgerError;
 use crate::ledger::requests::{NewRunRequest, RequestOutcome, RequestState, RequestedRun};
+use crate::ledger::runs::{RunId, RunStart, RunTrigger};
 
 pub(super) fn request(n: u128, requested: RequestedRun) -> NewRunRequest {
     NewRunRequest {
@@ -27,7 +28,7 @@ fn resync(id: &str, from: i64) -> RequestedRun {
 pub(crate) async fn a_repeated_request_is_one_row_and_another_one_is_a_conflict(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let (entry, run) = (audit_entry("run", 1), request(1, RequestedRun::Run));
-    assert_eq!(ledger.request_run(&run, &entry).await.unwrap(), RequestOutcome::Stored);
+    assert_eq!(ledger.request_run(&run, &entry).await.unwrap(), RequestOutcome::Stored(run.run));
     let again = NewRunRequest { run: run_id(99), at: at(50), ..run.clone() };
     let RequestOutcome::Repeated(stored) = ledger.request_run(&again, &entry).await.unwrap() else { panic!() };
     assert_eq!((stored.request, stored.state, stored.outcome), (run.clone(), RequestState::Open, None));
@@ -36,20 +37,39 @@ pub(crate) async fn a_repeated_request_is_one_row_and_another_one_is_a_conflict(
     assert_eq!(ledger.list_audit(None, None, 10).await.unwrap().len(), 1, "one request, one entry");
 }
 
+/// A client may send one X-Request-ID twice; run IDs are unique for the whole ledger.
+pub(crate) async fn a_run_id_that_is_in_use_is_replaced(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    let (entry, first) = (audit_entry("run", 1), request(1, RequestedRun::Run));
+    assert_eq!(ledger.request_run(&first, &entry).await.unwrap(), RequestOutcome::Stored(first.run));
+    let other_job =
+        NewRunRequest { job: ObjectKey::new("team", "other"), run: first.run, ..request(2, RequestedRun::Run) };
+    let own = RunId(other_job.id);
+    assert_eq!(ledger.request_run(&other_job, &entry).await.unwrap(), RequestOutcome::Stored(own));
+    let open = ledger.open_requests(Some(&other_job.job)).await.unwrap();
+    assert_eq!(open.iter().map(|stored| stored.request.run).collect::<Vec<_>>(), [own]);
+    let lease = take_named(&*ledger, "runs", "me", at(10)).await;
+    let (id, job, trigger) = (run_id(7), books(), RunTrigger::Manual);
+    let run = RunStart { id, job, trigger, slot: None, dry_run: false, events: Vec::new(), at: at(10) };
+    assert!(ledger.start_run(&run, &lease).await.unwrap());
+    let third = NewRunRequest { run: id, ..request(3, RequestedRun::Run) };
+    assert_eq!(ledger.request_run(&third, &entry).await.unwrap(), RequestOutcome::Stored(RunId(third.id)));
+    let RequestOutcome::Repeated(stored) = ledger.request_run(&third, &entry).await.unwrap() else { panic!() };
+    assert_eq!(stored.request.run, RunId(third.id));
+}
+
 pub(crate) async fn the_id_of_a_resync_is_used_once_for_each_job(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     let entry = audit_entry("resync", 1);
     let first = request(1, resync("may", 0));
-    assert_eq!(ledger.request_run(&first, &entry).await.unwrap(), RequestOutcome::Stored);
+    assert_eq!(ledger.request_run(&first, &entry).await.unwrap(), RequestOutcome::Stored(first.run));
     assert_eq!(ledger.request_run(&request(2, resync("may", 0)), &entry).await.unwrap(), RequestOutcome::Conflict);
-    assert_eq!(ledger.request_run(&request(3, resync("june", 0)), &entry).await.unwrap(), RequestOutcome::Stored);
+    let june = request(3, resync("june", 0));
+    assert_eq!(ledger.request_run(&june, &entry).await.unwrap(), RequestOutcome::Stored(june.run));
     let other_job = NewRunRequest { job: ObjectKey::new("team", "other"), ..request(4, resync("may", 0)) };
-    assert_eq!(ledger.request_run(&other_job, &entry).await.unwrap(), RequestOutcome::Stored);
+    assert_eq!(ledger.request_run(&other_job, &entry).await.unwrap(), RequestOutcome::Stored(other_job.run));
     let open = ledger.open_requests(Some(&books())).await.unwrap();
-    assert_eq!(
-        open.iter().map(|stored| stored.request.clone()).collect::<Vec<_>>(),
-        [first, request(3, resync("june", 0))]
-    );
+    assert_eq!(open.iter().map(|stored| stored.request.clone()).collect::<Vec<_>>(), [first, june]);
     assert_eq!(ledger.open_requests(None).await.unwrap().len(), 3);
 }
 

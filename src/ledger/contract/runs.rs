@@ -89,6 +89,26 @@ pub(crate) async fn streaks_count_provider_outcomes_and_survive_a_restart(store:
     assert_eq!((history.failure_streak, history.empty_streak), (0, 2));
 }
 
+pub(crate) async fn the_end_of_another_job_ends_no_run(store: &impl OpenLedger) {
+    let ledger = store.writer().await;
+    start(&*ledger, 1, 10).await;
+    let end = RunEnd {
+        id: run_id(1),
+        job: ObjectKey::new("team", "other"),
+        result: RunResult::Failed,
+        reason: None,
+        failure: RunFailure::default(),
+        counts: RunCounts::default(),
+        partitions: Vec::new(),
+        resync: None,
+        events: Vec::new(),
+        at: at(11),
+    };
+    ledger.finish_run(&end).await.unwrap();
+    let last = ledger.job_history(&books(), 1, at(1_000)).await.unwrap().last;
+    assert_eq!((last[0].id, last[0].result), (run_id(1), None));
+}
+
 pub(crate) async fn runs_of_all_jobs_are_listed_newest_first_for_people(store: &impl OpenLedger) {
     let ledger = store.writer().await;
     for n in 1..4_u32 {

@@ -111,6 +111,7 @@ pub(crate) async fn what_a_window_withdraws_after_it_listed_it_never_takes_effec
     let merged = commit(&*ledger, &held, CommitScope::Merge, &[row("both", 1)], &["both", "unknown"]).await.unwrap();
     assert_eq!(merged.counts, counts(2, 2, 0), "y and z; back, and stored");
     assert_eq!(statuses(&*ledger).await, ["back booked", "stored superseded", "y booked", "z booked"]);
+    a_row_keeps_the_mark_of_another_account(&*ledger, &held).await;
 }
 
 pub(crate) async fn a_window_of_many_rows_is_merged_in_pieces(store: &impl OpenLedger) {
@@ -128,6 +129,18 @@ pub(crate) async fn a_window_of_many_rows_is_merged_in_pieces(store: &impl OpenL
     assert_eq!(again.counts, counts(0, 0, 0));
     let merged = commit(&*ledger, &held, CommitScope::Merge, &[], &[]).await.unwrap();
     assert_eq!(merged.counts, counts(0, 50, 2_050), "those that were withdrawn are back");
+}
+
+async fn a_row_keeps_the_mark_of_another_account(ledger: &dyn Ledger, lease: &Lease) {
+    let other = TransactionRecord { account_token: "t2".into(), ..row("mark", 1) };
+    commit(ledger, lease, CommitScope::Page, &[row("mark", 1), other.clone()], &[]).await.unwrap();
+    let key = cursor_key("books", "");
+    let version = ledger.load_cursor(&key).await.unwrap().unwrap().version;
+    let (state, removed) = (state(version, "2"), [RemovedKey { account_token: Some("t1".into()), key: "mark".into() }]);
+    let first = PageCommit { scope: CommitScope::StageFirst, removed: &removed, ..page(&key, lease, &state, &[]) };
+    ledger.commit_page(first).await.unwrap();
+    let merged = commit(ledger, lease, CommitScope::Merge, &[other], &[]).await.unwrap();
+    assert_eq!(merged.counts, counts(0, 1, 1), "the row of the account that was named is withdrawn");
 }
 
 pub(crate) async fn a_merge_after_the_loss_of_the_lease_or_of_the_version_changes_nothing(store: &impl OpenLedger) {

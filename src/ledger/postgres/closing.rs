@@ -8,6 +8,7 @@ use super::codec::get;
 use super::rows::{PageStamp, stored_rows};
 use super::transaction::Transaction;
 use crate::domain::event::{ChangedRow, RowChange};
+use crate::domain::record::RowStatus;
 use crate::domain::records::{PendingSnapshot, RemovedKey, Table};
 use crate::domain::row_batch::{RowBatch, TRANSACTIONS, tables};
 use crate::ledger::error::LedgerError;
@@ -41,7 +42,8 @@ impl Closed {
         })
     }
 
-    /// Closes the pending transactions that these rows name as replaced.
+    /// Closes the pending transactions that these rows name as replaced, and those of these rows that a stored booked one
+    /// names: it may have been listed on an earlier page.
     pub(super) async fn supersede(
         &mut self,
         tx: &mut Transaction,
@@ -49,13 +51,41 @@ impl Closed {
         batches: &[RowBatch],
     ) -> Result<(), LedgerError> {
         let (mut accounts, mut keys) = (Vec::new(), Vec::new());
+        let (mut pending_accounts, mut pending_keys) = (Vec::new(), Vec::new());
         let transactions = batches.iter().filter(|batch| batch.table().name == TRANSACTIONS.name);
         for row in transactions.flat_map(RowBatch::rows) {
-            if let Some(replaced) = row.get("supersedes").as_text() {
+            if row.get("status").as_text() == Some(RowStatus::Pending.as_str()) {
+                pending_accounts.push(row.account_token());
+                pending_keys.push(row.key());
+            } else if let Some(replaced) = row.get("supersedes").as_text() {
                 accounts.push(row.account_token());
                 keys.push(replaced);
             }
         }
+        self.supersede_named(tx, stamp, accounts, keys).await?;
+        if pending_keys.is_empty() {
+            return Ok(());
+        }
+        let statement = query(
+            "SELECT t.id, t.revision, t.content_hash FROM unnest($2::text[], $3::text[]) AS p (account, key)
+             CROSS JOIN LATERAL (
+                 SELECT x.id, x.revision, x.content_hash, x.status FROM transactions x
+                 WHERE x.stream_id = $1 AND x.account_token = p.account AND x.record_key = p.key LIMIT 1) t
+             WHERE t.status = 'pending' AND EXISTS (
+                 SELECT 1 FROM transactions b WHERE b.stream_id = $1 AND b.account_token = p.account
+                     AND b.supersedes = p.key AND b.status = 'booked')",
+        );
+        let open = tx.fetch_all(statement.bind(stamp.stream_id).bind(pending_accounts).bind(pending_keys)).await?;
+        self.close(tx, stamp, &TRANSACTIONS, &open, RowChange::Updated).await
+    }
+
+    async fn supersede_named(
+        &mut self,
+        tx: &mut Transaction,
+        stamp: &PageStamp,
+        accounts: Vec<&str>,
+        keys: Vec<&str>,
+    ) -> Result<(), LedgerError> {
         if keys.is_empty() {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use super::failure::OperationName;
 use super::transaction::{Transaction, read_tx};
 use crate::domain::key::ObjectKey;
 use crate::ledger::error::LedgerError;
-use crate::ledger::runs::{MAX_STREAKS, PartitionStreak, ResyncEnd, RunEnd};
+use crate::ledger::runs::{MAX_STREAKS, PartitionStreak, ResyncEnd, RunEnd, RunResult};
 
 const RESYNC: OperationName = OperationName("reading whether a resync is done");
 
@@ -30,8 +30,16 @@ impl PostgresLedger {
     }
 }
 
-/// Counts the ends of a run's partitions: all of them in three statements.
+/// Counts the ends of a run's partitions: all of them in four statements. After a run that read all of them, others are
+/// no partitions of the job any more, and their streaks end.
 pub(super) async fn count(tx: &mut Transaction, end: &RunEnd) -> Result<(), LedgerError> {
+    if end.result == RunResult::Succeeded {
+        let names: Vec<String> = end.partitions.iter().map(|partition| text(&partition.name).into_owned()).collect();
+        let delete = sqlx::query(
+            "DELETE FROM sync_partitions WHERE namespace = $1 AND job = $2 AND partition <> ALL($3::text[])",
+        );
+        tx.execute(delete.bind(&*end.job.namespace).bind(&*end.job.name).bind(names)).await?;
+    }
     if end.partitions.is_empty() {
         return Ok(());
     }

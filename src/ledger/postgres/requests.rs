@@ -11,7 +11,7 @@ use super::database::PostgresLedger;
 use super::failure::OperationName;
 use super::lease::assert_held;
 use super::outbox::uuid;
-use super::transaction::{Transaction, read_tx, write_tx};
+use super::transaction::{Transaction, lock, read_tx, write_tx};
 use crate::domain::key::ObjectKey;
 use crate::ledger::audit::AuditEntry;
 use crate::ledger::error::{LedgerError, LedgerFuture};
@@ -39,6 +39,10 @@ const BY_ID: &str = "SELECT id, namespace, job, kind, resync_id, from_ms, to_ms,
 const INSERT: &str = "INSERT INTO run_requests (id, namespace, job, kind, resync_id, from_ms, to_ms, partitions,
          run_id, subject, reason, created_ms)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+
+/// Whether a run, or another request than $2, has the ID $1.
+const IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM sync_runs WHERE run_id = $1)
+     OR EXISTS (SELECT 1 FROM run_requests WHERE run_id = $1 AND id <> $2)";
 
 impl RunRequests for PostgresLedger {
     fn request_run<'a>(
@@ -96,6 +100,22 @@ impl RunRequests for PostgresLedger {
     }
 }
 
+/// The ID of the run of `request`. A correlation ID that a client sends twice is one ID: the second run would count as
+/// recorded, and its job would wait for it for ever.
+async fn run_of(tx: &mut Transaction, request: &NewRunRequest) -> Result<RunId, LedgerError> {
+    for run in [request.run, RunId(request.id)] {
+        // Until the end of the transaction, so that of two requests at once the second one finds the first.
+        lock(tx, &format!("run request {run}")).await?;
+        let statement = sqlx::query(IS_USED).bind(run.to_string()).bind(request.id.to_string());
+        let is_used: bool = tx.scalar(statement).await?;
+        if !is_used {
+            return Ok(run);
+        }
+    }
+    // A request whose row was pruned, with the key of a run that is still in the history.
+    Ok(RunId(Uuid::new_v4()))
+}
+
 async fn store(
     tx: &mut Transaction,
     request: &NewRunRequest,
@@ -109,6 +129,7 @@ async fn store(
             ("resync", Some(id.as_str()), Some(millis(*from)), Some(millis(*to)), list)
         }
     };
+    let run = run_of(tx, request).await?;
     let statement = sqlx::query(INSERT)
         .bind(request.id.to_string())
         .bind(&*request.job.namespace)
@@ -118,13 +139,13 @@ async fn store(
         .bind(from)
         .bind(to)
         .bind(partitions)
-        .bind(request.run.to_string())
+        .bind(run.to_string())
         .bind(text(&request.subject).into_owned())
         .bind(text_opt(request.reason.as_deref()).map(std::borrow::Cow::into_owned))
         .bind(millis(request.at));
     if tx.execute(statement).await? > 0 {
         audit::append(tx, entry).await?;
-        return Ok(RequestOutcome::Stored);
+        return Ok(RequestOutcome::Stored(run));
     }
     let stored = tx.fetch_optional(sqlx::query(BY_ID).bind(request.id.to_string())).await?;
     Ok(match stored.as_ref().map(decode).transpose()? {

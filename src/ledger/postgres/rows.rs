@@ -5,6 +5,7 @@
 //! an amount or an instant may only be spelled differently. A page is a few statements, whatever its number of rows:
 //! their values are arrays, one for each column.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use sqlx::postgres::{PgArguments, PgRow};
@@ -27,11 +28,13 @@ pub(super) struct PageStamp {
     pub(super) stream_id: i64,
     pub(super) run: String,
     pub(super) now: i64,
+    /// Whether the page says which transactions of its account are pending.
+    pub(super) lists_pending: bool,
 }
 
 impl PageStamp {
     pub(super) fn new(stream_id: i64, page: &PageCommit<'_>) -> Self {
-        Self { stream_id, run: page.run.to_string(), now: millis(page.now) }
+        Self { stream_id, run: page.run.to_string(), now: millis(page.now), lists_pending: page.pending.is_some() }
     }
 }
 
@@ -97,7 +100,7 @@ pub(super) async fn write<'b>(
     let rows = || batch.rows().enumerate();
     let new: Vec<(usize, RowView<'b>)> =
         rows().filter(|(place, _)| !is_known.get(*place).copied().unwrap_or_default()).collect();
-    let changed = changed(tx, batch, &known.others).await?;
+    let changed = changed(tx, stamp, batch, &known.others).await?;
     insert(tx, stamp, batch.table(), &new, raw_refs).await?;
     update(tx, stamp, batch.table(), &changed, raw_refs).await?;
     written.counts.inserted += new.len() as u64;
@@ -186,17 +189,18 @@ async fn find(tx: &mut Transaction, stamp: &PageStamp, batch: &RowBatch) -> Resu
 /// The rows whose content is another than what is stored, whatever its spelling.
 async fn changed<'s, 'b>(
     tx: &mut Transaction,
+    stamp: &PageStamp,
     batch: &'b RowBatch,
     others: &'s [Stored],
 ) -> Result<Vec<(&'s Stored, RowView<'b>)>, LedgerError> {
     let compared: Vec<i64> = others.iter().filter(|stored| !stored.is_deleted).map(|stored| stored.id).collect();
     let stored_rows = stored_rows(tx, batch.table(), &compared).await?;
+    let places: HashMap<i64, usize> = stored_rows.ids.iter().copied().zip(0..).collect();
     let mut changed = Vec::new();
     for stored in others {
         let Some(row) = batch.row(stored.place) else { continue };
-        let place = stored_rows.ids.iter().position(|id| *id == stored.id);
-        let known = place.and_then(|place| stored_rows.batch.row(place));
-        if !known.is_some_and(|known| is_equal(known, row)) {
+        let known = places.get(&stored.id).and_then(|place| stored_rows.batch.row(*place));
+        if !known.is_some_and(|known| is_equal(stamp, known, row)) {
             changed.push((stored, row));
         }
     }
@@ -204,9 +208,10 @@ async fn changed<'s, 'b>(
 }
 
 /// Whether a row whose hash differs has the stored content all the same, or must not replace it.
-fn is_equal(known: RowView<'_>, row: RowView<'_>) -> bool {
-    // What a booked row replaced may still be listed as pending.
-    let is_replaced = row.table().name == TRANSACTIONS.name
+fn is_equal(stamp: &PageStamp, known: RowView<'_>, row: RowView<'_>) -> bool {
+    // What a booked row replaced may still be listed as pending, except where being listed is what keeps it pending.
+    let is_replaced = !stamp.lists_pending
+        && row.table().name == TRANSACTIONS.name
         && known.get("status").as_text() == Some(RowStatus::Superseded.as_str())
         && row.get("status").as_text() == Some(RowStatus::Pending.as_str());
     is_replaced || known.has_content_of(row)

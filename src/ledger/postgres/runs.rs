@@ -148,7 +148,7 @@ async fn finish(tx: &mut Transaction, end: &RunEnd) -> Result<(), LedgerError> {
     let statement = query(
         "UPDATE sync_runs SET ended_ms = $2, result = $3, reason = $4, fetched = $5, inserted = $6, updated = $7,
              unchanged = $8, rejected = $9, pages = $10, failure = $11, conflicting = $12
-         WHERE run_id = $1 AND ended_ms IS NULL",
+         WHERE run_id = $1 AND namespace = $13 AND job = $14 AND ended_ms IS NULL",
     )
     .bind(end.id.to_string())
     .bind(millis(end.at))
@@ -161,7 +161,9 @@ async fn finish(tx: &mut Transaction, end: &RunEnd) -> Result<(), LedgerError> {
     .bind(to_i64(end.counts.rejected))
     .bind(to_i64(end.counts.pages))
     .bind(failure.as_deref().map(text))
-    .bind(to_i64(end.counts.conflicting));
+    .bind(to_i64(end.counts.conflicting))
+    .bind(&*end.job.namespace)
+    .bind(&*end.job.name);
     if tx.execute(statement).await? == 0 {
         return Ok(());
     }

@@ -60,10 +60,15 @@ async fn stage_rows(
 ) -> Result<(), LedgerError> {
     assert_held(tx, page.lease).await?;
     let keys: Vec<&str> = rows.iter().map(|row| row.key()).collect();
-    // A row takes the place of the mark that it was withdrawn, whether or not that names its account.
-    let drop_marks =
-        query("DELETE FROM staged_rows WHERE stream_id = $1 AND job = $2 AND record_key = ANY ($3) AND cells IS NULL");
-    tx.execute(drop_marks.bind(stream_id).bind(&page.cursor.job).bind(&keys)).await?;
+    let accounts: Vec<&str> = rows.iter().map(|row| row.account_token()).collect();
+    // A row takes the place of the mark that it was withdrawn, whether or not that names its account. The mark of another
+    // account stays.
+    let drop_marks = query(
+        "DELETE FROM staged_rows s USING unnest($3::text[], $4::text[]) AS p (key, account)
+         WHERE s.stream_id = $1 AND s.job = $2 AND s.record_key = p.key AND s.cells IS NULL
+             AND s.account_token IN ('', p.account)",
+    );
+    tx.execute(drop_marks.bind(stream_id).bind(&page.cursor.job).bind(&keys).bind(&accounts)).await?;
     let statement = query(
         "INSERT INTO staged_rows (stream_id, job, raw_ref, record_key, table_name, account_token, key_quality, cells,
              content_hash)
@@ -78,7 +83,7 @@ async fn stage_rows(
         .bind(raw_ref)
         .bind(keys)
         .bind(rows.iter().map(|row| row.table().name).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.account_token()).collect::<Vec<_>>())
+        .bind(accounts)
         .bind(rows.iter().map(|row| row.key_quality()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| encoded(*row)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.hash().as_slice()).collect::<Vec<&[u8]>>());

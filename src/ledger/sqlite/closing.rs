@@ -9,9 +9,18 @@ use super::codec::get;
 use super::connection::Transaction;
 use super::rows::{PageStamp, stored_row};
 use crate::domain::event::{ChangedRow, RowChange};
+use crate::domain::record::RowStatus;
 use crate::domain::records::{PendingSnapshot, RemovedKey, Table};
 use crate::domain::row_batch::{RowBatch, TRANSACTIONS, tables};
 use crate::ledger::error::LedgerError;
+
+const FIND_PENDING: &str = "SELECT id, revision, content_hash FROM transactions \
+     WHERE stream_id = ?1 AND account_token = ?2 AND record_key = ?3 AND status = 'pending'";
+/// A pending transaction that a booked one names as replaced.
+const FIND_REPLACED: &str = "SELECT id, revision, content_hash FROM transactions \
+     WHERE stream_id = ?1 AND account_token = ?2 AND record_key = ?3 AND status = 'pending' AND EXISTS ( \
+         SELECT 1 FROM transactions b WHERE b.stream_id = ?1 AND b.account_token = ?2 AND b.supersedes = ?3 \
+             AND b.status = 'booked')";
 
 /// Closed rows, as they are stored now.
 #[derive(Default)]
@@ -42,7 +51,8 @@ impl Closed {
         })
     }
 
-    /// Closes the pending transactions that these rows name as replaced.
+    /// Closes the pending transactions that these rows name as replaced, and those of these rows that a stored booked one
+    /// names: it may have been listed on an earlier page.
     pub(super) fn supersede(
         &mut self,
         tx: &Transaction<'_>,
@@ -51,14 +61,14 @@ impl Closed {
     ) -> Result<(), LedgerError> {
         let transactions = batches.iter().filter(|batch| batch.table().name == TRANSACTIONS.name);
         for row in transactions.flat_map(RowBatch::rows) {
-            let Some(replaced) = row.get("supersedes").as_text() else { continue };
-            let found = tx.query_opt(
-                "SELECT id, revision, content_hash FROM transactions
-                 WHERE stream_id = ?1 AND account_token = ?2 AND record_key = ?3 AND status = 'pending'",
-                params![stamp.stream_id, row.account_token(), replaced],
-                open_row,
-            )?;
-            if let Some(open) = found {
+            let (sql, key) = if row.get("status").as_text() == Some(RowStatus::Pending.as_str()) {
+                (FIND_REPLACED, row.key())
+            } else if let Some(replaced) = row.get("supersedes").as_text() {
+                (FIND_PENDING, replaced)
+            } else {
+                continue;
+            };
+            if let Some(open) = tx.query_opt(sql, params![stamp.stream_id, row.account_token(), key], open_row)? {
                 self.close(tx, stamp, &TRANSACTIONS, &open, RowChange::Updated)?;
             }
         }
@@ -118,6 +128,9 @@ impl Closed {
                     open.extend(tx.query_opt(&sql, params![stamp.stream_id, account, key.key], open_row)?);
                 }
             }
+            // One row may be named with its account and without it; it is closed once.
+            open.sort_by_key(|row| row.id);
+            open.dedup_by_key(|row| row.id);
             for row in open {
                 self.close(tx, stamp, table, &row, RowChange::Removed)?;
             }

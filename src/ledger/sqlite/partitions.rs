@@ -7,7 +7,7 @@ use super::connection::Transaction;
 use super::database::SqliteLedger;
 use crate::domain::key::ObjectKey;
 use crate::ledger::error::LedgerError;
-use crate::ledger::runs::{MAX_STREAKS, PartitionEnd, PartitionStreak, ResyncEnd, RunEnd};
+use crate::ledger::runs::{MAX_STREAKS, PartitionEnd, PartitionStreak, ResyncEnd, RunEnd, RunResult};
 
 const RESYNC: OperationName = OperationName("reading whether a resync is done");
 
@@ -24,10 +24,21 @@ impl SqliteLedger {
     }
 }
 
-/// Counts the ends of a run's partitions.
+/// Counts the ends of a run's partitions. After a run that read all of them, others are no partitions of the job any
+/// more, and their streaks end.
 pub(super) fn count(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
     for partition in &end.partitions {
         count_one(tx, end, partition)?;
+    }
+    if end.result == RunResult::Succeeded {
+        let names: Vec<&str> = end.partitions.iter().map(|partition| partition.name.as_str()).collect();
+        let names = serde_json::to_string(&names);
+        let names = names.map_err(|_| LedgerError::Corrupt { column: "sync_partitions.partition" })?;
+        tx.execute(
+            "DELETE FROM sync_partitions WHERE namespace = ?1 AND job = ?2
+                 AND partition NOT IN (SELECT value FROM json_each(?3))",
+            params![&*end.job.namespace, &*end.job.name, names],
+        )?;
     }
     Ok(())
 }

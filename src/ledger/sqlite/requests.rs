@@ -33,6 +33,10 @@ const INSERT: &str = "INSERT INTO run_requests (id, namespace, job, kind, resync
      run_id, subject, reason, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
      ON CONFLICT DO NOTHING";
 
+/// Whether a run, or another request than ?2, has the ID ?1.
+const IS_USED: &str = "SELECT EXISTS (SELECT 1 FROM sync_runs WHERE run_id = ?1)
+     OR EXISTS (SELECT 1 FROM run_requests WHERE run_id = ?1 AND id <> ?2)";
+
 impl RunRequests for SqliteLedger {
     fn request_run<'a>(
         &'a self,
@@ -91,6 +95,19 @@ impl RunRequests for SqliteLedger {
     }
 }
 
+/// The ID of the run of `request`. A correlation ID that a client sends twice is one ID: the second run would count as
+/// recorded, and its job would wait for it for ever.
+fn run_of(tx: &Transaction<'_>, request: &NewRunRequest) -> Result<RunId, LedgerError> {
+    for run in [request.run, RunId(request.id)] {
+        let is_used: bool = tx.scalar(IS_USED, params![run.to_string(), request.id.to_string()])?;
+        if !is_used {
+            return Ok(run);
+        }
+    }
+    // A request whose row was pruned, with the key of a run that is still in the history.
+    Ok(RunId(Uuid::new_v4()))
+}
+
 fn store(tx: &Transaction<'_>, request: &NewRunRequest, entry: &AuditEntry) -> Result<RequestOutcome, LedgerError> {
     let (kind, resync_id, from, to, partitions) = match &request.requested {
         RequestedRun::Run => ("run", None, None, None, "[]".to_owned()),
@@ -100,6 +117,7 @@ fn store(tx: &Transaction<'_>, request: &NewRunRequest, entry: &AuditEntry) -> R
             ("resync", Some(id.as_str()), Some(millis(*from)), Some(millis(*to)), list)
         }
     };
+    let run = run_of(tx, request)?;
     let inserted = tx.execute(
         INSERT,
         params![
@@ -111,7 +129,7 @@ fn store(tx: &Transaction<'_>, request: &NewRunRequest, entry: &AuditEntry) -> R
             from,
             to,
             partitions,
-            request.run.to_string(),
+            run.to_string(),
             request.subject,
             request.reason,
             millis(request.at),
@@ -119,7 +137,7 @@ fn store(tx: &Transaction<'_>, request: &NewRunRequest, entry: &AuditEntry) -> R
     )?;
     if inserted > 0 {
         audit::append(tx, entry)?;
-        return Ok(RequestOutcome::Stored);
+        return Ok(RequestOutcome::Stored(run));
     }
     let stored = tx.query_opt(&format!("{SELECT} WHERE id = ?1"), [request.id.to_string()], decode)?;
     Ok(match stored {

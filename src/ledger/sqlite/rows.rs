@@ -27,11 +27,13 @@ pub(super) struct PageStamp {
     pub(super) stream_id: i64,
     pub(super) run: String,
     pub(super) now: i64,
+    /// Whether the page says which transactions of its account are pending.
+    pub(super) lists_pending: bool,
 }
 
 impl PageStamp {
     pub(super) fn new(stream_id: i64, page: &OwnedPage) -> Self {
-        Self { stream_id, run: page.run.to_string(), now: millis(page.now) }
+        Self { stream_id, run: page.run.to_string(), now: millis(page.now), lists_pending: page.pending.is_some() }
     }
 }
 
@@ -93,7 +95,7 @@ pub(super) fn write<'b>(
                 written.add(row, RowChange::Inserted, 1);
             }
             Some(stored) if stored.is_same && !stored.is_deleted => written.counts.unchanged += 1,
-            Some(stored) if is_equal(tx, &stored, row)? => written.counts.unchanged += 1,
+            Some(stored) if is_equal(tx, stamp, &stored, row)? => written.counts.unchanged += 1,
             Some(stored) => {
                 writer.update(&stored, row, raw_ref)?;
                 written.add(row, RowChange::Updated, stored.revision + 1);
@@ -114,14 +116,15 @@ impl<'b> Written<'b> {
 }
 
 /// Whether a row whose hash differs has the stored content all the same, or must not replace it.
-fn is_equal(tx: &Transaction<'_>, stored: &Stored, row: RowView<'_>) -> Result<bool, LedgerError> {
+fn is_equal(tx: &Transaction<'_>, stamp: &PageStamp, stored: &Stored, row: RowView<'_>) -> Result<bool, LedgerError> {
     if stored.is_deleted {
         return Ok(false);
     }
     let known = stored_row(tx, row.table(), stored.id)?;
     let Some(known) = known.row(0) else { return Ok(false) };
-    // What a booked row replaced may still be listed as pending.
-    let is_replaced = row.table().name == TRANSACTIONS.name
+    // What a booked row replaced may still be listed as pending, except where being listed is what keeps it pending.
+    let is_replaced = !stamp.lists_pending
+        && row.table().name == TRANSACTIONS.name
         && known.get("status").as_text() == Some(RowStatus::Superseded.as_str())
         && row.get("status").as_text() == Some(RowStatus::Pending.as_str());
     Ok(is_replaced || known.has_content_of(row))

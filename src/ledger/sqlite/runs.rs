@@ -187,7 +187,7 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
     let ended = tx.execute(
         "UPDATE sync_runs SET ended_ms = ?2, result = ?3, reason = ?4, fetched = ?5, inserted = ?6, updated = ?7,
              unchanged = ?8, rejected = ?9, pages = ?10, failure = ?11, conflicting = ?12
-         WHERE run_id = ?1 AND ended_ms IS NULL",
+         WHERE run_id = ?1 AND namespace = ?13 AND job = ?14 AND ended_ms IS NULL",
         params![
             end.id.to_string(),
             millis(end.at),
@@ -201,6 +201,8 @@ fn finish(tx: &Transaction<'_>, end: &RunEnd) -> Result<(), LedgerError> {
             to_i64(end.counts.pages),
             failure_text(&end.failure),
             to_i64(end.counts.conflicting),
+            &*end.job.namespace,
+            &*end.job.name,
         ],
     )?;
     if ended == 0 {

@@ -21,9 +21,10 @@ use crate::ledger::page::PageCounts;
 const PIECE: i64 = 1_000;
 
 const DROP: &str = "DELETE FROM staged_rows WHERE stream_id = ?1 AND job = ?2";
-/// A row takes the place of the mark that it was withdrawn, whether or not that names its account.
-const DROP_MARK: &str =
-    "DELETE FROM staged_rows WHERE stream_id = ?1 AND job = ?2 AND record_key = ?3 AND cells IS NULL";
+/// A row takes the place of the mark that it was withdrawn, whether or not that names its account. The mark of another
+/// account stays.
+const DROP_MARK: &str = "DELETE FROM staged_rows WHERE stream_id = ?1 AND job = ?2 AND record_key = ?3 \
+     AND cells IS NULL AND account_token IN ('', ?4)";
 /// A mark takes the place of the rows of its key: of one account, or of any.
 const DROP_ROWS: &str = "DELETE FROM staged_rows WHERE stream_id = ?1 AND job = ?2 AND record_key = ?3 \
      AND (?4 = '' OR account_token = ?4)";
@@ -45,7 +46,7 @@ pub(super) fn stage(tx: &Transaction<'_>, stream_id: i64, page: &OwnedPage) -> R
     let job = &page.cursor.job;
     let raw_ref = page.raw.as_ref().map(|raw| raw.id.to_string());
     for row in page.batches.iter().flat_map(RowBatch::rows) {
-        tx.execute(DROP_MARK, params![stream_id, job, row.key()])?;
+        tx.execute(DROP_MARK, params![stream_id, job, row.key(), row.account_token()])?;
         let (table, account, quality) = (row.table().name, row.account_token(), row.key_quality());
         let (cells, hash) = (encoded(row), row.hash());
         tx.execute(STAGE, params![stream_id, job, table, row.key(), account, quality, cells, hash, raw_ref])?;

@@ -4,6 +4,7 @@
 //! transactions`, checked with any SQLite, and restored into either engine.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -17,10 +18,9 @@ use crate::ledger::open::{EndpointRole, LedgerUrl, open, open_endpoint};
 use crate::ledger::sqlite::transfer as sqlite_file;
 use crate::ledger::store::OpenMode;
 
-/// A file that becomes visible under its name when it is complete, and is removed if it never is.
+/// A file under a name of its own until it is complete. That name is removed in any case.
 struct PartialFile {
     path: PathBuf,
-    kept: bool,
 }
 
 impl PartialFile {
@@ -30,22 +30,33 @@ impl PartialFile {
         let path = name.with_file_name(format!(".{file_name}.partial-{}", uuid::Uuid::new_v4().simple()));
         let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         created.map_err(io(format!("creating a file beside {}", name.display())))?;
-        Ok(Self { path, kept: false })
+        Ok(Self { path })
     }
 
     fn url(&self) -> LedgerUrl {
         LedgerUrl::Sqlite(self.path.clone())
     }
 
-    /// Flushes it and renames it to `name`, in this order: a power failure leaves the whole file or none.
-    fn keep_as(mut self, name: &Path) -> Result<(), TransferError> {
+    /// Flushes it and links it as `name`, in this order: a power failure leaves the whole file or none. Not a rename, which
+    /// would replace what another backup has written there meanwhile.
+    fn keep_as(self, name: &Path) -> Result<(), TransferError> {
         let what = || format!("writing {}", name.display());
         File::open(&self.path).and_then(|file| file.sync_all()).map_err(io(what()))?;
-        if name.exists() {
-            return Err(TransferError::Exists(name.to_owned()));
+        match fs::hard_link(&self.path, name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(TransferError::Exists(name.to_owned()));
+            }
+            // A file system without links.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+                if name.exists() {
+                    return Err(TransferError::Exists(name.to_owned()));
+                }
+                fs::rename(&self.path, name).map_err(io(what()))?;
+            }
+            Err(error) => return Err(io(what())(error)),
         }
-        fs::rename(&self.path, name).map_err(io(what()))?;
-        self.kept = true;
+        drop(self);
         let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(what()))
     }
@@ -53,13 +64,11 @@ impl PartialFile {
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
-        if !self.kept {
-            for suffix in ["", "-journal", "-wal", "-shm"] {
-                let mut path = self.path.clone().into_os_string();
-                path.push(suffix);
-                // Most of them do not exist.
-                let _ = fs::remove_file(path);
-            }
+        for suffix in ["", "-journal", "-wal", "-shm"] {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            // Most of them do not exist.
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -197,4 +206,22 @@ fn verify(path: &Path) -> Result<(), TransferError> {
 fn same(one: &LedgerUrl, other: &LedgerUrl) -> bool {
     let canonical = |url: &LedgerUrl| url.file().and_then(|path| fs::canonicalize(path).ok());
     one == other || canonical(one).is_some_and(|path| canonical(other) == Some(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_backups_to_one_name_the_first_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("backup.db");
+        let (first, second) = (PartialFile::beside(&name).unwrap(), PartialFile::beside(&name).unwrap());
+        fs::write(&first.path, "first").unwrap();
+        first.keep_as(&name).unwrap();
+        let refused = second.keep_as(&name);
+        assert!(matches!(refused, Err(TransferError::Exists(_))), "{refused:?}");
+        assert_eq!(fs::read_to_string(&name).unwrap(), "first");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no partial file is left");
+    }
 }

@@ -80,6 +80,10 @@ impl Stream {
                 Err(InvalidField::new(["key"], "a stream needs key or keyOf: add the JSON pointer to a record's ID"))
             }
             (false, Some(_)) => Err(InvalidField::new(["keyOf"], "excludes key: remove one of the two")),
+            (true, Some(_)) if self.removed.is_some() => Err(InvalidField::new(
+                ["removed"],
+                "needs a plain key: keyOf makes other keys than the list of withdrawn records has",
+            )),
             _ => Ok(()),
         }
     }

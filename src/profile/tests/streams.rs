@@ -81,6 +81,10 @@ fn an_invalid_stream_is_reported_at_the_line_of_the_field() {
             "line 7, streams.rows.key: a stream needs key or keyOf: add the JSON pointer to a record's ID",
         ),
         (
+            rows("    key: /id\n", "    keyOf: {template: '{/a}:{/b}'}\n    removed: {at: [/gone], key: /id}\n"),
+            "line 12, streams.rows.removed: needs a plain key: keyOf makes other keys than the list of withdrawn records has",
+        ),
+        (
             rows("key: /id", "key: /id\n    lists:\n      - {at: [/a]}"),
             "line 13, streams.rows.lists: excludes records: remove one of the two",
         ),

@@ -59,6 +59,27 @@ async fn a_last_page_for_every_later_position_is_the_end_if_stream_or_total_say_
 }
 
 #[tokio::test]
+async fn a_repeated_page_that_ends_a_window_keeps_what_the_window_staged() {
+    for total in [json!(null), json!(10)] {
+        let (first, its_total) = (std::sync::Mutex::new(Value::Null), total.clone());
+        let override_response = move |page: u64, mut body: Value| {
+            let mut first = first.lock().unwrap();
+            if page == 1 {
+                *first = body["data"].clone();
+            }
+            body["data"] = first.clone();
+            body["meta"] = json!({"next": page + 1, "total": its_total});
+            ok(&body)
+        };
+        let harness = harness_with(10, override_response).await;
+        let stream = Arc::new(Stream { end_as: vec![EndSign::RepeatedPage], ..stream(10) });
+        let plan = SyncPlan { commit_scope: CommitScope::Window, stream, ..plan(10) };
+        assert_eq!(outcome(&harness, &plan).await.0, RunResult::Succeeded, "{total}");
+        assert_eq!(harness.rows().await.len(), 10, "{total}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_three_or_more_records_none_of_which_is_valid_is_drift() {
     use RunReason::{DeadLetterBudgetExceeded, SchemaDrifted};
     for (records, budget, reason) in [

@@ -251,5 +251,8 @@ async fn an_empty_response_is_a_successful_run_marked_empty() {
     let harness = SyncHarness::new(ScriptedBank::with(0)).await;
     let report = harness.run(&plan(10)).await;
     assert!(report.result == RunResult::Succeeded && report.empty);
-    assert_eq!((report.counts.pages, harness.cursor(&plan(10)).await), (1, (None, false)));
+    let state = harness.stored_cursor(&plan(10)).await.unwrap();
+    assert_eq!((report.counts.pages, state.window), (1, None));
+    assert!(state.committed_hwm.is_some());
+    assert_eq!(state.committed_hwm, state.earliest, "the next window starts where this one did");
 }

@@ -102,6 +102,13 @@ async fn a_token_leads_to_the_next_page_and_a_missing_one_is_the_end() {
         json!({"data": [{"id": id, "at": after}], "next": next})
     };
     assert_eq!(walk(TOKEN, cycle).await.0, "PaginationCycle");
+    // Of equal records without an ID, which are not compared: the first page again is not stored again.
+    let uniform = |after: Option<&str>| {
+        let (n, next) = if after == Some("x") { (2, "y") } else { (1, "x") };
+        json!({"data": [{"n": n}, {"n": n}], "next": next})
+    };
+    let (end, _, stored) = walk(TOKEN, uniform).await;
+    assert_eq!((end.as_str(), stored), ("PaginationCycle", 4));
     let more = TOKEN.replace("to: {kind: query", "more: /more, to: {kind: query");
     let with_more =
         |after: Option<&str>| json!({"data": [{"id": after.unwrap_or("a")}], "next": "z", "more": after.is_none()});

@@ -53,16 +53,17 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Commits the last page of a window that is complete.
+    /// Commits the last page of a window that is complete. `scope` says what becomes of its staged pages, if its pages
+    /// take effect together.
     pub(super) async fn finish(
         &self,
         state: &mut CursorState,
         window: SyncWindow,
         parsed: &ParsedPage,
+        scope: CommitScope,
         totals: &mut RunTotals,
     ) -> Result<(), RunError> {
-        // A window of one page has staged nothing.
-        let scope = if self.is_staged() && window.page_no > 1 { CommitScope::Merge } else { CommitScope::Page };
+        let scope = if self.is_staged() { scope } else { CommitScope::Page };
         self.complete(state, window)?;
         self.commit(state, None, parsed, scope, totals).await
     }

@@ -21,6 +21,10 @@ const MAX_STORED_TOKENS: usize = 32;
 pub(super) struct CycleGuard {
     tokens: HashSet<String>,
     page_fingerprints: HashSet<String>,
+    /// Those of pages of records without an ID, whether or not they are compared.
+    contents: HashSet<String>,
+    /// Whether the last page had the content of an earlier one.
+    has_same_content: bool,
     previous_page: Option<String>,
     pub(super) ordinals: Ordinals,
     consecutive_empty: u32,
@@ -73,6 +77,16 @@ impl CycleGuard {
         }
     }
 
+    /// Whether what the last page holds was read before. Equal records without an ID may be different ones, so this
+    /// only counts if the walk cannot go on: else every run would store them once more.
+    pub(super) fn is_read_again(&self, after: AfterPage) -> bool {
+        match after {
+            AfterPage::Repeated | AfterPage::RepeatedEnd => true,
+            AfterPage::Stuck(RunReason::PaginationCycle) => self.has_same_content,
+            _ => false,
+        }
+    }
+
     /// Whether a page with the same keys came before; a page without keys is equal to none.
     fn equal_page(&mut self, page: &WalkedPage<'_>) -> Option<EqualPage> {
         let documents = page.parsed.documents.iter().map(|document| (document.key.as_str(), document.key_quality));
@@ -83,8 +97,10 @@ impl CycleGuard {
         let rows = page.parsed.rows.iter().map(|row| (row.key.as_str(), row.key_quality));
         let keyed = rows.chain(documents).chain(others);
         let mut keys = keyed.clone().map(|(key, quality)| content_key(key, quality)).peekable();
+        self.has_same_content = false;
         let first = *keys.peek()?;
         let without_ids = keyed.clone().all(|(_, quality)| quality == KeyQuality::Derived);
+        self.has_same_content = without_ids && !self.contents.insert(fingerprint_of(keys.clone()));
         if without_ids && !page.shows_repetition(keys.clone().all(|key| key == first)) {
             return None;
         }
@@ -208,9 +224,12 @@ pub(super) fn record_position(window: &mut SyncWindow, position: &str) {
     window.seen_tokens.drain(..surplus);
 }
 
-/// The same window, reset to its first page.
-pub(super) fn restarted(window: SyncWindow) -> SyncWindow {
-    SyncWindow { page_no: 0, page_token: None, total: None, seen_tokens: Vec::new(), rows_in: 0, ..window }
+/// The same window, reset to its first page. Without the number of its pages, the next one drops what is staged: what a
+/// walk of a patch stream staged may have been withdrawn since. What a list staged stays, because it may be the first
+/// part of a window that was split.
+pub(super) fn restarted(window: SyncWindow, drops_staged: bool) -> SyncWindow {
+    let page_no = if drops_staged { 0 } else { window.page_no };
+    SyncWindow { page_no, page_token: None, total: None, seen_tokens: Vec::new(), rows_in: 0, ..window }
 }
 
 /// The key without the number of the record among its equals, if it is derived from the record's content: when a page

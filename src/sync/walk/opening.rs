@@ -55,7 +55,9 @@ impl Walk<'_> {
         };
         let window = cursor::open_window(&self.stream, start, now).map_err(unreadable)?;
         if state.committed_hwm.is_none() && self.stream.window.is_some() {
-            state.earliest = Some(window.from.clone());
+            // Without what is read more for whole days, which every window adds again.
+            let from = cursor::start_of_window(&self.stream, start, now).map_err(unreadable)?;
+            state.earliest = Some(cursor::format_cursor(from, self.granularity));
         }
         Ok((window, false))
     }
@@ -124,6 +126,11 @@ impl Walk<'_> {
         }
         state.committed_hwm = cursor::max_cursor(state.committed_hwm.take(), newest, self.granularity)
             .map_err(|_| RunReason::CursorUnreadable)?;
+        // An empty first window: without a mark the next one would start later, and what was booked late between them
+        // would be read by none. Of a stream without a time no mark would ever move.
+        if state.committed_hwm.is_none() && self.stream.window.is_some() && self.stream.time.is_some() {
+            state.committed_hwm = Some(window.from);
+        }
         Ok(())
     }
 }

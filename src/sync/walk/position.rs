@@ -44,7 +44,8 @@ impl Walk<'_> {
                 let back = position.saturating_sub(step).max(first);
                 // The records of the page are read again: about as many as those of the others.
                 let read = window.rows_in - window.rows_in / u64::from(window.page_no.max(1));
-                let page_no = window.page_no.saturating_sub(1);
+                // 0 at the first page alone: what is staged is dropped there.
+                let page_no = window.page_no.saturating_sub(1).max(u32::from(back > first));
                 SyncWindow { page_token: Some(back.to_string()), page_no, rows_in: read, ..window }
             }
             _ => window,

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Walk;
@@ -37,13 +36,11 @@ impl Walk<'_> {
         }
         let (job, retention, keys) = (self.plan.job.clone(), self.plan.raw, keys.clone());
         let (operation, account) = (self.plan.stream_name.clone(), account.clone());
-        let (run, page_no, window) = (self.cx.run, window.page_no, self.window_key(window));
+        let (page_no, window) = (window.page_no, self.window_key(window));
         let (status, body, now) = (response.status.as_u16(), response.body.clone(), self.cx.clock.now().wall);
-        let name = format!("raw\0{}\0{window}\0{page_no}\0{}", self.partition.name, self.pages);
         let make = move || {
-            // With the body: a page may be fetched twice at one place of a run.
-            let digest = Sha256::digest(&body);
-            let id = Uuid::new_v5(&run.0, &[name.as_bytes(), &digest].concat());
+            // Random: an ID that is derived from the body would say which of some bodies it is.
+            let id = Uuid::new_v4();
             let raw = RawBody {
                 job: &job,
                 operation: &operation,
@@ -69,6 +66,6 @@ impl Walk<'_> {
 
     /// What makes the events of a page that was read from `raw`; `None` if the job wants none.
     pub(super) fn page_events(&self, raw: Option<&RawPayload>) -> Option<Arc<dyn PageEvents>> {
-        page_events(self.plan, self.partition, self.cx.run, raw.map(|raw| raw.id))
+        page_events(self.plan, &self.cursor_key.stream, self.cx.run, raw.map(|raw| raw.id))
     }
 }

@@ -38,8 +38,8 @@ impl OpenWindow {
     }
 
     /// Starts at the first page again, which is read with another guard.
-    fn restart(&mut self, numbered: bool) {
-        self.window = restarted(self.window.clone());
+    fn restart(&mut self, numbered: bool, drops_staged: bool) {
+        self.window = restarted(self.window.clone(), drops_staged);
         self.guard = CycleGuard::new(&self.window, false, numbered);
         (self.at_stored_place, self.reached) = (false, None);
         self.restarts += 1;
@@ -97,7 +97,7 @@ impl Walk<'_> {
             // A list that changed, or fewer records than the total, is read again: once, if it happens again the
             // provider's total is wrong.
             if changed || (after == AfterPage::Short && open.restarts == 0) {
-                open.restart(numbered);
+                open.restart(numbered, self.stream.is_patch());
                 if open.restarts > self.plan.limits.max_restarts {
                     return Err(RunReason::WindowUnstable.into());
                 }
@@ -119,10 +119,13 @@ impl Walk<'_> {
                 }
                 AfterPage::End => {
                     self.advance(&mut open, &parsed)?;
-                    return self.finish(state, open.window, &parsed, totals).await;
+                    // A window of one page has staged nothing.
+                    let scope = if open.window.page_no > 1 { CommitScope::Merge } else { CommitScope::Page };
+                    return self.finish(state, open.window, &parsed, scope, totals).await;
                 }
                 AfterPage::RepeatedEnd => {
-                    return self.finish(state, open.window, &ParsedPage::default(), totals).await;
+                    // The page that is repeated is staged, also if it is the only one.
+                    return self.finish(state, open.window, &ParsedPage::default(), CommitScope::Merge, totals).await;
                 }
                 AfterPage::Short => {
                     let detail = format!("the list ended after {read} of {} records", total.unwrap_or_default());
@@ -134,8 +137,7 @@ impl Walk<'_> {
             };
             // What the page holds is kept. The window is closed, so that the next run starts it over instead of failing
             // at the same page; the mark stays, so that it covers what was not read.
-            let is_again = matches!(after, AfterPage::Repeated | AfterPage::RepeatedEnd);
-            let kept = if is_again { ParsedPage::default() } else { parsed };
+            let kept = if open.guard.is_read_again(after) { ParsedPage::default() } else { parsed };
             self.abandon(state, &kept, totals).await?;
             return Err(error);
         }
@@ -166,17 +168,21 @@ impl Walk<'_> {
             return Ok(AfterError::End(error));
         }
         if error.restart || (open.at_stored_place && is_refused_place(&error)) {
-            let is_stored = open.at_stored_place;
-            open.restart(numbered);
-            if error.reset && self.stream.is_patch() && state.committed_hwm.is_some() {
+            let (is_stored, is_first, is_patch) =
+                (open.at_stored_place, open.window.page_no == 0, self.stream.is_patch());
+            open.restart(numbered, is_patch);
+            let is_exhausted = open.restarts > self.plan.limits.max_restarts;
+            // A token whose own page is refused each time would block the stream for ever.
+            if is_patch && state.committed_hwm.is_some() && (error.reset || (is_exhausted && is_first)) {
                 return self.reset_patch(state, totals).await;
             }
-            if open.restarts > self.plan.limits.max_restarts {
+            if is_exhausted {
                 return Ok(AfterError::End(error));
             }
             if is_stored {
                 // Stored, so that the refused place is never asked for again.
-                self.store_position(state, open, CommitScope::Discard, totals).await?;
+                let staged = if is_patch { CommitScope::Discard } else { CommitScope::StageNext };
+                self.store_position(state, open, staged, totals).await?;
             }
             return Ok(AfterError::Again);
         }

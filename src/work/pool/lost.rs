@@ -4,7 +4,7 @@ use super::SyncPool;
 use super::state::RunRequest;
 use crate::domain::key::ObjectKey;
 use crate::domain::run_reason::RunReason;
-use crate::ledger::{LedgerError, RunEnd, RunStart, TakeOutcome};
+use crate::ledger::{LedgerError, ResyncEnd, RunEnd, RunStart, RunTrigger, TakeOutcome};
 use crate::sync::RunReport;
 
 impl SyncPool {
@@ -37,7 +37,8 @@ impl SyncPool {
             failure: report.failure.clone(),
             counts: report.counts,
             partitions: Vec::new(),
-            resync: None,
+            // A resync does not count for the job's streaks. Its ID is not known here, and not needed: it is not done.
+            resync: (request.trigger == RunTrigger::Resync).then(|| ResyncEnd { id: String::new(), done: false }),
             events: Vec::new(),
             at: now,
         };

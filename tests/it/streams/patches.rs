@@ -62,12 +62,21 @@ async fn plaid_accounts_and_balances_are_read_with_the_items_token() {
     let answer = |seen: &crate::kit::walk_bank::Seen| {
         assert_eq!(seen.sent("/access_token"), json!(KEY));
         page(json!({"accounts": [{"account_id": "a", "name": "Checking", "mask": "0000", "subtype": "checking",
+            "type": "depository",
             "balances": {"current": 110.5, "available": 100, "iso_currency_code": "USD"}}], "request_id": "r"}))
     };
     let accounts = Provider::start(("plaid", "accounts", ""), &[], answer).await;
     accounts.run().await;
     assert_eq!(accounts.columns("accounts", &["name", "kind", "currency"]).await, ["a Checking checking USD"]);
-    let balances = Provider::start(("plaid", "balances", ""), &[], answer).await;
+    // What is owed on a credit card or a loan is no balance of it.
+    let with_debts = move |_: &crate::kit::walk_bank::Seen| {
+        let account = |id: &str, kind: &str| {
+            json!({"account_id": id, "name": id, "type": kind, "subtype": null,
+                   "balances": {"current": 110.5, "available": null, "iso_currency_code": "USD"}})
+        };
+        page(json!({"accounts": [account("a", "depository"), account("c", "credit"), account("l", "loan")]}))
+    };
+    let balances = Provider::start(("plaid", "balances", ""), &[], with_debts).await;
     balances.run().await;
     assert_eq!(balances.columns("balances", &["kind", "amount", "currency"]).await, ["current current 110.50 USD"]);
 }

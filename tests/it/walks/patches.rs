@@ -106,6 +106,18 @@ async fn a_walk_that_mutates_each_time_ends_and_does_not_lose_its_token() {
     assert_eq!(cursors(&bank)[0], "a", "the committed token is kept");
 }
 
+#[tokio::test]
+async fn a_token_whose_own_page_is_refused_each_time_is_cleared() {
+    let bank = WalkBank::with_profile(ERRORS, PATCH, |seen| match cursor(seen).as_str() {
+        "" => changes(&[0, 1], &[], "a", false),
+        _ => status(400, json!({"code": "MUTATION"})),
+    })
+    .await;
+    assert_eq!(bank.end().await, complete(2));
+    assert_eq!(bank.end().await, complete(2), "everything is read again");
+    assert_eq!(cursors(&bank), ["", "a", "a", "a", "a", ""]);
+}
+
 fn failed_or_unstable() -> (RunResult, Option<RunReason>, u64) {
     incomplete(RunReason::WindowUnstable, 1)
 }

@@ -66,6 +66,24 @@ async fn a_list_that_is_too_deep_is_split_at_the_last_cursor_reached() {
 }
 
 #[tokio::test]
+async fn a_restart_in_the_rest_of_a_split_window_keeps_its_first_part() {
+    let unstable = "  - {json: [{pointer: /code, is: [MUTATION]}], class: restartWindow}\n";
+    let too_deep = "  - {json: [{pointer: /code, is: [maximumResultsReached]}], class: endOfData}\n";
+    let fields = format!("{}, commitScope: Window", windowed("oldestFirst"));
+    let second_pages = AtomicU64::new(0);
+    let bank = WalkBank::with_profile(&format!("errors:\n{unstable}{too_deep}"), &fields, move |seen| {
+        // That of the rest, once.
+        if seen.query("page") == "2" && second_pages.fetch_add(1, Ordering::Relaxed) == 1 {
+            return status(400, json!({"code": "MUTATION"}));
+        }
+        deep(seen, 9, false, 3)
+    })
+    .await;
+    assert_eq!(bank.end().await.0, RunResult::Succeeded);
+    assert_eq!(bank.keys().await.len(), 9);
+}
+
+#[tokio::test]
 async fn a_list_without_an_order_and_an_instant_that_is_too_deep_cannot_be_split() {
     let unordered = WalkBank::with_profile(TOO_DEEP, &windowed("unknown"), |seen| deep(seen, 21, true, 3)).await;
     assert_eq!(unordered.end().await, incomplete(RunReason::EndOfData, 6));

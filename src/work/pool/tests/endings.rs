@@ -156,4 +156,9 @@ async fn a_lost_run_is_recorded_once_its_lease_is_free() {
     let view = fixture.pool.view(&plan.job, 10).await.unwrap();
     assert_eq!((view.last[0].id, view.last[0].reason), (request.run, Some(RunReason::JobFailed)));
     assert_eq!((view.failure_streak, view.last.len()), (1, 1));
+    let resync = RunRequest { run: RunId(Uuid::from_u128(8)), trigger: RunTrigger::Resync, slot: None };
+    assert!(fixture.pool.record_lost(&plan.job, resync).await.unwrap());
+    let view = fixture.pool.view(&plan.job, 10).await.unwrap();
+    assert_eq!((view.last[0].trigger, view.last[0].result), (RunTrigger::Resync, Some(RunResult::Failed)));
+    assert_eq!((view.failure_streak, view.last_resync), (1, None), "no failure of the job");
 }
