@@ -101,7 +101,7 @@ impl RunRequests for PostgresLedger {
 }
 
 /// The ID of the run of `request`. A correlation ID that a client sends twice is one ID: the second run would count as
-/// recorded, and its job would wait for it for ever.
+/// recorded, and its job would wait for it forever.
 async fn run_of(tx: &mut Transaction, request: &NewRunRequest) -> Result<RunId, LedgerError> {
     for run in [request.run, RunId(request.id)] {
         // Until the end of the transaction, so that of two requests at once the second one finds the first.

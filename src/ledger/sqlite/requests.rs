@@ -96,7 +96,7 @@ impl RunRequests for SqliteLedger {
 }
 
 /// The ID of the run of `request`. A correlation ID that a client sends twice is one ID: the second run would count as
-/// recorded, and its job would wait for it for ever.
+/// recorded, and its job would wait for it forever.
 fn run_of(tx: &Transaction<'_>, request: &NewRunRequest) -> Result<RunId, LedgerError> {
     for run in [request.run, RunId(request.id)] {
         let is_used: bool = tx.scalar(IS_USED, params![run.to_string(), request.id.to_string()])?;

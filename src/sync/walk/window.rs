@@ -172,7 +172,7 @@ impl Walk<'_> {
                 (open.at_stored_place, open.window.page_no == 0, self.stream.is_patch());
             open.restart(numbered, is_patch);
             let is_exhausted = open.restarts > self.plan.limits.max_restarts;
-            // A token whose own page is refused each time would block the stream for ever.
+            // A token whose own page is refused each time would block the stream forever.
             if is_patch && state.committed_hwm.is_some() && (error.reset || (is_exhausted && is_first)) {
                 return self.reset_patch(state, totals).await;
             }

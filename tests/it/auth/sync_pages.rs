@@ -171,7 +171,7 @@ async fn a_401_on_one_page_ends_a_run_with_a_fixed_key() {
     assert_eq!(env.run().await, Some(RunResult::Succeeded));
     let numbers = env.page_numbers();
     assert_eq!(numbers[..requested], [1, 2, 3, 4, 5]);
-    assert_eq!(numbers[requested], 4, "one page of overlap, and not from the beginning: {numbers:?}");
+    assert_eq!(numbers[requested], 5, "at the page that was refused, because the list has its total: {numbers:?}");
     assert_eq!((env.rows().await, env.refused()), (ROWS, 1));
 }
 
