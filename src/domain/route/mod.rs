@@ -1,7 +1,7 @@
 //! Choice of the bank for a payout: filter, then lowest cost, highest success, highest score, name. Pure and total.
 //!
 //! - [`payout`], [`candidate`], [`rules`], [`rates`]: what is asked, of which banks, by which rules.
-//! - [`exclusion`](mod@exclusion): why a bank cannot take the payout at all; always before cost.
+//! - `exclusion`: why a bank cannot take the payout at all; always before cost.
 //! - [`fee`](mod@fee), [`cost`](mod@cost): what it costs, in exact decimals.
 //! - [`evaluation`]: the choice, with a reason for every candidate.
 //! - [`change`](mod@change): what a change of the active bank is.
