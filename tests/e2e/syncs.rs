@@ -1,5 +1,5 @@
-//! Syncs and events over HTTP on a real API server: real tokens and real RBAC, the run in the operator, its events in
-//! the ledger.
+//! Syncs and events over HTTP on a real API server: real tokens and real RBAC, the run in the operator, its raw payloads and
+//! events in the ledger.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use busbar::ledger::outbox::EventFilter;
 use busbar::ledger::{self, LedgerUrl, OpenMode};
 use busbar::testbed::sim::AccountConfig;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::cluster::bank_env::BankEnv;
 use crate::cluster::gateway_calls::{caller_token, get, until_response};
 use crate::cluster::operator::Operator;
-use crate::cluster::sync_jobs::{FEED, steady_job, until_succeeded};
+use crate::cluster::sync_jobs::{FEED, feed_job, until_succeeded};
 use crate::kit::http::client_with_timeout;
 use crate::kit::wait::eventually;
 
@@ -29,7 +30,7 @@ async fn post(operator: &Operator, path: &str, token: &str, body: Value) -> (u16
 async fn a_run_over_http_is_one_id_from_the_request_to_the_events() {
     let env = BankEnv::new("syncs").await;
     env.mono("mono", |c| c.accounts([AccountConfig::new("acc-1", 120)])).await;
-    env.put(&steady_job("24h")).await;
+    env.put(&feed_job("24h", json!({"jitterPercent": 0, "retention": {"mode": "Encrypted"}}))).await;
     let keys = tempfile::tempdir().expect("a folder");
     std::fs::write(keys.path().join("v1"), [7; 32]).expect("a key");
     let ops = caller_token(&env.ns, "ops", Some("busbar-syncs")).await;
@@ -70,7 +71,10 @@ async fn a_run_over_http_is_one_id_from_the_request_to_the_events() {
     let ledger = ledger::open(&url, OpenMode::ReadOnly).await.expect("the operator's ledger");
     let filter = EventFilter { types: vec!["bank.transactions.ingested".into()], ..EventFilter::default() };
     let stored = ledger.list_events(&filter, 10).await.expect("the events");
-    assert!(!stored.is_empty(), "the rows have events");
+    let payload: Value = serde_json::from_str(&stored[0].payload).expect("JSON");
+    let raw = Uuid::parse_str(payload["raw_ref"].as_str().expect("stored with its page")).expect("an ID");
+    let raw = ledger.load_raw(raw, stored[0].created).await.expect("the ledger").expect("the payload");
+    assert_eq!((raw.run_id, raw.payload.mode.as_str()), (stored[0].correlation_id.to_string(), "encrypted"));
     ledger.close().await;
     operator.finish(&env.ns).await;
 }
