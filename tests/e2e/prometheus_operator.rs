@@ -22,6 +22,17 @@ async fn definitions() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
+/// Installs the definitions that the chart's monitors and rules require.
+pub(crate) async fn install_definitions(cluster: &Cluster) {
+    let folder = definitions().await;
+    for (_, plural) in KINDS {
+        let file = folder.join(format!("monitoring.coreos.com_{plural}.yaml"));
+        cluster.plane.apply_path(&file).await.unwrap();
+        let served = ["get", "--raw", &format!("/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/{plural}")];
+        eventually(format!("{plural} are served"), async || cluster.kubectl(&served, "").await.success).await;
+    }
+}
+
 /// The rendered objects of Prometheus Operator.
 async fn rendered(cluster: &Cluster, values: &[&str]) -> Vec<Value> {
     let args = [&["template", "busbar", "charts/busbar"][..], values].concat();
@@ -45,13 +56,7 @@ async fn validated(cluster: &Cluster, object: &Value) -> KubectlOutput {
 async fn prometheus_operator_accepts_the_monitors_and_rules_of_the_chart() {
     let cluster = Cluster::new().await;
     cluster.restricted_namespace(NAMESPACE).await;
-    let folder = definitions().await;
-    for (_, plural) in KINDS {
-        let file = folder.join(format!("monitoring.coreos.com_{plural}.yaml"));
-        cluster.plane.apply_path(&file).await.unwrap();
-        let served = ["get", "--raw", &format!("/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/{plural}")];
-        eventually(format!("{plural} are served"), async || cluster.kubectl(&served, "").await.success).await;
-    }
+    install_definitions(&cluster).await;
 
     let all = "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true";
     let token = format!("{all},metrics.requireToken=true,metrics.tokenSecret.name=token");
